@@ -1,0 +1,102 @@
+"""What a user asks for: the job, after parsing and validation. See `jobfile` for the text form."""
+
+from typing import Literal
+
+import msgspec
+
+JobKind = Literal["training", "batch", "service"]
+
+PRIORITIES = {"low": 25, "normal": 50, "high": 75, "critical": 100}
+"""Names for priorities; any integer 0-100 is allowed. Higher is served, and capped, later."""
+
+
+class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Indices of a job array and how many may run at a time (0 = no limit)."""
+
+    indices: tuple[int, ...]
+    at_a_time: int = 0
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What each try needs. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
+
+    nodes: int = 1
+    gpus_per_node: int = 1
+    gpu_type: tuple[str, ...] = ()
+    """Any of these words in the GPU's name, case ignored; empty = any type."""
+    gpu_memory_min_bytes: int = 0
+    cpus_per_gpu: int = 0
+    memory_bytes: int = 0
+    """Per node; 0 = no request and no limit."""
+    same_rack: bool = False
+
+
+class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the user knows about the job's draw."""
+
+    watts_per_gpu: int = 0
+    """Expected uncapped draw of a GPU in watts; 0 = unknown, TDP is assumed."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Policy limits; 0 = none."""
+
+    runtime_s: float = 0.0
+
+
+class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens when a try is lost or fails."""
+
+    retries: int = 0
+    checkpoint_every_s: float = 0.0
+    grace_s: float = 30.0
+    on_isolation: Literal["continue", "stop"] = "continue"
+
+
+class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the command is started on each node."""
+
+    how: Literal["process", "torchrun"] = "process"
+    procs_per_node: int = 0
+    """torchrun: processes per node; 0 = one per GPU."""
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Services only: how many replicas of the worker run."""
+
+    replicas: int = 1
+
+
+class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A validated job. Every key is one that acts today."""
+
+    name: str
+    command: tuple[str, ...]
+    kind: JobKind = "batch"
+    queue: str = "default"
+    account: str = ""
+    """Who pays; empty = the submitting user."""
+    priority: int = PRIORITIES["normal"]
+    array: ArraySpec | None = None
+    workdir: str = ""
+    resources: Resources = Resources()
+    power: PowerSpec = PowerSpec()
+    limits: Limits = Limits()
+    recovery: Recovery = Recovery()
+    launch: Launch = Launch()
+    service: ServiceSpec | None = None
+    env: dict[str, str] = {}
+    hold: bool = False
+    """Submitted held: waits for `wattline release`."""
+
+    @property
+    def gang_count(self) -> int:
+        """Sets of tasks that start together: array indices, replicas, or one."""
+        if self.array is not None:
+            return len(self.array.indices)
+        return self.service.replicas if self.service is not None else 1
+
+    @property
+    def gang_size(self) -> int:
+        """Tasks in each gang, one per node."""
+        return self.resources.nodes

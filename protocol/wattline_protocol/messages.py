@@ -1,0 +1,476 @@
+"""Messages between scheduler and agents: one tagged union per direction.
+
+Encoded as MessagePack maps with the tag in field `t` (see `codec`). Unknown fields are
+ignored, unknown tags refused. Every command carries (epoch, incarnation, seq): the agent
+drops what is older or meant for an earlier incarnation of itself, and every command is
+idempotent (I8). Power in milliwatts, energy in millijoules, times as the suffix says.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import (
+    Epoch,
+    GpuIndex,
+    Incarnation,
+    NodeId,
+    Sequence,
+    TaskRef,
+    UnixTime,
+)
+
+PROTOCOL_VERSION = 1
+"""Travels in the first message of every connection; a mismatch is refused in words."""
+
+
+# --- What an agent knows about its host -------------------------------------------------
+
+
+class GpuInfo(msgspec.Struct, frozen=True):
+    """Identity and limits of one GPU, read once and on change."""
+
+    index: GpuIndex
+    uuid: str
+    name: str
+    memory_bytes: int
+    cap_min_mw: int
+    cap_default_mw: int
+    cap_max_mw: int
+    idle_mw: int
+    """Upper bound of the draw of this GPU while it is idle (learned, with margin)."""
+    overshoot_permille: int
+    """Largest 1 s average above the cap, per GPU model; 1000 = none."""
+    can_cap: bool
+    """False: no permission or not supported; then it counts at full (I2)."""
+    managed: bool
+    """False: outside this agent's ownership; never capped, never given to a task."""
+    healthy: bool = True
+
+
+class GpuSample(msgspec.Struct, frozen=True):
+    """Fast telemetry of one GPU. None = not supported or not read in time, never zero."""
+
+    index: GpuIndex
+    power_mw: int | None
+    """1 s average."""
+    cap_mw: int | None
+    """Enforced limit as read back from the driver."""
+    temp_c: int | None = None
+    memory_temp_c: int | None = None
+    util_pct: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_used_bytes: int | None = None
+    reasons: int = 0
+    """Clock event reasons, the driver's bits."""
+    energy_mj: int | None = None
+    cap_bound_ms: int = 0
+    """Time since the last beat during which the power cap held the clocks down."""
+    is_idle: bool = False
+    """Counts as idle under I2: no living task on it and at idle draw for 3 s."""
+    lost: bool = False
+
+
+class TaskUsage(msgspec.Struct, frozen=True):
+    """What an attempt has used so far; cumulative, survives agent and scheduler restarts."""
+
+    run_s: float = 0.0
+    gpu_s: float = 0.0
+    gpu_energy_mj: int = 0
+    node_energy_mj: int = 0
+    """GPU energy plus this attempt's share of the node's other consumption, at the wall."""
+    util_gpu_s: float = 0.0
+    """Integral of GPU utilisation: divide by gpu_s for the mean."""
+    cap_bound_gpu_s: float = 0.0
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+
+
+ExitKind = Literal[
+    "exited",
+    "signaled",
+    "out_of_memory",
+    "not_found",
+    "not_startable",
+    "runtime_limit",
+    "task_lease_expired",
+    "keeper_lost",
+    "emergency",
+]
+
+
+class TaskExit(msgspec.Struct, frozen=True):
+    """How an attempt ended, in the terms a user asks for."""
+
+    kind: ExitKind
+    code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+    """One plain sentence, e.g. "command not found: trian.py"."""
+    log_tail: str = ""
+    """Last lines of the log, bounded by `MAX_LOG_TAIL_BYTES`."""
+    ended_unix_s: UnixTime = UnixTime(0.0)
+    leftover_pids: tuple[int, ...] = ()
+    """Processes of the group that could not be ended; empty after a clean stop."""
+
+
+MAX_LOG_TAIL_BYTES = 4096
+MAX_LOG_CHUNK_BYTES = 256 * 1024
+
+TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
+
+
+class TaskReport(msgspec.Struct, frozen=True):
+    """One attempt as the agent sees it now. The full truth, not a delta."""
+
+    ref: TaskRef
+    phase: TaskPhase
+    gpus: tuple[GpuIndex, ...]
+    pid: int | None = None
+    started_unix_s: UnixTime | None = None
+    usage: TaskUsage = TaskUsage()
+    metrics: dict[str, float] = {}
+    """Latest value of each metric the task reported."""
+    worker_public_key: str = ""
+    """Services: key with which this attempt's worker may talk to the gateway (z85)."""
+    exit: TaskExit | None = None
+    readopted: int = 0
+    """How often a restarted agent took this running attempt over again."""
+
+
+# --- Agent to scheduler -----------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+    """First message of a connection. Answered by Welcome or Refused."""
+
+    protocol: int
+    node: NodeId
+    nonce: bytes
+    """Fresh for every Hello; ties the Welcome to it (I8)."""
+    agent_version: str
+    boot_id: str
+    hostname: str
+    cpus: int
+    memory_bytes: int
+    gpus: tuple[GpuInfo, ...]
+    epoch_seen: Epoch = Epoch(0)
+    incarnation_seen: Incarnation = Incarnation(0)
+    observe: bool = False
+    """True: this agent caps nothing and starts nothing; the node counts at full."""
+    simulated: bool = False
+    problems: tuple[str, ...] = ()
+
+
+class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
+    """Answer to Welcome: what the node is held at now, read back from the driver.
+
+    Only this message replaces the node's entry in the books (I9).
+    """
+
+    epoch: Epoch
+    incarnation: Incarnation
+    holding_mw: int
+    """Wall watts the caps in force guarantee by I2."""
+    caps_mw: tuple[int, ...]
+    """Enforced limit per GPU, by index."""
+    tasks: tuple[TaskReport, ...]
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
+    """Once a second: telemetry and the task digest."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: int
+    lease_seq: Sequence
+    """Newest lease applied; 0 = none since Adopted."""
+    lease_mw: int
+    holding_mw: int
+    gpus: tuple[GpuSample, ...]
+    tasks: tuple[TaskReport, ...]
+    node_mw: int | None = None
+    """Measured wall power, where a sensor is present."""
+    node_source: str = "model"
+    """Where `node_mw` or the estimate comes from: hwmon, rapl+model, model."""
+    inlet_c: float | None = None
+    cpu_pct: float = 0.0
+    memory_used_bytes: int = 0
+    non_gpu_mw: int | None = None
+    """Measured or modelled part of the node's load that no GPU draws."""
+    problems: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
+    """The lease is on disk and in force; `caps_mw` were read back from the driver (I3)."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    lease_mw: int
+    caps_mw: tuple[int, ...]
+
+
+class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
+    """The node cannot be held that low now; nothing was acknowledged, caps are at least-power."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    lowest_mw: int
+    reason: str
+
+
+CommandOutcome = Literal["done", "not_covered", "refused"]
+
+
+class CommandDone(msgspec.Struct, frozen=True, tag_field="t", tag="command_done"):
+    """Answer to Start-, Stop-, Pause-, Resume- and ForgetTask."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    outcome: CommandOutcome
+    detail: str = ""
+
+
+class TaskUpdate(msgspec.Struct, frozen=True, tag_field="t", tag="task_update"):
+    """Sent at once when an attempt changes phase; beats repeat it until ForgetTask."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    report: TaskReport
+
+
+class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
+    """Answer to ReadLog."""
+
+    request: int
+    data: bytes
+    next_offset: int
+    at_end: bool
+    """No more bytes now; for an ended attempt: no more ever."""
+    error: str = ""
+
+
+class Rollup(msgspec.Struct, frozen=True):
+    """One minute of one node, spooled while the scheduler is away."""
+
+    start_unix_s: UnixTime
+    seconds: float
+    node_energy_mj: int
+    gpu_energy_mj: tuple[int, ...]
+    node_peak_mw: int
+    cap_bound_gpu_ms: int
+
+
+class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
+    """Spooled roll-ups in order; answered by RollupsSeen with the same `last`."""
+
+    incarnation: Incarnation
+    last: int
+    items: tuple[Rollup, ...]
+
+
+class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):
+    """The agent stops in order; its tasks, if any, run on under the keeper."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+
+
+FromAgent = (
+    Hello
+    | Adopted
+    | Beat
+    | LeaseAck
+    | LeaseRefused
+    | CommandDone
+    | TaskUpdate
+    | LogChunk
+    | Rollups
+    | Farewell
+)
+
+
+# --- Scheduler to agent -----------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
+    """Issues the agent's incarnation and what the site file says about its node."""
+
+    protocol: int
+    epoch: Epoch
+    instance: str
+    """Scheduler instance; two instances never share an epoch (I8)."""
+    incarnation: Incarnation
+    nonce: bytes
+    beat_period_s: float
+    isolation_after_s: float
+    isolation: Literal["keep", "floor"]
+    task_lease_s: float
+    emergency_grace_s: float
+    non_gpu_worst_mw: int
+    psu_efficiency_permille: int
+    checkpoint_root: str = ""
+    """Directory every node mounts; empty: the agent's own state directory."""
+    node_state: str = "ok"
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
+    """The connection is refused; `reason` is a sentence for the operator's log."""
+
+    protocol: int
+    reason: str
+
+
+class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
+    """The scheduler does not know this incarnation (any more): say Hello again."""
+
+    epoch: Epoch
+    reason: str
+
+
+class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
+    """Answer to each beat; renews the agent's view of being heard (I5)."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: int
+
+
+class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
+    """Wall watts granted to the node until replaced, and how the scheduler would split them."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    lease_mw: int
+    caps_mw: tuple[int, ...]
+    """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
+
+
+Launcher = Literal["process", "torchrun"]
+
+
+class Rendezvous(msgspec.Struct, frozen=True):
+    """Where the processes of a torchrun gang meet."""
+
+    host: str
+    port: int
+    node_rank: int
+    nodes: int
+    procs_per_node: int
+
+
+class TaskOrder(msgspec.Struct, frozen=True):
+    """All an agent needs to run one attempt. Never holds a secret."""
+
+    ref: TaskRef
+    job_name: str
+    owner: str
+    kind: Literal["training", "batch", "service"]
+    command: tuple[str, ...]
+    env: dict[str, str]
+    gpus: tuple[GpuIndex, ...]
+    launcher: Launcher
+    workdir: str = ""
+    """Empty: a directory of the task's own."""
+    array_index: int | None = None
+    rendezvous: Rendezvous | None = None
+    cpus: int = 0
+    """CPU limit; 0 = none."""
+    memory_bytes: int = 0
+    """Memory limit; 0 = none."""
+    grace_s: float = 30.0
+    runtime_limit_s: float = 0.0
+    checkpoint_every_s: float = 0.0
+    on_isolation: Literal["continue", "stop"] = "continue"
+    log_limit_bytes: int = 64 * 1024 * 1024
+    gateways: tuple[str, ...] = ()
+    """Services: worker endpoints of the site's gateways."""
+    gateway_public_key: str = ""
+
+
+class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):
+    """Start an attempt if the newest lease covers it at its floor, else NotCovered (I2)."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    order: TaskOrder
+
+
+class StopTask(msgspec.Struct, frozen=True, tag_field="t", tag="stop_task"):
+    """Stop notice, then SIGTERM, then after `grace_s` SIGKILL to the whole group."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    ref: TaskRef
+    grace_s: float
+    why: str
+
+
+class PauseTask(msgspec.Struct, frozen=True, tag_field="t", tag="pause_task"):
+    """Emergency (I4): notice, freeze within 1 s, kill if the draw does not fall in time."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    ref: TaskRef
+    kill_after_s: float
+    why: str
+
+
+class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
+    """Thaw a paused attempt if the newest lease covers it, else NotCovered."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    ref: TaskRef
+
+
+class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
+    """The end of this attempt is on the scheduler's disk: drop its record, keep its log."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    ref: TaskRef
+
+
+class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
+    """Read from an attempt's log. A negative offset counts from the end."""
+
+    request: int
+    ref: TaskRef
+    offset: int
+    limit_bytes: int = MAX_LOG_CHUNK_BYTES
+
+
+class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):
+    """Roll-ups up to `last` are on disk; the agent may drop them."""
+
+    last: int
+
+
+ToAgent = (
+    Welcome
+    | Refused
+    | Rehello
+    | BeatSeen
+    | Lease
+    | StartTask
+    | StopTask
+    | PauseTask
+    | ResumeTask
+    | ForgetTask
+    | ReadLog
+    | RollupsSeen
+)
+
+AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | ForgetTask
+"""What is resent until acknowledged."""

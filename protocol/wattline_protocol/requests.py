@@ -1,0 +1,296 @@
+"""Messages between clients (CLI, TUI, scripts, gateway) and the scheduler.
+
+The first message is ClientHello, answered by ClientWelcome or Refused. Then each request
+travels in an `Ask` with a number of the client's choice; each answer in a `Tell` with the
+same number. Watches are answered with many Tells until Unwatch or the connection ends.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
+from wattline_protocol.site import Role
+from wattline_protocol.views import (
+    DomainView,
+    EventView,
+    ExplainView,
+    JobView,
+    NodeView,
+    ReportView,
+    SiteView,
+)
+
+MAX_LISTED = 10_000
+"""Rows in one answer; a longer list is cut and says so."""
+
+
+class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
+    """Accept a job. Answered only once it is on disk. `token` makes a repeat harmless."""
+
+    spec: JobSpec
+    token: str
+    """Unique per submission: the same token again gives the same job id."""
+
+
+class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
+    """Jobs, newest last; `ended` includes ended ones."""
+
+    ended: bool = True
+    limit: int = MAX_LISTED
+
+
+class GetJob(msgspec.Struct, frozen=True, tag_field="t", tag="get_job"):
+    job: JobId
+
+
+class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
+    job: JobId
+
+
+class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
+    job: JobId
+
+
+class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
+    job: JobId
+
+
+class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
+    job: JobId
+
+
+class ListNodes(msgspec.Struct, frozen=True, tag_field="t", tag="list_nodes"):
+    pass
+
+
+class GetNode(msgspec.Struct, frozen=True, tag_field="t", tag="get_node"):
+    node: NodeId
+
+
+class Drain(msgspec.Struct, frozen=True, tag_field="t", tag="drain"):
+    node: NodeId
+    reason: str = ""
+
+
+class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):
+    node: NodeId
+
+
+class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
+    """The operator vouches that the node draws nothing (I3). `confirmation` = the node's name."""
+
+    node: NodeId
+    confirmation: str
+    reason: str = ""
+
+
+class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
+    """The node may draw again: it counts at nameplate until its Hello."""
+
+    node: NodeId
+
+
+class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
+    pass
+
+
+class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
+    """Lower a domain's budget to `(1 - fraction)` of its full budget, or by `by_mw`."""
+
+    domain: DomainId | None
+    """None: the root of the power tree."""
+    fraction: float = 0.0
+    by_mw: int = 0
+    for_s: float = 0.0
+    """0 = until restored."""
+    reason: str = ""
+
+
+class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
+    domain: DomainId | None
+    reason: str = ""
+
+
+class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
+    """Events with seq > `after`; `follow` keeps the answers coming."""
+
+    after: int = 0
+    limit: int = 1000
+    follow: bool = False
+
+
+class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
+    """A SiteView now and then one every `period_s`."""
+
+    period_s: float = 1.0
+
+
+class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
+    pass
+
+
+class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
+    ask: int
+
+
+class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
+    """Part of a task's log, fetched from its node. attempt 0 = the newest."""
+
+    job: JobId
+    task: TaskNo = TaskNo(0)
+    attempt: int = 0
+    offset: int = 0
+    limit_bytes: int = MAX_LOG_CHUNK_BYTES
+
+
+class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
+    since_unix_s: float = 0.0
+    until_unix_s: float = 0.0
+    """0 = now."""
+
+
+class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):
+    """Gateway only: where each service's workers are, now and at every change."""
+
+
+Request = (
+    Submit
+    | ListJobs
+    | GetJob
+    | Explain
+    | Cancel
+    | Hold
+    | Release
+    | ListNodes
+    | GetNode
+    | Drain
+    | Undrain
+    | DeclareOff
+    | DeclareOn
+    | GetPower
+    | Shed
+    | Restore
+    | ListEvents
+    | WatchSite
+    | GetSite
+    | Unwatch
+    | FetchLog
+    | GetReport
+    | WatchRoutes
+)
+
+
+class ClientHello(msgspec.Struct, frozen=True, tag_field="t", tag="client_hello"):
+    protocol: int
+    client: str
+    """Program and version, for the log."""
+
+
+class Ask(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
+    ask: int
+    request: Request
+
+
+FromClient = ClientHello | Ask
+
+
+class Submitted(msgspec.Struct, frozen=True, tag_field="t", tag="submitted"):
+    job: JobId
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="t", tag="done"):
+    """The act is on disk; `text` says what was done."""
+
+    text: str
+
+
+class Denied(msgspec.Struct, frozen=True, tag_field="t", tag="denied"):
+    """The request was refused: what was wrong, and what would be right."""
+
+    kind: str
+    """not_found, not_allowed, bad_request, impossible, conflict, busy or unavailable."""
+    reason: str
+
+
+class Jobs(msgspec.Struct, frozen=True, tag_field="t", tag="jobs"):
+    jobs: tuple[JobView, ...]
+    is_cut: bool = False
+
+
+class Nodes(msgspec.Struct, frozen=True, tag_field="t", tag="nodes"):
+    nodes: tuple[NodeView, ...]
+
+
+class Power(msgspec.Struct, frozen=True, tag_field="t", tag="power"):
+    domains: tuple[DomainView, ...]
+
+
+class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
+    events: tuple[EventView, ...]
+
+
+class Explained(msgspec.Struct, frozen=True, tag_field="t", tag="explained"):
+    explain: ExplainView
+
+
+class SiteNow(msgspec.Struct, frozen=True, tag_field="t", tag="site_now"):
+    site: SiteView
+
+
+class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
+    ref: TaskRef
+    data: bytes
+    next_offset: int
+    at_end: bool
+    task_ended: bool
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="t", tag="report"):
+    report: ReportView
+
+
+class WorkerRoute(msgspec.Struct, frozen=True):
+    """A running worker of a service and the key it will prove."""
+
+    ref: TaskRef
+    public_key: str
+
+
+class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
+    services: dict[str, tuple[WorkerRoute, ...]]
+
+
+Answer = (
+    Submitted
+    | Done
+    | Denied
+    | Jobs
+    | Nodes
+    | Power
+    | Events
+    | Explained
+    | SiteNow
+    | Log
+    | Report
+    | Routes
+)
+
+
+class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welcome"):
+    protocol: int
+    site: str
+    user: str
+    role: Role
+
+
+class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
+    ask: int
+    answer: Answer
+    is_last: bool = True
+
+
+ToClient = ClientWelcome | Refused | Tell
+
+ROLE_RANK: dict[Role, int] = {"agent": 0, "gateway": 1, "submitter": 1, "operator": 2, "admin": 3}
+"""Higher roles include what lower ones may do; agent and gateway stand apart."""

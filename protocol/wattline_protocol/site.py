@@ -1,0 +1,100 @@
+"""The site: power tree, cooling tree, nodes, tariff and roles. See `sitefile` for the text form."""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, NodeId
+
+DomainKind = Literal["power", "cooling"]
+Role = Literal["agent", "gateway", "submitter", "operator", "admin"]
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A set of nodes behind one limit, in the power tree or in the cooling tree."""
+
+    id: DomainId
+    kind: DomainKind
+    parent: DomainId | None
+    rating_mw: int
+    """Breaker rating, or heat the zone's units can remove, in wall milliwatts."""
+    derate_permille: int
+    """Share of the rating that may be used continuously; 800 for breakers by default."""
+    fixed_load_mw: int = 0
+    transient_margin_mw: int = 0
+    foreign_reserve_mw: int = 0
+
+    @property
+    def budget_mw(self) -> int:
+        """Rating x derate: the most the domain may ever be given."""
+        return self.rating_mw * self.derate_permille // 1000
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A host as the site file declares it."""
+
+    id: NodeId
+    rack: str
+    inputs: tuple[DomainId, ...]
+    """Power inputs: one, or redundant ones; the node counts in full in each (DESIGN 1)."""
+    cooling_zone: DomainId | None
+    non_gpu_worst_mw: int
+    psu_efficiency_permille: int
+    nameplate_mw: int
+    """Counted until the node's first Hello (I1)."""
+    is_off: bool = False
+
+
+class Tariff(msgspec.Struct, frozen=True):
+    """What energy and GPUs cost."""
+
+    usd_per_kwh: float = 0.0
+    usd_per_gpu_hour: float = 0.0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Periods and grace times of the site."""
+
+    beat_period_s: float = 1.0
+    isolation_after_s: float = 15.0
+    isolation: Literal["keep", "floor"] = "keep"
+    task_lease_s: float = 300.0
+    emergency_grace_s: float = 5.0
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """Where inference workers find the gateway, and where it serves HTTP."""
+
+    name: str
+    worker_endpoint: str
+    http_address: str
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Everything the site file says, validated: ids are unique, trees are trees."""
+
+    name: str
+    agent_endpoint: str
+    client_endpoint: str
+    domains: tuple[Domain, ...]
+    nodes: tuple[Node, ...]
+    timing: Timing = Timing()
+    tariff: Tariff = Tariff()
+    gateways: tuple[Gateway, ...] = ()
+    checkpoint_root: str = ""
+
+    def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
+        """`leaf` and its ancestors, nearest first."""
+        parents = {domain.id: domain.parent for domain in self.domains}
+        chain: list[DomainId] = []
+        at: DomainId | None = leaf
+        while at is not None:
+            chain.append(at)
+            at = parents[at]
+        return tuple(chain)
+
+    def domains_of(self, node: Node) -> tuple[DomainId, ...]:
+        """Every power domain and cooling zone that counts `node`, each once, in site-file order."""
+        leaves = [*node.inputs, *([node.cooling_zone] if node.cooling_zone is not None else [])]
+        above = {domain for leaf in leaves for domain in self.domain_chain(leaf)}
+        return tuple(domain.id for domain in self.domains if domain.id in above)

@@ -1,0 +1,238 @@
+"""What the scheduler shows: one set of views for CLI, TUI, Python client and report.
+
+Watts as floats here: these are for people. The books themselves are integers (`wall`).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import (
+    AttemptNo,
+    DomainId,
+    Epoch,
+    GpuIndex,
+    JobId,
+    NodeId,
+    TaskNo,
+    UnixTime,
+)
+from wattline_protocol.job import JobKind, JobSpec
+from wattline_protocol.messages import TaskExit, TaskUsage
+from wattline_protocol.site import DomainKind
+
+JobState = Literal[
+    "PENDING",
+    "HELD",
+    "STARTING",
+    "RUNNING",
+    "PAUSED",
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "NODE_FAIL",
+]
+ENDED_STATES: frozenset[JobState] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+
+NodeState = Literal["never heard", "ok", "draining", "drained", "silent", "off", "observe"]
+Verdict = Literal["compute-bound", "capped", "idle", "mixed", "unknown"]
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    """One try of one task."""
+
+    task: TaskNo
+    attempt: AttemptNo
+    state: JobState
+    node: NodeId
+    gpus: tuple[GpuIndex, ...]
+    started_unix_s: UnixTime | None = None
+    ended_unix_s: UnixTime | None = None
+    usage: TaskUsage = TaskUsage()
+    metrics: dict[str, float] = {}
+    exit: TaskExit | None = None
+    pid: int | None = None
+    readopted: int = 0
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A job with its totals. `attempts` holds details only in answers to GetJob."""
+
+    id: JobId
+    name: str
+    kind: JobKind
+    owner: str
+    account: str
+    queue: str
+    priority: int
+    state: JobState
+    reason: str
+    """Why it waits, or how it ended, in plain words."""
+    submitted_unix_s: UnixTime
+    started_unix_s: UnixTime | None
+    ended_unix_s: UnixTime | None
+    gangs: int
+    gangs_running: int
+    gangs_ended: int
+    gpus: int
+    """GPUs it asks for at one time per gang times gangs running, or per gang while waiting."""
+    nodes: tuple[NodeId, ...]
+    attempt_count: int
+    """Highest attempt number of any of its tasks."""
+    gpu_hours: float
+    energy_kwh: float
+    cost_usd: float
+    utilisation: float | None
+    """Mean GPU utilisation 0..1 while running; None = not measured."""
+    cap_bound_gpu_s: float
+    verdict: Verdict
+    exit_code: int | None
+    metrics: dict[str, float] = {}
+    attempts: tuple[AttemptView, ...] = ()
+    spec: JobSpec | None = None
+
+
+class GpuView(msgspec.Struct, frozen=True):
+    """One GPU now. None = not known."""
+
+    index: GpuIndex
+    name: str
+    power_w: float | None
+    cap_w: float | None
+    cap_min_w: float
+    cap_max_w: float
+    temp_c: int | None
+    util_pct: int | None
+    sm_clock_mhz: int | None
+    memory_used_bytes: int | None
+    memory_bytes: int
+    reasons: int
+    is_idle: bool
+    can_cap: bool
+    healthy: bool
+    job: JobId | None
+    """Job whose task holds this GPU."""
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """One host now."""
+
+    id: NodeId
+    rack: str
+    state: NodeState
+    reason: str
+    lease_w: float
+    committed_w: float
+    measured_w: float | None
+    estimated_w: float
+    """Shown where nothing is measured: the model, or the lease when silent."""
+    floor_w: float
+    inlet_c: float | None
+    cpu_pct: float
+    heard_ago_s: float | None
+    simulated: bool
+    problems: tuple[str, ...]
+    gpus: tuple[GpuView, ...]
+    tasks: tuple[str, ...]
+    """`JOB.TASK#ATTEMPT name` of what runs here."""
+    inputs: tuple[DomainId, ...]
+    cooling_zone: DomainId | None
+
+
+class DomainView(msgspec.Struct, frozen=True):
+    """One power domain or cooling zone now. All watts at the wall."""
+
+    id: DomainId
+    kind: DomainKind
+    parent: DomainId | None
+    rating_w: float
+    budget_w: float
+    """In force now: rating x derate, lowered by a shed."""
+    full_budget_w: float
+    committed_w: float
+    reserved_w: float
+    """Fixed load + transient margin + foreign reserve."""
+    measured_w: float
+    headroom_w: float
+    """Budget - committed - reserved; negative while over."""
+    over_since_unix_s: UnixTime | None
+    shed: str
+    """The shed in force in words ("25 % by ops until restored"); empty = none."""
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One line of the event and audit log."""
+
+    seq: int
+    unix_s: UnixTime
+    kind: str
+    """Constant name, e.g. "job_submitted", "budget_shed", "node_silent"."""
+    who: str
+    """User or node that caused it; "scheduler" for its own acts."""
+    text: str
+    job: JobId | None = None
+    node: NodeId | None = None
+    level: Literal["info", "warning", "alarm"] = "info"
+
+
+class FilterRefusal(msgspec.Struct, frozen=True):
+    """One filter of the planner: how many nodes it refused and what was missing."""
+
+    filter: str
+    nodes_refused: int
+    missing: str
+
+
+class ExplainView(msgspec.Struct, frozen=True):
+    """Why a job waits. Data; CLI and TUI render the same value."""
+
+    job: JobId
+    state: JobState
+    reason: str
+    nodes_total: int
+    nodes_feasible: int
+    nodes_needed: int
+    refusals: tuple[FilterRefusal, ...]
+
+
+class SiteView(msgspec.Struct, frozen=True):
+    """A whole snapshot: what `top` draws."""
+
+    site: str
+    epoch: Epoch
+    unix_s: UnixTime
+    simulated: bool
+    domains: tuple[DomainView, ...]
+    nodes: tuple[NodeView, ...]
+    jobs: tuple[JobView, ...]
+    """Waiting and running ones, and the most recently ended."""
+    events: tuple[EventView, ...]
+    """The newest, oldest first."""
+    refused_messages: int
+    """Messages refused since the scheduler started (unknown key, malformed, oversize …)."""
+
+
+class DomainPeak(msgspec.Struct, frozen=True):
+    """Peaks of one domain since the store began."""
+
+    id: DomainId
+    kind: DomainKind
+    budget_w: float
+    peak_committed_w: float
+    peak_measured_w: float
+
+
+class ReportView(msgspec.Struct, frozen=True):
+    """Accounting over all jobs on record in a time range."""
+
+    since_unix_s: UnixTime
+    until_unix_s: UnixTime
+    jobs: tuple[JobView, ...]
+    domains: tuple[DomainPeak, ...]
+    site_energy_kwh: float
+    gpu_hours: float
+    cap_bound_gpu_s: float
+    idle_energy_kwh: float
+    """Energy of the nodes that no job is booked for."""
+    simulated: bool

@@ -1,0 +1,1 @@
+"""The inference worker: batching policy, model thread, and its connections to gateways."""

@@ -1,0 +1,296 @@
+"""The worker's batching policy, without I/O.
+
+How it works. While the model is idle, whatever arrives runs at once: a lone request never waits
+for company. While the model is busy, arrivals gather; when it gets free, the next batch is made
+around the oldest one waiting (so none starves), filled with its nearest neighbours by length
+(so that little is padded) until the cost budget is reached, and ordered by length. Expired and
+cancelled requests never reach the model. A batch that fails as a whole is run again one by one,
+so that one bad input fails only itself.
+
+Every item that arrived is answered exactly once; see `check_invariants`.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, assert_never
+
+from wattline_runtime.wire import FailureReason
+
+
+class Key(NamedTuple):
+    """Which request of which gateway connection."""
+
+    gateway: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input waiting for the model."""
+
+    key: Key
+    deadline_s: float
+    """Monotonic time after which nobody wants the output."""
+    cost: int
+    """What it takes of a batch's budget; 1 unless the model says otherwise."""
+    length: int
+    """What padding depends on; 0 unless the model says otherwise."""
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The model's output, as JSON."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No output, and why."""
+
+    reason: FailureReason
+    detail: str = ""
+
+
+Outcome = Output | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Inputs that came in together; they may share a batch."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Nobody waits for this one any more."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLost:
+    """A gateway is gone, and with it everybody who waited behind it."""
+
+    gateway: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The model is free again. One outcome an item, in the batch's order."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBroke:
+    """The model is free again, but failed for the batch as a whole."""
+
+    failure: Failed
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted:
+    """Finish what is here, take nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraceOver:
+    """Hand back whatever is not finished, so that another worker can do it."""
+
+
+Event = Arrived | Cancelled | GatewayLost | BatchEnded | BatchBroke | DrainStarted | GraceOver
+
+
+@dataclass(frozen=True, slots=True)
+class RunBatch:
+    """Give these to the model now; it is idle."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Tell the gateway; exactly one for each item that arrived."""
+
+    key: Key
+    outcome: Outcome
+
+
+Effect = RunBatch | Answer
+
+
+def choose_batch(waiting: Sequence[Item], budget: int) -> list[Item]:
+    """The oldest of `waiting` and its neighbours by length, ordered by length.
+
+    Their costs sum to at most `budget`; an item that costs more than that runs alone.
+    """
+    oldest = waiting[0]
+    ordered = sorted(waiting, key=lambda item: item.length)
+    low = high = ordered.index(oldest)
+    left = budget - oldest.cost
+    below, above = low - 1, high + 1
+    while left > 0 and (below >= 0 or above < len(ordered)):
+        go_up = below < 0 or (
+            above < len(ordered)
+            and ordered[above].length - oldest.length <= oldest.length - ordered[below].length
+        )
+        candidate = ordered[above if go_up else below]
+        if candidate.cost > left:  # this side is closed: the batch stays one run of neighbours
+            below, above = (below, len(ordered)) if go_up else (-1, above)
+            continue
+        left -= candidate.cost
+        if go_up:
+            high, above = above, above + 1
+        else:
+            low, below = below, below - 1
+    return ordered[low : high + 1]
+
+
+@dataclass(slots=True)
+class Batcher:
+    """All requests a worker holds; changes only through handle()."""
+
+    budget: int
+    """Cost of one batch at most."""
+    queue_limit: int
+    """Items waiting at most; more are refused as overloaded."""
+    _waiting: OrderedDict[Key, Item] = field(default_factory=OrderedDict)
+    _alone: deque[Item] = field(default_factory=deque)
+    _running: tuple[Item, ...] = ()
+    _dropped: set[Key] = field(default_factory=set)
+    """Running items that were cancelled: their outputs are thrown away."""
+    _is_draining: bool = False
+
+    @property
+    def queued(self) -> int:
+        """Items that wait for the model."""
+        return len(self._waiting) + len(self._alone)
+
+    @property
+    def running(self) -> int:
+        """Items the model has now."""
+        return len(self._running)
+
+    @property
+    def is_draining(self) -> bool:
+        """True: nothing new is taken."""
+        return self._is_draining
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event; the effects are to be carried out in order."""
+        match event:
+            case Arrived():
+                return [*self._arrived(event.items), *self._dispatch(now_s)]
+            case Cancelled():
+                return self._cancelled(event.key)
+            case GatewayLost():
+                return self._gateway_lost(event.gateway)
+            case BatchEnded():
+                return [*self._ended(event.outcomes), *self._dispatch(now_s)]
+            case BatchBroke():
+                return [*self._broke(event.failure), *self._dispatch(now_s)]
+            case DrainStarted():
+                self._is_draining = True
+                return []
+            case GraceOver():
+                return self._hand_back()
+            case _:
+                assert_never(event)
+
+    def _arrived(self, items: Sequence[Item]) -> list[Effect]:
+        effects: list[Effect] = []
+        held = {item.key for item in (*self._alone, *self._running)}
+        for item in items:
+            if item.key in self._waiting or item.key in held:
+                continue  # a repeat: the first one will be answered
+            if self._is_draining:
+                effects.append(Answer(item.key, Failed("draining")))
+            elif self.queued >= self.queue_limit:
+                effects.append(Answer(item.key, Failed("overloaded", "the worker's queue is full")))
+            else:
+                self._waiting[item.key] = item
+        return effects
+
+    def _dispatch(self, now_s: float) -> list[Effect]:
+        if self._running:
+            return []
+        effects = self._drop_expired(now_s)
+        if self._alone:
+            self._running = (self._alone.popleft(),)
+        elif self._waiting:
+            self._running = tuple(choose_batch(list(self._waiting.values()), self.budget))
+            for item in self._running:
+                del self._waiting[item.key]
+        if self._running:
+            effects.append(RunBatch(self._running))
+        return effects
+
+    def _drop_expired(self, now_s: float) -> list[Effect]:
+        late = [i for i in (*self._alone, *self._waiting.values()) if i.deadline_s <= now_s]
+        self._forget({item.key for item in late})
+        return [Answer(item.key, Failed("expired")) for item in late]
+
+    def _forget(self, keys: set[Key]) -> None:
+        if not keys:
+            return
+        for key in keys:
+            self._waiting.pop(key, None)
+        self._alone = deque(item for item in self._alone if item.key not in keys)
+
+    def _cancelled(self, key: Key) -> list[Effect]:
+        if any(item.key == key for item in self._running):
+            self._dropped.add(key)
+            return []
+        if key not in self._waiting and all(item.key != key for item in self._alone):
+            return []  # already answered: the two messages crossed
+        self._forget({key})
+        return [Answer(key, Failed("cancelled"))]
+
+    def _gateway_lost(self, gateway: int) -> list[Effect]:
+        keys = [i.key for i in (*self._alone, *self._waiting.values(), *self._running)]
+        return [
+            effect for key in keys if key.gateway == gateway for effect in self._cancelled(key)
+        ]
+
+    def _ended(self, outcomes: Sequence[Outcome]) -> list[Effect]:
+        pairs = list(zip(self._running, outcomes, strict=True))
+        dropped = self._dropped
+        self._running, self._dropped = (), set()
+        return [
+            Answer(item.key, Failed("cancelled") if item.key in dropped else outcome)
+            for item, outcome in pairs
+        ]
+
+    def _broke(self, failure: Failed) -> list[Effect]:
+        if len(self._running) == 1:
+            return self._ended((failure,))
+        dropped = [item for item in self._running if item.key in self._dropped]
+        self._alone.extend(item for item in self._running if item.key not in self._dropped)
+        self._running, self._dropped = (), set()
+        return [Answer(item.key, Failed("cancelled")) for item in dropped]
+
+    def _hand_back(self) -> list[Effect]:
+        items = (*self._running, *self._alone, *self._waiting.values())
+        self._running, self._dropped = (), set()
+        self._alone.clear()
+        self._waiting.clear()
+        self._is_draining = True
+        return [Answer(item.key, Failed("draining")) for item in items]
+
+
+def check_invariants(batcher: Batcher) -> None:
+    """Raise AssertionError unless the books agree: nothing held twice, nothing waits for nothing."""
+    held = [
+        *(item.key for item in batcher._running),
+        *(item.key for item in batcher._alone),
+        *batcher._waiting,
+    ]
+    assert len(held) == len(set(held)), f"held twice: {held}"
+    assert batcher._running or not batcher.queued, "requests wait while the model is idle"
+    assert batcher._dropped <= {item.key for item in batcher._running}
+    cost = sum(item.cost for item in batcher._running)
+    assert len(batcher._running) <= 1 or cost <= batcher.budget, f"batch of cost {cost}"

@@ -1,0 +1,153 @@
+"""Messages between a gateway and the inference workers of its services.
+
+A worker connects out to the gateway (DEALER to ROUTER, CURVE). One ZeroMQ frame carries a
+MessagePack array of tagged structs, so that a busy moment costs one frame, not one a message.
+Each message pair is ordered: after `DrainSeen` the worker gets no further `Infer`.
+
+The rule that keeps both books equal: a worker answers every `Infer` exactly once, with `Reply`
+or `Failure`, cancelled and expired ones included. Only that answer frees the gateway's slot.
+"""
+
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from wattline_protocol.codec import Codec, MalformedMessage
+
+WORKER_PROTOCOL_VERSION = 1
+"""Travels in WorkerReady; another version is refused in words."""
+
+MAX_ITEM_BYTES = 1024 * 1024
+"""Largest input or output of one request, as JSON."""
+
+MAX_FRAME_BYTES = 4 * MAX_ITEM_BYTES
+"""Largest ZeroMQ frame; senders split before it (an item always fits)."""
+
+MAX_FRAME_MESSAGES = 1024
+"""Messages in one frame; more are malformed."""
+
+MAX_DETAIL_CHARS = 500
+"""Text of a failure that travels to the client."""
+
+FailureReason = Literal[
+    "expired", "cancelled", "draining", "overloaded", "bad_input", "model_error", "output_too_large"
+]
+
+
+class WorkerReady(msgspec.Struct, frozen=True, tag_field="t", tag="worker_ready"):
+    """First message of a worker, and again whenever the gateway seems to have forgotten it."""
+
+    protocol: int
+    service: str
+    capacity: int
+    """Requests this gateway may have with the worker at once, queued ones included."""
+
+
+class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
+    """Sent every beat period: the worker is alive, also while its model is computing."""
+
+    queued: int
+    running: int
+
+
+class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
+    """The output of one request, as JSON."""
+
+    id: int
+    output: bytes
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
+    """One request that has no output, and why."""
+
+    id: int
+    reason: FailureReason
+    detail: str = ""
+
+
+class Draining(msgspec.Struct, frozen=True, tag_field="t", tag="draining"):
+    """The worker was told to stop: it finishes what it holds and takes nothing new."""
+
+
+FromWorker = WorkerReady | WorkerBeat | Reply | Failure | Draining
+
+
+class WorkerWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="worker_welcome"):
+    """Answer to WorkerReady."""
+
+    protocol: int
+    beat_period_s: float
+
+
+class WorkerRefused(msgspec.Struct, frozen=True, tag_field="t", tag="worker_refused"):
+    """This worker gets no requests; `reason` is a sentence for its log."""
+
+    reason: str
+
+
+class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer"):
+    """One input, as JSON, and the time left for it when it was sent."""
+
+    id: int
+    budget_ms: int
+    input: bytes
+
+
+class CancelInfer(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_infer"):
+    """Nobody waits for this request any more."""
+
+    id: int
+
+
+class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"):
+    """Sent every beat period."""
+
+
+class DrainSeen(msgspec.Struct, frozen=True, tag_field="t", tag="drain_seen"):
+    """Answer to Draining: no Infer follows on this connection."""
+
+
+ToWorker = WorkerWelcome | WorkerRefused | Infer | CancelInfer | GatewayBeat | DrainSeen
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+def size_estimate(message: msgspec.Struct) -> int:
+    """Upper bound of the encoded size of `message` in bytes, cheap enough for each send."""
+    overhead = 128 + 4 * MAX_DETAIL_CHARS
+    match message:
+        case Infer(input=body) | Reply(output=body):
+            return overhead + len(body)
+        case _:
+            return overhead
+
+
+class FrameCodec(Generic[M]):
+    """Packs many messages of one direction into few frames, and back."""
+
+    def __init__(self, union: Any) -> None:
+        self._codec: Codec[list[M]] = Codec(list[union], max_bytes=MAX_FRAME_BYTES)
+
+    def frames(self, messages: list[M]) -> list[bytes]:
+        """As few frames as the limits allow, in order. Raises ValueError for an oversize item."""
+        frames: list[bytes] = []
+        pack: list[M] = []
+        pack_bytes = 0
+        for message in messages:
+            size = size_estimate(message)
+            if pack and (pack_bytes + size > MAX_FRAME_BYTES or len(pack) == MAX_FRAME_MESSAGES):
+                frames.append(self._codec.encode(pack))
+                pack, pack_bytes = [], 0
+            pack.append(message)
+            pack_bytes += size
+        if pack:
+            frames.append(self._codec.encode(pack))
+        return frames
+
+    def messages(self, frame: bytes) -> list[M]:
+        """The messages of a frame, in order. Raises MalformedMessage, never anything else."""
+        messages = self._codec.decode(frame)
+        if len(messages) > MAX_FRAME_MESSAGES:
+            raise MalformedMessage(
+                f"{len(messages)} messages in a frame, at most {MAX_FRAME_MESSAGES} allowed"
+            )
+        return messages

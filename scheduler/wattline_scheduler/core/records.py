@@ -1,0 +1,181 @@
+"""The durable form of the state: what the store keeps and what a restart is rebuilt from.
+
+The core emits `Save(record)`; the store upserts it by its key. `Saved` is everything on
+record, as the store loads it. A record holds facts that someone was promised (STYLE 7).
+"""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from wattline_protocol.ids import (
+    AttemptNo,
+    DomainId,
+    Epoch,
+    GpuIndex,
+    Incarnation,
+    JobId,
+    NodeId,
+    Sequence,
+    TaskNo,
+    TaskRef,
+    UnixTime,
+    UserName,
+)
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.views import EventView, JobState
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """An accepted job. `state` and `reason` are the last that were shown."""
+
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: JobId
+    token: str
+    owner: UserName
+    submitted_unix_s: UnixTime
+    spec: JobSpec
+    state: JobState
+    reason: str = ""
+    is_held: bool = False
+    cancelled_by: str = ""
+    """Who asked for cancellation; empty = nobody."""
+    ended_unix_s: UnixTime | None = None
+
+
+GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
+
+
+class GangRecord(msgspec.Struct, frozen=True):
+    """Tasks of a job that start together. Where they run stands in the attempt records."""
+
+    key: ClassVar[tuple[str, ...]] = ("job", "gang")
+    job: JobId
+    gang: int
+    """Position in the array, replica number, or 0."""
+    phase: GangPhase
+    attempt: AttemptNo
+    """Of the newest try; 0 = never tried."""
+    failures: int = 0
+    """Tries that count against `retries`."""
+    outcome: JobState | None = None
+    """Set when ended."""
+    reason: str = ""
+    not_before_unix_s: UnixTime = UnixTime(0.0)
+    """Back-off after a failure; for the record only, timing uses the monotonic clock."""
+
+
+class AttemptRecord(msgspec.Struct, frozen=True):
+    """One try of one task on one node: written before its StartTask is sent."""
+
+    key: ClassVar[tuple[str, ...]] = ("job", "task", "attempt")
+    job: JobId
+    task: TaskNo
+    attempt: AttemptNo
+    node: NodeId
+    gpus: tuple[GpuIndex, ...]
+    state: JobState
+    placed_unix_s: UnixTime
+    started_unix_s: UnixTime | None = None
+    ended_unix_s: UnixTime | None = None
+    usage: TaskUsage = TaskUsage()
+    metrics: dict[str, float] = {}
+    worker_public_key: str = ""
+    pid: int | None = None
+    readopted: int = 0
+    exit: TaskExit | None = None
+
+    @property
+    def ref(self) -> TaskRef:
+        """The name agents use for it."""
+        return TaskRef(self.job, self.task, self.attempt)
+
+
+class NodeRecord(msgspec.Struct, frozen=True):
+    """What is known about a host beyond the site file."""
+
+    key: ClassVar[tuple[str, ...]] = ("node",)
+    node: NodeId
+    incarnation: Incarnation
+    boot_id: str = ""
+    hostname: str = ""
+    agent_version: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    gpus: tuple[GpuInfo, ...] = ()
+    is_observe: bool = False
+    is_simulated: bool = False
+    is_draining: bool = False
+    drain_reason: str = ""
+    is_off: bool = False
+    off_reason: str = ""
+
+
+Standing = Literal["nameplate", "leased", "full", "off"]
+
+
+class SentLease(msgspec.Struct, frozen=True):
+    """A lease that was sent and not yet superseded by an acknowledgement."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    lease_mw: int
+    caps_mw: tuple[int, ...]
+
+
+class BookRecord(msgspec.Struct, frozen=True):
+    """A node's entry in the books (I1, I3, I9)."""
+
+    key: ClassVar[tuple[str, ...]] = ("node",)
+    node: NodeId
+    standing: Standing
+    """nameplate: never heard; leased: max(acked, sent); full: distrusted; off: declared off."""
+    acked_mw: int = 0
+    acked_caps_mw: tuple[int, ...] = ()
+    sent: tuple[SentLease, ...] = ()
+
+
+class ShedRecord(msgspec.Struct, frozen=True):
+    """A lowered budget in force. Restored = `budget_mw` is None."""
+
+    key: ClassVar[tuple[str, ...]] = ("domain",)
+    domain: DomainId
+    budget_mw: int | None
+    requested_fraction: float = 0.0
+    who: str = ""
+    reason: str = ""
+    since_unix_s: UnixTime = UnixTime(0.0)
+    until_unix_s: UnixTime | None = None
+
+
+class EventRecord(msgspec.Struct, frozen=True):
+    """One line of the event and audit log."""
+
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    event: EventView
+
+
+Record = JobRecord | GangRecord | AttemptRecord | NodeRecord | BookRecord | ShedRecord | EventRecord
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """Everything on record that a restart needs, as the store loads it."""
+
+    epoch: Epoch
+    """Already raised and durable for this run (I8)."""
+    instance: str
+    jobs: tuple[JobRecord, ...] = ()
+    """Those not ended, and the newest ended ones."""
+    gangs: tuple[GangRecord, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    nodes: tuple[NodeRecord, ...] = ()
+    books: tuple[BookRecord, ...] = ()
+    sheds: tuple[ShedRecord, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+    """The newest, oldest first."""
+    next_job: JobId = JobId(1)
+    """Above every id ever given."""
+    next_event: int = 1

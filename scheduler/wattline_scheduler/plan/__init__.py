@@ -1,0 +1,1 @@
+"""Snapshot, feasible, rank, gang, check: from waiting jobs to placements; pure."""

@@ -1,0 +1,1 @@
+"""Domains, books, demand, allocator, leases: from budgets to watts per node; pure."""
