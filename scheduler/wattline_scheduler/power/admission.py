@@ -1,0 +1,51 @@
+"""Does a new task fit under every budget? The room that placement may count on.
+
+Running work is counted at what it must be able to keep (its admission watts), not at the lease it
+happens to hold: leases above that are only lent and come back within a beat.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import wall_mw
+from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.loads import gpu_admission_mw
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a node must be able to keep drawing with the work placed on it."""
+
+    node: NodeId
+    base_mw: int
+    """Non-GPU worst case plus idle watts of the free GPUs, before the power supplies."""
+    busy_mw: int
+    """Admission watts of the GPUs with a task."""
+    psu_efficiency_permille: int
+    is_controlled: bool
+    """False: silent, observing or distrusted; then it counts as the books say."""
+
+    @property
+    def kept_mw(self) -> int:
+        """Wall milliwatts."""
+        return wall_mw(self.base_mw + self.busy_mw, self.psu_efficiency_permille)
+
+    def with_gpus(self, gpus: Sequence[GpuInfo], watts_hint_mw: int) -> int:
+        """Wall milliwatts the node must keep once a task takes these free GPUs."""
+        more_mw = sum(gpu_admission_mw(gpu, watts_hint_mw) - gpu.idle_mw for gpu in gpus)
+        return wall_mw(self.base_mw + self.busy_mw + more_mw, self.psu_efficiency_permille)
+
+
+def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> dict[DomainId, int]:
+    """Wall milliwatts per domain that new tasks may count on; may be negative."""
+    room = {domain: books.domains.usable_mw(domain) for domain in books.domains.by_id}
+    for node, above in books.domains.of.items():
+        at = kept.get(node)
+        counted_mw = books.committed_mw(node)
+        if at is not None and at.is_controlled:
+            counted_mw = at.kept_mw
+        for domain in above:
+            room[domain] -= counted_mw
+    return room

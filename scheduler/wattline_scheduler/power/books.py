@@ -1,0 +1,132 @@
+"""The books: what each node might draw at most, as far as the scheduler may believe (I1, I3, I9).
+
+Theory. A lease that was sent may be in force at any later time, whatever was lost on the way,
+until the agent acknowledges a newer one; then everything older can no longer take effect,
+because the agent ignores lower sequences. So a node is committed for the largest of the newest
+acknowledged lease and every lease sent after it. Nothing else lowers it: no time-out, no report.
+Three exceptions, each with its own proof: a newer incarnation read its caps back (`adopted`), an
+operator vouches that the host is off (`declare_off`), or the books themselves are distrusted
+(`distrust`), which only raises it.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, Epoch, Incarnation, NodeId, Sequence
+from wattline_protocol.site import Site
+from wattline_scheduler.core.records import BookRecord, SentLease
+from wattline_scheduler.power.domains import Domains
+
+MAX_SENT = 8
+"""Unacknowledged leases of one node. A node that answers none of so many shrinks gets no more."""
+
+
+class Books:
+    """One entry a node; every change returns the record that must be on disk before it counts."""
+
+    def __init__(self, site: Site, domains: Domains, saved: tuple[BookRecord, ...]) -> None:
+        self.domains = domains
+        self._nameplate_mw = {node.id: node.nameplate_mw for node in site.nodes}
+        self._entries: dict[NodeId, BookRecord] = {}
+        self._committed_in: dict[DomainId, int] = dict.fromkeys(domains.by_id, 0)
+        on_record = {record.node: record for record in saved}
+        for node in site.nodes:
+            fresh = BookRecord(node=node.id, standing="off" if node.is_off else "nameplate")
+            self._put(on_record.get(node.id, fresh))
+
+    def entry(self, node: NodeId) -> BookRecord:
+        """The node's entry as it is on record."""
+        return self._entries[node]
+
+    def committed_mw(self, node: NodeId) -> int:
+        """Most the node might draw at the wall."""
+        return self._committed_of(self._entries[node])
+
+    def committed_in(self, domain: DomainId) -> int:
+        """Sum of `committed_mw` over the nodes of the domain."""
+        return self._committed_in[domain]
+
+    def headroom_mw(self, domain: DomainId) -> int:
+        """What may still be granted below the domain; negative while its budget is exceeded."""
+        return self.domains.usable_mw(domain) - self._committed_in[domain]
+
+    def room_mw(self, node: NodeId) -> int:
+        """Growth the node may be granted now: the least headroom of its domains, never negative."""
+        return max(0, min((self.headroom_mw(d) for d in self.domains.of[node]), default=0))
+
+    def newest_lease_mw(self, node: NodeId) -> int | None:
+        """The lease the node holds or is being given; None where it holds none."""
+        entry = self._entries[node]
+        if entry.standing != "leased":
+            return None
+        return entry.sent[-1].lease_mw if entry.sent else entry.acked_mw
+
+    def may_send(self, node: NodeId, lease_mw: int) -> bool:
+        """Whether a lease keeps I1: it is covered now, or its growth fits in every domain."""
+        entry = self._entries[node]
+        if entry.standing != "leased" or len(entry.sent) >= MAX_SENT:
+            return False
+        return lease_mw - self.committed_mw(node) <= self.room_mw(node)
+
+    def send(self, node: NodeId, lease: SentLease) -> BookRecord:
+        """Book a lease that is about to be sent. Raises ValueError where `may_send` is false."""
+        if not self.may_send(node, lease.lease_mw):
+            raise ValueError(
+                f"lease of {lease.lease_mw} mW to {node} does not fit: committed "
+                f"{self.committed_mw(node)} mW, room {self.room_mw(node)} mW"
+            )
+        entry = self._entries[node]
+        # An older lease that is no larger than the new one cannot raise the maximum any more.
+        still_counts = tuple(s for s in entry.sent if s.lease_mw > lease.lease_mw)
+        return self._put(msgspec.structs.replace(entry, sent=(*still_counts, lease)))
+
+    def acknowledge(
+        self, node: NodeId, epoch: Epoch, incarnation: Incarnation, seq: Sequence
+    ) -> BookRecord | None:
+        """Count an acknowledgement; None if no such lease is outstanding (then nothing changes)."""
+        entry = self._entries[node]
+        name = (epoch, incarnation, seq)
+        for at, sent in enumerate(entry.sent):
+            if (sent.epoch, sent.incarnation, sent.seq) == name and entry.standing == "leased":
+                return self._put(
+                    msgspec.structs.replace(
+                        entry,
+                        acked_mw=sent.lease_mw,
+                        acked_caps_mw=sent.caps_mw,
+                        sent=entry.sent[at + 1 :],
+                    )
+                )
+        return None
+
+    def adopt(self, node: NodeId, holding_mw: int, caps_mw: tuple[int, ...]) -> BookRecord:
+        """A newer incarnation holds the node at `holding_mw`, read back from its driver."""
+        return self._put(
+            BookRecord(node=node, standing="leased", acked_mw=holding_mw, acked_caps_mw=caps_mw)
+        )
+
+    def distrust(self, node: NodeId) -> BookRecord:
+        """Count the node in full until a newer incarnation adopts (I9)."""
+        return self._put(msgspec.structs.replace(self._entries[node], standing="full"))
+
+    def declare_off(self, node: NodeId) -> BookRecord:
+        """The operator vouches that the node draws nothing."""
+        return self._put(BookRecord(node=node, standing="off"))
+
+    def declare_on(self, node: NodeId) -> BookRecord:
+        """The node may draw again: nameplate until it is heard."""
+        return self._put(BookRecord(node=node, standing="nameplate"))
+
+    def _committed_of(self, entry: BookRecord) -> int:
+        if entry.standing == "off":
+            return 0
+        leased_mw = max((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
+        if entry.standing == "leased":
+            return leased_mw
+        return max(self._nameplate_mw[entry.node], leased_mw)
+
+    def _put(self, entry: BookRecord) -> BookRecord:
+        before = self._entries.get(entry.node)
+        change_mw = self._committed_of(entry) - (self._committed_of(before) if before else 0)
+        self._entries[entry.node] = entry
+        for domain in self.domains.of[entry.node]:
+            self._committed_in[domain] += change_mw
+        return entry

@@ -1,0 +1,83 @@
+"""A node as power sees it: what it draws at least, and what each busy GPU could use.
+
+One description serves placement (does it fit?), the allocator (who gets what?) and the leases.
+"""
+
+from dataclasses import dataclass
+
+from wattline_protocol.ids import GpuIndex, NodeId
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import gpu_bound_mw, wall_mw
+
+KNEE_PERMILLE = 550
+"""Share of its maximum a hot GPU should not be held below: past the knee energy per result rises
+(facts: Zeus NSDI'23 traces, 55-60 % of TDP). Placement books this much; capping may go lower."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLoad:
+    """A GPU with a task (or not yet idle). All in GPU milliwatts, overshoot included."""
+
+    index: GpuIndex
+    floor_mw: int
+    target_mw: int
+    """Demand plus ramp margin, at least the floor."""
+    ceiling_mw: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """A node whose lease can be set."""
+
+    node: NodeId
+    base_mw: int
+    """Non-GPU worst case plus the idle watts of idle GPUs, before the power supplies."""
+    psu_efficiency_permille: int
+    gpus: tuple[GpuLoad, ...]
+    lowest_mw: int = 0
+    """Wall watts below which the agent said it cannot be held now."""
+
+    def wall_mw(self, gpus_mw: int) -> int:
+        """Lease that covers the node when its busy GPUs draw `gpus_mw` together."""
+        return max(wall_mw(self.base_mw + gpus_mw, self.psu_efficiency_permille), self.lowest_mw)
+
+    @property
+    def floor_mw(self) -> int:
+        """Least lease the node can be held to with its work running, at the wall."""
+        return self.wall_mw(sum(gpu.floor_mw for gpu in self.gpus))
+
+    @property
+    def ceiling_mw(self) -> int:
+        """Lease with which nothing on the node is ever capped below its maximum, at the wall."""
+        return self.wall_mw(sum(gpu.ceiling_mw for gpu in self.gpus))
+
+
+def gpu_floor_mw(gpu: GpuInfo) -> int:
+    """Least a busy GPU can be held to: its minimum cap, or everything if it cannot be capped."""
+    return gpu_bound_mw(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw, gpu.overshoot_permille)
+
+
+def gpu_ceiling_mw(gpu: GpuInfo) -> int:
+    """Most a GPU draws at its maximum cap."""
+    return gpu_bound_mw(gpu.cap_max_mw, gpu.overshoot_permille)
+
+
+def gpu_admission_mw(gpu: GpuInfo, watts_hint_mw: int) -> int:
+    """Watts that must be found for a GPU before a task may be placed on it."""
+    knee_mw = gpu.cap_max_mw * KNEE_PERMILLE // 1000
+    wanted_mw = min(watts_hint_mw or gpu.cap_max_mw, knee_mw)
+    return max(gpu_floor_mw(gpu), gpu_bound_mw(wanted_mw, gpu.overshoot_permille))
+
+
+def busy_gpu(gpu: GpuInfo, demand_mw: int, priority: int) -> GpuLoad:
+    """The load of a GPU with a task that would draw `demand_mw` uncapped."""
+    floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
+    target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
+    return GpuLoad(
+        index=gpu.index,
+        floor_mw=floor_mw,
+        target_mw=min(max(target_mw, floor_mw), ceiling_mw),
+        ceiling_mw=ceiling_mw,
+        priority=priority,
+    )
