@@ -34,20 +34,21 @@ class LeaseDecision:
 
 
 def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision]:
-    """Decisions in order: every shrink, then growth by priority, as far as the room reaches.
+    """Decisions in order: every shrink, then growth, as far as the room reaches.
 
-    Growth is decided against the books as they are: the caller books each decision
-    (`Books.send`) before it asks for more. A growth cut short by the room is granted in part
-    when the part is worth a driver call; a node with an unacknowledged shrink waits.
+    Growth that a start waits for comes first, whole or not at all, and what it lacks is kept
+    free for it; the rest goes by priority, in part when the part is worth a driver call.
+    Decided against the books as they are: book each decision (`Books.send`) before asking again.
     """
-    shrinks, growths = [], []
+    shrinks: list[LeaseWish] = []
+    growths: list[LeaseWish] = []
     for wish in wishes:
         now_mw = books.newest_lease_mw(wish.node)
         if now_mw is None or _is_small(wish, now_mw):
             continue
         (shrinks if wish.lease_mw < now_mw else growths).append(wish)
     decisions = [LeaseDecision(w.node, w.lease_mw) for w in shrinks]
-    growths.sort(key=lambda w: -w.priority)
+    growths.sort(key=lambda w: (not w.must, -w.priority))
     return decisions + _grow(books, growths)
 
 
@@ -60,20 +61,23 @@ def _is_small(wish: LeaseWish, now_mw: int) -> bool:
 
 def _grow(books: Books, growths: list[LeaseWish]) -> list[LeaseDecision]:
     used_mw = dict.fromkeys(books.domains.by_id, 0)
-    decisions = []
+    decisions: list[LeaseDecision] = []
     for wish in growths:
         above = books.domains.of[wish.node]
         committed_mw = books.committed_mw(wish.node)
-        room_mw = min((books.headroom_mw(d) - used_mw[d] for d in above), default=0)
-        lease_mw = min(wish.lease_mw, committed_mw + max(0, room_mw))
-        now_mw = books.newest_lease_mw(wish.node)
-        if now_mw is None or lease_mw <= now_mw:
-            continue
-        if wish.must and lease_mw < wish.lease_mw:
-            continue
-        if not wish.must and lease_mw - now_mw < DEAD_BAND_MIN_MW:
+        room_mw = max(0, min((books.headroom_mw(d) - used_mw[d] for d in above), default=0))
+        lease_mw = min(wish.lease_mw, committed_mw + room_mw)
+        if _is_granted(books, wish, lease_mw):
+            decisions.append(LeaseDecision(wish.node, lease_mw))
+        elif not wish.must:
             continue
         for domain in above:
-            used_mw[domain] += max(0, lease_mw - committed_mw)
-        decisions.append(LeaseDecision(wish.node, lease_mw))
+            used_mw[domain] += max(0, (wish.lease_mw if wish.must else lease_mw) - committed_mw)
     return decisions
+
+
+def _is_granted(books: Books, wish: LeaseWish, lease_mw: int) -> bool:
+    now_mw = books.newest_lease_mw(wish.node) or 0
+    if wish.must:
+        return lease_mw == wish.lease_mw
+    return lease_mw - now_mw >= DEAD_BAND_MIN_MW

@@ -1,0 +1,81 @@
+"""The books keep I1 under any order of sends, acknowledgements and losses."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.power_strategies import sites
+from wattline_protocol.ids import Epoch, Incarnation, NodeId, Sequence
+from wattline_protocol.site import Site
+from wattline_scheduler.core.records import SentLease
+from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.leases import LeaseWish, plan_leases
+
+ANSWERED = st.booleans()
+EPOCH, INCARNATION = Epoch(1), Incarnation(1)
+
+
+def lease(seq: int, lease_mw: int) -> SentLease:
+    return SentLease(EPOCH, INCARNATION, Sequence(seq), lease_mw, ())
+
+
+def wishes_for(node: NodeId) -> st.SearchStrategy[LeaseWish]:
+    return st.builds(
+        LeaseWish, st.just(node), st.integers(1_000_000, 7_000_000), st.just(50), st.booleans()
+    )
+
+
+def sums_agree(books: Books, site: Site) -> bool:
+    domains = books.domains
+    return all(
+        books.committed_in(d) == sum(books.committed_mw(n) for n in domains.members[d])
+        for d in domains.by_id
+    )
+
+
+@given(sites(), st.data())
+def test_growth_never_exceeds_a_budget_whatever_is_lost(site: Site, data: st.DataObject) -> None:
+    domains = Domains(site)
+    books = Books(site, domains, ())
+    for node in site.nodes:
+        books.adopt(node.id, 1_100_000, ())
+    fits = {d for d in domains.by_id if books.headroom_mw(d) >= 0}
+    outstanding: list[tuple[NodeId, Sequence]] = []
+    for seq in range(1, data.draw(st.integers(1, 25)) + 1):
+        wishes = [
+            LeaseWish(
+                node.id, data.draw(st.integers(1_000_000, 7_000_000)), 50, data.draw(st.booleans())
+            )
+            for node in site.nodes
+        ]
+        for decision in plan_leases(books, wishes):
+            if books.may_send(decision.node, decision.lease_mw):
+                books.send(decision.node, lease(seq, decision.lease_mw))
+                outstanding.append((decision.node, Sequence(seq)))
+        while outstanding and data.draw(ANSWERED):
+            name, acked = outstanding.pop(data.draw(st.integers(0, len(outstanding) - 1)))
+            books.acknowledge(name, EPOCH, INCARNATION, acked)
+        assert sums_agree(books, site)
+        assert all(books.headroom_mw(d) >= 0 for d in fits)
+
+
+@given(st.lists(st.integers(1_000_000, 6_000_000), min_size=1, max_size=8), st.data())
+def test_committed_covers_whatever_the_agent_may_hold(sent: list[int], data: st.DataObject) -> None:
+    """The agent applies leases in order of sequence, may miss any, acknowledges what it holds."""
+    site = data.draw(sites(max_nodes=1))
+    domains = Domains(site)
+    for domain in domains.by_id:
+        domains.lower(domain, 0)  # growth impossible: only shrinks below the first lease are booked
+    books = Books(site, domains, ())
+    node = site.nodes[0].id
+    books.adopt(node, max(sent), ())
+    holds, newest_applied = max(sent), 0
+    for seq, lease_mw in enumerate(sent, start=1):
+        if not books.may_send(node, lease_mw):
+            continue
+        books.send(node, lease(seq, lease_mw))
+        if data.draw(st.booleans()):
+            holds, newest_applied = lease_mw, seq
+            if data.draw(st.booleans()):
+                books.acknowledge(node, EPOCH, INCARNATION, Sequence(newest_applied))
+        assert books.committed_mw(node) >= holds

@@ -1,0 +1,75 @@
+"""Random sites and loads for property tests of the power engine."""
+
+from hypothesis import strategies as st
+
+from wattline_protocol.ids import DomainId, GpuIndex, NodeId
+from wattline_protocol.site import Domain, Node, Site
+from wattline_scheduler.power.loads import GpuLoad, NodeLoad
+
+
+@st.composite
+def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
+    """A power tree and a cooling tree of random shape over some nodes, some with two inputs."""
+    power = [DomainId(f"p{i}") for i in range(draw(st.integers(1, 5)))]
+    cooling = [DomainId(f"c{i}") for i in range(draw(st.integers(1, 3)))]
+    domains = [
+        Domain(
+            id=name,
+            kind="power" if name in power else "cooling",
+            parent=family[draw(st.integers(0, at - 1))] if at else None,
+            rating_mw=draw(st.integers(1_000_000, 40_000_000)),
+            derate_permille=draw(st.sampled_from([800, 1000])),
+            fixed_load_mw=draw(st.sampled_from([0, 200_000])),
+            foreign_reserve_mw=draw(st.sampled_from([0, 500_000])),
+        )
+        for family in (power, cooling)
+        for at, name in enumerate(family)
+    ]
+    inputs = st.lists(st.sampled_from(power), min_size=1, max_size=2, unique=True)
+    nodes = [
+        Node(
+            id=NodeId(f"n{i}"),
+            rack=f"r{i % 2}",
+            inputs=tuple(
+                draw(st.lists(st.sampled_from(power), min_size=1, max_size=2, unique=True))
+            ),
+            cooling_zone=draw(st.sampled_from([*cooling, None])),
+            non_gpu_worst_mw=1_000_000,
+            psu_efficiency_permille=draw(st.sampled_from([900, 940, 960])),
+            nameplate_mw=7_000_000,
+        )
+        for i in range(draw(st.integers(1, max_nodes)))
+    ]
+    return Site(
+        name="random",
+        agent_endpoint="tcp://127.0.0.1:1",
+        client_endpoint="tcp://127.0.0.1:2",
+        domains=tuple(domains),
+        nodes=tuple(nodes),
+    )
+
+
+@st.composite
+def loads(draw: st.DrawFn, site: Site) -> list[NodeLoad]:
+    """For each node of the site, some busy GPUs with floors, targets and priorities."""
+    return [
+        NodeLoad(
+            node=node.id,
+            base_mw=node.non_gpu_worst_mw,
+            psu_efficiency_permille=node.psu_efficiency_permille,
+            gpus=tuple(_gpu(draw, i) for i in range(draw(st.integers(0, 4)))),
+        )
+        for node in site.nodes
+    ]
+
+
+def _gpu(draw: st.DrawFn, index: int) -> GpuLoad:
+    floor_mw = draw(st.integers(100_000, 204_000))
+    ceiling_mw = draw(st.integers(floor_mw, 714_000))
+    return GpuLoad(
+        index=GpuIndex(index),
+        floor_mw=floor_mw,
+        target_mw=draw(st.integers(floor_mw, ceiling_mw)),
+        ceiling_mw=ceiling_mw,
+        priority=draw(st.sampled_from([25, 50, 75])),
+    )
