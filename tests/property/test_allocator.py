@@ -1,5 +1,7 @@
 """The allocator keeps every domain, serves priorities strictly and wastes nothing."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,7 +97,7 @@ def _quiet(node: NodeLoad, below: int) -> NodeLoad:
     gpus = tuple(
         gpu
         if gpu.priority >= below
-        else GpuLoad(gpu.index, gpu.floor_mw, gpu.floor_mw, gpu.floor_mw, gpu.priority)
+        else replace(gpu, target_mw=gpu.floor_mw, ceiling_mw=gpu.floor_mw)
         for gpu in node.gpus
     )
     return NodeLoad(node.node, node.base_mw, node.psu_efficiency_permille, gpus)

@@ -11,7 +11,7 @@ from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.leases import LeaseWish, plan_leases
 
-ANSWERED = st.booleans()
+COIN: st.SearchStrategy[bool] = st.booleans()
 EPOCH, INCARNATION = Epoch(1), Incarnation(1)
 
 
@@ -43,16 +43,14 @@ def test_growth_never_exceeds_a_budget_whatever_is_lost(site: Site, data: st.Dat
     outstanding: list[tuple[NodeId, Sequence]] = []
     for seq in range(1, data.draw(st.integers(1, 25)) + 1):
         wishes = [
-            LeaseWish(
-                node.id, data.draw(st.integers(1_000_000, 7_000_000)), 50, data.draw(st.booleans())
-            )
+            LeaseWish(node.id, data.draw(st.integers(1_000_000, 7_000_000)), 50, data.draw(COIN))
             for node in site.nodes
         ]
         for decision in plan_leases(books, wishes):
             if books.may_send(decision.node, decision.lease_mw):
                 books.send(decision.node, lease(seq, decision.lease_mw))
                 outstanding.append((decision.node, Sequence(seq)))
-        while outstanding and data.draw(ANSWERED):
+        while data.draw(COIN) and outstanding:
             name, acked = outstanding.pop(data.draw(st.integers(0, len(outstanding) - 1)))
             books.acknowledge(name, EPOCH, INCARNATION, acked)
         assert sums_agree(books, site)
@@ -74,8 +72,8 @@ def test_committed_covers_whatever_the_agent_may_hold(sent: list[int], data: st.
         if not books.may_send(node, lease_mw):
             continue
         books.send(node, lease(seq, lease_mw))
-        if data.draw(st.booleans()):
+        if data.draw(COIN):
             holds, newest_applied = lease_mw, seq
-            if data.draw(st.booleans()):
+            if data.draw(COIN):
                 books.acknowledge(node, EPOCH, INCARNATION, Sequence(newest_applied))
         assert books.committed_mw(node) >= holds

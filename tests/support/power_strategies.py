@@ -30,9 +30,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         Node(
             id=NodeId(f"n{i}"),
             rack=f"r{i % 2}",
-            inputs=tuple(
-                draw(st.lists(st.sampled_from(power), min_size=1, max_size=2, unique=True))
-            ),
+            inputs=tuple(draw(inputs)),
             cooling_zone=draw(st.sampled_from([*cooling, None])),
             non_gpu_worst_mw=1_000_000,
             psu_efficiency_permille=draw(st.sampled_from([900, 940, 960])),
