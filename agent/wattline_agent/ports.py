@@ -1,0 +1,314 @@
+"""What the agent's core and shell need from hardware, host and keeper: the only way in or out.
+
+Everything here is a value or a Protocol; `device/`, `host/` and `executor` implement the
+Protocols, the simulation implements them again over virtual time. Conventions:
+
+* `mono_s` is CLOCK_BOOTTIME in seconds: monotonic, counts suspended time, the same for agent
+  and keeper, comparable across restarts of the agent within one boot.
+* Power in milliwatts, energy in millijoules. None = not supported or not read: never zero.
+* No call blocks longer than the time it is given. A GPU that hangs costs only its own values.
+
+Constructors the shell calls (modules that implement this file):
+
+* `wattline_agent.device.open_collector(nvml_lib: Path | None) -> Collector`
+* `wattline_agent.host.open_sensors(sysfs_root: Path) -> HostSensors`
+* `wattline_agent.executor.open_runner(state_dir: Path) -> TaskRunner`; raises `KeeperAbsent`
+  when nothing answers at `state_dir/keeper.sock`. The shell then starts
+  `python -m wattline_agent.keeper --state-dir DIR` in a session of its own and tries again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
+from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
+
+
+class DriverAbsent(Exception):
+    """No usable GPU driver; the text says what was tried and what the driver answered."""
+
+
+class KeeperAbsent(Exception):
+    """No keeper answers at the node's socket."""
+
+
+# --- GPUs -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """Identity and limits of one GPU: read at start and after a driver reload."""
+
+    index: GpuIndex
+    uuid: str
+    name: str
+    memory_bytes: int
+    cap_min_mw: int
+    cap_default_mw: int
+    cap_max_mw: int
+    can_cap: bool
+    """False: the driver has no cap for it, or this process may not set it."""
+    why_not: str = ""
+    """When `can_cap` is False: what the driver said, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapResult:
+    """The limits of one GPU, read back from the driver after a set (or only read)."""
+
+    index: GpuIndex
+    enforced_mw: int | None
+    """The limit in force: the lowest of VBIOS, host and BMC limits. None = not readable."""
+    host_limit_mw: int | None
+    """The limit the host asked for; it is what holds if the BMC lifts its own."""
+    error: str = ""
+    """Why the cap could not be set or read back, in the driver's words; empty = it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class FastReading:
+    """One GPU's fast telemetry, from one pass of its worker."""
+
+    index: GpuIndex
+    mono_s: float
+    """When it was read."""
+    power_mw: int | None
+    """1 s average."""
+    power_now_mw: int | None = None
+    enforced_mw: int | None = None
+    host_limit_mw: int | None = None
+    temp_c: int | None = None
+    memory_temp_c: int | None = None
+    util_pct: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_used_bytes: int | None = None
+    reasons: int = 0
+    """Clock event reasons, the driver's bits."""
+    energy_mj: int | None = None
+    """Since the driver was loaded."""
+    power_throttle_ns: int | None = None
+    """Time the power cap held the clocks down, since the driver was loaded (field 74)."""
+    thermal_throttle_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A GPU that gave no reading in time, or none at all."""
+
+    index: GpuIndex
+    since_mono_s: float
+    """When the last good reading was made (or the collector started)."""
+    reason: str
+    is_lost: bool = False
+    """The driver says that the GPU is gone or needs a reset."""
+
+
+Reading = FastReading | Stale
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEvent:
+    """Something the driver pushed: an XID, a double-bit ECC error."""
+
+    index: GpuIndex
+    kind: Literal["xid", "ecc_double_bit", "other"]
+    code: int
+    text: str
+
+
+class Driver(Protocol):
+    """One vendor library, called for one GPU at a time from that GPU's own thread. May block."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """True: the watts are not real; every sample is stamped."""
+
+    def driver_instance(self) -> str:
+        """Changes when the driver was unloaded and loaded again (caps are lost then)."""
+
+    def gpus(self) -> tuple[DeviceInfo, ...]:
+        """All GPUs in index order, position = index."""
+
+    def read(self, index: GpuIndex) -> Reading:
+        """Fast telemetry of one GPU."""
+
+    def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
+        """Set the power limit and read back what is enforced. Errors are in the result."""
+
+    def read_cap(self, index: GpuIndex) -> CapResult:
+        """Read the limits without setting anything."""
+
+    def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
+        """Wait for pushed events; called from a thread of its own."""
+
+    def close(self) -> None:
+        """Release the library; caps stay as they are."""
+
+
+class Collector(Protocol):
+    """All GPUs of the node: one worker thread each, so that a sick GPU delays nobody.
+
+    A worker that is still busy with an earlier call (hung driver) is skipped at once: its GPU
+    answers `Stale`, or a CapResult with an error, without waiting.
+    """
+
+    @property
+    def is_simulated(self) -> bool:
+        """As the driver says."""
+
+    def driver_instance(self) -> str:
+        """As last seen by a worker; cheap, never blocks."""
+
+    def gpus(self) -> tuple[DeviceInfo, ...]:
+        """All GPUs in index order; read again after the driver instance changed."""
+
+    def sample(self, timeout_s: float) -> tuple[Reading, ...]:
+        """Read all GPUs at the same time, in index order; waits at most `timeout_s`."""
+
+    def apply_caps(
+        self, caps_mw: Mapping[GpuIndex, int], timeout_s: float
+    ) -> tuple[CapResult, ...]:
+        """Set these caps at the same time and read back; one result per GPU asked for.
+
+        A GPU that is in force at the wanted limit already is only read.
+        """
+
+    def read_caps(self, timeout_s: float) -> tuple[CapResult, ...]:
+        """Limits of all GPUs, in index order, nothing set."""
+
+    def events(self) -> tuple[DeviceEvent, ...]:
+        """Pushed events since the last call; never blocks."""
+
+    def close(self) -> None:
+        """Stop the workers (a hung one is left behind) and release the driver."""
+
+
+# --- Host -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HostReading:
+    """The host apart from its GPUs."""
+
+    cpu_pct: float
+    memory_used_bytes: int
+    node_mw: int | None = None
+    """Measured power of the whole node at the wall."""
+    source: str = "model"
+    """hwmon, rapl+model or model: where the watts come from."""
+    inlet_c: float | None = None
+    non_gpu_mw: int | None = None
+    """Load that no GPU draws, behind the power supplies; measured unless source is model."""
+
+
+class HostSensors(Protocol):
+    """Node power, inlet temperature, CPU and memory."""
+
+    def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
+        """Now; `gpu_mw` is the GPUs' draw just sampled, to split node and non-GPU power."""
+
+    def close(self) -> None:
+        """Release files."""
+
+
+# --- Tasks ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSeen:
+    """One attempt as keeper and disk know it: the full truth, at every look."""
+
+    order: TaskOrder
+    """As launched; read back from disk after a restart of the agent."""
+    phase: TaskPhase
+    """starting, running, paused (every process frozen), stopping, ended."""
+    pid: int | None = None
+    started_unix_s: UnixTime | None = None
+    run_s: float = 0.0
+    """Since the start on the monotonic clock; stops at the end."""
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    worker_public_key: str = ""
+    exit: TaskExit | None = None
+    group_gone: bool = False
+    """Ended, and no process of its group or cgroup is left."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """The attempt's name."""
+        return self.order.ref
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchContext:
+    """What a launch needs beyond the order; the core knows it."""
+
+    gpu_uuids: tuple[str, ...]
+    """For CUDA_VISIBLE_DEVICES, in the order of `order.gpus`; empty hides all GPUs."""
+    checkpoint_root: str
+    """Site-wide directory; empty: the agent's own state directory."""
+    lease_until_mono_s: float | None
+    """First task lease; None for tasks with on_isolation = "continue"."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSlice:
+    """Bytes of an attempt's log."""
+
+    data: bytes
+    next_offset: int
+    at_end: bool
+    error: str = ""
+
+
+class TaskRunner(Protocol):
+    """The keeper as the agent sees it. Every call is idempotent and answers within 1 s.
+
+    From `launch` until `drop`, `observe` lists the attempt, whatever became of it: a command
+    that cannot be started is listed as ended with `exit` saying why. Commands for an unknown or
+    ended attempt do nothing. Raises KeeperAbsent when the keeper is gone.
+    """
+
+    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
+        """Write the order to disk and have the keeper start it."""
+
+    def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
+        """Stop notice and SIGTERM, after `grace_s` SIGKILL, to the whole group; returns at once.
+
+        `kind` replaces how it ended in `exit` (a runtime limit, for one); None = as it happens.
+        """
+
+    def notify(self, ref: TaskRef, why: str) -> None:
+        """Tell the task that it is about to be frozen (notice file); nothing else."""
+
+    def freeze(self, ref: TaskRef) -> None:
+        """Freeze every process of the group; phase becomes paused once all are."""
+
+    def thaw(self, ref: TaskRef) -> None:
+        """Let it run on."""
+
+    def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
+        """SIGKILL to the whole group now; `exit` says `kind` and `why`."""
+
+    def drop(self, ref: TaskRef) -> None:
+        """Forget an ended attempt's record; its log stays readable."""
+
+    def renew(self, until_mono_s: float) -> None:
+        """Extend the task lease of every attempt whose order says on_isolation = "stop".
+
+        The keeper kills them at that time without grace unless renewed (I7). Never shortens.
+        """
+
+    def observe(self) -> list[TaskSeen]:
+        """All attempts not dropped. A restarted agent learns from this what it runs."""
+
+    def fileno(self) -> int | None:
+        """Readable when `observe` may have news; None = poll `observe` instead."""
+
+    def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
+        """A piece of the log; a negative offset counts from the end."""
+
+    def close(self) -> None:
+        """Leave the keeper and its tasks alone and disconnect."""
