@@ -2,7 +2,9 @@
 
 A worker connects out to the gateway (DEALER to ROUTER, CURVE). One ZeroMQ frame carries a
 MessagePack array of tagged structs, so that a busy moment costs one frame, not one a message.
-Each message pair is ordered: after `DrainSeen` the worker gets no further `Infer`.
+Frames of a connection stay in order: after a GatewayBeat with `drain_seen` no `Infer` follows.
+
+Beats carry the full truth, not changes: either side may restart, and one beat later both agree.
 
 The rule that keeps both books equal: a worker answers every `Infer` exactly once, with `Reply`
 or `Failure`, cancelled and expired ones included. Only that answer frees the gateway's slot.
@@ -11,10 +13,11 @@ or `Failure`, cancelled and expired ones included. Only that answer frees the ga
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+
 from wattline_protocol.codec import Codec, MalformedMessage
 
 WORKER_PROTOCOL_VERSION = 1
-"""Travels in WorkerReady; another version is refused in words."""
+"""Travels in every beat; another version is refused in words."""
 
 MAX_ITEM_BYTES = 1024 * 1024
 """Largest input or output of one request, as JSON."""
@@ -33,20 +36,17 @@ FailureReason = Literal[
 ]
 
 
-class WorkerReady(msgspec.Struct, frozen=True, tag_field="t", tag="worker_ready"):
-    """First message of a worker, and again whenever the gateway seems to have forgotten it."""
+class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
+    """First message of a worker, and then one every beat period, whatever its model does."""
 
     protocol: int
     service: str
     capacity: int
-    """Requests this gateway may have with the worker at once, queued ones included."""
-
-
-class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
-    """Sent every beat period: the worker is alive, also while its model is computing."""
-
+    """Requests this gateway may have here at once, queued ones included. 0 = still loading."""
     queued: int
     running: int
+    is_draining: bool = False
+    """The worker was told to stop: it finishes what it holds and takes nothing new."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
@@ -64,18 +64,7 @@ class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
     detail: str = ""
 
 
-class Draining(msgspec.Struct, frozen=True, tag_field="t", tag="draining"):
-    """The worker was told to stop: it finishes what it holds and takes nothing new."""
-
-
-FromWorker = WorkerReady | WorkerBeat | Reply | Failure | Draining
-
-
-class WorkerWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="worker_welcome"):
-    """Answer to WorkerReady."""
-
-    protocol: int
-    beat_period_s: float
+FromWorker = WorkerBeat | Reply | Failure
 
 
 class WorkerRefused(msgspec.Struct, frozen=True, tag_field="t", tag="worker_refused"):
@@ -99,14 +88,14 @@ class CancelInfer(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_infer"
 
 
 class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"):
-    """Sent every beat period."""
+    """Answer to a worker's first beat, and then one every beat period."""
+
+    protocol: int
+    drain_seen: bool = False
+    """The worker's draining is known: no Infer follows on this connection."""
 
 
-class DrainSeen(msgspec.Struct, frozen=True, tag_field="t", tag="drain_seen"):
-    """Answer to Draining: no Infer follows on this connection."""
-
-
-ToWorker = WorkerWelcome | WorkerRefused | Infer | CancelInfer | GatewayBeat | DrainSeen
+ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -122,7 +111,10 @@ def size_estimate(message: msgspec.Struct) -> int:
 
 
 class FrameCodec(Generic[M]):
-    """Packs many messages of one direction into few frames, and back."""
+    """Packs many messages of one direction into few frames, and back.
+
+    `M` is the union (FromWorker or ToWorker) that the codec was made with.
+    """
 
     def __init__(self, union: Any) -> None:
         self._codec: Codec[list[M]] = Codec(list[union], max_bytes=MAX_FRAME_BYTES)

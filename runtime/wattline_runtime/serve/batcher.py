@@ -7,7 +7,7 @@ around the oldest one waiting (so none starves), filled with its nearest neighbo
 cancelled requests never reach the model. A batch that fails as a whole is run again one by one,
 so that one bad input fails only itself.
 
-Every item that arrived is answered exactly once; see `check_invariants`.
+Every item that arrived is answered exactly once; see `Batcher.check_invariants`.
 """
 
 from collections import OrderedDict, deque
@@ -252,11 +252,11 @@ class Batcher:
 
     def _gateway_lost(self, gateway: int) -> list[Effect]:
         keys = [i.key for i in (*self._alone, *self._waiting.values(), *self._running)]
-        return [
-            effect for key in keys if key.gateway == gateway for effect in self._cancelled(key)
-        ]
+        return [effect for key in keys if key.gateway == gateway for effect in self._cancelled(key)]
 
     def _ended(self, outcomes: Sequence[Outcome]) -> list[Effect]:
+        if not self._running:
+            return []  # handed back in the meantime
         pairs = list(zip(self._running, outcomes, strict=True))
         dropped = self._dropped
         self._running, self._dropped = (), set()
@@ -281,16 +281,16 @@ class Batcher:
         self._is_draining = True
         return [Answer(item.key, Failed("draining")) for item in items]
 
-
-def check_invariants(batcher: Batcher) -> None:
-    """Raise AssertionError unless the books agree: nothing held twice, nothing waits for nothing."""
-    held = [
-        *(item.key for item in batcher._running),
-        *(item.key for item in batcher._alone),
-        *batcher._waiting,
-    ]
-    assert len(held) == len(set(held)), f"held twice: {held}"
-    assert batcher._running or not batcher.queued, "requests wait while the model is idle"
-    assert batcher._dropped <= {item.key for item in batcher._running}
-    cost = sum(item.cost for item in batcher._running)
-    assert len(batcher._running) <= 1 or cost <= batcher.budget, f"batch of cost {cost}"
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless the books agree."""
+        held = [*(item.key for item in self._running), *(item.key for item in self._alone)]
+        held.extend(self._waiting)
+        if len(held) != len(set(held)):
+            raise AssertionError(f"held twice: {held}")
+        if self.queued and not self._running:
+            raise AssertionError("requests wait while the model is idle")
+        if not self._dropped <= {item.key for item in self._running}:
+            raise AssertionError(f"dropped but not running: {self._dropped}")
+        cost = sum(item.cost for item in self._running)
+        if len(self._running) > 1 and cost > self.budget:
+            raise AssertionError(f"a batch of cost {cost}, budget {self.budget}")

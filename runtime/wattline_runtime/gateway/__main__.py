@@ -1,0 +1,49 @@
+"""`python -m wattline_runtime.gateway`: a gateway on its own, with routes from a file.
+
+Prints one line of JSON with its endpoints once it serves. Within a site, `wattline gateway` runs
+the same gateway with routes from the scheduler.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from wattline_protocol.keys import load_keys
+from wattline_runtime.gateway.config import Endpoints, GatewayConfig
+from wattline_runtime.gateway.routes import FileRoutes, RoutesFileInvalid
+from wattline_runtime.gateway.run import run_gateway
+from wattline_runtime.logs import log_to_stderr
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, serve until SIGTERM. Returns the exit status."""
+    log_to_stderr()
+    defaults = GatewayConfig()
+    parser = argparse.ArgumentParser(prog="python -m wattline_runtime.gateway", description=__doc__)
+    parser.add_argument("--routes", required=True, type=Path, help="JSON file, re-read on change")
+    parser.add_argument("--key-file", required=True, type=Path, help="key pair, TOML, mode 0600")
+    for name in ("http_host", "worker_host"):
+        parser.add_argument(f"--{name.replace('_', '-')}", default=getattr(defaults, name))
+    for name in ("http_port", "worker_port", "queue_limit", "default_timeout_ms"):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name)
+        )
+    options = vars(parser.parse_args(argv))
+    routes = FileRoutes(options.pop("routes"))
+    try:
+        secret = load_keys(options.pop("key_file")).secret
+        return run_gateway(GatewayConfig(secret_key=secret, **options), routes, _announce)
+    except (ValueError, OSError, RoutesFileInvalid) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 2
+
+
+def _announce(endpoints: Endpoints) -> None:
+    print(msgspec.json.encode(endpoints).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

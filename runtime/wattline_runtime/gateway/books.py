@@ -1,0 +1,180 @@
+"""Requests of all services: who may come in, which worker next, until when."""
+
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
+from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
+
+EXPIRE_SLACK_S = 0.005
+"""A deadline this close is taken as reached: the timer need not fire again for it."""
+STALE_DEADLINES_MAX = 4096
+"""Deadlines of answered requests that may lie in the heap before it is swept."""
+
+
+@dataclass(slots=True)
+class Books:
+    """Each request is in one place: in its service's queue, or with a worker."""
+
+    queue_limit: int
+    services: dict[str, ServiceState] = field(default_factory=dict)
+    requests: dict[int, Request] = field(default_factory=dict)
+    is_stopping: bool = False
+    _deadlines: list[tuple[float, int]] = field(default_factory=list)
+    _dispatches: int = 0
+
+    # --- coming in
+
+    def submit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
+        """Send to a free worker, queue, or refuse at once."""
+        refusal = self._refusal(event, now_s)
+        if refusal is not None:
+            return [e.Answer(event.id, event.service, refusal)]
+        request = Request(event.id, event.service, event.input, event.deadline_s)
+        self.requests[request.id] = request
+        self._note_deadline(request)
+        service = self.services[event.service]
+        worker = None if service.waiting else service.free_worker()
+        if worker is None:
+            service.waiting[request.id] = request
+            return []
+        return [self._dispatch(request, worker, now_s)]
+
+    def _refusal(self, event: e.Submitted, now_s: float) -> e.Refusal | None:
+        if self.is_stopping:
+            return stopping()
+        service = self.services.get(event.service)
+        if service is None or not service.is_listed:
+            return e.Refusal("unknown_service", self._known_services(event.service))
+        if event.deadline_s <= now_s:
+            return e.Refusal("deadline", "the deadline had passed before the request came in")
+        if not service.takes_new:
+            return no_worker(service)
+        return self._overload(service, event.deadline_s - now_s)
+
+    def _overload(self, service: ServiceState, budget_s: float) -> e.Refusal | None:
+        waiting = len(service.waiting)
+        if waiting >= self.queue_limit:
+            text = f"{waiting} requests wait for service {service.name!r}, no more are taken"
+            return e.Refusal("queue_full", text, service.rate.retry_after_s(waiting))
+        if not waiting:
+            return None
+        ahead = waiting + service.in_flight + 1
+        wait_s = service.rate.wait_s(ahead)
+        if wait_s is None or wait_s <= budget_s:
+            return None
+        text = (
+            f"service {service.name!r} would answer in about {wait_s:.1f} s, "
+            f"the deadline is in {budget_s:.1f} s"
+        )
+        return e.Refusal("too_slow", text, service.rate.retry_after_s(ahead))
+
+    def _known_services(self, wanted: str) -> str:
+        names = ", ".join(sorted(s.name for s in self.services.values() if s.is_listed)) or "none"
+        return f"there is no service {wanted!r}; known services: {names}"[:MAX_DETAIL_CHARS]
+
+    # --- going out
+
+    def answer(self, request: Request, outcome: e.Outcome) -> e.Answer:
+        """The one answer of this request; it is forgotten, though a worker may still hold it."""
+        del self.requests[request.id]
+        return e.Answer(request.id, request.service, outcome)
+
+    def let_go(self, request: Request) -> list[e.Effect]:
+        """Nobody waits for it any more: take it from the queue, or tell its worker."""
+        if request.worker is None:
+            self.services[request.service].waiting.pop(request.id, None)
+            return []
+        return [e.Send(request.worker, CancelInfer(request.id))]
+
+    def abandon(self, request_id: int) -> list[e.Effect]:
+        """Its client has gone; unknown ids were answered already."""
+        request = self.requests.pop(request_id, None)
+        return [] if request is None else self.let_go(request)
+
+    def answer_all(self, refusal: e.Refusal) -> list[e.Effect]:
+        """Refuse everything that is still inside."""
+        effects: list[e.Effect] = []
+        for request in list(self.requests.values()):
+            effects.extend(self.let_go(request))
+            effects.append(self.answer(request, refusal))
+        return effects
+
+    def empty_queue(self, service: ServiceState) -> list[e.Effect]:
+        """Refuse all who wait: there is nobody to wait for."""
+        waiting = list(service.waiting.values())
+        service.waiting.clear()
+        refusal = no_worker(service)
+        return [self.answer(request, refusal) for request in waiting]
+
+    # --- moving on
+
+    def pump(self, service: ServiceState, now_s: float) -> list[e.Effect]:
+        """Send who waits to whoever is free; to be called whenever either may have changed."""
+        effects: list[e.Effect] = []
+        while service.waiting and (worker := service.free_worker()):
+            _, request = service.waiting.popitem(last=False)
+            if request.deadline_s <= now_s:
+                effects.append(self.answer(request, late()))
+            else:
+                effects.append(self._dispatch(request, worker, now_s))
+        if service.waiting and not service.takes_new:
+            effects.extend(self.empty_queue(service))
+        return effects
+
+    def requeue(self, request: Request) -> None:
+        """Back to the head of the queue: it has waited longest. May pass the queue's limit by
+        what a lost worker held."""
+        request.worker = None
+        waiting = self.services[request.service].waiting
+        waiting[request.id] = request
+        waiting.move_to_end(request.id, last=False)
+
+    def _dispatch(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
+        self._dispatches += 1
+        worker.last_sent = self._dispatches
+        worker.in_flight.add(request.id)
+        request.worker = worker.connection
+        budget_ms = max(1, int((request.deadline_s - now_s) * 1000))
+        return e.Send(worker.connection, Infer(request.id, budget_ms, request.input))
+
+    # --- deadlines
+
+    def first_deadline_s(self) -> float | None:
+        """When `expire` has something to do at the earliest."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expire(self, now_s: float) -> list[e.Effect]:
+        """Answer every request whose deadline has come."""
+        effects: list[e.Effect] = []
+        while self._deadlines and self._deadlines[0][0] <= now_s + EXPIRE_SLACK_S:
+            _, request_id = heappop(self._deadlines)
+            request = self.requests.get(request_id)
+            if request is not None:
+                effects.extend(self.let_go(request))
+                effects.append(self.answer(request, late()))
+        return effects
+
+    def _note_deadline(self, request: Request) -> None:
+        heappush(self._deadlines, (request.deadline_s, request.id))
+        if len(self._deadlines) > 2 * len(self.requests) + STALE_DEADLINES_MAX:
+            self._deadlines = [(r.deadline_s, r.id) for r in self.requests.values()]
+            heapify(self._deadlines)
+
+
+def late() -> e.Refusal:
+    """What a request gets whose deadline has come."""
+    return e.Refusal("deadline", "no answer before the deadline")
+
+
+def stopping() -> e.Refusal:
+    """What everybody gets from a gateway that stops."""
+    return e.Refusal("stopping", "this gateway is stopping", retry_after_s=1)
+
+
+def no_worker(service: ServiceState) -> e.Refusal:
+    """What everybody gets while a service has no ready worker."""
+    loading = sum(1 for worker in service.workers.values() if worker.capacity == 0)
+    text = f"no worker of service {service.name!r} is ready ({loading} loading)"
+    return e.Refusal("no_worker", text, retry_after_s=1)

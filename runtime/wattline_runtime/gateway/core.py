@@ -1,0 +1,85 @@
+"""The gateway's one door for change: events in, effects out, no I/O.
+
+Every Submitted is answered exactly once, unless it is Abandoned.
+"""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.books import Books, stopping
+from wattline_runtime.gateway.roster import Roster
+
+BEAT_PERIOD_S = 0.25
+"""Workers are probed this often; a send to a dead connection fails and tells of its end."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything a gateway knows; changes only through handle()."""
+
+    queue_limit: int
+    """Requests of one service that may wait here; the next is refused at once."""
+    books: Books = field(init=False)
+    roster: Roster = field(init=False)
+    _next_beat_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.books = Books(self.queue_limit)
+        self.roster = Roster(self.books)
+
+    def handle(self, event: e.Event, now_s: float) -> list[e.Effect]:
+        """Take one event; the effects are to be carried out in order."""
+        match event:
+            case e.Submitted():
+                return self.books.submit(event, now_s)
+            case e.WorkerSaid():
+                return self.roster.said(event, now_s)
+            case e.Abandoned():
+                return self.books.abandon(event.id)
+            case e.Ticked():
+                return self._ticked(now_s)
+            case e.WorkerGone():
+                return self.roster.gone(event.connection, now_s)
+            case e.RoutesChanged():
+                return self.roster.routes_changed(event.services, now_s)
+            case e.StopStarted():
+                self.books.is_stopping = True
+                return []
+            case e.GraceOver():
+                return self.books.answer_all(stopping())
+            case _:
+                assert_never(event)
+
+    def wake_at_s(self) -> float:
+        """When Ticked is due at the latest."""
+        first_s = self.books.first_deadline_s()
+        return self._next_beat_s if first_s is None else min(first_s, self._next_beat_s)
+
+    def _ticked(self, now_s: float) -> list[e.Effect]:
+        effects = self.books.expire(now_s)
+        if now_s >= self._next_beat_s:
+            self._next_beat_s = now_s + BEAT_PERIOD_S
+            effects.extend(self.roster.beat_workers(now_s))
+        return effects
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless the books agree: each request in exactly one place."""
+        waiting = {i for s in self.books.services.values() for i in s.waiting}
+        with_workers = {i: w for w in self.roster.workers.values() for i in w.in_flight}
+        for request in self.books.requests.values():
+            is_waiting, holder = request.id in waiting, with_workers.get(request.id)
+            if (request.worker is None) != is_waiting:
+                raise AssertionError(f"request {request.id} is not where it says it is")
+            if request.worker is not None and (
+                holder is None or holder.connection != request.worker
+            ):
+                raise AssertionError(f"request {request.id} is not with its worker")
+        if stray := waiting - self.books.requests.keys():
+            raise AssertionError(f"answered but still waiting: {stray}")
+        for service in self.books.services.values():
+            if service.waiting and (not service.takes_new or service.free_worker() is not None):
+                raise AssertionError(f"requests of {service.name} wait for nothing")
+        for worker in self.roster.workers.values():
+            if self.books.services[worker.service].workers.get(worker.connection) is not worker:
+                raise AssertionError(f"service {worker.service} does not know its worker")

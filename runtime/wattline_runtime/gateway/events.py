@@ -1,0 +1,170 @@
+"""What can happen to the gateway's core, and what it wants done about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from wattline_protocol.requests import WorkerRoute
+from wattline_runtime.wire import FromWorker, ToWorker
+
+ServiceRoutes = Mapping[str, tuple[WorkerRoute, ...]]
+"""Every service of the site and the workers that may serve it."""
+
+Connection = bytes
+"""A worker's connection as the socket knows it."""
+
+RefusalReason = Literal[
+    "unknown_service",
+    "no_worker",
+    "queue_full",
+    "too_slow",
+    "deadline",
+    "worker_lost",
+    "bad_input",
+    "model_error",
+    "output_too_large",
+    "stopping",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The answer, as JSON."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No answer, why, and when another try may do better."""
+
+    reason: RefusalReason
+    message: str
+    retry_after_s: int = 0
+    """0: no use in trying again soon."""
+
+
+Outcome = Output | Refusal
+
+
+# --- Events
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesChanged:
+    """The full set of routes, now."""
+
+    services: ServiceRoutes
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A client wants one input answered before `deadline_s` (monotonic)."""
+
+    id: int
+    service: str
+    input: bytes
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The client of this request has gone."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """A message from a connection that proved `public_key`."""
+
+    connection: Connection
+    public_key: str
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """The socket says that this connection is no more."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; see `Gateway.wake_at_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopStarted:
+    """Take no new requests; those inside are still answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraceOver:
+    """Answer everything that is still inside, now."""
+
+
+Event = (
+    RoutesChanged
+    | Submitted
+    | Abandoned
+    | WorkerSaid
+    | WorkerGone
+    | Ticked
+    | StopStarted
+    | GraceOver
+)
+
+
+# --- Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """To a worker, in order with the other sends to it."""
+
+    connection: Connection
+    message: ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To the client; exactly one for each Submitted that was not Abandoned."""
+
+    id: int
+    service: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker's first accepted beat."""
+
+    connection: Connection
+    route: WorkerRoute
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker is out of the books."""
+
+    connection: Connection
+    route: WorkerRoute
+    service: str
+    why: str
+    retried: int
+    """Requests it held that go to another worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTurnedAway:
+    """A beat that no route allows."""
+
+    connection: Connection
+    public_key: str
+    why: str
+
+
+Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerTurnedAway

@@ -1,0 +1,91 @@
+"""The gateway's HTTP routes."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.infer import InferApp
+from wattline_runtime.gateway.shell import GatewayShell
+from wattline_runtime.gateway.state import ServiceState
+from wattline_runtime.gateway.stats import render
+
+PREFIX = "/v1/services/"
+SUFFIX = "/infer"
+
+
+def http_app(shell: GatewayShell, config: GatewayConfig) -> ASGIApp:
+    """All routes. The infer route is found without a router: it is nearly all of the traffic."""
+    infer = InferApp(shell, config)
+    others = _other_routes(shell)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        if path.startswith(PREFIX) and path.endswith(SUFFIX):
+            service = path[len(PREFIX) : -len(SUFFIX)]
+            if service and "/" not in service:
+                scope["path_params"] = {"service": service}
+                await infer(scope, receive, send)
+                return
+        await others(scope, receive, send)
+
+    return app
+
+
+def _other_routes(shell: GatewayShell) -> Starlette:
+    async def services(_: Request) -> Response:
+        listed = [s for s in shell.gateway.books.services.values() if s.is_listed]
+        return JSONResponse({"services": [_describe(service) for service in listed]})
+
+    async def health(_: Request) -> Response:
+        stopping = shell.gateway.books.is_stopping
+        return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
+
+    async def metrics(_: Request) -> Response:
+        text = render(
+            shell.stats,
+            shell.gateway,
+            handshakes_refused=shell.socket.allowed.refused,
+            malformed=shell.socket.malformed,
+        )
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    return Starlette(
+        routes=[
+            Route("/v1/services", services),
+            Route("/healthz", health),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (404, 405) in the form of all our errors."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    text = f"{request.method} {request.url.path} is no route of this gateway"[:500]
+    known = f"POST {PREFIX}SERVICE{SUFFIX}, GET /v1/services, GET /healthz, GET /metrics"
+    body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
+    return JSONResponse(body, status)
+
+
+def _describe(service: ServiceState) -> dict[str, object]:
+    return {
+        "name": service.name,
+        "queue_length": len(service.waiting),
+        "in_flight": service.in_flight,
+        "workers": [
+            {
+                "task": str(worker.route.ref),
+                "state": "loading"
+                if worker.capacity == 0
+                else ("ready" if worker.takes_new else "draining"),
+                "capacity": worker.capacity,
+                "in_flight": len(worker.in_flight),
+            }
+            for worker in service.workers.values()
+        ],
+    }

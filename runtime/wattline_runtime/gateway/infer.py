@@ -1,0 +1,262 @@
+"""`POST /v1/services/{service}/infer`: the one route that has to be fast, as a bare ASGI app.
+
+Inputs are checked to be JSON but not decoded: their bytes go to the worker as they came, and the
+worker's output bytes go into the answer as they are.
+"""
+
+import asyncio
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.events import Output, Refusal
+from wattline_runtime.gateway.shell import GatewayShell, Waiter
+from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
+
+WATCH_AFTER_S = 0.05
+"""Requests that wait longer than this are watched for their client going away."""
+BODY_TIMEOUT_S = 30.0
+"""Time for a client to send its body."""
+CLIENT_GONE_STATUS = 499
+"""Counted, never sent: nobody is there to read it."""
+
+STATUS: dict[str, int] = {
+    "unknown_service": 404,
+    "no_worker": 503,
+    "queue_full": 429,
+    "too_slow": 429,
+    "deadline": 504,
+    "worker_lost": 503,
+    "bad_input": 422,
+    "model_error": 500,
+    "output_too_large": 500,
+    "stopping": 503,
+    "malformed": 400,
+    "body_too_large": 413,
+    "body_too_slow": 408,
+    "method": 405,
+}
+
+
+class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client sends: `input` or `inputs`, and perhaps a timeout."""
+
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    timeout_ms: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class BadRequest(Exception):
+    """The request cannot be served as it is; says what was wrong and what would be right."""
+
+    def __init__(self, reason: str, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class ClientGone(Exception):
+    """The client left before its answer."""
+
+
+class Ask(NamedTuple):
+    """A request that was understood."""
+
+    inputs: list[bytes]
+    is_single: bool
+    deadline_s: float
+
+
+class InferApp:
+    """ASGI app of the infer route; the service's name comes in `path_params`."""
+
+    def __init__(self, shell: GatewayShell, config: GatewayConfig) -> None:
+        self._shell = shell
+        self._config = config
+        self._decoder = msgspec.json.Decoder(InferBody)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, always: with outputs, or with an error that says why not."""
+        start_s = time.monotonic()
+        service: str = scope["path_params"]["service"]
+        try:
+            if scope["method"] != "POST":
+                raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
+            ask = self._understand(scope, await self._body(scope, receive), start_s)
+            body = await self._answer(service, ask, receive)
+        except BadRequest as error:
+            await _send_error(send, error)
+            self._count(service, STATUS[error.reason], error.reason, start_s)
+        except ClientGone:
+            self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
+        else:
+            await _send(send, 200, body)
+            self._count(service, 200, "", start_s)
+
+    def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
+        known = service in self._shell.gateway.books.services
+        label = service if known else UNKNOWN_SERVICE
+        self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
+
+    # --- reading
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        limit = self._config.max_body_bytes
+        length = _header(scope, b"content-length")
+        if length is not None and length.isdigit() and int(length) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        if not message.get("more_body", False) and message["type"] == "http.request":
+            body: bytes = message.get("body", b"")
+            if len(body) > limit:
+                raise _too_large(limit)
+            return body
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await _rest_of_body(message, receive, limit)
+        except TimeoutError as error:
+            text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
+            raise BadRequest("body_too_slow", text) from error
+
+    def _understand(self, scope: Scope, data: bytes, start_s: float) -> Ask:
+        try:
+            body = self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            expected = 'expected {"input": …} or {"inputs": […]}'
+            raise BadRequest("malformed", f"{error}; {expected}") from error
+        timeout_ms = self._timeout_ms(scope, body)
+        deadline_s = start_s + timeout_ms / 1000
+        if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
+            return Ask([bytes(body.input)], True, deadline_s)
+        if body.input is msgspec.UNSET and isinstance(body.inputs, list):
+            if not 1 <= len(body.inputs) <= self._config.max_inputs:
+                text = f"{len(body.inputs)} inputs; from 1 to {self._config.max_inputs} are taken"
+                raise BadRequest("malformed", text)
+            return Ask([bytes(raw) for raw in body.inputs], False, deadline_s)
+        raise BadRequest("malformed", "give either `input` or `inputs`, one of them")
+
+    def _timeout_ms(self, scope: Scope, body: InferBody) -> int:
+        if isinstance(body.timeout_ms, int):
+            timeout_ms = body.timeout_ms
+        elif (text := _header(scope, b"timeout-ms")) is not None:
+            if not text.isdigit() or len(text) > 9:
+                raise BadRequest("malformed", "header timeout-ms is not a number of milliseconds")
+            timeout_ms = int(text)
+        else:
+            return self._config.default_timeout_ms
+        if not 1 <= timeout_ms <= self._config.max_timeout_ms:
+            limit = self._config.max_timeout_ms
+            raise BadRequest("malformed", f"timeout_ms is {timeout_ms}; 1 to {limit} are taken")
+        return timeout_ms
+
+    # --- answering
+
+    async def _answer(self, service: str, ask: Ask, receive: Receive) -> bytes:
+        pending = [self._shell.submit(service, data, ask.deadline_s) for data in ask.inputs]
+        watch = _ClientWatch(self._shell, receive, [request_id for request_id, _ in pending])
+        try:
+            outputs = await self._collect(pending, ask.is_single)
+        finally:
+            watch.end()
+            for request_id, _ in pending:  # those still open when one input failed
+                self._shell.abandon(request_id)
+        if ask.is_single:
+            return b'{"output":' + outputs[0] + b"}"
+        return b'{"outputs":[' + b",".join(outputs) + b"]}"
+
+    async def _collect(self, pending: list[tuple[int, Waiter]], is_single: bool) -> list[bytes]:
+        outputs: list[bytes] = []
+        for position, (_, waiter) in enumerate(pending):
+            outcome = await waiter
+            if isinstance(outcome, Output):
+                outputs.append(outcome.body)
+            elif isinstance(outcome, Refusal):
+                where = "" if is_single else f"input {position}: "
+                raise BadRequest(outcome.reason, where + outcome.message, outcome.retry_after_s)
+            else:
+                raise ClientGone
+        return outputs
+
+
+class _ClientWatch:
+    """Notices when the client of a slow request goes away, and abandons the request.
+
+    Only slow ones: watching takes a task, and most requests are over before it would start.
+    """
+
+    def __init__(self, shell: GatewayShell, receive: Receive, request_ids: list[int]) -> None:
+        self._shell = shell
+        self._receive = receive
+        self._request_ids = request_ids
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
+
+    def end(self) -> None:
+        """The request is over."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), name="client-watch")
+
+    async def _run(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        for request_id in self._request_ids:
+            self._shell.abandon(request_id)
+
+
+async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    message = first
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def _too_large(limit: int) -> BadRequest:
+    return BadRequest("body_too_large", f"the body is over the limit of {limit} bytes")
+
+
+async def _send_error(send: Send, error: BadRequest) -> None:
+    body = msgspec.json.encode({"error": {"reason": error.reason, "message": error.message}})
+    extra: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s:
+        extra.append((b"retry-after", str(error.retry_after_s).encode()))
+    if error.reason == "method":
+        extra.append((b"allow", b"POST"))
+    await _send(send, STATUS[error.reason], body, extra)
+
+
+async def _send(
+    send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *(extra or ()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,83 @@
+"""Where a gateway learns which workers may serve which service."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from wattline_protocol.requests import WorkerRoute
+from wattline_runtime.gateway.events import ServiceRoutes
+
+log = structlog.get_logger()
+
+FILE_PERIOD_S = 0.2
+MAX_ROUTES_BYTES = 16 * 1024 * 1024
+
+
+class RouteSource(Protocol):
+    """A stream of full sets of routes: the current one first, then each change.
+
+    It lasts as long as the gateway; a source that loses its own source keeps trying, and the
+    gateway goes on with the last set it was given.
+    """
+
+    def updates(self) -> AsyncIterator[ServiceRoutes]:
+        """Services by name, each with the workers that may serve it."""
+
+
+class RoutesFileInvalid(ValueError):
+    """The routes file cannot be used; says where and why."""
+
+
+class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`."""
+
+    services: dict[str, tuple[WorkerRoute, ...]]
+
+
+class FileRoutes:
+    """Routes from a JSON file, read again when it changes: for a gateway without a scheduler."""
+
+    def __init__(self, path: Path, period_s: float = FILE_PERIOD_S) -> None:
+        self._path = path
+        self._period_s = period_s
+
+    async def updates(self) -> AsyncIterator[ServiceRoutes]:
+        """Raises RoutesFileInvalid for the first read; later bad edits are logged, not taken."""
+        seen = self._stamp()
+        yield self._read()
+        while True:
+            await asyncio.sleep(self._period_s)
+            stamp = self._stamp()
+            if stamp == seen:
+                continue
+            seen = stamp
+            try:
+                services = self._read()
+            except RoutesFileInvalid as error:
+                log.warning("routes_file_invalid", detail=str(error))
+                continue
+            yield services
+
+    def _stamp(self) -> tuple[int, int, int]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def _read(self) -> ServiceRoutes:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(MAX_ROUTES_BYTES + 1)
+        except OSError as error:
+            raise RoutesFileInvalid(f"{self._path}: {error.strerror}") from error
+        if len(data) > MAX_ROUTES_BYTES:
+            raise RoutesFileInvalid(f"{self._path}: over {MAX_ROUTES_BYTES} bytes")
+        try:
+            return msgspec.json.decode(data, type=RoutesFile).services
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RoutesFileInvalid(f"{self._path}: {error}") from error

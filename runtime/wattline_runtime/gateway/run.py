@@ -1,0 +1,163 @@
+"""Starts and stops a gateway: sockets, HTTP server, route source, signals."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+import zmq
+
+from wattline_runtime.gateway.config import Endpoints, GatewayConfig
+from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.events import GraceOver, StopStarted
+from wattline_runtime.gateway.http import http_app
+from wattline_runtime.gateway.routes import RouteSource
+from wattline_runtime.gateway.shell import GatewayShell
+from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.worker_socket import WorkerSocket
+
+log = structlog.get_logger()
+
+HTTP_END_S = 1
+"""After the last answers: time for open connections to end before they are cut."""
+KEEP_ALIVE_S = 60
+HEADER_BYTES_MAX = 64 * 1024
+BACKLOG = 1024
+
+
+def run_gateway(
+    config: GatewayConfig,
+    routes: RouteSource,
+    on_ready: Callable[[Endpoints], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; gives the exit status.
+
+    `on_ready` is called once both sockets are bound. Raises ValueError for a missing key, OSError
+    for an address that cannot be bound, RoutesFileInvalid for a bad routes file.
+    """
+    if not config.secret_key:
+        raise ValueError("the gateway needs a CURVE secret key (40 characters, z85)")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, routes, on_ready))
+
+
+async def _serve(
+    config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
+) -> int:
+    listener = _listen(config.http_host, config.http_port)
+    workers = _worker_socket(config)
+    shell = GatewayShell(Gateway(config.queue_limit), workers, Stats())
+    server = _Server(_uvicorn_config(shell, config))
+    host, port = listener.getsockname()[:2]
+    endpoints = Endpoints(
+        http_url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        workers=workers.endpoint,
+        public_key=workers.public_key,
+    )
+    shell.start()
+    following = asyncio.create_task(_follow(shell, routes, server), name="routes")
+    with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
+        log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
+        if on_ready is not None:
+            on_ready(endpoints)
+        await server.serve(sockets=[listener])
+    following.cancel()
+    (ended,) = await asyncio.gather(following, return_exceptions=True)
+    shell.close()
+    log.info("gateway_stopped")
+    if isinstance(ended, Exception):
+        raise ended  # the route source failed, and that stopped the server
+    return 0
+
+
+async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
+    """Feed route changes to the shell; a source that fails stops the gateway."""
+    try:
+        async for services in routes.updates():
+            shell.change_routes(services)
+    except Exception:
+        server.should_exit = True
+        raise
+
+
+def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
+    """Take nothing new, let what is inside be answered, refuse what is not by the grace's end."""
+    if shell.gateway.books.is_stopping:
+        return
+    log.info("gateway_stopping", inside=len(shell.gateway.books.requests))
+    shell.handle(StopStarted())
+    server.should_exit = True
+    asyncio.get_running_loop().call_later(grace_s, shell.handle, GraceOver())
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, but signals are the gateway's business: it has more than HTTP to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _uvicorn_config(shell: GatewayShell, config: GatewayConfig) -> uvicorn.Config:
+    return uvicorn.Config(
+        http_app(shell, config),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ws="none",
+        backlog=BACKLOG,
+        limit_concurrency=config.max_connections,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=round(config.stop_grace_s + 0.5) or HTTP_END_S,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)  # from here on clients queue, so the address may be given out
+    except OSError as error:
+        listener.close()
+        text = f"cannot serve HTTP on {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, text) from error
+    return listener
+
+
+def _worker_socket(config: GatewayConfig) -> WorkerSocket:
+    try:
+        return WorkerSocket(config.worker_host, config.worker_port, config.secret_key)
+    except zmq.ZMQError as error:
+        where = f"{config.worker_host}:{config.worker_port}"
+        raise OSError(error.errno, f"cannot take workers on {where}: {error.strerror}") from error
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed: a third less CPU a request; asyncio's own otherwise."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

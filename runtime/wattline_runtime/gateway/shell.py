@@ -1,0 +1,163 @@
+"""Runs the gateway's core on an asyncio loop: clock, worker socket, and the futures of clients."""
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+
+import structlog
+
+from wattline_protocol.codec import MalformedMessage
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.worker_socket import WorkerSocket
+from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
+
+log = structlog.get_logger()
+
+Waiter = asyncio.Future[e.Outcome | None]
+"""What a client's handler awaits; None: the client has gone."""
+
+
+class GatewayShell:
+    """The core with its I/O. All methods run on the loop's thread."""
+
+    def __init__(self, gateway: Gateway, socket: WorkerSocket, stats: Stats) -> None:
+        self.gateway = gateway
+        self.stats = stats
+        self.socket = socket
+        self._loop = asyncio.get_running_loop()
+        self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
+        self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
+        self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
+        self._waiters: dict[int, Waiter] = {}
+        self._turn_planned = False
+        self._timer: asyncio.TimerHandle | None = None
+        # A random start: answers meant for an earlier gateway at this address match nothing.
+        self._next_id = secrets.randbits(48)
+
+    def start(self) -> None:
+        """Begin to listen to workers and to time."""
+        self._loop.add_reader(self.socket.fileno(), self._turn)
+        self._tick()
+
+    def close(self) -> None:
+        """Stop listening; answers already given to the socket still leave."""
+        self._loop.remove_reader(self.socket.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flush()
+        self.socket.close()
+
+    # --- for clients
+
+    def submit(self, service: str, body: bytes, deadline_s: float) -> tuple[int, Waiter]:
+        """Ask for one input to be answered; `deadline_s` is monotonic time."""
+        self._next_id += 1
+        waiter: Waiter = self._loop.create_future()
+        self._waiters[self._next_id] = waiter
+        self.handle(e.Submitted(self._next_id, service, body, deadline_s))
+        return self._next_id, waiter
+
+    def abandon(self, request_id: int) -> None:
+        """The client of this request has gone; its waiter gets None."""
+        waiter = self._waiters.pop(request_id, None)
+        if waiter is not None:
+            waiter.set_result(None)
+            self.handle(e.Abandoned(request_id))
+
+    # --- turning events into effects
+
+    def handle(self, event: e.Event) -> None:
+        """Give the core an event and carry out what it wants."""
+        self._apply(self.gateway.handle(event, time.monotonic()))
+        self._arm_timer()
+
+    def change_routes(self, services: e.ServiceRoutes) -> None:
+        """Take a new set of routes, for the handshake as well as for the core."""
+        keys = (
+            r.public_key.encode("ascii", "replace") for named in services.values() for r in named
+        )
+        self.socket.allowed.keys = frozenset(keys)
+        self.handle(e.RoutesChanged(services))
+
+    def _apply(self, effects: list[e.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, e.Send):
+                self._outbox[effect.connection].append(effect.message)
+                self._plan_turn()
+            elif isinstance(effect, e.Answer):
+                waiter = self._waiters.pop(effect.id, None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(effect.outcome)
+            else:
+                self._note(effect)
+
+    def _note(self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerTurnedAway) -> None:
+        if isinstance(effect, e.WorkerTurnedAway):
+            self.stats.turned_away += 1
+            log.warning("worker_turned_away", key=effect.public_key, why=effect.why)
+        elif isinstance(effect, e.WorkerJoined):
+            log.info("worker_joined", service=effect.service, task=str(effect.route.ref))
+        else:
+            self.stats.retried[effect.service] += effect.retried
+            log.info(
+                "worker_left",
+                service=effect.service,
+                task=str(effect.route.ref),
+                why=effect.why,
+                retried=effect.retried,
+            )
+
+    # --- the worker socket
+
+    def _plan_turn(self) -> None:
+        """Send once for all that this pass of the loop brings, not once a request."""
+        if not self._turn_planned:
+            self._turn_planned = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Send and receive all there is. The descriptor tells of changes only once, and sending
+        may use that up, so each turn ends by looking whether more has come in."""
+        self._turn_planned = False
+        self._flush()
+        now_s = time.monotonic()
+        for connection, public_key, frame in self.socket.receive():
+            try:
+                messages = self._inbound.messages(frame)
+            except MalformedMessage as error:
+                self.socket.malformed += 1
+                log.warning("worker_message_malformed", key=public_key, detail=str(error)[:200])
+                continue
+            for message in messages:
+                event = e.WorkerSaid(connection, public_key, message)
+                self._apply(self.gateway.handle(event, now_s))
+        if self._outbox or self.socket.has_more:
+            self._plan_turn()
+        self._arm_timer()
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, defaultdict(list)
+        for connection, messages in outbox.items():
+            for frame in self._outbound.frames(messages):
+                if not self.socket.send(connection, frame):
+                    gone = self.gateway.handle(e.WorkerGone(connection), time.monotonic())
+                    self._apply(gone)
+                    break
+
+    # --- time
+
+    def _arm_timer(self) -> None:
+        wake_s = self.gateway.wake_at_s() - time.monotonic()
+        when_s = self._loop.time() + max(0.0, wake_s)
+        if self._timer is not None:
+            if self._timer.when() <= when_s + 0.001:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.handle(e.Ticked())

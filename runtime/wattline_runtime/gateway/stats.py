@@ -1,0 +1,114 @@
+"""What the gateway counts, and its Prometheus text."""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.state import ServiceState
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+UNKNOWN_SERVICE = "-"
+"""Label of requests to services that do not exist: their names must not grow the series."""
+
+
+@dataclass(slots=True)
+class Latency:
+    """A histogram of seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    sum_s: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one request."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters since the gateway started."""
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """HTTP requests by service and status."""
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """HTTP requests without output, by service and reason."""
+    retried: Counter[str] = field(default_factory=Counter)
+    latency: defaultdict[str, Latency] = field(default_factory=lambda: defaultdict(Latency))
+    """Of requests answered with output."""
+    turned_away: int = 0
+
+    def count(self, service: str, status: int, reason: str, seconds: float) -> None:
+        """One HTTP request has been answered; `reason` is empty for one with output."""
+        self.requests[service, status] += 1
+        if reason:
+            self.errors[service, reason] += 1
+        else:
+            self.latency[service].observe(seconds)
+
+
+def render(stats: Stats, gateway: Gateway, *, handshakes_refused: int, malformed: int) -> str:
+    """Prometheus text format 0.0.4."""
+    lines: list[str] = []
+    lines.extend(_family("requests_total", "counter", "HTTP requests by status", _requests(stats)))
+    lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
+    retried = ((_service(name), value) for name, value in stats.retried.items())
+    lines.extend(_family("retried_total", "counter", "Requests retried on another worker", retried))
+    services = list(gateway.books.services.values())
+    lines.extend(_family("queue_length", "gauge", "Requests waiting here", _gauge(services, "q")))
+    lines.extend(_family("in_flight", "gauge", "Requests with workers", _gauge(services, "f")))
+    lines.extend(_family("workers", "gauge", "Workers that take requests", _gauge(services, "w")))
+    refused = [('kind="handshake"', handshakes_refused), ('kind="beat"', stats.turned_away)]
+    lines.extend(_family("workers_refused_total", "counter", "Workers turned away", refused))
+    lines.extend(_family("malformed_total", "counter", "Malformed frames", [("", malformed)]))
+    lines.extend(_family("latency_seconds", "histogram", "Time to an output", []))
+    for service, latency in stats.latency.items():
+        lines.extend(_histogram(service, latency))
+    return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
+    full = f"wattline_gateway_{name}"
+    yield f"# HELP {full} {text}."
+    yield f"# TYPE {full} {kind}"
+    for labels, value in samples:
+        yield f"{full}{{{labels}}} {value}" if labels else f"{full} {value}"
+
+
+def _requests(stats: Stats) -> Iterator[tuple[str, int]]:
+    for (service, status), value in sorted(stats.requests.items()):
+        yield f'{_service(service)},status="{status}"', value
+
+
+def _errors(stats: Stats) -> Iterator[tuple[str, int]]:
+    for (service, reason), value in sorted(stats.errors.items()):
+        yield f'{_service(service)},reason="{reason}"', value
+
+
+def _gauge(services: list[ServiceState], which: str) -> Iterator[tuple[str, int]]:
+    for service in services:
+        value = {
+            "q": len(service.waiting),
+            "f": service.in_flight,
+            "w": sum(1 for worker in service.workers.values() if worker.takes_new),
+        }[which]
+        yield _service(service.name), value
+
+
+def _histogram(service: str, latency: Latency) -> Iterator[str]:
+    name = "wattline_gateway_latency_seconds"
+    label = _service(service)
+    total = 0
+    for bound_s, count in zip((*BUCKETS_S, "+Inf"), latency.counts, strict=True):
+        total += count
+        yield f'{name}_bucket{{{label},le="{bound_s}"}} {total}'
+    yield f"{name}_sum{{{label}}} {latency.sum_s:.6f}"
+    yield f"{name}_count{{{label}}} {total}"
+
+
+def _service(name: str) -> str:
+    """The label of a service, whatever its name holds."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'service="{escaped}"'

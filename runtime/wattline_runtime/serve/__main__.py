@@ -1,0 +1,100 @@
+"""`python -m wattline_runtime.serve --model module:Class`: run an inference worker.
+
+Inside a service's task everything else comes from the environment that the agent sets:
+WATTLINE_SERVICE, WATTLINE_GATEWAY, WATTLINE_GATEWAY_KEY, WATTLINE_WORKER_SECRET_FILE and
+WATTLINE_STOP_FILE. Exit status: 0 stopped in order, 2 wrong arguments, 3 the model failed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from wattline_runtime.logs import log_to_stderr
+from wattline_runtime.serve.key_file import read_secret
+from wattline_runtime.serve.link import CurveKeys
+from wattline_runtime.serve.model import find_model
+from wattline_runtime.serve.worker import Worker, WorkerConfig
+
+MODEL_END_S = 0.5
+"""After the last answer: time for the model thread to end by itself."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, load keys and model class, serve. Returns the exit status."""
+    log_to_stderr()
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        args = dict(_pair(text) for text in options.arg)
+        keys = CurveKeys(read_secret(options.secret_file), options.gateway_key)
+        config = _config(options)
+        sys.path.insert(0, str(Path.cwd()))
+        model = find_model(options.model)()
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    worker = Worker(config, keys, model, args)
+    code = worker.run()
+    if not worker.join_model(MODEL_END_S):
+        # The model hangs in user code; a normal exit would wait for what it holds.
+        structlog.get_logger().warning("model_left_hanging", service=config.service)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    env = os.environ.get
+    parser = argparse.ArgumentParser(prog="python -m wattline_runtime.serve", description=__doc__)
+    add = parser.add_argument
+    add("--model", required=True, help="package.module:Class or path/to/file.py:Class")
+    add("--arg", action="append", default=[], metavar="K=V", help="given to the model's load()")
+    add("--max-batch-cost", type=_positive, default=32, help="cost of one batch at most")
+    add("--capacity", type=_positive, default=64, help="requests held here per gateway")
+    add("--torch-threads", type=_positive, default=1)
+    add("--drain-grace-s", type=float, default=4.0, help="time to finish after a stop notice")
+    add("--service", default=env("WATTLINE_SERVICE", ""))
+    add("--gateway", default=env("WATTLINE_GATEWAY", ""), help="tcp endpoints, comma-separated")
+    add("--gateway-key", default=env("WATTLINE_GATEWAY_KEY", ""), help="public key, z85")
+    add("--secret-file", default=env("WATTLINE_WORKER_SECRET_FILE", ""))
+    add("--stop-file", default=env("WATTLINE_STOP_FILE", ""))
+    return parser
+
+
+def _config(options: argparse.Namespace) -> WorkerConfig:
+    gateways = tuple(part.strip() for part in options.gateway.split(",") if part.strip())
+    if not gateways:
+        raise ValueError("no gateway: set WATTLINE_GATEWAY or give --gateway tcp://HOST:PORT")
+    if not options.service:
+        raise ValueError("no service name: set WATTLINE_SERVICE or give --service NAME")
+    return WorkerConfig(
+        service=options.service,
+        gateways=gateways,
+        max_batch_cost=options.max_batch_cost,
+        capacity=options.capacity,
+        torch_threads=options.torch_threads,
+        drain_grace_s=options.drain_grace_s,
+        stop_file=options.stop_file,
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"--arg {text!r} is not of the form name=value")
+    return name, value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

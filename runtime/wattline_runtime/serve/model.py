@@ -1,0 +1,138 @@
+"""What a user's model class looks like to the worker, how it is found, and how it is run."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from wattline_runtime.serve.batcher import Failed, Outcome, Output
+from wattline_runtime.wire import MAX_DETAIL_CHARS, MAX_ITEM_BYTES
+
+
+class InputRefused(ValueError):
+    """Raised or returned by a model for an input it cannot take; the client reads the text."""
+
+
+class ModelNotFound(ValueError):
+    """The `--model` text names no usable class; says what was tried."""
+
+
+class Model(Protocol):
+    """A class the worker can serve. One instance, called by one thread only.
+
+    Optional: `cost(item) -> int`, what an item takes of a batch's budget (at least 1), and
+    `length(item) -> int`, what padding depends on. Both run before queueing and must be cheap.
+    """
+
+    def load(self, args: Mapping[str, str]) -> None:
+        """Get ready: read weights, warm up. Raising ends the worker."""
+
+    def predict(self, batch: list[Any]) -> list[Any]:
+        """One output an input, in order, each something JSON can carry or with `tolist()`.
+
+        Raise `InputRefused`, or return one in an output's place, for an input that is wrong.
+        """
+
+
+def find_model(reference: str) -> type[Model]:
+    """The class named by `package.module:Class` or `path/to/file.py:Class`.
+
+    Raises ModelNotFound; errors inside the user's module come through as they are.
+    """
+    where, colon, name = reference.rpartition(":")
+    if not colon or not where or not name:
+        raise ModelNotFound(
+            f"--model {reference!r} is not of the form package.module:Class or file.py:Class"
+        )
+    module = _module_from_file(Path(where)) if where.endswith(".py") else _module_named(where)
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        raise ModelNotFound(f"{where} has no class {name}")
+    missing = [m for m in ("load", "predict") if not callable(getattr(found, m, None))]
+    if missing:
+        raise ModelNotFound(f"class {name} in {where} has no method {' and no '.join(missing)}")
+    return cast("type[Model]", found)
+
+
+def _module_named(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise ModelNotFound(f"there is no module {name} on this task's path") from error
+        raise  # a module that the user's module needs: its own message says more
+
+
+def _module_from_file(path: Path) -> object:
+    if not path.is_file():
+        raise ModelNotFound(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ModelNotFound(f"{path} cannot be loaded as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def measure(model: Model, value: object) -> tuple[int, int]:
+    """Cost and length of one input. Whatever the model's functions raise comes through."""
+    cost_of: Callable[[object], int] | None = getattr(model, "cost", None)
+    length_of: Callable[[object], int] | None = getattr(model, "length", None)
+    cost = 1 if cost_of is None else max(1, int(cost_of(value)))
+    return cost, 0 if length_of is None else int(length_of(value))
+
+
+def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:
+    """Run the model; one outcome an input, or one failure for the batch as a whole."""
+    try:
+        with _inference_mode():
+            outputs = model.predict(values)
+    except InputRefused as error:
+        return Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
+    except Exception as error:
+        # The text stays in the worker's log: it may show what a client should not see.
+        print_traceback(error)
+        return Failed("model_error", f"the model raised {type(error).__name__}")
+    if not isinstance(outputs, list) or len(outputs) != len(values):
+        got = f"{len(outputs)} outputs" if isinstance(outputs, list) else type(outputs).__name__
+        return Failed("model_error", f"the model returned {got} for a batch of {len(values)}")
+    return tuple(_encode(output) for output in outputs)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Write the traceback of a user's code to the task's log, where its author looks."""
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)
+
+
+def _encode(output: object) -> Outcome:
+    if isinstance(output, InputRefused):
+        return Failed("bad_input", str(output)[:MAX_DETAIL_CHARS])
+    try:
+        body = msgspec.json.encode(output, enc_hook=_plain)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return Failed("model_error", f"an output is not JSON: {error}"[:MAX_DETAIL_CHARS])
+    if len(body) > MAX_ITEM_BYTES:
+        return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")
+    return Output(body)
+
+
+def _plain(value: Any) -> object:
+    """Arrays and tensors as lists."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is None:
+        raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+    return to_list()
+
+
+def _inference_mode() -> AbstractContextManager[object]:
+    """Torch without gradients, if the model brought torch in; a small model need not."""
+    torch = sys.modules.get("torch")
+    return nullcontext() if torch is None else torch.inference_mode()

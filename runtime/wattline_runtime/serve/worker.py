@@ -1,0 +1,247 @@
+"""The worker's shell: gateways on one side, the batcher in the middle, the model thread behind.
+
+The main thread does all I/O and never runs the model, so beats go out and cancellations come in
+while a batch computes. News from the model thread come through a queue and a pipe that wakes the
+poller; signals write to the same pipe.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import msgspec
+import structlog
+import zmq
+
+from wattline_runtime.serve import batcher as b
+from wattline_runtime.serve.link import BEAT_PERIOD_S, CurveKeys, GatewayLink
+from wattline_runtime.serve.model import InputRefused, Model, measure
+from wattline_runtime.serve.model_thread import ModelDied, ModelLoaded, ModelThread, News
+from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Failure, Infer, Reply
+
+log = structlog.get_logger()
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker is set up; `wattline_runtime.serve` fills it from arguments and environment."""
+
+    service: str
+    gateways: tuple[str, ...]
+    max_batch_cost: int = 32
+    capacity: int = 64
+    """Requests a gateway may have here at once: what waits here can be ordered by length."""
+    torch_threads: int = 1
+    drain_grace_s: float = 4.0
+    """After a stop notice: time to finish what is here. The rest is handed back."""
+    stop_file: str = ""
+
+
+EXIT_OK = 0
+EXIT_MODEL_FAILED = 3
+
+
+class Worker:
+    """One inference worker; `run` serves until a stop notice and gives the exit status."""
+
+    def __init__(
+        self, config: WorkerConfig, keys: CurveKeys, model: Model, args: Mapping[str, str]
+    ):
+        self._config = config
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._links = [GatewayLink(self._context, e, keys) for e in config.gateways]
+        self._by_generation: dict[int, GatewayLink] = {}
+        self._generations = 0
+        self._batcher = b.Batcher(
+            budget=config.max_batch_cost, queue_limit=config.capacity * len(config.gateways)
+        )
+        self._news: SimpleQueue[News] = SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._model_thread = ModelThread(
+            model, args, self._tell, torch_threads=config.torch_threads
+        )
+        self._poller = zmq.Poller()
+        self._model: Model | None = None
+        self._stop_asked = False
+        self._drain_until_s: float | None = None
+        self._next_beat_s = 0.0
+        self._exit_code: int | None = None
+
+    def run(self) -> int:
+        """Serve until told to stop; no connection is left open."""
+        self._take_signals()
+        self._poller.register(self._wake_read, zmq.POLLIN)
+        for link in self._links:
+            self._connect(link)
+        self._model_thread.start()
+        while self._exit_code is None:
+            self._step()
+        for link in self._links:
+            link.flush()
+            link.close()
+        self._context.term()
+        return self._exit_code
+
+    def join_model(self, timeout_s: float) -> bool:
+        """After `run`: wait for the model thread. False: it hangs in user code."""
+        return self._model_thread.stop(timeout_s)
+
+    # --- one turn of the loop
+
+    def _step(self) -> None:
+        timeout_ms = max(0.0, self._next_beat_s - time.monotonic()) * 1000
+        ready = dict(self._poller.poll(int(timeout_ms) + 1))
+        now_s = time.monotonic()
+        if self._wake_read in ready:
+            self._drain_pipe()
+            self._take_news(now_s)
+        for link in self._links:
+            if link.socket in ready:
+                self._take_work(link, link.receive(now_s), now_s)
+        self._mind_the_stop(now_s)
+        if now_s >= self._next_beat_s:
+            self._beat(now_s)
+        for link in self._links:
+            link.flush()
+
+    def _take_news(self, now_s: float) -> None:
+        while True:
+            try:
+                news = self._news.get_nowait()
+            except Empty:
+                return
+            if isinstance(news, ModelLoaded):
+                self._model = news.model
+                self._next_beat_s = now_s  # say at once that there is capacity now
+                log.info("model_loaded", service=self._config.service)
+            elif isinstance(news, ModelDied):
+                log.error("model_died", service=self._config.service, detail=news.detail)
+                self._apply(self._batcher.handle(b.GraceOver(), now_s))
+                self._exit_code = EXIT_MODEL_FAILED
+            else:
+                self._apply(self._batcher.handle(news, now_s))
+
+    def _take_work(self, link: GatewayLink, work: list[Infer | CancelInfer], now_s: float) -> None:
+        if link.refused_because and not link.is_welcomed:
+            log.warning("gateway_refused", gateway=link.endpoint, reason=link.refused_because)
+            link.refused_because = ""
+        items: list[b.Item] = []
+        for message in work:
+            key = b.Key(link.generation, message.id)
+            if isinstance(message, Infer):
+                item = self._item(key, message, now_s)
+                items.extend([item] if isinstance(item, b.Item) else [])
+                if isinstance(item, b.Failed):
+                    self._answer(b.Answer(key, item))
+            else:
+                self._apply(self._batcher.handle(b.Arrived(tuple(items)), now_s))
+                items.clear()
+                self._apply(self._batcher.handle(b.Cancelled(key), now_s))
+        if items:
+            self._apply(self._batcher.handle(b.Arrived(tuple(items)), now_s))
+
+    def _item(self, key: b.Key, message: Infer, now_s: float) -> b.Item | b.Failed:
+        if self._model is None:
+            return b.Failed("overloaded", "the model is still loading")
+        try:
+            value = msgspec.json.decode(message.input)
+            cost, length = measure(self._model, value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputRefused) as error:
+            return b.Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
+        except Exception as error:  # the model's cost or length could not cope with this input
+            return b.Failed("bad_input", f"{type(error).__name__}: {error}"[:MAX_DETAIL_CHARS])
+        return b.Item(key, now_s + message.budget_ms / 1000, cost, length, value)
+
+    def _apply(self, effects: list[b.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, b.RunBatch):
+                self._model_thread.submit(effect.items)
+            else:
+                self._answer(effect)
+
+    def _answer(self, answer: b.Answer) -> None:
+        link = self._by_generation.get(answer.key.gateway)
+        if link is None or link.generation != answer.key.gateway:
+            return  # that connection is gone, and whoever waited behind it
+        outcome = answer.outcome
+        if isinstance(outcome, b.Output):
+            link.send(Reply(answer.key.id, outcome.body))
+        else:
+            link.send(Failure(answer.key.id, outcome.reason, outcome.detail))
+
+    # --- beats and connections
+
+    def _beat(self, now_s: float) -> None:
+        self._next_beat_s = now_s + BEAT_PERIOD_S
+        for link in self._links:
+            if link.is_silent(now_s):
+                self._reconnect(link, now_s)
+            link.beat(
+                self._config.service,
+                0 if self._model is None else self._config.capacity,
+                self._batcher.queued,
+                self._batcher.running,
+                self._batcher.is_draining,
+            )
+
+    def _connect(self, link: GatewayLink) -> None:
+        self._generations += 1
+        socket = link.connect(self._generations, time.monotonic())
+        self._by_generation[self._generations] = link
+        self._poller.register(socket, zmq.POLLIN)
+
+    def _reconnect(self, link: GatewayLink, now_s: float) -> None:
+        log.warning("gateway_silent", gateway=link.endpoint)
+        self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
+        self._by_generation.pop(link.generation, None)
+        self._poller.unregister(link.socket)
+        self._connect(link)
+
+    # --- stopping
+
+    def _take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._ask_stop)
+        signal.signal(signal.SIGINT, self._ask_stop)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def _ask_stop(self, *_: object) -> None:
+        self._stop_asked = True
+
+    def _mind_the_stop(self, now_s: float) -> None:
+        if self._drain_until_s is None:
+            if self._stop_asked or self._stop_file_exists():
+                self._start_draining(now_s)
+            return
+        told = all(link.drain_seen for link in self._links if link.is_welcomed)
+        if told and not self._batcher.queued and not self._batcher.running:
+            self._exit_code = EXIT_OK if self._exit_code is None else self._exit_code
+        elif now_s >= self._drain_until_s:
+            log.warning("handed_back", queued=self._batcher.queued, running=self._batcher.running)
+            self._apply(self._batcher.handle(b.GraceOver(), now_s))
+            self._exit_code = EXIT_OK if self._exit_code is None else self._exit_code
+
+    def _start_draining(self, now_s: float) -> None:
+        self._drain_until_s = now_s + self._config.drain_grace_s
+        self._apply(self._batcher.handle(b.DrainStarted(), now_s))
+        self._next_beat_s = now_s
+        log.info("draining", queued=self._batcher.queued, running=self._batcher.running)
+
+    def _stop_file_exists(self) -> bool:
+        return bool(self._config.stop_file) and Path(self._config.stop_file).exists()
+
+    # --- waking the poller
+
+    def _tell(self, news: News) -> None:
+        self._news.put(news)
+        with suppress(BlockingIOError):  # a full pipe wakes just as well
+            os.write(self._wake_write, b"\0")
+
+    def _drain_pipe(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._wake_read, 4096):
+                pass
