@@ -77,6 +77,7 @@ class Identity(Structure):
         ("has_margin", c_uint32),
         ("has_mig", c_uint32),
         ("usage_is_instant", c_uint32),
+        ("reserved", c_uint32),
         ("memory_bytes", c_uint64),
         ("reserved_bytes", c_uint64),
         ("bar1_bytes", c_uint64),

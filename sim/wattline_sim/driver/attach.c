@@ -151,8 +151,9 @@ static void sleep_us(uint32_t us) {
 uint64_t sim_epoch_us(uint64_t monotonic_ns) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t now_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-    return now_us - (sim_now_ns() - monotonic_ns) / 1000u;
+    int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    int64_t age_ns = (int64_t)(sim_now_ns() - monotonic_ns); /* negative in virtual time */
+    return (uint64_t)(now_us - age_ns / 1000);
 }
 
 /* Waits on a word of the state file. Some kernels refuse a futex on a read-only mapping: then it
