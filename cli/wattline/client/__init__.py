@@ -1,0 +1,1 @@
+"""The Python client: everything a script, the CLI, the TUI or the gateway asks a scheduler."""

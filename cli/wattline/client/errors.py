@@ -1,0 +1,65 @@
+"""What can go wrong between a client and its scheduler: one tree, each error a plain sentence."""
+
+
+class WattlineError(Exception):
+    """Base of all errors of the client. `str(error)` says what was wrong and what would be right."""
+
+
+class BundleError(WattlineError):
+    """No usable join bundle: missing, unreadable, or not a bundle."""
+
+
+class Unreachable(WattlineError):
+    """The scheduler did not answer in time."""
+
+
+class Refused(WattlineError):
+    """The scheduler refused the connection: unknown key, wrong role or other version."""
+
+
+class RequestDenied(WattlineError):
+    """The scheduler refused one request; subclasses say which way."""
+
+
+class NotFound(RequestDenied):
+    """No such job, node or domain."""
+
+
+class NotAllowed(RequestDenied):
+    """The role of this key does not include the act."""
+
+
+class BadRequest(RequestDenied):
+    """The request makes no sense as it stands."""
+
+
+class Impossible(RequestDenied):
+    """The request can never be met; the text says what would fit."""
+
+
+class Conflict(RequestDenied):
+    """Not in this state, e.g. releasing a job that is not held."""
+
+
+class Busy(RequestDenied):
+    """The scheduler is at a limit; try again later."""
+
+
+class Unavailable(RequestDenied):
+    """What is asked for cannot be had now, e.g. a log on a node that is silent."""
+
+
+class WaitTimeout(WattlineError):
+    """The job had not ended when the time given to `wait` was over."""
+
+
+DENIALS: dict[str, type[RequestDenied]] = {
+    "not_found": NotFound,
+    "not_allowed": NotAllowed,
+    "bad_request": BadRequest,
+    "impossible": Impossible,
+    "conflict": Conflict,
+    "busy": Busy,
+    "unavailable": Unavailable,
+}
+"""Error class by `Denied.kind`."""

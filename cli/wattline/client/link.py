@@ -1,0 +1,135 @@
+"""One connection to the scheduler, shared by several threads: the asks in flight.
+
+Theory of operation. Only the session's own thread touches the ZeroMQ socket (see `session`);
+callers leave asks in the outbox and wake it. Every ask that has no last answer is sent again when
+a connection stands again. Repeating is harmless: reads are reads, a submission carries a token,
+and the acts are idempotent. So a scheduler that restarts costs a caller only waiting time;
+watches go on by themselves.
+"""
+
+import itertools
+import queue
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+
+import zmq
+from wattline_protocol.requests import Answer, ClientWelcome, Request
+
+from wattline.client.errors import Refused, WattlineError
+
+MAX_ANSWERS_WAITING = 4096
+"""Answers of one watch that nobody has read; of more the oldest are lost, the newest are true."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """An ask without its last answer. The queue holds answers, or the error that ended it."""
+
+    ask: int
+    request: Request
+    answers: "queue.SimpleQueue[Answer | WattlineError]" = field(default_factory=queue.SimpleQueue)
+
+    def put(self, answer: Answer | WattlineError) -> None:
+        """Keep `answer` for the caller."""
+        while self.answers.qsize() >= MAX_ANSWERS_WAITING:
+            self.answers.get()
+        self.answers.put(answer)
+
+
+class Link:
+    """What callers and the session's thread share. All methods may be called from any thread."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        self.welcome: ClientWelcome | None = None
+        self._refused: Refused | None = None
+        self._settled = threading.Event()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._pending: dict[int, Pending] = {}
+        self._unsent: deque[int] = deque()
+        self._dropped: deque[int] = deque()
+        self.closing = False
+        self.waiter = context.socket(zmq.PAIR)
+        self._waker = context.socket(zmq.PAIR)
+        self.waiter.bind("inproc://wake")
+        self._waker.connect("inproc://wake")
+
+    def ask(self, request: Request) -> Pending:
+        """Send `request` as soon as a connection stands. Raises Refused if it was refused."""
+        with self._lock:
+            if self._refused is not None:
+                raise self._refused
+            if self.closing:
+                raise WattlineError("this client was closed")
+            pending = Pending(next(self._numbers), request)
+            self._pending[pending.ask] = pending
+            self._unsent.append(pending.ask)
+            self._waker.send(b"")
+        return pending
+
+    def drop(self, pending: Pending) -> None:
+        """Nobody waits for the answers of this ask any more."""
+        with self._lock:
+            if self._pending.pop(pending.ask, None) is not None and not self.closing:
+                self._dropped.append(pending.ask)
+                self._waker.send(b"")
+
+    def wait_settled(self, timeout_s: float) -> bool:
+        """Whether the scheduler has welcomed or refused this client within the time."""
+        return self._settled.wait(timeout_s)
+
+    def begin_close(self) -> None:
+        """Tell the session's thread to end; once it has, call `end_close`."""
+        with self._lock:
+            self.closing = True
+            self._waker.send(b"")
+
+    def end_close(self) -> None:
+        """Give the wake-up sockets back and end what is still in flight."""
+        self._end_all(WattlineError("this client was closed"))
+        self._waker.close(0)
+        self.waiter.close(0)
+
+    # --- called by the session's thread ---------------------------------------------------
+
+    def take_unsent(self) -> list[Pending]:
+        """The asks to send now, each handed out once per connection."""
+        with self._lock:
+            numbers, self._unsent = list(self._unsent), deque()
+            return [self._pending[number] for number in numbers if number in self._pending]
+
+    def take_dropped(self) -> list[int]:
+        """Numbers of asks whose answers nobody wants any more."""
+        with self._lock:
+            dropped, self._dropped = list(self._dropped), deque()
+            return dropped
+
+    def answered(self, ask: int, answer: Answer, *, is_last: bool) -> None:
+        """Hand an answer to whoever asked; one that nobody waits for is ignored."""
+        with self._lock:
+            pending = self._pending.pop(ask, None) if is_last else self._pending.get(ask)
+        if pending is not None:
+            pending.put(answer)
+
+    def welcomed(self, welcome: ClientWelcome) -> None:
+        """A connection stands: everything in flight is to be sent (again)."""
+        with self._lock:
+            self.welcome = welcome
+            self._unsent = deque(self._pending)
+            self._dropped.clear()
+        self._settled.set()
+
+    def refuse(self, error: Refused) -> None:
+        """The scheduler will not have this client: every ask, now and later, ends so."""
+        with self._lock:
+            self._refused = error
+        self._end_all(error)
+        self._settled.set()
+
+    def _end_all(self, error: WattlineError) -> None:
+        with self._lock:
+            ended, self._pending = list(self._pending.values()), {}
+            self._unsent.clear()
+        for pending in ended:
+            pending.put(error)

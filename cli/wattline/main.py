@@ -1,0 +1,50 @@
+"""Entry point of the `wattline` command: parse, run, and turn every error into one line."""
+
+import sys
+
+import click
+
+from wattline import exits
+from wattline.verbs.catalogue import CATALOGUE
+from wattline.verbs.group import Root
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    status = run(sys.argv[1:] if argv is None else argv)
+    sys.exit(status)
+
+
+def run(argv: list[str]) -> int:
+    """Exit code for `argv`; writes results to stdout and one line per error to stderr."""
+    try:
+        result = Root(CATALOGUE).main(argv, prog_name="wattline", standalone_mode=False)
+    except click.UsageError as error:
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        return _fail(exits.USAGE, error.format_message() + hint)
+    except click.ClickException as error:
+        return _fail(exits.FAILED, error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`wattline jobs | head`); closing stdout again must not complain.
+        sys.stderr.close()
+        return exits.OK
+    except Exception as error:
+        return _expected(error)
+    return result if isinstance(result, int) else exits.OK
+
+
+def _expected(error: Exception) -> int:
+    """Exit code of an error a user can do something about; others leave with their traceback."""
+    from wattline.failures import status_of
+
+    status = status_of(error)
+    if status is None:
+        raise error
+    return _fail(status, str(error))
+
+
+def _fail(status: int, text: str) -> int:
+    print(f"wattline: {text}", file=sys.stderr)
+    return status

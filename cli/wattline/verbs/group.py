@@ -1,0 +1,192 @@
+"""The click commands, made from the table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from wattline.verbs.run import run
+from wattline.verbs.values import Duration
+from wattline.verbs.verb import BUNDLE, JSON, SECTIONS, Argument, Kind, Option, Verb
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+_AFTER_DASHES = "wattline.after_dashes"
+
+_TYPES: dict[Kind, click.ParamType] = {
+    "text": click.STRING,
+    "integer": click.INT,
+    "number": click.FLOAT,
+    "path": click.Path(),
+    "duration": Duration(),
+}
+
+
+def parameters(verb: Verb) -> tuple[Argument | Option, ...]:
+    """The verb's own parameters and those that every such verb has."""
+    more = [JSON] if verb.has_json else []
+    if verb.role is not None:
+        more.append(BUNDLE)
+    return (*verb.args, *more)
+
+
+def command(verb: Verb, name: str) -> click.Command:
+    """The click command of a verb."""
+
+    def callback(**values: Any) -> int:
+        return run(verb, values | click.get_current_context().meta.get(_AFTER_DASHES, {}))
+
+    return VerbCommand(
+        name,
+        verb=verb,
+        callback=callback,
+        params=[_parameter(p) for p in parameters(verb) if not _is_after_dashes(p)],
+        help=f"{verb.help}\n\n{verb.details}".strip(),
+        short_help=verb.help,
+        context_settings=CONTEXT,
+    )
+
+
+def _is_after_dashes(p: Argument | Option) -> bool:
+    return isinstance(p, Argument) and p.after_dashes
+
+
+def _parameter(p: Argument | Option) -> click.Parameter:
+    if isinstance(p, Argument):
+        return click.Argument(
+            [p.name],
+            type=_TYPES[p.kind],
+            required=p.required,
+            nargs=-1 if p.many else 1,
+            metavar=metavar(p),
+        )
+    if p.kind == "switch":
+        return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
+    return click.Option(
+        [p.name, *p.flags],
+        type=click.Choice(p.choices) if p.choices else _TYPES[p.kind],
+        default=p.default,
+        show_default=p.default is not None,
+        multiple=p.many,
+        required=p.required,
+        metavar=p.metavar or None,
+        help=p.help,
+    )
+
+
+def metavar(p: Argument) -> str:
+    """`JOBS`, `[FILE]`, `[COMMAND]...` as usage lines show them."""
+    word = p.name.upper()
+    shown = word if p.required else f"[{word}]"
+    if p.after_dashes:
+        return f"[-- {word}...]"
+    return f"{shown}..." if p.many else shown
+
+
+class VerbCommand(click.Command):
+    """A command whose help lists its arguments and examples too."""
+
+    def __init__(self, *args: Any, verb: Verb, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.verb = verb
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        taker = next((p for p in self.verb.args if _is_after_dashes(p)), None)
+        if taker is not None:
+            at = args.index("--") if "--" in args else len(args)
+            ctx.meta[_AFTER_DASHES] = {taker.name: tuple(args[at + 1 :])}
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        takers = [metavar(p) for p in self.verb.args if isinstance(p, Argument) and p.after_dashes]
+        return [*super().collect_usage_pieces(ctx), *takers]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        arguments = [(metavar(p), p.help) for p in self.verb.args if isinstance(p, Argument)]
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
+        super().format_options(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.verb.role is not None:
+            formatter.write_paragraph()
+            formatter.write_text(f"Role needed: {self.verb.role}.")
+        if self.verb.examples:
+            with formatter.section("Examples"):
+                for example in self.verb.examples:
+                    formatter.write(f"  {example}\n")
+
+
+class Family(click.Group):
+    """A verb with members: `power` alone shows, `power shed` acts, `node NAME` shows one."""
+
+    def __init__(self, name: str, verbs: Sequence[Verb]) -> None:
+        own = [verb for verb in verbs if len(verb.words) == 1]
+        super().__init__(
+            name,
+            help=own[0].help if own else f"{', '.join(v.words[1] for v in verbs)}.",
+            context_settings=CONTEXT,
+            invoke_without_command=False,
+            no_args_is_help=not own,
+        )
+        self.alone = command(own[0], name) if own else None
+        for verb in verbs:
+            if len(verb.words) > 1:
+                self.add_command(command(verb, verb.words[1]))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self.alone is not None and not self._names_member(args):
+            args = [self.alone.name or "", *args]
+        return super().parse_args(ctx, args)
+
+    def _names_member(self, args: list[str]) -> bool:
+        return bool(args) and (args[0] in self.commands or args[0] in CONTEXT["help_option_names"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        return found if found is not None else self.alone
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.alone is not None:
+            pieces = " ".join(self.alone.collect_usage_pieces(ctx))
+            formatter.write_usage(ctx.command_path, pieces)
+        super().format_usage(ctx, formatter)
+
+
+class Root(click.Group):
+    """`wattline` itself; its help lists the verbs by section, in the order of the table."""
+
+    def __init__(self, verbs: Sequence[Verb]) -> None:
+        super().__init__(
+            "wattline",
+            help="Runs fleets of bare-metal GPU hosts inside a fixed power and cooling envelope.",
+            context_settings=CONTEXT,
+            no_args_is_help=True,
+        )
+        self.verbs = tuple(verbs)
+        for name in dict.fromkeys(verb.words[0] for verb in verbs):
+            family = [verb for verb in verbs if verb.words[0] == name]
+            if len(family) == 1 and len(family[0].words) == 1:
+                self.add_command(command(family[0], name))
+            else:
+                self.add_command(Family(name, family))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(verb.name) for verb in self.verbs)
+        for section in SECTIONS:
+            rows = [(v.name.ljust(width), v.help) for v in self.verbs if v.section == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.commands, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " See `wattline --help`."
+            raise click.UsageError(f"no verb {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)

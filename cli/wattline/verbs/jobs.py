@@ -1,0 +1,162 @@
+"""Verbs about jobs."""
+
+from typing import get_args
+
+from wattline_protocol.views import JobState
+
+from wattline.verbs.verb import Argument, Option, Verb
+
+_JOBS = Argument("jobs", "Which jobs: a number, a range and a list as in 3-5,8, or `last`.")
+_JOB = Argument("job", "The job's number, or `last` for your newest one.")
+
+_SUBMIT_OPTIONS = (
+    Option("name", ("--name", "-J"), "Name of the job; otherwise the command's."),
+    Option("kind", ("--kind",), "What it is.", choices=("training", "batch", "service")),
+    Option("queue", ("--queue",), "Queue it waits in."),
+    Option("account", ("--account",), "Who pays; otherwise you."),
+    Option("priority", ("--priority", "-p"), "low, normal, high, critical, or 0-100."),
+    Option("array", ("--array", "-a"), "One task per index, as in 0-31%8 (8 at a time)."),
+    Option("nodes", ("--nodes", "-N"), "Hosts that start together.", kind="integer"),
+    Option("gpus", ("--gpus", "-g"), "GPUs on each host.", kind="integer"),
+    Option("gpu_type", ("--gpu-type",), "Word in the GPU's name; may be repeated.", many=True),
+    Option("gpu_memory", ("--gpu-memory",), "Least memory of each GPU, as in 40GiB."),
+    Option("cpus_per_gpu", ("--cpus-per-gpu",), "CPUs with each GPU.", kind="integer"),
+    Option("memory", ("--memory",), "Memory on each host, as in 200GiB."),
+    Option("same_rack", ("--same-rack",), "All hosts in one rack.", kind="switch"),
+    Option("watts_per_gpu", ("--watts-per-gpu",), "Expected uncapped draw.", kind="integer"),
+    Option("time", ("--time", "-t"), "Longest run time, as in 12h."),
+    Option("retries", ("--retries",), "New attempts after a failure.", kind="integer"),
+    Option("checkpoint_every", ("--checkpoint-every",), "As in 15m."),
+    Option("grace", ("--grace",), "Time between stop notice and kill, as in 60s."),
+    Option(
+        "on_isolation",
+        ("--on-isolation",),
+        "What a task does when its node cannot reach the scheduler.",
+        choices=("continue", "stop"),
+    ),
+    Option("workdir", ("--workdir", "-D"), "Directory to start in.", kind="path"),
+    Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
+    Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
+    Option(
+        "procs_per_node", ("--procs-per-node",), "torchrun: processes a host.", kind="integer"
+    ),
+    Option("replicas", ("--replicas",), "Services: how many workers.", kind="integer"),
+    Option("hold", ("--hold", "-H"), "Accept it, but wait for `release`.", kind="switch"),
+)
+
+VERBS = (
+    Verb(
+        name="submit",
+        section="Jobs",
+        help="Submit a job, from a job file, from flags, or both.",
+        details="Flags win over the file. What follows `--` is the command. The job's number is "
+        "printed once the job is on the scheduler's disk.",
+        act="wattline.acts.submit:submit",
+        show="wattline.show.jobs:submitted",
+        role="submitter",
+        args=(
+            Argument("file", "Job file (TOML).", kind="path", required=False),
+            Argument("command", "Command to run.", required=False, after_dashes=True),
+            *_SUBMIT_OPTIONS,
+            Option("quiet", ("--quiet", "-q"), "Print the bare number.", kind="switch"),
+            Option(
+                "wait",
+                ("--wait", "-W"),
+                "Wait for the end and exit with the job's status.",
+                kind="switch",
+            ),
+        ),
+        examples=(
+            "wattline submit train.toml",
+            "wattline submit --gpus 1 --wait -- python score.py",
+            "id=$(wattline submit -q -N 2 -g 8 --torchrun -- train.py)",
+        ),
+    ),
+    Verb(
+        name="jobs",
+        section="Jobs",
+        help="List jobs that wait or run, with the reason why each waits.",
+        act="wattline.acts.jobs:jobs",
+        show="wattline.show.jobs:listing",
+        role="submitter",
+        args=(
+            Option("all_jobs", ("--all", "-a"), "Ended jobs too.", kind="switch"),
+            Option(
+                "state",
+                ("--state", "-s"),
+                "Only jobs in this state; may be repeated.",
+                choices=get_args(JobState),
+                many=True,
+            ),
+            Option("mine", ("--mine",), "Only your own jobs.", kind="switch"),
+        ),
+        examples=("wattline jobs --state RUNNING", "wattline jobs --all --json"),
+    ),
+    Verb(
+        name="job",
+        section="Jobs",
+        help="Show one job with all its attempts.",
+        act="wattline.acts.jobs:job",
+        show="wattline.show.job:detail",
+        role="submitter",
+        args=(_JOB,),
+    ),
+    Verb(
+        name="explain",
+        section="Jobs",
+        help="Say why a job waits: which nodes were refused, and what was missing.",
+        act="wattline.acts.jobs:explain",
+        show="wattline.show.job:explanation",
+        role="submitter",
+        args=(_JOB,),
+    ),
+    Verb(
+        name="logs",
+        section="Jobs",
+        help="Print what a task has written.",
+        act="wattline.acts.logs:logs",
+        show="wattline.show.jobs:log_text",
+        role="submitter",
+        args=(
+            _JOB,
+            Option("task", ("--task",), "Number of the task.", kind="integer", default=0),
+            Option(
+                "attempt",
+                ("--attempt",),
+                "Number of the attempt; otherwise the newest.",
+                kind="integer",
+                default=0,
+            ),
+            Option("follow", ("--follow", "-f"), "Go on until the task ends.", kind="switch"),
+        ),
+        examples=("wattline logs last -f", "wattline logs 12 --task 3"),
+    ),
+    Verb(
+        name="cancel",
+        section="Jobs",
+        help="Stop jobs: stop notice, SIGTERM, and SIGKILL after their grace time.",
+        act="wattline.acts.jobs:cancel",
+        show="wattline.show.events:done",
+        role="submitter",
+        args=(_JOBS,),
+        examples=("wattline cancel 3-5,8", "wattline cancel last"),
+    ),
+    Verb(
+        name="hold",
+        section="Jobs",
+        help="Keep waiting jobs from starting.",
+        act="wattline.acts.jobs:hold",
+        show="wattline.show.events:done",
+        role="submitter",
+        args=(_JOBS,),
+    ),
+    Verb(
+        name="release",
+        section="Jobs",
+        help="Let held jobs start.",
+        act="wattline.acts.jobs:release",
+        show="wattline.show.events:done",
+        role="submitter",
+        args=(_JOBS,),
+    ),
+)

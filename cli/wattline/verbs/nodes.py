@@ -1,0 +1,69 @@
+"""Verbs about nodes."""
+
+from wattline.verbs.verb import Argument, Option, Verb
+
+_NODE = Argument("node", "Name of the node.")
+_REASON = Option("reason", ("--reason",), "Why, for the audit log.", default="")
+
+VERBS = (
+    Verb(
+        name="nodes",
+        section="Nodes",
+        help="List nodes with their leases and draw.",
+        act="wattline.acts.nodes:nodes",
+        show="wattline.show.nodes:listing",
+        role="submitter",
+    ),
+    Verb(
+        name="node",
+        section="Nodes",
+        help="Show one node with its GPUs and tasks.",
+        act="wattline.acts.nodes:node",
+        show="wattline.show.nodes:detail",
+        role="submitter",
+        args=(_NODE,),
+    ),
+    Verb(
+        name="node off",
+        section="Nodes",
+        help="Vouch that a silent node draws nothing, so that its watts are free.",
+        details="Check its BMC or PDU first: the books believe you. Asks for the node's name "
+        "once more, or takes it from --confirm.",
+        act="wattline.acts.nodes:node_off",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(
+            _NODE,
+            Option("confirm", ("--confirm",), "The node's name again.", metavar="NODE"),
+            _REASON,
+        ),
+        examples=("wattline node off n3 --confirm n3 --reason 'outlet 7 switched off'",),
+    ),
+    Verb(
+        name="node on",
+        section="Nodes",
+        help="Take a node declared off back; it counts in full until it is heard.",
+        act="wattline.acts.nodes:node_on",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(_NODE,),
+    ),
+    Verb(
+        name="drain",
+        section="Nodes",
+        help="Start nothing new on a node; what runs there runs on.",
+        act="wattline.acts.nodes:drain",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(_NODE, _REASON),
+    ),
+    Verb(
+        name="undrain",
+        section="Nodes",
+        help="Let tasks start on a node again.",
+        act="wattline.acts.nodes:undrain",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(_NODE,),
+    ),
+)

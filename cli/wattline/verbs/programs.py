@@ -1,0 +1,173 @@
+"""Verbs that set a site up and run its programs."""
+
+from typing import get_args
+
+from wattline_protocol.site import Role
+
+from wattline.verbs.verb import Argument, Option, Verb
+
+_SITE = Option(
+    "site",
+    ("--site",),
+    "Site directory made by `init`.",
+    kind="path",
+    default=".",
+    metavar="DIR",
+)
+_LOG_JSON = Option("json_logs", ("--json",), "Log lines as JSON.", kind="switch")
+_MEMBER_BUNDLE = Option(
+    "bundle",
+    ("--bundle",),
+    "Join bundle made by `enroll`.",
+    kind="path",
+    metavar="FILE",
+    required=True,
+)
+
+VERBS = (
+    Verb(
+        name="init",
+        section="Set up",
+        help="Make a site directory: site file, scheduler key and the first admin's bundle.",
+        act="wattline.acts.site:init",
+        show="wattline.show.site:made",
+        args=(
+            Argument("directory", "Where to make it.", kind="path"),
+            Option("name", ("--name",), "Name of the site; otherwise the directory's."),
+            Option(
+                "host", ("--host",), "Address the scheduler listens on.", default="127.0.0.1"
+            ),
+            Option(
+                "port",
+                ("--port",),
+                "First of two ports: agents, then clients.",
+                kind="integer",
+                default=7410,
+            ),
+            Option("nodes", ("--node",), "Name of a node; may be repeated.", many=True),
+            Option("admin", ("--admin",), "Name of the first admin.", default="admin"),
+        ),
+        examples=("wattline init site --node n1 --node n2",),
+    ),
+    Verb(
+        name="enroll",
+        section="Set up",
+        help="Let a node, gateway or person in: writes their join bundle.",
+        details="Hand the bundle over by a private channel: it holds their secret key.",
+        act="wattline.acts.site:enroll",
+        show="wattline.show.site:enrolled",
+        args=(
+            Argument("name", "Node id, or name of the person or gateway."),
+            Option("role", ("--role",), "Role.", choices=get_args(Role), required=True),
+            _SITE,
+            Option("out", ("--out",), "Bundle file to write.", kind="path", metavar="FILE"),
+        ),
+        examples=(
+            "wattline enroll n1 --role agent --site site",
+            "wattline enroll ada --role submitter --site site --out ada.toml",
+        ),
+    ),
+    Verb(
+        name="scheduler",
+        section="Programs",
+        help="Run the site's scheduler.",
+        act="wattline.acts.programs:scheduler",
+        args=(
+            _SITE,
+            Option(
+                "state",
+                ("--state",),
+                "State directory; otherwise `state` in the site directory.",
+                kind="path",
+                metavar="DIR",
+            ),
+            _LOG_JSON,
+        ),
+        has_json=False,
+    ),
+    Verb(
+        name="agent",
+        section="Programs",
+        help="Run the agent of this host.",
+        act="wattline.acts.programs:agent",
+        show="wattline.show.site:checks",
+        args=(
+            Option(
+                "bundle",
+                ("--bundle",),
+                "Join bundle made by `enroll`; not needed for --check.",
+                kind="path",
+                metavar="FILE",
+            ),
+            Option(
+                "state",
+                ("--state",),
+                "State directory.",
+                kind="path",
+                default="/var/lib/wattline-agent",
+                metavar="DIR",
+            ),
+            Option(
+                "root",
+                ("--root",),
+                "Read sensors below this directory instead of /sys.",
+                kind="path",
+                default="/sys",
+                metavar="DIR",
+            ),
+            Option("observe", ("--observe",), "Cap nothing, start nothing.", kind="switch"),
+            Option("check", ("--check",), "Say what works on this host, and end.", kind="switch"),
+            Option("json", ("--json",), "Log lines, or the check, as JSON.", kind="switch"),
+        ),
+        has_json=False,
+        examples=("wattline agent --check", "wattline agent --bundle n1.toml --state state"),
+    ),
+    Verb(
+        name="gateway",
+        section="Programs",
+        help="Run an inference gateway: HTTP in front, workers behind.",
+        act="wattline.acts.programs:gateway",
+        args=(_MEMBER_BUNDLE, _SITE, _LOG_JSON),
+        has_json=False,
+    ),
+    Verb(
+        name="demo",
+        section="Simulation",
+        help="Run a whole simulated site with real work, faults included, and report.",
+        act="wattline.acts.demo:demo",
+        args=(
+            Option("headless", ("--headless",), "Do not open the terminal.", kind="switch"),
+            Option("json_file", ("--json",), "Write the report there.", "path", metavar="FILE"),
+            Option("keep", ("--keep",), "Keep its files there.", "path", metavar="DIR"),
+        ),
+        has_json=False,
+    ),
+    Verb(
+        name="sim node",
+        section="Simulation",
+        help="Simulate the GPUs of one node for any NVML program, until Ctrl-C.",
+        act="wattline.acts.sim:node",
+        show="wattline.show.site:sim_node",
+        args=(
+            Option("gpus", ("--gpus",), "How many GPUs.", "integer", 8),
+            Option("model", ("--model",), "GPU model: h100, a100, l40s or b200.", default="h100"),
+            Option("name", ("--name",), "Name of the node.", default="sim"),
+            Option("seed", ("--seed",), "Seed of its small differences.", "integer", 1),
+            Option("directory", ("--dir",), "Where to put it.", "path", metavar="DIR"),
+        ),
+        examples=("wattline sim node --gpus 8 --model h100",),
+    ),
+    Verb(
+        name="sim seeds",
+        section="Simulation",
+        help="Run the deterministic fleet simulation for many seeds, or replay one.",
+        act="wattline.acts.sim:seeds",
+        show="wattline.show.site:seed_result",
+        args=(
+            Option("seed", ("--seed",), "Replay this seed alone, step by step.", "integer"),
+            Option("count", ("--count", "-n"), "How many seeds.", "integer", 200),
+            Option("first", ("--first",), "The first of them.", "integer", 1),
+        ),
+        examples=("wattline sim seeds --count 2000", "wattline sim seeds --seed 41"),
+    ),
+)

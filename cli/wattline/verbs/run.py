@@ -1,0 +1,60 @@
+"""Carries a verb out: connect, act, show."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from wattline import exits
+from wattline.verbs.verb import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an act returns when its exit code is not simply 0."""
+
+    value: Any
+    status: int = exits.OK
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def run(verb: Verb, values: dict[str, Any]) -> int:
+    """Exit code of `verb` with `values`; errors leave as exceptions (see `main`)."""
+    as_json = bool(values.pop("json", False))
+    bundle = values.pop("bundle", None)
+    if verb.role is None:
+        return _show(verb, load(verb.act)(**values), as_json=as_json)
+    from wattline.client import Client
+
+    with Client(bundle) as client:
+        return _show(verb, load(verb.act)(client, **values), as_json=as_json)
+
+
+def _show(verb: Verb, result: Any, *, as_json: bool) -> int:
+    from wattline.show import screen
+
+    render = load(verb.show) if verb.show is not None else None
+    if isinstance(result, Iterator):
+        status = exits.OK
+        for item in result:
+            outcome = item if isinstance(item, Outcome) else Outcome(item)
+            status = outcome.status
+            if as_json:
+                screen.put_json_line(outcome.value)
+            elif render is not None:
+                screen.put(render(outcome.value))
+        return status
+    outcome = result if isinstance(result, Outcome) else Outcome(result)
+    if as_json:
+        screen.put_json(outcome.value)
+    elif render is not None and outcome.value is not None:
+        screen.put(render(outcome.value))
+    sys.stdout.flush()
+    return outcome.status

@@ -1,0 +1,85 @@
+"""What a verb is: data from which the command line, its help and the docs page are made."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wattline_protocol.site import Role
+
+Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation"]
+SECTIONS: tuple[Section, ...] = (
+    "Set up",
+    "Programs",
+    "Jobs",
+    "Nodes",
+    "Power",
+    "Watch",
+    "Simulation",
+)
+
+Kind = Literal["text", "integer", "number", "switch", "path", "duration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A value given by position. `name` is the act's parameter and, in capitals, the metavar."""
+
+    name: str
+    help: str
+    kind: Kind = "text"
+    required: bool = True
+    many: bool = False
+    after_dashes: bool = False
+    """Takes everything after `--`, untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A value given by flag. The act's parameter is `name`."""
+
+    name: str
+    flags: tuple[str, ...]
+    help: str
+    kind: Kind = "text"
+    default: Any = None
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing a user can do.
+
+    `act` and `show` are `module:function`, imported only when the verb runs. With a `role` the
+    act's first parameter is a connected client; without one it runs on this machine alone.
+    The act returns a value (or an iterator of values, shown as they come) that `show` turns
+    into something rich can print; `--json` prints the value itself.
+    """
+
+    name: str
+    section: Section
+    help: str
+    act: str
+    show: str | None = None
+    args: tuple[Argument | Option, ...] = ()
+    role: Role | None = None
+    """The least role that may do it; None: needs no scheduler."""
+    details: str = ""
+    examples: tuple[str, ...] = ()
+    has_json: bool = True
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """`power shed` is two words: a family and its member."""
+        return tuple(self.name.split())
+
+
+BUNDLE = Option(
+    "bundle",
+    ("--bundle",),
+    "Join bundle to use; otherwise $WATTLINE_BUNDLE, otherwise ~/.config/wattline/bundle.toml.",
+    kind="path",
+    metavar="FILE",
+)
+JSON = Option("json", ("--json",), "Print the result as JSON.", kind="switch")

@@ -1,0 +1,42 @@
+"""Verbs that show the whole site."""
+
+from wattline.verbs.verb import BUNDLE, Option, Verb
+
+VERBS = (
+    Verb(
+        name="top",
+        section="Watch",
+        help="Open the operator's terminal.",
+        act="wattline.acts.top:top",
+        args=(BUNDLE,),
+        has_json=False,
+        details="For scripts, `nodes`, `jobs`, `power` and `events` give the same data as JSON.",
+    ),
+    Verb(
+        name="events",
+        section="Watch",
+        help="Print the event and audit log, newest last.",
+        act="wattline.acts.events:events",
+        show="wattline.show.events:line",
+        role="submitter",
+        args=(
+            Option("follow", ("--follow", "-f"), "Go on with what happens next.", kind="switch"),
+            Option("lines", ("--lines", "-n"), "How many to begin with.", "integer", 50),
+            Option("after", ("--after",), "Begin after this event number.", "integer"),
+        ),
+        examples=("wattline events -f", "wattline events --json --after 0"),
+    ),
+    Verb(
+        name="report",
+        section="Watch",
+        help="Account for jobs and energy over a time range.",
+        act="wattline.acts.report:report",
+        show="wattline.show.report:report",
+        role="submitter",
+        args=(
+            Option("since", ("--since",), "How long ago (24h) or a date (2026-11-01)."),
+            Option("until", ("--until",), "The same; otherwise now."),
+        ),
+        examples=("wattline report --since 7d",),
+    ),
+)
