@@ -1,0 +1,17 @@
+"""Names that people give to things; safe as file names, in texts and in environment variables."""
+
+import re
+
+MAX_NAME_CHARS = 64
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
+
+
+def check_name(name: str) -> str:
+    """`name` itself. Raises ValueError when it could not be a file name or a word in a text."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f'"{name}" is no valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or "-", '
+            "the first a letter or digit"
+        )
+    return name
