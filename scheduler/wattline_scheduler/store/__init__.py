@@ -1,1 +1,1 @@
-"""The durable records of a site in SQLite."""
+"""The durable records of a site in SQLite: schema, group commit, loading, backup."""

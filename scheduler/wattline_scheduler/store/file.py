@@ -1,0 +1,142 @@
+"""Opening the database file: whose it is, whether it is whole, and how it is written."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from wattline_scheduler.store.errors import (
+    StoreCorrupt,
+    StoreForeign,
+    StoreTooNew,
+    StoreUnwritable,
+    store_error,
+)
+from wattline_scheduler.store.schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    migrate,
+    schema_version,
+)
+
+DB_NAME = "wattline.db"
+
+BUSY_TIMEOUT_MS = 5_000
+"""Readers never block the writer under WAL; this covers an operator's own write transaction."""
+
+QUICK_CHECK_MAX_BYTES = 256 * 1024 * 1024
+"""Up to this size every page is checked at start (below 1 s); larger files are checked as read."""
+
+
+def make_directory(directory: Path) -> None:
+    """Make the state directory, for the scheduler's user only."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnwritable(
+            f"cannot make the state directory {directory}: {error.strerror}. Create it, owned by "
+            "the scheduler's user, on a writable file system."
+        ) from error
+
+
+def open_database(path: Path) -> Database:
+    """The database at `path`, made if missing, checked, migrated. Raises StoreError."""
+    _create_private(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        db = Database(connection)
+        _refuse_foreign(db, path)
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "temp_store = MEMORY",
+        ):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        _check_whole(db, path)
+        migrate(db)
+    except sqlite3.Error as error:
+        connection.close()
+        raise store_error(path, "opening", error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return db
+
+
+def open_reader(path: Path) -> Database:
+    """A second, read-only connection, for reports beside the writer. Raises StoreError."""
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        db = Database(sqlite3.connect(uri, uri=True, isolation_level=None))
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+    except sqlite3.Error as error:
+        raise store_error(path, "reading", error) from error
+    return db
+
+
+def copy_database(path: Path, target: Path) -> None:
+    """A consistent copy of a database in use, marked as a backup. Raises StoreError, OSError.
+
+    Appears under its name only when it is whole and on disk.
+    """
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    _create_private(part)
+    source = open_reader(path)
+    copy = sqlite3.connect(part, isolation_level=None)
+    try:
+        source.conn.backup(copy)
+        copy.execute("UPDATE meta SET is_backup = 1")
+        copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+    except sqlite3.Error as error:
+        raise store_error(target, "writing the backup", error) from error
+    finally:
+        copy.close()
+        source.conn.close()
+    _sync(part)
+    part.replace(target)
+    _sync(target.parent)
+
+
+def _create_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnwritable(
+            f"cannot write {path}: {error.strerror}. It must be writable by the scheduler's user."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _refuse_foreign(db: Database, path: Path) -> None:
+    application_id = db.execute("PRAGMA application_id").fetchone()[0]
+    is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not is_empty:
+        raise StoreForeign(f"{path} is a database, but not one of Wattline's. Move it elsewhere.")
+    version = schema_version(db)
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"{path} has schema version {version}, this Wattline knows up to {SCHEMA_VERSION}. "
+            "Start the newer Wattline, or put a backup from before the upgrade in its place and "
+            "start with `wattline scheduler --recover`."
+        )
+
+
+def _check_whole(db: Database, path: Path) -> None:
+    if path.stat().st_size > QUICK_CHECK_MAX_BYTES:
+        return
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StoreCorrupt(
+            f"{path} is damaged: {verdict}. Move it aside, put a backup in its place and start "
+            "with `wattline scheduler --recover`."
+        )

@@ -1,0 +1,169 @@
+"""From rows back to records: what a restart needs, and single older jobs."""
+
+import sqlite3
+from collections.abc import Iterator
+
+import msgspec
+
+from wattline_protocol.ids import Epoch, GpuIndex, JobId
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.views import EventView
+from wattline_scheduler.core.records import (
+    AttemptRecord,
+    BookRecord,
+    EventRecord,
+    GangRecord,
+    JobRecord,
+    NodeRecord,
+    Saved,
+    SentLease,
+    ShedRecord,
+)
+from wattline_scheduler.store.rows import (
+    ATTEMPTS,
+    BOOKS,
+    EVENTS,
+    GANGS,
+    JOBS,
+    NODES,
+    SHEDS,
+    Row,
+)
+
+ENDED_JOBS_LOADED = 10_000
+"""Newest ended jobs that a restart holds in memory: as many as one list shows."""
+
+EVENTS_LOADED = 1_000
+"""Newest events that a restart holds in memory; older ones are read from disk when asked for."""
+
+_spec = msgspec.json.Decoder(JobSpec)
+_gpu_indices = msgspec.json.Decoder(tuple[GpuIndex, ...])
+_gpus = msgspec.json.Decoder(tuple[GpuInfo, ...])
+_caps = msgspec.json.Decoder(tuple[int, ...])
+_sent = msgspec.json.Decoder(tuple[SentLease, ...])
+_metrics = msgspec.json.Decoder(dict[str, float])
+_exit = msgspec.json.Decoder(TaskExit)
+
+
+def _job(row: Row) -> JobRecord:
+    id_, token, owner, *_copies, submitted, ended, state, reason, is_held, by, spec = row
+    return JobRecord(
+        id=id_,
+        token=token,
+        owner=owner,
+        submitted_unix_s=submitted,
+        spec=_spec.decode(spec),
+        state=state,
+        reason=reason,
+        is_held=bool(is_held),
+        cancelled_by=by,
+        ended_unix_s=ended,
+    )
+
+
+def _attempt(row: Row) -> AttemptRecord:
+    job, task, attempt, node, gpus, state, placed, started, ended = row[:9]
+    metrics, key, pid, readopted, end = row[17:]
+    return AttemptRecord(
+        job=job,
+        task=task,
+        attempt=attempt,
+        node=node,
+        gpus=_gpu_indices.decode(gpus),
+        state=state,
+        placed_unix_s=placed,
+        started_unix_s=started,
+        ended_unix_s=ended,
+        usage=TaskUsage(*row[9:17]),
+        metrics=_metrics.decode(metrics),
+        worker_public_key=key,
+        pid=pid,
+        readopted=readopted,
+        exit=None if end is None else _exit.decode(end),
+    )
+
+
+def _node(row: Row) -> NodeRecord:
+    node, incarnation, boot_id, hostname, version, cpus, memory_bytes, gpus = row[:8]
+    is_observe, is_simulated, is_draining, drain_reason, is_off, off_reason = row[8:]
+    return NodeRecord(
+        node,
+        incarnation,
+        boot_id,
+        hostname,
+        version,
+        cpus,
+        memory_bytes,
+        _gpus.decode(gpus),
+        bool(is_observe),
+        bool(is_simulated),
+        bool(is_draining),
+        drain_reason,
+        bool(is_off),
+        off_reason,
+    )
+
+
+def _book(row: Row) -> BookRecord:
+    node, standing, acked_mw, caps, sent = row
+    return BookRecord(node, standing, acked_mw, _caps.decode(caps), _sent.decode(sent))
+
+
+def _event(row: Row) -> EventRecord:
+    return EventRecord(seq=row[0], event=EventView(*row))
+
+
+_OPEN_OR_RECENT = """
+(SELECT id FROM jobs WHERE ended_unix_s IS NULL
+ UNION ALL
+ SELECT id FROM (SELECT id FROM jobs WHERE ended_unix_s IS NOT NULL
+                 ORDER BY ended_unix_s DESC LIMIT ?))
+"""
+
+
+def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
+    """Everything a restart needs, read in one transaction of the caller."""
+    recent = (ENDED_JOBS_LOADED,)
+    of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
+    newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
+    next_job, next_event = db.execute(
+        "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + 1,"
+        " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1 FROM meta"
+    ).fetchone()
+    jobs = db.execute(JOBS.select(f"WHERE id IN {_OPEN_OR_RECENT} ORDER BY id"), recent)
+    gangs = db.execute(GANGS.select(f"{of_jobs}, gang"), recent)
+    attempts = db.execute(ATTEMPTS.select(f"{of_jobs}, task, attempt"), recent)
+    return Saved(
+        epoch=epoch,
+        instance=instance,
+        jobs=tuple(_job(row) for row in jobs),
+        gangs=tuple(GangRecord(*row) for row in gangs),
+        attempts=tuple(_attempt(row) for row in attempts),
+        nodes=tuple(_node(row) for row in db.execute(NODES.select())),
+        books=tuple(_book(row) for row in db.execute(BOOKS.select())),
+        sheds=tuple(ShedRecord(*row) for row in db.execute(SHEDS.select())),
+        events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
+        next_job=next_job,
+        next_event=next_event,
+    )
+
+
+JobFile = tuple[JobRecord, tuple[GangRecord, ...], tuple[AttemptRecord, ...]]
+"""A job with its gangs and attempts."""
+
+
+def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
+    """One job with all that belongs to it; None if there is none."""
+    row = db.execute(JOBS.select("WHERE id = ?"), (job,)).fetchone()
+    if row is None:
+        return None
+    gangs = db.execute(GANGS.select("WHERE job = ? ORDER BY gang"), (job,))
+    attempts = db.execute(ATTEMPTS.select("WHERE job = ? ORDER BY task, attempt"), (job,))
+    return _job(row), tuple(GangRecord(*g) for g in gangs), tuple(map(_attempt, attempts))
+
+
+def load_events(db: sqlite3.Connection, after: int, limit: int) -> Iterator[EventView]:
+    """Events with seq > `after`, oldest first, at most `limit`."""
+    rows = db.execute(EVENTS.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (after, limit))
+    return (EventView(*row) for row in rows)

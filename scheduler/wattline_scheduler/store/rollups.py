@@ -1,0 +1,112 @@
+"""What was drawn, in steps: 10 s per domain for the peaks, up to a minute per node for energy.
+
+Every step is added to what the table already has for its key, so that a scheduler that restarts
+inside a step loses nothing; spooled steps of an agent arrive whole and are taken once.
+"""
+
+import sqlite3
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, NodeId, UnixTime
+
+DOMAIN_STEP_S = 10
+"""Length of a domain's roll-up step."""
+
+DOMAIN_FINE_KEEP_S = 86_400
+"""Steps of 10 s are kept for a day …"""
+
+DOMAIN_COARSE_STEP_S = 900
+"""… then folded into steps of 15 minutes, which keep their peaks …"""
+
+ROLLUP_KEEP_S = 2 * 366 * 86_400
+"""… for two years, as are the nodes' steps."""
+
+
+class DomainRollup(msgspec.Struct, frozen=True):
+    """What a domain was committed for and drew during one step. All in wall milliwatts."""
+
+    domain: DomainId
+    start_unix_s: int
+    seconds: float
+    budget_mw: int
+    """Lowest budget in force during the step."""
+    committed_max_mw: int
+    leased_max_mw: int
+    """Without nodes that were never heard: those count at nameplate, but nobody leased it."""
+    measured_max_mw: int
+    measured_mean_mw: int
+
+
+class NodeRollup(msgspec.Struct, frozen=True):
+    """Energy of one node during a step, from its beats or from what its agent spooled."""
+
+    node: NodeId
+    start_unix_s: UnixTime
+    source: Literal["beats", "spool"]
+    seconds: float
+    node_energy_mj: int
+    gpu_energy_mj: int
+    node_peak_mw: int
+    cap_bound_gpu_ms: int
+
+
+ADD_DOMAIN_STEP = """
+INSERT INTO domain_rollups (domain, start_unix_s, seconds, budget_mw, committed_max_mw,
+    leased_max_mw, measured_max_mw, measured_mean_mw)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    measured_mean_mw = CAST((measured_mean_mw * seconds
+        + excluded.measured_mean_mw * excluded.seconds) / (seconds + excluded.seconds) AS INTEGER),
+    seconds = seconds + excluded.seconds,
+    budget_mw = min(budget_mw, excluded.budget_mw),
+    committed_max_mw = max(committed_max_mw, excluded.committed_max_mw),
+    leased_max_mw = max(leased_max_mw, excluded.leased_max_mw),
+    measured_max_mw = max(measured_max_mw, excluded.measured_max_mw)
+"""
+
+ADD_NODE_STEP = """
+INSERT INTO node_rollups (node, start_unix_s, source, seconds, node_energy_mj, gpu_energy_mj,
+    node_peak_mw, cap_bound_gpu_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    seconds = seconds + excluded.seconds,
+    node_energy_mj = node_energy_mj + excluded.node_energy_mj,
+    gpu_energy_mj = gpu_energy_mj + excluded.gpu_energy_mj,
+    node_peak_mw = max(node_peak_mw, excluded.node_peak_mw),
+    cap_bound_gpu_ms = cap_bound_gpu_ms + excluded.cap_bound_gpu_ms
+WHERE excluded.source = 'beats'
+"""
+
+_FOLDED = """
+SELECT domain, start_unix_s - start_unix_s % :coarse_s AS start, sum(seconds), min(budget_mw),
+    max(committed_max_mw), max(leased_max_mw), max(measured_max_mw),
+    CAST(sum(measured_mean_mw * seconds) / sum(seconds) AS INTEGER)
+FROM domain_rollups
+WHERE start_unix_s >= :since_s AND start_unix_s < :until_s
+GROUP BY domain, start
+"""
+
+
+def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
+    """Make a day's old domain steps coarse and drop what is too old; in the caller's transaction.
+
+    Each step is folded once: `meta.folded_upto_s` remembers how far this has come.
+    """
+    until_s = int(now_unix_s - DOMAIN_FINE_KEEP_S) // DOMAIN_COARSE_STEP_S * DOMAIN_COARSE_STEP_S
+    since_s = db.execute("SELECT folded_upto_s FROM meta").fetchone()[0]
+    if until_s > since_s:
+        span = {"since_s": since_s, "until_s": until_s, "coarse_s": DOMAIN_COARSE_STEP_S}
+        folded = db.execute(_FOLDED, span).fetchall()
+        db.execute(
+            "DELETE FROM domain_rollups WHERE start_unix_s >= ? AND start_unix_s < ?",
+            (since_s, until_s),
+        )
+        db.executemany(ADD_DOMAIN_STEP, folded)
+        db.execute("UPDATE meta SET folded_upto_s = ?", (until_s,))
+    for table in ("domain_rollups", "node_rollups"):
+        db.execute(
+            f"DELETE FROM {table} WHERE start_unix_s < ?",  # noqa: S608 - the two names above
+            (now_unix_s - ROLLUP_KEEP_S,),
+        )

@@ -1,0 +1,158 @@
+"""How each record becomes a row. The inverse is in `load`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from wattline_scheduler.core.records import (
+    AttemptRecord,
+    BookRecord,
+    EventRecord,
+    GangRecord,
+    JobRecord,
+    NodeRecord,
+    Record,
+    ShedRecord,
+)
+from wattline_scheduler.store.rollups import (
+    ADD_DOMAIN_STEP,
+    ADD_NODE_STEP,
+    DomainRollup,
+    NodeRollup,
+)
+
+Row = tuple[Any, ...]
+Storable = Record | DomainRollup | NodeRollup
+
+_encoder = msgspec.json.Encoder()
+
+
+def _json(value: object) -> str:
+    return _encoder.encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One table: the columns in the order of its rows."""
+
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+    def upsert(self) -> str:
+        """Statement that writes a row, replacing the one with the same key."""
+        values = ", ".join("?" for _ in self.columns)
+        changes = ", ".join(f"{c} = excluded.{c}" for c in self.columns if c not in self.key)
+        return (
+            f"INSERT INTO {self.table} ({', '.join(self.columns)}) VALUES ({values}) "  # noqa: S608 - constants of this module
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {changes}"
+        )
+
+    def select(self, where: str = "") -> str:
+        """Statement that reads rows in the order of `columns`."""
+        return f"SELECT {', '.join(self.columns)} FROM {self.table} {where}"  # noqa: S608 - constants of this package
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+JOBS = Layout(
+    "jobs",
+    _columns(
+        "id token owner account name kind queue priority submitted_unix_s ended_unix_s "
+        "state reason is_held cancelled_by spec"
+    ),
+    JobRecord.key,
+)
+GANGS = Layout(
+    "gangs",
+    _columns("job gang phase attempt failures outcome reason not_before_unix_s"),
+    GangRecord.key,
+)
+ATTEMPTS = Layout(
+    "attempts",
+    _columns(
+        "job task attempt node gpus state placed_unix_s started_unix_s ended_unix_s "
+        "run_s gpu_s gpu_energy_mj node_energy_mj util_gpu_s cap_bound_gpu_s cpu_s max_rss_bytes "
+        "metrics worker_public_key pid readopted exit"
+    ),
+    AttemptRecord.key,
+)
+NODES = Layout(
+    "nodes",
+    _columns(
+        "node incarnation boot_id hostname agent_version cpus memory_bytes gpus is_observe "
+        "is_simulated is_draining drain_reason is_off off_reason"
+    ),
+    NodeRecord.key,
+)
+BOOKS = Layout("books", _columns("node standing acked_mw acked_caps_mw sent"), BookRecord.key)
+SHEDS = Layout(
+    "sheds",
+    _columns("domain budget_mw requested_fraction who reason since_unix_s until_unix_s"),
+    ShedRecord.key,
+)
+EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
+
+
+def _job_row(r: JobRecord) -> Row:
+    s = r.spec
+    what = (s.account or r.owner, s.name, s.kind, s.queue, s.priority)
+    times = (r.submitted_unix_s, r.ended_unix_s)
+    shown = (r.state, r.reason, r.is_held, r.cancelled_by)
+    return (r.id, r.token, r.owner, *what, *times, *shown, _json(s))
+
+
+def _gang_row(r: GangRecord) -> Row:
+    tries = (r.phase, r.attempt, r.failures)
+    return (r.job, r.gang, *tries, r.outcome, r.reason, r.not_before_unix_s)
+
+
+def _attempt_row(r: AttemptRecord) -> Row:
+    where = (r.node, _json(r.gpus), r.state)
+    times = (r.placed_unix_s, r.started_unix_s, r.ended_unix_s)
+    end = None if r.exit is None else _json(r.exit)
+    process = (r.worker_public_key, r.pid, r.readopted, end)
+    usage = msgspec.structs.astuple(r.usage)
+    return (r.job, r.task, r.attempt, *where, *times, *usage, _json(r.metrics), *process)
+
+
+def _node_row(r: NodeRecord) -> Row:
+    host = (r.boot_id, r.hostname, r.agent_version, r.cpus, r.memory_bytes, _json(r.gpus))
+    marks = (r.is_observe, r.is_simulated, r.is_draining, r.drain_reason, r.is_off, r.off_reason)
+    return (r.node, r.incarnation, *host, *marks)
+
+
+def _book_row(r: BookRecord) -> Row:
+    return (r.node, r.standing, r.acked_mw, _json(r.acked_caps_mw), _json(r.sent))
+
+
+def _event_row(r: EventRecord) -> Row:
+    e = r.event
+    return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
+
+
+WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
+    JobRecord: (JOBS.upsert(), _job_row),
+    GangRecord: (GANGS.upsert(), _gang_row),
+    AttemptRecord: (ATTEMPTS.upsert(), _attempt_row),
+    NodeRecord: (NODES.upsert(), _node_row),
+    BookRecord: (BOOKS.upsert(), _book_row),
+    ShedRecord: (SHEDS.upsert(), msgspec.structs.astuple),
+    EventRecord: (EVENTS.upsert(), _event_row),
+    DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
+    NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),
+}
+"""Statement and row of each kind of record."""
+
+
+def by_statement(records: Sequence[Storable]) -> dict[str, list[Row]]:
+    """Rows grouped by the statement that writes them; within a group the last one of a key wins."""
+    groups: dict[str, list[Row]] = {}
+    for record in records:
+        statement, row = WRITERS[type(record)]
+        groups.setdefault(statement, []).append(row(record))
+    return groups

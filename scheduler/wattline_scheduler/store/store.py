@@ -1,0 +1,188 @@
+"""The store: group commit of records under the epoch of this run.
+
+Theory. Opening takes the directory's lock and raises the epoch, durably, before anything else
+(I8). Every later transaction first checks that the epoch row is still this run's: a second
+scheduler that got past the lock (a copied directory, a network file system without locks) fences
+the first one off instead of mixing with it. A commit returns only when its records are on disk
+(WAL, `synchronous=FULL`: one fsync), so the shell commits the saves of many events at once.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from sqlite_utils import Database
+
+from wattline_protocol.ids import Epoch, JobId
+from wattline_protocol.views import EventView
+from wattline_scheduler.core.records import Saved
+from wattline_scheduler.store.errors import (
+    StoreCorrupt,
+    StoreFenced,
+    StoreIsBackup,
+    store_error,
+)
+from wattline_scheduler.store.file import DB_NAME, copy_database, make_directory, open_database
+from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved
+from wattline_scheduler.store.lock import DirectoryLock
+from wattline_scheduler.store.rollups import fold_and_drop
+from wattline_scheduler.store.rows import Storable, by_statement
+
+RECOVERY_NUMBER_GAP = 1_000_000
+"""Job and event numbers skipped by a recovery: the lost tail may have given some out (I7)."""
+
+EVENTS_KEPT = 1_000_000
+"""Lines of the event log on disk; the oldest are dropped beyond it."""
+
+T = TypeVar("T")
+
+
+class Store:
+    """Open for exactly one run of the scheduler; used from one thread."""
+
+    def __init__(self, path: Path, lock: DirectoryLock, db: Database) -> None:
+        self.path = path
+        self._lock = lock
+        self._db = db
+        self._connection: sqlite3.Connection = db.conn
+        self._owner: tuple[int, str] = (0, "")
+
+    @classmethod
+    def open(
+        cls, directory: Path, *, now_unix_s: float, recover: bool = False
+    ) -> tuple["Store", Saved]:
+        """Lock, check and load the store of a state directory; a fresh one where there is none.
+
+        `recover` (I8) is for a restored backup: the epoch goes above everything any agent can
+        have seen, every node counts in full until its next Hello, and numbers that the lost tail
+        may have given out are skipped. Raises StoreError.
+        """
+        make_directory(directory)
+        lock = DirectoryLock(directory)
+        try:
+            store = cls(directory / DB_NAME, lock, open_database(directory / DB_NAME))
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            return store, store._begin_run(now_unix_s, recover)
+        except BaseException:
+            store.close()
+            raise
+
+    def _begin_run(self, now_unix_s: float, recover: bool) -> Saved:
+        def begin() -> Saved:
+            epoch, is_backup = self._connection.execute(
+                "SELECT epoch, is_backup FROM meta"
+            ).fetchone()
+            if is_backup and not recover:
+                raise StoreIsBackup(
+                    f"{self.path} is a backup: agents may have seen later decisions. Start once "
+                    "with `wattline scheduler --recover`; every node then counts in full until "
+                    "it is heard."
+                )
+            # Epochs grow by one a start, so wall-clock seconds lie above any that was ever seen.
+            epoch = max(epoch + 1, int(now_unix_s)) if recover else epoch + 1
+            if recover:
+                self._recover()
+            self._owner = (epoch, secrets.token_hex(8))
+            self._connection.execute("UPDATE meta SET epoch = ?, instance = ?", self._owner)
+            self._tidy(now_unix_s)
+            return load_saved(self._connection, Epoch(epoch), self._owner[1])
+
+        try:
+            return self._transaction("loading", begin, is_first=True)
+        except msgspec.DecodeError as error:
+            raise StoreCorrupt(
+                f"{self.path} holds a record that cannot be read: {error}. Put a backup in its "
+                "place and start with `wattline scheduler --recover`."
+            ) from error
+
+    def _recover(self) -> None:
+        self._connection.execute("UPDATE books SET standing = 'full'")
+        self._connection.execute(
+            "UPDATE meta SET is_backup = 0,"
+            " job_floor = max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + :gap,"
+            " event_floor = max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + :gap",
+            {"gap": RECOVERY_NUMBER_GAP},
+        )
+
+    def commit(self, records: Sequence[Storable]) -> None:
+        """Put all records on disk in one transaction. Raises StoreFenced, StoreError.
+
+        After an error nothing of `records` is on record and the run must end: the state in
+        memory is ahead of the disk.
+        """
+        groups = by_statement(records)
+
+        def write() -> None:
+            for statement, rows in groups.items():
+                self._connection.executemany(statement, rows)
+
+        self._transaction("writing", write)
+
+    def tidy(self, now_unix_s: float) -> None:
+        """Fold and drop old history. Call about once an hour. Raises StoreError."""
+        self._transaction("tidying", lambda: self._tidy(now_unix_s))
+
+    def _tidy(self, now_unix_s: float) -> None:
+        fold_and_drop(self._connection, now_unix_s)
+        self._connection.execute(
+            "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (EVENTS_KEPT,)
+        )
+
+    def _transaction(self, doing: str, body: Callable[[], T], *, is_first: bool = False) -> T:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            if not is_first:
+                self._check_owner()
+            result = body()
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise store_error(self.path, doing, error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        return result
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.rollback()
+
+    def _check_owner(self) -> None:
+        row = self._connection.execute("SELECT epoch, instance FROM meta").fetchone()
+        if row != self._owner:
+            raise StoreFenced(
+                f"{self.path} now belongs to epoch {row[0]} of another scheduler; this one had "
+                f"epoch {self._owner[0]} and has stopped. Run one scheduler per site."
+            )
+
+    def job(self, job: JobId) -> JobFile | None:
+        """A job on record with its gangs and attempts. Raises StoreError."""
+        return self._read(lambda: load_job(self._connection, job))
+
+    def events(self, after: int, limit: int) -> tuple[EventView, ...]:
+        """Events with seq > `after`, oldest first. Raises StoreError."""
+        return self._read(lambda: tuple(load_events(self._connection, after, limit)))
+
+    def _read(self, body: Callable[[], T]) -> T:
+        try:
+            return body()
+        except sqlite3.Error as error:
+            raise store_error(self.path, "reading", error) from error
+
+    def backup(self, target: Path) -> None:
+        """Copy the database while it is in use. The copy starts only with `--recover`.
+
+        Raises StoreError, OSError.
+        """
+        copy_database(self.path, target)
+
+    def close(self) -> None:
+        """Let go of the database and the directory."""
+        self._connection.close()
+        self._lock.release()
