@@ -1,0 +1,463 @@
+"""What a program that runs as a Wattline task may use: checkpoints, metrics, stop notice.
+
+    from wattline import task
+
+    with task.stoppable():
+        checkpoint = task.latest()
+        step = restore(checkpoint.path) if checkpoint else 0
+        for step in range(step + 1, 1000):
+            loss = train_one_step()
+            task.metric(step=step, loss=loss)
+            if task.should_checkpoint():
+                with task.saving(step) as path:
+                    torch.save(state, path)
+            task.safe_point()  # ends the program here, in order, once a stop was requested
+
+Standard library only, one file, Python 3.9 or later: it needs no install in the environment of
+the program. Outside Wattline it works too and keeps everything below `./.wattline`.
+
+A checkpoint is a directory `SAVE-step-STEP` with what was saved (`data`, a file or a directory)
+and `manifest.json` (size and SHA-256 of each file). It appears by one rename after everything in
+it has reached the disk, so a crash at any moment leaves the older ones as they were. `SAVE` counts
+the saves: the newest checkpoint is the one saved last, also after going back to an earlier step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+DEFAULT_KEEP = 3
+"""Checkpoints kept when `keep` is not given."""
+MAX_METRICS_PER_CALL = 64
+MAX_METRIC_NAME_CHARS = 100
+MAX_METRICS_FILE_BYTES = 64 * 1024 * 1024
+"""Further metrics are dropped: a loop that reports too often must not fill the disk."""
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_SAVE_TRIES = 100
+"""Names tried when several processes save into one directory at the same time."""
+STOP_FILE_PERIOD_S = 0.2
+"""The stop file is looked for at most this often, so that asking in a tight loop is cheap."""
+READ_BYTES = 1024 * 1024
+
+_NAME = re.compile(r"(\d{8,})-step-(\d+)")
+_SAVING = ".saving-"
+_SAVING_NAME = re.compile(r"\.saving-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
+_DELETING = ".deleting-"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be made; says why. Older checkpoints are as they were."""
+
+
+class StopRequested(SystemExit):
+    """Raised by `safe_point`. Uncaught, it ends the program quietly with status 0."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One intact checkpoint; `path` is what was saved, a file or a directory."""
+
+    step: int
+    path: Path
+    about: dict[str, Any]
+    saved_unix_s: float
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A checkpoint that cannot be trusted, and why."""
+
+    step: int
+    directory: Path
+    reason: str
+
+
+# --- Who am I ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What this process is in Wattline's words; outside Wattline the defaults."""
+
+    job: int
+    job_name: str
+    task: int
+    attempt: int
+    array_index: int | None
+    node: str
+
+
+def identity() -> Identity:
+    """Job, task, attempt, array index and node of this process."""
+    index = os.environ.get("WATTLINE_ARRAY_INDEX", "")
+    return Identity(
+        job=_number("WATTLINE_JOB"),
+        job_name=os.environ.get("WATTLINE_JOB_NAME", "local"),
+        task=_number("WATTLINE_TASK"),
+        attempt=_number("WATTLINE_ATTEMPT"),
+        array_index=int(index) if index else None,
+        node=os.environ.get("WATTLINE_NODE", "local"),
+    )
+
+
+def _number(name: str) -> int:
+    return int(os.environ.get(name, "") or 0)
+
+
+# --- Checkpoints ------------------------------------------------------------------------
+
+
+def checkpoint_dir() -> Path:
+    """Where this task's checkpoints are: one directory for all attempts of the job.
+
+    Each index of an array has its own directory below the job's, for they share nothing.
+    """
+    root = Path(os.environ.get("WATTLINE_CHECKPOINT_DIR") or ".wattline/checkpoints")
+    index = identity().array_index
+    return root if index is None else root / f"index-{index}"
+
+
+def save(
+    step: int,
+    data: bytes | Callable[[Path], object],
+    *,
+    keep: int = DEFAULT_KEEP,
+    about: dict[str, Any] | None = None,
+    directory: Path | str | None = None,
+) -> Checkpoint:
+    """Save bytes, or whatever the callable writes to the path it is given. See `saving`."""
+    with saving(step, keep=keep, about=about, directory=directory) as path:
+        if isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            data(path)
+    found = latest(directory, verify=False)
+    if found is None:
+        raise CheckpointError(f"the checkpoint of step {step} was removed as soon as it was made")
+    return found
+
+
+@contextlib.contextmanager
+def saving(
+    step: int,
+    *,
+    keep: int = DEFAULT_KEEP,
+    about: dict[str, Any] | None = None,
+    directory: Path | str | None = None,
+) -> Iterator[Path]:
+    """Give a path to write a file or a directory to; it becomes a checkpoint at the block's end.
+
+    If the block raises, nothing is saved. Afterwards only the `keep` newest checkpoints remain.
+    `about` is anything JSON can carry, given back by `latest`. Only one process of a gang saves.
+    Raises CheckpointError when nothing was written, OSError when the disk does not take it.
+    """
+    if step < 0 or keep < 1:
+        raise ValueError(f"step is {step} and keep {keep}; step must be >= 0 and keep >= 1")
+    home = Path(directory) if directory is not None else checkpoint_dir()
+    home.mkdir(parents=True, exist_ok=True)
+    me = identity()
+    _remove_leftovers(home, me)
+    name = f"{_SAVING}{me.task}-{me.attempt}-{os.getpid()}-{secrets.token_hex(4)}"
+    building = home / name
+    building.mkdir(mode=0o700)
+    try:
+        yield building / "data"
+        _seal(building, step, about or {})
+        _publish(building, home, step)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    _retain(home, keep)
+    _clock.saved_s = time.monotonic()
+
+
+def latest(
+    directory: Path | str | None = None,
+    *,
+    verify: bool = True,
+    on_reject: Callable[[Rejected], object] | None = None,
+) -> Checkpoint | None:
+    """The newest intact checkpoint, or None. Those passed over are told to `on_reject`.
+
+    `verify=False` trusts the files' sizes and reads none of them.
+    """
+    for found in checkpoints(directory, verify=verify):
+        if isinstance(found, Checkpoint):
+            return found
+        if on_reject is not None:
+            on_reject(found)
+    return None
+
+
+def checkpoints(
+    directory: Path | str | None = None, *, verify: bool = True
+) -> Iterator[Checkpoint | Rejected]:
+    """Every checkpoint, newest first, intact or not; each is checked when its turn comes."""
+    home = Path(directory) if directory is not None else checkpoint_dir()
+    for _, step, path in reversed(_saves(home)):
+        try:
+            yield _check(path, step, verify)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Rejected(step, path, f"{type(error).__name__}: {error}")
+
+
+def _saves(home: Path) -> list[tuple[int, int, Path]]:
+    """(save number, step, path) of each checkpoint, oldest first."""
+    if not home.is_dir():
+        return []
+    found = [(_NAME.fullmatch(path.name), path) for path in home.iterdir()]
+    return sorted((int(m[1]), int(m[2]), path) for m, path in found if m is not None)
+
+
+def _seal(building: Path, step: int, about: dict[str, Any]) -> None:
+    """Put the manifest beside the data, and everything on the disk."""
+    data = building / "data"
+    if not data.exists():
+        raise CheckpointError(f"nothing was written to {data}")
+    files = []
+    for path in _files_below(data):
+        _sync(path)
+        name = path.relative_to(building).as_posix()
+        files.append({"name": name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
+    if not files:
+        raise CheckpointError(f"{data} holds no file")
+    manifest = {"format": 1, "step": step, "saved_unix_s": time.time(), "about": about}
+    text = json.dumps({**manifest, "files": files})
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise CheckpointError(f"{len(files)} files are too many for one checkpoint; pack them")
+    (building / "manifest.json").write_text(text, encoding="utf-8")
+    _sync(building / "manifest.json")
+    for root, _, _ in os.walk(building):
+        _sync(Path(root))
+
+
+def _files_below(data: Path) -> list[Path]:
+    """All files of a checkpoint. A link would point at something the checkpoint does not own."""
+    paths = [data] if not data.is_dir() else sorted(data.rglob("*"))
+    for path in [data, *paths]:
+        if path.is_symlink():
+            raise CheckpointError(f"{path} is a symbolic link; save the file itself")
+    return [path for path in paths if not path.is_dir()]
+
+
+def _publish(building: Path, home: Path, step: int) -> None:
+    """Give it its name: the one moment at which the checkpoint comes to be."""
+    saves = _saves(home)
+    first = saves[-1][0] + 1 if saves else 1
+    for number in range(first, first + MAX_SAVE_TRIES):
+        try:
+            building.rename(home / f"{number:08d}-step-{step}")
+        except OSError:
+            if not any(save == number for save, _, _ in _saves(home)):
+                raise
+            continue  # another process took this number at the same time
+        _sync(home)
+        return
+    raise CheckpointError(f"{MAX_SAVE_TRIES} names in {home} were taken while saving")
+
+
+def _check(path: Path, step: int, verify: bool) -> Checkpoint:
+    """The checkpoint in `path`. Raises OSError or ValueError for whatever is not as written."""
+    with (path / "manifest.json").open("rb") as file:
+        text = file.read(MAX_MANIFEST_BYTES + 1)
+    manifest = json.loads(text)
+    if manifest["format"] != 1 or manifest["step"] != step:
+        raise ValueError("the manifest is of another format or step")
+    listed = {entry["name"] for entry in manifest["files"]}
+    present = {p.relative_to(path).as_posix() for p in _files_below(path / "data")}
+    if listed != present:
+        raise ValueError(f"files missing or not listed: {', '.join(sorted(listed ^ present))}")
+    for entry in manifest["files"]:
+        file_path = path / entry["name"]
+        size = file_path.stat().st_size
+        if size != entry["bytes"]:
+            raise ValueError(f"{entry['name']} has {size} bytes, not {entry['bytes']}")
+        if verify and _sha256(file_path) != entry["sha256"]:
+            raise ValueError(f"{entry['name']} does not have the checksum it was saved with")
+    return Checkpoint(step, path / "data", manifest["about"], manifest["saved_unix_s"])
+
+
+def _retain(home: Path, keep: int) -> None:
+    """Remove all but the newest; renamed first, so that a half-removed one is never seen."""
+    for _, _, path in _saves(home)[:-keep]:
+        doomed = path.with_name(f"{_DELETING}{path.name}")
+        try:
+            path.rename(doomed)
+        except FileNotFoundError:
+            continue  # another process was quicker
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _remove_leftovers(home: Path, me: Identity) -> None:
+    """Remove what a killed save or removal left behind; never what another process is at."""
+    for path in home.iterdir():
+        if path.name.startswith(_DELETING):
+            shutil.rmtree(path, ignore_errors=True)
+        elif parts := _SAVING_NAME.fullmatch(path.name):
+            task, attempt, pid = (int(part) for part in parts.groups())
+            same_try = (task, attempt) == (me.task, me.attempt)
+            if (task == me.task and attempt < me.attempt) or (same_try and not _is_alive(pid)):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- When to save -----------------------------------------------------------------------
+
+
+class _Clock:
+    """When this process saved last, or began."""
+
+    def __init__(self) -> None:
+        self.saved_s = time.monotonic()
+
+
+_clock = _Clock()
+
+
+def should_checkpoint() -> bool:
+    """True: a stop was requested, or WATTLINE_CHECKPOINT_EVERY_S have passed since the last save.
+
+    Without that variable only a stop makes it true. In a gang let one process ask and tell the
+    others: each has a clock of its own.
+    """
+    every_s = float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
+    is_due = every_s > 0 and time.monotonic() - _clock.saved_s >= every_s
+    return is_due or stop_requested()
+
+
+# --- Metrics ----------------------------------------------------------------------------
+
+
+def metric(**values: float) -> None:
+    """Report numbers; the newest of each name is shown with the job.
+
+    One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report.
+    A value that is not finite is named in the line instead of given: JSON has no such number.
+    """
+    if not values or len(values) > MAX_METRICS_PER_CALL:
+        raise ValueError(f"{len(values)} metrics at once; 1 to {MAX_METRICS_PER_CALL} are taken")
+    if too_long := [name for name in values if len(name) > MAX_METRIC_NAME_CHARS]:
+        raise ValueError(f"metric names over {MAX_METRIC_NAME_CHARS} characters: {too_long}")
+    numbers = {name: float(value) for name, value in values.items()}
+    line: dict[str, object] = {
+        "unix_s": round(time.time(), 3),
+        "metrics": {name: value for name, value in numbers.items() if math.isfinite(value)},
+    }
+    if not_finite := [name for name, value in numbers.items() if not math.isfinite(value)]:
+        line["not_finite"] = not_finite
+    _append_line(json.dumps(line))
+
+
+def progress(fraction: float, **values: float) -> None:
+    """Report how much of the work is done, from 0 to 1, perhaps with other metrics."""
+    metric(progress=min(1.0, max(0.0, fraction)), **values)
+
+
+def _append_line(text: str) -> None:
+    path = Path(os.environ.get("WATTLINE_METRICS") or ".wattline/metrics.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        if os.fstat(descriptor).st_size + len(text) < MAX_METRICS_FILE_BYTES:
+            os.write(descriptor, text.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+# --- Stop notice ------------------------------------------------------------------------
+
+
+class _Stop:
+    """Whether this process was asked to stop. Once true it stays true."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.looked_s = -math.inf
+
+
+_stop = _Stop()
+
+
+def stop_requested() -> bool:
+    """True once Wattline asked this task to stop: by its stop file, or by SIGTERM if `stoppable`.
+
+    From then on there is the job's `grace` until it is killed: save, and end.
+    """
+    path = os.environ.get("WATTLINE_STOP_FILE", "")
+    now_s = time.monotonic()
+    if path and not _stop.asked and now_s - _stop.looked_s >= STOP_FILE_PERIOD_S:
+        _stop.looked_s = now_s
+        _stop.asked = Path(path).exists()
+    return _stop.asked
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside this block SIGTERM does not end the program but makes `stop_requested` true.
+
+    Off the main thread Python takes no signals; there the stop file alone has to do.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _take_stop_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _take_stop_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  Python's own
+    _stop.asked = True
+
+
+def safe_point() -> None:
+    """Raise StopRequested if a stop was requested: call it where ending loses nothing."""
+    if stop_requested():
+        raise StopRequested

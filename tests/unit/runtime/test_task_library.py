@@ -1,0 +1,285 @@
+"""wattline.task: checkpoints survive anything, metrics add up, stop notices arrive."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wattline import task
+
+
+@pytest.fixture(autouse=True)
+def as_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test is a fresh first attempt of task 0 with directories of its own."""
+    for name in [name for name in os.environ if name.startswith("WATTLINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WATTLINE_CHECKPOINT_DIR", str(tmp_path / "ckpt"))
+    monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "metrics.jsonl"))
+    monkeypatch.setenv("WATTLINE_STOP_FILE", str(tmp_path / "stop"))
+    monkeypatch.setattr(task, "_stop", task._Stop())
+    monkeypatch.setattr(task, "_clock", task._Clock())
+    return tmp_path
+
+
+def steps(**options: bool) -> list[int]:
+    return [c.step for c in task.checkpoints(**options) if isinstance(c, task.Checkpoint)]
+
+
+def test_a_saved_checkpoint_is_the_latest() -> None:
+    assert task.latest() is None
+    saved = task.save(7, b"weights", about={"accuracy": 0.5})
+    found = task.latest()
+    assert found == saved
+    assert found.step == 7
+    assert found.path.read_bytes() == b"weights"
+    assert found.about == {"accuracy": 0.5}
+
+
+def test_a_directory_can_be_saved() -> None:
+    with task.saving(1) as path:
+        (path / "layers").mkdir(parents=True)
+        (path / "layers" / "0.bin").write_bytes(b"a")
+        (path / "config.json").write_text("{}")
+    found = task.latest()
+    assert found is not None
+    assert (found.path / "layers" / "0.bin").read_bytes() == b"a"
+
+
+def test_a_callable_writes_to_the_path_it_gets() -> None:
+    assert task.save(1, lambda path: path.write_text("x")).path.read_text() == "x"
+
+
+def test_only_the_newest_are_kept(as_task: Path) -> None:
+    for step in range(1, 6):
+        task.save(step, b"x", keep=2)
+    assert steps() == [5, 4]
+    assert len(list((as_task / "ckpt").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda d: (d / "data").write_bytes(b"other22"), "checksum"),
+        (lambda d: (d / "data").write_bytes(b"half"), "4 bytes, not 7"),
+        (lambda d: (d / "data").unlink(), "FileNotFoundError: "),
+        (lambda d: (d / "manifest.json").write_text('{"format": 1, "st'), "JSONDecodeError"),
+        (lambda d: (d / "manifest.json").write_text("[]"), "TypeError"),
+        (lambda d: (d / "manifest.json").unlink(), "FileNotFoundError"),
+        (lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe\x00"), "Unicode"),
+    ],
+)
+def test_a_corrupt_newest_checkpoint_is_passed_over_with_the_reason(
+    damage: Callable[[Path], object], reason: str
+) -> None:
+    task.save(1, b"weights")
+    newest = task.save(2, b"weights")
+    damage(newest.path.parent)
+    rejected: list[task.Rejected] = []
+    found = task.latest(on_reject=rejected.append)
+    assert found is not None
+    assert found.step == 1
+    assert [r.step for r in rejected] == [2]
+    assert reason in rejected[0].reason
+
+
+def test_a_checkpoint_after_going_back_is_the_newest_and_is_kept() -> None:
+    for step in (5, 6, 7):
+        damaged = task.save(step, b"x", keep=3)
+    damaged.path.unlink()
+    task.save(6, b"again", keep=3)
+    found = task.latest()
+    assert found is not None
+    assert (found.step, found.path.read_bytes()) == (6, b"again")
+
+
+def test_a_block_that_raises_saves_nothing(as_task: Path) -> None:
+    task.save(1, b"old")
+
+    def fails_half_way(path: Path) -> None:
+        path.write_bytes(b"new")
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        task.save(2, fails_half_way)
+    assert steps() == [1]
+    assert len(list((as_task / "ckpt").iterdir())) == 1
+
+
+def test_a_block_that_writes_nothing_or_a_link_is_refused(as_task: Path) -> None:
+    with pytest.raises(task.CheckpointError, match="nothing was written"), task.saving(1):
+        pass
+    with pytest.raises(task.CheckpointError, match="symbolic link"), task.saving(1) as path:
+        path.symlink_to(as_task)
+    with pytest.raises(ValueError, match="keep"):
+        task.save(1, b"", keep=0)
+
+
+SAVE_AND_HANG = """
+import sys
+from wattline import task
+with task.saving(2) as path:
+    path.write_bytes(b"x" * 100_000)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_kill_during_a_save_leaves_the_old_one_and_the_next_save_cleans_up(
+    as_task: Path,
+) -> None:
+    task.save(1, b"old")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVE_AND_HANG], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        task.save(3, b"meanwhile")  # must not take the other's half-made one for a leftover
+        assert any(p.name.startswith(".saving") for p in (as_task / "ckpt").iterdir())
+        process.send_signal(signal.SIGKILL)
+    assert steps() == [3, 1]
+    task.save(4, b"new")
+    assert steps() == [4, 3, 1]
+    assert all(not p.name.startswith(".") for p in (as_task / "ckpt").iterdir())
+
+
+def test_a_later_attempt_cleans_up_after_an_earlier_one(
+    as_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leftover = as_task / "ckpt" / f".saving-0-1-{os.getpid()}-abcd"
+    leftover.mkdir(parents=True)
+    other_task = as_task / "ckpt" / f".saving-5-1-{os.getpid()}-abcd"
+    other_task.mkdir()
+    monkeypatch.setenv("WATTLINE_ATTEMPT", "2")
+    task.save(1, b"x")
+    assert not leftover.exists()
+    assert other_task.exists()
+
+
+def test_two_processes_may_save_into_one_directory() -> None:
+    code = "from wattline import task\nfor s in range(20): task.save(s, b'x', keep=100)"
+    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait(30) for process in both] == [0, 0]
+    assert sorted(steps()) == sorted([*range(20), *range(20)])
+
+
+def test_each_index_of_an_array_has_its_own_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATTLINE_ARRAY_INDEX", "3")
+    task.save(1, b"three")
+    monkeypatch.setenv("WATTLINE_ARRAY_INDEX", "4")
+    assert task.latest() is None
+    assert task.identity().array_index == 4
+
+
+def test_metrics_are_lines_of_json(as_task: Path) -> None:
+    task.metric(loss=0.5, step=3)
+    task.progress(1.7, loss=math.nan)
+    first, second = (
+        json.loads(line) for line in (as_task / "metrics.jsonl").read_text().splitlines()
+    )
+    assert first["metrics"] == {"loss": 0.5, "step": 3.0}
+    assert second["metrics"] == {"progress": 1.0}
+    assert second["not_finite"] == ["loss"]
+
+
+def test_metrics_have_limits(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="1 to 64"):
+        task.metric()
+    with pytest.raises(ValueError, match="over 100 characters"):
+        task.metric(**{"x" * 101: 1.0})
+    monkeypatch.setattr(task, "MAX_METRICS_FILE_BYTES", 200)
+    for _ in range(100):
+        task.metric(loss=1.0)
+    assert 100 < (as_task / "metrics.jsonl").stat().st_size < 200
+
+
+def test_the_stop_file_is_a_stop_notice(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "STOP_FILE_PERIOD_S", 0.0)
+    assert not task.stop_requested()
+    task.safe_point()
+    (as_task / "stop").touch()
+    assert task.should_checkpoint()
+    with pytest.raises(task.StopRequested) as caught:
+        task.safe_point()
+    assert caught.value.code == 0
+
+
+def test_sigterm_is_a_stop_notice_only_while_stoppable() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with task.stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert task.stop_requested()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_program_that_ignores_stop_requested_exceptions_still_ends_quietly() -> None:
+    code = """
+from wattline import task
+with task.stoppable():
+    print("up", flush=True)
+    while True:
+        try:
+            task.safe_point()
+        except Exception:
+            pass
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_checkpoints_are_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not task.should_checkpoint()
+    monkeypatch.setenv("WATTLINE_CHECKPOINT_EVERY_S", "900")
+    assert not task.should_checkpoint()
+    task._clock.saved_s = time.monotonic() - 901
+    assert task.should_checkpoint()
+    task.save(1, b"x")
+    assert not task.should_checkpoint()
+
+
+def test_outside_wattline_everything_stays_below_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WATTLINE_CHECKPOINT_DIR", "WATTLINE_METRICS", "WATTLINE_STOP_FILE"):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    task.save(1, b"x")
+    task.metric(loss=1.0)
+    assert not task.stop_requested()
+    assert [path.name for path in tmp_path.iterdir()] == [".wattline"]
+
+
+def test_the_file_works_alone_without_the_package_and_imports_no_third_party(
+    tmp_path: Path,
+) -> None:
+    source = Path(task.__file__).read_text()
+    (tmp_path / "task.py").write_text(source)
+    code = "import task, sys; task.save(1, b'x'); print(task.latest().step)"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
