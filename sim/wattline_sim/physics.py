@@ -171,8 +171,16 @@ class _Window:
 class GpuPhysics:
     """One GPU. ``step`` advances it by 50 ms and updates ``state``."""
 
-    def __init__(self, model: GpuModel, seed: int, inlet_c: float = DEFAULT_INLET_C) -> None:
+    def __init__(
+        self,
+        model: GpuModel,
+        seed: int,
+        inlet_c: float = DEFAULT_INLET_C,
+        *,
+        spike_chance: float = _SPIKE_CHANCE,
+    ) -> None:
         self.model = model
+        self._spike_chance = spike_chance
         self._rng = random.Random(seed)
         self.traits = Traits.drawn(self._rng)
         self._curves: dict[str, tuple[float, ...]] = {}
@@ -278,15 +286,13 @@ class GpuPhysics:
 
     def _spiked(self, draw_mw: int, limit_mw: int, room_mw: int) -> int:
         """Now and then one step draws 5-18 % more, as far as the window's room allows."""
-        if self._rng.random() >= _SPIKE_CHANCE or self._steps - self._last_spike < WINDOW_STEPS:
+        if (
+            self._rng.random() >= self._spike_chance
+            or self._steps - self._last_spike < WINDOW_STEPS
+        ):
             return draw_mw
         wanted_mw = int(draw_mw * (1.05 + 0.13 * self._rng.random()))
-        window = self._window
-        others_mw = window.draw_sum_mw - window.draws_mw[window.next_slot]
-        most_mw = min(
-            limit_mw + min(room_mw, self._spike_excess_max_mw),
-            limit_mw * WINDOW_STEPS - others_mw,
-        )
+        most_mw = limit_mw + min(room_mw, self._spike_excess_max_mw)
         self._last_spike = self._steps
         return max(draw_mw, min(wanted_mw, most_mw))
 

@@ -1,5 +1,8 @@
 """The physics of one GPU and of the node around it, in virtual time."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,13 +42,13 @@ def run(gpu: GpuPhysics, seconds: float, given: GpuInput, inlet_c: float = 24.0)
     model=MODELS,
     seed=st.integers(0, 2**32),
     phases=st.lists(
-        st.tuples(PROFILES, st.floats(0.0, 1.0), st.integers(1, 45)), min_size=1, max_size=8
+        st.tuples(PROFILES, st.floats(0.0, 1.0), st.integers(1, 45)), min_size=1, max_size=12
     ),
 )
 def test_a_one_second_average_never_exceeds_the_limits_of_that_second(
     model: GpuModel, seed: int, phases: list[tuple[LoadProfile, float, int]]
 ) -> None:
-    gpu = GpuPhysics(model, seed)
+    gpu = GpuPhysics(model, seed, spike_chance=1.0)
     default_mw = model.limit_default_w * 1000
     draws, limits = [0] * WINDOW_STEPS, [default_mw] * WINDOW_STEPS
     span_mw = (model.limit_max_w - model.limit_min_w) * 1000
@@ -65,11 +68,27 @@ def test_a_one_second_average_never_exceeds_the_limits_of_that_second(
 def test_even_the_smallest_limit_holds_every_load(
     model: GpuModel, profile: LoadProfile, seed: int
 ) -> None:
-    gpu = GpuPhysics(model, seed)
+    gpu = GpuPhysics(model, seed, spike_chance=1.0)
     given_input = GpuInput(model.limit_min_w * 1000, Load(profile))
     run(gpu, 2.0, given_input)
     for _ in range(200):
         assert gpu.step(given_input, 24.0).power_average_mw <= model.limit_min_w * 1000
+
+
+@pytest.mark.parametrize("model", GPU_MODELS.values(), ids=GPU_MODELS)
+def test_a_spike_can_be_made_up_for_even_if_only_the_idle_draw_remains(model: GpuModel) -> None:
+    high, low = model.limit_max_w * 1000, model.limit_min_w * 1000
+    greedy = Load(replace(LOAD_PROFILES["training-hot"], high=1.5, low=1.5))
+    for seed, quiet in itertools.product(range(12), (16, 17, 18)):
+        gpu = GpuPhysics(model, seed, spike_chance=1.0)
+        run(gpu, 2.0, GpuInput(high))
+        script = [GpuInput(high, greedy)] * 2 + [GpuInput(low, greedy)] * quiet
+        script += [GpuInput(low)] * 8
+        draws = [gpu.step(given_input, 24.0).power_instant_mw for given_input in script]
+        limits = [given_input.limit_mw for given_input in script]
+        for end in range(WINDOW_STEPS, len(script) + 1):
+            begin = end - WINDOW_STEPS
+            assert sum(draws[begin:end]) <= sum(limits[begin:end])
 
 
 def test_a_lower_limit_acts_in_the_step_that_sees_it_and_a_higher_one_in_the_next() -> None:
