@@ -1,0 +1,125 @@
+"""The view model: pure reductions, no Textual."""
+
+import msgspec
+import pytest
+
+from support.site_views import busy_site, empty_site, gpu, troubled_site
+from wattline_protocol.ids import DomainId, NodeId
+from wattline_tui.model import (
+    HISTORY,
+    STALE_AFTER_S,
+    View,
+    alarms,
+    domain_rows,
+    heat_level,
+    heat_text,
+    interrupted,
+    newest_events,
+    reduce,
+    waiting_and_running,
+)
+from wattline_tui.orders import parse_shed
+from wattline_tui.units import duration, reasons, watts
+from wattline_tui.widgets.sparkline import spark
+
+
+def test_domains_stand_under_their_parents_power_first() -> None:
+    rows = domain_rows(busy_site())
+    assert [row.name for row in rows] == ["site", " rack-r1", " rack-r2", "room"]
+    assert [row.kind for row in rows] == ["power", "power", "power", "cooling"]
+
+
+def test_a_shed_domain_is_over_until_it_fits() -> None:
+    row = domain_rows(troubled_site())[0]
+    assert row.is_over
+    assert row.budget_share == pytest.approx(16.5 / 22)
+
+
+def test_history_is_bounded_and_follows_the_gpus() -> None:
+    view = View()
+    for at in range(HISTORY + 5):
+        view = reduce(view, busy_site(), float(at))
+    assert len(view.history[NodeId("gpu-01"), busy_site().nodes[0].gpus[0].index]) == HISTORY
+    assert reduce(view, empty_site(), 999.0).history == {}
+
+
+def test_old_snapshots_are_marked_stale() -> None:
+    view = reduce(View(), busy_site(), 100.0)
+    assert view.stale_s(100.0 + STALE_AFTER_S) is None
+    assert view.stale_s(110.0) == pytest.approx(10.0)
+    assert View().stale_s(110.0) is None
+
+
+def test_trouble_keeps_the_last_snapshot_and_ends_with_the_next() -> None:
+    view = interrupted(reduce(View(), busy_site(), 1.0), "connection refused")
+    assert view.site is not None
+    assert view.trouble == "connection refused"
+    assert reduce(view, busy_site(), 2.0).trouble == ""
+
+
+def test_the_queue_shows_running_then_waiting_then_ended() -> None:
+    site = busy_site()
+    assert [j.state for j in waiting_and_running(site, with_ended=True)] == [
+        "RUNNING",
+        "RUNNING",
+        "PENDING",
+        "COMPLETED",
+    ]
+    assert len(waiting_and_running(site, with_ended=False)) == 3
+
+
+def test_events_come_newest_first_and_alarms_are_counted() -> None:
+    site = troubled_site()
+    assert newest_events(site, 2)[0].text.startswith("GPU 3")
+    assert alarms(site, site.unix_s) == 1
+    assert alarms(site, site.unix_s + 3600) == 0
+
+
+def test_heat_cells_say_their_number() -> None:
+    assert heat_text(gpu(0, 425.0), by_temperature=False) == "42"
+    assert heat_text(gpu(0, 425.0), by_temperature=True) == "60"
+    unknown = msgspec.structs.replace(gpu(0, 1.0), power_w=None)
+    assert heat_text(unknown, by_temperature=False) == " ?"
+    assert [heat_level(gpu(0, w), by_temperature=False) for w in (70, 300, 700)] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (72.4, "72 W"), (12_340, "12.3 kW"), (1_200_000, "1.20 MW")]
+)
+def test_watts(value: float | None, text: str) -> None:
+    assert watts(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (42, "42s"), (190, "3m10s"), (18_120, "5h02m"), (273_600, "3d04h")],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_reasons_name_the_gravest_first() -> None:
+    assert reasons(0x84) == "power brake, power cap"
+    assert reasons(0) == "none"
+
+
+def test_a_short_peak_stays_visible_in_the_sparkline() -> None:
+    assert spark([0, 0, 700, 0], 2, 700.0) == " █"
+    assert spark([], 10, 700.0) == ""
+
+
+def test_shed_orders() -> None:
+    known = [DomainId("site"), DomainId("rack-r1")]
+    order = parse_shed("25% of rack-r1 for 3h", known)
+    assert (order.domain, order.fraction, order.for_s) == ("rack-r1", 0.25, 10_800.0)
+    assert parse_shed("40 kW", known).by_mw == 40_000_000
+    assert parse_shed("10% for 30m", known).domain is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a lot", "write 25%"), ("120%", "between 0 and 100"), ("5% of rack-1", "did you mean")],
+)
+def test_shed_orders_that_make_no_sense(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse_shed(text, [DomainId("site"), DomainId("rack-r1")])

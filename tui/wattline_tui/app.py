@@ -1,0 +1,232 @@
+"""The app: takes snapshots from the feed, keeps the view, opens screens, carries out acts."""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.requests import (
+    Cancel,
+    Denied,
+    Done,
+    Drain,
+    FetchLog,
+    GetJob,
+    Hold,
+    Jobs,
+    Log,
+    Release,
+    Request,
+    Restore,
+    Undrain,
+)
+from wattline_tui.actions import ACTIONS, bindings
+from wattline_tui.client import Feed, FeedLost
+from wattline_tui.messages import (
+    Act,
+    FeedInterrupted,
+    JobArrived,
+    LogArrived,
+    OpenJob,
+    OpenNode,
+    SiteArrived,
+)
+from wattline_tui.model import View, interrupted, reduce
+from wattline_tui.orders import parse_shed
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.dialogs import Ask, Confirm, HelpScreen
+from wattline_tui.screens.job import JobScreen
+from wattline_tui.screens.node import NodeScreen
+from wattline_tui.screens.overview import OverviewScreen
+
+PERIOD_S = 1.0
+RETRY_S = 1.0
+LOG_BYTES = 64 * 1024
+
+
+class TopApp(App[None]):
+    """`wattline top`."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "wattline"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("everywhere")]
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self.feed = feed
+        self.view = View()
+        self._leaving = threading.Event()
+
+    def on_mount(self) -> None:
+        """Open the overview and start listening."""
+        self.theme = "tokyo-night"
+        self.push_screen(OverviewScreen())
+        self.set_interval(PERIOD_S, self._redraw)
+        self.run_worker(self._listen, thread=True, name="feed", exit_on_error=True)
+
+    def on_unmount(self) -> None:
+        """Let the worker threads end."""
+        self._leaving.set()
+        self.feed.close()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette offers what the table of actions has for this screen."""
+        yield from super().get_system_commands(screen)
+        for action in ACTIONS:
+            owner = next((o for o in (screen, self) if hasattr(o, f"action_{action.id}")), None)
+            if owner is not None:
+                yield SystemCommand(
+                    action.label, action.help, getattr(owner, f"action_{action.id}")
+                )
+
+    # --- data in ------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while not self._leaving.is_set():
+            try:
+                for site in self.feed.sites(PERIOD_S):
+                    self.post_message(SiteArrived(site))
+            except FeedLost as lost:
+                self.post_message(FeedInterrupted(str(lost)))
+            self._leaving.wait(RETRY_S)
+
+    def on_site_arrived(self, message: SiteArrived) -> None:
+        """A new snapshot."""
+        self.view = reduce(self.view, message.site, time.monotonic())
+        self._redraw()
+        if isinstance(self.screen, JobScreen):
+            self._follow_job(self.screen)
+
+    def on_feed_interrupted(self, message: FeedInterrupted) -> None:
+        """Keep what is on screen, marked."""
+        self.view = interrupted(self.view, message.why)
+        self._redraw()
+
+    def on_job_arrived(self, message: JobArrived) -> None:
+        """Details of the job on screen."""
+        if isinstance(self.screen, JobScreen) and self.screen.job == message.job.id:
+            now_s = self.view.site.unix_s if self.view.site else 0.0
+            self.screen.show_details(message.job, now_s)
+
+    def on_log_arrived(self, message: LogArrived) -> None:
+        """More of a log."""
+        if isinstance(self.screen, JobScreen):
+            self.screen.add_log(message.key, message.text)
+
+    def _redraw(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, SiteScreen) and screen.is_mounted:
+                screen.show(self.view, time.monotonic())
+
+    # --- screens ------------------------------------------------------------------------
+
+    def on_open_node(self, message: OpenNode) -> None:
+        """Show a node."""
+        self.push_screen(NodeScreen(message.node))
+        self.call_after_refresh(self._redraw)
+
+    def on_open_job(self, message: OpenJob) -> None:
+        """Show a job and its log."""
+        screen = JobScreen(message.job)
+        self.push_screen(screen)
+        self.call_after_refresh(self._redraw)
+        self.call_after_refresh(self._follow_job, screen)
+
+    def action_help(self) -> None:
+        """All keys."""
+        self.push_screen(HelpScreen())
+
+    async def action_back(self) -> None:
+        """To the screen below; the overview stays."""
+        if len(self.screen_stack) > 2:
+            self.pop_screen()
+
+    def _follow_job(self, screen: JobScreen) -> None:
+        job, task, key = screen.job, screen.shown_task, screen.log_key
+        offset = screen.log_offsets.get(key, 0)
+        self.run_worker(
+            lambda: self._fetch(job, task, key, offset, screen),
+            thread=True,
+            group="job",
+            exclusive=True,
+            name="job",
+        )
+
+    def _fetch(self, job: JobId, task: TaskNo, key: str, offset: int, screen: JobScreen) -> None:
+        try:
+            details = self.feed.ask(GetJob(job))
+            log = self.feed.ask(FetchLog(job, task, offset=offset, limit_bytes=LOG_BYTES))
+        except FeedLost as lost:
+            self.post_message(FeedInterrupted(str(lost)))
+            return
+        if isinstance(details, Jobs) and details.jobs:
+            self.post_message(JobArrived(details.jobs[0]))
+        if isinstance(log, Log) and log.data and screen.log_offsets.get(key, 0) == offset:
+            screen.log_offsets[key] = log.next_offset
+            self.post_message(LogArrived(key, log.data.decode(errors="replace")))
+
+    # --- acts ---------------------------------------------------------------------------
+
+    def on_act(self, message: Act) -> None:
+        """What the user wants done; what cannot be taken back is asked first."""
+        match message.name:
+            case "redraw":
+                self._redraw()
+            case "shed":
+                self.push_screen(
+                    Ask("Lower the budget: how much, of which domain, for how long?", "25% for 3h"),
+                    self._shed,
+                )
+            case "restore":
+                self.push_screen(Confirm("Restore every lowered budget?"), self._restore)
+            case "drain" if message.node is not None:
+                node = self.view.node(message.node)
+                draining = node is not None and node.state in {"draining", "drained"}
+                self._order(Undrain(message.node) if draining else Drain(message.node, "from top"))
+            case "hold" if message.job is not None:
+                job = self.view.job(message.job)
+                held = job is not None and job.state == "HELD"
+                self._order(Release(message.job) if held else Hold(message.job))
+            case "cancel" if message.job is not None:
+                order = Cancel(message.job)
+                self.push_screen(
+                    Confirm(f"Cancel job {message.job}?"),
+                    lambda yes: self._order(order) if yes else None,
+                )
+            case _:
+                self.bell()
+
+    def _shed(self, text: str | None) -> None:
+        if not text:
+            return
+        known = [d.id for d in self.view.site.domains] if self.view.site else []
+        try:
+            self._order(parse_shed(text, known))
+        except ValueError as error:
+            self.notify(str(error), severity="error", title="Not shed")
+
+    def _restore(self, yes: bool | None) -> None:
+        site = self.view.site
+        if yes and site is not None:
+            for domain in site.domains:
+                if domain.shed:
+                    self._order(Restore(domain.id, "from top"))
+
+    def _order(self, request: Request) -> None:
+        self.run_worker(lambda: self._send(request), thread=True, name="order")
+
+    def _send(self, request: Request) -> None:
+        try:
+            answer = self.feed.ask(request)
+        except FeedLost as lost:
+            self.call_from_thread(self.notify, str(lost), severity="error", title="Not done")
+            return
+        if isinstance(answer, Denied):
+            self.call_from_thread(self.notify, answer.reason, severity="error", title="Refused")
+        elif isinstance(answer, Done):
+            self.call_from_thread(self.notify, answer.text)

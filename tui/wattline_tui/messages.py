@@ -1,0 +1,75 @@
+"""Messages between workers, screens and the app."""
+
+from typing import Literal
+
+from textual.message import Message
+
+from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.views import JobView, SiteView
+
+ActName = Literal["redraw", "shed", "restore", "drain", "hold", "cancel"]
+
+
+class SiteArrived(Message):
+    """A snapshot from the feed. Only the newest matters."""
+
+    def __init__(self, site: SiteView) -> None:
+        super().__init__()
+        self.site = site
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer snapshot replaces one that was not drawn yet."""
+        return isinstance(message, SiteArrived)
+
+
+class FeedInterrupted(Message):
+    """No snapshots now; the feed tries again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class JobArrived(Message):
+    """Details of the job on screen."""
+
+    def __init__(self, job: JobView) -> None:
+        super().__init__()
+        self.job = job
+
+
+class LogArrived(Message):
+    """More of the log on screen."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__()
+        self.key = key
+        self.text = text
+
+
+class OpenNode(Message):
+    """Show a node."""
+
+    def __init__(self, node: NodeId) -> None:
+        super().__init__()
+        self.node = node
+
+
+class OpenJob(Message):
+    """Show a job."""
+
+    def __init__(self, job: JobId) -> None:
+        super().__init__()
+        self.job = job
+
+
+class Act(Message):
+    """The user wants something done."""
+
+    def __init__(
+        self, name: ActName, *, node: NodeId | None = None, job: JobId | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.node = node
+        self.job = job

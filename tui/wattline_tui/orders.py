@@ -1,0 +1,36 @@
+"""What a person types into the terminal's input line, as requests."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from wattline_protocol.ids import DomainId
+from wattline_protocol.requests import Shed
+
+_FORM = re.compile(
+    r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>%|kW|MW|W)"
+    r"(?:\s+(?:of\s+)?(?P<domain>(?!for\b)\S+))?(?:\s+for\s+(?P<time>\d+)\s*(?P<per>[smh]))?"
+)
+_WATTS = {"W": 1_000, "kW": 1_000_000, "MW": 1_000_000_000}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_shed(text: str, domains: Sequence[DomainId]) -> Shed:
+    """`25%`, `40kW of pdu-a for 3h`. Raises ValueError saying what would be right."""
+    found = _FORM.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"“{text}” is no amount: write 25% or 40kW, then a domain, then for 3h")
+    domain = found["domain"]
+    if domain is not None and domain not in domains:
+        near = difflib.get_close_matches(domain, domains, n=1)
+        raise ValueError(f"no domain {domain}" + (f"; did you mean {near[0]}?" if near else ""))
+    amount = float(found["amount"])
+    if found["unit"] == "%" and not 0 < amount < 100:
+        raise ValueError(f"{amount:g} % is not between 0 and 100")
+    return Shed(
+        domain=DomainId(domain) if domain else None,
+        fraction=amount / 100 if found["unit"] == "%" else 0.0,
+        by_mw=0 if found["unit"] == "%" else int(amount * _WATTS[found["unit"]]),
+        for_s=float(found["time"]) * _SECONDS[found["per"]] if found["time"] else 0.0,
+        reason="from top",
+    )

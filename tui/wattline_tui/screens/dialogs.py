@@ -1,0 +1,94 @@
+"""Questions before acts that cannot be taken back, and the help page."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from wattline_tui.actions import ACTIONS, key_names
+
+GLOSSARY = (
+    ("domain", "nodes behind one limit: a breaker, a feed, or a cooling zone"),
+    ("budget", "rating × derate, lowered while power is shed"),
+    ("committed", "the most the nodes may draw, by the leases they hold"),
+    ("lease", "wall watts granted to one node until replaced"),
+    ("cap", "power limit in force on one GPU"),
+    ("▾ or power cap", "the cap holds the GPU's clocks down: it could use more watts"),
+)
+
+
+class Ask(ModalScreen[str | None]):
+    """One line of input. Enter takes it, Esc leaves it."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave")]
+
+    def __init__(self, question: str, hint: str) -> None:
+        super().__init__()
+        self._question, self._hint = question, hint
+
+    def compose(self) -> ComposeResult:
+        """Question and input."""
+        with Vertical(classes="dialog"):
+            yield Static(self._question, markup=False)
+            yield Input(placeholder=self._hint)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take the answer."""
+        self.dismiss(event.value.strip())
+
+    def action_leave(self) -> None:
+        """No answer."""
+        self.dismiss(None)
+
+
+class Confirm(ModalScreen[bool]):
+    """Yes or no; only `y` says yes."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape", "answer(False)", "No"),
+    ]
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        """The question."""
+        with Vertical(classes="dialog"):
+            yield Static(f"{self._question}\n\ny = yes · n = no", markup=False)
+
+    def action_answer(self, yes: bool) -> None:
+        """Give the answer."""
+        self.dismiss(yes)
+
+
+class HelpScreen(ModalScreen[None]):
+    """Every key and the words on screen, from the table of actions."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "leave", "Leave")]
+
+    def compose(self) -> ComposeResult:
+        """Keys by place, then the glossary."""
+        with VerticalScroll(classes="dialog wide"):
+            yield Static(help_text(), markup=False)
+
+    def action_leave(self) -> None:
+        """Back to the screen below."""
+        self.dismiss(None)
+
+
+def help_text() -> str:
+    """The help page."""
+    lines: list[str] = []
+    for place in ("everywhere", "overview", "node", "job"):
+        lines.append(f"{place.capitalize()}")
+        lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
+    lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]
+    return "\n".join([*lines, "", "Esc closes this page"])

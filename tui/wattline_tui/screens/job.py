@@ -1,0 +1,133 @@
+"""One job: what it asked for, its attempts, and its log as it is written."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import Log, Static
+
+from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.views import ENDED_STATES, AttemptView, JobView
+from wattline_tui.actions import bindings
+from wattline_tui.messages import Act
+from wattline_tui.model import View
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.units import duration
+from wattline_tui.widgets.tables import Row, SteadyTable
+
+COLUMNS = ("task", "try", "state", "node", "GPUs", "run", "kWh", "end")
+MAX_LOG_LINES = 5000
+
+
+class JobScreen(SiteScreen):
+    """Opened from the queue."""
+
+    CSS_PATH = "job.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("job")]
+
+    def __init__(self, job: JobId) -> None:
+        super().__init__()
+        self.job = job
+        self.shown_task = TaskNo(0)
+        self.details: JobView | None = None
+        self.log_offsets: dict[str, int] = {}
+
+    def content(self) -> ComposeResult:
+        """Facts, attempts, log."""
+        with Vertical(id="content"):
+            yield Static(id="facts", markup=False)
+            yield SteadyTable(COLUMNS, id="attempts")
+            yield Log(id="log", max_lines=MAX_LOG_LINES)
+
+    def on_mount(self) -> None:
+        """The log takes the focus, so that it scrolls at once."""
+        self.query_one(Log).focus()
+        self._title_log()
+
+    @property
+    def log_key(self) -> str:
+        """Which log is on screen."""
+        return f"{self.job}.{self.shown_task}"
+
+    def draw(self, view: View) -> None:
+        """Draw what the snapshot knows; details arrive on their own."""
+        job = self.details or view.job(self.job)
+        facts = self.query_one("#facts", Static)
+        facts.border_title = f"job {self.job}"
+        now_s = view.site.unix_s if view.site else 0.0
+        facts.update(facts_of(job, now_s) if job else f"Waiting for job {self.job} …")
+
+    def show_details(self, job: JobView, now_unix_s: float) -> None:
+        """Draw the job with its attempts."""
+        self.details = job
+        self.query_one("#facts", Static).update(facts_of(job, now_unix_s))
+        table = self.query_one(SteadyTable)
+        table.border_title = "attempts"
+        table.show([_row(attempt, now_unix_s) for attempt in job.attempts])
+
+    def add_log(self, key: str, text: str) -> None:
+        """Append to the log, if it is still the one on screen."""
+        if key == self.log_key:
+            self.query_one(Log).write(text)
+
+    def action_hold(self) -> None:
+        """Hold or release."""
+        self.post_message(Act("hold", job=self.job))
+
+    def action_cancel(self) -> None:
+        """Cancel."""
+        self.post_message(Act("cancel", job=self.job))
+
+    def action_follow(self) -> None:
+        """Follow the end of the log, or stay where the reader is."""
+        log = self.query_one(Log)
+        log.auto_scroll = not log.auto_scroll
+        self._title_log()
+
+    def action_next_task(self) -> None:
+        """The next task's log."""
+        tasks = sorted({a.task for a in self.details.attempts}) if self.details else []
+        if len(tasks) > 1:
+            at = tasks.index(self.shown_task) if self.shown_task in tasks else -1
+            self.shown_task = tasks[(at + 1) % len(tasks)]
+            self.query_one(Log).clear()
+            self._title_log()
+
+    def _title_log(self) -> None:
+        log = self.query_one(Log)
+        log.border_title = f"log of task {self.shown_task}"
+        log.border_subtitle = "following" if log.auto_scroll else "not following"
+
+
+def facts_of(job: JobView, now_unix_s: float) -> str:
+    """The job in a few lines."""
+    ended = job.state in ENDED_STATES
+    end_s = job.ended_unix_s if ended else now_unix_s
+    ran_s = end_s - job.started_unix_s if job.started_unix_s and end_s else None
+    used = "–" if job.utilisation is None else f"{job.utilisation:.0%}"
+    metrics = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
+    owner = f"by {job.owner} (account {job.account}, queue {job.queue})"
+    used_s = f"{job.gpu_hours:.2f} GPU-hours · {job.energy_kwh:.3f} kWh · ${job.cost_usd:.2f}"
+    lines = [
+        f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
+        f"{owner} · priority {job.priority} · {job.gpus} GPUs · ran {duration(ran_s)}",
+        f"{used_s} · utilisation {used} · {job.verdict}",
+        f"cap-bound {job.cap_bound_gpu_s:.0f} GPU-seconds · attempts {job.attempt_count}",
+    ]
+    return "\n".join([*lines, *([f"metrics: {metrics}"] if metrics else [])])
+
+
+def _row(attempt: AttemptView, now_unix_s: float) -> Row:
+    end_s = attempt.ended_unix_s or now_unix_s
+    ran_s = end_s - attempt.started_unix_s if attempt.started_unix_s else None
+    return f"{attempt.task}#{attempt.attempt}", (
+        str(attempt.task),
+        str(attempt.attempt),
+        attempt.state,
+        attempt.node,
+        ",".join(str(g) for g in attempt.gpus),
+        duration(ran_s),
+        f"{attempt.usage.node_energy_mj / 3.6e9:.3f}",
+        attempt.exit.detail if attempt.exit else "",
+    )

@@ -1,0 +1,106 @@
+"""One node: its lease, its health, every GPU with its recent power and why it is limited."""
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from wattline_protocol.ids import NodeId
+from wattline_protocol.views import GpuView, NodeView
+from wattline_tui.actions import bindings
+from wattline_tui.messages import Act
+from wattline_tui.model import View
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.units import duration, reasons, watts
+from wattline_tui.widgets.sparkline import spark
+from wattline_tui.widgets.tables import Row, SteadyTable
+
+COLUMNS = (
+    "GPU",
+    "type",
+    "power, last minute",
+    "now",
+    "cap",
+    "°C",
+    "util",
+    "MHz",
+    "job",
+    "limited by",
+)
+SPARK_WIDTH = 24
+
+
+class NodeScreen(SiteScreen):
+    """Opened from the heat map."""
+
+    CSS_PATH = "node.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("node")]
+
+    def __init__(self, node: NodeId) -> None:
+        super().__init__()
+        self.node = node
+
+    def content(self) -> ComposeResult:
+        """Facts on top, GPUs below."""
+        with Vertical(id="content"):
+            yield Static(id="facts", markup=False)
+            yield SteadyTable(COLUMNS, id="gpus")
+
+    def draw(self, view: View) -> None:
+        """Draw the node as it is now."""
+        node = view.node(self.node)
+        facts = self.query_one("#facts", Static)
+        facts.border_title = self.node
+        if node is None:
+            facts.update(f"The site has no node {self.node} any more.")
+            return
+        facts.update(facts_of(node))
+        table = self.query_one(SteadyTable)
+        table.border_title = "GPUs"
+        table.show([_row(gpu, view.history.get((node.id, gpu.index), ())) for gpu in node.gpus])
+
+    def action_drain_node(self) -> None:
+        """Drain this node, or take it back."""
+        self.post_message(Act("drain", node=self.node))
+
+
+def facts_of(node: NodeView) -> str:
+    """The node in a few lines."""
+    inlet = "–" if node.inlet_c is None else f"{node.inlet_c:.1f} °C"
+    measured = watts(node.measured_w)
+    if node.measured_w is None:
+        measured = f"not measured, about {watts(node.estimated_w)}"
+    heard = "never" if node.heard_ago_s is None else f"{duration(node.heard_ago_s)} ago"
+    state = node.state + (f" ({node.reason})" if node.reason else "")
+    marked = " · simulated hardware" if node.simulated else ""
+    power = f"drawing {measured} · lease {watts(node.lease_w)}"
+    room = f"inlet {inlet} · cooling {node.cooling_zone or '–'} · inputs {', '.join(node.inputs)}"
+    lines = [
+        f"{state} · rack {node.rack} · heard {heard}{marked}",
+        f"{power} · committed {watts(node.committed_w)} · floor {watts(node.floor_w)}",
+        f"{room} · CPU {node.cpu_pct:.0f} %",
+        f"tasks: {', '.join(node.tasks) if node.tasks else 'none'}",
+    ]
+    return "\n".join([*lines, *(f"! {problem}" for problem in node.problems)])
+
+
+def _row(gpu: GpuView, history: tuple[float, ...]) -> Row:
+    def known(value: int | None, unit: str = "") -> str:
+        return "–" if value is None else f"{value}{unit}"
+
+    limited = "lost" if not gpu.healthy else reasons(gpu.reasons)
+    return str(gpu.index), (
+        str(gpu.index),
+        gpu.name.removeprefix("NVIDIA "),
+        Text(spark(history, SPARK_WIDTH, gpu.cap_max_w)),
+        watts(gpu.power_w),
+        watts(gpu.cap_w) if gpu.can_cap else "cannot cap",
+        known(gpu.temp_c),
+        known(gpu.util_pct, " %"),
+        known(gpu.sm_clock_mhz),
+        "–" if gpu.job is None else str(gpu.job),
+        limited,
+    )

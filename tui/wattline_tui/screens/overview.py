@@ -1,0 +1,87 @@
+"""The overview: budgets, racks, queue, events."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import DataTable
+
+from wattline_protocol.ids import JobId, NodeId
+from wattline_tui.actions import bindings
+from wattline_tui.messages import Act, OpenJob, OpenNode
+from wattline_tui.model import View
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.widgets.domains import DomainBars
+from wattline_tui.widgets.events import EventLines
+from wattline_tui.widgets.jobs import JobTable
+from wattline_tui.widgets.nodes import NodeTable
+
+
+class OverviewScreen(SiteScreen):
+    """Everything at a glance; Enter opens what is selected."""
+
+    CSS_PATH = "overview.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("overview")]
+
+    def content(self) -> ComposeResult:
+        """Budgets beside racks, the queue below, events at the bottom."""
+        with Vertical(id="content"):
+            with Horizontal(id="top"):
+                yield DomainBars(id="domains")
+                yield NodeTable(id="nodes")
+            yield JobTable(id="jobs")
+            yield EventLines(id="events")
+
+    def on_mount(self) -> None:
+        """Start in the queue: it is what most people come for."""
+        self.query_one(JobTable).focus()
+
+    def draw(self, view: View) -> None:
+        """Draw every panel."""
+        if view.site is None:
+            return
+        self.query_one(DomainBars).show(view.site)
+        self.query_one(NodeTable).show_site(view.site)
+        self.query_one(JobTable).show_site(view.site)
+        self.query_one(EventLines).show(view.site)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter or click on a row."""
+        event.stop()
+        key = str(event.row_key.value)
+        if isinstance(event.data_table, NodeTable):
+            self.post_message(OpenNode(NodeId(key)))
+        else:
+            self.post_message(OpenJob(JobId(int(key))))
+
+    def action_open(self) -> None:
+        """Open what the cursor is on."""
+        if isinstance(self.focused, NodeTable | JobTable):
+            self.focused.action_select_cursor()
+
+    def action_heat(self) -> None:
+        """Power or temperature in the heat map."""
+        table = self.query_one(NodeTable)
+        table.by_temperature = not table.by_temperature
+        self.post_message(Act("redraw"))
+
+    def action_ended(self) -> None:
+        """Show or hide ended jobs."""
+        table = self.query_one(JobTable)
+        table.with_ended = not table.with_ended
+        self.post_message(Act("redraw"))
+
+    def action_shed(self) -> None:
+        """Lower a budget."""
+        self.post_message(Act("shed"))
+
+    def action_restore(self) -> None:
+        """Restore the budgets."""
+        self.post_message(Act("restore"))
+
+    def action_drain(self) -> None:
+        """Drain the node under the cursor."""
+        node = self.query_one(NodeTable).selected
+        if node is not None:
+            self.post_message(Act("drain", node=NodeId(node)))

@@ -1,0 +1,1 @@
+"""Parts of screens that render view state and know nothing else."""

@@ -1,0 +1,45 @@
+"""The queue: what runs, what waits and why."""
+
+from wattline_protocol.views import ENDED_STATES, JobView, SiteView
+from wattline_tui.model import waiting_and_running
+from wattline_tui.units import duration
+from wattline_tui.widgets.tables import Row, SteadyTable
+
+
+class JobTable(SteadyTable):
+    """Jobs in queue order. REASON says why a job waits or how it ended."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
+        columns = ("job", "name", "state", "GPUs", "run", "reason", "kind", "prio", "gangs", "kWh")
+        super().__init__(columns, id=id)
+        self.with_ended = True
+
+    def show_site(self, site: SiteView) -> None:
+        """Draw this snapshot."""
+        jobs = waiting_and_running(site, with_ended=self.with_ended)
+        running = sum(j.state == "RUNNING" for j in jobs)
+        waiting = sum(j.state in {"PENDING", "HELD"} for j in jobs)
+        self.border_title = "queue"
+        self.border_subtitle = f"{running} running · {waiting} waiting"
+        self.show([_row(job, site.unix_s) for job in jobs])
+
+
+def _row(job: JobView, now_unix_s: float) -> Row:
+    end = job.ended_unix_s if job.state in ENDED_STATES else now_unix_s
+    ran = None
+    if job.started_unix_s is not None and end is not None:
+        ran = end - job.started_unix_s
+    gangs = f"{job.gangs_running}/{job.gangs}" if job.gangs > 1 else str(job.gangs)
+    where = ",".join(job.nodes) if job.state == "RUNNING" and not job.reason else job.reason
+    return str(job.id), (
+        str(job.id),
+        job.name,
+        job.state,
+        str(job.gpus),
+        duration(ran),
+        where,
+        job.kind,
+        str(job.priority),
+        gangs,
+        f"{job.energy_kwh:.2f}",
+    )

@@ -1,0 +1,55 @@
+"""The top line: which site, how fresh, what is wrong."""
+
+import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual.widget import Widget
+
+from wattline_tui.model import View, alarms
+from wattline_tui.units import duration
+
+
+class StatusLine(Widget):
+    """Says at once when what is shown is old, simulated or alarming."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "status--name",
+        "status--stale",
+        "status--alarm",
+        "status--simulated",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view = View()
+        self._now_s = 0.0
+
+    def show(self, view: View, now_s: float) -> None:
+        """Draw the state of the connection and of the site."""
+        self._view, self._now_s = view, now_s
+        self.refresh()
+
+    def render(self) -> Text:
+        """One line."""
+        view, site = self._view, self._view.site
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(" wattline ", self._style("status--name"))
+        if site is None:
+            text.append(f" {view.trouble or 'connecting …'}", self._style("status--stale"))
+            return text
+        at = datetime.datetime.fromtimestamp(site.unix_s).astimezone()
+        text.append(f" {site.site} · {at:%H:%M:%S} · epoch {site.epoch} ")
+        text.append(f"· {len(site.nodes)} nodes ")
+        if site.simulated:
+            text.append(" SIMULATED HARDWARE ", self._style("status--simulated"))
+        stale_s = view.stale_s(self._now_s)
+        if stale_s is not None or view.trouble:
+            age = f"STALE {duration(stale_s)} " if stale_s is not None else ""
+            text.append(f" {age}{view.trouble} ", self._style("status--stale"))
+        if count := alarms(site, site.unix_s):
+            text.append(f" {count} ALARM{'S' if count > 1 else ''} ", self._style("status--alarm"))
+        return text
+
+    def _style(self, name: str) -> str:
+        return str(self.get_component_rich_style(name, partial=True))
