@@ -1,0 +1,1 @@
+"""What a training script may use to run as a gang, and the examples that do."""

@@ -1,0 +1,64 @@
+"""The digits data set and the network for it; training and serving share both."""
+
+import torch
+from torch import Tensor, nn
+
+PIXELS = 64
+SIDE = 8
+CLASSES = 10
+BRIGHTEST = 16.0
+"""Pixels are 0 to 16."""
+HELD_OUT_EVERY = 10
+"""One in this many images is never trained on."""
+SPLIT_SEED = 7
+
+
+class DigitsNet(nn.Module):
+    """A small residual convolutional network: (batch, 64) pixels in 0..16 to (batch, 10) logits."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        self.last = nn.Linear(width, CLASSES)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits of each class."""
+        image = pixels.view(-1, 1, SIDE, SIDE) / BRIGHTEST
+        features = torch.relu(self.first(image))
+        for block in self.blocks:
+            features = block(features)
+        logits: Tensor = self.last(features.mean(dim=(2, 3)))
+        return logits
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.one = nn.Conv2d(width, width, 3, padding=1)
+        self.two = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        change = self.two(torch.relu(self.one(self.norm(features))))
+        return torch.relu(features + change)
+
+
+def load_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images (n, 64) and labels (n,) to train on, then those held out; always the same split."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    x = torch.tensor(images, dtype=torch.float32)[order]
+    y = torch.tensor(labels, dtype=torch.int64)[order]
+    held = torch.arange(len(y)) % HELD_OUT_EVERY == 0
+    return x[~held], y[~held], x[held], y[held]
+
+
+def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to one pixel either way: digits are not always in the middle."""
+    dx, dy = (int(torch.randint(-1, 2, (1,), generator=generator).item()) for _ in range(2))
+    images = pixels.view(-1, SIDE, SIDE)
+    padded = nn.functional.pad(images, (1, 1, 1, 1))
+    return padded[:, 1 + dy : 1 + dy + SIDE, 1 + dx : 1 + dx + SIDE].reshape(-1, PIXELS)

@@ -1,0 +1,77 @@
+"""The processes of one training job: how they meet and agree, under torchrun or alone.
+
+`torchrun` (started by the agents on every node of the gang) sets RANK, WORLD_SIZE and the address
+where the ranks meet; alone, the same script is a gang of one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+MEET_TIMEOUT = timedelta(seconds=120)
+"""A rank that does not hear from the others for this long gives up, and the gang is retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """This process's place among all ranks."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """True for the one rank that saves checkpoints and reports metrics."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """True on every rank if `flag` is on one: so that all stop at the same step."""
+        if self.world_size == 1:
+            return flag
+        votes = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+        return bool(votes.item())
+
+    def from_first(self, value: T) -> T:
+        """The first rank's `value`, on every rank; anything that pickles."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model, its gradients averaged over the gang, starting from the first's weights."""
+        return model if self.world_size == 1 else DistributedDataParallel(model)
+
+
+@contextmanager
+def join_gang(torch_threads: int = 1) -> Iterator[Gang]:
+    """Meet the other ranks; leave in order at the end. Raises what torch raises if nobody comes.
+
+    One torch thread a process unless told otherwise: the ranks of a node share its cores.
+    """
+    torch.set_num_threads(torch_threads)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    use_cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if use_cuda else 0)
+    device = device if use_cuda else torch.device("cpu")
+    if world_size > 1:
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=MEET_TIMEOUT)
+    try:
+        yield Gang(rank, world_size, device)
+    finally:
+        if world_size > 1:
+            dist.destroy_process_group()
