@@ -1,0 +1,91 @@
+"""A job's state as it is shown: derived from its gangs, saved and told when it changes."""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.views import JobState
+from wattline_scheduler.core.jobs import Ended, Gang, Job
+from wattline_scheduler.core.journal import Level
+from wattline_scheduler.core.state import State
+
+SEVERITY: tuple[JobState, ...] = ("FAILED", "TIMEOUT", "CANCELLED", "COMPLETED")
+"""An ended job is what the worst of its gangs is."""
+
+MAX_REASON_CHARS = 400
+
+
+def derive(job: Job) -> JobState:
+    """The state of a job from the phases of its gangs."""
+    count = job.count
+    if job.is_ended:
+        return _outcome(job)
+    if count["running"] or count["ending"]:
+        return "RUNNING"
+    if count["starting"]:
+        return "STARTING"
+    if count["paused"]:
+        return "PAUSED"
+    return "HELD" if job.record.is_held else "PENDING"
+
+
+def _outcome(job: Job) -> JobState:
+    if job.record.cancelled_by:
+        return "CANCELLED"
+    outcomes = {g.phase.outcome for g in job.gangs if isinstance(g.phase, Ended)}
+    return next((s for s in SEVERITY if s in outcomes), "FAILED")
+
+
+def reason_of(job: Job, state: JobState) -> str:
+    """Why it waits or how it ended, in plain words."""
+    if state == "CANCELLED" and job.record.cancelled_by:
+        return f"cancelled by {job.record.cancelled_by}"
+    if state == "HELD":
+        return "held until released"
+    if state == "PENDING":
+        own = next((g.reason for g in job.gangs if g.reason), "")
+        return job.wait_reason or own or "waits to be planned"
+    if job.is_ended:
+        told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
+        return next((_where(g) for g in told if g.reason), "")
+    if state == "PAUSED":
+        return next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
+    return "stopping" if job.count["ending"] and not job.count["running"] else ""
+
+
+def _where(gang: Gang) -> str:
+    return gang.reason if len(gang.job.gangs) == 1 else f"{gang.number}: {gang.reason}"
+
+
+def save_gang(state: State, gang: Gang, now: Now) -> None:
+    """Put a gang on disk and, where its job's state changed with it, the job too."""
+    state.journal.save(gang.as_record())
+    refresh(state, gang.job, now)
+
+
+def refresh(state: State, job: Job, now: Now) -> None:
+    """Save and tell the job's state if it changed."""
+    new = derive(job)
+    if new == job.record.state:
+        return
+    is_over = job.is_ended
+    job.record = msgspec.structs.replace(
+        job.record,
+        state=new,
+        reason=reason_of(job, new)[:MAX_REASON_CHARS],
+        ended_unix_s=now.unix_s if is_over else None,
+    )
+    state.journal.save(job.record)
+    if is_over:
+        _tell_end(state, job, now)
+        state.work.ended(job)
+    elif new == "RUNNING":
+        nodes = sorted({a.node for g in job.gangs for a in g.live})
+        text = f"{job.spec.name!r} runs on {', '.join(nodes)}"
+        state.journal.note("job_running", text, now, job=job.id)
+
+
+def _tell_end(state: State, job: Job, now: Now) -> None:
+    record = job.record
+    level: Level = "warning" if record.state in ("FAILED", "TIMEOUT") else "info"
+    text = f"{job.spec.name!r} {record.state}" + (f": {record.reason}" if record.reason else "")
+    state.journal.note("job_ended", text, now, job=job.id, level=level)

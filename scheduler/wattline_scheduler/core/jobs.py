@@ -1,0 +1,225 @@
+"""Jobs, gangs and attempts in memory: phases that carry their data, and the legal moves.
+
+A gang is what starts together; its phase is a union, so what belongs to a phase cannot be read in
+another one. `LEGAL` is the only table of moves; an illegal one raises with the job's history.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, UnixTime
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import TaskReport, TaskUsage
+from wattline_protocol.views import JobState
+from wattline_scheduler.core.records import AttemptRecord, GangPhase, GangRecord, JobRecord
+from wattline_scheduler.plan.snapshot import Shape, Waiting
+
+MAX_ATTEMPTS_KEPT = 64
+"""Ended attempts of one gang held in memory; a service may restart for months."""
+
+HISTORY_KEPT = 64
+"""Moves of one job held for the story of an illegal one."""
+
+Cause = Literal["finished", "cancelled", "timeout", "failed", "lost", "requeued"]
+"""Why a try ends. requeued: the try never really ran (lease fell, emergency); costs no retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Waits for a place, not before `not_before` (back-off)."""
+
+    since: Instant
+    not_before: Instant = Instant(0.0)
+    not_before_unix_s: UnixTime = UnixTime(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Placed. `is_ordered`: every lease was acknowledged and StartTask was sent."""
+
+    since: Instant
+    is_ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Every task was reported running once."""
+
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Frozen, because floors did not fit a budget. `is_resuming`: its watts are being found."""
+
+    since: Instant
+    is_resuming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Every task is being stopped; afterwards `cause` decides what comes next."""
+
+    since: Instant
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing of it will run again."""
+
+    outcome: JobState
+
+
+Phase = Pending | Starting | Running | Paused | Ending | Ended
+
+NAMES: dict[type[Phase], GangPhase] = {
+    Pending: "pending",
+    Starting: "starting",
+    Running: "running",
+    Paused: "paused",
+    Ending: "ending",
+    Ended: "ended",
+}
+
+LEGAL: dict[GangPhase, frozenset[GangPhase]] = {
+    "pending": frozenset({"pending", "starting", "ended"}),
+    "starting": frozenset({"starting", "running", "ending", "pending", "ended"}),
+    "running": frozenset({"paused", "ending", "pending", "ended"}),
+    "paused": frozenset({"paused", "running", "ending", "pending", "ended"}),
+    "ending": frozenset({"ending", "pending", "ended"}),
+    "ended": frozenset(),
+}
+"""From each phase to those that may follow."""
+
+LIVE: frozenset[GangPhase] = frozenset({"starting", "running", "paused", "ending"})
+"""Phases in which a gang holds GPUs."""
+
+
+class IllegalTransition(AssertionError):
+    """A gang was to move where it may not; tells the job's history."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try of one task. `record` is what is on disk, `report` the newest the agent said."""
+
+    gang: "Gang"
+    record: AttemptRecord
+    report: TaskReport | None = None
+    is_ordered: bool = False
+    """StartTask was sent, perhaps in an earlier run: it may be running."""
+    is_accepted: bool = False
+    """The agent said that it has it."""
+    beat_seq: int | None = None
+    """Newest beat that listed it, within the node's present incarnation."""
+
+    @property
+    def node(self) -> NodeId:
+        return self.record.node
+
+    @property
+    def usage(self) -> TaskUsage:
+        """The newest known usage."""
+        reported = self.report.usage if self.report is not None else None
+        if reported is None or reported.run_s < self.record.usage.run_s:
+            return self.record.usage
+        return reported
+
+    @property
+    def is_live(self) -> bool:
+        return self.record.ended_unix_s is None
+
+
+@dataclass(slots=True, eq=False)
+class Gang:
+    """Tasks of a job that start together: an array position, a replica, or the whole job."""
+
+    job: "Job"
+    number: int
+    phase: Phase
+    attempt: AttemptNo = AttemptNo(0)
+    failures: int = 0
+    losses: int = 0
+    """Tries lost with their node; these cost the user no retry."""
+    refusals: int = 0
+    """Starts in a row that an agent did not accept."""
+    reason: str = ""
+    live: list[Attempt] = field(default_factory=list)
+    """Attempts of the present try that were not reported ended."""
+    past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
+    """Ended attempts, oldest first."""
+
+    @property
+    def phase_name(self) -> GangPhase:
+        return NAMES[type(self.phase)]
+
+    @property
+    def key(self) -> tuple[JobId, int]:
+        return self.job.id, self.number
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All known attempts, oldest first."""
+        return [*self.past, *self.live]
+
+    def task_no(self, rank: int) -> TaskNo:
+        return TaskNo(self.number * self.job.spec.gang_size + rank)
+
+    def as_record(self) -> GangRecord:
+        """Its durable form."""
+        phase = self.phase
+        not_before = phase.not_before_unix_s if isinstance(phase, Pending) else UnixTime(0.0)
+        return GangRecord(
+            job=self.job.id,
+            gang=self.number,
+            phase=self.phase_name,
+            attempt=self.attempt,
+            failures=self.failures,
+            outcome=phase.outcome if isinstance(phase, Ended) else None,
+            reason=self.reason,
+            not_before_unix_s=not_before,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An accepted job. `record.state` is derived from the gangs by `job_state.derive`."""
+
+    record: JobRecord
+    shape: Shape
+    gangs: list[Gang] = field(default_factory=list)
+    count: dict[GangPhase, int] = field(default_factory=lambda: dict.fromkeys(LEGAL, 0))
+    """Gangs in each phase."""
+    ready: set[int] = field(default_factory=set)
+    """Numbers of pending gangs that are not backing off."""
+    waiting: Waiting | None = None
+    """How the planner sees it; None = to be made anew."""
+    wait_reason: str = ""
+    """Why the newest plan could not place it."""
+    history: deque[tuple[Instant, int, GangPhase, GangPhase]] = field(
+        default_factory=lambda: deque(maxlen=HISTORY_KEPT)
+    )
+
+    @property
+    def id(self) -> JobId:
+        return self.record.id
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.record.spec
+
+    @property
+    def live_count(self) -> int:
+        """Gangs that hold GPUs."""
+        return sum(self.count[phase] for phase in sorted(LIVE))
+
+    @property
+    def is_ended(self) -> bool:
+        return self.count["ended"] == len(self.gangs)
+
+    def story(self) -> str:
+        """The moves of its gangs so far, for an error."""
+        moves = "; ".join(f"{at:.3f} s gang {g}: {a} → {b}" for at, g, a, b in self.history)
+        return f"job {self.id} ({self.spec.name!r}): {moves or 'no moves yet'}"

@@ -1,0 +1,146 @@
+"""What is known of each node: its connection, its GPUs, what runs there, what it was told."""
+
+from dataclasses import dataclass, field
+
+from wattline_protocol.ids import GpuIndex, Incarnation, Instant, NodeId, Sequence, TaskRef
+from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
+from wattline_protocol.site import Node
+from wattline_protocol.views import NodeState
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.records import NodeRecord
+from wattline_scheduler.plan.snapshot import NodeOffer
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """No Hello in this run of the scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """An incarnation was issued; the caps were not read back yet. It is told nothing else."""
+
+    incarnation: Incarnation
+    nonce: bytes
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The incarnation that may be told things and is believed."""
+
+    incarnation: Incarnation
+    nonce: bytes
+    since: Instant
+
+
+Link = Unheard | Welcomed | Adopted
+
+CommandKey = tuple[str, TaskRef | None]
+"""What a command is about: a newer one with the same key replaces it."""
+
+
+@dataclass(slots=True, eq=False)
+class Outstanding:
+    """A command that was not acknowledged yet. Every sequence it was sent with counts."""
+
+    command: AgentCommand
+    first_sent: Instant
+    last_sent: Instant
+
+
+@dataclass(slots=True, eq=False)
+class NodeNow:
+    """A node of the site as the scheduler sees it now."""
+
+    site: Node
+    record: NodeRecord
+    link: Link = field(default_factory=Unheard)
+    heard_at: Instant | None = None
+    """Last valid message of the present incarnation."""
+    answered_at: Instant = Instant(0.0)
+    """Latest time at which its agent may have been told that it is heard (I7)."""
+    is_silent: bool = False
+    """Not heard for `isolation_after_s`, or its agent said Farewell."""
+    is_contradicted: bool = False
+    """Its reports disagree with the books: no growth in its domains (I9)."""
+    beat: Beat | None = None
+    """The newest beat of the present incarnation."""
+    gpus: dict[GpuIndex, GpuInfo] = field(default_factory=dict)
+    idle: set[GpuIndex] = field(default_factory=set)
+    """GPUs the agent counts at their idle watts (I2)."""
+    lost: set[GpuIndex] = field(default_factory=set)
+    """GPUs that fell off the bus; never given out."""
+    holders: dict[GpuIndex, Attempt] = field(default_factory=dict)
+    """Which attempt each GPU was given to."""
+    attempts: dict[TaskRef, Attempt] = field(default_factory=dict)
+    """Live attempts placed here."""
+    cpus_used: int = 0
+    memory_used_bytes: int = 0
+    outbox: dict[CommandKey, Outstanding] = field(default_factory=dict)
+    names: dict[Sequence, CommandKey] = field(default_factory=dict)
+    """Every sequence of every outstanding task command."""
+    last_seq: Sequence = Sequence(0)
+    """Newest sequence used in this epoch; never reused (I8)."""
+    lease_seq: Sequence = Sequence(0)
+    """Newest lease sent in this incarnation; 0 = none."""
+    acked_seq: Sequence = Sequence(0)
+    """Newest lease acknowledged in this incarnation; 0 = what was adopted."""
+    lowest_mw: int = 0
+    """Wall watts below which the agent said it cannot be held, until `lowest_until`."""
+    lowest_until: Instant = Instant(0.0)
+    non_gpu_worst_mw: int = 0
+    """The site file's figure, or more once more was measured."""
+    rehello_at: Instant | None = None
+    """When it was last asked to say Hello again."""
+    offer: NodeOffer | None = None
+    """How the planner sees it; None = to be made anew."""
+
+    @property
+    def id(self) -> NodeId:
+        return self.site.id
+
+    @property
+    def is_adopted(self) -> bool:
+        """May be told things: its present incarnation read its caps back."""
+        return isinstance(self.link, Adopted)
+
+    @property
+    def is_reachable(self) -> bool:
+        return self.is_adopted and not self.is_silent
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return self.record.incarnation
+
+    @property
+    def state(self) -> NodeState:
+        """The one word shown for it."""
+        if self.record.is_off:
+            return "off"
+        if isinstance(self.link, Unheard) and self.record.incarnation == 0:
+            return "never heard"
+        if not self.is_reachable:
+            return "silent"
+        if self.record.is_observe:
+            return "observe"
+        if self.record.is_draining:
+            return "draining" if self.attempts else "drained"
+        return "ok"
+
+    @property
+    def reason(self) -> str:
+        """Why it is not "ok", in plain words."""
+        match self.state:
+            case "off":
+                return self.record.off_reason
+            case "draining" | "drained":
+                return self.record.drain_reason
+            case "silent":
+                return "not heard; its last lease stays in the books"
+            case "never heard":
+                return "counts at nameplate until its first Hello"
+            case "observe":
+                return "its agent caps nothing; it counts in full"
+            case _:
+                return ""

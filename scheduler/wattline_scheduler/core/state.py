@@ -1,0 +1,61 @@
+"""Everything the scheduler knows, as one value that the handlers of this package work on."""
+
+from dataclasses import dataclass, field
+
+from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, UnixTime
+from wattline_protocol.site import Site
+from wattline_scheduler.core.journal import Journal
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.records import ShedRecord
+from wattline_scheduler.core.workload import Workload
+from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.demand import Demand
+from wattline_scheduler.power.domains import Domains
+
+
+@dataclass(slots=True)
+class Overrun:
+    """Why a domain is committed above its budget, which only named causes may bring about (I4)."""
+
+    since: Instant
+    since_unix_s: UnixTime
+    cause: str
+    is_shed: bool
+    """A budget was lowered: pause at once where floors do not suffice."""
+
+
+@dataclass(slots=True)
+class ShedNow:
+    """A lowered budget in force."""
+
+    record: ShedRecord
+    until: Instant | None
+
+
+@dataclass(slots=True)
+class State:
+    """Plain data; changed only while `Cluster.handle` runs."""
+
+    site: Site
+    epoch: Epoch
+    instance: str
+    started_at: Instant
+    domains: Domains
+    books: Books
+    demand: Demand
+    nodes: dict[NodeId, NodeNow]
+    work: Workload
+    journal: Journal
+    next_job: JobId
+    overruns: dict[DomainId, Overrun] = field(default_factory=dict)
+    sheds: dict[DomainId, ShedNow] = field(default_factory=dict)
+    short_mw: dict[DomainId, int] = field(default_factory=dict)
+    """Domains whose floors alone do not fit, by the newest rebalancing, and by how much."""
+    short_since: dict[DomainId, Instant] = field(default_factory=dict)
+    wants_plan: bool = False
+    wants_rebalance: bool = False
+    rebalanced_at: Instant | None = None
+    gateway_public_key: str = ""
+    """With which services' workers know the gateway; the shell reads it from the allow-list."""
+    plan_reserved_for: JobId | None = None
+    """Job for which the newest plan keeps room, because it waited long."""

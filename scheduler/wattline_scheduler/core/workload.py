@@ -1,0 +1,159 @@
+"""All jobs in memory and their indexes: the queue, back-offs, what starts, what is paused.
+
+`move` is the only way a gang changes phase, so the indexes cannot disagree with the phases.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+
+from wattline_protocol.ids import Instant, JobId, Now, TaskRef
+from wattline_scheduler.core.jobs import (
+    LEGAL,
+    NAMES,
+    Attempt,
+    Gang,
+    IllegalTransition,
+    Job,
+    Paused,
+    Pending,
+    Phase,
+    Starting,
+)
+from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
+from wattline_scheduler.plan.snapshot import Waiting
+
+MAX_ENDED_JOBS = 10_000
+"""Ended jobs in memory, as many as one list shows; older ones are on disk."""
+
+MAX_TOKENS = 100_000
+"""Submission tokens remembered: a client repeats within minutes, not after so many others."""
+
+GangKey = tuple[JobId, int]
+
+
+class Workload:
+    """Jobs by id, and what a handler must find without looking at all of them."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.tokens: dict[str, JobId] = {}
+        self.live: dict[TaskRef, Attempt] = {}
+        self.queue: list[tuple[int, JobId]] = []
+        """(-priority, id) of jobs with a gang that may start, in queue order."""
+        self.backoff: list[tuple[Instant, JobId, int]] = []
+        """Heap of pending gangs that may not start yet."""
+        self.starting: dict[GangKey, Gang] = {}
+        self.paused: dict[GangKey, Gang] = {}
+        self.open_count = 0
+        """Jobs that have not ended."""
+        self._ended: deque[JobId] = deque()
+
+    def add(self, job: Job, now: Now) -> None:
+        """Take a job whose gangs are all set, in whatever phase."""
+        self.jobs[job.id] = job
+        self._remember_token(job)
+        for gang in job.gangs:
+            job.count[gang.phase_name] += 1
+            self._index(gang, now)
+        self.open_count += 1
+        self.requeue(job)
+
+    def _remember_token(self, job: Job) -> None:
+        self.tokens[job.record.token] = job.id
+        while len(self.tokens) > MAX_TOKENS:
+            del self.tokens[next(iter(self.tokens))]
+
+    def move(self, gang: Gang, phase: Phase, now: Now) -> None:
+        """Change a gang's phase. Raises IllegalTransition with the job's history."""
+        before, after = gang.phase_name, NAMES[type(phase)]
+        if after not in LEGAL[before]:
+            raise IllegalTransition(
+                f"gang {gang.number} may not go from {before} to {after}; {gang.job.story()}"
+            )
+        job = gang.job
+        job.count[before] -= 1
+        job.count[after] += 1
+        if before != after:
+            job.history.append((now.mono_s, gang.number, before, after))
+        gang.phase = phase
+        self._index(gang, now)
+        self.requeue(job)
+
+    def _index(self, gang: Gang, now: Now) -> None:
+        phase, key, ready = gang.phase, gang.key, gang.job.ready
+        ready.discard(gang.number)
+        self.starting.pop(key, None)
+        self.paused.pop(key, None)
+        if isinstance(phase, Starting):
+            self.starting[key] = gang
+        elif isinstance(phase, Paused):
+            self.paused[key] = gang
+        elif isinstance(phase, Pending):
+            if phase.not_before <= now.mono_s:
+                ready.add(gang.number)
+            else:
+                heapq.heappush(self.backoff, (phase.not_before, *key))
+
+    def requeue(self, job: Job) -> None:
+        """Put the job into the queue or take it out, as its gangs and its hold say."""
+        job.waiting = None
+        entry = (-job.spec.priority, job.id)
+        at = bisect_left(self.queue, entry)
+        is_in = at < len(self.queue) and self.queue[at] == entry
+        wants_in = bool(job.ready) and not job.record.is_held
+        if wants_in and not is_in:
+            insort(self.queue, entry)
+        elif is_in and not wants_in:
+            del self.queue[at]
+
+    def end_backoffs(self, now: Now) -> bool:
+        """Make gangs ready whose back-off is over; True if there were any."""
+        is_any = False
+        while self.backoff and self.backoff[0][0] <= now.mono_s:
+            _, job_id, number = heapq.heappop(self.backoff)
+            job = self.jobs.get(job_id)
+            if job is None:
+                continue
+            phase = job.gangs[number].phase
+            if isinstance(phase, Pending) and phase.not_before <= now.mono_s:
+                job.ready.add(number)
+                self.requeue(job)
+                is_any = True
+        return is_any
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """The queue as the planner sees it."""
+        seen = (self._waiting_of(self.jobs[job]) for _, job in self.queue)
+        return tuple(w for w in seen if w.gangs)
+
+    def _waiting_of(self, job: Job) -> Waiting:
+        if job.waiting is None:
+            gangs = heapq.nsmallest(self._may_start(job), job.ready)
+            first = job.gangs[gangs[0]].phase if gangs else None
+            job.waiting = Waiting(
+                job=job.id,
+                priority=job.spec.priority,
+                since=first.since if isinstance(first, Pending) else Instant(0.0),
+                shape=job.shape,
+                gangs=tuple(gangs),
+            )
+        return job.waiting
+
+    def _may_start(self, job: Job) -> int:
+        array = job.spec.array
+        if array is None or not array.at_a_time:
+            return MAX_PLACEMENTS
+        return max(0, min(MAX_PLACEMENTS, array.at_a_time - job.live_count))
+
+    def ended(self, job: Job) -> None:
+        """Note that a job ended; the oldest ended ones are dropped from memory."""
+        self.open_count -= 1
+        self._ended.append(job.id)
+        while len(self._ended) > MAX_ENDED_JOBS:
+            self.jobs.pop(self._ended.popleft(), None)
+
+    def gangs_in(self, *phases: type[Phase]) -> list[Gang]:
+        """Gangs with live attempts that are in one of the phases, each once, by key."""
+        gangs = {a.gang.key: a.gang for a in self.live.values() if type(a.gang.phase) in phases}
+        return [gangs[key] for key in sorted(gangs)]

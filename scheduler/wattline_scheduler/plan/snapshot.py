@@ -1,0 +1,134 @@
+"""What the planner sees: an immutable picture of nodes, rooms and waiting gangs.
+
+Everything is a tuple in site-file order and domains are numbers into `Snapshot.domains`, so that
+columns can become arrays without a change of meaning.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.site import DomainKind
+from wattline_scheduler.power.admission import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a gang needs; equal shapes are interchangeable to the planner."""
+
+    nodes: int
+    gpus: int
+    """Per node, as are all below."""
+    gpu_type: tuple[str, ...]
+    gpu_memory_min_bytes: int
+    cpus: int
+    memory_bytes: int
+    watts_hint_mw: int
+    same_rack: bool
+
+
+def shape_of(spec: JobSpec) -> Shape:
+    """The planner's view of a job. A task without GPUs takes one CPU."""
+    r = spec.resources
+    return Shape(
+        nodes=r.nodes,
+        gpus=r.gpus_per_node,
+        gpu_type=tuple(word.lower() for word in r.gpu_type),
+        gpu_memory_min_bytes=r.gpu_memory_min_bytes,
+        cpus=r.cpus_per_gpu * r.gpus_per_node if r.gpus_per_node else 1,
+        memory_bytes=r.memory_bytes,
+        watts_hint_mw=spec.power.watts_per_gpu * 1000,
+        same_rack=r.same_rack,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOffer:
+    """What a node has left."""
+
+    node: NodeId
+    rack: str
+    closed: str
+    """Why no task may be placed here, in plain words; empty = open."""
+    gpus: tuple[GpuInfo, ...]
+    """All managed, healthy GPUs."""
+    free: tuple[GpuInfo, ...]
+    """Those of them that no attempt holds."""
+    cpus: int
+    cpus_free: int
+    memory_bytes: int
+    memory_free_bytes: int
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRoom:
+    """What new tasks may count on in one domain."""
+
+    domain: DomainId
+    kind: DomainKind
+    room_mw: int
+    budget_mw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job with gangs that may start now."""
+
+    job: JobId
+    priority: int
+    since: Instant
+    """When the oldest of them began to wait."""
+    shape: Shape
+    gangs: tuple[int, ...]
+    """Numbers, in the order in which they start; as many as may start now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a plan is a function of."""
+
+    now: Instant
+    nodes: tuple[NodeOffer, ...]
+    domains: tuple[DomainRoom, ...]
+    above: tuple[tuple[int, ...], ...]
+    """For each node, the positions of the domains that count it."""
+    waiting: tuple[Waiting, ...]
+    """In queue order: priority, then age."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlace:
+    """Where one task of a gang goes."""
+
+    node: NodeId
+    gpus: tuple[GpuIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A whole gang, by rank."""
+
+    job: JobId
+    gang: int
+    tasks: tuple[TaskPlace, ...]
+
+
+FilterName = Literal[
+    "state", "gpu type", "gpu memory", "gpus", "cpus", "memory", "watts", "cooling", "rack"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Placements in order, and why the rest waits."""
+
+    placements: tuple[Placement, ...]
+    waits: dict[JobId, str]
+    """For jobs that were looked at and do not fit: the reason in plain words."""
+    reserved_for: JobId | None
+    """A job that waited so long that room is being kept for it."""
+    is_cut: bool
+    """True: stopped at a limit; more may be placeable."""
