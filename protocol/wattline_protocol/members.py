@@ -48,6 +48,10 @@ class Member(msgspec.Struct, frozen=True):
 # --- The allow-list ---------------------------------------------------------------------
 
 
+_Signature = tuple[tuple[str, int, int, int], ...]
+"""Name, modification time, size and inode of each member file."""
+
+
 class _MemberFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     role: Role
@@ -75,7 +79,7 @@ class Authorized:
         self._lock = threading.Lock()
         self._checked_s = clock()
         self._seen = self._signature()
-        self._members, self.problems = self._read()
+        self._members, self.problems = self._read(self._seen)
 
     def member(self, public_key: str) -> Member | None:
         """Whose key this is now; None: nobody's."""
@@ -95,13 +99,13 @@ class Authorized:
             try:
                 signature = self._signature()
                 if signature != self._seen:
-                    self._members, self.problems = self._read()
+                    self._members, self.problems = self._read(signature)
                     self._seen = signature
             except KeyFileError as error:
                 self.problems = (f"{error}; the last list stays in force",)
                 self._seen = ()
 
-    def _signature(self) -> tuple[tuple[str, int, int, int], ...]:
+    def _signature(self) -> "_Signature":
         """Changes whenever a member file is added, removed, replaced or edited."""
         try:
             with os.scandir(self._directory) as entries:
@@ -110,10 +114,10 @@ class Authorized:
             raise KeyFileError(f"cannot read {self._directory}: {error.strerror}") from error
         return tuple(sorted((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in found))
 
-    def _read(self) -> tuple[dict[str, Member], tuple[str, ...]]:
+    def _read(self, signature: "_Signature") -> tuple[dict[str, Member], tuple[str, ...]]:
         members: dict[str, Member] = {}
         problems: list[str] = []
-        for path in sorted(self._directory.glob("*.toml")):
+        for path in (self._directory / name for name, *_ in signature):
             try:
                 member = _read_member(path, self._roles)
             except KeyFileError as error:

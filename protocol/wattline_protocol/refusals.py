@@ -1,0 +1,88 @@
+"""What a socket refused: counted by reason, and the newest kept for the log."""
+
+import threading
+from collections import Counter, deque
+from typing import Literal
+
+import msgspec
+
+RefusalReason = Literal[
+    "unknown_key",
+    "wrong_role",
+    "bad_handshake",
+    "door_failed",
+    "revoked",
+    "rate",
+    "oversize",
+    "frames",
+    "chosen_identity",
+    "malformed",
+]
+
+MAX_UNTAKEN = 100
+"""Refusals kept until someone takes them; more are counted only, so a flood fills no disk."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One connection or message that was refused."""
+
+    reason: RefusalReason
+    who: str
+    """Member's name, or the public key, or the address, as far as known."""
+    detail: str
+
+
+class Refusals:
+    """Counts and keeps refusals. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[RefusalReason] = Counter()
+        self._untaken: deque[Refusal] = deque(maxlen=MAX_UNTAKEN)
+
+    @property
+    def counts(self) -> Counter[RefusalReason]:
+        """Refusals by reason since the start."""
+        with self._lock:
+            return Counter(self._counts)
+
+    def add(self, reason: RefusalReason, who: str, detail: str) -> None:
+        """Count one refusal and keep it for the log."""
+        with self._lock:
+            self._counts[reason] += 1
+            self._untaken.append(Refusal(reason, who, detail))
+
+    def take(self) -> list[Refusal]:
+        """The refusals since the last call, at most the newest MAX_UNTAKEN."""
+        with self._lock:
+            taken = list(self._untaken)
+            self._untaken.clear()
+        return taken
+
+
+class RateLimit:
+    """A token bucket per sender: `per_s` messages a second, `burst` at once."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def allows(self, sender: str, now_s: float) -> bool:
+        """True: take one token of `sender`. False: it has none left now."""
+        tokens, since_s = self._buckets.get(sender, (self._burst, now_s))
+        tokens = min(self._burst, tokens + (now_s - since_s) * self._per_s)
+        is_allowed = tokens >= 1.0
+        self._buckets[sender] = (tokens - 1.0 if is_allowed else tokens, now_s)
+        return is_allowed
+
+    def forget_full(self, now_s: float) -> None:
+        """Drop the buckets that are full again: they are as good as new ones."""
+        self._buckets = {
+            sender: (tokens, since_s)
+            for sender, (tokens, since_s) in self._buckets.items()
+            if tokens + (now_s - since_s) * self._per_s < self._burst
+        }
+
+    def __len__(self) -> int:
+        return len(self._buckets)
