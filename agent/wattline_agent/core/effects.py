@@ -1,0 +1,183 @@
+"""What the core wants done, in order; each is durable or in force before the next begins."""
+
+from dataclasses import dataclass
+
+from wattline_agent.core.durable import AgentState, UsageState
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.ids import GpuIndex, TaskRef
+from wattline_protocol.messages import ExitKind, FromAgent, Rollup, TaskOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send to the scheduler; lost when there is no connection."""
+
+    message: FromAgent
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyCaps:
+    """Set caps and read them back; answered by CapsRead with the same generation."""
+
+    generation: int
+    caps_mw: dict[GpuIndex, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCaps:
+    """Read all limits, set nothing; answered by CapsRead with the same generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreCaps:
+    """Before a clean stop without tasks: back to what was found. Not answered."""
+
+    caps_mw: dict[GpuIndex, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """On disk, synced, before the next effect (I2, I8)."""
+
+    state: AgentState
+
+
+@dataclass(frozen=True, slots=True)
+class SaveUsage:
+    """On disk, whole or not at all; need not be synced."""
+
+    usage: UsageState
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Have the keeper start an attempt."""
+
+    order: TaskOrder
+    context: LaunchContext
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Notice, SIGTERM, after `grace_s` SIGKILL to the whole group."""
+
+    ref: TaskRef
+    grace_s: float
+    why: str
+    kind: ExitKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell a task that it is about to be frozen."""
+
+    ref: TaskRef
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Freeze every process of an attempt."""
+
+    ref: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """Let a frozen attempt run on."""
+
+    ref: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to the whole group, now."""
+
+    ref: TaskRef
+    kind: ExitKind
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget an ended attempt's record; its log stays."""
+
+    ref: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class RenewTaskLeases:
+    """Attempts that stop on isolation may run until then (CLOCK_BOOTTIME)."""
+
+    until_mono_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendLog:
+    """Read from an attempt's log and answer with LogChunk."""
+
+    request: int
+    ref: TaskRef
+    offset: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Append a roll-up to the spool on disk."""
+
+    rollup: Rollup
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSpool:
+    """Read the oldest spooled roll-ups; answered by SpoolRead."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropSpooled:
+    """Roll-ups up to `last` are on the scheduler's disk."""
+
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class WouldCap:
+    """Observe mode: what would be set."""
+
+    caps_mw: tuple[int, ...]
+    holding_mw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something for the log: a constant event name and a sentence."""
+
+    event: str
+    text: str
+
+
+Effect = (
+    Tell
+    | ApplyCaps
+    | ReadCaps
+    | RestoreCaps
+    | SaveState
+    | SaveUsage
+    | Launch
+    | Stop
+    | Notify
+    | Freeze
+    | Thaw
+    | Kill
+    | Drop
+    | RenewTaskLeases
+    | SendLog
+    | Spool
+    | ReadSpool
+    | DropSpooled
+    | WouldCap
+    | Note
+)

@@ -1,0 +1,114 @@
+"""What can happen to a node: the inputs of `Node.handle`."""
+
+from dataclasses import dataclass
+
+from wattline_agent.ports import CapResult, DeviceEvent, DeviceInfo, HostReading, Reading, TaskSeen
+from wattline_protocol.messages import Rollup, ToAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first event: what the driver and the keeper say before anything was changed."""
+
+    boot_id: str
+    driver_instance: str
+    gpus: tuple[DeviceInfo, ...]
+    limits: tuple[CapResult, ...]
+    """Read back for every GPU, by index."""
+    tasks: tuple[TaskSeen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The way to the scheduler is open (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The way to the scheduler is closed; what was sent may not have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSaid:
+    """A message from the scheduler, whose key was checked."""
+
+    message: ToAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Fast telemetry of all GPUs, by index."""
+
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CapsRead:
+    """Answer to ApplyCaps or ReadCaps: limits read back. GPUs not asked for may be absent."""
+
+    generation: int
+    limits: tuple[CapResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DriverReloaded:
+    """The driver was unloaded and loaded: every cap is lost, every counter starts again."""
+
+    driver_instance: str
+    gpus: tuple[DeviceInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReported:
+    """The driver pushed events."""
+
+    events: tuple[DeviceEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksSeen:
+    """All attempts the keeper knows: the full truth."""
+
+    tasks: tuple[TaskSeen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRead:
+    """The host apart from its GPUs."""
+
+    reading: HostReading
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRead:
+    """Answer to ReadSpool: the oldest roll-ups on disk; `last` is 0 when there are none."""
+
+    last: int
+    items: tuple[Rollup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Several times a second: deadlines and retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The agent is told to stop in order."""
+
+
+Event = (
+    Started
+    | Connected
+    | ConnectionLost
+    | SchedulerSaid
+    | Sampled
+    | CapsRead
+    | DriverReloaded
+    | DeviceReported
+    | TasksSeen
+    | HostRead
+    | SpoolRead
+    | TimePassed
+    | StopAsked
+)
