@@ -1,0 +1,1 @@
+"""The keeper: parent of all tasks of a node, in the standard library only; outlives the agent."""

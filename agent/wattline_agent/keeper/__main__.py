@@ -1,0 +1,76 @@
+"""`python -m wattline_agent.keeper --state-dir DIR`: run the keeper of a node in the foreground."""
+
+import argparse
+import fcntl
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from wattline_agent.keeper import cgroup, estate, spawn
+from wattline_agent.keeper.holder import boot_id
+from wattline_agent.keeper.logfile import LogWriter
+from wattline_agent.keeper.server import Server, listen
+from wattline_agent.keeper.spec import LOCK_NAME, SOCKET_NAME, TASKS_DIR
+
+LOG_LIMIT_BYTES = 1024 * 1024
+LOCK_PATIENCE_S = 10.0
+"""A predecessor's warden holds the lock until its tasks are gone: 5 s at most."""
+LOCK_POLL_S = 0.05
+EXIT_IN_USE = 3
+
+
+def _lock(state_dir: Path) -> int | None:
+    """Hold this until the process ends; None when another keeper does."""
+    lock = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until_s = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                os.close(lock)
+                return None
+            time.sleep(LOCK_POLL_S)
+        else:
+            return lock
+
+
+class Log:
+    """The keeper's own log, `keeper/log` in the state directory, kept short."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._writer = LogWriter(folder, LOG_LIMIT_BYTES)
+
+    def __call__(self, words: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._writer.write(f"{stamp} {words}\n".encode())
+
+
+def main() -> int:
+    """Exit status 0 after an orderly end, 3 when a keeper runs here already."""
+    parser = argparse.ArgumentParser(prog="wattline_agent.keeper", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, required=True, help="the agent's state directory")
+    state_dir = parser.parse_args().state_dir.resolve()
+    (state_dir / TASKS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _lock(state_dir) is None:
+        print(f"another keeper runs in {state_dir}", file=sys.stderr)
+        return EXIT_IN_USE
+    log = Log(state_dir / "keeper")
+    spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
+    for key in estate.settle(state_dir / TASKS_DIR, boot_id()):
+        log(f"{key} was lost with the keeper before this one")
+    name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
+    site = cgroup.discover(name)
+    log(f"keeper {os.getpid()} begins; {site.words}")
+    Server(state_dir, site, listen(state_dir), log).run()
+    (state_dir / SOCKET_NAME).unlink(missing_ok=True)
+    cgroup.remove_site(site)
+    log("keeper ends")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

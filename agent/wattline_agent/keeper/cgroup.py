@@ -1,0 +1,195 @@
+"""cgroup v2 groups for tasks, as far as this host lets us have them.
+
+Where the unified hierarchy is mounted and our own group is writable, each task gets a group of its
+own: `cgroup.kill`, `cgroup.freeze` and CPU accounting then work for whatever it forks. Limits need
+controllers besides; on hybrid hosts (controllers bound to v1) there are none, which is normal and
+said in `Site.words`. Without v2 everything falls back to signals and /proc.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+WANTED_CONTROLLERS = ("cpu", "memory", "pids")
+MAX_PIDS = 32768
+"""Processes and threads of one task: a fork bomb must not take the host with it."""
+CPU_PERIOD_US = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where task groups are made, and what works there."""
+
+    base: Path | None
+    """Directory under which groups are made; None = no groups on this host."""
+    controllers: frozenset[str]
+    words: str
+    """One sentence for `wattline agent --check` and the log."""
+
+
+def find_own_group(mountinfo: str, own: str) -> Path | None:
+    """This process's directory in the unified hierarchy, from the texts of
+    /proc/self/mountinfo and /proc/self/cgroup; None where it is not mounted or not visible."""
+    paths = [line[3:] for line in own.splitlines() if line.startswith("0::/")]
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        if not right.startswith("cgroup2 ") or not paths:
+            continue
+        root, mount = left.split()[3:5]
+        if paths[0] == root or root == "/" or paths[0].startswith(root.rstrip("/") + "/"):
+            inside = paths[0] if root == "/" else paths[0][len(root) :]
+            return Path(mount + inside.rstrip("/")) if inside != "/" else Path(mount)
+    return None
+
+
+def discover(name: str) -> Site:
+    """Make the group `name` for task groups, if this process may. Never raises.
+
+    `name` must be unique on the host. Moves this process into a leaf beside it where the
+    kernel would else refuse to hand down controllers (no process in an inner group).
+    """
+    own = find_own_group(_text("/proc/self/mountinfo"), _text("/proc/self/cgroup"))
+    if own is None:
+        return Site(None, frozenset(), "no cgroup v2 here: tasks are held by session and /proc")
+    base = own / name
+    try:
+        base.mkdir(exist_ok=True)
+    except OSError as error:
+        return Site(
+            None,
+            frozenset(),
+            f"cgroup v2 at {own} is not writable ({error.strerror}): tasks are held by session",
+        )
+    offered = set(_text(own / "cgroup.controllers").split())
+    wanted = [c for c in WANTED_CONTROLLERS if c in offered]
+    if wanted and _has_parent_processes_rule(own):
+        _move_self(own / f"{name}-keeper")
+    got = [c for c in wanted if _hand_down(own, c) and _hand_down(base, c)]
+    return Site(base, frozenset(got), _describe(own, got))
+
+
+def _describe(own: Path, got: list[str]) -> str:
+    missing = [c for c in WANTED_CONTROLLERS if c not in got]
+    if not missing:
+        return f"cgroup v2 groups under {own} with limits for {', '.join(got)}"
+    return (
+        f"cgroup v2 groups under {own}, but no {', '.join(missing)} controller there: "
+        "such limits of jobs are not enforced on this node"
+    )
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _has_parent_processes_rule(own: Path) -> bool:
+    return (own / "cgroup.type").exists()  # every group but the root group has one
+
+
+def _move_self(leaf: Path) -> None:
+    try:
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text("0")
+    except OSError:
+        return  # then handing down fails too, which `words` says
+
+
+def _hand_down(group: Path, controller: str) -> bool:
+    try:
+        (group / "cgroup.subtree_control").write_text(f"+{controller}")
+    except OSError:
+        return False
+    return controller in _text(group / "cgroup.subtree_control").split()
+
+
+class Group:
+    """The cgroup of one attempt."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def make(site: Site, key: str, cpus: int, memory_bytes: int) -> "Group | None":
+        """A fresh group with its limits, or None where there are no groups. Raises OSError."""
+        if site.base is None:
+            return None
+        group = Group(site.base / key)
+        group.path.mkdir(exist_ok=True)
+        if "pids" in site.controllers:
+            group._write("pids.max", str(MAX_PIDS))
+        if cpus and "cpu" in site.controllers:
+            group._write("cpu.max", f"{cpus * CPU_PERIOD_US} {CPU_PERIOD_US}")
+        if memory_bytes and "memory" in site.controllers:
+            group._write("memory.max", str(memory_bytes))
+            group._write("memory.oom.group", "1")
+        return group
+
+    @property
+    def procs_file(self) -> str:
+        """Writing 0 to it moves the writer in."""
+        return str(self.path / "cgroup.procs")
+
+    def _write(self, name: str, value: str) -> None:
+        (self.path / name).write_text(value)
+
+    def pids(self) -> frozenset[int]:
+        """Processes in the group, zombies included."""
+        return frozenset(int(word) for word in _text(self.path / "cgroup.procs").split())
+
+    def is_populated(self) -> bool:
+        """Whether any living process is in the group."""
+        return "populated 1" in _text(self.path / "cgroup.events")
+
+    def is_frozen(self) -> bool:
+        """Whether every process has come to rest after `freeze`."""
+        return "frozen 1" in _text(self.path / "cgroup.events")
+
+    def freeze(self, frozen: bool) -> None:
+        """Ask for all processes to be frozen, or to run on; takes effect soon after."""
+        self._write("cgroup.freeze", "1" if frozen else "0")
+
+    def kill(self) -> None:
+        """SIGKILL to every process in the group, forks in progress included."""
+        try:
+            self._write("cgroup.kill", "1")
+        except FileNotFoundError:  # before Linux 5.14, or the group is gone
+            return
+
+    def out_of_memory_kills(self) -> int:
+        """Kills in this group for want of memory; 0 where memory is not accounted."""
+        return self._number("memory.events", "oom_kill")
+
+    def cpu_s(self) -> float:
+        """CPU time of all that ever ran in the group."""
+        return self._number("cpu.stat", "usage_usec") / 1e6
+
+    def peak_memory_bytes(self) -> int:
+        """Highest use so far; 0 where memory is not accounted."""
+        text = _text(self.path / "memory.peak").strip()
+        return int(text) if text.isdigit() else 0
+
+    def _number(self, name: str, key: str) -> int:
+        for line in _text(self.path / name).splitlines():
+            word, _, value = line.partition(" ")
+            if word == key:
+                return int(value)
+        return 0
+
+    def remove(self) -> bool:
+        """Remove the empty group; False when something still holds it."""
+        try:
+            os.rmdir(self.path)  # noqa: PTH106 - says what it does
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def remove_site(site: Site) -> None:
+    """Take the groups' parent away when the keeper ends; busy ones stay."""
+    if site.base is not None:
+        Group(site.base).remove()

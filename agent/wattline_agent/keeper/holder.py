@@ -1,0 +1,503 @@
+"""The attempts a keeper holds: starts them, ends them, and knows what is left of them.
+
+Every method returns at once. What takes time (a stop's grace, the death of killed processes, the
+last of a log) is taken up again by `tick`, at the time that `next_s` names.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wattline_agent.keeper import spawn, tree
+from wattline_agent.keeper.cgroup import Group, Site
+from wattline_agent.keeper.life import (
+    DRAIN_PATIENCE_S,
+    Asked,
+    Due,
+    Life,
+    MemoryEvidence,
+    describe_exit,
+)
+from wattline_agent.keeper.records import read_record, write_record
+from wattline_agent.keeper.spec import (
+    EXIT_FILE,
+    MARKER,
+    MAX_TASKS,
+    STARTED_FILE,
+    STOP_FILE,
+    TASKS_DIR,
+    BadRequest,
+    ExitRecord,
+    TaskSpec,
+)
+from wattline_agent.keeper.warden import WardenLine, send_signal
+
+USAGE_PERIOD_S = 10.0
+"""How often processes are added up; a scan of /proc costs some milliseconds on a busy host."""
+PIPE_BYTES = 256 * 1024
+MAX_NOTICE_CHARS = 1000
+RECORD_RETRY_S = 1.0
+"""How often an end that could not be written (disk full) is tried again."""
+
+
+def boottime_s() -> float:
+    """Now on CLOCK_BOOTTIME: counts suspended time, comparable between processes."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Which boot of this host this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def host_oom_kills() -> int:
+    """Processes that this kernel has killed for want of memory since it started."""
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+@dataclass
+class Held:
+    """One attempt and its handles."""
+
+    life: Life
+    folder: Path
+    group: Group | None
+    pipe: int
+    drain_until_s: float | None = None
+    """Waiting for the last of its log until then."""
+    end: ExitRecord | None = None
+    """How it ended, while that is not on disk yet; written again at `drain_until_s`."""
+
+    @property
+    def is_living(self) -> bool:
+        """Not ended yet."""
+        return self.life.exit is None
+
+
+class Holder:
+    """All attempts. `changed` is called with a key whenever its phase changes."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        site: Site,
+        changed: Callable[[str], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self._tasks_dir = state_dir / TASKS_DIR
+        self._site = site
+        self.warden: WardenLine
+        self.warden_pid = 0
+        self._changed = changed
+        self._log = log
+        self._held: dict[str, Held] = {}
+        self._usage_at_s = 0.0
+
+    # --- What clients ask ---------------------------------------------------------------
+
+    def start(self, spec: TaskSpec) -> None:
+        """Start an attempt; one that is known already stays as it is. Raises BadRequest."""
+        if spec.key in self._held:
+            return
+        folder = self._tasks_dir / spec.key
+        if not folder.is_dir():
+            raise BadRequest(f"there is no directory {folder}")
+        past = ExitRecord.from_json(read_record(folder / EXIT_FILE))
+        if past is None and len(self._held) >= MAX_TASKS:
+            raise BadRequest(f"the keeper holds {MAX_TASKS} attempts already")
+        life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
+        held = self._held[spec.key] = Held(life, folder, None, -1)
+        if past is not None:
+            life.exit = past
+            return
+        try:
+            self._start(held)
+        except spawn.NotStarted as error:
+            self._record(held, _never_ran(error.kind, error.detail))
+        except OSError as error:
+            detail = f"could not be set up: {error.strerror}: {error.filename or folder}"
+            self._record(held, _never_ran("not_startable", detail))
+
+    def stop(self, key: str, grace_s: float, asked: Asked) -> None:
+        """Notice, SIGTERM to all of it, SIGKILL after the grace."""
+        held = self._living(key)
+        now_s = boottime_s()
+        if held is not None and held.life.ask(asked, grace_s, now_s):
+            self._tell_to_stop(held, asked)
+
+    def kill(self, key: str, asked: Asked | None) -> None:
+        """SIGKILL to all of it."""
+        held = self._living(key)
+        if held is not None and held.life.ask_kill(asked, boottime_s()):
+            self._kill(held)
+
+    def signal(self, key: str, number: int) -> None:
+        """Any signal to every process of it."""
+        held = self._living(key)
+        if held is not None:
+            self._signal_all(held, number)
+
+    def freeze(self, key: str) -> None:
+        """Stop every process where it is; `changed` follows once all are at rest."""
+        held = self._living(key)
+        if held is None or held.life.frozen or held.life.phase == "stopping":
+            return
+        held.life.frozen = True
+        if held.group is not None:
+            held.group.freeze(True)
+        else:
+            self._signal_all(held, signal.SIGSTOP)
+
+    def thaw(self, key: str) -> None:
+        """Let it run on."""
+        held = self._living(key)
+        if held is None or not held.life.frozen:
+            return
+        held.life.frozen = held.life.at_rest = False
+        if held.group is not None:
+            held.group.freeze(False)
+        else:
+            self._signal_all(held, signal.SIGCONT)
+        self._changed(key)
+
+    def renew(self, until_s: float) -> None:
+        """Extend every task lease; never shortens one, gives none to attempts without."""
+        for held in self._held.values():
+            if held.life.lease_until_s is not None:
+                held.life.lease_until_s = max(held.life.lease_until_s, until_s)
+
+    def drop(self, key: str) -> None:
+        """Forget an ended attempt."""
+        held = self._held.get(key)
+        if held is not None and not held.is_living:
+            if held.group is not None:
+                held.group.remove()
+            del self._held[key]
+
+    def views(self) -> list[dict[str, Any]]:
+        """All attempts as clients see them."""
+        now_s = boottime_s()
+        return [self._view(key, held, now_s) for key, held in self._held.items()]
+
+    def pipes(self) -> list[int]:
+        """Descriptors that carry output of living attempts."""
+        return [held.pipe for held in self._held.values() if held.pipe >= 0]
+
+    def living(self) -> list[str]:
+        """Keys of attempts that have not ended."""
+        return [key for key, held in self._held.items() if held.is_living]
+
+    # --- What happens -------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Collect every ended child; orphans that came to us among them."""
+        roots = {held.life.pid: held for held in self._held.values() if held.life.pid}
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.warden_pid:
+                self.warden_pid = 0
+            held = roots.get(pid)
+            if held is not None and held.life.status is None:
+                self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+    def drained(self, key: str) -> None:
+        """The warden has written all of its output."""
+        held = self._held.get(key)
+        if held is not None and held.drain_until_s is not None and held.end is None:
+            self._finish(held)
+
+    def hand_over_all(self, warden: WardenLine, pid: int) -> None:
+        """A new warden has taken the place of one that died."""
+        self.warden, self.warden_pid = warden, pid
+        for held in self._held.values():
+            if held.is_living and held.life.pid:
+                self._hand_over(held)
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now_s = boottime_s()
+        for held in list(self._held.values()):
+            self._do_due(held, now_s)
+        if now_s >= self._usage_at_s:
+            self._usage_at_s = now_s + USAGE_PERIOD_S
+            self._measure()
+
+    def next_s(self) -> float | None:
+        """When `tick` is next needed."""
+        now_s = boottime_s()
+        living = [held for held in self._held.values() if held.is_living]
+        times = [held.drain_until_s or held.life.next_s(now_s) for held in living]
+        if times:
+            times.append(self._usage_at_s)
+        return min((time for time in times if time is not None), default=None)
+
+    # --- Starting -----------------------------------------------------------------------
+
+    def _start(self, held: Held) -> None:
+        spec, life = held.life.spec, held.life
+        env = self._environment(spec, held.folder)
+        path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
+        held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
+        self._note_start(held)
+        held.pipe, output = os.pipe()
+        try:
+            _widen(held.pipe)
+            life.oom_kills_before = host_oom_kills()
+            procs = held.group.procs_file if held.group is not None else ""
+            life.pid = spawn.spawn(
+                spawn.Launch(path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, procs)
+            )
+        finally:
+            os.close(output)
+        self._note_start(held)
+        self._hand_over(held)
+
+    def _environment(self, spec: TaskSpec, folder: Path) -> dict[str, str]:
+        env = {**os.environ, **spec.env}
+        for name, addition in spec.env_append.items():
+            env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
+        env[MARKER] = str(folder)
+        return env
+
+    def _note_start(self, held: Held) -> None:
+        """What a successor needs to find what is left of this attempt."""
+        root = tree.start_ticks(held.life.pid) if held.life.pid else 0
+        record = {
+            "boot_id": boot_id(),
+            "pid": held.life.pid,
+            "start_ticks": root,
+            "started_unix_s": held.life.started_unix_s,
+            "cgroup": str(held.group.path) if held.group is not None else "",
+        }
+        write_record(held.folder / STARTED_FILE, record, durable=False)
+
+    def _hand_over(self, held: Held) -> None:
+        group = str(held.group.path) if held.group is not None else ""
+        spec = held.life.spec
+        try:
+            self.warden.open(
+                spec.key, held.folder, held.life.pid, group, spec.log_limit_bytes, held.pipe
+            )
+        except OSError:  # dead or stuck: the next warden takes all pipes over again
+            if self.warden_pid:
+                send_signal(self.warden_pid, signal.SIGKILL)
+
+    # --- Ending -------------------------------------------------------------------------
+
+    def _do_due(self, held: Held, now_s: float) -> None:
+        if held.drain_until_s is not None:
+            if now_s >= held.drain_until_s:
+                self._finish(held)
+            return
+        match held.life.due(now_s):
+            case Due.STOP:
+                limit = held.life.spec.runtime_limit_s
+                asked = Asked("runtime_limit", f"ran for its limit of {limit:g} s")
+                self.stop(held.life.spec.key, held.life.spec.grace_s, asked)
+            case Due.KILL:
+                self.kill(held.life.spec.key, held.life.kill_reason(now_s))
+            case Due.LOOK:
+                self._look(held, now_s)
+            case Due.GIVE_UP:
+                held.life.leftovers = sorted(p.pid for p in self._processes(held))
+                self._drain(held)
+            case Due.NOTHING:
+                pass
+
+    def _tell_to_stop(self, held: Held, asked: Asked) -> None:
+        try:
+            (held.folder / STOP_FILE).write_text(asked.why[:MAX_NOTICE_CHARS] + "\n")
+        except OSError as error:  # the signal is notice too
+            self._log(f"no stop notice for {held.life.spec.key}: {error}")
+        self._signal_all(held, signal.SIGTERM)
+        if held.life.frozen:  # a frozen process takes no signal but SIGKILL
+            self.thaw(held.life.spec.key)
+        self._changed(held.life.spec.key)
+
+    def _kill(self, held: Held) -> None:
+        if held.group is not None:
+            held.group.kill()
+        self._signal_all(held, signal.SIGKILL)
+
+    def _root_exited(self, held: Held, status: int, cpu_s: float, max_rss_kib: int) -> None:
+        life = held.life
+        life.status = status
+        life.exited_boot_s = boottime_s()
+        life.cpu_s = max(life.cpu_s, cpu_s)
+        life.max_rss_bytes = max(life.max_rss_bytes, max_rss_kib * 1024)
+        self._look(held, life.exited_boot_s)
+
+    def _look(self, held: Held, now_s: float) -> None:
+        life = held.life
+        if life.frozen and life.status is None and life.killed_at_s is None:
+            self._look_at_rest(held)
+        elif life.status is not None and self._is_all_gone(held):
+            self._drain(held)
+        elif life.killed_at_s is not None:
+            self._kill(held)
+        elif life.status is not None and (life.kill_at_s is None or now_s >= life.kill_at_s):
+            life.ask_kill(None, now_s)
+            self._kill(held)
+
+    def _look_at_rest(self, held: Held) -> None:
+        if held.group is not None:
+            held.life.at_rest = held.group.is_frozen()
+        else:
+            moving = [p.pid for p in self._processes(held) if not p.is_stopped]
+            for pid in moving:
+                send_signal(pid, signal.SIGSTOP)
+            held.life.at_rest = not moving
+        if held.life.at_rest:
+            self._changed(held.life.spec.key)
+
+    def _drain(self, held: Held) -> None:
+        held.drain_until_s = boottime_s() + DRAIN_PATIENCE_S
+        try:
+            self.warden.finish(held.life.spec.key)
+        except OSError:  # stuck or dead: its end of the log waits, the attempt's end does not
+            self._finish(held)
+
+    def _finish(self, held: Held) -> None:
+        """Say how it ended, once; write that down, again and again if need be."""
+        if held.end is None:
+            self._measure_group(held)
+            held.end = self._describe(held)
+        self._record(held, held.end)
+
+    def _describe(self, held: Held) -> ExitRecord:
+        life = held.life
+        on_host = life.oom_kills_before < host_oom_kills()
+        in_group = held.group is not None and held.group.out_of_memory_kills() > 0
+        kind, code, number, detail = describe_exit(life, MemoryEvidence(in_group, on_host))
+        if life.leftovers:
+            detail += f"; {len(life.leftovers)} of its processes could not be ended"
+        return ExitRecord(
+            kind,
+            code,
+            number,
+            detail,
+            ended_unix_s=time.time(),
+            started_unix_s=life.started_unix_s,
+            run_s=life.run_s(boottime_s()),
+            cpu_s=life.cpu_s,
+            max_rss_bytes=life.max_rss_bytes,
+            leftover_pids=life.leftovers,
+        )
+
+    def _record(self, held: Held, end: ExitRecord) -> None:
+        """Write the end down, durably, then tell. What cannot be written is not told."""
+        try:
+            write_record(held.folder / EXIT_FILE, end.to_json())
+        except OSError as error:
+            held.end, held.drain_until_s = end, boottime_s() + RECORD_RETRY_S
+            self._log(f"the end of {held.life.spec.key} is not on disk yet: {error}")
+            return
+        held.life.exit, held.end, held.drain_until_s = end, None, None
+        if held.pipe >= 0:
+            os.close(held.pipe)
+            held.pipe = -1
+        if held.group is not None:
+            held.group.remove()
+        self._changed(held.life.spec.key)
+
+    # --- Processes ----------------------------------------------------------------------
+
+    def _living(self, key: str) -> Held | None:
+        held = self._held.get(key)
+        return held if held is not None and held.is_living and held.life.pid else None
+
+    def _is_all_gone(self, held: Held) -> bool:
+        """No process of an attempt is left whose first process was reaped. Cheap when true: then
+        every child of ours is another attempt's first process, and orphans would be children."""
+        if held.group is not None and held.group.is_populated():
+            return False
+        children = tree.children_of(os.getpid())
+        roots = {h.life.pid for h in self._held.values() if h.life.status is None}
+        if children is not None and set(children) <= roots | {self.warden_pid}:
+            return True
+        return not self._processes(held)
+
+    def _processes(self, held: Held) -> list[tree.Process]:
+        """Living processes of one attempt."""
+        return self._census()[held.life.spec.key]
+
+    def _census(self) -> dict[str, list[tree.Process]]:
+        """Living processes of every living attempt. An orphan that bears no attempt's sign is
+        counted with the only attempt there is, else with none."""
+        table = tree.all_processes()
+        identities = {
+            key: tree.Identity(
+                held.life.pid,
+                tree.marker_of(str(held.folder)),
+                held.group.pids() if held.group is not None else frozenset(),
+            )
+            for key, held in self._held.items()
+            if held.is_living and held.life.pid
+        }
+        ours = [p.pid for p in table.values() if p.parent == os.getpid()]
+        mine = [pid for pid in ours if pid != self.warden_pid]
+        if len(identities) == 1:
+            (key,) = identities
+            return {key: tree.living_below(table, mine)}
+        return tree.members(table, identities, mine)
+
+    def _signal_all(self, held: Held, number: int) -> None:
+        for process in self._processes(held):
+            send_signal(process.pid, number)
+
+    def _measure(self) -> None:
+        if not self.living():
+            return
+        oom_kills = host_oom_kills()
+        for key, processes in self._census().items():
+            life = self._held[key].life
+            life.oom_kills_before = oom_kills
+            cpu_s = sum(p.cpu_ticks for p in processes) / tree.CLOCK_TICKS_PER_S
+            life.cpu_s = max(life.cpu_s, cpu_s)
+            rss = sum(p.rss_pages for p in processes) * tree.PAGE_BYTES
+            life.max_rss_bytes = max(life.max_rss_bytes, rss)
+            self._measure_group(self._held[key])
+
+    def _measure_group(self, held: Held) -> None:
+        if held.group is not None:
+            held.life.cpu_s = max(held.life.cpu_s, held.group.cpu_s())
+            held.life.max_rss_bytes = max(held.life.max_rss_bytes, held.group.peak_memory_bytes())
+
+    def _view(self, key: str, held: Held, now_s: float) -> dict[str, Any]:
+        life = held.life
+        has_run = life.pid != 0
+        return {
+            "key": key,
+            "phase": life.phase,
+            "pid": life.pid or None,
+            "started_unix_s": life.started_unix_s if has_run else None,
+            "run_s": life.run_s(now_s) if has_run else 0.0,
+            "cpu_s": life.cpu_s,
+            "max_rss_bytes": life.max_rss_bytes,
+            "exit": life.exit.to_json() if life.exit is not None else None,
+        }
+
+
+def _never_ran(kind: str, detail: str) -> ExitRecord:
+    return ExitRecord(kind, detail=detail, ended_unix_s=time.time())
+
+
+def _widen(pipe: int) -> None:
+    import fcntl
+
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except PermissionError:  # the user's pipe quota is used up; the default size works too
+        return

@@ -1,0 +1,190 @@
+"""The life of one attempt as the keeper sees it: when what is due, and how it ended. Pure.
+
+Times are CLOCK_BOOTTIME seconds, given as arguments. An attempt runs; something asks for its end
+(a stop, the runtime limit, the task lease, a kill); its first process exits; once no process is
+left, or the last kill has waited long enough, it has ended.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from wattline_agent.keeper.spec import ExitRecord, TaskSpec
+
+KILL_PATIENCE_S = 5.0
+"""How long killed processes may take to disappear before they are reported as left over."""
+DRAIN_PATIENCE_S = 2.0
+"""How long the end of an attempt waits for the last of its log."""
+POLL_S = 0.02
+"""How often an attempt that is being killed, stopped or frozen is looked at."""
+SIGKILL = 9
+SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS"} | {
+    8: "SIGFPE",
+    9: "SIGKILL",
+    11: "SIGSEGV",
+    13: "SIGPIPE",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+    25: "SIGXFSZ",
+}
+
+
+class Due(Enum):
+    """What an attempt needs done now."""
+
+    NOTHING = "nothing"
+    STOP = "stop"
+    """Notice and SIGTERM: the runtime limit has passed."""
+    KILL = "kill"
+    LOOK = "look"
+    """See which processes are left, or whether all are frozen."""
+    GIVE_UP = "give_up"
+    """Killed long enough: end it with what is left over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Why the attempt is to end. `kind` is empty where it ends as it happens."""
+
+    kind: str
+    why: str
+
+
+@dataclass
+class Life:
+    """One attempt, from start to end."""
+
+    spec: TaskSpec
+    pid: int
+    started_boot_s: float
+    started_unix_s: float
+    lease_until_s: float | None = None
+    asked: Asked | None = None
+    kill_at_s: float | None = None
+    """When a stop's grace is over."""
+    killed_at_s: float | None = None
+    frozen: bool = False
+    """A freeze is wanted."""
+    at_rest: bool = False
+    """Every process has been seen frozen."""
+    status: int | None = None
+    """Wait status of the first process, once it has exited."""
+    exited_boot_s: float | None = None
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+    oom_kills_before: int = 0
+    """The host's count of kills for want of memory when the attempt was last seen well."""
+    exit: ExitRecord | None = None
+    leftovers: list[int] = field(default_factory=list)
+
+    @property
+    def phase(self) -> str:
+        """running, paused, stopping or ended."""
+        if self.exit is not None:
+            return "ended"
+        if self.asked is not None or self.status is not None:
+            return "stopping"
+        return "paused" if self.frozen and self.at_rest else "running"
+
+    def run_s(self, now_s: float) -> float:
+        """How long it has run, or ran."""
+        until = now_s if self.exited_boot_s is None else self.exited_boot_s
+        return max(0.0, until - self.started_boot_s)
+
+    def ask(self, asked: Asked, grace_s: float, now_s: float) -> bool:
+        """Begin a stop. A second one only shortens the grace. False: nothing to signal anew."""
+        kill_at = now_s + grace_s
+        if self.exit is not None or self.killed_at_s is not None:
+            return False
+        is_first = self.asked is None
+        if is_first:
+            self.asked = asked
+        self.kill_at_s = kill_at if self.kill_at_s is None else min(self.kill_at_s, kill_at)
+        return is_first
+
+    def ask_kill(self, asked: Asked | None, now_s: float) -> bool:
+        """Begin a kill; a reason given stands over an earlier one. False: killed already."""
+        if self.exit is not None or self.killed_at_s is not None:
+            return False
+        self.asked = asked or self.asked
+        self.killed_at_s = now_s
+        return True
+
+    def due(self, now_s: float) -> Due:
+        """The most pressing thing to do."""
+        if self.exit is not None:
+            return Due.NOTHING
+        if self.killed_at_s is not None:
+            late = now_s - self.killed_at_s >= KILL_PATIENCE_S
+            return Due.GIVE_UP if late else Due.LOOK
+        if self.has_lease_run_out(now_s):
+            return Due.KILL
+        if self.kill_at_s is not None and now_s >= self.kill_at_s:
+            return Due.KILL
+        limit = self.spec.runtime_limit_s
+        if limit and self.asked is None and self.run_s(now_s) >= limit:
+            return Due.STOP
+        if self.status is not None or (self.frozen and not self.at_rest):
+            return Due.LOOK
+        return Due.NOTHING
+
+    def has_lease_run_out(self, now_s: float) -> bool:
+        """Whether it still runs although its task lease does not."""
+        lease = self.lease_until_s
+        return lease is not None and now_s >= lease and self.status is None
+
+    def kill_reason(self, now_s: float) -> Asked | None:
+        """Why `due` says KILL; None where a stop's own reason stands."""
+        if not self.has_lease_run_out(now_s):
+            return None
+        return Asked("task_lease_expired", "the task lease ran out before it was renewed")
+
+    def next_s(self, now_s: float) -> float | None:
+        """When `due` may say something new; None = not by itself."""
+        if self.exit is not None:
+            return None
+        if self.due(now_s) is not Due.NOTHING:
+            return now_s + POLL_S
+        limit = self.spec.runtime_limit_s
+        times = [self.lease_until_s, self.kill_at_s]
+        if limit and self.asked is None:
+            times.append(self.started_boot_s + limit)
+        return min((time for time in times if time is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEvidence:
+    """What speaks for a lack of memory."""
+
+    in_group: bool
+    """The task's own cgroup counted such a kill."""
+    on_host: bool
+    """The kernel counted one while the attempt ended."""
+
+
+def describe_exit(life: Life, evidence: MemoryEvidence) -> tuple[str, int | None, int | None, str]:
+    """(kind, code, signal, detail) of an attempt whose first process ended with `status`."""
+    status = life.status if life.status is not None else SIGKILL
+    number = status & 0x7F
+    code = None if number else status >> 8
+    signal = number or None
+    if life.asked is not None and life.asked.kind:
+        return life.asked.kind, code, signal, life.asked.why
+    if evidence.in_group:
+        return "out_of_memory", code, signal, "killed for want of memory (its memory limit)"
+    if signal is None:
+        return "exited", code, None, f"exited with status {code}" if code else "exited with 0"
+    return _describe_signal(life, evidence, signal)
+
+
+def _describe_signal(
+    life: Life, evidence: MemoryEvidence, signal: int
+) -> tuple[str, int | None, int | None, str]:
+    words = f"killed by signal {signal} ({SIGNAL_NAMES.get(signal, 'a real-time signal')})"
+    if signal == SIGKILL and life.asked is None and evidence.on_host:
+        detail = "killed by signal 9, probably out of memory: the kernel ended a process for it"
+        return "out_of_memory", None, signal, detail
+    if life.asked is not None:
+        words += f" when asked to end: {life.asked.why}"
+        if signal == SIGKILL and life.kill_at_s is not None:
+            words = f"did not end within its grace and was killed: {life.asked.why}"
+    return "signaled", None, signal, words

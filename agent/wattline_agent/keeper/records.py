@@ -1,0 +1,48 @@
+"""Small JSON files that survive a crash: written beside, synced, renamed over."""
+
+import json
+import os
+from pathlib import Path
+
+MAX_RECORD_BYTES = 1024 * 1024
+"""A larger file is not one of ours and is not read."""
+
+
+def write_record(path: Path, data: object, *, durable: bool = True) -> None:
+    """Replace `path` with `data` as JSON. Durable: on disk, rename included, on return."""
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.dumps(data).encode())
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    beside.rename(path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and creations in `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_record(path: Path) -> object:
+    """The JSON value in `path`; None when it is absent, torn, too large or no JSON."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECORD_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(data) > MAX_RECORD_BYTES:
+        return None
+    try:
+        value: object = json.loads(data)
+    except ValueError:
+        return None
+    return value

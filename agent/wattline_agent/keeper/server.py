@@ -1,0 +1,269 @@
+"""The keeper's loop: one thread that waits for children, clients, the warden and deadlines.
+
+Clients speak lines of JSON over a UNIX socket that only root and the keeper's own user may use:
+`{"id": 1, "do": "start", "task": {…}}` is answered by `{"id": 1, "ok": true, …}`. A client that
+asked to `subscribe` is sent `{"changed": KEY}` after each change of phase, and nothing else.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wattline_agent.keeper.cgroup import Site
+from wattline_agent.keeper.holder import Holder, boottime_s
+from wattline_agent.keeper.life import Asked
+from wattline_agent.keeper.spec import (
+    MAX_LINE_BYTES,
+    SOCKET_NAME,
+    BadRequest,
+    check_key,
+    parse_spec,
+)
+from wattline_agent.keeper.warden import WardenLine, fork_warden
+
+MAX_CLIENTS = 16
+MAX_UNSENT_BYTES = 2 * MAX_LINE_BYTES
+"""A client that reads nothing is dropped at this backlog."""
+MAX_WAIT_S = 1.0
+"""Longest sleep: epoll does not count suspended time, so deadlines are looked at this often."""
+SHUTDOWN_GRACE_S = 10.0
+"""What tasks get when the keeper itself is told to end by SIGTERM."""
+RECEIVE_BYTES = 256 * 1024
+
+
+@dataclass
+class Client:
+    """One connection."""
+
+    link: socket.socket
+    received: bytearray = field(default_factory=bytearray)
+    unsent: bytearray = field(default_factory=bytearray)
+    is_subscribed: bool = False
+
+
+class Server:
+    """Everything the keeper process does after it has its socket."""
+
+    def __init__(
+        self, state_dir: Path, site: Site, listener: socket.socket, log: Callable[[str], None]
+    ) -> None:
+        self._site = site
+        self._log = log
+        self._listener = listener
+        self._clients: dict[int, Client] = {}
+        self._is_ending = False
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._holder = Holder(state_dir, site, self._tell_changed, log)
+        self._verbs = self._make_verbs()
+
+    def run(self) -> None:
+        """Serve until told to end and no task is left."""
+        self._catch_signals()
+        self._start_warden()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake, selectors.EVENT_READ, self._signalled)
+        while not (self._is_ending and not self._holder.living()):
+            for entry, _ in self._selector.select(self._wait_s()):
+                entry.data()
+            self._holder.tick()
+        for client in list(self._clients.values()):
+            self._drop_client(client)
+
+    def _wait_s(self) -> float:
+        due = self._holder.next_s()
+        return MAX_WAIT_S if due is None else min(max(0.0, due - boottime_s()), MAX_WAIT_S)
+
+    # --- Signals and children -----------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _signalled(self) -> None:
+        numbers = set(os.read(self._wake, 4096))
+        self._holder.reap()
+        if numbers & {signal.SIGTERM, signal.SIGINT} and not self._is_ending:
+            self._is_ending = True
+            self._log("told to end: stopping all tasks")
+            for key in self._holder.living():
+                self._holder.stop(key, SHUTDOWN_GRACE_S, Asked("", "the node's keeper is ending"))
+
+    def _start_warden(self) -> None:
+        private = [self._listener.fileno(), self._wake, self._waker]
+        private += self._holder.pipes()
+        private += [client.link.fileno() for client in self._clients.values()]
+        pid, line = fork_warden(private)
+        warden = WardenLine(line)
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_warden(warden))
+        self._holder.hand_over_all(warden, pid)
+
+    def _hear_warden(self, warden: WardenLine) -> None:
+        finished = warden.answers()
+        if finished is not None:
+            for key in finished:
+                self._holder.drained(key)
+            return
+        self._log("the warden died: starting another")
+        self._selector.unregister(warden.line)
+        warden.line.close()
+        self._holder.reap()
+        self._start_warden()
+
+    # --- Clients ------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        link, _ = self._listener.accept()
+        peer = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if peer[1] not in (0, os.geteuid()) or len(self._clients) >= MAX_CLIENTS:
+            self._log(f"refused a connection of user {peer[1]}, process {peer[0]}")
+            link.close()
+            return
+        link.setblocking(False)
+        client = self._clients[link.fileno()] = Client(link)
+        self._selector.register(link, selectors.EVENT_READ, lambda: self._serve(client))
+
+    def _drop_client(self, client: Client) -> None:
+        if self._clients.pop(client.link.fileno(), None) is not None:
+            self._selector.unregister(client.link)
+            client.link.close()
+
+    def _serve(self, client: Client) -> None:
+        """Socket is ready, in either direction."""
+        self._flush(client)
+        try:
+            data = client.link.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop_client(client)
+            return
+        client.received += data
+        while (end := client.received.find(b"\n")) >= 0:
+            line = bytes(client.received[:end])
+            del client.received[: end + 1]
+            self._send(client, self._answer(client, line))
+        if len(client.received) > MAX_LINE_BYTES:
+            self._log("dropped a client: its request is too long")
+            self._drop_client(client)
+
+    def _send(self, client: Client, message: dict[str, Any]) -> None:
+        client.unsent += json.dumps(message).encode() + b"\n"
+        if len(client.unsent) > MAX_UNSENT_BYTES:
+            self._log("dropped a client that does not read")
+            self._drop_client(client)
+        else:
+            self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        if client.link.fileno() not in self._clients:
+            return
+        try:
+            while client.unsent:
+                del client.unsent[: client.link.send(client.unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop_client(client)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
+        key = self._selector.get_key(client.link)
+        if key.events != events:
+            self._selector.modify(client.link, events, key.data)
+
+    def _tell_changed(self, key: str) -> None:
+        for client in list(self._clients.values()):
+            if client.is_subscribed:
+                self._send(client, {"changed": key})
+
+    # --- Requests -----------------------------------------------------------------------
+
+    def _answer(self, client: Client, line: bytes) -> dict[str, Any]:
+        request: Any = None
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise BadRequest("a request is a map")
+            if request.get("do") == "subscribe":
+                client.is_subscribed = True
+                result: dict[str, Any] = {}
+            else:
+                result = self._do(request)
+        except (ValueError, KeyError, TypeError) as error:
+            number = request.get("id") if isinstance(request, dict) else None
+            words = f"no {error}" if isinstance(error, KeyError) else str(error)
+            return {"id": number, "ok": False, "error": words}
+        return {"id": request.get("id"), "ok": True, **result}
+
+    def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+        verb = self._verbs.get(str(request.get("do")))
+        if verb is None:
+            raise BadRequest(f"{request.get('do')!r} is none of {', '.join(sorted(self._verbs))}")
+        return verb(request) or {}
+
+    def _make_verbs(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]]:
+        holder = self._holder
+
+        def key(request: dict[str, Any]) -> str:
+            return check_key(request["key"])
+
+        def asked(request: dict[str, Any]) -> Asked:
+            return Asked(str(request["kind"] or ""), str(request["why"]))
+
+        return {
+            "start": self._start,
+            "stop": lambda r: holder.stop(key(r), _seconds(r["grace_s"]), asked(r)),
+            "kill": lambda r: holder.kill(key(r), asked(r)),
+            "signal": lambda r: holder.signal(key(r), signal.Signals(r["signal"])),
+            "freeze": lambda r: holder.freeze(key(r)),
+            "thaw": lambda r: holder.thaw(key(r)),
+            "renew": lambda r: holder.renew(_seconds(r["until_s"])),
+            "drop": lambda r: holder.drop(key(r)),
+            "list": lambda _: {"tasks": holder.views()},
+            "status": lambda _: {"pid": os.getpid(), "cgroup": self._site.words},
+            "exit": self._exit,
+        }
+
+    def _start(self, request: dict[str, Any]) -> None:
+        if self._is_ending:
+            raise BadRequest("the keeper is ending and starts nothing")
+        self._holder.start(parse_spec(request["task"]))
+
+    def _exit(self, _: dict[str, Any]) -> None:
+        living = self._holder.living()
+        if living:
+            raise BadRequest(f"{len(living)} tasks are living, {living[0]} among them")
+        self._is_ending = True
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    raise BadRequest(f"{value!r} is not a time in seconds")
+
+
+def listen(state_dir: Path) -> socket.socket:
+    """The keeper's socket, mode 0600, in place of one that a dead keeper left."""
+    (state_dir / SOCKET_NAME).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0o177)
+    try:  # through the descriptor, because a socket's path may have 107 characters only
+        listener.bind(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+    finally:
+        os.umask(before)
+        os.close(folder)
+    listener.listen(MAX_CLIENTS)
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,200 @@
+"""Start one process as a task: resolve the command, fork, set it apart, exec.
+
+The fork is a plain one from the keeper's only thread: PR_SET_PDEATHSIG is about the *thread* that
+forked, and it must be set inside the child. Anything that goes wrong before or in exec comes back
+through a close-on-exec pipe, so that a failed start is told apart from a program's own status 127.
+"""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+TASK_OOM_SCORE_ADJ = "300"
+"""Tasks are to be the kernel's choice before keeper and agent when memory runs out."""
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+MAX_ERROR_BYTES = 512
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """The system call; raises OSError."""
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+class NotStarted(Exception):
+    """The command could not be started. `kind` is not_found or not_startable."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that the child needs between fork and exec."""
+
+    path: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    output: int
+    """Descriptor that becomes standard output and error."""
+    rlimits: Mapping[str, int]
+    uid: int | None = None
+    cgroup_procs: str = ""
+    """`cgroup.procs` of the task's own cgroup; empty = none."""
+
+
+def resolve_command(name: str, search_path: str, cwd: str) -> str:
+    """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted."""
+    if not Path(cwd).is_dir():
+        raise NotStarted("not_startable", f"the working directory {cwd} does not exist")
+    if "/" in name:
+        return _resolve_file(name, cwd)
+    refused = ""
+    for folder in search_path.split(":"):
+        candidate = Path(cwd, folder, name)
+        if candidate.is_file():
+            if os.access(candidate, os.X_OK):
+                return str(candidate)
+            refused = refused or str(candidate)
+    if refused:
+        raise NotStarted("not_startable", f"{refused} is not executable")
+    beside = Path(cwd, name).is_file()
+    hint = f"; it is in the working directory: write ./{name}" if beside else ""
+    raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
+
+
+def _resolve_file(name: str, cwd: str) -> str:
+    file = Path(cwd, name)
+    if not file.exists():
+        raise NotStarted("not_found", f"command not found: {name} (there is no {file})")
+    if file.is_dir():
+        raise NotStarted("not_startable", f"{name} is a directory")
+    if not os.access(file, os.X_OK):
+        raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")
+    return str(file)
+
+
+def spawn(launch: Launch) -> int:
+    """Process number of the started task, after its exec succeeded. Raises NotStarted."""
+    told, tell = os.pipe()
+    parent = os.getpid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become_task(launch, tell, parent)
+    except OSError as error:
+        os.close(told)
+        raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(tell)
+    with open(told, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+        problem = pipe.read(MAX_ERROR_BYTES)
+    if problem:
+        os.waitpid(pid, 0)
+        raise _explain(launch, problem.decode(errors="replace"))
+    return pid
+
+
+def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
+    """In the child, with all signals blocked: never returns, never raises."""
+    step = "signals"
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        step = "cgroup"
+        if launch.cgroup_procs:
+            _write_file(launch.cgroup_procs, b"0")
+        _write_file("/proc/self/oom_score_adj", TASK_OOM_SCORE_ADJ.encode())
+        step = "limits"
+        _set_rlimits(launch.rlimits)
+        step = "output"
+        _set_streams(launch.output)
+        step = "user"
+        if launch.uid is not None and launch.uid != os.geteuid():
+            _become_user(launch.uid)
+        step = "parent"  # after the change of user, which clears it
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # the keeper died before the line above took effect
+        step = "chdir"
+        os.chdir(launch.cwd)
+        step = "exec"
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(launch.path, list(launch.argv), dict(launch.env))  # noqa: S606 - no shell wanted
+    except BaseException as error:
+        code = error.errno if isinstance(error, OSError) and error.errno else 0
+        os.write(tell, f"{step}:{code}:{error}".encode()[:MAX_ERROR_BYTES])
+    finally:
+        os._exit(127)
+
+
+def _write_file(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    os.write(descriptor, data)
+    os.close(descriptor)
+
+
+def _set_rlimits(limits: Mapping[str, int]) -> None:
+    for name, wanted in limits.items():
+        which = getattr(resource, f"RLIMIT_{name.upper()}")
+        _, hard = resource.getrlimit(which)
+        if hard != resource.RLIM_INFINITY and wanted > hard:
+            wanted = hard
+        resource.setrlimit(which, (wanted, max(wanted, 0) if name == "core" else hard))
+
+
+def _set_streams(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _become_user(uid: int) -> None:
+    import grp
+    import pwd
+
+    entry = pwd.getpwuid(uid)
+    groups = [group.gr_gid for group in grp.getgrall() if entry.pw_name in group.gr_mem]
+    os.setgroups([entry.pw_gid, *groups])
+    os.setgid(entry.pw_gid)
+    os.setuid(uid)
+
+
+def _explain(launch: Launch, problem: str) -> NotStarted:
+    step, code, text = (*problem.split(":", 2), "", "")[:3]
+    name = launch.argv[0]
+    number = int(code) if code.isdigit() else 0
+    if step == "exec" and number == errno.ENOEXEC:
+        detail = f"{name} is neither a program nor a script with a #! line"
+    elif step == "exec" and number == errno.ENOENT:
+        detail = f"{name} names an interpreter that does not exist"
+    elif step == "exec" and number == errno.E2BIG:
+        detail = "command line and environment are too long"
+    elif step == "exec":
+        detail = f"{name} cannot be executed: {os.strerror(number)}"
+    elif step == "chdir":
+        detail = f"no access to the working directory {launch.cwd}: {os.strerror(number)}"
+    else:
+        detail = f"could not set {step} for {name}: {text}"
+    return NotStarted("not_startable", detail)

@@ -1,0 +1,153 @@
+"""What a client asks the keeper to start, and how an attempt ended: the words of its socket.
+
+The keeper is standard library only, so requests are checked by hand: each key has one type, no
+key is optional or extra, and the error names the key.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+SOCKET_NAME = "keeper.sock"
+LOCK_NAME = "keeper.lock"
+TASKS_DIR = "tasks"
+EXIT_FILE = "exit.json"
+STARTED_FILE = "started.json"
+STOP_FILE = "stop"
+WORK_DIR = "work"
+MARKER = "WATTLINE_TASK_DIR"
+"""Every process of an attempt carries this in its environment; its value is unique on a host."""
+
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""Longest request or answer; twice what Linux lets a command line and environment be."""
+MAX_KEY_CHARS = 64
+MAX_TASKS = 4096
+"""Attempts a keeper holds at once, ended ones included, until they are dropped."""
+RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
+
+
+class BadRequest(ValueError):
+    """A request that cannot be served as written; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One attempt to start. Times in seconds, sizes in bytes, 0 = no limit."""
+
+    key: str
+    """`JOB.TASK.ATTEMPT`: the name of its directory under `tasks/`."""
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    """On top of the keeper's own environment."""
+    env_append: dict[str, str]
+    """Path lists: appended, after a colon, to what the variable holds by then."""
+    cwd: str
+    rlimits: dict[str, int]
+    cpus: int
+    memory_bytes: int
+    grace_s: float
+    runtime_limit_s: float
+    lease_until_s: float | None
+    """Task lease on CLOCK_BOOTTIME; at that time it is killed unless renewed. None = no lease."""
+    log_limit_bytes: int
+    uid: int | None
+    """User to run as; None = the keeper's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """How an attempt ended; the content of `exit.json`."""
+
+    kind: str
+    code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+    ended_unix_s: float = 0.0
+    started_unix_s: float | None = None
+    run_s: float = 0.0
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+    leftover_pids: list[int] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: object) -> "ExitRecord | None":
+        """The record in `data`, or None when it is not one (torn or foreign file)."""
+        if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+            return None
+        known = {f.name for f in fields(ExitRecord)}
+        return ExitRecord(**{name: value for name, value in data.items() if name in known})
+
+
+def _is_text_map(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(k, str) and isinstance(v, str) and "\0" not in k + v for k, v in value.items()
+    )
+
+
+def _is_argv(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(word, str) and "\0" not in word for word in value)
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _is_limits(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) <= RLIMIT_NAMES
+        and all(_is_count(limit) for limit in value.values())
+    )
+
+
+_CHECKS: dict[str, tuple[Any, str]] = {
+    "argv": (_is_argv, "a list of at least one string"),
+    "env": (_is_text_map, "a map of strings"),
+    "env_append": (_is_text_map, "a map of strings"),
+    "cwd": (lambda v: isinstance(v, str) and v.startswith("/"), "an absolute path"),
+    "rlimits": (_is_limits, f"a map with keys among {sorted(RLIMIT_NAMES)}"),
+    "cpus": (_is_count, "a count"),
+    "memory_bytes": (_is_count, "a number of bytes"),
+    "grace_s": (_is_time, "seconds"),
+    "runtime_limit_s": (_is_time, "seconds"),
+    "lease_until_s": (lambda v: v is None or _is_time(v), "seconds or null"),
+    "log_limit_bytes": (_is_count, "a number of bytes"),
+    "uid": (lambda v: v is None or _is_count(v), "a user number or null"),
+}
+
+
+def check_key(key: object) -> str:
+    """`key` if it can name a directory: three numbers joined by dots. Raises BadRequest."""
+    if (
+        isinstance(key, str)
+        and len(key) <= MAX_KEY_CHARS
+        and key.count(".") == 2
+        and all(part.isascii() and part.isdigit() for part in key.split("."))
+    ):
+        return key
+    raise BadRequest(f"key {key!r} is not JOB.TASK.ATTEMPT")
+
+
+def parse_spec(data: object) -> TaskSpec:
+    """The spec in a decoded request. Raises BadRequest naming the key that is wrong."""
+    if not isinstance(data, dict):
+        raise BadRequest("the task is not a map")
+    wanted = {"key", *_CHECKS}
+    if set(data) != wanted:
+        odd = sorted(set(data) ^ wanted)
+        raise BadRequest(f"the task has missing or unknown keys: {', '.join(map(str, odd))}")
+    for name, (holds, should_be) in _CHECKS.items():
+        if not holds(data[name]):
+            raise BadRequest(f"{name} should be {should_be}, not {data[name]!r:.100}")
+    return TaskSpec(**{**data, "key": check_key(data["key"]), "argv": tuple(data["argv"])})

@@ -1,0 +1,176 @@
+"""Which processes belong to an attempt, found through /proc.
+
+Theory of operation. The keeper is a child subreaper: whatever a task forks, however it detaches,
+stays below the keeper, because an orphan's new parent is the keeper. So a process belongs to an
+attempt when it descends from the attempt's first process, or from an orphan (a child of the keeper
+that it did not start itself) that carries the attempt's session, marker or cgroup. After the
+keeper's death that tree is gone; session, marker and cgroup still tell.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from wattline_agent.keeper.spec import MARKER
+
+MAX_ENVIRON_BYTES = 2 * 1024 * 1024
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat, as far as it matters here."""
+
+    pid: int
+    parent: int
+    session: int
+    state: str
+    cpu_ticks: int
+    """Of itself and of the children it has waited for."""
+    rss_pages: int
+
+    @property
+    def is_dead(self) -> bool:
+        """Ended, only not reaped yet."""
+        return self.state in "ZX"
+
+    @property
+    def is_stopped(self) -> bool:
+        """By SIGSTOP (a traced process counts too)."""
+        return self.state in "Tt"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what the processes of one attempt are known."""
+
+    root: int
+    """The first process, which is also the session; 0 = unknown."""
+    marker: bytes
+    """`NAME=value` that stands in their environment."""
+    cgroup_pids: frozenset[int] = frozenset()
+
+
+def marker_of(task_dir: str) -> bytes:
+    """What the environment of every process of the attempt in `task_dir` contains."""
+    return f"{MARKER}={task_dir}".encode()
+
+
+def read_process(pid: int) -> Process | None:
+    """The process, or None when it is gone."""
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = data[data.rindex(b")") + 2 :].split()
+    ticks = sum(map(int, fields[11:15]))
+    return Process(pid, int(fields[1]), int(fields[3]), fields[0].decode(), ticks, int(fields[21]))
+
+
+def all_processes() -> dict[int, Process]:
+    """Every process of this host that is still there when its turn comes."""
+    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
+    return {process.pid: process for process in found if process is not None}
+
+
+def children_of(pid: int) -> list[int] | None:
+    """Direct children of a single-threaded process; None where the kernel does not list them."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        first = path.read_bytes()
+        while True:  # the list may skip entries while a child exits: read until it repeats
+            again = path.read_bytes()
+            if again == first:
+                return [int(word) for word in first.split()]
+            first = again
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def has_marker(pid: int, marker: bytes) -> bool:
+    """Whether the environment with which `pid` was executed holds `marker`."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - hot path
+            environ = file.read(MAX_ENVIRON_BYTES)
+    except OSError:  # gone, or another user's: then it is none of ours
+        return False
+    return marker in environ.split(b"\0")
+
+
+def descendants(table: dict[int, Process], tops: Iterable[int]) -> set[int]:
+    """`tops` that exist in `table` and everything below them."""
+    below: dict[int, list[int]] = {}
+    for process in table.values():
+        below.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    waiting = [pid for pid in tops if pid in table]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting.extend(below.get(pid, ()))
+    return found
+
+
+def claimed(
+    table: dict[int, Process],
+    tasks: dict[str, Identity],
+    candidates: Iterable[int],
+    marked: Callable[[int, bytes], bool] = has_marker,
+) -> dict[int, str]:
+    """Which of the `candidates` (tops of trees) belong to which attempt, by key."""
+    by_root = {identity.root: key for key, identity in tasks.items() if identity.root}
+    owners: dict[int, str] = {}
+    for pid in candidates:
+        process = table.get(pid)
+        if process is None:
+            continue
+        key = by_root.get(pid) or by_root.get(process.session)
+        if key is None:
+            key = next(
+                (
+                    k
+                    for k, identity in tasks.items()
+                    if pid in identity.cgroup_pids or marked(pid, identity.marker)
+                ),
+                None,
+            )
+        if key is not None:
+            owners[pid] = key
+    return owners
+
+
+def members(
+    table: dict[int, Process],
+    tasks: dict[str, Identity],
+    candidates: Iterable[int],
+    marked: Callable[[int, bytes], bool] = has_marker,
+) -> dict[str, list[Process]]:
+    """Living processes per attempt: the claimed candidates and everything below them."""
+    owners = claimed(table, tasks, candidates, marked)
+    found: dict[str, list[Process]] = {key: [] for key in tasks}
+    seen: set[int] = set()
+    for top, key in owners.items():
+        for pid in descendants(table, [top]) - seen:
+            seen.add(pid)
+            if not table[pid].is_dead:
+                found[key].append(table[pid])
+    return found
+
+
+def living_below(table: dict[int, Process], tops: Iterable[int]) -> list[Process]:
+    """The processes `tops` and all below them, without those that have ended."""
+    below = (table[pid] for pid in descendants(table, tops))
+    return [process for process in below if not process.is_dead]
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in ticks since boot: with its number, it names it uniquely.
+    0 when it is gone."""
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(data[data.rindex(b")") + 2 :].split()[19])

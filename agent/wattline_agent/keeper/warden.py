@@ -1,0 +1,227 @@
+"""The keeper's second process: writes the tasks' logs, and survives the keeper to end its tasks.
+
+Two jobs that must not depend on the keeper's loop. Disk writes may stall, and then task leases
+must be enforced all the same; and when the keeper is killed, the kernel ends each task's first
+process only (PR_SET_PDEATHSIG), so someone has to end the rest at once. The warden holds the
+keeper's lock meanwhile: a successor waits until nothing of its predecessor is left.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from wattline_agent.keeper import spawn, tree
+from wattline_agent.keeper.cgroup import Group
+from wattline_agent.keeper.logfile import LogWriter
+
+CHUNK_BYTES = 64 * 1024
+MAX_PACKET_BYTES = 16 * 1024
+LAST_KILL_S = 5.0
+"""How long the warden goes on killing after the keeper's death; a process that is still there
+then hangs in the kernel."""
+SCAN_PERIOD_S = 0.02
+
+
+@dataclass
+class Stream:
+    """One task's output."""
+
+    key: str
+    folder: Path
+    pid: int
+    cgroup: str
+    pipe: int
+    writer: LogWriter
+
+    def drain(self, limit_bytes: int) -> bool:
+        """Move what is in the pipe to the log; False once no process holds its other end."""
+        while limit_bytes > 0:
+            try:
+                data = os.read(self.pipe, CHUNK_BYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.writer.write(data)
+            limit_bytes -= len(data)
+        return True
+
+
+class Warden:
+    """The loop. Runs in its own process, forked from the keeper."""
+
+    def __init__(self, keeper: socket.socket) -> None:
+        self._keeper = keeper
+        self._streams: dict[str, Stream] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(keeper, selectors.EVENT_READ, None)
+
+    def run(self) -> None:
+        """Until the keeper is gone and nothing of its tasks is left."""
+        while True:
+            for entry, _ in self._selector.select():
+                if entry.data is None:
+                    if not self._obey():
+                        self._end_tasks()
+                        return
+                else:
+                    self._drain(entry.data)
+
+    def _drain(self, stream: Stream) -> None:
+        if stream.pipe >= 0 and not stream.drain(CHUNK_BYTES):
+            self._selector.unregister(stream.pipe)
+            os.close(stream.pipe)
+            stream.pipe = -1
+
+    def _obey(self) -> bool:
+        """One packet from the keeper; False at its end."""
+        data, descriptors, _, _ = socket.recv_fds(self._keeper, MAX_PACKET_BYTES, 1)
+        if not data:
+            return False
+        request = json.loads(data)
+        if request["do"] == "open":
+            self._open(request, descriptors[0])
+        else:
+            self._finish(request["key"])
+        return True
+
+    def _open(self, request: dict[str, object], pipe: int) -> None:
+        key, folder = str(request["key"]), Path(str(request["folder"]))
+        os.set_blocking(pipe, False)
+        writer = LogWriter(folder, int(str(request["limit_bytes"])))
+        stream = Stream(key, folder, int(str(request["pid"])), str(request["cgroup"]), pipe, writer)
+        self._streams[key] = stream
+        self._selector.register(pipe, selectors.EVENT_READ, stream)
+
+    def _finish(self, key: str) -> None:
+        """Write what is left in the pipe and answer; whoever still holds it writes to nobody."""
+        stream = self._streams.pop(key, None)
+        if stream is not None:
+            self._close(stream)
+        self._keeper.send(json.dumps({"finished": key}).encode())
+
+    def _close(self, stream: Stream) -> None:
+        if stream.pipe >= 0:
+            stream.drain(16 * 1024 * 1024)
+            self._selector.unregister(stream.pipe)
+            os.close(stream.pipe)
+            stream.pipe = -1
+        stream.writer.close()
+
+    def _end_tasks(self) -> None:
+        """The keeper is dead: kill whatever its tasks have left behind, then save their output."""
+        identities = {
+            key: tree.Identity(stream.pid, tree.marker_of(str(stream.folder)))
+            for key, stream in self._streams.items()
+        }
+        groups = [Group(Path(s.cgroup)) for s in self._streams.values() if s.cgroup]
+        kill_all(identities, groups, time.monotonic() + LAST_KILL_S)
+        for stream in self._streams.values():
+            self._close(stream)
+
+
+def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
+    """SIGKILL what carries these identities or sits in these groups, anywhere on the host, until
+    nothing is found or the monotonic time `until_s` comes; the processes that are left."""
+    while True:
+        for group in groups:
+            group.kill()
+        table = tree.all_processes()
+        left: set[int] = set()
+        for processes in tree.members(table, identities, table).values():
+            left |= {process.pid for process in processes}
+        for group in groups:
+            left |= {p for p in group.pids() if p in table and not table[p].is_dead}
+        left -= {os.getpid()}
+        if not left or time.monotonic() >= until_s:
+            break
+        for pid in left:
+            send_signal(pid, signal.SIGKILL)
+        time.sleep(SCAN_PERIOD_S)
+    for group in groups:
+        group.remove()
+    return left
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Signal a process that may be gone by now."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def fork_warden(close_in_child: list[int]) -> tuple[int, socket.socket]:
+    """Start the warden: its process number and the keeper's end of the line to it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_warden(theirs, close_in_child)
+    theirs.close()
+    return pid, ours
+
+
+def _be_warden(keeper: socket.socket, close: list[int]) -> NoReturn:
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # it ends when the keeper has ended
+        for descriptor in close:
+            os.close(descriptor)
+        spawn.prctl(spawn.PR_SET_NAME, b"wattline-warden")
+        Warden(keeper).run()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+class WardenLine:
+    """The keeper's side of the line: never blocks."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
+        line.setblocking(False)
+
+    def open(
+        self, key: str, folder: Path, pid: int, cgroup: str, limit_bytes: int, pipe: int
+    ) -> None:
+        """Hand a task's output over. Raises OSError when the warden does not listen."""
+        packet = {
+            "do": "open",
+            "key": key,
+            "folder": str(folder),
+            "pid": pid,
+            "cgroup": cgroup,
+            "limit_bytes": limit_bytes,
+        }
+        socket.send_fds(self.line, [json.dumps(packet).encode()], [pipe])
+
+    def finish(self, key: str) -> None:
+        """Ask for what is left to be written; `finished` answers. Raises OSError."""
+        self.line.send(json.dumps({"do": "finish", "key": key}).encode())
+
+    def answers(self) -> list[str] | None:
+        """Keys whose output is on disk now; None when the warden has died."""
+        keys: list[str] = []
+        while True:
+            try:
+                data = self.line.recv(MAX_PACKET_BYTES)
+            except BlockingIOError:
+                return keys
+            except ConnectionResetError:
+                return None
+            if not data:
+                return None
+            keys.append(json.loads(data)["finished"])
