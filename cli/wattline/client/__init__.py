@@ -1,1 +1,35 @@
 """The Python client: everything a script, the CLI, the TUI or the gateway asks a scheduler."""
+
+from wattline.client.client import Client
+from wattline.client.errors import (
+    BadRequest,
+    BundleError,
+    Busy,
+    Conflict,
+    Impossible,
+    NotAllowed,
+    NotFound,
+    Refused,
+    RequestDenied,
+    Unavailable,
+    Unreachable,
+    WaitTimeout,
+    WattlineError,
+)
+
+__all__ = [
+    "BadRequest",
+    "BundleError",
+    "Busy",
+    "Client",
+    "Conflict",
+    "Impossible",
+    "NotAllowed",
+    "NotFound",
+    "Refused",
+    "RequestDenied",
+    "Unavailable",
+    "Unreachable",
+    "WaitTimeout",
+    "WattlineError",
+]

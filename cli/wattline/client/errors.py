@@ -2,7 +2,7 @@
 
 
 class WattlineError(Exception):
-    """Base of all errors of the client. `str(error)` says what was wrong and what would be right."""
+    """Base of the client's errors. `str(error)` says what was wrong and what would be right."""
 
 
 class BundleError(WattlineError):

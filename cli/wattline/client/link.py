@@ -14,9 +14,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import zmq
-from wattline_protocol.requests import Answer, ClientWelcome, Request
 
 from wattline.client.errors import Refused, WattlineError
+from wattline_protocol.requests import Answer, ClientWelcome, Request
 
 MAX_ANSWERS_WAITING = 4096
 """Answers of one watch that nobody has read; of more the oldest are lost, the newest are true."""
@@ -50,6 +50,8 @@ class Link:
         self._unsent: deque[int] = deque()
         self._dropped: deque[int] = deque()
         self.closing = False
+        self.trouble = ""
+        """Why there is no connection, as far as known."""
         self.waiter = context.socket(zmq.PAIR)
         self._waker = context.socket(zmq.PAIR)
         self.waiter.bind("inproc://wake")

@@ -6,19 +6,19 @@ from typing import Any
 import click
 
 from wattline.verbs.run import run
-from wattline.verbs.values import Duration
+from wattline.verbs.values import duration_option
 from wattline.verbs.verb import BUNDLE, JSON, SECTIONS, Argument, Kind, Option, Verb
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 _AFTER_DASHES = "wattline.after_dashes"
 
-_TYPES: dict[Kind, click.ParamType] = {
+_TYPES: dict[Kind, Any] = {
     "text": click.STRING,
     "integer": click.INT,
     "number": click.FLOAT,
     "path": click.Path(),
-    "duration": Duration(),
+    "duration": click.STRING,
 }
 
 
@@ -70,6 +70,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         multiple=p.many,
         required=p.required,
         metavar=p.metavar or None,
+        callback=duration_option if p.kind == "duration" else None,
         help=p.help,
     )
 
@@ -110,6 +111,7 @@ class VerbCommand(click.Command):
         super().format_options(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
         if self.verb.role is not None:
             formatter.write_paragraph()
             formatter.write_text(f"Role needed: {self.verb.role}.")
@@ -174,6 +176,7 @@ class Root(click.Group):
                 self.add_command(Family(name, family))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
         width = max(len(verb.name) for verb in self.verbs)
         for section in SECTIONS:
             rows = [(v.name.ljust(width), v.help) for v in self.verbs if v.section == section]

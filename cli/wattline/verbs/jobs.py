@@ -2,9 +2,8 @@
 
 from typing import get_args
 
-from wattline_protocol.views import JobState
-
 from wattline.verbs.verb import Argument, Option, Verb
+from wattline_protocol.views import JobState
 
 _JOBS = Argument("jobs", "Which jobs: a number, a range and a list as in 3-5,8, or `last`.")
 _JOB = Argument("job", "The job's number, or `last` for your newest one.")
@@ -37,9 +36,7 @@ _SUBMIT_OPTIONS = (
     Option("workdir", ("--workdir", "-D"), "Directory to start in.", kind="path"),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
-    Option(
-        "procs_per_node", ("--procs-per-node",), "torchrun: processes a host.", kind="integer"
-    ),
+    Option("procs_per_node", ("--procs-per-node",), "torchrun: processes a host.", kind="integer"),
     Option("replicas", ("--replicas",), "Services: how many workers.", kind="integer"),
     Option("hold", ("--hold", "-H"), "Accept it, but wait for `release`.", kind="switch"),
 )

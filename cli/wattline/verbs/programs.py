@@ -2,9 +2,8 @@
 
 from typing import get_args
 
-from wattline_protocol.site import Role
-
 from wattline.verbs.verb import Argument, Option, Verb
+from wattline_protocol.site import Role
 
 _SITE = Option(
     "site",
@@ -34,9 +33,7 @@ VERBS = (
         args=(
             Argument("directory", "Where to make it.", kind="path"),
             Option("name", ("--name",), "Name of the site; otherwise the directory's."),
-            Option(
-                "host", ("--host",), "Address the scheduler listens on.", default="127.0.0.1"
-            ),
+            Option("host", ("--host",), "Address the scheduler listens on.", default="127.0.0.1"),
             Option(
                 "port",
                 ("--port",),

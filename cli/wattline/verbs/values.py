@@ -1,7 +1,6 @@
 """Values on the command line that are more than a word: durations, sheds, job selectors."""
 
 import re
-from typing import Any
 
 import click
 
@@ -24,18 +23,16 @@ def duration_s(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-class Duration(click.ParamType):
-    """click's view of `duration_s`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, float):
-            return value
-        try:
-            return duration_s(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def duration_option(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    """click's callback for options that hold a duration."""
+    if value is None:
+        return None
+    try:
+        return duration_s(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 def shed_amount(text: str) -> tuple[float, int]:

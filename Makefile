@@ -1,0 +1,61 @@
+# `make demo` and `make test` need git, Python 3.11 or later, make and a C compiler; the rest
+# is installed into .venv, once, and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+SEEDS ?= 2000
+
+.PHONY: help demo test check sim bench docs bless clean tools
+.DEFAULT_GOAL := help
+
+help: ## show these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+tools:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Python 3.11 or later is missing; install it with: apt install python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version) is too old, 3.11 or later is needed;" \
+	       "name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing; install it with: apt install python3-venv" >&2; exit 1; }
+	@command -v $${CC:-cc} >/dev/null || { \
+	  echo "A C compiler is missing; install it with: apt install gcc libc6-dev" >&2; exit 1; }
+
+# pip's own output is kept quiet unless it fails; torch alone makes the first time take minutes.
+$(STAMP): pyproject.toml | tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (some minutes the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## run a simulated site with real work, faults included, and report
+	@$(BIN)/wattline demo $(ARGS)
+
+test: $(STAMP) ## all tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
+
+check: $(STAMP) ## lint, format, types, import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench
+	@$(BIN)/lint-imports
+
+sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
+	@$(BIN)/wattline sim seeds --count $(SEEDS)
+
+bench: $(STAMP) ## measure, and print the table
+	@$(BIN)/python -m bench
+
+docs: $(STAMP) ## write the generated pages again
+	@$(BIN)/python -m wattline.docpage docs/cli.md
+
+bless: docs ## accept new pictures and stored outputs, after looking at them
+	@$(BIN)/python -m pytest -q tests/snapshots --snapshot-update
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

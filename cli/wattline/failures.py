@@ -1,0 +1,31 @@
+"""Exit codes for errors a user can do something about; all others are bugs and show themselves."""
+
+from wattline import exits
+
+
+class ActFailed(Exception):
+    """A verb could not do its work; `str(error)` is the line the user reads."""
+
+    def __init__(self, text: str, status: int = exits.FAILED) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def status_of(error: Exception) -> int | None:
+    """The exit code for `error`; None if it is none of the expected ones."""
+    if isinstance(error, ActFailed):
+        return error.status
+    from wattline.client import errors
+    from wattline_protocol.keys import KeyFileError
+
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (errors.NotFound, exits.NOT_FOUND),
+        (errors.NotAllowed, exits.NOT_ALLOWED),
+        (errors.BadRequest, exits.USAGE),
+        (errors.Refused, exits.NOT_ALLOWED),
+        (errors.BundleError, exits.NOT_FOUND),
+        (errors.Unreachable, exits.UNREACHABLE),
+        (errors.WattlineError, exits.FAILED),
+        (KeyFileError, exits.USAGE),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), None)

@@ -1,0 +1,27 @@
+"""Lines of the event log, and what an act says when it is done."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from wattline.show import units
+from wattline.show.styles import state
+from wattline_protocol.views import EventView
+
+
+def done(value: str | Sequence[str]) -> str:
+    """One line an act."""
+    return value if isinstance(value, str) else "\n".join(value)
+
+
+def line(event: EventView) -> Text:
+    """Number, time, level, kind, who, text."""
+    level = state(event.level) if event.level != "info" else Text("")
+    level.pad_right(8 - len(level))
+    return Text.assemble(
+        (f"{event.seq:>6} ", "dim"),
+        f"{units.clock(event.unix_s)} ",
+        level,
+        (f"{event.kind:<20} ", "bold"),
+        f"{event.who}: {event.text}",
+    )

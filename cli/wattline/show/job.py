@@ -1,0 +1,123 @@
+"""One job in full, and why it waits."""
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from wattline.show import units
+from wattline.show.jobs import progress, run_time_s, where
+from wattline.show.styles import state
+from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.messages import TaskExit
+from wattline_protocol.views import AttemptView, ExplainView, JobView
+
+ATTEMPTS_SHOWN = 50
+"""The newest attempts; `--json` has them all."""
+
+
+def detail(job: JobView) -> RenderableType:
+    """Everything about one job."""
+    newest = job.attempts[-ATTEMPTS_SHOWN:]
+    parts: list[RenderableType] = [facts(_facts(job)), Text(""), _attempts(newest)]
+    if len(newest) < len(job.attempts):
+        parts.append(Text(f"… the newest {len(newest)} of {len(job.attempts)} attempts"))
+    parts += [_log_tail(a) for a in newest if a.exit is not None and a.exit.log_tail]
+    return Group(*parts)
+
+
+def _facts(job: JobView) -> list[tuple[str, Cell]]:
+    pairs: list[tuple[str, Cell]] = [
+        ("job", f"{job.id} {job.name}"),
+        ("state", state(job.state)),
+        ("where / why", where(job)),
+        ("kind", job.kind),
+        ("owner", f"{job.owner}, account {job.account}" if job.account else job.owner),
+        ("queue", f"{job.queue}, priority {job.priority}"),
+        ("submitted", units.clock(job.submitted_unix_s)),
+        ("started", units.clock(job.started_unix_s)),
+        ("ended", units.clock(job.ended_unix_s)),
+        ("run time", units.seconds(run_time_s(job))),
+        ("tasks", progress(job)),
+        ("GPUs", str(job.gpus)),
+        ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),
+        ("energy", f"{units.kwh(job.energy_kwh)}, {units.usd(job.cost_usd)}"),
+        ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),
+        ("held back by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
+    ]
+    if job.exit_code is not None:
+        pairs.append(("exit code", str(job.exit_code)))
+    if job.metrics:
+        shown = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
+        pairs.append(("metrics", shown))
+    if job.spec is not None:
+        pairs.append(("command", " ".join(job.spec.command)))
+    return pairs
+
+
+def _attempts(attempts: tuple[AttemptView, ...]) -> Listing:
+    return Listing(
+        columns=(
+            Column("TASK", [str(a.task) for a in attempts], is_right=True),
+            Column("ATTEMPT", [str(a.attempt) for a in attempts], is_right=True, weight=1),
+            Column("STATE", [state(a.state) for a in attempts]),
+            Column("NODE", [a.node for a in attempts]),
+            Column("GPUS", [",".join(map(str, a.gpus)) for a in attempts], weight=3),
+            Column("PID", [str(a.pid or units.NOT_KNOWN) for a in attempts], True, weight=5),
+            Column("RUN", [units.seconds(a.usage.run_s) for a in attempts], True, weight=2),
+            Column(
+                "ENERGY",
+                [units.kwh(a.usage.node_energy_mj / 3.6e9) for a in attempts],
+                is_right=True,
+                weight=4,
+            ),
+            Column("END", [ending(a.exit) for a in attempts], grows=True),
+        ),
+        empty="Not tried yet.",
+    )
+
+
+def ending(end: TaskExit | None) -> str:
+    """How an attempt ended, in a few words."""
+    if end is None:
+        return ""
+    if end.detail:
+        return end.detail
+    if end.signal is not None:
+        return f"killed by signal {end.signal}"
+    return f"exit code {end.code}" if end.code is not None else end.kind.replace("_", " ")
+
+
+def _log_tail(attempt: AttemptView) -> RenderableType:
+    end = attempt.exit
+    tail = end.log_tail.rstrip() if end is not None else ""
+    return Group(
+        Text(f"\nLast lines of task {attempt.task}, attempt {attempt.attempt}:", style="bold"),
+        Padding(Text(tail), (0, 0, 0, 2)),
+    )
+
+
+def explanation(why: ExplainView) -> RenderableType:
+    """The sentence, then each filter that refused nodes."""
+    sentence = (
+        f"Job {why.job} is {why.state}: {why.reason}"
+        if why.reason
+        else (f"Job {why.job} is {why.state}.")
+    )
+    counts = (
+        f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now, "
+        f"{why.nodes_needed} needed."
+    )
+    parts: list[RenderableType] = [Text(sentence), Text(counts)]
+    if why.refusals:
+        parts += [
+            Text(""),
+            Listing(
+                columns=(
+                    Column("REFUSED BY", [r.filter for r in why.refusals]),
+                    Column("NODES", [str(r.nodes_refused) for r in why.refusals], is_right=True),
+                    Column("WHAT IS MISSING", [r.missing for r in why.refusals], grows=True),
+                ),
+                empty="",
+            ),
+        ]
+    return Group(*parts)

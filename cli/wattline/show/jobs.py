@@ -1,0 +1,71 @@
+"""Jobs as a listing, and what `submit` and `logs` print."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from wattline.show import units
+from wattline.show.styles import state
+from wattline.show.tables import Column, Listing
+from wattline_protocol.requests import Log
+from wattline_protocol.views import JobView
+
+NODES_SHOWN = 3
+"""More node names than that are counted, not listed."""
+
+
+def submitted(value: object) -> str:
+    """The answer to `submit`: `{"job": 12, …}`, or a bare text."""
+    return str(value) if not isinstance(value, dict) else str(value["text"])
+
+
+def log_text(piece: Log) -> bytes:
+    """The bytes as the task wrote them."""
+    return piece.data
+
+
+def listing(jobs: Sequence[JobView]) -> Listing:
+    """One line a job; the last column says where it runs or why it waits."""
+    return Listing(
+        columns=(
+            Column("JOB", [str(j.id) for j in jobs], is_right=True),
+            Column("NAME", [j.name for j in jobs]),
+            Column("KIND", [j.kind for j in jobs], weight=3),
+            Column("OWNER", [j.owner for j in jobs], weight=4),
+            Column("QUEUE", [j.queue for j in jobs], weight=7),
+            Column("PRI", [str(j.priority) for j in jobs], is_right=True, weight=6),
+            Column("STATE", [state(j.state) for j in jobs]),
+            Column("TIME", [units.seconds(run_time_s(j)) for j in jobs], is_right=True, weight=1),
+            Column("TASKS", [progress(j) for j in jobs], is_right=True, weight=5),
+            Column("GPUS", [str(j.gpus) for j in jobs], is_right=True, weight=2),
+            Column("WHERE / REASON", [where(j) for j in jobs], grows=True),
+        ),
+        empty="No jobs.",
+    )
+
+
+def run_time_s(job: JobView) -> float | None:
+    """Seconds from its first start to its end; of a job that runs, as of its newest attempt."""
+    if job.started_unix_s is None:
+        return None
+    if job.ended_unix_s is not None:
+        return max(0.0, job.ended_unix_s - job.started_unix_s)
+    from time import time
+
+    return max(0.0, time() - job.started_unix_s)
+
+
+def progress(job: JobView) -> str:
+    """`4+3/16`: four run, three of sixteen have ended. One that is alone needs no count."""
+    if job.gangs == 1:
+        return "1"
+    return f"{job.gangs_running}+{job.gangs_ended}/{job.gangs}"
+
+
+def where(job: JobView) -> Text:
+    """Its nodes while it runs, otherwise its reason."""
+    if job.reason or not job.nodes:
+        return Text(job.reason)
+    names = ",".join(job.nodes[:NODES_SHOWN])
+    more = len(job.nodes) - NODES_SHOWN
+    return Text(f"{names} and {more} more" if more > 0 else names)

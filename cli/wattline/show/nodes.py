@@ -1,0 +1,116 @@
+"""Nodes as a listing, and one in full."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from wattline.show import units
+from wattline.show.styles import alarm, state, throttle
+from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.views import GpuView, NodeView
+
+
+def listing(nodes: Sequence[NodeView]) -> Listing:
+    """One line a node."""
+    return Listing(
+        columns=(
+            Column("NODE", [n.id for n in nodes]),
+            Column("RACK", [n.rack for n in nodes], weight=5),
+            Column("STATE", [state(n.state) for n in nodes]),
+            Column("GPUS", [busy(n) for n in nodes], is_right=True, weight=1),
+            Column("LEASE", [units.watts(n.lease_w) for n in nodes], is_right=True, weight=2),
+            Column("COMMITTED", [units.watts(n.committed_w) for n in nodes], True, weight=3),
+            Column("DRAW", [draw(n) for n in nodes], is_right=True, weight=1),
+            Column("INLET", [units.celsius(n.inlet_c) for n in nodes], is_right=True, weight=6),
+            Column("CPU", [f"{n.cpu_pct:.0f} %" for n in nodes], is_right=True, weight=7),
+            Column("HEARD", [heard(n) for n in nodes], is_right=True, weight=4),
+            Column("NOTE", [note(n) for n in nodes], grows=True),
+        ),
+        empty="The site file names no nodes.",
+    )
+
+
+def busy(node: NodeView) -> str:
+    """`5/8`: GPUs with a job, of all."""
+    return f"{sum(gpu.job is not None for gpu in node.gpus)}/{len(node.gpus)}"
+
+
+def draw(node: NodeView) -> str:
+    """Measured watts, or the estimate with a mark."""
+    if node.measured_w is not None:
+        return units.watts(node.measured_w)
+    return f"~{units.watts(node.estimated_w)}"
+
+
+def heard(node: NodeView) -> str:
+    """How long ago it was heard."""
+    return "never" if node.heard_ago_s is None else units.seconds(node.heard_ago_s)
+
+
+def note(node: NodeView) -> Text:
+    """What is wrong, or what there is to know."""
+    if node.problems:
+        return alarm("; ".join(node.problems))
+    return Text(" ".join(x for x in (node.reason, "simulated" if node.simulated else "") if x))
+
+
+def detail(node: NodeView) -> RenderableType:
+    """Everything about one node."""
+    pairs: list[tuple[str, Cell]] = [
+        ("node", f"{node.id}, rack {node.rack}" + (" (simulated)" if node.simulated else "")),
+        ("state", Text.assemble(state(node.state), f" {node.reason}".rstrip())),
+        ("heard", f"{heard(node)} ago" if node.heard_ago_s is not None else "never"),
+        ("lease", f"{units.watts(node.lease_w)}, committed {units.watts(node.committed_w)}"),
+        ("draw", f"{draw(node)}, can be held to {units.watts(node.floor_w)}"),
+        ("power inputs", ", ".join(node.inputs)),
+        ("cooling zone", f"{node.cooling_zone or 'none'}, inlet {units.celsius(node.inlet_c)}"),
+        ("CPU", f"{node.cpu_pct:.0f} %"),
+        ("tasks", "\n".join(node.tasks) or "none"),
+    ]
+    pairs += [("problem", alarm(problem)) for problem in node.problems]
+    return Group(facts(pairs), Text(""), _gpus(node.gpus))
+
+
+def _gpus(gpus: Sequence[GpuView]) -> Listing:
+    return Listing(
+        columns=(
+            Column("GPU", [str(g.index) for g in gpus], is_right=True),
+            Column("MODEL", [g.name for g in gpus], weight=4),
+            Column("POWER", [units.watts(g.power_w) for g in gpus], is_right=True),
+            Column("CAP", [cap(g) for g in gpus], is_right=True),
+            Column("TEMP", [units.celsius(g.temp_c) for g in gpus], is_right=True, weight=1),
+            Column("BUSY", [_percent(g.util_pct) for g in gpus], is_right=True, weight=2),
+            Column("CLOCK", [_clock(g) for g in gpus], is_right=True, weight=5),
+            Column("MEMORY", [memory(g) for g in gpus], is_right=True, weight=6),
+            Column("JOB", [str(g.job or units.NOT_KNOWN) for g in gpus], is_right=True),
+            Column("HELD BACK BY", [_reasons(g) for g in gpus], grows=True),
+        ),
+        empty="No GPUs are known.",
+    )
+
+
+def cap(gpu: GpuView) -> str:
+    """The limit in force; `none` where it cannot be set."""
+    return units.watts(gpu.cap_w) if gpu.can_cap else "none"
+
+
+def memory(gpu: GpuView) -> str:
+    """Used of all."""
+    if gpu.memory_used_bytes is None:
+        return units.NOT_KNOWN
+    return f"{gpu.memory_used_bytes / 2**30:.1f}/{gpu.memory_bytes / 2**30:.0f} GiB"
+
+
+def _percent(value: int | None) -> str:
+    return units.NOT_KNOWN if value is None else f"{value} %"
+
+
+def _clock(gpu: GpuView) -> str:
+    return units.NOT_KNOWN if gpu.sm_clock_mhz is None else f"{gpu.sm_clock_mhz} MHz"
+
+
+def _reasons(gpu: GpuView) -> Text:
+    if not gpu.healthy:
+        return alarm("not healthy")
+    return Text(throttle(gpu.reasons))

@@ -1,0 +1,70 @@
+"""The accounting report."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from wattline.show import units
+from wattline.show.jobs import run_time_s
+from wattline.show.styles import state
+from wattline.show.tables import Column, Listing, facts
+from wattline_protocol.views import DomainPeak, JobView, ReportView
+
+
+def report(value: ReportView) -> RenderableType:
+    """Totals, jobs and domains."""
+    totals = facts(
+        [
+            ("from", units.clock(value.since_unix_s) if value.since_unix_s else "the beginning"),
+            ("until", units.clock(value.until_unix_s)),
+            ("site energy", units.kwh(value.site_energy_kwh)),
+            ("of it for jobs", units.kwh(value.site_energy_kwh - value.idle_energy_kwh)),
+            ("of it idle", units.kwh(value.idle_energy_kwh)),
+            ("GPU time", f"{value.gpu_hours:.3f} GPU-h"),
+            ("held back by cap", f"{value.cap_bound_gpu_s:.0f} GPU-s"),
+        ]
+    )
+    parts: list[RenderableType] = [
+        totals,
+        Text(""),
+        jobs(value.jobs),
+        Text(""),
+        peaks(value.domains),
+    ]
+    if value.simulated:
+        parts.append(Text("\nMeasured on simulated hardware."))
+    return Group(*parts)
+
+
+def jobs(rows: tuple[JobView, ...]) -> Listing:
+    """What each job used and cost."""
+    return Listing(
+        columns=(
+            Column("JOB", [str(j.id) for j in rows], is_right=True),
+            Column("NAME", [j.name for j in rows]),
+            Column("KIND", [j.kind for j in rows], weight=6),
+            Column("ACCOUNT", [j.account or j.owner for j in rows], weight=7),
+            Column("STATE", [state(j.state) for j in rows]),
+            Column("ATTEMPTS", [str(j.attempt_count) for j in rows], is_right=True, weight=5),
+            Column("RUN", [units.seconds(run_time_s(j)) for j in rows], is_right=True, weight=1),
+            Column("GPU-H", [f"{j.gpu_hours:.3f}" for j in rows], is_right=True),
+            Column("ENERGY", [units.kwh(j.energy_kwh) for j in rows], is_right=True),
+            Column("COST", [units.usd(j.cost_usd) for j in rows], is_right=True, weight=2),
+            Column("BUSY", [units.share(j.utilisation) for j in rows], is_right=True, weight=3),
+            Column("VERDICT", [j.verdict for j in rows], weight=4),
+        ),
+        empty="No jobs in this time.",
+    )
+
+
+def peaks(rows: tuple[DomainPeak, ...]) -> Listing:
+    """How near each domain came to its budget."""
+    return Listing(
+        columns=(
+            Column("DOMAIN", [d.id for d in rows]),
+            Column("KIND", [d.kind for d in rows], weight=1),
+            Column("BUDGET", [units.watts(d.budget_w) for d in rows], is_right=True),
+            Column("PEAK COMMITTED", [units.watts(d.peak_committed_w) for d in rows], True),
+            Column("PEAK MEASURED", [units.watts(d.peak_measured_w) for d in rows], True),
+        ),
+        empty="The site file names no domains.",
+    )

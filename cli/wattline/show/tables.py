@@ -1,0 +1,85 @@
+"""Listings as aligned columns without lines, which give way on a narrow terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+Cell = str | Text
+
+GAP = 2
+GROWING_LEAST = 12
+"""A column of prose is given at least this much; then columns are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `weight` 0 always stays; of the others the heaviest go first."""
+
+    title: str
+    cells: Sequence[Cell]
+    is_right: bool = False
+    weight: int = 0
+    grows: bool = False
+    """Prose: takes what is left and is cut with an ellipsis."""
+
+    @property
+    def width(self) -> int:
+        """Characters of its widest cell."""
+        widest = max((len(c) for c in self.cells), default=0)
+        return max(len(self.title), widest)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Columns of equal length; `empty` is said instead when there are no rows."""
+
+    columns: Sequence[Column]
+    empty: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.columns[0].cells:
+            yield Text(self.empty)
+            return
+        shown = fitting(self.columns, options.max_width)
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
+        for column in shown:
+            table.add_column(
+                column.title,
+                justify="right" if column.is_right else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+                ratio=1 if column.grows else None,
+                header_style="bold",
+            )
+        for row in zip(*(column.cells for column in shown), strict=True):
+            table.add_row(*row)
+        yield table
+
+
+def fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that `width` characters hold, in their order; weight 0 stays in any case."""
+    shown = list(columns)
+    while _needed(shown) > width:
+        heaviest = max(shown, key=lambda column: column.weight)
+        if heaviest.weight == 0:
+            break
+        shown.remove(heaviest)
+    return shown
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    widths = (min(c.width, GROWING_LEAST) if c.grows else c.width for c in columns)
+    return sum(widths) + GAP * (len(columns) - 1)
+
+
+def facts(pairs: Sequence[tuple[str, Cell]]) -> Table:
+    """Names and values of one thing, one a line."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    return table

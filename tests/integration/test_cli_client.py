@@ -1,0 +1,179 @@
+"""The Python client against a real CURVE socket: answers, refusals, restarts."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.fake_scheduler import FakeScheduler
+from wattline.client import (
+    BundleError,
+    Client,
+    Impossible,
+    NotAllowed,
+    NotFound,
+    Refused,
+    Unreachable,
+    WattlineError,
+)
+from wattline_protocol.ids import AttemptNo, DomainId, JobId, TaskNo, TaskRef
+from wattline_protocol.job import JobSpec
+from wattline_protocol.keys import KeyPair
+from wattline_protocol.requests import (
+    Answer,
+    Cancel,
+    Denied,
+    Done,
+    FetchLog,
+    GetJob,
+    GetPower,
+    ListJobs,
+    Log,
+    Power,
+    Request,
+    Routes,
+    Submit,
+    Submitted,
+    WatchRoutes,
+)
+from wattline_protocol.views import DomainView
+
+DOMAIN = DomainView(
+    DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None, ""
+)
+
+
+def answers(request: Request) -> Iterable[Answer]:
+    """What the fake says to each request these tests make."""
+    match request:
+        case Submit(token=token):
+            return [Submitted(JobId(len(token)))]
+        case Cancel(job=job):
+            return [Done(f"job {job} is being stopped")]
+        case GetPower():
+            return [Power((DOMAIN,))]
+        case GetJob():
+            return [Denied("not_found", "there is no job 7")]
+        case ListJobs():
+            return [Denied("not_allowed", "submitters see their own jobs")]
+        case _:
+            return [Denied("impossible", "no node has 64 GPUs; at most 8 fit")]
+
+
+def test_values_come_back_as_views(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        assert client.power() == (DOMAIN,)
+        assert client.submit(JobSpec("x", ("true",)), token="12345") == 5
+        assert client.cancel(3) == "job 3 is being stopped"
+        assert (client.me.user, client.me.role) == ("ops", "operator")
+
+
+def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with pytest.raises(NotFound, match="there is no job 7"):
+            client.job(7)
+        with pytest.raises(NotAllowed):
+            client.jobs()
+        with pytest.raises(Impossible, match="at most 8"):
+            client.hold(1)
+
+
+def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake:
+        bundle = fake.bundle()
+    unreachable = pytest.raises(Unreachable, match="is the scheduler of site fake running")
+    with Client(bundle, timeout_s=0.3) as client, unreachable:
+        client.power()
+
+
+def test_unknown_key_is_refused_at_once(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake:
+        bundle = fake.bundle()
+        stranger = KeyPair.generate()
+        forged = msgspec.structs.replace(
+            bundle, public_key=stranger.public, secret_key=stranger.secret
+        )
+        with Client(forged) as client, pytest.raises(Refused, match="wattline enroll"):
+            client.power()
+        with Client(bundle) as client:
+            assert client.power()
+
+
+def test_restart_of_the_scheduler_is_only_a_wait(tmp_path: Path) -> None:
+    fake = FakeScheduler(tmp_path, answers)
+    bundle = fake.bundle()
+    with Client(bundle) as client:
+        assert client.power()
+        fake.stop()
+        asked = threading.Thread(target=client.submit, args=(JobSpec("x", ("true",)),))
+        asked.start()
+        again = FakeScheduler(tmp_path, answers, fake.endpoint)
+        again.admit(bundle)
+        with again:
+            asked.join(timeout=20)
+            assert not asked.is_alive()
+            assert [type(r) for r in again.requests] == [Submit]
+
+
+def test_forgotten_connection_is_greeted_again(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        assert client.power()
+        fake.forget_connections()
+        assert client.power()
+        assert fake.hellos == 2
+
+
+def test_watch_ends_with_the_client(tmp_path: Path) -> None:
+    def routes(request: Request) -> Iterable[Answer]:
+        assert isinstance(request, WatchRoutes)
+        return [Routes({}), Routes({"digits": ()})]
+
+    with FakeScheduler(tmp_path, routes) as fake:
+        fake.is_endless = True
+        client = Client(fake.bundle("gw", "gateway"))
+        watch = client.watch_routes()
+        assert [next(watch), next(watch)] == [{}, {"digits": ()}]
+        closer = threading.Thread(target=client.close)
+        closer.start()
+        with pytest.raises(WattlineError, match="closed"):
+            next(watch)
+        closer.join()
+
+
+def test_log_is_read_piece_by_piece_and_from_one_attempt(tmp_path: Path) -> None:
+    text = b"first line\nsecond line\n"
+    asked: list[FetchLog] = []
+
+    def log(request: Request) -> Iterable[Answer]:
+        assert isinstance(request, FetchLog)
+        asked.append(request)
+        part = text[request.offset : request.offset + 8]
+        end = request.offset + len(part)
+        ref = TaskRef(JobId(4), TaskNo(0), AttemptNo(2))
+        is_all = end == len(text)
+        return [Log(ref, part, end, at_end=is_all, task_ended=is_all and len(asked) > 4)]
+
+    with FakeScheduler(tmp_path, log) as fake, Client(fake.bundle()) as client:
+        assert b"".join(piece.data for piece in client.log(4)) == text
+        assert {request.attempt for request in asked[1:]} == {2}
+        asked.clear()
+        assert b"".join(piece.data for piece in client.log(4, follow=True)) == text
+        assert len(asked) == 5
+
+
+def test_missing_bundle_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WATTLINE_BUNDLE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(BundleError, match="wattline enroll"):
+        Client()
+
+
+def test_agents_bundle_is_no_clients_bundle(tmp_path: Path) -> None:
+    with FakeScheduler(tmp_path, answers) as fake:
+        fake.bundle("n1", "agent")
+        with pytest.raises(BundleError, match="bundle of agent n1"):
+            Client(tmp_path / "n1.toml")
