@@ -1,0 +1,338 @@
+"""A host below the agent: driver, GPUs, processes and disk. Survives the agent's crashes."""
+
+from dataclasses import dataclass, field
+
+from wattline_agent.core.durable import AgentState, UsageState
+from wattline_agent.ports import (
+    CapResult,
+    DeviceInfo,
+    FastReading,
+    LaunchContext,
+    Reading,
+    Stale,
+    TaskSeen,
+)
+from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
+from wattline_protocol.messages import ExitKind, Rollup, TaskExit, TaskOrder, TaskPhase
+from wattline_sim.fleet.world import HostClock, World
+
+W = 1000
+CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
+SETTLE_S = 1.0
+"""A GPU's 1 s average needs this long to fall to idle when its load ends."""
+FREEZE_S = 0.05
+SIM_SECONDS = "WATTLINE_FLEET_SECONDS"
+SIM_EXIT = "WATTLINE_FLEET_EXIT"
+SIM_DEMAND_MW = "WATTLINE_FLEET_DEMAND_MW"
+"""What a simulated process does, in its job's environment."""
+
+
+@dataclass(slots=True)
+class Gpu:
+    """One GPU as it really is."""
+
+    index: GpuIndex
+    limit_mw: int = CAP_MAX_MW
+    bmc_mw: int = CAP_MAX_MW
+    is_settable: bool = True
+    hung_until_s: float = 0.0
+    busy_until_s: float = -1e9
+    """When its load last ended; its average falls for a while after."""
+    last_load_mw: int = IDLE_MW
+    energy_mj: float = 0.0
+    read_s: float = 0.0
+
+    @property
+    def enforced_mw(self) -> int:
+        """The limit in force."""
+        return min(self.limit_mw, self.bmc_mw)
+
+
+@dataclass(slots=True)
+class Process:
+    """One task's process group as it really is."""
+
+    order: TaskOrder
+    context: LaunchContext
+    left_s: float
+    """Work left, in seconds of running."""
+    started_s: float
+    resumed_s: float
+    is_frozen: bool = False
+    stop_at_s: float | None = None
+    """When it dies of a stop request at the latest."""
+    lease_until_mono_s: float | None = None
+    exit: TaskExit | None = None
+    ended_s: float = 0.0
+    work: int = 0
+    """Grows when its plan changes, so that an old completion is void."""
+
+    @property
+    def is_running(self) -> bool:
+        """It loads its GPUs."""
+        return self.exit is None and not self.is_frozen
+
+
+@dataclass(slots=True)
+class Disk:
+    """What a crash leaves."""
+
+    state: AgentState | None = None
+    usage: UsageState | None = None
+    spool: list[Rollup] = field(default_factory=list)
+    dropped: int = 0
+
+
+class Machine:
+    """Driver, processes and disk of one node; `AgentShell` is what runs on it."""
+
+    def __init__(self, world: World, node: NodeId, gpus: int) -> None:
+        self.world = world
+        self.node = node
+        self.clock = HostClock(world)
+        self.gpus = {GpuIndex(i): Gpu(GpuIndex(i)) for i in range(gpus)}
+        self.processes: dict[TaskRef, Process] = {}
+        self.disk = Disk()
+        self.boots = 1
+        self.driver_loads = 1
+        self.is_up = True
+        self.starts: list[tuple[TaskRef, float]] = []
+        """Every process ever started, and when: nothing may be started twice."""
+
+    # --- driver -------------------------------------------------------------------------
+
+    @property
+    def boot_id(self) -> str:
+        """As the kernel says."""
+        return f"{self.node}-boot-{self.boots}"
+
+    @property
+    def driver_instance(self) -> str:
+        """Changes when the driver is loaded again."""
+        return f"{self.boot_id}-driver-{self.driver_loads}"
+
+    def infos(self) -> tuple[DeviceInfo, ...]:
+        """What the driver says about each GPU."""
+        return tuple(
+            DeviceInfo(
+                index=gpu.index,
+                uuid=f"GPU-{self.node}-{gpu.index}",
+                name="NVIDIA H100 80GB HBM3",
+                memory_bytes=80 << 30,
+                cap_min_mw=CAP_MIN_MW,
+                cap_default_mw=CAP_MAX_MW,
+                cap_max_mw=CAP_MAX_MW,
+                can_cap=True,
+            )
+            for gpu in self.gpus.values()
+        )
+
+    def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
+        """Set a limit, if this GPU answers and lets us."""
+        gpu = self.gpus[index]
+        if gpu.hung_until_s > self.world.now_s:
+            return CapResult(index, None, None, "the driver does not answer")
+        if not gpu.is_settable:
+            return CapResult(index, gpu.enforced_mw, gpu.limit_mw, "no permission")
+        gpu.limit_mw = min(max(cap_mw, CAP_MIN_MW), CAP_MAX_MW)
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+
+    def read_cap(self, index: GpuIndex) -> CapResult:
+        """Read a limit back."""
+        gpu = self.gpus[index]
+        if gpu.hung_until_s > self.world.now_s:
+            return CapResult(index, None, None, "the driver does not answer")
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+
+    def read(self, index: GpuIndex) -> Reading:
+        """One GPU's telemetry."""
+        gpu, mono_s = self.gpus[index], self.clock.now.mono_s
+        if gpu.hung_until_s > self.world.now_s:
+            return Stale(index, mono_s - 1.0, "the driver does not answer")
+        power_mw = self.draw_mw(gpu)
+        gpu.energy_mj += power_mw * (self.world.now_s - gpu.read_s)
+        gpu.read_s = self.world.now_s
+        capped = self.load_mw(gpu) > gpu.enforced_mw
+        return FastReading(
+            index=index,
+            mono_s=mono_s,
+            power_mw=power_mw,
+            power_now_mw=power_mw,
+            enforced_mw=gpu.enforced_mw,
+            host_limit_mw=gpu.limit_mw,
+            temp_c=40,
+            util_pct=100 if power_mw > IDLE_MW else 0,
+            reasons=0x4 if capped else 0,
+            energy_mj=int(gpu.energy_mj),
+            power_throttle_ns=0,
+        )
+
+    def reload_driver(self) -> None:
+        """Unload and load the driver: limits are back at their defaults."""
+        self.driver_loads += 1
+        for gpu in self.gpus.values():
+            gpu.limit_mw = CAP_MAX_MW
+
+    # --- truth --------------------------------------------------------------------------
+
+    def load_mw(self, gpu: Gpu) -> int:
+        """What its process would draw uncapped; idle watts without one."""
+        wanted = [
+            int(p.order.env.get(SIM_DEMAND_MW, CAP_MAX_MW))
+            for p in self.processes.values()
+            if p.is_running and gpu.index in p.order.gpus
+        ]
+        return max([IDLE_MW, *wanted])
+
+    def draw_mw(self, gpu: Gpu) -> int:
+        """1 s average draw now."""
+        if not self.is_up:
+            return 0
+        load_mw = self.load_mw(gpu)
+        if load_mw == IDLE_MW and self.world.now_s - gpu.busy_until_s < SETTLE_S:
+            load_mw = gpu.last_load_mw
+        return min(load_mw, gpu.enforced_mw) if load_mw > IDLE_MW else IDLE_MW
+
+    def allowed_mw(self, gpu: Gpu) -> int:
+        """Most it may draw under the limit in force, if anything runs on it."""
+        return gpu.enforced_mw if self.draw_mw(gpu) > IDLE_MW else IDLE_MW
+
+    # --- processes ----------------------------------------------------------------------
+
+    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
+        """Start a process; a second launch of the same attempt does nothing."""
+        if order.ref in self.processes:
+            return
+        now_s = self.world.now_s
+        process = Process(
+            order=order,
+            context=context,
+            left_s=float(order.env.get(SIM_SECONDS, "5")),
+            started_s=now_s,
+            resumed_s=now_s,
+            lease_until_mono_s=context.lease_until_mono_s,
+        )
+        self.processes[order.ref] = process
+        self.starts.append((order.ref, now_s))
+        self._plan_end(process)
+        self._watch_lease(process)
+
+    def stop(self, ref: TaskRef, grace_s: float, kind: ExitKind | None) -> None:
+        """SIGTERM now, SIGKILL after the grace; how soon it obeys is random."""
+        process = self.processes.get(ref)
+        if process is None or process.exit is not None or process.stop_at_s is not None:
+            return
+        obeys_s = self.world.rng.choice([0.0, 0.1, grace_s / 2, grace_s])
+        process.stop_at_s = self.world.now_s + obeys_s
+        self.world.after(obeys_s, lambda: self._end(process, kind or "signaled", 15))
+
+    def freeze(self, ref: TaskRef) -> None:
+        """Stop it where it is, soon."""
+        process = self.processes.get(ref)
+        if process is not None and process.is_running:
+            self.world.after(FREEZE_S, lambda: self._freeze(process))
+
+    def thaw(self, ref: TaskRef) -> None:
+        """Let it run on."""
+        process = self.processes.get(ref)
+        if process is not None and process.exit is None and process.is_frozen:
+            process.is_frozen = False
+            process.resumed_s = self.world.now_s
+            self._plan_end(process)
+
+    def kill(self, ref: TaskRef, kind: ExitKind) -> None:
+        """SIGKILL."""
+        process = self.processes.get(ref)
+        if process is not None:
+            self._end(process, kind, 9)
+
+    def drop(self, ref: TaskRef) -> None:
+        """Forget an ended one."""
+        process = self.processes.get(ref)
+        if process is not None and process.exit is not None:
+            del self.processes[ref]
+
+    def renew(self, until_mono_s: float) -> None:
+        """Extend the task lease of those that stop on isolation; never shorten."""
+        for process in self.processes.values():
+            if process.lease_until_mono_s is not None:
+                process.lease_until_mono_s = max(process.lease_until_mono_s, until_mono_s)
+
+    def seen(self) -> tuple[TaskSeen, ...]:
+        """What keeper and disk know."""
+        return tuple(self._seen(p) for p in self.processes.values())
+
+    def reboot(self) -> None:
+        """Everything volatile is gone: processes, limits; the disk stays."""
+        for process in list(self.processes.values()):
+            self._end(process, "keeper_lost", 9)
+        self.boots += 1
+        self.clock = HostClock(self.world)
+        for gpu in self.gpus.values():
+            gpu.limit_mw, gpu.hung_until_s = CAP_MAX_MW, 0.0
+            gpu.busy_until_s = -1e9
+
+    def _seen(self, process: Process) -> TaskSeen:
+        end_s = process.ended_s if process.exit else self.world.now_s
+        phase: TaskPhase = "paused" if process.is_frozen else "running"
+        if process.exit is not None:
+            phase = "ended"
+        elif process.stop_at_s is not None:
+            phase = "stopping"
+        return TaskSeen(
+            order=process.order,
+            phase=phase,
+            pid=1000 + process.order.ref.task,
+            started_unix_s=UnixTime(self.clock.now.unix_s - (self.world.now_s - process.started_s)),
+            run_s=end_s - process.started_s,
+            exit=process.exit,
+            group_gone=process.exit is not None,
+        )
+
+    def _plan_end(self, process: Process) -> None:
+        process.work += 1
+        plan = process.work
+
+        def done() -> None:
+            if process.work == plan and process.is_running:
+                self._end(process, "exited", int(process.order.env.get(SIM_EXIT, "0")))
+
+        self.world.after(process.left_s, done)
+
+    def _freeze(self, process: Process) -> None:
+        if process.is_running:
+            self._cool(process)
+            process.left_s -= self.world.now_s - process.resumed_s
+            process.is_frozen = True
+            process.work += 1
+
+    def _cool(self, process: Process) -> None:
+        for index in process.order.gpus:
+            gpu = self.gpus[index]
+            gpu.last_load_mw, gpu.busy_until_s = self.load_mw(gpu), self.world.now_s
+
+    def _end(self, process: Process, kind: ExitKind, code: int) -> None:
+        if process.exit is not None:
+            return
+        if process.is_running:
+            self._cool(process)
+        process.ended_s = self.world.now_s
+        process.exit = TaskExit(
+            kind=kind,
+            code=code if kind == "exited" else None,
+            signal=None if kind == "exited" else code,
+            detail=f"{kind} {code}",
+            ended_unix_s=self.clock.now.unix_s,
+        )
+
+    def _watch_lease(self, process: Process) -> None:
+        def look() -> None:
+            if process.exit is not None or process.lease_until_mono_s is None:
+                return
+            if self.clock.now.mono_s >= process.lease_until_mono_s:
+                self._end(process, "task_lease_expired", 9)
+            else:
+                self.world.after(0.5, look)
+
+        if process.lease_until_mono_s is not None:
+            self.world.after(0.5, look)
