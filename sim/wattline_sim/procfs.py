@@ -90,12 +90,19 @@ class ProcScanner:
             for part in raw.split(b"\0")
             if b"=" in part
         )
-        libraries = environment.get("LD_LIBRARY_PATH", "").split(":")
-        for index, (path, node) in enumerate(self._nodes):
-            if any(lib and _same_folder(lib, path) for lib in libraries):
-                entry.claim = claim_of(environment, index, node.uuids)
-                entry.image = hash((raw, self._read(pid, "cmdline")))
-                return
+        index = self._node_seen_through(environment.get("LD_LIBRARY_PATH", ""))
+        if index is not None:
+            entry.claim = claim_of(environment, index, self._nodes[index][1].uuids)
+            entry.image = hash((raw, self._read(pid, "cmdline")))
+
+    def _node_seen_through(self, library_path: str) -> int | None:
+        """The node whose library the loader would take: the first that the path names."""
+        for folder in filter(None, library_path.split(":")):
+            real = os.path.realpath(os.fsencode(folder))
+            for index, (path, _) in enumerate(self._nodes):
+                if real == path:
+                    return index
+        return None
 
     def _read_holder(self, pid: int, entry: _Known) -> HolderProcess | None:
         raw = self._read(pid, "stat")
@@ -118,7 +125,3 @@ class ProcScanner:
             image=entry.image,
             claim=entry.claim,
         )
-
-
-def _same_folder(library_path: str, node_path: bytes) -> bool:
-    return os.path.realpath(os.fsencode(library_path)) == node_path

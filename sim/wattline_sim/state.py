@@ -6,7 +6,8 @@ it, see ``driver.headers``). Each field has one kind of writer, so no locks cros
 
 * identity: written once, when the file is made;
 * setpoints: written only by NVML clients through setters (atomic stores);
-* faults and health: written only by ``control`` (an operator or a test);
+* faults and health: written only by ``control`` (an operator or a test), but for a GPU that the
+  physics shuts down for heat, which it marks as lost;
 * telemetry and processes: written only by the physics process, under a sequence lock;
 * events: a ring that control and physics push to, with tickets taken atomically in C.
 

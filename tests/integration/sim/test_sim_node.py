@@ -74,6 +74,16 @@ def test_a_launcher_and_its_worker_count_once_and_the_worker_is_listed(node: Nod
         os.kill(worker, signal.SIGKILL)
 
 
+def test_a_process_holds_the_node_that_comes_first_on_its_library_path(tmp_path: Path) -> None:
+    first, second = (make_node(tmp_path / name, gpus=1, name=name) for name in "ab")
+    both = f"{second.path}:{first.path}"
+    env = {**os.environ, "LD_LIBRARY_PATH": both, "CUDA_VISIBLE_DEVICES": "0"}
+    with serving(first, second), subprocess.Popen(["sleep", "600"], env=env) as process:
+        wait_until(lambda: listed_pids(second, 0) == [process.pid], "the second node held")
+        assert listed_pids(first, 0) == []
+        process.kill()
+
+
 def test_a_client_without_devices_is_no_holder(node: NodeDir) -> None:
     env = {**os.environ, **node.env()}
     env.pop("CUDA_VISIBLE_DEVICES", None)
