@@ -18,7 +18,9 @@
 
 #include "sim.h"
 
-#define SEQLOCK_TRIES 2000
+#define SEQLOCK_YIELDS 100
+#define SEQLOCK_SLEEPS 200
+#define SEQLOCK_SLEEP_US 100
 #define HANG_SLICE_NS 1000000000
 #define POLL_US 20000
 
@@ -130,20 +132,23 @@ void sim_futex_wake(uint32_t *word) {
     syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+static void sleep_us(uint32_t us) {
+    struct timespec wait = {us / 1000000, (long)(us % 1000000) * 1000};
+    while (nanosleep(&wait, &wait) != 0 && errno == EINTR) {
+    }
+}
+
 void sim_read(const uint32_t *sequence, const void *source, void *copy, size_t size) {
-    for (int tries = 0; tries < SEQLOCK_TRIES; tries++) {
+    for (int tries = 0; tries < SEQLOCK_YIELDS + SEQLOCK_SLEEPS; tries++) {
         uint32_t before = LOAD(*sequence);
         memcpy(copy, source, size);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if ((before & 1u) == 0 && __atomic_load_n(sequence, __ATOMIC_RELAXED) == before)
             return;
-        sched_yield();
-    }
-}
-
-static void sleep_us(uint32_t us) {
-    struct timespec wait = {us / 1000000, (long)(us % 1000000) * 1000};
-    while (nanosleep(&wait, &wait) != 0 && errno == EINTR) {
+        if (tries < SEQLOCK_YIELDS)
+            sched_yield();
+        else
+            sleep_us(SEQLOCK_SLEEP_US); /* the writer was descheduled in the middle */
     }
 }
 

@@ -399,6 +399,16 @@ def test_a_dead_physics_process_leaves_frozen_values(tmp_path: Path) -> None:
     client(made, "N.nvmlDeviceSetPowerManagementLimit(gpu(0), 300000)")
 
 
+def test_a_state_file_named_in_the_environment_wins(tmp_path: Path, node: VirtualNode) -> None:
+    other = make_node(tmp_path / "other", gpus=2)
+    code = f"""
+os.environ["WATTLINE_SIM_STATE"] = {str(other.state_file)!r}
+N.nvmlInit()
+answer(N.nvmlDeviceGetCount())
+"""
+    assert client(node.node, code, init=False) == [2]
+
+
 def test_no_state_an_old_state_and_an_unloaded_driver_each_have_their_code(
     tmp_path: Path, node: VirtualNode
 ) -> None:
