@@ -223,6 +223,17 @@ class DomainPeak(msgspec.Struct, frozen=True):
     peak_measured_w: float
 
 
+class GroupTotals(msgspec.Struct, frozen=True):
+    """What one account or one queue used in a report's time range."""
+
+    name: str
+    jobs: int
+    gpu_hours: float
+    energy_kwh: float
+    cost_usd: float
+    utilisation: float | None
+
+
 class ReportView(msgspec.Struct, frozen=True):
     """Accounting over all jobs on record in a time range."""
 
@@ -236,3 +247,5 @@ class ReportView(msgspec.Struct, frozen=True):
     idle_energy_kwh: float
     """Energy of the nodes that no job is booked for."""
     simulated: bool
+    accounts: tuple[GroupTotals, ...] = ()
+    queues: tuple[GroupTotals, ...] = ()

@@ -1,0 +1,1 @@
+"""What people see of a site: pure functions from its state to the views of the protocol."""

@@ -1,0 +1,86 @@
+"""Nodes and their GPUs as people see them."""
+
+from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.messages import Beat, GpuInfo, GpuSample
+from wattline_protocol.views import GpuView, NodeView
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import load_of
+from wattline_scheduler.views.draw import Draw, node_draw
+
+MW = 1000
+"""Milliwatts in a watt: views are in watts, the books in milliwatts."""
+
+
+def node_view(
+    state: State, node: NodeNow, now: Now, draw: Draw | None = None, *, with_gpus: bool = True
+) -> NodeView:
+    """One host now. `draw`: what `node_draw` said, where the caller has it already."""
+    committed_mw = state.books.committed_mw(node.id)
+    lease_mw = state.books.newest_lease_mw(node.id)
+    beat = node.beat if node.is_reachable else None
+    drawn = draw or node_draw(node, committed_mw)
+    floor_mw = load_of(state, node, now).floor_mw if node.gpus else committed_mw
+    return NodeView(
+        id=node.id,
+        rack=node.site.rack,
+        state=node.state,
+        reason=node.reason,
+        lease_w=(committed_mw if lease_mw is None else lease_mw) / MW,
+        committed_w=committed_mw / MW,
+        measured_w=drawn.mw / MW if drawn.is_measured else None,
+        estimated_w=drawn.mw / MW,
+        floor_w=floor_mw / MW,
+        inlet_c=None if beat is None else beat.inlet_c,
+        cpu_pct=0.0 if beat is None else beat.cpu_pct,
+        heard_ago_s=None if node.heard_at is None else now.mono_s - node.heard_at,
+        simulated=node.record.is_simulated,
+        problems=_problems(beat, is_contradicted=node.id in state.contradicted),
+        gpus=gpu_views(node, beat) if with_gpus else (),
+        tasks=tuple(
+            f"{ref} {attempt.gang.job.spec.name}" for ref, attempt in sorted(node.attempts.items())
+        ),
+        inputs=node.site.inputs,
+        cooling_zone=node.site.cooling_zone,
+    )
+
+
+def _problems(beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
+    told = () if beat is None else beat.problems
+    if not is_contradicted:
+        return told
+    return ("its reports disagree with the books: it counts in full", *told)
+
+
+def gpu_views(node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
+    """All GPUs by index; those without a fresh sample show what does not change."""
+    samples = {} if beat is None else {sample.index: sample for sample in beat.gpus}
+    ordered = sorted(node.gpus.values(), key=lambda gpu: gpu.index)
+    return tuple(_gpu_view(node, gpu, samples.get(gpu.index)) for gpu in ordered)
+
+
+_UNKNOWN = GpuSample(index=GpuIndex(-1), power_mw=None, cap_mw=None)
+"""Stands for a sample that is missing; its index is not read."""
+
+
+def _gpu_view(node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
+    holder = node.holders.get(gpu.index)
+    s = sample or _UNKNOWN
+    return GpuView(
+        index=gpu.index,
+        name=gpu.name,
+        power_w=None if s.power_mw is None else s.power_mw / MW,
+        cap_w=None if s.cap_mw is None else s.cap_mw / MW,
+        cap_min_w=gpu.cap_min_mw / MW,
+        cap_max_w=gpu.cap_max_mw / MW,
+        temp_c=s.temp_c,
+        util_pct=s.util_pct,
+        sm_clock_mhz=s.sm_clock_mhz,
+        memory_used_bytes=s.memory_used_bytes,
+        memory_bytes=gpu.memory_bytes,
+        reasons=s.reasons,
+        is_idle=gpu.index in node.idle,
+        can_cap=gpu.can_cap,
+        healthy=gpu.healthy and gpu.index not in node.lost,
+        job=None if holder is None else holder.gang.job.id,
+    )
