@@ -1,0 +1,146 @@
+"""Durations, sizes, watts, energy, money and shares as people write them: "12h", "40GiB", "25%".
+
+Every `parse_…` raises ValueError that shows a right example. Numbers are exact decimals: what is
+formatted is read back as the same value.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+MAX_DURATION_S = 10 * 365 * 86_400.0
+MAX_SIZE_BYTES = 1 << 60
+MAX_POWER_MW = 10**13
+"""10 GW: no site is larger; keeps every sum of milliwatts inside 64 bits."""
+MAX_QUANTITY_CHARS = 64
+
+_DURATION_UNITS = {
+    "d": Decimal(86_400),
+    "h": Decimal(3600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("0.001"),
+}
+_BINARY_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_SIZE_UNITS = {
+    "B": 1,
+    **_BINARY_UNITS,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+_POWER_UNITS = {"mW": 1, "W": 1000, "kW": 10**6, "MW": 10**9}
+_ENERGY_UNITS = {"Wh": 1, "kWh": 1000, "MWh": 10**6}
+_MONEY_UNITS = {"USD": 1}
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_ONE = re.compile(rf"{_NUMBER}\s*([A-Za-z]+)")
+_DURATION = re.compile(rf"{_NUMBER}(ms|[dhms])")
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds in "90s", "15m", "1h30m" or "2d"."""
+    total, at, last_unit = Decimal(0), 0, "more"
+    stripped = _short(text)
+    order = ["more", *_DURATION_UNITS]
+    while at < len(stripped):
+        match = _DURATION.match(stripped, at)
+        if match is None or order.index(match[2]) <= order.index(last_unit):
+            raise ValueError('want a duration such as "90s", "15m" or "1h30m"')
+        total += Decimal(match[1]) * _DURATION_UNITS[match[2]]
+        at, last_unit = match.end(), match[2]
+    if at == 0:
+        raise ValueError('want a duration such as "90s", "15m" or "1h30m"')
+    if total > Decimal(MAX_DURATION_S):
+        raise ValueError("want a duration of at most ten years")
+    return float(total)
+
+
+def format_duration(duration_s: float) -> str:
+    """The shortest exact form: 5400.0 → "1h30m", 0.25 → "0.25s". Raises ValueError for none."""
+    if not 0 <= duration_s <= MAX_DURATION_S:
+        raise ValueError(f"{duration_s} s is no duration from 0 to ten years")
+    rest = Decimal(repr(duration_s))
+    parts: list[str] = []
+    for unit in ("d", "h", "m"):
+        count, rest = divmod(rest, _DURATION_UNITS[unit])
+        if count:
+            parts.append(f"{int(count)}{unit}")
+    if rest or not parts:
+        parts.append(f"{_plain(rest)}s")
+    return "".join(parts)
+
+
+def parse_size_bytes(text: str) -> int:
+    """Bytes in "40GiB", "1.5TiB", "200GB" or "512B"."""
+    return _whole(text, _SIZE_UNITS, MAX_SIZE_BYTES, 'want a size such as "40GiB" or "512MiB"')
+
+
+def format_size(size_bytes: int) -> str:
+    """The largest binary unit that divides it: 42949672960 → "40GiB"."""
+    for unit, factor in reversed(_BINARY_UNITS.items()):
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return f"{size_bytes}B"
+
+
+def parse_power_mw(text: str) -> int:
+    """Milliwatts in "40kW", "650W" or "1.2MW"."""
+    return _whole(text, _POWER_UNITS, MAX_POWER_MW, 'want a power such as "40kW" or "650W"')
+
+
+def format_power(power_mw: int) -> str:
+    """In kilowatts from 10 kW up, in watts below: 40000000 → "40kW", 650000 → "650W"."""
+    unit = "kW" if power_mw >= 10_000_000 else "W"
+    return f"{_plain(Decimal(power_mw) / _POWER_UNITS[unit])}{unit}"
+
+
+def parse_energy_wh(text: str) -> float:
+    """Watt hours in "80kWh" or "500Wh"."""
+    return float(_measured(text, _ENERGY_UNITS, 'want an energy such as "80kWh"'))
+
+
+def parse_cost_usd(text: str) -> float:
+    """US dollars in "400USD"."""
+    return float(_measured(text, _MONEY_UNITS, 'want a cost such as "400USD"'))
+
+
+def parse_percent(text: str) -> float:
+    """0.25 from "25%" (0 to 100)."""
+    match = re.fullmatch(rf"{_NUMBER}\s*%", _short(text))
+    if match is None or Decimal(match[1]) > 100:
+        raise ValueError('want a percentage from "0%" to "100%"')
+    return float(Decimal(match[1]) / 100)
+
+
+def _whole(text: str, units: Mapping[str, int], most: int, wanted: str) -> int:
+    value = _measured(text, units, wanted)
+    if value != value.to_integral_value():
+        raise ValueError(f"{wanted}; this one is no whole number of {next(iter(units))}")
+    if value > most:
+        raise ValueError(f"{wanted}; this one is beyond all bounds")
+    return int(value)
+
+
+def _measured(text: str, units: Mapping[str, int], wanted: str) -> Decimal:
+    match = _ONE.fullmatch(_short(text))
+    if match is None:
+        raise ValueError(wanted)
+    if match[2] not in units:
+        raise ValueError(f'{wanted}; there is no unit "{match[2]}" ({", ".join(units)})')
+    return Decimal(match[1]) * units[match[2]]
+
+
+def _short(text: str) -> str:
+    stripped = text.strip()
+    if len(stripped) > MAX_QUANTITY_CHARS:
+        raise ValueError("that is too long for a quantity")
+    return stripped
+
+
+def _plain(value: Decimal) -> str:
+    """Decimal digits without exponent or idle zeros."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
