@@ -7,6 +7,8 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
 
+ADMIT_SHARE = 0.8
+"""Share of its budget a request may expect to wait: an estimate that just fits often fails."""
 EXPIRE_SLACK_S = 0.005
 """A deadline this close is taken as reached: the timer need not fire again for it."""
 STALE_DEADLINES_MAX = 4096
@@ -62,7 +64,7 @@ class Books:
             return None
         ahead = waiting + service.in_flight + 1
         wait_s = service.rate.wait_s(ahead)
-        if wait_s is None or wait_s <= budget_s:
+        if wait_s is None or wait_s <= budget_s * ADMIT_SHARE:
             return None
         text = (
             f"service {service.name!r} would answer in about {wait_s:.1f} s, "

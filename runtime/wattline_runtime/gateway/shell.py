@@ -34,6 +34,7 @@ class GatewayShell:
         self._waiters: dict[int, Waiter] = {}
         self._turn_planned = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
         # A random start: answers meant for an earlier gateway at this address match nothing.
         self._next_id = secrets.randbits(48)
 
@@ -150,13 +151,14 @@ class GatewayShell:
     # --- time
 
     def _arm_timer(self) -> None:
-        wake_s = self.gateway.wake_at_s() - time.monotonic()
-        when_s = self._loop.time() + max(0.0, wake_s)
+        wake_at_s = self.gateway.wake_at_s()
         if self._timer is not None:
-            if self._timer.when() <= when_s + 0.001:
+            if self._timer_at_s <= wake_at_s:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when_s, self._tick)
+        self._timer_at_s = wake_at_s
+        delay_s = max(0.0, wake_at_s - time.monotonic())
+        self._timer = self._loop.call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

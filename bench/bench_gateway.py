@@ -1,0 +1,237 @@
+"""The serving layer itself: a real gateway and one real worker that echoes, over loopback.
+
+    python bench/bench_gateway.py [--seconds 5]
+
+Closed loop with 1 and with 32 users, then Poisson arrivals at 120/s into a model that takes 90/s,
+with deadlines of 500 ms. Prints one JSON object. The client shares the machine with the server.
+"""
+
+import argparse
+import json
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import psutil
+
+from wattline_protocol.keys import KeyPair, save_keys
+
+SERVICE = "echo"
+READY_S = 20.0
+WARM_UP_S = 0.5
+
+
+class Stack:
+    """A gateway process and its worker processes."""
+
+    def __init__(self, directory: Path, worker_args: list[str]) -> None:
+        keys, worker = KeyPair.generate(), KeyPair.generate()
+        save_keys(keys, directory / "gateway.key")
+        secret = directory / "worker.key"
+        secret.touch(mode=0o600)
+        secret.write_text(worker.secret)
+        ref = {"job": 1, "task": 0, "attempt": 1}
+        routes = {"services": {SERVICE: [{"ref": ref, "public_key": worker.public}]}}
+        (directory / "routes.json").write_text(json.dumps(routes))
+        python = [sys.executable, "-m"]
+        self.gateway = subprocess.Popen(
+            [
+                *python,
+                "wattline_runtime.gateway",
+                f"--routes={directory / 'routes.json'}",
+                f"--key-file={directory / 'gateway.key'}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=None,
+        )
+        assert self.gateway.stdout is not None
+        self.endpoints = json.loads(self.gateway.stdout.readline())
+        self.worker = subprocess.Popen(
+            [
+                *python,
+                "wattline_runtime.serve",
+                "--model=wattline_runtime.serve.echo:Echo",
+                f"--service={SERVICE}",
+                f"--gateway={self.endpoints['workers']}",
+                f"--gateway-key={self.endpoints['public_key']}",
+                f"--secret-file={secret}",
+                *worker_args,
+            ],
+            stderr=None,
+        )
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds used so far, by program."""
+        both = {"gateway": self.gateway, "worker": self.worker}
+        times = {name: psutil.Process(p.pid).cpu_times() for name, p in both.items()}
+        return {name: t.user + t.system for name, t in times.items()}
+
+    def close(self) -> None:
+        for process in (self.worker, self.gateway):
+            process.terminate()
+        for process in (self.worker, self.gateway):
+            process.wait(10)
+
+
+@contextmanager
+def stack(*worker_args: str) -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory() as directory:
+        running = Stack(Path(directory), list(worker_args))
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+class Load:
+    """Users over keep-alive HTTP, one request a connection at a time."""
+
+    def __init__(self, url: str, connections: int, timeout_ms: int) -> None:
+        parts = urlsplit(url)
+        body = b'{"input":"' + b"x" * 64 + b'"}'
+        self._request = (
+            f"POST /v1/services/{SERVICE}/infer HTTP/1.1\r\nhost: bench\r\n"
+            f"content-type: application/json\r\ntimeout-ms: {timeout_ms}\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        ).encode() + body
+        self._selector = selectors.DefaultSelector()
+        self._sockets = [
+            socket.create_connection((parts.hostname, parts.port)) for _ in range(connections)
+        ]
+        self._buffers = {connection: bytearray() for connection in self._sockets}
+        self._since_s: dict[socket.socket, float] = {}
+        """When the request that is out on a connection was due."""
+        for connection in self._sockets:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def closed_loop(self, seconds: float) -> list[tuple[int, float]]:
+        """(status, seconds) of each request; every user sends again once answered."""
+        for connection in self._sockets:
+            self._send(connection, time.perf_counter())
+        end_s = time.perf_counter() + seconds
+        done: list[tuple[int, float]] = []
+        while self._since_s:
+            for connection, status, took_s in self._answers(None):
+                done.append((status, took_s))
+                if time.perf_counter() < end_s:
+                    self._send(connection, time.perf_counter())
+        return done
+
+    def open_loop(self, seconds: float, rate_per_s: float) -> list[tuple[int, float]]:
+        """The same for Poisson arrivals, each counted from when it was due."""
+        random = Random(1)
+        due_s = time.perf_counter()
+        end_s = due_s + seconds
+        free = list(self._sockets)
+        done: list[tuple[int, float]] = []
+        while self._since_s or due_s < end_s:
+            while free and due_s <= time.perf_counter() and due_s < end_s:
+                self._send(free.pop(), due_s)
+                due_s += random.expovariate(rate_per_s)
+            wait_s = max(0.0, due_s - time.perf_counter()) if free and due_s < end_s else None
+            for connection, status, took_s in self._answers(wait_s):
+                done.append((status, took_s))
+                free.append(connection)
+        return done
+
+    def _send(self, connection: socket.socket, due_s: float) -> None:
+        self._since_s[connection] = due_s
+        connection.sendall(self._request)
+
+    def _answers(self, wait_s: float | None) -> Iterator[tuple[socket.socket, int, float]]:
+        for key, _ in self._selector.select(wait_s):
+            connection = cast("socket.socket", key.fileobj)
+            buffer = self._buffers[connection]
+            buffer += connection.recv(65536)
+            if _is_whole(buffer):
+                status = int(buffer[9:12])
+                buffer.clear()
+                yield connection, status, time.perf_counter() - self._since_s.pop(connection)
+
+    def close(self) -> None:
+        self._selector.close()
+        for connection in self._sockets:
+            connection.close()
+
+
+def _is_whole(buffer: bytearray) -> bool:
+    head = buffer.find(b"\r\n\r\n")
+    if head < 0:
+        return False
+    start = buffer.index(b"content-length: ") + 16
+    return len(buffer) == head + 4 + int(buffer[start : buffer.index(b"\r\n", start)])
+
+
+def measure(
+    running: Stack, connections: int, seconds: float, timeout_ms: int, rate_per_s: float = 0.0
+) -> dict[str, Any]:
+    load = Load(running.endpoints["http_url"], connections, timeout_ms)
+    load.closed_loop(WARM_UP_S)
+    before = running.cpu_s()
+    start_s = time.perf_counter()
+    done = load.open_loop(seconds, rate_per_s) if rate_per_s else load.closed_loop(seconds)
+    took_s = time.perf_counter() - start_s
+    cpu = {name: value - before[name] for name, value in running.cpu_s().items()}
+    load.close()
+    good = [s for status, s in done if status == 200]
+    refused = [s for status, s in done if status in (429, 503)]
+    return {
+        "requests": len(done),
+        "statuses": {str(k): v for k, v in sorted(Counter(s for s, _ in done).items())},
+        "ok_per_s": round(len(good) / took_s, 1),
+        **_quantiles("ok", good),
+        **_quantiles("refused", refused),
+        "cpu_us_per_request": {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()},
+    }
+
+
+def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    ordered = sorted(seconds)
+    picks = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    return {
+        f"{name}_{label}_ms": round(ordered[int(len(ordered) * share)] * 1e3, 3)
+        for label, share in picks.items()
+    }
+
+
+def wait_ready(running: Stack) -> None:
+    end_s = time.monotonic() + READY_S
+    while time.monotonic() < end_s:
+        load = Load(running.endpoints["http_url"], 1, 1000)
+        statuses = {status for status, _ in load.closed_loop(0.05)}
+        load.close()
+        if statuses == {200}:
+            return
+    raise SystemExit(f"no worker was ready within {READY_S} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args()
+    report: dict[str, Any] = {"checks": ["curve", "deadline", "queue limit", "body limit"]}
+    with stack() as running:
+        wait_ready(running)
+        report["noop_c1"] = measure(running, 1, options.seconds, 30_000)
+        report["noop_c32"] = measure(running, 32, options.seconds, 30_000)
+    with stack("--arg=busy_ms=11", "--max-batch-cost=1", "--capacity=4") as running:
+        wait_ready(running)
+        report["overload_120_per_s"] = measure(running, 512, 2 * options.seconds, 500, 120.0)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
