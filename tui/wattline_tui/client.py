@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from wattline_protocol.requests import Answer, Request
+from wattline.client import Client, RequestDenied, WattlineError
+from wattline_protocol.requests import Answer, Denied, Request
 from wattline_protocol.views import SiteView
 
 
@@ -25,3 +26,30 @@ class Feed(Protocol):
     def close(self) -> None:
         """End every call that waits."""
         ...
+
+
+class ClientFeed:
+    """The site as its client sees it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def sites(self, period_s: float) -> Iterator[SiteView]:
+        """Snapshots for as long as the connection lasts; raises FeedLost when it breaks."""
+        try:
+            yield from self._client.watch_site(period_s)
+        except WattlineError as error:
+            raise FeedLost(str(error)) from error
+
+    def ask(self, request: Request) -> Answer:
+        """One request, one answer; a refusal is an answer too. Raises FeedLost."""
+        try:
+            return self._client.ask(request)
+        except RequestDenied as denied:
+            return Denied(kind=type(denied).__name__, reason=str(denied))
+        except WattlineError as error:
+            raise FeedLost(str(error)) from error
+
+    def close(self) -> None:
+        """End every call that waits."""
+        self._client.close()
