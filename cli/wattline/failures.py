@@ -16,6 +16,7 @@ def status_of(error: Exception) -> int | None:
     if isinstance(error, ActFailed):
         return error.status
     from wattline.client import errors
+    from wattline_protocol.fields import DocumentError
     from wattline_protocol.keys import KeyFileError
 
     codes: tuple[tuple[type[Exception], int], ...] = (
@@ -27,5 +28,6 @@ def status_of(error: Exception) -> int | None:
         (errors.Unreachable, exits.UNREACHABLE),
         (errors.WattlineError, exits.FAILED),
         (KeyFileError, exits.USAGE),
+        (DocumentError, exits.USAGE),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), None)

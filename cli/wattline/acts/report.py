@@ -5,7 +5,7 @@ from datetime import datetime
 
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline.verbs.values import duration_s
+from wattline_protocol.quantities import parse_duration_s
 from wattline_protocol.views import ReportView
 
 
@@ -21,7 +21,7 @@ def report(client: Client, *, since: str | None, until: str | None) -> ReportVie
 def moment(text: str, now_unix_s: float) -> float:
     """Unix time of `24h` (ago) or of a date such as 2026-11-01 or 2026-11-01T08:00."""
     try:
-        return now_unix_s - duration_s(text)
+        return now_unix_s - parse_duration_s(text)
     except ValueError:
         pass
     try:

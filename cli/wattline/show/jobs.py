@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from rich.console import RenderableType
 from rich.text import Text
 
+from wattline.acts.submit import Submission
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
@@ -14,9 +16,18 @@ NODES_SHOWN = 3
 """More node names than that are counted, not listed."""
 
 
-def submitted(value: object) -> str:
-    """The answer to `submit`: `{"job": 12, …}`, or a bare text."""
-    return str(value) if not isinstance(value, dict) else str(value["text"])
+def submitted(value: Submission) -> RenderableType:
+    """The number alone when quiet; after waiting how the job ended, too."""
+    if value.is_quiet:
+        return str(value.job)
+    if value.ended is None:
+        return f"Submitted job {value.job} ({value.name})."
+    ended = value.ended
+    why = f": {ended.reason}" if ended.reason else ""
+    took = units.seconds(run_time_s(ended))
+    return Text.assemble(
+        f"Job {value.job} ({value.name}) ", state(ended.state), f" after {took}{why}"
+    )
 
 
 def log_text(piece: Log) -> bytes:

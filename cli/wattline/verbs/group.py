@@ -166,6 +166,7 @@ class Root(click.Group):
             help="Runs fleets of bare-metal GPU hosts inside a fixed power and cooling envelope.",
             context_settings=CONTEXT,
             no_args_is_help=True,
+            subcommand_metavar="VERB [ARGUMENTS]...",
         )
         self.verbs = tuple(verbs)
         for name in dict.fromkeys(verb.words[0] for verb in verbs):

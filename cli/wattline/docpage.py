@@ -1,0 +1,85 @@
+"""Makes `docs/cli.md` from the table of verbs: `python -m wattline.docpage docs/cli.md`."""
+
+import sys
+from pathlib import Path
+
+from wattline.exits import MEANINGS, WAIT_MEANINGS
+from wattline.verbs.catalogue import CATALOGUE
+from wattline.verbs.group import metavar, parameters
+from wattline.verbs.verb import SECTIONS, Argument, Option, Verb
+
+_HEAD = """# The `wattline` command
+
+Generated from the table of verbs (`cli/wattline/verbs/`) by `make docs`; do not edit.
+
+Every verb that talks to the scheduler finds its join bundle by `--bundle FILE`, then
+`$WATTLINE_BUNDLE`, then `~/.config/wattline/bundle.toml`. With `--json` a verb prints the views of
+`wattline_protocol.views` as JSON; streams print one object a line. In a pipe the output is plain
+text in full width; `NO_COLOR` is honoured.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD, _exit_codes()]
+    for section in SECTIONS:
+        parts.append(f"## {section}\n")
+        parts += [_verb(verb) for verb in CATALOGUE if verb.section == section]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _exit_codes() -> str:
+    rows = [f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    waits = [f"| {state} | {code} |" for state, code in WAIT_MEANINGS.items()]
+    return "\n".join(
+        [
+            "## Exit codes\n",
+            "| code | meaning |",
+            "|---|---|",
+            *rows,
+            "\n`submit --wait` exits with the job's own status:\n",
+            "| job ended as | code |",
+            "|---|---|",
+            *waits,
+            "",
+        ]
+    )
+
+
+def _verb(verb: Verb) -> str:
+    arguments = [p for p in verb.args if isinstance(p, Argument)]
+    usage = " ".join(["wattline", verb.name, "[OPTIONS]", *(metavar(a) for a in arguments)])
+    lines = [
+        f"### {verb.name}\n",
+        f"`{usage}`\n",
+        " ".join(filter(None, [verb.help, verb.details])),
+    ]
+    if verb.role is not None:
+        lines.append(f"\nRole needed: {verb.role}.")
+    rows = [_row(p) for p in parameters(verb)]
+    if rows:
+        lines += ["\n| parameter | meaning |", "|---|---|", *rows]
+    if verb.examples:
+        lines += ["\n```sh", *verb.examples, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(p: Argument | Option) -> str:
+    if isinstance(p, Argument):
+        return f"| `{_cell(metavar(p))}` | {_cell(p.help)} |"
+    word = p.metavar or ("" if p.kind == "switch" else p.kind.upper())
+    flags = ", ".join(f"`{flag}{f' {word}' if word else ''}`" for flag in p.flags)
+    notes = [p.help]
+    if p.choices:
+        notes.append(f"One of {', '.join(p.choices)}.")
+    if p.default not in (None, "", False):
+        notes.append(f"Default: {p.default}.")
+    return f"| {_cell(flags)} | {_cell(' '.join(notes))} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

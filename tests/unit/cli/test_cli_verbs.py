@@ -1,0 +1,97 @@
+"""The table of verbs: everything derives from it, and everything in it exists."""
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from wattline.docpage import page
+from wattline.verbs.catalogue import CATALOGUE
+from wattline.verbs.group import Root, parameters
+from wattline.verbs.run import load
+from wattline.verbs.verb import Verb
+
+REQUIRED = frozenset(
+    (
+        "init enroll scheduler agent gateway submit jobs job explain logs cancel hold release "
+        "nodes node drain undrain power events top demo report"
+    ).split()
+)
+
+
+def by_name(verb: Verb) -> str:
+    return verb.name
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_act_takes_what_the_table_says(verb: Verb) -> None:
+    act = inspect.signature(load(verb.act))
+    given = {p.name for p in parameters(verb)} - {"bundle" if verb.role else "", "json"}
+    if not verb.has_json:
+        given = {p.name for p in parameters(verb)}
+    named = [p for p in act.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in act.parameters.values())
+    assert {p.name for p in named} <= given
+    assert takes_all or {p.name for p in named} == given
+    positional = [p for p in act.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert len(positional) == (1 if verb.role else 0), "the client, and only with a role"
+    if verb.show is not None:
+        assert callable(load(verb.show))
+
+
+def test_every_verb_of_the_issue_is_there() -> None:
+    names = {verb.words[0] for verb in CATALOGUE}
+    assert names >= REQUIRED
+    assert {"node off", "node on", "power shed", "power restore"} <= {v.name for v in CATALOGUE}
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_every_verb_explains_itself(verb: Verb) -> None:
+    result = CliRunner().invoke(Root(CATALOGUE), [*verb.words, "--help"])
+    assert result.exit_code == 0, result.output
+    assert verb.help.split()[0] in result.output
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_json_is_offered_everywhere(verb: Verb) -> None:
+    flags = {flag for p in parameters(verb) if hasattr(p, "flags") for flag in p.flags}
+    assert "--json" in flags or verb.name == "top"
+
+
+def test_family_alone_and_its_members_are_told_apart() -> None:
+    root = Root(CATALOGUE)
+    node = root.commands["node"]
+    assert isinstance(node, click.Group)
+    for args, name in ((["n1"], "node"), (["--json", "n1"], "node"), (["off", "n1"], "off")):
+        context = click.Context(node, info_name="node")
+        node.parse_args(context, list(args))
+        rest = [*context._protected_args, *context.args]
+        assert rest[0] == name
+
+
+def test_command_line_after_dashes_is_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    def fake(verb: Verb, values: dict[str, object]) -> int:
+        seen.update(values)
+        return 0
+
+    monkeypatch.setattr("wattline.verbs.group.run", fake)
+    arguments = ["submit", "-g", "2", "--", "python", "x.py", "--gpus", "9", "--", "-h"]
+    assert CliRunner().invoke(Root(CATALOGUE), arguments).exit_code == 0
+    assert seen["command"] == ("python", "x.py", "--gpus", "9", "--", "-h")
+    assert seen["gpus"] == 2
+    assert seen["file"] is None
+
+
+def test_docs_page_is_current() -> None:
+    path = Path(__file__).parents[3] / "docs/cli.md"
+    assert path.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_page_has_every_verb_once() -> None:
+    headings = re.findall(r"^### (.+)$", page(), re.MULTILINE)
+    assert sorted(headings) == sorted(verb.name for verb in CATALOGUE)
