@@ -10,7 +10,7 @@ Protocols, the simulation implements them again over virtual time. Conventions:
 
 Constructors the shell calls (modules that implement this file):
 
-* `wattline_agent.device.open_collector(nvml_lib: Path | None) -> Collector`
+* `wattline_agent.device.open_collector(nvml_lib: Path | None, sysfs_root: Path) -> Collector`
 * `wattline_agent.host.open_sensors(sysfs_root: Path) -> HostSensors`
 * `wattline_agent.executor.open_runner(state_dir: Path) -> TaskRunner`; raises `KeeperAbsent`
   when nothing answers at `state_dir/keeper.sock`. The shell then starts
@@ -251,6 +251,8 @@ class LaunchContext:
     """Site-wide directory; empty: the agent's own state directory."""
     lease_until_mono_s: float | None
     """First task lease; None for tasks with on_isolation = "continue"."""
+    node: str = ""
+    """The node's name, for WATTLINE_NODE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +289,7 @@ class TaskRunner(Protocol):
         """Freeze every process of the group; phase becomes paused once all are."""
 
     def thaw(self, ref: TaskRef) -> None:
-        """Let it run on."""
+        """Let it run on; once this returns, `observe` no longer calls it paused."""
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to the whole group now; `exit` says `kind` and `why`."""

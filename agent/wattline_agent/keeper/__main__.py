@@ -53,7 +53,11 @@ def main() -> int:
     """Exit status 0 after an orderly end, 3 when a keeper runs here already."""
     parser = argparse.ArgumentParser(prog="wattline_agent.keeper", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True, help="the agent's state directory")
-    state_dir = parser.parse_args().state_dir.resolve()
+    parser.add_argument(
+        "--no-cgroup", action="store_true", help="hold tasks by session and /proc only"
+    )
+    arguments = parser.parse_args()
+    state_dir = arguments.state_dir.resolve()
     (state_dir / TASKS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
     if _lock(state_dir) is None:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)
@@ -63,7 +67,7 @@ def main() -> int:
     for key in estate.settle(state_dir / TASKS_DIR, boot_id()):
         log(f"{key} was lost with the keeper before this one")
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
-    site = cgroup.discover(name)
+    site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
     log(f"keeper {os.getpid()} begins; {site.words}")
     Server(state_dir, site, listen(state_dir), log).run()
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)

@@ -27,6 +27,9 @@ class Site:
     """One sentence for `wattline agent --check` and the log."""
 
 
+NO_SITE = Site(None, frozenset(), "cgroups are switched off: tasks are held by session and /proc")
+
+
 def find_own_group(mountinfo: str, own: str) -> Path | None:
     """This process's directory in the unified hierarchy, from the texts of
     /proc/self/mountinfo and /proc/self/cgroup; None where it is not mounted or not visible."""

@@ -200,7 +200,7 @@ class Server:
                 result: dict[str, Any] = {}
             else:
                 result = self._do(request)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             number = request.get("id") if isinstance(request, dict) else None
             words = f"no {error}" if isinstance(error, KeyError) else str(error)
             return {"id": number, "ok": False, "error": words}

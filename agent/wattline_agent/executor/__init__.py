@@ -1,0 +1,13 @@
+"""From a task order to a running attempt: directories, environment, argv."""
+
+from pathlib import Path
+
+from wattline_agent.executor.runner import KeeperRunner
+from wattline_agent.ports import TaskRunner
+
+__all__ = ["open_runner"]
+
+
+def open_runner(state_dir: Path) -> TaskRunner:
+    """The node's tasks, those of earlier agents included. Raises KeeperAbsent."""
+    return KeeperRunner(state_dir)

@@ -1,0 +1,118 @@
+"""What a task is started with: argv and environment, from its order. Pure."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from wattline_agent.executor.layout import TaskDir, key_of
+from wattline_agent.keeper.spec import TaskSpec
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.messages import TaskOrder
+
+NOFILE_LIMIT = 1024 * 1024
+"""Open files; lowered to the hard limit. Data loaders need far more than the usual 1,024."""
+RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
+
+_PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
+_OPTIONS_WITH_VALUE = ("-X", "-W")
+_OWN_INTERPRETER = "python3"
+
+
+class NotLaunchable(ValueError):
+    """The order cannot be turned into a command; the text says what would do."""
+
+
+def argv_of(order: TaskOrder) -> tuple[str, ...]:
+    """The command line of the attempt. Raises NotLaunchable."""
+    if order.launcher == "process":
+        return order.command
+    interpreter, options, script = _split_python(order.command)
+    gpus = len(order.gpus)
+    meet = order.rendezvous
+    flags = [
+        f"--nnodes={meet.nodes if meet else 1}",
+        f"--node-rank={meet.node_rank if meet else 0}",
+        f"--nproc-per-node={(meet.procs_per_node if meet else 0) or max(gpus, 1)}",
+        "--max-restarts=0",  # trying again is the scheduler's work
+    ]
+    if meet is None:
+        flags.append("--standalone")
+    else:
+        flags += [f"--master-addr={meet.host}", f"--master-port={meet.port}"]
+    return (interpreter, *options, "-m", "torch.distributed.run", *flags, *script)
+
+
+def _split_python(command: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """(interpreter, its options, script or `-m module` with arguments)."""
+    first = command[0]
+    if first.endswith(".py"):
+        return _OWN_INTERPRETER, (), tuple(command)
+    if not _PYTHON.fullmatch(Path(first).name):
+        raise NotLaunchable(
+            f"torchrun starts python programs only: the command should begin with python or a "
+            f'.py file, not {first!r} (or use how = "process")'
+        )
+    at = 1
+    while at < len(command) and command[at].startswith("-") and command[at] not in ("-m", "-c"):
+        at += 2 if command[at] in _OPTIONS_WITH_VALUE else 1
+    if at >= len(command) or command[at] == "-c":
+        raise NotLaunchable("torchrun needs a script or -m MODULE after python")
+    return first, tuple(command[1:at]), tuple(command[at:])
+
+
+def environment_of(
+    order: TaskOrder, context: LaunchContext, folder: TaskDir, checkpoint_dir: Path
+) -> dict[str, str]:
+    """The variables that come on top of the keeper's; ours win over the job's own."""
+    ref = order.ref
+    ours = {
+        "WATTLINE_JOB": str(ref.job),
+        "WATTLINE_JOB_NAME": order.job_name,
+        "WATTLINE_TASK": str(ref.task),
+        "WATTLINE_ATTEMPT": str(ref.attempt),
+        "WATTLINE_ARRAY_INDEX": "" if order.array_index is None else str(order.array_index),
+        "WATTLINE_NODE": context.node,
+        "WATTLINE_CHECKPOINT_DIR": str(checkpoint_dir),
+        "WATTLINE_CHECKPOINT_EVERY_S": f"{order.checkpoint_every_s:g}",
+        "WATTLINE_METRICS": str(folder.metrics),
+        "WATTLINE_STOP_FILE": str(folder.stop),
+        "WATTLINE_NOTICE_FILE": str(folder.notice),
+        "CUDA_VISIBLE_DEVICES": ",".join(context.gpu_uuids),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    if order.kind == "service":
+        ours |= {
+            "WATTLINE_SERVICE": order.job_name,
+            "WATTLINE_GATEWAY": ",".join(order.gateways),
+            "WATTLINE_GATEWAY_KEY": order.gateway_public_key,
+            "WATTLINE_WORKER_SECRET_FILE": str(folder.secret),
+        }
+    return {"PYTHONUNBUFFERED": "1", **order.env, **ours}
+
+
+def spec_of(
+    order: TaskOrder,
+    context: LaunchContext,
+    folder: TaskDir,
+    checkpoint_dir: Path,
+    tasklib: Path,
+) -> TaskSpec:
+    """What the keeper is asked to start. Raises NotLaunchable."""
+    cwd = Path(order.workdir) if order.workdir else folder.work
+    if not cwd.is_absolute():
+        raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
+    return TaskSpec(
+        key=key_of(order.ref),
+        argv=argv_of(order),
+        env=environment_of(order, context, folder, checkpoint_dir),
+        env_append={"PYTHONPATH": str(tasklib)},
+        cwd=str(cwd),
+        rlimits=RLIMITS,
+        cpus=order.cpus,
+        memory_bytes=order.memory_bytes,
+        grace_s=order.grace_s,
+        runtime_limit_s=order.runtime_limit_s,
+        lease_until_s=context.lease_until_mono_s,
+        log_limit_bytes=order.log_limit_bytes,
+        uid=None,
+    )

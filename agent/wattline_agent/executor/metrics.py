@@ -1,0 +1,67 @@
+"""The newest value of each metric a task has reported, read from the end of its file."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+MAX_METRICS = 64
+MAX_NAME_CHARS = 100
+MAX_BYTES_PER_LOOK = 256 * 1024
+"""A task that writes faster has its older values skipped; the newest are what is asked for."""
+
+
+class MetricsTail:
+    """Follows one metrics file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+        self.latest: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Take in the whole lines written since the last look."""
+        data = self._read()
+        if not data:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_BYTES_PER_LOOK:
+            self._rest = b""
+        for line in lines:
+            self._take(line)
+
+    def _read(self) -> bytes:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        try:
+            size = os.fstat(descriptor).st_size
+            if size < self._offset:  # truncated by the task
+                self._offset, self._rest = 0, b""
+            if size - self._offset > MAX_BYTES_PER_LOOK:
+                self._offset, self._rest = size - MAX_BYTES_PER_LOOK, b""
+            data = os.pread(descriptor, MAX_BYTES_PER_LOOK, self._offset)
+        finally:
+            os.close(descriptor)
+        self._offset += len(data)
+        return data
+
+    def _take(self, line: bytes) -> None:
+        """A line that is no report (cut, foreign) says nothing."""
+        try:
+            report = json.loads(line)
+        except ValueError:
+            return
+        values = report.get("metrics") if isinstance(report, dict) else None
+        if not isinstance(values, dict):
+            return
+        for name, value in values.items():
+            is_known = name in self.latest or len(self.latest) < MAX_METRICS
+            if is_known and len(name) <= MAX_NAME_CHARS and _is_number(value):
+                self.latest[name] = float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

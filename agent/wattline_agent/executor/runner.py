@@ -1,0 +1,305 @@
+"""The TaskRunner that talks to the keeper and keeps the attempts' directories."""
+
+import shutil
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from wattline_agent.executor.launch import NotLaunchable, spec_of
+from wattline_agent.executor.layout import OrderFile, TaskDir, key_of, ref_of
+from wattline_agent.executor.metrics import MetricsTail
+from wattline_agent.executor.tasklib import ensure_tasklib
+from wattline_agent.keeper import tree
+from wattline_agent.keeper.client import (
+    START_TIMEOUT_S,
+    KeeperClient,
+    KeeperGone,
+    KeeperRefused,
+)
+from wattline_agent.keeper.logfile import NoLog, read_piece
+from wattline_agent.keeper.records import read_record, write_record
+from wattline_agent.keeper.spec import TASKS_DIR, BadRequest, ExitRecord, check_key
+from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
+from wattline_protocol.ids import TaskRef, UnixTime
+from wattline_protocol.messages import (
+    MAX_LOG_CHUNK_BYTES,
+    MAX_LOG_TAIL_BYTES,
+    ExitKind,
+    TaskExit,
+    TaskOrder,
+)
+
+KEPT_ATTEMPTS = 1000
+"""Forgotten attempts whose log and working directory stay; the oldest go first."""
+PRUNE_BATCH = 50
+"""Forgotten directories above that number are removed so many at a time."""
+MAX_NOTICE_CHARS = 1000
+
+
+@dataclass
+class Attempt:
+    """What this agent knows about one attempt."""
+
+    file: OrderFile
+    folder: TaskDir
+    metrics: MetricsTail
+    view: dict[str, Any] = field(default_factory=dict)
+    """As the keeper last told; empty when it does not hold the attempt."""
+    exit: TaskExit | None = None
+    record: ExitRecord | None = None
+
+
+class KeeperRunner:
+    """See `ports.TaskRunner`. One thread at a time."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises KeeperAbsent, or OSError when the state directory cannot be used."""
+        self._state_dir = state_dir.resolve()
+        try:
+            self._keeper = KeeperClient(self._state_dir)
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
+        self._tasklib = ensure_tasklib(self._state_dir)
+        self._attempts: dict[TaskRef, Attempt] = {}
+        self._forgotten: deque[Path] = deque()
+        self._load()
+
+    # --- What the core asks -------------------------------------------------------------
+
+    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
+        """Write the order to disk and have the keeper start it."""
+        if order.ref in self._attempts:
+            return
+        folder = TaskDir(self._state_dir, order.ref)
+        try:
+            self._launch(order, context, folder)
+        except (NotLaunchable, KeeperRefused) as error:
+            self._end_unstarted(order.ref, str(error))
+        except OSError as error:
+            self._end_unstarted(order.ref, f"{error.strerror}: {error.filename or folder.path}")
+
+    def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
+        """Notice and SIGTERM now, SIGKILL after the grace."""
+        self._ask("stop", key=key_of(ref), grace_s=grace_s, why=why, kind=kind)
+
+    def notify(self, ref: TaskRef, why: str) -> None:
+        """Write the notice file; a directory that is gone has nobody to notify."""
+        try:
+            TaskDir(self._state_dir, ref).notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
+        except FileNotFoundError:
+            return
+
+    def freeze(self, ref: TaskRef) -> None:
+        """Freeze every process of the attempt."""
+        self._ask("freeze", key=key_of(ref))
+
+    def thaw(self, ref: TaskRef) -> None:
+        """Let it run on."""
+        TaskDir(self._state_dir, ref).notice.unlink(missing_ok=True)
+        self._ask("thaw", key=key_of(ref))
+
+    def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
+        """SIGKILL to all of it."""
+        self._ask("kill", key=key_of(ref), kind=kind, why=why)
+
+    def drop(self, ref: TaskRef) -> None:
+        """Forget an ended attempt's record; its log stays readable."""
+        attempt = self._attempts.get(ref)
+        if attempt is None or self._settle_exit(attempt) is None:
+            return
+        attempt.folder.secret.unlink(missing_ok=True)
+        attempt.folder.forgotten.touch()
+        self._ask("drop", key=key_of(ref))
+        del self._attempts[ref]
+        self._forgotten.append(attempt.folder.path)
+        self._prune()
+
+    def renew(self, until_mono_s: float) -> None:
+        """Extend all task leases."""
+        self._ask("renew", until_s=until_mono_s)
+
+    def observe(self) -> list[TaskSeen]:
+        """All attempts not dropped."""
+        self._refresh()
+        return [self._seen(attempt) for attempt in self._attempts.values()]
+
+    def fileno(self) -> int | None:
+        """The descriptor on which the keeper tells of changes."""
+        return self._keeper.news.fileno()
+
+    def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
+        """A piece of the log, from the oldest byte kept on."""
+        limit = max(0, min(limit_bytes, MAX_LOG_CHUNK_BYTES))
+        try:
+            piece = read_piece(TaskDir(self._state_dir, ref).path, offset, limit)
+        except NoLog as error:
+            return LogSlice(b"", max(offset, 0), at_end=True, error=str(error))
+        data, note = piece.data, b""
+        if 0 <= offset < piece.start:
+            note = b"[wattline: %d earlier bytes were cut: the log is at its limit]\n" % piece.start
+        next_offset = piece.start + len(data)
+        return LogSlice(note + data, next_offset, at_end=next_offset >= piece.end)
+
+    def close(self) -> None:
+        """Leave the keeper and its tasks alone and disconnect."""
+        self._keeper.close()
+
+    # --- Launching ----------------------------------------------------------------------
+
+    def _launch(self, order: TaskOrder, context: LaunchContext, folder: TaskDir) -> None:
+        public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
+        file = OrderFile(order, context, public.decode())
+        self._attempts[order.ref] = Attempt(file, folder, MetricsTail(folder.metrics))
+        folder.make()
+        folder.save_order(file)
+        if secret:
+            folder.save_secret(secret)
+        checkpoints = self._make_checkpoint_dir(order, context)
+        spec = spec_of(order, context, folder, checkpoints, self._tasklib)
+        self._ask_strictly("start", task=asdict(spec), timeout_s=START_TIMEOUT_S)
+
+    def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> Path:
+        root = Path(context.checkpoint_root or self._state_dir / "checkpoints")
+        path = root / str(order.ref.job)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _end_unstarted(self, ref: TaskRef, detail: str) -> None:
+        attempt = self._attempts[ref]
+        attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
+        try:
+            write_record(attempt.folder.exit, attempt.record.to_json())
+        except OSError as error:  # told all the same: an unstarted attempt has nothing to lose
+            attempt.record = ExitRecord(
+                "not_startable",
+                detail=f"{detail}; {error.strerror}: {attempt.folder.exit}",
+                ended_unix_s=attempt.record.ended_unix_s,
+            )
+
+    # --- What is there ------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Take over what earlier agents have launched."""
+        forgotten: list[tuple[float, Path]] = []
+        for path in sorted((self._state_dir / TASKS_DIR).iterdir()):
+            try:
+                ref = ref_of(check_key(path.name))
+            except BadRequest:
+                continue
+            folder = TaskDir(self._state_dir, ref)
+            if folder.forgotten.exists():
+                forgotten.append((folder.forgotten.stat().st_mtime, path))
+                continue
+            file = folder.load_order()
+            if file is not None:
+                self._attempts[ref] = Attempt(file, folder, MetricsTail(folder.metrics))
+        self._forgotten.extend(path for _, path in sorted(forgotten))
+        held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
+        for _, path in forgotten:  # the last agent may have died before it told
+            if path.name in held:
+                self._ask("drop", key=path.name)
+        self._refresh()
+        for ref, attempt in list(self._attempts.items()):
+            if self._never_launched(attempt):
+                shutil.rmtree(attempt.folder.path)
+                del self._attempts[ref]
+
+    def _never_launched(self, attempt: Attempt) -> bool:
+        """The agent died between writing the order and telling the keeper: nobody was promised
+        anything yet, so the scheduler will send the order again."""
+        at = attempt.folder
+        return not attempt.view and not at.started.exists() and not at.exit.exists()
+
+    def _refresh(self) -> None:
+        try:
+            self._keeper.clear_news()
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
+        views = {view["key"]: view for view in self._ask_strictly("list")["tasks"]}
+        for ref, attempt in self._attempts.items():
+            attempt.view = views.get(key_of(ref), {})
+
+    def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
+        """How it ended, from the keeper or from disk; None while it lives."""
+        if attempt.exit is None:
+            record = attempt.record or self._exit_record(attempt)
+            if record is not None:
+                attempt.record = record
+                attempt.exit = _task_exit(record, _log_tail(attempt.folder.path))
+        return attempt.exit
+
+    def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
+        if attempt.view:
+            return ExitRecord.from_json(attempt.view["exit"])
+        on_disk = ExitRecord.from_json(read_record(attempt.folder.exit))
+        lost = ExitRecord("keeper_lost", detail="the keeper knows nothing of it any more")
+        return on_disk or lost
+
+    def _seen(self, attempt: Attempt) -> TaskSeen:
+        attempt.metrics.look()
+        end = self._settle_exit(attempt)
+        view, record = attempt.view, attempt.record
+        started = view.get("started_unix_s") or (record.started_unix_s if record else None)
+        return TaskSeen(
+            order=attempt.file.order,
+            phase="ended" if end is not None else view["phase"],
+            pid=view.get("pid"),
+            started_unix_s=UnixTime(started) if started is not None else None,
+            run_s=record.run_s if record else view["run_s"],
+            cpu_s=record.cpu_s if record else view["cpu_s"],
+            max_rss_bytes=record.max_rss_bytes if record else view["max_rss_bytes"],
+            metrics=dict(attempt.metrics.latest),
+            worker_public_key=attempt.file.worker_public_key,
+            exit=end,
+            group_gone=end is not None and not _living(end.leftover_pids),
+        )
+
+    def _prune(self) -> None:
+        if len(self._forgotten) >= KEPT_ATTEMPTS + PRUNE_BATCH:
+            for _ in range(PRUNE_BATCH):
+                shutil.rmtree(self._forgotten.popleft(), ignore_errors=True)
+
+    # --- The keeper ---------------------------------------------------------------------
+
+    def _ask(self, do: str, **request: Any) -> None:
+        """A command that may come too late: an attempt unknown or ended is left alone."""
+        try:
+            self._ask_strictly(do, **request)
+        except KeeperRefused as error:
+            raise ValueError(f"the keeper refused to {do}: {error}") from error
+
+    def _ask_strictly(self, do: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._keeper.ask(do, **request)
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
+
+
+def _task_exit(record: ExitRecord, tail: str) -> TaskExit:
+    kind: Any = record.kind
+    return TaskExit(
+        kind=kind,
+        code=record.code,
+        signal=record.signal,
+        detail=record.detail,
+        log_tail=tail,
+        ended_unix_s=UnixTime(record.ended_unix_s),
+        leftover_pids=tuple(record.leftover_pids),
+    )
+
+
+def _log_tail(folder: Path) -> str:
+    try:
+        data = read_piece(folder, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES).data
+    except NoLog:
+        return ""
+    return data.decode(errors="replace")
+
+
+def _living(pids: tuple[int, ...]) -> bool:
+    processes = (tree.read_process(pid) for pid in pids)
+    return any(process is not None and not process.is_dead for process in processes)

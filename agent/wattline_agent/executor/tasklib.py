@@ -1,0 +1,37 @@
+"""The folder that lets a task `import wattline.task` without an install of ours."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
+
+
+def ensure_tasklib(state_dir: Path) -> Path:
+    """Make `tasklib/wattline/` hold the installed `wattline.task`; the folder for PYTHONPATH.
+
+    It comes last there, so that it never shadows a module of the user's. Raises OSError.
+    """
+    root = state_dir / "tasklib"
+    package = root / "wattline"
+    package.mkdir(parents=True, exist_ok=True)
+    _replace(package / "__init__.py", INIT_TEXT.encode())
+    _replace(package / "task.py", _installed_task())
+    return root
+
+
+def _installed_task() -> bytes:
+    spec = find_spec("wattline")
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    for folder in folders:
+        source = Path(folder, "task.py")
+        if source.is_file():
+            return source.read_bytes()
+    raise FileNotFoundError("the installed package wattline has no task.py")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    if path.is_file() and path.read_bytes() == content:
+        return
+    beside = path.with_name(path.name + ".new")
+    beside.write_bytes(content)
+    beside.rename(path)

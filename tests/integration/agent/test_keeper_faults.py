@@ -1,0 +1,243 @@
+"""What becomes of tasks when their keeper, its warden or the agent dies, and of bad requests."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.simnode import wait_until
+from wattline_agent.executor.runner import KeeperRunner
+from wattline_agent.keeper import tree
+from wattline_agent.keeper.client import KeeperClient, KeeperRefused
+from wattline_agent.keeper.spec import SOCKET_NAME
+from wattline_agent.ports import KeeperAbsent
+
+TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
+
+
+@pytest.fixture(params=["cgroup", "session"])
+def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveKeeper]:
+    """A keeper that uses cgroups where this host has them, and one that does not."""
+    with keeper(tmp_path, *([] if request.param == "cgroup" else ["--no-cgroup"])) as started:
+        yield started
+
+
+def replace_keeper(live: LiveKeeper, *options: str) -> None:
+    """Kill the keeper the hard way and start another on the same directory."""
+    live.process.kill()
+    live.process.wait(10)
+    with pytest.raises(KeeperAbsent):
+        live.runner.observe()
+    live.runner.close()
+    live.process = start_keeper(live.state_dir, *options)
+    live.runner = connect(live.state_dir)
+
+
+def test_a_killed_keeper_takes_its_tasks_with_it_and_the_next_one_says_so(
+    live: LiveKeeper,
+) -> None:
+    live.runner.launch(shell(TREE), CONTEXT)
+    wait_until(lambda: "ready" in live.log() and len(live.processes()) == 5, "the tree stands")
+    live.process.kill()
+    live.process.wait(10)
+    wait_until(lambda: not live.processes(), "the warden has ended the tree", 10)
+    replace_keeper(live)
+    seen = live.seen()
+    assert seen.exit is not None
+    assert (seen.phase, seen.exit.kind) == ("ended", "keeper_lost")
+    assert seen.exit.log_tail == "ready\n"
+    assert seen.group_gone
+
+
+def test_without_a_warden_the_next_keeper_ends_what_is_left(live: LiveKeeper) -> None:
+    live.runner.launch(shell(TREE), CONTEXT)
+    wait_until(lambda: len(live.processes()) == 5, "the tree stands")
+    os.kill(warden_of(live), signal.SIGSTOP)
+    stopped = warden_of(live)
+    live.process.kill()
+    live.process.wait(10)
+    os.kill(stopped, signal.SIGKILL)
+    assert live.processes()
+    replace_keeper(live)
+    assert live.processes() == set()
+    assert live.seen().phase == "ended"
+
+
+def warden_of(live: LiveKeeper) -> int:
+    children = tree.children_of(live.process.pid)
+    assert children is not None
+    return next(
+        pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "wattline-warden\n"
+    )
+
+
+def test_a_dead_warden_is_replaced_and_no_output_is_lost(live: LiveKeeper) -> None:
+    go = live.state_dir / "go"
+    live.runner.launch(
+        shell(f"echo one; while [ ! -e {go} ]; do sleep 0.02; done; echo two"), CONTEXT
+    )
+    wait_until(lambda: live.log() == "one\n", "first line")
+    first = warden_of(live)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: warden_of_or_zero(live) not in (0, first), "another warden")
+    go.touch()
+    live.until("ended")
+    assert live.log() == "one\ntwo\n"
+
+
+def warden_of_or_zero(live: LiveKeeper) -> int:
+    try:
+        return warden_of(live)
+    except (StopIteration, FileNotFoundError):
+        return 0
+
+
+def test_a_restarted_agent_takes_its_tasks_over(live: LiveKeeper) -> None:
+    for job in (1, 2):
+        live.runner.launch(shell("echo up; sleep 1000", of=ref(job)), CONTEXT)
+    live.runner.launch(shell("exit 4", of=ref(3)), CONTEXT)
+    live.until("ended", ref(3))
+    before = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.runner.observe()}
+    live.runner.close()
+    live.runner = KeeperRunner(live.state_dir)
+    after = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.runner.observe()}
+    assert after == before
+    live.runner.stop(ref(2), 5, "cancelled")
+    assert live.until("ended", ref(2)).group_gone
+    assert live.seen(ref(1)).phase == "running"
+
+
+def test_tasks_survive_a_killed_agent(tmp_path: Path) -> None:
+    """The agent here is a process that launches a task and is killed at once."""
+    with keeper(tmp_path) as live:
+        code = (
+            "import sys, os, signal\n"
+            "from pathlib import Path\n"
+            "from support.keepers import CONTEXT, shell\n"
+            "from wattline_agent.executor.runner import KeeperRunner\n"
+            f"KeeperRunner(Path({str(tmp_path)!r})).launch(shell('echo up; sleep 1000'), CONTEXT)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run([sys.executable, "-c", code], env=env, timeout=30, check=False)
+        assert done.returncode == -signal.SIGKILL
+        live.runner.close()
+        live.runner = KeeperRunner(tmp_path)
+        assert live.seen().phase == "running"
+        wait_until(lambda: live.log() == "up\n", "its output is there")
+
+
+def test_an_end_on_disk_outlives_the_keeper(live: LiveKeeper) -> None:
+    live.run(shell("exit 7"))
+    replace_keeper(live)
+    seen = live.seen()
+    assert seen.exit is not None
+    assert (seen.exit.kind, seen.exit.code) == ("exited", 7)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"kind": "exi', b"\0" * 200, b"[1]"])
+def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
+    with keeper(tmp_path) as live:
+        live.run(shell("exit 0"))
+        (live.task_dir() / "exit.json").write_bytes(torn)
+        replace_keeper(live)
+        seen = live.seen()
+        assert seen.exit is not None
+        assert seen.exit.kind == "keeper_lost"
+        record = json.loads((live.task_dir() / "exit.json").read_bytes())
+        assert record["kind"] == "keeper_lost"
+
+
+def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: LiveKeeper) -> None:
+    live.run(shell("true"))
+    (live.task_dir() / "started.json").unlink()
+    (live.task_dir() / "exit.json").unlink()
+    replace_keeper(live)
+    assert live.runner.observe() == []
+    assert not live.task_dir().exists()
+    assert live.run(shell("exit 5")).exit is not None
+
+
+def test_a_second_keeper_is_refused(live: LiveKeeper) -> None:
+    command = [sys.executable, "-m", "wattline_agent.keeper", "--state-dir", str(live.state_dir)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 3
+    assert "another keeper runs" in second.stderr
+    assert live.run(shell("true")).exit is not None
+
+
+def test_the_keeper_ends_only_when_no_task_is_left(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    client = KeeperClient(live.state_dir)
+    with pytest.raises(KeeperRefused, match="1 tasks are living"):
+        client.ask("exit")
+    live.runner.kill(ref(), "emergency", "test")
+    live.until("ended")
+    client.ask("exit")
+    client.close()
+    assert live.process.wait(10) == 0
+    assert not (live.state_dir / SOCKET_NAME).exists()
+
+
+def test_sigterm_stops_all_tasks_then_the_keeper(live: LiveKeeper) -> None:
+    live.runner.launch(shell("trap 'echo bye; exit 0' TERM; sleep 1000 & wait"), CONTEXT)
+    wait_until(lambda: bool(live.processes()), "it runs")
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(20) == 0
+    assert live.processes() == set()
+    assert json.loads((live.task_dir() / "exit.json").read_bytes())["kind"] == "exited"
+
+
+def raw_answers(state_dir: Path, data: bytes) -> list[dict[str, object]]:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(20)
+        link.connect(os.path.relpath(state_dir / SOCKET_NAME))
+        link.sendall(data)
+        link.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := link.recv(65536):
+            received += chunk
+    return [json.loads(line) for line in received.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "words"),
+    [
+        (b"garbage\n", "Expecting value"),
+        (b"[]\n", "a request is a map"),
+        (b'{"id": 1}\n', "is none of"),
+        (b'{"id": 1, "do": "kill"}\n', "no 'key'"),
+        (b'{"id": 1, "do": "drop", "key": "../../etc"}\n', "is not JOB.TASK.ATTEMPT"),
+        (b'{"id": 1, "do": "renew", "until_s": "soon"}\n', "is not a time"),
+        (b'{"id": 1, "do": "start", "task": {"key": "1.0.1"}}\n', "missing or unknown keys"),
+        (b"\xff\xfe\n", "Expecting value"),
+        (b"[" * 100_000 + b"\n", "recursion"),
+    ],
+)
+def test_a_bad_request_is_answered_in_words(
+    tmp_path: Path, request_bytes: bytes, words: str
+) -> None:
+    with keeper(tmp_path) as live:
+        (answer,) = raw_answers(tmp_path, request_bytes)
+        assert answer["ok"] is False
+        assert words in str(answer["error"])
+        assert live.run(shell("true")).exit is not None
+
+
+def test_an_endless_request_is_cut_off(tmp_path: Path) -> None:
+    with keeper(tmp_path) as live:
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            raw_answers(tmp_path, b"x" * (16 * 1024 * 1024))
+        assert live.run(shell("true")).exit is not None
+
+
+def test_the_socket_is_private(live: LiveKeeper) -> None:
+    assert (live.state_dir / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
+    assert live.state_dir.joinpath("tasks").stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,289 @@
+"""Tasks under a real keeper: how they end, what they leave, what they may write."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.simnode import wait_until
+from wattline_agent.ports import LaunchContext
+
+
+@pytest.fixture(params=["cgroup", "session"])
+def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveKeeper]:
+    """A keeper that uses cgroups where this host has them, and one that does not."""
+    options = [] if request.param == "cgroup" else ["--no-cgroup"]
+    with keeper(tmp_path, *options) as started:
+        yield started
+
+
+def test_exit_codes_and_signals_are_told_apart(live: LiveKeeper) -> None:
+    ends = {
+        number: live.run(shell(text, of=ref(number))).exit
+        for number, text in enumerate(["true", "exit 3", "exit 127", "kill -SEGV $$", "kill -9 $$"])
+    }
+    assert [(e.kind, e.code, e.signal) for e in ends.values() if e] == [
+        ("exited", 0, None),
+        ("exited", 3, None),
+        ("exited", 127, None),
+        ("signaled", None, signal.SIGSEGV),
+        ("signaled", None, signal.SIGKILL),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "words"),
+    [
+        ("trian.py", "not_found", "command not found: trian.py"),
+        ("./missing", "not_found", "command not found: ./missing"),
+        ("/etc/passwd", "not_startable", "/etc/passwd is not executable"),
+        ("/tmp", "not_startable", "/tmp is a directory"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_words(
+    live: LiveKeeper, command: str, kind: str, words: str
+) -> None:
+    end = live.run(order(command)).exit
+    assert end is not None
+    assert end.kind == kind
+    assert words in end.detail
+    assert end.code is None
+
+
+def test_a_script_without_an_interpreter_line_says_so(live: LiveKeeper) -> None:
+    script = live.state_dir / "run.sh"
+    script.write_text("echo hello\n")
+    script.chmod(0o755)
+    end = live.run(order(str(script))).exit
+    assert end is not None
+    assert (end.kind, "#!" in end.detail) == ("not_startable", True)
+
+
+def test_a_missing_workdir_is_named(live: LiveKeeper) -> None:
+    end = live.run(shell("true", workdir="/no/such/place")).exit
+    assert end is not None
+    assert end.kind == "not_startable"
+    assert "/no/such/place does not exist" in end.detail
+
+
+def test_a_command_is_looked_up_on_the_jobs_own_path(live: LiveKeeper) -> None:
+    tools = live.state_dir / "tools"
+    tools.mkdir()
+    tool = tools / "train-it"
+    tool.write_text("#!/bin/sh\necho trained in $PWD\n")
+    tool.chmod(0o755)
+    seen = live.run(order("train-it", env={"PATH": f"{tools}:/usr/bin:/bin"}))
+    assert seen.exit is not None
+    assert seen.exit.code == 0
+    assert live.log() == f"trained in {live.task_dir()}/work\n"
+
+
+def test_the_task_sees_its_contract(live: LiveKeeper) -> None:
+    task = shell("env", of=ref(7, 3, 2), env={"SEED": "1", "WATTLINE_JOB": "999"}, array_index=3)
+    live.run(task)
+    lines = dict(line.split("=", 1) for line in live.log(task.ref).splitlines() if "=" in line)
+    folder = live.task_dir(task.ref)
+    assert lines["SEED"] == "1"
+    assert lines["WATTLINE_JOB"] == "7"
+    assert lines["WATTLINE_TASK"] == "3"
+    assert lines["WATTLINE_ATTEMPT"] == "2"
+    assert lines["WATTLINE_ARRAY_INDEX"] == "3"
+    assert lines["WATTLINE_NODE"] == "node-1"
+    assert lines["WATTLINE_METRICS"] == str(folder / "metrics.jsonl")
+    assert lines["CUDA_VISIBLE_DEVICES"] == "GPU-aa,GPU-bb"
+    assert lines["PYTHONPATH"].endswith(str(live.state_dir / "tasklib"))
+    assert Path(lines["WATTLINE_CHECKPOINT_DIR"]).is_dir()
+
+
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def detach(own_session):
+    if os.fork() == 0:
+        if own_session:
+            os.setsid()
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(0)
+detach(False); detach(True)
+os.wait(); os.wait()
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_stubborn_tree_is_ended_to_the_last_process(live: LiveKeeper) -> None:
+    live.runner.launch(order("python3", "-c", STUBBORN), CONTEXT)
+    wait_until(lambda: "ready" in live.log(), "the tree stands")
+    assert len(live.processes()) == 3
+    live.runner.stop(ref(), 0.2, "cancelled by ada")
+    seen = live.until("ended")
+    assert seen.exit is not None
+    assert (seen.exit.kind, seen.exit.signal) == ("signaled", signal.SIGKILL)
+    assert "did not end within its grace" in seen.exit.detail
+    assert seen.exit.leftover_pids == ()
+    assert seen.group_gone
+    assert live.processes() == set()
+
+
+def test_a_detached_child_does_not_outlive_the_task(live: LiveKeeper) -> None:
+    live.run(shell("setsid sleep 1000 & sleep 1000 & exit 0"))
+    assert live.processes() == set()
+
+
+def test_children_may_use_the_grace_after_their_shell_has_died(live: LiveKeeper) -> None:
+    child = (
+        "import signal,time,sys\n"
+        "def bye(*_): time.sleep(0.3); print('saved', flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, bye); print('ready', flush=True); time.sleep(1000)\n"
+    )
+    live.runner.launch(shell(f'python3 -c "{child}"; true'), CONTEXT)
+    wait_until(lambda: "ready" in live.log(), "the child runs")
+    live.runner.stop(ref(), 20, "shed")
+    live.until("ended")
+    assert live.log() == "ready\nsaved\n"
+    assert (live.task_dir() / "stop").read_text() == "shed\n"
+
+
+COUNTER = "i=0; while true; do i=$((i+1)); echo $i > progress; done"
+
+
+def test_freeze_stops_every_process_and_thaw_lets_it_go_on(live: LiveKeeper) -> None:
+    live.runner.launch(shell(f"({COUNTER}) & wait"), CONTEXT)
+    progress = live.task_dir() / "work" / "progress"
+    wait_until(lambda: progress.exists(), "it counts")
+    live.runner.freeze(ref())
+    live.until("paused")
+    before = (progress.stat().st_mtime_ns, live.seen().cpu_s)
+    states = {live_state(pid) for pid in live.processes()}
+    assert before[0] == progress.stat().st_mtime_ns
+    assert states <= {"T", "D", "S"}
+    live.runner.thaw(ref())
+    wait_until(lambda: progress.stat().st_mtime_ns > before[0], "it counts again")
+    assert live.seen().phase == "running"
+    live.runner.freeze(ref())
+    live.until("paused")
+    live.runner.stop(ref(), 10, "cancelled")
+    seen = live.until("ended")
+    assert seen.exit is not None
+    assert seen.exit.signal == signal.SIGTERM
+    assert seen.group_gone
+
+
+def live_state(pid: int) -> str:
+    text = Path(f"/proc/{pid}/stat").read_text()
+    return text.rsplit(")", 1)[1].split()[0]
+
+
+def test_a_kill_says_why(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    live.runner.kill(ref(), "emergency", "the site was shed below its floor")
+    end = live.until("ended").exit
+    assert end is not None
+    assert (end.kind, end.detail) == ("emergency", "the site was shed below its floor")
+
+
+def test_the_runtime_limit_is_kept_with_notice_and_grace(live: LiveKeeper) -> None:
+    task = shell(
+        "trap 'echo asked' TERM; sleep 1000 & wait; sleep 1000", runtime_limit_s=0.2, grace_s=0.2
+    )
+    end = live.run(task).exit
+    assert end is not None
+    assert (end.kind, end.signal) == ("runtime_limit", signal.SIGKILL)
+    assert "0.2 s" in end.detail
+    assert live.log() == "asked\n"
+
+
+def test_a_task_lease_is_kept_without_grace_and_can_be_renewed(live: LiveKeeper) -> None:
+    import time
+
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    leased = LaunchContext((), "", now_s + 0.3, "node-1")
+    one, two = ref(1), ref(2)
+    live.runner.launch(shell("trap '' TERM; sleep 1000 & wait; sleep 1000", of=one), leased)
+    live.runner.launch(shell("sleep 1000", of=two), CONTEXT)
+    live.runner.renew(now_s + 1.0)
+    end = live.until("ended", one).exit
+    assert end is not None
+    assert end.kind == "task_lease_expired"
+    assert end.ended_unix_s - time.time() < 5
+    ended_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert ended_s >= now_s + 1.0
+    assert live.seen(two).phase == "running"
+
+
+def test_the_log_is_bounded_and_keeps_the_newest(live: LiveKeeper) -> None:
+    text = "i=0; while [ $i -lt 40000 ]; do echo line-$i-........; i=$((i+1)); done"
+    live.run(shell(text, log_limit_bytes=128 * 1024))
+    folder = live.task_dir()
+    kept = (folder / "log").stat().st_size + (folder / "log.1").stat().st_size
+    assert kept <= 128 * 1024
+    whole = sum(len(f"line-{i}-........\n") for i in range(40000))
+    first = live.runner.read_log(ref(), 0, 1000)
+    assert first.data.startswith(b"[wattline: %d earlier bytes were cut" % (whole - kept))
+    last = live.runner.read_log(ref(), -40, 1000)
+    assert last.data.endswith(b"line-39999-........\n")
+    assert (last.next_offset, last.at_end) == (whole, True)
+
+
+def test_reading_the_log_in_pieces_gives_all_of_it(live: LiveKeeper) -> None:
+    live.run(shell("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done"))
+    data, offset = b"", 0
+    while True:
+        piece = live.runner.read_log(ref(), offset, 1000)
+        data, offset = data + piece.data, piece.next_offset
+        if piece.at_end:
+            break
+    assert data.decode().split() == [str(i) for i in range(2000)]
+
+
+def test_usage_of_the_whole_tree_is_counted(live: LiveKeeper) -> None:
+    busy = "import time\nx=bytearray(60_000_000)\nwhile time.process_time()<0.3: pass\n"
+    seen = live.run(shell(f'python3 -c "{busy}"; true'))
+    assert seen.cpu_s >= 0.25
+    assert seen.max_rss_bytes >= 60_000_000
+    assert seen.run_s >= 0.3
+
+
+def test_metrics_and_log_tail_come_with_the_report(live: LiveKeeper) -> None:
+    code = "from wattline import task; task.metric(loss=0.5, step=3); print('bye')"
+    seen = live.run(order("python3", "-S", "-c", code))
+    assert seen.metrics == {"loss": 0.5, "step": 3.0}
+    assert seen.exit is not None
+    assert seen.exit.log_tail == "bye\n"
+
+
+def test_a_service_gets_a_key_that_only_it_can_read(live: LiveKeeper) -> None:
+    task = shell(
+        'cat "$WATTLINE_WORKER_SECRET_FILE"; env',
+        kind="service",
+        gateways=("tcp://127.0.0.1:1",),
+        gateway_public_key="k" * 40,
+    )
+    seen = live.run(task)
+    secret = live.task_dir() / "worker.secret"
+    assert len(seen.worker_public_key) == 40
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert live.log().startswith(secret.read_text())
+    assert "WATTLINE_GATEWAY=tcp://127.0.0.1:1" in live.log()
+    live.runner.drop(ref())
+    assert not secret.exists()
+
+
+def test_a_dropped_attempt_is_forgotten_but_its_log_stays(live: LiveKeeper) -> None:
+    live.run(shell("echo kept"))
+    live.runner.drop(ref())
+    assert live.runner.observe() == []
+    assert live.log() == "kept\n"
+
+
+def test_launching_twice_runs_once(live: LiveKeeper) -> None:
+    task = shell("echo x >> count; sleep 1000")
+    live.runner.launch(task, CONTEXT)
+    first = live.until("running").pid
+    live.runner.launch(task, CONTEXT)
+    assert live.seen().pid == first
+    assert os.getpgid(first or 0) == first
