@@ -28,8 +28,8 @@ def as_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def steps(**options: bool) -> list[int]:
-    return [c.step for c in task.checkpoints(**options) if isinstance(c, task.Checkpoint)]
+def steps() -> list[int]:
+    return [c.step for c in task.checkpoints() if isinstance(c, task.Checkpoint)]
 
 
 def test_a_saved_checkpoint_is_the_latest() -> None:
