@@ -49,9 +49,13 @@ class Document(NamedTuple):
     lines: Mapping[KeyPath, int]
     source: str
 
+    def line(self, problem: Problem) -> int:
+        """The line where the problem is, or that of the table it is in."""
+        return line_of(self.lines, problem.path)
+
     def located(self, problem: Problem) -> str:
         """The problem with its file and line."""
-        return f"{self.source}:{line_of(self.lines, problem.path)}: {problem.text}"
+        return f"{self.source}:{self.line(problem)}: {problem.text}"
 
 
 def read_document(text: str, source: str) -> Document:

@@ -180,8 +180,7 @@ def _told(problems: list[Problem], document: Document, flags: Mapping[KeyPath, s
             return 1 << 30, f"{flags[problem.path]}: {problem.text}"
         if not document.source:
             return 0, problem.text
-        located = document.located(problem)
-        return int(located.removeprefix(f"{document.source}:").partition(":")[0]), located
+        return document.line(problem), document.located(problem)
 
     return [text for _, text in sorted(map(told, problems), key=lambda item: item[0])]
 

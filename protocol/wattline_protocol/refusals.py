@@ -17,6 +17,8 @@ RefusalReason = Literal[
     "frames",
     "chosen_identity",
     "malformed",
+    "wrong_version",
+    "wrong_name",
 ]
 
 MAX_UNTAKEN = 100

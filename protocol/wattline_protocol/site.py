@@ -82,6 +82,8 @@ class Site(msgspec.Struct, frozen=True):
     tariff: Tariff = Tariff()
     gateways: tuple[Gateway, ...] = ()
     checkpoint_root: str = ""
+    roles: dict[str, Role] = {}
+    """Roles that people hold instead of the one they were enrolled with."""
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

@@ -9,7 +9,6 @@ connected: whatever matters is repeated by the layers above, and stale news are 
 Both belong to one thread, which polls and then drains in batches. Neither ever blocks in `send`.
 """
 
-import re
 import socket as system_socket
 import time
 from collections import Counter, OrderedDict
@@ -22,6 +21,7 @@ import zmq.utils.monitor
 
 from wattline_protocol.codec import MAX_MESSAGE_BYTES
 from wattline_protocol.door import Context, Door, Verdict
+from wattline_protocol.endpoints import split_endpoint
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.members import Member
 from wattline_protocol.refusals import RateLimit, Refusal, RefusalReason, Refusals
@@ -32,7 +32,6 @@ MAX_ROUTES = 65_536
 """Connections remembered for sending; the longest unheard are forgotten first."""
 MAX_RATE_BUCKETS = 65_536
 
-_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]+):(?P<port>\d{1,5}|\*)")
 _GENERATED_ROUTE_BYTES = 5
 
 
@@ -382,10 +381,10 @@ def _set_limits(socket: zmq.Socket[bytes], endpoint: str, limits: SocketLimits) 
 
 def _parts(endpoint: str) -> tuple[str, str]:
     """Host and port. Raises TransportError for what is no endpoint."""
-    match = _ENDPOINT.fullmatch(endpoint)
-    if match is None or (match["port"] != "*" and int(match["port"]) > 65_535):
-        raise TransportError(f'"{endpoint}" is no endpoint; right would be "tcp://HOST:PORT"')
-    return match["host"], match["port"]
+    try:
+        return split_endpoint(endpoint)
+    except ValueError as error:
+        raise TransportError(str(error)) from error
 
 
 def _numeric(endpoint: str) -> str:

@@ -1,0 +1,142 @@
+"""Sites as text: writing a `Site` back as a site file, and the file that a new site starts with."""
+
+from typing import Any
+
+from wattline_protocol.quantities import format_duration, format_power
+from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
+from wattline_protocol.tomltext import document_text, quoted
+from wattline_protocol.wall import PERMILLE
+
+
+def format_site(site: Site) -> str:
+    """`site` as a site file that `parse_site` reads back as the same value."""
+    head = {
+        "name": site.name,
+        "agent_endpoint": site.agent_endpoint,
+        "client_endpoint": site.client_endpoint,
+        "checkpoint_root": site.checkpoint_root,
+    }
+    document: dict[str, Any] = {
+        "site": head,
+        "timing": _timing(site.timing),
+        "tariff": {
+            "usd_per_kwh": site.tariff.usd_per_kwh,
+            "usd_per_gpu_hour": site.tariff.usd_per_gpu_hour,
+        },
+        "roles": dict(site.roles),
+        "power_domain": [_domain(d, "rating") for d in site.domains if d.kind == "power"],
+        "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
+        "node": [_node(node) for node in site.nodes],
+        "gateway": [_gateway(gateway) for gateway in site.gateways],
+    }
+    return document_text({key: value for key, value in document.items() if value})
+
+
+def _timing(timing: Timing) -> dict[str, str]:
+    return {
+        "beat_period": format_duration(timing.beat_period_s),
+        "isolation_after": format_duration(timing.isolation_after_s),
+        "isolation": timing.isolation,
+        "task_lease": format_duration(timing.task_lease_s),
+        "emergency_grace": format_duration(timing.emergency_grace_s),
+    }
+
+
+def _domain(domain: Domain, size_key: str) -> dict[str, Any]:
+    written: dict[str, Any] = {"name": domain.id}
+    if domain.parent is not None:
+        written["parent"] = domain.parent
+    return written | {
+        size_key: format_power(domain.rating_mw),
+        "derate": domain.derate_permille / PERMILLE,
+        "fixed_load": format_power(domain.fixed_load_mw),
+        "transient_margin": format_power(domain.transient_margin_mw),
+        "foreign_reserve": format_power(domain.foreign_reserve_mw),
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "name": node.id,
+        "rack": node.rack,
+        "inputs": [{"domain": domain} for domain in node.inputs],
+    }
+    if node.cooling_zone is not None:
+        written["cooling_zone"] = node.cooling_zone
+    return written | {
+        "non_gpu_worst": format_power(node.non_gpu_worst_mw),
+        "psu_efficiency": node.psu_efficiency_permille / PERMILLE,
+        "nameplate": format_power(node.nameplate_mw),
+        "off": node.is_off,
+    }
+
+
+def _gateway(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "name": gateway.name,
+        "worker_endpoint": gateway.worker_endpoint,
+        "http_address": gateway.http_address,
+    }
+
+
+def site_template(name: str, agent_endpoint: str, client_endpoint: str) -> str:
+    """The commented site file that `wattline init` writes: valid as it stands, without nodes."""
+    return _TEMPLATE.format(
+        name=quoted(name),
+        agent_endpoint=quoted(agent_endpoint),
+        client_endpoint=quoted(client_endpoint),
+    )
+
+
+_TEMPLATE = """\
+# The site: what feeds and cools the hosts, and how much each of them may draw.
+# Every key is explained in docs/site-file.md
+
+[site]
+name = {name}
+agent_endpoint = {agent_endpoint}    # agents connect here
+client_endpoint = {client_endpoint}   # everyone else connects here
+# checkpoint_root = "/mnt/checkpoints"  # a directory that every node mounts
+
+[tariff]
+usd_per_kwh = 0.15
+usd_per_gpu_hour = 0.0
+
+# Power domains form a tree. The budget is rating x derate; 0.8 is right for breakers.
+[[power_domain]]
+name = "feed-a"
+rating = "40kW"
+derate = 0.8
+
+# [[power_domain]]
+# name = "pdu-a1"
+# parent = "feed-a"
+# rating = "20kW"
+# fixed_load = "300W"                 # switches and other things that are always on
+# foreign_reserve = "1kW"             # kept for GPU work that Wattline did not start
+
+# Cooling zones form a tree of their own; what a node draws is the heat to remove.
+# [[cooling_zone]]
+# name = "room-1"
+# capacity = "35kW"
+
+# One block may stand for many hosts that are alike.
+# [[node]]
+# name = "gpu-[01-04]"
+# rack = "rack-1"
+# inputs = [{{ domain = "pdu-a1" }}]
+# cooling_zone = "room-1"
+# nameplate = "10.2kW"                # the most the whole host can ever draw
+# non_gpu_worst = "2kW"               # the most its parts other than GPUs can draw
+# psu_efficiency = 0.94
+
+# Where inference workers find the gateway, and where it serves HTTP.
+# [[gateway]]
+# name = "gateway-1"
+# worker_endpoint = "tcp://10.0.0.5:7703"
+# http_address = "127.0.0.1:8080"
+
+# People may be given another role here than the one they were enrolled with.
+# [roles]
+# alice = "operator"
+"""

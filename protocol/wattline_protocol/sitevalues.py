@@ -1,0 +1,162 @@
+"""Readers for the values of a site file: names, ranges of names, watts, shares, inputs."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import product
+from typing import cast
+
+from wattline_protocol import endpoints
+from wattline_protocol.fields import Fields, Reader, choice, number, quantity, text
+from wattline_protocol.names import check_name
+from wattline_protocol.quantities import (
+    MAX_POWER_MW,
+    format_duration,
+    parse_duration_s,
+    parse_percent,
+    parse_power_mw,
+)
+from wattline_protocol.site import Role
+from wattline_protocol.wall import PERMILLE
+
+MAX_SITE_NODES = 20_000
+MAX_INPUTS = 8
+
+_RANGE = re.compile(r"\[([0-9,-]+)\]")
+_SPAN = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
+
+
+def name(value: object) -> str:
+    """A name that is safe in paths."""
+    return check_name(text(value))
+
+
+def endpoint(value: object) -> str:
+    """An endpoint that others can connect to."""
+    return endpoints.reachable_endpoint(text(value))
+
+
+def http_address(value: object) -> str:
+    """HOST:PORT."""
+    return endpoints.http_address(text(value))
+
+
+def shared_path(value: object) -> str:
+    """A directory that every node mounts; "" for none."""
+    path = text(value)
+    if path and not path.startswith("/"):
+        raise ValueError('want an absolute path that every node mounts, as in "/mnt/checkpoints"')
+    return path
+
+
+def permille(value: object) -> int:
+    """0.8 or "80%" as 800."""
+    share = parse_percent(value) if isinstance(value, str) else number(0, 1)(value)
+    permille = Decimal(repr(share)) * PERMILLE
+    if permille != permille.to_integral_value() or permille == 0:
+        raise ValueError('want a share such as 0.8 or "80%", above 0, in steps of 0.1 %')
+    return int(permille)
+
+
+def power(fields: Fields, key: str) -> int | None:
+    """Milliwatts of `key` ("40kW") or of `key_w` (a number of watts); None: neither is given."""
+    by_unit = fields.take(key, quantity(parse_power_mw), None)
+    by_number = fields.take(f"{key}_w", _watts, None)
+    if key in fields and f"{key}_w" in fields:
+        fields.blame(f"{key} and {key}_w say the same; keep one", f"{key}_w")
+    return by_number if by_unit is None else by_unit
+
+
+def needed_power(fields: Fields, key: str) -> int:
+    """As `power`, for what must be given and above 0."""
+    power_mw = power(fields, key)
+    is_given = key in fields or f"{key}_w" in fields
+    if not is_given:
+        fields.blame(f'{fields.name(key)} is missing, as in {key} = "40kW"', key)
+    elif power_mw == 0:
+        fields.blame(f"{fields.name(key)} wants more than 0", key)
+    return power_mw or 0
+
+
+def _watts(value: object) -> int:
+    watts = number(0, MAX_POWER_MW / 1000)(value)
+    power_mw = Decimal(repr(watts)) * 1000
+    if power_mw != power_mw.to_integral_value():
+        raise ValueError("want watts with at most three decimals")
+    return int(power_mw)
+
+
+def seconds(least: float, most: float) -> Reader[float]:
+    """A duration in a range."""
+
+    def read(value: object) -> float:
+        duration_s = quantity(parse_duration_s)(value)
+        if not least <= duration_s <= most:
+            raise ValueError(f"want from {format_duration(least)} to {format_duration(most)}")
+        return duration_s
+
+    return read
+
+
+def roles_of(fields: Fields) -> dict[str, Role]:
+    """The table [roles]; empty when it is absent."""
+    none: dict[str, Role] = {}
+    return fields.take("roles", _roles, none)
+
+
+def _roles(value: object) -> dict[str, Role]:
+    """Member → role, for people only: machines are what they were enrolled as."""
+    if not isinstance(value, Mapping):
+        raise ValueError('want a table such as { alice = "operator" }')
+    read = choice("submitter", "operator", "admin")
+    return {check_name(str(member)): cast("Role", read(role)) for member, role in value.items()}
+
+
+def inputs(value: object) -> tuple[str, ...]:
+    """[{ domain = "pdu-a1" }], or plain names; two for redundant supplies."""
+    wanted = 'want power inputs such as [{ domain = "pdu-a1" }]'
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_INPUTS:
+        raise ValueError(wanted)
+    names = tuple(_input(item, wanted) for item in value)
+    if len(set(names)) < len(names):
+        raise ValueError("the same domain is named twice")
+    return names
+
+
+def _input(item: object, wanted: str) -> str:
+    if isinstance(item, str):
+        return check_name(item)
+    if not isinstance(item, Mapping) or not isinstance(item.get("domain"), str):
+        raise ValueError(wanted)
+    for key in item:
+        if key == "share":
+            number(0, 1)(item[key])
+            raise ValueError("share is not supported yet: the node counts in full in each input")
+        if key != "domain":
+            raise ValueError(f'unknown key "{key}"; {wanted}')
+    return check_name(item["domain"])
+
+
+def node_names(value: object) -> tuple[str, ...]:
+    """ "gpu-[001-016]" as its sixteen names; ranges keep their zeros; several may be combined."""
+    parts = _RANGE.split(text(value))
+    # Odd parts are what stood in brackets.
+    choices = [_members(part) if at % 2 else (part,) for at, part in enumerate(parts)]
+    count = 1
+    for options in choices:
+        count *= len(options)
+    if count > MAX_SITE_NODES:
+        raise ValueError(f"stands for {count} nodes; a site has at most {MAX_SITE_NODES}")
+    return tuple(check_name("".join(combination)) for combination in product(*choices))
+
+
+def _members(ranges: str) -> tuple[str, ...]:
+    members: list[str] = []
+    for span in ranges.split(","):
+        match = _SPAN.fullmatch(span)
+        first, last = (match[1], match[2] or match[1]) if match else ("", "")
+        if match is None or int(last) < int(first) or len(members) > MAX_SITE_NODES:
+            raise ValueError('want ranges such as "gpu-[001-016]" or "gpu-[1-3,7]"')
+        most = min(int(last), int(first) + MAX_SITE_NODES)
+        members += (f"{index:0{len(first)}d}" for index in range(int(first), most + 1))
+    return tuple(members)
