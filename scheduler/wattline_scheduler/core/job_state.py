@@ -78,7 +78,8 @@ def refresh(state: State, job: Job, now: Now) -> None:
     if is_over:
         _tell_end(state, job, now)
         state.work.ended(job)
-    elif new == "RUNNING":
+    elif new == "RUNNING" and not job.has_run:
+        job.has_run = True
         nodes = sorted({a.node for g in job.gangs for a in g.live})
         text = f"{job.spec.name!r} runs on {', '.join(nodes)}"
         state.journal.note("job_running", text, now, job=job.id)

@@ -21,6 +21,10 @@ MAX_ATTEMPTS_KEPT = 64
 HISTORY_KEPT = 64
 """Moves of one job held for the story of an illegal one."""
 
+LONG_AGO = Instant(0.0)
+NEVER_TRIED = AttemptNo(0)
+NOT_DATED = UnixTime(0.0)
+
 Cause = Literal["finished", "cancelled", "timeout", "failed", "lost", "requeued"]
 """Why a try ends. requeued: the try never really ran (lease fell, emergency); costs no retry."""
 
@@ -30,8 +34,8 @@ class Pending:
     """Waits for a place, not before `not_before` (back-off)."""
 
     since: Instant
-    not_before: Instant = Instant(0.0)
-    not_before_unix_s: UnixTime = UnixTime(0.0)
+    not_before: Instant = LONG_AGO
+    not_before_unix_s: UnixTime = NOT_DATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Gang:
     job: "Job"
     number: int
     phase: Phase
-    attempt: AttemptNo = AttemptNo(0)
+    attempt: AttemptNo = NEVER_TRIED
     failures: int = 0
     losses: int = 0
     """Tries lost with their node; these cost the user no retry."""
@@ -170,7 +174,7 @@ class Gang:
     def as_record(self) -> GangRecord:
         """Its durable form."""
         phase = self.phase
-        not_before = phase.not_before_unix_s if isinstance(phase, Pending) else UnixTime(0.0)
+        not_before = phase.not_before_unix_s if isinstance(phase, Pending) else NOT_DATED
         return GangRecord(
             job=self.job.id,
             gang=self.number,
@@ -196,6 +200,8 @@ class Job:
     """Numbers of pending gangs that are not backing off."""
     waiting: Waiting | None = None
     """How the planner sees it; None = to be made anew."""
+    has_run: bool = False
+    """Any of its gangs ran at any time: later changes are not told as its start."""
     wait_reason: str = ""
     """Why the newest plan could not place it."""
     history: deque[tuple[Instant, int, GangPhase, GangPhase]] = field(

@@ -6,7 +6,7 @@ from wattline_protocol.ids import GpuIndex, Incarnation, Instant, NodeId, Sequen
 from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
 from wattline_protocol.site import Node
 from wattline_protocol.views import NodeState
-from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.jobs import LONG_AGO, Attempt
 from wattline_scheduler.core.records import NodeRecord
 from wattline_scheduler.plan.snapshot import NodeOffer
 
@@ -34,6 +34,8 @@ class Adopted:
     since: Instant
 
 
+NO_SEQ = Sequence(0)
+
 Link = Unheard | Welcomed | Adopted
 
 CommandKey = tuple[str, TaskRef | None]
@@ -58,12 +60,10 @@ class NodeNow:
     link: Link = field(default_factory=Unheard)
     heard_at: Instant | None = None
     """Last valid message of the present incarnation."""
-    answered_at: Instant = Instant(0.0)
+    answered_at: Instant = LONG_AGO
     """Latest time at which its agent may have been told that it is heard (I7)."""
     is_silent: bool = False
     """Not heard for `isolation_after_s`, or its agent said Farewell."""
-    is_contradicted: bool = False
-    """Its reports disagree with the books: no growth in its domains (I9)."""
     beat: Beat | None = None
     """The newest beat of the present incarnation."""
     gpus: dict[GpuIndex, GpuInfo] = field(default_factory=dict)
@@ -80,15 +80,15 @@ class NodeNow:
     outbox: dict[CommandKey, Outstanding] = field(default_factory=dict)
     names: dict[Sequence, CommandKey] = field(default_factory=dict)
     """Every sequence of every outstanding task command."""
-    last_seq: Sequence = Sequence(0)
+    last_seq: Sequence = NO_SEQ
     """Newest sequence used in this epoch; never reused (I8)."""
-    lease_seq: Sequence = Sequence(0)
+    lease_seq: Sequence = NO_SEQ
     """Newest lease sent in this incarnation; 0 = none."""
-    acked_seq: Sequence = Sequence(0)
+    acked_seq: Sequence = NO_SEQ
     """Newest lease acknowledged in this incarnation; 0 = what was adopted."""
     lowest_mw: int = 0
     """Wall watts below which the agent said it cannot be held, until `lowest_until`."""
-    lowest_until: Instant = Instant(0.0)
+    lowest_until: Instant = LONG_AGO
     non_gpu_worst_mw: int = 0
     """The site file's figure, or more once more was measured."""
     rehello_at: Instant | None = None
@@ -120,7 +120,7 @@ class NodeNow:
             return "off"
         if isinstance(self.link, Unheard) and self.record.incarnation == 0:
             return "never heard"
-        if not self.is_reachable:
+        if self.is_silent or isinstance(self.link, Unheard):
             return "silent"
         if self.record.is_observe:
             return "observe"

@@ -49,6 +49,8 @@ class State:
     next_job: JobId
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     sheds: dict[DomainId, ShedNow] = field(default_factory=dict)
+    contradicted: dict[NodeId, None] = field(default_factory=dict)
+    """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)
     """Domains whose floors alone do not fit, by the newest rebalancing, and by how much."""
     short_since: dict[DomainId, Instant] = field(default_factory=dict)

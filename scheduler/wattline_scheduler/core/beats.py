@@ -1,0 +1,119 @@
+"""Beats: each is answered, none changes the books; and what follows when they stay away."""
+
+from wattline_protocol.ids import Instant, Now
+from wattline_protocol.messages import Beat, BeatSeen, GpuSample
+from wattline_scheduler.core.nodes import NodeNow, Unheard
+from wattline_scheduler.core.reports import lose, take_digest
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.trust import contradiction, distrust
+
+KILL_TIME_S = 2.0
+"""How long a keeper may take to kill a process group."""
+
+CLOCK_DRIFT = 0.01
+"""Clocks of scheduler and node may differ so much in rate."""
+
+LEASE_MARGIN_S = 5.0
+"""On top: scheduling delays, suspended virtual machines."""
+
+
+def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """Answer it, then take what is newer than the last one."""
+    node.answered_at = now.mono_s
+    state.journal.send(node.id, BeatSeen(state.epoch, message.incarnation, message.seq))
+    if node.beat is not None and message.seq <= node.beat.seq:
+        return
+    if node.beat is None:
+        state.wants_rebalance = state.wants_plan = True
+    _note_problems(state, node, message, now)
+    node.beat = message
+    problem = contradiction(state, node, message)
+    if problem:
+        distrust(state, node, problem, now)
+    _measured_base(state, node, message, now)
+    _take_samples(state, node, message.gpus, now)
+    take_digest(state, node, message.seq, message.tasks, now)
+
+
+def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], now: Now) -> None:
+    for sample in samples:
+        if sample.index not in node.gpus:
+            continue
+        is_held = sample.index in node.holders
+        if is_held:
+            state.demand.observe(node.id, sample, now.mono_s)
+        (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
+        if sample.lost != (sample.index in node.lost):
+            _gpu_lost_or_back(state, node, sample, now)
+
+
+def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:
+    node.offer = None
+    if sample.lost:
+        node.lost.add(sample.index)
+        text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
+        state.journal.note("gpu_lost", text, now, who=node.id, node=node.id, level="warning")
+    else:
+        node.lost.discard(sample.index)
+        text = f"GPU {sample.index} of {node.id} is back"
+        state.journal.note("gpu_back", text, now, who=node.id, node=node.id)
+        state.wants_plan = True
+
+
+def _note_problems(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    known = node.beat.problems if node.beat is not None else ()
+    for problem in message.problems:
+        if problem not in known:
+            state.journal.note(
+                "node_problem", problem, now, who=node.id, node=node.id, level="warning"
+            )
+
+
+def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """More than the site file's worst case was measured: an alarm, and from now on counted."""
+    measured_mw = message.non_gpu_mw
+    if measured_mw is None or measured_mw <= node.non_gpu_worst_mw:
+        return
+    text = (
+        f"{node.id} draws {measured_mw / 1000:.0f} W beside its GPUs, the site file says at most "
+        f"{node.non_gpu_worst_mw / 1000:.0f} W"
+    )
+    node.non_gpu_worst_mw = measured_mw
+    node.offer = None
+    state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
+
+
+def watch_silence(state: State, now: Now) -> None:
+    """Nodes not heard for long are silent; their leases stay in the books (I3)."""
+    limit_s = state.site.timing.isolation_after_s
+    for node in state.nodes.values():
+        since = node.heard_at if node.heard_at is not None else state.started_at
+        is_due = now.mono_s - since > limit_s
+        if is_due and not node.is_silent and _was_ever_heard(node):
+            node.is_silent = True
+            node.offer = None
+            text = f"{node.id} was not heard for {limit_s:.0f} s; its lease stays in the books"
+            state.journal.note("node_silent", text, now, node=node.id, level="warning")
+        if not node.is_reachable and node.attempts:
+            _end_expired(state, node, now)
+
+
+def _was_ever_heard(node: NodeNow) -> bool:
+    return not node.record.is_off and not (
+        isinstance(node.link, Unheard) and node.record.incarnation == 0
+    )
+
+
+def expires_at(state: State, node: NodeNow) -> Instant:
+    """When task leases of a node have certainly run out, if it was not heard since (I7)."""
+    lease_s = state.site.timing.task_lease_s
+    return Instant(node.answered_at + lease_s * (1 + CLOCK_DRIFT) + KILL_TIME_S + LEASE_MARGIN_S)
+
+
+def _end_expired(state: State, node: NodeNow, now: Now) -> None:
+    if now.mono_s < expires_at(state, node):
+        return
+    for attempt in list(node.attempts.values()):
+        is_stopped = attempt.gang.job.spec.recovery.on_isolation == "stop"
+        if is_stopped and attempt.is_live and attempt.is_ordered:
+            lose(state, attempt, f"{node.id} is silent and its task lease has run out", now)

@@ -1,0 +1,163 @@
+"""The scheduler's core: everything it knows, and the only door through which that changes.
+
+`handle` takes one event and returns what is to be done about it, in order. It does no I/O, reads no
+clock and rolls no dice, so a run can be replayed from its events. The work is done by the modules
+of this package, each a set of functions over `State`.
+"""
+
+from typing import assert_never
+
+from wattline_protocol.ids import Now
+from wattline_protocol.messages import (
+    Adopted,
+    Beat,
+    CommandDone,
+    Farewell,
+    FromAgent,
+    Hello,
+    LeaseAck,
+    LeaseRefused,
+    LogChunk,
+    Rollups,
+    TaskUpdate,
+)
+from wattline_protocol.site import Site
+from wattline_scheduler.core import hello, leasing, nodes
+from wattline_scheduler.core.answers import command_done
+from wattline_scheduler.core.beats import beat, watch_silence
+from wattline_scheduler.core.budgets import end_expired
+from wattline_scheduler.core.commands import resend
+from wattline_scheduler.core.effects import Effect
+from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
+from wattline_scheduler.core.placing import plan_now, snapshot
+from wattline_scheduler.core.records import Saved
+from wattline_scheduler.core.recovery import restore
+from wattline_scheduler.core.reports import take_report
+from wattline_scheduler.core.requests import asked
+from wattline_scheduler.core.starting import advance_all, give_up_late
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.trust import ask_for_hello
+from wattline_scheduler.plan.snapshot import Snapshot
+
+
+class Cluster:
+    """A site's scheduler without its sockets and its disk."""
+
+    def __init__(self, site: Site, saved: Saved, now: Now, *, gateway_public_key: str = "") -> None:
+        self.state: State = restore(site, saved, now)
+        self.state.gateway_public_key = gateway_public_key
+
+    @property
+    def wants_plan(self) -> bool:
+        """Something changed that may let a waiting job start."""
+        return self.state.wants_plan and bool(self.state.work.queue)
+
+    def snapshot(self, now: Now) -> Snapshot:
+        """What the planner would see now, for explanations."""
+        return snapshot(self.state, now)
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Change the state by one event; the effects are to be carried out in order."""
+        state = self.state
+        match event:
+            case AgentSaid():
+                self._agent_said(event, now)
+            case ClientAsked():
+                asked(state, event, now)
+            case TimePassed():
+                self._time_passed(now)
+            case PlanDue():
+                plan_now(state, now)
+            case _:
+                assert_never(event)
+        if state.wants_rebalance:
+            self._rebalance(now)
+        return state.journal.take()
+
+    def _agent_said(self, event: AgentSaid, now: Now) -> None:
+        state, message = self.state, event.message
+        node = state.nodes.get(event.node)
+        if node is None:
+            return  # the shell refuses keys that are no node of the site; nothing to answer to
+        if isinstance(message, Hello):
+            hello.said_hello(state, node, message, now)
+        elif isinstance(message, LogChunk | Rollups):
+            return  # carried by the shell: neither changes the state
+        elif isinstance(message, Adopted):
+            if self._is_current(node, message):
+                hello.adopted(state, node, message, now)
+            else:
+                self._not_current(node, now)
+        elif self._is_current(node, message) and node.is_adopted:
+            hello.heard(state, node, now)
+            self._take(node, message, now)
+        else:
+            self._not_current(node, now)
+
+    def _is_current(self, node: NodeNow, message: FromAgent) -> bool:
+        """Whether it comes from the incarnation last issued, in this epoch (I8)."""
+        return (
+            not isinstance(message, Hello | LogChunk | Rollups)
+            and not isinstance(node.link, nodes.Unheard)
+            and message.epoch == self.state.epoch
+            and message.incarnation == node.link.incarnation
+        )
+
+    def _not_current(self, node: NodeNow, now: Now) -> None:
+        """Words of an earlier incarnation, or of one not adopted yet, change nothing."""
+        if node.record.is_off:
+            hello.heard_though_off(self.state, node, now)
+        if not isinstance(node.link, nodes.Welcomed) or now.mono_s - node.link.since > PATIENCE_S:
+            ask_for_hello(self.state, node, "this incarnation is not known here", now)
+
+    def _take(self, node: NodeNow, message: FromAgent, now: Now) -> None:
+        state = self.state
+        match message:
+            case Beat():
+                beat(state, node, message, now)
+            case LeaseAck():
+                if leasing.acknowledged(state, node, message, now):
+                    advance_all(state, now)
+            case LeaseRefused():
+                leasing.refused(state, node, message, now)
+            case CommandDone():
+                command_done(state, node, message, now)
+            case TaskUpdate():
+                take_report(state, node, message.report, now)
+            case Farewell():
+                hello.farewell(state, node, now)
+            case _:
+                raise AssertionError(f"{type(message).__name__} is handled by the caller")
+
+    def _time_passed(self, now: Now) -> None:
+        state = self.state
+        for node in state.nodes.values():
+            resend(state, node, now)
+        watch_silence(state, now)
+        end_expired(state, now)
+        give_up_late(state, now)
+        if state.work.end_backoffs(now):
+            state.wants_plan = True
+        if _is_due(state, now):
+            state.wants_rebalance = True
+            state.wants_plan = True
+            resume_where_fits(state, now)
+
+    def _rebalance(self, now: Now) -> None:
+        state = self.state
+        allocation = leasing.rebalance(state, now)
+        pause_where_short(state, allocation.short, now)
+        advance_all(state, now)
+        state.wants_rebalance = False
+        state.rebalanced_at = now.mono_s
+
+
+PATIENCE_S = 2.0
+"""How long a welcomed agent may take to read back its caps before it is asked anew."""
+
+
+def _is_due(state: State, now: Now) -> bool:
+    period_s = state.site.timing.beat_period_s
+    return state.rebalanced_at is None or now.mono_s - state.rebalanced_at >= period_s * 0.99

@@ -1,0 +1,202 @@
+"""How attempts, tries and gangs end, and whether another try follows."""
+
+import msgspec
+
+from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.messages import TaskExit
+from wattline_protocol.views import JobState
+from wattline_scheduler.core import commands
+from wattline_scheduler.core.exits import POINTLESS
+from wattline_scheduler.core.job_state import save_gang
+from wattline_scheduler.core.jobs import (
+    Attempt,
+    Cause,
+    Ended,
+    Ending,
+    Gang,
+    Pending,
+)
+from wattline_scheduler.core.state import State
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MOST_S = 60.0
+"""Wait before the next try: doubled with every failure in a row."""
+
+REQUEUE_MOST_S = 10.0
+"""Wait after a start that the node did not accept."""
+
+MAX_REFUSALS = 100
+"""Starts in a row that no node accepted: a quarter of an hour of back-offs."""
+
+MAX_LOSSES = 8
+"""Tries lost with their node before a gang is given up: perhaps it is what kills the nodes."""
+
+MAX_CRASHES = 10
+"""Short runs in a row after which a service replica is not restarted any more."""
+
+HEALTHY_RUN_S = 60.0
+"""A service that ran so long has started well; its crash count begins anew."""
+
+
+def close(
+    state: State, attempt: Attempt, outcome: JobState, now: Now, end: TaskExit | None = None
+) -> None:
+    """Put the end of an attempt on record and free what it held."""
+    ref = attempt.record.ref
+    ended_unix_s = end.ended_unix_s if end is not None and end.ended_unix_s else now.unix_s
+    report = attempt.report
+    attempt.record = msgspec.structs.replace(
+        attempt.record,
+        state=outcome,
+        ended_unix_s=UnixTime(ended_unix_s),
+        usage=attempt.usage,
+        metrics=report.metrics if report is not None else attempt.record.metrics,
+        exit=end,
+    )
+    state.journal.save(attempt.record)
+    del state.work.live[ref]
+    attempt.gang.live.remove(attempt)
+    attempt.gang.past.append(attempt)
+    _free(state, attempt)
+    state.wants_plan = True
+
+
+def _free(state: State, attempt: Attempt) -> None:
+    node = state.nodes[attempt.node]
+    ref, spec = attempt.record.ref, attempt.gang.job.shape
+    del node.attempts[ref]
+    for gpu in attempt.record.gpus:
+        del node.holders[gpu]
+        # Its process tree may just have gone; the agent says when it counts as idle again (I2).
+        node.idle.discard(gpu)
+        state.demand.forget(node.id, gpu)
+    node.cpus_used -= spec.cpus
+    node.memory_used_bytes -= spec.memory_bytes
+    node.offer = None
+    for verb in ("start", "stop", "pause", "resume"):
+        commands.drop(node, (verb, ref))
+
+
+def attempt_over(state: State, gang: Gang, cause: Cause, reason: str, now: Now) -> None:
+    """One attempt of the gang was closed: stop the others if it failed, settle if it was last."""
+    if cause != "finished" and not isinstance(gang.phase, Ending):
+        end_gang(state, gang, cause, reason, now)
+    elif not gang.live:
+        settle(state, gang, now)
+
+
+def end_gang(
+    state: State,
+    gang: Gang,
+    cause: Cause,
+    reason: str,
+    now: Now,
+    *,
+    grace_s: float | None = None,
+) -> None:
+    """End the present try: tasks that may be running are stopped, the others closed at once."""
+    gang.reason = reason
+    state.work.move(gang, Ending(now.mono_s, cause), now)
+    grace_s = gang.job.spec.recovery.grace_s if grace_s is None else grace_s
+    for attempt in list(gang.live):
+        if attempt.is_ordered:
+            node = state.nodes[attempt.node]
+            commands.order_stop(state, node, attempt.record.ref, grace_s, reason, now)
+        else:
+            close(state, attempt, "CANCELLED", now)
+    if gang.live:
+        save_gang(state, gang, now)
+    else:
+        settle(state, gang, now)
+
+
+def settle(state: State, gang: Gang, now: Now) -> None:
+    """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
+    cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
+    if gang.job.record.cancelled_by or cause == "cancelled":
+        finish(state, gang, "CANCELLED", now)
+    elif cause == "timeout":
+        finish(state, gang, "TIMEOUT", now)
+    elif cause == "lost":
+        _lost(state, gang, now)
+    elif cause == "requeued":
+        _requeued(state, gang, now)
+    elif gang.job.spec.kind == "service":
+        _restart_service(state, gang, now)
+    elif cause == "failed":
+        _failed(state, gang, now)
+    else:
+        finish(state, gang, "COMPLETED", now)
+
+
+def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
+    """The gang is over."""
+    if outcome == "COMPLETED":
+        gang.reason = ""
+    state.work.move(gang, Ended(outcome), now)
+    save_gang(state, gang, now)
+
+
+def _requeued(state: State, gang: Gang, now: Now) -> None:
+    gang.refusals += 1
+    if gang.refusals > MAX_REFUSALS:
+        gang.reason = f"not accepted {gang.refusals} times in a row, last: {gang.reason}"
+        finish(state, gang, "FAILED", now)
+    else:
+        _again(state, gang, min(gang.refusals * BACKOFF_FIRST_S, REQUEUE_MOST_S), now)
+
+
+def _lost(state: State, gang: Gang, now: Now) -> None:
+    gang.losses += 1
+    if gang.losses > MAX_LOSSES:
+        gang.reason = f"lost {gang.losses} times with its node, last: {gang.reason}"
+        finish(state, gang, "FAILED", now)
+        return
+    text = f"gang {gang.number} of {gang.job.spec.name!r} is queued again: {gang.reason}"
+    state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
+    _again(state, gang, _doubled(gang.losses), now)
+
+
+def _failed(state: State, gang: Gang, now: Now) -> None:
+    gang.failures += 1
+    if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
+        finish(state, gang, "FAILED", now)
+    else:
+        _again(state, gang, _doubled(gang.failures), now)
+
+
+def _restart_service(state: State, gang: Gang, now: Now) -> None:
+    if _longest_run_s(gang) >= HEALTHY_RUN_S:
+        gang.failures = 0
+    gang.failures += 1
+    if gang.failures > MAX_CRASHES or _is_pointless(gang):
+        gang.reason = f"ended {gang.failures} times in a row, last: {gang.reason}"
+        finish(state, gang, "FAILED", now)
+        return
+    text = f"replica {gang.number} of {gang.job.spec.name!r} is restarted: {gang.reason or 'ended'}"
+    state.journal.note("service_restarted", text, now, job=gang.job.id, level="warning")
+    _again(state, gang, _doubled(gang.failures), now)
+
+
+def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
+    not_before = Instant(now.mono_s + wait_s)
+    not_before_unix_s = UnixTime(now.unix_s + wait_s)
+    state.work.move(gang, Pending(now.mono_s, not_before, not_before_unix_s), now)
+    gang.job.wait_reason = ""
+    save_gang(state, gang, now)
+
+
+def _doubled(times: int) -> float:
+    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), BACKOFF_MOST_S))
+
+
+def _tried(gang: Gang) -> list[Attempt]:
+    return [a for a in gang.past if a.record.attempt == gang.attempt]
+
+
+def _is_pointless(gang: Gang) -> bool:
+    return any(a.record.exit and a.record.exit.kind in POINTLESS for a in _tried(gang))
+
+
+def _longest_run_s(gang: Gang) -> float:
+    return max((a.usage.run_s for a in _tried(gang)), default=0.0)

@@ -1,0 +1,170 @@
+"""Greetings: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
+
+import msgspec
+
+from wattline_protocol.ids import Incarnation, Now
+from wattline_protocol.messages import (
+    PROTOCOL_VERSION,
+    Adopted,
+    Hello,
+    Refused,
+    Welcome,
+)
+from wattline_scheduler.core import commands, nodes
+from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
+from wattline_scheduler.core.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.reports import reconcile
+from wattline_scheduler.core.state import State
+
+
+def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    """Issue a new incarnation, on record before it is told; a repeat gets the same Welcome."""
+    reason = _refusal(node, hello)
+    if reason:
+        state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+        return
+    if hello.epoch_seen > state.epoch:
+        _refuse_older_self(state, node, hello, now)
+        return
+    link = node.link
+    is_repeat = not isinstance(link, nodes.Unheard) and link.nonce == hello.nonce
+    if not is_repeat:
+        _issue(state, node, hello, now)
+    node.answered_at = now.mono_s
+    state.journal.send(node.id, _welcome(state, node, hello.nonce))
+
+
+def _refusal(node: NodeNow, hello: Hello) -> str:
+    if hello.protocol != PROTOCOL_VERSION:
+        return (
+            f"the agent speaks protocol {hello.protocol}, this scheduler speaks "
+            f"{PROTOCOL_VERSION}; install the same Wattline version on both"
+        )
+    if hello.node != node.id:
+        return f"the key belongs to {node.id}, but the agent says it is {hello.node}"
+    return ""
+
+
+def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    """The agent met a later epoch: this scheduler's store is older than what it once decided."""
+    reason = (
+        f"the agent has met epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
+        "store is an old copy; stop it and start it once with `wattline scheduler --recover`"
+    )
+    state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+    if node.id not in state.contradicted:
+        state.contradicted[node.id] = None
+        state.journal.save(state.books.distrust(node.id))
+        state.journal.note("epoch_too_old", reason, now, node=node.id, level="alarm")
+        note_overruns(state, f"{node.id} has met a later epoch", now)
+
+
+def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    was_off = node.record.is_off
+    incarnation = Incarnation(max(node.record.incarnation, hello.incarnation_seen) + 1)
+    node.record = msgspec.structs.replace(
+        node.record,
+        incarnation=incarnation,
+        boot_id=hello.boot_id,
+        hostname=hello.hostname,
+        agent_version=hello.agent_version,
+        cpus=hello.cpus,
+        memory_bytes=hello.memory_bytes,
+        gpus=hello.gpus,
+        is_observe=hello.observe,
+        is_simulated=hello.simulated,
+    )
+    state.journal.save(node.record)
+    commands.drop_all(node)
+    node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
+    node.gpus = {gpu.index: gpu for gpu in hello.gpus}
+    node.idle.clear()
+    node.lost.clear()
+    node.beat = None
+    node.heard_at = now.mono_s
+    node.lease_seq = node.acked_seq = NO_SEQ
+    node.offer = None
+    if was_off:
+        heard_though_off(state, node, now)
+
+
+def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
+    """A node that was declared off speaks: it counts in full at once (I3)."""
+    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
+    state.journal.save(node.record)
+    state.journal.save(state.books.declare_on(node.id))
+    text = f"{node.id} was declared off but is heard: it counts in full until its caps are known"
+    state.journal.note("node_off_but_heard", text, now, node=node.id, level="alarm")
+    note_overruns(state, f"{node.id} was declared off but is heard", now)
+
+
+def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
+    timing = state.site.timing
+    return Welcome(
+        protocol=PROTOCOL_VERSION,
+        epoch=state.epoch,
+        instance=state.instance,
+        incarnation=node.record.incarnation,
+        nonce=nonce,
+        beat_period_s=timing.beat_period_s,
+        isolation_after_s=timing.isolation_after_s,
+        isolation=timing.isolation,
+        task_lease_s=timing.task_lease_s,
+        emergency_grace_s=timing.emergency_grace_s,
+        non_gpu_worst_mw=node.site.non_gpu_worst_mw,
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        checkpoint_root=state.site.checkpoint_root,
+        node_state=node.state,
+    )
+
+
+def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
+    """Caps were read back by the incarnation just issued: it replaces the books' entry (I9)."""
+    link = node.link
+    if not isinstance(link, nodes.Welcomed):
+        return  # a repeat: the entry was replaced, and leases may have been sent since
+    node.link = nodes.Adopted(link.incarnation, link.nonce, now.mono_s)
+    _replace_entry(state, node, message, now)
+    state.contradicted.pop(node.id, None)
+    heard(state, node, now)
+    reconcile(state, node, message.tasks, now)
+    word = "observes" if node.record.is_observe else "is held at"
+    text = f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {len(message.tasks)} tasks"
+    state.journal.note("node_adopted", text, now, who=node.id, node=node.id)
+    note_recovery(state, now)
+    state.wants_plan = state.wants_rebalance = True
+
+
+def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
+    if node.record.is_observe:
+        state.journal.save(state.books.declare_on(node.id))
+        note_overruns(state, f"{node.id} only observes: it counts in full", now)
+        return
+    before_mw = state.books.committed_mw(node.id)
+    state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))
+    if message.holding_mw > before_mw:
+        text = (
+            f"{node.id} can only be held at {message.holding_mw / 1000:.0f} W, the books said "
+            f"{before_mw / 1000:.0f} W"
+        )
+        state.journal.note("node_above_books", text, now, node=node.id, level="alarm")
+        note_overruns(state, text, now)
+
+
+def heard(state: State, node: NodeNow, now: Now) -> None:
+    """A valid message of the present incarnation."""
+    node.heard_at = now.mono_s
+    if not node.is_silent:
+        return
+    node.is_silent = False
+    node.offer = None
+    state.journal.note("node_heard", f"{node.id} is heard again", now, who=node.id, node=node.id)
+    state.wants_plan = state.wants_rebalance = True
+
+
+def farewell(state: State, node: NodeNow, now: Now) -> None:
+    """Its agent stops in order: nothing can be told to it until it says Hello."""
+    node.is_silent = True
+    node.offer = None
+    text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"
+    state.journal.note("agent_stopped", text, now, who=node.id, node=node.id)

@@ -1,0 +1,172 @@
+"""What must hold after every event; production code, called after each step of every test.
+
+Each check tells what is wrong with names and numbers. Costs a walk over everything.
+"""
+
+from collections.abc import Callable, Iterator
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.jobs import LIVE, Gang, Job, Pending, Starting
+from wattline_scheduler.core.nodes import NodeNow, Welcomed
+from wattline_scheduler.core.state import State
+
+
+class InvariantBroken(AssertionError):
+    """The state contradicts itself or the design; says how."""
+
+
+def check_invariants(cluster: Cluster, now: Now) -> None:
+    """Raise InvariantBroken with every broken rule."""
+    state = cluster.state
+    broken = [problem for check in CHECKS for problem in check(state, now)]
+    if broken:
+        raise InvariantBroken(f"at {now.mono_s:.3f} s: " + "\n".join(broken))
+
+
+def _budgets(state: State, now: Now) -> Iterator[str]:
+    """I1, with I4: above the budget only by a cause on record."""
+    del now
+    for domain in state.domains.by_id:
+        summed = sum(state.books.committed_mw(node) for node in state.domains.members[domain])
+        if summed != state.books.committed_in(domain):
+            kept = state.books.committed_in(domain)
+            yield f"I1: {domain} adds up to {summed} mW, the books keep {kept} mW"
+        if state.books.headroom_mw(domain) < 0 and domain not in state.overruns:
+            over = -state.books.headroom_mw(domain)
+            yield f"I1: {domain} is {over} mW above its budget and nothing on record explains it"
+
+
+def _books(state: State, now: Now) -> Iterator[str]:
+    """I3, I9: entries agree with what was issued and with what is outstanding."""
+    del now
+    for node in state.nodes.values():
+        entry = state.books.entry(node.id)
+        if (entry.standing == "off") != node.record.is_off:
+            yield f"I3: {node.id} stands {entry.standing} in the books, off = {node.record.is_off}"
+        if isinstance(node.link, Welcomed) and node.outbox:
+            yield f"I9: {node.id} is told things before its caps were read back"
+        for sent in entry.sent:
+            if sent.epoch == state.epoch and sent.seq > node.last_seq:
+                yield f"I8: {node.id} has lease {sent.seq} in the books that was never numbered"
+
+
+def _gpus(state: State, now: Now) -> Iterator[str]:
+    """No GPU twice; holders, attempts and counts agree."""
+    del now
+    for node in state.nodes.values():
+        held = {}
+        for attempt in node.attempts.values():
+            for gpu in attempt.record.gpus:
+                if gpu in held:
+                    yield (
+                        f"GPU {gpu} of {node.id} is given to {held[gpu].record.ref} "
+                        f"and {attempt.record.ref}"
+                    )
+                held[gpu] = attempt
+        if held != node.holders:
+            yield f"{node.id}: holders {sorted(node.holders)} differ from {sorted(held)}"
+        yield from _node_counts(node)
+
+
+def _node_counts(node: NodeNow) -> Iterator[str]:
+    shapes = [a.gang.job.shape for a in node.attempts.values()]
+    cpus, memory = sum(s.cpus for s in shapes), sum(s.memory_bytes for s in shapes)
+    if (cpus, memory) != (node.cpus_used, node.memory_used_bytes):
+        yield f"{node.id}: uses {node.cpus_used} CPUs and {node.memory_used_bytes} bytes on record"
+    if node.names.keys() != {o.command.seq for k, o in node.outbox.items() if k[0] != "lease"}:
+        yield f"{node.id}: names of commands differ from those outstanding"
+
+
+def _attempts(state: State, now: Now) -> Iterator[str]:
+    """I7: no task in two live attempts; indexes agree with the records."""
+    del now
+    tasks: dict[tuple[int, int], str] = {}
+    for ref, attempt in state.work.live.items():
+        if (ref.job, ref.task) in tasks:
+            yield f"I7: task {ref.job}.{ref.task} is live as {tasks[ref.job, ref.task]} and {ref}"
+        tasks[ref.job, ref.task] = str(ref)
+        if not attempt.is_live or attempt.record.ref != ref:
+            yield f"{ref} is listed as live and ended at {attempt.record.ended_unix_s}"
+        if state.nodes[attempt.node].attempts.get(ref) is not attempt:
+            yield f"{ref} is not listed on its node {attempt.node}"
+        if attempt not in attempt.gang.live:
+            yield f"{ref} is not listed in its gang; {attempt.gang.job.story()}"
+    listed = sum(len(node.attempts) for node in state.nodes.values())
+    if listed != len(state.work.live):
+        yield f"{listed} attempts on nodes, {len(state.work.live)} live"
+
+
+def _jobs(state: State, now: Now) -> Iterator[str]:
+    """Phases, counts and the queue agree; no gang is half placed."""
+    for job in state.work.jobs.values():
+        for gang in job.gangs:
+            yield from _gang(state, gang, now)
+        yield from _job(state, job)
+    order = state.work.queue
+    if order != sorted(set(order)):
+        yield "the queue is out of order or holds a job twice"
+
+
+def _gang(state: State, gang: Gang, now: Now) -> Iterator[str]:
+    name = f"gang {gang.number} of job {gang.job.id} ({gang.phase_name})"
+    is_live = gang.phase_name in LIVE
+    if bool(gang.live) != is_live:
+        yield f"{name} has {len(gang.live)} live attempts; {gang.job.story()}"
+    if any(a.record.attempt != gang.attempt for a in gang.live):
+        yield f"I7: {name} mixes tries; {gang.job.story()}"
+    closed = sum(a.record.attempt == gang.attempt for a in gang.past)
+    size = gang.job.spec.gang_size
+    if is_live and len(gang.live) + closed != size:
+        yield f"{name} is half placed: {len(gang.live)} live + {closed} ended of {size}"
+    if isinstance(gang.phase, Starting) and not gang.phase.is_ordered:
+        if any(a.is_ordered for a in gang.live) or closed:
+            yield f"{name} was ordered in part before its watts were acknowledged"
+        yield from _listed(gang.key in state.work.starting, f"{name} not among the starting")
+    is_ready = gang.number in gang.job.ready
+    if is_ready and not isinstance(gang.phase, Pending):
+        yield f"{name} is ready to start though it is not pending"
+    if isinstance(gang.phase, Pending) and not is_ready and gang.phase.not_before < now.mono_s - 60:
+        yield f"{name} is pending, not backing off, and not ready"
+
+
+def _listed(is_listed: bool, problem: str) -> Iterator[str]:
+    if not is_listed:
+        yield problem
+
+
+def _job(state: State, job: Job) -> Iterator[str]:
+    for phase, count in job.count.items():
+        actual = sum(gang.phase_name == phase for gang in job.gangs)
+        if actual != count:
+            yield f"job {job.id} counts {count} gangs {phase}, there are {actual}"
+    is_queued = (-job.spec.priority, job.id) in state.work.queue
+    if is_queued != (bool(job.ready) and not job.record.is_held):
+        yield f"job {job.id} queued = {is_queued}, ready gangs {len(job.ready)}"
+    array = job.spec.array
+    if array is not None and array.at_a_time and job.live_count > array.at_a_time:
+        yield f"job {job.id} has {job.live_count} gangs at a time, {array.at_a_time} allowed"
+    if job.is_ended != (job.record.ended_unix_s is not None):
+        yield f"job {job.id} ended = {job.is_ended}, record says {job.record.ended_unix_s}"
+
+
+def _commands(state: State, now: Now) -> Iterator[str]:
+    """I8: every outstanding command is for the present incarnation, in this epoch."""
+    del now
+    for node in state.nodes.values():
+        for key, out in node.outbox.items():
+            fence = (out.command.epoch, out.command.incarnation)
+            if fence != (state.epoch, node.record.incarnation):
+                yield f"I8: {key} to {node.id} is for {fence}"
+            if out.command.seq > node.last_seq:
+                yield f"I8: {key} to {node.id} has a sequence that was never used"
+
+
+CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
+    _budgets,
+    _books,
+    _gpus,
+    _attempts,
+    _jobs,
+    _commands,
+)

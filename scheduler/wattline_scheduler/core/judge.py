@@ -1,0 +1,124 @@
+"""Could a job ever run here? Impossible requests are refused at once, with what would fit.
+
+Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
+"""
+
+from dataclasses import replace
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job import JobSpec
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.placing import snapshot
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.feasible import GIB, fits_when_empty
+from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, shape_of
+from wattline_scheduler.plan.trial import Trial, is_of_type, suits
+
+MAX_GANGS = 10_000
+"""Array indices or replicas of one job."""
+
+MAX_COMMAND_BYTES = 128 * 1024
+"""Command and environment together: what Linux lets one argument be."""
+
+
+def malformed(spec: JobSpec) -> str:
+    """What is wrong with the job itself; empty = nothing. Clients check this too, but may not."""
+    r = spec.resources
+    if not spec.name or not spec.command:
+        return "a job needs a name and a command"
+    if not 0 <= spec.priority <= 100:
+        return f"priority {spec.priority} is not between 0 and 100"
+    if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
+        return "a job needs at least 1 node, and no resource may be negative"
+    if not 1 <= spec.gang_count <= MAX_GANGS:
+        return f"{spec.gang_count} array indices or replicas; 1 to {MAX_GANGS} are allowed"
+    if spec.array is not None and spec.array.at_a_time < 0:
+        return f"at_a_time {spec.array.at_a_time} is negative; 0 means no limit"
+    if spec.kind != "service" and spec.service is not None:
+        return f"replicas are for services, and this job is of kind {spec.kind}"
+    limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
+    if min(limits) < 0 or spec.power.watts_per_gpu < 0:
+        return "times, retries and watts may not be negative"
+    size = sum(map(len, spec.command)) + sum(len(k) + len(v) for k, v in spec.env.items())
+    if size > MAX_COMMAND_BYTES:
+        return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
+    return ""
+
+
+def impossible(state: State, spec: JobSpec, now: Now) -> str:
+    """Why the job could never run on this site, and what could; empty = it could, or may."""
+    shape = shape_of(spec)
+    if shape.nodes > len(state.nodes):
+        return f"wants {shape.nodes} nodes; the site has {len(state.nodes)}"
+    known = [node for node in state.nodes.values() if node.record.incarnation > 0]
+    unknown = len(state.nodes) - len(known)
+    whole = _whole(state, snapshot(state, now), known)
+    trial = Trial(whole)
+    able = [at for at in range(len(whole.nodes)) if fits_when_empty(trial, at, shape)]
+    if len(able) + unknown < shape.nodes:
+        return _lacking(whole.nodes, shape, len(able))
+    if unknown or place_gang(trial, shape) is not None:
+        return ""
+    return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
+
+
+def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
+    """The known nodes as if nothing ran, nothing was drained and every budget was full."""
+    numbers = {node.id: at for at, node in enumerate(state.nodes.values())}
+    offers = tuple(_empty(now.nodes[numbers[node.id]]) for node in known)
+    base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
+    domains = tuple(
+        replace(
+            room,
+            room_mw=state.domains.by_id[room.domain].budget_mw
+            - state.domains.reserved_mw(room.domain)
+            - sum(base_mw.get(node, 0) for node in state.domains.members[room.domain]),
+            budget_mw=state.domains.by_id[room.domain].budget_mw,
+        )
+        for room in now.domains
+    )
+    above = tuple(now.above[numbers[node.id]] for node in known)
+    return Snapshot(now.now, offers, domains, above, ())
+
+
+def _empty(offer: NodeOffer) -> NodeOffer:
+    base_mw = offer.kept.base_mw
+    held = {gpu.index for gpu in offer.gpus} - {gpu.index for gpu in offer.free}
+    idle_mw = sum(gpu.idle_mw for gpu in offer.gpus if gpu.index in held)
+    return replace(
+        offer,
+        closed="",
+        free=offer.gpus,
+        cpus_free=offer.cpus,
+        memory_free_bytes=offer.memory_bytes,
+        kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),
+    )
+
+
+def _lacking(offers: tuple[NodeOffer, ...], shape: Shape, able: int) -> str:
+    """The first thing that too few nodes have, and the most that they do have."""
+    gpus = [gpu for offer in offers for gpu in offer.gpus]
+    if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
+        present = ", ".join(sorted({gpu.name for gpu in gpus})) or "no GPUs"
+        return f"no GPU is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"
+    largest = max((g.memory_bytes for g in gpus if is_of_type(g, shape)), default=0)
+    if shape.gpu_memory_min_bytes > largest:
+        return (
+            f"wants GPUs with {shape.gpu_memory_min_bytes / GIB:.0f} GiB; the largest of that "
+            f"type has {largest / GIB:.0f} GiB"
+        )
+    most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
+    if shape.gpus > most:
+        return f"wants {shape.gpus} GPUs per node; no node has more than {most} that suit"
+    cpus = max((offer.cpus for offer in offers), default=0)
+    if shape.cpus > cpus:
+        return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
+    memory = max((offer.memory_bytes for offer in offers), default=0)
+    if shape.memory_bytes > memory:
+        return (
+            f"wants {shape.memory_bytes / GIB:.1f} GiB of memory per node; no node has more than "
+            f"{memory / GIB:.1f} GiB"
+        )
+    return f"wants {shape.nodes} such nodes; the site has {able}"

@@ -1,0 +1,199 @@
+"""Leases: given, acknowledged, refused, and rebalanced once a beat period or when something waits.
+
+Every lease is booked and saved before it is sent (I9), and only `Books` says what may be booked, so
+whatever is decided here cannot break I1; it can only be unfair or slow.
+"""
+
+from wattline_protocol.ids import DomainId, Instant, NodeId, Now
+from wattline_protocol.messages import Lease, LeaseAck, LeaseRefused
+from wattline_scheduler.core.commands import LEASE_KEY, drop, next_seq
+from wattline_scheduler.core.jobs import Gang, Paused, Starting
+from wattline_scheduler.core.nodes import NodeNow, Outstanding
+from wattline_scheduler.core.overruns import note_recovery
+from wattline_scheduler.core.records import SentLease
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.trust import distrust
+from wattline_scheduler.core.watts import caps_for, is_covered, is_leased, kept_of, load_of
+from wattline_scheduler.power.allocator import Allocation, allocate
+from wattline_scheduler.power.leases import LeaseWish, plan_leases
+from wattline_scheduler.power.loads import NodeLoad
+
+STUCK_AFTER_S = 3.0
+"""A lease unacknowledged for so long is not waited for: its watts come from others (I4)."""
+
+LOWEST_HOLD_S = 2.0
+"""How long "cannot be held below" is believed before a lower lease is tried again."""
+
+START_PRIORITY = 1_000
+"""Added to the priority of a growth for which a start or a resume waits."""
+
+
+def give(state: State, node: NodeNow, lease_mw: int, now: Now) -> None:
+    """Book, save and send a lease that keeps I1. Does nothing where the books forbid it."""
+    if not node.is_adopted or not state.books.may_send(node.id, lease_mw):
+        return
+    grows = lease_mw > state.books.committed_mw(node.id)
+    if grows and is_growth_stopped(state, node):
+        return
+    caps_mw = caps_for(node, load_of(state, node, now), lease_mw)
+    seq = next_seq(node)
+    sent = SentLease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)
+    state.journal.save(state.books.send(node.id, sent))
+    old = node.outbox.get(LEASE_KEY)
+    lease = Lease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)
+    first_sent = old.first_sent if old is not None else now.mono_s
+    drop(node, LEASE_KEY)
+    node.outbox[LEASE_KEY] = Outstanding(lease, first_sent, now.mono_s)
+    node.lease_seq = seq
+    state.journal.send(node.id, lease)
+
+
+def is_growth_stopped(state: State, node: NodeNow) -> bool:
+    """Whether a node below one of this node's domains contradicts the books (I9)."""
+    above = state.domains.of
+    return any(not set(above[node.id]).isdisjoint(above[other]) for other in state.contradicted)
+
+
+def acknowledged(state: State, node: NodeNow, ack: LeaseAck, now: Now) -> bool:
+    """Count an acknowledgement, if it is of an outstanding lease; False = it changed nothing."""
+    entry = state.books.entry(node.id)
+    sent = next((s for s in entry.sent if s.seq == ack.seq and s.epoch == ack.epoch), None)
+    if sent is not None and sent.lease_mw != ack.lease_mw:
+        text = f"acknowledges {ack.lease_mw} mW for a lease of {sent.lease_mw} mW"
+        distrust(state, node, text, now)
+        return False
+    record = state.books.acknowledge(node.id, ack.epoch, ack.incarnation, ack.seq)
+    if record is None:
+        return False
+    state.journal.save(record)
+    node.acked_seq = max(node.acked_seq, ack.seq)
+    _answered(node, ack.seq)
+    note_recovery(state, now)
+    return True
+
+
+def refused(state: State, node: NodeNow, refusal: LeaseRefused, now: Now) -> None:
+    """The node cannot be held that low now: ask for less of a cut, and take the rest elsewhere."""
+    if refusal.seq != node.lease_seq:
+        return
+    _answered(node, refusal.seq)
+    node.lowest_mw = refusal.lowest_mw
+    node.lowest_until = Instant(now.mono_s + LOWEST_HOLD_S)
+    state.wants_rebalance = True
+
+
+def _answered(node: NodeNow, seq: int) -> None:
+    out = node.outbox.get(LEASE_KEY)
+    if out is None:
+        return
+    if out.command.seq <= seq:
+        drop(node, LEASE_KEY)
+    else:
+        out.first_sent = out.last_sent
+
+
+def is_stuck(node: NodeNow, now: Now) -> bool:
+    """Whether its newest lease has gone unacknowledged for too long."""
+    out = node.outbox.get(LEASE_KEY)
+    return out is not None and now.mono_s - out.first_sent > STUCK_AFTER_S
+
+
+def loads(state: State, now: Now) -> dict[NodeId, NodeLoad]:
+    """The nodes whose leases can be set now, in site-file order."""
+    return {
+        node.id: load_of(state, node, now)
+        for node in state.nodes.values()
+        if is_leased(state, node) and not is_stuck(node, now)
+    }
+
+
+def free_for(state: State, nodes: dict[NodeId, NodeLoad]) -> dict[DomainId, int]:
+    """What each domain has for these nodes: usable watts less what all others are committed for."""
+    free = {
+        domain: state.domains.usable_mw(domain) - state.books.committed_in(domain)
+        for domain in state.domains.by_id
+    }
+    for node in nodes:
+        for domain in state.domains.of[node]:
+            free[domain] += state.books.committed_mw(node)
+    return free
+
+
+def rebalance(state: State, now: Now) -> Allocation:
+    """Divide the watts anew and send what changes; returns what was decided."""
+    nodes = loads(state, now)
+    allocation = allocate(list(nodes.values()), state.domains.of, free_for(state, nodes))
+    eager = _eager(state, now)
+    over = [domain for domain in state.domains.by_id if state.books.headroom_mw(domain) < 0]
+    wishes = [
+        LeaseWish(
+            node=node,
+            lease_mw=allocation.lease_mw[node],
+            priority=max((g.priority for g in load.gpus), default=0) + eager.get(node, 0),
+            must=node in eager or any(d in over for d in state.domains.of[node]),
+        )
+        for node, load in nodes.items()
+    ]
+    for decision in plan_leases(state.books, wishes):
+        give(state, state.nodes[decision.node], decision.lease_mw, now)
+    _squeeze_stuck(state, nodes, over, now)
+    state.wants_rebalance = False
+    return allocation
+
+
+def _eager(state: State, now: Now) -> dict[NodeId, int]:
+    """Nodes on which a gang waits for its watts."""
+    waiting = (a for gang in waiting_gangs(state) for a in gang.live)
+    return {
+        a.node: START_PRIORITY
+        for a in waiting
+        if not is_covered(state, state.nodes[a.node], a.gang, now)
+    }
+
+
+def _squeeze_stuck(
+    state: State, nodes: dict[NodeId, NodeLoad], over: list[DomainId], now: Now
+) -> None:
+    """Nodes that are not waited for still get the least lease while their domain is over."""
+    for node in state.nodes.values():
+        if node.id in nodes or not is_leased(state, node):
+            continue
+        newest_mw = state.books.newest_lease_mw(node.id)
+        floor_mw = load_of(state, node, now).floor_mw
+        is_over = any(domain in over for domain in state.domains.of[node.id])
+        if is_over and newest_mw is not None and floor_mw < newest_mw:
+            give(state, node, floor_mw, now)
+
+
+def waiting_gangs(state: State) -> list[Gang]:
+    """Gangs whose watts are still being found: highest priority first, then oldest."""
+    starting = [
+        g
+        for g in state.work.starting.values()
+        if isinstance(g.phase, Starting) and not g.phase.is_ordered
+    ]
+    resuming = [
+        g for g in state.work.paused.values() if isinstance(g.phase, Paused) and g.phase.is_resuming
+    ]
+    return sorted(starting + resuming, key=lambda g: (-g.job.spec.priority, g.key))
+
+
+def grow_for(state: State, gang: Gang, now: Now) -> bool:
+    """Send the growth that a waiting gang needs as far as there is room; True = all covered."""
+    is_ready = True
+    for attempt in gang.live:
+        node = state.nodes[attempt.node]
+        if is_covered(state, node, gang, now):
+            continue
+        is_ready = False
+        newest_mw = state.books.newest_lease_mw(node.id)
+        floor_mw = load_of(state, node, now, only=gang).floor_mw
+        if newest_mw is None or newest_mw >= floor_mw or not is_leased(state, node):
+            continue
+        most_mw = state.books.committed_mw(node.id) + state.books.room_mw(node.id)
+        lease_mw = min(max(kept_of(state, node).kept_mw, floor_mw), most_mw)
+        if lease_mw >= floor_mw:
+            give(state, node, lease_mw, now)
+        else:
+            state.wants_rebalance = True
+    return is_ready

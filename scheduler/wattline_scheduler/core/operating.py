@@ -1,0 +1,91 @@
+"""What operators do to nodes: drain and undrain, declare off and on."""
+
+import msgspec
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.requests import Answer, DeclareOff, DeclareOn, Denied, Done, Drain, Undrain
+from wattline_scheduler.core import commands
+from wattline_scheduler.core.ending import attempt_over, close
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.nodes import NodeNow, Unheard
+from wattline_scheduler.core.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.state import State
+
+
+def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now) -> Answer:
+    """No new tasks; what runs there goes on."""
+    node.record = msgspec.structs.replace(
+        node.record, is_draining=True, drain_reason=request.reason or f"drained by {user}"
+    )
+    state.journal.save(node.record)
+    text = f"{node.id} gets no new tasks: {node.record.drain_reason}"
+    state.journal.note("node_draining", text, now, who=user, node=node.id)
+    return Done(f"{node.id} is {node.state}, {len(node.attempts)} tasks still run there")
+
+
+def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: Now) -> Answer:
+    """The node takes tasks again."""
+    del request
+    if not node.record.is_draining:
+        return Denied("conflict", f"{node.id} is not drained, it is {node.state}")
+    node.record = msgspec.structs.replace(node.record, is_draining=False, drain_reason="")
+    state.journal.save(node.record)
+    text = f"{node.id} takes tasks again"
+    state.journal.note("node_undrained", text, now, who=user, node=node.id)
+    state.wants_plan = True
+    return Done(text)
+
+
+def declare_off(
+    state: State, node: NodeNow, user: UserName, request: DeclareOff, now: Now
+) -> Answer:
+    """The operator vouches that the node draws nothing: its watts are free, its tasks are lost."""
+    if request.confirmation != node.id:
+        return Denied(
+            "bad_request",
+            f"typed {request.confirmation!r} as confirmation; type the node's name, {node.id!r}, "
+            "once you have seen that it is without power",
+        )
+    if node.is_reachable:
+        return Denied(
+            "conflict",
+            f"{node.id} is being heard, so it has power; drain it and switch it off first",
+        )
+    node.record = msgspec.structs.replace(
+        node.record, is_off=True, off_reason=request.reason or f"declared off by {user}"
+    )
+    node.link = Unheard()
+    node.idle.clear()
+    commands.drop_all(node)
+    state.journal.save(node.record)
+    state.journal.save(state.books.declare_off(node.id))
+    text = f"{node.id} is off, confirmed by {user}: {node.record.off_reason}"
+    state.journal.note("node_off", text, now, who=user, node=node.id, level="warning")
+    state.contradicted.pop(node.id, None)
+    lost = list(node.attempts.values())
+    for attempt in lost:
+        _lose(state, attempt, f"{node.id} is off", now)
+    note_recovery(state, now)
+    state.wants_rebalance = state.wants_plan = True
+    return Done(f"{node.id} is off; {len(lost)} tasks of it are lost")
+
+
+def _lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:
+    if attempt.is_live:
+        close(state, attempt, "NODE_FAIL", now)
+        attempt_over(state, attempt.gang, "lost", reason, now)
+
+
+def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, now: Now) -> Answer:
+    """The node may draw again: it counts at nameplate until its Hello."""
+    del request
+    if not node.record.is_off:
+        return Denied("conflict", f"{node.id} is not off, it is {node.state}")
+    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
+    node.is_silent = False
+    state.journal.save(node.record)
+    state.journal.save(state.books.declare_on(node.id))
+    text = f"{node.id} may draw again: it counts at nameplate until it is heard"
+    state.journal.note("node_on", text, now, who=user, node=node.id)
+    note_overruns(state, f"{node.id} was declared on", now)
+    return Done(text)

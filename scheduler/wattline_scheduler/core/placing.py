@@ -1,0 +1,95 @@
+"""Plan, check, apply: makes the snapshot, and verifies each placement before it counts."""
+
+from dataclasses import replace
+
+from wattline_protocol.ids import DomainId, Now
+from wattline_scheduler.core.commands import MAX_OUTSTANDING
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.starting import place
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import is_leased, kept_of
+from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Snapshot, Waiting
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.admission import admission_room
+
+
+def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+    """An immutable picture for the planner and for explanations."""
+    numbers = {domain: i for i, domain in enumerate(state.domains.by_id)}
+    offers = tuple(_offer(state, node) for node in state.nodes.values())
+    room_mw = admission_room(state.books, {offer.node: offer.kept for offer in offers})
+    return Snapshot(
+        now=now.mono_s,
+        nodes=offers,
+        domains=tuple(_room(state, domain, room_mw[domain]) for domain in numbers),
+        above=tuple(
+            tuple(numbers[domain] for domain in state.domains.of[node]) for node in state.nodes
+        ),
+        waiting=waiting,
+    )
+
+
+def _room(state: State, domain: DomainId, room_mw: int) -> DomainRoom:
+    kind = state.domains.by_id[domain].kind
+    return DomainRoom(domain, kind, room_mw, state.domains.budget_mw(domain))
+
+
+def _offer(state: State, node: NodeNow) -> NodeOffer:
+    """Made anew only when something about the node changed; `closed` is looked at every time."""
+    if node.offer is None:
+        gpus = tuple(
+            gpu
+            for gpu in node.gpus.values()
+            if gpu.managed and gpu.healthy and gpu.index not in node.lost
+        )
+        node.offer = NodeOffer(
+            node=node.id,
+            rack=node.site.rack,
+            closed="",
+            gpus=gpus,
+            free=tuple(gpu for gpu in gpus if gpu.index not in node.holders),
+            cpus=node.record.cpus,
+            cpus_free=node.record.cpus - node.cpus_used,
+            memory_bytes=node.record.memory_bytes,
+            memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
+            kept=kept_of(state, node),
+        )
+    closed, is_controlled = _closed(state, node), is_leased(state, node)
+    offer = node.offer
+    if offer.closed != closed or offer.kept.is_controlled != is_controlled:
+        kept = replace(offer.kept, is_controlled=is_controlled)
+        node.offer = offer = replace(offer, closed=closed, kept=kept)
+    return offer
+
+
+def _closed(state: State, node: NodeNow) -> str:
+    """Why no task may be placed on the node; empty = it may."""
+    if node.state != "ok":
+        return node.state
+    if not is_leased(state, node):
+        return "its caps are being read back"
+    if len(node.outbox) >= MAX_OUTSTANDING:
+        return f"{len(node.outbox)} commands to it are not answered yet"
+    return ""
+
+
+def plan_now(state: State, now: Now) -> None:
+    """One planning cycle: what fits is placed, the rest learns why not."""
+    state.wants_plan = False
+    waiting = state.work.waiting()
+    if not waiting:
+        return
+    result = plan(snapshot(state, now, waiting))
+    trial = Trial(snapshot(state, now))
+    for placement in result.placements:
+        job = state.work.jobs[placement.job]
+        if check(trial, placement, job.shape):
+            state.wants_plan = True  # no longer fits: planned anew
+            continue
+        place(state, job.gangs[placement.gang], placement, now)
+    for job_id, reason in result.waits.items():
+        state.work.jobs[job_id].wait_reason = reason
+    state.plan_reserved_for = result.reserved_for
+    state.wants_plan = state.wants_plan or result.is_cut

@@ -1,0 +1,157 @@
+"""From what is on record to the state of a new run; also the empty first start."""
+
+from wattline_protocol.ids import Incarnation, NodeId, Now
+from wattline_protocol.site import Site
+from wattline_scheduler.core.budgets import put_in_force
+from wattline_scheduler.core.job_state import refresh
+from wattline_scheduler.core.jobs import (
+    Attempt,
+    Cause,
+    Ended,
+    Ending,
+    Gang,
+    Job,
+    Paused,
+    Pending,
+    Phase,
+    Running,
+    Starting,
+)
+from wattline_scheduler.core.journal import Journal
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.overruns import note_overruns
+from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
+from wattline_scheduler.core.starting import take
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.workload import Workload
+from wattline_scheduler.plan.snapshot import shape_of
+from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.demand import Demand
+from wattline_scheduler.power.domains import Domains
+
+
+def restore(site: Site, saved: Saved, now: Now) -> State:
+    """The state as it was promised. No node is adopted yet: each must say Hello first."""
+    domains = Domains(site)
+    state = State(
+        site=site,
+        epoch=saved.epoch,
+        instance=saved.instance,
+        started_at=now.mono_s,
+        domains=domains,
+        books=Books(site, domains, saved.books),
+        demand=Demand(site.timing.beat_period_s),
+        nodes=_nodes(site, saved, now),
+        work=Workload(),
+        journal=Journal(saved.events, saved.next_event),
+        next_job=saved.next_job,
+    )
+    for shed in saved.sheds:
+        put_in_force(state, shed, now)
+    _restore_jobs(state, saved, now)
+    note_overruns(state, "nodes that were not heard yet count in full", now)
+    state.wants_plan = True
+    return state
+
+
+def _nodes(site: Site, saved: Saved, now: Now) -> dict[NodeId, NodeNow]:
+    on_record = {record.node: record for record in saved.nodes}
+    nodes = {}
+    for node in site.nodes:
+        fresh = NodeRecord(node=node.id, incarnation=Incarnation(0), is_off=node.is_off)
+        record = on_record.get(node.id, fresh)
+        nodes[node.id] = NodeNow(
+            site=node,
+            record=record,
+            # The run before may have answered a beat until the moment this one began (I7).
+            answered_at=now.mono_s,
+            gpus={gpu.index: gpu for gpu in record.gpus},
+            non_gpu_worst_mw=node.non_gpu_worst_mw,
+        )
+    return nodes
+
+
+def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
+    gangs: dict[int, dict[int, GangRecord]] = {}
+    for gang in saved.gangs:
+        gangs.setdefault(gang.job, {})[gang.gang] = gang
+    attempts: dict[int, list[AttemptRecord]] = {}
+    for attempt in saved.attempts:
+        attempts.setdefault(attempt.job, []).append(attempt)
+    for record in sorted(saved.jobs, key=lambda r: (r.ended_unix_s or 0.0, r.id)):
+        _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
+    state.work.jobs = dict(sorted(state.work.jobs.items()))
+
+
+def _restore_job(
+    state: State,
+    record: JobRecord,
+    gangs: dict[int, GangRecord],
+    attempts: list[AttemptRecord],
+    now: Now,
+) -> None:
+    job = Job(record, shape_of(record.spec))
+    for number in range(record.spec.gang_count):
+        saved = gangs.get(number)
+        gang = Gang(job, number, Pending(now.mono_s))
+        if saved is not None:
+            gang.attempt, gang.failures = saved.attempt, saved.failures
+            gang.reason = saved.reason
+        job.gangs.append(gang)
+    for attempt in sorted(attempts, key=lambda a: (a.attempt, a.task)):
+        _restore_attempt(state, job, attempt)
+    for gang in job.gangs:
+        gang.losses = len({a.record.attempt for a in gang.past if a.record.state == "NODE_FAIL"})
+        gang.phase = _phase(gang, gangs.get(gang.number), now)
+    job.has_run = any(a.started_unix_s is not None for a in attempts)
+    state.work.add(job, now)
+    if job.is_ended:
+        state.work.ended(job)
+    else:
+        refresh(state, job, now)
+
+
+def _restore_attempt(state: State, job: Job, record: AttemptRecord) -> None:
+    gang = job.gangs[record.task // job.spec.gang_size]
+    # Whether StartTask was sent is not on record: it may have been, so it may be running.
+    attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
+    if record.ended_unix_s is not None:
+        gang.past.append(attempt)
+    elif record.node in state.nodes:
+        take(state, attempt)
+    else:
+        raise ValueError(
+            f"attempt {record.ref} runs on {record.node}, which the site file no longer names; "
+            "put the node back, or declare it off before it is removed"
+        )
+
+
+def _phase(gang: Gang, saved: GangRecord | None, now: Now) -> Phase:
+    """The phase on record; back-offs start anew."""
+    if saved is None:
+        return Pending(now.mono_s)
+    match saved.phase:
+        case "pending":
+            return Pending(now.mono_s)
+        case "starting":
+            return Starting(now.mono_s, is_ordered=True)
+        case "running":
+            return Running(now.mono_s)
+        case "paused":
+            return Paused(now.mono_s)
+        case "ending":
+            return Ending(now.mono_s, _cause(gang))
+        case "ended":
+            return Ended(saved.outcome or "FAILED")
+
+
+def _cause(gang: Gang) -> Cause:
+    """Why a try was being ended: what its closed attempts and its job say."""
+    if gang.job.record.cancelled_by:
+        return "cancelled"
+    states = {a.record.state for a in gang.past if a.record.attempt == gang.attempt}
+    if "TIMEOUT" in states:
+        return "timeout"
+    if "FAILED" in states:
+        return "failed"
+    return "lost" if "NODE_FAIL" in states else "requeued"

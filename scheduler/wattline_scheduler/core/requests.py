@@ -1,0 +1,120 @@
+"""Requests that change state: who may ask for what, then to the module that does it."""
+
+from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.requests import (
+    ROLE_RANK,
+    Answer,
+    Cancel,
+    DeclareOff,
+    DeclareOn,
+    Denied,
+    Drain,
+    Hold,
+    Release,
+    Request,
+    Restore,
+    Shed,
+    Submit,
+    Undrain,
+)
+from wattline_protocol.site import Role
+from wattline_scheduler.core import budgets, operating, submitting
+from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.state import State
+
+ON_JOBS = (Submit, Cancel, Hold, Release)
+"""What submitters may do, to their own jobs; operators to all."""
+
+ON_SITE = (Drain, Undrain, DeclareOff, DeclareOn, Shed, Restore)
+"""What takes an operator."""
+
+
+def asked(state: State, event: ClientAsked, now: Now) -> None:
+    """Answer a request; what it changed is saved before the answer."""
+    denied = _not_allowed(event.role, event.request)
+    answer = denied if denied is not None else _do(state, event, now)
+    state.journal.reply(event.client, event.ask, answer)
+
+
+def _not_allowed(role: Role, request: Request) -> Denied | None:
+    verb = type(request).__name__
+    if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
+        return Denied("not_allowed", f"{verb} takes the role operator or admin; you are {role}")
+    is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
+    if isinstance(request, ON_JOBS) and not is_user:
+        return Denied("not_allowed", f"{verb} takes the role submitter or higher; you are {role}")
+    return None
+
+
+def _do(state: State, event: ClientAsked, now: Now) -> Answer:
+    request = event.request
+    match request:
+        case Submit():
+            return submitting.submit(state, event.user, request, now)
+        case Shed():
+            return budgets.shed(state, event.user, request, now)
+        case Restore():
+            return budgets.restore(state, event.user, request, now)
+        case Cancel() | Hold() | Release():
+            return _do_to_job(state, event, request, now)
+        case Drain() | Undrain() | DeclareOff() | DeclareOn():
+            return _do_to_node(state, event, request, now)
+        case _:
+            verb = type(request).__name__
+            return Denied("bad_request", f"{verb} changes nothing and is answered by the shell")
+
+
+def _do_to_job(
+    state: State, event: ClientAsked, request: Cancel | Hold | Release, now: Now
+) -> Answer:
+    job = _own_job(state, event, request.job)
+    if isinstance(job, Denied):
+        return job
+    match request:
+        case Cancel():
+            return submitting.cancel(state, job, event.user, now)
+        case Hold():
+            return submitting.hold(state, job, event.user, now)
+        case Release():
+            return submitting.release(state, job, event.user, now)
+
+
+def _own_job(state: State, event: ClientAsked, number: JobId) -> Job | Denied:
+    job = state.work.jobs.get(number)
+    if job is None:
+        return Denied("not_found", f"there is no open job {number}")
+    is_operator = ROLE_RANK[event.role] >= ROLE_RANK["operator"]
+    if job.record.owner != event.user and not is_operator:
+        whose = f"job {number} belongs to {job.record.owner}"
+        return Denied("not_allowed", f"{whose}; only its owner or an operator may do that")
+    return job
+
+
+def _do_to_node(
+    state: State,
+    event: ClientAsked,
+    request: Drain | Undrain | DeclareOff | DeclareOn,
+    now: Now,
+) -> Answer:
+    node = _node(state, request.node)
+    if isinstance(node, Denied):
+        return node
+    match request:
+        case Drain():
+            return operating.drain(state, node, event.user, request, now)
+        case Undrain():
+            return operating.undrain(state, node, event.user, request, now)
+        case DeclareOff():
+            return operating.declare_off(state, node, event.user, request, now)
+        case DeclareOn():
+            return operating.declare_on(state, node, event.user, request, now)
+
+
+def _node(state: State, name: NodeId) -> NodeNow | Denied:
+    node = state.nodes.get(name)
+    if node is None:
+        known = ", ".join(state.nodes)
+        return Denied("not_found", f"there is no node {name!r}; the site has {known}")
+    return node

@@ -1,0 +1,151 @@
+"""From a placement to running tasks: attempts on record, watts found, then StartTask for all."""
+
+from wattline_protocol.ids import AttemptNo, Now, TaskRef
+from wattline_protocol.messages import Rendezvous, TaskOrder
+from wattline_scheduler.core import commands
+from wattline_scheduler.core.ending import end_gang
+from wattline_scheduler.core.job_state import save_gang
+from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
+from wattline_scheduler.core.leasing import grow_for, waiting_gangs
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.records import AttemptRecord
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.snapshot import Placement
+
+START_WAIT_S = 20.0
+"""How long a placed gang waits for its watts before it gives its GPUs back."""
+
+FIRST_PORT, PORTS = 20_000, 10_000
+"""Where torchrun gangs meet: below the range from which Linux picks ephemeral ports."""
+
+
+def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
+    """Put the attempts on record and ask for their watts, in this order (I9)."""
+    gang.attempt = AttemptNo(gang.attempt + 1)
+    gang.reason = ""
+    gang.job.wait_reason = ""
+    state.work.move(gang, Starting(now.mono_s), now)
+    for rank, task in enumerate(placement.tasks):
+        record = AttemptRecord(
+            job=gang.job.id,
+            task=gang.task_no(rank),
+            attempt=gang.attempt,
+            node=task.node,
+            gpus=task.gpus,
+            state="STARTING",
+            placed_unix_s=now.unix_s,
+        )
+        state.journal.save(record)
+        take(state, Attempt(gang, record))
+    save_gang(state, gang, now)
+    advance(state, gang, now)
+
+
+def take(state: State, attempt: Attempt) -> None:
+    """Enter a live attempt into every index; raises if a GPU is held already."""
+    node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
+    for gpu in record.gpus:
+        if gpu in node.holders:
+            raise AssertionError(
+                f"GPU {gpu} of {node.id} is held by {node.holders[gpu].record.ref}, "
+                f"wanted for {record.ref}; {attempt.gang.job.story()}"
+            )
+        node.holders[gpu] = attempt
+    attempt.gang.live.append(attempt)
+    state.work.live[record.ref] = attempt
+    node.attempts[record.ref] = attempt
+    node.cpus_used += shape.cpus
+    node.memory_used_bytes += shape.memory_bytes
+    node.offer = None
+
+
+def advance(state: State, gang: Gang, now: Now) -> None:
+    """Find the gang's watts; once every node has acknowledged them, start or resume it."""
+    if not grow_for(state, gang, now):
+        return
+    if isinstance(gang.phase, Starting):
+        state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
+        for attempt in gang.live:
+            attempt.is_ordered = True
+            commands.order_start(state, state.nodes[attempt.node], task_order(state, attempt), now)
+    elif isinstance(gang.phase, Paused):
+        state.work.move(gang, Running(now.mono_s), now)
+        for attempt in gang.live:
+            commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
+        save_gang(state, gang, now)
+        state.journal.note("gang_resumed", f"{_name(gang)} goes on", now, job=gang.job.id)
+
+
+def _name(gang: Gang) -> str:
+    return f"gang {gang.number} of {gang.job.spec.name!r}"
+
+
+def advance_all(state: State, now: Now) -> None:
+    """After acknowledgements: go on with every gang that waits for watts."""
+    for gang in waiting_gangs(state):
+        advance(state, gang, now)
+
+
+def give_up_late(state: State, now: Now) -> None:
+    """Gangs whose watts were not found in time, or whose node went away, go back to the queue."""
+    for gang in waiting_gangs(state):
+        if not isinstance(gang.phase, Starting):
+            continue
+        gone = [a.node for a in gang.live if state.nodes[a.node].state in ("silent", "off")]
+        if gone:
+            end_gang(state, gang, "requeued", f"{gone[0]} went away before the start", now)
+        elif now.mono_s - gang.phase.since > START_WAIT_S:
+            reason = f"its watts were not found within {START_WAIT_S:.0f} s"
+            end_gang(state, gang, "requeued", reason, now)
+
+
+def task_order(state: State, attempt: Attempt) -> TaskOrder:
+    """All the agent needs to run the attempt."""
+    gang, record = attempt.gang, attempt.record
+    spec = gang.job.spec
+    is_service = spec.kind == "service"
+    return TaskOrder(
+        ref=record.ref,
+        job_name=spec.name,
+        owner=gang.job.record.owner,
+        kind=spec.kind,
+        command=spec.command,
+        env=spec.env,
+        gpus=record.gpus,
+        launcher=spec.launch.how,
+        workdir=spec.workdir,
+        array_index=spec.array.indices[gang.number] if spec.array is not None else None,
+        rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,
+        cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,
+        memory_bytes=spec.resources.memory_bytes,
+        grace_s=spec.recovery.grace_s,
+        runtime_limit_s=spec.limits.runtime_s,
+        checkpoint_every_s=spec.recovery.checkpoint_every_s,
+        on_isolation=spec.recovery.on_isolation,
+        gateways=tuple(g.worker_endpoint for g in state.site.gateways) if is_service else (),
+        gateway_public_key=state.gateway_public_key if is_service else "",
+    )
+
+
+def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
+    gang, spec = attempt.gang, attempt.gang.job.spec
+    members = {a.record.task: state.nodes[a.node] for a in gang.live}
+    rank = attempt.record.task - gang.task_no(0)
+    return Rendezvous(
+        host=meeting_host([members[task] for task in sorted(members)]),
+        port=meeting_port(TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
+        node_rank=rank,
+        nodes=spec.gang_size,
+        procs_per_node=spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node),
+    )
+
+
+def meeting_host(members: list[NodeNow]) -> str:
+    """Host of rank 0; loopback when all tasks are on one host."""
+    hostnames = {node.record.hostname for node in members}
+    return "127.0.0.1" if len(hostnames) == 1 else members[0].record.hostname
+
+
+def meeting_port(first: TaskRef) -> int:
+    """A port that depends on the try alone, so that it is the same after a restart."""
+    return FIRST_PORT + (first.job * 131 + first.task * 17 + first.attempt * 7) % PORTS

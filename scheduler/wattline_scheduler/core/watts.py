@@ -1,0 +1,120 @@
+"""A node in the terms of the power engine: what it draws at least, and what its work could use."""
+
+from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import cap_within_mw
+from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.state import State
+from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.allocator import ROUNDING_MW, allocate
+from wattline_scheduler.power.loads import (
+    GpuLoad,
+    NodeLoad,
+    busy_gpu,
+    gpu_admission_mw,
+    gpu_ceiling_mw,
+    gpu_floor_mw,
+)
+
+NOBODY = -1
+"""Priority of GPUs that draw although no task holds them: served last."""
+
+_ALONE = DomainId("node")
+
+
+def hint_mw(attempt: Attempt) -> int:
+    """What the user said a GPU of this job draws; 0 = nothing said."""
+    return attempt.gang.job.spec.power.watts_per_gpu * 1000
+
+
+def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) -> NodeLoad:
+    """The node's load with everything placed on it.
+
+    With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
+    that must be in force before its tasks are ordered.
+    """
+    base_mw = node.non_gpu_worst_mw
+    busy: list[GpuLoad] = []
+    for gpu in node.gpus.values():
+        attempt = node.holders.get(gpu.index)
+        if not gpu.managed:
+            busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
+        elif attempt is not None and _counts(attempt, only):
+            demand_mw = state.demand.of(node.id, gpu, hint_mw(attempt), now.mono_s)
+            busy.append(busy_gpu(gpu, demand_mw, attempt.gang.job.spec.priority))
+        elif gpu.index in node.idle:
+            base_mw += gpu.idle_mw
+        else:
+            busy.append(_fixed(gpu, gpu_floor_mw(gpu)))
+    is_low = only is None and now.mono_s < node.lowest_until
+    return NodeLoad(
+        node=node.id,
+        base_mw=base_mw,
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        gpus=tuple(busy),
+        lowest_mw=node.lowest_mw if is_low else 0,
+    )
+
+
+def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
+    """A GPU without a task that is not idle: at its floor, or in full if it is not ours to cap."""
+    return GpuLoad(gpu.index, mw, mw, mw, NOBODY)
+
+
+def _counts(attempt: Attempt, only: Gang | None) -> bool:
+    phase = attempt.gang.phase
+    if isinstance(phase, Paused) and not phase.is_resuming:
+        return False
+    is_to_come = isinstance(phase, Paused) or (isinstance(phase, Starting) and not phase.is_ordered)
+    return not is_to_come or only is None or attempt.gang is only
+
+
+def kept_of(state: State, node: NodeNow) -> Kept:
+    """What the node must be able to keep with the work placed on it, paused work included."""
+    base_mw, busy_mw = node.non_gpu_worst_mw, 0
+    for gpu in node.gpus.values():
+        attempt = node.holders.get(gpu.index)
+        if not gpu.managed:
+            base_mw += gpu_ceiling_mw(gpu)
+        elif attempt is not None:
+            busy_mw += gpu_admission_mw(gpu, hint_mw(attempt))
+        else:
+            base_mw += gpu.idle_mw
+    return Kept(
+        node=node.id,
+        base_mw=base_mw,
+        busy_mw=busy_mw,
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        is_controlled=is_leased(state, node),
+    )
+
+
+def is_leased(state: State, node: NodeNow) -> bool:
+    """Whether the node is heard, follows leases, and has said which GPUs are idle."""
+    is_known = node.is_reachable and node.beat is not None
+    return is_known and state.books.entry(node.id).standing == "leased"
+
+
+def caps_for(node: NodeNow, load: NodeLoad, lease_mw: int) -> tuple[int, ...]:
+    """Wanted cap of every GPU by index, so that the node stays within `lease_mw`.
+
+    Free GPUs get their minimum cap: whatever starts on one without being placed stays small.
+    """
+    alone = allocate([load], {load.node: (_ALONE,)}, {_ALONE: lease_mw + ROUNDING_MW})
+    share = alone.gpu_mw[load.node]
+    caps = []
+    for gpu in sorted(node.gpus.values(), key=lambda gpu: gpu.index):
+        bound_mw = share.get(gpu.index, gpu_floor_mw(gpu))
+        cap_mw = cap_within_mw(bound_mw, gpu.overshoot_permille)
+        caps.append(min(max(cap_mw, gpu.cap_min_mw), gpu.cap_max_mw))
+    return tuple(caps)
+
+
+def is_covered(state: State, node: NodeNow, gang: Gang, now: Now) -> bool:
+    """Whether every lease that may be in force on the node covers it with the gang at its floor."""
+    entry = state.books.entry(node.id)
+    if entry.standing != "leased":
+        return False
+    least_mw = min((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
+    return least_mw >= load_of(state, node, now, only=gang).floor_mw
