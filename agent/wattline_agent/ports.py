@@ -108,6 +108,27 @@ Reading = FastReading | Stale
 
 
 @dataclass(frozen=True, slots=True)
+class SlowReading:
+    """One GPU's error counters, every 10-30 s. Volatile: since the driver was loaded."""
+
+    index: GpuIndex
+    mono_s: float
+    ecc_corrected_volatile: int | None = None
+    ecc_uncorrected_volatile: int | None = None
+    ecc_corrected_total: int | None = None
+    ecc_uncorrected_total: int | None = None
+    rows_remapped_corrected: int | None = None
+    rows_remapped_uncorrected: int | None = None
+    row_remap_pending: int | None = None
+    row_remap_failed: int | None = None
+    pcie_replays: int | None = None
+    recovery_action: int | None = None
+    """0 = none; otherwise the driver wants a reset, a reboot, or the GPU drained."""
+    persistence: bool | None = None
+    """Whether caps outlive the last client."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceEvent:
     """Something the driver pushed: an XID, a double-bit ECC error."""
 
@@ -127,11 +148,17 @@ class Driver(Protocol):
     def driver_instance(self) -> str:
         """Changes when the driver was unloaded and loaded again (caps are lost then)."""
 
-    def gpus(self) -> tuple[DeviceInfo, ...]:
-        """All GPUs in index order, position = index."""
+    def count(self) -> int:
+        """Number of GPUs, lost ones included; indexes are 0 to count - 1."""
+
+    def info(self, index: GpuIndex) -> DeviceInfo | Stale:
+        """Identity and limits of one GPU; turns persistence mode on."""
 
     def read(self, index: GpuIndex) -> Reading:
         """Fast telemetry of one GPU."""
+
+    def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
+        """Error counters of one GPU."""
 
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Set the power limit and read back what is enforced. Errors are in the result."""
@@ -165,6 +192,9 @@ class Collector(Protocol):
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
         """Read all GPUs at the same time, in index order; waits at most `timeout_s`."""
+
+    def slow(self) -> tuple[SlowReading | None, ...]:
+        """Error counters of each GPU as last read, every 15 s; None = none yet. Never blocks."""
 
     def apply_caps(
         self, caps_mw: Mapping[GpuIndex, int], timeout_s: float

@@ -1,0 +1,56 @@
+"""From Welcome to Adopted: what the node is held at, read back from the driver (I6, I9)."""
+
+import msgspec
+
+from wattline_agent.core import attempts, holds, lease
+from wattline_agent.core.durable import LeaseOnFile
+from wattline_agent.core.effects import SaveState, Tell
+from wattline_agent.core.model import Member, NodeState
+from wattline_protocol.ids import Now, Sequence
+from wattline_protocol.messages import Adopted
+
+
+def adopt(state: NodeState, member: Member, now: Now) -> bool:
+    """Say what is held, once it is known. False: idleness may still be confirmed, wait.
+
+    What is held becomes the lease in force, on disk before it is said.
+    """
+    held_mw = holds.holding_mw(state, planned=False)
+    if held_mw > state.adopt_mw and now.mono_s < state.adopt_until_s:
+        return False
+    caps_mw = lease.enforced_mw(state)
+    welcome = member.welcome
+    on_file = LeaseOnFile(
+        welcome.epoch,
+        welcome.incarnation,
+        Sequence(0),
+        held_mw,
+        tuple(gpu.limit_mw for gpu in state.gpus),
+    )
+    state.file = msgspec.structs.replace(state.file, lease=on_file)
+    state.is_acked = True
+    state.adopt_until_s = 0.0
+    for gpu in state.gpus:
+        gpu.is_presumed_idle = False
+    state.emit(SaveState(state.file))
+    _say(state, member, held_mw, caps_mw)
+    return True
+
+
+def adopt_observing(state: NodeState, member: Member) -> None:
+    """An observer holds nothing: the node counts at full."""
+    _say(state, member, lease.full_mw(state), lease.enforced_mw(state))
+
+
+def _say(state: NodeState, member: Member, held_mw: int, caps_mw: tuple[int, ...]) -> None:
+    member.adopted = Adopted(
+        epoch=member.welcome.epoch,
+        incarnation=member.welcome.incarnation,
+        holding_mw=held_mw,
+        caps_mw=caps_mw,
+        tasks=attempts.reports(state),
+    )
+    state.emit(Tell(member.adopted))
+    for attempt in state.attempts.values():
+        attempt.told = attempt.phase
+    state.note("adopted", f"incarnation {member.welcome.incarnation}, holding {held_mw / 1000:g} W")

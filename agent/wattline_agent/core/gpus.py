@@ -1,0 +1,292 @@
+"""One GPU as the core knows it: limits, draw, idleness, and what was learned from watching it.
+
+Theory of idleness (I2). A GPU counts its idle watts only while no running task is on it and its
+1 s average has been at or below its idle bound for `IDLE_CONFIRM_S`, sample after sample. The bound
+is at first a share of the maximum cap, so that nothing is ever under-counted; watching the GPU
+with nothing to do lowers it once, and later only raises it.
+"""
+
+from dataclasses import dataclass
+
+from wattline_agent.capper import overshoot_of
+from wattline_agent.core.durable import GpuCounters
+from wattline_agent.ports import CapResult, DeviceInfo, FastReading, Reading, Stale
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.wall import PERMILLE, gpu_bound_mw
+
+IDLE_CONFIRM_S = 3.0
+"""At idle draw for this long before it counts as idle (I2): longer than the 1 s average lags."""
+READING_GAP_S = 2.5
+"""Readings further apart prove nothing about the time between them."""
+IDLE_CEILING_DIVISOR = 4
+"""No GPU of facts/power 4.1 idles above a quarter of its maximum cap."""
+LEARN_SETTLE_S = 5.0
+LEARN_S = 10.0
+LEARN_MARGIN_PERMILLE = 1250
+LEARN_MARGIN_MW = 5000
+"""Wide enough that a monitoring tool that wakes the GPU does not look like foreign load."""
+CAP_SETTLE_S = 3.0
+"""A limit must have been in force for this long before an average above it means anything."""
+INEFFECTIVE_PERMILLE = 1300
+"""A 1 s average this far above the cap is no overshoot: the cap does nothing."""
+UNREAD_LOST_S = 5.0
+"""A GPU without a reading for this long is not healthy: no task is started on it."""
+SW_POWER_CAP = 0x4
+"""Clock event reason: the software power cap holds the clocks down (NVML)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened on a GPU between two readings."""
+
+    seconds: float
+    energy_mj: int
+    cap_bound_s: float
+    util: float
+    """0..1, of the later reading."""
+
+
+@dataclass(slots=True)
+class Gpu:
+    """Mutable record of one GPU; only the functions of `core` change it."""
+
+    info: DeviceInfo
+    is_managed: bool
+    learned_idle_mw: int | None = None
+    enforced_mw: int | None = None
+    host_limit_mw: int | None = None
+    asked_mw: int | None = None
+    """The cap this agent asked for last; None = none yet."""
+    set_to_mw: int | None = None
+    """Host limit read back after that: differs where the driver rounds."""
+    limit_since_s: float = 0.0
+    """Since when the limit has been the same."""
+    fault: str = ""
+    """Why its limit cannot be trusted; empty = what was asked is in force."""
+    faulty_since_s: float = 0.0
+    retry_at_s: float = 0.0
+    is_ineffective: bool = False
+    reading: FastReading | None = None
+    stale: Stale | None = None
+    free_since_s: float = 0.0
+    """Since when no task of ours has loaded it."""
+    idle_since_s: float | None = None
+    is_idle: bool = False
+    is_presumed_idle: bool = False
+    """At a restart: idle according to the lease on file, until a sample says otherwise."""
+    quiet_since_s: float | None = None
+    quiet_max_mw: int = 0
+    counters: GpuCounters | None = None
+    cap_bound_s: float = 0.0
+    """Since the last beat."""
+
+    @property
+    def index(self) -> GpuIndex:
+        """Its place."""
+        return self.info.index
+
+    @property
+    def idle_ceiling_mw(self) -> int:
+        """No draw above this is ever called idle."""
+        return min(self.info.cap_min_mw, self.info.cap_max_mw // IDLE_CEILING_DIVISOR)
+
+    @property
+    def idle_bound_mw(self) -> int:
+        """Upper bound of its idle draw."""
+        if self.learned_idle_mw is None:
+            return self.idle_ceiling_mw
+        return min(self.learned_idle_mw, self.idle_ceiling_mw)
+
+    @property
+    def limit_mw(self) -> int:
+        """Largest limit that may be in force: a BMC may lift its own, so the host's counts too."""
+        known = [mw for mw in (self.enforced_mw, self.host_limit_mw) if mw is not None]
+        if self.enforced_mw is None:
+            return self.info.cap_max_mw
+        return min(max(known), self.info.cap_max_mw)
+
+    @property
+    def can_hold(self) -> bool:
+        """Its limit is ours to set, and what was read back is what was asked for."""
+        return self.can_set and not self.fault and self.enforced_mw is not None
+
+    @property
+    def can_set(self) -> bool:
+        """Setting a cap is worth trying."""
+        return self.is_managed and self.info.can_cap and not self.is_ineffective
+
+    @property
+    def is_lost(self) -> bool:
+        """The driver says that it is gone."""
+        return self.stale is not None and self.stale.is_lost
+
+    def is_healthy(self, now_s: float) -> bool:
+        """Fit for a task."""
+        return self.stale is None or (
+            not self.stale.is_lost and now_s - self.stale.since_mono_s < UNREAD_LOST_S
+        )
+
+
+def begin_use(gpu: Gpu) -> None:
+    """A task is about to run on it: whatever was known about its idleness is void."""
+    gpu.idle_since_s = None
+    gpu.is_idle = False
+    gpu.is_presumed_idle = False
+
+
+def take_set(gpu: Gpu, result: CapResult, now_s: float) -> None:
+    """Believe limits that were read back after a set, or say why they cannot be trusted."""
+    _take(gpu, result, now_s)
+    gpu.set_to_mw = gpu.host_limit_mw
+    if result.error:
+        set_fault(gpu, f"its cap cannot be set: {result.error}", now_s)
+    elif result.enforced_mw is None:
+        set_fault(gpu, "its limit cannot be read back", now_s)
+    elif gpu.asked_mw is not None and gpu.limit_mw > gpu.asked_mw:
+        asked, limit = gpu.asked_mw / 1000, gpu.limit_mw / 1000
+        set_fault(gpu, f"its limit is {limit:g} W though {asked:g} W was set", now_s)
+    else:
+        set_fault(gpu, "", now_s)
+
+
+def take_read(gpu: Gpu, result: CapResult, now_s: float) -> None:
+    """Believe limits that were only read: these clear no fault."""
+    _take(gpu, result, now_s)
+    if result.error or result.enforced_mw is None:
+        set_fault(gpu, f"its limit cannot be read: {result.error or 'not supported'}", now_s)
+
+
+def _take(gpu: Gpu, result: CapResult, now_s: float) -> None:
+    if result.enforced_mw is None:
+        return
+    if result.enforced_mw != gpu.enforced_mw:
+        gpu.limit_since_s = now_s
+    gpu.enforced_mw, gpu.host_limit_mw = result.enforced_mw, result.host_limit_mw
+
+
+def set_fault(gpu: Gpu, fault: str, now_s: float) -> None:
+    """Remember since when the limit is not to be trusted."""
+    if fault and not gpu.fault:
+        gpu.faulty_since_s = now_s
+    gpu.fault = fault
+
+
+def is_at(gpu: Gpu, cap_mw: int) -> bool:
+    """`cap_mw` was set and nobody has changed the host limit since (or it happens to be equal)."""
+    if gpu.fault or gpu.enforced_mw is None:
+        return False
+    if gpu.host_limit_mw == cap_mw:
+        return True
+    return gpu.asked_mw == cap_mw and gpu.host_limit_mw == gpu.set_to_mw
+
+
+def take_reading(gpu: Gpu, reading: Reading, has_task: bool) -> Step | None:
+    """Take one sample; the step since the last one, where there was one."""
+    if isinstance(reading, Stale):
+        gpu.stale, gpu.reading = reading, None
+        begin_use(gpu)
+        return None
+    _watch_limit(gpu, reading)
+    if has_task:
+        gpu.free_since_s = reading.mono_s
+    _watch_idle(gpu, reading, has_task)
+    step = _step(gpu.counters, reading)
+    gpu.stale, gpu.reading = None, reading
+    gpu.counters = GpuCounters(reading.mono_s, reading.energy_mj, reading.power_throttle_ns)
+    if step is not None:
+        gpu.cap_bound_s += step.cap_bound_s
+    return step
+
+
+def _watch_limit(gpu: Gpu, reading: FastReading) -> None:
+    """Someone else may have changed the limit since we read it back."""
+    if reading.enforced_mw is None:
+        return
+    if reading.enforced_mw != gpu.enforced_mw:
+        gpu.limit_since_s = reading.mono_s
+    gpu.enforced_mw, gpu.host_limit_mw = reading.enforced_mw, reading.host_limit_mw
+
+
+def _watch_idle(gpu: Gpu, reading: FastReading, has_task: bool) -> None:
+    last_s = gpu.reading.mono_s if gpu.reading is not None else None
+    is_gap = last_s is None or reading.mono_s - last_s > READING_GAP_S
+    at_idle = reading.power_mw is not None and reading.power_mw <= gpu.idle_bound_mw
+    if has_task or not at_idle:
+        begin_use(gpu)
+        return
+    if gpu.idle_since_s is None or is_gap:
+        gpu.idle_since_s = reading.mono_s
+    gpu.is_idle = reading.mono_s - gpu.idle_since_s >= IDLE_CONFIRM_S
+    if gpu.is_idle:
+        gpu.is_presumed_idle = False
+
+
+def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
+    if before is None or reading.mono_s <= before.mono_s:
+        return None
+    seconds = reading.mono_s - before.mono_s
+    energy_mj = _grown(before.energy_mj, reading.energy_mj)
+    if energy_mj is None:
+        energy_mj = round((reading.power_mw or 0) * seconds)
+    bound_ns = _grown(before.power_throttle_ns, reading.power_throttle_ns)
+    if bound_ns is None:
+        bound_s = seconds if reading.reasons & SW_POWER_CAP else 0.0
+    else:
+        bound_s = min(bound_ns / 1e9, seconds)
+    return Step(seconds, energy_mj, bound_s, (reading.util_pct or 0) / 100)
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    """Growth of a counter; None where it is not supported or started again."""
+    if before is None or after is None or after < before:
+        return None
+    return after - before
+
+
+def learn_idle(gpu: Gpu, has_task: bool) -> bool:
+    """Watch a GPU with nothing to do; True when its idle bound changed."""
+    reading = gpu.reading
+    is_quiet = (
+        reading is not None
+        and reading.util_pct == 0
+        and reading.power_mw is not None
+        and reading.power_mw <= gpu.idle_ceiling_mw
+    )
+    if not is_quiet or reading is None or reading.power_mw is None:
+        gpu.quiet_since_s = None
+        return False
+    if gpu.quiet_since_s is None:
+        gpu.quiet_since_s, gpu.quiet_max_mw = reading.mono_s, 0
+    quiet_s = reading.mono_s - gpu.quiet_since_s
+    if quiet_s >= LEARN_SETTLE_S:
+        gpu.quiet_max_mw = max(gpu.quiet_max_mw, reading.power_mw)
+    if quiet_s < LEARN_S or (has_task and gpu.learned_idle_mw is None):
+        return False
+    return _raise_idle(gpu)
+
+
+def _raise_idle(gpu: Gpu) -> bool:
+    seen_mw = gpu_bound_mw(gpu.quiet_max_mw, LEARN_MARGIN_PERMILLE) + LEARN_MARGIN_MW
+    whole_mw = min(-(-seen_mw // 1000) * 1000, gpu.idle_ceiling_mw)
+    if gpu.learned_idle_mw is not None and whole_mw <= gpu.learned_idle_mw:
+        return False
+    # The margin keeps ordinary noise from raising the bound again and again.
+    if gpu.learned_idle_mw is not None and gpu.quiet_max_mw <= gpu.learned_idle_mw:
+        return False
+    gpu.learned_idle_mw = whole_mw
+    return True
+
+
+def overshoot_seen(gpu: Gpu) -> int:
+    """Permille of its limit that its 1 s average is at; 0 where that says nothing."""
+    reading = gpu.reading
+    if reading is None or reading.power_mw is None or gpu.enforced_mw is None:
+        return 0
+    is_settled = reading.mono_s - gpu.limit_since_s >= CAP_SETTLE_S
+    if not is_settled or not gpu.can_hold or reading.power_mw <= gpu.enforced_mw:
+        return 0
+    seen = overshoot_of(reading.power_mw, gpu.enforced_mw)
+    if seen > INEFFECTIVE_PERMILLE:
+        gpu.is_ineffective = True
+        return 0
+    return max(seen, PERMILLE)

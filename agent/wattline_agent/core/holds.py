@@ -1,0 +1,96 @@
+"""What the node holds (I2): every GPU's limit and use, put together with the site's figures."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from wattline_agent import capper
+from wattline_agent.capper import GpuHold, Plan, Use
+from wattline_agent.core.attempt import Attempt
+from wattline_agent.core.gpus import Gpu
+from wattline_agent.core.model import NodeState
+from wattline_protocol.ids import GpuIndex
+
+
+def users(state: NodeState, index: GpuIndex) -> list[Attempt]:
+    """Attempts that hold this GPU: nobody else may have it."""
+    return [a for a in state.attempts.values() if a.holds_gpus and index in a.gpus]
+
+
+def has_load(state: NodeState, index: GpuIndex) -> bool:
+    """Something on this GPU may draw more than idle watts: a living task or what is left of one."""
+    return any(attempt.loads_gpus for attempt in users(state, index))
+
+
+def use_of(state: NodeState, gpu: Gpu, *, planned: bool = True, presume: bool = False) -> Use:
+    """What the GPU counts as under I2.
+
+    `planned`: with the tasks that are about to start or resume. `presume`: at a restart, trust the
+    lease on file about idleness. A load that is to have no power (being paused, or processes left
+    by an ended task) makes a GPU settle, not idle.
+    """
+    loads = [a for a in users(state, gpu.index) if a.loads_gpus or (planned and a.will_load_gpus)]
+    if loads:
+        return "task" if any(a.wants_power for a in loads) else "settling"
+    if gpu.is_idle or (presume and gpu.is_presumed_idle):
+        return "idle"
+    return "settling"
+
+
+def hold_of(state: NodeState, gpu: Gpu, *, planned: bool = True, presume: bool = False) -> GpuHold:
+    """The GPU as the arithmetic of I2 sees it."""
+    return GpuHold(
+        index=gpu.index,
+        cap_min_mw=gpu.info.cap_min_mw,
+        cap_max_mw=gpu.info.cap_max_mw,
+        overshoot_permille=state.overshoot_permille(gpu),
+        idle_mw=gpu.idle_bound_mw,
+        can_cap=gpu.can_hold and not gpu.is_lost,
+        use=use_of(state, gpu, planned=planned, presume=presume),
+        limit_mw=gpu.limit_mw,
+        may_idle=gpu.is_managed,
+    )
+
+
+def holds(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[GpuHold]:
+    """All GPUs, by index."""
+    return [hold_of(state, gpu, planned=planned, presume=presume) for gpu in state.gpus]
+
+
+def holding_mw(state: NodeState, *, planned: bool = True, presume: bool = False) -> int:
+    """Wall watts that the limits in force guarantee. Terms must be known."""
+    assert state.terms is not None, "nothing is held before the first Welcome"  # noqa: S101 - I2
+    return capper.holding_mw(state.terms, holds(state, planned=planned, presume=presume))
+
+
+def plan_for(state: NodeState, lease_mw: int, wanted_mw: tuple[int, ...]) -> Plan:
+    """Caps that keep this lease now."""
+    assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
+    presume = state.session.member is None or state.session.member.adopted is None
+    return capper.plan(state.terms, holds(state, presume=presume), lease_mw, wanted_mw)
+
+
+def floor_with_mw(state: NodeState, more: Collection[GpuIndex]) -> int:
+    """Least wall watts the node can be held to while its tasks and these GPUs are in use."""
+    assert state.terms is not None, "no task comes before the first Welcome"  # noqa: S101 - I2
+    taken = [replace(h, use="task") if h.index in more else h for h in holds(state)]
+    return capper.lowest_mw(state.terms, taken)
+
+
+def lowest_mw(state: NodeState, *, hopeful: bool = False) -> int:
+    """Wall watts below which the node cannot be held now.
+
+    `hopeful`: once GPUs that nothing loads have settled at idle draw.
+    """
+    assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
+    now = holds(state)
+    if hopeful:
+        now = [h if has_load(state, h.index) else replace(h, use="idle") for h in now]
+    return capper.lowest_mw(state.terms, now)
+
+
+def covered_mw(state: NodeState) -> int:
+    """What the newest lease allows to start: the smaller of the one in force and a pending one."""
+    in_force_mw = state.lease.lease_mw if state.lease is not None else 0
+    if state.pending is not None:
+        return min(in_force_mw, state.pending.lease.lease_mw)
+    return in_force_mw

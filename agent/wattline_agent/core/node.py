@@ -1,0 +1,192 @@
+"""The only door to a node's state: `Node.handle(event, now) -> effects`, deterministic, no I/O.
+
+`now.mono_s` is CLOCK_BOOTTIME (see `ports`). The shell carries the effects out in order, and hands
+in what comes back as further events. The first event is `Started`.
+"""
+
+from typing import assert_never
+
+from wattline_agent.core import (
+    attempts,
+    commands,
+    holds,
+    lease,
+    session,
+    start,
+    steer,
+    telemetry,
+)
+from wattline_agent.core.durable import AgentState, UsageState
+from wattline_agent.core.effects import DropSpooled, Effect, SendLog, Tell
+from wattline_agent.core.events import (
+    CapsRead,
+    Connected,
+    ConnectionLost,
+    DeviceReported,
+    DriverReloaded,
+    Event,
+    HostRead,
+    Sampled,
+    SchedulerSaid,
+    SpoolRead,
+    Started,
+    StopAsked,
+    TasksSeen,
+    TimePassed,
+)
+from wattline_agent.core.model import Facts, NodeState
+from wattline_protocol.ids import Now
+from wattline_protocol.messages import (
+    BeatSeen,
+    ForgetTask,
+    Lease,
+    LogChunk,
+    PauseTask,
+    ReadLog,
+    Refused,
+    Rehello,
+    ResumeTask,
+    Rollups,
+    RollupsSeen,
+    StartTask,
+    StopTask,
+    ToAgent,
+    Welcome,
+)
+
+
+class Node:
+    """Everything an agent knows; changes only through `handle`."""
+
+    def __init__(
+        self, facts: Facts, saved: AgentState | None = None, usage: UsageState | None = None
+    ) -> None:
+        """`saved` and `usage` as read from disk; None = a new node."""
+        self.state = NodeState(facts=facts, file=saved or AgentState())
+        self._usage = usage
+
+    @property
+    def beat_period_s(self) -> float:
+        """How often the scheduler wants samples."""
+        terms = self.state.file.terms
+        return terms.beat_period_s if terms is not None else telemetry.DEFAULT_BEAT_S
+
+    @property
+    def holding_mw(self) -> int | None:
+        """Wall milliwatts that the limits in force guarantee; None before the first Welcome."""
+        return holds.holding_mw(self.state, planned=False) if self.state.terms else None
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event in; what is to be done, in order."""
+        state = self.state
+        if not state.is_started and not isinstance(event, Started):
+            raise ValueError(f"{type(event).__name__} before Started")
+        self._dispatch(event, now)
+        if not state.is_stopping:
+            self._meet_deadlines(now)
+            steer.step(state, now)
+        effects, state.out = state.out, []
+        return effects
+
+    def _meet_deadlines(self, now: Now) -> None:
+        attempts.meet_deadlines(self.state, now)
+        commands.expire_waiting(self.state, now)
+        session.tick(self.state, now)
+
+    def _dispatch(self, event: Event, now: Now) -> None:
+        state = self.state
+        match event:
+            case Started():
+                start.started(state, event, self._usage, now)
+            case Connected():
+                session.connected(state, now)
+            case ConnectionLost():
+                session.lost(state)
+            case SchedulerSaid():
+                _take(state, event.message, now)
+            case Sampled():
+                telemetry.sampled(state, event.readings, now)
+            case CapsRead():
+                steer.caps_read(state, event, now)
+            case DriverReloaded():
+                start.driver_reloaded(state, event, now)
+            case DeviceReported():
+                telemetry.device_reported(state, event.events, now)
+            case TasksSeen():
+                attempts.take_seen(state, event.tasks, now)
+            case HostRead():
+                telemetry.host_read(state, event.reading, now)
+            case SpoolRead():
+                _replay(state, event)
+            case TimePassed():
+                pass  # deadlines are met after every event
+            case StopAsked():
+                start.stop(state)
+            case _:
+                assert_never(event)
+
+
+def _take(state: NodeState, message: ToAgent, now: Now) -> None:
+    match message:
+        case Welcome():
+            session.welcomed(state, message, now)
+        case Refused():
+            session.refused(state, message, now)
+        case Rehello():
+            session.rehello(state, message, now)
+        case RollupsSeen():
+            _replayed(state, message, now)
+        case ReadLog():
+            _read_log(state, message)
+        case (
+            BeatSeen()
+            | Lease()
+            | StartTask()
+            | StopTask()
+            | PauseTask()
+            | ResumeTask()
+            | (ForgetTask())
+        ):
+            if session.is_current(state, message.epoch, message.incarnation):
+                _obey(state, message, now)
+        case _:
+            assert_never(message)
+
+
+def _obey(
+    state: NodeState,
+    message: BeatSeen | Lease | StartTask | StopTask | PauseTask | ResumeTask | ForgetTask,
+    now: Now,
+) -> None:
+    """A message of this incarnation's own scheduler."""
+    match message:
+        case BeatSeen():
+            session.beat_seen(state, message, now)
+        case Lease():
+            lease.received(state, message, now)
+        case _:
+            commands.obey(state, message, now)
+
+
+def _read_log(state: NodeState, message: ReadLog) -> None:
+    if state.session.member is None:
+        return
+    if message.limit_bytes <= 0:
+        error = f"limit_bytes is {message.limit_bytes}; it must be above 0"
+        state.emit(Tell(LogChunk(message.request, b"", message.offset, at_end=True, error=error)))
+        return
+    state.emit(SendLog(message.request, message.ref, message.offset, message.limit_bytes))
+
+
+def _replay(state: NodeState, event: SpoolRead) -> None:
+    member = state.session.member
+    if event.last == 0 or member is None:
+        state.session.is_spool_asked = False
+        return
+    state.emit(Tell(Rollups(member.welcome.incarnation, event.last, event.items)))
+
+
+def _replayed(state: NodeState, message: RollupsSeen, now: Now) -> None:
+    if state.session.is_spool_asked:
+        state.emit(DropSpooled(message.last))
+        session.ask_spool(state, now)

@@ -1,0 +1,143 @@
+"""Beginning and end: adoption of what runs, or floors; driver reloads; a clean stop (I6)."""
+
+import msgspec
+
+from wattline_agent.core import holds, steer, telemetry
+from wattline_agent.core.attempt import Attempt, Watched
+from wattline_agent.core.durable import UsageState
+from wattline_agent.core.effects import RestoreCaps, SaveState, SaveUsage, Tell
+from wattline_agent.core.events import DriverReloaded, Started
+from wattline_agent.core.gpus import IDLE_CONFIRM_S, Gpu, take_read
+from wattline_agent.core.model import NodeState
+from wattline_agent.core.usage import snapshot, take_run
+from wattline_agent.ports import DeviceInfo
+from wattline_protocol.ids import Now
+from wattline_protocol.messages import Farewell
+
+ADOPT_WAIT_S = IDLE_CONFIRM_S + 2.0
+"""Longest wait, after a restart, for idleness to be confirmed before Adopted is said anyway."""
+
+
+def started(state: NodeState, event: Started, usage: UsageState | None, now: Now) -> None:
+    """Keep the caps if they provably fit the lease on file, else floors before anything else."""
+    state.started_s = now.mono_s
+    state.is_started = True
+    state.gpus = [_gpu(state, info, now) for info in event.gpus]
+    for result in event.limits:
+        take_read(state.gpus[result.index], result, now.mono_s)
+    _take_over(state, event, usage)
+    on_file = state.file
+    if on_file.lease is not None:
+        state.adopt_mw = on_file.lease.lease_mw
+        state.adopt_until_s = now.mono_s + ADOPT_WAIT_S
+    if state.facts.is_observe:
+        state.file = msgspec.structs.replace(on_file, lease=None)
+    elif _may_adopt(state, event):
+        state.note("caps_adopted", f"limits in force fit the lease of {state.adopt_mw / 1000:g} W")
+    else:
+        _floor(state, event, now)
+    state.file = msgspec.structs.replace(
+        state.file, boot_id=event.boot_id, driver_instance=event.driver_instance
+    )
+    state.emit(SaveState(state.file))
+
+
+def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
+    managed = state.facts.managed
+    return Gpu(
+        info=info,
+        is_managed=managed is None or info.index in managed,
+        learned_idle_mw=state.file.idle_mw.get(info.uuid),
+        limit_since_s=now.mono_s,
+        free_since_s=now.mono_s,
+    )
+
+
+def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> None:
+    """Tasks that run under the keeper are this agent's now, with what they have used so far."""
+    booked = {entry.ref: entry for entry in usage.attempts} if usage is not None else {}
+    for task in event.tasks:
+        attempt = Attempt(task.order, Watched(task))
+        if task.ref in booked:
+            attempt.usage = booked[task.ref].usage
+            attempt.readopted = booked[task.ref].readopted
+        if attempt.is_alive:
+            attempt.readopted += 1
+        attempt.is_metered = True
+        take_run(attempt, task)
+        state.attempts[task.ref] = attempt
+    is_same = usage is not None and (usage.boot_id, usage.driver_instance) == (
+        event.boot_id,
+        event.driver_instance,
+    )
+    if usage is not None and is_same:
+        for gpu in state.gpus:
+            gpu.counters = usage.counters.get(gpu.info.uuid)
+
+
+def _may_adopt(state: NodeState, event: Started) -> bool:
+    """Same boot, same driver, and every limit read back fits the lease on file (I6).
+
+    A GPU that nothing loads and that is at its minimum cap is presumed to be idle, as it was when
+    the lease came into force; samples confirm or refute it before anything is said about it.
+    """
+    file = state.file
+    is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
+    if not is_same or file.lease is None or state.terms is None:
+        return False
+    if any(gpu.can_set and gpu.fault for gpu in state.gpus):
+        return False
+    for gpu in state.gpus:
+        is_free = not holds.has_load(state, gpu.index)
+        gpu.is_presumed_idle = is_free and gpu.limit_mw <= gpu.info.cap_min_mw
+    fits = holds.holding_mw(state, presume=True) <= file.lease.lease_mw
+    if not fits:
+        for gpu in state.gpus:
+            gpu.is_presumed_idle = False
+    return fits
+
+
+def _floor(state: NodeState, event: Started, now: Now) -> None:
+    file = state.file
+    is_fresh = (file.boot_id, file.driver_instance) != (event.boot_id, event.driver_instance)
+    found = {
+        gpu.info.uuid: gpu.limit_mw
+        for gpu in state.gpus
+        if gpu.can_set and (is_fresh or gpu.info.uuid not in file.found_mw)
+    }
+    state.file = msgspec.structs.replace(file, lease=None, found_mw={**file.found_mw, **found})
+    state.note("floors_first", "nothing on file vouches for the limits in force: minimum caps")
+    steer.apply_floors(state, now)
+
+
+def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
+    """Every cap is lost: the next step of `steer`, right after this, sets them again."""
+    telemetry.incident(state, "the GPU driver was reloaded; caps were set again", now)
+    was_free = {gpu.info.uuid: gpu.free_since_s for gpu in state.gpus}
+    state.gpus = [_gpu(state, info, now) for info in event.gpus]
+    for gpu in state.gpus:
+        gpu.free_since_s = was_free.get(gpu.info.uuid, now.mono_s)
+    state.caps.generation += 1
+    state.caps.is_waiting = False
+    if not state.facts.is_observe:
+        steer.apply_floors(state, now)
+    state.file = msgspec.structs.replace(state.file, driver_instance=event.driver_instance)
+    state.emit(SaveState(state.file))
+
+
+def stop(state: NodeState) -> None:
+    """Say farewell; tasks run on under the keeper; without tasks the limits found come back."""
+    member = state.session.member
+    state.is_stopping = True
+    state.emit(SaveUsage(snapshot(state)))
+    if member is not None and member.adopted is not None:
+        state.emit(Tell(Farewell(member.welcome.epoch, member.welcome.incarnation)))
+    if state.facts.is_observe or any(a.holds_gpus for a in state.attempts.values()):
+        return
+    found = state.file.found_mw
+    caps = {
+        gpu.index: found.get(gpu.info.uuid, gpu.info.cap_default_mw)
+        for gpu in state.gpus
+        if gpu.can_set and not gpu.is_lost
+    }
+    state.emit(RestoreCaps(caps))

@@ -1,0 +1,192 @@
+"""Keeps the caps where the lease wants them: one level-triggered step after every event.
+
+Theory. At most one set (or read) is out at the driver; each step looks at the limits that were last
+read back and does the one next thing: read back for Adopted, lower for a pending lease, put it in
+force, move to the plan of the lease in force, acknowledge, start what waited for caps. Nothing is
+remembered about *why* a limit is wrong, so a driver reload, a BMC or a colleague with nvidia-smi
+are all answered the same way.
+"""
+
+from wattline_agent import capper
+from wattline_agent.core import adoption, commands, holds, lease
+from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
+from wattline_agent.core.events import CapsRead
+from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set
+from wattline_agent.core.model import Member, NodeState, Pending
+from wattline_agent.ports import CapResult
+from wattline_protocol.ids import GpuIndex, Now
+
+RETRY_S = 5.0
+"""A GPU whose cap could not be set is tried again after this long."""
+
+
+def step(state: NodeState, now: Now) -> None:
+    """Do what is next; called after every event."""
+    if not state.is_started or state.is_stopping:
+        return
+    if state.facts.is_observe:
+        _show(state)
+        member = state.session.member
+        if member is not None and member.adopted is None:
+            adoption.adopt_observing(state, member)
+        return
+    while not state.caps.is_waiting and _next(state, now):
+        pass
+
+
+def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
+    """The driver answered. An answer to an older question says nothing any more."""
+    caps = state.caps
+    if event.generation != caps.generation or not caps.is_waiting:
+        return
+    caps.is_waiting = False
+    for result in event.limits:
+        if result.index < len(state.gpus):
+            _take_result(state, state.gpus[result.index], result, now)
+    for index in caps.asked - {result.index for result in event.limits}:
+        silent = CapResult(index, None, None, "the driver did not answer")
+        _take_result(state, state.gpus[index], silent, now)
+    if state.pending is not None and state.pending.lease.seq == caps.verifies:
+        state.pending.is_verified = True
+    member = state.session.member
+    if member is not None and member.welcome.incarnation == caps.reads_for:
+        member.is_read = True
+
+
+def _take_result(state: NodeState, gpu: Gpu, result: CapResult, now: Now) -> None:
+    had_fault = gpu.fault
+    if gpu.index in state.caps.asked:
+        take_set(gpu, result, now.mono_s)
+        gpu.retry_at_s = now.mono_s + RETRY_S if gpu.fault else 0.0
+    else:
+        take_read(gpu, result, now.mono_s)
+    if gpu.fault and gpu.fault != had_fault:
+        state.note("gpu_not_capped", f"GPU {gpu.index}: {gpu.fault}")
+
+
+def _next(state: NodeState, now: Now) -> bool:
+    """One step; False when there is nothing more to do until something happens."""
+    member = state.session.member
+    if member is not None and member.adopted is None:
+        if not member.is_read:
+            _read(state, member)
+            return True
+        if adoption.adopt(state, member, now):
+            return True
+    elif state.pending is not None and not is_floored(state, now):
+        return _toward_pending(state, state.pending, now)
+    return _toward_goal(state, now)
+
+
+def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
+    plan = holds.plan_for(state, pending.lease.lease_mw, pending.lease.caps_mw)
+    low = {g.index: min(cap, _now_at(g)) for g, cap in zip(state.gpus, plan.caps_mw, strict=True)}
+    is_kept = holds.holding_mw(state) <= pending.lease.lease_mw
+    is_growth = state.lease is not None and pending.lease.lease_mw >= state.lease.lease_mw
+    if not pending.is_verified and not (is_kept and is_growth):
+        # Every limit is set or read again: a shrink rests on nothing older than itself.
+        if _apply(state, _settable(state, low, now)):
+            return True
+        pending.is_verified = True
+    if _apply(state, _differing(state, low, now)):
+        return True
+    if is_kept:
+        lease.enter_into_force(state)
+        return True
+    lease.hold_or_refuse(state, now)
+    return False
+
+
+def _toward_goal(state: NodeState, now: Now) -> bool:
+    goal = dict(zip((gpu.index for gpu in state.gpus), goal_caps(state, now), strict=True))
+    if _apply(state, _differing(state, goal, now)):
+        return True
+    if not state.is_acked and state.lease is not None:
+        if holds.holding_mw(state) > state.lease.lease_mw:
+            return False
+        lease.acknowledge(state)
+        return True
+    return commands.start_waiting(state)
+
+
+def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
+    """Where the caps should be, with the lease in force."""
+    if state.lease is None or state.terms is None or is_floored(state, now):
+        return tuple(gpu.info.cap_min_mw for gpu in state.gpus)
+    return holds.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
+
+
+def is_floored(state: NodeState, now: Now) -> bool:
+    """Isolated, and the site wants isolated nodes at their floor (I5)."""
+    terms = state.file.terms
+    return (
+        terms is not None
+        and terms.isolation == "floor"
+        and now.mono_s - max(state.session.heard_s, state.started_s) > terms.isolation_after_s
+    )
+
+
+def _now_at(gpu: Gpu) -> int:
+    """The host limit in force, which is what a set replaces."""
+    return gpu.host_limit_mw if gpu.host_limit_mw is not None else gpu.limit_mw
+
+
+def _settable(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[GpuIndex, int]:
+    """Of `caps`, those that may be tried now."""
+    return {
+        gpu.index: caps[gpu.index]
+        for gpu in state.gpus
+        if gpu.can_set and not gpu.is_lost and gpu.retry_at_s <= now.mono_s
+    }
+
+
+def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[GpuIndex, int]:
+    """Of `caps`, those that may be tried now and are not in force."""
+    tried = _settable(state, caps, now)
+    return {index: cap for index, cap in tried.items() if not is_at(state.gpus[index], cap)}
+
+
+def _apply(state: NodeState, caps: dict[GpuIndex, int]) -> bool:
+    if not caps:
+        return False
+    for index, cap_mw in caps.items():
+        state.gpus[index].asked_mw = cap_mw
+    generation = _next_generation(state)
+    state.caps.asked = frozenset(caps)
+    state.caps.verifies = state.pending.lease.seq if state.pending is not None else None
+    state.emit(ApplyCaps(generation, caps))
+    return True
+
+
+def _read(state: NodeState, member: Member) -> None:
+    generation = _next_generation(state)
+    state.caps.reads_for = member.welcome.incarnation
+    state.emit(ReadCaps(generation))
+
+
+def _next_generation(state: NodeState) -> int:
+    state.caps.generation += 1
+    state.caps.is_waiting = True
+    state.caps.asked, state.caps.verifies, state.caps.reads_for = frozenset(), None, None
+    return state.caps.generation
+
+
+def apply_floors(state: NodeState, now: Now) -> None:
+    """Least power, before anything else (I6)."""
+    floors = {gpu.index: gpu.info.cap_min_mw for gpu in state.gpus}
+    _apply(state, _differing(state, floors, now))
+
+
+def _show(state: NodeState) -> None:
+    """Observe mode: say what would be set, once per change."""
+    if state.terms is None:
+        caps = tuple(gpu.info.cap_min_mw for gpu in state.gpus)
+        held_mw = 0
+    else:
+        at = holds.holds(state)
+        lease_mw = state.lease.lease_mw if state.lease is not None else 0
+        plan = capper.plan(state.terms, at, lease_mw, ())
+        caps, held_mw = plan.caps_mw, plan.holding_mw
+    if caps != state.would_cap_mw:
+        state.would_cap_mw = caps
+        state.emit(WouldCap(caps, held_mw))

@@ -1,0 +1,151 @@
+"""Samples in, beats out; what was learned from watching, and roll-ups while nobody listens."""
+
+import msgspec
+
+from wattline_agent.core import holds, session
+from wattline_agent.core.attempts import reports
+from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
+from wattline_agent.core.gpus import Step, learn_idle, overshoot_seen, take_reading
+from wattline_agent.core.model import PROBLEM_KEEP_S, Member, NodeState
+from wattline_agent.core.outage import Increment
+from wattline_agent.core.report import problems, samples
+from wattline_agent.core.usage import at_wall, book, non_gpu_mw, snapshot
+from wattline_agent.ports import DeviceEvent, HostReading, Reading
+from wattline_protocol.ids import GpuIndex, Now, Sequence
+from wattline_protocol.messages import Beat
+
+USAGE_SAVE_S = 10.0
+"""How often usage is put on disk; a crash loses utilisation of at most this long, no energy."""
+BEAT_SLACK_S = 0.1
+"""A sample that comes a little early carries the beat, so that the period is kept on average."""
+MAX_INCIDENTS = 64
+DEFAULT_BEAT_S = 1.0
+
+
+def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
+    """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
+    steps: dict[GpuIndex, Step] = {}
+    for gpu, reading in zip(state.gpus, readings, strict=False):
+        step = take_reading(gpu, reading, holds.has_load(state, gpu.index))
+        if step is not None:
+            steps[gpu.index] = step
+    _learn(state, now)
+    book(state, steps)
+    _roll_up(state, steps, now)
+    if now.mono_s >= state.usage_due_s:
+        state.usage_due_s = now.mono_s + USAGE_SAVE_S
+        if any(attempt.is_alive for attempt in state.attempts.values()):
+            state.emit(SaveUsage(snapshot(state)))
+    member = state.session.member
+    is_due = state.session.is_connected and now.mono_s >= state.beat_due_s - BEAT_SLACK_S
+    if is_due and member is not None and member.adopted is not None:
+        _beat(state, member, now)
+
+
+def _learn(state: NodeState, now: Now) -> None:
+    """Idle draw and overshoot: what this very hardware does, kept on disk."""
+    idle_mw = dict(state.file.idle_mw)
+    overshoot = dict(state.file.overshoot_permille)
+    for gpu in state.gpus:
+        if learn_idle(gpu, holds.has_load(state, gpu.index)) and gpu.learned_idle_mw is not None:
+            idle_mw[gpu.info.uuid] = gpu.learned_idle_mw
+        seen = overshoot_seen(gpu)
+        if seen > overshoot.get(gpu.info.name, 1000):
+            overshoot[gpu.info.name] = seen
+            text = f"GPU {gpu.index} drew {seen / 10 - 100:g} % above its cap; counted from now on"
+            incident(state, text, now)
+    if idle_mw != state.file.idle_mw or overshoot != state.file.overshoot_permille:
+        state.file = msgspec.structs.replace(
+            state.file, idle_mw=idle_mw, overshoot_permille=overshoot
+        )
+        state.emit(SaveState(state.file))
+
+
+def incident(state: NodeState, text: str, now: Now) -> None:
+    """Something that cannot be looked up again: in the log, and in the beats for a while."""
+    if text not in state.incidents:
+        state.note("incident", text)
+    state.incidents[text] = now.mono_s + PROBLEM_KEEP_S
+    while len(state.incidents) > MAX_INCIDENTS:
+        del state.incidents[next(iter(state.incidents))]
+
+
+def device_reported(state: NodeState, events: tuple[DeviceEvent, ...], now: Now) -> None:
+    """XIDs and the like."""
+    for event in events:
+        incident(state, f"GPU {event.index}: {event.kind} {event.code}: {event.text}", now)
+
+
+def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
+    """Measured load above the site file's worst case raises it, and is an alarm (I2)."""
+    state.host = reading
+    terms = state.file.terms
+    if reading.non_gpu_mw is None or reading.source == "model" or terms is None:
+        return
+    if reading.non_gpu_mw > max(terms.non_gpu_worst_mw, state.non_gpu_seen_mw):
+        state.non_gpu_seen_mw = reading.non_gpu_mw
+        watts = reading.non_gpu_mw / 1000
+        incident(state, f"measured non-GPU load of {watts:.0f} W above the worst case", now)
+
+
+def _roll_up(state: NodeState, steps: dict[GpuIndex, Step], now: Now) -> None:
+    if not steps:
+        return
+    seconds = max(step.seconds for step in steps.values())
+    gpu_mj = tuple(steps[g.index].energy_mj if g.index in steps else 0 for g in state.gpus)
+    node_mw = state.host.node_mw
+    if node_mw is None:
+        node_mw = at_wall(state, round(sum(gpu_mj) / seconds) + non_gpu_mw(state))
+    rollup = state.outage.add(
+        Increment(
+            at_s=now.mono_s,
+            unix_s=now.unix_s,
+            seconds=seconds,
+            node_energy_mj=round(node_mw * seconds),
+            gpu_energy_mj=gpu_mj,
+            node_mw=node_mw,
+            cap_bound_gpu_ms=round(sum(s.cap_bound_s for s in steps.values()) * 1000),
+        ),
+        max(state.session.heard_s, state.started_s),
+    )
+    if rollup is not None:
+        state.emit(Spool(rollup))
+
+
+def _beat(state: NodeState, member: Member, now: Now) -> None:
+    period_s = member.welcome.beat_period_s
+    state.beat_due_s = max(state.beat_due_s + period_s, now.mono_s)
+    current = state.session
+    current.beat_seq += 1
+    lease, host = state.lease, state.host
+    if not member.is_confirmed and member.adopted is not None:
+        state.emit(Tell(member.adopted))
+    session.beat_sent(state, current.beat_seq, now)
+    state.emit(
+        Tell(
+            Beat(
+                epoch=member.welcome.epoch,
+                incarnation=member.welcome.incarnation,
+                seq=current.beat_seq,
+                lease_seq=lease.seq if lease is not None else Sequence(0),
+                lease_mw=lease.lease_mw if lease is not None else 0,
+                holding_mw=_held_mw(state, member),
+                gpus=samples(state),
+                tasks=reports(state),
+                node_mw=host.node_mw,
+                node_source=host.source,
+                inlet_c=host.inlet_c,
+                cpu_pct=host.cpu_pct,
+                memory_used_bytes=host.memory_used_bytes,
+                non_gpu_mw=non_gpu_mw(state),
+                problems=problems(state, now),
+                simulated=state.facts.is_simulated,
+            )
+        )
+    )
+
+
+def _held_mw(state: NodeState, member: Member) -> int:
+    if state.facts.is_observe:
+        return member.adopted.holding_mw if member.adopted is not None else 0
+    return holds.holding_mw(state, planned=False)

@@ -1,0 +1,82 @@
+"""What attempts use: energy and cap-bound time by the GPUs' counters, the rest by the keeper.
+
+Counters and what was booked up to them are saved as one snapshot, so an agent that restarts books
+the time it was away to the attempt that ran on.
+"""
+
+import msgspec
+
+from wattline_agent.core.attempt import Attempt
+from wattline_agent.core.durable import AttemptUsage, UsageState
+from wattline_agent.core.gpus import Step
+from wattline_agent.core.model import NodeState
+from wattline_agent.ports import TaskSeen
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.wall import PERMILLE, wall_mw
+
+MODEL_BASE_PERMILLE = 400
+"""Modelled non-GPU load of an idle host, as a share of its worst case; the rest follows the CPU."""
+
+
+def take_run(attempt: Attempt, seen: TaskSeen) -> None:
+    """The keeper's figures are cumulative already."""
+    attempt.usage = msgspec.structs.replace(
+        attempt.usage,
+        run_s=seen.run_s,
+        gpu_s=seen.run_s * len(attempt.gpus),
+        cpu_s=seen.cpu_s,
+        max_rss_bytes=seen.max_rss_bytes,
+    )
+
+
+def book(state: NodeState, steps: dict[GpuIndex, Step]) -> None:
+    """Book what the GPUs used since the last sample to the attempts that had them.
+
+    An attempt that ended since the last sample gets its last step too.
+    """
+    for attempt in state.attempts.values():
+        is_due = attempt.is_alive or attempt.is_metered
+        attempt.is_metered = attempt.is_alive
+        mine = [steps[index] for index in attempt.gpus if index in steps]
+        if is_due and mine:
+            _book_steps(state, attempt, mine)
+
+
+def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
+    usage = attempt.usage
+    gpu_mj = sum(step.energy_mj for step in mine)
+    seconds = max(step.seconds for step in mine)
+    managed = sum(1 for gpu in state.gpus if gpu.is_managed) or 1
+    share_mj = round(non_gpu_mw(state) * seconds * len(attempt.gpus) / managed)
+    attempt.usage = msgspec.structs.replace(
+        usage,
+        gpu_energy_mj=usage.gpu_energy_mj + gpu_mj,
+        node_energy_mj=usage.node_energy_mj + at_wall(state, gpu_mj + share_mj),
+        util_gpu_s=usage.util_gpu_s + sum(step.util * step.seconds for step in mine),
+        cap_bound_gpu_s=usage.cap_bound_gpu_s + sum(step.cap_bound_s for step in mine),
+    )
+
+
+def at_wall(state: NodeState, load: int) -> int:
+    """Load behind the power supplies as wall power (or energy, in the same unit)."""
+    terms = state.file.terms
+    return wall_mw(load, terms.psu_efficiency_permille if terms is not None else PERMILLE)
+
+
+def non_gpu_mw(state: NodeState) -> int:
+    """What no GPU draws: measured, or modelled from the worst case and the CPU."""
+    if state.host.non_gpu_mw is not None:
+        return state.host.non_gpu_mw
+    worst_mw = state.file.terms.non_gpu_worst_mw if state.file.terms is not None else 0
+    cpu_permille = min(max(state.host.cpu_pct, 0.0), 100.0) / 100 * (PERMILLE - MODEL_BASE_PERMILLE)
+    return worst_mw * (MODEL_BASE_PERMILLE + round(cpu_permille)) // PERMILLE
+
+
+def snapshot(state: NodeState) -> UsageState:
+    """For the disk."""
+    return UsageState(
+        boot_id=state.file.boot_id,
+        driver_instance=state.file.driver_instance,
+        counters={g.info.uuid: g.counters for g in state.gpus if g.counters is not None},
+        attempts=tuple(AttemptUsage(a.ref, a.usage, a.readopted) for a in state.attempts.values()),
+    )
