@@ -5,9 +5,9 @@ Each check tells what is wrong with names and numbers. Costs a walk over everyth
 
 from collections.abc import Callable, Iterator
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import GpuIndex, Now
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.jobs import LIVE, Gang, Job, Pending, Starting
+from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.state import State
 
@@ -55,7 +55,7 @@ def _gpus(state: State, now: Now) -> Iterator[str]:
     """No GPU twice; holders, attempts and counts agree."""
     del now
     for node in state.nodes.values():
-        held = {}
+        held: dict[GpuIndex, Attempt] = {}
         for attempt in node.attempts.values():
             for gpu in attempt.record.gpus:
                 if gpu in held:

@@ -1,0 +1,331 @@
+"""Agents at message level: they follow the protocol, and can be told to misbehave.
+
+A fake keeps I2 on its own arithmetic (the same `wall` functions), so a test can compare what all
+nodes could truly draw with their budgets.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from support.sites import BASE_MW, PSU_PERMILLE, gpu
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
+from wattline_protocol.messages import (
+    PROTOCOL_VERSION,
+    Adopted,
+    Beat,
+    CommandDone,
+    CommandOutcome,
+    ExitKind,
+    Farewell,
+    ForgetTask,
+    FromAgent,
+    GpuInfo,
+    GpuSample,
+    Hello,
+    Lease,
+    LeaseAck,
+    PauseTask,
+    Refused,
+    Rehello,
+    ResumeTask,
+    StartTask,
+    StopTask,
+    TaskExit,
+    TaskOrder,
+    TaskPhase,
+    TaskReport,
+    TaskUsage,
+    ToAgent,
+    Welcome,
+)
+from wattline_protocol.wall import cap_within_mw, gpu_bound_mw, wall_mw
+
+
+@dataclass
+class FakeTask:
+    """An attempt as the fake runs it."""
+
+    order: TaskOrder
+    phase: TaskPhase = "running"
+    exit: TaskExit | None = None
+    usage: TaskUsage = TaskUsage()
+
+    def report(self) -> TaskReport:
+        return TaskReport(
+            ref=self.order.ref,
+            phase=self.phase,
+            gpus=self.order.gpus,
+            pid=4_000 + self.order.ref.task,
+            started_unix_s=UnixTime(1.0),
+            usage=self.usage,
+            exit=self.exit,
+        )
+
+
+@dataclass
+class FakeAgent:
+    """One node's agent. `said` collects what it sends; the harness delivers it."""
+
+    node: NodeId
+    gpus: list[GpuInfo] = field(default_factory=lambda: [gpu(i) for i in range(8)])
+    hostname: str = ""
+    said: list[FromAgent] = field(default_factory=list)
+    heard: list[ToAgent] = field(default_factory=list)
+    """Everything delivered to it, oldest first."""
+    tasks: dict[TaskRef, FakeTask] = field(default_factory=dict)
+    caps_mw: dict[GpuIndex, int] = field(default_factory=dict)
+    epoch: Epoch = Epoch(0)  # noqa: RUF009 - an int at run time
+    incarnation: Incarnation = Incarnation(0)  # noqa: RUF009 - an int at run time
+    lease_mw: int = 0
+    lease_seq: Sequence = Sequence(0)  # noqa: RUF009 - an int at run time
+    beat_seq: int = 0
+    hellos: int = 0
+    is_observe: bool = False
+    starts_as: TaskPhase = "running"
+    answer_starts: CommandOutcome = "done"
+    is_slow_to_ack: bool = False
+    """Keeps leases to itself until `ack_now`."""
+    unacked: list[Lease] = field(default_factory=list)
+    """Leases taken and not acknowledged yet."""
+
+    def __post_init__(self) -> None:
+        self.caps_mw = {g.index: g.cap_min_mw for g in self.gpus}
+
+    # --- what it says -------------------------------------------------------------------
+
+    def hello(self, **changes: object) -> Hello:
+        """A new Hello with a fresh nonce; not sent."""
+        self.hellos += 1
+        hello = Hello(
+            protocol=PROTOCOL_VERSION,
+            node=self.node,
+            nonce=f"{self.node}-{self.hellos}".encode(),
+            agent_version="fake",
+            boot_id="boot",
+            hostname=self.hostname or self.node,
+            cpus=64,
+            memory_bytes=512 * 2**30,
+            gpus=tuple(self.gpus),
+            epoch_seen=self.epoch,
+            incarnation_seen=self.incarnation,
+            observe=self.is_observe,
+        )
+        return msgspec.structs.replace(hello, **changes)
+
+    def say_hello(self, **changes: object) -> None:
+        self.said.append(self.hello(**changes))
+
+    def beat(self, **changes: object) -> Beat:
+        """The next beat; not sent."""
+        self.beat_seq += 1
+        busy = self.busy()
+        samples = tuple(
+            GpuSample(
+                index=g.index,
+                power_mw=self.caps_mw[g.index] if g.index in busy else g.idle_mw,
+                cap_mw=self.caps_mw[g.index],
+                is_idle=g.index not in busy,
+            )
+            for g in self.gpus
+        )
+        beat = Beat(
+            epoch=self.epoch,
+            incarnation=self.incarnation,
+            seq=self.beat_seq,
+            lease_seq=self.lease_seq,
+            lease_mw=self.lease_mw,
+            holding_mw=self.holding_mw(),
+            gpus=samples,
+            tasks=self.reports(),
+        )
+        return msgspec.structs.replace(beat, **changes)
+
+    def say_beat(self, **changes: object) -> None:
+        self.said.append(self.beat(**changes))
+
+    def say_farewell(self) -> None:
+        self.said.append(Farewell(self.epoch, self.incarnation))
+
+    def reports(self) -> tuple[TaskReport, ...]:
+        return tuple(task.report() for task in self.tasks.values())
+
+    def busy(self) -> set[GpuIndex]:
+        """GPUs with a task that is neither ended nor frozen."""
+        live = (t for t in self.tasks.values() if t.phase not in ("ended", "paused"))
+        return {index for task in live for index in task.order.gpus}
+
+    def holding_mw(self, more: Iterable[GpuIndex] = ()) -> int:
+        """What the caps in force guarantee at the wall (I2), with `more` GPUs busy."""
+        busy = self.busy() | set(more)
+        load_mw = BASE_MW + sum(
+            gpu_bound_mw(self.caps_mw[g.index], g.overshoot_permille)
+            if g.index in busy
+            else g.idle_mw
+            for g in self.gpus
+        )
+        return wall_mw(load_mw, PSU_PERMILLE)
+
+    # --- what happens to its tasks ------------------------------------------------------
+
+    def end(
+        self, ref: TaskRef, code: int = 0, kind: ExitKind = "exited", run_s: float = 1.0
+    ) -> None:
+        """The task's process ends."""
+        task = self.tasks[ref]
+        task.phase = "ended"
+        task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
+        task.exit = TaskExit(kind=kind, code=code if kind == "exited" else None)
+        self.tell(task)
+
+    def end_all(self, code: int = 0) -> None:
+        for ref, task in list(self.tasks.items()):
+            if task.phase != "ended":
+                self.end(ref, code)
+
+    def tell(self, task: FakeTask) -> None:
+        from wattline_protocol.messages import TaskUpdate
+
+        self.said.append(TaskUpdate(self.epoch, self.incarnation, task.report()))
+
+    def restart(self) -> None:
+        """The agent's process is new; its tasks run on, its caps and lease are as they were."""
+        self.unacked.clear()
+        self.said.clear()
+        self.say_hello()
+
+    def lose_tasks(self) -> None:
+        """The host rebooted: nothing runs."""
+        self.tasks.clear()
+        self.caps_mw = {g.index: g.cap_min_mw for g in self.gpus}
+        self.restart()
+
+    # --- what it is told ----------------------------------------------------------------
+
+    def deliver(self, message: ToAgent) -> None:
+        """Take one message of the scheduler, as an agent would."""
+        self.heard.append(message)
+        match message:
+            case Welcome():
+                self._welcomed(message)
+            case Rehello():
+                if message.epoch >= self.epoch:
+                    self.say_hello()
+            case Refused():
+                pass
+            case Lease() | StartTask() | StopTask() | PauseTask() | ResumeTask() | ForgetTask():
+                if (message.epoch, message.incarnation) == (self.epoch, self.incarnation):
+                    self._obey(message)
+            case _:
+                pass
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        is_newest = welcome.nonce == f"{self.node}-{self.hellos}".encode()
+        if not is_newest or welcome.incarnation <= self.incarnation and welcome.epoch == self.epoch:
+            return
+        self.epoch, self.incarnation = welcome.epoch, welcome.incarnation
+        self.lease_seq, self.lease_mw = Sequence(0), self.holding_mw()
+        self.said.append(
+            Adopted(
+                self.epoch,
+                self.incarnation,
+                self.holding_mw(),
+                tuple(self.caps_mw.values()),
+                self.reports(),
+            )
+        )
+        self.say_beat()
+
+    def _obey(self, command: ToAgent) -> None:
+        match command:
+            case Lease():
+                self._lease(command)
+            case StartTask():
+                self._start(command)
+            case StopTask():
+                self._stop(command)
+            case PauseTask():
+                self._set_phase(command.ref, "running", "paused")
+                self._done(command.seq)
+            case ResumeTask():
+                self._resume(command)
+            case ForgetTask():
+                self.tasks.pop(command.ref, None)
+                self._done(command.seq)
+
+    def _lease(self, lease: Lease) -> None:
+        if lease.seq < self.lease_seq:
+            return
+        if lease.seq > self.lease_seq:
+            self.lease_seq, self.lease_mw = lease.seq, lease.lease_mw
+            self._apply(lease)
+        if self.is_slow_to_ack:
+            self.unacked.append(lease)
+        else:
+            self._ack(lease)
+
+    def _apply(self, lease: Lease) -> None:
+        """Wanted caps where they keep the lease, else every busy GPU the same share."""
+        self.caps_mw = {g.index: lease.caps_mw[g.index] for g in self.gpus}
+        busy = self.busy()
+        if self.holding_mw() <= lease.lease_mw or not busy:
+            return
+        idle_mw = sum(g.idle_mw for g in self.gpus if g.index not in busy)
+        load_mw = lease.lease_mw * PSU_PERMILLE // 1000 - BASE_MW - idle_mw
+        for index in busy:
+            cap_mw = cap_within_mw(load_mw // len(busy), self.gpus[index].overshoot_permille)
+            self.caps_mw[index] = max(cap_mw, self.gpus[index].cap_min_mw)
+
+    def _ack(self, lease: Lease) -> None:
+        caps_mw = tuple(self.caps_mw.values())
+        self.said.append(LeaseAck(self.epoch, self.incarnation, lease.seq, lease.lease_mw, caps_mw))
+
+    def ack_now(self) -> None:
+        """Acknowledge the newest lease that was kept back."""
+        self.is_slow_to_ack = False
+        if self.unacked:
+            self._ack(max(self.unacked, key=lambda lease: lease.seq))
+        self.unacked.clear()
+
+    def _start(self, command: StartTask) -> None:
+        order = command.order
+        if order.ref not in self.tasks and self.answer_starts == "done":
+            for index in order.gpus:
+                self.caps_mw[index] = self.gpus[index].cap_min_mw
+            if self.holding_mw(order.gpus) > self.lease_mw:
+                self._done(command.seq, "not_covered", "its floor is above the lease")
+                return
+            self.tasks[order.ref] = FakeTask(order, self.starts_as)
+        self._done(command.seq, self.answer_starts)
+        if order.ref in self.tasks:
+            self.tell(self.tasks[order.ref])
+
+    def _stop(self, command: StopTask) -> None:
+        task = self.tasks.get(command.ref)
+        if task is None:
+            order = TaskOrder(command.ref, "", "", "batch", (), {}, (), "process")
+            end = TaskExit(kind="not_startable", detail="was not running here")
+            self.tasks[command.ref] = task = FakeTask(order, "ended", end)
+        elif task.phase != "ended":
+            task.phase = "ended"
+            task.exit = TaskExit(kind="signaled", signal=15)
+        self._done(command.seq)
+        self.tell(task)
+
+    def _set_phase(self, ref: TaskRef, before: TaskPhase, after: TaskPhase) -> None:
+        task = self.tasks.get(ref)
+        if task is not None and task.phase == before:
+            task.phase = after
+            self.tell(task)
+
+    def _resume(self, command: ResumeTask) -> None:
+        task = self.tasks.get(command.ref)
+        if task is not None and self.holding_mw(task.order.gpus) > self.lease_mw:
+            self._done(command.seq, "not_covered", "its floor is above the lease")
+            return
+        self._set_phase(command.ref, "paused", "running")
+        self._done(command.seq)
+
+    def _done(self, seq: Sequence, outcome: CommandOutcome = "done", detail: str = "") -> None:
+        self.said.append(CommandDone(self.epoch, self.incarnation, seq, outcome, detail))

@@ -1,0 +1,229 @@
+"""A cluster with fake agents, a virtual clock and a disk, for tests of the scheduler's core."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from support.fake_agents import FakeAgent
+from support.sites import JobBuilder
+from wattline_protocol.ids import Epoch, Instant, JobId, NodeId, Now, UnixTime, UserName
+from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.requests import Answer, Denied, Done, Request, Submit, Submitted
+from wattline_protocol.site import Role, Site
+from wattline_protocol.views import EventView, JobState
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.invariants import check_invariants
+from wattline_scheduler.core.jobs import Gang, Job
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.records import (
+    AttemptRecord,
+    BookRecord,
+    EventRecord,
+    GangRecord,
+    JobRecord,
+    NodeRecord,
+    Record,
+    Saved,
+    ShedRecord,
+)
+
+START = 1_000.0
+UNIX_START = 1_700_000_000.0
+TICK_S = 0.15
+MAX_ROUNDS = 1_000
+
+T = TypeVar("T", bound=Record)
+
+
+class Disk:
+    """What was saved, by key; survives the scheduler."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[type, tuple[object, ...]], Record] = {}
+        self.epoch = 0
+
+    def save(self, record: Record) -> None:
+        key = tuple(getattr(record, name) for name in record.key)
+        self.rows[type(record), key] = record
+
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        rows = [(key, row) for (_, key), row in self.rows.items() if isinstance(row, kind)]
+        return tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))  # type: ignore[arg-type, return-value] - keys of one kind compare
+
+    def load(self) -> Saved:
+        """As the store would: the epoch is raised first."""
+        self.epoch += 1
+        jobs, events = self.of(JobRecord), self.of(EventRecord)
+        return Saved(
+            epoch=Epoch(self.epoch),
+            instance=f"run-{self.epoch}",
+            jobs=jobs,
+            gangs=self.of(GangRecord),
+            attempts=self.of(AttemptRecord),
+            nodes=self.of(NodeRecord),
+            books=self.of(BookRecord),
+            sheds=self.of(ShedRecord),
+            events=events,
+            next_job=JobId(max((j.id for j in jobs), default=0) + 1),
+            next_event=max((e.seq for e in events), default=0) + 1,
+        )
+
+
+class Harness:
+    """Drives a Cluster; invariants are checked after every event."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.disk = Disk()
+        self.mono_s = START
+        self.agents = {node.id: FakeAgent(node.id) for node in site.nodes}
+        self.cut_off: set[NodeId] = set()
+        """Nodes whose messages are lost, both ways."""
+        self.replies: dict[int, Answer] = {}
+        self.sent: list[tuple[NodeId, ToAgent]] = []
+        self.effects: list[Effect] = []
+        self._asks = 0
+        self.cluster = Cluster(site, self.disk.load(), self.now)
+
+    @property
+    def now(self) -> Now:
+        return Now(Instant(self.mono_s), UnixTime(UNIX_START + self.mono_s - START))
+
+    # --- events -------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> list[Effect]:
+        """One event; its effects are carried out in order and messages delivered at once."""
+        effects = self.cluster.handle(event, self.now)
+        check_invariants(self.cluster, self.now)
+        self.effects.extend(effects)
+        for effect in effects:
+            match effect:
+                case Save():
+                    self.disk.save(effect.record)
+                case Send():
+                    self.sent.append((effect.node, effect.message))
+                    if effect.node not in self.cut_off:
+                        self.agents[effect.node].deliver(effect.message)
+                case Reply():
+                    self.replies[effect.ask] = effect.answer
+        return effects
+
+    def say(self, node: str, message: FromAgent) -> list[Effect]:
+        """A message of a node arrives, whatever its fake agent thinks."""
+        return self.handle(AgentSaid(NodeId(node), message))
+
+    def settle(self) -> None:
+        """Deliver what agents said, and plan, until nothing happens any more."""
+        for _ in range(MAX_ROUNDS):
+            spoken = self._deliver()
+            if self.cluster.wants_plan:
+                self.handle(PlanDue())
+            elif not spoken:
+                return
+        raise AssertionError("messages go on for ever")
+
+    def _deliver(self) -> bool:
+        spoken = False
+        for node, agent in self.agents.items():
+            said, agent.said = agent.said, []
+            for message in said:
+                if node not in self.cut_off:
+                    self.handle(AgentSaid(node, message))
+                    spoken = True
+        return spoken
+
+    def tick(self) -> None:
+        """One tick of virtual time without beats."""
+        self.mono_s += TICK_S
+        self.handle(TimePassed())
+        self.settle()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, with a beat of every adopted agent each second."""
+        end_s = self.mono_s + seconds
+        next_beat_s = self.mono_s
+        while self.mono_s < end_s:
+            if self.mono_s >= next_beat_s:
+                next_beat_s += 1.0
+                for agent in self.agents.values():
+                    if agent.incarnation:
+                        agent.say_beat()
+            self.tick()
+
+    # --- the site -----------------------------------------------------------------------
+
+    def join(self, *names: str) -> None:
+        """These nodes (or all) say Hello and are adopted."""
+        for name in names or tuple(self.agents):
+            self.agents[NodeId(name)].say_hello()
+        self.settle()
+
+    def restart_scheduler(self) -> None:
+        """kill -9: only what was saved is left."""
+        self.mono_s += 0.5
+        for agent in self.agents.values():
+            agent.said.clear()
+        self.cluster = Cluster(self.site, self.disk.load(), self.now)
+        check_invariants(self.cluster, self.now)
+
+    def ask(self, request: Request, *, user: str = "ops", role: Role = "operator") -> Answer:
+        self._asks += 1
+        self.handle(ClientAsked(b"c", self._asks, UserName(user), role, request))
+        return self.replies[self._asks]
+
+    def do(self, request: Request, *, user: str = "ops", role: Role = "operator") -> str:
+        """A request that must be granted."""
+        answer = self.ask(request, user=user, role=role)
+        assert isinstance(answer, Done), answer
+        self.settle()
+        return answer.text
+
+    def submit(self, job: JobBuilder, *, user: str = "ada") -> JobId:
+        """Submit, and let everything happen that happens at once."""
+        self._asks += 1
+        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user=user, role="submitter")
+        assert isinstance(answer, Submitted), answer
+        self.settle()
+        return answer.job
+
+    def refuse(self, job: JobBuilder) -> str:
+        """Why a submission was denied."""
+        self._asks += 1
+        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user="ada", role="submitter")
+        assert isinstance(answer, Denied), answer
+        return answer.reason
+
+    # --- what is seen -------------------------------------------------------------------
+
+    def job(self, number: JobId) -> Job:
+        return self.cluster.state.work.jobs[number]
+
+    def state_of(self, number: JobId) -> JobState:
+        return self.job(number).record.state
+
+    def gang(self, number: JobId, gang: int = 0) -> Gang:
+        return self.job(number).gangs[gang]
+
+    def node(self, name: str) -> NodeNow:
+        return self.cluster.state.nodes[NodeId(name)]
+
+    def agent(self, name: str) -> FakeAgent:
+        return self.agents[NodeId(name)]
+
+    def committed_kw(self, name: str) -> float:
+        return self.cluster.state.books.committed_mw(NodeId(name)) / 1e6
+
+    def told(self, name: str, kind: type[ToAgent]) -> list[ToAgent]:
+        """Messages of one kind that were sent to a node, oldest first."""
+        return [m for node, m in self.sent if node == name and isinstance(m, kind)]
+
+    def events(self, kind: str) -> list[EventView]:
+        return [event for event in self.cluster.state.journal.events if event.kind == kind]
+
+    def end_tasks(self, code: int = 0, only: Callable[[FakeAgent], bool] = lambda _: True) -> None:
+        """Every running task ends."""
+        for agent in self.agents.values():
+            if only(agent):
+                agent.end_all(code)
+        self.settle()

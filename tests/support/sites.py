@@ -1,0 +1,188 @@
+"""Builders of sites, GPUs and jobs that read as sentences: `site().rack("a", 2).build()`."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, GpuIndex, NodeId
+from wattline_protocol.job import (
+    ArraySpec,
+    JobKind,
+    JobSpec,
+    Launch,
+    Limits,
+    PowerSpec,
+    Recovery,
+    Resources,
+    ServiceSpec,
+)
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
+
+BASE_MW = 1_000_000
+PSU_PERMILLE = 950
+NAMEPLATE_MW = 10_200_000
+
+
+def gpu(
+    index: int, *, name: str = "NVIDIA H100 80GB HBM3", gib: int = 80, **more: object
+) -> GpuInfo:
+    """An H100 as its agent describes it."""
+    fields: dict[str, object] = {
+        "uuid": f"GPU-{index}",
+        "cap_min_mw": 200_000,
+        "cap_default_mw": 700_000,
+        "cap_max_mw": 700_000,
+        "idle_mw": 80_000,
+        "overshoot_permille": 1_030,
+        "can_cap": True,
+        "managed": True,
+        **more,
+    }
+    return GpuInfo(index=GpuIndex(index), name=name, memory_bytes=gib * 2**30, **fields)  # type: ignore[arg-type] - tests choose the fields
+
+
+@dataclass
+class SiteBuilder:
+    """A site of racks, each behind a PDU, all in one cooling zone."""
+
+    nodes: list[Node] = field(default_factory=list)
+    pdus: list[Domain] = field(default_factory=list)
+    site_kw: float = 1_000.0
+    zone_kw: float = 1_000.0
+    timing: Timing = Timing()
+    gateways: tuple[Gateway, ...] = ()
+
+    def rack(self, name: str, count: int, *, kw: float = 1_000.0, **more: object) -> Self:
+        """`count` nodes named NAME1, NAME2 … behind a PDU with a budget of `kw`."""
+        pdu = DomainId(f"pdu-{name}")
+        self.pdus.append(Domain(pdu, "power", DomainId("site"), int(kw * 1e6), 1000))
+        fields: dict[str, object] = {
+            "non_gpu_worst_mw": BASE_MW,
+            "psu_efficiency_permille": PSU_PERMILLE,
+            "nameplate_mw": NAMEPLATE_MW,
+            **more,
+        }
+        for number in range(1, count + 1):
+            node = Node(NodeId(f"{name}{number}"), name, (pdu,), DomainId("room"), **fields)  # type: ignore[arg-type] - tests choose the fields
+            self.nodes.append(node)
+        return self
+
+    def site_budget(self, kw: float) -> Self:
+        self.site_kw = kw
+        return self
+
+    def zone_budget(self, kw: float) -> Self:
+        self.zone_kw = kw
+        return self
+
+    def times(self, **changes: object) -> Self:
+        self.timing = msgspec.structs.replace(self.timing, **changes)
+        return self
+
+    def gateway(self, endpoint: str) -> Self:
+        self.gateways = (*self.gateways, Gateway("gw", endpoint, "127.0.0.1:0"))
+        return self
+
+    def build(self) -> Site:
+        top = Domain(DomainId("site"), "power", None, int(self.site_kw * 1e6), 1000)
+        room = Domain(DomainId("room"), "cooling", None, int(self.zone_kw * 1e6), 1000)
+        return Site(
+            name="test",
+            agent_endpoint="tcp://127.0.0.1:1",
+            client_endpoint="tcp://127.0.0.1:2",
+            domains=(top, *self.pdus, room),
+            nodes=tuple(self.nodes),
+            timing=self.timing,
+            gateways=self.gateways,
+        )
+
+
+def site() -> SiteBuilder:
+    return SiteBuilder()
+
+
+@dataclass
+class JobBuilder:
+    """A job: `job().gpus(4).nodes(2).build()`."""
+
+    spec: JobSpec
+
+    def _with(self, **changes: object) -> Self:
+        self.spec = msgspec.structs.replace(self.spec, **changes)
+        return self
+
+    def _needs(self, **changes: object) -> Self:
+        return self._with(resources=msgspec.structs.replace(self.spec.resources, **changes))
+
+    def _recovers(self, **changes: object) -> Self:
+        return self._with(recovery=msgspec.structs.replace(self.spec.recovery, **changes))
+
+    def gpus(self, count: int) -> Self:
+        return self._needs(gpus_per_node=count)
+
+    def nodes(self, count: int) -> Self:
+        return self._needs(nodes=count)
+
+    def same_rack(self) -> Self:
+        return self._needs(same_rack=True)
+
+    def gpu_type(self, *words: str) -> Self:
+        return self._needs(gpu_type=words)
+
+    def gpu_memory(self, gib: int) -> Self:
+        return self._needs(gpu_memory_min_bytes=gib * 2**30)
+
+    def cpus_per_gpu(self, count: int) -> Self:
+        return self._needs(cpus_per_gpu=count)
+
+    def memory(self, gib: int) -> Self:
+        return self._needs(memory_bytes=gib * 2**30)
+
+    def priority(self, value: int) -> Self:
+        return self._with(priority=value)
+
+    def watts_per_gpu(self, value: int) -> Self:
+        return self._with(power=PowerSpec(value))
+
+    def array(self, count: int, at_a_time: int = 0) -> Self:
+        return self._with(array=ArraySpec(tuple(range(count)), at_a_time))
+
+    def service(self, replicas: int) -> Self:
+        return self.kind("service")._with(service=ServiceSpec(replicas))
+
+    def kind(self, kind: JobKind) -> Self:
+        return self._with(kind=kind)
+
+    def retries(self, count: int) -> Self:
+        return self._recovers(retries=count)
+
+    def stops_on_isolation(self) -> Self:
+        return self._recovers(on_isolation="stop")
+
+    def grace(self, seconds: float) -> Self:
+        return self._recovers(grace_s=seconds)
+
+    def runtime(self, seconds: float) -> Self:
+        return self._with(limits=Limits(seconds))
+
+    def torchrun(self) -> Self:
+        return self._with(launch=Launch("torchrun"))
+
+    def held(self) -> Self:
+        return self._with(hold=True)
+
+    def build(self) -> JobSpec:
+        return self.spec
+
+
+def job(name: str = "work") -> JobBuilder:
+    """A batch job of one task with one GPU."""
+    spec = JobSpec(
+        name=name,
+        command=("true",),
+        resources=Resources(gpus_per_node=1),
+        recovery=Recovery(grace_s=5.0),
+    )
+    return JobBuilder(spec)
