@@ -49,6 +49,8 @@ class GatewayLink:
         self.is_welcomed = False
         self.drain_seen = False
         self.refused_because = ""
+        self.is_known_bad = False
+        """True: lost or refused, and not welcomed since."""
         self._context = context
         self._keys = keys
         self._heard_s = 0.0
@@ -62,6 +64,7 @@ class GatewayLink:
         self.close(linger_ms=0)
         self.generation = generation
         self.is_welcomed = self.drain_seen = False
+        self.refused_because = ""
         self._heard_s = now_s
         self._outbox.clear()
         socket = self._context.socket(zmq.DEALER)
@@ -80,13 +83,21 @@ class GatewayLink:
             self.socket.close(linger_ms)
             self.socket = None
 
+    def leave(self) -> None:
+        """Give this connection up, with all that waits on it, until the next `connect`."""
+        self.close(linger_ms=0)
+        self.is_welcomed = False
+        self.is_known_bad = True
+        self._outbox.clear()
+
     def is_silent(self, now_s: float) -> bool:
         """True: nothing heard for so long that the connection must be made anew."""
         return now_s - self._heard_s > SILENCE_S
 
     def send(self, message: FromWorker) -> None:
-        """Queue a message for the next flush."""
-        self._outbox.append(message)
+        """Queue a message for the next flush; without a connection there is nobody to tell."""
+        if self.socket is not None:
+            self._outbox.append(message)
 
     def flush(self) -> None:
         """Send what is queued. A connection that takes no more is left to fall silent."""
@@ -130,7 +141,7 @@ class GatewayLink:
             )
         else:
             self.is_welcomed = True
-            self.refused_because = ""
+            self.is_known_bad = False
             self.drain_seen = self.drain_seen or message.drain_seen
 
     def _refused(self, reason: str) -> None:

@@ -127,9 +127,9 @@ class Worker:
                 self._apply(self._batcher.handle(news, now_s))
 
     def _take_work(self, link: GatewayLink, work: list[Infer | CancelInfer], now_s: float) -> None:
-        if link.refused_because and not link.is_welcomed:
-            log.warning("gateway_refused", gateway=link.endpoint, reason=link.refused_because)
-            link.refused_because = ""
+        if link.refused_because:
+            self._leave(link, now_s)
+            return
         items: list[b.Item] = []
         for message in work:
             key = b.Key(link.generation, message.id)
@@ -195,11 +195,20 @@ class Worker:
         self._by_generation[self._generations] = link
         self._poller.register(socket, zmq.POLLIN)
 
-    def _reconnect(self, link: GatewayLink, now_s: float) -> None:
-        log.warning("gateway_silent", gateway=link.endpoint)
-        self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
+    def _leave(self, link: GatewayLink, now_s: float) -> None:
+        """Drop a connection and whatever came over it; it is made anew after a while."""
+        if link.socket is None:
+            return
+        if not link.is_known_bad:  # once, not at every try
+            reason = link.refused_because or "not heard, or the connection was refused"
+            log.warning("gateway_lost", gateway=link.endpoint, reason=reason)
         self._by_generation.pop(link.generation, None)
         self._poller.unregister(link.socket)
+        link.leave()
+        self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
+
+    def _reconnect(self, link: GatewayLink, now_s: float) -> None:
+        self._leave(link, now_s)
         self._connect(link)
 
     # --- stopping
