@@ -1,0 +1,68 @@
+"""What must hold of a node after every event; tests and simulation check it, production may."""
+
+from wattline_agent.core import holds
+from wattline_agent.core.attempt import Reserved
+from wattline_agent.core.model import NodeState
+from wattline_protocol.ids import GpuIndex, Now, TaskRef
+
+
+class InvariantBroken(AssertionError):
+    """The node's state contradicts DESIGN 4; says which rule, and how."""
+
+
+def check_invariants(state: NodeState, now: Now) -> None:
+    """Raise InvariantBroken if a rule is broken."""
+    _one_attempt_per_task(state)
+    _one_task_per_gpu(state)
+    _acknowledged_is_on_file(state)
+    _lease_is_kept(state, now)
+
+
+def _one_attempt_per_task(state: NodeState) -> None:
+    seen: dict[tuple[int, int], TaskRef] = {}
+    for attempt in state.attempts.values():
+        if not attempt.holds_gpus:
+            continue
+        key = (attempt.ref.job, attempt.ref.task)
+        if key in seen:
+            raise InvariantBroken(f"I7: {attempt.ref} lives beside {seen[key]}")
+        seen[key] = attempt.ref
+
+
+def _one_task_per_gpu(state: NodeState) -> None:
+    holder: dict[GpuIndex, TaskRef] = {}
+    for attempt in state.attempts.values():
+        for index in attempt.gpus if attempt.holds_gpus else ():
+            if index in holder:
+                raise InvariantBroken(f"GPU {index} is held by {holder[index]} and {attempt.ref}")
+            holder[index] = attempt.ref
+
+
+def _acknowledged_is_on_file(state: NodeState) -> None:
+    member = state.session.member
+    if member is None or member.adopted is None or state.facts.is_observe:
+        return
+    lease = state.lease
+    if lease is None:
+        raise InvariantBroken("I2: adopted, and no lease is on file")
+    if state.pending is not None and state.pending.lease.seq <= lease.seq:
+        raise InvariantBroken(f"I8: lease {state.pending.lease.seq} waits behind {lease.seq}")
+
+
+def _lease_is_kept(state: NodeState, now: Now) -> None:
+    """Above the lease in force only while the caps cannot be any lower, or are being lowered."""
+    is_adopted = state.session.member is not None and state.session.member.adopted is not None
+    if state.lease is None or state.terms is None or not is_adopted or state.caps.is_waiting:
+        return
+    over_mw = holds.holding_mw(state, planned=False) - state.lease.lease_mw
+    lowered = [g for g in state.gpus if g.can_hold and g.limit_mw > g.info.cap_min_mw]
+    if over_mw > 0 and lowered and not any(a.will_load_gpus for a in state.attempts.values()):
+        raise InvariantBroken(
+            f"I2 at {now.mono_s:.1f} s: held {over_mw} mW above the lease though "
+            f"GPU {lowered[0].index} could be lowered"
+        )
+
+
+def reserved(state: NodeState) -> list[TaskRef]:
+    """Attempts that wait for their caps."""
+    return [a.ref for a in state.attempts.values() if isinstance(a.standing, Reserved)]
