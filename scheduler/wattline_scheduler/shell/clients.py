@@ -1,0 +1,162 @@
+"""The clients' side of the edge: sessions, greetings, and answers that wait for a slow reader.
+
+An answer that a connection has no room for waits in its session, up to a limit; snapshots of
+watches are never queued behind others (see `watches`). A client that stops reading loses its
+session, nothing else.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from wattline_protocol.codec import Codec, MalformedMessage
+from wattline_protocol.ids import Instant, UserName
+from wattline_protocol.messages import PROTOCOL_VERSION, Refused
+from wattline_protocol.requests import (
+    Answer,
+    Ask,
+    ClientHello,
+    ClientWelcome,
+    FromClient,
+    Tell,
+    ToClient,
+)
+from wattline_protocol.site import Role
+from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
+from wattline_scheduler.shell.fitting import fit
+from wattline_scheduler.shell.greeting import spoken_version, version_refusal
+
+CLIENT_LIMITS = SocketLimits(send_queue=4)
+"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones."""
+
+MAX_BATCH = 500
+"""Messages taken in one step, so that a flood of requests does not keep beats waiting."""
+
+MAX_SESSIONS = 4_096
+"""Connections remembered; beyond it the longest unheard without a watch is forgotten."""
+
+MAX_BACKLOG = 10_000
+MAX_BACKLOG_BYTES = 16 * 1024 * 1024
+"""Answers that wait for one slow reader; beyond it the session ends."""
+
+STUCK_S = 30.0
+"""A session whose connection takes nothing for so long is gone."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of one user."""
+
+    connection: bytes
+    user: UserName
+    role: Role
+    backlog: deque[bytes] = field(default_factory=deque)
+    backlog_bytes: int = 0
+    stuck_since: Instant | None = None
+    watch_count: int = 0
+
+
+class ClientDesk:
+    """Receives requests and sends answers."""
+
+    def __init__(self, socket: ServerSocket, site: str) -> None:
+        self._socket = socket
+        self._site = site
+        self._in: Codec[FromClient] = Codec(FromClient)
+        self._out: Codec[ToClient] = Codec(ToClient)
+        self.sessions: OrderedDict[bytes, Session] = OrderedDict()
+
+    def receive(self) -> list[tuple[Session, Ask]]:
+        """Requests since the last call; greetings and refusals are answered here."""
+        asked = []
+        for incoming in self._socket.recv_batch(MAX_BATCH):
+            pair = self._admit(incoming)
+            if pair is not None:
+                asked.append(pair)
+        return asked
+
+    def _admit(self, incoming: Incoming) -> tuple[Session, Ask] | None:
+        spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
+        if spoken is not None and spoken != PROTOCOL_VERSION:
+            self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
+            self._refuse(incoming, version_refusal(spoken))
+            return None
+        try:
+            message = self._in.decode(incoming.data)
+        except MalformedMessage as error:
+            self._socket.refuse(incoming, "malformed", str(error))
+            self._refuse(incoming, f"a message that cannot be read: {error}")
+            return None
+        if isinstance(message, ClientHello):
+            self._greet(incoming)
+            return None
+        session = self.sessions.get(incoming.routing_id)
+        if session is None:
+            self._refuse(incoming, "the first message must be ClientHello")
+            return None
+        session.role = _client_role(incoming)
+        self.sessions.move_to_end(incoming.routing_id)
+        return session, message
+
+    def _greet(self, incoming: Incoming) -> None:
+        user, role = UserName(incoming.member.name), _client_role(incoming)
+        connection = incoming.routing_id
+        self.sessions.setdefault(connection, Session(connection, user, role))
+        self.sessions.move_to_end(connection)
+        self._forget_some()
+        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role)
+        self._send(self.sessions[connection], self._out.encode(welcome))
+
+    def _forget_some(self) -> None:
+        if len(self.sessions) > MAX_SESSIONS:
+            idle = (key for key, one in self.sessions.items() if one.watch_count == 0)
+            del self.sessions[next(idle, next(iter(self.sessions)))]
+
+    def _refuse(self, incoming: Incoming, reason: str) -> None:
+        refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))
+        self._socket.send(incoming.routing_id, refused)
+
+    def tell(self, connection: bytes, ask: int, answer: Answer, *, is_last: bool = True) -> None:
+        """Send an answer; it waits in the session while the connection has no room."""
+        session = self.sessions.get(connection)
+        if session is not None:
+            self._send(session, self._encoded(ask, answer, is_last=is_last))
+
+    def show(self, session: Session, ask: int, answer: Answer) -> bool:
+        """Send one answer of a watch now, or not at all: False when there is no room."""
+        if session.backlog:
+            return False
+        return self._socket.send(session.connection, self._encoded(ask, answer, is_last=False))
+
+    def _encoded(self, ask: int, answer: Answer, *, is_last: bool) -> bytes:
+        return fit(answer, lambda fitted: self._out.encode(Tell(ask, fitted, is_last)))
+
+    def _send(self, session: Session, data: bytes) -> None:
+        if not session.backlog and self._socket.send(session.connection, data):
+            session.stuck_since = None
+            return
+        session.backlog.append(data)
+        session.backlog_bytes += len(data)
+        if len(session.backlog) > MAX_BACKLOG or session.backlog_bytes > MAX_BACKLOG_BYTES:
+            self.end(session)
+
+    def flush(self, now: Instant) -> None:
+        """Send on what waits, and end sessions that have taken nothing for long."""
+        for session in [one for one in self.sessions.values() if one.backlog]:
+            while session.backlog and self._socket.send(session.connection, session.backlog[0]):
+                session.backlog_bytes -= len(session.backlog.popleft())
+                session.stuck_since = None
+            if session.backlog:
+                session.stuck_since = session.stuck_since or now
+                if now - session.stuck_since > STUCK_S:
+                    self.end(session)
+
+    def end(self, session: Session) -> None:
+        """Forget a session; its client says hello again if it is still there."""
+        self.sessions.pop(session.connection, None)
+
+
+def _client_role(incoming: Incoming) -> Role:
+    role = incoming.member.role
+    if role == "worker":
+        raise AssertionError("the client socket serves no workers")
+    return role

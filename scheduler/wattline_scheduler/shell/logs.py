@@ -1,0 +1,35 @@
+"""How the scheduler logs: one event a line, colour on a terminal, JSON elsewhere, on stderr."""
+
+import sys
+
+import structlog
+
+from wattline_protocol.views import EventView
+
+_METHOD = {"info": "info", "warning": "warning", "alarm": "error"}
+
+log = structlog.get_logger()
+
+
+def log_to_stderr(*, as_json: bool) -> None:
+    """Set structlog up for this process."""
+    is_plain = as_json or not sys.stderr.isatty()
+    renderer = structlog.processors.JSONRenderer() if is_plain else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def log_event(event: EventView) -> None:
+    """A line of the event log, once it is on disk."""
+    ids = {"job": event.job, "node": event.node}
+    bound = {name: value for name, value in ids.items() if value is not None}
+    say = getattr(log, _METHOD[event.level])
+    say(event.kind, seq=event.seq, who=event.who, text=event.text, **bound)

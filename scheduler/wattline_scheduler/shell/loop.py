@@ -1,0 +1,239 @@
+"""The loop: take what came in, let the core decide, put it on disk, then say it.
+
+One thread. Each step handles a batch of messages, commits all their saves in one transaction
+(group commit) and only then sends and answers, in the order in which the core decided. So nobody
+is told anything that a crash could take back, and a burst costs one fsync.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+import zmq
+
+from wattline_protocol.ids import Instant, NodeId, Now
+from wattline_protocol.members import Authorized
+from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
+from wattline_protocol.requests import (
+    Ask,
+    Explain,
+    FetchLog,
+    GetJob,
+    GetNode,
+    GetPower,
+    GetReport,
+    GetSite,
+    ListEvents,
+    ListJobs,
+    ListNodes,
+    Unwatch,
+    WatchRoutes,
+    WatchSite,
+)
+from wattline_protocol.transport import ServerSocket
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.events import (
+    TICK_PERIOD_S,
+    AgentSaid,
+    ClientAsked,
+    PlanDue,
+    TimePassed,
+)
+from wattline_scheduler.core.records import EventRecord
+from wattline_scheduler.shell.agents import AgentDesk
+from wattline_scheduler.shell.clients import ClientDesk, Session
+from wattline_scheduler.shell.logrelay import LogRelay
+from wattline_scheduler.shell.logs import log_event
+from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, Step, spooled_steps
+from wattline_scheduler.shell.reads import Reads
+from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
+from wattline_scheduler.shell.rights import gateway_key, not_for
+from wattline_scheduler.shell.watches import Watches
+from wattline_scheduler.store.store import Store
+
+PLAN_INTERVAL_S = 0.01
+"""Planning waits so long for more submissions, so that a burst is planned at once."""
+
+TIDY_PERIOD_S = 3_600.0
+
+SLOW_STEP_S = 0.5
+"""A step that takes longer is told to the log: beats and leases waited for it."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The two doors."""
+
+    agents: ServerSocket
+    clients: ServerSocket
+
+    def refused(self) -> int:
+        """Connections and messages refused since the start."""
+        return self.agents.refused.total() + self.clients.refused.total()
+
+    def close(self) -> None:
+        """Close both; what is queued gets a moment to leave."""
+        self.agents.close(linger_s=0.2)
+        self.clients.close(linger_s=0.2)
+
+
+class Loop:
+    """One running scheduler; `step` until it shall stop."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        sockets: Sockets,
+        members: Authorized,
+        clock: Callable[[], Now],
+    ) -> None:
+        self._cluster = cluster
+        self._state = cluster.state
+        self._store = store
+        self._sockets = sockets
+        self._members = members
+        self._clock = clock
+        self._agents = AgentDesk(sockets.agents, cluster.state.nodes)
+        self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
+        self._reads = Reads(cluster, store, sockets.refused)
+        self._logs = LogRelay(cluster.state, store)
+        self._reports = ReportDesk()
+        self._meter = Meter(cluster.state)
+        self._watches = Watches(self._clients, self._reads.site, store.events, self._reads.routes)
+        self._poller = zmq.Poller()
+        self._poller.register(sockets.agents.socket, zmq.POLLIN)
+        self._poller.register(sockets.clients.socket, zmq.POLLIN)
+        self._tick_due = self._plan_due = self._meter_due = Instant(0.0)
+        self._tidy_due = Instant(clock().mono_s + TIDY_PERIOD_S)
+        self._steps: list[Step] = []
+
+    def step(self) -> None:
+        """Wait for work, at most until something is due, and do all of it. Raises StoreError."""
+        self._poller.poll(self._wait_ms())
+        began = self._clock()
+        effects: list[Effect] = []
+        for node, message in self._agents.receive():
+            effects += self._agent_said(node, message)
+        for session, ask in self._clients.receive():
+            effects += self._client_asked(session, ask)
+        effects += self._what_is_due()
+        self._carry_out(effects)
+        now = self._clock()
+        self._clients.flush(now.mono_s)
+        if len(self._watches):
+            self._watches.show(now, self._newest_event())
+        if now.mono_s - began.mono_s > SLOW_STEP_S:
+            log.warning("step_slow", seconds=round(now.mono_s - began.mono_s, 3))
+
+    def close(self) -> None:
+        """Save the roll-up step in progress. Raises StoreError."""
+        self._reports.close()
+        self._store.commit(self._meter.take())
+
+    def _wait_ms(self) -> int:
+        due = min(self._tick_due, self._meter_due)
+        if self._cluster.wants_plan:
+            due = min(due, self._plan_due)
+        return max(0, int((due - self._clock().mono_s) * 1000) + 1)
+
+    def _newest_event(self) -> int:
+        events = self._state.journal.events
+        return events[-1].seq if events else 0
+
+    # --- what came in ---------------------------------------------------------------------
+
+    def _agent_said(self, node: NodeId, message: FromAgent) -> list[Effect]:
+        match message:
+            case LogChunk():
+                answer = self._logs.take(node, message)
+                return [] if answer is None else [answer]
+            case Rollups():
+                self._steps += spooled_steps(node, message)
+                return [Send(node, RollupsSeen(message.last))]
+            case _:
+                return self._cluster.handle(AgentSaid(node, message), self._clock())
+
+    def _client_asked(self, session: Session, ask: Ask) -> list[Effect]:
+        request, client = ask.request, session.connection
+        denied = not_for(session.role, request)
+        if denied is not None:
+            return [Reply(client, ask.ask, denied)]
+        now = self._clock()
+        match request:
+            case WatchSite() | WatchRoutes() | ListEvents(follow=True):
+                full = self._watches.add(session, ask.ask, request, now)
+                return [] if full is None else [Reply(client, ask.ask, full)]
+            case Unwatch(ask=watched):
+                self._watches.drop(session, watched)
+                return []
+            case FetchLog():
+                return [self._logs.fetch(client, ask.ask, request, now.mono_s)]
+            case GetReport():
+                order = report_order(
+                    self._state, self._store.path, self._meter.peek(), request, now
+                )
+                full_desk = self._reports.order(client, ask.ask, order)
+                return [] if full_desk is None else [full_desk]
+            case (
+                ListJobs()
+                | GetJob()
+                | Explain()
+                | ListNodes()
+                | GetNode()
+                | GetPower()
+                | GetSite()
+                | ListEvents()
+            ):
+                return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case _:
+                asked = ClientAsked(client, ask.ask, session.user, session.role, request)
+                return self._cluster.handle(asked, now)
+
+    def _what_is_due(self) -> list[Effect]:
+        effects: list[Effect] = [*self._reports.take()]
+        now = self._clock()
+        if now.mono_s >= self._tick_due:
+            self._tick_due = Instant(now.mono_s + TICK_PERIOD_S)
+            effects += self._logs.expire(now.mono_s)
+            effects += self._cluster.handle(TimePassed(), now)
+        if self._cluster.wants_plan and now.mono_s >= self._plan_due:
+            effects += self._cluster.handle(PlanDue(), now)
+            self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
+        if now.mono_s >= self._meter_due:
+            self._meter_due = Instant(now.mono_s + METER_PERIOD_S)
+            self._each_second(now)
+        return effects
+
+    def _each_second(self, now: Now) -> None:
+        self._steps += self._meter.read(now)
+        # Not an event: it says where to write the key in future orders, nothing is decided by it.
+        self._state.gateway_public_key = gateway_key(self._members)
+        for socket in (self._sockets.agents, self._sockets.clients):
+            for refusal in socket.take_refusals():
+                log.warning("refused", **msgspec.structs.asdict(refusal))
+        if now.mono_s >= self._tidy_due:
+            self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
+            self._store.tidy(now.unix_s)
+
+    # --- what goes out --------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        saves = [effect.record for effect in effects if isinstance(effect, Save)]
+        if saves or self._steps:
+            self._store.commit([*saves, *self._steps])
+            self._steps.clear()
+        for effect in effects:
+            match effect:
+                case Send(node=node, message=message):
+                    self._agents.send(node, message)
+                case Reply(client=client, ask=ask, answer=answer):
+                    self._clients.tell(client, ask, answer)
+                case Save(record=EventRecord(event=event)):
+                    log_event(event)
+                case Save():
+                    pass

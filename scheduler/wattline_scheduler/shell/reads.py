@@ -1,0 +1,156 @@
+"""Answers to requests that change nothing: from the state in memory, older jobs from the store."""
+
+from collections.abc import Callable
+
+from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.requests import (
+    MAX_LISTED,
+    Answer,
+    Denied,
+    Events,
+    Explain,
+    Explained,
+    GetJob,
+    GetNode,
+    GetPower,
+    GetSite,
+    Jobs,
+    ListEvents,
+    ListJobs,
+    ListNodes,
+    Nodes,
+    Power,
+    Routes,
+    SiteNow,
+    WorkerRoute,
+)
+from wattline_protocol.views import ENDED_STATES, JobView, SiteView
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.records import JobRecord
+from wattline_scheduler.plan.explain import explain
+from wattline_scheduler.store.store import Store
+from wattline_scheduler.views.domains import domain_views
+from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
+from wattline_scheduler.views.nodes import node_view
+from wattline_scheduler.views.site import site_view
+
+ReadRequest = ListJobs | GetJob | Explain | ListNodes | GetNode | GetPower | GetSite | ListEvents
+
+
+class Reads:
+    """Answers reads; holds nothing but the views of jobs that can no longer change."""
+
+    def __init__(self, cluster: Cluster, store: Store, refused: Callable[[], int]) -> None:
+        self._cluster = cluster
+        self._state = cluster.state
+        self._store = store
+        self._refused = refused
+        self._ended: dict[JobId, tuple[JobRecord, JobView]] = {}
+
+    def answer(self, request: ReadRequest, now: Now) -> Answer:
+        """The answer as things stand now."""
+        match request:
+            case ListJobs():
+                return self._jobs(request)
+            case GetJob(job=number):
+                return self._job(number)
+            case Explain(job=number):
+                return self._explain(number, now)
+            case ListNodes():
+                nodes = self._state.nodes.values()
+                return Nodes(tuple(node_view(self._state, node, now) for node in nodes))
+            case GetNode(node=name):
+                return self._node(name, now)
+            case GetPower():
+                return Power(domain_views(self._state))
+            case GetSite():
+                return SiteNow(self.site(now))
+            case ListEvents(after=after, limit=limit):
+                return Events(self._store.events(after, max(0, min(limit, MAX_LISTED))))
+
+    def site(self, now: Now) -> SiteView:
+        """The whole snapshot."""
+        return site_view(self._state, now, self.show_job, self._refused())
+
+    def show_job(self, job: Job) -> JobView:
+        """The view of a job without its attempts; of an ended one it is made once."""
+        if job.record.state not in ENDED_STATES:
+            return job_in_memory(job, self._state.site.tariff)
+        known = self._ended.get(job.id)
+        if known is not None and known[0] is job.record:
+            return known[1]
+        view = job_in_memory(job, self._state.site.tariff)
+        if len(self._ended) >= 2 * MAX_LISTED:
+            self._ended = {n: v for n, v in self._ended.items() if n in self._state.work.jobs}
+        self._ended[job.id] = (job.record, view)
+        return view
+
+    def _jobs(self, request: ListJobs) -> Jobs:
+        wanted = [
+            job
+            for job in self._state.work.jobs.values()
+            if request.ended or job.record.state not in ENDED_STATES
+        ]
+        limit = max(0, min(request.limit, MAX_LISTED))
+        newest = sorted(wanted, key=lambda job: job.id)[max(0, len(wanted) - limit) :]
+        views = tuple(self.show_job(job) for job in newest)
+        return Jobs(views, is_cut=len(wanted) > limit)
+
+    def _job(self, number: JobId) -> Jobs | Denied:
+        tariff = self._state.site.tariff
+        job = self._state.work.jobs.get(number)
+        if job is not None:
+            return Jobs((job_in_memory(job, tariff, with_attempts=True),))
+        on_record = self._store.job(number)
+        if on_record is None:
+            return _no_job(number)
+        record, gangs, attempts = on_record
+        counts = counts_on_record(gangs)
+        return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
+
+    def _explain(self, number: JobId, now: Now) -> Explained | Denied:
+        job = self._state.work.jobs.get(number)
+        if job is None:
+            return _no_job(number) if self._store.job(number) is None else _is_over(number)
+        if job.record.state in ENDED_STATES:
+            return _is_over(number)
+        shown = self.show_job(job)
+        snapshot = self._cluster.snapshot(now)
+        return Explained(explain(snapshot, job.id, shown.state, shown.reason, job.shape))
+
+    def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
+        node = self._state.nodes.get(name)
+        if node is None:
+            known = ", ".join(list(self._state.nodes)[:10])
+            return Denied("not_found", f"there is no node {name}; the site has {known} …")
+        return Nodes((node_view(self._state, node, now),))
+
+    def routes(self) -> Routes:
+        """Of each service the workers that run and have a key."""
+        services: dict[str, list[WorkerRoute]] = {}
+        for job in self._state.work.jobs.values():
+            if job.spec.kind == "service" and job.record.state not in ENDED_STATES:
+                services.setdefault(job.spec.name, []).extend(_workers(job))
+        return Routes({name: tuple(sorted(w, key=_by_ref)) for name, w in services.items()})
+
+
+def _workers(job: Job) -> list[WorkerRoute]:
+    return [
+        WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
+        for gang in job.gangs
+        for attempt in gang.live
+        if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
+    ]
+
+
+def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:
+    return worker.ref.job, worker.ref.task, worker.ref.attempt
+
+
+def _no_job(number: JobId) -> Denied:
+    return Denied("not_found", f"there is no job {number}")
+
+
+def _is_over(number: JobId) -> Denied:
+    return Denied("conflict", f"job {number} has ended: it waits for nothing")

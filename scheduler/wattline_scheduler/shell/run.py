@@ -1,0 +1,143 @@
+"""Starting and stopping a scheduler."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.keys import KeyFileError, KeyPair, load_keys
+from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.site import Site
+from wattline_protocol.sitechecks import site_warnings
+from wattline_protocol.sitefile import SiteFileError, parse_site
+from wattline_protocol.transport import ServerSocket, TransportError
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.records import Saved
+from wattline_scheduler.shell.clients import CLIENT_LIMITS
+from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
+from wattline_scheduler.shell.logs import log_to_stderr
+from wattline_scheduler.shell.loop import Loop, Sockets
+from wattline_scheduler.shell.rights import AGENT_ROLES, CLIENT_ROLES, gateway_key
+from wattline_scheduler.store.errors import StoreError
+from wattline_scheduler.store.store import Store
+
+OK = 0
+FAILED = 1
+BAD_INPUT = 2
+"""Site file, keys or endpoints: nothing was started."""
+
+log = structlog.get_logger()
+
+
+class SiteUnusable(Exception):
+    """The site directory does not allow a start; says what to put right."""
+
+
+class _Stop:
+    """Set by SIGTERM and SIGINT; the loop looks at it after every step."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.is_asked = True
+
+
+def run_scheduler(config: SchedulerConfig) -> int:
+    """Run the site's scheduler until SIGTERM or SIGINT; the exit status.
+
+    0: stopped as asked. 1: the store failed, or an invariant broke; nothing was acknowledged that
+    is not on disk. 2: the site directory cannot be used; nothing was started.
+    """
+    log_to_stderr(as_json=config.log_json)
+    stop = _Stop()
+    try:
+        site = read_site(config.site_dir)
+        members = Authorized(config.site_dir / AUTHORIZED, site.roles)
+        keys = load_keys(config.site_dir / SCHEDULER_KEY)
+        sockets = open_sockets(site, keys, members)
+    except (SiteUnusable, KeyFileError, TransportError) as error:
+        log.error("scheduler_not_started", reason=str(error))
+        return BAD_INPUT
+    try:
+        return _serve(config, site, members, sockets, stop)
+    except StoreError as error:
+        log.error("store_failed", kind=type(error).__name__, reason=str(error))
+    except Exception:
+        log.exception("scheduler_broken", reason="an invariant does not hold; this is a bug")
+    finally:
+        sockets.close()
+    return FAILED
+
+
+def _serve(
+    config: SchedulerConfig, site: Site, members: Authorized, sockets: Sockets, stop: _Stop
+) -> int:
+    began = read_clock()
+    store, saved = Store.open(config.state_dir, now_unix_s=began.unix_s, recover=config.recover)
+    try:
+        cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_key(members))
+        loop = Loop(cluster, store, sockets, members, read_clock)
+        _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
+        while not stop.is_asked:
+            loop.step()
+        loop.close()
+    finally:
+        store.close()
+    log.info("scheduler_stopped", epoch=saved.epoch)
+    return OK
+
+
+def _tell_ready(
+    site: Site, saved: Saved, members: Authorized, sockets: Sockets, took_s: float
+) -> None:
+    for problem in members.problems:
+        log.warning("member_file_unusable", reason=problem)
+    for warning in site_warnings(site):
+        log.warning("site_file", reason=warning)
+    log.info(
+        "scheduler_ready",
+        site=site.name,
+        epoch=saved.epoch,
+        agent_endpoint=sockets.agents.endpoint,
+        client_endpoint=sockets.clients.endpoint,
+        jobs=len(saved.jobs),
+        took_s=round(took_s, 3),
+    )
+
+
+def read_clock() -> Now:
+    """Both clocks."""
+    return Now(Instant(time.monotonic()), UnixTime(time.time()))
+
+
+def read_site(directory: Path) -> Site:
+    """The site file of a site directory. Raises SiteUnusable."""
+    path = directory / SITE_FILE
+    try:
+        return parse_site(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise SiteUnusable(
+            f"cannot read {path}: {error.strerror}. `wattline init DIR` makes a site directory."
+        ) from error
+    except (UnicodeDecodeError, SiteFileError) as error:
+        raise SiteUnusable(f"{path}: {error}") from error
+
+
+def open_sockets(site: Site, keys: KeyPair, members: Authorized) -> Sockets:
+    """Listen for agents and clients. Raises TransportError."""
+    agents = ServerSocket(site.agent_endpoint, keys, members.member, AGENT_ROLES)
+    try:
+        clients = ServerSocket(
+            site.client_endpoint, keys, members.member, CLIENT_ROLES, CLIENT_LIMITS
+        )
+    except TransportError:
+        agents.close()
+        raise
+    return Sockets(agents, clients)
