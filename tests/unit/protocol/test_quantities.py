@@ -1,0 +1,83 @@
+"""Durations, sizes and watts as people write them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from wattline_protocol import quantities as q
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172_800), ("500ms", 0.5), (" 1.5h ", 5400)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert q.parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5400.0, "1h30m"), (0.25, "0.25s"), (0.0, "0s"), (90_061.5, "1d1h1m1.5s")]
+)
+def test_durations_are_written_short(seconds: float, text: str) -> None:
+    assert q.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["", "12", "h", "1m1h", "1h1h", "-1s", "1 week", "1e3s", "9" * 80])
+def test_what_is_no_duration_is_told_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="duration|too long"):
+        q.parse_duration_s(text)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e12])
+def test_what_is_no_duration_is_not_written(seconds: float) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        q.format_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("40GiB", 40 << 30), ("200GB", 200 * 10**9), ("512 MiB", 512 << 20), ("7B", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert q.parse_size_bytes(text) == size
+
+
+def test_sizes_are_written_in_the_largest_unit_that_divides_them() -> None:
+    assert q.format_size(40 << 30) == "40GiB"
+    assert q.format_size((40 << 30) + 1) == "42949672961B"
+    assert q.format_size(0) == "0B"
+
+
+@pytest.mark.parametrize(
+    ("text", "milliwatts"), [("40kW", 40_000_000), ("650W", 650_000), ("1.2MW", 1_200_000_000)]
+)
+def test_watts(text: str, milliwatts: int) -> None:
+    assert q.parse_power_mw(text) == milliwatts
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "said"),
+    [
+        (q.parse_size_bytes, "40", "want a size"),
+        (q.parse_size_bytes, "40gib", 'no unit "gib"'),
+        (q.parse_size_bytes, "0.3B", "whole number"),
+        (q.parse_size_bytes, "9999999TiB", "beyond all bounds"),
+        (q.parse_power_mw, "40kWh", 'no unit "kWh"'),
+        (q.parse_power_mw, "0.0001W", "whole number"),
+        (q.parse_energy_wh, "80kW", 'want an energy such as "80kWh"'),
+        (q.parse_cost_usd, "400EUR", 'want a cost such as "400USD"'),
+        (q.parse_percent, "101%", "percentage"),
+        (q.parse_percent, "25", "percentage"),
+    ],
+)
+def test_wrong_quantities_are_told_with_an_example(
+    parse: Callable[[str], object], text: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse(text)
+
+
+def test_shares_energy_and_cost() -> None:
+    assert q.parse_percent("25%") == 0.25
+    assert q.parse_energy_wh("80kWh") == 80_000
+    assert q.parse_cost_usd("400USD") == 400
