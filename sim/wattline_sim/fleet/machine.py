@@ -168,7 +168,9 @@ class Machine:
         )
 
     def reload_driver(self) -> None:
-        """Unload and load the driver: limits are back at their defaults."""
+        """Unload and load the driver, which only works while no process holds a GPU."""
+        if any(process.exit is None for process in self.processes.values()):
+            return
         self.driver_loads += 1
         for gpu in self.gpus.values():
             gpu.limit_mw = CAP_MAX_MW
@@ -261,6 +263,10 @@ class Machine:
     def seen(self) -> tuple[TaskSeen, ...]:
         """What keeper and disk know."""
         return tuple(self._seen(p) for p in self.processes.values())
+
+    def wipe_disk(self) -> None:
+        """The agent's state is gone, as after a new installation."""
+        self.disk = Disk()
 
     def reboot(self) -> None:
         """Everything volatile is gone: processes, limits; the disk stays."""

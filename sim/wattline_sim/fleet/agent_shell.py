@@ -1,0 +1,189 @@
+"""The agent's shell over virtual time: carries out the production core's effects on a machine."""
+
+from collections.abc import Callable
+
+from wattline_agent.core import effects as fx
+from wattline_agent.core import events as ev
+from wattline_agent.core.model import Facts
+from wattline_agent.core.node import Node
+from wattline_agent.ports import HostReading
+from wattline_protocol.codec import Codec
+from wattline_protocol.messages import FromAgent, LogChunk, ToAgent
+from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.network import Network
+from wattline_sim.fleet.world import World
+
+SCHEDULER = "scheduler"
+TO_AGENT: Codec[ToAgent] = Codec(ToAgent)
+FROM_AGENT: Codec[FromAgent] = Codec(FromAgent)
+DRIVER_CALL_S = 0.01
+SAMPLE_PERIOD_S = 1.0
+LOOK_PERIOD_S = 0.3
+TICK_PERIOD_S = 0.2
+CRASH_SHARE = 0.0005
+"""Chance that the agent dies between two effects, while faults are on."""
+
+
+class Crashed(Exception):
+    """The simulated process died in the middle of what it did."""
+
+
+class AgentShell:
+    """One node's agent process: may die at any effect and start again from its disk."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        machine: Machine,
+        after_step: Callable[[], None],
+        may_crash: Callable[[], bool],
+    ) -> None:
+        self._world, self._network, self.machine = world, network, machine
+        self._after_step, self._may_crash = after_step, may_crash
+        self._life = 0
+        self.node: Node | None = None
+
+    def start(self) -> None:
+        """A new process: reads its disk, looks at driver and keeper, says Hello."""
+        if self.node is not None or not self.machine.is_up:
+            return
+        self._life += 1
+        machine, disk = self.machine, self.machine.disk
+        facts = Facts(
+            node=machine.node,
+            nonce_seed=self._world.rng.randbytes(16),
+            hostname=machine.node,
+            cpus=64,
+            memory_bytes=1 << 40,
+            agent_version="fleet",
+            is_simulated=True,
+        )
+        self.node = Node(facts, disk.state, disk.usage)
+        self._network.attach(machine.node, self._receive)
+        self._handle(
+            ev.Started(
+                boot_id=machine.boot_id,
+                driver_instance=machine.driver_instance,
+                gpus=machine.infos(),
+                limits=tuple(machine.read_cap(gpu) for gpu in machine.gpus),
+                tasks=machine.seen(),
+            )
+        )
+        self._handle(ev.Connected())
+        self._every(SAMPLE_PERIOD_S, self._sample)
+        self._every(LOOK_PERIOD_S, lambda: self._handle(ev.TasksSeen(machine.seen())))
+        self._every(TICK_PERIOD_S, lambda: self._handle(ev.TimePassed()))
+
+    def crash(self) -> None:
+        """SIGKILL: only disk, driver and keeper remain."""
+        self.node = None
+        self._life += 1
+        self._network.detach(self.machine.node)
+
+    def _every(self, period_s: float, act: Callable[[], None]) -> None:
+        life = self._life
+
+        def again() -> None:
+            if self._life == life:
+                act()
+                self._world.after(period_s, again)
+
+        self._world.after(self._world.rng.random() * period_s, again)
+
+    def _sample(self) -> None:
+        machine = self.machine
+        if self.node is None:
+            return
+        self._notice_reload(self.node)
+        self._handle(ev.Sampled(tuple(machine.read(gpu) for gpu in machine.gpus)))
+        self._handle(ev.HostRead(HostReading(cpu_pct=10.0, memory_used_bytes=1 << 30)))
+
+    def _notice_reload(self, node: Node) -> None:
+        if node.state.file.driver_instance != self.machine.driver_instance:
+            machine = self.machine
+            self._handle(ev.DriverReloaded(machine.driver_instance, machine.infos()))
+
+    def _receive(self, source: str, data: bytes) -> None:
+        del source
+        self._handle(ev.SchedulerSaid(TO_AGENT.decode(data)))
+
+    def _handle(self, event: ev.Event) -> None:
+        if self.node is None:
+            return
+        try:
+            for effect in self.node.handle(event, self.machine.clock.now):
+                if self._may_crash() and self._world.rng.random() < CRASH_SHARE:
+                    raise Crashed
+                self._carry_out(effect)
+        except Crashed:
+            self.crash()
+            self._world.after(self._world.rng.uniform(0.1, 5.0), self.start)
+        self._after_step()
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        machine = self.machine
+        match effect:
+            case fx.Tell():
+                data = FROM_AGENT.encode(effect.message)
+                self._network.send(machine.node, SCHEDULER, data)
+            case fx.ApplyCaps():
+                limits = tuple(machine.set_cap(g, mw) for g, mw in effect.caps_mw.items())
+                self._soon(ev.CapsRead(effect.generation, limits))
+            case fx.ReadCaps():
+                limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
+                self._soon(ev.CapsRead(effect.generation, limits))
+            case fx.RestoreCaps():
+                for gpu, cap_mw in effect.caps_mw.items():
+                    machine.set_cap(gpu, cap_mw)
+            case fx.SaveState():
+                machine.disk.state = effect.state
+            case fx.SaveUsage():
+                machine.disk.usage = effect.usage
+            case fx.SendLog():
+                gone = LogChunk(effect.request, b"", effect.offset, at_end=True, error="no logs")
+                self._network.send(machine.node, SCHEDULER, FROM_AGENT.encode(gone))
+            case fx.Spool():
+                machine.disk.spool.append(effect.rollup)
+            case fx.ReadSpool():
+                last = machine.disk.dropped + len(machine.disk.spool)
+                self._soon(
+                    ev.SpoolRead(last if machine.disk.spool else 0, tuple(machine.disk.spool))
+                )
+            case fx.DropSpooled():
+                keep = max(0, effect.last - machine.disk.dropped)
+                del machine.disk.spool[:keep]
+                machine.disk.dropped += keep
+            case _:
+                self._order_keeper(effect)
+
+    def _order_keeper(self, effect: fx.Effect) -> None:
+        machine = self.machine
+        match effect:
+            case fx.Launch():
+                machine.launch(effect.order, effect.context)
+            case fx.Stop():
+                machine.stop(effect.ref, effect.grace_s, effect.kind)
+            case fx.Freeze():
+                machine.freeze(effect.ref)
+            case fx.Thaw():
+                machine.thaw(effect.ref)
+            case fx.Kill():
+                machine.kill(effect.ref, effect.kind)
+            case fx.Drop():
+                machine.drop(effect.ref)
+            case fx.RenewTaskLeases():
+                machine.renew(effect.until_mono_s)
+            case fx.Notify() | fx.Note() | fx.WouldCap():
+                pass  # words for a task or a log: nothing here reads them
+            case _:
+                raise AssertionError(f"no machine can carry out {type(effect).__name__}")
+
+    def _soon(self, event: ev.Event) -> None:
+        life = self._life
+
+        def answer() -> None:
+            if self._life == life:
+                self._handle(event)
+
+        self._world.after(DRIVER_CALL_S, answer)

@@ -1,0 +1,132 @@
+"""A whole simulated site: hosts, agents, scheduler, a client that insists, and the checks."""
+
+from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.job import JobSpec
+from wattline_protocol.requests import (
+    Cancel,
+    DeclareOff,
+    DeclareOn,
+    Denied,
+    Request,
+    Restore,
+    Shed,
+    Submit,
+    Submitted,
+)
+from wattline_sim.fleet.agent_shell import AgentShell
+from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.network import Network
+from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
+from wattline_sim.fleet.scheduler_shell import SchedulerShell
+from wattline_sim.fleet.truth import Truth
+from wattline_sim.fleet.world import World
+
+ASK_AGAIN_S = 1.0
+
+
+class FleetSite:
+    """Everything of one run; the seed decides all of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.world = World(seed)
+        self.network = Network(self.world)
+        self.site = random_site(self.world.rng)
+        self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
+        self.truth = Truth(self.site, self.machines)
+        self.is_faulty = True
+        self.scheduler = SchedulerShell(
+            self.world, self.network, self.site, self.check, lambda: self.is_faulty
+        )
+        self.agents = {
+            node: AgentShell(self.world, self.network, machine, self.check, lambda: self.is_faulty)
+            for node, machine in self.machines.items()
+        }
+        self.accepted: dict[JobId, JobSpec] = {}
+        self.refused: list[str] = []
+        self._asks = 0
+
+    def start(self) -> None:
+        """Power everything on, in any order."""
+        self.world.after(self.world.rng.uniform(0.0, 2.0), self.scheduler.start)
+        for agent in self.agents.values():
+            self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
+
+    def machine(self, node: NodeId) -> Machine:
+        """The host of this name."""
+        return self.machines[node]
+
+    def check(self) -> None:
+        """After every step of anything."""
+        self.truth.check(self.scheduler.disk.books())
+
+    # --- what people do -----------------------------------------------------------------
+
+    def submit(self, spec: JobSpec) -> None:
+        """Submit until accepted, with one token, as a careful client does."""
+        token = f"token-{spec.name}"
+
+        def take(answer: object) -> None:
+            if isinstance(answer, Submitted):
+                self.accepted[answer.job] = spec
+                if spec.kind == "service":
+                    self.world.after(
+                        self.world.rng.uniform(5.0, 40.0), lambda: self.cancel(answer.job)
+                    )
+            elif isinstance(answer, Denied):
+                self.refused.append(f"{spec.name}: {answer.reason}")
+
+        self._insist(Submit(spec, token), take)
+
+    def cancel(self, job: JobId) -> None:
+        """Cancel until it is done."""
+        self._insist(Cancel(job), lambda _: None)
+
+    def shed(self, fraction: float) -> None:
+        """Lower the root's budget, if the scheduler hears it."""
+        self._once(Shed(domain=None, fraction=fraction, reason="fault"))
+
+    def restore_budgets(self) -> None:
+        """Restore the root's budget until it is done."""
+        self._insist(Restore(domain=None, reason="heal"), lambda _: None)
+
+    def crash_agent(self, node: NodeId, down_s: float) -> None:
+        """SIGKILL the agent; it starts again after a while."""
+        self.agents[node].crash()
+        self.world.after(down_s, self.agents[node].start)
+
+    def power_off(self, node: NodeId, for_s: float) -> None:
+        """Pull the plug, say so, and later plug it in again."""
+        machine = self.machines[node]
+        self.agents[node].crash()
+        machine.reboot()
+        machine.is_up = False
+        self._once(DeclareOff(node, confirmation=node, reason="plug pulled"))
+
+        def on_again() -> None:
+            def power_up(_: object) -> None:
+                machine.is_up = True
+                self.agents[node].start()
+
+            self._insist(DeclareOn(node), power_up)
+
+        self.world.after(for_s, on_again)
+
+    # --- asking -------------------------------------------------------------------------
+
+    def _once(self, request: Request) -> None:
+        self._asks += 1
+        self.scheduler.ask(self._asks, request)
+
+    def _insist(self, request: Request, take) -> None:  # type: ignore[no-untyped-def]
+        self._asks += 1
+        ask = self._asks
+
+        def again() -> None:
+            answer = self.scheduler.answers.get(ask)
+            if answer is None:
+                self.scheduler.ask(ask, request)
+                self.world.after(ASK_AGAIN_S, again)
+            else:
+                take(answer)
+
+        again()
