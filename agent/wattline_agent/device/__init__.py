@@ -1,0 +1,17 @@
+"""GPUs behind one protocol: NVML, a replay of recorded readings, and the collector over either."""
+
+from pathlib import Path
+
+from wattline_agent.device.collector import DriverCollector
+from wattline_agent.device.nvml import NvmlDriver
+from wattline_agent.ports import Collector
+
+__all__ = ["open_collector"]
+
+
+def open_collector(nvml_lib: Path | None = None, sysfs_root: Path = Path("/sys")) -> Collector:
+    """A running collector over NVML. `nvml_lib`: the library to use in place of the system's.
+
+    Raises DriverAbsent when there is no usable driver.
+    """
+    return DriverCollector(NvmlDriver(nvml_lib, sysfs_root))

@@ -1,0 +1,287 @@
+"""All GPUs of a node at once: a thread and a deadline for each, so that one cannot hold up others.
+
+A worker does one call at a time. While it is busy with an earlier one (the driver hangs), its GPU
+answers at once, with what is known: nothing is queued behind a call that may never return.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from wattline_agent.ports import (
+    CapResult,
+    DeviceEvent,
+    DeviceInfo,
+    Driver,
+    FastReading,
+    Reading,
+    SlowReading,
+    Stale,
+)
+from wattline_protocol.ids import GpuIndex
+
+INFO_TIMEOUT_S = 5.0
+"""Identity is read at start and after a reload, when drivers are slow."""
+REREAD_PERIOD_S = 30.0
+"""How often a GPU whose identity could not be read is asked again."""
+SLOW_PERIOD_S = 15.0
+EVENT_WAIT_S = 1.0
+MAX_EVENTS = 1024
+"""Pushed events kept until they are asked for; the oldest go."""
+UNREADABLE_GPU_MAX_MW = 1_500_000
+"""What a GPU counts at whose limits nobody can read: above any board sold today."""
+
+T = TypeVar("T")
+
+
+def boottime_s() -> float:
+    """Now on CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Call(Generic[T]):
+    """One call under way in a worker."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._done = threading.Event()
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """In the worker's thread."""
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, until_s: float) -> T | None:
+        """The result, or None when it is not there by that monotonic time. Raises what the call
+        raised: a driver's own errors are values, so that is a bug."""
+        if not self._done.wait(max(0.0, until_s - time.monotonic())):
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class Worker:
+    """The thread of one GPU."""
+
+    def __init__(self, index: GpuIndex) -> None:
+        self.index = index
+        self._inbox: SimpleQueue[Call[object] | None] = SimpleQueue()
+        self._is_busy = False
+        self._busy_since_s = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"gpu-{index}", daemon=True)
+        self._thread.start()
+
+    def begin(self, work: Callable[[], T]) -> Call[T] | None:
+        """Start a call; None while an earlier one has not returned."""
+        if self._is_busy:
+            return None
+        self._is_busy = True
+        self._busy_since_s = time.monotonic()
+        call = Call(work)
+        self._inbox.put(call)  # type: ignore[arg-type]  # the thread only runs it
+        return call
+
+    @property
+    def busy_s(self) -> float:
+        """How long the call under way has taken; 0 when there is none."""
+        return time.monotonic() - self._busy_since_s if self._is_busy else 0.0
+
+    def _run(self) -> None:
+        while (call := self._inbox.get()) is not None:
+            call.run()
+            self._is_busy = False
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread; False when it hangs in the driver and is left behind."""
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+class DriverCollector:
+    """See `ports.Collector`. Called from one thread."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._began_s = boottime_s()
+        self._workers = [Worker(GpuIndex(index)) for index in range(driver.count())]
+        self._last_good_s = [self._began_s] * len(self._workers)
+        self._slow: list[SlowReading | None] = [None] * len(self._workers)
+        self._slow_due_s = [
+            self._began_s + SLOW_PERIOD_S * (index + 1) / max(1, len(self._workers))
+            for index in range(len(self._workers))
+        ]
+        self._instance = driver.driver_instance()
+        self._events: deque[DeviceEvent] = deque(maxlen=MAX_EVENTS)
+        self._is_closing = threading.Event()
+        self._infos: tuple[DeviceInfo, ...] = ()
+        self._infos = self._read_infos()
+        self._infos_of = self._instance
+        self._infos_at_s = boottime_s()
+        self._listener = threading.Thread(target=self._listen, name="gpu-events", daemon=True)
+        self._listener.start()
+
+    @property
+    def is_simulated(self) -> bool:
+        """As the driver says."""
+        return self._driver.is_simulated
+
+    def driver_instance(self) -> str:
+        """As last seen; looked up with each sample."""
+        return self._instance
+
+    def gpus(self) -> tuple[DeviceInfo, ...]:
+        """All GPUs; read again when the driver is another, or when some could not be read."""
+        now_s = boottime_s()
+        is_due = now_s - self._infos_at_s >= REREAD_PERIOD_S
+        is_partial = any(not info.uuid for info in self._infos)
+        if self._infos_of != self._instance or (is_partial and is_due):
+            self._infos_of, self._infos_at_s = self._instance, now_s
+            self._infos = self._read_infos()
+        return self._infos
+
+    def sample(self, timeout_s: float) -> tuple[Reading, ...]:
+        """Fast telemetry of all GPUs."""
+        self._instance = self._driver.driver_instance()
+        results = self._everywhere(self._driver.read, timeout_s)
+        readings = tuple(
+            reading if reading is not None else self._silent(worker)
+            for worker, reading in zip(self._workers, results, strict=True)
+        )
+        for index, reading in enumerate(readings):
+            if isinstance(reading, FastReading):
+                self._last_good_s[index] = reading.mono_s
+        self._begin_slow()
+        return readings
+
+    def slow(self) -> tuple[SlowReading | None, ...]:
+        """The last error counters of each GPU, at most some periods old; None = none yet."""
+        return tuple(self._slow)
+
+    def apply_caps(
+        self, caps_mw: Mapping[GpuIndex, int], timeout_s: float
+    ) -> tuple[CapResult, ...]:
+        """Set these caps at the same time; each result was read back."""
+        until_s = time.monotonic() + timeout_s
+        calls = [
+            (index, self._workers[index].begin(self._capping(index, cap_mw)))
+            for index, cap_mw in caps_mw.items()
+        ]
+        return tuple(self._cap_result(index, call, until_s) for index, call in calls)
+
+    def read_caps(self, timeout_s: float) -> tuple[CapResult, ...]:
+        """Limits of all GPUs."""
+        until_s = time.monotonic() + timeout_s
+        calls = [
+            (worker.index, worker.begin(_bind(self._driver.read_cap, worker.index)))
+            for worker in self._workers
+        ]
+        return tuple(self._cap_result(index, call, until_s) for index, call in calls)
+
+    def events(self) -> tuple[DeviceEvent, ...]:
+        """What was pushed since the last call."""
+        found: list[DeviceEvent] = []
+        while self._events:
+            found.append(self._events.popleft())
+        return tuple(found)
+
+    def close(self) -> None:
+        """Stop all threads that can be stopped; release the driver if none is inside it."""
+        self._is_closing.set()
+        are_out = [worker.stop(EVENT_WAIT_S) for worker in self._workers]
+        self._listener.join(2 * EVENT_WAIT_S)
+        if all(are_out) and not self._listener.is_alive():
+            self._driver.close()
+
+    # --- Workers ------------------------------------------------------------------------
+
+    def _everywhere(self, read: Callable[[GpuIndex], T], timeout_s: float) -> list[T | None]:
+        until_s = time.monotonic() + timeout_s
+        calls = [worker.begin(_bind(read, worker.index)) for worker in self._workers]
+        return [call.wait(until_s) if call is not None else None for call in calls]
+
+    def _silent(self, worker: Worker) -> Stale:
+        words = f"the driver has not answered for {worker.busy_s:.1f} s"
+        return Stale(worker.index, self._last_good_s[worker.index], words)
+
+    def _capping(self, index: GpuIndex, cap_mw: int) -> Callable[[], CapResult]:
+        def work() -> CapResult:
+            now = self._driver.read_cap(index)
+            if now.host_limit_mw == cap_mw and not now.error:
+                return now
+            return self._driver.set_cap(index, cap_mw)
+
+        return work
+
+    def _cap_result(
+        self, index: GpuIndex, call: Call[CapResult] | None, until_s: float
+    ) -> CapResult:
+        result = call.wait(until_s) if call is not None else None
+        return result or CapResult(index, None, None, self._silent(self._workers[index]).reason)
+
+    def _begin_slow(self) -> None:
+        """Have error counters read where they are due, one GPU after the other, in its thread."""
+        now_s = boottime_s()
+        for worker in self._workers:
+            if now_s >= self._slow_due_s[worker.index] and worker.begin(self._slowly(worker.index)):
+                self._slow_due_s[worker.index] = now_s + SLOW_PERIOD_S
+
+    def _slowly(self, index: GpuIndex) -> Callable[[], None]:
+        def work() -> None:
+            reading = self._driver.read_slow(index)
+            if isinstance(reading, SlowReading):
+                self._slow[index] = reading
+
+        return work
+
+    def _listen(self) -> None:
+        while not self._is_closing.is_set():
+            self._events.extend(self._driver.events(EVENT_WAIT_S))
+
+    # --- Identity -----------------------------------------------------------------------
+
+    def _read_infos(self) -> tuple[DeviceInfo, ...]:
+        answers = self._everywhere(self._driver.info, INFO_TIMEOUT_S)
+        known = [answer for answer in answers if isinstance(answer, DeviceInfo)]
+        highest_mw = max((info.cap_max_mw for info in known), default=0) or UNREADABLE_GPU_MAX_MW
+        infos: list[DeviceInfo] = []
+        for worker, answer in zip(self._workers, answers, strict=True):
+            if isinstance(answer, DeviceInfo) and answer.cap_max_mw:
+                infos.append(answer)
+            else:
+                infos.append(self._unreadable(worker, answer, highest_mw))
+        return tuple(infos)
+
+    def _unreadable(
+        self, worker: Worker, answer: DeviceInfo | Stale | None, highest_mw: int
+    ) -> DeviceInfo:
+        """A GPU whose limits cannot be read counts at its neighbours' highest, never at zero."""
+        if self._infos and self._infos[worker.index].uuid:
+            return self._infos[worker.index]
+        if isinstance(answer, DeviceInfo):
+            why, uuid, name, memory = (
+                answer.why_not,
+                answer.uuid,
+                answer.name,
+                answer.memory_bytes,
+            )
+        else:
+            why = answer.reason if answer is not None else self._silent(worker).reason
+            uuid, name, memory = "", "unreadable GPU", 0
+        return DeviceInfo(
+            worker.index, uuid, name, memory, highest_mw, highest_mw, highest_mw, False, why
+        )
+
+
+def _bind(read: Callable[[GpuIndex], T], index: GpuIndex) -> Callable[[], T]:
+    return lambda: read(index)

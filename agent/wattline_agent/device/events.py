@@ -1,0 +1,101 @@
+"""What the NVIDIA driver pushes: XIDs and double-bit ECC errors, waited for in a thread."""
+
+import ctypes
+import threading
+from typing import Any
+
+import pynvml
+
+from wattline_agent.ports import DeviceEvent
+from wattline_protocol.ids import GpuIndex
+
+MAX_EVENTS_PER_WAIT = 64
+"""A storm is taken in portions; the rest comes with the next wait."""
+WANTED = pynvml.nvmlEventTypeXidCriticalError | pynvml.nvmlEventTypeDoubleBitEccError
+
+XID_TEXTS = {
+    13: "graphics engine exception, most often the program's own fault",
+    31: "memory page fault, most often the program's own fault",
+    43: "GPU stopped processing a program",
+    45: "program's work was removed after an earlier error",
+    48: "double-bit memory error",
+    63: "a memory row was remapped or a page retired",
+    64: "a memory row could not be remapped",
+    74: "NVLink error",
+    79: "GPU has fallen off the bus",
+    92: "high rate of corrected memory errors",
+    94: "memory error, contained to one program",
+    95: "memory error, not contained: the GPU needs a reset",
+    119: "GPU firmware does not answer",
+    120: "GPU firmware error",
+}
+
+
+class EventReader:
+    """One event set for all GPUs; made at the first wait, so that only its thread is held up."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._set: Any = None
+        self._index_of: dict[int | None, int] = {}
+        self._idle = threading.Event()
+
+    def wait(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
+        """Events that came within the time, without those from before the first call."""
+        try:
+            if self._set is None:
+                self._register()
+            return self._take(round(timeout_s * 1000))
+        except pynvml.NVMLError:
+            self._idle.wait(timeout_s)  # unsupported or unloaded: try again at the same pace
+            return ()
+
+    def _register(self) -> None:
+        events = pynvml.nvmlEventSetCreate()
+        for index in range(self._count):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                kinds = pynvml.nvmlDeviceGetSupportedEventTypes(handle) & WANTED
+                pynvml.nvmlDeviceRegisterEvents(handle, kinds, events)
+            except pynvml.NVMLError:
+                continue  # lost or without events; its readings say what is wrong
+            self._index_of[_address(handle)] = index
+        self._set = events
+
+    def _take(self, timeout_ms: int) -> tuple[DeviceEvent, ...]:
+        found: list[DeviceEvent] = []
+        while len(found) < MAX_EVENTS_PER_WAIT:
+            try:
+                data = pynvml.nvmlEventSetWait_v2(self._set, 0 if found else timeout_ms)
+            except pynvml.NVMLError as error:
+                if error.value == pynvml.NVML_ERROR_TIMEOUT:
+                    break
+                raise
+            index = self._index_of.get(_address(data.device))
+            if index is not None:
+                found.append(describe(GpuIndex(index), int(data.eventType), int(data.eventData)))
+        return tuple(found)
+
+    def close(self) -> None:
+        """Give the event set back."""
+        self._idle.set()
+        if self._set is not None:
+            events, self._set = self._set, None
+            try:
+                pynvml.nvmlEventSetFree(events)
+            except pynvml.NVMLError:
+                return  # the driver is gone, and the set with it
+
+
+def describe(index: GpuIndex, kind: int, code: int) -> DeviceEvent:
+    """One pushed event in words."""
+    if kind == pynvml.nvmlEventTypeXidCriticalError:
+        text = XID_TEXTS.get(code, "see the driver's list of XIDs")
+        return DeviceEvent(index, "xid", code, f"XID {code}: {text}")
+    if kind == pynvml.nvmlEventTypeDoubleBitEccError:
+        return DeviceEvent(index, "ecc_double_bit", code, "double-bit ECC error")
+    return DeviceEvent(index, "other", code, f"driver event {kind:#x}")
+
+
+def _address(handle: Any) -> int | None:
+    return ctypes.cast(handle, ctypes.c_void_p).value

@@ -1,0 +1,54 @@
+"""NVML's field batch: many values of one GPU in one driver call, each with its own return code."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pynvml
+
+FAST_FIELDS: tuple[int, ...] = (
+    pynvml.NVML_FI_DEV_POWER_AVERAGE,
+    pynvml.NVML_FI_DEV_POWER_INSTANT,
+    pynvml.NVML_FI_DEV_POWER_CURRENT_LIMIT,
+    pynvml.NVML_FI_DEV_POWER_REQUESTED_LIMIT,
+    pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION,
+    pynvml.NVML_FI_DEV_MEMORY_TEMP,
+    pynvml.NVML_FI_DEV_PERF_POLICY_POWER,
+    pynvml.NVML_FI_DEV_PERF_POLICY_THERMAL,
+)
+LIMIT_FIELDS: tuple[int, ...] = (
+    pynvml.NVML_FI_DEV_POWER_CURRENT_LIMIT,
+    pynvml.NVML_FI_DEV_POWER_REQUESTED_LIMIT,
+)
+SLOW_FIELDS: dict[str, int] = {
+    "ecc_corrected_volatile": pynvml.NVML_FI_DEV_ECC_SBE_VOL_TOTAL,
+    "ecc_uncorrected_volatile": pynvml.NVML_FI_DEV_ECC_DBE_VOL_TOTAL,
+    "ecc_corrected_total": pynvml.NVML_FI_DEV_ECC_SBE_AGG_TOTAL,
+    "ecc_uncorrected_total": pynvml.NVML_FI_DEV_ECC_DBE_AGG_TOTAL,
+    "rows_remapped_corrected": pynvml.NVML_FI_DEV_REMAPPED_COR,
+    "rows_remapped_uncorrected": pynvml.NVML_FI_DEV_REMAPPED_UNC,
+    "row_remap_pending": pynvml.NVML_FI_DEV_REMAPPED_PENDING,
+    "row_remap_failed": pynvml.NVML_FI_DEV_REMAPPED_FAILURE,
+    "pcie_replays": pynvml.NVML_FI_DEV_PCIE_REPLAY_COUNTER,
+    "recovery_action": pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION,
+}
+
+_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""Member of the value union by NVML value type."""
+
+
+def value_of(entry: Any) -> int | float | None:
+    """What one entry of a batch holds; None when its return code is not success."""
+    if entry.nvmlReturn != pynvml.NVML_SUCCESS or entry.valueType >= len(_MEMBERS):
+        return None
+    value: int | float = getattr(entry.value, _MEMBERS[entry.valueType])
+    return value
+
+
+def read_fields(handle: Any, ids: Sequence[int]) -> dict[int, int | None]:
+    """Values by field id; None = this GPU has no such field. Raises NVMLError for the whole."""
+    entries = pynvml.nvmlDeviceGetFieldValues(handle, ids)
+    values = (value_of(entry) for entry in entries)
+    return {
+        number: None if value is None else int(value)
+        for number, value in zip(ids, values, strict=True)
+    }

@@ -1,0 +1,349 @@
+"""NVIDIA's driver through the unmodified pynvml.
+
+Theory of operation. Each call concerns one GPU and may take arbitrarily long; the collector calls
+from one thread per GPU. A fast reading is one field batch and five getters: six driver calls, and
+one more for each field that an older GPU lacks and a getter replaces. Whatever the driver says it
+does not support is None. "Lost" is a value as well, not an exception.
+
+Caps are set with the first version of the setter (pynvml drops the return code of the second) and
+read back: what the host asked for, and what is enforced, which a BMC can make lower.
+"""
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pynvml
+
+from wattline_agent.device.events import EventReader
+from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
+from wattline_agent.ports import (
+    CapResult,
+    DeviceEvent,
+    DeviceInfo,
+    DriverAbsent,
+    FastReading,
+    Reading,
+    SlowReading,
+    Stale,
+)
+from wattline_protocol.ids import GpuIndex
+
+LIBRARY_NAME = "libnvidia-ml.so.1"
+SIMULATION_MARK = "nvmlsim_info"
+"""Symbol that only the simulated library exports."""
+REOPEN_PERIOD_S = 5.0
+"""How often a driver that was unloaded under us is tried again."""
+
+T = TypeVar("T")
+
+_ABSENT = frozenset(
+    {
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_NO_DATA,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+    }
+)
+_LOST = frozenset({pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED})
+_UNLOADED = frozenset({pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_UNINITIALIZED})
+_NO_PERMISSION_HELP = "no permission: the agent must be root to set caps"
+
+
+def boottime_s() -> float:
+    """Now on CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def optional(read: Callable[..., T], *arguments: Any) -> T | None:
+    """What `read` gives, or None where this driver or GPU has no such value. Raises NVMLError
+    for everything else (lost, hung, unloaded)."""
+    try:
+        return read(*arguments)
+    except pynvml.NVMLError as error:
+        if error.value in _ABSENT:
+            return None
+        raise
+
+
+class NvmlDriver:
+    """See `ports.Driver`."""
+
+    def __init__(self, library: Path | None = None, sysfs_root: Path = Path("/sys")) -> None:
+        """Raises DriverAbsent, naming what was tried and what the driver answered."""
+        try:
+            if library is not None:
+                # Later loads by SONAME find this object: pynvml's own path stays as it is.
+                ctypes.CDLL(str(library.resolve()), mode=ctypes.RTLD_GLOBAL)
+            pynvml.nvmlInit()
+            self._count: int = pynvml.nvmlDeviceGetCount()
+            self._version = str(pynvml.nvmlSystemGetDriverVersion())
+        except (OSError, pynvml.NVMLError) as error:
+            raise DriverAbsent(f"{library or LIBRARY_NAME}: {error}") from error
+        self._module = sysfs_root / "module" / "nvidia"
+        self._module_is_sysfs = _same_device(self._module, Path("/sys"))
+        self._began_s = boottime_s()
+        self._last_good_s = dict.fromkeys(range(self._count), self._began_s)
+        self._handles: dict[int, Any] = {}
+        self._reopen = threading.Lock()
+        self._reopened_s = self._began_s
+        self._events = EventReader(self._count)
+
+    @property
+    def is_simulated(self) -> bool:
+        """The library says itself that it is the simulated one."""
+        return hasattr(pynvml.nvmlLib, SIMULATION_MARK)
+
+    def driver_instance(self) -> str:
+        """Version and identity of the loaded kernel module: another after a reload."""
+        try:
+            status = self._module.stat()
+        except OSError:  # no sysfs here: a reload shows in the limits that are back at default
+            return self._version
+        changed = 0 if self._module_is_sysfs else status.st_ctime_ns
+        return f"{self._version}/{status.st_ino}/{changed}"
+
+    def count(self) -> int:
+        """Number of GPUs, lost ones included."""
+        return self._count
+
+    # --- Identity -----------------------------------------------------------------------
+
+    def info(self, index: GpuIndex) -> DeviceInfo | Stale:
+        """Identity and limits; turns persistence mode on, without which caps would not last."""
+        try:
+            return self._info(index)
+        except pynvml.NVMLError as error:
+            return self._stale(index, error)
+
+    def _info(self, index: GpuIndex) -> DeviceInfo:
+        handle = self._handle(index)
+        limits = optional(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
+        default = optional(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+        memory = _memory(handle)
+        low, high = (int(limits[0]), int(limits[1])) if limits is not None else (0, 0)
+        if not high:
+            high = low = int(
+                default or optional(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle) or 0
+            )
+        why_not = self._why_no_cap(handle) if limits is not None else "the GPU has no power limit"
+        return DeviceInfo(
+            index=index,
+            uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+            name=str(pynvml.nvmlDeviceGetName(handle)),
+            memory_bytes=int(memory.total) if memory is not None else 0,
+            cap_min_mw=low,
+            cap_default_mw=int(default or high),
+            cap_max_mw=high,
+            can_cap=not why_not,
+            why_not=why_not,
+        )
+
+    def _why_no_cap(self, handle: Any) -> str:
+        """Empty when caps can be set and will outlive this process. Tried by asking once more for
+        the limit that is asked for already, which changes nothing."""
+        try:
+            limit = pynvml.nvmlDeviceGetPowerManagementLimit(handle)
+            pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
+            if pynvml.nvmlDeviceGetPersistenceMode(handle) != pynvml.NVML_FEATURE_ENABLED:
+                pynvml.nvmlDeviceSetPersistenceMode(handle, pynvml.NVML_FEATURE_ENABLED)
+            if pynvml.nvmlDeviceGetPersistenceMode(handle) != pynvml.NVML_FEATURE_ENABLED:
+                return "persistence mode does not stay on, so a cap would end with its last client"
+        except pynvml.NVMLError as error:
+            if error.value in _LOST:
+                raise
+            return _cap_error(error)
+        return ""
+
+    # --- Telemetry ----------------------------------------------------------------------
+
+    def read(self, index: GpuIndex) -> Reading:
+        """Fast telemetry; Stale when the driver gives none."""
+        try:
+            reading = self._read(index)
+        except pynvml.NVMLError as error:
+            return self._stale(index, error)
+        self._last_good_s[index] = reading.mono_s
+        return reading
+
+    def _read(self, index: GpuIndex) -> FastReading:
+        handle = self._handle(index)
+        now_s = boottime_s()
+        values = optional(read_fields, handle, FAST_FIELDS) or {}
+        temperature = optional(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
+        use = optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
+        memory = _memory(handle)
+        return FastReading(
+            index=index,
+            mono_s=now_s,
+            power_mw=_or_else(
+                values.get(pynvml.NVML_FI_DEV_POWER_AVERAGE), pynvml.nvmlDeviceGetPowerUsage, handle
+            ),
+            power_now_mw=values.get(pynvml.NVML_FI_DEV_POWER_INSTANT),
+            enforced_mw=_enforced(values, handle),
+            host_limit_mw=_host_limit(values, handle),
+            temp_c=temperature,
+            memory_temp_c=values.get(pynvml.NVML_FI_DEV_MEMORY_TEMP),
+            util_pct=int(use.gpu) if use is not None else None,
+            sm_clock_mhz=optional(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+            memory_used_bytes=int(memory.used) if memory is not None else None,
+            reasons=_reasons(handle),
+            energy_mj=_or_else(
+                values.get(pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION),
+                pynvml.nvmlDeviceGetTotalEnergyConsumption,
+                handle,
+            ),
+            power_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_POWER),
+            thermal_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_THERMAL),
+        )
+
+    def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
+        """Error counters and the like, in two driver calls; persistence mode is put back on."""
+        try:
+            return self._read_slow(index)
+        except pynvml.NVMLError as error:
+            return self._stale(index, error)
+
+    def _read_slow(self, index: GpuIndex) -> SlowReading:
+        handle = self._handle(index)
+        values = optional(read_fields, handle, tuple(SLOW_FIELDS.values())) or {}
+        state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
+        if state == pynvml.NVML_FEATURE_DISABLED and not self._why_no_cap(handle):
+            state = pynvml.NVML_FEATURE_ENABLED
+        counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
+        lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
+        return SlowReading(index, boottime_s(), **counters, persistence=lasts)
+
+    # --- Caps ---------------------------------------------------------------------------
+
+    def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
+        """Set the limit and read it back; what went wrong is in the result."""
+        problem = ""
+        try:
+            pynvml.nvmlDeviceSetPowerManagementLimit(self._handle(index), cap_mw)
+        except pynvml.NVMLError as error:
+            problem = _cap_error(error)
+            if error.value == pynvml.NVML_ERROR_INVALID_ARGUMENT:
+                problem = f"{cap_mw} mW is outside the limits of this GPU"
+        result = self.read_cap(index)
+        if not problem and not result.error:
+            problem = _not_as_asked(result, cap_mw)
+        return CapResult(index, result.enforced_mw, result.host_limit_mw, problem or result.error)
+
+    def read_cap(self, index: GpuIndex) -> CapResult:
+        """The limits in force."""
+        try:
+            handle = self._handle(index)
+            values = optional(read_fields, handle, LIMIT_FIELDS) or {}
+            return CapResult(index, _enforced(values, handle), _host_limit(values, handle))
+        except pynvml.NVMLError as error:
+            return CapResult(index, None, None, _cap_error(error))
+
+    # --- Events and the rest ------------------------------------------------------------
+
+    def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
+        """Wait for what the driver pushes."""
+        return self._events.wait(timeout_s)
+
+    def close(self) -> None:
+        """Shut NVML down; caps stay."""
+        self._events.close()
+        try:
+            pynvml.nvmlShutdown()
+        except pynvml.NVMLError as error:
+            if error.value not in _UNLOADED:
+                raise
+
+    def _handle(self, index: int) -> Any:
+        handle = self._handles.get(index)
+        if handle is None:
+            handle = self._handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
+        return handle
+
+    def _stale(self, index: GpuIndex, error: Any) -> Stale:
+        if error.value in _UNLOADED:
+            self._reinitialise()
+        if error.value in _LOST:  # it may come back, under another handle
+            self._handles.pop(index, None)
+        return Stale(
+            index,
+            self._last_good_s[index],
+            _words(error),
+            is_lost=error.value in _LOST,
+        )
+
+    def _reinitialise(self) -> None:
+        """The driver went away under us: try to get it back, now and then, from one thread."""
+        if not self._reopen.acquire(blocking=False):
+            return
+        try:
+            if boottime_s() - self._reopened_s >= REOPEN_PERIOD_S:
+                self._reopened_s = boottime_s()
+                pynvml.nvmlInit()
+                self._version = str(pynvml.nvmlSystemGetDriverVersion())
+                self._handles.clear()
+        except pynvml.NVMLError:
+            return  # the reading is Stale and says why
+        finally:
+            self._reopen.release()
+
+
+def _same_device(path: Path, other: Path) -> bool:
+    """In real sysfs inode numbers are never used twice, while change times are made up anew
+    whenever the kernel forgets an inode; in other file systems it is the other way round."""
+    try:
+        return os.stat(path).st_dev == os.stat(other).st_dev  # noqa: PTH116 - as the name says
+    except OSError:
+        return False
+
+
+def _or_else(value: int | None, read: Callable[[Any], int], handle: Any) -> int | None:
+    """The field's value, or the getter's where this GPU has no such field."""
+    return value if value is not None else optional(read, handle)
+
+
+def _enforced(values: dict[int, int | None], handle: Any) -> int | None:
+    field = values.get(pynvml.NVML_FI_DEV_POWER_CURRENT_LIMIT)
+    return _or_else(field, pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+
+
+def _host_limit(values: dict[int, int | None], handle: Any) -> int | None:
+    field = values.get(pynvml.NVML_FI_DEV_POWER_REQUESTED_LIMIT)
+    return _or_else(field, pynvml.nvmlDeviceGetPowerManagementLimit, handle)
+
+
+def _memory(handle: Any) -> Any:
+    newer = optional(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+    return newer or optional(pynvml.nvmlDeviceGetMemoryInfo, handle)
+
+
+def _reasons(handle: Any) -> int:
+    newer = optional(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if newer is not None:
+        return int(newer)
+    return int(optional(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0)
+
+
+def _not_as_asked(result: CapResult, cap_mw: int) -> str:
+    limits: Sequence[tuple[str, int | None]] = (
+        ("asked for", result.host_limit_mw),
+        ("enforced", result.enforced_mw),
+    )
+    for word, limit_mw in limits:
+        if limit_mw is not None and limit_mw > cap_mw:
+            return f"set to {cap_mw} mW, but the limit {word} is {limit_mw} mW"
+    return ""
+
+
+def _words(error: Any) -> str:
+    return str(error).lower()
+
+
+def _cap_error(error: Any) -> str:
+    if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+        return _NO_PERMISSION_HELP
+    return _words(error)
