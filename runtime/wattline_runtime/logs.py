@@ -5,9 +5,12 @@ import sys
 import structlog
 
 
-def log_to_stderr() -> None:
-    """Set structlog up for this process; called once by each program's entry point."""
-    on_terminal = sys.stderr.isatty()
+def log_to_stderr(*, as_json: bool = False) -> None:
+    """Set structlog up for this process; called once by each program's entry point.
+
+    One JSON object a line, unless stderr is a terminal and `as_json` is not asked for.
+    """
+    on_terminal = sys.stderr.isatty() and not as_json
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

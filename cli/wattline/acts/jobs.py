@@ -1,6 +1,6 @@
 """Acts on jobs that exist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from wattline.client import Client, NotFound
 from wattline.failures import ActFailed
@@ -33,17 +33,17 @@ def explain(client: Client, *, job: str) -> ExplainView:
     return client.explain(one_number(client, job))
 
 
-def cancel(client: Client, *, jobs: str) -> list[str]:
+def cancel(client: Client, *, jobs: str) -> Iterator[str]:
     """Stop them."""
     return _each(client, jobs, client.cancel)
 
 
-def hold(client: Client, *, jobs: str) -> list[str]:
+def hold(client: Client, *, jobs: str) -> Iterator[str]:
     """Keep them from starting."""
     return _each(client, jobs, client.hold)
 
 
-def release(client: Client, *, jobs: str) -> list[str]:
+def release(client: Client, *, jobs: str) -> Iterator[str]:
     """Let them start."""
     return _each(client, jobs, client.release)
 
@@ -74,6 +74,6 @@ def _newest_own(client: Client) -> int:
     return max(own)
 
 
-def _each(client: Client, selector: str, act: Callable[[int], str]) -> list[str]:
-    """Do `act` for each job; the first refusal ends it and says which job it was."""
-    return [act(number) for number in numbers(client, selector)]
+def _each(client: Client, selector: str, act: Callable[[int], str]) -> Iterator[str]:
+    """Do `act` for each job, telling of each as it is done; the first refusal ends it."""
+    return (act(number) for number in numbers(client, selector))

@@ -12,23 +12,29 @@ PIPE_COLUMNS = 400
 
 def put(thing: Any) -> None:
     """Print bytes as they are, everything else through rich."""
-    if thing is None:
-        return
     if isinstance(thing, bytes):
         sys.stdout.buffer.write(thing)
         sys.stdout.buffer.flush()
-        return
-    console().print(thing, soft_wrap=isinstance(thing, str), highlight=False, markup=False)
+    elif isinstance(thing, str):
+        sys.stdout.write(thing + "\n")
+        sys.stdout.flush()
+    elif thing is not None:
+        _put_rich(thing)
 
 
-def console() -> Any:
-    """A console for stdout; NO_COLOR, TERM and COLUMNS are honoured by rich itself."""
+def _put_rich(thing: Any) -> None:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console()
+        Console().print(thing, highlight=False, markup=False)
+        return
     columns = os.environ.get("COLUMNS", "")
-    return Console(width=int(columns) if columns.isdecimal() else PIPE_COLUMNS)
+    console = Console(width=int(columns) if columns.isdecimal() else PIPE_COLUMNS)
+    with console.capture() as captured:
+        console.print(thing, highlight=False, markup=False)
+    # Cells are padded for people; programs want lines that end where the text ends.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    sys.stdout.flush()
 
 
 def put_json(value: Any) -> None:

@@ -1,6 +1,6 @@
 """Verbs that show the whole site."""
 
-from wattline.verbs.verb import BUNDLE, Option, Verb
+from wattline.verbs.verb import Option, Verb
 
 VERBS = (
     Verb(
@@ -8,7 +8,7 @@ VERBS = (
         section="Watch",
         help="Open the operator's terminal.",
         act="wattline.acts.top:top",
-        args=(BUNDLE,),
+        role="submitter",
         has_json=False,
         details="For scripts, `nodes`, `jobs`, `power` and `events` give the same data as JSON.",
     ),

@@ -1,0 +1,1 @@
+"""Simulated hardware, and the simulation of a whole fleet."""

@@ -1,0 +1,150 @@
+"""Makes a site directory and lets members in."""
+
+from pathlib import Path
+
+import msgspec
+
+from wattline import exits
+from wattline.failures import ActFailed
+from wattline_protocol.members import enroll as enroll_member
+from wattline_protocol.members import init_site_keys
+from wattline_protocol.names import check_name
+from wattline_protocol.site import Role, Site
+from wattline_protocol.sitefile import parse_site
+from wattline_protocol.sitetext import site_template
+
+SITE_FILE = "site.toml"
+BUNDLES = "bundles"
+MAX_SITE_BYTES = 4 * 1024 * 1024
+LAST_PORT = 65_535
+PORTS = 4
+"""Agents, clients, gateway workers, HTTP."""
+
+
+class MadeSite(msgspec.Struct, frozen=True):
+    """What `init` made."""
+
+    site: str
+    directory: str
+    site_file: str
+    admin_bundle: str
+    nodes: tuple[str, ...]
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """What `enroll` made."""
+
+    name: str
+    role: Role
+    bundle: str
+
+
+def init(
+    *, directory: str, name: str | None, host: str, port: int, nodes: tuple[str, ...], admin: str
+) -> MadeSite:
+    """Make the directory; refuses one that holds a site already."""
+    folder = Path(directory)
+    if (folder / SITE_FILE).exists():
+        raise ActFailed(f"{folder / SITE_FILE} exists already; it is never overwritten")
+    if not 1 <= port <= LAST_PORT - PORTS + 1:
+        raise ActFailed(f"--port: want 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
+    text = site_text(name or folder.resolve().name, host, port, nodes)
+    site = parse_site(text, SITE_FILE)
+    init_site_keys(folder)
+    (folder / SITE_FILE).write_text(text, encoding="utf-8")
+    bundle = enroll(name=admin, role="admin", site=directory, out=None).bundle
+    return MadeSite(
+        site=site.name,
+        directory=str(folder),
+        site_file=str(folder / SITE_FILE),
+        admin_bundle=bundle,
+        nodes=tuple(node.id for node in site.nodes),
+    )
+
+
+def site_text(name: str, host: str, port: int, nodes: tuple[str, ...]) -> str:
+    """A site file to begin with: the commented template, the nodes asked for and a gateway."""
+    try:
+        names = [check_name(node) for node in nodes]
+        check_name(name)
+    except ValueError as error:
+        raise ActFailed(str(error), exits.USAGE) from error
+    template = site_template(name, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}")
+    gateway = _GATEWAY.format(workers=f"tcp://{host}:{port + 2}", http=f"{host}:{port + 3}")
+    return "\n".join([template, *(_NODE.format(node=node) for node in names), gateway])
+
+
+_NODE = """\
+[[node]]
+name = "{node}"
+rack = "rack-1"
+inputs = [{{ domain = "feed-a" }}]
+nameplate = "8.9kW"       # an 8-GPU host at full load, at the wall: correct it for yours
+non_gpu_worst = "2.2kW"   # everything but the GPUs at its worst, behind the power supplies
+psu_efficiency = 0.92     # the lowest efficiency of the power supplies
+"""
+
+_GATEWAY = """\
+[[gateway]]
+name = "gateway"
+worker_endpoint = "{workers}"
+http_address = "{http}"
+"""
+
+
+def enroll(*, name: str, role: Role, site: str, out: str | None) -> Enrolled:
+    """Let `name` in: list its key and write its bundle."""
+    folder = Path(site)
+    known = read_site(folder)
+    _check_member(known, name, role)
+    path = Path(out) if out is not None else _bundle_path(folder, name)
+    enroll_member(
+        folder,
+        name,
+        role,
+        site=known.name,
+        agent_endpoint=known.agent_endpoint,
+        client_endpoint=known.client_endpoint,
+        bundle_path=path,
+    )
+    return Enrolled(name, role, str(path))
+
+
+def read_site(folder: Path) -> Site:
+    """The site file in `folder`. Raises ActFailed or SiteFileError."""
+    path = folder / SITE_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SITE_BYTES + 1)
+    except FileNotFoundError:
+        raise ActFailed(
+            f"there is no site file {path}; name the site directory with --site, or make one with "
+            "`wattline init DIR`",
+            exits.NOT_FOUND,
+        ) from None
+    except OSError as error:
+        raise ActFailed(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > MAX_SITE_BYTES:
+        raise ActFailed(f"{path} is over {MAX_SITE_BYTES} bytes", exits.USAGE)
+    return parse_site(data.decode("utf-8", errors="replace"), str(path))
+
+
+def _check_member(site: Site, name: str, role: Role) -> None:
+    """Agents and gateways are those the site file names; a typing error is found here."""
+    known: dict[str, list[str]] = {
+        "agent": [node.id for node in site.nodes],
+        "gateway": [gateway.name for gateway in site.gateways],
+    }
+    if role in known and name not in known[role]:
+        names = ", ".join(known[role][:10]) or "none"
+        raise ActFailed(
+            f"the site file names no {'node' if role == 'agent' else 'gateway'} {name!r}; "
+            f"it names {names}",
+            exits.NOT_FOUND,
+        )
+
+
+def _bundle_path(folder: Path, name: str) -> Path:
+    bundles = folder / BUNDLES
+    bundles.mkdir(mode=0o700, exist_ok=True)
+    return bundles / f"{name}.toml"

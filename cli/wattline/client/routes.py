@@ -1,0 +1,52 @@
+"""Routes for a gateway: the scheduler's watch, carried from the client's thread into asyncio."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from wattline.client.client import Client
+from wattline.client.errors import Unreachable, WattlineError
+from wattline_protocol.requests import WorkerRoute
+
+ServiceRoutes = dict[str, tuple[WorkerRoute, ...]]
+
+log = structlog.get_logger()
+
+
+class ClientRoutes:
+    """What `run_gateway` takes as its route source. Closing the client ends it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def updates(self) -> AsyncIterator[ServiceRoutes]:
+        """Full sets of routes, the current one first.
+
+        While the scheduler is away the last set stays; a refusal is raised, for it will not pass.
+        """
+        loop = asyncio.get_running_loop()
+        news: asyncio.Queue[ServiceRoutes | WattlineError] = asyncio.Queue()
+
+        def tell(item: ServiceRoutes | WattlineError) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(news.put_nowait, item)
+
+        threading.Thread(target=self._follow, args=(tell,), name="routes", daemon=True).start()
+        while True:
+            item = await news.get()
+            if isinstance(item, WattlineError):
+                raise item
+            yield item
+
+    def _follow(self, tell: Callable[[ServiceRoutes | WattlineError], None]) -> None:
+        while True:
+            try:
+                for routes in self._client.watch_routes():
+                    tell(routes)
+            except Unreachable as error:
+                log.warning("routes_unreachable", detail=str(error))
+            except WattlineError as error:
+                tell(error)
+                return

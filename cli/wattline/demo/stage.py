@@ -1,0 +1,142 @@
+"""The demo's stage: folders, keys, ports, and the real processes of the site."""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from wattline.acts import site as site_acts
+from wattline.demo import layout
+from wattline.demo.processes import Processes
+from wattline_protocol.members import init_site_keys
+from wattline_protocol.site import Role
+from wattline_sim.node import NodeDir, prepare
+
+COMMAND_S = 60.0
+"""Longest a single `wattline` command may take on a busy machine."""
+
+
+class CommandFailed(Exception):
+    """A `wattline` command of the demo was refused; says which and what it said."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A site that is set up. Programs are started and killed by name."""
+
+    root: Path
+    ports: layout.Ports
+    nodes: dict[str, NodeDir]
+    processes: Processes
+
+    @property
+    def site(self) -> Path:
+        """The site directory."""
+        return self.root / "site"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What every node mounts."""
+        return self.root / "checkpoints"
+
+    @property
+    def starts(self) -> Path:
+        """Where tasks write down their starts."""
+        return self.root / "starts.jsonl"
+
+    @property
+    def http_address(self) -> str:
+        """Where the gateway serves."""
+        return f"127.0.0.1:{self.ports.http}"
+
+    def bundle(self, name: str) -> Path:
+        """A member's join bundle."""
+        return self.site / site_acts.BUNDLES / f"{name}.toml"
+
+    def start_physics(self) -> None:
+        """The process that plays the hardware of all nodes."""
+        folders = [part for node in self.nodes.values() for part in ("--dir", str(node.path))]
+        command = [sys.executable, "-m", "wattline_sim.node", *folders, "--exit-with-parent"]
+        self.processes.start("physics", command)
+
+    def start_scheduler(self) -> None:
+        """Also after it was killed: the state directory stays."""
+        where = ["--site", str(self.site), "--state-dir", str(self.root / "scheduler")]
+        self.processes.start("scheduler", wattline("scheduler", *where))
+
+    def start_gateway(self) -> None:
+        """The inference gateway."""
+        bundle = str(self.bundle(layout.GATEWAY))
+        command = wattline("gateway", "--bundle", bundle, "--site", str(self.site))
+        self.processes.start("gateway", command)
+
+    def start_agent(self, node: str) -> int:
+        """The agent of one node, which sees that node's simulated hardware; its process id."""
+        folder = self.nodes[node]
+        command = wattline(
+            "agent",
+            "--bundle",
+            str(self.bundle(node)),
+            "--state-dir",
+            str(self.root / "agents" / node),
+            "--root",
+            str(folder.sysfs),
+        )
+        return self.processes.start(f"agent-{node}", command, folder.env())
+
+    def run(self, *arguments: str) -> str:
+        """A `wattline` command as an operator types it; what it prints."""
+        done = subprocess.run(
+            wattline(*arguments),
+            env={**os.environ, "WATTLINE_BUNDLE": str(self.bundle(layout.OPERATOR))},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise CommandFailed(
+                f"`wattline {' '.join(arguments)}` ended with {done.returncode}: {said}"
+            )
+        return done.stdout
+
+
+def wattline(*arguments: str) -> list[str]:
+    """The command line of `wattline`, whatever PATH says."""
+    return [sys.executable, "-m", "wattline", *arguments]
+
+
+def build_stage(root: Path) -> Stage:
+    """Make the site, its keys, all bundles and the nodes' folders below `root`."""
+    ports = layout.Ports(*free_ports(4))
+    for folder in ("site", "agents", "checkpoints", "logs", "nodes"):
+        (root / folder).mkdir(parents=True)
+    nodes = {
+        name: prepare(
+            root / "nodes" / name, model=layout.MODEL, gpus=layout.GPUS, seed=at, name=name
+        )
+        for at, name in enumerate(layout.NODES, start=1)
+    }
+    processes = Processes(root / "logs", os.environ)
+    stage = Stage(root, ports, nodes, processes)
+    init_site_keys(stage.site)
+    text = layout.site_text(ports, stage.checkpoints)
+    (stage.site / site_acts.SITE_FILE).write_text(text, encoding="utf-8")
+    roles: dict[str, Role] = {layout.OPERATOR: "operator", layout.GATEWAY: "gateway"}
+    for name, role in {**roles, **dict.fromkeys(layout.NODES, "agent")}.items():
+        site_acts.enroll(name=name, role=role, site=str(stage.site), out=None)
+    return stage

@@ -1,0 +1,97 @@
+"""Watches the site while the demo runs: peaks of what was committed, and the newest view."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wattline.client import Client, Unreachable, WattlineError
+from wattline_protocol.ids import DomainId
+from wattline_protocol.views import DomainView, SiteView
+
+PERIOD_S = 0.25
+ROUNDING_W = 0.5
+
+
+@dataclass(slots=True)
+class DomainWatch:
+    """What was seen of one domain."""
+
+    name: str
+    kind: str
+    full_budget_w: float
+    peak_committed_w: float = 0.0
+    peak_measured_w: float = 0.0
+    over_committed: int = 0
+    """Views in which more was committed than the full budget allows (I1)."""
+
+    def take(self, view: DomainView) -> None:
+        """Count one view."""
+        self.peak_committed_w = max(self.peak_committed_w, view.committed_w)
+        self.peak_measured_w = max(self.peak_measured_w, view.measured_w)
+        if view.committed_w + view.reserved_w > self.full_budget_w + ROUNDING_W:
+            self.over_committed += 1
+
+
+class Watcher:
+    """A thread over a client of its own. Counts only from the moment all nodes were heard."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._changed = threading.Condition()
+        self._newest: SiteView | None = None
+        self._stopping = False
+        self._all_heard = False
+        self.failure: WattlineError | None = None
+        """Why the thread ended before it was stopped."""
+        self.domains: dict[DomainId, DomainWatch] = {}
+        self.views = 0
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what was seen stays."""
+        self._stopping = True
+        self._client.close()
+        self._thread.join()
+
+    def wait_for(self, holds: Callable[[SiteView], bool], timeout_s: float) -> SiteView | None:
+        """The first view, the newest included, for which `holds`; None when time is over."""
+        until_s = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                if self._newest is not None and holds(self._newest):
+                    return self._newest
+                left_s = until_s - time.monotonic()
+                if left_s <= 0 or self._stopping:
+                    return None
+                self._changed.wait(left_s)
+
+    def forget(self) -> None:
+        """Only views from now on count for `wait_for`: the scheduler was stopped."""
+        with self._changed:
+            self._newest = None
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                for view in self._client.watch_site(PERIOD_S):
+                    self._take(view)
+            except Unreachable:
+                continue  # the demo kills the scheduler on purpose
+            except WattlineError as error:
+                self.failure = None if self._stopping else error
+                return
+
+    def _take(self, view: SiteView) -> None:
+        with self._changed:
+            self._newest = view
+            self._all_heard = self._all_heard or all(n.state == "ok" for n in view.nodes)
+            if self._all_heard:
+                self.views += 1
+                for domain in view.domains:
+                    watch = self.domains.setdefault(
+                        domain.id, DomainWatch(domain.id, domain.kind, domain.full_budget_w)
+                    )
+                    watch.take(domain)
+            self._changed.notify_all()

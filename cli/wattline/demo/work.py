@@ -1,0 +1,115 @@
+"""What the demo submits: job files, as a user would write them."""
+
+import sys
+from pathlib import Path
+
+from wattline.demo import recorded
+
+TRAINING = "digits-training"
+SWEEP = "digits-sweep"
+SERVICE = "digits"
+
+TRAINING_EPOCHS = 60
+SWEEP_TASKS = 16
+SWEEP_EPOCHS = 120
+REPLICAS = 2
+
+_RECORDED = Path(recorded.__file__).resolve()
+
+
+def write_training(folder: Path, starts: Path) -> Path:
+    """A data-parallel job: one process on each of two hosts, which it has to itself."""
+    command = _recorded(starts, "wattline_runtime.train.digits", "--epochs", str(TRAINING_EPOCHS))
+    return _write(
+        folder / "training.toml",
+        f"""name = "{TRAINING}"
+kind = "training"
+command = {_toml_list(command)}
+priority = "high"
+account = "vision"
+
+[resources]
+nodes = 2
+gpus_per_node = 8
+
+[launch]
+how = "torchrun"
+procs_per_node = 1
+
+[recovery]
+retries = 2
+checkpoint_every = "5s"
+grace = "10s"
+
+[env]
+WATTLINE_SIM_PROFILE = "training-hot"
+""",
+    )
+
+
+def write_sweep(folder: Path, starts: Path) -> Path:
+    """An array: one point of a hyper-parameter sweep a task, one GPU each."""
+    command = [
+        sys.executable,
+        *_recorded(starts, "wattline_runtime.train.sweep", "--epochs", str(SWEEP_EPOCHS)),
+    ]
+    return _write(
+        folder / "sweep.toml",
+        f"""name = "{SWEEP}"
+kind = "batch"
+command = {_toml_list(command)}
+array = "0-{SWEEP_TASKS - 1}"
+account = "vision"
+
+[resources]
+gpus_per_node = 1
+
+[recovery]
+retries = 2
+
+[env]
+WATTLINE_SIM_PROFILE = "batch"
+OPENBLAS_NUM_THREADS = "1"
+OMP_NUM_THREADS = "1"
+""",
+    )
+
+
+def write_service(folder: Path, starts: Path, checkpoints: Path) -> Path:
+    """Two replicas of a worker that serves the newest checkpoint in `checkpoints`."""
+    model = "wattline_runtime.serve.digits:Digits"
+    module = ("wattline_runtime.serve", "--model", model, "--arg", f"checkpoints={checkpoints}")
+    command = [sys.executable, *_recorded(starts, *module)]
+    return _write(
+        folder / "service.toml",
+        f"""name = "{SERVICE}"
+kind = "service"
+command = {_toml_list(command)}
+account = "web"
+
+[resources]
+gpus_per_node = 2
+
+[service]
+replicas = {REPLICAS}
+
+[recovery]
+grace = "5s"
+
+[env]
+WATTLINE_SIM_PROFILE = "decode"
+""",
+    )
+
+
+def _recorded(starts: Path, *module: str) -> list[str]:
+    return [str(_RECORDED), str(starts), *module]
+
+
+def _toml_list(words: list[str]) -> str:
+    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
