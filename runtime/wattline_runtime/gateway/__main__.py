@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from wattline_protocol.keys import load_keys
+from wattline_protocol.transport import TransportError
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
-from wattline_runtime.gateway.routes import FileRoutes, RoutesFileInvalid
+from wattline_runtime.gateway.routes import FileRoutes
 from wattline_runtime.gateway.run import run_gateway
 from wattline_runtime.logs import log_to_stderr
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         secret = load_keys(options.pop("key_file")).secret
         return run_gateway(GatewayConfig(secret_key=secret, **options), routes, _announce)
-    except (ValueError, OSError, RoutesFileInvalid) as error:
+    except (ValueError, OSError, TransportError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
 

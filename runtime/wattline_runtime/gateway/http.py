@@ -45,12 +45,7 @@ def _other_routes(shell: GatewayShell) -> Starlette:
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        text = render(
-            shell.stats,
-            shell.gateway,
-            handshakes_refused=shell.socket.allowed.refused,
-            malformed=shell.socket.malformed,
-        )
+        text = render(shell.stats, shell.gateway, shell.socket.server.refused)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return Starlette(

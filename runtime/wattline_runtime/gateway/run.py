@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 import zmq
 
+from wattline_protocol.keys import KeyPair
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.events import GraceOver, StopStarted
@@ -36,7 +37,7 @@ def run_gateway(
     """Serve until SIGTERM or SIGINT; gives the exit status.
 
     `on_ready` is called once both sockets are bound. Raises ValueError for a missing key, OSError
-    for an address that cannot be bound, RoutesFileInvalid for a bad routes file.
+    or TransportError for an address that cannot be bound, and whatever the route source raises.
     """
     if not config.secret_key:
         raise ValueError("the gateway needs a CURVE secret key (40 characters, z85)")
@@ -54,7 +55,7 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     endpoints = Endpoints(
         http_url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-        workers=workers.endpoint,
+        workers=workers.server.endpoint,
         public_key=workers.public_key,
     )
     shell.start()
@@ -146,11 +147,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _worker_socket(config: GatewayConfig) -> WorkerSocket:
-    try:
-        return WorkerSocket(config.worker_host, config.worker_port, config.secret_key)
-    except zmq.ZMQError as error:
-        where = f"{config.worker_host}:{config.worker_port}"
-        raise OSError(error.errno, f"cannot take workers on {where}: {error.strerror}") from error
+    public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
+    keys = KeyPair(public, config.secret_key)
+    return WorkerSocket(config.worker_host, config.worker_port, keys)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

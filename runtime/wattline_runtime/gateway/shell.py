@@ -8,6 +8,7 @@ from collections import defaultdict
 import structlog
 
 from wattline_protocol.codec import MalformedMessage
+from wattline_protocol.transport import Incoming
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import Stats
@@ -32,6 +33,9 @@ class GatewayShell:
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
         self._waiters: dict[int, Waiter] = {}
+        self._routes: e.ServiceRoutes = {}
+        self._allow_stale = False
+        """True: some worker left, so fewer keys may need to be heard."""
         self._turn_planned = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
@@ -77,11 +81,15 @@ class GatewayShell:
 
     def change_routes(self, services: e.ServiceRoutes) -> None:
         """Take a new set of routes, for the handshake as well as for the core."""
-        keys = (
-            r.public_key.encode("ascii", "replace") for named in services.values() for r in named
-        )
-        self.socket.allowed.keys = frozenset(keys)
+        self._routes = services
+        self._allow()
         self.handle(e.RoutesChanged(services))
+
+    def _allow(self) -> None:
+        """A worker that lost its route is heard until the core is done with it."""
+        self._allow_stale = False
+        held = {worker.route.public_key for worker in self.gateway.roster.workers.values()}
+        self.socket.allow(self._routes, held)
 
     def _apply(self, effects: list[e.Effect]) -> None:
         for effect in effects:
@@ -102,6 +110,7 @@ class GatewayShell:
         elif isinstance(effect, e.WorkerJoined):
             log.info("worker_joined", service=effect.service, task=str(effect.route.ref))
         else:
+            self._allow_stale = True
             self.stats.retried[effect.service] += effect.retried
             log.info(
                 "worker_left",
@@ -125,25 +134,29 @@ class GatewayShell:
         self._turn_planned = False
         self._flush()
         now_s = time.monotonic()
-        for connection, public_key, frame in self.socket.receive():
-            try:
-                messages = self._inbound.messages(frame)
-            except MalformedMessage as error:
-                self.socket.malformed += 1
-                log.warning("worker_message_malformed", key=public_key, detail=str(error)[:200])
-                continue
-            for message in messages:
-                event = e.WorkerSaid(connection, public_key, message)
-                self._apply(self.gateway.handle(event, now_s))
+        for incoming in self.socket.receive():
+            self._take(incoming, now_s)
         if self._outbox or self.socket.has_more:
             self._plan_turn()
+        elif self._allow_stale:
+            self._allow()
         self._arm_timer()
+
+    def _take(self, incoming: Incoming, now_s: float) -> None:
+        try:
+            messages = self._inbound.messages(incoming.data)
+        except MalformedMessage as error:
+            self.socket.server.refuse(incoming, "malformed", str(error))
+            return
+        for message in messages:
+            event = e.WorkerSaid(incoming.routing_id, incoming.member.public_key, message)
+            self._apply(self.gateway.handle(event, now_s))
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, defaultdict(list)
         for connection, messages in outbox.items():
             for frame in self._outbound.frames(messages):
-                if not self.socket.send(connection, frame):
+                if not self.socket.server.send(connection, frame):
                     gone = self.gateway.handle(e.WorkerGone(connection), time.monotonic())
                     self._apply(gone)
                     break
@@ -163,3 +176,5 @@ class GatewayShell:
     def _tick(self) -> None:
         self._timer = None
         self.handle(e.Ticked())
+        for refusal in self.socket.server.take_refusals():
+            log.warning("refused", reason=refusal.reason, who=refusal.who, detail=refusal.detail)

@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from wattline_protocol.refusals import RefusalReason
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.state import ServiceState
 
@@ -49,8 +50,8 @@ class Stats:
             self.latency[service].observe(seconds)
 
 
-def render(stats: Stats, gateway: Gateway, *, handshakes_refused: int, malformed: int) -> str:
-    """Prometheus text format 0.0.4."""
+def render(stats: Stats, gateway: Gateway, refused: Mapping[RefusalReason, int]) -> str:
+    """Prometheus text format 0.0.4. `refused`: what the worker socket refused, by reason."""
     lines: list[str] = []
     lines.extend(_family("requests_total", "counter", "HTTP requests by status", _requests(stats)))
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
@@ -60,9 +61,10 @@ def render(stats: Stats, gateway: Gateway, *, handshakes_refused: int, malformed
     lines.extend(_family("queue_length", "gauge", "Requests waiting here", _gauge(services, "q")))
     lines.extend(_family("in_flight", "gauge", "Requests with workers", _gauge(services, "f")))
     lines.extend(_family("workers", "gauge", "Workers that take requests", _gauge(services, "w")))
-    refused = [('kind="handshake"', handshakes_refused), ('kind="beat"', stats.turned_away)]
-    lines.extend(_family("workers_refused_total", "counter", "Workers turned away", refused))
-    lines.extend(_family("malformed_total", "counter", "Malformed frames", [("", malformed)]))
+    by_reason = [(f'reason="{reason}"', count) for reason, count in sorted(refused.items())]
+    by_reason.append(('reason="beat"', stats.turned_away))
+    text = "Connections and messages of workers refused"
+    lines.extend(_family("workers_refused_total", "counter", text, by_reason))
     lines.extend(_family("latency_seconds", "histogram", "Time to an output", []))
     for service, latency in stats.latency.items():
         lines.extend(_histogram(service, latency))

@@ -1,97 +1,64 @@
-"""The gateway's socket for workers: ROUTER with CURVE, and the list of keys it lets in."""
-
-from collections.abc import Iterator
+"""The gateway's socket for workers, and whom it lets in."""
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
-from wattline_runtime.gateway.events import Connection
+from wattline_protocol.keys import KeyPair
+from wattline_protocol.members import Member
+from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
+from wattline_runtime.gateway.events import ServiceRoutes
 from wattline_runtime.wire import MAX_FRAME_BYTES
 
-ZAP_DOMAIN = "workers"
-SEND_LIMIT_FRAMES = 10_000
-"""Frames waiting for one worker; one that stops reading is taken for lost."""
-RECEIVE_BURST_FRAMES = 512
+BURST_FRAMES = 512
 """Frames taken at once before HTTP gets its turn again."""
-
-
-class AllowedKeys:
-    """Public keys that may connect; everything else is turned away in the handshake."""
-
-    def __init__(self) -> None:
-        self.keys: frozenset[bytes] = frozenset()
-        self.refused = 0
-
-    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002  the name pyzmq calls
-        """Called by the authenticator's thread with a z85 key."""
-        if key in self.keys:
-            return True
-        self.refused += 1
-        return False
+LIMITS = SocketLimits(
+    max_message_bytes=MAX_FRAME_BYTES,
+    receive_queue=10_000,
+    send_queue=10_000,
+    # A busy worker of a small model answers thousands of batches a second, a frame each.
+    messages_per_s=50_000.0,
+    burst=100_000,
+)
 
 
 class WorkerSocket:
-    """Frames from and to workers, each with the connection and the key that was proved."""
+    """A ServerSocket whose allow-list is what the routes say, and that can be watched by a loop."""
 
-    def __init__(self, host: str, port: int, secret_key: str) -> None:
-        secret = secret_key.encode("ascii")
-        self.public_key = zmq.curve_public(secret).decode("ascii")
-        self.allowed = AllowedKeys()
-        self.malformed = 0
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = ThreadAuthenticator(self._context)
-        self._authenticator.start()
-        self._authenticator.configure_curve_callback(
-            domain=ZAP_DOMAIN, credentials_provider=self.allowed
+    def __init__(self, host: str, port: int, keys: KeyPair) -> None:
+        """Raises TransportError when the address cannot be bound."""
+        self.public_key = keys.public
+        self._members: dict[str, Member] = {}
+        self.server = ServerSocket(
+            f"tcp://{host}:{port or '*'}", keys, self._member, {"worker"}, LIMITS
         )
-        socket = self._context.socket(zmq.ROUTER)
-        socket.curve_secretkey = secret
-        socket.curve_server = True
-        socket.zap_domain = ZAP_DOMAIN.encode("ascii")
-        socket.maxmsgsize = MAX_FRAME_BYTES
-        socket.router_mandatory = True  # a send to a dead connection fails, and so tells of it
-        socket.sndhwm = socket.rcvhwm = SEND_LIMIT_FRAMES
-        socket.bind(f"tcp://{host}:{port or '*'}")
-        self._socket = socket
 
-    @property
-    def endpoint(self) -> str:
-        """Where it is bound, with the real port."""
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    def allow(self, services: ServiceRoutes, still_held: set[str]) -> None:
+        """Let in the workers that `services` names, and keep hearing the keys in `still_held`."""
+        allowed = {
+            route.public_key: Member(f"{name}/{route.ref}", "worker", route.public_key)
+            for name, named in services.items()
+            for route in named
+        }
+        for key in still_held - allowed.keys():
+            if key in self._members:
+                allowed[key] = self._members[key]
+        self._members = allowed  # replaced, not changed: the handshake thread reads it too
+
+    def _member(self, public_key: str) -> Member | None:
+        return self._members.get(public_key)
 
     def fileno(self) -> int:
         """Becomes readable when something may have changed; edge-triggered, so drain it."""
-        return self._socket.fileno()
+        return self.server.socket.fileno()
 
-    def send(self, connection: Connection, frame: bytes) -> bool:
-        """False: that connection is gone, or does not read any more."""
-        try:
-            self._socket.send_multipart([connection, frame], zmq.DONTWAIT)
-        except zmq.ZMQError as error:
-            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                return False
-            raise
-        return True
-
-    def receive(self) -> Iterator[tuple[Connection, str, bytes]]:
-        """What has come in, at most `RECEIVE_BURST_FRAMES`: connection, public key, frame."""
-        for _ in range(RECEIVE_BURST_FRAMES):
-            try:
-                parts = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
-            if len(parts) != 2:
-                self.malformed += 1
-                continue
-            yield parts[0].bytes, str(parts[1].get("User-Id")), parts[1].bytes
+    def receive(self) -> list[Incoming]:
+        """What has come in, at most `BURST_FRAMES`."""
+        return self.server.recv_batch(BURST_FRAMES)
 
     @property
     def has_more(self) -> bool:
         """True: frames wait that `receive` has not given yet."""
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self.server.socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self) -> None:
         """Close, giving frames to workers a moment to leave."""
-        self._socket.close(linger=200)
-        self._authenticator.stop()
-        self._context.term()
+        self.server.close(linger_s=0.2)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import structlog
 
+from wattline_protocol.keys import check_key
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.key_file import read_secret
-from wattline_runtime.serve.link import CurveKeys
 from wattline_runtime.serve.model import find_model
 from wattline_runtime.serve.worker import Worker, WorkerConfig
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         args = dict(_pair(text) for text in options.arg)
-        keys = CurveKeys(read_secret(options.secret_file), options.gateway_key)
+        keys = read_secret(options.secret_file)
         config = _config(options)
         sys.path.insert(0, str(Path.cwd()))
         model = find_model(options.model)()
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-batch-cost", type=_positive, default=32, help="cost of one batch at most")
     add("--capacity", type=_positive, default=64, help="requests held here per gateway")
     add("--torch-threads", type=_positive, default=1)
-    add("--drain-grace-s", type=float, default=4.0, help="time to finish after a stop notice")
+    add("--drain-grace-s", type=float, default=3.5, help="time to finish after a stop notice")
     add("--service", default=env("WATTLINE_SERVICE", ""))
     add("--gateway", default=env("WATTLINE_GATEWAY", ""), help="tcp endpoints, comma-separated")
     add("--gateway-key", default=env("WATTLINE_GATEWAY_KEY", ""), help="public key, z85")
@@ -74,12 +74,20 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
     return WorkerConfig(
         service=options.service,
         gateways=gateways,
+        gateway_key=_gateway_key(options.gateway_key),
         max_batch_cost=options.max_batch_cost,
         capacity=options.capacity,
         torch_threads=options.torch_threads,
         drain_grace_s=options.drain_grace_s,
         stop_file=options.stop_file,
     )
+
+
+def _gateway_key(text: str) -> str:
+    try:
+        return check_key(text)
+    except ValueError as error:
+        raise ValueError(f"WATTLINE_GATEWAY_KEY or --gateway-key: {error}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

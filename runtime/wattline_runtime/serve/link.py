@@ -1,9 +1,8 @@
-"""A worker's connection to one gateway: a DEALER that is made anew whenever it falls silent."""
-
-import zmq
+"""A worker's connection to one gateway; made anew whenever it is refused or falls silent."""
 
 from wattline_protocol.codec import MalformedMessage
-from wattline_protocol.keys import check_key
+from wattline_protocol.keys import KeyPair
+from wattline_protocol.transport import ClientSocket, SocketLimits
 from wattline_runtime.wire import (
     MAX_FRAME_BYTES,
     WORKER_PROTOCOL_VERSION,
@@ -20,108 +19,100 @@ from wattline_runtime.wire import (
 BEAT_PERIOD_S = 0.5
 SILENCE_S = 3.0
 """A gateway not heard for this long is taken for lost, and the connection made anew."""
-LINGER_MS = 500
-SEND_LIMIT_FRAMES = 10_000
-"""Frames waiting for the network; a gateway that stops reading is lost long before."""
-
-
-class CurveKeys:
-    """What a worker proves itself with, and whom it believes."""
-
-    def __init__(self, secret_key: str, gateway_key: str) -> None:
-        """Both z85. Raises ValueError for what is no key."""
-        for name, key in (("worker's secret", secret_key), ("gateway's public", gateway_key)):
-            try:
-                check_key(key)
-            except ValueError as error:
-                raise ValueError(f"the {name} key is {error}") from error
-        self.secret = secret_key.encode("ascii")
-        self.public = zmq.curve_public(self.secret)
-        self.gateway = gateway_key.encode("ascii")
+RETRY_S = 0.5
+"""After a refusal: the route that allows this worker may still be on its way to the gateway."""
+LINGER_S = 0.5
+LIMITS = SocketLimits(
+    max_message_bytes=MAX_FRAME_BYTES, receive_queue=10_000, send_queue=10_000, reconnect_most_s=1.0
+)
 
 
 class GatewayLink:
     """One gateway as the worker sees it. `generation` changes with every new connection."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: CurveKeys):
+    def __init__(self, endpoint: str, keys: KeyPair, gateway_key: str) -> None:
         self.endpoint = endpoint
         self.generation = 0
+        self.client: ClientSocket | None = None
         self.is_welcomed = False
         self.drain_seen = False
         self.refused_because = ""
-        self.is_known_bad = False
-        """True: lost or refused, and not welcomed since."""
-        self._context = context
+        """Set: this connection is of no use."""
+        self.retry_at_s = 0.0
         self._keys = keys
+        self._gateway_key = gateway_key
         self._heard_s = 0.0
+        self._connections = 0
         self._outbox: list[FromWorker] = []
         self._inbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
         self._outbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
-        self.socket: zmq.Socket[bytes] | None = None
 
-    def connect(self, generation: int, now_s: float) -> zmq.Socket[bytes]:
-        """Make a new connection; what waited on the old one is dropped with it."""
-        self.close(linger_ms=0)
+    def connect(self, generation: int, now_s: float) -> ClientSocket:
+        """Begin a new connection. Raises TransportError when the endpoint is none."""
+        self.client = ClientSocket(self.endpoint, self._keys, self._gateway_key, LIMITS)
+        self._connections = 0
+        self.refused_because = ""
+        self.renew(generation, now_s)
+        return self.client
+
+    def renew(self, generation: int, now_s: float) -> None:
+        """What the gateway knew of this worker is gone; begin again."""
         self.generation = generation
         self.is_welcomed = self.drain_seen = False
-        self.refused_because = ""
         self._heard_s = now_s
         self._outbox.clear()
-        socket = self._context.socket(zmq.DEALER)
-        socket.curve_secretkey = self._keys.secret
-        socket.curve_publickey = self._keys.public
-        socket.curve_serverkey = self._keys.gateway
-        socket.maxmsgsize = MAX_FRAME_BYTES
-        socket.sndhwm = socket.rcvhwm = SEND_LIMIT_FRAMES
-        socket.connect(self.endpoint)
-        self.socket = socket
-        return socket
 
-    def close(self, linger_ms: int = LINGER_MS) -> None:
-        """Close the connection, giving what was sent `linger_ms` to leave."""
-        if self.socket is not None:
-            self.socket.close(linger_ms)
-            self.socket = None
-
-    def leave(self) -> None:
+    def leave(self, retry_at_s: float, linger_s: float = 0.0) -> None:
         """Give this connection up, with all that waits on it, until the next `connect`."""
-        self.close(linger_ms=0)
+        if self.client is not None:
+            self.client.close(linger_s)
+        self.client = None
         self.is_welcomed = False
-        self.is_known_bad = True
+        self.retry_at_s = retry_at_s
         self._outbox.clear()
 
     def is_silent(self, now_s: float) -> bool:
         """True: nothing heard for so long that the connection must be made anew."""
         return now_s - self._heard_s > SILENCE_S
 
+    def look(self) -> bool:
+        """Whether this is another connection than at the last look; notes a refused handshake."""
+        if self.client is None:
+            return False
+        link = self.client.link
+        if link.state == "refused":
+            self.refused_because = link.detail
+        is_new = link.connections > self._connections
+        self._connections = link.connections
+        return is_new
+
+    @property
+    def detail(self) -> str:
+        """Why there is no connection, as far as known."""
+        if self.refused_because or self.client is None:
+            return self.refused_because
+        return self.client.link.detail or f"not heard for {SILENCE_S:.0f} s"
+
     def send(self, message: FromWorker) -> None:
         """Queue a message for the next flush; without a connection there is nobody to tell."""
-        if self.socket is not None:
+        if self.client is not None:
             self._outbox.append(message)
 
     def flush(self) -> None:
-        """Send what is queued. A connection that takes no more is left to fall silent."""
-        if self.socket is None or not self._outbox:
-            return
+        """Send what is queued. What an unconnected socket does not take is of no use later."""
         messages, self._outbox = self._outbox, []
-        try:
+        if self.client is not None:
             for frame in self._outbound.frames(messages):
-                self.socket.send(frame, zmq.DONTWAIT)
-        except zmq.Again:
-            self._heard_s = 0.0
+                self.client.send(frame)
 
     def receive(self, now_s: float) -> list[Infer | CancelInfer]:
         """All work that has come in. Beats and refusals are taken note of here."""
         work: list[Infer | CancelInfer] = []
-        while self.socket is not None:
-            try:
-                frame = self.socket.recv(zmq.DONTWAIT)
-            except zmq.Again:
-                break
+        for frame in self.client.recv_batch() if self.client is not None else ():
             try:
                 messages = self._inbound.messages(frame)
             except MalformedMessage as error:
-                self._refused(f"the gateway sent a malformed message: {error}")
+                self.refused_because = f"the gateway sent a malformed message: {error}"
                 break
             self._heard_s = now_s
             for message in messages:
@@ -133,20 +124,15 @@ class GatewayLink:
 
     def _take_note(self, message: GatewayBeat | WorkerRefused) -> None:
         if isinstance(message, WorkerRefused):
-            self._refused(message.reason)
+            self.refused_because = message.reason
         elif message.protocol != WORKER_PROTOCOL_VERSION:
-            self._refused(
+            self.refused_because = (
                 f"the gateway speaks version {message.protocol} of the worker protocol, "
                 f"this worker {WORKER_PROTOCOL_VERSION}"
             )
         else:
             self.is_welcomed = True
-            self.is_known_bad = False
             self.drain_seen = self.drain_seen or message.drain_seen
-
-    def _refused(self, reason: str) -> None:
-        self.is_welcomed = False
-        self.refused_because = reason
 
     def beat(self, service: str, capacity: int, queued: int, running: int, draining: bool) -> None:
         """Queue the worker's state; see WorkerBeat for the meaning of each."""

@@ -17,8 +17,9 @@ import msgspec
 import structlog
 import zmq
 
+from wattline_protocol.keys import KeyPair
 from wattline_runtime.serve import batcher as b
-from wattline_runtime.serve.link import BEAT_PERIOD_S, CurveKeys, GatewayLink
+from wattline_runtime.serve.link import BEAT_PERIOD_S, LINGER_S, RETRY_S, GatewayLink
 from wattline_runtime.serve.model import InputRefused, Model, measure
 from wattline_runtime.serve.model_thread import ModelDied, ModelLoaded, ModelThread, News
 from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Failure, Infer, Reply
@@ -31,11 +32,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     gateways: tuple[str, ...]
+    gateway_key: str
+    """Public key of all of them, z85."""
     max_batch_cost: int = 32
     capacity: int = 64
     """Requests a gateway may have here at once: what waits here can be ordered by length."""
     torch_threads: int = 1
-    drain_grace_s: float = 4.0
+    drain_grace_s: float = 3.5
     """After a stop notice: time to finish what is here. The rest is handed back."""
     stop_file: str = ""
 
@@ -47,14 +50,13 @@ EXIT_MODEL_FAILED = 3
 class Worker:
     """One inference worker; `run` serves until a stop notice and gives the exit status."""
 
-    def __init__(
-        self, config: WorkerConfig, keys: CurveKeys, model: Model, args: Mapping[str, str]
-    ):
+    def __init__(self, config: WorkerConfig, keys: KeyPair, model: Model, args: Mapping[str, str]):
         self._config = config
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._links = [GatewayLink(self._context, e, keys) for e in config.gateways]
+        self._links = [GatewayLink(e, keys, config.gateway_key) for e in config.gateways]
         self._by_generation: dict[int, GatewayLink] = {}
         self._generations = 0
+        self._complaints: dict[str, str] = {}
+        """What was said last about each gateway that is not reached."""
         self._batcher = b.Batcher(
             budget=config.max_batch_cost, queue_limit=config.capacity * len(config.gateways)
         )
@@ -77,14 +79,13 @@ class Worker:
         self._take_signals()
         self._poller.register(self._wake_read, zmq.POLLIN)
         for link in self._links:
-            self._connect(link)
+            self._connect(link, time.monotonic())
         self._model_thread.start()
         while self._exit_code is None:
             self._step()
         for link in self._links:
             link.flush()
-            link.close()
-        self._context.term()
+            link.leave(0.0, LINGER_S)
         return self._exit_code
 
     def join_model(self, timeout_s: float) -> bool:
@@ -101,13 +102,22 @@ class Worker:
             self._drain_pipe()
             self._take_news(now_s)
         for link in self._links:
-            if link.socket in ready:
-                self._take_work(link, link.receive(now_s), now_s)
+            self._attend(link, ready, now_s)
         self._mind_the_stop(now_s)
         if now_s >= self._next_beat_s:
             self._beat(now_s)
         for link in self._links:
             link.flush()
+
+    def _attend(self, link: GatewayLink, ready: Mapping[object, int], now_s: float) -> None:
+        if link.client is not None and link.client.monitor in ready:
+            self._look(link, now_s)
+        if link.client is not None and link.client.socket in ready:
+            self._take_work(link, link.receive(now_s), now_s)
+        if link.is_welcomed:
+            self._complaints.pop(link.endpoint, None)
+        if link.refused_because:
+            self._leave(link, now_s, RETRY_S)
 
     def _take_news(self, now_s: float) -> None:
         while True:
@@ -127,9 +137,6 @@ class Worker:
                 self._apply(self._batcher.handle(news, now_s))
 
     def _take_work(self, link: GatewayLink, work: list[Infer | CancelInfer], now_s: float) -> None:
-        if link.refused_because:
-            self._leave(link, now_s)
-            return
         items: list[b.Item] = []
         for message in work:
             key = b.Key(link.generation, message.id)
@@ -179,37 +186,53 @@ class Worker:
     def _beat(self, now_s: float) -> None:
         self._next_beat_s = now_s + BEAT_PERIOD_S
         for link in self._links:
-            if link.is_silent(now_s):
-                self._reconnect(link, now_s)
-            link.beat(
-                self._config.service,
-                0 if self._model is None else self._config.capacity,
-                self._batcher.queued,
-                self._batcher.running,
-                self._batcher.is_draining,
-            )
+            if link.client is not None and link.is_silent(now_s):
+                self._leave(link, now_s, retry_s=0.0)
+            if link.client is None and now_s >= link.retry_at_s:
+                self._connect(link, now_s)
+            self._beat_to(link)
 
-    def _connect(self, link: GatewayLink) -> None:
+    def _beat_to(self, link: GatewayLink) -> None:
+        link.beat(
+            self._config.service,
+            0 if self._model is None else self._config.capacity,
+            self._batcher.queued,
+            self._batcher.running,
+            self._batcher.is_draining,
+        )
+
+    def _connect(self, link: GatewayLink, now_s: float) -> None:
         self._generations += 1
-        socket = link.connect(self._generations, time.monotonic())
         self._by_generation[self._generations] = link
-        self._poller.register(socket, zmq.POLLIN)
+        client = link.connect(self._generations, now_s)
+        self._poller.register(client.socket, zmq.POLLIN)
+        self._poller.register(client.monitor, zmq.POLLIN)
 
-    def _leave(self, link: GatewayLink, now_s: float) -> None:
-        """Drop a connection and whatever came over it; it is made anew after a while."""
-        if link.socket is None:
+    def _look(self, link: GatewayLink, now_s: float) -> None:
+        """The connection's state may have changed."""
+        if link.look():
+            self._forget(link, now_s)
+            self._generations += 1
+            self._by_generation[self._generations] = link
+            link.renew(self._generations, now_s)
+            self._beat_to(link)
+
+    def _leave(self, link: GatewayLink, now_s: float, retry_s: float) -> None:
+        """Drop a connection and whatever came over it; it is made anew after `retry_s`."""
+        if link.client is None:
             return
-        if not link.is_known_bad:  # once, not at every try
-            reason = link.refused_because or "not heard, or the connection was refused"
-            log.warning("gateway_lost", gateway=link.endpoint, reason=reason)
-        self._by_generation.pop(link.generation, None)
-        self._poller.unregister(link.socket)
-        link.leave()
-        self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
+        if link.detail != self._complaints.get(link.endpoint):  # once, not at every try
+            self._complaints[link.endpoint] = link.detail
+            log.warning("gateway_lost", gateway=link.endpoint, reason=link.detail)
+        self._poller.unregister(link.client.socket)
+        self._poller.unregister(link.client.monitor)
+        link.leave(now_s + retry_s)
+        self._forget(link, now_s)
 
-    def _reconnect(self, link: GatewayLink, now_s: float) -> None:
-        self._leave(link, now_s)
-        self._connect(link)
+    def _forget(self, link: GatewayLink, now_s: float) -> None:
+        """Nobody waits any more for what came over this connection."""
+        self._by_generation.pop(link.generation, None)
+        self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
 
     # --- stopping
 
