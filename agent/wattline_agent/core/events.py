@@ -52,7 +52,7 @@ class CapsRead:
 
 @dataclass(frozen=True, slots=True)
 class DriverReloaded:
-    """The driver was unloaded and loaded: every cap is lost, every counter starts again."""
+    """The driver was loaded anew, or GPUs changed: caps are lost, counters start again."""
 
     driver_instance: str
     gpus: tuple[DeviceInfo, ...]

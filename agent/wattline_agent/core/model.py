@@ -1,5 +1,6 @@
 """The whole state of a node as plain data; the other modules are functions over it."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from wattline_agent.capper import NodeTerms
@@ -14,6 +15,8 @@ from wattline_protocol.ids import GpuIndex, Incarnation, NodeId, Sequence, TaskR
 from wattline_protocol.messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
 
 MAX_PROBLEMS = 16
+NON_GPU_READINGS = 10
+"""Meters lag behind GPUs: a load counts as non-GPU only if all of so many readings say so."""
 MAX_BEATS_OUT = 32
 """Beats whose answer may still come; older ones renew nothing."""
 PROBLEM_KEEP_S = 600.0
@@ -130,6 +133,7 @@ class NodeState:
     closed: Closed = field(default_factory=Closed)
     outage: Outage = field(default_factory=Outage)
     host: HostReading = field(default_factory=lambda: HostReading(0.0, 0))
+    non_gpu_recent: deque[int] = field(default_factory=lambda: deque(maxlen=NON_GPU_READINGS))
     non_gpu_seen_mw: int = 0
     """Largest measured non-GPU load above the site file's figure."""
     incidents: dict[str, float] = field(default_factory=dict)

@@ -112,7 +112,9 @@ def _floor(state: NodeState, event: Started, now: Now) -> None:
 
 def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     """Every cap is lost: the next step of `steer`, right after this, sets them again."""
-    telemetry.incident(state, "the GPU driver was reloaded; caps were set again", now)
+    telemetry.incident(
+        state, "the GPU driver was reloaded (or GPUs changed); caps were set again", now
+    )
     was_free = {gpu.info.uuid: gpu.free_since_s for gpu in state.gpus}
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for gpu in state.gpus:

@@ -80,11 +80,14 @@ def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
     """Measured load above the site file's worst case raises it, and is an alarm (I2)."""
     state.host = reading
     terms = state.file.terms
-    if reading.non_gpu_mw is None or reading.source == "model" or terms is None:
+    if reading.non_gpu_mw is None or reading.source != "hwmon" or terms is None:
         return
-    if reading.non_gpu_mw > max(terms.non_gpu_worst_mw, state.non_gpu_seen_mw):
-        state.non_gpu_seen_mw = reading.non_gpu_mw
-        watts = reading.non_gpu_mw / 1000
+    state.non_gpu_recent.append(reading.non_gpu_mw)
+    lasting_mw = min(state.non_gpu_recent)
+    is_full = len(state.non_gpu_recent) == state.non_gpu_recent.maxlen
+    if is_full and lasting_mw > max(terms.non_gpu_worst_mw, state.non_gpu_seen_mw):
+        state.non_gpu_seen_mw = lasting_mw
+        watts = lasting_mw / 1000
         incident(state, f"measured non-GPU load of {watts:.0f} W above the worst case", now)
 
 

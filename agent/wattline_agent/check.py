@@ -1,0 +1,244 @@
+"""What works on this host and what does not, each with what to do about it (`agent --check`).
+
+Looks only: sets no cap, starts no keeper, changes no file but a probe in the state directory.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from wattline_agent.config import AgentConfig
+from wattline_agent.device import open_collector
+from wattline_agent.executor import open_runner
+from wattline_agent.host import open_sensors
+from wattline_agent.keeper.cgroup import find_own_group
+from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
+from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
+from wattline_protocol.keys import KeyFileError, load_bundle
+from wattline_protocol.transport import ClientSocket, TransportError
+from wattline_protocol.wall import PERMILLE
+
+CONNECT_TIMEOUT_S = 3.0
+DRIVER_TIMEOUT_S = 2.0
+SLOW_WAIT_S = 0.5
+OLDEST_CLOCK_UNIX_S = 1_700_000_000
+"""A clock before this release was written is wrong."""
+
+Verdict = Literal["ok", "warning", "failed"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One line of the table."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+    """What to do about it; empty when nothing needs doing."""
+
+
+def run_checks(config: AgentConfig) -> tuple[Check, ...]:
+    """All checks, in the order in which an operator would mend things."""
+    return tuple(_all(config))
+
+
+def has_failed(checks: tuple[Check, ...]) -> bool:
+    """An agent could not do its work here."""
+    return any(check.verdict == "failed" for check in checks)
+
+
+def check_text(checks: tuple[Check, ...]) -> str:
+    """A table for people."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.verdict:8}{check.name:{width}}  {check.found}")
+        if check.remedy:
+            lines.append(f"{'':{width + 10}}→ {check.remedy}")
+    return "\n".join(lines)
+
+
+def print_check(config: AgentConfig, *, is_json: bool) -> int:
+    """Print the table; 0 unless something failed."""
+    checks = run_checks(config)
+    print(json.dumps(msgspec.to_builtins(checks), indent=2) if is_json else check_text(checks))
+    return 1 if has_failed(checks) else 0
+
+
+def _all(config: AgentConfig) -> Iterator[Check]:
+    yield from _gpus(config)
+    yield _node_power(config)
+    yield _inlet(config)
+    yield _cgroups()
+    yield _state_dir(config)
+    yield _keeper(config)
+    yield _clock()
+    yield from _scheduler(config)
+
+
+def _gpus(config: AgentConfig) -> Iterator[Check]:
+    try:
+        collector = open_collector(config.nvml_lib, config.sysfs_root)
+    except DriverAbsent as error:
+        remedy = "install the NVIDIA driver, or name its library with --nvml-lib"
+        yield Check("NVML", "failed", str(error), remedy)
+        return
+    with contextlib.closing(collector):
+        yield _driver(collector)
+        yield _capping(collector)
+        yield _persistence(collector)
+
+
+def _driver(collector: Collector) -> Check:
+    gpus = collector.gpus()
+    if not gpus:
+        return Check(
+            "NVML", "failed", "the driver knows no GPU", "look at the kernel log and lspci"
+        )
+    names = sorted({gpu.name for gpu in gpus})
+    kind = " (simulated)" if collector.is_simulated else ""
+    return Check("NVML", "ok", f"{len(gpus)} GPUs{kind}: {', '.join(names)}")
+
+
+def _capping(collector: Collector) -> Check:
+    gpus = collector.gpus()
+    unable = [gpu for gpu in gpus if not gpu.can_cap]
+    unread = [r for r in collector.read_caps(DRIVER_TIMEOUT_S) if r.enforced_mw is None]
+    if unable:
+        found = f"{len(unable)} of {len(gpus)} GPUs cannot be capped: {unable[0].why_not}"
+        remedy = "run as root (or with CAP_SYS_ADMIN); until then these GPUs count at full power"
+        return Check("power caps", "warning", found, remedy)
+    if unread:
+        found = f"the limit of {len(unread)} GPUs cannot be read back: {unread[0].error}"
+        return Check("power caps", "warning", found, "these GPUs count at full power")
+    low = min((gpu.cap_min_mw for gpu in gpus), default=0) / 1000
+    high = max((gpu.cap_max_mw for gpu in gpus), default=0) / 1000
+    return Check("power caps", "ok", f"may be set, {low:g} to {high:g} W")
+
+
+def _persistence(collector: Collector) -> Check:
+    until_s = time.monotonic() + SLOW_WAIT_S
+    while any(s is None for s in collector.slow()) and time.monotonic() < until_s:
+        collector.sample(DRIVER_TIMEOUT_S)
+        time.sleep(0.05)
+    lasting = [slow.persistence for slow in collector.slow() if slow is not None]
+    remedy = "nvidia-smi -pm 1, or run nvidia-persistenced: caps are lost with the last client"
+    if False in lasting:
+        return Check("persistence", "failed", f"off on {lasting.count(False)} GPUs", remedy)
+    unable = [g for g in collector.gpus() if "persistence" in g.why_not]
+    if unable:
+        return Check("persistence", "failed", unable[0].why_not, remedy)
+    return Check("persistence", "ok", "on, so caps outlive the agent while the driver is loaded")
+
+
+def _node_power(config: AgentConfig) -> Check:
+    with contextlib.closing(open_sensors(config.sysfs_root)) as sensors:
+        reading = sensors.read(0, PERMILLE)
+    if reading.source == "hwmon" and reading.node_mw is not None:
+        return Check("node power", "ok", f"measured: {reading.node_mw / 1000:.0f} W (hwmon)")
+    remedy = "nothing to do: safety rests on the site file's worst case, not on this"
+    if reading.source == "model":
+        return Check("node power", "warning", "no sensor here: modelled from the CPU", remedy)
+    return Check("node power", "ok", "processors measured (RAPL), the rest modelled")
+
+
+def _inlet(config: AgentConfig) -> Check:
+    with contextlib.closing(open_sensors(config.sysfs_root)) as sensors:
+        inlet_c = sensors.read(0, PERMILLE).inlet_c
+    if inlet_c is None:
+        return Check("inlet", "warning", "no inlet temperature sensor", "nothing to do: optional")
+    return Check("inlet", "ok", f"{inlet_c:.0f} °C")
+
+
+def _cgroups() -> Check:
+    own = find_own_group(_text("/proc/self/mountinfo"), _text("/proc/self/cgroup"))
+    remedy = "memory and CPU limits of jobs are not enforced; run under systemd with Delegate=yes"
+    if own is None:
+        return Check("cgroup v2", "warning", "not mounted here", remedy)
+    if not os.access(own, os.W_OK):
+        return Check("cgroup v2", "warning", f"{own} is not writable", remedy)
+    offered = _text(str(own / "cgroup.controllers")).split()
+    missing = [name for name in ("cpu", "memory", "pids") if name not in offered]
+    if missing:
+        return Check("cgroup v2", "warning", f"{own} offers no {', '.join(missing)}", remedy)
+    return Check("cgroup v2", "ok", f"{own} is writable, with limits")
+
+
+def _state_dir(config: AgentConfig) -> Check:
+    try:
+        with contextlib.closing(StateDir(config.state_dir)) as files:
+            files.probe()
+            saved = files.load_state()
+    except StateInUse:
+        return Check("state", "ok", f"{config.state_dir} is in use by a running agent")
+    except StateUnusable as error:
+        return Check("state", "failed", str(error), "mend the directory, or give --state-dir")
+    lease = saved.lease if saved is not None else None
+    held = (
+        f"lease on file: {lease.lease_mw / 1000:g} W" if lease is not None else "no lease on file"
+    )
+    return Check("state", "ok", f"{config.state_dir} can be written; {held}")
+
+
+def _keeper(config: AgentConfig) -> Check:
+    try:
+        with contextlib.closing(open_runner(config.state_dir)) as runner:
+            tasks = runner.observe()
+    except (KeeperAbsent, OSError):
+        return Check("keeper", "ok", "none is running: the agent will start one")
+    alive = sum(1 for task in tasks if task.phase != "ended")
+    return Check("keeper", "ok", f"running, with {alive} tasks alive")
+
+
+def _clock() -> Check:
+    if time.time() < OLDEST_CLOCK_UNIX_S:
+        remedy = "set the clock (timedatectl): leases do not need it, records and logs do"
+        return Check("clock", "warning", f"it says {time.strftime('%Y-%m-%d')}", remedy)
+    return Check("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
+
+
+def _scheduler(config: AgentConfig) -> Iterator[Check]:
+    if config.bundle is None:
+        remedy = "give --bundle FILE, made by `wattline enroll NAME --role agent`"
+        yield Check("keys", "warning", "no join bundle given", remedy)
+        return
+    try:
+        bundle = load_bundle(config.bundle)
+    except KeyFileError as error:
+        yield Check("keys", "failed", str(error), "make a bundle with `wattline enroll`")
+        return
+    if bundle.role != "agent":
+        found = f"{config.bundle} is for a {bundle.role}"
+        yield Check("keys", "failed", found, "enroll this host with --role agent")
+        return
+    yield Check("keys", "ok", f"node {bundle.name} of site {bundle.site}")
+    yield _reach(
+        lambda: ClientSocket(bundle.agent_endpoint, bundle.keys, bundle.scheduler_public_key),
+        bundle.agent_endpoint,
+    )
+
+
+def _reach(connect: Callable[[], ClientSocket], endpoint: str) -> Check:
+    try:
+        with contextlib.closing(connect()) as socket:
+            link = socket.wait_connected(CONNECT_TIMEOUT_S)
+    except TransportError as error:
+        return Check("scheduler", "failed", str(error), "mend the bundle's agent_endpoint")
+    if link.state == "connected":
+        return Check("scheduler", "ok", f"{endpoint} answers and accepts this key")
+    found = link.detail or f"{endpoint} does not answer"
+    remedy = "is the scheduler running, the port open, this node enrolled there?"
+    return Check("scheduler", "failed", found, remedy)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,89 @@
+"""How an agent is started: command line to `AgentConfig`, with clear refusals."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from wattline_protocol.ids import GpuIndex
+
+DEFAULT_STATE_DIR = Path("/var/lib/wattline-agent")
+DEFAULT_SYSFS_ROOT = Path("/sys")
+MAX_GPUS = 256
+
+
+class BadConfig(ValueError):
+    """An option that makes no sense; says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything `run_agent` needs."""
+
+    bundle: Path | None
+    """Join bundle made by `wattline enroll`; only the check does without."""
+    state_dir: Path = DEFAULT_STATE_DIR
+    sysfs_root: Path = DEFAULT_SYSFS_ROOT
+    """Where powercap and hwmon are read, in place of /sys."""
+    nvml_lib: Path | None = None
+    """NVML library to load in place of the system's."""
+    observe: bool = False
+    """Cap nothing, start nothing, show what would be done."""
+    gpus: frozenset[GpuIndex] | None = None
+    """GPUs this agent may cap and use; None = all."""
+    is_json_log: bool | None = None
+    """JSON log lines; None = JSON unless standard error is a terminal."""
+
+
+def parse_gpus(text: str) -> frozenset[GpuIndex]:
+    """GPU indices such as "0-3,6". Raises BadConfig."""
+    found: set[GpuIndex] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise BadConfig(f'"{part}" names no GPUs; right would be "0-3,6"')
+        low, high = int(first), int(last if dash else first)
+        if high < low or high >= MAX_GPUS:
+            raise BadConfig(f'"{part}" is no range of GPUs below {MAX_GPUS}')
+        found.update(GpuIndex(index) for index in range(low, high + 1))
+    return frozenset(found)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `python -m wattline_agent`; `wattline agent` has the same."""
+    made = argparse.ArgumentParser(
+        prog="wattline_agent", description="Runs the agent of this host.", allow_abbrev=False
+    )
+    made.add_argument("--bundle", type=Path, help="join bundle made by `wattline enroll`")
+    made.add_argument("--state-dir", type=Path, default=DEFAULT_STATE_DIR, metavar="DIR")
+    made.add_argument(
+        "--sysfs-root",
+        type=Path,
+        default=DEFAULT_SYSFS_ROOT,
+        metavar="DIR",
+        help="read sensors below this directory instead of /sys",
+    )
+    made.add_argument("--nvml-lib", type=Path, metavar="FILE", help="NVML library to load instead")
+    made.add_argument("--gpus", type=parse_gpus, metavar="LIST", help="manage only these, as 0-3,6")
+    made.add_argument("--observe", action="store_true", help="cap nothing, start nothing")
+    made.add_argument("--check", action="store_true", help="say what works here, and end")
+    made.add_argument("--json", action="store_true", help="log lines, or the check, as JSON")
+    return made
+
+
+def config_of(options: argparse.Namespace) -> AgentConfig:
+    """Options as parsed. Raises BadConfig."""
+    if options.bundle is None and not options.check:
+        raise BadConfig(
+            "--bundle FILE is needed: make one with `wattline enroll NAME --role agent`"
+        )
+    if options.nvml_lib is not None and not options.nvml_lib.is_file():
+        raise BadConfig(f"--nvml-lib {options.nvml_lib} is no file")
+    return AgentConfig(
+        bundle=options.bundle,
+        state_dir=options.state_dir,
+        sysfs_root=options.sysfs_root,
+        nvml_lib=options.nvml_lib,
+        observe=options.observe,
+        gpus=options.gpus,
+        is_json_log=True if options.json else None,
+    )

@@ -1,0 +1,61 @@
+"""The agent's end of the connection to the scheduler: messages and how the connection stands."""
+
+from wattline_agent.core.events import Connected, ConnectionLost
+from wattline_agent.logs import Log
+from wattline_protocol.codec import Codec, MalformedMessage
+from wattline_protocol.keys import JoinBundle
+from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.transport import ClientSocket
+
+CLOSE_LINGER_S = 1.0
+"""A farewell gets this long to leave."""
+
+
+class SchedulerLink:
+    """One CURVE DEALER to the scheduler's agent socket."""
+
+    def __init__(self, bundle: JoinBundle, log: Log) -> None:
+        """Start to connect. Raises TransportError when the bundle's endpoint is none."""
+        self.socket = ClientSocket(bundle.agent_endpoint, bundle.keys, bundle.scheduler_public_key)
+        self._log = log
+        self._out: Codec[FromAgent] = Codec(FromAgent)
+        self._in: Codec[ToAgent] = Codec(ToAgent)
+        self._connections = 0
+        self._is_connected = False
+        self._detail = ""
+
+    def changes(self) -> list[Connected | ConnectionLost]:
+        """What became of the connection since the last call."""
+        link = self.socket.link
+        changes: list[Connected | ConnectionLost] = []
+        is_connected = link.state == "connected"
+        if self._is_connected and (not is_connected or link.connections != self._connections):
+            changes.append(ConnectionLost())
+            self._log.warning("connection_lost", detail=link.detail)
+        if is_connected and link.connections != self._connections:
+            changes.append(Connected())
+            self._log.info("connected")
+        elif link.detail and link.detail != self._detail and not is_connected:
+            self._log.warning("not_connected", state=link.state, detail=link.detail)
+        self._is_connected, self._connections = is_connected, link.connections
+        self._detail = link.detail
+        return changes
+
+    def received(self) -> list[ToAgent]:
+        """Messages that wait now; malformed ones are logged and left out."""
+        messages = []
+        for data in self.socket.recv_batch():
+            try:
+                messages.append(self._in.decode(data))
+            except MalformedMessage as error:
+                self._log.warning("malformed_message", error=str(error))
+        return messages
+
+    def send(self, message: FromAgent) -> None:
+        """Send, or lose it where there is no connection: the core repeats what matters."""
+        if not self.socket.send(self._out.encode(message)) and self._is_connected:
+            self._log.warning("not_sent", message=type(message).__name__)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.socket.close(CLOSE_LINGER_S)

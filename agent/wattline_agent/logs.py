@@ -1,0 +1,29 @@
+"""One event per line with a constant name: JSON for the journal, plain columns on a terminal."""
+
+import sys
+from typing import TextIO
+
+import structlog
+
+Log = structlog.typing.FilteringBoundLogger
+
+
+def make_log(*, is_json: bool | None, stream: TextIO | None = None) -> Log:
+    """A logger of this process; `is_json` None: JSON unless the stream is a terminal."""
+    out = stream or sys.stderr
+    as_json = not out.isatty() if is_json is None else is_json
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    )
+    log: Log = structlog.wrap_logger(
+        structlog.WriteLogger(out),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+    )
+    return log

@@ -1,0 +1,264 @@
+"""The agent's shell: one thread, one poll loop; events in, effects out, in order.
+
+It decides nothing. It samples when a beat is due, hands in what sockets, keeper and driver say, and
+carries out each effect before the next. What an effect brings back is handed in before anything
+else is looked at.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import zmq
+
+from wattline_agent.core.effects import (
+    ApplyCaps,
+    Drop,
+    DropSpooled,
+    Effect,
+    Freeze,
+    Kill,
+    Launch,
+    Note,
+    Notify,
+    ReadCaps,
+    ReadSpool,
+    RenewTaskLeases,
+    RestoreCaps,
+    SaveState,
+    SaveUsage,
+    SendLog,
+    Spool,
+    Stop,
+    Tell,
+    Thaw,
+    WouldCap,
+)
+from wattline_agent.core.events import (
+    CapsRead,
+    DeviceReported,
+    DriverReloaded,
+    Event,
+    HostRead,
+    Sampled,
+    SchedulerSaid,
+    SpoolRead,
+    Started,
+    StopAsked,
+    TasksSeen,
+    TimePassed,
+)
+from wattline_agent.core.node import Node
+from wattline_agent.keeping import Keeping
+from wattline_agent.link import SchedulerLink
+from wattline_agent.logs import Log
+from wattline_agent.ports import Collector, FastReading, HostSensors, TaskRunner, TaskSeen
+from wattline_agent.spool import RollupSpool
+from wattline_agent.statefile import StateDir
+from wattline_protocol.ids import Instant, Now, TaskRef, UnixTime
+from wattline_protocol.messages import LogChunk
+from wattline_protocol.wall import PERMILLE
+
+TICK_S = 0.2
+"""Deadlines are met within this."""
+SAMPLE_TIMEOUT_S = 0.3
+CAPS_TIMEOUT_S = 1.0
+"""A GPU that has not answered by then is counted as not capped."""
+EXTRA_SAMPLE_S = 0.25
+"""When a task ends, the GPUs are sampled first if the last sample is older than this, so that its
+usage is complete."""
+
+
+def now() -> Now:
+    """The clocks the core lives by: CLOCK_BOOTTIME counts suspended time (see `ports`)."""
+    return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
+
+
+class Shell:
+    """Carries out what the core wants, and tells it what happened."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        collector: Collector,
+        sensors: HostSensors,
+        keeping: Keeping,
+        files: StateDir,
+        spool: RollupSpool,
+        link: SchedulerLink,
+        log: Log,
+    ) -> None:
+        self.node = node
+        self._collector = collector
+        self._sensors = sensors
+        self._keeping = keeping
+        self._files = files
+        self._spool = spool
+        self._link = link
+        self._log = log
+        self._events: deque[Event] = deque()
+        self._driver_instance = collector.driver_instance()
+        self._infos = collector.gpus()
+        self._ended: frozenset[TaskRef] = frozenset()
+        self._sampled_s = 0.0
+        self._sample_due_s = 0.0
+        self._tick_due_s = 0.0
+
+    # --- events -------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Hand an event in; carry out its effects, and hand in what they bring back."""
+        self._events.append(event)
+        while self._events:
+            for effect in self.node.handle(self._events.popleft(), now()):
+                self._carry_out(effect)
+
+    def start(self, started: Started) -> None:
+        """The first event."""
+        self._ended = _ended(started.tasks)
+        self.handle(started)
+
+    def run(self, wake_fd: int, is_asked_to_stop: Callable[[], bool]) -> None:
+        """Until asked to stop; `wake_fd` becomes readable then. Raises StateUnusable."""
+        while not is_asked_to_stop():
+            self._wait(wake_fd)
+            for change in self._link.changes():
+                self.handle(change)
+            for message in self._link.received():
+                self.handle(SchedulerSaid(message))
+            self._do_due()
+
+    def stop(self) -> None:
+        """Farewell."""
+        self.handle(StopAsked())
+
+    def _wait(self, wake_fd: int) -> None:
+        poller = zmq.Poller()
+        poller.register(self._link.socket.socket, zmq.POLLIN)
+        poller.register(self._link.socket.monitor, zmq.POLLIN)
+        poller.register(wake_fd, zmq.POLLIN)
+        keeper_fd = self._keeping.fileno()
+        if keeper_fd is not None:
+            poller.register(keeper_fd, zmq.POLLIN)
+        until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
+        ready = dict(poller.poll(max(0, math.ceil(until_s * 1000))))
+        if keeper_fd is not None and keeper_fd in ready:
+            self._look_at_tasks()
+
+    def _do_due(self) -> None:
+        mono_s = time.monotonic()
+        if mono_s >= self._tick_due_s:
+            self._tick_due_s = mono_s + TICK_S
+            self.handle(TimePassed())
+        if mono_s >= self._sample_due_s:
+            period_s = self.node.beat_period_s
+            self._sample_due_s = max(self._sample_due_s + period_s, mono_s + period_s / 2)
+            self._look_at_tasks()
+            self._sample()
+
+    def _look_at_tasks(self) -> None:
+        tasks = self._keeping.observe()
+        if tasks is None:
+            return
+        ended = _ended(tasks)
+        if ended - self._ended and time.monotonic() - self._sampled_s > EXTRA_SAMPLE_S:
+            self._sample()
+        self._ended = ended
+        self.handle(TasksSeen(tasks))
+
+    def _sample(self) -> None:
+        readings = self._collector.sample(SAMPLE_TIMEOUT_S)
+        self._sampled_s = time.monotonic()
+        instance, infos = self._collector.driver_instance(), self._collector.gpus()
+        if instance != self._driver_instance or infos != self._infos:
+            self._driver_instance, self._infos = instance, infos
+            self.handle(DriverReloaded(instance, infos))
+            readings = self._collector.sample(SAMPLE_TIMEOUT_S)
+        events = self._collector.events()
+        if events:
+            self.handle(DeviceReported(events))
+        gpu_mw = sum(r.power_mw or 0 for r in readings if isinstance(r, FastReading))
+        terms = self.node.state.file.terms
+        efficiency = terms.psu_efficiency_permille if terms is not None else PERMILLE
+        self.handle(HostRead(self._sensors.read(gpu_mw, efficiency)))
+        self.handle(Sampled(readings))
+
+    # --- effects ------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Tell(message):
+                self._link.send(message)
+            case ApplyCaps(generation, caps):
+                results = self._collector.apply_caps(caps, CAPS_TIMEOUT_S)
+                self._events.append(CapsRead(generation, results))
+            case ReadCaps(generation):
+                results = self._collector.read_caps(CAPS_TIMEOUT_S)
+                self._events.append(CapsRead(generation, results))
+            case RestoreCaps(caps):
+                self._collector.apply_caps(caps, CAPS_TIMEOUT_S)
+                self._log.info("caps_restored", gpus=len(caps))
+            case SaveState(state):
+                self._files.save_state(state)
+            case SaveUsage(usage):
+                self._files.save_usage(usage)
+            case Spool(rollup):
+                self._spool.append(rollup)
+            case ReadSpool():
+                self._events.append(SpoolRead(*self._spool.oldest()))
+            case DropSpooled(last):
+                self._spool.drop(last)
+            case SendLog():
+                self._send_log(effect)
+            case WouldCap(caps_mw, holding_mw):
+                watts = [mw / 1000 for mw in caps_mw]
+                self._log.info("would_cap", caps_w=watts, holding_w=holding_mw / 1000)
+            case Note(event, text):
+                self._log.info(event, text=text)
+            case _:
+                self._order(effect)
+
+    def _order(
+        self,
+        effect: Launch | Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases,
+    ) -> None:
+        if isinstance(effect, Launch):
+            self._log.info("task_launched", ref=str(effect.order.ref), gpus=effect.order.gpus)
+        elif not isinstance(effect, RenewTaskLeases):
+            self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
+        self._keeping.do(lambda runner: _give(runner, effect))
+
+    def _send_log(self, wanted: SendLog) -> None:
+        piece = self._keeping.read_log(wanted.ref, wanted.offset, wanted.limit_bytes)
+        self._link.send(
+            LogChunk(wanted.request, piece.data, piece.next_offset, piece.at_end, piece.error)
+        )
+
+
+def _give(
+    runner: TaskRunner,
+    effect: Launch | Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases,
+) -> None:
+    match effect:
+        case Launch(order, context):
+            runner.launch(order, context)
+        case Stop(ref, grace_s, why, kind):
+            runner.stop(ref, grace_s, why, kind)
+        case Notify(ref, why):
+            runner.notify(ref, why)
+        case Freeze(ref):
+            runner.freeze(ref)
+        case Thaw(ref):
+            runner.thaw(ref)
+        case Kill(ref, kind, why):
+            runner.kill(ref, kind, why)
+        case Drop(ref):
+            runner.drop(ref)
+        case RenewTaskLeases(until_mono_s):
+            runner.renew(until_mono_s)
+
+
+def _ended(tasks: Iterable[TaskSeen]) -> frozenset[TaskRef]:
+    return frozenset(task.ref for task in tasks if task.phase == "ended")

@@ -1,0 +1,136 @@
+"""The agent's files in its state directory: whole or not at all, synced where promises need it.
+
+`agent.state` and `usage.state` are JSON, so that an operator can read them. `agent.lock` keeps a
+second agent out. A file that cannot be understood stops the agent: guessing would drop a fence.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+
+from wattline_agent.core.durable import AgentState, UsageState
+
+STATE_NAME = "agent.state"
+USAGE_NAME = "usage.state"
+LOCK_NAME = "agent.lock"
+MAX_STATE_BYTES = 4 * 1024 * 1024
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class StateUnusable(Exception):
+    """The state directory cannot be read or written; says which file, why, and what to do."""
+
+
+class StateInUse(StateUnusable):
+    """Another agent has the directory."""
+
+
+class StateDir:
+    """The files of one agent; holds the lock until closed."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the directory if needed, and lock it. Raises StateUnusable."""
+        self.path = directory
+        self._lock: IO[bytes] | None = None
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (directory / LOCK_NAME).open("ab")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise StateInUse(
+                f"another agent uses {directory}: stop it, or give this one its own --state-dir"
+            ) from None
+        except OSError as error:
+            self.close()
+            raise _unusable("use", directory, error) from error
+
+    def load_state(self) -> AgentState | None:
+        """None when there is none yet. Raises StateUnusable."""
+        return self._load(STATE_NAME, AgentState)
+
+    def load_usage(self) -> UsageState | None:
+        """None when there is none yet. Raises StateUnusable."""
+        return self._load(USAGE_NAME, UsageState)
+
+    def save_state(self, state: AgentState) -> None:
+        """Durable when this returns. Raises StateUnusable."""
+        write_whole(self.path / STATE_NAME, msgspec.json.encode(state), is_synced=True)
+
+    def save_usage(self, usage: UsageState) -> None:
+        """Whole or not at all, not synced. Raises StateUnusable."""
+        write_whole(self.path / USAGE_NAME, msgspec.json.encode(usage), is_synced=False)
+
+    def probe(self) -> None:
+        """Prove that the directory can be written. Raises StateUnusable."""
+        probe = self.path / ".probe"
+        write_whole(probe, b"probe", is_synced=True)
+        try:
+            probe.unlink()
+        except OSError as error:
+            raise _unusable("write", probe, error) from error
+
+    def close(self) -> None:
+        """Let another agent in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _load(self, name: str, form: type[S]) -> S | None:
+        path = self.path / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_STATE_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable("read", path, error) from error
+        if len(data) > MAX_STATE_BYTES:
+            raise StateUnusable(f"{path} is over {MAX_STATE_BYTES} bytes: {_REMEDY}")
+        try:
+            return msgspec.json.decode(data, type=form)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StateUnusable(f"{path} is damaged ({error}): {_REMEDY}") from error
+
+
+_REMEDY = (
+    "if its disk is sound, move the file away; the node then joins as a new one, counted in full "
+    "until the scheduler has welcomed it"
+)
+
+
+def write_whole(path: Path, data: bytes, *, is_synced: bool) -> None:
+    """Replace a file at once; readers see the old or the new one. Raises StateUnusable."""
+    aside = path.with_name(f"{path.name}.new")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if is_synced:
+                os.fsync(file.fileno())
+        aside.replace(path)
+        if is_synced:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise _unusable("write", path, error) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(verb: str, path: Path, error: OSError) -> StateUnusable:
+    return StateUnusable(
+        f"cannot {verb} {path}: {error.strerror}; the agent needs a state directory it can write, "
+        "with free space"
+    )
