@@ -249,7 +249,7 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
     tasks = job.gang_count * job.gang_size
     return [
         (
-            "service",
+            "service.replicas",
             job.service is not None and not is_service,
             '[service] is for kind = "service"',
         ),

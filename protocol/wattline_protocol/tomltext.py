@@ -89,7 +89,11 @@ def _lines(table: Mapping[str, object]) -> str:
 
 def key_lines(text: str) -> dict[KeyPath, int]:
     """Line (from 1) of every key and table of `text`, which `tomllib` must have accepted."""
-    return dict(_Walk(text).keys())
+    lines: dict[KeyPath, int] = {}
+    for path, line in _Walk(text).keys():  # noqa: SIM118 - a walk, no dict
+        for depth in range(1, len(path) + 1):  # tables that are only implied stand here too
+            lines.setdefault(path[:depth], line)
+    return lines
 
 
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
@@ -144,7 +148,7 @@ class _Walk:
         path = table
         for key in self._dotted_key():
             path = (*path, key)
-            yield path, line
+        yield path, line
         self._skip_blank()
         self._move(1)
         yield from self._value(path)

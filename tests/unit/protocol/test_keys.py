@@ -116,9 +116,9 @@ def test_a_public_key_of_another_pair_is_told(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_missing_directory_are_told(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="cannot read .*No such file"):
+    with pytest.raises(KeyFileError, match=r"cannot read .*No such file"):
         load_keys(tmp_path / "none.key")
-    with pytest.raises(KeyFileError, match="cannot write .*No such file"):
+    with pytest.raises(KeyFileError, match=r"cannot write .*No such file"):
         save_keys(KeyPair.generate(), tmp_path / "none" / "a.key")
 
 

@@ -75,7 +75,7 @@ def test_a_second_init_keeps_the_first_key(site: Path) -> None:
 
 def test_nobody_is_enrolled_twice(site: Path) -> None:
     enrolled(site, "alice")
-    with pytest.raises(KeyFileError, match="enrolled already; .* remove"):
+    with pytest.raises(KeyFileError, match=r"enrolled already; .* remove"):
         enrolled(site, "alice")
 
 

@@ -1,0 +1,82 @@
+"""Random valid jobs, as a job file could give them."""
+
+from hypothesis import strategies as st
+
+from wattline_protocol.job import (
+    ArraySpec,
+    JobKind,
+    JobSpec,
+    Launch,
+    Limits,
+    PowerSpec,
+    Recovery,
+    Resources,
+    ServiceSpec,
+)
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+SHOWN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
+DURATIONS = st.integers(1, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
+ENV = st.dictionaries(
+    st.from_regex(r"[A-VX-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True).filter(
+        lambda name: name != "CUDA_VISIBLE_DEVICES"
+    ),
+    WORDS,
+    max_size=4,
+)
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> ArraySpec:
+    indices = draw(
+        st.sets(st.integers(0, 60) | st.integers(0, 10_000_000), min_size=1, max_size=20)
+    )
+    return ArraySpec(tuple(sorted(indices)), draw(st.integers(0, 100)))
+
+
+@st.composite
+def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
+    gpus = draw(st.integers(0, 8))
+    return Resources(
+        nodes=draw(st.integers(1, max_nodes)),
+        gpus_per_node=gpus,
+        gpu_type=tuple(draw(st.lists(SHOWN, max_size=3))) if gpus else (),
+        gpu_memory_min_bytes=draw(st.integers(0, 1 << 40)) if gpus else 0,
+        cpus_per_gpu=draw(st.integers(0, 64)) if gpus else 0,
+        memory_bytes=draw(st.integers(0, 1 << 45)),
+        same_rack=draw(st.booleans()),
+    )
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> JobSpec:
+    """A valid job of any kind."""
+    kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
+    is_service = kind == "service"
+    needs = draw(resources(1 if is_service else 8))
+    torchrun = not is_service and needs.gpus_per_node > 0 and draw(st.booleans())
+    program = draw(WORDS.filter(lambda word: word.strip() != ""))
+    return JobSpec(
+        name=draw(NAMES),
+        command=(program, *draw(st.lists(WORDS, max_size=4))),
+        kind=kind,
+        queue=draw(NAMES),
+        account=draw(st.just("") | NAMES),
+        priority=draw(st.integers(0, 100)),
+        array=None if is_service else draw(st.none() | arrays()),
+        workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
+        resources=needs,
+        power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
+        limits=Limits(draw(st.just(0.0) | DURATIONS)),
+        recovery=Recovery(
+            retries=draw(st.integers(0, 1000)),
+            checkpoint_every_s=draw(st.just(0.0) | DURATIONS),
+            grace_s=draw(st.just(0.0) | DURATIONS),
+            on_isolation=draw(st.sampled_from(["continue", "stop"])),
+        ),
+        launch=Launch("torchrun", draw(st.integers(0, 16))) if torchrun else Launch(),
+        service=ServiceSpec(draw(st.integers(1, 50))) if is_service else None,
+        env=draw(ENV),
+        hold=draw(st.booleans()),
+    )

@@ -1,0 +1,61 @@
+"""Hypothesis strategies for any msgspec type, read from its annotations."""
+
+import math
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import inspect
+
+INT64 = (-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+FLOATS = st.floats(allow_nan=False).filter(lambda x: not math.isinf(x))
+
+
+def values_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Values of a msgspec type or union, as deep as its annotations go."""
+    return _of(inspect.type_info(annotation))
+
+
+def members_of(union: Any) -> list[type[msgspec.Struct]]:
+    """The struct types of a tagged union."""
+    info = inspect.type_info(union)
+    types = info.types if isinstance(info, inspect.UnionType) else (info,)
+    return [t.cls for t in types if isinstance(t, inspect.StructType)]
+
+
+def _of(info: inspect.Type) -> st.SearchStrategy[Any]:
+    match info:
+        case inspect.StructType():
+            fields = {f.name: _of(f.type) for f in info.fields}
+            return st.builds(info.cls, **fields)
+        case inspect.UnionType():
+            return st.one_of([_of(t) for t in info.types])
+        case inspect.LiteralType():
+            return st.sampled_from(info.values)
+        case inspect.VarTupleType():
+            return st.lists(_of(info.item_type), max_size=3).map(tuple)
+        case inspect.TupleType():
+            return st.tuples(*map(_of, info.item_types))
+        case inspect.DictType():
+            return st.dictionaries(_of(info.key_type), _of(info.value_type), max_size=3)
+        case _:
+            return _plain(info)
+
+
+def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
+    match info:
+        case inspect.IntType():
+            return st.integers(*INT64)
+        case inspect.FloatType():
+            return FLOATS
+        case inspect.StrType():
+            return TEXT
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.BytesType():
+            return st.binary(max_size=20)
+        case inspect.NoneType():
+            return st.none()
+        case _:
+            raise TypeError(f"no strategy for {info}")

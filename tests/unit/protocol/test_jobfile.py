@@ -1,0 +1,361 @@
+"""Job files, flags and keywords: what is read, and what each mistake is told."""
+
+from typing import Any
+
+import pytest
+
+from wattline_protocol.job import ArraySpec, JobSpec, Launch, Resources, ServiceSpec
+from wattline_protocol.jobfile import (
+    MAX_JOB_CHARS,
+    JobFileError,
+    format_job,
+    job_from_options,
+    job_problems,
+    parse_job,
+)
+from wattline_protocol.jobkeys import BY_NAME, JOB_KEYS, LATER
+
+FULL = """\
+name = "resnet"
+kind = "training"
+command = ["python", "train.py"]
+queue = "research"
+account = "vision"
+priority = "high"
+array = "0-3,9%2"
+workdir = "/data/run1"
+hold = true
+[resources]
+nodes = 2
+gpus_per_node = 4
+gpu_type = ["h100", "a100"]
+gpu_memory_min = "40GiB"
+cpus_per_gpu = 8
+memory = "200GiB"
+same_rack = true
+[power]
+watts_per_gpu = 650
+[limits]
+runtime = "12h"
+[recovery]
+retries = 3
+checkpoint_every = "15m"
+grace = "60s"
+on_isolation = "stop"
+[env]
+SEED = "1"
+WATTLINE_SIM_PROFILE = "training-hot"
+[launch]
+how = "torchrun"
+procs_per_node = 4
+"""
+
+
+def refused(text: str) -> tuple[str, ...]:
+    with pytest.raises(JobFileError) as caught:
+        parse_job(text, "job.toml")
+    return caught.value.problems
+
+
+def refused_options(**options: Any) -> tuple[str, ...]:
+    with pytest.raises(JobFileError) as caught:
+        job_from_options(**options)
+    return caught.value.problems
+
+
+def test_every_key_that_acts_is_read() -> None:
+    job = parse_job(FULL, "job.toml")
+    assert job.array == ArraySpec((0, 1, 2, 3, 9), 2)
+    assert job.priority == 75
+    assert job.resources == Resources(
+        nodes=2,
+        gpus_per_node=4,
+        gpu_type=("h100", "a100"),
+        gpu_memory_min_bytes=40 << 30,
+        cpus_per_gpu=8,
+        memory_bytes=200 << 30,
+        same_rack=True,
+    )
+    assert job.power.watts_per_gpu == 650
+    assert job.limits.runtime_s == 43_200
+    assert job.recovery.checkpoint_every_s == 900
+    assert job.recovery.on_isolation == "stop"
+    assert job.env["WATTLINE_SIM_PROFILE"] == "training-hot"
+    assert job.launch == Launch("torchrun", 4)
+    assert job.hold
+    assert parse_job(format_job(job), "again") == job
+
+
+def test_a_command_is_enough() -> None:
+    job = parse_job("command = \"python  score.py --name 'a b'\"", "job.toml")
+    assert job == JobSpec(name="python", command=("python", "score.py", "--name", "a b"))
+
+
+def test_a_service_has_one_replica_unless_it_says_more() -> None:
+    assert parse_job('kind = "service"\ncommand = ["serve"]', "x").service == ServiceSpec(1)
+    text = 'kind = "service"\ncommand = ["serve"]\nservice.replicas = 3'
+    assert parse_job(text, "x").gang_count == 3
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("/usr/bin/env", "env"), ("./train model.py", "train-model.py"), ("..", "job"), ("ä", "job")],
+)
+def test_a_job_without_a_name_is_named_after_its_program(program: str, name: str) -> None:
+    assert job_from_options(command=[program]).name in (name, "-", name.strip("-"))
+
+
+@pytest.mark.parametrize("key", [k for k in JOB_KEYS if k.field == LATER], ids=lambda k: k.path)
+def test_a_key_of_a_later_version_is_refused_and_never_ignored(key: Any) -> None:
+    head = f"[{key.table}]\n" if key.table else ""
+    text = f'command = ["x"]\n{head}{key.name} = {key.example}\n'
+    line = 3 if key.table else 2
+    assert refused(text) == (f"job.toml:{line}: {key.path} is not supported yet; leave it out",)
+
+
+@pytest.mark.parametrize("key", [k for k in JOB_KEYS if k.field != LATER], ids=lambda k: k.path)
+def test_the_example_of_every_key_is_right(key: Any) -> None:
+    needed = {
+        "launch.procs_per_node": 'how = "torchrun"\n',
+        "service.replicas": "",
+    }.get(key.path, "")
+    kind = 'kind = "service"\n' if key.table == "service" else ""
+    head = f"[{key.table}]\n" if key.table else ""
+    command = "" if key.name == "command" else 'command = ["x"]\n'
+    parse_job(f"{command}{kind}{head}{needed}{key.name} = {key.example}\n", "x")
+
+
+def test_no_two_tables_share_a_key() -> None:
+    assert len(BY_NAME) == len(JOB_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("gpus_per_node = 1", "unknown key gpus_per_node; it belongs to [resources]"),
+        ("comand = []", "unknown key comand; the nearest is command"),
+        ("gpus_per_nod = 1", "the nearest is gpus_per_node of [resources]"),
+        ("zzzzzzz = 1", "unknown key zzzzzzz; keys here are "),
+        ('resources.nodes = "two"', 'resources.nodes = "two": want a whole number from 1 to'),
+        ("resources.nodes = 0", "want a whole number from 1 to"),
+        ("resources.nodes = true", "want a whole number from 1 to"),
+        ("resources = 3", "resources = 3: want a table"),
+        ('resources.memory = "200"', 'want a size such as "40GiB"'),
+        ("resources.memory = 200", 'want a size such as "40GiB"'),
+        ('resources.memory = "0B"', "want more than 0; leave the key out for none"),
+        ("resources.gpu_type = []", "want a list of 1 to 16 texts"),
+        ("resources.same_rack = 1", "want true or false"),
+        ('limits.runtime = "12"', 'want a duration such as "90s"'),
+        ('limits.energy = "80kW"', 'want an energy such as "80kWh"'),
+        ('limits.cost = "400"', 'want a cost such as "400USD"'),
+        ("limits.idle_gpu = { below = 0.1 }", "want { below = 0.05"),
+        (
+            'limits.idle_gpu = { below = 0.1, for = "x", action = "stop" }',
+            "for: want a duration",
+        ),
+        ('resources.mig = "3g40gb"', 'want a MIG profile such as "3g.40gb"'),
+        ("resources.gpu_share = 1.5", "want a number from 0 to 1"),
+        ("resources.gpu_share = 0", "above 0"),
+        ("resources.gpu_share = nan", "want a number from 0 to 1"),
+        ('windows.start_only = "Mon-Fri 20-06"', 'windows such as "Mon-Fri 20:00-06:00"'),
+        ('windows.deadline = "soon"', 'want a time such as "2026-12-01T08:00"'),
+        ('data.datasets = ["imagenet"]', "want NAME@VERSION"),
+        ('data.outputs = ["../up"]', "want paths inside the task's directory"),
+        ("after_ok = [0]", "want job numbers"),
+        ('name = "a/b"', "no valid name"),
+        ('name = "a\\u0001b"', "control characters"),
+        ("name = 3", "want text in quotes"),
+        ('kind = "traning"', 'did you mean "training"?'),
+        ('priority = "norml"', 'did you mean "normal"?'),
+        ("priority = 101", "a whole number from 0 to 100"),
+        ('workdir = "run1"', "want an absolute path"),
+        ('array = "5-1"', "5-1 is no range"),
+        ('array = "0-31%0"', "8 at a time"),
+        ('array = "1,1"', "there already"),
+        ('array = "0-10000"', "at most 10000 indices"),
+        ('array = ""', "want indices such as"),
+        ("array = [1, 2]", "want indices such as"),
+        ('env = { "A-B" = "1" }', "no name of a variable"),
+        ("env.SEED = 1", 'SEED wants its value in quotes, as in SEED = "1"'),
+        ('env.WATTLINE_JOB = "1"', "WATTLINE_JOB is set by Wattline itself"),
+        ('env.CUDA_VISIBLE_DEVICES = "0"', "set by Wattline itself"),
+        ('secrets.KEY = "a value!"', "no valid name"),
+        ('launch.how = "container"', "not supported yet"),
+        ('launch.how = "torchrn"', 'did you mean "torchrun"?'),
+    ],
+)
+def test_what_is_wrong_is_told_with_line_and_remedy(line: str, said: str) -> None:
+    problems = refused(f'command = ["x"]\n# a comment\n{line}\n')
+    assert len(problems) == 1
+    assert problems[0].startswith("job.toml:3: ")
+    assert said in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('""', "want at least the program"),
+        ("[]", "want at least the program"),
+        ("[1]", "want a list of words"),
+        ('"a | b"', 'no shell runs this, so "|" means nothing; use ["sh", "-c"'),
+        ('"a > b"', 'no shell runs this, so ">"'),
+        ('"a \'b"', "cannot be split into words: No closing quotation"),
+        ('["a\\u0000b"]', "NUL"),
+    ],
+)
+def test_commands_that_cannot_be_run(value: str, said: str) -> None:
+    [problem] = refused(f"command = {value}")
+    assert problem.startswith("job.toml:1: command")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "at", "said"),
+    [
+        ("service.replicas = 2", 2, '[service] is for kind = "service"'),
+        ('kind = "service"\narray = "1-3"', 3, "replicas, not an array"),
+        ('kind = "service"\nresources.nodes = 2', 3, "a replica of a service runs on one node"),
+        ('kind = "service"\nlaunch.how = "torchrun"', 3, "a service's worker is one process"),
+        ("launch.procs_per_node = 2", 2, 'procs_per_node is for how = "torchrun"'),
+        ('resources.gpus_per_node = 0\nlaunch.how = "torchrun"', 3, "say procs_per_node"),
+        ('resources.gpus_per_node = 0\nresources.gpu_type = "h100"', 3, "gpus_per_node is 0"),
+        ('resources.nodes = 1000\narray = "0-99"', 3, "100000 tasks; a job has at most 10000"),
+    ],
+)
+def test_keys_that_contradict_each_other(lines: str, at: int, said: str) -> None:
+    [problem] = refused(f'command = ["x"]\n{lines}\n')
+    assert problem.startswith(f"job.toml:{at}: ")
+    assert said in problem
+
+
+def test_all_problems_are_told_in_the_order_of_the_file() -> None:
+    problems = refused('nam = "x"\n[resources]\nnodes = 0\n[limits]\nruntme = "1h"\n')
+    assert [p.split(": ")[0] for p in problems] == ["job.toml:1"] * 2 + ["job.toml:3", "job.toml:5"]
+    assert any("command is missing" in p for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = \n", "job.toml:1: not valid TOML"),
+        ('ok = 1\nname = "x', "job.toml:2: not valid TOML"),
+        ("a = 1\na = 2", "job.toml:2: not valid TOML"),
+        ("a = [", "job.toml:1: not valid TOML"),
+        ("x = " + "[" * 100_000, "nested too deeply"),
+        ("#" * (MAX_JOB_CHARS + 1), "that is no job file"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line(text: str, said: str) -> None:
+    assert said in refused(text)[0]
+
+
+def test_very_many_problems_are_cut() -> None:
+    problems = refused("".join(f"k{at} = 1\n" for at in range(200)))
+    assert len(problems) == 51
+    assert problems[-1] == "and 151 more"
+
+
+# --- Options ----------------------------------------------------------------------------
+
+
+def test_flags_and_the_file_are_one_path() -> None:
+    options = job_from_options(
+        name="resnet",
+        command=("python", "train.py"),
+        kind="training",
+        queue="research",
+        account="vision",
+        priority="75",
+        array="0-3,9%2",
+        workdir="/data/run1",
+        hold=True,
+        nodes=2,
+        gpus=4,
+        gpu_type=("h100", "a100"),
+        gpu_memory="40GiB",
+        cpus_per_gpu=8,
+        memory="200GiB",
+        same_rack=True,
+        watts_per_gpu=650,
+        time="12h",
+        retries=3,
+        checkpoint_every="15m",
+        grace="60s",
+        on_isolation="stop",
+        env=("SEED=1", "WATTLINE_SIM_PROFILE=training-hot"),
+        torchrun=True,
+        procs_per_node=4,
+    )
+    assert options == parse_job(FULL, "job.toml")
+
+
+def test_options_win_over_the_file_and_add_to_its_environment() -> None:
+    job = parse_job(FULL, "job.toml", nodes=4, env={"MORE": "2", "SEED": "9"}, priority=3)
+    assert job.resources.nodes == 4
+    assert job.resources.gpus_per_node == 4
+    assert job.priority == 3
+    assert (job.env["SEED"], job.env["MORE"]) == ("9", "2")
+    assert "WATTLINE_SIM_PROFILE" in job.env
+
+
+def test_options_that_are_not_given_change_nothing() -> None:
+    job = parse_job(FULL, "job.toml", name=None, gpu_type=(), hold=False, queue="", env=[])
+    assert job == parse_job(FULL, "job.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gpsu": 1}, "--gpsu: there is no such option; the nearest is --gpus"),
+        ({"gpus": 2.5}, "--gpus: resources.gpus_per_node = 2.5: want a whole number"),
+        ({"gpu_memory": "40"}, "--gpu-memory: resources.gpu_memory_min"),
+        ({"time": "12"}, "--time: limits.runtime"),
+        ({"energy": "80kWh"}, "--energy: limits.energy is not supported yet"),
+        ({"env": ["A"]}, '--env: "A": want NAME=VALUE'),
+        ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_name(options: dict[str, Any], said: str) -> None:
+    [problem] = refused_options(command=["x"], **options)
+    assert problem.startswith(said)
+
+
+def test_problems_of_file_and_options_are_told_apart() -> None:
+    with pytest.raises(JobFileError) as caught:
+        parse_job('command = ["x"]\npriority = 500', "job.toml", nodes=0)
+    first, second = caught.value.problems
+    assert first.startswith("job.toml:2: priority")
+    assert second.startswith("--nodes: ")
+
+
+def test_no_command_at_all() -> None:
+    assert refused_options() == ('command is missing, as in command = ["python", "train.py"]',)
+
+
+# --- Specs that come ready-made ---------------------------------------------------------
+
+
+def test_a_spec_from_a_file_has_no_problems() -> None:
+    assert job_problems(parse_job(FULL, "x")) == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (JobSpec(name="../../etc", command=("x",)), "no valid name"),
+        (JobSpec(name="x", command=()), "command is missing"),
+        (JobSpec(name="x", command=("x",), priority=10**9), "from 0 to 100"),
+        (JobSpec(name="x", command=("x",), resources=Resources(nodes=-1)), "whole number from 1"),
+        (JobSpec(name="x", command=("x",), env={"WATTLINE_JOB": "1"}), "set by Wattline"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec(())), "at least one index"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec((5, 1))), "not in the form"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec((1, 1))), "there already"),
+        (JobSpec(name="x", command=("x",), kind="service"), "not in the form"),
+        (
+            JobSpec(name="x", command=("x",), resources=Resources(memory_bytes=-5)),
+            "want a size",
+        ),
+    ],
+)
+def test_a_spec_that_no_file_could_give_is_refused(spec: JobSpec, said: str) -> None:
+    assert any(said in problem for problem in job_problems(spec))

@@ -1,0 +1,256 @@
+"""Site files: what is read, what is worked out, and what each mistake is told."""
+
+import pytest
+
+from wattline_protocol.ids import DomainId
+from wattline_protocol.site import Gateway, Site
+from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
+from wattline_protocol.sitefile import SiteFileError, parse_site
+from wattline_protocol.sitetext import format_site, site_template
+
+HEAD = """\
+[site]
+name = "lab"
+agent_endpoint = "tcp://10.0.0.5:7701"
+client_endpoint = "tcp://10.0.0.5:7702"
+"""
+
+FULL = (
+    HEAD
+    + """\
+checkpoint_root = "/mnt/checkpoints"
+[timing]
+beat_period = "2s"
+isolation_after = "20s"
+isolation = "floor"
+task_lease = "10m"
+emergency_grace = "3s"
+[tariff]
+usd_per_kwh = 0.15
+usd_per_gpu_hour = 2
+[[power_domain]]
+name = "feed-a"
+rating = "100kW"
+fixed_load = "1kW"
+transient_margin = "2kW"
+[[power_domain]]
+name = "pdu-a1"
+parent = "feed-a"
+rating_w = 60000
+derate = "75%"
+foreign_reserve = "0W"
+[[cooling_zone]]
+name = "room"
+capacity = "90kW"
+[[node]]
+name = "gpu-[01-03,10]"
+rack = "r1"
+inputs = [{ domain = "pdu-a1" }]
+cooling_zone = "room"
+nameplate = "10kW"
+non_gpu_worst = "1.88kW"
+psu_efficiency = 0.94
+[[node]]
+name = "lone"
+rack = "r2"
+inputs = ["feed-a", "pdu-a1"]
+nameplate_w = 12000.5
+non_gpu_worst_w = 1000
+off = true
+[[gateway]]
+name = "gw"
+worker_endpoint = "tcp://10.0.0.5:7703"
+http_address = "127.0.0.1:8080"
+[roles]
+alice = "operator"
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def full() -> Site:
+    return parse_site(FULL, "site.toml")
+
+
+def refused(text: str) -> tuple[str, ...]:
+    with pytest.raises(SiteFileError) as caught:
+        parse_site(text, "site.toml")
+    return caught.value.problems
+
+
+def test_the_head_and_the_small_tables(full: Site) -> None:
+    assert (full.name, full.checkpoint_root) == ("lab", "/mnt/checkpoints")
+    assert full.timing.task_lease_s == 600
+    assert full.timing.isolation == "floor"
+    assert full.tariff.usd_per_gpu_hour == 2
+    assert full.gateways == (Gateway("gw", "tcp://10.0.0.5:7703", "127.0.0.1:8080"),)
+    assert full.roles == {"alice": "operator"}
+
+
+def test_domains_and_their_budgets(full: Site) -> None:
+    feed, pdu, room = full.domains
+    assert (feed.budget_mw, pdu.budget_mw, room.budget_mw) == (80_000_000, 45_000_000, 90_000_000)
+    assert (pdu.parent, room.kind, room.derate_permille) == ("feed-a", "cooling", 1000)
+    assert (feed.fixed_load_mw, feed.transient_margin_mw) == (1_000_000, 2_000_000)
+
+
+def test_one_block_stands_for_many_nodes(full: Site) -> None:
+    assert [node.id for node in full.nodes] == ["gpu-01", "gpu-02", "gpu-03", "gpu-10", "lone"]
+    assert full.nodes[0].inputs == ("pdu-a1",)
+    lone = full.nodes[-1]
+    assert (lone.is_off, lone.cooling_zone, lone.nameplate_mw) == (True, None, 12_000_500)
+    assert lone.psu_efficiency_permille == 940
+    assert lone.inputs == ("feed-a", "pdu-a1")
+
+
+def test_a_reserve_that_is_not_given_is_the_largest_jump_of_one_node(full: Site) -> None:
+    feed, pdu, room = full.domains
+    assert largest_jump_mw([full.nodes[0]]) == 10_000_000 - 2_000_000
+    assert feed.foreign_reserve_mw == largest_jump_mw(list(full.nodes))
+    assert feed.foreign_reserve_mw > 8_000_000
+    assert pdu.foreign_reserve_mw == 0  # said so
+    assert room.foreign_reserve_mw == 8_000_000  # the lone node is not in the room
+
+
+def test_a_site_is_written_and_read_back(full: Site) -> None:
+    assert parse_site(format_site(full), "again") == full
+
+
+def test_the_template_is_valid_and_so_are_its_examples() -> None:
+    text = site_template("lab", "tcp://127.0.0.1:7701", "tcp://127.0.0.1:7702")
+    site = parse_site(text, "site.toml")
+    assert (site.name, site.nodes) == ("lab", ())
+    active = "\n".join(_uncommented(line) for line in text.splitlines())
+    site = parse_site(active, "site.toml")
+    assert len(site.nodes) == 4
+    assert (len(site.domains), len(site.gateways), site.roles) == (3, 1, {"alice": "operator"})
+
+
+def _uncommented(line: str) -> str:
+    is_example = line.startswith("# ") and ("=" in line or line.startswith("# ["))
+    return line[2:] if is_example else line
+
+
+def test_warnings_tell_of_what_is_probably_not_meant(full: Site) -> None:
+    assert site_warnings(full) == ()
+    text = HEAD + (
+        '[[power_domain]]\nname = "top"\nrating = "10kW"\nforeign_reserve = "0W"\n'
+        '[[power_domain]]\nname = "low"\nparent = "top"\nrating = "20kW"\n'
+        '[[node]]\nname = "n"\nrack = "r"\ninputs = ["top"]\n'
+        'nameplate = "9kW"\nnon_gpu_worst = "1kW"\n'
+    )
+    warnings = site_warnings(parse_site(text, "x"))
+    assert any("low has no node below it" in w for w in warnings)
+    assert any("low has a larger budget (16kW) than top above it (8000W)" in w for w in warnings)
+    assert any("n alone may draw more (9000W) than the budget of top" in w for w in warnings)
+
+
+def test_redundant_inputs_count_a_node_in_every_domain_above() -> None:
+    site = parse_site(FULL, "x")
+    assert set(site.domains_of(site.nodes[-1])) == {DomainId("feed-a"), DomainId("pdu-a1")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "lab"\n', "", "site.toml:1: name is missing in [site]"),
+        ('"tcp://10.0.0.5:7701"', '"tcp://*:7701"', "site.toml:3: site.agent_endpoint"),
+        ('"tcp://10.0.0.5:7701"', '"10.0.0.5:7701"', 'right would be "tcp://HOST:PORT"'),
+        ('"tcp://10.0.0.5:7701"', '"tcp://10.0.0.5:0"', "others connect to"),
+        (":7701", ":7702", "site.toml:4: agents and clients need endpoints of their own"),
+        ('"/mnt/checkpoints"', '"mnt"', "want an absolute path"),
+        ("beat_period", "beat_perod", "unknown key timing.beat_perod; the nearest is beat_period"),
+        ('"2s"', '"2h"', "want from 0.1s to 1m"),
+        ('"20s"', '"3s"', "site.toml:8: isolation_after wants at least two beat periods"),
+        ('"10m"', '"10s"', "site.toml:10: task_lease wants at least isolation_after"),
+        ('"floor"', '"flor"', 'did you mean "floor"?'),
+        ("0.15", '"0.15"', "want a number from 0 to 1000"),
+        ("[[power_domain]]", "[[power_domian]]", "the nearest is power_domain"),
+        ('rating = "100kW"', "", "power_domain.rating is missing, as in rating ="),
+        ('"100kW"', "100", 'want a power such as "40kW"'),
+        ('"100kW"', '"0W"', "power_domain.rating wants more than 0"),
+        ("rating_w = 60000", 'rating_w = 60000\nrating = "60kW"', "say the same; keep one"),
+        ("rating_w = 60000", "rating_w = 0.0001", "at most three decimals"),
+        ('"75%"', "1.5", "want a number from 0 to 1"),
+        ('"75%"', "0.12345", "in steps of 0.1 %"),
+        ('"75%"', "0", "above 0"),
+        (
+            'parent = "feed-a"',
+            'parent = "feed-b"',
+            "power domain named feed-b; the nearest is feed-a",
+        ),
+        (
+            'parent = "feed-a"',
+            'parent = "room"',
+            "is a cooling zone; here goes a power domain",
+        ),
+        ('parent = "feed-a"', 'parent = "pdu-a1"', "pdu-a1 → pdu-a1 is a loop"),
+        ('name = "pdu-a1"', 'name = "feed-a"', "there is a domain or zone named feed-a already"),
+        ('name = "pdu-a1"', 'name = "a/b"', "no valid name"),
+        (
+            'cooling_zone = "room"',
+            'cooling_zone = "rom"',
+            "zone named rom; the nearest is room",
+        ),
+        ('cooling_zone = "room"', 'cooling_zone = "feed-a"', "here goes a cooling zone"),
+        ('{ domain = "pdu-a1" }', '{ domain = "room" }', "here goes a power domain"),
+        (
+            '{ domain = "pdu-a1" }',
+            '{ domain = "pdu-a1", share = 0.5 }',
+            "share is not supported yet",
+        ),
+        ('{ domain = "pdu-a1" }', '{ domain = "pdu-a1", share = 2 }', "want a number from 0 to 1"),
+        ('{ domain = "pdu-a1" }', '{ domain = "pdu-a1", x = 2 }', 'unknown key "x"'),
+        ('[{ domain = "pdu-a1" }]', "[]", "want power inputs such as"),
+        ('[{ domain = "pdu-a1" }]', '"pdu-a1"', "want power inputs such as"),
+        ('["feed-a", "pdu-a1"]', '["feed-a", "feed-a"]', "the same domain is named twice"),
+        ('inputs = ["feed-a", "pdu-a1"]\n', "", "inputs is missing in [[node]]"),
+        ('rack = "r2"\n', "", "rack is missing in [[node]]"),
+        ('name = "lone"', 'name = "gpu-02"', "there is a node named gpu-02 already"),
+        ("[01-03,10]", "[03-01]", 'want ranges such as "gpu-[001-016]"'),
+        ("[01-03,10]", "[000001-999999]", "a site has at most 20000"),
+        ("[01-03,10]", "[x]", "no valid name"),
+        ('nameplate = "10kW"', 'nameplate = "1kW"', "nameplate is below what non_gpu_worst draws"),
+        ("off = true", 'off = "yes"', "want true or false"),
+        ('http_address = "127.0.0.1:8080"', 'http_address = "8080"', "want HOST:PORT"),
+        ('alice = "operator"', 'alice = "agent"', "want one of submitter, operator, admin"),
+        ('"0W"', '"45kW"', "nothing could run in pdu-a1"),
+        ("[site]", "[site", "site.toml:1: not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_told_with_line_and_remedy(old: str, new: str, said: str) -> None:
+    assert old in FULL
+    problems = refused(FULL.replace(old, new, 1))
+    assert any(said in problem for problem in problems), problems
+
+
+def test_a_loop_of_several_is_told_once() -> None:
+    domain = '[[power_domain]]\nname = "{}"\nparent = "{}"\nrating = "1kW"\n'
+    text = HEAD + domain.format("a", "b") + domain.format("b", "c") + domain.format("c", "a")
+    assert refused(text) == ("site.toml:7: a → b → c → a is a loop; a tree has a top",)
+
+
+def test_a_reserve_worked_out_too_large_says_that_it_was_worked_out() -> None:
+    text = HEAD + (
+        '[[power_domain]]\nname = "p"\nrating = "9kW"\n'
+        '[[node]]\nname = "n"\nrack = "r"\ninputs = ["p"]\n'
+        'nameplate = "10kW"\nnon_gpu_worst = "1kW"\n'
+    )
+    [problem] = refused(text)
+    assert "foreign_reserve was not given and is the largest jump of one node" in problem
+
+
+def test_problems_come_in_the_order_of_the_file() -> None:
+    text = FULL.replace('"2s"', '"2"').replace('"100kW"', '"100"').replace('"r2"', '"/"')
+    lines = [int(problem.split(":")[1]) for problem in refused(text)]
+    assert lines == sorted(lines)
+    assert len(lines) == 3
+
+
+def test_a_large_site_is_read_quickly() -> None:
+    text = HEAD + (
+        '[[power_domain]]\nname = "p"\nrating = "999MW"\n'
+        '[[node]]\nname = "r[01-20]-n[0001-1000]"\nrack = "r"\ninputs = ["p"]\n'
+        'nameplate = "10kW"\nnon_gpu_worst = "1kW"\n'
+    )
+    assert len(parse_site(text, "x").nodes) == 20_000
