@@ -169,7 +169,7 @@ class Machine:
 
     def reload_driver(self) -> None:
         """Unload and load the driver, which only works while no process holds a GPU."""
-        if any(process.exit is None for process in self.processes.values()):
+        if any(self.draw_mw(gpu) > IDLE_MW for gpu in self.gpus.values()):
             return
         self.driver_loads += 1
         for gpu in self.gpus.values():

@@ -14,7 +14,7 @@ from wattline_protocol.job import (
 )
 from wattline_protocol.site import Domain, DomainKind, Node, Site, Timing
 from wattline_protocol.wall import wall_mw
-from wattline_sim.fleet.machine import CAP_MAX_MW, CAP_MIN_MW, SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
+from wattline_sim.fleet.machine import CAP_MAX_MW, SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
 
 W = 1000
 NON_GPU_MW = 1_900 * W
@@ -29,9 +29,14 @@ def nameplate_mw() -> int:
     return wall_mw(NON_GPU_MW + GPUS_PER_NODE * CAP_MAX_MW * 1050 // 1000, EFFICIENCY_PERMILLE)
 
 
-def floor_mw() -> int:
-    """All GPUs busy at their minimum."""
-    return wall_mw(NON_GPU_MW + GPUS_PER_NODE * CAP_MIN_MW * 1050 // 1000, EFFICIENCY_PERMILLE)
+def idle_mw() -> int:
+    """No GPU busy."""
+    return wall_mw(NON_GPU_MW + GPUS_PER_NODE * 100 * W, EFFICIENCY_PERMILLE)
+
+
+def gang_mw() -> int:
+    """What the largest job (two nodes, every GPU at the knee) needs on top of idle nodes."""
+    return wall_mw(2 * GPUS_PER_NODE * 400 * W, EFFICIENCY_PERMILLE)
 
 
 def random_site(rng: random.Random) -> Site:
@@ -39,15 +44,17 @@ def random_site(rng: random.Random) -> Site:
     count = rng.randint(2, 5)
     nodes = tuple(_node(rng, i) for i in range(count))
     per_rack = {rack: sum(n.rack == rack for n in nodes) for rack in ("r1", "r2")}
-    tight = rng.uniform(1.05, 1.5)
-    rack_mw = {r: int(max(n, 1) * floor_mw() * tight) for r, n in per_rack.items()}
-    whole_mw = int(count * floor_mw() * rng.uniform(1.05, 1.6))
+    # Budgets bind, but any one job fits: what waits for ever would be no failure of the site.
+    rack_mw = {
+        r: n * idle_mw() + int(gang_mw() * rng.uniform(1.0, 1.6)) for r, n in per_rack.items()
+    }
+    whole_mw = count * idle_mw() + int(gang_mw() * rng.uniform(1.0, 2.0))
     domains = [
         _domain("site", "power", None, whole_mw),
         _domain("rack-r1", "power", "site", rack_mw["r1"]),
         _domain("rack-r2", "power", "site", rack_mw["r2"]),
         _domain("feed-b", "power", None, int(whole_mw * rng.uniform(1.0, 1.3))),
-        _domain("room", "cooling", None, int(whole_mw * rng.uniform(0.95, 1.3))),
+        _domain("room", "cooling", None, int(whole_mw * rng.uniform(1.0, 1.3))),
     ]
     return Site(
         name="fleet",

@@ -1,8 +1,11 @@
 """A whole simulated site: hosts, agents, scheduler, a client that insists, and the checks."""
 
+from collections.abc import Callable
+
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import (
+    Answer,
     Cancel,
     DeclareOff,
     DeclareOn,
@@ -43,6 +46,7 @@ class FleetSite:
         }
         self.accepted: dict[JobId, JobSpec] = {}
         self.refused: list[str] = []
+        self._unplugged: set[NodeId] = set()
         self._asks = 0
 
     def start(self) -> None:
@@ -65,7 +69,7 @@ class FleetSite:
         """Submit until accepted, with one token, as a careful client does."""
         token = f"token-{spec.name}"
 
-        def take(answer: object) -> None:
+        def take(answer: Answer) -> None:
             if isinstance(answer, Submitted):
                 self.accepted[answer.job] = spec
                 if spec.kind == "service":
@@ -97,13 +101,17 @@ class FleetSite:
     def power_off(self, node: NodeId, for_s: float) -> None:
         """Pull the plug, say so, and later plug it in again."""
         machine = self.machines[node]
+        if node in self._unplugged:
+            return
+        self._unplugged.add(node)
         self.agents[node].crash()
         machine.reboot()
         machine.is_up = False
         self._once(DeclareOff(node, confirmation=node, reason="plug pulled"))
 
         def on_again() -> None:
-            def power_up(_: object) -> None:
+            def power_up(_: Answer) -> None:
+                self._unplugged.discard(node)
                 machine.is_up = True
                 self.agents[node].start()
 
@@ -117,7 +125,7 @@ class FleetSite:
         self._asks += 1
         self.scheduler.ask(self._asks, request)
 
-    def _insist(self, request: Request, take) -> None:  # type: ignore[no-untyped-def]
+    def _insist(self, request: Request, take: Callable[[Answer], None]) -> None:
         self._asks += 1
         ask = self._asks
 
