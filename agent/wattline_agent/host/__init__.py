@@ -1,0 +1,13 @@
+"""The host apart from its GPUs: node power, inlet temperature, processors and memory."""
+
+from pathlib import Path
+
+from wattline_agent.host.sensors import SysfsSensors
+from wattline_agent.ports import HostSensors
+
+__all__ = ["open_sensors"]
+
+
+def open_sensors(sysfs_root: Path = Path("/sys")) -> HostSensors:
+    """Whatever sensors are below `sysfs_root`; none at all is normal."""
+    return SysfsSensors(sysfs_root)

@@ -1,0 +1,66 @@
+"""One reading of the host, from the best source that it has.
+
+hwmon: the node's wall power is measured; what is not GPU follows. RAPL: processors and memory are
+measured, fans, drives and board are modelled. Neither: processors are modelled from their load.
+A model is for bookkeeping only: the bound that safety uses is the site file's worst case.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+
+from wattline_agent.host.hwmon import HwmonSensors
+from wattline_agent.host.rapl import RaplMeter
+from wattline_agent.ports import HostReading
+from wattline_protocol.wall import PERMILLE, wall_mw
+
+REST_MW = 200_000
+"""Modelled draw of fans, drives, network and board of a GPU server."""
+IDLE_CPU_MW = 500
+BUSY_CPU_MW = 3_000
+"""Modelled draw of one logical processor, idle and busy: two 350 W sockets of 112 threads each."""
+
+
+class SysfsSensors:
+    """See `ports.HostSensors`."""
+
+    def __init__(self, sysfs_root: Path = Path("/sys")) -> None:
+        self._rapl = RaplMeter(sysfs_root)
+        self._hwmon = HwmonSensors(sysfs_root)
+        self._cpus = os.cpu_count() or 1
+        psutil.cpu_percent(None)  # the first call has nothing to compare with
+
+    def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
+        """Now; `gpu_mw` is what the GPUs draw, to split the node's power."""
+        cpu_pct = psutil.cpu_percent(None)
+        node_mw = self._hwmon.node_mw()
+        rapl_mw = self._rapl.read_mw(time.monotonic())
+        if node_mw is not None:
+            source = "hwmon"
+            non_gpu_mw = max(0, node_mw * psu_efficiency_permille // PERMILLE - gpu_mw)
+        elif rapl_mw is not None:
+            source, non_gpu_mw = "rapl+model", rapl_mw + REST_MW
+            node_mw = wall_mw(gpu_mw + non_gpu_mw, psu_efficiency_permille)
+        else:
+            source, non_gpu_mw = "model", modelled_mw(self._cpus, cpu_pct)
+        return HostReading(
+            cpu_pct=cpu_pct,
+            memory_used_bytes=psutil.virtual_memory().used,
+            node_mw=node_mw,
+            source=source,
+            inlet_c=self._hwmon.inlet_c(),
+            non_gpu_mw=non_gpu_mw,
+        )
+
+    def close(self) -> None:
+        """Release files."""
+        self._rapl.close()
+        self._hwmon.close()
+
+
+def modelled_mw(cpus: int, cpu_pct: float) -> int:
+    """Draw of a host without GPUs whose `cpus` logical processors are busy to `cpu_pct`."""
+    busy_mw = (BUSY_CPU_MW - IDLE_CPU_MW) * cpu_pct / 100
+    return REST_MW + round(cpus * (IDLE_CPU_MW + busy_mw))
