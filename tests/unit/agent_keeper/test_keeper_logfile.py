@@ -1,0 +1,104 @@
+"""Logs in two files that take turns: offsets hold over rotation, at any crash point."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.keeper.logfile import (
+    INDEX,
+    MIN_LIMIT_BYTES,
+    LogWriter,
+    NoLog,
+    read_piece,
+)
+
+HALF = MIN_LIMIT_BYTES // 2
+
+
+def numbered(start: int, count: int) -> bytes:
+    """`count` bytes of a stream in which every 8 bytes name their own offset."""
+    first, last = start // 8, (start + count) // 8 + 1
+    whole = b"".join(b"%07d\n" % (word * 8) for word in range(first, last))
+    return whole[start - first * 8 :][:count]
+
+
+def write(folder: Path, total: int, step: int) -> None:
+    writer = LogWriter(folder, MIN_LIMIT_BYTES)
+    for at in range(0, total, step):
+        writer.write(numbered(at, min(step, total - at)))
+    writer.close()
+
+
+@pytest.mark.parametrize("total", [0, 100, HALF, HALF + 1, 2 * HALF, 2 * HALF + 1, 7 * HALF + 123])
+def test_what_is_kept_is_the_newest_and_stands_at_its_offset(tmp_path: Path, total: int) -> None:
+    write(tmp_path, total, step=999)
+    piece = read_piece(tmp_path, 0, 10 * HALF)
+    assert piece.end == total
+    assert piece.data == numbered(piece.start, total - piece.start)
+    assert total - piece.start <= MIN_LIMIT_BYTES
+    assert piece.start == 0 or total - piece.start >= HALF
+    tail = read_piece(tmp_path, -50, 1000)
+    assert tail.data == numbered(max(0, total - 50), min(50, total))
+
+
+def test_pieces_follow_each_other_over_the_seam(tmp_path: Path) -> None:
+    total = HALF + HALF // 2
+    write(tmp_path, total, step=4096)
+    data, offset = b"", 0
+    while offset < total:
+        piece = read_piece(tmp_path, offset, 1000)
+        assert piece.start == offset
+        data, offset = data + piece.data, offset + len(piece.data)
+    assert data == numbered(0, total)
+
+
+def test_a_writer_that_takes_over_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    total = 3 * HALF + 10
+    for at in range(0, total, 10_000):
+        writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+        writer.write(numbered(at, min(10_000, total - at)))
+        os.close(writer._file)  # died without closing in order
+    piece = read_piece(tmp_path, 0, 10 * HALF)
+    assert (piece.end, piece.data) == (total, numbered(piece.start, total - piece.start))
+
+
+def test_a_crash_between_renames_and_index_is_settled_by_reader_and_writer(tmp_path: Path) -> None:
+    write(tmp_path, HALF + 100, step=1000)
+    stale = (tmp_path / INDEX).read_bytes()
+    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    writer.write(numbered(HALF + 100, HALF))  # rotates once more
+    writer.close()
+    (tmp_path / INDEX).write_bytes(stale)
+    total = 2 * HALF + 100
+    piece = read_piece(tmp_path, 0, 10 * HALF)
+    assert (piece.end, piece.data) == (total, numbered(piece.start, total - piece.start))
+    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    writer.write(numbered(total, 64))
+    writer.close()
+    after = read_piece(tmp_path, -64, 64)
+    assert (after.start, after.data) == (total, numbered(total, 64))
+
+
+def test_a_full_disk_loses_output_is_counted_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    writer.write(b"kept\n")
+    really_write = os.write
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    writer.write(b"lost\n")
+    monkeypatch.setattr(os, "write", really_write)
+    writer.write(b"kept again\n")
+    writer.close()
+    piece = read_piece(tmp_path, 0, 100)
+    assert (piece.data, piece.lost) == (b"kept\nkept again\n", 5)
+
+
+def test_no_log_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoLog, match="has written no log"):
+        read_piece(tmp_path, 0, 10)
