@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from wattline_protocol.endpoints import reachable_endpoint
 from wattline_protocol.keys import check_key
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.key_file import read_secret
@@ -66,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(options: argparse.Namespace) -> WorkerConfig:
-    gateways = tuple(part.strip() for part in options.gateway.split(",") if part.strip())
+    parts = (part.strip() for part in options.gateway.split(","))
+    gateways = tuple(reachable_endpoint(part) for part in parts if part)
     if not gateways:
         raise ValueError("no gateway: set WATTLINE_GATEWAY or give --gateway tcp://HOST:PORT")
     if not options.service:

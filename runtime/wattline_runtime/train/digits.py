@@ -9,6 +9,7 @@ from the newest intact checkpoint. On a stop notice all ranks end after the same
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,18 @@ def train(gang: Gang, options: argparse.Namespace) -> float:
     """Train to the last epoch or to a stop notice; the accuracy reached."""
     training = Training(gang, options)
     accuracy = training.accuracy()
-    while training.epoch < options.epochs and not gang.any(task.stop_requested()):
+    until_s = time.monotonic() + options.at_least_s
+    while not gang.any(task.stop_requested()):
+        # One rank's clock decides for all, or they would not end after the same epoch.
+        is_long_enough = gang.from_first(time.monotonic() >= until_s)
+        if training.epoch >= options.epochs and is_long_enough:
+            break
         loss = training.run_epoch()
         accuracy = training.accuracy()
         if gang.is_first:
             training.save(accuracy)
             task.progress(
-                training.epoch / options.epochs,
+                min(1.0, training.epoch / options.epochs),
                 epoch=training.epoch,
                 loss=loss,
                 accuracy=accuracy,
@@ -124,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 also after a stop notice, when all is saved."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--at-least-s", type=float, default=0.0, help="train on for so long")
     parser.add_argument("--batch-size", type=int, default=32, help="images a rank and step")
     parser.add_argument("--width", type=int, default=48, help="channels, a multiple of 8")
     parser.add_argument("--blocks", type=int, default=3)
