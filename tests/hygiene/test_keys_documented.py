@@ -1,0 +1,72 @@
+"""Every key of the job file and the site file stands in its page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wattline_protocol.jobfile import parse_job
+from wattline_protocol.jobkeys import BY_NAME, JOB_KEYS, LATER, OPTION_ALIASES, JobKey
+from wattline_protocol.sitefile import SiteFileError, parse_site
+
+DOCS = Path(__file__).parents[2] / "docs"
+JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
+SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
+SITE_TABLES = ("site", "timing", "tariff", "power_domain", "cooling_zone", "node", "gateway")
+ARRAYS = ("power_domain", "cooling_zone", "node", "gateway")
+
+
+@pytest.mark.parametrize("key", JOB_KEYS, ids=lambda key: key.path)
+def test_every_key_of_the_job_file(key: JobKey) -> None:
+    later = JOB_PAGE.index("## Keys of later versions")
+    row = f"| `{key.path}` | `{key.example}` | {key.meaning}"
+    assert row in JOB_PAGE
+    assert (JOB_PAGE.index(row) > later) == (key.field == LATER)
+
+
+def test_the_job_page_names_no_key_that_does_not_exist() -> None:
+    for path in re.findall(r"^\| `([a-z_.]+)` \|", JOB_PAGE, re.MULTILINE):
+        assert path in {key.path for key in JOB_KEYS}
+
+
+def test_short_forms_are_documented_and_mean_a_key() -> None:
+    for alias, name in OPTION_ALIASES.items():
+        assert name in BY_NAME
+        assert f"`{alias}`" in JOB_PAGE
+
+
+def test_the_example_of_the_job_page_is_a_job() -> None:
+    assert parse_job(_example(JOB_PAGE), "job-file.md").name == "resnet"
+
+
+@pytest.mark.parametrize("table", SITE_TABLES)
+def test_every_key_of_the_site_file(table: str) -> None:
+    title = f"[[{table}]]" if table in ARRAYS else f"[{table}]"
+    section = SITE_PAGE.split(f"## `{title}`\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+    known = {key.removesuffix("_w") for key in _known_keys(title)}
+    assert documented == known
+
+
+def _known_keys(title: str) -> list[str]:
+    """The keys that the parser itself names when it meets one that it does not know."""
+    with pytest.raises(SiteFileError) as caught:
+        parse_site(f"{title}\nqqqqqqqq = 1\n", "site.toml")
+    told = next(p for p in caught.value.problems if "qqqqqqqq" in p)
+    return told.partition("keys here are ")[2].split(", ")
+
+
+def test_every_table_of_the_site_file() -> None:
+    with pytest.raises(SiteFileError) as caught:
+        parse_site("qqqqqqqq = 1\n", "site.toml")
+    told = next(p for p in caught.value.problems if "qqqqqqqq" in p)
+    assert set(told.partition("keys here are ")[2].split(", ")) == {*SITE_TABLES, "roles"}
+    assert "## `[roles]`" in SITE_PAGE
+
+
+def test_the_example_of_the_site_page_is_a_site() -> None:
+    assert len(parse_site(_example(SITE_PAGE), "site-file.md").nodes) == 3
+
+
+def _example(page: str) -> str:
+    return page.split("```toml\n")[1].split("```")[0]
