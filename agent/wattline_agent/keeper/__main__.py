@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from wattline_agent.keeper import cgroup, estate, spawn
-from wattline_agent.keeper.holder import boot_id
+from wattline_agent.keeper.held import boot_id
 from wattline_agent.keeper.logfile import LogWriter
 from wattline_agent.keeper.server import Server, listen
 from wattline_agent.keeper.spec import LOCK_NAME, SOCKET_NAME, TASKS_DIR

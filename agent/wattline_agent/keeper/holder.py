@@ -8,26 +8,17 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wattline_agent.keeper import spawn, tree
-from wattline_agent.keeper.cgroup import Group, Site
-from wattline_agent.keeper.life import (
-    DRAIN_PATIENCE_S,
-    Asked,
-    Due,
-    Life,
-    MemoryEvidence,
-    describe_exit,
-)
+from wattline_agent.keeper import spawn, starting, tree
+from wattline_agent.keeper.cgroup import Site
+from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills
+from wattline_agent.keeper.life import DRAIN_PATIENCE_S, Asked, Due, Life
 from wattline_agent.keeper.records import read_record, write_record
 from wattline_agent.keeper.spec import (
     EXIT_FILE,
-    MARKER,
     MAX_TASKS,
-    STARTED_FILE,
     STOP_FILE,
     TASKS_DIR,
     BadRequest,
@@ -38,47 +29,9 @@ from wattline_agent.keeper.warden import WardenLine, send_signal
 
 USAGE_PERIOD_S = 10.0
 """How often processes are added up; a scan of /proc costs some milliseconds on a busy host."""
-PIPE_BYTES = 256 * 1024
 MAX_NOTICE_CHARS = 1000
 RECORD_RETRY_S = 1.0
 """How often an end that could not be written (disk full) is tried again."""
-
-
-def boottime_s() -> float:
-    """Now on CLOCK_BOOTTIME: counts suspended time, comparable between processes."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def boot_id() -> str:
-    """Which boot of this host this is."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def host_oom_kills() -> int:
-    """Processes that this kernel has killed for want of memory since it started."""
-    for line in Path("/proc/vmstat").read_text().splitlines():
-        if line.startswith("oom_kill "):
-            return int(line.split()[1])
-    return 0
-
-
-@dataclass
-class Held:
-    """One attempt and its handles."""
-
-    life: Life
-    folder: Path
-    group: Group | None
-    pipe: int
-    drain_until_s: float | None = None
-    """Waiting for the last of its log until then."""
-    end: ExitRecord | None = None
-    """How it ended, while that is not on disk yet; written again at `drain_until_s`."""
-
-    @property
-    def is_living(self) -> bool:
-        """Not ended yet."""
-        return self.life.exit is None
 
 
 class Holder:
@@ -113,12 +66,13 @@ class Holder:
         if past is None and len(self._held) >= MAX_TASKS:
             raise BadRequest(f"the keeper holds {MAX_TASKS} attempts already")
         life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
-        held = self._held[spec.key] = Held(life, folder, None, -1)
+        held = self._held[spec.key] = Held(life, folder)
         if past is not None:
             life.exit = past
             return
         try:
-            self._start(held)
+            starting.start(held, self._site)
+            self._hand_over(held)
         except spawn.NotStarted as error:
             self._record(held, _never_ran(error.kind, error.detail))
         except OSError as error:
@@ -177,14 +131,13 @@ class Holder:
         """Forget an ended attempt."""
         held = self._held.get(key)
         if held is not None and not held.is_living:
-            if held.group is not None:
-                held.group.remove()
+            held.release()
             del self._held[key]
 
     def views(self) -> list[dict[str, Any]]:
         """All attempts as clients see them."""
         now_s = boottime_s()
-        return [self._view(key, held, now_s) for key, held in self._held.items()]
+        return [held.view(now_s) for held in self._held.values()]
 
     def pipes(self) -> list[int]:
         """Descriptors that carry output of living attempts."""
@@ -224,6 +177,8 @@ class Holder:
         for held in self._held.values():
             if held.is_living and held.life.pid:
                 self._hand_over(held)
+                if held.drain_until_s is not None and held.end is None:
+                    self._drain(held)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -243,58 +198,22 @@ class Holder:
             times.append(self._usage_at_s)
         return min((time for time in times if time is not None), default=None)
 
-    # --- Starting -----------------------------------------------------------------------
-
-    def _start(self, held: Held) -> None:
-        spec, life = held.life.spec, held.life
-        env = self._environment(spec, held.folder)
-        path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
-        held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
-        self._note_start(held)
-        held.pipe, output = os.pipe()
-        try:
-            _widen(held.pipe)
-            life.oom_kills_before = host_oom_kills()
-            procs = held.group.procs_file if held.group is not None else ""
-            life.pid = spawn.spawn(
-                spawn.Launch(path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, procs)
-            )
-        finally:
-            os.close(output)
-        self._note_start(held)
-        self._hand_over(held)
-
-    def _environment(self, spec: TaskSpec, folder: Path) -> dict[str, str]:
-        env = {**os.environ, **spec.env}
-        for name, addition in spec.env_append.items():
-            env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
-        env[MARKER] = str(folder)
-        return env
-
-    def _note_start(self, held: Held) -> None:
-        """What a successor needs to find what is left of this attempt."""
-        root = tree.start_ticks(held.life.pid) if held.life.pid else 0
-        record = {
-            "boot_id": boot_id(),
-            "pid": held.life.pid,
-            "start_ticks": root,
-            "started_unix_s": held.life.started_unix_s,
-            "cgroup": str(held.group.path) if held.group is not None else "",
-        }
-        write_record(held.folder / STARTED_FILE, record, durable=False)
+    # --- Ending -------------------------------------------------------------------------
 
     def _hand_over(self, held: Held) -> None:
-        group = str(held.group.path) if held.group is not None else ""
         spec = held.life.spec
         try:
             self.warden.open(
-                spec.key, held.folder, held.life.pid, group, spec.log_limit_bytes, held.pipe
+                spec.key,
+                held.folder,
+                held.life.pid,
+                held.group_path,
+                spec.log_limit_bytes,
+                held.pipe,
             )
         except OSError:  # dead or stuck: the next warden takes all pipes over again
             if self.warden_pid:
                 send_signal(self.warden_pid, signal.SIGKILL)
-
-    # --- Ending -------------------------------------------------------------------------
 
     def _do_due(self, held: Held, now_s: float) -> None:
         if held.drain_until_s is not None:
@@ -372,29 +291,8 @@ class Holder:
     def _finish(self, held: Held) -> None:
         """Say how it ended, once; write that down, again and again if need be."""
         if held.end is None:
-            self._measure_group(held)
-            held.end = self._describe(held)
+            held.end = held.describe_end()
         self._record(held, held.end)
-
-    def _describe(self, held: Held) -> ExitRecord:
-        life = held.life
-        on_host = life.oom_kills_before < host_oom_kills()
-        in_group = held.group is not None and held.group.out_of_memory_kills() > 0
-        kind, code, number, detail = describe_exit(life, MemoryEvidence(in_group, on_host))
-        if life.leftovers:
-            detail += f"; {len(life.leftovers)} of its processes could not be ended"
-        return ExitRecord(
-            kind,
-            code,
-            number,
-            detail,
-            ended_unix_s=time.time(),
-            started_unix_s=life.started_unix_s,
-            run_s=life.run_s(boottime_s()),
-            cpu_s=life.cpu_s,
-            max_rss_bytes=life.max_rss_bytes,
-            leftover_pids=life.leftovers,
-        )
 
     def _record(self, held: Held, end: ExitRecord) -> None:
         """Write the end down, durably, then tell. What cannot be written is not told."""
@@ -405,11 +303,7 @@ class Holder:
             self._log(f"the end of {held.life.spec.key} is not on disk yet: {error}")
             return
         held.life.exit, held.end, held.drain_until_s = end, None, None
-        if held.pipe >= 0:
-            os.close(held.pipe)
-            held.pipe = -1
-        if held.group is not None:
-            held.group.remove()
+        held.release()
         self._changed(held.life.spec.key)
 
     # --- Processes ----------------------------------------------------------------------
@@ -438,11 +332,7 @@ class Holder:
         counted with the only attempt there is, else with none."""
         table = tree.all_processes()
         identities = {
-            key: tree.Identity(
-                held.life.pid,
-                tree.marker_of(str(held.folder)),
-                held.group.pids() if held.group is not None else frozenset(),
-            )
+            key: held.identity
             for key, held in self._held.items()
             if held.is_living and held.life.pid
         }
@@ -462,42 +352,9 @@ class Holder:
             return
         oom_kills = host_oom_kills()
         for key, processes in self._census().items():
-            life = self._held[key].life
-            life.oom_kills_before = oom_kills
-            cpu_s = sum(p.cpu_ticks for p in processes) / tree.CLOCK_TICKS_PER_S
-            life.cpu_s = max(life.cpu_s, cpu_s)
-            rss = sum(p.rss_pages for p in processes) * tree.PAGE_BYTES
-            life.max_rss_bytes = max(life.max_rss_bytes, rss)
-            self._measure_group(self._held[key])
-
-    def _measure_group(self, held: Held) -> None:
-        if held.group is not None:
-            held.life.cpu_s = max(held.life.cpu_s, held.group.cpu_s())
-            held.life.max_rss_bytes = max(held.life.max_rss_bytes, held.group.peak_memory_bytes())
-
-    def _view(self, key: str, held: Held, now_s: float) -> dict[str, Any]:
-        life = held.life
-        has_run = life.pid != 0
-        return {
-            "key": key,
-            "phase": life.phase,
-            "pid": life.pid or None,
-            "started_unix_s": life.started_unix_s if has_run else None,
-            "run_s": life.run_s(now_s) if has_run else 0.0,
-            "cpu_s": life.cpu_s,
-            "max_rss_bytes": life.max_rss_bytes,
-            "exit": life.exit.to_json() if life.exit is not None else None,
-        }
+            self._held[key].life.oom_kills_before = oom_kills
+            self._held[key].measure(processes)
 
 
 def _never_ran(kind: str, detail: str) -> ExitRecord:
     return ExitRecord(kind, detail=detail, ended_unix_s=time.time())
-
-
-def _widen(pipe: int) -> None:
-    import fcntl
-
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except PermissionError:  # the user's pipe quota is used up; the default size works too
-        return

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wattline_agent.keeper.cgroup import Site
-from wattline_agent.keeper.holder import Holder, boottime_s
+from wattline_agent.keeper.held import boottime_s
+from wattline_agent.keeper.holder import Holder
 from wattline_agent.keeper.life import Asked
 from wattline_agent.keeper.spec import (
     MAX_LINE_BYTES,

@@ -1,0 +1,124 @@
+"""One attempt in the keeper's hands: its life, its directory, its cgroup, its output."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wattline_agent.keeper import tree
+from wattline_agent.keeper.cgroup import Group
+from wattline_agent.keeper.life import Life, MemoryEvidence, describe_exit
+from wattline_agent.keeper.spec import ExitRecord
+
+
+def boottime_s() -> float:
+    """Now on CLOCK_BOOTTIME: counts suspended time, comparable between processes."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Which boot of this host this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def host_oom_kills() -> int:
+    """Processes that this kernel has killed for want of memory since it started."""
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+@dataclass
+class Held:
+    """One attempt and its handles."""
+
+    life: Life
+    folder: Path
+    group: Group | None = None
+    pipe: int = -1
+    """Reading end of its output; -1 = none."""
+    drain_until_s: float | None = None
+    """Waiting for the last of its log until then."""
+    end: ExitRecord | None = None
+    """How it ended, while that is not on disk yet; written again at `drain_until_s`."""
+
+    @property
+    def is_living(self) -> bool:
+        """Not ended yet."""
+        return self.life.exit is None
+
+    @property
+    def group_path(self) -> str:
+        """Its cgroup's directory; empty = none."""
+        return str(self.group.path) if self.group is not None else ""
+
+    @property
+    def identity(self) -> tree.Identity:
+        """By what its processes are known."""
+        pids = self.group.pids() if self.group is not None else frozenset()
+        return tree.Identity(self.life.pid, tree.marker_of(str(self.folder)), pids)
+
+    def measure(self, processes: list[tree.Process]) -> None:
+        """Add up what its living processes have used."""
+        life = self.life
+        cpu_s = sum(p.cpu_ticks for p in processes) / tree.CLOCK_TICKS_PER_S
+        life.cpu_s = max(life.cpu_s, cpu_s)
+        rss_bytes = sum(p.rss_pages for p in processes) * tree.PAGE_BYTES
+        life.max_rss_bytes = max(life.max_rss_bytes, rss_bytes)
+        self.measure_group()
+
+    def measure_group(self) -> None:
+        """What the cgroup has accounted, processes that are gone included."""
+        if self.group is not None:
+            self.life.cpu_s = max(self.life.cpu_s, self.group.cpu_s())
+            peak_bytes = self.group.peak_memory_bytes()
+            self.life.max_rss_bytes = max(self.life.max_rss_bytes, peak_bytes)
+
+    def describe_end(self) -> ExitRecord:
+        """How it ended."""
+        life = self.life
+        self.measure_group()
+        evidence = MemoryEvidence(
+            in_group=self.group is not None and self.group.out_of_memory_kills() > 0,
+            on_host=life.oom_kills_before < host_oom_kills(),
+        )
+        kind, code, number, detail = describe_exit(life, evidence)
+        if life.leftovers:
+            detail += f"; {len(life.leftovers)} of its processes could not be ended"
+        return ExitRecord(
+            kind,
+            code,
+            number,
+            detail,
+            ended_unix_s=time.time(),
+            started_unix_s=life.started_unix_s,
+            run_s=life.run_s(boottime_s()),
+            cpu_s=life.cpu_s,
+            max_rss_bytes=life.max_rss_bytes,
+            leftover_pids=life.leftovers,
+        )
+
+    def release(self) -> None:
+        """Give up output and cgroup after the end."""
+        if self.pipe >= 0:
+            os.close(self.pipe)
+            self.pipe = -1
+        if self.group is not None:
+            self.group.remove()
+
+    def view(self, now_s: float) -> dict[str, Any]:
+        """What clients are told."""
+        life = self.life
+        has_run = life.pid != 0
+        return {
+            "key": life.spec.key,
+            "phase": life.phase,
+            "pid": life.pid or None,
+            "started_unix_s": life.started_unix_s if has_run else None,
+            "run_s": life.run_s(now_s) if has_run else 0.0,
+            "cpu_s": life.cpu_s,
+            "max_rss_bytes": life.max_rss_bytes,
+            "exit": life.exit.to_json() if life.exit is not None else None,
+        }

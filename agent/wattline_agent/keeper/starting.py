@@ -1,0 +1,62 @@
+"""From a spec to a running first process with its environment, cgroup and output pipe."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from wattline_agent.keeper import spawn, tree
+from wattline_agent.keeper.cgroup import Group, Site
+from wattline_agent.keeper.held import Held, boot_id, host_oom_kills
+from wattline_agent.keeper.records import write_record
+from wattline_agent.keeper.spec import MARKER, STARTED_FILE, TaskSpec
+
+PIPE_BYTES = 256 * 1024
+"""Output a task can write before the warden has to run."""
+
+
+def start(held: Held, site: Site) -> None:
+    """Start the attempt. Raises NotStarted, or OSError when something could not be set up."""
+    spec, life = held.life.spec, held.life
+    env = _environment(spec, held.folder)
+    path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
+    held.group = Group.make(site, spec.key, spec.cpus, spec.memory_bytes)
+    _note_start(held)  # before the fork: what dies between the two is found all the same
+    held.pipe, output = os.pipe()
+    try:
+        _widen(held.pipe)
+        life.oom_kills_before = host_oom_kills()
+        procs = held.group.procs_file if held.group is not None else ""
+        life.pid = spawn.spawn(
+            spawn.Launch(path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, procs)
+        )
+    finally:
+        os.close(output)
+    _note_start(held)
+
+
+def _environment(spec: TaskSpec, folder: Path) -> dict[str, str]:
+    env = {**os.environ, **spec.env}
+    for name, addition in spec.env_append.items():
+        env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
+    env[MARKER] = str(folder)
+    return env
+
+
+def _note_start(held: Held) -> None:
+    """What a successor needs to find what is left of this attempt."""
+    pid = held.life.pid
+    record = {
+        "boot_id": boot_id(),
+        "pid": pid,
+        "start_ticks": tree.start_ticks(pid) if pid else 0,
+        "started_unix_s": held.life.started_unix_s,
+        "cgroup": held.group_path,
+    }
+    write_record(held.folder / STARTED_FILE, record, durable=False)
+
+
+def _widen(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except PermissionError:  # the user's pipe quota is used up; the default size works too
+        return
