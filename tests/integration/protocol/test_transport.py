@@ -7,6 +7,7 @@ import zmq
 
 from support.wire_pairs import DEADLINE_S, QUICK_LIMITS, peers, wait_until
 from wattline_protocol.codec import Codec, MalformedMessage
+from wattline_protocol.door import Door
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import FromClient
@@ -255,6 +256,27 @@ def test_a_failing_lookup_refuses_and_does_not_shut_the_door() -> None:
         wait_until(lambda: p.server.refused["door_failed"] > 0, "the failed look-up")
         p.members = real
         assert client.wait_connected(DEADLINE_S).state == "refused"
+
+
+def test_a_fault_of_the_door_reaches_the_owner_of_the_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(door: Door) -> bool:
+        raise OSError("a fault")
+
+    monkeypatch.setattr(Door, "_note_event", fail)
+    with peers() as p:
+        p.client(p.member("n1"), server_key=KeyPair.generate().public)
+
+        def is_told() -> bool:
+            p.server.socket.poll(20)
+            try:
+                p.server.recv_batch()
+            except RuntimeError as error:
+                return isinstance(error.__cause__, OSError)
+            return False
+
+        wait_until(is_told, "the fault")
 
 
 @pytest.mark.parametrize("endpoint", ["ipc:///x", "tcp://host", "tcp://h:70000", "127.0.0.1:5"])
