@@ -5,7 +5,7 @@ from wattline_protocol.messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.trust import contradiction, distrust
+from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
 
 KILL_TIME_S = 2.0
 """How long a keeper may take to kill a process group."""
@@ -30,6 +30,8 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     problem = contradiction(state, node, message)
     if problem:
         distrust(state, node, problem, now)
+    elif node.id in state.contradicted:
+        ask_for_hello(state, node, "the books and this node disagree", now)
     _measured_base(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     take_digest(state, node, message.seq, message.tasks, now)
