@@ -1,7 +1,9 @@
 """Runs the programs of a site in the foreground."""
 
 import socket
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wattline import exits
 from wattline.acts.site import read_site
@@ -10,6 +12,9 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.endpoints import split_endpoint
 from wattline_protocol.keys import load_bundle
 from wattline_protocol.site import Gateway
+
+if TYPE_CHECKING:
+    from wattline_agent.config import AgentConfig
 
 
 def scheduler(*, site: str, state: str | None, recover: bool, json_logs: bool) -> Outcome:
@@ -24,6 +29,69 @@ def scheduler(*, site: str, state: str | None, recover: bool, json_logs: bool) -
         log_json=json_logs,
     )
     return Outcome(None, run_scheduler(config))
+
+
+def agent(
+    *,
+    bundle: str | None,
+    state: str | None,
+    sysfs_root: str | None,
+    nvml_lib: str | None,
+    gpus: str | None,
+    observe: bool,
+    check: bool,
+    floors: bool,
+    json_logs: bool,
+) -> Outcome:
+    """Until SIGTERM or SIGINT, unless it only checks or sets floors; its exit code."""
+    from wattline_agent import config as agent_config
+
+    try:
+        managed = None if gpus is None else agent_config.parse_gpus(gpus)
+    except agent_config.BadConfig as error:
+        raise ActFailed(f"--gpus: {error}", exits.USAGE) from error
+    if nvml_lib is not None and not Path(nvml_lib).is_file():
+        raise ActFailed(f"--nvml-lib {nvml_lib} is no file", exits.USAGE)
+    config = agent_config.AgentConfig(
+        bundle=None if bundle is None else Path(bundle),
+        state_dir=agent_config.DEFAULT_STATE_DIR if state is None else Path(state),
+        sysfs_root=agent_config.DEFAULT_SYSFS_ROOT if sysfs_root is None else Path(sysfs_root),
+        nvml_lib=None if nvml_lib is None else Path(nvml_lib),
+        observe=observe,
+        gpus=managed,
+        is_json_log=True if json_logs else None,
+    )
+    if check:
+        from wattline_agent.check import print_check
+
+        return Outcome(None, print_check(config, is_json=json_logs))
+    return Outcome(None, _set_floors(config) if floors else _run_agent(config))
+
+
+def _run_agent(config: "AgentConfig") -> int:
+    if config.bundle is None:
+        raise ActFailed(
+            "--bundle FILE is needed: make one with `wattline enroll NAME --role agent`",
+            exits.USAGE,
+        )
+    from wattline_agent.daemon import run_agent
+
+    return run_agent(config)
+
+
+def _set_floors(config: "AgentConfig") -> int:
+    from wattline_agent.daemon import apply_floors
+    from wattline_agent.device import open_collector
+    from wattline_agent.logs import make_log
+    from wattline_agent.ports import DriverAbsent
+
+    try:
+        collector = open_collector(config.nvml_lib, config.sysfs_root)
+    except DriverAbsent as error:
+        raise ActFailed(str(error)) from error
+    with closing(collector):
+        apply_floors(config, collector, make_log(is_json=config.is_json_log))
+    return exits.OK
 
 
 def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:

@@ -91,7 +91,7 @@ class Stage:
             str(self.bundle(node)),
             "--state-dir",
             str(self.root / "agents" / node),
-            "--root",
+            "--sysfs-root",
             str(folder.sysfs),
         )
         return self.processes.start(f"agent-{node}", command, folder.env())
@@ -136,7 +136,11 @@ def build_stage(root: Path) -> Stage:
     init_site_keys(stage.site)
     text = layout.site_text(ports, stage.checkpoints)
     (stage.site / site_acts.SITE_FILE).write_text(text, encoding="utf-8")
-    roles: dict[str, Role] = {layout.OPERATOR: "operator", layout.GATEWAY: "gateway"}
-    for name, role in {**roles, **dict.fromkeys(layout.NODES, "agent")}.items():
+    members: list[tuple[str, Role]] = [
+        (layout.OPERATOR, "operator"),
+        (layout.GATEWAY, "gateway"),
+        *((node, "agent") for node in layout.NODES),
+    ]
+    for name, role in members:
         site_acts.enroll(name=name, role=role, site=str(stage.site), out=None)
     return stage

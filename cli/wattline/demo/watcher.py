@@ -17,7 +17,7 @@ ROUNDING_W = 0.5
 class DomainWatch:
     """What was seen of one domain."""
 
-    name: str
+    name: DomainId
     kind: str
     full_budget_w: float
     peak_committed_w: float = 0.0

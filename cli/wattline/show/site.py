@@ -1,5 +1,9 @@
 """What the verbs that set up, check and simulate print."""
 
+from rich.console import RenderableType
+from rich.text import Text
+
+from wattline.acts.sim import SeedRun, SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
 
@@ -20,3 +24,32 @@ def made(site: MadeSite) -> str:
 def enrolled(member: Enrolled) -> str:
     """Where the bundle lies."""
     return f"Enrolled {member.name} as {member.role}; its bundle is {member.bundle} (secret)."
+
+
+def sim_node(node: SimNode) -> str:
+    """How to look at it and how to load it."""
+    where = f"LD_LIBRARY_PATH={node.directory}"
+    busy = "python3 -c 'while True: pass'"
+    return "\n".join(
+        [
+            f"Simulated node {node.name}: {node.gpus} × {node.model}.",
+            "Look at it from another terminal:",
+            f"  {where} nvitop",
+            f"  {where} gpustat",
+            "Run an agent on it:",
+            f"  {where} wattline agent --sysfs-root {node.sysfs_root} --bundle … --state-dir …",
+            "Load GPU 0 (any busy program will do):",
+            f"  {where} CUDA_VISIBLE_DEVICES=0 WATTLINE_SIM_PROFILE=training-hot {busy}",
+            "Stop with Ctrl-C.",
+        ]
+    )
+
+
+def seed_result(run: SeedRun) -> RenderableType:
+    """One line a seed; a failure with its story."""
+    if run.failure:
+        return Text(run.failure, style="bold red")
+    return (
+        f"seed {run.seed:>6}: {run.virtual_s:7.1f} s, {run.jobs} jobs, {run.attempts} attempts, "
+        f"{run.faults} faults, {run.messages} messages ({run.lost} lost), {run.checks} checks"
+    )

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from wattline import exits
-from wattline.verbs.verb import Verb
+from wattline.verbs.verb import BUNDLE, JSON, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,12 @@ def load(path: str) -> Callable[..., Any]:
 
 def run(verb: Verb, values: dict[str, Any]) -> int:
     """Exit code of `verb` with `values`; errors leave as exceptions (see `main`)."""
-    as_json = bool(values.pop("json", False))
-    bundle = values.pop("bundle", None)
+    as_json = bool(values.pop(JSON.name, False))
     if verb.role is None:
         return _show(verb, load(verb.act)(**values), as_json=as_json)
     from wattline.client import Client
 
-    with Client(bundle) as client:
+    with Client(values.pop(BUNDLE.name)) as client:
         return _show(verb, load(verb.act)(client, **values), as_json=as_json)
 
 

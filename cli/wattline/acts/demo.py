@@ -1,0 +1,26 @@
+"""The demo."""
+
+import sys
+from pathlib import Path
+
+from wattline import exits
+from wattline.failures import ActFailed
+from wattline.verbs.run import Outcome
+
+
+def demo(*, headless: bool, json_file: str | None, keep: str | None) -> Outcome:
+    """Run it; on a terminal inside the operator's terminal."""
+    if sys.platform != "linux":
+        raise ActFailed("the demo needs Linux: it reads /proc and simulates a Linux driver library")
+    from wattline.demo.run import run_demo
+
+    report_file = Path(json_file) if json_file is not None else None
+    if report_file is not None and not report_file.resolve().parent.is_dir():
+        raise ActFailed(f"--json: there is no folder {report_file.parent}", exits.USAGE)
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    status = run_demo(
+        with_terminal=is_terminal and not headless,
+        json_file=report_file,
+        keep=Path(keep) if keep is not None else None,
+    )
+    return Outcome(None, status)

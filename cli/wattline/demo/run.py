@@ -1,0 +1,195 @@
+"""One run of the demo: set up, play, clean up, report."""
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from wattline import exits
+from wattline.client import Client, WattlineError
+from wattline.demo import layout
+from wattline.demo.findings import Findings
+from wattline.demo.processes import ProgramEnded, adopt_orphans
+from wattline.demo.report import DemoReport, Evidence, make_report
+from wattline.demo.script import Script
+from wattline.demo.stage import CommandFailed, Stage, build_stage
+from wattline.demo.starts import double_runs, read_starts
+from wattline.demo.steps import Pace, StepFailed
+from wattline.demo.truth import BudgetChange, Verdict, domain_seconds, judge
+from wattline.demo.watcher import Watcher
+from wattline.failures import ActFailed
+from wattline_protocol.ids import DomainId
+from wattline_sim.truth import read as read_truth
+
+EXPECTED = (StepFailed, CommandFailed, ProgramEnded, WattlineError)
+"""What may go wrong on stage; it is reported, and the rest is shown all the same."""
+
+
+class Demo:
+    """One run. `play` may be called from a thread; `finish` cleans up and gives the evidence."""
+
+    def __init__(self, root: Path, pace: Pace) -> None:
+        self.pace, self.findings = pace, Findings()
+        self.stage: Stage = build_stage(root)
+        self._watcher: Watcher | None = None
+
+    def open(self) -> None:
+        """Start every program of the site."""
+        self.pace.say(f"Starting a site of {len(layout.NODES)} nodes in {self.stage.root}.")
+        self.stage.start_physics()
+        self.stage.start_scheduler()
+        for node in layout.NODES:
+            self.stage.start_agent(node)
+        self.stage.start_gateway()
+        self._watcher = Watcher(self.client())
+
+    def client(self) -> Client:
+        """A new client of the site, as its operator."""
+        return Client(self.stage.bundle(layout.OPERATOR))
+
+    def play(self) -> None:
+        """The script, to its end or to the first step that fails."""
+        if self._watcher is None:
+            raise RuntimeError("open the stage before playing on it")
+        with self.client() as client:
+            script = Script(self.stage, client, self._watcher, self.findings, self.pace)
+            try:
+                script.run()
+            except EXPECTED as error:
+                self.findings.trouble.append(str(error))
+            try:
+                script.gather()
+            except EXPECTED as error:
+                self.findings.trouble.append(f"the jobs could not be read at the end: {error}")
+
+    def close(self) -> None:
+        """Stop every process; what is left is a finding."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self.findings.leftovers = self.stage.processes.stop_all()
+
+    def evidence(self) -> Evidence:
+        """What was found, judged by the simulator's and the tasks' own records."""
+        notes = read_starts(self.stage.starts)
+        self.findings.starts = sum(note.what == "start" for note in notes)
+        self.findings.double_runs = double_runs(notes)
+        self.findings.took_s = self.pace.elapsed_s
+        domains = self._watcher.domains if self._watcher is not None else {}
+        truth = {name: self._verdict(name, watch.full_budget_w) for name, watch in domains.items()}
+        return Evidence(self.findings, domains, truth)
+
+    def _verdict(self, domain: DomainId, full_w: float) -> Verdict:
+        samples = {name: list(read_truth(node.path)) for name, node in self.stage.nodes.items()}
+        seconds_w = domain_seconds(samples, layout.members(domain))
+        return judge(seconds_w, self._budget(domain, full_w))
+
+    def _budget(self, domain: DomainId, full_w: float) -> list[BudgetChange]:
+        changes = [BudgetChange(0.0, full_w)]
+        if domain == layout.ROOT_DOMAIN and self.findings.shed_mono_s is not None:
+            lowered_w = full_w * (1 - layout.SHED_FRACTION)
+            changes.append(BudgetChange(self.findings.shed_mono_s, lowered_w))
+            if self.findings.restored_mono_s is not None:
+                changes.append(BudgetChange(self.findings.restored_mono_s, full_w))
+        return changes
+
+
+def run_demo(*, with_terminal: bool, json_file: Path | None, keep: Path | None) -> int:
+    """Exit code: 0 only if everything happened."""
+    adopt_orphans()
+    with _signals_as_interrupts(), _root(keep) as root:
+        evidence = _play_in_terminal(root) if with_terminal else _play_headless(root)
+        report = make_report(evidence)
+    _publish(report, evidence, json_file)
+    return exits.OK if report.ok else exits.FAILED
+
+
+def _play_headless(root: Path) -> Evidence:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+
+    def tell(elapsed_s: float, text: str) -> None:
+        console.print(f"[dim]{elapsed_s:6.1f} s[/]  {text}", highlight=False)
+
+    demo = Demo(root, Pace(tell))
+    try:
+        demo.open()
+        demo.play()
+    finally:
+        demo.close()
+    return demo.evidence()
+
+
+def _play_in_terminal(root: Path) -> Evidence:
+    """The terminal over the running site; leaving it ends the demo, as does the demo's own end."""
+    from wattline_tui.app import TopApp
+    from wattline_tui.client import ClientFeed
+
+    pace = Pace(lambda _elapsed_s, _text: None)
+    demo = Demo(root, pace)
+    player = threading.Thread(target=demo.play, name="script")
+    try:
+        demo.open()
+        app = TopApp(ClientFeed(demo.client()))
+
+        def play() -> None:
+            demo.play()
+            if app.is_running:
+                app.call_from_thread(app.exit)
+
+        player = threading.Thread(target=play, name="script")
+        player.start()
+        app.run()
+    finally:
+        pace.leave()
+        if player.is_alive():
+            player.join()
+        demo.close()
+    return demo.evidence()
+
+
+@contextmanager
+def _root(keep: Path | None) -> Iterator[Path]:
+    """A folder of the demo's own: removed at the end, or `keep`."""
+    if keep is not None:
+        if keep.exists() and any(keep.iterdir()):
+            raise ActFailed(f"{keep} is not empty; the demo wants a folder of its own", exits.USAGE)
+        yield keep.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="wattline-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: with everything cleaned up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _publish(report: DemoReport, evidence: Evidence, json_file: Path | None) -> None:
+    from wattline.demo.text import render
+    from wattline.show import screen
+
+    screen.put(render(report, evidence))
+    if json_file is not None:
+        data = msgspec.json.format(msgspec.json.encode(report), indent=2)
+        json_file.write_bytes(data + b"\n")
+        print(f"Report written to {json_file}.", file=sys.stderr)

@@ -1,0 +1,165 @@
+"""What happens in the demo, in order. Each step waits for facts, never for a time alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wattline.client import Client
+from wattline.demo import layout, work
+from wattline.demo.faults import kill_agent, kill_scheduler
+from wattline.demo.findings import Findings
+from wattline.demo.load import held_out_images, run_load, wait_ready
+from wattline.demo.stage import Stage
+from wattline.demo.steps import Pace, StepFailed
+from wattline.demo.watcher import Watcher
+from wattline_protocol.views import ENDED_STATES, EventView, JobView, SiteView
+
+SHED_HOLD_S = 6.0
+"""How long the lowered budget stays in force: several seconds of the simulator's record."""
+
+EPOCHS_BEFORE_FAULTS = 2
+"""Training must be well under way before anything is done to it."""
+
+SWEEP_BUSY = 8
+"""So many tasks of the sweep shall run before the budget is shed."""
+
+
+class Script:
+    """The steps over a stage whose programs have been started."""
+
+    def __init__(
+        self, stage: Stage, client: Client, watcher: Watcher, findings: Findings, pace: Pace
+    ) -> None:
+        self._stage, self._client, self._watcher = stage, client, watcher
+        self._findings, self._pace = findings, pace
+
+    def run(self) -> None:
+        """All steps. Raises StepFailed, CommandFailed or ProgramEnded at the first that fails."""
+        self._wait_for_nodes()
+        self._submit_training_and_sweep()
+        self._wait_under_way()
+        self._shed_and_restore()
+        kill_agent(self._stage, self._client, self._findings, self._pace)
+        kill_scheduler(self._stage, self._client, self._watcher, self._findings, self._pace)
+        self._wait_ended(work.TRAINING)
+        self._serve()
+        self._wait_ended(work.SWEEP)
+
+    def gather(self) -> None:
+        """The jobs and events as the scheduler has them now."""
+        for number in self._findings.jobs.values():
+            self._findings.views[number] = self._client.job(number)
+        self._findings.events = list(self._client.events(after=0))
+
+    # --- the steps --------------------------------------------------------------------------
+
+    def _wait_for_nodes(self) -> None:
+        self._pace.say("Waiting for the four agents.")
+        self._see("all agents heard", lambda view: all(n.state == "ok" for n in view.nodes))
+
+    def _submit_training_and_sweep(self) -> None:
+        root, starts = self._stage.root, self._stage.starts
+        self._submit(work.TRAINING, work.write_training(root, starts))
+        self._submit(work.SWEEP, work.write_sweep(root, starts))
+
+    def _submit(self, name: str, file: Path) -> None:
+        number = int(self._stage.run("submit", str(file), "--quiet"))
+        self._findings.jobs[name] = number
+        self._pace.say(f"Submitted {file.name} as job {number}.")
+
+    def _wait_under_way(self) -> None:
+        self._pace.say("Waiting until training has done some epochs and the sweep is busy.")
+
+        def under_way(view: SiteView) -> bool:
+            training, sweep = (
+                _job(view, self._findings.jobs[n]) for n in (work.TRAINING, work.SWEEP)
+            )
+            if training is None or sweep is None:
+                return False
+            is_sweep_busy = sweep.gangs_running + sweep.gangs_ended >= SWEEP_BUSY
+            return training.metrics.get("epoch", 0) >= EPOCHS_BEFORE_FAULTS and is_sweep_busy
+
+        self._see("training and sweep under way", under_way)
+
+    def _shed_and_restore(self) -> None:
+        percent = f"{layout.SHED_FRACTION:.0%}"
+        self._pace.say(f"Shedding {percent} of the site's budget.")
+        after = self._last_event()
+        self._stage.run("power", "shed", percent, "--reason", "demo: the grid asks")
+        shed = self._event("budget_shed", after)
+        met = self._event("budget_met", shed.seq)
+        self._findings.shed_mono_s = self._pace.mono_s(shed.unix_s)
+        self._findings.shed_acknowledged_s = met.unix_s - shed.unix_s
+        self._pace.say(f"All caps acknowledged {met.unix_s - shed.unix_s:.2f} s after the shed.")
+        self._pace.rest(SHED_HOLD_S)
+        self._stage.run("power", "restore", "--reason", "demo: the grid is well again")
+        restored = self._event("budget_restored", met.seq)
+        self._findings.restored_mono_s = self._pace.mono_s(restored.unix_s)
+        self._pace.say("Budget restored.")
+
+    def _serve(self) -> None:
+        file = work.write_service(self._stage.root, self._stage.starts, self._trained())
+        self._submit(work.SERVICE, file)
+        images = held_out_images()
+        address = self._stage.http_address
+        problem = wait_ready(address, work.SERVICE, images[0], self._pace.is_over)
+        if problem is not None:
+            raise StepFailed(f"the service was not ready in time; it said last: {problem}")
+        self._wait_replicas()
+        self._pace.say("The service answers; sending requests.")
+        self._findings.load = run_load(address, work.SERVICE, images)
+        self._stage.run("cancel", str(self._findings.jobs[work.SERVICE]))
+        self._wait_ended(work.SERVICE)
+
+    def _wait_replicas(self) -> None:
+        number = self._findings.jobs[work.SERVICE]
+
+        def both(view: SiteView) -> bool:
+            job = _job(view, number)
+            return job is not None and job.gangs_running >= work.REPLICAS
+
+        self._see("both replicas running", both)
+
+    def _trained(self) -> Path:
+        """The training job's checkpoint directory, wherever the agents put it."""
+        manifests = sorted(self._stage.checkpoints.rglob("manifest.json"))
+        if not manifests:
+            raise StepFailed(f"the training job left no checkpoint in {self._stage.checkpoints}")
+        return manifests[-1].parents[1]
+
+    def _wait_ended(self, name: str) -> None:
+        number = self._findings.jobs[name]
+        self._pace.say(f"Waiting for the end of {name}.")
+
+        def ended(view: SiteView) -> bool:
+            job = _job(view, number)
+            return job is not None and job.state in ENDED_STATES
+
+        self._see(f"end of {name}", ended)
+
+    # --- looking ----------------------------------------------------------------------------
+
+    def _see(self, what: str, holds: Callable[[SiteView], bool]) -> None:
+        while not self._pace.is_over():
+            self._stage.processes.check()
+            if self._watcher.wait_for(holds, 0.5) is not None:
+                return
+            if self._watcher.failure is not None:
+                raise StepFailed(f"the site cannot be watched: {self._watcher.failure}")
+        raise StepFailed(f"{self._pace.why()} before this was seen: {what}")
+
+    def _last_event(self) -> int:
+        events = self._client.site().events
+        return events[-1].seq if events else 0
+
+    def _event(self, kind: str, after: int) -> EventView:
+        while not self._pace.is_over():
+            self._stage.processes.check()
+            for event in self._client.events(after=after):
+                if event.kind == kind:
+                    return event
+            self._pace.rest(0.1)
+        raise StepFailed(f"{self._pace.why()} before the event {kind}")
+
+
+def _job(view: SiteView, number: int) -> JobView | None:
+    return next((job for job in view.jobs if job.id == number), None)

@@ -1,0 +1,52 @@
+"""Time in the demo: one deadline for everything, and an end that may be asked for."""
+
+import threading
+import time
+from collections.abc import Callable
+
+DEADLINE_S = 170.0
+"""The demo promises to end within three minutes; what is not done by then is reported missing."""
+
+
+class StepFailed(Exception):
+    """A step of the demo did not come about; says which and why."""
+
+
+class Pace:
+    """When the demo began, when it must end, and how it says what it does."""
+
+    def __init__(self, tell: Callable[[float, str], None], deadline_s: float = DEADLINE_S) -> None:
+        self._tell, self._deadline_s = tell, deadline_s
+        self._began_s = time.monotonic()
+        self._unix_offset_s = time.time() - time.monotonic()
+        self._left = threading.Event()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began_s
+
+    def mono_s(self, unix_s: float) -> float:
+        """The monotonic time of an event's time stamp; all programs share this host's clocks."""
+        return unix_s - self._unix_offset_s
+
+    def leave(self) -> None:
+        """End as soon as possible: the user left."""
+        self._left.set()
+
+    def is_over(self) -> bool:
+        """No step shall begin or go on."""
+        return self._left.is_set() or self.elapsed_s >= self._deadline_s
+
+    def why(self) -> str:
+        """Why it is over."""
+        return "you left" if self._left.is_set() else f"{self._deadline_s:g} s were over"
+
+    def say(self, text: str) -> None:
+        """Tell what happens now."""
+        self._tell(self.elapsed_s, text)
+
+    def rest(self, seconds: float) -> None:
+        """Let `seconds` pass, or fewer when it is over before."""
+        left_s = max(0.0, self._deadline_s - self.elapsed_s)
+        self._left.wait(min(seconds, left_s))
