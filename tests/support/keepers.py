@@ -62,6 +62,11 @@ class LiveKeeper:
         wait_until(lambda: self.seen(of).phase == phase, f"{of or ref()} is {phase}")
         return self.seen(of)
 
+    def until_ended(self, of: TaskRef, deadline_s: float) -> TaskSeen:
+        """Wait for the end of something slow."""
+        wait_until(lambda: self.seen(of).phase == "ended", f"{of} has ended", deadline_s)
+        return self.seen(of)
+
     def run(self, task: TaskOrder, context: LaunchContext = CONTEXT) -> TaskSeen:
         """Launch and wait for the end."""
         self.runner.launch(task, context)

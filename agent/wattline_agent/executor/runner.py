@@ -35,8 +35,8 @@ from wattline_protocol.messages import (
 
 KEPT_ATTEMPTS = 1000
 """Forgotten attempts whose log and working directory stay; the oldest go first."""
-PRUNE_BATCH = 50
-"""Forgotten directories above that number are removed so many at a time."""
+PRUNED_AT_ONCE = 2
+"""Directories removed with each one that is forgotten: never a long wait, and it catches up."""
 MAX_NOTICE_CHARS = 1000
 
 
@@ -229,7 +229,7 @@ class KeeperRunner:
             record = attempt.record or self._exit_record(attempt)
             if record is not None:
                 attempt.record = record
-                attempt.exit = _task_exit(record, _log_tail(attempt.folder.path))
+                attempt.exit = _task_exit(record, attempt.folder.path)
         return attempt.exit
 
     def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
@@ -240,8 +240,10 @@ class KeeperRunner:
         return on_disk or lost
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
-        attempt.metrics.look()
-        end = self._settle_exit(attempt)
+        if attempt.exit is None:
+            self._settle_exit(attempt)
+            attempt.metrics.look()  # after: what it wrote before its end is there now
+        end = attempt.exit
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         return TaskSeen(
@@ -259,9 +261,8 @@ class KeeperRunner:
         )
 
     def _prune(self) -> None:
-        if len(self._forgotten) >= KEPT_ATTEMPTS + PRUNE_BATCH:
-            for _ in range(PRUNE_BATCH):
-                shutil.rmtree(self._forgotten.popleft(), ignore_errors=True)
+        for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):
+            shutil.rmtree(self._forgotten.popleft(), ignore_errors=True)
 
     # --- The keeper ---------------------------------------------------------------------
 
@@ -279,25 +280,26 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
 
 
-def _task_exit(record: ExitRecord, tail: str) -> TaskExit:
+def _task_exit(record: ExitRecord, folder: Path) -> TaskExit:
     kind: Any = record.kind
+    detail, tail = record.detail, ""
+    try:
+        piece = read_piece(folder, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES)
+    except NoLog:
+        pass  # it never ran
+    else:
+        tail = piece.data.decode(errors="replace")
+        if piece.lost:
+            detail += f"; {piece.lost} bytes of its log could not be written (disk full?)"
     return TaskExit(
         kind=kind,
         code=record.code,
         signal=record.signal,
-        detail=record.detail,
+        detail=detail,
         log_tail=tail,
         ended_unix_s=UnixTime(record.ended_unix_s),
         leftover_pids=tuple(record.leftover_pids),
     )
-
-
-def _log_tail(folder: Path) -> str:
-    try:
-        data = read_piece(folder, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES).data
-    except NoLog:
-        return ""
-    return data.decode(errors="replace")
 
 
 def _living(pids: tuple[int, ...]) -> bool:

@@ -58,6 +58,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     state_dir = arguments.state_dir.resolve()
+    os.chdir("/")  # a keeper lives long and should hold no mount but its own
     (state_dir / TASKS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
     if _lock(state_dir) is None:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)

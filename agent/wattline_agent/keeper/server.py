@@ -22,6 +22,7 @@ from wattline_agent.keeper.holder import Holder
 from wattline_agent.keeper.life import Asked
 from wattline_agent.keeper.spec import (
     MAX_LINE_BYTES,
+    PROTOCOL_VERSION,
     SOCKET_NAME,
     BadRequest,
     check_key,
@@ -232,7 +233,7 @@ class Server:
             "renew": lambda r: holder.renew(_seconds(r["until_s"])),
             "drop": lambda r: holder.drop(key(r)),
             "list": lambda _: {"tasks": holder.views()},
-            "status": lambda _: {"pid": os.getpid(), "cgroup": self._site.words},
+            "status": self._status,
             "exit": self._exit,
         }
 
@@ -240,6 +241,9 @@ class Server:
         if self._is_ending:
             raise BadRequest("the keeper is ending and starts nothing")
         self._holder.start(parse_spec(request["task"]))
+
+    def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"pid": os.getpid(), "protocol": PROTOCOL_VERSION, "cgroup": self._site.words}
 
     def _exit(self, _: dict[str, Any]) -> None:
         living = self._holder.living()

@@ -23,6 +23,7 @@ TASK_OOM_SCORE_ADJ = "300"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 512
 
+_ALL_SIGNALS = frozenset(map(int, signal.valid_signals()))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -93,7 +94,7 @@ def spawn(launch: Launch) -> int:
     """Process number of the started task, after its exec succeeded. Raises NotStarted."""
     told, tell = os.pipe()
     parent = os.getpid()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:

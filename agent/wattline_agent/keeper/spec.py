@@ -4,9 +4,11 @@ The keeper is standard library only, so requests are checked by hand: each key h
 key is optional or extra, and the error names the key.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+PROTOCOL_VERSION = 1
+"""Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -70,7 +72,7 @@ class ExitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @staticmethod
     def from_json(data: object) -> "ExitRecord | None":

@@ -187,8 +187,8 @@ def test_the_keeper_ends_only_when_no_task_is_left(live: LiveKeeper) -> None:
 
 
 def test_sigterm_stops_all_tasks_then_the_keeper(live: LiveKeeper) -> None:
-    live.runner.launch(shell("trap 'echo bye; exit 0' TERM; sleep 1000 & wait"), CONTEXT)
-    wait_until(lambda: bool(live.processes()), "it runs")
+    live.runner.launch(shell("trap 'echo bye; exit 0' TERM; echo up; sleep 1000 & wait"), CONTEXT)
+    wait_until(lambda: live.log() == "up\n", "it runs")
     live.process.send_signal(signal.SIGTERM)
     assert live.process.wait(20) == 0
     assert live.processes() == set()

@@ -1,0 +1,59 @@
+"""A torchrun gang of two tasks under one keeper: real torch, gloo, one process per GPU."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, keeper, order, ref
+from wattline_protocol.messages import Rendezvous
+
+TRAIN = """
+import os, sys
+import torch
+import torch.distributed as dist
+from wattline import task
+dist.init_process_group("gloo")
+total = torch.tensor([float(dist.get_rank() + 1)])
+dist.all_reduce(total)
+if dist.get_rank() == 0:
+    task.metric(total=total.item(), world=dist.get_world_size())
+print("rank", dist.get_rank(), "of job", task.identity().job, "got", sys.argv[1])
+dist.destroy_process_group()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.timeout(180)
+def test_two_tasks_meet_and_reduce(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    port = free_port()
+    path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    with keeper(tmp_path) as live:
+        for rank in (0, 1):
+            task = order(
+                "python",
+                str(script),
+                "--fast",
+                of=ref(5, rank),
+                env=path,
+                launcher="torchrun",
+                gpus=(0,),
+                rendezvous=Rendezvous("127.0.0.1", port, rank, 2, 1),
+            )
+            live.runner.launch(task, CONTEXT)
+        ends = [live.until_ended(ref(5, rank), 120) for rank in (0, 1)]
+        assert [seen.exit.code if seen.exit else None for seen in ends] == [0, 0], [
+            live.log(ref(5, rank)) for rank in (0, 1)
+        ]
+        assert ends[0].metrics == {"total": 3.0, "world": 2.0}
+        assert "rank 1 of job 5 got --fast" in live.log(ref(5, 1))
+        assert all(seen.group_gone for seen in ends)
