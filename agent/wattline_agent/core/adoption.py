@@ -33,16 +33,19 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
     for gpu in state.gpus:
         gpu.is_presumed_idle = False
     state.emit(SaveState(state.file))
-    _say(state, member, held_mw, caps_mw)
+    _say(state, member, held_mw, caps_mw, now)
     return True
 
 
-def adopt_observing(state: NodeState, member: Member) -> None:
+def adopt_observing(state: NodeState, member: Member, now: Now) -> None:
     """An observer holds nothing: the node counts at full."""
-    _say(state, member, lease.full_mw(state), lease.enforced_mw(state))
+    _say(state, member, lease.full_mw(state), lease.enforced_mw(state), now)
 
 
-def _say(state: NodeState, member: Member, held_mw: int, caps_mw: tuple[int, ...]) -> None:
+def _say(
+    state: NodeState, member: Member, held_mw: int, caps_mw: tuple[int, ...], now: Now
+) -> None:
+    member.adopted_s = now.mono_s
     member.adopted = Adopted(
         epoch=member.welcome.epoch,
         incarnation=member.welcome.incarnation,

@@ -158,11 +158,12 @@ def start_waiting(state: NodeState) -> bool:
 def expire_waiting(state: NodeState, now: Now) -> None:
     """Give up what has waited for its caps for too long."""
     for attempt in [a for a in state.attempts.values() if a.will_load_gpus]:
-        if now.mono_s - _waits_since(attempt) >= WAIT_FOR_CAPS_S:
+        if now.mono_s - waits_since(attempt) >= WAIT_FOR_CAPS_S:
             _give_up(state, attempt)
 
 
-def _waits_since(attempt: Attempt) -> float:
+def waits_since(attempt: Attempt) -> float:
+    """Since when a start or resumption waits for its caps."""
     if isinstance(attempt.standing, Reserved):
         return attempt.standing.since_s
     return attempt.resuming.since_s if attempt.resuming is not None else 0.0
@@ -196,6 +197,7 @@ def _context(state: NodeState, order: TaskOrder) -> LaunchContext:
         gpu_uuids=tuple(state.gpus[index].info.uuid for index in order.gpus),
         checkpoint_root=terms.checkpoint_root,
         lease_until_mono_s=until_s if order.on_isolation == "stop" else None,
+        node=state.facts.node,
     )
 
 

@@ -60,6 +60,7 @@ class Member:
     told: tuple[GpuInfo, ...]
     """What the Hello said about the GPUs."""
     adopted: Adopted | None = None
+    adopted_s: float = 0.0
     """None: caps are being read back, or idleness is being confirmed."""
     is_read: bool = False
     """The limits were read back since the Welcome."""

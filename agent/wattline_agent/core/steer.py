@@ -28,7 +28,7 @@ def step(state: NodeState, now: Now) -> None:
         _show(state)
         member = state.session.member
         if member is not None and member.adopted is None:
-            adoption.adopt_observing(state, member)
+            adoption.adopt_observing(state, member, now)
         return
     while not state.caps.is_waiting and _next(state, now):
         pass
@@ -106,7 +106,22 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
             return False
         lease.acknowledge(state)
         return True
-    return commands.start_waiting(state)
+    return _confirm_waiting(state, goal, now) or commands.start_waiting(state)
+
+
+def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
+    """What waits to load GPUs starts on limits asked for since it waits, never on older ones.
+
+    The driver may have been loaded anew a moment ago, and no sample has told yet.
+    """
+    stale = {
+        index: goal[index]
+        for attempt in state.attempts.values()
+        if attempt.will_load_gpus
+        for index in attempt.gpus
+        if state.gpus[index].checked_s < commands.waits_since(attempt)
+    }
+    return _apply(state, _settable(state, stale, now))
 
 
 def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
@@ -136,7 +151,7 @@ def _settable(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gpu
     return {
         gpu.index: caps[gpu.index]
         for gpu in state.gpus
-        if gpu.can_set and not gpu.is_lost and gpu.retry_at_s <= now.mono_s
+        if gpu.index in caps and gpu.can_set and not gpu.is_lost and gpu.retry_at_s <= now.mono_s
     }
 
 

@@ -121,7 +121,8 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
     current = state.session
     current.beat_seq += 1
     lease, host = state.lease, state.host
-    if not member.is_confirmed and member.adopted is not None:
+    may_be_lost = not member.is_confirmed and now.mono_s - member.adopted_s >= period_s
+    if may_be_lost and member.adopted is not None:
         state.emit(Tell(member.adopted))
     session.beat_sent(state, current.beat_seq, now)
     state.emit(
