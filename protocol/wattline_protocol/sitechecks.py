@@ -130,18 +130,22 @@ def with_reserves(site: Site, drafts: list[Draft], problems: list[Problem]) -> S
 _RESERVE_ADVICE = "; foreign_reserve was not given and is the largest jump of one node"
 
 
+FOREIGN_JUMP_PERMILLE = 300
+"""GPUs without a task are held at their minimum cap, which is at most this share of the maximum on
+A100, H100, H200, L40S and B200 (20-29 %); cards with a higher minimum need their own figure."""
+
+
 def largest_jump_mw(nodes: list[Node]) -> int:
     """Most watts by which foreign draw on one of `nodes` can exceed what is committed for it.
 
-    The largest nameplate less what the node draws without its GPUs: every GPU of one node at full.
+    Every GPU of one node from nothing to its minimum cap, by the largest node's nameplate.
     """
-    return max(
-        (
-            max(0, node.nameplate_mw - wall_mw(node.non_gpu_worst_mw, node.psu_efficiency_permille))
-            for node in nodes
-        ),
-        default=0,
-    )
+    return max((_gpu_part_mw(node) * FOREIGN_JUMP_PERMILLE // 1000 for node in nodes), default=0)
+
+
+def _gpu_part_mw(node: Node) -> int:
+    without_mw = wall_mw(node.non_gpu_worst_mw, node.psu_efficiency_permille)
+    return max(0, node.nameplate_mw - without_mw)
 
 
 def nodes_below(site: Site) -> dict[DomainId, list[Node]]:
