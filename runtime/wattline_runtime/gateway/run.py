@@ -5,6 +5,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 
 import structlog
 import uvicorn
@@ -48,30 +50,30 @@ def run_gateway(
 async def _serve(
     config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
 ) -> int:
-    listener = _listen(config.http_host, config.http_port)
-    workers = _worker_socket(config)
-    shell = GatewayShell(Gateway(config.queue_limit), workers, Stats())
-    server = _Server(_uvicorn_config(shell, config))
-    host, port = listener.getsockname()[:2]
-    endpoints = Endpoints(
-        http_url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-        workers=workers.server.endpoint,
-        public_key=workers.public_key,
-    )
-    shell.start()
-    following = asyncio.create_task(_follow(shell, routes, server), name="routes")
-    with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
-        log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
-        if on_ready is not None:
-            on_ready(endpoints)
-        await server.serve(sockets=[listener])
-    following.cancel()
-    (ended,) = await asyncio.gather(following, return_exceptions=True)
-    shell.close()
+    with _listen(config.http_host, config.http_port) as listener:
+        shell = GatewayShell(Gateway(config.queue_limit), _worker_socket(config), Stats())
+        server = _Server(_uvicorn_config(shell, config))
+        shell.start()
+        following = asyncio.create_task(_follow(shell, routes, server), name="routes")
+        with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
+            endpoints = _endpoints(listener, shell.socket)
+            log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
+            if on_ready is not None:
+                on_ready(endpoints)
+            await server.serve(sockets=[listener])
+        following.cancel()
+        (ended,) = await asyncio.gather(following, return_exceptions=True)
+        shell.close()
     log.info("gateway_stopped")
     if isinstance(ended, Exception):
         raise ended  # the route source failed, and that stopped the server
     return 0
+
+
+def _endpoints(listener: socket.socket, workers: WorkerSocket) -> Endpoints:
+    host, port = listener.getsockname()[:2]
+    http_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return Endpoints(http_url, workers.server.endpoint, workers.public_key)
 
 
 async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
@@ -134,7 +136,8 @@ def _uvicorn_config(shell: GatewayShell, config: GatewayConfig) -> uvicorn.Confi
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio turns Nagle's delay off only for sockets that name TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -153,10 +156,8 @@ def _worker_socket(config: GatewayConfig) -> WorkerSocket:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: a third less CPU a request; asyncio's own otherwise."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
+    """uvloop where it is installed (with httptools twice the requests a second), else asyncio's."""
+    if find_spec("uvloop") is None:
         return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     return factory

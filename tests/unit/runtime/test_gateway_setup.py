@@ -1,0 +1,90 @@
+"""Setting a gateway up: config, listening socket, routes file, Prometheus text."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.serving import GatewayBench
+from wattline_protocol.keys import KeyPair
+from wattline_runtime.gateway import FileRoutes, GatewayConfig
+from wattline_runtime.gateway.routes import RoutesFileInvalid
+from wattline_runtime.gateway.run import _listen
+from wattline_runtime.gateway.stats import Stats, render
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"queue_limit": 0}, "queue_limit is 0, it must be at least 1"),
+        ({"default_timeout_ms": 10, "max_timeout_ms": 5}, "below default_timeout_ms"),
+        ({"max_body_bytes": 2**30}, "max_body_bytes must be from 1 to 1048576"),
+        ({"secret_key": "abc"}, "a key is 40 characters"),
+    ],
+)
+def test_a_wrong_config_says_what_is_wrong(change: dict[str, int], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        GatewayConfig(**change)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_the_listening_socket_names_tcp_so_that_answers_are_not_held_back() -> None:
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+        with pytest.raises(OSError, match="cannot serve HTTP on"):
+            _listen("127.0.0.1", listener.getsockname()[1])
+
+
+def read(path: Path) -> list[str]:
+    """Public keys in the first set of routes of the file."""
+
+    async def first() -> list[str]:
+        async for services in FileRoutes(path).updates():
+            return [r.public_key for named in services.values() for r in named]
+        return []
+
+    return asyncio.run(first())
+
+
+def test_a_routes_file_is_read(tmp_path: Path) -> None:
+    key = KeyPair.generate().public
+    ref = {"job": 1, "task": 0, "attempt": 1}
+    path = tmp_path / "routes.json"
+    path.write_text(json.dumps({"services": {"svc": [{"ref": ref, "public_key": key}]}}))
+    assert read(path) == [key]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "Input data was truncated"),
+        ('{"services": {"svc": [{"ref": {}}]}}', "job"),
+        ('{"service": {}}', "unknown field `service`"),
+        (None, "No such file"),
+    ],
+)
+def test_a_routes_file_that_cannot_be_used_says_why(
+    tmp_path: Path, text: str | None, why: str
+) -> None:
+    path = tmp_path / "routes.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RoutesFileInvalid, match=why):
+        read(path)
+
+
+def test_prometheus_text_has_all_series_and_escapes_names() -> None:
+    bench = GatewayBench().routes(1, service='a"\\b').worker(1)
+    stats = Stats()
+    stats.count('a"\\b', 200, "", 0.003)
+    stats.count("-", 404, "unknown_service", 0.001)
+    text = render(stats, bench.gateway, {"unknown_key": 3})
+    assert 'wattline_gateway_requests_total{service="a\\"\\\\b",status="200"} 1' in text
+    assert 'wattline_gateway_errors_total{service="-",reason="unknown_service"} 1' in text
+    assert 'wattline_gateway_latency_seconds_bucket{service="a\\"\\\\b",le="0.005"} 1' in text
+    assert 'wattline_gateway_workers_refused_total{reason="unknown_key"} 3' in text
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert len(families) == 8
