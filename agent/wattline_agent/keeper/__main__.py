@@ -37,6 +37,14 @@ def _lock(state_dir: Path) -> int | None:
             return lock
 
 
+def _hurry() -> bool:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, spawn.KEEPER_NICENESS)
+    except PermissionError:
+        return False
+    return True
+
+
 class Log:
     """The keeper's own log, `keeper/log` in the state directory, kept short."""
 
@@ -64,6 +72,8 @@ def main() -> int:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)
         return EXIT_IN_USE
     log = Log(state_dir / "keeper")
+    if not _hurry():
+        log("no permission for a higher priority: on a busy host tasks start later")
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
     for key in estate.settle(state_dir / TASKS_DIR, boot_id()):
         log(f"{key} was lost with the keeper before this one")

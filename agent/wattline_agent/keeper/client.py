@@ -51,6 +51,8 @@ class KeeperClient:
             answer = self._read_answer()
         except OSError as error:
             raise KeeperGone(f"the keeper does not answer to {do}: {error}") from error
+        if answer.get("ending"):
+            raise KeeperGone(answer["error"])
         if not answer["ok"]:
             raise KeeperRefused(answer["error"])
         return answer

@@ -40,6 +40,10 @@ SHUTDOWN_GRACE_S = 10.0
 RECEIVE_BYTES = 256 * 1024
 
 
+class Ending(Exception):
+    """This keeper starts nothing any more; the next one will."""
+
+
 @dataclass
 class Client:
     """One connection."""
@@ -202,6 +206,8 @@ class Server:
                 result: dict[str, Any] = {}
             else:
                 result = self._do(request)
+        except Ending as error:
+            return {"id": request.get("id"), "ok": False, "error": str(error), "ending": True}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             number = request.get("id") if isinstance(request, dict) else None
             words = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -239,7 +245,7 @@ class Server:
 
     def _start(self, request: dict[str, Any]) -> None:
         if self._is_ending:
-            raise BadRequest("the keeper is ending and starts nothing")
+            raise Ending("the keeper is ending and starts nothing")
         self._holder.start(parse_spec(request["task"]))
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:

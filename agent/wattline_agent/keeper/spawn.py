@@ -20,6 +20,9 @@ PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 TASK_OOM_SCORE_ADJ = "300"
 """Tasks are to be the kernel's choice before keeper and agent when memory runs out."""
+KEEPER_NICENESS = -10
+"""So that leases are kept, and tasks started, on a host whose processors are all busy."""
+TASK_NICENESS = 0
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 512
 
@@ -126,6 +129,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         if launch.cgroup_procs:
             _write_file(launch.cgroup_procs, b"0")
         _write_file("/proc/self/oom_score_adj", TASK_OOM_SCORE_ADJ.encode())
+        os.setpriority(os.PRIO_PROCESS, 0, TASK_NICENESS)
         step = "limits"
         _set_rlimits(launch.rlimits)
         step = "output"

@@ -195,6 +195,21 @@ def test_sigterm_stops_all_tasks_then_the_keeper(live: LiveKeeper) -> None:
     assert json.loads((live.task_dir() / "exit.json").read_bytes())["kind"] == "exited"
 
 
+def test_a_keeper_that_is_ending_starts_nothing_and_fails_nothing(live: LiveKeeper) -> None:
+    live.runner.launch(shell("trap 'sleep 0.5; exit 0' TERM; echo up; sleep 1000 & wait"), CONTEXT)
+    wait_until(lambda: live.log() == "up\n", "it runs")
+    live.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: live.seen().phase == "stopping", "it is ending")
+    with pytest.raises(KeeperAbsent, match="is ending"):
+        live.runner.launch(shell("true", of=ref(2)), CONTEXT)
+    live.runner.close()
+    assert live.process.wait(20) == 0
+    live.process = start_keeper(live.state_dir)
+    live.runner = connect(live.state_dir)
+    assert [seen.ref for seen in live.runner.observe()] == [ref(1)]
+    assert live.run(shell("true", of=ref(2))).exit is not None
+
+
 def raw_answers(state_dir: Path, data: bytes) -> list[dict[str, object]]:
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(20)

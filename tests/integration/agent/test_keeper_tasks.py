@@ -98,6 +98,11 @@ def test_the_task_sees_its_contract(live: LiveKeeper) -> None:
     assert Path(lines["WATTLINE_CHECKPOINT_DIR"]).is_dir()
 
 
+def test_a_task_runs_at_ordinary_priority_without_core_dumps(live: LiveKeeper) -> None:
+    live.run(shell("nice; ulimit -c; cat /proc/self/oom_score_adj; ls /proc/self/fd | wc -l"))
+    assert live.log().split() == ["0", "0", "300", "4"]
+
+
 STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -14,11 +14,8 @@ print(*sorted(tops - set(sys.stdlib_module_names)))
 
 def imported_by(module: str) -> set[str]:
     """Top-level packages outside the standard library that importing `module` loads."""
-    command = [sys.executable, "-S", "-c", LISTING.format(module=module)]
-    path = ":".join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True, timeout=60
-    )
+    command = [sys.executable, "-c", LISTING.format(module=module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
 
 
