@@ -78,14 +78,16 @@ def _device(entry: str, uuids: Sequence[str]) -> int | None:
 def claim_of(environment: dict[str, str], node: int, uuids: Sequence[str]) -> Claim | None:
     """The claim of a process of that node with that environment; None if it holds no GPU.
 
-    A torchrun worker (LOCAL_RANK set) among several devices holds the one of its rank. An unknown
-    profile name counts as the default, so that a typing error never makes a GPU look idle.
+    A torchrun worker (LOCAL_RANK set) among several devices holds the one of its rank, unless it
+    is alone on its node: then it drives all of them. An unknown profile name counts as the default,
+    so that a typing error never makes a GPU look idle.
     """
     devices = claimed_devices(environment.get("CUDA_VISIBLE_DEVICES", ""), uuids)
     if not devices:
         return None
     rank = environment.get("LOCAL_RANK", "")
-    if rank.isdecimal() and int(rank) < len(devices):
+    is_alone = environment.get("LOCAL_WORLD_SIZE", "") == "1"
+    if rank.isdecimal() and int(rank) < len(devices) and not is_alone:
         devices = (devices[int(rank)],)
     named = environment.get("WATTLINE_SIM_PROFILE", DEFAULT_PROFILE)
     return Claim(node, devices, LOAD_PROFILES.get(named, LOAD_PROFILES[DEFAULT_PROFILE]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.fake_scheduler import FakeScheduler
+from support.fake_door import FakeDoor
 from wattline.client import (
     BundleError,
     Client,
@@ -63,7 +63,7 @@ def answers(request: Request) -> Iterable[Answer]:
 
 
 def test_values_come_back_as_views(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         assert client.power() == (DOMAIN,)
         assert client.submit(JobSpec("x", ("true",)), token="12345") == 5
         assert client.cancel(3) == "job 3 is being stopped"
@@ -71,7 +71,7 @@ def test_values_come_back_as_views(tmp_path: Path) -> None:
 
 
 def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         with pytest.raises(NotFound, match="there is no job 7"):
             client.job(7)
         with pytest.raises(NotAllowed):
@@ -81,7 +81,7 @@ def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake:
+    with FakeDoor(tmp_path, answers) as fake:
         bundle = fake.bundle()
     unreachable = pytest.raises(Unreachable, match="is the scheduler of site fake running")
     with Client(bundle, timeout_s=0.3) as client, unreachable:
@@ -89,7 +89,7 @@ def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:
 
 
 def test_unknown_key_is_refused_at_once(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake:
+    with FakeDoor(tmp_path, answers) as fake:
         bundle = fake.bundle()
         stranger = KeyPair.generate()
         forged = msgspec.structs.replace(
@@ -102,14 +102,14 @@ def test_unknown_key_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_restart_of_the_scheduler_is_only_a_wait(tmp_path: Path) -> None:
-    fake = FakeScheduler(tmp_path, answers)
+    fake = FakeDoor(tmp_path, answers)
     bundle = fake.bundle()
     with Client(bundle) as client:
         assert client.power()
         fake.stop()
         asked = threading.Thread(target=client.submit, args=(JobSpec("x", ("true",)),))
         asked.start()
-        again = FakeScheduler(tmp_path, answers, fake.endpoint)
+        again = FakeDoor(tmp_path, answers, fake.endpoint)
         again.admit(bundle)
         with again:
             asked.join(timeout=20)
@@ -118,7 +118,7 @@ def test_restart_of_the_scheduler_is_only_a_wait(tmp_path: Path) -> None:
 
 
 def test_forgotten_connection_is_greeted_again(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         assert client.power()
         fake.forget_connections()
         assert client.power()
@@ -130,7 +130,7 @@ def test_watch_ends_with_the_client(tmp_path: Path) -> None:
         assert isinstance(request, WatchRoutes)
         return [Routes({}), Routes({"digits": ()})]
 
-    with FakeScheduler(tmp_path, routes) as fake:
+    with FakeDoor(tmp_path, routes) as fake:
         fake.is_endless = True
         client = Client(fake.bundle("gw", "gateway"))
         watch = client.watch_routes()
@@ -155,7 +155,7 @@ def test_log_is_read_piece_by_piece_and_from_one_attempt(tmp_path: Path) -> None
         is_all = end == len(text)
         return [Log(ref, part, end, at_end=is_all, task_ended=is_all and len(asked) > 4)]
 
-    with FakeScheduler(tmp_path, log) as fake, Client(fake.bundle()) as client:
+    with FakeDoor(tmp_path, log) as fake, Client(fake.bundle()) as client:
         assert b"".join(piece.data for piece in client.log(4)) == text
         assert {request.attempt for request in asked[1:]} == {2}
         asked.clear()
@@ -173,7 +173,7 @@ def test_missing_bundle_says_how_to_get_one(
 
 
 def test_agents_bundle_is_no_clients_bundle(tmp_path: Path) -> None:
-    with FakeScheduler(tmp_path, answers) as fake:
+    with FakeDoor(tmp_path, answers) as fake:
         fake.bundle("n1", "agent")
         with pytest.raises(BundleError, match="bundle of agent n1"):
             Client(tmp_path / "n1.toml")

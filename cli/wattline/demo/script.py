@@ -75,10 +75,15 @@ class Script:
             )
             if training is None or sweep is None:
                 return False
+            if training.state in ENDED_STATES:
+                return True
             is_sweep_busy = sweep.gangs_running + sweep.gangs_ended >= SWEEP_BUSY
             return training.metrics.get("epoch", 0) >= EPOCHS_BEFORE_FAULTS and is_sweep_busy
 
         self._see("training and sweep under way", under_way)
+        training = self._client.job(self._findings.jobs[work.TRAINING])
+        if training.state in ENDED_STATES:
+            raise StepFailed(f"{work.TRAINING} ended before its time: {training.reason}")
 
     def _shed_and_restore(self) -> None:
         percent = f"{layout.SHED_FRACTION:.0%}"

@@ -131,7 +131,9 @@ def build_stage(root: Path) -> Stage:
         )
         for at, name in enumerate(layout.NODES, start=1)
     }
-    processes = Processes(root / "logs", os.environ)
+    # As in an activated environment: tasks find the Python in which torch is installed.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    processes = Processes(root / "logs", {**os.environ, "PATH": path})
     stage = Stage(root, ports, nodes, processes)
     init_site_keys(stage.site)
     text = layout.site_text(ports, stage.checkpoints)
