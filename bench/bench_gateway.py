@@ -21,12 +21,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import psutil
 
 from wattline_protocol.keys import KeyPair, save_keys
 
 SERVICE = "echo"
+Answers = list[tuple[int, float]]
+"""(HTTP status, seconds) of each request."""
 READY_S = 20.0
 WARM_UP_S = 0.5
 
@@ -34,7 +37,7 @@ WARM_UP_S = 0.5
 class Stack:
     """A gateway process and its worker processes."""
 
-    def __init__(self, directory: Path, worker_args: list[str]) -> None:
+    def __init__(self, directory: Path, model: str, worker_args: list[str]) -> None:
         keys, worker = KeyPair.generate(), KeyPair.generate()
         save_keys(keys, directory / "gateway.key")
         secret = directory / "worker.key"
@@ -60,7 +63,7 @@ class Stack:
             [
                 *python,
                 "wattline_runtime.serve",
-                "--model=wattline_runtime.serve.echo:Echo",
+                f"--model={model}",
                 f"--service={SERVICE}",
                 f"--gateway={self.endpoints['workers']}",
                 f"--gateway-key={self.endpoints['public_key']}",
@@ -84,9 +87,9 @@ class Stack:
 
 
 @contextmanager
-def stack(*worker_args: str) -> Iterator[Stack]:
+def stack(*worker_args: str, model: str = "wattline_runtime.serve.echo:Echo") -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as directory:
-        running = Stack(Path(directory), list(worker_args))
+        running = Stack(Path(directory), model, list(worker_args))
         try:
             yield running
         finally:
@@ -115,12 +118,12 @@ class Load:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(connection, selectors.EVENT_READ)
 
-    def closed_loop(self, seconds: float) -> list[tuple[int, float]]:
-        """(status, seconds) of each request; every user sends again once answered."""
-        for connection in self._sockets:
+    def closed_loop(self, seconds: float, users: int | None = None) -> Answers:
+        """Every user (None: all connections) sends again once answered."""
+        for connection in self._sockets[:users]:
             self._send(connection, time.perf_counter())
         end_s = time.perf_counter() + seconds
-        done: list[tuple[int, float]] = []
+        done: Answers = []
         while self._since_s:
             for connection, status, took_s in self._answers(None):
                 done.append((status, took_s))
@@ -128,13 +131,13 @@ class Load:
                     self._send(connection, time.perf_counter())
         return done
 
-    def open_loop(self, seconds: float, rate_per_s: float) -> list[tuple[int, float]]:
-        """The same for Poisson arrivals, each counted from when it was due."""
+    def open_loop(self, seconds: float, rate_per_s: float) -> Answers:
+        """Poisson arrivals, each counted from when it was due."""
         random = Random(1)
         due_s = time.perf_counter()
         end_s = due_s + seconds
         free = list(self._sockets)
-        done: list[tuple[int, float]] = []
+        done: Answers = []
         while self._since_s or due_s < end_s:
             while free and due_s <= time.perf_counter() and due_s < end_s:
                 self._send(free.pop(), due_s)
@@ -184,15 +187,22 @@ def measure(
     took_s = time.perf_counter() - start_s
     cpu = {name: value - before[name] for name, value in running.cpu_s().items()}
     load.close()
-    good = [s for status, s in done if status == 200]
-    refused = [s for status, s in done if status in (429, 503)]
     return {
         "requests": len(done),
-        "statuses": {str(k): v for k, v in sorted(Counter(s for s, _ in done).items())},
+        **summary(done, took_s),
+        "cpu_us_per_request": {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()},
+    }
+
+
+def summary(answers: Answers, took_s: float) -> dict[str, Any]:
+    """Statuses, rate and latencies."""
+    good = [s for status, s in answers if status == 200]
+    refused = [s for status, s in answers if status in (429, 503)]
+    return {
+        "statuses": {str(k): v for k, v in sorted(Counter(s for s, _ in answers).items())},
         "ok_per_s": round(len(good) / took_s, 1),
         **_quantiles("ok", good),
         **_quantiles("refused", refused),
-        "cpu_us_per_request": {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()},
     }
 
 
@@ -207,14 +217,14 @@ def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
     }
 
 
-def wait_ready(running: Stack) -> None:
+def wait_until_ready(running: Stack) -> None:
     end_s = time.monotonic() + READY_S
     while time.monotonic() < end_s:
-        load = Load(running.endpoints["http_url"], 1, 1000)
-        statuses = {status for status, _ in load.closed_loop(0.05)}
-        load.close()
-        if statuses == {200}:
+        with urlopen(running.endpoints["http_url"] + "/v1/services") as reply:
+            [service] = json.load(reply)["services"]
+        if any(worker["state"] == "ready" for worker in service["workers"]):
             return
+        time.sleep(0.05)
     raise SystemExit(f"no worker was ready within {READY_S} s")
 
 
@@ -224,11 +234,11 @@ def main() -> None:
     options = parser.parse_args()
     report: dict[str, Any] = {"checks": ["curve", "deadline", "queue limit", "body limit"]}
     with stack() as running:
-        wait_ready(running)
+        wait_until_ready(running)
         report["noop_c1"] = measure(running, 1, options.seconds, 30_000)
         report["noop_c32"] = measure(running, 32, options.seconds, 30_000)
     with stack("--arg=busy_ms=11", "--max-batch-cost=1", "--capacity=4") as running:
-        wait_ready(running)
+        wait_until_ready(running)
         report["overload_120_per_s"] = measure(running, 512, 2 * options.seconds, 500, 120.0)
     print(json.dumps(report, indent=2))
 
