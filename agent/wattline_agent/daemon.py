@@ -50,7 +50,7 @@ def run_agent(config: AgentConfig) -> int:
         log.error("bad_config", error=str(error))
         return EXIT_CONFIG
     try:
-        collector = open_collector(config.nvml_lib, config.sysfs_root)
+        collector = open_collector(config.nvml_lib, config.sysfs_root, may_set=not config.observe)
     except DriverAbsent as error:
         log.error("no_driver", error=str(error))
         return EXIT_NO_DRIVER

@@ -9,9 +9,13 @@ from wattline_agent.ports import Collector
 __all__ = ["open_collector"]
 
 
-def open_collector(nvml_lib: Path | None = None, sysfs_root: Path = Path("/sys")) -> Collector:
+def open_collector(
+    nvml_lib: Path | None = None, sysfs_root: Path = Path("/sys"), *, may_set: bool = True
+) -> Collector:
     """A running collector over NVML. `nvml_lib`: the library to use in place of the system's.
 
-    Raises DriverAbsent when there is no usable driver.
+    Without `may_set` (observe mode) nothing is tried that sets anything: persistence mode stays as
+    it is, and a GPU with limits is taken for one that can be capped. Raises DriverAbsent when
+    there is no usable driver.
     """
-    return DriverCollector(NvmlDriver(nvml_lib, sysfs_root))
+    return DriverCollector(NvmlDriver(nvml_lib, sysfs_root, may_set=may_set))

@@ -117,10 +117,7 @@ class DriverCollector:
         self._workers = [Worker(GpuIndex(index)) for index in range(driver.count())]
         self._last_good_s = [self._began_s] * len(self._workers)
         self._slow: list[SlowReading | None] = [None] * len(self._workers)
-        self._slow_due_s = [
-            self._began_s + SLOW_PERIOD_S * (index + 1) / max(1, len(self._workers))
-            for index in range(len(self._workers))
-        ]
+        self._slow_due_s = [self._began_s] * len(self._workers)
         self._instance = driver.driver_instance()
         self._events: deque[DeviceEvent] = deque(maxlen=MAX_EVENTS)
         self._is_closing = threading.Event()
@@ -230,11 +227,15 @@ class DriverCollector:
         return result or CapResult(index, None, None, self._silent(self._workers[index]).reason)
 
     def _begin_slow(self) -> None:
-        """Have error counters read where they are due, one GPU after the other, in its thread."""
+        """Have error counters read where they are due, each in its GPU's thread: all at first, then
+        spread over the period, so that they do not come in bursts."""
         now_s = boottime_s()
         for worker in self._workers:
-            if now_s >= self._slow_due_s[worker.index] and worker.begin(self._slowly(worker.index)):
-                self._slow_due_s[worker.index] = now_s + SLOW_PERIOD_S
+            due_s = self._slow_due_s[worker.index]
+            if now_s < due_s or worker.begin(self._slowly(worker.index)) is None:
+                continue
+            spread = worker.index / len(self._workers) if due_s == self._began_s else 0.0
+            self._slow_due_s[worker.index] = now_s + SLOW_PERIOD_S * (1.0 + spread)
 
     def _slowly(self, index: GpuIndex) -> Callable[[], None]:
         def work() -> None:

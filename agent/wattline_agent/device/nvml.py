@@ -73,7 +73,13 @@ def optional(read: Callable[..., T], *arguments: Any) -> T | None:
 class NvmlDriver:
     """See `ports.Driver`."""
 
-    def __init__(self, library: Path | None = None, sysfs_root: Path = Path("/sys")) -> None:
+    def __init__(
+        self,
+        library: Path | None = None,
+        sysfs_root: Path = Path("/sys"),
+        *,
+        may_set: bool = True,
+    ) -> None:
         """Raises DriverAbsent, naming what was tried and what the driver answered."""
         try:
             if library is not None:
@@ -84,6 +90,7 @@ class NvmlDriver:
             self._version = str(pynvml.nvmlSystemGetDriverVersion())
         except (OSError, pynvml.NVMLError) as error:
             raise DriverAbsent(f"{library or LIBRARY_NAME}: {error}") from error
+        self._may_set = may_set
         self._module = sysfs_root / "module" / "nvidia"
         self._module_is_sysfs = _same_device(self._module, Path("/sys"))
         self._began_s = boottime_s()
@@ -146,6 +153,8 @@ class NvmlDriver:
     def _why_no_cap(self, handle: Any) -> str:
         """Empty when caps can be set and will outlive this process. Tried by asking once more for
         the limit that is asked for already, which changes nothing."""
+        if not self._may_set:
+            return ""
         try:
             limit = pynvml.nvmlDeviceGetPowerManagementLimit(handle)
             pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
@@ -212,8 +221,9 @@ class NvmlDriver:
         handle = self._handle(index)
         values = optional(read_fields, handle, tuple(SLOW_FIELDS.values())) or {}
         state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
-        if state == pynvml.NVML_FEATURE_DISABLED and not self._why_no_cap(handle):
-            state = pynvml.NVML_FEATURE_ENABLED
+        if state == pynvml.NVML_FEATURE_DISABLED and self._may_set:
+            self._why_no_cap(handle)  # puts it back on
+            state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
         counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
         lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
         return SlowReading(index, boottime_s(), **counters, persistence=lasts)

@@ -38,6 +38,8 @@ KEPT_ATTEMPTS = 1000
 PRUNED_AT_ONCE = 2
 """Directories removed with each one that is forgotten: never a long wait, and it catches up."""
 MAX_NOTICE_CHARS = 1000
+LAUNCH_PATIENCE_S = 60.0
+"""An order on disk that the keeper has not started by then never will be."""
 
 
 @dataclass
@@ -205,14 +207,19 @@ class KeeperRunner:
         self._refresh()
         for ref, attempt in list(self._attempts.items()):
             if self._never_launched(attempt):
-                shutil.rmtree(attempt.folder.path)
                 del self._attempts[ref]
+                self._remove_if_old(attempt.folder)
 
     def _never_launched(self, attempt: Attempt) -> bool:
         """The agent died between writing the order and telling the keeper: nobody was promised
         anything yet, so the scheduler will send the order again."""
         at = attempt.folder
         return not attempt.view and not at.started.exists() and not at.exit.exists()
+
+    def _remove_if_old(self, folder: TaskDir) -> None:
+        """Young ones may be under way: `--check` opens a runner beside the agent's."""
+        if time.time() - folder.order.stat().st_mtime >= LAUNCH_PATIENCE_S:
+            shutil.rmtree(folder.path)
 
     def _refresh(self) -> None:
         try:

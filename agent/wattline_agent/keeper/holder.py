@@ -337,7 +337,8 @@ class Holder:
             if held.is_living and held.life.pid
         }
         ours = [p.pid for p in table.values() if p.parent == os.getpid()]
-        mine = [pid for pid in ours if pid != self.warden_pid]
+        given_up = {pid for held in self._held.values() for pid in held.life.leftovers}
+        mine = [pid for pid in ours if pid != self.warden_pid and pid not in given_up]
         if len(identities) == 1:
             (key,) = identities
             return {key: tree.living_below(table, mine)}

@@ -128,8 +128,8 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "cgroup"
         if launch.cgroup_procs:
             _write_file(launch.cgroup_procs, b"0")
-        _write_file("/proc/self/oom_score_adj", TASK_OOM_SCORE_ADJ.encode())
-        os.setpriority(os.PRIO_PROCESS, 0, TASK_NICENESS)
+        step = "priority"
+        _step_back()
         step = "limits"
         _set_rlimits(launch.rlimits)
         step = "output"
@@ -157,6 +157,17 @@ def _write_file(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     os.write(descriptor, data)
     os.close(descriptor)
+
+
+def _step_back() -> None:
+    """Behind the keeper, for processors and for the kernel that looks for memory. Never forward,
+    which would need a permission."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < TASK_NICENESS:
+        os.setpriority(os.PRIO_PROCESS, 0, TASK_NICENESS)
+    try:
+        _write_file("/proc/self/oom_score_adj", TASK_OOM_SCORE_ADJ.encode())
+    except PermissionError:
+        return  # it is higher already
 
 
 def _set_rlimits(limits: Mapping[str, int]) -> None:

@@ -152,6 +152,18 @@ collector.close()
     assert result == ["no permission: the agent must be root to set caps", 700_000]
 
 
+def test_without_leave_to_set_nothing_is_set(node: NodeDir) -> None:
+    code = """
+control.reload_driver(node)  # persistence is off now
+collector = open_collector(LIBRARY, SYSFS, may_set=False)
+wait_until(lambda: collector.sample(1.0) and all(collector.slow()), "slow readings")
+answer([s.persistence for s in collector.slow()])
+answer([info.can_cap for info in collector.gpus()])
+collector.close()
+"""
+    assert agent_process(code, node) == [[False] * 4, [True] * 4]
+
+
 def test_what_the_bmc_enforces_is_told_from_what_was_asked(node: NodeDir) -> None:
     code = """
 control.oob_cap(node, 1, 350)

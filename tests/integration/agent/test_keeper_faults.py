@@ -161,8 +161,19 @@ def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: Liv
     (live.task_dir() / "exit.json").unlink()
     replace_keeper(live)
     assert live.runner.observe() == []
+    end = live.run(shell("exit 5")).exit
+    assert end is not None
+    assert end.code == 5
+
+
+def test_an_old_order_that_never_reached_the_keeper_is_cleared_away(live: LiveKeeper) -> None:
+    live.run(shell("true"))
+    (live.task_dir() / "started.json").unlink()
+    (live.task_dir() / "exit.json").unlink()
+    os.utime(live.task_dir() / "order.json", (1, 1))
+    replace_keeper(live)
+    assert live.runner.observe() == []
     assert not live.task_dir().exists()
-    assert live.run(shell("exit 5")).exit is not None
 
 
 def test_a_second_keeper_is_refused(live: LiveKeeper) -> None:
