@@ -25,8 +25,13 @@ from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
 from wattline_scheduler.shell.fitting import fit
 from wattline_scheduler.shell.greeting import spoken_version, version_refusal
 
-CLIENT_LIMITS = SocketLimits(send_queue=4)
+CLIENT_LIMITS = SocketLimits(send_queue=16)
 """Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones."""
+
+RETRY_SOON_S = 0.001
+RETRY_LATER_S = 0.05
+SOON_S = 0.25
+"""A connection that has just been full is tried again soon, a stuck one now and then."""
 
 MAX_BATCH = 500
 """Messages taken in one step, so that a flood of requests does not keep beats waiting."""
@@ -64,6 +69,8 @@ class ClientDesk:
         self._in: Codec[FromClient] = Codec(FromClient)
         self._out: Codec[ToClient] = Codec(ToClient)
         self.sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._waiting: dict[bytes, Session] = {}
+        """Sessions with a backlog."""
 
     def receive(self) -> list[tuple[Session, Ask]]:
         """Requests since the last call; greetings and refusals are answered here."""
@@ -109,7 +116,7 @@ class ClientDesk:
     def _forget_some(self) -> None:
         if len(self.sessions) > MAX_SESSIONS:
             idle = (key for key, one in self.sessions.items() if one.watch_count == 0)
-            del self.sessions[next(idle, next(iter(self.sessions)))]
+            self.end(self.sessions[next(idle, next(iter(self.sessions)))])
 
     def _refuse(self, incoming: Incoming, reason: str) -> None:
         refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))
@@ -134,6 +141,7 @@ class ClientDesk:
         if not session.backlog and self._socket.send(session.connection, data):
             session.stuck_since = None
             return
+        self._waiting[session.connection] = session
         session.backlog.append(data)
         session.backlog_bytes += len(data)
         if len(session.backlog) > MAX_BACKLOG or session.backlog_bytes > MAX_BACKLOG_BYTES:
@@ -141,18 +149,28 @@ class ClientDesk:
 
     def flush(self, now: Instant) -> None:
         """Send on what waits, and end sessions that have taken nothing for long."""
-        for session in [one for one in self.sessions.values() if one.backlog]:
+        for session in list(self._waiting.values()):
             while session.backlog and self._socket.send(session.connection, session.backlog[0]):
                 session.backlog_bytes -= len(session.backlog.popleft())
                 session.stuck_since = None
-            if session.backlog:
-                session.stuck_since = session.stuck_since or now
-                if now - session.stuck_since > STUCK_S:
-                    self.end(session)
+            if not session.backlog:
+                del self._waiting[session.connection]
+                continue
+            session.stuck_since = session.stuck_since or now
+            if now - session.stuck_since > STUCK_S:
+                self.end(session)
+
+    def retry_in_s(self, now: Instant) -> float | None:
+        """When to flush next, though nothing comes in; None where no answer waits."""
+        if not self._waiting:
+            return None
+        newest = max(one.stuck_since or now for one in self._waiting.values())
+        return RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
 
     def end(self, session: Session) -> None:
         """Forget a session; its client says hello again if it is still there."""
         self.sessions.pop(session.connection, None)
+        self._waiting.pop(session.connection, None)
 
 
 def _client_role(incoming: Incoming) -> Role:

@@ -5,6 +5,7 @@ One thread. Each step handles a batch of messages, commits all their saves in on
 is told anything that a crash could take back, and a burst costs one fsync.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -139,7 +140,10 @@ class Loop:
         due = min(self._tick_due, self._meter_due)
         if self._cluster.wants_plan:
             due = min(due, self._plan_due)
-        return max(0, int((due - self._clock().mono_s) * 1000) + 1)
+        now = self._clock().mono_s
+        retry_s = self._clients.retry_in_s(now)
+        wait_s = due - now if retry_s is None else min(due - now, retry_s)
+        return max(0, math.ceil(wait_s * 1000))
 
     def _newest_event(self) -> int:
         events = self._state.journal.events

@@ -24,6 +24,8 @@ SITE_PERIOD_MIN_S = 0.2
 ROUTES_PERIOD_S = 0.1
 """Longest that a gateway learns later of a worker."""
 EVENTS_AT_ONCE = 1_000
+RETRY_S = 0.1
+"""A watch that had no room is tried again after this."""
 GONE_S = 60.0
 """A watch that could show nothing for so long ends: nobody reads."""
 
@@ -36,7 +38,8 @@ class _Watch:
     ask: int
     request: WatchRequest
     due: Instant
-    shown_at: Instant
+    stuck_since: Instant | None = None
+    """Since when there was something to show and no room."""
     cursor: int = 0
     """Events: everything up to this one was shown."""
     shown: Routes | None = None
@@ -75,7 +78,7 @@ class Watches:
             )
         session.watch_count += 1
         cursor = request.after if isinstance(request, ListEvents) else 0
-        self._watches[key] = _Watch(session, ask, request, now.mono_s, now.mono_s, cursor)
+        self._watches[key] = _Watch(session, ask, request, now.mono_s, cursor=cursor)
         return None
 
     def drop(self, session: Session, ask: int) -> None:
@@ -93,28 +96,27 @@ class Watches:
             match watch.request:
                 case WatchSite(period_s=period_s) if now.mono_s >= watch.due:
                     site = site or self._site(now)
-                    watch.due = Instant(now.mono_s + max(period_s, SITE_PERIOD_MIN_S))
+                    watch.due = _next_beat(now, max(period_s, SITE_PERIOD_MIN_S))
                     self._show(watch, SiteNow(site), now)
-                case ListEvents() if watch.is_new or watch.cursor < newest_event:
+                case ListEvents() if now.mono_s >= watch.due and (
+                    watch.is_new or watch.cursor < newest_event
+                ):
                     self._show_events(watch, now)
                 case WatchRoutes() if now.mono_s >= watch.due:
                     watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
                     self._show_routes(watch, now)
-                case _:
-                    watch.shown_at = max(watch.shown_at, self._idle_since(watch, now))
-
-    def _idle_since(self, watch: _Watch, now: Now) -> Instant:
-        """A watch with nothing to show is not stuck."""
-        return watch.shown_at if isinstance(watch.request, WatchSite) else now.mono_s
 
     def _is_gone(self, watch: _Watch, now: Now) -> bool:
         is_known = self._desk.sessions.get(watch.session.connection) is watch.session
-        return not is_known or now.mono_s - watch.shown_at > GONE_S + _period_s(watch)
+        stuck_s = 0.0 if watch.stuck_since is None else now.mono_s - watch.stuck_since
+        return not is_known or stuck_s > GONE_S
 
     def _show(self, watch: _Watch, answer: Answer, now: Now) -> bool:
         if not self._desk.show(watch.session, watch.ask, answer):
+            watch.stuck_since = watch.stuck_since or now.mono_s
+            watch.due = Instant(max(watch.due, now.mono_s + RETRY_S))
             return False
-        watch.shown_at = now.mono_s
+        watch.stuck_since = None
         watch.is_new = False
         return True
 
@@ -125,11 +127,10 @@ class Watches:
 
     def _show_routes(self, watch: _Watch, now: Now) -> None:
         routes = self._routes()
-        if routes == watch.shown:
-            watch.shown_at = now.mono_s
-        elif self._show(watch, routes, now):
+        if routes != watch.shown and self._show(watch, routes, now):
             watch.shown = routes
 
 
-def _period_s(watch: _Watch) -> float:
-    return watch.request.period_s if isinstance(watch.request, WatchSite) else 0.0
+def _next_beat(now: Now, period_s: float) -> Instant:
+    """Watches of one period are due together, so that they share a snapshot."""
+    return Instant((now.mono_s // period_s + 1) * period_s)

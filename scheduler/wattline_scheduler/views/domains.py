@@ -39,11 +39,8 @@ def _domain_view(state: State, domain: DomainId, measured_mw: int) -> DomainView
 
 def shed_text(shed: ShedRecord) -> str:
     """A shed in words: how much, by whom, until when and why."""
-    amount = f"{shed.requested_fraction:.0%}" if shed.requested_fraction else "part"
-    if not shed.requested_fraction and shed.budget_mw is not None:
-        amount = f"to {shed.budget_mw / 1_000_000:.1f} kW"
     until = "until restored"
     if shed.until_unix_s is not None:
         until = f"until {datetime.fromtimestamp(shed.until_unix_s, UTC):%H:%M:%S} UTC"
     why = f": {shed.reason}" if shed.reason else ""
-    return f"{amount} by {shed.who or 'unknown'} {until}{why}"
+    return f"{shed.requested_fraction:.0%} by {shed.who or 'unknown'} {until}{why}"

@@ -1,0 +1,231 @@
+"""A client that reads slowly gets its answers late; one that does not read loses its session."""
+
+from typing import cast
+
+import pytest
+
+from wattline_protocol.codec import Codec
+from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.members import Member
+from wattline_protocol.messages import PROTOCOL_VERSION
+from wattline_protocol.requests import (
+    Ask,
+    ClientHello,
+    Done,
+    Events,
+    FromClient,
+    ListEvents,
+    Routes,
+    Tell,
+    ToClient,
+    WatchRoutes,
+)
+from wattline_protocol.site import Role
+from wattline_protocol.transport import Incoming, ServerSocket
+from wattline_protocol.views import EventView, SiteView
+from wattline_scheduler.shell import clients
+from wattline_scheduler.shell.clients import STUCK_S, ClientDesk, Session
+from wattline_scheduler.shell.watches import GONE_S, Watches
+
+OUT: Codec[FromClient] = Codec(FromClient)
+IN: Codec[ToClient] = Codec(ToClient)
+
+
+class Pipe:
+    """A server socket with room for `room` messages a connection."""
+
+    def __init__(self) -> None:
+        self.room = 1_000
+        self.arriving: list[Incoming] = []
+        self.sent: list[ToClient] = []
+        self.refused: list[str] = []
+
+    def recv_batch(self, max_messages: int) -> list[Incoming]:
+        batch, self.arriving = self.arriving[:max_messages], self.arriving[max_messages:]
+        return batch
+
+    def send(self, routing_id: bytes, data: bytes) -> bool:
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.sent.append(IN.decode(data))
+        return True
+
+    def refuse(self, incoming: Incoming, reason: str, detail: str) -> None:
+        self.refused.append(reason)
+
+    def arrives(self, message: FromClient, connection: bytes = b"c", role: Role = "admin") -> None:
+        member = Member("ada", role, "k" * 40)
+        self.arriving.append(Incoming(connection, member, OUT.encode(message)))
+
+
+def greeted(connection: bytes = b"c") -> tuple[Pipe, ClientDesk]:
+    pipe = Pipe()
+    desk = ClientDesk(cast("ServerSocket", pipe), "test")
+    pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
+    assert desk.receive() == []
+    pipe.sent.clear()
+    return pipe, desk
+
+
+def answers(pipe: Pipe) -> list[str]:
+    tells = [told for told in pipe.sent if isinstance(told, Tell)]
+    return [told.answer.text for told in tells if isinstance(told.answer, Done)]
+
+
+def at(mono_s: float) -> Now:
+    return Now(Instant(mono_s), UnixTime(mono_s))
+
+
+def test_answers_wait_for_room_and_keep_their_order() -> None:
+    pipe, desk = greeted()
+    pipe.room = 1
+    for number in range(4):
+        desk.tell(b"c", number, Done(str(number)))
+    assert answers(pipe) == ["0"]
+    assert desk.retry_in_s(Instant(1.0)) == clients.RETRY_SOON_S
+    pipe.room = 2
+    desk.flush(Instant(1.0))
+    assert answers(pipe) == ["0", "1", "2"]
+    pipe.room = 9
+    desk.flush(Instant(2.0))
+    desk.tell(b"c", 4, Done("4"))
+    assert answers(pipe) == ["0", "1", "2", "3", "4"]
+    assert desk.retry_in_s(Instant(2.0)) is None
+
+
+def test_a_connection_that_takes_nothing_loses_its_session() -> None:
+    pipe, desk = greeted()
+    pipe.room = 0
+    desk.tell(b"c", 1, Done("late"))
+    desk.flush(Instant(10.0))
+    assert desk.retry_in_s(Instant(11.0)) == clients.RETRY_LATER_S
+    desk.flush(Instant(10.0 + STUCK_S))
+    assert list(desk.sessions) == [b"c"]
+    desk.flush(Instant(10.1 + STUCK_S))
+    assert not desk.sessions
+    assert desk.retry_in_s(Instant(50.0)) is None
+
+
+def test_a_backlog_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "MAX_BACKLOG", 3)
+    pipe, desk = greeted()
+    pipe.room = 0
+    for number in range(3):
+        desk.tell(b"c", number, Done(""))
+    assert list(desk.sessions) == [b"c"]
+    desk.tell(b"c", 3, Done(""))
+    assert not desk.sessions
+
+
+def test_beyond_the_limit_the_longest_unheard_session_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "MAX_SESSIONS", 2)
+    pipe, desk = greeted(b"1")
+    desk.sessions[b"1"].watch_count = 1
+    for connection in (b"2", b"3"):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
+    desk.receive()
+    assert list(desk.sessions) == [b"1", b"3"]
+
+
+def test_a_role_that_was_changed_counts_from_the_next_request() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(1, ListEvents()), role="submitter")
+    ((session, ask),) = desk.receive()
+    assert (session.role, ask.ask) == ("submitter", 1)
+
+
+class Watched:
+    """Watches over a desk, with events and routes to show."""
+
+    def __init__(self) -> None:
+        self.pipe, self.desk = greeted()
+        self.events: list[EventView] = []
+        self.routes = Routes({})
+        self.watches = Watches(self.desk, self._site, self._after, lambda: self.routes)
+
+    def _site(self, now: Now) -> SiteView:
+        raise AssertionError("nobody watches the site here")
+
+    def _after(self, after: int, limit: int) -> tuple[EventView, ...]:
+        return tuple(event for event in self.events if event.seq > after)[:limit]
+
+    @property
+    def session(self) -> Session:
+        return self.desk.sessions[b"c"]
+
+    def happens(self, seq: int) -> None:
+        self.events.append(EventView(seq, UnixTime(0.0), "kind", "who", "text"))
+
+    def show(self, mono_s: float) -> None:
+        self.watches.show(at(mono_s), self.events[-1].seq if self.events else 0)
+
+    def shown(self) -> list[int]:
+        """Sequences of all events that were shown."""
+        tells = [told.answer for told in self.pipe.sent if isinstance(told, Tell)]
+        return [event.seq for told in tells if isinstance(told, Events) for event in told.events]
+
+
+def test_events_wait_for_room_and_none_is_lost() -> None:
+    w = Watched()
+    assert w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0)) is None
+    w.show(0.0)
+    assert isinstance(w.pipe.sent[0], Tell)  # the first answer comes at once, though empty
+    w.pipe.room = 0
+    w.happens(1)
+    w.show(0.1)
+    w.happens(2)
+    w.show(0.2)
+    assert w.shown() == []
+    w.pipe.room = 9
+    w.show(0.3)
+    w.show(0.4)
+    assert w.shown() == [1, 2]
+
+
+def test_routes_are_shown_when_they_change() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
+    for second in range(3):
+        w.show(float(second))
+    assert len(w.pipe.sent) == 1
+    w.routes = Routes({"digits": ()})
+    w.show(3.0)
+    w.show(4.0)
+    assert [told.answer for told in w.pipe.sent if isinstance(told, Tell)][1:] == [w.routes]
+
+
+def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0))
+    w.show(0.0)
+    w.show(GONE_S + 10.0)
+    w.show(2 * GONE_S + 20.0)
+    assert len(w.watches) == 1
+    w.happens(1)
+    w.pipe.room = 0
+    w.show(200.0)
+    w.show(201.0 + GONE_S)
+    assert len(w.watches) == 0
+    assert w.session.watch_count == 0
+
+
+def test_watches_end_with_their_session() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
+    w.desk.end(w.session)
+    w.show(1.0)
+    assert len(w.watches) == 0
+    assert w.pipe.sent == []
+
+
+def test_the_same_number_again_replaces_a_watch() -> None:
+    w = Watched()
+    for _ in range(40):
+        assert w.watches.add(w.session, 7, WatchRoutes(), at(0.0)) is None
+    assert (len(w.watches), w.session.watch_count) == (1, 1)
+    w.watches.drop(w.session, 7)
+    w.watches.drop(w.session, 7)
+    assert (len(w.watches), w.session.watch_count) == (0, 0)
