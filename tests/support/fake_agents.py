@@ -15,6 +15,7 @@ from wattline_protocol.messages import (
     PROTOCOL_VERSION,
     Adopted,
     Beat,
+    BeatSeen,
     CommandDone,
     CommandOutcome,
     ExitKind,
@@ -26,6 +27,7 @@ from wattline_protocol.messages import (
     Hello,
     Lease,
     LeaseAck,
+    LeaseRefused,
     PauseTask,
     Refused,
     Rehello,
@@ -36,6 +38,7 @@ from wattline_protocol.messages import (
     TaskOrder,
     TaskPhase,
     TaskReport,
+    TaskUpdate,
     TaskUsage,
     ToAgent,
     Welcome,
@@ -50,7 +53,7 @@ class FakeTask:
     order: TaskOrder
     phase: TaskPhase = "running"
     exit: TaskExit | None = None
-    usage: TaskUsage = TaskUsage()
+    usage: TaskUsage = field(default_factory=TaskUsage)
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -84,6 +87,16 @@ class FakeAgent:
     hellos: int = 0
     is_observe: bool = False
     starts_as: TaskPhase = "running"
+    now_s: float = 0.0
+    """Its clock; whoever drives it moves it."""
+    heard_s: float = 0.0
+    """When the newest answered beat (or Hello) was sent."""
+    beats_out: dict[int, float] = field(default_factory=dict)
+    hello_sent_s: float = 0.0
+    is_member: bool = False
+    """This process was welcomed."""
+    is_powered: bool = True
+    """False: switched off; it draws nothing and says nothing."""
     answer_starts: CommandOutcome = "done"
     is_slow_to_ack: bool = False
     """Keeps leases to itself until `ack_now`."""
@@ -98,6 +111,7 @@ class FakeAgent:
     def hello(self, **changes: object) -> Hello:
         """A new Hello with a fresh nonce; not sent."""
         self.hellos += 1
+        self.hello_sent_s = self.now_s
         hello = Hello(
             protocol=PROTOCOL_VERSION,
             node=self.node,
@@ -120,6 +134,7 @@ class FakeAgent:
     def beat(self, **changes: object) -> Beat:
         """The next beat; not sent."""
         self.beat_seq += 1
+        self.beats_out[self.beat_seq] = self.now_s
         busy = self.busy()
         samples = tuple(
             GpuSample(
@@ -143,7 +158,13 @@ class FakeAgent:
         return msgspec.structs.replace(beat, **changes)
 
     def say_beat(self, **changes: object) -> None:
-        self.said.append(self.beat(**changes))
+        """Once a second; a process that was not welcomed yet says Hello instead."""
+        if not self.is_powered:
+            return
+        if self.is_member:
+            self.said.append(self.beat(**changes))
+        else:
+            self.say_hello()
 
     def say_farewell(self) -> None:
         self.said.append(Farewell(self.epoch, self.incarnation))
@@ -158,14 +179,29 @@ class FakeAgent:
 
     def holding_mw(self, more: Iterable[GpuIndex] = ()) -> int:
         """What the caps in force guarantee at the wall (I2), with `more` GPUs busy."""
-        busy = self.busy() | set(more)
+        if not self.is_powered:
+            return 0
+        return self._wall_mw(self.caps_mw, self.busy() | set(more))
+
+    def floor_mw(self, more: Iterable[GpuIndex] = ()) -> int:
+        """The same at minimum caps."""
+        low = {g.index: g.cap_min_mw for g in self.gpus}
+        return self._wall_mw(low, self.busy() | set(more))
+
+    def _wall_mw(self, caps_mw: dict[GpuIndex, int], busy: set[GpuIndex]) -> int:
         load_mw = BASE_MW + sum(
-            gpu_bound_mw(self.caps_mw[g.index], g.overshoot_permille)
-            if g.index in busy
-            else g.idle_mw
+            gpu_bound_mw(caps_mw[g.index], g.overshoot_permille) if g.index in busy else g.idle_mw
             for g in self.gpus
         )
         return wall_mw(load_mw, PSU_PERMILLE)
+
+    def kill_what_expired(self, task_lease_s: float) -> None:
+        """The keeper ends what may not run on while the node is cut off (I5)."""
+        if self.now_s - self.heard_s <= task_lease_s:
+            return
+        for task in list(self.tasks.values()):
+            if task.order.on_isolation == "stop" and task.phase != "ended":
+                self.end(task.order.ref, kind="task_lease_expired")
 
     # --- what happens to its tasks ------------------------------------------------------
 
@@ -185,15 +221,25 @@ class FakeAgent:
                 self.end(ref, code)
 
     def tell(self, task: FakeTask) -> None:
-        from wattline_protocol.messages import TaskUpdate
-
         self.said.append(TaskUpdate(self.epoch, self.incarnation, task.report()))
 
     def restart(self) -> None:
         """The agent's process is new; its tasks run on, its caps and lease are as they were."""
         self.unacked.clear()
         self.said.clear()
+        self.is_member = False
         self.say_hello()
+
+    def switch_off(self) -> None:
+        """No power: nothing runs, nothing is said."""
+        self.is_powered = False
+        self.tasks.clear()
+        self.said.clear()
+
+    def switch_on(self) -> None:
+        """Boots: caps are at their minimum before anything can use a GPU (I6)."""
+        self.is_powered = True
+        self.lose_tasks()
 
     def lose_tasks(self) -> None:
         """The host rebooted: nothing runs."""
@@ -205,10 +251,14 @@ class FakeAgent:
 
     def deliver(self, message: ToAgent) -> None:
         """Take one message of the scheduler, as an agent would."""
+        if not self.is_powered:
+            return
         self.heard.append(message)
         match message:
             case Welcome():
                 self._welcomed(message)
+            case BeatSeen():
+                self.heard_s = max(self.heard_s, self.beats_out.pop(message.seq, 0.0))
             case Rehello():
                 if message.epoch >= self.epoch:
                     self.say_hello()
@@ -222,9 +272,12 @@ class FakeAgent:
 
     def _welcomed(self, welcome: Welcome) -> None:
         is_newest = welcome.nonce == f"{self.node}-{self.hellos}".encode()
-        if not is_newest or welcome.incarnation <= self.incarnation and welcome.epoch == self.epoch:
+        is_used = welcome.epoch == self.epoch and welcome.incarnation <= self.incarnation
+        if not is_newest or is_used:
             return
         self.epoch, self.incarnation = welcome.epoch, welcome.incarnation
+        self.is_member = True
+        self.heard_s = max(self.heard_s, self.hello_sent_s)
         self.lease_seq, self.lease_mw = Sequence(0), self.holding_mw()
         self.said.append(
             Adopted(
@@ -258,6 +311,8 @@ class FakeAgent:
         if lease.seq < self.lease_seq:
             return
         if lease.seq > self.lease_seq:
+            if not self._can_keep(lease):
+                return
             self.lease_seq, self.lease_mw = lease.seq, lease.lease_mw
             self._apply(lease)
         if self.is_slow_to_ack:
@@ -265,14 +320,26 @@ class FakeAgent:
         else:
             self._ack(lease)
 
+    def _can_keep(self, lease: Lease) -> bool:
+        """Whether the minimum caps of what runs are within the lease; else it is refused."""
+        lowest_mw = self.floor_mw()
+        if lowest_mw <= lease.lease_mw:
+            return True
+        self.caps_mw = {g.index: g.cap_min_mw for g in self.gpus}
+        reason = "the minimum caps of the running tasks need more"
+        self.said.append(LeaseRefused(self.epoch, self.incarnation, lease.seq, lowest_mw, reason))
+        return False
+
     def _apply(self, lease: Lease) -> None:
         """Wanted caps where they keep the lease, else every busy GPU the same share."""
         self.caps_mw = {g.index: lease.caps_mw[g.index] for g in self.gpus}
-        busy = self.busy()
-        if self.holding_mw() <= lease.lease_mw or not busy:
-            return
+        if self.holding_mw() > self.lease_mw:
+            self._share(self.busy())
+
+    def _share(self, busy: set[GpuIndex]) -> None:
+        """Every busy GPU gets the same part of the lease."""
         idle_mw = sum(g.idle_mw for g in self.gpus if g.index not in busy)
-        load_mw = lease.lease_mw * PSU_PERMILLE // 1000 - BASE_MW - idle_mw
+        load_mw = self.lease_mw * PSU_PERMILLE // 1000 - BASE_MW - idle_mw
         for index in busy:
             cap_mw = cap_within_mw(load_mw // len(busy), self.gpus[index].overshoot_permille)
             self.caps_mw[index] = max(cap_mw, self.gpus[index].cap_min_mw)
@@ -291,11 +358,10 @@ class FakeAgent:
     def _start(self, command: StartTask) -> None:
         order = command.order
         if order.ref not in self.tasks and self.answer_starts == "done":
-            for index in order.gpus:
-                self.caps_mw[index] = self.gpus[index].cap_min_mw
-            if self.holding_mw(order.gpus) > self.lease_mw:
+            if self.floor_mw(order.gpus) > self.lease_mw:
                 self._done(command.seq, "not_covered", "its floor is above the lease")
                 return
+            self._share(self.busy() | set(order.gpus))
             self.tasks[order.ref] = FakeTask(order, self.starts_as)
         self._done(command.seq, self.answer_starts)
         if order.ref in self.tasks:
@@ -321,9 +387,11 @@ class FakeAgent:
 
     def _resume(self, command: ResumeTask) -> None:
         task = self.tasks.get(command.ref)
-        if task is not None and self.holding_mw(task.order.gpus) > self.lease_mw:
-            self._done(command.seq, "not_covered", "its floor is above the lease")
-            return
+        if task is not None and task.phase == "paused":
+            if self.floor_mw(task.order.gpus) > self.lease_mw:
+                self._done(command.seq, "not_covered", "its floor is above the lease")
+                return
+            self._share(self.busy() | set(task.order.gpus))
         self._set_phase(command.ref, "paused", "running")
         self._done(command.seq)
 

@@ -49,7 +49,7 @@ class Disk:
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         rows = [(key, row) for (_, key), row in self.rows.items() if isinstance(row, kind)]
-        return tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))  # type: ignore[arg-type, return-value] - keys of one kind compare
+        return tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
 
     def load(self) -> Saved:
         """As the store would: the epoch is raised first."""

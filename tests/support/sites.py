@@ -40,7 +40,7 @@ def gpu(
         "managed": True,
         **more,
     }
-    return GpuInfo(index=GpuIndex(index), name=name, memory_bytes=gib * 2**30, **fields)  # type: ignore[arg-type] - tests choose the fields
+    return GpuInfo(index=GpuIndex(index), name=name, memory_bytes=gib * 2**30, **fields)  # type: ignore[arg-type]  # tests choose the fields
 
 
 @dataclass
@@ -51,7 +51,7 @@ class SiteBuilder:
     pdus: list[Domain] = field(default_factory=list)
     site_kw: float = 1_000.0
     zone_kw: float = 1_000.0
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
     gateways: tuple[Gateway, ...] = ()
 
     def rack(self, name: str, count: int, *, kw: float = 1_000.0, **more: object) -> Self:
@@ -65,7 +65,7 @@ class SiteBuilder:
             **more,
         }
         for number in range(1, count + 1):
-            node = Node(NodeId(f"{name}{number}"), name, (pdu,), DomainId("room"), **fields)  # type: ignore[arg-type] - tests choose the fields
+            node = Node(NodeId(f"{name}{number}"), name, (pdu,), DomainId("room"), **fields)  # type: ignore[arg-type]  # tests choose the fields
             self.nodes.append(node)
         return self
 

@@ -35,6 +35,9 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
     state.journal.note("budget_shed", text, now, who=user, level="warning")
     note_overruns(state, f"budget of {domain} lowered by {user}", now, is_shed=True)
     note_recovery(state, now)
+    if domain not in state.overruns:
+        state.journal.note("budget_met", f"{domain} was within its lower budget already", now)
+    state.rebalanced_at = None  # not held back by the pace of rebalancing
     state.wants_rebalance = state.wants_plan = True
     return Done(text)
 

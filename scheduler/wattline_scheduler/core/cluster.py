@@ -30,6 +30,7 @@ from wattline_scheduler.core.commands import resend
 from wattline_scheduler.core.effects import Effect
 from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
 from wattline_scheduler.core.placing import plan_now, snapshot
 from wattline_scheduler.core.records import Saved
@@ -72,7 +73,7 @@ class Cluster:
                 plan_now(state, now)
             case _:
                 assert_never(event)
-        if state.wants_rebalance:
+        if state.wants_rebalance and _may_rebalance(state, now):
             self._rebalance(now)
         return state.journal.take()
 
@@ -136,6 +137,7 @@ class Cluster:
         for node in state.nodes.values():
             resend(state, node, now)
         watch_silence(state, now)
+        note_recovery(state, now)
         end_expired(state, now)
         give_up_late(state, now)
         if state.work.end_backoffs(now):
@@ -154,8 +156,23 @@ class Cluster:
         state.rebalanced_at = now.mono_s
 
 
+REBALANCE_GAP_S_PER_NODE = 0.000_25
+"""Between rebalancings that events ask for, so that a storm of them costs a bounded share."""
+
+MAX_REBALANCE_GAP_S = 0.25
+
+SMALL_SITE_NODES = 64
+"""A site of this size is rebalanced whenever an event asks for it."""
+
 PATIENCE_S = 2.0
 """How long a welcomed agent may take to read back its caps before it is asked anew."""
+
+
+def _may_rebalance(state: State, now: Now) -> bool:
+    if state.rebalanced_at is None or len(state.nodes) <= SMALL_SITE_NODES:
+        return True
+    gap_s = min(REBALANCE_GAP_S_PER_NODE * len(state.nodes), MAX_REBALANCE_GAP_S)
+    return now.mono_s - state.rebalanced_at >= gap_s
 
 
 def _is_due(state: State, now: Now) -> bool:

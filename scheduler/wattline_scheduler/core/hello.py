@@ -29,6 +29,8 @@ def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     link = node.link
     is_repeat = not isinstance(link, nodes.Unheard) and link.nonce == hello.nonce
     if not is_repeat:
+        if hello.nonce in node.nonces:
+            return  # overtaken by a newer Hello, which has its own incarnation
         _issue(state, node, hello, now)
     node.answered_at = now.mono_s
     state.journal.send(node.id, _welcome(state, node, hello.nonce))
@@ -76,6 +78,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     )
     state.journal.save(node.record)
     commands.drop_all(node)
+    node.nonces.append(hello.nonce)
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()

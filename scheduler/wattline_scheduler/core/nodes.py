@@ -1,5 +1,6 @@
 """What is known of each node: its connection, its GPUs, what runs there, what it was told."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import GpuIndex, Incarnation, Instant, NodeId, Sequence, TaskRef
@@ -34,6 +35,7 @@ class Adopted:
     since: Instant
 
 
+NONCES_KEPT = 32
 NO_SEQ = Sequence(0)
 
 Link = Unheard | Welcomed | Adopted
@@ -58,6 +60,8 @@ class NodeNow:
     site: Node
     record: NodeRecord
     link: Link = field(default_factory=Unheard)
+    nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=NONCES_KEPT))
+    """Of Hellos that were answered: a late repeat of an older one is no new greeting."""
     heard_at: Instant | None = None
     """Last valid message of the present incarnation."""
     answered_at: Instant = LONG_AGO

@@ -5,10 +5,13 @@ without an overrun on record is a broken invariant.
 """
 
 from wattline_protocol.ids import Now
+from wattline_scheduler.core.journal import Level
 from wattline_scheduler.core.state import Overrun, State
 
 
-def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) -> None:
+def note_overruns(
+    state: State, cause: str, now: Now, *, is_shed: bool = False, level: Level = "warning"
+) -> None:
     """Record every domain that `cause` put above its budget."""
     for domain in state.domains.by_id:
         over_mw = -state.books.headroom_mw(domain)
@@ -18,7 +21,7 @@ def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) 
         if known is None:
             state.overruns[domain] = Overrun(now.mono_s, now.unix_s, cause, is_shed)
             text = f"{domain} is committed {over_mw / 1000:.0f} W above its budget: {cause}"
-            state.journal.note("over_budget", text, now, level="warning")
+            state.journal.note("over_budget", text, now, level=level)
         elif is_shed:
             known.is_shed = True
     state.wants_rebalance = True

@@ -82,10 +82,10 @@ def plan_now(state: State, now: Now) -> None:
     if not waiting:
         return
     result = plan(snapshot(state, now, waiting))
-    trial = Trial(snapshot(state, now))
+    trial = Trial(snapshot(state, now)) if result.placements else None
     for placement in result.placements:
         job = state.work.jobs[placement.job]
-        if check(trial, placement, job.shape):
+        if trial is not None and check(trial, placement, job.shape):
             state.wants_plan = True  # no longer fits: planned anew
             continue
         place(state, job.gangs[placement.gang], placement, now)

@@ -49,7 +49,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for shed in saved.sheds:
         put_in_force(state, shed, now)
     _restore_jobs(state, saved, now)
-    note_overruns(state, "nodes that were not heard yet count in full", now)
+    note_overruns(state, "nodes that were not heard yet count in full", now, level="info")
     state.wants_plan = True
     return state
 

@@ -20,7 +20,7 @@ MAX_TOKEN_CHARS = 128
 
 def submit(state: State, user: UserName, request: Submit, now: Now) -> Answer:
     """Accept a job: on record before it is acknowledged; the same token gives the same job."""
-    known = state.work.tokens.get(request.token)
+    known = state.work.tokens.get((user, request.token))
     if known is not None:
         return Submitted(known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:

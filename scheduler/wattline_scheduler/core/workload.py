@@ -7,7 +7,7 @@ import heapq
 from bisect import bisect_left, insort
 from collections import deque
 
-from wattline_protocol.ids import Instant, JobId, Now, TaskRef
+from wattline_protocol.ids import Instant, JobId, Now, TaskRef, UserName
 from wattline_scheduler.core.jobs import (
     LEGAL,
     NAMES,
@@ -37,7 +37,8 @@ class Workload:
 
     def __init__(self) -> None:
         self.jobs: dict[JobId, Job] = {}
-        self.tokens: dict[str, JobId] = {}
+        self.tokens: dict[tuple[UserName, str], JobId] = {}
+        """By user: nobody can learn or block somebody else's job by guessing a token."""
         self.live: dict[TaskRef, Attempt] = {}
         self.queue: list[tuple[int, JobId]] = []
         """(-priority, id) of jobs with a gang that may start, in queue order."""
@@ -60,7 +61,7 @@ class Workload:
         self.requeue(job)
 
     def _remember_token(self, job: Job) -> None:
-        self.tokens[job.record.token] = job.id
+        self.tokens[job.record.owner, job.record.token] = job.id
         while len(self.tokens) > MAX_TOKENS:
             del self.tokens[next(iter(self.tokens))]
 

@@ -1,0 +1,357 @@
+"""Arbitrary events, messages lost, repeated and reordered, crashes of everything: rules hold.
+
+After every step `check_invariants` runs, and what each node could truly draw is compared with what
+the books say about it. In the end the faults heal and every job must finish.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from support.harness import TICK_S, Harness
+from support.sites import job, site
+from wattline_protocol.ids import DomainId, JobId, NodeId, UserName
+from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.requests import (
+    Cancel,
+    DeclareOff,
+    DeclareOn,
+    Drain,
+    Hold,
+    Release,
+    Request,
+    Restore,
+    Shed,
+    Submit,
+    Undrain,
+)
+from wattline_scheduler.core.effects import Save, Send
+from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.invariants import check_invariants
+
+NODES = ("a1", "a2", "b1")
+MAX_IN_FLIGHT = 40
+HEAL_S = 240.0
+STEPS = 250
+
+nodes = st.sampled_from(NODES)
+choices = st.integers(0, 1_000)
+
+
+class LossyHarness(Harness):
+    """Messages stay in flight until a rule delivers, repeats or drops them."""
+
+    def __init__(self) -> None:
+        built = site().rack("a", 2, kw=9.0).rack("b", 1, kw=6.0).site_budget(13.0)
+        super().__init__(built.times(task_lease_s=20.0, isolation_after_s=5.0).build())
+        self.to_agents: dict[NodeId, list[ToAgent]] = {node: [] for node in self.agents}
+
+    def handle(self, event: Event) -> list[object]:  # type: ignore[override]  # effects are not looked at here
+        effects = self.cluster.handle(event, self.now)
+        check_invariants(self.cluster, self.now)
+        for effect in effects:
+            if isinstance(effect, Save):
+                self.disk.save(effect.record)
+            elif isinstance(effect, Send) and effect.node not in self.cut_off:
+                flying = self.to_agents[effect.node]
+                flying.append(effect.message)
+                del flying[:-MAX_IN_FLIGHT]
+        return []
+
+
+class CoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.h = LossyHarness()
+        self.asks = 0
+
+    @initialize()
+    def join(self) -> None:
+        for agent in self.h.agents.values():
+            agent.now_s = self.h.mono_s
+            agent.say_hello()
+        self.calm()
+        for size in (1, 2):
+            self.submit(gpus=2, size=size, priority=50, count=2, stops=size == 2, retries=1)
+
+    def calm(self) -> None:
+        """Deliver everything in order until nothing is in flight."""
+        h = self.h
+        for _ in range(500):
+            is_quiet = True
+            for node, agent in h.agents.items():
+                said, agent.said = agent.said, []
+                for message in said:
+                    self.arrives(node, message)
+                told, h.to_agents[node] = h.to_agents[node], []
+                for order in told:
+                    agent.deliver(order)
+                is_quiet = is_quiet and not said and not told
+            if h.cluster.wants_plan:
+                h.handle(PlanDue())
+            elif is_quiet:
+                return
+        raise AssertionError("messages go on for ever")
+
+    def arrives(self, node: NodeId, message: FromAgent) -> None:
+        if node not in self.h.cut_off:
+            self.h.handle(AgentSaid(node, message))
+
+    def ask(self, request: Request) -> None:
+        self.asks += 1
+        self.h.handle(ClientAsked(b"c", self.asks, UserName("ops"), "admin", request))
+
+    # --- the network --------------------------------------------------------------------
+
+    @rule(node=nodes, at=choices, repeat=st.booleans())
+    def to_scheduler(self, node: str, at: int, repeat: bool) -> None:
+        said = self.h.agents[NodeId(node)].said
+        if said:
+            message = said[at % len(said)] if repeat else said.pop(at % len(said))
+            self.arrives(NodeId(node), message)
+        del said[:-MAX_IN_FLIGHT]
+
+    @rule(node=nodes, at=choices, repeat=st.booleans())
+    def to_agent(self, node: str, at: int, repeat: bool) -> None:
+        flying = self.h.to_agents[NodeId(node)]
+        if flying:
+            message = flying[at % len(flying)] if repeat else flying.pop(at % len(flying))
+            self.h.agents[NodeId(node)].deliver(message)
+
+    @rule(node=nodes, at=choices)
+    def lose(self, node: str, at: int) -> None:
+        for flying in (self.h.agents[NodeId(node)].said, self.h.to_agents[NodeId(node)]):
+            if flying:
+                flying.pop(at % len(flying))
+
+    @rule()
+    def in_order(self) -> None:
+        self.calm()
+
+    @rule(node=nodes)
+    def cut(self, node: str) -> None:
+        if not self.h.cut_off:
+            self.h.cut_off.add(NodeId(node))
+
+    @rule()
+    def mend(self) -> None:
+        self.h.cut_off.clear()
+
+    @rule(seconds=st.integers(1, 6))
+    def all_goes_well(self, seconds: int) -> None:
+        """Beats, ticks and plans as on a good day, so that work gets somewhere between faults."""
+        for _ in range(seconds):
+            for agent in self.h.agents.values():
+                agent.say_beat()
+            self.calm()
+            for _ in range(7):
+                self.advance(TICK_S)
+                self.calm()
+
+    # --- time and faults ----------------------------------------------------------------
+
+    @rule(ticks=st.integers(1, 8))
+    def time(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.advance(TICK_S)
+
+    @rule(seconds=st.sampled_from([3.0, 7.0, 30.0]))
+    def long_time(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Keepers act in time; the scheduler learns that time has passed afterwards."""
+        self.h.mono_s += seconds
+        for agent in self.h.agents.values():
+            agent.now_s = self.h.mono_s
+            agent.kill_what_expired(self.h.site.timing.task_lease_s)
+        self.h.handle(TimePassed())
+
+    @rule(node=nodes)
+    def beat(self, node: str) -> None:
+        self.h.agents[NodeId(node)].say_beat()
+
+    @rule()
+    def plan(self) -> None:
+        if self.h.cluster.wants_plan:
+            self.h.handle(PlanDue())
+
+    @rule(node=nodes)
+    def agent_restarts(self, node: str) -> None:
+        agent = self.h.agents[NodeId(node)]
+        if agent.is_powered:
+            agent.restart()
+
+    @rule(node=nodes)
+    def host_reboots(self, node: str) -> None:
+        agent = self.h.agents[NodeId(node)]
+        if agent.is_powered:
+            agent.lose_tasks()
+
+    @rule()
+    def scheduler_restarts(self) -> None:
+        """What was said to it and not taken in is lost; what it had sent may still arrive."""
+        self.h.restart_scheduler()
+
+    @rule(node=nodes)
+    def switch_off(self, node: str) -> None:
+        if all(agent.is_powered for agent in self.h.agents.values()):
+            self.h.agents[NodeId(node)].switch_off()
+
+    @rule(node=nodes)
+    def declare_off(self, node: str) -> None:
+        if not self.h.agents[NodeId(node)].is_powered:
+            self.ask(DeclareOff(NodeId(node), node))
+
+    @rule(node=nodes)
+    def switch_on(self, node: str) -> None:
+        """Operators switch on only what was declared on: a watt not in the books is not drawn."""
+        agent = self.h.agents[NodeId(node)]
+        if not agent.is_powered:
+            if self.h.node(node).record.is_off:
+                self.ask(DeclareOn(NodeId(node)))
+            agent.switch_on()
+
+    # --- people -------------------------------------------------------------------------
+
+    @precondition(lambda self: self.h.cluster.state.work.open_count < 8)
+    @rule(
+        gpus=st.integers(0, 8),
+        size=st.integers(1, 2),
+        priority=st.sampled_from([25, 50, 75]),
+        count=st.integers(1, 3),
+        stops=st.booleans(),
+        retries=st.integers(0, 1),
+    )
+    def submit(
+        self, gpus: int, size: int, priority: int, count: int, stops: bool, retries: int
+    ) -> None:
+        wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
+        if stops:
+            wanted = wanted.stops_on_isolation()
+        self.ask(Submit(wanted.build(), f"t{self.asks}"))
+
+    @rule(node=nodes, at=choices, code=st.integers(0, 1))
+    def task_ends(self, node: str, at: int, code: int) -> None:
+        agent = self.h.agents[NodeId(node)]
+        running = [ref for ref, task in agent.tasks.items() if task.phase != "ended"]
+        if running:
+            agent.end(running[at % len(running)], code)
+
+    @rule(at=choices, verb=st.sampled_from([Cancel, Hold, Release]))
+    def job_verb(self, at: int, verb: type[Cancel] | type[Hold] | type[Release]) -> None:
+        jobs = list(self.h.cluster.state.work.jobs)
+        if jobs:
+            self.ask(verb(jobs[at % len(jobs)]))
+
+    @rule(node=nodes, is_drain=st.sampled_from([True, False, False]))
+    def drain(self, node: str, is_drain: bool) -> None:
+        self.ask(Drain(NodeId(node)) if is_drain else Undrain(NodeId(node)))
+
+    @rule(
+        domain=st.sampled_from([None, "pdu-a", "pdu-b", "room"]),
+        fraction=st.sampled_from([0.1, 0.3, 0.6]),
+        for_s=st.sampled_from([0.0, 5.0]),
+    )
+    def shed(self, domain: str | None, fraction: float, for_s: float) -> None:
+        self.ask(Shed(DomainId(domain) if domain else None, fraction, for_s=for_s))
+
+    @rule(domain=st.sampled_from(["site", "pdu-a", "pdu-b", "room"]))
+    def restore(self, domain: str) -> None:
+        self.ask(Restore(DomainId(domain)))
+
+    # --- what must hold -----------------------------------------------------------------
+
+    @invariant()
+    def nodes_draw_no_more_than_the_books_say(self) -> None:
+        for node, agent in self.h.agents.items():
+            booked_mw = self.h.cluster.state.books.committed_mw(node)
+            assert agent.holding_mw() <= booked_mw, f"{node} holds more than {booked_mw} mW"
+
+    @invariant()
+    def no_task_runs_twice(self) -> None:
+        running: dict[tuple[JobId, int], str] = {}
+        for node, agent in self.h.agents.items():
+            for ref, task in agent.tasks.items():
+                if task.phase == "ended":
+                    continue
+                other = running.setdefault((ref.job, ref.task), f"{ref} on {node}")
+                assert other == f"{ref} on {node}", f"{other} and {ref} on {node}"
+
+    def teardown(self) -> None:
+        """Faults heal: every accepted job ends."""
+        h = self.h
+        h.cut_off.clear()
+        for node in NODES:
+            self.switch_on(node)
+            self.ask(Undrain(NodeId(node)))
+        for domain in list(h.cluster.state.sheds):
+            self.ask(Restore(domain))
+        for number in list(h.cluster.state.work.jobs):
+            self.ask(Release(number))
+        end_s = h.mono_s + HEAL_S
+        while h.cluster.state.work.open_count and h.mono_s < end_s:
+            for agent in h.agents.values():
+                agent.end_all()
+            self.all_goes_well(1)
+        stuck = [j for j in h.cluster.state.work.jobs.values() if not j.is_ended]
+        assert not stuck, "\n".join(f"{j.story()}; {j.wait_reason}" for j in stuck)
+
+
+CoreMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=60)
+TestCoreMachine = CoreMachine.TestCase
+
+Step = Callable[[CoreMachine, Random], None]
+
+WALK: tuple[tuple[int, Step], ...] = (
+    (20, lambda m, r: m.all_goes_well(r.randint(1, 4))),
+    (25, lambda m, r: m.to_scheduler(r.choice(NODES), r.randint(0, 9), r.random() < 0.3)),
+    (25, lambda m, r: m.to_agent(r.choice(NODES), r.randint(0, 9), r.random() < 0.3)),
+    (10, lambda m, r: m.beat(r.choice(NODES))),
+    (10, lambda m, _: m.plan()),
+    (10, lambda m, r: m.time(r.randint(1, 8))),
+    (8, lambda m, r: m.lose(r.choice(NODES), r.randint(0, 9))),
+    (12, lambda m, r: m.task_ends(r.choice(NODES), r.randint(0, 9), int(r.random() < 0.3))),
+    (4, lambda m, r: m.cut(r.choice(NODES))),
+    (4, lambda m, _: m.mend()),
+    (2, lambda m, r: m.long_time(r.choice([3.0, 7.0, 30.0]))),
+    (3, lambda m, r: m.agent_restarts(r.choice(NODES))),
+    (2, lambda m, r: m.host_reboots(r.choice(NODES))),
+    (3, lambda m, _: m.scheduler_restarts()),
+    (2, lambda m, r: m.switch_off(r.choice(NODES))),
+    (4, lambda m, r: m.switch_on(r.choice(NODES))),
+    (2, lambda m, r: m.declare_off(r.choice(NODES))),
+    (2, lambda m, r: m.job_verb(r.randint(0, 9), r.choice((Cancel, Hold, Release, Release)))),
+    (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3)),
+    (2, lambda m, r: m.shed(r.choice((None, "pdu-a", "room")), r.choice((0.1, 0.3, 0.6)), 5.0)),
+)
+
+
+def submit_any(m: CoreMachine, r: Random) -> None:
+    if m.h.cluster.state.work.open_count < 8:
+        m.submit(
+            gpus=r.randint(0, 8),
+            size=r.randint(1, 2),
+            priority=r.choice((25, 50, 75)),
+            count=r.randint(1, 3),
+            stops=r.random() < 0.5,
+            retries=r.randint(0, 1),
+        )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_long_walk_with_work(seed: int) -> None:
+    """The same rules, weighted so that much work is under way when faults strike."""
+    r = Random(seed)
+    machine = CoreMachine()
+    machine.join()
+    weights, steps = zip(*WALK, (10, submit_any), strict=True)
+    for step in r.choices(steps, weights, k=STEPS):
+        step(machine, r)
+        machine.nodes_draw_no_more_than_the_books_say()
+        machine.no_task_runs_twice()
+    machine.teardown()
