@@ -7,6 +7,7 @@ A model is for bookkeeping only: the bound that safety uses is the site file's w
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 import psutil
@@ -23,12 +24,18 @@ BUSY_CPU_MW = 3_000
 """Modelled draw of one logical processor, idle and busy: two 350 W sockets of 112 threads each."""
 
 
+STEADY_READINGS = 4
+"""The node's meter and the GPUs' averages are up to two seconds apart. While GPUs fall the rest
+would seem to draw what they no longer do, so the least of these readings counts."""
+
+
 class SysfsSensors:
     """See `ports.HostSensors`."""
 
     def __init__(self, sysfs_root: Path = Path("/sys")) -> None:
         self._rapl = RaplMeter(sysfs_root)
         self._hwmon = HwmonSensors(sysfs_root)
+        self._rest_mw: deque[int] = deque(maxlen=STEADY_READINGS)
         self._cpus = os.cpu_count() or 1
         psutil.cpu_percent(None)  # the first call has nothing to compare with
 
@@ -39,7 +46,9 @@ class SysfsSensors:
         rapl_mw = self._rapl.read_mw(time.monotonic())
         if node_mw is not None:
             source = "hwmon"
-            non_gpu_mw = max(0, node_mw * psu_efficiency_permille // PERMILLE - gpu_mw)
+            rest_mw = node_mw * psu_efficiency_permille // PERMILLE - gpu_mw
+            self._rest_mw.append(max(0, rest_mw))
+            non_gpu_mw = min(self._rest_mw)
         elif rapl_mw is not None:
             source, non_gpu_mw = "rapl+model", rapl_mw + REST_MW
             node_mw = wall_mw(gpu_mw + non_gpu_mw, psu_efficiency_permille)

@@ -16,11 +16,8 @@ from wattline_protocol.views import ENDED_STATES, EventView, JobView, SiteView
 SHED_HOLD_S = 6.0
 """How long the lowered budget stays in force: several seconds of the simulator's record."""
 
-EPOCHS_BEFORE_FAULTS = 2
-"""Training must be well under way before anything is done to it."""
-
-SWEEP_BUSY = 8
-"""So many tasks of the sweep shall run before the budget is shed."""
+EPOCHS_AT_MOST = 6
+"""The faults begin now, hot or not, or training might be over before they are."""
 
 
 class Script:
@@ -67,23 +64,21 @@ class Script:
         self._pace.say(f"Submitted {file.name} as job {number}.")
 
     def _wait_under_way(self) -> None:
-        self._pace.say("Waiting until training has done some epochs and the sweep is busy.")
-
-        def under_way(view: SiteView) -> bool:
-            training, sweep = (
-                _job(view, self._findings.jobs[n]) for n in (work.TRAINING, work.SWEEP)
-            )
-            if training is None or sweep is None:
-                return False
-            if training.state in ENDED_STATES:
-                return True
-            is_sweep_busy = sweep.gangs_running + sweep.gangs_ended >= SWEEP_BUSY
-            return training.metrics.get("epoch", 0) >= EPOCHS_BEFORE_FAULTS and is_sweep_busy
-
-        self._see("training and sweep under way", under_way)
+        self._pace.say("Waiting until training and sweep draw more than the lowered budget allows.")
+        self._see("training and sweep under way", self._is_under_way)
         training = self._client.job(self._findings.jobs[work.TRAINING])
         if training.state in ENDED_STATES:
             raise StepFailed(f"{work.TRAINING} ended before its time: {training.reason}")
+
+    def _is_under_way(self, view: SiteView) -> bool:
+        training = _job(view, self._findings.jobs[work.TRAINING])
+        if training is None:
+            return False
+        root = next(d for d in view.domains if d.id == layout.ROOT_DOMAIN)
+        is_hot = root.measured_w > root.full_budget_w * (1 - layout.SHED_FRACTION)
+        is_far = training.metrics.get("epoch", 0) >= EPOCHS_AT_MOST
+        is_running = training.state == "RUNNING" and training.gangs_running == 1
+        return training.state in ENDED_STATES or (is_running and (is_hot or is_far))
 
     def _shed_and_restore(self) -> None:
         percent = f"{layout.SHED_FRACTION:.0%}"

@@ -25,10 +25,11 @@ class DomainWatch:
     over_committed: int = 0
     """Views in which more was committed than the full budget allows (I1)."""
 
-    def take(self, view: DomainView) -> None:
-        """Count one view."""
+    def take(self, view: DomainView, *, is_measured: bool) -> None:
+        """Count one view; `is_measured`: every node's draw in it was measured, none estimated."""
         self.peak_committed_w = max(self.peak_committed_w, view.committed_w)
-        self.peak_measured_w = max(self.peak_measured_w, view.measured_w)
+        if is_measured:
+            self.peak_measured_w = max(self.peak_measured_w, view.measured_w)
         if view.committed_w + view.reserved_w > self.full_budget_w + ROUNDING_W:
             self.over_committed += 1
 
@@ -89,9 +90,10 @@ class Watcher:
             self._all_heard = self._all_heard or all(n.state == "ok" for n in view.nodes)
             if self._all_heard:
                 self.views += 1
+                is_measured = all(n.measured_w is not None for n in view.nodes)
                 for domain in view.domains:
                     watch = self.domains.setdefault(
                         domain.id, DomainWatch(domain.id, domain.kind, domain.full_budget_w)
                     )
-                    watch.take(domain)
+                    watch.take(domain, is_measured=is_measured)
             self._changed.notify_all()
