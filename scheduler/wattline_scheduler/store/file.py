@@ -102,7 +102,10 @@ def copy_database(path: Path, target: Path) -> None:
 
 def _create_private(path: Path) -> None:
     try:
+        is_new = not path.exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if is_new:
+            _sync(path.parent)  # a name that is not on disk would lose all that is in the file
     except OSError as error:
         raise StoreUnwritable(
             f"cannot write {path}: {error.strerror}. It must be writable by the scheduler's user."

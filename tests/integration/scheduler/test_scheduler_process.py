@@ -1,8 +1,9 @@
 """A real scheduler process: what it answers is on disk, whoever misbehaves harms only himself."""
 
-import os
 import resource
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -505,13 +506,44 @@ def test_a_taken_port_is_told(
         assert "cannot listen" in second.wait_for("scheduler_not_started")["reason"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to own the directory")
-def test_a_state_directory_of_another_user_is_told(
-    directory: SiteDirectory, tmp_path: Path
-) -> None:
+def test_a_state_directory_that_cannot_be_made_is_told(directory: SiteDirectory) -> None:
     state = Path("/proc/self/wattline-state")
     with SchedulerProcess(directory.path, state) as process:
         assert process.gone() == 1
         line = process.wait_for("store_failed")
         assert line["kind"] == "StoreUnwritable"
         assert "state directory" in line["reason"]
+
+
+def test_a_backup_of_a_running_scheduler_starts_with_recover_only(
+    directory: SiteDirectory,
+    state: Path,
+    scheduler: SchedulerProcess,
+    ada: JoinBundle,
+    tmp_path: Path,
+) -> None:
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    with WireClient(ada).welcomed() as client:
+        number = submit(client)
+        command = [sys.executable, "-m", "wattline_scheduler", "--state", str(state), "--backup"]
+        subprocess.run([*command, str(restored / "wattline.db")], check=True)
+        submit(client, "after the backup")
+    assert scheduler.stop() == 0
+    with SchedulerProcess(directory.path, restored) as refused:
+        assert refused.gone() == 1
+        assert refused.wait_for("store_failed")["kind"] == "StoreIsBackup"
+    with SchedulerProcess(directory.path, restored, "--recover") as process:
+        process.ready()
+        with WireClient(ada).welcomed() as client:
+            assert view(client, number).state == "PENDING"
+            assert submit(client, "new") > number + 1
+    no_store = subprocess.run(
+        [*command[:4], str(tmp_path), "--backup", str(tmp_path / "copy.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert no_store.returncode == 1
+    assert "no backup was made" in no_store.stderr
+    assert not (tmp_path / "copy.db").exists()
