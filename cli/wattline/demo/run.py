@@ -123,7 +123,8 @@ def _play_headless(root: Path) -> Evidence:
         demo.open()
         demo.play()
     finally:
-        demo.close()
+        with _undisturbed():
+            demo.close()
     return demo.evidence()
 
 
@@ -149,9 +150,10 @@ def _play_in_terminal(root: Path) -> Evidence:
         app.run()
     finally:
         pace.leave()
-        if player.is_alive():
-            player.join()
-        demo.close()
+        with _undisturbed():
+            if player.is_alive():
+                player.join()
+            demo.close()
     return demo.evidence()
 
 
@@ -182,6 +184,17 @@ def _signals_as_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Cleaning up goes to its end, however often Ctrl-C is pressed; it is bounded in time."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _publish(report: DemoReport, evidence: Evidence, json_file: Path | None) -> None:

@@ -35,14 +35,14 @@ class DomainWatch:
 
 
 class Watcher:
-    """A thread over a client of its own. Counts only from the moment all nodes were heard."""
+    """A thread over a client of its own. Counts from the moment that all nodes were taken in."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._changed = threading.Condition()
         self._newest: SiteView | None = None
         self._stopping = False
-        self._all_heard = False
+        self._has_begun = False
         self.failure: WattlineError | None = None
         """Why the thread ended before it was stopped."""
         self.domains: dict[DomainId, DomainWatch] = {}
@@ -87,8 +87,8 @@ class Watcher:
     def _take(self, view: SiteView) -> None:
         with self._changed:
             self._newest = view
-            self._all_heard = self._all_heard or all(n.state == "ok" for n in view.nodes)
-            if self._all_heard:
+            self._has_begun = self._has_begun or _is_settled(view)
+            if self._has_begun:
                 self.views += 1
                 is_measured = all(n.measured_w is not None for n in view.nodes)
                 for domain in view.domains:
@@ -97,3 +97,9 @@ class Watcher:
                     )
                     watch.take(domain, is_measured=is_measured)
             self._changed.notify_all()
+
+
+def _is_settled(view: SiteView) -> bool:
+    """All nodes were heard and count at their leases; before that they count at nameplate."""
+    is_heard = all(node.state == "ok" for node in view.nodes)
+    return is_heard and all(domain.headroom_w >= 0 for domain in view.domains)
