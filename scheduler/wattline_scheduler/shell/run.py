@@ -126,8 +126,10 @@ def read_site(directory: Path) -> Site:
         raise SiteUnusable(
             f"cannot read {path}: {error.strerror}. `wattline init DIR` makes a site directory."
         ) from error
-    except (UnicodeDecodeError, SiteFileError) as error:
-        raise SiteUnusable(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SiteUnusable(f"{path} is not UTF-8 text: {error}") from error
+    except SiteFileError as error:
+        raise SiteUnusable(str(error)) from error
 
 
 def open_sockets(site: Site, keys: KeyPair, members: Authorized) -> Sockets:
