@@ -1,5 +1,6 @@
 """One attempt in the keeper's hands: its life, its directory, its cgroup, its output."""
 
+import functools
 import os
 import time
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from typing import Any
 
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.cgroup import Group
-from wattline_agent.keeper.life import Life, MemoryEvidence, describe_exit
+from wattline_agent.keeper.life import SIGKILL, Life, MemoryEvidence, describe_exit
 from wattline_agent.keeper.spec import ExitRecord
+
+MAX_LEFTOVERS = 100
+"""Processes named in an end; a fork bomb that hangs in the kernel could leave thousands."""
 
 
 def boottime_s() -> float:
@@ -17,6 +21,7 @@ def boottime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+@functools.cache
 def boot_id() -> str:
     """Which boot of this host this is."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -24,10 +29,8 @@ def boot_id() -> str:
 
 def host_oom_kills() -> int:
     """Processes that this kernel has killed for want of memory since it started."""
-    for line in Path("/proc/vmstat").read_text().splitlines():
-        if line.startswith("oom_kill "):
-            return int(line.split()[1])
-    return 0
+    _, _, after = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")
+    return int(after.split(b"\n", 1)[0]) if after else 0
 
 
 @dataclass
@@ -39,10 +42,10 @@ class Held:
     group: Group | None = None
     pipe: int = -1
     """Reading end of its output; -1 = none."""
-    drain_until_s: float | None = None
-    """Waiting for the last of its log until then."""
     end: ExitRecord | None = None
-    """How it ended, while that is not on disk yet; written again at `drain_until_s`."""
+    """How it ended, while that is not known to be on disk."""
+    resend_at_s: float = 0.0
+    """When the warden is asked once more to write the end."""
 
     @property
     def is_living(self) -> bool:
@@ -82,7 +85,7 @@ class Held:
         self.measure_group()
         evidence = MemoryEvidence(
             in_group=self.group is not None and self.group.out_of_memory_kills() > 0,
-            on_host=life.oom_kills_before < host_oom_kills(),
+            on_host=life.status == SIGKILL and life.oom_kills_before < host_oom_kills(),
         )
         kind, code, number, detail = describe_exit(life, evidence)
         if life.leftovers:
@@ -97,7 +100,7 @@ class Held:
             run_s=life.run_s(boottime_s()),
             cpu_s=life.cpu_s,
             max_rss_bytes=life.max_rss_bytes,
-            leftover_pids=life.leftovers,
+            leftover_pids=life.leftovers[:MAX_LEFTOVERS],
         )
 
     def release(self) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from wattline_agent.keeper import spawn, starting, tree
 from wattline_agent.keeper.cgroup import Site
 from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills
-from wattline_agent.keeper.life import DRAIN_PATIENCE_S, Asked, Due, Life
-from wattline_agent.keeper.records import read_record, write_record
+from wattline_agent.keeper.life import Asked, Due, Life
+from wattline_agent.keeper.records import read_record
 from wattline_agent.keeper.spec import (
     EXIT_FILE,
     MAX_TASKS,
@@ -32,6 +32,9 @@ USAGE_PERIOD_S = 10.0
 MAX_NOTICE_CHARS = 1000
 RECORD_RETRY_S = 1.0
 """How often an end that could not be written (disk full) is tried again."""
+RESEND_S = 10.0
+"""How long the warden may take over an end (a stalling disk) before it is asked again."""
+MAX_DETAIL_CHARS = 2000
 
 
 class Holder:
@@ -74,10 +77,10 @@ class Holder:
             starting.start(held, self._site)
             self._hand_over(held)
         except spawn.NotStarted as error:
-            self._record(held, _never_ran(error.kind, error.detail))
+            self._end(held, _never_ran(error.kind, error.detail))
         except OSError as error:
             detail = f"could not be set up: {error.strerror}: {error.filename or folder}"
-            self._record(held, _never_ran("not_startable", detail))
+            self._end(held, _never_ran("not_startable", detail))
 
     def stop(self, key: str, grace_s: float, asked: Asked) -> None:
         """Notice, SIGTERM to all of it, SIGKILL after the grace."""
@@ -165,20 +168,27 @@ class Holder:
             if held is not None and held.life.status is None:
                 self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
-    def drained(self, key: str) -> None:
-        """The warden has written all of its output."""
+    def written(self, key: str, error: str) -> None:
+        """The warden has put an end on disk, or could not. What is not there is not told."""
         held = self._held.get(key)
-        if held is not None and held.drain_until_s is not None and held.end is None:
-            self._finish(held)
+        if held is None or held.end is None:
+            return
+        if error:
+            held.resend_at_s = boottime_s() + RECORD_RETRY_S
+            self._log(f"the end of {key} is not on disk yet: {error}")
+            return
+        held.life.exit, held.end = held.end, None
+        held.release()
+        self._changed(key)
 
     def hand_over_all(self, warden: WardenLine, pid: int) -> None:
         """A new warden has taken the place of one that died."""
         self.warden, self.warden_pid = warden, pid
         for held in self._held.values():
-            if held.is_living and held.life.pid:
+            if held.is_living and held.pipe >= 0:
                 self._hand_over(held)
-                if held.drain_until_s is not None and held.end is None:
-                    self._drain(held)
+            if held.end is not None:
+                self._send_end(held, held.end)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -193,7 +203,9 @@ class Holder:
         """When `tick` is next needed."""
         now_s = boottime_s()
         living = [held for held in self._held.values() if held.is_living]
-        times = [held.drain_until_s or held.life.next_s(now_s) for held in living]
+        times = [
+            held.life.next_s(now_s) if held.end is None else held.resend_at_s for held in living
+        ]
         if times:
             times.append(self._usage_at_s)
         return min((time for time in times if time is not None), default=None)
@@ -216,9 +228,9 @@ class Holder:
                 send_signal(self.warden_pid, signal.SIGKILL)
 
     def _do_due(self, held: Held, now_s: float) -> None:
-        if held.drain_until_s is not None:
-            if now_s >= held.drain_until_s:
-                self._finish(held)
+        if held.end is not None:
+            if now_s >= held.resend_at_s:
+                self._send_end(held, held.end)
             return
         match held.life.due(now_s):
             case Due.STOP:
@@ -231,7 +243,7 @@ class Holder:
                 self._look(held, now_s)
             case Due.GIVE_UP:
                 held.life.leftovers = sorted(p.pid for p in self._processes(held))
-                self._drain(held)
+                self._end(held, held.describe_end())
             case Due.NOTHING:
                 pass
 
@@ -263,7 +275,7 @@ class Holder:
         if life.frozen and life.status is None and life.killed_at_s is None:
             self._look_at_rest(held)
         elif life.status is not None and self._is_all_gone(held):
-            self._drain(held)
+            self._end(held, held.describe_end())
         elif life.killed_at_s is not None:
             self._kill(held)
         elif life.status is not None and (life.kill_at_s is None or now_s >= life.kill_at_s):
@@ -281,30 +293,17 @@ class Holder:
         if held.life.at_rest:
             self._changed(held.life.spec.key)
 
-    def _drain(self, held: Held) -> None:
-        held.drain_until_s = boottime_s() + DRAIN_PATIENCE_S
-        try:
-            self.warden.finish(held.life.spec.key)
-        except OSError:  # stuck or dead: its end of the log waits, the attempt's end does not
-            self._finish(held)
+    def _end(self, held: Held, end: ExitRecord) -> None:
+        """It is over: have the last of its log and its end written; `written` tells the rest."""
+        held.end = end
+        self._send_end(held, end)
 
-    def _finish(self, held: Held) -> None:
-        """Say how it ended, once; write that down, again and again if need be."""
-        if held.end is None:
-            held.end = held.describe_end()
-        self._record(held, held.end)
-
-    def _record(self, held: Held, end: ExitRecord) -> None:
-        """Write the end down, durably, then tell. What cannot be written is not told."""
+    def _send_end(self, held: Held, end: ExitRecord) -> None:
+        held.resend_at_s = boottime_s() + RESEND_S
         try:
-            write_record(held.folder / EXIT_FILE, end.to_json())
-        except OSError as error:
-            held.end, held.drain_until_s = end, boottime_s() + RECORD_RETRY_S
-            self._log(f"the end of {held.life.spec.key} is not on disk yet: {error}")
+            self.warden.finish(held.life.spec.key, held.folder, end.to_json())
+        except OSError:  # stuck or dead; asked again then, or the next one is
             return
-        held.life.exit, held.end, held.drain_until_s = end, None, None
-        held.release()
-        self._changed(held.life.spec.key)
 
     # --- Processes ----------------------------------------------------------------------
 
@@ -358,4 +357,4 @@ class Holder:
 
 
 def _never_ran(kind: str, detail: str) -> ExitRecord:
-    return ExitRecord(kind, detail=detail, ended_unix_s=time.time())
+    return ExitRecord(kind, detail=detail[:MAX_DETAIL_CHARS], ended_unix_s=time.time())

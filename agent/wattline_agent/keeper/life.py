@@ -12,8 +12,6 @@ from wattline_agent.keeper.spec import ExitRecord, TaskSpec
 
 KILL_PATIENCE_S = 5.0
 """How long killed processes may take to disappear before they are reported as left over."""
-DRAIN_PATIENCE_S = 2.0
-"""How long the end of an attempt waits for the last of its log."""
 POLL_S = 0.02
 """How often an attempt that is being killed, stopped or frozen is looked at."""
 SIGKILL = 9
@@ -78,9 +76,11 @@ class Life:
 
     @property
     def phase(self) -> str:
-        """running, paused, stopping or ended."""
+        """starting, running, paused, stopping or ended."""
         if self.exit is not None:
             return "ended"
+        if self.pid == 0:
+            return "starting"
         if self.asked is not None or self.status is not None:
             return "stopping"
         return "paused" if self.frozen and self.at_rest else "running"

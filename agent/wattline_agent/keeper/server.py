@@ -114,10 +114,10 @@ class Server:
         self._holder.hand_over_all(warden, pid)
 
     def _hear_warden(self, warden: WardenLine) -> None:
-        finished = warden.answers()
-        if finished is not None:
-            for key in finished:
-                self._holder.drained(key)
+        answers = warden.answers()
+        if answers is not None:
+            for key, error in answers:
+                self._holder.written(key, error)
             return
         self._log("the warden died: starting another")
         self._selector.unregister(warden.line)

@@ -1,26 +1,37 @@
 """From a spec to a running first process with its environment, cgroup and output pipe."""
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group, Site
 from wattline_agent.keeper.held import Held, boot_id, host_oom_kills
-from wattline_agent.keeper.records import write_record
 from wattline_agent.keeper.spec import MARKER, STARTED_FILE, TaskSpec
 
 PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
+NOTE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 def start(held: Held, site: Site) -> None:
     """Start the attempt. Raises NotStarted, or OSError when something could not be set up."""
-    spec, life = held.life.spec, held.life
+    spec = held.life.spec
     env = _environment(spec, held.folder)
     path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
     held.group = Group.make(site, spec.key, spec.cpus, spec.memory_bytes)
-    _note_start(held)  # before the fork: what dies between the two is found all the same
+    note = os.open(held.folder / STARTED_FILE, NOTE_FLAGS, 0o600)
+    try:
+        _note_start(held, note)  # before the fork: what dies between the two is found all the same
+        _fork(held, path, env)
+        _note_start(held, note)
+    finally:
+        os.close(note)
+
+
+def _fork(held: Held, path: str, env: dict[str, str]) -> None:
+    spec, life = held.life.spec, held.life
     held.pipe, output = os.pipe()
     try:
         _widen(held.pipe)
@@ -31,7 +42,6 @@ def start(held: Held, site: Site) -> None:
         )
     finally:
         os.close(output)
-    _note_start(held)
 
 
 def _environment(spec: TaskSpec, folder: Path) -> dict[str, str]:
@@ -42,8 +52,8 @@ def _environment(spec: TaskSpec, folder: Path) -> dict[str, str]:
     return env
 
 
-def _note_start(held: Held) -> None:
-    """What a successor needs to find what is left of this attempt."""
+def _note_start(held: Held, note: int) -> None:
+    """What a successor needs to find what is left of this attempt; one short write, in place."""
     pid = held.life.pid
     record = {
         "boot_id": boot_id(),
@@ -52,7 +62,7 @@ def _note_start(held: Held) -> None:
         "started_unix_s": held.life.started_unix_s,
         "cgroup": held.group_path,
     }
-    write_record(held.folder / STARTED_FILE, record, durable=False)
+    os.pwrite(note, json.dumps(record).encode(), 0)
 
 
 def _widen(pipe: int) -> None:

@@ -1,9 +1,10 @@
 """The keeper's second process: writes the tasks' logs, and survives the keeper to end its tasks.
 
-Two jobs that must not depend on the keeper's loop. Disk writes may stall, and then task leases
-must be enforced all the same; and when the keeper is killed, the kernel ends each task's first
-process only (PR_SET_PDEATHSIG), so someone has to end the rest at once. The warden holds the
-keeper's lock meanwhile: a successor waits until nothing of its predecessor is left.
+Two jobs that must not depend on the keeper's loop. Disk writes may stall (logs, and the ends of
+attempts, which are synced), and task leases must be enforced all the same. And when the keeper is
+killed, the kernel ends each task's first process only (PR_SET_PDEATHSIG), so someone has to end
+the rest at once. The warden holds the keeper's lock meanwhile: a successor waits until nothing of
+its predecessor is left.
 """
 
 import json
@@ -20,9 +21,11 @@ from typing import NoReturn
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group
 from wattline_agent.keeper.logfile import LogWriter
+from wattline_agent.keeper.records import write_new_record
+from wattline_agent.keeper.spec import EXIT_FILE
 
 CHUNK_BYTES = 64 * 1024
-MAX_PACKET_BYTES = 16 * 1024
+MAX_PACKET_BYTES = 64 * 1024
 LAST_KILL_S = 5.0
 """How long the warden goes on killing after the keeper's death; a process that is still there
 then hangs in the kernel."""
@@ -89,7 +92,7 @@ class Warden:
         if request["do"] == "open":
             self._open(request, descriptors[0])
         else:
-            self._finish(request["key"])
+            self._finish(request["key"], Path(request["folder"]), request["end"])
         return True
 
     def _open(self, request: dict[str, object], pipe: int) -> None:
@@ -100,12 +103,18 @@ class Warden:
         self._streams[key] = stream
         self._selector.register(pipe, selectors.EVENT_READ, stream)
 
-    def _finish(self, key: str) -> None:
-        """Write what is left in the pipe and answer; whoever still holds it writes to nobody."""
+    def _finish(self, key: str, folder: Path, end: object) -> None:
+        """Write what is left in the pipe, then the end; whoever still holds the pipe writes to
+        nobody. May be asked again, when the end could not be written or the answer is late."""
         stream = self._streams.pop(key, None)
         if stream is not None:
             self._close(stream)
-        self._keeper.send(json.dumps({"finished": key}).encode())
+        answer = {"key": key, "error": ""}
+        try:
+            write_new_record(folder / EXIT_FILE, end)
+        except OSError as error:
+            answer["error"] = str(error)
+        self._keeper.send(json.dumps(answer).encode())
 
     def _close(self, stream: Stream) -> None:
         if stream.pipe >= 0:
@@ -208,20 +217,24 @@ class WardenLine:
         }
         socket.send_fds(self.line, [json.dumps(packet).encode()], [pipe])
 
-    def finish(self, key: str) -> None:
-        """Ask for what is left to be written; `finished` answers. Raises OSError."""
-        self.line.send(json.dumps({"do": "finish", "key": key}).encode())
+    def finish(self, key: str, folder: Path, end: object) -> None:
+        """Ask for what is left of the log and for the end to be written; `answers` says when.
+        Raises OSError when the warden does not listen."""
+        packet = {"do": "finish", "key": key, "folder": str(folder), "end": end}
+        self.line.send(json.dumps(packet).encode())
 
-    def answers(self) -> list[str] | None:
-        """Keys whose output is on disk now; None when the warden has died."""
-        keys: list[str] = []
+    def answers(self) -> list[tuple[str, str]] | None:
+        """(key, error) of attempts whose end is on disk (no error) or could not be put there;
+        None when the warden has died."""
+        found: list[tuple[str, str]] = []
         while True:
             try:
                 data = self.line.recv(MAX_PACKET_BYTES)
             except BlockingIOError:
-                return keys
+                return found
             except ConnectionResetError:
                 return None
             if not data:
                 return None
-            keys.append(json.loads(data)["finished"])
+            answer = json.loads(data)
+            found.append((answer["key"], answer["error"]))

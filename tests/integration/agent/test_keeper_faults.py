@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.spec import SOCKET_NAME
-from wattline_agent.ports import KeeperAbsent
+from wattline_agent.ports import KeeperAbsent, LaunchContext
 
 TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
 
@@ -97,6 +98,33 @@ def warden_of_or_zero(live: LiveKeeper) -> int:
         return warden_of(live)
     except (StopIteration, FileNotFoundError):
         return 0
+
+
+def test_an_end_that_cannot_be_written_is_not_told(live: LiveKeeper) -> None:
+    (live.task_dir() / "exit.json").mkdir(parents=True)
+    live.runner.launch(shell("exit 6"), CONTEXT)
+    own_log = live.state_dir / "keeper" / "log"
+    wait_until(lambda: "is not on disk yet" in own_log.read_text(), "the keeper says so")
+    assert live.seen().phase == "stopping"
+    (live.task_dir() / "exit.json").rmdir()
+    end = live.until("ended").exit
+    assert end is not None
+    assert end.code == 6
+
+
+def test_a_stalling_disk_does_not_delay_a_task_lease(live: LiveKeeper) -> None:
+    """The warden writes to disk; stopped, it stands for a disk that hangs."""
+    until_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.0
+    live.runner.launch(shell("sleep 1000"), LaunchContext((), "", until_s, "n"))
+    wait_until(lambda: bool(live.processes()), "it runs")
+    warden = warden_of(live)
+    os.kill(warden, signal.SIGSTOP)
+    wait_until(lambda: not live.processes(), "it was killed", 10)
+    assert live.seen().phase == "stopping"
+    os.kill(warden, signal.SIGCONT)
+    end = live.until("ended").exit
+    assert end is not None
+    assert end.kind == "task_lease_expired"
 
 
 def test_a_restarted_agent_takes_its_tasks_over(live: LiveKeeper) -> None:
