@@ -2,6 +2,8 @@
 
 from rich.text import Text
 
+from wattline_tui.units import REASON_WORDS
+
 _STATES = {
     "PENDING": "yellow",
     "HELD": "yellow",
@@ -25,19 +27,6 @@ _STATES = {
     "alarm": "bold red",
 }
 
-_THROTTLE_WORDS = (
-    (0x80, "power brake"),
-    (0x40, "hot (hardware)"),
-    (0x20, "hot"),
-    (0x08, "hardware slowdown"),
-    (0x04, "power cap"),
-    (0x10, "sync boost"),
-    (0x02, "clocks set"),
-    (0x100, "display"),
-    (0x01, "idle"),
-)
-"""NVML's clock event reasons, gravest first."""
-
 
 def state(word: str) -> Text:
     """A state in its colour."""
@@ -45,8 +34,8 @@ def state(word: str) -> Text:
 
 
 def throttle(reasons: int) -> str:
-    """Why the clocks are down, in words."""
-    return ", ".join(word for bit, word in _THROTTLE_WORDS if reasons & bit)
+    """Why the clocks are down, in the terminal's words, gravest first."""
+    return ", ".join(word for bit, word in REASON_WORDS if reasons & bit)
 
 
 def alarm(text: str) -> Text:

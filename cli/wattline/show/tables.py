@@ -10,7 +10,7 @@ from rich.text import Text
 Cell = str | Text
 
 GAP = 2
-GROWING_LEAST = 12
+GROWING_LEAST = 24
 """A column of prose is given at least this much; then columns are left out."""
 
 
@@ -44,6 +44,8 @@ class Listing:
             yield Text(self.empty)
             return
         shown = fitting(self.columns, options.max_width)
+        fixed = sum(c.width for c in shown if not c.grows) + GAP * (len(shown) - 1)
+        left = max(GROWING_LEAST, options.max_width - fixed)
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
         for column in shown:
             table.add_column(
@@ -51,7 +53,7 @@ class Listing:
                 justify="right" if column.is_right else "left",
                 no_wrap=True,
                 overflow="ellipsis",
-                ratio=1 if column.grows else None,
+                width=min(column.width, left) if column.grows else column.width,
                 header_style="bold",
             )
         for row in zip(*(column.cells for column in shown), strict=True):

@@ -14,12 +14,8 @@ from wattline.verbs.group import Root, parameters
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
 
-REQUIRED = frozenset(
-    (
-        "init enroll scheduler agent gateway submit jobs job explain logs cancel hold release "
-        "nodes node drain undrain power events top demo report"
-    ).split()
-)
+REQUIRED = """init enroll scheduler agent gateway submit jobs job explain logs cancel hold release
+nodes node drain undrain power events top demo sim report"""
 
 
 def by_name(verb: Verb) -> str:
@@ -29,9 +25,9 @@ def by_name(verb: Verb) -> str:
 @pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
 def test_act_takes_what_the_table_says(verb: Verb) -> None:
     act = inspect.signature(load(verb.act))
-    given = {p.name for p in parameters(verb)} - {"bundle" if verb.role else "", "json"}
-    if not verb.has_json:
-        given = {p.name for p in parameters(verb)}
+    of_the_runner = {"bundle"} if verb.role else set()
+    of_the_runner |= {"json"} if verb.has_json else set()
+    given = {p.name for p in parameters(verb)} - of_the_runner
     named = [p for p in act.parameters.values() if p.kind is p.KEYWORD_ONLY]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in act.parameters.values())
     assert {p.name for p in named} <= given
@@ -44,7 +40,7 @@ def test_act_takes_what_the_table_says(verb: Verb) -> None:
 
 def test_every_verb_of_the_issue_is_there() -> None:
     names = {verb.words[0] for verb in CATALOGUE}
-    assert names >= REQUIRED
+    assert names >= set(REQUIRED.split())
     assert {"node off", "node on", "power shed", "power restore"} <= {v.name for v in CATALOGUE}
 
 

@@ -1,0 +1,180 @@
+"""Renderers over fixed views: what stands where, what gives way on a narrow terminal."""
+
+import io
+
+import msgspec
+import pytest
+from rich.console import Console, RenderableType
+
+from support.site_views import attempt, busy_site, domain, event, job, troubled_site
+from wattline.acts.submit import Submission, exit_status
+from wattline.show import events, jobs, nodes, power, report
+from wattline.show import job as job_detail
+from wattline.show.tables import Column, fitting
+from wattline_protocol.ids import DomainId, JobId, UnixTime
+from wattline_protocol.messages import TaskExit
+from wattline_protocol.views import DomainPeak, ExplainView, FilterRefusal, JobState, ReportView
+
+
+def text_of(thing: RenderableType, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(thing, highlight=False, markup=False)
+    return captured.get()
+
+
+def rows_of(thing: RenderableType, width: int = 200) -> list[str]:
+    return [line.rstrip() for line in text_of(thing, width).splitlines()]
+
+
+def test_jobs_show_where_they_run_and_why_they_wait() -> None:
+    header, *rows = rows_of(jobs.listing(busy_site().jobs))
+    assert header.split()[:4] == ["JOB", "NAME", "KIND", "OWNER"]
+    assert rows[0].endswith("gpu-01,gpu-02")
+    assert "6+0/16" in rows[1]
+    assert rows[2].endswith("watts: 2.1 kW missing in rack-r2")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_listing_never_wraps(width: int) -> None:
+    site = troubled_site()
+    for listing in (
+        jobs.listing(site.jobs),
+        nodes.listing(site.nodes),
+        power.listing(site.domains),
+    ):
+        lines = rows_of(listing, width)
+        assert len(lines) == len(listing.columns[0].cells) + 1
+        assert all(len(line) <= width for line in lines)
+
+
+def test_what_matters_stays_on_a_narrow_terminal() -> None:
+    header = rows_of(jobs.listing(busy_site().jobs), 60)[0]
+    assert {"JOB", "NAME", "STATE", "REASON"} <= set(header.split())
+    assert "QUEUE" not in header
+
+
+def test_heaviest_columns_go_first() -> None:
+    columns = [
+        Column("A", ["x" * 10]),
+        Column("B", ["x" * 10], weight=2),
+        Column("C", ["x"], weight=1),
+    ]
+    assert [c.title for c in fitting(columns, 30)] == ["A", "B", "C"]
+    assert [c.title for c in fitting(columns, 15)] == ["A", "C"]
+    assert [c.title for c in fitting(columns, 3)] == ["A"]
+
+
+def test_empty_listing_says_so() -> None:
+    assert rows_of(jobs.listing(())) == ["No jobs."]
+
+
+def test_text_of_people_is_never_markup() -> None:
+    shown = text_of(jobs.listing((job(1, "[red]x[/red]", "PENDING", reason="[bold]why"),)))
+    assert "[red]x[/red]" in shown
+    assert "[bold]why" in shown
+
+
+def test_domains_are_indented_below_their_parents() -> None:
+    children = [
+        domain("rack-2", "power", "site", (1, 2, 3)),
+        domain("site", "power", None, (1, 2, 3)),
+    ]
+    assert [(depth, d.id) for depth, d in power.tree(children)] == [(0, "site"), (1, "rack-2")]
+
+
+def test_domain_above_its_budget_says_by_how_much() -> None:
+    over = msgspec.structs.replace(
+        troubled_site().domains[0], over_since_unix_s=UnixTime(1_780_000_000.0)
+    )
+    shown = text_of(power.listing((over,)))
+    assert "4.8 kW over since" in shown
+    assert "-4.8 kW" in shown
+
+
+def test_node_shows_what_holds_its_gpus_back() -> None:
+    site = troubled_site()
+    shown = text_of(nodes.detail(site.nodes[0]))
+    assert "GPU 3 is lost (XID 79)" in shown
+    assert "not healthy" in shown
+    assert "HW thermal" in shown
+
+
+def test_estimates_are_marked() -> None:
+    silent = troubled_site().nodes[1]
+    assert nodes.draw(silent).startswith("~")
+
+
+def test_failed_attempt_shows_its_end_and_its_log() -> None:
+    end = TaskExit(kind="exited", code=3, log_tail="Traceback\nValueError: no such file\n")
+    view = job(7, "broken", "FAILED", attempts=(attempt(0, "FAILED", end),))
+    shown = text_of(job_detail.detail(view))
+    assert "exit code 3" in shown
+    assert "ValueError: no such file" in shown
+
+
+def test_explanation_names_every_filter() -> None:
+    why = ExplainView(
+        job=JobId(3),
+        state="PENDING",
+        reason="waits for watts",
+        nodes_total=4,
+        nodes_feasible=1,
+        nodes_needed=2,
+        refusals=(FilterRefusal("watts", 3, "2.1 kW in rack-r2"),),
+    )
+    shown = rows_of(job_detail.explanation(why))
+    assert shown[0] == "Job 3 is PENDING: waits for watts"
+    assert shown[-1].split() == ["watts", "3", "2.1", "kW", "in", "rack-r2"]
+
+
+def test_event_line() -> None:
+    warning = rows_of(events.line(event(12, "budget lowered", "warning")))[0]
+    assert warning.split()[0] == "12"
+    assert "warning" in warning
+    assert warning.endswith("scheduler: budget lowered")
+
+
+def test_report_has_totals_jobs_and_peaks() -> None:
+    value = ReportView(
+        since_unix_s=UnixTime(0.0),
+        until_unix_s=UnixTime(1_780_000_000.0),
+        jobs=(job(1, "x", "COMPLETED"),),
+        domains=(DomainPeak(DomainId("site"), "power", 20_000.0, 19_500.0, 18_000.0),),
+        site_energy_kwh=3.0,
+        gpu_hours=2.67,
+        cap_bound_gpu_s=4310.0,
+        idle_energy_kwh=1.0,
+        simulated=True,
+    )
+    shown = text_of(report.report(value))
+    for part in ("3.0 kWh", "2.0 kWh", "2.670", "19.5 kW", "simulated"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "status"),
+    [
+        ("COMPLETED", None, 0),
+        ("FAILED", TaskExit(kind="exited", code=3), 3),
+        ("FAILED", TaskExit(kind="signaled", signal=9), 137),
+        ("FAILED", None, 1),
+        ("TIMEOUT", None, 124),
+        ("CANCELLED", None, 125),
+    ],
+)
+def test_status_of_a_job_that_was_waited_for(
+    state: JobState, end: TaskExit | None, status: int
+) -> None:
+    attempts = (attempt(0, state, end),)
+    assert exit_status(job(1, "x", state, attempts=attempts)) == status
+
+
+def test_quiet_submission_is_the_bare_number() -> None:
+    assert jobs.submitted(Submission(JobId(12), "x", is_quiet=True)) == "12"
+    assert text_of(jobs.submitted(Submission(JobId(12), "x", is_quiet=False))).split() == [
+        "Submitted",
+        "job",
+        "12",
+        "(x).",
+    ]
