@@ -39,10 +39,11 @@ from wattline_scheduler.core.events import (
     TICK_PERIOD_S,
     AgentSaid,
     ClientAsked,
+    Event,
     PlanDue,
     TimePassed,
 )
-from wattline_scheduler.core.records import EventRecord
+from wattline_scheduler.core.records import BookRecord, EventRecord
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.logrelay import LogRelay
@@ -160,7 +161,7 @@ class Loop:
                 self._steps += spooled_steps(node, message)
                 return [Send(node, RollupsSeen(message.last))]
             case _:
-                return self._cluster.handle(AgentSaid(node, message), self._clock())
+                return self._handle(AgentSaid(node, message), self._clock())
 
     def _client_asked(self, session: Session, ask: Ask) -> list[Effect]:
         request, client = ask.request, session.connection
@@ -196,7 +197,14 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case _:
                 asked = ClientAsked(client, ask.ask, session.user, session.role, request)
-                return self._cluster.handle(asked, now)
+                return self._handle(asked, now)
+
+    def _handle(self, event: Event, now: Now) -> list[Effect]:
+        effects = self._cluster.handle(event, now)
+        saves = [effect.record for effect in effects if isinstance(effect, Save)]
+        if saves:
+            self._meter.booked([r.node for r in saves if isinstance(r, BookRecord)])
+        return effects
 
     def _what_is_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
@@ -204,9 +212,9 @@ class Loop:
         if now.mono_s >= self._tick_due:
             self._tick_due = Instant(now.mono_s + TICK_PERIOD_S)
             effects += self._logs.expire(now.mono_s)
-            effects += self._cluster.handle(TimePassed(), now)
+            effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
-            effects += self._cluster.handle(PlanDue(), now)
+            effects += self._handle(PlanDue(), now)
             self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
         if now.mono_s >= self._meter_due:
             self._meter_due = Instant(now.mono_s + METER_PERIOD_S)

@@ -5,6 +5,7 @@ counts towards its domains (missing telemetry counts as the cap) but not towards
 used meanwhile comes from its agent's spool.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, Instant, NodeId, Now, UnixTime
@@ -55,6 +56,40 @@ class Meter:
         self._start_unix_s = 0
         self._domains: dict[DomainId, _DomainSums] = {}
         self._nodes: dict[NodeId, _NodeSums] = {}
+        self._unheard: dict[NodeId, int] = {}
+        self._unheard_in: dict[DomainId, int] = {}
+
+    def booked(self, nodes: Iterable[NodeId]) -> None:
+        """Entries of these nodes changed: peaks between two readings count as well."""
+        touched: set[DomainId] = set()
+        for node in nodes:
+            self._look(self._state.nodes[node])
+            touched.update(self._state.domains.of[node])
+        for domain in touched:
+            self._note_committed(domain)
+
+    def _note_committed(self, domain: DomainId) -> _DomainSums:
+        state = self._state
+        budget_mw = state.domains.budget_mw(domain)
+        sums = self._domains.setdefault(domain, _DomainSums(budget_mw))
+        committed_mw = state.books.committed_in(domain)
+        leased_mw = committed_mw - self._unheard_in.get(domain, 0)
+        sums.budget_mw = min(sums.budget_mw, budget_mw)
+        sums.committed_max_mw = max(sums.committed_max_mw, committed_mw)
+        sums.leased_max_mw = max(sums.leased_max_mw, leased_mw)
+        return sums
+
+    def _look(self, node: NodeNow) -> None:
+        """Nameplates of nodes never heard: counted by the books, leased by and drawn by nobody."""
+        books = self._state.books
+        is_unheard = books.entry(node.id).standing == "nameplate" and node.beat is None
+        unheard_mw = books.committed_mw(node.id) if is_unheard else 0
+        change_mw = unheard_mw - self._unheard.get(node.id, 0)
+        if change_mw == 0:
+            return
+        self._unheard[node.id] = unheard_mw
+        for domain in self._state.domains.of[node.id]:
+            self._unheard_in[domain] = self._unheard_in.get(domain, 0) + change_mw
 
     def read(self, now: Now) -> tuple[Step, ...]:
         """Add the time since the last reading; steps to save when one was completed."""
@@ -75,29 +110,14 @@ class Meter:
         return node.heard_at is not None and now.mono_s - node.heard_at <= limit_s
 
     def _add_domains(self, draws: dict[NodeId, Draw], passed_s: float) -> None:
-        state = self._state
-        unheard_mw = self._unheard_mw()
-        for domain, measured_mw in domain_draws(state, draws).items():
-            budget_mw = state.domains.budget_mw(domain)
-            sums = self._domains.setdefault(domain, _DomainSums(budget_mw))
-            committed_mw = state.books.committed_in(domain)
-            unheard = unheard_mw.get(domain, 0)
-            sums.budget_mw = min(sums.budget_mw, budget_mw)
-            sums.seconds += passed_s
-            sums.committed_max_mw = max(sums.committed_max_mw, committed_mw)
-            sums.leased_max_mw = max(sums.leased_max_mw, committed_mw - unheard)
-            sums.measured_max_mw = max(sums.measured_max_mw, measured_mw - unheard)
-            sums.measured_mj += (measured_mw - unheard) * passed_s
-
-    def _unheard_mw(self) -> dict[DomainId, int]:
-        """Nameplates of nodes never heard: counted by the books, leased by and drawn by nobody."""
-        unheard: dict[DomainId, int] = {}
         for node in self._state.nodes.values():
-            if self._state.books.entry(node.id).standing == "nameplate" and node.beat is None:
-                committed_mw = self._state.books.committed_mw(node.id)
-                for domain in self._state.domains.of[node.id]:
-                    unheard[domain] = unheard.get(domain, 0) + committed_mw
-        return unheard
+            self._look(node)
+        for domain, measured_mw in domain_draws(self._state, draws).items():
+            sums = self._note_committed(domain)
+            drawn_mw = measured_mw - self._unheard_in.get(domain, 0)
+            sums.seconds += passed_s
+            sums.measured_max_mw = max(sums.measured_max_mw, drawn_mw)
+            sums.measured_mj += drawn_mw * passed_s
 
     def _add_node(self, node: NodeNow, draw: Draw, passed_s: float) -> None:
         beat = node.beat
@@ -116,7 +136,8 @@ class Meter:
     def take(self) -> tuple[Step, ...]:
         """The step in progress, which then begins anew."""
         steps = self.peek()
-        self._domains.clear()
+        # What has a peak but no time yet goes into the next step.
+        self._domains = {d: sums for d, sums in self._domains.items() if sums.seconds == 0}
         for node, sums in self._nodes.items():
             self._nodes[node] = _NodeSums(beat_seq=sums.beat_seq)
         return steps

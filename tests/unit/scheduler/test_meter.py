@@ -109,3 +109,20 @@ def test_spooled_minutes_become_steps_of_their_own() -> None:
     item = Rollup(UnixTime(60.0), 60.0, 9_000, (1, 2, 3), 500, 7)
     (step,) = spooled_steps(NodeId("a1"), Rollups(Metered().h.agent("a1").incarnation, 1, (item,)))
     assert step == NodeRollup(NodeId("a1"), UnixTime(60.0), "spool", 60.0, 9_000, 6, 500, 7)
+
+
+def test_a_peak_between_two_readings_is_not_missed() -> None:
+    m = Metered()
+    m.h.join()
+    m.seconds(2)
+    books, node = m.h.cluster.state.books, NodeId("a1")
+    before_mw = books.committed_in(DomainId("pdu-a"))
+    held_mw = books.committed_mw(node)
+    books.distrust(node)
+    m.meter.booked([node])
+    books.adopt(node, held_mw, ())
+    m.meter.booked([node])
+    m.seconds(1)
+    (step,) = m.domain("pdu-a")[-1:]
+    assert max(s.leased_max_mw for s in m.domain("pdu-a")) == before_mw - held_mw + NAMEPLATE_MW
+    assert step.measured_max_mw <= before_mw
