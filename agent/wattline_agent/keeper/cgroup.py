@@ -151,14 +151,18 @@ class Group:
         return "frozen 1" in _text(self.path / "cgroup.events")
 
     def freeze(self, frozen: bool) -> None:
-        """Ask for all processes to be frozen, or to run on; takes effect soon after."""
-        self._write("cgroup.freeze", "1" if frozen else "0")
+        """Ask for all processes to be frozen, or to run on; takes effect soon after, and
+        `is_frozen` tells. Nothing happens to a group that is gone."""
+        try:
+            self._write("cgroup.freeze", "1" if frozen else "0")
+        except OSError:
+            return
 
     def kill(self) -> None:
         """SIGKILL to every process in the group, forks in progress included."""
         try:
             self._write("cgroup.kill", "1")
-        except FileNotFoundError:  # before Linux 5.14, or the group is gone
+        except OSError:  # before Linux 5.14, or the group is gone; signals follow anyway
             return
 
     def out_of_memory_kills(self) -> int:

@@ -208,7 +208,7 @@ class Server:
                 result = self._do(request)
         except Ending as error:
             return {"id": request.get("id"), "ok": False, "error": str(error), "ending": True}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             number = request.get("id") if isinstance(request, dict) else None
             words = f"no {error}" if isinstance(error, KeyError) else str(error)
             return {"id": number, "ok": False, "error": words}

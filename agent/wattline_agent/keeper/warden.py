@@ -160,10 +160,11 @@ def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Signal a process that may be gone by now."""
+    """Signal a process that may be gone by now, or may have become another user's: then it is
+    reported as left over."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return
 
 

@@ -101,8 +101,10 @@ def warden_of_or_zero(live: LiveKeeper) -> int:
 
 
 def test_an_end_that_cannot_be_written_is_not_told(live: LiveKeeper) -> None:
-    (live.task_dir() / "exit.json").mkdir(parents=True)
-    live.runner.launch(shell("exit 6"), CONTEXT)
+    go = live.state_dir / "go"
+    live.runner.launch(shell(f"while [ ! -e {go} ]; do sleep 0.02; done; exit 6"), CONTEXT)
+    (live.task_dir() / "exit.json").mkdir()
+    go.touch()
     own_log = live.state_dir / "keeper" / "log"
     wait_until(lambda: "is not on disk yet" in own_log.read_text(), "the keeper says so")
     assert live.seen().phase == "stopping"
@@ -110,6 +112,14 @@ def test_an_end_that_cannot_be_written_is_not_told(live: LiveKeeper) -> None:
     end = live.until("ended").exit
     assert end is not None
     assert end.code == 6
+
+
+def test_a_request_that_meets_a_broken_disk_harms_nobody(live: LiveKeeper) -> None:
+    (live.task_dir() / "exit.json").mkdir(parents=True)
+    end = live.run(shell("true")).exit
+    assert end is not None
+    assert (end.kind, "exit.json" in end.detail) == ("not_startable", True)
+    assert live.run(shell("true", of=ref(2))).exit is not None
 
 
 def test_a_stalling_disk_does_not_delay_a_task_lease(live: LiveKeeper) -> None:
@@ -235,12 +245,15 @@ def test_sigterm_stops_all_tasks_then_the_keeper(live: LiveKeeper) -> None:
 
 
 def test_a_keeper_that_is_ending_starts_nothing_and_fails_nothing(live: LiveKeeper) -> None:
-    live.runner.launch(shell("trap 'sleep 0.5; exit 0' TERM; echo up; sleep 1000 & wait"), CONTEXT)
+    go = live.state_dir / "go"
+    last = f"while [ ! -e {go} ]; do sleep 0.05; done; exit 0"
+    live.runner.launch(shell(f"trap '{last}' TERM; echo up; sleep 1000 & wait"), CONTEXT)
     wait_until(lambda: live.log() == "up\n", "it runs")
     live.process.send_signal(signal.SIGTERM)
     wait_until(lambda: live.seen().phase == "stopping", "it is ending")
     with pytest.raises(KeeperAbsent, match="is ending"):
         live.runner.launch(shell("true", of=ref(2)), CONTEXT)
+    go.touch()
     live.runner.close()
     assert live.process.wait(20) == 0
     live.process = start_keeper(live.state_dir)
