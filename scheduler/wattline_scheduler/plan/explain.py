@@ -38,10 +38,8 @@ def _some(lines: list[str]) -> str:
 
 
 def wait_reason(trial: Trial, shape: Shape) -> str:
-    """One line: the last filter reached by any node is what the job waits for."""
+    """Why a gang did not fit, in a line: what the nodes that got furthest lack."""
     fits, rows = refusals(trial, shape)
-    if not rows and len(fits) >= shape.nodes:
-        return "waits for its turn"
     if len(fits) >= shape.nodes:
         return _gang_reason(shape)
     if not rows:

@@ -1,0 +1,121 @@
+"""Plans on arbitrary trees: every domain's room holds, no GPU goes twice, gangs are whole."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.power_strategies import sites
+from support.sites import gpu, job
+from support.snapshots import waits
+from wattline_protocol.ids import Instant
+from wattline_protocol.site import Site
+from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Snapshot, Waiting
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.loads import gpu_admission_mw
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """A random site, some GPUs taken, random rooms, and a random queue."""
+    site = draw(sites())
+    queue = draw(st.lists(waiting(), max_size=8))
+    offers = tuple(_offer(draw, site, at) for at in range(len(site.nodes)))
+    names = [domain.id for domain in site.domains]
+    rooms = tuple(
+        DomainRoom(d.id, d.kind, draw(st.integers(-1_000_000, 9_000_000)), d.budget_mw)
+        for d in site.domains
+    )
+    above = tuple(
+        tuple(names.index(domain) for domain in site.domains_of(node)) for node in site.nodes
+    )
+    numbered = tuple(Waiting(w.job, w.priority, w.since, w.shape, w.gangs) for w in queue)
+    return Snapshot(Instant(draw(st.sampled_from([0.0, 100.0]))), offers, rooms, above, numbered)
+
+
+def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
+    node = site.nodes[at]
+    gpus = tuple(gpu(i) for i in range(draw(st.integers(0, 8))))
+    free = gpus[draw(st.integers(0, len(gpus))) :]
+    base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in free)
+    busy_mw = sum(gpu_admission_mw(g, 0) for g in gpus if g not in free)
+    return NodeOffer(
+        node=node.id,
+        rack=node.rack,
+        closed=draw(st.sampled_from(["", "", "", "draining"])),
+        gpus=gpus,
+        free=free,
+        cpus=8,
+        cpus_free=draw(st.integers(0, 8)),
+        memory_bytes=2**40,
+        memory_free_bytes=2**40,
+        kept=Kept(node.id, base_mw, busy_mw, node.psu_efficiency_permille, is_controlled=True),
+    )
+
+
+@st.composite
+def waiting(draw: st.DrawFn) -> Waiting:
+    wanted = job().gpus(draw(st.integers(0, 8))).nodes(draw(st.integers(1, 3)))
+    wanted = wanted.watts_per_gpu(draw(st.sampled_from([0, 150, 300, 700])))
+    if draw(st.booleans()):
+        wanted = wanted.same_rack()
+    return waits(draw(st.integers(1, 99)), wanted, gangs=draw(st.integers(1, 4)))
+
+
+@given(snapshots())
+def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
+    result = plan(snap)
+    shapes = {w.job: w.shape for w in reversed(snap.waiting)}
+    nodes = {offer.node: at for at, offer in enumerate(snap.nodes)}
+    kept_mw = [offer.kept.kept_mw for offer in snap.nodes]
+    taken: set[tuple[str, int]] = set()
+    load_mw = [offer.kept.base_mw + offer.kept.busy_mw for offer in snap.nodes]
+    for placement in result.placements:
+        wanted = [w for w in snap.waiting if w.job == placement.job]
+        assert len(placement.tasks) in {w.shape.nodes for w in wanted}, "a gang is placed whole"
+        assert len({t.node for t in placement.tasks}) == len(placement.tasks)
+        for task in placement.tasks:
+            at = nodes[task.node]
+            assert not snap.nodes[at].closed
+            free = {g.index: g for g in snap.nodes[at].free}
+            for index in task.gpus:
+                assert (task.node, index) not in taken, "no GPU goes twice"
+                taken.add((task.node, index))
+                hint_mw = shapes[placement.job].watts_hint_mw if len(wanted) == 1 else 0
+                least_mw = gpu_admission_mw(free[index], hint_mw or 150_000)
+                load_mw[at] += least_mw - free[index].idle_mw
+    for number, domain in enumerate(snap.domains):
+        rise_mw = sum(
+            -(-load_mw[at] * 1000 // offer.kept.psu_efficiency_permille) - kept_mw[at]
+            for at, offer in enumerate(snap.nodes)
+            if number in snap.above[at]
+        )
+        assert rise_mw <= max(0, domain.room_mw), f"{domain.domain} is given more than it has"
+
+
+@given(snapshots())
+def test_every_plan_passes_its_check_and_is_repeatable(snap: Snapshot) -> None:
+    result = plan(snap)
+    assert plan(snap) == result
+    trial = Trial(snap)
+    for placement in result.placements:
+        fitting = [w.shape for w in snap.waiting if w.job == placement.job]
+        assert any(check(trial, placement, one) == "" for one in fitting)
+
+
+@given(snapshots())
+def test_trying_and_rolling_back_leaves_no_trace(snap: Snapshot) -> None:
+    trial = Trial(snap)
+    for offer_at in range(len(snap.nodes)):
+        for one in {w.shape for w in snap.waiting}:
+            mark = trial.checkpoint()
+            trial.place(offer_at, one)
+            trial.rollback(mark)
+    fresh = Trial(snap)
+    assert (trial.free, trial.cpus, trial.memory) == (fresh.free, fresh.cpus, fresh.memory)
+    assert (trial.load_mw, trial.room_mw, trial.is_taken) == (
+        fresh.load_mw,
+        fresh.room_mw,
+        fresh.is_taken,
+    )

@@ -1,0 +1,151 @@
+"""A scheduler that was killed: nothing lost, nothing run twice, running tasks untouched."""
+
+import msgspec
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from wattline_protocol.ids import NodeId
+from wattline_protocol.messages import StartTask, StopTask
+from wattline_protocol.requests import Cancel
+from wattline_scheduler.core.cluster import Cluster
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 2).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+def restart(h: Harness) -> None:
+    h.restart_scheduler()
+    h.run(3)
+
+
+def test_running_tasks_go_on_untouched(h: Harness) -> None:
+    number = h.submit(job().gpus(2).nodes(2))
+    h.run(2)
+    starts = {name: len(h.told(name, StartTask)) for name in h.agents}
+    restart(h)
+    assert h.state_of(number) == "RUNNING"
+    assert h.gang(number).attempt == 1
+    assert {name: len(h.told(name, StartTask)) for name in h.agents} == starts
+    assert not any(h.told(name, StopTask) for name in h.agents)
+
+
+def test_a_task_that_ended_meanwhile_is_told_of(h: Harness) -> None:
+    number = h.submit(job())
+    for agent in h.agents.values():
+        agent.end_all()
+        agent.said.clear()
+    restart(h)
+    assert h.state_of(number) == "COMPLETED"
+
+
+def test_waiting_jobs_keep_their_order(h: Harness) -> None:
+    full = h.submit(job().array(2).gpus(8))
+    later = [h.submit(job().gpus(8)), h.submit(job().gpus(8).priority(75))]
+    restart(h)
+    h.run(2)
+    assert h.state_of(full) == "RUNNING"
+    one = next(iter(h.agents.values()))
+    h.end_tasks(only=lambda agent: agent is one)
+    h.run(2)
+    assert [h.state_of(number) for number in later] == ["PENDING", "RUNNING"]
+
+
+def test_the_books_are_as_they_were(h: Harness) -> None:
+    h.submit(job().gpus(8))
+    h.run(5)
+    before = {name: h.committed_kw(name) for name in h.agents}
+    h.restart_scheduler()
+    assert {name: h.committed_kw(name) for name in h.agents} == before
+
+
+def test_a_lease_under_way_when_it_died_still_counts(h: Harness) -> None:
+    h.cut_off.update(h.agents)
+    h.submit(job().gpus(8))
+    name = next(a.node for a in h.cluster.state.work.live.values())
+    before_kw = h.committed_kw(name)
+    assert before_kw > 3
+    h.restart_scheduler()
+    assert h.committed_kw(name) == before_kw
+
+
+def test_a_start_that_never_arrived_is_made_good(h: Harness) -> None:
+    h.cut_off.update(h.agents)
+    number = h.submit(job().gpus(0))
+    h.cut_off.clear()
+    restart(h)
+    h.run(5)
+    assert h.state_of(number) == "RUNNING"
+    running = [ref for agent in h.agents.values() for ref in agent.tasks]
+    assert [ref.job for ref in running] == [number]
+
+
+def test_a_cancellation_is_carried_through(h: Harness) -> None:
+    number = h.submit(job().retries(3))
+    h.cut_off.update(h.agents)
+    h.ask(Cancel(number))
+    h.cut_off.clear()
+    restart(h)
+    assert h.state_of(number) == "CANCELLED"
+    assert not any(agent.tasks for agent in h.agents.values())
+
+
+def test_a_failure_being_settled_still_counts_as_one(h: Harness) -> None:
+    """One task failed, the other was being stopped: after the restart this is still a failure."""
+    number = h.submit(job().gpus(1).nodes(2).retries(1))
+    first, second = h.gang(number).live
+    h.cut_off.add(second.node)
+    h.agent(first.node).end(first.record.ref, 1)
+    h.settle()
+    h.cut_off.clear()
+    restart(h)
+    assert h.gang(number).failures == 1
+
+
+def test_losses_are_counted_from_the_attempts_on_record(h: Harness) -> None:
+    number = h.submit(job())
+    h.agent(h.gang(number).live[0].node).lose_tasks()
+    h.run(3)
+    restart(h)
+    assert h.gang(number).losses == 1
+
+
+def test_ended_jobs_stay_ended_and_are_not_counted_open(h: Harness) -> None:
+    number = h.submit(job())
+    h.end_tasks()
+    restart(h)
+    assert h.state_of(number) == "COMPLETED"
+    assert h.cluster.state.work.open_count == 0
+
+
+def test_the_epoch_of_the_new_run_is_told_to_every_node(h: Harness) -> None:
+    restart(h)
+    assert {agent.epoch for agent in h.agents.values()} == {2}
+
+
+def test_every_first_start_is_empty() -> None:
+    h = Harness(site().rack("a", 1).build())
+    assert not h.cluster.state.work.jobs
+    assert h.node("a1").incarnation == 0
+
+
+def test_a_node_with_work_that_left_the_site_file_is_an_error_in_words(h: Harness) -> None:
+    number = h.submit(job())
+    gone = h.gang(number).live[0].node
+    kept = tuple(node for node in h.site.nodes if node.id != gone)
+    smaller = msgspec.structs.replace(h.site, nodes=kept)
+    with pytest.raises(ValueError, match=f"{gone}.*put the node back"):
+        Cluster(smaller, h.disk.load(), h.now)
+
+
+def test_silent_nodes_after_a_restart_are_told_of(h: Harness) -> None:
+    h.cut_off.add(NodeId("a1"))
+    h.restart_scheduler()
+    h.run(20)
+    assert h.node("a1").state == "silent"
+    assert h.events("node_silent")

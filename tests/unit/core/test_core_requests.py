@@ -1,0 +1,205 @@
+"""Who may do what; what is refused, and what would fit instead."""
+
+import pytest
+
+from support.harness import Harness
+from support.sites import JobBuilder, gpu, job, site
+from wattline_protocol.ids import DomainId, JobId, NodeId
+from wattline_protocol.job import ServiceSpec
+from wattline_protocol.requests import (
+    Cancel,
+    DeclareOff,
+    DeclareOn,
+    Denied,
+    Done,
+    Drain,
+    GetSite,
+    Hold,
+    Release,
+    Request,
+    Restore,
+    Shed,
+    Submit,
+    Submitted,
+    Undrain,
+)
+from wattline_protocol.site import Role
+from wattline_scheduler.core.effects import Reply, Save
+from wattline_scheduler.core.records import JobRecord
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 2).rack("b", 1).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+ON_SITE: list[Request] = [
+    Drain(NodeId("a1")),
+    Undrain(NodeId("a1")),
+    DeclareOff(NodeId("a1"), "a1"),
+    DeclareOn(NodeId("a1")),
+    Shed(None, fraction=0.1),
+    Restore(None),
+]
+ON_JOBS: list[Request] = [Cancel(JobId(1)), Hold(JobId(1)), Release(JobId(1))]
+
+
+@pytest.mark.parametrize("role", ["submitter", "gateway", "agent"])
+@pytest.mark.parametrize("request_", ON_SITE, ids=lambda r: type(r).__name__)
+def test_the_site_is_for_operators(h: Harness, request_: Request, role: Role) -> None:
+    answer = h.ask(request_, role=role)
+    assert isinstance(answer, Denied)
+    assert answer.kind == "not_allowed"
+    assert "operator" in answer.reason
+
+
+@pytest.mark.parametrize("role", ["gateway", "agent"])
+@pytest.mark.parametrize(
+    "request_", [*ON_JOBS, Submit(job().build(), "t")], ids=lambda r: type(r).__name__
+)
+def test_jobs_are_for_submitters(h: Harness, request_: Request, role: Role) -> None:
+    answer = h.ask(request_, role=role)
+    assert isinstance(answer, Denied)
+    assert answer.kind == "not_allowed"
+
+
+@pytest.mark.parametrize("request_", ON_JOBS, ids=lambda r: type(r).__name__)
+def test_submitters_act_on_their_own_jobs_only(h: Harness, request_: Request) -> None:
+    h.submit(job(), user="ada")
+    answer = h.ask(request_, user="bob", role="submitter")
+    assert isinstance(answer, Denied)
+    assert "ada" in answer.reason
+
+
+def test_operators_act_on_all_jobs(h: Harness) -> None:
+    number = h.submit(job(), user="ada")
+    assert isinstance(h.ask(Cancel(number), user="olga", role="operator"), Done)
+
+
+def test_an_unknown_job_and_an_unknown_node_are_not_found(h: Harness) -> None:
+    for request_ in (Cancel(JobId(99)), Drain(NodeId("z9"))):
+        answer = h.ask(request_)
+        assert isinstance(answer, Denied)
+        assert answer.kind == "not_found"
+
+
+def test_reads_are_not_for_the_core(h: Harness) -> None:
+    answer = h.ask(GetSite())
+    assert isinstance(answer, Denied)
+
+
+def test_the_same_token_gives_the_same_job(h: Harness) -> None:
+    first = h.ask(Submit(job().build(), "once"))
+    again = h.ask(Submit(job().build(), "once"))
+    assert isinstance(first, Submitted)
+    assert first == again
+    assert len(h.cluster.state.work.jobs) == 1
+
+
+def test_the_same_token_still_does_after_a_restart(h: Harness) -> None:
+    first = h.ask(Submit(job().build(), "once"))
+    h.restart_scheduler()
+    assert h.ask(Submit(job().build(), "once")) == first
+
+
+def test_another_users_token_is_another_job(h: Harness) -> None:
+    first = h.ask(Submit(job().build(), "once"), user="ada", role="submitter")
+    other = h.ask(Submit(job().build(), "once"), user="bob", role="submitter")
+    assert first != other
+
+
+IMPOSSIBLE: list[tuple[JobBuilder, str]] = [
+    (job().nodes(4), "the site has 3"),
+    (job().gpus(9), "no node has more than 8"),
+    (job().gpu_type("mi300"), "the site has NVIDIA H100"),
+    (job().gpu_memory(141), "the largest of that type has 80 GiB"),
+    (job().gpus(8).cpus_per_gpu(9), "no node has more than 64"),
+    (job().memory(513), "no node has more than 512.0 GiB"),
+    (job().nodes(3).same_rack(), "no rack has 3 such nodes"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "words"), IMPOSSIBLE, ids=[words for _, words in IMPOSSIBLE])
+def test_the_impossible_is_refused_at_once_with_what_would_fit(
+    h: Harness, wanted: JobBuilder, words: str
+) -> None:
+    assert words in h.refuse(wanted)
+
+
+def test_more_watts_than_a_full_budget_has_are_refused_with_the_domain() -> None:
+    h = Harness(site().rack("a", 1, kw=3.0).build())
+    h.join()
+    h.run(2)
+    reason = h.refuse(job().gpus(8))
+    assert "watts" in reason
+    assert "pdu-a" in reason
+    h.submit(job().gpus(2))
+
+
+def test_more_heat_than_a_zone_can_remove_is_refused() -> None:
+    h = Harness(site().rack("a", 1).zone_budget(3.0).build())
+    h.join()
+    h.run(2)
+    reason = h.refuse(job().gpus(8))
+    assert "cooling" in reason
+    assert "room" in reason
+
+
+def test_a_full_site_and_a_lowered_budget_do_not_make_a_job_impossible(h: Harness) -> None:
+    h.submit(job().array(3).gpus(8))
+    h.do(Shed(DomainId("site"), fraction=0.9))
+    number = h.submit(job().gpus(8))
+    assert h.state_of(number) == "PENDING"
+
+
+def test_before_nodes_said_hello_nothing_is_judged() -> None:
+    h = Harness(site().rack("a", 2).build())
+    number = h.submit(job().gpus(64).gpu_type("whatever"))
+    assert h.state_of(number) == "PENDING"
+    assert "never heard" in h.job(number).wait_reason
+
+
+def test_one_known_node_does_not_judge_for_the_unknown_one() -> None:
+    h = Harness(site().rack("a", 2).build())
+    h.join("a1")
+    h.submit(job().gpu_type("b200"))
+
+
+def test_a_mixed_site_places_by_type(h: Harness) -> None:
+    h.agent("b1").gpus = [gpu(i, name="NVIDIA A100-SXM4-40GB", gib=40) for i in range(8)]
+    h.join("b1")
+    h.run(2)
+    number = h.submit(job().gpu_type("A100", "l40s"))
+    assert h.gang(number).live[0].node == "b1"
+
+
+MALFORMED: list[tuple[JobBuilder, str]] = [
+    (job(""), "needs a name"),
+    (job().priority(101), "between 0 and 100"),
+    (job().nodes(0), "at least 1 node"),
+    (job().array(0), "1 to 10000"),
+    (job().array(10_001), "1 to 10000"),
+    (job()._with(service=ServiceSpec(2)), "replicas are for services"),
+    (job().runtime(-1), "negative"),
+    (job()._with(env={"X": "y" * 200_000}), "bytes"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "words"), MALFORMED, ids=[words for _, words in MALFORMED])
+def test_what_is_malformed_is_refused_in_words(h: Harness, wanted: JobBuilder, words: str) -> None:
+    assert words in h.refuse(wanted)
+
+
+def test_a_submission_is_on_disk_before_it_is_acknowledged(h: Harness) -> None:
+    h.effects.clear()
+    h.ask(Submit(job().build(), "once"))
+    saved = next(
+        i
+        for i, e in enumerate(h.effects)
+        if isinstance(e, Save) and isinstance(e.record, JobRecord)
+    )
+    replied = next(i for i, e in enumerate(h.effects) if isinstance(e, Reply))
+    assert saved < replied
