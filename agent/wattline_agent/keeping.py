@@ -1,6 +1,9 @@
 """The keeper and the agent's hold on it: started when there is none, found again when it died."""
 
 import os
+import signal
+import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -32,6 +35,7 @@ class Keeping:
         self, state_dir: Path, open_runner: Callable[[Path], TaskRunner], log: Log
     ) -> None:
         self._state_dir = state_dir
+        self._pid_file = state_dir / "keeper.pid"
         self._open_runner = open_runner
         self._log = log
         self._runner: TaskRunner | None = None
@@ -82,6 +86,19 @@ class Keeping:
         """Readable when there may be news."""
         return self._runner.fileno() if self._runner is not None else None
 
+    def end_if_idle(self) -> None:
+        """A keeper that an agent started, and that keeps nothing, ends with the agent.
+
+        One that runs as a service of its own was not started here and is left alone.
+        """
+        tasks = self.observe()
+        if tasks is None or any(task.phase != "ended" or not task.group_gone for task in tasks):
+            return
+        pid = self._peer_pid()
+        if pid is not None and pid == self._started_pid():
+            os.kill(pid, signal.SIGTERM)
+            self._pid_file.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Leave keeper and tasks alone."""
         if self._runner is not None:
@@ -128,4 +145,23 @@ class Keeping:
         self._child = os.posix_spawn(
             sys.executable, argv, os.environ, file_actions=null, setsid=True
         )
+        self._pid_file.write_text(str(self._child), encoding="ascii")
         self._log.info("keeper_started", pid=self._child)
+
+    def _started_pid(self) -> int | None:
+        """Of the keeper that this or an earlier agent started here."""
+        try:
+            return int(self._pid_file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _peer_pid(self) -> int | None:
+        """Of the process at the other end of the keeper's socket, as the kernel says."""
+        descriptor = self.fileno()
+        if descriptor is None:
+            return None
+        with socket.socket(fileno=os.dup(descriptor)) as peer:
+            size = struct.calcsize("3i")
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid: int = struct.unpack("3i", credentials)[0]
+        return pid

@@ -133,6 +133,7 @@ class Shell:
     def stop(self) -> None:
         """Farewell."""
         self.handle(StopAsked())
+        self._keeping.end_if_idle()
 
     def _wait(self, wake_fd: int) -> None:
         poller = zmq.Poller()

@@ -1,120 +1,156 @@
-"""A scheduler's client door with canned answers: real sockets and keys, no scheduler behind."""
+"""A scheduler's socket without a scheduler: welcomes one agent, answers its beats, does as told.
 
-import threading
-from collections.abc import Callable, Iterable
+Lives in the test's thread: `until` pumps messages until a condition holds, with a deadline.
+"""
+
+import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
 from wattline_protocol.codec import Codec
-from wattline_protocol.keys import JoinBundle, load_keys
-from wattline_protocol.members import Member, enroll, init_site_keys
-from wattline_protocol.messages import PROTOCOL_VERSION, Refused
-from wattline_protocol.requests import (
-    Answer,
-    Ask,
-    ClientHello,
-    ClientWelcome,
-    FromClient,
-    Request,
-    Tell,
-    ToClient,
+from wattline_protocol.ids import Epoch, Incarnation, Sequence
+from wattline_protocol.keys import JoinBundle, KeyPair, save_bundle
+from wattline_protocol.members import Member
+from wattline_protocol.messages import (
+    Adopted,
+    Beat,
+    BeatSeen,
+    FromAgent,
+    Hello,
+    Lease,
+    Rollups,
+    RollupsSeen,
+    ToAgent,
+    Welcome,
 )
-from wattline_protocol.site import Role
-from wattline_protocol.transport import Incoming, ServerSocket
+from wattline_protocol.transport import ServerSocket
 
-Answers = Callable[[Request], Iterable[Answer]]
-"""The answers to one request, in order."""
+M = TypeVar("M")
+
+DEADLINE_S = 30.0
+NON_GPU_WORST_MW = 2_000_000
+PSU_PERMILLE = 900
 
 
 class FakeScheduler:
-    """Admits the clients it made bundles for; records every request it gets."""
+    """One epoch of a scheduler for one agent."""
 
-    def __init__(
-        self, directory: Path, answers: Answers, endpoint: str = "tcp://127.0.0.1:*"
-    ) -> None:
-        self.requests: list[Request] = []
-        self.hellos = 0
-        self.is_endless = False
-        """True: no answer is marked as the last one, as in a watch."""
-        self._answers, self._directory = answers, directory
-        self._members: dict[str, Member] = {}
-        self._welcome: set[bytes] = set()
-        if not (directory / "keys").exists():
-            init_site_keys(directory)
-        self._socket = ServerSocket(
-            endpoint,
-            load_keys(directory / "keys/scheduler.key"),
-            self._members.get,
-            roles=("gateway", "submitter", "operator", "admin"),
+    def __init__(self, bundle_path: Path, *, node: str = "n1") -> None:
+        self._keys = KeyPair.generate()
+        self._agent = KeyPair.generate()
+        self._member = Member(node, "agent", self._agent.public)
+        self._endpoint = "tcp://127.0.0.1:*"
+        self._out: Codec[ToAgent] = Codec(ToAgent)
+        self._in: Codec[FromAgent] = Codec(FromAgent)
+        self.heard: list[FromAgent] = []
+        self.epoch = 1
+        self.incarnation = 0
+        self.seq = 0
+        self.answers_beats = True
+        self.task_lease_s = 300.0
+        self._route = b""
+        self._socket: ServerSocket | None = None
+        self.open()
+        save_bundle(
+            JoinBundle(
+                site="test",
+                name=node,
+                role="agent",
+                agent_endpoint=self._endpoint,
+                client_endpoint=self._endpoint,
+                scheduler_public_key=self._keys.public,
+                public_key=self._agent.public,
+                secret_key=self._agent.secret,
+            ),
+            bundle_path,
         )
-        self.endpoint = self._socket.endpoint
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fake-scheduler")
-        self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
+    def open(self) -> None:
+        """Listen; after a `close`, again at the same place."""
+        allow = {self._agent.public: self._member}
+        self._socket = ServerSocket(self._endpoint, self._keys, allow.get, ("agent",))
+        self._endpoint = self._socket.endpoint
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def close(self) -> None:
+        """The scheduler is gone."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def bundle(self, name: str = "ops", role: Role = "operator") -> JoinBundle:
-        """Enroll `name`; its bundle lies at `NAME.toml` in the directory, too."""
-        bundle = enroll(
-            self._directory,
-            name,
-            role,
-            site="fake",
-            agent_endpoint="tcp://127.0.0.1:9",
-            client_endpoint=self.endpoint,
-            bundle_path=self._directory / f"{name}.toml",
+    def pump(self, timeout_s: float = 0.05) -> None:
+        """Take what came, and answer what a scheduler answers by itself."""
+        assert self._socket is not None, "the scheduler is closed"
+        self._socket.socket.poll(int(timeout_s * 1000))
+        for incoming in self._socket.recv_batch():
+            self._route = incoming.routing_id
+            message = self._in.decode(incoming.data)
+            self.heard.append(message)
+            match message:
+                case Hello():
+                    self.incarnation += 1
+                    self.send(self._welcome(message))
+                case Beat() if self.answers_beats:
+                    self.send(BeatSeen(message.epoch, message.incarnation, message.seq))
+                case Rollups():
+                    self.send(RollupsSeen(message.last))
+                case _:
+                    pass
+
+    def _welcome(self, hello: Hello) -> Welcome:
+        return Welcome(
+            protocol=1,
+            epoch=Epoch(self.epoch),
+            instance="fake",
+            incarnation=Incarnation(self.incarnation),
+            nonce=hello.nonce,
+            beat_period_s=0.25,
+            isolation_after_s=15.0,
+            isolation="keep",
+            task_lease_s=self.task_lease_s,
+            emergency_grace_s=5.0,
+            non_gpu_worst_mw=NON_GPU_WORST_MW,
+            psu_efficiency_permille=PSU_PERMILLE,
         )
-        self.admit(bundle)
-        return bundle
 
-    def admit(self, bundle: JoinBundle) -> None:
-        """Let in whoever holds `bundle`."""
-        self._members[bundle.public_key] = Member(bundle.name, bundle.role, bundle.public_key)
+    def send(self, message: ToAgent) -> None:
+        """Say something to the agent."""
+        assert self._socket is not None, "the scheduler is closed"
+        self._socket.send(self._route, self._out.encode(message))
 
-    def forget_connections(self) -> None:
-        """As a scheduler that lost its list of connections: asks are refused until a new hello."""
-        self._welcome.clear()
+    def names(self) -> tuple[Epoch, Incarnation, Sequence]:
+        """For a new command."""
+        self.seq += 1
+        return Epoch(self.epoch), Incarnation(self.incarnation), Sequence(self.seq)
 
-    def stop(self) -> None:
-        """End at once, without a word to anybody."""
-        self._stopping.set()
-        self._thread.join()
+    def lease(self, lease_mw: int, caps_mw: tuple[int, ...]) -> Sequence:
+        """Send a lease; its sequence."""
+        message = Lease(*self.names(), lease_mw, caps_mw)
+        self.send(message)
+        return message.seq
 
-    def _run(self) -> None:
-        read: Codec[FromClient] = Codec(FromClient)
-        write: Codec[ToClient] = Codec(ToClient)
-        while not self._stopping.is_set():
-            self._socket.socket.poll(20)
-            for incoming in self._socket.recv_batch():
-                for reply in self._replies(read.decode(incoming.data), incoming):
-                    self._socket.send(incoming.routing_id, write.encode(reply))
-        self._socket.close()
+    def until(self, found: Callable[[], M | None], what: str, deadline_s: float = DEADLINE_S) -> M:
+        """Pump until `found` gives something true; that."""
+        end_s = time.monotonic() + deadline_s
+        while True:
+            result = found()
+            if result:
+                return result
+            assert time.monotonic() < end_s, f"not within {deadline_s:g} s: {what}"
+            self.pump()
 
-    def _replies(self, message: FromClient, incoming: Incoming) -> Iterable[ToClient]:
-        if isinstance(message, ClientHello):
-            self.hellos += 1
-            self._welcome.add(incoming.routing_id)
-            member = incoming.member
-            assert member.role != "worker"
-            return [ClientWelcome(PROTOCOL_VERSION, "fake", member.name, member.role)]
-        if incoming.routing_id not in self._welcome:
-            return [Refused(PROTOCOL_VERSION, "say hello first")]
-        return self._tells(message)
+    def all(self, kind: type[M]) -> list[M]:
+        """Messages of one kind, in order."""
+        return [message for message in self.heard if isinstance(message, kind)]
 
-    def _tells(self, message: Ask) -> Iterable[ToClient]:
-        self.requests.append(message.request)
-        answers = list(self._answers(message.request))
-        for place, answer in enumerate(answers, start=1):
-            is_last = place == len(answers) and not self.is_endless
-            yield Tell(message.ask, answer, is_last)
+    def last(self, kind: type[M]) -> M | None:
+        """The newest of one kind."""
+        found = self.all(kind)
+        return found[-1] if found else None
+
+    def adopted(self) -> Adopted:
+        """Wait for the Adopted of the newest incarnation."""
+        return self.until(
+            lambda: next((a for a in self.all(Adopted) if a.incarnation == self.incarnation), None),
+            "Adopted",
+        )

@@ -125,10 +125,17 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
 
 
 def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
-    """Where the caps should be, with the lease in force."""
+    """Where the caps should be, with the lease in force.
+
+    Before Adopted nothing is raised: after a restart idleness is only presumed.
+    """
     if state.lease is None or state.terms is None or is_floored(state, now):
         return tuple(gpu.info.cap_min_mw for gpu in state.gpus)
-    return holds.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
+    caps = holds.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
+    member = state.session.member
+    if member is not None and member.adopted is not None:
+        return caps
+    return tuple(min(cap, _now_at(gpu)) for gpu, cap in zip(state.gpus, caps, strict=True))
 
 
 def is_floored(state: NodeState, now: Now) -> bool:
