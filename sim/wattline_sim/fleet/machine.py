@@ -21,6 +21,8 @@ CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
 SETTLE_S = 1.0
 """A GPU's 1 s average needs this long to fall to idle when its load ends."""
 FREEZE_S = 0.05
+RELOAD_S = 1.5
+"""Unloading and loading the driver; nothing answers meanwhile."""
 SIM_SECONDS = "WATTLINE_FLEET_SECONDS"
 SIM_EXIT = "WATTLINE_FLEET_EXIT"
 SIM_DEMAND_MW = "WATTLINE_FLEET_DEMAND_MW"
@@ -168,12 +170,23 @@ class Machine:
         )
 
     def reload_driver(self) -> None:
-        """Unload and load the driver, which only works while no process holds a GPU."""
-        if any(self.draw_mw(gpu) > IDLE_MW for gpu in self.gpus.values()):
+        """Unload and load the driver: takes a while, and fails once a process holds a GPU."""
+        if self._is_loaded():
             return
-        self.driver_loads += 1
         for gpu in self.gpus.values():
-            gpu.limit_mw = CAP_MAX_MW
+            gpu.hung_until_s = self.world.now_s + RELOAD_S
+        boot = self.boots
+
+        def loaded() -> None:
+            if self.boots == boot and self.is_up and not self._is_loaded():
+                self.driver_loads += 1
+                for gpu in self.gpus.values():
+                    gpu.limit_mw = CAP_MAX_MW
+
+        self.world.after(RELOAD_S, loaded)
+
+    def _is_loaded(self) -> bool:
+        return any(self.draw_mw(gpu) > IDLE_MW for gpu in self.gpus.values())
 
     # --- truth --------------------------------------------------------------------------
 

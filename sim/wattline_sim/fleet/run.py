@@ -61,9 +61,12 @@ def _run(site: FleetSite, faults: Faults, seed: int, jobs: int, faulty_s: float)
     faults.heal()
     site.is_faulty = False
     healed_s = site.world.now_s
-    while site.world.now_s < healed_s + SETTLE_S and not _all_ended(site, len(specs)):
+    while site.world.now_s < healed_s + SETTLE_S and _unsettled(site, len(specs)):
         _until(site, site.world.now_s + 5.0)
-    _check_settled(site, len(specs))
+    why = _unsettled(site, len(specs))
+    if why:
+        raise NotSettled(why)
+    site.truth.check_starts()
     return Outcome(
         seed=seed,
         virtual_s=site.world.now_s,
@@ -88,32 +91,24 @@ def _records(site: FleetSite) -> dict[int, JobRecord]:
     return {r.id: r for r in every if isinstance(r, JobRecord)}
 
 
-def _all_ended(site: FleetSite, count: int) -> bool:
+def _unsettled(site: FleetSite, count: int) -> str:
+    """What is not as it should be once nothing is broken any more; empty = all well."""
     if len(site.accepted) + len(site.refused) < count:
-        return False
-    records = _records(site)
-    return all(job in records and records[job].state in ENDED_STATES for job in site.accepted)
-
-
-def _check_settled(site: FleetSite, count: int) -> None:
-    site.truth.check_starts()
-    if len(site.accepted) + len(site.refused) < count:
-        raise NotSettled(f"{count} jobs submitted, {len(site.accepted)} accepted, rest unanswered")
+        return f"{count} jobs submitted, {len(site.accepted)} accepted, the rest unanswered"
     records = _records(site)
     lost = sorted(job for job in site.accepted if job not in records)
     if lost:
-        raise NotSettled(f"accepted jobs {lost} are not on record")
+        return f"accepted jobs {lost} are not on record"
     waiting = [r for r in records.values() if r.state not in ENDED_STATES]
     if waiting:
         tell = ", ".join(f"{r.id} ({r.spec.name}) {r.state}: {r.reason}" for r in waiting)
-        raise NotSettled(f"jobs that did not end: {tell}")
+        return f"jobs that did not end: {tell}"
     cluster = site.scheduler.cluster
     if cluster is None:
-        raise NotSettled("the scheduler did not come back")
-    for domain in cluster.state.domains.by_id:
-        headroom_mw = cluster.state.books.headroom_mw(domain)
-        if headroom_mw < 0:
-            raise NotSettled(f"{domain} is still {-headroom_mw / 1e6:.3f} kW over its budget")
+        return "the scheduler did not come back"
+    books = cluster.state.books
+    over = [d for d in cluster.state.domains.by_id if books.headroom_mw(d) < 0]
+    return f"still over their budgets: {', '.join(over)}" if over else ""
 
 
 __all__ = ["Outcome", "SeedFailed", "run_seed"]
