@@ -27,9 +27,13 @@ BATCH = 5_000
 _OPEN = """
 import sys, time
 from pathlib import Path
-from wattline_scheduler.store.store import Store
+sys.path.insert(0, sys.argv[2])
+from support.sites import site
+from wattline_scheduler.shell.config import SchedulerConfig
+from wattline_scheduler.shell.run import restore
 began = time.perf_counter()
-store, saved = Store.open(Path(sys.argv[1]), now_unix_s=time.time())
+config = SchedulerConfig(Path("unused"), Path(sys.argv[1]))
+store, saved, cluster = restore(config, site().rack("n", 4).build(), "")
 print(time.perf_counter() - began, len(saved.jobs))
 store.close()
 """
@@ -54,7 +58,10 @@ def fill(directory: Path, jobs: int, open_jobs: int) -> None:
 def restart(directory: Path) -> tuple[float, int]:
     """Seconds to open and load in a fresh process, and how many jobs were loaded."""
     done = subprocess.run(
-        [sys.executable, "-c", _OPEN, str(directory)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _OPEN, str(directory), str(Path(__file__).parents[1] / "tests")],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     seconds, loaded = done.stdout.split()
     return float(seconds), int(loaded)

@@ -1,5 +1,6 @@
 """Starting and stopping a scheduler."""
 
+import gc
 import signal
 import time
 from pathlib import Path
@@ -80,9 +81,8 @@ def _serve(
     config: SchedulerConfig, site: Site, members: Authorized, sockets: Sockets, stop: _Stop
 ) -> int:
     began = read_clock()
-    store, saved = Store.open(config.state_dir, now_unix_s=began.unix_s, recover=config.recover)
+    store, saved, cluster = restore(config, site, gateway_key(members))
     try:
-        cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_key(members))
         loop = Loop(cluster, store, sockets, members, read_clock)
         _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
         while not stop.is_asked:
@@ -92,6 +92,26 @@ def _serve(
         store.close()
     log.info("scheduler_stopped", epoch=saved.epoch)
     return OK
+
+
+def restore(
+    config: SchedulerConfig, site: Site, gateway_public_key: str
+) -> tuple[Store, Saved, Cluster]:
+    """Open the store and rebuild the state from it. Raises StoreError."""
+    gc.disable()  # millions of objects that stay are made at once: looking for garbage is in vain
+    try:
+        store, saved = Store.open(
+            config.state_dir, now_unix_s=read_clock().unix_s, recover=config.recover
+        )
+        try:
+            cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key)
+        except BaseException:
+            store.close()
+            raise
+        gc.freeze()  # nor shall every later collection look at them again
+    finally:
+        gc.enable()
+    return store, saved, cluster
 
 
 def _tell_ready(
