@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from wattline_agent.config import AgentConfig
 
 
-def scheduler(*, site: str, state: str | None, recover: bool, json_logs: bool) -> Outcome:
-    """Until SIGTERM or SIGINT; its exit code."""
+def scheduler(
+    *, site: str, state: str | None, recover: bool, backup: str | None, json_logs: bool
+) -> Outcome:
+    """Until SIGTERM or SIGINT, unless only a backup is wanted; its exit code."""
     from wattline_scheduler.shell.config import SchedulerConfig
     from wattline_scheduler.shell.run import run_scheduler
 
@@ -28,7 +30,20 @@ def scheduler(*, site: str, state: str | None, recover: bool, json_logs: bool) -
         recover=recover,
         log_json=json_logs,
     )
+    if backup is not None:
+        return Outcome(None, _back_up(config.state_dir, Path(backup)))
     return Outcome(None, run_scheduler(config))
+
+
+def _back_up(state: Path, target: Path) -> int:
+    from wattline_scheduler.store.errors import StoreError
+    from wattline_scheduler.store.file import DB_NAME, copy_database
+
+    try:
+        copy_database(state / DB_NAME, target)
+    except (StoreError, OSError) as error:
+        raise ActFailed(f"no backup was made: {error}") from error
+    return exits.OK
 
 
 def agent(

@@ -11,8 +11,10 @@ from typing import Self, TypeVar
 from wattline.client.connection import Connection
 from wattline.client.errors import (
     DENIALS,
+    Busy,
     NotFound,
     RequestDenied,
+    Unavailable,
     Unreachable,
     WaitTimeout,
     WattlineError,
@@ -193,17 +195,31 @@ class Client:
         """A task's log in pieces; with `follow` until the task has ended and all is read."""
         offset, pause_s, number = 0, POLL_FIRST_S, attempt
         while True:
-            piece = self._get(FetchLog(JobId(job), TaskNo(task), number, offset), Log)
-            number = piece.ref.attempt  # a later attempt must not be spliced into this one
-            offset = piece.next_offset
-            if piece.data:
-                pause_s = POLL_FIRST_S
-                yield piece
-            if piece.at_end and (piece.task_ended or not follow):
-                return
-            if piece.at_end:
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, POLL_LONGEST_S)
+            request = FetchLog(JobId(job), TaskNo(task), number, offset)
+            piece = self._log_piece(request, follow=follow)
+            if piece is not None:
+                number = piece.ref.attempt  # a later attempt must not be spliced into this one
+                offset = piece.next_offset
+                if piece.data:
+                    pause_s = POLL_FIRST_S
+                    yield piece
+                if piece.at_end and (piece.task_ended or not follow):
+                    return
+                if not piece.at_end:
+                    continue
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, POLL_LONGEST_S)
+
+    def _log_piece(self, request: FetchLog, *, follow: bool) -> Log | None:
+        """The next piece; None: it cannot be had yet, and who follows is ready to wait."""
+        try:
+            return self._get(request, Log)
+        except (NotFound, Unavailable, Busy):
+            job = self.job(request.job)
+            tasks = job.gangs * (job.spec.gang_size if job.spec is not None else 1)
+            if not follow or job.state in ENDED_STATES or request.task >= tasks:
+                raise
+            return None
 
     # --- nodes ----------------------------------------------------------------------------
 

@@ -84,6 +84,13 @@ VERBS = (
                 "The state is a restored backup: raise the epoch, count every node in full.",
                 kind="switch",
             ),
+            Option(
+                "backup",
+                ("--backup",),
+                "Only copy the store there, also while its scheduler runs.",
+                kind="path",
+                metavar="FILE",
+            ),
             _LOG_JSON,
         ),
         has_json=False,

@@ -1,0 +1,132 @@
+"""What wrong input gets: one clear line, the right exit code, and nothing harmed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cli_site import CliSite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("cli-bad")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
+    """A scheduler whose node was never heard."""
+    with CliSite(tmp_path_factory.mktemp("bad")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["jobs", "--stat", "RUNNING"], 2, "--state"),
+        (["jobs", "--state", "RUNNIN"], 2, "RUNNING"),
+        (["jbos"], 2, "Did you mean 'jobs'?"),
+        (["submit"], 2, "nothing to submit"),
+        (["submit", "missing.toml"], 3, "there is no job file missing.toml"),
+        (["submit", "--gpus", "two", "--", "true"], 2, "two"),
+        (["submit", "--array", "5-1", "--", "true"], 2, "--array"),
+        (["submit", "--priority", "hihg", "--", "true"], 2, "high"),
+        (["submit", "--env", "NOVALUE", "--", "true"], 2, "NAME=VALUE"),
+        (["submit", "--nodes", "9", "--", "true"], 1, "9"),
+        (["job", "4711"], 3, "there is no job 4711"),
+        (["cancel", "8-3"], 2, "backwards"),
+        (["explain", "x"], 2, "names no jobs"),
+        (["node", "n7"], 3, "n7"),
+        (["drain", "n7"], 3, "n7"),
+        (["node", "off", "n1"], 2, "--confirm n1"),
+        (["node", "off", "n1", "--confirm", "n2"], 2, "nothing was done"),
+        (["power", "shed", "120%"], 2, "%"),
+        (["power", "shed", "25"], 2, "25%"),
+        (["power", "shed", "25%", "--domain", "pdu-9"], 3, "pdu-9"),
+        (["power", "restore"], 1, "not lowered"),
+        (["report", "--since", "yesterday"], 2, "how long ago"),
+        (["agent"], 2, "wattline enroll"),
+        (["agent", "--gpus", "x", "--check"], 2, "0-3,6"),
+        (["scheduler", "--site", "nowhere"], 2, "nowhere"),
+        (["enroll", "n9", "--role", "agent", "--site", "nowhere"], 3, "wattline init"),
+        (["sim", "node", "--model", "h1000"], 2, "h100"),
+    ],
+)
+def test_message_and_exit_code(site: CliSite, arguments: list[str], status: int, said: str) -> None:
+    done = site.run(*arguments)
+    assert said in done.stderr
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_mistyped_key_names_line_and_nearest(site: CliSite, tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('name = "x"\ncommand = ["true"]\nprority = "high"\n')
+    done = site.run("submit", str(file))
+    assert done.returncode == 2
+    assert f"{file}:3" in done.stderr
+    assert "priority" in done.stderr
+
+
+def test_later_key_is_refused_not_ignored(site: CliSite, tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('command = ["true"]\n[windows]\nstart_only = ["Sat-Sun"]\n')
+    done = site.run("submit", str(file))
+    assert done.returncode == 2
+    assert "not supported yet" in done.stderr
+
+
+def test_unknown_member_is_not_enrolled(site: CliSite) -> None:
+    done = site.run("enroll", "n9", "--role", "agent", "--site", str(site.site))
+    assert done.returncode == 3
+    assert "n1" in done.stderr
+
+
+def test_site_directory_is_never_overwritten(site: CliSite) -> None:
+    before = (site.site / "site.toml").read_text()
+    assert site.run("init", str(site.site)).returncode == 1
+    assert (site.site / "site.toml").read_text() == before
+
+
+def test_submitter_may_not_act_as_operator(site: CliSite) -> None:
+    site.wattline("enroll", "ada", "--role", "submitter", "--site", str(site.site))
+    ada = ("--bundle", str(site.bundle("ada")))
+    site.until(lambda: site.run("nodes", *ada).returncode == 0, "ada is admitted")
+    done = site.run("power", "shed", "25%", *ada)
+    assert done.returncode == 4
+    assert "operator" in done.stderr
+
+
+def test_strangers_key_is_refused(site: CliSite) -> None:
+    site.wattline("enroll", "bob", "--role", "submitter", "--site", str(site.site))
+    (site.site / "authorized" / "bob.toml").unlink()
+    bob = ("--bundle", str(site.bundle("bob")))
+
+    def is_refused() -> bool:
+        return site.run("nodes", *bob).returncode == 4
+
+    site.until(is_refused, "bob is refused")
+    assert "wattline enroll" in site.run("nodes", *bob).stderr
+    assert site.run("nodes").returncode == 0
+
+
+def test_without_a_bundle_the_way_to_one_is_told(
+    site: CliSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(site.environ, "WATTLINE_BUNDLE")
+    monkeypatch.setitem(site.environ, "HOME", str(tmp_path))
+    done = site.run("jobs")
+    assert done.returncode == 3
+    assert "wattline enroll" in done.stderr
+
+
+def test_bundle_open_to_others_is_refused(site: CliSite, tmp_path: Path) -> None:
+    copy = tmp_path / "open.toml"
+    copy.write_bytes(site.bundle("admin").read_bytes())
+    copy.chmod(0o644)
+    done = site.run("jobs", "--bundle", str(copy))
+    assert done.returncode == 3
+    assert "chmod 600" in done.stderr
+
+
+def test_output_in_a_pipe_is_plain(site: CliSite) -> None:
+    shown = site.wattline("nodes")
+    assert "\x1b" not in shown
+    assert all(line == line.rstrip() for line in shown.splitlines())

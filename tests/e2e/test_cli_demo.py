@@ -1,0 +1,77 @@
+"""The demo itself: the main job of the whole system, with its faults, in three minutes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+KEYS = {
+    "ok": None,
+    "jobs": "name kind state attempts gpu_hours energy_kwh cost_usd verdict",
+    "training": "accuracy world_size",
+    "inference": "requests errors p50_ms p95_ms",
+    "domains": "name kind budget_w peak_committed_w peak_measured_w seconds_over_budget",
+    "cap_bound_gpu_s": None,
+    "shed": "requested_fraction acknowledged_s seconds_over_after",
+    "faults": "agent_kill_readopted scheduler_kill_lost_jobs scheduler_kill_double_runs",
+    "simulated": None,
+}
+
+
+def test_demo_keeps_every_promise(tmp_path: Path) -> None:
+    file, folder = tmp_path / "report.json", tmp_path / "demo"
+    command = [sys.executable, "-m", "wattline", "demo", "--headless"]
+    done = subprocess.run(
+        [*command, "--json", str(file), "--keep", str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    report = json.loads(file.read_text())
+    assert report["ok"]
+    assert report["simulated"]
+    _check_keys(report)
+    _check_values(report)
+    assert not _processes_of(folder)
+
+
+def _check_keys(report: dict[str, Any]) -> None:
+    assert list(report) == list(KEYS)
+    for key, names in KEYS.items():
+        rows = report[key] if isinstance(report[key], list) else [report[key]]
+        assert names is None or all(list(row) == names.split() for row in rows)
+
+
+def _check_values(values: dict[str, Any]) -> None:
+    assert [job["state"] for job in values["jobs"]] == ["COMPLETED", "COMPLETED", "CANCELLED"]
+    assert values["training"]["accuracy"] > 0.9
+    assert values["training"]["world_size"] == 2
+    assert values["inference"]["requests"] >= 500
+    assert values["inference"]["errors"] == 0
+    assert values["cap_bound_gpu_s"] > 0
+    assert values["shed"]["requested_fraction"] == 0.25
+    assert values["shed"]["acknowledged_s"] >= 0
+    assert {domain["kind"] for domain in values["domains"]} == {"power", "cooling"}
+    for domain in values["domains"]:
+        assert domain["seconds_over_budget"] == 0
+        assert domain["peak_committed_w"] <= domain["budget_w"]
+    assert values["faults"] == {
+        "agent_kill_readopted": True,
+        "scheduler_kill_lost_jobs": 0,
+        "scheduler_kill_double_runs": 0,
+    }
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines of living processes that name the demo's folder."""
+    lines = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+    return [" ".join(line) for line in lines if any(str(folder) in word for word in line)]

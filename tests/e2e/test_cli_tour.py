@@ -1,0 +1,175 @@
+"""The README's tour by hand: real processes, every step a `wattline` command."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from support.cli_site import CliSite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("cli-site")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
+    """One scheduler and one simulated node of eight GPUs for all tests of this file."""
+    with CliSite(tmp_path_factory.mktemp("tour")) as made:
+        made.start_node("n1")
+        yield made
+
+
+def test_node_is_listed_with_its_gpus(site: CliSite) -> None:
+    node = site.json("node", "n1")
+    assert len(node["gpus"]) == 8
+    assert node["simulated"]
+    assert "n1" in site.wattline("nodes")
+    assert "H100" in site.wattline("node", "n1")
+
+
+def test_job_runs_and_its_log_is_read(site: CliSite) -> None:
+    job = site.submit("--gpus", "2", "--", "sh", "-c", "echo gpus $CUDA_VISIBLE_DEVICES; echo done")
+    ended = site.until_state(job, "COMPLETED")
+    assert ended["attempts"][0]["node"] == "n1"
+    log = site.wattline("logs", job)
+    assert log.startswith("gpus GPU-")
+    assert log.endswith("done\n")
+    assert job in site.wattline("jobs", "--all")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)],
+)
+def test_wait_gives_the_jobs_own_status(site: CliSite, command: str, status: int) -> None:
+    done = site.run("submit", "--wait", "--", "sh", "-c", command)
+    assert done.returncode == status, done.stderr + done.stdout
+
+
+def test_failed_job_says_why_with_the_tail_of_its_log(site: CliSite) -> None:
+    job = site.submit("--", "sh", "-c", "echo no such data set >&2; exit 3")
+    site.until_state(job, "FAILED")
+    shown = site.wattline("job", job)
+    assert "no such data set" in shown
+    missing = site.submit("--", "no-such-program")
+    ended = site.until_state(missing, "FAILED")
+    assert "no-such-program" in json.dumps(ended["attempts"][0]["exit"])
+
+
+def test_log_can_be_followed_to_the_end(site: CliSite) -> None:
+    job = site.submit("--", "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.3; done")
+    assert site.wattline("logs", "-f", job) == "line 1\nline 2\nline 3\n"
+
+
+def test_time_limit(site: CliSite) -> None:
+    done = site.run("submit", "--wait", "--time", "1s", "--grace", "1s", "--", "sleep", "60")
+    assert done.returncode == 124, done.stdout + done.stderr
+
+
+def test_held_job_waits_for_its_release(site: CliSite) -> None:
+    job = site.submit("--hold", "--", "true")
+    assert site.json("job", job)["state"] == "HELD"
+    assert site.json("explain", job)["state"] == "HELD"
+    site.wattline("release", "last")
+    site.until_state(job, "COMPLETED")
+
+
+def test_jobs_are_cancelled_by_range(site: CliSite) -> None:
+    first = site.submit("--", "sleep", "300")
+    second = site.submit("--hold", "--", "sleep", "300")
+    site.until_state(first, "RUNNING")
+    site.wattline("cancel", f"{first}-{second}")
+    for job in (first, second):
+        site.until_state(job, "CANCELLED")
+
+
+def test_waiting_job_is_explained(site: CliSite) -> None:
+    holder = site.submit("--gpus", "8", "--", "sleep", "300")
+    site.until_state(holder, "RUNNING")
+    waiting = site.submit("--gpus", "8", "--", "true")
+    why = site.json("explain", waiting)
+    assert why["nodes_feasible"] == 0
+    assert why["refusals"]
+    assert "n1" in site.wattline("explain", waiting)
+    site.wattline("cancel", holder)
+    site.until_state(waiting, "COMPLETED")
+
+
+def test_drained_node_gets_nothing_new(site: CliSite) -> None:
+    site.wattline("drain", "n1", "--reason", "fan swap")
+    job = site.submit("--", "true")
+    assert site.json("job", job)["state"] == "PENDING"
+    assert "fan swap" in site.wattline("nodes")
+    site.wattline("undrain", "n1")
+    site.until_state(job, "COMPLETED")
+
+
+def test_budget_is_shed_and_restored(site: CliSite) -> None:
+    full_w = site.json("power")[0]["budget_w"]
+    site.wattline("power", "shed", "25%", "--for", "1h", "--reason", "grid event")
+    domain = site.json("power")[0]
+    assert domain["budget_w"] == pytest.approx(0.75 * full_w)
+    assert "grid event" in site.wattline("power")
+    site.wattline("power", "restore")
+    assert site.json("power")[0]["budget_w"] == full_w
+    kinds = [json.loads(line)["kind"] for line in site.wattline("events", "--json").splitlines()]
+    assert {"budget_shed", "budget_restored"} <= set(kinds)
+
+
+def test_task_outlives_its_agent(site: CliSite) -> None:
+    job = site.submit("--gpus", "1", "--", "sleep", "300")
+    before = site.until_state(job, "RUNNING")["attempts"][0]
+    site.stop("agent-n1", signal.SIGKILL)
+    assert psutil.pid_exists(before["pid"])
+    site.start_agent("n1")
+    site.until(lambda: site.json("job", job)["attempts"][0]["readopted"] == 1, "taken over again")
+    after = site.json("job", job)["attempts"]
+    assert [(a["attempt"], a["pid"]) for a in after] == [(before["attempt"], before["pid"])]
+    site.wattline("cancel", job)
+    site.until_state(job, "CANCELLED")
+
+
+def test_jobs_outlive_the_scheduler(site: CliSite) -> None:
+    running = site.submit("--", "sleep", "300")
+    held = site.submit("--hold", "--", "true")
+    before = site.until_state(running, "RUNNING")["attempts"]
+    site.stop("scheduler", signal.SIGKILL)
+    assert psutil.pid_exists(before[0]["pid"])
+    site.start("scheduler", "scheduler", "--site", str(site.site))
+    site.until(lambda: site.json("node", "n1")["state"] == "ok", "the node is heard again")
+    assert site.json("job", held)["state"] == "HELD"
+    after = site.json("job", running)
+    assert after["state"] == "RUNNING"
+    assert [(a["attempt"], a["pid"]) for a in after["attempts"]] == [
+        (a["attempt"], a["pid"]) for a in before
+    ]
+    site.wattline("cancel", f"{running},{held}")
+    site.until_state(running, "CANCELLED")
+
+
+def test_report_accounts_for_what_ran(site: CliSite) -> None:
+    value = site.json("report")
+    assert value["simulated"]
+    assert value["site_energy_kwh"] > 0
+    assert any(job["state"] == "COMPLETED" for job in value["jobs"])
+    assert "feed-a" in site.wattline("report", "--since", "1h")
+
+
+def test_killed_task_is_told_apart_from_a_failed_one(site: CliSite) -> None:
+    job = site.submit("--", "sleep", "300")
+    pid = site.until_state(job, "RUNNING")["attempts"][0]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    ended = site.until_state(job, "FAILED")
+    assert ended["attempts"][0]["exit"]["signal"] == signal.SIGKILL
+
+
+def test_agent_says_what_works_on_its_host(site: CliSite) -> None:
+    hardware = site.folder / "hw-n1"
+    site.environ["LD_LIBRARY_PATH"] = str(hardware)
+    done = site.run("agent", "--check", "--json", "--state-dir", str(site.folder / "other"))
+    del site.environ["LD_LIBRARY_PATH"]
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["NVML"]["verdict"] == "ok"
+    assert "8 GPUs (simulated)" in checks["NVML"]["found"]

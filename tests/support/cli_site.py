@@ -1,0 +1,175 @@
+"""A site made and run by hand, as the README's tour does it: every step a `wattline` command."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+COMMAND_S = 60.0
+PATIENCE_S = 40.0
+LOOK_S = 0.1
+
+Done = subprocess.CompletedProcess[str]
+
+
+def first_of_free_ports(count: int = 4) -> int:
+    """The first of `count` ports in a row that nothing listens on now."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                for following in range(port + 1, port + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", following))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+class CliSite:
+    """Scheduler, simulated nodes and agents as processes; ended, with all below them, at exit."""
+
+    def __init__(self, folder: Path, nodes: tuple[str, ...] = ("n1",)) -> None:
+        self.folder, self.site, self.nodes = folder, folder / "site", nodes
+        self.environ = {**os.environ, "NO_COLOR": "1"}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        flags = [flag for node in nodes for flag in ("--node", node)]
+        port = str(first_of_free_ports())
+        made = self.wattline("init", str(self.site), *flags, "--port", port, "--json")
+        self.environ["WATTLINE_BUNDLE"] = json.loads(made)["admin_bundle"]
+        self.start("scheduler", "scheduler", "--site", str(self.site))
+        self.until(lambda: self.run("power").returncode == 0, "the scheduler answers")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name in reversed(list(self._running)):
+            self.stop(name)
+        for process in self._keepers():
+            process.kill()
+            process.wait(timeout=PATIENCE_S)
+
+    # --- programs -------------------------------------------------------------------------
+
+    def start(self, name: str, *arguments: str, **environ: str) -> int:
+        """Start a `wattline` program that stays; its process id."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command(*arguments),
+                env={**self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._running[name] = process
+        return process.pid
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """Signal a program and wait for its end."""
+        process = self._running.pop(name)
+        process.send_signal(number)
+        process.wait(timeout=PATIENCE_S)
+
+    def start_node(self, node: str = "n1") -> None:
+        """Simulate its hardware, enroll it, run its agent, and wait until it is heard."""
+        hardware = self.folder / f"hw-{node}"
+        self.start(f"sim-{node}", "sim", "node", "--dir", str(hardware), "--name", node)
+        self.until((hardware / "node.json").exists, f"the hardware of {node}")
+        if not self.bundle(node).exists():
+            self.wattline("enroll", node, "--role", "agent", "--site", str(self.site))
+        self.start_agent(node)
+
+    def start_agent(self, node: str = "n1") -> int:
+        """Run the agent of a simulated node and wait until it is heard; its process id."""
+        hardware = self.folder / f"hw-{node}"
+        where = ["--bundle", str(self.bundle(node)), "--state-dir", str(self.state(node))]
+        sensors = ["--sysfs-root", str(hardware / "sysfs")]
+        pid = self.start(f"agent-{node}", "agent", *where, *sensors, LD_LIBRARY_PATH=str(hardware))
+        self.until(lambda: self.json("node", node)["state"] == "ok", f"{node} is heard")
+        return pid
+
+    def bundle(self, name: str) -> Path:
+        """A member's join bundle."""
+        return self.site / "bundles" / f"{name}.toml"
+
+    def state(self, node: str) -> Path:
+        """The agent's state directory."""
+        return self.folder / f"agent-{node}"
+
+    # --- commands -------------------------------------------------------------------------
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of a verb."""
+        return [sys.executable, "-m", "wattline", *arguments]
+
+    def run(self, *arguments: str) -> Done:
+        """A verb as the site's admin, whatever its exit code."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+
+    def wattline(self, *arguments: str) -> str:
+        """What a verb prints; it must succeed."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"wattline {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """What a verb prints with --json."""
+        return json.loads(self.wattline(*arguments, "--json"))
+
+    def submit(self, *arguments: str) -> str:
+        """Submit a job; its number."""
+        return self.wattline("submit", "--quiet", *arguments).strip()
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until `holds`, at most PATIENCE_S."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            for name, process in self._running.items():
+                assert process.poll() is None, f"{name} ended: {self.tail(name)}"
+            assert time.monotonic() < until_s, f"never seen: {what}"
+            time.sleep(LOOK_S)
+
+    def until_state(self, job: str, state: str) -> Any:
+        """Wait until a job is in `state`; the job."""
+        self.until(lambda: self.json("job", job)["state"] == state, f"job {job} {state}")
+        return self.json("job", job)
+
+    def tail(self, name: str) -> str:
+        """The last lines of a program's output."""
+        text = (self.folder / f"{name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-10:])
+
+    def _keepers(self) -> list[psutil.Process]:
+        """Keepers outlive their agents on purpose; those of this site are found by their folder."""
+        states = {str(self.state(node)) for node in self.nodes}
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if "wattline_agent.keeper" in line and states & set(line):
+                found.append(process)
+        return found
