@@ -1,7 +1,8 @@
 """All GPUs of a node at once: a thread and a deadline for each, so that one cannot hold up others.
 
-A worker does one call at a time. While it is busy with an earlier one (the driver hangs), its GPU
-answers at once, with what is known: nothing is queued behind a call that may never return.
+A worker does one call at a time. Once someone has waited in vain for it (the driver hangs), its GPU
+answers at once, with what is known, until the call returns: nothing waits behind a call that may
+never end, and what was given up before it began is never carried out.
 """
 
 import threading
@@ -43,31 +44,21 @@ def boottime_s() -> float:
 
 
 class Call(Generic[T]):
-    """One call under way in a worker."""
+    """One call, waiting or under way in a worker."""
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._done = threading.Event()
-        self._result: T | None = None
-        self._error: BaseException | None = None
+        self.work = work
+        self.done = threading.Event()
+        self.is_cancelled = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         """In the worker's thread."""
         try:
-            self._result = self._work()
+            self.result = self.work()
         except BaseException as error:
-            self._error = error
-        finally:
-            self._done.set()
-
-    def wait(self, until_s: float) -> T | None:
-        """The result, or None when it is not there by that monotonic time. Raises what the call
-        raised: a driver's own errors are values, so that is a bug."""
-        if not self._done.wait(max(0.0, until_s - time.monotonic())):
-            return None
-        if self._error is not None:
-            raise self._error
-        return self._result
+            self.error = error
 
 
 class Worker:
@@ -76,30 +67,54 @@ class Worker:
     def __init__(self, index: GpuIndex) -> None:
         self.index = index
         self._inbox: SimpleQueue[Call[object] | None] = SimpleQueue()
-        self._is_busy = False
-        self._busy_since_s = 0.0
+        self._lock = threading.Lock()
+        self._running_since_s: float | None = None
+        self._is_given_up = False
+        """Someone has waited in vain for the call under way, or behind it."""
         self._thread = threading.Thread(target=self._run, name=f"gpu-{index}", daemon=True)
         self._thread.start()
 
     def begin(self, work: Callable[[], T]) -> Call[T] | None:
-        """Start a call; None while an earlier one has not returned."""
-        if self._is_busy:
+        """Hand a call in; None while one is under way that was given up. `result` waits for it."""
+        if self._is_given_up:
             return None
-        self._is_busy = True
-        self._busy_since_s = time.monotonic()
         call = Call(work)
         self._inbox.put(call)  # type: ignore[arg-type]  # the thread only runs it
         return call
 
+    def result(self, call: Call[T] | None, until_s: float) -> T | None:
+        """What it gave, or None when that is not there by this monotonic time: then a call that
+        has not begun never will. Raises what the call raised: a driver's errors are values, so
+        that is a bug."""
+        if call is None:
+            return None
+        if not call.done.wait(max(0.0, until_s - time.monotonic())):
+            with self._lock:
+                if not call.done.is_set():
+                    call.is_cancelled = True
+                    self._is_given_up = self._running_since_s is not None
+                    return None
+        if call.error is not None:
+            raise call.error
+        return call.result
+
     @property
     def busy_s(self) -> float:
         """How long the call under way has taken; 0 when there is none."""
-        return time.monotonic() - self._busy_since_s if self._is_busy else 0.0
+        since_s = self._running_since_s
+        return time.monotonic() - since_s if since_s is not None else 0.0
 
     def _run(self) -> None:
         while (call := self._inbox.get()) is not None:
+            with self._lock:
+                if call.is_cancelled:
+                    continue
+                self._running_since_s = time.monotonic()
             call.run()
-            self._is_busy = False
+            with self._lock:
+                self._running_since_s = None
+                self._is_given_up = False
+                call.done.set()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread; False when it hangs in the driver and is left behind."""
@@ -205,7 +220,9 @@ class DriverCollector:
     def _everywhere(self, read: Callable[[GpuIndex], T], timeout_s: float) -> list[T | None]:
         until_s = time.monotonic() + timeout_s
         calls = [worker.begin(_bind(read, worker.index)) for worker in self._workers]
-        return [call.wait(until_s) if call is not None else None for call in calls]
+        return [
+            worker.result(call, until_s) for worker, call in zip(self._workers, calls, strict=True)
+        ]
 
     def _silent(self, worker: Worker) -> Stale:
         words = f"the driver has not answered for {worker.busy_s:.1f} s"
@@ -223,8 +240,9 @@ class DriverCollector:
     def _cap_result(
         self, index: GpuIndex, call: Call[CapResult] | None, until_s: float
     ) -> CapResult:
-        result = call.wait(until_s) if call is not None else None
-        return result or CapResult(index, None, None, self._silent(self._workers[index]).reason)
+        worker = self._workers[index]
+        result = worker.result(call, until_s)
+        return result or CapResult(index, None, None, self._silent(worker).reason)
 
     def _begin_slow(self) -> None:
         """Have error counters read where they are due, each in its GPU's thread: all at first, then
