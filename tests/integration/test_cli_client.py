@@ -20,6 +20,7 @@ from wattline.client import (
 )
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
+from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.requests import (
     Answer,
@@ -68,6 +69,19 @@ def test_values_come_back_as_views(tmp_path: Path) -> None:
         assert client.submit(JobSpec("x", ("true",)), token="12345") == 5
         assert client.cancel(3) == "job 3 is being stopped"
         assert (client.me.user, client.me.role) == ("ops", "operator")
+
+
+def test_job_can_be_given_as_keywords(tmp_path: Path) -> None:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        client.submit(command=["python", "train.py"], gpus=4, retries=2, name="x")
+        (request,) = fake.requests
+        assert isinstance(request, Submit)
+        assert request.spec.resources.gpus_per_node == 4
+        assert request.spec.recovery.retries == 2
+        with pytest.raises(JobFileError, match="the nearest is --retries"):
+            client.submit(command=["true"], retires=2)
+        with pytest.raises(TypeError, match="not both"):
+            client.submit(request.spec, gpus=1)
 
 
 def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:

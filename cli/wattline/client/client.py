@@ -1,38 +1,25 @@
 """The client itself: one method per request, plain values in and views out."""
 
-import os
-import queue
 import secrets
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self, TypeVar
 
-from wattline.client.connection import Connection
+from wattline.client.asking import Asking
 from wattline.client.errors import (
-    DENIALS,
     Busy,
     NotFound,
-    RequestDenied,
     Unavailable,
     Unreachable,
     WaitTimeout,
-    WattlineError,
 )
-from wattline.client.link import Pending
-from wattline.client.lookup import find_bundle
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job import JobSpec
-from wattline_protocol.keys import JoinBundle
+from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.requests import (
     MAX_LISTED,
-    Answer,
     Cancel,
-    ClientWelcome,
     DeclareOff,
     DeclareOn,
-    Denied,
-    Done,
     Drain,
     Events,
     Explain,
@@ -53,7 +40,6 @@ from wattline_protocol.requests import (
     Power,
     Release,
     Report,
-    Request,
     Restore,
     Routes,
     Shed,
@@ -76,11 +62,6 @@ from wattline_protocol.views import (
     SiteView,
 )
 
-A = TypeVar("A")
-
-DEFAULT_TIMEOUT_S = 10.0
-"""How long an ask waits for its answer; a scheduler restart fits in."""
-
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
 """`wait` and `log` look again after these times, growing from the first to the longest."""
@@ -90,7 +71,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site that brings nothing for that many periods is reported as Unreachable."""
 
 
-class Client:
+class Client(Asking):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler
@@ -98,75 +79,49 @@ class Client:
     A scheduler that restarts meanwhile is found again; nothing is lost or done twice.
     """
 
-    def __init__(
-        self,
-        bundle: JoinBundle | str | os.PathLike[str] | None = None,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> None:
-        self._bundle = bundle if isinstance(bundle, JoinBundle) else find_bundle(bundle)
-        self._timeout_s = timeout_s
-        self._connection = Connection(self._bundle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection and every call that waits for it."""
-        self._connection.close()
-
-    @property
-    def me(self) -> ClientWelcome:
-        """Site, user and role as the scheduler knows them; waits for the connection."""
-        link = self._connection.link
-        if link.welcome is None:
-            link.wait_settled(self._timeout_s)
-        if link.welcome is None:
-            self.ask(GetPower())  # raises what is the matter
-        if link.welcome is None:
-            raise self._unreachable()
-        return link.welcome
-
     # --- jobs -----------------------------------------------------------------------------
 
-    def submit(self, spec: JobSpec, *, token: str | None = None) -> JobId:
-        """Accept a job; it is on disk when this returns. The same token gives the same job."""
-        return self._get(Submit(spec, token or secrets.token_hex(16)), Submitted).job
+    def submit(
+        self, spec: JobSpec | None = None, *, token: str | None = None, **options: object
+    ) -> JobId:
+        """Accept a job; it is on disk when this returns. The same token gives the same job.
+
+        Either a JobSpec, or the keys of a job file without their tables as keywords:
+        `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError
+        for keywords that make no job.
+        """
+        if spec is None:
+            spec = job_from_options(**options)
+        elif options:
+            raise TypeError(f"give a spec or keywords, not both: {', '.join(options)}")
+        return self.get(Submit(spec, token or secrets.token_hex(16)), Submitted).job
 
     def jobs(self, *, ended: bool = True, limit: int = MAX_LISTED) -> tuple[JobView, ...]:
         """Jobs, newest last."""
-        return self._get(ListJobs(ended=ended, limit=limit), Jobs).jobs
+        return self.get(ListJobs(ended=ended, limit=limit), Jobs).jobs
 
     def job(self, job: int) -> JobView:
         """One job with its attempts and its specification."""
-        found = self._get(GetJob(JobId(job)), Jobs).jobs
+        found = self.get(GetJob(JobId(job)), Jobs).jobs
         if not found:
             raise NotFound(f"there is no job {job}")
         return found[0]
 
     def explain(self, job: int) -> ExplainView:
         """Why the job waits."""
-        return self._get(Explain(JobId(job)), Explained).explain
+        return self.get(Explain(JobId(job)), Explained).explain
 
     def cancel(self, job: int) -> str:
         """Stop the job; says what was done."""
-        return self._act(Cancel(JobId(job)))
+        return self.act(Cancel(JobId(job)))
 
     def hold(self, job: int) -> str:
         """Keep the job from starting."""
-        return self._act(Hold(JobId(job)))
+        return self.act(Hold(JobId(job)))
 
     def release(self, job: int) -> str:
         """Let a held job start."""
-        return self._act(Release(JobId(job)))
+        return self.act(Release(JobId(job)))
 
     def wait(self, job: int, *, timeout_s: float | None = None) -> JobView:
         """The job once it has ended. Raises WaitTimeout when `timeout_s` is over before.
@@ -213,7 +168,7 @@ class Client:
     def _log_piece(self, request: FetchLog, *, follow: bool) -> Log | None:
         """The next piece; None: it cannot be had yet, and who follows is ready to wait."""
         try:
-            return self._get(request, Log)
+            return self.get(request, Log)
         except (NotFound, Unavailable, Busy):
             job = self.job(request.job)
             tasks = job.gangs * (job.spec.gang_size if job.spec is not None else 1)
@@ -225,36 +180,36 @@ class Client:
 
     def nodes(self) -> tuple[NodeView, ...]:
         """All nodes of the site."""
-        return self._get(ListNodes(), Nodes).nodes
+        return self.get(ListNodes(), Nodes).nodes
 
     def node(self, node: str) -> NodeView:
         """One node with its GPUs."""
-        found = self._get(GetNode(NodeId(node)), Nodes).nodes
+        found = self.get(GetNode(NodeId(node)), Nodes).nodes
         if not found:
             raise NotFound(f"there is no node {node}")
         return found[0]
 
     def drain(self, node: str, reason: str = "") -> str:
         """Start nothing new on the node."""
-        return self._act(Drain(NodeId(node), reason))
+        return self.act(Drain(NodeId(node), reason))
 
     def undrain(self, node: str) -> str:
         """Let tasks start on the node again."""
-        return self._act(Undrain(NodeId(node)))
+        return self.act(Undrain(NodeId(node)))
 
     def declare_off(self, node: str, *, confirmation: str, reason: str = "") -> str:
         """Vouch that the node draws nothing; `confirmation` is its name again."""
-        return self._act(DeclareOff(NodeId(node), confirmation, reason))
+        return self.act(DeclareOff(NodeId(node), confirmation, reason))
 
     def declare_on(self, node: str) -> str:
         """Take a node declared off back."""
-        return self._act(DeclareOn(NodeId(node)))
+        return self.act(DeclareOn(NodeId(node)))
 
     # --- power ----------------------------------------------------------------------------
 
     def power(self) -> tuple[DomainView, ...]:
         """Every power domain and cooling zone."""
-        return self._get(GetPower(), Power).domains
+        return self.get(GetPower(), Power).domains
 
     def shed(
         self,
@@ -267,22 +222,22 @@ class Client:
     ) -> str:
         """Lower a budget by a share of the full one, or by milliwatts; 0 s = until restored."""
         where = None if domain is None else DomainId(domain)
-        return self._act(Shed(where, fraction, by_mw, for_s, reason))
+        return self.act(Shed(where, fraction, by_mw, for_s, reason))
 
     def restore(self, *, domain: str | None = None, reason: str = "") -> str:
         """Put the full budget in force again."""
-        return self._act(Restore(None if domain is None else DomainId(domain), reason))
+        return self.act(Restore(None if domain is None else DomainId(domain), reason))
 
     # --- the whole site -------------------------------------------------------------------
 
     def site(self) -> SiteView:
         """A snapshot of everything."""
-        return self._get(GetSite(), SiteNow).site
+        return self.get(GetSite(), SiteNow).site
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
         """A snapshot now and every `period_s`. Raises Unreachable when they stop coming."""
         stall_s = max(STALL_LEAST_S, STALL_FACTOR * period_s)
-        for answer in self._watch(WatchSite(period_s), SiteNow, stall_s):
+        for answer in self.watch(WatchSite(period_s), SiteNow, stall_s):
             yield answer.site
 
     def events(
@@ -291,12 +246,12 @@ class Client:
         """Events after number `after`, or the `newest` ones; with `follow` without end."""
         first = self._last_event() - newest if after is None else after
         last = max(0, first)
-        while batch := self._get(ListEvents(after=last), Events).events:
+        while batch := self.get(ListEvents(after=last), Events).events:
             yield from batch
             last = batch[-1].seq
         if not follow:
             return
-        for answer in self._watch(ListEvents(after=last, follow=True), Events, None):
+        for answer in self.watch(ListEvents(after=last, follow=True), Events, None):
             for event in answer.events:
                 # After a reconnection the scheduler begins again where this watch began.
                 if event.seq > last:
@@ -309,65 +264,9 @@ class Client:
 
     def report(self, *, since_unix_s: float = 0.0, until_unix_s: float = 0.0) -> ReportView:
         """Accounting over a time range; 0 as the end means now."""
-        return self._get(GetReport(since_unix_s, until_unix_s), Report).report
+        return self.get(GetReport(since_unix_s, until_unix_s), Report).report
 
     def watch_routes(self) -> Iterator[dict[str, tuple[WorkerRoute, ...]]]:
         """Gateways: the workers of every service, now and at every change."""
-        for answer in self._watch(WatchRoutes(), Routes, None):
+        for answer in self.watch(WatchRoutes(), Routes, None):
             yield answer.services
-
-    # --- asking ---------------------------------------------------------------------------
-
-    def ask(self, request: Request, *, timeout_s: float | None = None) -> Answer:
-        """One request, one answer, as they travel; Denied is raised as its exception."""
-        pending = self._connection.link.ask(request)
-        try:
-            return self._next(pending, self._timeout_s if timeout_s is None else timeout_s)
-        finally:
-            self._connection.link.drop(pending)
-
-    def _act(self, request: Request) -> str:
-        return self._get(request, Done).text
-
-    def _get(self, request: Request, kind: type[A]) -> A:
-        return _of_kind(self.ask(request), kind)
-
-    def _watch(self, request: Request, kind: type[A], stall_s: float | None) -> Iterator[A]:
-        """Answers for as long as the caller iterates; None: silence is no error."""
-        link = self._connection.link
-        pending = link.ask(request)
-        try:
-            # The first answer must come in time, or the scheduler is not there.
-            yield _of_kind(self._next(pending, self._timeout_s), kind)
-            while True:
-                yield _of_kind(self._next(pending, stall_s), kind)
-        finally:
-            link.drop(pending)
-
-    def _next(self, pending: Pending, timeout_s: float | None) -> Answer:
-        try:
-            answer = pending.answers.get(timeout=timeout_s)
-        except queue.Empty:
-            raise self._unreachable() from None
-        if isinstance(answer, WattlineError):
-            raise answer
-        if isinstance(answer, Denied):
-            raise DENIALS.get(answer.kind, RequestDenied)(answer.reason)
-        return answer
-
-    def _unreachable(self) -> Unreachable:
-        where = self._bundle.client_endpoint
-        link = self._connection.link
-        if link.welcome is not None:
-            return Unreachable(f"the scheduler at {where} does not answer in time")
-        why = link.trouble or f"nothing answers at {where}"
-        return Unreachable(f"{why}; is the scheduler of site {self._bundle.site} running there?")
-
-
-def _of_kind(answer: Answer, kind: type[A]) -> A:
-    if not isinstance(answer, kind):
-        raise WattlineError(
-            f"the scheduler answered {type(answer).__name__} where {kind.__name__} was due; "
-            "install the same version on both sides"
-        )
-    return answer

@@ -1,0 +1,116 @@
+"""How a client asks: one request and its answer, or a watch with many."""
+
+import os
+import queue
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from wattline.client.connection import Connection
+from wattline.client.errors import DENIALS, RequestDenied, Unreachable, WattlineError
+from wattline.client.link import Pending
+from wattline.client.lookup import find_bundle
+from wattline_protocol.keys import JoinBundle
+from wattline_protocol.requests import Answer, ClientWelcome, Denied, Done, GetPower, Request
+
+A = TypeVar("A")
+
+DEFAULT_TIMEOUT_S = 10.0
+"""How long an ask waits for its answer; a scheduler restart fits in."""
+
+
+class Asking:
+    """A connection to one site's scheduler, opened at once and kept up by itself."""
+
+    def __init__(
+        self,
+        bundle: JoinBundle | str | os.PathLike[str] | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._bundle = bundle if isinstance(bundle, JoinBundle) else find_bundle(bundle)
+        self._timeout_s = timeout_s
+        self._connection = Connection(self._bundle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and every call that waits for it."""
+        self._connection.close()
+
+    @property
+    def me(self) -> ClientWelcome:
+        """Site, user and role as the scheduler knows them; waits for the connection."""
+        link = self._connection.link
+        if link.welcome is None:
+            link.wait_settled(self._timeout_s)
+        if link.welcome is None:
+            self.ask(GetPower())  # raises what is the matter
+        if link.welcome is None:
+            raise self._unreachable()
+        return link.welcome
+
+    def ask(self, request: Request, *, timeout_s: float | None = None) -> Answer:
+        """One request, one answer, as they travel; Denied is raised as its exception."""
+        pending = self._connection.link.ask(request)
+        try:
+            return self._next(pending, self._timeout_s if timeout_s is None else timeout_s)
+        finally:
+            self._connection.link.drop(pending)
+
+    def act(self, request: Request) -> str:
+        """Do something; what was done, in words."""
+        return self.get(request, Done).text
+
+    def get(self, request: Request, kind: type[A]) -> A:
+        """The answer of that kind."""
+        return _of_kind(self.ask(request), kind)
+
+    def watch(self, request: Request, kind: type[A], stall_s: float | None) -> Iterator[A]:
+        """Answers for as long as the caller iterates; None: silence is no error."""
+        link = self._connection.link
+        pending = link.ask(request)
+        try:
+            # The first answer must come in time, or the scheduler is not there.
+            yield _of_kind(self._next(pending, self._timeout_s), kind)
+            while True:
+                yield _of_kind(self._next(pending, stall_s), kind)
+        finally:
+            link.drop(pending)
+
+    def _next(self, pending: Pending, timeout_s: float | None) -> Answer:
+        try:
+            answer = pending.answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise self._unreachable() from None
+        if isinstance(answer, WattlineError):
+            raise answer
+        if isinstance(answer, Denied):
+            raise DENIALS.get(answer.kind, RequestDenied)(answer.reason)
+        return answer
+
+    def _unreachable(self) -> Unreachable:
+        where = self._bundle.client_endpoint
+        link = self._connection.link
+        if link.welcome is not None:
+            return Unreachable(f"the scheduler at {where} does not answer in time")
+        why = link.trouble or f"nothing answers at {where}"
+        return Unreachable(f"{why}; is the scheduler of site {self._bundle.site} running there?")
+
+
+def _of_kind(answer: Answer, kind: type[A]) -> A:
+    if not isinstance(answer, kind):
+        raise WattlineError(
+            f"the scheduler answered {type(answer).__name__} where {kind.__name__} was due; "
+            "install the same version on both sides"
+        )
+    return answer
