@@ -31,7 +31,9 @@ from wattline_protocol.tomltext import document_text
 
 MAX_MEMBERS = 50_000
 RECHECK_S = 1.0
-"""How long a change in `authorized/` may go unseen."""
+"""How long a removal or change in `authorized/` may go unseen."""
+STRANGER_RECHECK_S = 0.05
+"""An unknown key makes the list be looked at again, but no more often than this, whoever knocks."""
 
 SCHEDULER_KEY = Path("keys/scheduler.key")
 AUTHORIZED = Path("authorized")
@@ -83,16 +85,19 @@ class Authorized:
 
     def member(self, public_key: str) -> Member | None:
         """Whose key this is now; None: nobody's."""
-        self._recheck()
+        self._recheck(RECHECK_S)
+        if public_key not in self._members:
+            # Just enrolled, perhaps: a script that enrolls and connects must not be turned away.
+            self._recheck(STRANGER_RECHECK_S)
         return self._members.get(public_key)
 
     def members(self) -> tuple[Member, ...]:
         """Everyone who may connect now, by name."""
-        self._recheck()
+        self._recheck(RECHECK_S)
         return tuple(sorted(self._members.values(), key=lambda member: member.name))
 
-    def _recheck(self) -> None:
-        if self._clock() - self._checked_s < RECHECK_S:
+    def _recheck(self, after_s: float) -> None:
+        if self._clock() - self._checked_s < after_s:
             return
         with self._lock:
             self._checked_s = self._clock()

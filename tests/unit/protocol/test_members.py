@@ -10,6 +10,7 @@ from wattline_protocol.keys import JoinBundle, KeyFileError, load_bundle, load_k
 from wattline_protocol.members import (
     AUTHORIZED,
     RECHECK_S,
+    STRANGER_RECHECK_S,
     SCHEDULER_KEY,
     Authorized,
     Member,
@@ -108,6 +109,14 @@ def test_changes_are_seen_within_the_recheck_time(site: Path) -> None:
     assert listed.member(bob.public_key) is not None
     assert listed.member(alice.public_key) is None
     assert [member.name for member in listed.members()] == ["bob"]
+
+
+def test_a_key_enrolled_just_now_is_let_in_at_once(site: Path) -> None:
+    clock = Clock()
+    listed = Authorized(site / AUTHORIZED, clock=clock)
+    bob = enrolled(site, "bob")
+    clock.now_s += STRANGER_RECHECK_S
+    assert listed.member(bob.public_key) is not None
 
 
 def test_an_edit_in_place_is_seen(site: Path) -> None:
