@@ -145,7 +145,8 @@ class ModelGpu:
     energy_mj: int = 0
     throttle_ns: int = 0
     cooling_until_s: float = 0.0
-    util_pct: int = 0
+    util_pct: int | None = None
+    """None: as its draw suggests."""
 
     @property
     def enforced_mw(self) -> int:
@@ -361,7 +362,7 @@ class Rig:
             power_mw,
             enforced_mw=gpu.enforced_mw,
             host_limit_mw=gpu.limit_mw,
-            util_pct=gpu.util_pct or (0 if power_mw <= IDLE else 100),
+            util_pct=(0 if power_mw <= IDLE else 100) if gpu.util_pct is None else gpu.util_pct,
             energy_mj=gpu.energy_mj,
             power_throttle_ns=gpu.throttle_ns,
         )

@@ -55,7 +55,8 @@ def _lease_is_kept(state: NodeState, now: Now) -> None:
     if state.lease is None or state.terms is None or not is_adopted or state.caps.is_waiting:
         return
     over_mw = holds.holding_mw(state, planned=False) - state.lease.lease_mw
-    lowered = [g for g in state.gpus if g.can_hold and g.limit_mw > g.info.cap_min_mw]
+    able = [g for g in state.gpus if g.can_hold and not g.is_lost]
+    lowered = [g for g in able if g.limit_mw > g.info.cap_min_mw]
     if over_mw > 0 and lowered and not any(a.will_load_gpus for a in state.attempts.values()):
         raise InvariantBroken(
             f"I2 at {now.mono_s:.1f} s: held {over_mw} mW above the lease though "
