@@ -83,7 +83,8 @@ def _describe(own: Path, got: list[str]) -> str:
 
 def _text(path: str | Path) -> str:
     try:
-        return Path(path).read_text()
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - hot path
+            return file.read()
     except OSError:
         return ""
 

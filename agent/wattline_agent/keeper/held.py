@@ -29,7 +29,7 @@ def boot_id() -> str:
 
 def host_oom_kills() -> int:
     """Processes that this kernel has killed for want of memory since it started."""
-    _, _, after = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")
+    _, _, after = (tree.read_proc("/proc/vmstat") or b"").partition(b"\noom_kill ")
     return int(after.split(b"\n", 1)[0]) if after else 0
 
 

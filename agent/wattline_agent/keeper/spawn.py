@@ -23,10 +23,18 @@ TASK_OOM_SCORE_ADJ = "300"
 KEEPER_NICENESS = -10
 """So that leases are kept, and tasks started, on a host whose processors are all busy."""
 TASK_NICENESS = 0
+KEEPER_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGCHLD,
+)
+"""Those that Python or the keeper handles or ignores; a task begins with the defaults."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 512
 
-_ALL_SIGNALS = frozenset(map(int, signal.valid_signals()))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -97,7 +105,6 @@ def spawn(launch: Launch) -> int:
     """Process number of the started task, after its exec succeeded. Raises NotStarted."""
     told, tell = os.pipe()
     parent = os.getpid()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
@@ -106,7 +113,6 @@ def spawn(launch: Launch) -> int:
         os.close(told)
         raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(tell)
     with open(told, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
         problem = pipe.read(MAX_ERROR_BYTES)
@@ -117,13 +123,13 @@ def spawn(launch: Launch) -> int:
 
 
 def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
-    """In the child, with all signals blocked: never returns, never raises."""
+    """In the child: never returns, never raises. A signal that comes before the first line can
+    only be one to the keeper's whole group, which the keeper has then got as well."""
     step = "signals"
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT):
+        for number in KEEPER_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         step = "cgroup"
         if launch.cgroup_procs:
@@ -144,7 +150,6 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "chdir"
         os.chdir(launch.cwd)
         step = "exec"
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(launch.path, list(launch.argv), dict(launch.env))  # noqa: S606 - no shell wanted
     except BaseException as error:
         code = error.errno if isinstance(error, OSError) and error.errno else 0

@@ -10,12 +10,13 @@ keeper's death that tree is gone; session, marker and cgroup still tell.
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from wattline_agent.keeper.spec import MARKER
 
-MAX_ENVIRON_BYTES = 2 * 1024 * 1024
+READ_BYTES = 64 * 1024
+MAX_PROC_BYTES = 2 * 1024 * 1024
+"""As long as an environment can be; nothing else here comes near."""
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -58,11 +59,30 @@ def marker_of(task_dir: str) -> bytes:
     return f"{MARKER}={task_dir}".encode()
 
 
+def read_proc(path: str) -> bytes | None:
+    """A file of /proc, without the layers of `open`, of which a scan of a busy host has thousands;
+    None when its process is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        data = b""
+        while chunk := os.read(descriptor, READ_BYTES):
+            data += chunk
+            if len(data) >= MAX_PROC_BYTES:
+                break
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
+    return data
+
+
 def read_process(pid: int) -> Process | None:
     """The process, or None when it is gone."""
-    try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    data = read_proc(f"/proc/{pid}/stat")
+    if data is None:
         return None
     fields = data[data.rindex(b")") + 2 :].split()
     ticks = sum(map(int, fields[11:15]))
@@ -77,26 +97,23 @@ def all_processes() -> dict[int, Process]:
 
 def children_of(pid: int) -> list[int] | None:
     """Direct children of a single-threaded process; None where the kernel does not list them."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        first = path.read_bytes()
-        while True:  # the list may skip entries while a child exits: read until it repeats
-            again = path.read_bytes()
-            if again == first:
-                return [int(word) for word in first.split()]
-            first = again
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    path = f"/proc/{pid}/task/{pid}/children"
+    first = read_proc(path)
+    while first is not None:  # may skip entries while a child exits: read until it repeats
+        again = read_proc(path)
+        if again == first:
+            return [int(word) for word in first.split()]
+        first = again
+    return None
 
 
 def has_marker(pid: int, marker: bytes) -> bool:
     """Whether the environment with which `pid` was executed holds `marker`."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - hot path
-            environ = file.read(MAX_ENVIRON_BYTES)
-    except OSError:  # gone, or another user's: then it is none of ours
+        environ = read_proc(f"/proc/{pid}/environ")
+    except PermissionError:  # another user's: then it is none of ours
         return False
-    return marker in environ.split(b"\0")
+    return environ is not None and marker in environ.split(b"\0")
 
 
 def descendants(table: dict[int, Process], tops: Iterable[int]) -> set[int]:
@@ -169,8 +186,7 @@ def living_below(table: dict[int, Process], tops: Iterable[int]) -> list[Process
 def start_ticks(pid: int) -> int:
     """When the process started, in ticks since boot: with its number, it names it uniquely.
     0 when it is gone."""
-    try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    data = read_proc(f"/proc/{pid}/stat")
+    if data is None:
         return 0
     return int(data[data.rindex(b")") + 2 :].split()[19])
