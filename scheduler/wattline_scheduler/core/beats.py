@@ -51,6 +51,7 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
 
 def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:
     node.offer = None
+    state.verdicts.clear()
     if sample.lost:
         node.lost.add(sample.index)
         text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
@@ -82,6 +83,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
     )
     node.non_gpu_worst_mw = measured_mw
     node.offer = None
+    state.verdicts.clear()
     state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
 
 

@@ -87,6 +87,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
     node.offer = None
+    state.verdicts.clear()
     if was_off:
         heard_though_off(state, node, now)
 

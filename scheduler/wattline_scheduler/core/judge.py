@@ -47,9 +47,22 @@ def malformed(spec: JobSpec) -> str:
     return ""
 
 
+MAX_VERDICTS = 1_024
+"""Different shapes remembered; jobs come in few."""
+
+
 def impossible(state: State, spec: JobSpec, now: Now) -> str:
     """Why the job could never run on this site, and what could; empty = it could, or may."""
     shape = shape_of(spec)
+    verdict = state.verdicts.get(shape)
+    if verdict is None:
+        if len(state.verdicts) >= MAX_VERDICTS:
+            state.verdicts.clear()
+        verdict = state.verdicts[shape] = _judge(state, shape, now)
+    return verdict
+
+
+def _judge(state: State, shape: Shape, now: Now) -> str:
     if shape.nodes > len(state.nodes):
         return f"wants {shape.nodes} nodes; the site has {len(state.nodes)}"
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]

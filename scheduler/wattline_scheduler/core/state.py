@@ -8,6 +8,7 @@ from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import ShedRecord
 from wattline_scheduler.core.workload import Workload
+from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.demand import Demand
 from wattline_scheduler.power.domains import Domains
@@ -57,6 +58,8 @@ class State:
     wants_plan: bool = False
     wants_rebalance: bool = False
     rebalanced_at: Instant | None = None
+    verdicts: dict[Shape, str] = field(default_factory=dict)
+    """Of `judge.impossible`, until something changes what nodes have."""
     gateway_public_key: str = ""
     """With which services' workers know the gateway; the shell reads it from the allow-list."""
     plan_reserved_for: JobId | None = None

@@ -8,6 +8,8 @@ from wattline_protocol.ids import DomainId, JobId
 from wattline_protocol.messages import Lease, PauseTask, ResumeTask
 from wattline_protocol.requests import Denied, Restore, Shed
 from wattline_scheduler.core.effects import Save, Send
+from wattline_scheduler.core.events import TimePassed
+from wattline_scheduler.core.pausing import choose
 from wattline_scheduler.core.records import ShedRecord
 
 PDU = DomainId("pdu-a")
@@ -101,6 +103,26 @@ def test_as_few_as_suffice_are_paused(h: Harness) -> None:
     h.run(2)
     assert h.state_of(large) == "PAUSED"
     assert {h.state_of(number) for number in small} == {"RUNNING"}
+
+
+def test_the_smallest_gang_that_is_enough_is_chosen(h: Harness) -> None:
+    h.submit(job().gpus(8))
+    small = h.submit(job().gpus(1))
+    chosen = choose(h.cluster.state, {DomainId("site"): 100_000})
+    assert [gang.job.id for gang in chosen] == [small]
+    assert len(choose(h.cluster.state, {DomainId("site"): 900_000})) == 1
+    assert len(choose(h.cluster.state, {DomainId("site"): 1_150_000})) == 2
+
+
+def test_nobody_else_is_paused_while_a_pause_is_under_way(h: Harness) -> None:
+    numbers = [h.submit(job().gpus(4)) for _ in range(4)]
+    h.run(20)
+    h.cut_off.update(h.agents)
+    h.ask(Shed(None, by_mw=8_700_000))
+    for _ in range(14):
+        h.mono_s += 0.15
+        h.handle(TimePassed())
+    assert [h.state_of(n) for n in numbers].count("PAUSED") == 1
 
 
 def test_a_paused_gang_goes_on_when_it_fits_again(h: Harness) -> None:

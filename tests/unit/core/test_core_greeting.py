@@ -5,7 +5,7 @@ import pytest
 
 from support.harness import Harness
 from support.sites import gpu, job, site
-from wattline_protocol.ids import NodeId, Sequence
+from wattline_protocol.ids import Epoch, NodeId, Sequence
 from wattline_protocol.messages import (
     Beat,
     CommandDone,
@@ -91,6 +91,14 @@ def test_words_of_an_earlier_incarnation_change_nothing(h: Harness) -> None:
     assert h.node(name).beat is before
     asked = [m for m in h.told(name, Rehello) if isinstance(m, Rehello)]
     assert len(asked) == 1, "asked once a period, not once a message"
+
+
+def test_words_of_another_epoch_change_nothing(h: Harness) -> None:
+    """A restored store may issue incarnation numbers anew: the epoch tells them apart."""
+    before = h.node("a1").beat
+    h.say("a1", h.agent("a1").beat(epoch=Epoch(99)))
+    assert h.node("a1").beat is before
+    assert h.told("a1", Rehello)
 
 
 def test_a_welcomed_agent_has_time_to_read_back_its_caps(h: Harness) -> None:

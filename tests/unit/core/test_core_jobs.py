@@ -4,13 +4,16 @@ import pytest
 
 from support.harness import Harness
 from support.sites import job, site
-from wattline_protocol.ids import JobId, NodeId, TaskRef
-from wattline_protocol.messages import ForgetTask, StartTask, StopTask, TaskExit
+from wattline_protocol.ids import GpuIndex, JobId, NodeId, TaskRef
+from wattline_protocol.messages import CommandDone, ForgetTask, StartTask, StopTask, TaskExit
 from wattline_protocol.requests import Cancel, Denied, Hold, Release
+from wattline_scheduler.core import placing
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.ending import MAX_CRASHES, MAX_LOSSES
+from wattline_scheduler.core.events import PlanDue
 from wattline_scheduler.core.jobs import Ended, IllegalTransition, Running
 from wattline_scheduler.core.records import AttemptRecord
+from wattline_scheduler.plan.snapshot import Placement, Plan, TaskPlace
 
 
 @pytest.fixture
@@ -183,6 +186,52 @@ def test_a_start_is_resent_until_it_is_acknowledged(h: Harness) -> None:
     starts = h.told(name, StartTask)
     assert len(starts) == 3
     assert len(set(map(repr, starts))) == 1, "the same command, the same sequence"
+
+
+def test_a_start_that_was_acknowledged_and_then_lost_is_a_loss(h: Harness) -> None:
+    """It may have run: the gang is not started again for nothing without end."""
+    number = h.submit(job().gpus(0))
+    h.agent(running(h, number)[0][0]).lose_tasks()
+    h.settle()
+    assert (h.gang(number).losses, h.gang(number).refusals) == (1, 0)
+
+
+def test_an_acknowledged_start_counts_as_begun_before_its_first_report(h: Harness) -> None:
+    h.cut_off.update(h.agents)
+    number = h.submit(job().gpus(0))
+    name = running(h, number)[0][0]
+    start = h.told(name, StartTask)[0]
+    assert isinstance(start, StartTask)
+    h.say(name, CommandDone(start.epoch, start.incarnation, start.seq, "done"))
+    assert not h.node(name).outbox
+    h.cut_off.clear()
+    h.join(name)
+    assert (h.gang(number).losses, h.gang(number).refusals) == (1, 0)
+
+
+def test_a_start_withdrawn_by_a_stop_is_not_resent(h: Harness) -> None:
+    h.cut_off.update(h.agents)
+    number = h.submit(job().gpus(0))
+    name = running(h, number)[0][0]
+    h.ask(Cancel(number))
+    before = len(h.told(name, StartTask))
+    h.tick()
+    assert len(h.told(name, StartTask)) == before
+    assert len(h.told(name, StopTask)) == 2
+
+
+def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planner is not believed: each placement is checked against the state."""
+    place = TaskPlace(NodeId("a1"), (GpuIndex(0),))
+    numbers = [h.submit(job().held()) for _ in range(2)]
+    both = tuple(Placement(number, 0, (place,)) for number in numbers)
+    monkeypatch.setattr(placing, "plan", lambda _: Plan(both, {}, None, is_cut=False))
+    for number in numbers:
+        h.ask(Release(number))
+    h.handle(PlanDue())
+    assert sorted(h.state_of(number) for number in numbers) == ["PENDING", "STARTING"]
 
 
 # --- cancel, hold, release --------------------------------------------------------------

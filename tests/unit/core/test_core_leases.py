@@ -121,6 +121,19 @@ def test_committed_falls_only_with_the_acknowledgement(h: Harness) -> None:
     assert h.committed_kw(name) < before_kw
 
 
+def test_a_gpu_counts_as_idle_only_once_the_agent_says_so_after_the_end(h: Harness) -> None:
+    """It was idle when the task came, and no beat was heard since: that says nothing any more."""
+    h.submit(job().gpus(8))
+    name = used_node(h)
+    h.end_tasks()
+    for _ in range(10):
+        h.tick()
+    floor_kw = (1_000 + 8 * 200 * 1.03) / 0.95 / 1000
+    assert h.committed_kw(name) >= floor_kw
+    h.run(2)
+    assert h.committed_kw(name) == pytest.approx(IDLE_KW, abs=0.001)
+
+
 def test_a_silent_node_keeps_its_lease_in_the_books(h: Harness) -> None:
     h.submit(job().gpus(8))
     h.run(3)
