@@ -5,7 +5,14 @@ import pytest
 from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import GpuIndex, JobId, NodeId, TaskRef
-from wattline_protocol.messages import CommandDone, ForgetTask, StartTask, StopTask, TaskExit
+from wattline_protocol.messages import (
+    CommandDone,
+    ForgetTask,
+    StartTask,
+    StopTask,
+    TaskExit,
+    TaskUpdate,
+)
 from wattline_protocol.requests import Cancel, Denied, Hold, Release
 from wattline_scheduler.core import placing
 from wattline_scheduler.core.effects import Save, Send
@@ -71,6 +78,17 @@ def test_an_end_told_twice_counts_once(h: Harness) -> None:
     h.agent(node).tell(h.agent(node).tasks[ref])
     h.settle()
     assert h.gang(number).failures == 1
+
+
+def test_a_late_word_about_an_ended_attempt_is_not_a_stray(h: Harness) -> None:
+    number = h.submit(job())
+    node, ref = running(h, number)[0]
+    agent = h.agent(node)
+    late = TaskUpdate(agent.epoch, agent.incarnation, agent.tasks[ref].report())
+    h.end_tasks()
+    h.say(node, late)
+    assert not h.told(node, StopTask)
+    assert not h.events("stray_stopped")
 
 
 def test_a_failure_says_how_it_ended(h: Harness) -> None:
