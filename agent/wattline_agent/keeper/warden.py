@@ -134,6 +134,8 @@ class Warden:
         kill_all(identities, groups, time.monotonic() + LAST_KILL_S)
         for stream in self._streams.values():
             self._close(stream)
+        for parent in {group.path.parent for group in groups}:
+            Group(parent).remove()
 
 
 def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
