@@ -121,7 +121,7 @@ class Group:
         if site.base is None:
             return None
         group = Group(site.base / key)
-        group.path.mkdir(exist_ok=True)
+        group.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied the parent away
         if "pids" in site.controllers:
             group._write("pids.max", str(MAX_PIDS))
         if cpus and "cpu" in site.controllers:
