@@ -5,7 +5,7 @@ import pytest
 from support.node_rig import MAX, MIN, Rig, names, of, ref, told, wall
 from wattline_agent.core.effects import ApplyCaps, RestoreCaps, SaveState, WouldCap
 from wattline_agent.core.events import Connected, StopAsked, TimePassed
-from wattline_protocol.messages import Adopted, Beat, Farewell, Hello, StartTask
+from wattline_protocol.messages import Adopted, Beat, Farewell, Hello, LeaseAck, StartTask
 
 W = 1000
 
@@ -158,6 +158,9 @@ def test_a_driver_reload_while_caps_are_being_set(busy: Rig) -> None:
     busy.holds_answers = True
     busy.lease(wall(400 * W + 93 * W))
     busy.reload_driver()
+    busy.handle(busy.kept_answers.pop(0))
+    assert not told(busy.effects, LeaseAck)
+    assert busy.node.state.gpus[0].enforced_mw is None
     busy.answer_caps()
     busy.pass_s(5)
     assert limits(busy) == [400 * W, MIN]

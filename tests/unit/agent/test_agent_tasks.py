@@ -185,12 +185,25 @@ def test_a_start_whose_caps_never_come_into_force_is_given_up(rig: Rig) -> None:
     assert not rig.launches
 
 
+def test_no_launch_while_a_neighbour_cannot_be_lowered(rig: Rig) -> None:
+    rig.run(ref(0), 0)
+    rig.pass_s(4)
+    rig.lease(wall(MAX + 93 * W))
+    rig.gpus[0].error = "Insufficient Permissions"
+    assert not outcomes(rig.start(ref(1), 1))
+    rig.effects.clear()
+    rig.pass_s(4)
+    assert outcomes(rig.effects) == ["not_covered"]
+    assert rig.launches == [ref(0)]
+
+
 def test_a_reservation_is_void_in_a_new_incarnation(rig: Rig) -> None:
     (hello,) = told(rig.handle(Connected()), Hello)
     rig.holds_answers = True
     rig.start(ref(), 0)
     rig.say(rig.welcome(hello))
     rig.answer_caps()
+    rig.lease(wall(2 * MAX))
     rig.pass_s(2)
     assert not rig.launches
 
