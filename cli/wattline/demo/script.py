@@ -75,7 +75,8 @@ class Script:
         if training is None:
             return False
         root = next(d for d in view.domains if d.id == layout.ROOT_DOMAIN)
-        is_hot = root.measured_w > root.full_budget_w * (1 - layout.SHED_FRACTION)
+        measured_w = sum(node.measured_w or 0.0 for node in view.nodes)
+        is_hot = measured_w > root.full_budget_w * (1 - layout.SHED_FRACTION)
         is_far = training.metrics.get("epoch", 0) >= EPOCHS_AT_MOST
         is_running = training.state == "RUNNING" and training.gangs_running == 1
         return training.state in ENDED_STATES or (is_running and (is_hot or is_far))
