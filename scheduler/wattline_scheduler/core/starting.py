@@ -1,7 +1,10 @@
 """From a placement to running tasks: attempts on record, watts found, then StartTask for all."""
 
+import zlib
+
 from wattline_protocol.ids import AttemptNo, Now, TaskRef
 from wattline_protocol.messages import Rendezvous, TaskOrder
+from wattline_protocol.site import Site
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
@@ -133,7 +136,7 @@ def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
     rank = attempt.record.task - gang.task_no(0)
     return Rendezvous(
         host=meeting_host([members[task] for task in sorted(members)]),
-        port=meeting_port(TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
+        port=meeting_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
         node_rank=rank,
         nodes=spec.gang_size,
         procs_per_node=spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node),
@@ -146,6 +149,9 @@ def meeting_host(members: list[NodeNow]) -> str:
     return "127.0.0.1" if len(hostnames) == 1 else members[0].record.hostname
 
 
-def meeting_port(first: TaskRef) -> int:
-    """A port that depends on the try alone, so that it is the same after a restart."""
-    return FIRST_PORT + (first.job * 131 + first.task * 17 + first.attempt * 7) % PORTS
+def meeting_port(site: Site, first: TaskRef) -> int:
+    """A port that depends on site and try alone, so that it is the same after a restart.
+
+    Two sites that share hosts, or two tries of one job, hardly ever choose the same.
+    """
+    return FIRST_PORT + zlib.crc32(f"{site.agent_endpoint} {first}".encode()) % PORTS
