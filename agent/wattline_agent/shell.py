@@ -102,6 +102,8 @@ class Shell:
         self._driver_instance = collector.driver_instance()
         self._infos = collector.gpus()
         self._ended: frozenset[TaskRef] = frozenset()
+        self._has_ordered = False
+        """The keeper was told something: see at once what became of it."""
         self._sampled_s = 0.0
         self._sample_due_s = 0.0
         self._tick_due_s = 0.0
@@ -128,6 +130,8 @@ class Shell:
                 self.handle(change)
             for message in self._link.received():
                 self.handle(SchedulerSaid(message))
+            if self._has_ordered:
+                self._look_at_tasks()
             self._do_due()
 
     def stop(self) -> None:
@@ -160,6 +164,7 @@ class Shell:
             self._sample()
 
     def _look_at_tasks(self) -> None:
+        self._has_ordered = False
         tasks = self._keeping.observe()
         if tasks is None:
             return
@@ -229,6 +234,7 @@ class Shell:
             self._log.info("task_launched", ref=str(effect.order.ref), gpus=effect.order.gpus)
         elif not isinstance(effect, RenewTaskLeases):
             self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
+        self._has_ordered = not isinstance(effect, RenewTaskLeases)
         self._keeping.do(lambda runner: _give(runner, effect))
 
     def _send_log(self, wanted: SendLog) -> None:

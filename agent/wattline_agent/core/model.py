@@ -93,6 +93,8 @@ class Session:
     member: Member | None = None
     heard_s: float = 0.0
     """When the newest answered beat (or Hello) was *sent* (I5, I7)."""
+    beat_heard_s: float = 0.0
+    """The same for beats alone: what they carried is accounted for."""
     beats_out: dict[int, float] = field(default_factory=dict)
     beat_seq: int = 0
     is_spool_asked: bool = False

@@ -253,6 +253,7 @@ def beat_seen(state: NodeState, seen: BeatSeen, now: Now) -> None:
     if sent_s is None or member is None:
         return
     session.heard_s = max(session.heard_s, sent_s)
+    session.beat_heard_s = max(session.beat_heard_s, sent_s)
     if any(a.is_alive and a.order.on_isolation == "stop" for a in state.attempts.values()):
         state.emit(RenewTaskLeases(session.heard_s + member.welcome.task_lease_s))
     rollup = state.outage.end()

@@ -109,7 +109,7 @@ def _roll_up(state: NodeState, steps: dict[GpuIndex, Step], now: Now) -> None:
             node_mw=node_mw,
             cap_bound_gpu_ms=round(sum(s.cap_bound_s for s in steps.values()) * 1000),
         ),
-        max(state.session.heard_s, state.started_s),
+        max(state.session.beat_heard_s, state.started_s),
     )
     if rollup is not None:
         state.emit(Spool(rollup))
