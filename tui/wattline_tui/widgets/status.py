@@ -40,7 +40,7 @@ class StatusLine(Widget):
             return text
         at = datetime.datetime.fromtimestamp(site.unix_s).astimezone()
         text.append(f" {site.site} · {at:%H:%M:%S} · epoch {site.epoch} ")
-        text.append(f"· {len(site.nodes)} nodes ")
+        text.append(f"· {len(site.nodes)} node{'' if len(site.nodes) == 1 else 's'} ")
         if site.simulated:
             text.append(" SIMULATED HARDWARE ", self._style("status--simulated"))
         stale_s = view.stale_s(self._now_s)
