@@ -143,6 +143,8 @@ class NodeState:
     """What happened and until when beats say so."""
     started_s: float = 0.0
     beat_due_s: float = 0.0
+    beat_wanted_s: float | None = None
+    """A beat is due since then, and waits for caps to be read back."""
     usage_due_s: float = 0.0
     adopt_until_s: float = 0.0
     """At a restart: until then Adopted may wait for idleness to be confirmed, so that it says no

@@ -85,6 +85,7 @@ class Node:
         if not state.is_stopping:
             self._meet_deadlines(now)
             steer.step(state, now)
+            telemetry.beat_if_wanted(state, now)
         effects, state.out = state.out, []
         return effects
 

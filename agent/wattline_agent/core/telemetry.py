@@ -18,6 +18,7 @@ USAGE_SAVE_S = 10.0
 """How often usage is put on disk; a crash loses utilisation of at most this long, no energy."""
 BEAT_SLACK_S = 0.1
 """A sample that comes a little early carries the beat, so that the period is kept on average."""
+BEAT_PATIENCE_S = 0.5
 MAX_INCIDENTS = 64
 DEFAULT_BEAT_S = 1.0
 
@@ -26,9 +27,12 @@ def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
     """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
     steps: dict[GpuIndex, Step] = {}
     for gpu, reading in zip(state.gpus, readings, strict=False):
+        limit_mw = gpu.limit_mw
         step = take_reading(gpu, reading, holds.has_load(state, gpu.index))
         if step is not None:
             steps[gpu.index] = step
+        if gpu.can_hold and gpu.limit_mw > limit_mw and not state.facts.is_observe:
+            incident(state, f"GPU {gpu.index}: its limit was raised from outside; set again", now)
     _learn(state, now)
     book(state, steps)
     _roll_up(state, steps, now)
@@ -39,6 +43,18 @@ def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
     member = state.session.member
     is_due = state.session.is_connected and now.mono_s >= state.beat_due_s - BEAT_SLACK_S
     if is_due and member is not None and member.adopted is not None:
+        state.beat_wanted_s = now.mono_s
+
+
+def beat_if_wanted(state: NodeState, now: Now) -> None:
+    """Beat once the caps that the sample called for have been read back: what a beat says about the
+    node is then what it is held at, not what is being mended. A slow driver delays it a little.
+    """
+    member, wanted_s = state.session.member, state.beat_wanted_s
+    if wanted_s is None or (state.caps.is_waiting and now.mono_s - wanted_s < BEAT_PATIENCE_S):
+        return
+    state.beat_wanted_s = None
+    if member is not None and member.adopted is not None and state.session.is_connected:
         _beat(state, member, now)
 
 

@@ -317,8 +317,10 @@ def test_a_lower_limit_of_the_bmc_does_not_count_because_it_may_be_lifted(busy: 
 def test_a_limit_that_somebody_raised_is_lowered_at_the_next_sample(busy: Rig) -> None:
     busy.lease(wall(1000 * W))
     busy.gpus[0].limit_mw = MAX
-    busy.pass_s(1)
+    (beat,) = told(busy.pass_s(1), Beat)
     assert limits(busy) == [500 * W, 500 * W]
+    assert beat.holding_mw == wall(1000 * W)
+    assert any("raised from outside" in problem for problem in beat.problems)
 
 
 def test_an_unmanaged_gpu_is_never_capped_and_always_counts_in_full() -> None:

@@ -163,6 +163,21 @@ def test_overshoot_is_learned_per_model_and_squeezes_the_caps(rig: Rig) -> None:
     assert told(rig.effects, Hello)[-1].gpus[1].overshoot_permille == 1040
 
 
+def test_no_beat_shows_more_than_the_lease_while_caps_are_being_mended(rig: Rig) -> None:
+    rig.run(ref(), 0, 1)
+    rig.lease(wall(1000 * W))
+    rig.gpus[0].overshoot_permille = 1035
+    beats = told(rig.pass_s(10), Beat)
+    assert all(b.holding_mw <= b.lease_mw for b in beats)
+
+
+def test_a_driver_that_does_not_answer_delays_a_beat_and_does_not_stop_it(rig: Rig) -> None:
+    rig.run(ref(), 0, 1)
+    rig.holds_answers = True
+    rig.lease(wall(1000 * W))
+    assert len(told(rig.pass_s(6), Beat)) >= 5
+
+
 def test_the_lag_of_the_average_after_a_cut_is_no_overshoot(rig: Rig) -> None:
     rig.run(ref(), 0, 1)
     rig.pass_s(5)
