@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from support.feeds import PlayedFeed
 from support.site_views import busy_site, empty_site, troubled_site
@@ -86,4 +87,11 @@ def test_help(snap_compare: SNAP) -> None:
 
 
 def test_shed_dialog(snap_compare: SNAP) -> None:
-    assert snap_compare(app(busy_site()), terminal_size=(100, 30), run_before=after("s"))
+    async def run(pilot: Pilot[None]) -> None:
+        await settled(pilot)
+        await pilot.press("s")
+        await settled(pilot)
+        pilot.app.screen.query_one(Input).cursor_blink = False
+        await settled(pilot)
+
+    assert snap_compare(app(busy_site()), terminal_size=(100, 30), run_before=run)

@@ -43,7 +43,10 @@ def add_usage(usages: Iterable[TaskUsage]) -> TaskUsage:
 
 def utilisation(usage: TaskUsage) -> float | None:
     """Mean GPU utilisation 0..1; None where no GPU time was measured."""
-    return usage.util_gpu_s / usage.gpu_s if usage.gpu_s > 0 else None
+    if usage.gpu_s <= 0:
+        return None
+    # Samples straddle the start and the end, so a run of seconds may add up to a little more.
+    return min(1.0, usage.util_gpu_s / usage.gpu_s)
 
 
 def verdict(usage: TaskUsage) -> Verdict:
