@@ -10,7 +10,10 @@ from wattline_protocol.ids import Instant
 from wattline_protocol.site import Site
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Snapshot, Waiting
+from wattline_scheduler.plan.feasible import feasible
+from wattline_scheduler.plan.gang import GangPlacer
+from wattline_scheduler.plan.rank import score
+from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.loads import gpu_admission_mw
@@ -119,3 +122,28 @@ def test_trying_and_rolling_back_leaves_no_trace(snap: Snapshot) -> None:
         fresh.room_mw,
         fresh.is_taken,
     )
+
+
+def _by_looking_at_all(trial: Trial, shape: Shape) -> list[str] | None:
+    """What `GangPlacer` must decide, without its heap."""
+    mark = trial.checkpoint()
+    nodes: list[str] = []
+    for _ in range(shape.nodes):
+        fits = feasible(trial, shape)
+        if not fits:
+            trial.rollback(mark)
+            return None
+        at = min(fits, key=lambda at: score(trial, at, shape))
+        nodes.append(trial.place(at, shape).node)
+    trial.finish_gang(mark)
+    return nodes
+
+
+@given(snapshots())
+def test_lazy_candidates_decide_as_if_all_nodes_were_looked_at(snap: Snapshot) -> None:
+    lazy, plain = GangPlacer(Trial(snap)), Trial(snap)
+    for one in (w.shape for w in snap.waiting for _ in w.gangs):
+        if one.same_rack and one.nodes > 1:
+            continue
+        places = lazy.place(one)
+        assert (places and [p.node for p in places]) == _by_looking_at_all(plain, one)

@@ -9,7 +9,7 @@ behind it. So small jobs fill holes, and a big gang is not starved.
 from wattline_protocol.ids import JobId
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
-from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.gang import GangPlacer
 from wattline_scheduler.plan.snapshot import Placement, Plan, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
@@ -32,6 +32,7 @@ class _Cycle:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.trial = Trial(snapshot)
+        self.placer = GangPlacer(self.trial)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.hopeless: dict[Shape, str] = {}
@@ -39,31 +40,28 @@ class _Cycle:
         self.reserved_for: JobId | None = None
 
     def run(self) -> Plan:
-        is_cut = False
-        for waiting in self.snapshot.waiting:
-            if self._is_at_limit():
-                is_cut = True
-                break
-            self._try(waiting)
+        is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
         return Plan(tuple(self.placements), self.waits, self.reserved_for, is_cut)
 
     def _is_at_limit(self) -> bool:
         is_full = len(self.placements) >= MAX_PLACEMENTS
         return is_full or self.trial.evaluations >= MAX_EVALUATIONS
 
-    def _try(self, waiting: Waiting) -> None:
+    def _is_cut_short_at(self, waiting: Waiting) -> bool:
+        """Place what fits of a job; True = the limit was reached before all of it was tried."""
         known = self.hopeless.get(waiting.shape)
         if known is not None:
             self.waits[waiting.job] = known
-            return
+            return False
         for gang in waiting.gangs:
             if self._is_at_limit():
-                return
-            places = place_gang(self.trial, waiting.shape)
+                return True
+            places = self.placer.place(waiting.shape)
             if places is None:
                 self._pass_over(waiting)
-                return
+                return False
             self.placements.append(Placement(waiting.job, gang, places))
+        return False
 
     def _pass_over(self, waiting: Waiting) -> None:
         reason = wait_reason(self.trial, waiting.shape)

@@ -23,8 +23,3 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
         default=1000,
     )
     return (gpus_left, -tightest_permille, -trial.cpus[at], at)
-
-
-def best(trial: Trial, candidates: list[int], shape: Shape) -> int:
-    """The best of at least one feasible node."""
-    return min(candidates, key=lambda at: score(trial, at, shape))

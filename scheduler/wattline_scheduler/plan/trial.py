@@ -39,7 +39,11 @@ class Trial:
         self.is_taken = [False] * len(snapshot.nodes)
         """Already used by the gang being placed: its tasks go to different nodes."""
         self.evaluations = 0
+        self.touched: list[int] = []
+        """Nodes that placements changed, or that were given back, in order."""
         self._log: list[_Before] = []
+        self._needed_mw: list[dict[Shape, int]] = [{} for _ in snapshot.nodes]
+        """Of each node, until a placement changes it."""
 
     def checkpoint(self) -> int:
         """A point to roll back to."""
@@ -53,6 +57,8 @@ class Trial:
             self.free[at], self.cpus[at] = before.free, before.cpus
             self.memory[at], self.load_mw[at] = before.memory_bytes, before.load_mw
             self.is_taken[at] = False
+            self.touched.append(at)
+            self._needed_mw[at].clear()
             for domain in self.snapshot.above[at]:
                 self.room_mw[domain] += before.taken_mw
 
@@ -60,6 +66,7 @@ class Trial:
         """Commit what was placed since `mark`: the nodes may be used by the next gang."""
         for before in self._log[mark:]:
             self.is_taken[before.at] = False
+            self.touched.append(before.at)
         del self._log[mark:]
 
     def chosen(self, at: int, shape: Shape) -> tuple[GpuInfo, ...]:
@@ -71,7 +78,11 @@ class Trial:
 
     def needed_mw(self, at: int, shape: Shape) -> int:
         """Wall milliwatts the node must keep more with a task of `shape`."""
-        return self._wall_rise_mw(at, self._rise_mw(self.chosen(at, shape), shape))
+        known = self._needed_mw[at].get(shape)
+        if known is None:
+            known = self._wall_rise_mw(at, self._rise_mw(self.chosen(at, shape), shape))
+            self._needed_mw[at][shape] = known
+        return known
 
     def _rise_mw(self, gpus: tuple[GpuInfo, ...], shape: Shape) -> int:
         return sum(gpu_admission_mw(gpu, shape.watts_hint_mw) - gpu.idle_mw for gpu in gpus)
@@ -98,6 +109,7 @@ class Trial:
         self._take(at, self.chosen(at, shape), shape)
         self._log.pop()
         self.is_taken[at] = False
+        self.touched.append(at)
 
     def _take(self, at: int, gpus: tuple[GpuInfo, ...], shape: Shape) -> None:
         rise_mw = self._rise_mw(gpus, shape)
@@ -111,6 +123,7 @@ class Trial:
         self.memory[at] -= shape.memory_bytes
         self.load_mw[at] += rise_mw
         self.is_taken[at] = True
+        self._needed_mw[at].clear()
         for domain in self.snapshot.above[at]:
             self.room_mw[domain] -= taken_mw
 

@@ -157,6 +157,8 @@ def test_a_cycle_stops_at_its_limit_and_says_so() -> None:
     assert len(result.placements) == MAX_PLACEMENTS
     assert result.is_cut
     assert not plan(snapshot(offer("a1"), waiting=(waits(1, job()),))).is_cut
+    alone = (waits(1, job(), gangs=MAX_PLACEMENTS + 1),)
+    assert plan(snapshot(*many, waiting=alone)).is_cut, "also in the middle of one array"
 
 
 def test_equal_shapes_are_judged_once() -> None:
