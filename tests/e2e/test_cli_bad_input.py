@@ -42,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
         (["power", "shed", "25%", "--domain", "pdu-9"], 3, "pdu-9"),
         (["power", "restore"], 1, "not lowered"),
         (["report", "--since", "yesterday"], 2, "how long ago"),
+        (["top"], 1, "needs a terminal"),
         (["agent"], 2, "wattline enroll"),
         (["agent", "--gpus", "x", "--check"], 2, "0-3,6"),
         (["scheduler", "--site", "nowhere"], 2, "nowhere"),

@@ -1,11 +1,16 @@
 """The operator's terminal."""
 
+import sys
+
 from wattline.client import Client
+from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 
 
 def top(client: Client) -> Outcome:
     """Open it over the running site, until the user leaves."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ActFailed("top needs a terminal; in a pipe use `wattline nodes`, `jobs` or `power`")
     from wattline_tui.top import run_top
 
     return Outcome(None, run_top(client))
