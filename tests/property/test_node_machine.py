@@ -268,6 +268,15 @@ class NodeMachine(RuleBasedStateMachine):
         """By itself."""
         self.rig.end(data.draw(st.sampled_from(sorted(self.rig.tasks))))
 
+    @precondition(lambda self: self.books.names is not None and len(self.books.sent) < 8)
+    @rule(seconds=st.sampled_from([0.2, 1.0, 2.0, 4.0]), lease_mw=leases)
+    def work_ends_and_its_watts_go_elsewhere(self, seconds: float, lease_mw: int) -> None:
+        """The scheduler is in a hurry to give away what a GPU draws that is not idle yet."""
+        for name in list(self.rig.tasks):
+            self.rig.end(name)
+        self.time_passes(seconds, answered=True)
+        self.lease_is_settled(lease_mw)
+
     @rule()
     def keeper_is_looked_at(self) -> None:
         """The agent learns what became of its tasks."""
