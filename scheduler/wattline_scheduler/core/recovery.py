@@ -19,7 +19,7 @@ from wattline_scheduler.core.jobs import (
 )
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.overruns import note_overruns
+from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
@@ -32,6 +32,7 @@ from wattline_scheduler.power.domains import Domains
 
 def restore(site: Site, saved: Saved, now: Now) -> State:
     """The state as it was promised. No node is adopted yet: each must say Hello first."""
+    _check_removed(site, saved)
     domains = Domains(site)
     state = State(
         site=site,
@@ -49,9 +50,24 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for shed in saved.sheds:
         put_in_force(state, shed, now)
     _restore_jobs(state, saved, now)
-    note_overruns(state, "nodes that were not heard yet count in full", now, level="info")
+    note_start(state, now)
     state.wants_plan = True
     return state
+
+
+class SiteMismatch(ValueError):
+    """The site file no longer names what is on record and may still draw power."""
+
+
+def _check_removed(site: Site, saved: Saved) -> None:
+    """A node that left the site file would leave the books with it, whatever it draws (I3)."""
+    named = {node.id for node in site.nodes}
+    for record in saved.books:
+        if record.node not in named and record.standing in ("leased", "full"):
+            raise SiteMismatch(
+                f"node {record.node} was leased power and is no longer in the site file; put it "
+                f"back, switch it off, and run `wattline node off {record.node}` before removing it"
+            )
 
 
 def _nodes(site: Site, saved: Saved, now: Now) -> dict[NodeId, NodeNow]:
@@ -117,13 +133,8 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord) -> None:
     attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
     if record.ended_unix_s is not None:
         gang.past.append(attempt)
-    elif record.node in state.nodes:
-        take(state, attempt)
     else:
-        raise ValueError(
-            f"attempt {record.ref} runs on {record.node}, which the site file no longer names; "
-            "put the node back, or declare it off before it is removed"
-        )
+        take(state, attempt)
 
 
 def _phase(gang: Gang, saved: GangRecord | None, now: Now) -> Phase:

@@ -21,8 +21,10 @@ class Overrun:
     since: Instant
     since_unix_s: UnixTime
     cause: str
-    is_shed: bool
+    is_shed: bool = False
     """A budget was lowered: pause at once where floors do not suffice."""
+    is_start: bool = False
+    """A new run has not heard all nodes yet: said once for all domains, and its end not at all."""
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from wattline_protocol.sitechecks import site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.recovery import SiteMismatch
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
@@ -68,6 +69,9 @@ def run_scheduler(config: SchedulerConfig) -> int:
         return BAD_INPUT
     try:
         return _serve(config, site, members, sockets, stop)
+    except SiteMismatch as error:
+        log.error("scheduler_not_started", reason=str(error))
+        return BAD_INPUT
     except StoreError as error:
         log.error("store_failed", kind=type(error).__name__, reason=str(error))
     except Exception:

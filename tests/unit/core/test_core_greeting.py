@@ -33,6 +33,8 @@ def test_a_node_never_heard_counts_at_nameplate() -> None:
     assert "pdu-a" in h.cluster.state.overruns, "two nameplates do not fit 15 kW, and it is said"
     h.join()
     assert not h.cluster.state.overruns
+    assert len(h.events("nodes_unheard")) == 1
+    assert not h.events("over_budget") + h.events("budget_met"), "a start is no alarm"
 
 
 def test_a_node_declared_off_in_the_site_file_counts_nothing() -> None:

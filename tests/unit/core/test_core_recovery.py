@@ -7,8 +7,9 @@ from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import NodeId
 from wattline_protocol.messages import StartTask, StopTask
-from wattline_protocol.requests import Cancel
+from wattline_protocol.requests import Cancel, DeclareOff
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.recovery import SiteMismatch
 
 
 @pytest.fixture
@@ -134,13 +135,16 @@ def test_every_first_start_is_empty() -> None:
     assert h.node("a1").incarnation == 0
 
 
-def test_a_node_with_work_that_left_the_site_file_is_an_error_in_words(h: Harness) -> None:
-    number = h.submit(job())
-    gone = h.gang(number).live[0].node
+def test_a_node_with_a_lease_that_left_the_site_file_is_an_error_in_words(h: Harness) -> None:
+    gone = "a2"
     kept = tuple(node for node in h.site.nodes if node.id != gone)
     smaller = msgspec.structs.replace(h.site, nodes=kept)
-    with pytest.raises(ValueError, match=f"{gone}.*put the node back"):
+    with pytest.raises(SiteMismatch, match=r"a2 was leased power.*wattline node off a2"):
         Cluster(smaller, h.disk.load(), h.now)
+    h.cut_off.add(NodeId(gone))
+    h.run(20)
+    h.do(DeclareOff(NodeId(gone), gone))
+    assert list(Cluster(smaller, h.disk.load(), h.now).state.nodes) == ["a1"]
 
 
 def test_silent_nodes_after_a_restart_are_told_of(h: Harness) -> None:
