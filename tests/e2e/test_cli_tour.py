@@ -173,3 +173,9 @@ def test_agent_says_what_works_on_its_host(site: CliSite) -> None:
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks["NVML"]["verdict"] == "ok"
     assert "8 GPUs (simulated)" in checks["NVML"]["found"]
+
+
+def test_terminal_opens_over_the_site_and_is_left(site: CliSite) -> None:
+    shown, status = site.in_terminal("top", until=b"n1", then=b"q")
+    assert b"feed-a" in shown
+    assert status == 0

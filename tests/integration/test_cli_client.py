@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -137,6 +138,13 @@ def test_forgotten_connection_is_greeted_again(tmp_path: Path) -> None:
         fake.forget_connections()
         assert client.power()
         assert fake.hellos == 2
+
+
+def test_many_threads_share_one_client(tmp_path: Path) -> None:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with ThreadPoolExecutor(16) as pool:
+            told = list(pool.map(client.cancel, range(400)))
+        assert told == [f"job {number} is being stopped" for number in range(400)]
 
 
 def test_watch_ends_with_the_client(tmp_path: Path) -> None:

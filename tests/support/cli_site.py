@@ -1,19 +1,26 @@
 """A site made and run by hand, as the README's tour does it: every step a `wattline` command."""
 
+import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
+
+from wattline import Client
+from wattline.client.errors import Unreachable
+from wattline_protocol.keys import load_bundle
 
 COMMAND_S = 60.0
 PATIENCE_S = 40.0
@@ -40,16 +47,28 @@ def first_of_free_ports(count: int = 4) -> int:
 class CliSite:
     """Scheduler, simulated nodes and agents as processes; ended, with all below them, at exit."""
 
-    def __init__(self, folder: Path, nodes: tuple[str, ...] = ("n1",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: tuple[str, ...] = ("n1",),
+        edit: Callable[[str], str] = lambda site_file: site_file,
+        disk: tuple[str, ...] = (),
+    ) -> None:
+        """`edit` changes the site file before the scheduler reads it; `disk` is put before the
+        commands of the scheduler and the agents (see `small_disk`)."""
         self.folder, self.site, self.nodes = folder, folder / "site", nodes
         self.environ = {**os.environ, "NO_COLOR": "1"}
+        self._disk = disk
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         flags = [flag for node in nodes for flag in ("--node", node)]
         port = str(first_of_free_ports())
         made = self.wattline("init", str(self.site), *flags, "--port", port, "--json")
         self.environ["WATTLINE_BUNDLE"] = json.loads(made)["admin_bundle"]
-        self.start("scheduler", "scheduler", "--site", str(self.site))
-        self.until(lambda: self.run("power").returncode == 0, "the scheduler answers")
+        self.client = Client(load_bundle(self.bundle("admin")))
+        """For looking often: a verb costs half a second."""
+        file = self.site / "site.toml"
+        file.write_text(edit(file.read_text()))
+        self.start_scheduler()
 
     def __enter__(self) -> Self:
         return self
@@ -60,19 +79,23 @@ class CliSite:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.client.close()
         for name in reversed(list(self._running)):
             self.stop(name)
         for process in self._keepers():
-            process.kill()
-            process.wait(timeout=PATIENCE_S)
+            with suppress(psutil.NoSuchProcess):  # a keeper that is idle ends with its agent
+                process.kill()
+                process.wait(timeout=PATIENCE_S)
 
     # --- programs -------------------------------------------------------------------------
 
-    def start(self, name: str, *arguments: str, **environ: str) -> int:
-        """Start a `wattline` program that stays; its process id."""
+    def start(
+        self, name: str, *arguments: str, within: tuple[str, ...] = (), **environ: str
+    ) -> int:
+        """Start a `wattline` program that stays, by way of `within`; its process id."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                self.command(*arguments),
+                [*within, *self.command(*arguments)],
                 env={**self.environ, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -87,9 +110,18 @@ class CliSite:
         process.send_signal(number)
         process.wait(timeout=PATIENCE_S)
 
+    def ended(self, name: str) -> int:
+        """Wait for a program to end by itself; its exit status."""
+        return self._running.pop(name).wait(timeout=PATIENCE_S)
+
+    def start_scheduler(self, *options: str) -> None:
+        """Run the scheduler and wait until it answers."""
+        self.start("scheduler", "scheduler", "--site", str(self.site), *options, within=self._disk)
+        self.until(self._is_answered, "the scheduler answers")
+
     def start_node(self, node: str = "n1") -> None:
         """Simulate its hardware, enroll it, run its agent, and wait until it is heard."""
-        hardware = self.folder / f"hw-{node}"
+        hardware = self.hardware(node)
         self.start(f"sim-{node}", "sim", "node", "--dir", str(hardware), "--name", node)
         self.until((hardware / "node.json").exists, f"the hardware of {node}")
         if not self.bundle(node).exists():
@@ -98,12 +130,23 @@ class CliSite:
 
     def start_agent(self, node: str = "n1") -> int:
         """Run the agent of a simulated node and wait until it is heard; its process id."""
-        hardware = self.folder / f"hw-{node}"
+        pid = self.begin_agent(node)
+        self.until(lambda: self.client.node(node).state == "ok", f"{node} is heard")
+        return pid
+
+    def begin_agent(self, node: str = "n1") -> int:
+        """Run the agent of a simulated node; its process id."""
+        hardware = self.hardware(node)
         where = ["--bundle", str(self.bundle(node)), "--state-dir", str(self.state(node))]
         sensors = ["--sysfs-root", str(hardware / "sysfs")]
-        pid = self.start(f"agent-{node}", "agent", *where, *sensors, LD_LIBRARY_PATH=str(hardware))
-        self.until(lambda: self.json("node", node)["state"] == "ok", f"{node} is heard")
-        return pid
+        library = str(hardware)
+        return self.start(
+            f"agent-{node}", "agent", *where, *sensors, within=self._disk, LD_LIBRARY_PATH=library
+        )
+
+    def hardware(self, node: str = "n1") -> Path:
+        """The folder of its simulated hardware."""
+        return self.folder / f"hw-{node}"
 
     def bundle(self, name: str) -> Path:
         """A member's join bundle."""
@@ -141,6 +184,30 @@ class CliSite:
         """What a verb prints with --json."""
         return json.loads(self.wattline(*arguments, "--json"))
 
+    def in_terminal(self, *arguments: str, until: bytes, then: bytes) -> tuple[bytes, int]:
+        """A verb on a terminal of 100 x 30: what it shows, and its exit code.
+
+        Once `until` was seen, the keys `then` are pressed; it must end by itself after that.
+        """
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (30, 100))
+        environ = {**self.environ, "TERM": "xterm-256color"}
+        process = subprocess.Popen(
+            self.command(*arguments), env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        shown, is_pressed, until_s = b"", False, time.monotonic() + PATIENCE_S
+        with os.fdopen(ours, "r+b", buffering=0) as terminal:
+            while process.poll() is None:
+                assert time.monotonic() < until_s, f"never seen or left: {shown[-500:]!r}"
+                if select.select([terminal], [], [], LOOK_S)[0]:
+                    with contextlib.suppress(OSError):  # the other side was closed meanwhile
+                        shown += terminal.read(65536)
+                if until in shown and not is_pressed:
+                    terminal.write(then)
+                    is_pressed = True
+        return shown, process.returncode
+
     def submit(self, *arguments: str) -> str:
         """Submit a job; its number."""
         return self.wattline("submit", "--quiet", *arguments).strip()
@@ -156,13 +223,20 @@ class CliSite:
 
     def until_state(self, job: str, state: str) -> Any:
         """Wait until a job is in `state`; the job."""
-        self.until(lambda: self.json("job", job)["state"] == state, f"job {job} {state}")
+        self.until(lambda: self.client.job(int(job)).state == state, f"job {job} {state}")
         return self.json("job", job)
 
     def tail(self, name: str) -> str:
         """The last lines of a program's output."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-10:])
+
+    def _is_answered(self) -> bool:
+        try:
+            self.client.power()
+        except Unreachable:
+            return False
+        return True
 
     def _keepers(self) -> list[psutil.Process]:
         """Keepers outlive their agents on purpose; those of this site are found by their folder."""

@@ -11,6 +11,7 @@ import itertools
 import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zmq
@@ -67,7 +68,7 @@ class Link:
             pending = Pending(next(self._numbers), request)
             self._pending[pending.ask] = pending
             self._unsent.append(pending.ask)
-            self._waker.send(b"")
+            self._wake()
         return pending
 
     def drop(self, pending: Pending) -> None:
@@ -75,7 +76,7 @@ class Link:
         with self._lock:
             if self._pending.pop(pending.ask, None) is not None and not self.closing:
                 self._dropped.append(pending.ask)
-                self._waker.send(b"")
+                self._wake()
 
     def wait_settled(self, timeout_s: float) -> bool:
         """Whether the scheduler has welcomed or refused this client within the time."""
@@ -85,7 +86,7 @@ class Link:
         """Tell the session's thread to end; once it has, call `end_close`."""
         with self._lock:
             self.closing = True
-            self._waker.send(b"")
+            self._wake()
 
     def end_close(self) -> None:
         """Give the wake-up sockets back and end what is still in flight."""
@@ -93,7 +94,18 @@ class Link:
         self._waker.close(0)
         self.waiter.close(0)
 
+    def _wake(self) -> None:
+        """Never blocks: a full queue means that the thread has been told already."""
+        with suppress(zmq.Again):
+            self._waker.send(b"", zmq.NOBLOCK)
+
     # --- called by the session's thread ---------------------------------------------------
+
+    def take_wakeups(self) -> None:
+        """One look round answers all of them."""
+        with suppress(zmq.Again):
+            while True:
+                self.waiter.recv(zmq.NOBLOCK)
 
     def take_unsent(self) -> list[Pending]:
         """The asks to send now, each handed out once per connection."""

@@ -51,7 +51,7 @@ class Session:
         while not self._link.closing:
             ready = dict(poller.poll(POLL_MS))
             if self._link.waiter in ready:
-                self._link.waiter.recv()
+                self._link.take_wakeups()
             self._follow_connection()
             for data in self._socket.recv_batch():
                 self._receive(data)

@@ -28,8 +28,7 @@ def _put_rich(thing: Any) -> None:
     if sys.stdout.isatty():
         Console().print(thing, highlight=False, markup=False)
         return
-    columns = os.environ.get("COLUMNS", "")
-    console = Console(width=int(columns) if columns.isdecimal() else PIPE_COLUMNS)
+    console = Console(width=PIPE_COLUMNS)
     with console.capture() as captured:
         console.print(thing, highlight=False, markup=False)
     # Cells are padded for people; programs want lines that end where the text ends.
