@@ -228,7 +228,7 @@ class Rig:
     def _carry_out(self, effect: Effect) -> list[Event]:
         match effect:
             case ApplyCaps(generation, caps):
-                return self._read_back(generation, [self._set(i, mw) for i, mw in caps.items()])
+                return self._read_back(generation, self._set_all(effect, caps))
             case ReadCaps(generation):
                 return self._read_back(generation, [self._limits(g) for g in self.gpus])
             case RestoreCaps(caps):
@@ -284,6 +284,14 @@ class Rig:
         self.holds_answers = False
         while self.kept_answers:
             self.handle(self.kept_answers.pop(0))
+
+    def _set_all(self, effect: Effect, caps: dict[GpuIndex, int]) -> list[CapResult]:
+        """In the worst order: what goes up first. Watched after each."""
+        results = []
+        for index in sorted(caps, key=lambda i: self.gpus[i].limit_mw - caps[i]):
+            results.append(self._set(index, caps[index]))
+            self.watch(effect)
+        return results
 
     def _set(self, index: GpuIndex, cap_mw: int) -> CapResult:
         gpu = self.gpus[index]

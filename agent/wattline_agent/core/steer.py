@@ -80,7 +80,7 @@ def _next(state: NodeState, now: Now) -> bool:
 
 def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
     plan = holds.plan_for(state, pending.lease.lease_mw, pending.lease.caps_mw)
-    low = {g.index: min(cap, _now_at(g)) for g, cap in zip(state.gpus, plan.caps_mw, strict=True)}
+    low = _not_above_now(state, _by_gpu(state, plan.caps_mw))
     is_kept = holds.holding_mw(state) <= pending.lease.lease_mw
     is_growth = state.lease is not None and pending.lease.lease_mw >= state.lease.lease_mw
     if not pending.is_verified and not (is_kept and is_growth):
@@ -98,7 +98,10 @@ def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
 
 
 def _toward_goal(state: NodeState, now: Now) -> bool:
-    goal = dict(zip((gpu.index for gpu in state.gpus), goal_caps(state, now), strict=True))
+    goal = _by_gpu(state, goal_caps(state, now))
+    # What must go down goes first, and is read back: only then may the room be given to others.
+    if _apply(state, _differing(state, _not_above_now(state, goal), now)):
+        return True
     if _apply(state, _differing(state, goal, now)):
         return True
     if not state.is_acked and state.lease is not None:
@@ -146,6 +149,20 @@ def is_floored(state: NodeState, now: Now) -> bool:
         and terms.isolation == "floor"
         and now.mono_s - max(state.session.heard_s, state.started_s) > terms.isolation_after_s
     )
+
+
+def _by_gpu(state: NodeState, caps: tuple[int, ...]) -> dict[GpuIndex, int]:
+    """Caps to ask for. A GPU whose limit cannot be trusted is tried at its minimum: should that
+    work, nothing was given away yet."""
+    return {
+        gpu.index: cap if gpu.can_hold else gpu.info.cap_min_mw
+        for gpu, cap in zip(state.gpus, caps, strict=True)
+    }
+
+
+def _not_above_now(state: NodeState, caps: dict[GpuIndex, int]) -> dict[GpuIndex, int]:
+    """`caps`, but nothing is raised."""
+    return {index: min(cap, _now_at(state.gpus[index])) for index, cap in caps.items()}
 
 
 def _now_at(gpu: Gpu) -> int:

@@ -305,6 +305,33 @@ def test_a_gpu_that_recovers_is_capped_and_the_lease_acknowledged(busy: Rig) -> 
     assert limits(busy) == [400 * W, 400 * W]
 
 
+def test_watts_move_between_gpus_down_first_and_up_after_the_read_back(rig: Rig) -> None:
+    rig.run(ref(0), 0)
+    rig.start(ref(1), 1)
+    rig.lease(wall(1000 * W), 700 * W, 300 * W)
+    rig.end(ref(0))
+    done = rig.handle(rig.seen())
+    assert [list(effect.caps_mw.items()) for effect in of(done, ApplyCaps)] == [[(0, MIN)]]
+    rig.lease(wall(1000 * W), 300 * W, 700 * W)
+    first, second = of(rig.effects, ApplyCaps)[-2:]
+    assert max(first.caps_mw.values()) <= 300 * W
+    assert list(second.caps_mw.items()) == [(1, 700 * W)]
+
+
+def test_what_a_gpu_does_not_give_up_is_not_given_to_another(busy: Rig) -> None:
+    busy.gpus[1].ignores = True
+    busy.lease(wall(1000 * W))
+    busy.watch = lambda effect: _check_draw(busy, wall(1000 * W))
+    busy.pass_s(20)
+    busy.lease(wall(1000 * W), 500 * W, 500 * W)
+    busy.pass_s(20)
+    assert limits(busy) == [300 * W, MAX]
+
+
+def _check_draw(rig: Rig, lease_mw: int) -> None:
+    assert rig.allowed_wall_mw() <= lease_mw
+
+
 def test_a_lower_limit_of_the_bmc_does_not_count_because_it_may_be_lifted(busy: Rig) -> None:
     busy.gpus[0].bmc_mw = 250 * W
     busy.pass_s(2)
