@@ -1,6 +1,7 @@
 """The demo itself: the main job of the whole system, with its faults, in three minutes."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,22 @@ def _processes_of(folder: Path) -> list[str]:
     """Command lines of living processes that name the demo's folder."""
     lines = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
     return [" ".join(line) for line in lines if any(str(folder) in word for word in line)]
+
+
+def test_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "wattline", "demo", "--headless", "--keep", str(folder)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as demo:
+        assert demo.stderr is not None
+        told = b""
+        while b"Submitted sweep" not in told:
+            line = demo.stderr.readline()
+            assert line, told
+            told += line
+        assert _processes_of(folder)
+        demo.send_signal(signal.SIGTERM)
+        demo.stderr.read()
+        assert demo.wait(timeout=60) == 130
+    assert not _processes_of(folder)

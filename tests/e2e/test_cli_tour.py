@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -11,6 +13,15 @@ import pytest
 from support.cli_site import CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("cli-site")]
+
+
+READ_LIMITS = """
+import pynvml as nvml
+nvml.nvmlInit()
+for index in range(nvml.nvmlDeviceGetCount()):
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    print(nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +190,15 @@ def test_terminal_opens_over_the_site_and_is_left(site: CliSite) -> None:
     shown, status = site.in_terminal("top", until=b"n1", then=b"q")
     assert b"feed-a" in shown
     assert status == 0
+
+
+def test_floors_are_set_without_an_agent(site: CliSite) -> None:
+    hardware = site.folder / "hw-spare"
+    site.start("sim-spare", "sim", "node", "--dir", str(hardware), "--name", "spare")
+    site.until((hardware / "node.json").exists, "the spare hardware")
+    seen = {**site.environ, "LD_LIBRARY_PATH": str(hardware)}
+    for command in (site.command("agent", "--floors"), [sys.executable, "-c", READ_LIMITS]):
+        done = subprocess.run(
+            command, env=seen, capture_output=True, text=True, timeout=60, check=True
+        )
+    assert done.stdout.split() == ["200000"] * 8

@@ -1,7 +1,6 @@
 """Runs the programs of a site in the foreground."""
 
 import socket
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,13 @@ def agent(
         from wattline_agent.check import print_check
 
         return Outcome(None, print_check(config, is_json=json_logs))
-    return Outcome(None, _set_floors(config) if floors else _run_agent(config))
+    if floors:
+        if observe:
+            raise ActFailed("--observe caps nothing, --floors only caps: give one", exits.USAGE)
+        from wattline_agent.floors import run_floors
+
+        return Outcome(None, run_floors(config))
+    return Outcome(None, _run_agent(config))
 
 
 def _run_agent(config: "AgentConfig") -> int:
@@ -92,21 +97,6 @@ def _run_agent(config: "AgentConfig") -> int:
     from wattline_agent.daemon import run_agent
 
     return run_agent(config)
-
-
-def _set_floors(config: "AgentConfig") -> int:
-    from wattline_agent.daemon import apply_floors
-    from wattline_agent.device import open_collector
-    from wattline_agent.logs import make_log
-    from wattline_agent.ports import DriverAbsent
-
-    try:
-        collector = open_collector(config.nvml_lib, config.sysfs_root)
-    except DriverAbsent as error:
-        raise ActFailed(str(error)) from error
-    with closing(collector):
-        apply_floors(config, collector, make_log(is_json=config.is_json_log))
-    return exits.OK
 
 
 def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:

@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,8 @@ from wattline.demo.watcher import Watcher
 from wattline.failures import ActFailed
 from wattline_protocol.ids import DomainId
 from wattline_sim.truth import read as read_truth
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 EXPECTED = (StepFailed, CommandFailed, ProgramEnded, WattlineError)
 """What may go wrong on stage; it is reported, and the rest is shown all the same."""
@@ -174,22 +176,25 @@ def _root(keep: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: with everything cleaned up."""
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does: with everything cleaned up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with _handled(interrupt, signal.SIGTERM, signal.SIGHUP):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Cleaning up goes to its end, however often Ctrl-C is pressed; it is bounded in time."""
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    with _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handled(how: Handler, *numbers: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, how) for number in numbers}
     try:
         yield
     finally:
