@@ -16,8 +16,8 @@ from wattline_protocol.sitechecks import site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.recovery import SiteMismatch
 from wattline_scheduler.core.records import Saved
+from wattline_scheduler.core.recovery import SiteMismatch
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
 from wattline_scheduler.shell.logs import log_to_stderr
