@@ -40,9 +40,8 @@ def pid_of(site: CliSite, job: str, *, attempt: int) -> int:
 
     def pid() -> int | None:
         attempts = site.client.job(int(job)).attempts
-        newest = attempts[-1] if attempts else None
-        is_running = newest is not None and newest.state == "RUNNING"
-        return newest.pid if is_running and newest.attempt == attempt else None
+        running = [a.pid for a in attempts if (a.attempt, a.state) == (attempt, "RUNNING")]
+        return running[0] if running else None
 
     site.until(lambda: bool(pid()), f"attempt {attempt} of job {job} runs")
     return pid() or 0

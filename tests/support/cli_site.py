@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -52,13 +52,13 @@ class CliSite:
         folder: Path,
         nodes: tuple[str, ...] = ("n1",),
         edit: Callable[[str], str] = lambda site_file: site_file,
-        disk: tuple[str, ...] = (),
+        within: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`edit` changes the site file before the scheduler reads it; `disk` is put before the
-        commands of the scheduler and the agents (see `small_disk`)."""
+        """`edit` changes the site file before the scheduler reads it. `within` has what is put
+        before the commands of "scheduler" and "agent": see `small_disk`."""
         self.folder, self.site, self.nodes = folder, folder / "site", nodes
         self.environ = {**os.environ, "NO_COLOR": "1"}
-        self._disk = disk
+        self._within = within or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         flags = [flag for node in nodes for flag in ("--node", node)]
         port = str(first_of_free_ports())
@@ -82,7 +82,7 @@ class CliSite:
         self.client.close()
         for name in reversed(list(self._running)):
             self.stop(name)
-        for process in self._keepers():
+        for process in self.keepers():
             with suppress(psutil.NoSuchProcess):  # a keeper that is idle ends with its agent
                 process.kill()
                 process.wait(timeout=PATIENCE_S)
@@ -116,8 +116,14 @@ class CliSite:
 
     def start_scheduler(self, *options: str) -> None:
         """Run the scheduler and wait until it answers."""
-        self.start("scheduler", "scheduler", "--site", str(self.site), *options, within=self._disk)
+        self.begin_scheduler(*options)
         self.until(self._is_answered, "the scheduler answers")
+
+    def begin_scheduler(self, *options: str) -> int:
+        """Run the scheduler; its process id."""
+        within = self._within.get("scheduler", ())
+        where = ("--site", str(self.site))
+        return self.start("scheduler", "scheduler", *where, *options, within=within)
 
     def start_node(self, node: str = "n1") -> None:
         """Simulate its hardware, enroll it, run its agent, and wait until it is heard."""
@@ -139,9 +145,9 @@ class CliSite:
         hardware = self.hardware(node)
         where = ["--bundle", str(self.bundle(node)), "--state-dir", str(self.state(node))]
         sensors = ["--sysfs-root", str(hardware / "sysfs")]
-        library = str(hardware)
+        within, library = self._within.get("agent", ()), str(hardware)
         return self.start(
-            f"agent-{node}", "agent", *where, *sensors, within=self._disk, LD_LIBRARY_PATH=library
+            f"agent-{node}", "agent", *where, *sensors, within=within, LD_LIBRARY_PATH=library
         )
 
     def hardware(self, node: str = "n1") -> Path:
@@ -238,7 +244,7 @@ class CliSite:
             return False
         return True
 
-    def _keepers(self) -> list[psutil.Process]:
+    def keepers(self) -> list[psutil.Process]:
         """Keepers outlive their agents on purpose; those of this site are found by their folder."""
         states = {str(self.state(node)) for node in self.nodes}
         found = []
