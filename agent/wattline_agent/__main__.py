@@ -18,6 +18,10 @@ def main(argv: list[str] | None = None) -> int:
         from wattline_agent.check import print_check
 
         return print_check(config, is_json=options.json)
+    if options.floors:
+        from wattline_agent.floors import run_floors
+
+        return run_floors(config)
     return run_agent(config)
 
 

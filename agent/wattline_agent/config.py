@@ -20,7 +20,7 @@ class AgentConfig:
     """Everything `run_agent` needs."""
 
     bundle: Path | None
-    """Join bundle made by `wattline enroll`; only the check does without."""
+    """Join bundle made by `wattline enroll`; check and floors do without."""
     state_dir: Path = DEFAULT_STATE_DIR
     sysfs_root: Path = DEFAULT_SYSFS_ROOT
     """Where powercap and hwmon are read, in place of /sys."""
@@ -66,13 +66,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--gpus", type=parse_gpus, metavar="LIST", help="manage only these, as 0-3,6")
     made.add_argument("--observe", action="store_true", help="cap nothing, start nothing")
     made.add_argument("--check", action="store_true", help="say what works here, and end")
+    made.add_argument("--floors", action="store_true", help="set lowest caps, and end")
     made.add_argument("--json", action="store_true", help="log lines, or the check, as JSON")
     return made
 
 
 def config_of(options: argparse.Namespace) -> AgentConfig:
     """Options as parsed. Raises BadConfig."""
-    if options.bundle is None and not options.check:
+    if options.floors and options.observe:
+        raise BadConfig("--observe caps nothing and --floors only caps: give one of them")
+    if options.bundle is None and not options.check and not options.floors:
         raise BadConfig(
             "--bundle FILE is needed: make one with `wattline enroll NAME --role agent`"
         )

@@ -98,8 +98,8 @@ def _serve(
     limits = collector.read_caps(CAPS_TIMEOUT_S)
     files = stack.enter_context(contextlib.closing(StateDir(config.state_dir)))
     saved, usage = files.load_state(), files.load_usage()
-    boot_id, instance = _boot_id(), collector.driver_instance()
-    if not _is_same_driver(saved, boot_id, instance):
+    boot, instance = boot_id(), collector.driver_instance()
+    if not _is_same_driver(saved, boot, instance):
         apply_floors(config, collector, log)
     files.probe()
     spool = RollupSpool(files.path / "spool")
@@ -121,7 +121,7 @@ def _serve(
     )
     with StopRequest() as request:
         tasks = keeping.observe() or ()
-        shell.start(Started(boot_id, instance, collector.gpus(), limits, tasks))
+        shell.start(Started(boot, instance, collector.gpus(), limits, tasks))
         log.info(
             "started",
             gpus=len(collector.gpus()),
@@ -155,13 +155,14 @@ def agent_version() -> str:
         return "unpackaged"
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Of the running kernel: another after every boot."""
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-def _is_same_driver(saved: AgentState | None, boot_id: str, instance: str) -> bool:
+def _is_same_driver(saved: AgentState | None, boot: str, instance: str) -> bool:
     """Caps of an earlier agent may still be in force; only then may they be kept (I6)."""
-    return saved is not None and (saved.boot_id, saved.driver_instance) == (boot_id, instance)
+    return saved is not None and (saved.boot_id, saved.driver_instance) == (boot, instance)
 
 
 def apply_floors(config: AgentConfig, collector: Collector, log: Log) -> None:

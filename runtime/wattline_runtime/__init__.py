@@ -1,0 +1,1 @@
+"""What runs inside jobs and in front of them: training, inference workers and their gateway."""

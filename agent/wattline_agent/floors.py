@@ -1,0 +1,102 @@
+"""`wattline agent --floors`: every managed GPU at its lowest cap, read back; then end.
+
+For the boot, before anything can use a GPU: caps do not survive a reboot, and an agent may take a
+while to come up. No network, no bundle, no keeper. On a live host it must not slow running work:
+where an agent runs, or the limits in force fit the lease on file (the agent's own rule at a
+restart, I6), nothing is touched.
+"""
+
+import contextlib
+
+from wattline_agent.config import AgentConfig
+from wattline_agent.core.durable import AgentState
+from wattline_agent.core.events import Started
+from wattline_agent.core.model import Facts
+from wattline_agent.core.node import Node
+from wattline_agent.daemon import EXIT_NO_DRIVER, EXIT_OK, EXIT_STATE, boot_id
+from wattline_agent.device import open_collector
+from wattline_agent.logs import Log, make_log
+from wattline_agent.ports import CapResult, Collector, DeviceInfo, DriverAbsent
+from wattline_agent.shell import now
+from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
+from wattline_protocol.ids import NodeId
+
+EXIT_UNCAPPED = 71
+"""At least one managed GPU is not at its lowest cap (EX_OSERR); each is named."""
+FLOORS_TIMEOUT_S = 10.0
+"""At boot, drivers are slow and nothing else waits for an answer."""
+
+
+def run_floors(config: AgentConfig) -> int:
+    """Set the floors unless a lease is in force; the exit code. Log lines say what was done."""
+    log = make_log(is_json=config.is_json_log)
+    try:
+        collector = open_collector(config.nvml_lib, config.sysfs_root)
+    except DriverAbsent as error:
+        log.error("no_driver", error=str(error))
+        return EXIT_NO_DRIVER
+    with contextlib.closing(collector):
+        try:
+            with contextlib.closing(StateDir(config.state_dir)) as files:
+                return _floors(config, collector, files, log)
+        except StateInUse as error:
+            log.info("lease_in_force", text=f"nothing done: {error}")
+            return EXIT_OK
+        except StateUnusable as error:  # floors are safe whatever is on file
+            log.error("state_unusable", error=str(error))
+            return set_floors(config, collector, log) or EXIT_STATE
+
+
+def _floors(config: AgentConfig, collector: Collector, files: StateDir, log: Log) -> int:
+    saved = files.load_state() or AgentState()
+    started = Started(
+        boot_id(),
+        collector.driver_instance(),
+        collector.gpus(),
+        collector.read_caps(FLOORS_TIMEOUT_S),
+        (),
+    )
+    decided = _as_an_agent_decides(config, saved, started)
+    if decided.lease is not None:
+        watts = decided.lease.lease_mw / 1000
+        text = f"nothing done: the limits in force fit the agent's lease of {watts:g} W"
+        log.info("lease_in_force", text=text)
+        return EXIT_OK
+    status = set_floors(config, collector, log)
+    # The limits found here are those an agent restores when it leaves; it finds only floors.
+    files.save_state(decided)
+    return status
+
+
+def _as_an_agent_decides(config: AgentConfig, saved: AgentState, started: Started) -> AgentState:
+    """What an agent that starts now would put on file: a lease only where it keeps the caps.
+
+    No keeper is asked: a GPU above its lowest cap counts in full, whether a task is on it or not.
+    """
+    facts = Facts(NodeId("floors"), nonce_seed=bytes(32), managed=config.gpus)
+    node = Node(facts, saved)
+    node.handle(started, now())
+    return node.state.file
+
+
+def set_floors(config: AgentConfig, collector: Collector, log: Log) -> int:
+    """The lowest cap on every managed GPU, read back; the exit code."""
+    managed = [g for g in collector.gpus() if config.gpus is None or g.index in config.gpus]
+    floors = {gpu.index: gpu.cap_min_mw for gpu in managed if gpu.can_cap}
+    results = {r.index: r for r in collector.apply_caps(floors, FLOORS_TIMEOUT_S)}
+    open_ = {gpu.index: _why_open(gpu, results.get(gpu.index)) for gpu in managed}
+    uncapped = {index: why for index, why in open_.items() if why}
+    for index, why in uncapped.items():
+        log.error("gpu_not_capped", gpu=index, error=why)
+    log.info("floors_set", gpus=len(managed) - len(uncapped), of=len(managed))
+    return EXIT_UNCAPPED if uncapped else EXIT_OK
+
+
+def _why_open(gpu: DeviceInfo, result: CapResult | None) -> str:
+    """Why this GPU is not known to be at its lowest cap; empty when it is."""
+    if result is None:
+        return gpu.why_not or "it cannot be capped"
+    if result.error:
+        return result.error
+    read = [mw for mw in (result.enforced_mw, result.host_limit_mw) if mw is not None]
+    return "" if read else "the limit cannot be read back"
