@@ -157,6 +157,24 @@ class Family(click.Group):
         super().format_usage(ctx, formatter)
 
 
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+        if is_asked and not ctx.resilient_parsing:
+            from importlib.metadata import version
+
+            click.echo(f"wattline {version('wattline')}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Print the version and end.",
+    )
+
+
 class Root(click.Group):
     """`wattline` itself; its help lists the verbs by section, in the order of the table."""
 
@@ -167,6 +185,7 @@ class Root(click.Group):
             context_settings=CONTEXT,
             no_args_is_help=True,
             subcommand_metavar="VERB [ARGUMENTS]...",
+            params=[_version_option()],
         )
         self.verbs = tuple(verbs)
         for name in dict.fromkeys(verb.words[0] for verb in verbs):

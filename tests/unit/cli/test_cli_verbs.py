@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -91,3 +92,8 @@ def test_docs_page_is_current() -> None:
 def test_page_has_every_verb_once() -> None:
     headings = re.findall(r"^### (.+)$", page(), re.MULTILINE)
     assert sorted(headings) == sorted(verb.name for verb in CATALOGUE)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    done = CliRunner().invoke(Root(CATALOGUE), ["--version"])
+    assert (done.exit_code, done.output) == (0, f"wattline {version('wattline')}\n")
