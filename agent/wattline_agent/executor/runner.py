@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,9 @@ class KeeperRunner:
         self._ask("stop", key=key_of(ref), grace_s=grace_s, why=why, kind=kind)
 
     def notify(self, ref: TaskRef, why: str) -> None:
-        """Write the notice file; a directory that is gone has nobody to notify."""
-        try:
+        """Write the notice file. It is a courtesy: what follows must happen on a full disk too."""
+        with suppress(OSError):
             TaskDir(self._state_dir, ref).notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
-        except FileNotFoundError:
-            return
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the attempt."""
@@ -101,7 +100,8 @@ class KeeperRunner:
 
     def thaw(self, ref: TaskRef) -> None:
         """Let it run on."""
-        TaskDir(self._state_dir, ref).notice.unlink(missing_ok=True)
+        with suppress(OSError):  # nobody waits longer for a disk that does not forget
+            TaskDir(self._state_dir, ref).notice.unlink()
         self._ask("thaw", key=key_of(ref))
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:

@@ -122,6 +122,17 @@ def test_a_request_that_meets_a_broken_disk_harms_nobody(live: LiveKeeper) -> No
     assert live.run(shell("true", of=ref(2))).exit is not None
 
 
+def test_a_notice_that_cannot_be_written_or_taken_away_holds_nobody_up(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    live.until("running")
+    (live.task_dir() / "notice").mkdir()
+    live.runner.notify(ref(), "less power soon")
+    live.runner.freeze(ref())
+    live.until("paused")
+    live.runner.thaw(ref())
+    live.until("running")
+
+
 def test_a_stalling_disk_does_not_delay_a_task_lease(live: LiveKeeper) -> None:
     """The warden writes to disk; stopped, it stands for a disk that hangs."""
     until_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.0
