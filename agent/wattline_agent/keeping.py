@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wattline_agent.logs import Log
 from wattline_agent.ports import KeeperAbsent, LogSlice, TaskRunner, TaskSeen
+from wattline_agent.statefile import StateUnusable
 from wattline_protocol.ids import TaskRef
 
 START_PATIENCE_S = 20.0
@@ -44,7 +45,11 @@ class Keeping:
         self._retry_at_s = 0.0
 
     def open(self) -> None:
-        """Connect to the node's keeper; start one if there is none. Raises NoKeeper."""
+        """Connect to the node's keeper; start one if there is none.
+
+        Raises NoKeeper, or StateUnusable when the state directory takes nothing more; so does
+        every method that may find the keeper gone.
+        """
         deadline_s = time.monotonic() + START_PATIENCE_S
         while self._runner is None:
             if self._connect():
@@ -132,6 +137,8 @@ class Keeping:
             self._runner = self._open_runner(self._state_dir)
         except KeeperAbsent:
             return False
+        except OSError as error:
+            raise self._unusable(error) from error
         self._log.info("keeper_connected")
         return True
 
@@ -145,8 +152,17 @@ class Keeping:
         self._child = os.posix_spawn(
             sys.executable, argv, os.environ, file_actions=null, setsid=True
         )
-        self._pid_file.write_text(str(self._child), encoding="ascii")
+        try:
+            self._pid_file.write_text(str(self._child), encoding="ascii")
+        except OSError as error:
+            raise self._unusable(error) from error
         self._log.info("keeper_started", pid=self._child)
+
+    def _unusable(self, error: OSError) -> StateUnusable:
+        return StateUnusable(
+            f"cannot write {error.filename or self._state_dir}: {error.strerror}; tasks need a "
+            "state directory that can be written, with free space"
+        )
 
     def _started_pid(self) -> int | None:
         """Of the keeper that this or an earlier agent started here."""

@@ -1,0 +1,24 @@
+"""A state directory that fails under the keeper is told as such, not as a traceback."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.keeping import Keeping
+from wattline_agent.logs import make_log
+from wattline_agent.ports import TaskRunner
+from wattline_agent.statefile import StateUnusable
+
+
+def no_room(state_dir: Path) -> TaskRunner:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(state_dir / "tasklib"))
+
+
+def test_a_disk_without_room_for_the_runner_is_named(tmp_path: Path) -> None:
+    keeping = Keeping(tmp_path, no_room, make_log(is_json=True))
+    with pytest.raises(StateUnusable, match=r"tasklib: No space left on device.*free space"):
+        keeping.open()
+    with pytest.raises(StateUnusable, match="No space left"):
+        keeping.observe()
