@@ -443,7 +443,7 @@ def test_nothing_is_acknowledged_once_the_disk_is_full(
                     if isinstance(told := client._in.decode(data), Tell)
                     and isinstance(told.answer, Submitted)
                 ]
-        failed = next(line for line in process.lines if line["event"] == "store_failed")
+        failed = process.wait_for("store_failed")
         assert failed["kind"] == "StoreFull"
         assert "Free space" in failed["reason"]
     assert 5 <= len(answered) < 155
