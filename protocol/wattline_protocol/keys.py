@@ -15,6 +15,7 @@ import msgspec
 import zmq
 
 from wattline_protocol.names import check_name
+from wattline_protocol.privacy import is_private
 from wattline_protocol.site import Role
 from wattline_protocol.tomltext import document_text
 
@@ -139,8 +140,8 @@ def _write_secret(path: Path, text: str) -> None:
 def _read_secret(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & 0o077:
+            if not is_private(file.fileno()):
+                mode = os.fstat(file.fileno()).st_mode
                 raise KeyFileError(
                     f"{path} holds a secret and is open to others (mode {stat.S_IMODE(mode):04o}); "
                     f"make it private with: chmod 600 {path}"
