@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 from pathlib import Path
 
 from wattline.client import Client
@@ -23,7 +24,13 @@ async def capture(client: Client, size: tuple[int, int], watch_s: float, keys: l
         for key in keys:
             await pilot.press(key)
             await pilot.pause(2 * PERIOD_S)
-        return app.export_screenshot(title="wattline top")
+        return self_contained(app.export_screenshot(title="wattline top"))
+
+
+def self_contained(svg: str) -> str:
+    """The picture without fonts from elsewhere: any monospace font on the reader's side will do."""
+    without = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+    return without.replace("font-family: Fira Code", "font-family: Fira Code, DejaVu Sans Mono")
 
 
 def main() -> None:
