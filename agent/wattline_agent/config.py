@@ -30,6 +30,8 @@ class AgentConfig:
     """Cap nothing, start nothing, show what would be done."""
     gpus: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and use; None = all."""
+    has_keeper_service: bool = False
+    """The keeper is a service of its own here: wait for it, never start one."""
     is_json_log: bool | None = None
     """JSON log lines; None = JSON unless standard error is a terminal."""
 
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--nvml-lib", type=Path, metavar="FILE", help="NVML library to load instead")
     made.add_argument("--gpus", type=parse_gpus, metavar="LIST", help="manage only these, as 0-3,6")
     made.add_argument("--observe", action="store_true", help="cap nothing, start nothing")
+    made.add_argument("--keeper-service", action="store_true", help="never start a keeper")
     made.add_argument("--check", action="store_true", help="say what works here, and end")
     made.add_argument("--floors", action="store_true", help="set lowest caps, and end")
     made.add_argument("--json", action="store_true", help="log lines, or the check, as JSON")
@@ -88,5 +91,6 @@ def config_of(options: argparse.Namespace) -> AgentConfig:
         nvml_lib=options.nvml_lib,
         observe=options.observe,
         gpus=options.gpus,
+        has_keeper_service=options.keeper_service,
         is_json_log=True if options.json else None,
     )

@@ -105,7 +105,8 @@ def _serve(
     spool = RollupSpool(files.path / "spool")
     if spool.torn_bytes:
         log.warning("spool_torn", cut_bytes=spool.torn_bytes)
-    keeping = stack.enter_context(contextlib.closing(Keeping(files.path, open_runner, log)))
+    keeping = Keeping(files.path, open_runner, log, may_start=not config.has_keeper_service)
+    stack.enter_context(contextlib.closing(keeping))
     keeping.open()
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))

@@ -33,11 +33,19 @@ class Keeping:
     """A TaskRunner that survives the keeper: orders wait while there is none."""
 
     def __init__(
-        self, state_dir: Path, open_runner: Callable[[Path], TaskRunner], log: Log
+        self,
+        state_dir: Path,
+        open_runner: Callable[[Path], TaskRunner],
+        log: Log,
+        *,
+        may_start: bool = True,
     ) -> None:
+        """Without `may_start` the keeper is a service of its own, and only waited for: one that a
+        confined agent started would hand its confinement down to all tasks."""
         self._state_dir = state_dir
         self._pid_file = state_dir / "keeper.pid"
         self._open_runner = open_runner
+        self._may_start = may_start
         self._log = log
         self._runner: TaskRunner | None = None
         self._waiting: deque[Order] = deque()
@@ -144,6 +152,8 @@ class Keeping:
 
     def _start(self) -> None:
         """Start a keeper in a session of its own, unless the last one is still coming up."""
+        if not self._may_start:
+            return
         if self._child is not None and os.waitpid(self._child, os.WNOHANG)[0] == 0:
             return
         argv = [sys.executable, "-P", "-m", "wattline_agent.keeper"]

@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,19 @@ def _hurry() -> bool:
     return True
 
 
+def _tell_systemd(log: "Log") -> None:
+    """Say that the socket answers, if systemd waits for that (sd_notify(3)). Tasks inherit our
+    environment and must not speak in our name, so the address is taken out of it."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+        try:
+            line.sendto(b"READY=1", address.replace("@", "\0", 1))
+        except OSError as error:
+            log(f"nobody takes notice at {address}: {error.strerror}")
+
+
 class Log:
     """The keeper's own log, `keeper/log` in the state directory, kept short."""
 
@@ -80,7 +94,9 @@ def main() -> int:
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
     log(f"keeper {os.getpid()} begins; {site.words}")
-    Server(state_dir, site, listen(state_dir), log).run()
+    server = Server(state_dir, site, listen(state_dir), log)
+    _tell_systemd(log)
+    server.run()
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)
     cgroup.remove_site(site)
     log("keeper ends")

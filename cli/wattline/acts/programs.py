@@ -53,6 +53,7 @@ def agent(
     nvml_lib: str | None,
     gpus: str | None,
     observe: bool,
+    keeper_service: bool,
     check: bool,
     floors: bool,
     json_logs: bool,
@@ -73,6 +74,7 @@ def agent(
         nvml_lib=None if nvml_lib is None else Path(nvml_lib),
         observe=observe,
         gpus=managed,
+        has_keeper_service=keeper_service,
         is_json_log=True if json_logs else None,
     )
     if check:

@@ -131,6 +131,12 @@ VERBS = (
             ),
             Option("gpus", ("--gpus",), "Manage only these GPUs, as in 0-3,6.", metavar="LIST"),
             Option("observe", ("--observe",), "Cap nothing, start nothing.", kind="switch"),
+            Option(
+                "keeper_service",
+                ("--keeper-service",),
+                "The keeper is a service of its own: wait for it, never start one.",
+                kind="switch",
+            ),
             Option("check", ("--check",), "Say what works on this host, and end.", kind="switch"),
             Option(
                 "floors",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
-from support.simnode import wait_until
+from support.simnode import DEADLINE_S, wait_until
 from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
@@ -319,3 +319,15 @@ def test_an_endless_request_is_cut_off(tmp_path: Path) -> None:
 def test_the_socket_is_private(live: LiveKeeper) -> None:
     assert (live.state_dir / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
     assert live.state_dir.joinpath("tasks").stat().st_mode & 0o777 == 0o700
+
+
+def test_systemd_is_told_when_the_socket_answers_and_tasks_cannot_speak_to_it(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(DEADLINE_S)
+        with keeper(tmp_path / "state", env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as live:
+            assert systemd.recv(64) == b"READY=1"
+            live.run(shell('echo "[$NOTIFY_SOCKET]"'))
+            assert live.log() == "[]\n"

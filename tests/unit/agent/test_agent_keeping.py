@@ -8,7 +8,7 @@ import pytest
 
 from wattline_agent.keeping import Keeping
 from wattline_agent.logs import make_log
-from wattline_agent.ports import TaskRunner
+from wattline_agent.ports import KeeperAbsent, TaskRunner
 from wattline_agent.statefile import StateUnusable
 
 
@@ -22,3 +22,14 @@ def test_a_disk_without_room_for_the_runner_is_named(tmp_path: Path) -> None:
         keeping.open()
     with pytest.raises(StateUnusable, match="No space left"):
         keeping.observe()
+
+
+def absent(state_dir: Path) -> TaskRunner:
+    raise KeeperAbsent(str(state_dir))
+
+
+def test_a_keeper_that_is_a_service_is_waited_for_and_never_started(tmp_path: Path) -> None:
+    keeping = Keeping(tmp_path, absent, make_log(is_json=True), may_start=False)
+    assert keeping.observe() is None
+    assert not (tmp_path / "keeper.pid").exists()
+    assert list(tmp_path.iterdir()) == []
