@@ -286,7 +286,7 @@ class Holder:
         if held.group is not None:
             held.life.at_rest = held.group.is_frozen()
         else:
-            moving = [p.pid for p in self._processes(held) if not p.is_stopped]
+            moving = tree.moving(self._processes(held))
             for pid in moving:
                 send_signal(pid, signal.SIGSTOP)
             held.life.at_rest = not moving

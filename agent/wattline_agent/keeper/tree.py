@@ -183,6 +183,22 @@ def living_below(table: dict[int, Process], tops: Iterable[int]) -> list[Process
     return [process for process in below if not process.is_dead]
 
 
+def moving(processes: Iterable[Process]) -> list[int]:
+    """Those that may still run after all were sent SIGSTOP.
+
+    A process that has called vfork waits in the kernel (D) until its child executes a program. With
+    the child stopped before that, it waits as long as the child is stopped, and never shows T; it
+    runs nothing before its child does, and then stops at once. Shells and subprocess use vfork.
+    """
+    seen = list(processes)
+    parents_of_stopped = {process.parent for process in seen if process.is_stopped}
+    return [
+        p.pid
+        for p in seen
+        if not p.is_stopped and not (p.state == "D" and p.pid in parents_of_stopped)
+    ]
+
+
 def start_ticks(pid: int) -> int:
     """When the process started, in ticks since boot: with its number, it names it uniquely.
     0 when it is gone."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wattline_agent.keeper.cgroup import find_own_group
-from wattline_agent.keeper.tree import Identity, Process, descendants, living_below, members
+from wattline_agent.keeper.tree import Identity, Process, descendants, living_below, members, moving
 
 KEEPER = 10
 MARKS = {31: b"D=/a", 32: b"D=/a"}
@@ -54,6 +54,21 @@ def test_the_dead_are_not_counted() -> None:
 def test_a_ring_of_parents_ends() -> None:
     ring = table(proc(2, 3), proc(3, 2))
     assert descendants(ring, [2]) == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ("TTT", []),
+        ("TST", [21]),
+        ("DTT", []),  # 20 waits in vfork for 21
+        ("DST", [20, 21]),
+        ("TTD", [22]),  # waits for a disk, not for a child
+    ],
+)
+def test_who_still_moves_after_a_stop(states: str, expected: list[int]) -> None:
+    chain = [proc(20 + n, 19 + n, 20, state) for n, state in enumerate(states)]
+    assert moving(chain) == expected
 
 
 V2 = "35 25 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw"
