@@ -78,9 +78,9 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
 
 
 def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
-    """The known nodes as if nothing ran, nothing was drained and every budget was full."""
+    """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
     numbers = {node.id: at for at, node in enumerate(state.nodes.values())}
-    offers = tuple(_empty(now.nodes[numbers[node.id]]) for node in known)
+    offers = tuple(_empty(now.nodes[numbers[node.id]], node) for node in known)
     base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
     domains = tuple(
         replace(
@@ -96,14 +96,16 @@ def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
     return Snapshot(now.now, offers, domains, above, ())
 
 
-def _empty(offer: NodeOffer) -> NodeOffer:
+def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
+    """A GPU that hangs or is lost counts too: it or its like comes back, and the job waits."""
+    gpus = tuple(gpu for gpu in node.gpus.values() if gpu.managed)
     base_mw = offer.kept.base_mw
-    held = {gpu.index for gpu in offer.gpus} - {gpu.index for gpu in offer.free}
-    idle_mw = sum(gpu.idle_mw for gpu in offer.gpus if gpu.index in held)
+    idle_mw = sum(gpu.idle_mw for gpu in gpus if gpu.index in node.holders)
     return replace(
         offer,
         closed="",
-        free=offer.gpus,
+        gpus=gpus,
+        free=gpus,
         cpus_free=offer.cpus,
         memory_free_bytes=offer.memory_bytes,
         kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),

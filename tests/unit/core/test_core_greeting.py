@@ -262,6 +262,16 @@ def test_a_lost_gpu_is_given_to_no_task(h: Harness) -> None:
     assert h.events("gpu_lost")
 
 
+def test_a_broken_gpu_makes_a_job_wait_not_impossible(h: Harness) -> None:
+    for name in ("a1", "a2"):
+        agent = h.agent(name)
+        agent.gpus = [msgspec.structs.replace(agent.gpus[0], healthy=False), *agent.gpus[1:]]
+        h.join(name)
+    number = h.submit(job().gpus(8))
+    assert h.state_of(number) == "PENDING"
+    assert "no node has more than 8" in h.refuse(job().gpus(9))
+
+
 def test_an_uncappable_gpu_counts_in_full(h: Harness) -> None:
     h.agent("a1").gpus = [gpu(i, can_cap=False) for i in range(8)]
     h.agent("a1").caps_mw = {g.index: g.cap_max_mw for g in h.agent("a1").gpus}
