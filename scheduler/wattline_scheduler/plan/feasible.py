@@ -50,11 +50,11 @@ def _is_open(trial: Trial, at: int, shape: Shape) -> bool:
 
 
 def _has_type(trial: Trial, at: int, shape: Shape) -> bool:
-    return not shape.gpus or sum(is_of_type(g, shape) for g in trial.offers[at].gpus) >= shape.gpus
+    return not shape.gpus or any(is_of_type(gpu, shape) for gpu in trial.offers[at].gpus)
 
 
 def _has_gpu_memory(trial: Trial, at: int, shape: Shape) -> bool:
-    return sum(suits(gpu, shape) for gpu in trial.offers[at].gpus) >= shape.gpus
+    return not shape.gpus or any(suits(gpu, shape) for gpu in trial.offers[at].gpus)
 
 
 def _has_gpus(trial: Trial, at: int, shape: Shape) -> bool:
@@ -102,14 +102,14 @@ def _say_type(trial: Trial, at: int, shape: Shape) -> str:
 
 def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
     most = max((gpu.memory_bytes for gpu in trial.offers[at].gpus), default=0)
-    fitting = sum(suits(gpu, shape) for gpu in trial.offers[at].gpus)
-    return (
-        f"{shape.gpus} GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB; there: {fitting}, "
-        f"the largest has {most / GIB:.0f} GiB"
-    )
+    wanted = f"GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
+    return f"{wanted}; there: the largest has {most / GIB:.0f} GiB"
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
+    usable = sum(suits(gpu, shape) for gpu in trial.offers[at].gpus)
+    if usable < shape.gpus:
+        return f"{shape.gpus} GPUs; there: {usable} that suit and work"
     return f"{shape.gpus - sum(suits(g, shape) for g in trial.free[at])} more free GPUs"
 
 

@@ -42,6 +42,16 @@ def test_each_filter_refuses_for_its_own_reason(name, node, wanted) -> None:  # 
     assert refusal(Trial(snapshot(offer("a1"))), 0, shape(job())) is None
 
 
+def test_a_node_with_too_few_working_gpus_says_how_many_it_has() -> None:
+    trial, wanted = Trial(snapshot(offer("a1"))), shape(job().gpus(9))
+    refused = refusal(trial, 0, wanted)
+    assert refused is not None
+    assert (refused.name, refused.missing(trial, 0, wanted)) == (
+        "gpus",
+        "9 GPUs; there: 8 that suit and work",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "rooms"),
     [
