@@ -1,0 +1,121 @@
+"""A GPU that hangs, is lost, or may not be capped: the node says so, its neighbours work on, and
+the scheduler counts in full what cannot be capped. The hardware is simulated."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.cli_site import CliSite
+from wattline_protocol.views import NodeView
+from wattline_sim import control
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("faults-gpus"),
+    pytest.mark.usefixtures("quiet"),
+]
+
+GPUS = 8
+FULL_W = 700.0
+NON_GPU_W = 2200.0
+PSU = 0.92
+HOT = "WATTLINE_SIM_PROFILE=training-hot"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
+    """One node of eight GPUs; each test heals what it broke."""
+    with CliSite(tmp_path_factory.mktemp("gpus")) as made:
+        made.start_node("n1")
+        yield made
+
+
+@pytest.fixture
+def quiet(site: CliSite) -> Iterator[None]:
+    """The node is healthy and has nothing to do; healed and without jobs when the test ends."""
+    site.until(lambda: is_quiet(node(site)), "eight idle GPUs, counted as such")
+    yield
+    control.release(site.hardware())
+    for job in site.client.jobs(ended=False):
+        site.client.cancel(job.id)
+
+
+def node(site: CliSite) -> NodeView:
+    return site.client.node("n1")
+
+
+def problems(site: CliSite) -> str:
+    return "; ".join(node(site).problems)
+
+
+def is_quiet(view: NodeView) -> bool:
+    are_well = all(gpu.is_idle and gpu.healthy and gpu.can_cap for gpu in view.gpus)
+    return are_well and not view.tasks and not counts_in_full(view, 1)
+
+
+def counts_in_full(view: NodeView, count: int) -> bool:
+    """The books have so many GPUs at their most, beside what the others draw idle."""
+    draws_w = sorted(gpu.power_w or 0.0 for gpu in view.gpus)
+    return view.committed_w >= (NON_GPU_W + count * FULL_W + sum(draws_w[:-count])) / PSU
+
+
+def test_a_hung_and_a_lost_gpu_are_told_counted_in_full_and_delay_nobody(site: CliSite) -> None:
+    control.hang(site.hardware(), 1)
+    control.lose_gpu(site.hardware(), 2)
+    site.until(lambda: not any(gpu.healthy for gpu in node(site).gpus[1:3]), "both are given up")
+    site.until(lambda: "GPU 1: no reading for" in problems(site), "the node says so")
+    shown = site.wattline("node", "n1")
+    assert "GPU 1: no reading for" in shown
+    assert "GPU 2: no reading for" in shown
+    assert "lost" in shown
+    assert "GPU 2" in site.wattline("events")
+    readings = [gpu.power_w is not None for gpu in node(site).gpus]
+    assert readings == [index not in (1, 2) for index in range(GPUS)]
+    site.until(lambda: counts_in_full(node(site), 2), "their full draw on the books")
+    job = site.submit("--gpus", "6", "--", "true")
+    assert site.until_state(job, "COMPLETED")["attempts"][0]["gpus"] == [0, 3, 4, 5, 6, 7]
+    waiting = int(site.submit("--gpus", "7", "--", "true"))
+    why = site.client.explain(waiting)
+    assert (why.state, why.nodes_feasible) == ("PENDING", 0)
+    assert why.refusals[0].missing == "n1: 7 GPUs; there: 6 that suit and work"
+    control.release(site.hardware())
+    site.until_state(str(waiting), "COMPLETED")
+
+
+def test_a_gpu_lost_under_a_task_leaves_the_job_to_its_own_end(site: CliSite) -> None:
+    job = site.submit("--gpus", "2", "--env", HOT, "--", "sh", "-c", "while :; do :; done")
+    gpu = site.until_state(job, "RUNNING")["attempts"][0]["gpus"][0]
+    control.lose_gpu(site.hardware(), gpu)
+    site.until(lambda: not node(site).gpus[gpu].healthy, "the GPU is lost")
+    site.until(lambda: counts_in_full(node(site), 1), "its full draw on the books")
+    assert site.client.job(int(job)).state == "RUNNING"
+
+
+def test_a_node_that_may_not_cap_says_so_and_counts_in_full(site: CliSite) -> None:
+    site.stop("agent-n1")
+    control.no_permission(site.hardware())
+    site.start_agent()
+    site.until(lambda: not any(g.can_cap for g in node(site).gpus), "no GPU can be capped")
+    site.until(lambda: "cannot be capped and counts in full" in problems(site), "it says so")
+    assert "permission" in site.wattline("node", "n1").lower()
+    job = site.submit("--gpus", "1", "--env", HOT, "--", "sh", "-c", "while :; do :; done")
+    site.until_state(job, "RUNNING")
+    site.until(lambda: counts_in_full(node(site), 1), "full draw on the books")
+    site.stop("agent-n1")
+    control.release(site.hardware())
+    site.start_agent()
+
+
+def test_permission_taken_away_under_a_task_keeps_its_watts_on_the_books(site: CliSite) -> None:
+    job = site.submit("--gpus", "8", "--env", HOT, "--", "sh", "-c", "while :; do :; done")
+    site.until_state(job, "RUNNING")
+    site.until(lambda: (node(site).measured_w or 0) > 6000, "heat")
+    control.no_permission(site.hardware())
+    site.wattline("power", "shed", "85%", "--reason", "grid event")
+    site.until(lambda: not any(g.can_cap for g in node(site).gpus), "no GPU can be capped")
+    site.until(lambda: "permission" in problems(site).lower(), "it says why")
+    view = node(site)
+    assert view.committed_w >= (view.measured_w or 0)
+    assert site.client.power()[0].over_since_unix_s is not None
+    site.wattline("power", "restore")
