@@ -12,7 +12,7 @@ def made(site: MadeSite) -> str:
     first = site.nodes[0] if site.nodes else "NODE"
     return "\n".join(
         [
-            f"Made site {site.site} in {site.directory}.",
+            f"Made the site {site.site} in {site.directory}/.",
             f"1. Look over {site.site_file}: power tree, nodes, tariff.",
             f"2. export WATTLINE_BUNDLE={site.admin_bundle}",
             f"3. wattline enroll {first} --role agent --site {site.directory}",
