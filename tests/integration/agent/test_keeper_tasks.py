@@ -157,7 +157,7 @@ def test_children_may_use_the_grace_after_their_shell_has_died(live: LiveKeeper)
         "signal.signal(signal.SIGTERM, bye); print('ready', flush=True); time.sleep(1000)\n"
     )
     live.runner.launch(shell(f'python3 -c "{child}"; true'), CONTEXT)
-    wait_until(lambda: "ready" in live.log(), "the child runs")
+    wait_until(lambda: "ready\n" in live.log(), "the child runs")
     live.runner.stop(ref(), 20, "shed")
     live.until("ended")
     assert live.log() == "ready\nsaved\n"
