@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCE_ROOTS = PROJECT["tool"]["setuptools"]["packages"]["find"]["where"]
 NO_SOURCE = ignore_patterns("__pycache__", "build", "*.egg-info", "*.pyc")
 DATA_SUFFIXES = {".c", ".h", ".tcss", ".toml", ".typed"}
+STYLES = list((ROOT / "tui").rglob("*.tcss"))
 LIMIT_S = 40.0
 
 
@@ -62,7 +63,16 @@ def python(wheel: Path) -> Path:
     folder = wheel.parent / "venv"
     venv.create(folder, with_pip=False)
     found = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", found, "install", "--quiet", "--no-index"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        found,
+        "install",
+        "--quiet",
+        "--no-index",
+    ]
     run(*pip, "--no-deps", wheel, cwd=wheel.parent)
     (site,) = folder.glob("lib/python3*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -116,12 +126,12 @@ def test_styles_are_found_where_the_wheel_puts_them(python: Path, tmp_path: Path
     code = (
         "import inspect, pathlib, wattline_tui.app as app\n"
         "from textual.screen import Screen\n"
-        "kinds = [app.TopApp, *Screen.__subclasses__()]\n"
+        "kinds = [app.TopApp, Screen]\n"
         "for kind in kinds:\n"
-        "    css = getattr(kind, 'CSS_PATH', None)\n"
-        "    for name in [css] if isinstance(css, str) else css or []:\n"
-        "        print(pathlib.Path(inspect.getfile(kind)).parent / name)\n"
+        "    kinds += kind.__subclasses__()\n"
+        "    if kind.__module__.startswith('wattline') and 'CSS_PATH' in vars(kind):\n"
+        "        print(pathlib.Path(inspect.getfile(kind)).parent / kind.CSS_PATH)\n"
     )
     found = [Path(line) for line in run(python, "-c", code, cwd=tmp_path).splitlines()]
-    assert len(found) >= 4
+    assert {path.stem for path in found} == {path.stem for path in STYLES}
     assert all(path.is_file() and path.is_relative_to(python.parents[1]) for path in found)
