@@ -1,9 +1,27 @@
 """One event per line with a constant name: JSON for the journal, plain columns on a terminal."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
-import structlog
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """structlog loads rich where it finds it, for tracebacks that an agent never draws: a tenth of
+    its memory. A name that maps to None cannot be imported, which structlog is prepared for."""
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as the import system defines it
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+
+
+with _without_rich():
+    import structlog
 
 Log = structlog.typing.FilteringBoundLogger
 

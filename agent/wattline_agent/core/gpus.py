@@ -19,7 +19,7 @@ IDLE_CONFIRM_S = 3.0
 READING_GAP_S = 2.5
 """Readings further apart prove nothing about the time between them."""
 IDLE_CEILING_DIVISOR = 4
-"""No GPU of facts/power 4.1 idles above a quarter of its maximum cap."""
+"""No data-centre GPU on sale idles above a quarter of its maximum cap."""
 LEARN_SETTLE_S = 5.0
 LEARN_S = 10.0
 LEARN_MARGIN_PERMILLE = 1250

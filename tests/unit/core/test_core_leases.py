@@ -1,4 +1,4 @@
-"""The scheduler's half of the lease protocol: one test for each rule of facts/leases.md."""
+"""The scheduler's half of the lease protocol: one test for each of its rules."""
 
 import msgspec
 import pytest
