@@ -125,14 +125,15 @@ class CliSite:
         where = ("--site", str(self.site))
         return self.start("scheduler", "scheduler", *where, *options, within=within)
 
-    def start_node(self, node: str = "n1") -> None:
-        """Simulate its hardware, enroll it, run its agent, and wait until it is heard."""
+    def start_node(self, node: str = "n1") -> int:
+        """Simulate its hardware, enroll it, run its agent, and wait until it is heard; the agent's
+        process id."""
         hardware = self.hardware(node)
         self.start(f"sim-{node}", "sim", "node", "--dir", str(hardware), "--name", node)
         self.until((hardware / "node.json").exists, f"the hardware of {node}")
         if not self.bundle(node).exists():
             self.wattline("enroll", node, "--role", "agent", "--site", str(self.site))
-        self.start_agent(node)
+        return self.start_agent(node)
 
     def start_agent(self, node: str = "n1") -> int:
         """Run the agent of a simulated node and wait until it is heard; its process id."""

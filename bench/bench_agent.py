@@ -1,0 +1,138 @@
+"""What an agent costs its host: processor time, memory, driver calls; idle and with all GPUs busy.
+
+    python bench/bench_agent.py [--seconds S] [--json]
+
+The agent is the real process (`wattline agent`), with a keeper of its own, on a simulated node of
+8 GPUs, in a real site whose scheduler answers its beats; power is rebalanced as usual. Only the
+agent is counted: the simulated driver's own share lies in the physics process. Its NVML calls are
+counted where pynvml looks a function up, once a call; waits for events are left out, since they
+are one a second for the whole node. Budgets (DESIGN 10): at most 1 % of a core, 60 MiB resident,
+9 calls per GPU and second. Exit status 1 if one is over.
+"""
+
+import argparse
+import json
+import mmap
+import struct
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.cli_site import CliSite
+
+GPUS = 8
+BUDGET_CORE_PCT = 1.0
+BUDGET_RSS_MIB = 60.0
+BUDGET_CALLS = 9.0
+SETTLE_S = 6.0
+"""Imports, adoption and the first look at slow counters are over by then."""
+LOAD = "WATTLINE_SIM_PROFILE=training-hot"
+
+COUNTED = """
+import mmap, os, runpy, struct, sys
+import pynvml
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+shared, real = mmap.mmap(descriptor, 8), pynvml._nvmlGetFunctionPointer
+def counted(name):
+    if not name.startswith("nvmlEvent"):
+        struct.pack_into("Q", shared, 0, struct.unpack_from("Q", shared)[0] + 1)
+    return real(name)
+pynvml._nvmlGetFunctionPointer = counted
+sys.argv = sys.argv[4:]  # without this script's file, `python -m`
+runpy.run_module("wattline", run_name="__main__")
+"""
+"""Runs `wattline` in its own process, with a counter that others can read."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one agent over the measured seconds."""
+
+    gpus_busy: int
+    core_pct: float
+    rss_mib: float
+    nvml_calls_per_gpu_s: float
+
+    @property
+    def is_within(self) -> bool:
+        """Every budget is kept."""
+        return (
+            self.core_pct <= BUDGET_CORE_PCT
+            and self.rss_mib <= BUDGET_RSS_MIB
+            and self.nvml_calls_per_gpu_s <= BUDGET_CALLS
+        )
+
+
+class Counter:
+    """The number that the counted process keeps in a file."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), 8)
+
+    @property
+    def value(self) -> int:
+        """Now."""
+        number: int = struct.unpack_from("Q", self._shared)[0]
+        return number
+
+
+def measure(agent: psutil.Process, counter: Counter, busy: int, seconds: float) -> Cost:
+    """Watch the agent for so long."""
+    time.sleep(SETTLE_S)
+    calls, before, began_s = counter.value, agent.cpu_times(), time.monotonic()
+    time.sleep(seconds)
+    took_s, after = time.monotonic() - began_s, agent.cpu_times()
+    cpu_s = after.user + after.system - before.user - before.system
+    return Cost(
+        busy,
+        100.0 * cpu_s / took_s,
+        agent.memory_info().rss / 2**20,
+        (counter.value - calls) / GPUS / took_s,
+    )
+
+
+def run(folder: Path, seconds: float) -> list[Cost]:
+    """First with nothing to do, then with a task on every GPU."""
+    counter = Counter(folder / "calls")
+    script = folder / "counted.py"
+    script.write_text(COUNTED)
+    within = {"agent": (sys.executable, str(script), str(folder / "calls"))}
+    with CliSite(folder, within=within) as site:
+        agent = psutil.Process(site.start_node())
+        costs = [measure(agent, counter, 0, seconds)]
+        tasks = ["--array", f"0-{GPUS - 1}", "--gpus", "1", "-e", LOAD]
+        job = int(site.wattline("submit", "--quiet", *tasks, "--", "sleep", "600"))
+        site.until(lambda: site.client.job(job).gangs_running == GPUS, "a task on every GPU")
+        return [*costs, measure(agent, counter, GPUS, seconds)]
+
+
+def main() -> int:
+    """Exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each of two measurements")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="wattline-bench-") as folder:
+        costs = run(Path(folder), options.seconds)
+    if options.json:
+        print(json.dumps([asdict(cost) for cost in costs]))
+    else:
+        print(f"{'GPUs busy':>10}{'% of a core':>13}{'RSS MiB':>9}{'calls/GPU/s':>13}")
+        for c in costs:
+            print(
+                f"{c.gpus_busy:10}{c.core_pct:13.2f}{c.rss_mib:9.1f}{c.nvml_calls_per_gpu_s:13.2f}"
+            )
+        print(f"{'budget':>10}{BUDGET_CORE_PCT:13.2f}{BUDGET_RSS_MIB:9.1f}{BUDGET_CALLS:13.2f}")
+    return 0 if all(cost.is_within for cost in costs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
