@@ -19,7 +19,7 @@
 #include "sim.h"
 
 #define SEQLOCK_YIELDS 100
-#define SEQLOCK_SLEEPS 200
+#define SEQLOCK_SLEEPS 5000
 #define SEQLOCK_SLEEP_US 100
 #define HANG_SLICE_NS 1000000000
 #define POLL_US 20000
