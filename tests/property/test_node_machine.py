@@ -237,7 +237,7 @@ class NodeMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.rig.holds_answers)
     @rule()
     def driver_slows(self) -> None:
-        """Caps take effect, but nobody hears of it for now."""
+        """Caps take effect, but nobody hears of it until the driver answers."""
         self.rig.holds_answers = True
 
     @rule()

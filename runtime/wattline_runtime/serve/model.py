@@ -117,7 +117,7 @@ def _encode(output: object) -> Outcome:
         return Failed("bad_input", str(output)[:MAX_DETAIL_CHARS])
     try:
         body = msgspec.json.encode(output, enc_hook=_plain)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError) as error:
         return Failed("model_error", f"an output is not JSON: {error}"[:MAX_DETAIL_CHARS])
     if len(body) > MAX_ITEM_BYTES:
         return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")
@@ -128,7 +128,7 @@ def _plain(value: Any) -> object:
     """Arrays and tensors as lists."""
     to_list = getattr(value, "tolist", None)
     if to_list is None:
-        raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+        raise TypeError(f"{type(value).__name__} has no JSON form")
     return to_list()
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Epoch, JobId, NodeId, UserName
-from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Answer, Request
 from wattline_protocol.site import Site
 from wattline_scheduler.core.cluster import Cluster
@@ -29,11 +28,10 @@ from wattline_scheduler.core.records import (
     Saved,
     ShedRecord,
 )
-from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER
+from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.world import HostClock, World
 
-TO_AGENT: Codec[ToAgent] = Codec(ToAgent)
 BATCH_S = 0.002
 """Messages that arrive this close together share a transaction."""
 CRASH_SHARE = 0.0005
