@@ -119,6 +119,8 @@ class TopApp(App[None]):
             self.screen.add_log(message.key, message.text)
 
     def _redraw(self) -> None:
+        if not self.is_running:
+            return  # while the app closes, screens on the stack have lost their widgets already
         for screen in self.screen_stack:
             if isinstance(screen, SiteScreen) and screen.is_mounted:
                 screen.show(self.view, time.monotonic())

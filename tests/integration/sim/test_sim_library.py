@@ -454,6 +454,7 @@ from wattline_sim import state, statefile
 mapped = statefile.open_state(Path({str(node.node.state_file)!r}))
 writer = statefile.DriverWriter(Path({str(node.node.library)!r}))
 stop = threading.Event()
+started = threading.Event()
 def write():
     sample, turn = state.Telemetry(), 0
     while not stop.is_set():
@@ -461,8 +462,10 @@ def write():
         sample.energy_mj = sample.power_capped_ns = sample.sample_ns = turn
         sample.power_average_mw = sample.power_instant_mw = turn
         writer.publish_telemetry(mapped.gpus[0], sample)
+        started.set()  # what stood there before was no such sample
 thread = threading.Thread(target=write)
 thread.start()
+started.wait()
 torn, distinct, h = 0, set(), gpu(0)
 end = time.monotonic() + 0.7
 while time.monotonic() < end:
