@@ -28,7 +28,15 @@ from wattline_scheduler.core.beats import beat, watch_silence
 from wattline_scheduler.core.budgets import end_expired
 from wattline_scheduler.core.commands import resend
 from wattline_scheduler.core.effects import Effect
-from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.events import (
+    AgentSaid,
+    ClientAsked,
+    DomainMetered,
+    Event,
+    PlanDue,
+    TimePassed,
+    ZoneSensed,
+)
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
@@ -37,6 +45,7 @@ from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
+from wattline_scheduler.core.sensing import metered, zone_sensed
 from wattline_scheduler.core.starting import advance_all, give_up_late
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello
@@ -71,6 +80,10 @@ class Cluster:
                 self._time_passed(now)
             case PlanDue():
                 plan_now(state, now)
+            case DomainMetered():
+                metered(state, event, now)
+            case ZoneSensed():
+                zone_sensed(state, event, now)
             case _:
                 assert_never(event)
         if state.wants_rebalance and _may_rebalance(state, now):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wattline_protocol.ids import NodeId, UserName
+from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Request
 from wattline_protocol.site import Role
@@ -38,7 +38,28 @@ class PlanDue:
     """Plan now: the shell sends it at most once per interval while `Cluster.wants_plan`."""
 
 
-Event = AgentSaid | ClientAsked | TimePassed | PlanDue
+@dataclass(frozen=True, slots=True)
+class DomainMetered:
+    """A reading of the meter of a power domain or cooling zone, or why there is none."""
+
+    domain: DomainId
+    wall_mw: int | None
+    """What flows through the domain's breaker; None = the meter gave no value."""
+    error: str = ""
+    """Why there is no value, in words for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSensed:
+    """What is known of a cooling zone's plant. None = this reading says nothing about it."""
+
+    zone: DomainId
+    units_in_service: int | None
+    outside_c: float | None
+    error: str = ""
+
+
+Event = AgentSaid | ClientAsked | TimePassed | PlanDue | DomainMetered | ZoneSensed
 
 TICK_PERIOD_S = 0.15
 """Unacknowledged commands are resent at this period (DESIGN 2)."""

@@ -10,8 +10,10 @@ from wattline_scheduler.core.records import ShedRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.cooling import ZoneNow
 from wattline_scheduler.power.demand import Demand
 from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.meters import MeterNow
 
 
 @dataclass(slots=True)
@@ -52,6 +54,10 @@ class State:
     next_job: JobId
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     sheds: dict[DomainId, ShedNow] = field(default_factory=dict)
+    meters: dict[DomainId, MeterNow] = field(default_factory=dict)
+    """Of every domain whose meter was ever read in this run."""
+    zones: dict[DomainId, ZoneNow] = field(default_factory=dict)
+    """Of every cooling zone of whose plant anything was said in this run."""
     contradicted: dict[NodeId, None] = field(default_factory=dict)
     """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)
