@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
-SEEDS ?= 2000
+SEEDS ?= 10000
 
 .PHONY: help demo test check sim bench docs bless clean tools
 .DEFAULT_GOAL := help
@@ -45,7 +45,7 @@ check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/lint-imports
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
-	@$(BIN)/wattline sim seeds --count $(SEEDS)
+	@$(BIN)/wattline sim seeds --seeds $(SEEDS)
 
 bench: $(STAMP) ## measure, and print the table
 	@$(BIN)/python -m bench

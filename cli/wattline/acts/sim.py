@@ -9,7 +9,6 @@ import msgspec
 
 from wattline import exits
 from wattline.failures import ActFailed
-from wattline.verbs.run import Outcome
 
 
 class SimNode(msgspec.Struct, frozen=True):
@@ -20,20 +19,6 @@ class SimNode(msgspec.Struct, frozen=True):
     model: str
     gpus: int
     sysfs_root: str
-
-
-class SeedRun(msgspec.Struct, frozen=True):
-    """One run of the fleet simulation, or why it failed."""
-
-    seed: int
-    virtual_s: float = 0.0
-    jobs: int = 0
-    attempts: int = 0
-    faults: int = 0
-    messages: int = 0
-    lost: int = 0
-    checks: int = 0
-    failure: str = ""
 
 
 def node(
@@ -56,16 +41,3 @@ def node(
     finally:
         if directory is None:
             shutil.rmtree(folder)
-
-
-def seeds(*, seed: int | None, count: int, first: int) -> Iterator[Outcome]:
-    """One run a seed; the exit code says whether all held."""
-    from wattline_sim.fleet.run import SeedFailed, run_seed
-
-    status = exits.OK
-    for number in [seed] if seed is not None else range(first, first + count):
-        try:
-            run = msgspec.convert(run_seed(number), SeedRun, from_attributes=True)
-        except SeedFailed as failure:
-            run, status = SeedRun(seed=number, failure=str(failure)), exits.FAILED
-        yield Outcome(run, status)

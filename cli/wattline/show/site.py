@@ -1,9 +1,6 @@
 """What the verbs that set up, check and simulate print."""
 
-from rich.console import RenderableType
-from rich.text import Text
-
-from wattline.acts.sim import SeedRun, SimNode
+from wattline.acts.sim import SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
 
@@ -42,14 +39,4 @@ def sim_node(node: SimNode) -> str:
             f"  {where} CUDA_VISIBLE_DEVICES=0 WATTLINE_SIM_PROFILE=training-hot {busy}",
             "Stop with Ctrl-C.",
         ]
-    )
-
-
-def seed_result(run: SeedRun) -> RenderableType:
-    """One line a seed; a failure with its story."""
-    if run.failure:
-        return Text(run.failure, style="bold red")
-    return (
-        f"seed {run.seed:>6}: {run.virtual_s:7.1f} s, {run.jobs} jobs, {run.attempts} attempts, "
-        f"{run.faults} faults, {run.messages} messages ({run.lost} lost), {run.checks} checks"
     )

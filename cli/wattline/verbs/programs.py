@@ -23,6 +23,10 @@ _MEMBER_BUNDLE = Option(
     required=True,
 )
 
+_SIM_JOBS = Option(
+    "processes", ("--jobs", "-j"), "Processes to use; otherwise one for each core.", "integer"
+)
+
 VERBS = (
     Verb(
         name="init",
@@ -188,13 +192,18 @@ VERBS = (
         name="sim seeds",
         section="Simulation",
         help="Run the deterministic fleet simulation for many seeds, or replay one.",
-        act="wattline.acts.sim:seeds",
-        show="wattline.show.site:seed_result",
+        act="wattline.acts.seeds:seeds",
+        show="wattline.show.seeds:seeds_result",
         args=(
-            Option("seed", ("--seed",), "Replay this seed alone, step by step.", "integer"),
-            Option("count", ("--count", "-n"), "How many seeds.", "integer", 200),
-            Option("first", ("--first",), "The first of them.", "integer", 1),
+            Option("seed", ("--seed",), "Replay this seed alone and tell its story.", "integer"),
+            Option("count", ("--seeds",), "How many seeds.", "integer", 200),
+            Option("start", ("--start",), "The first of them.", "integer", 0),
+            _SIM_JOBS,
         ),
-        examples=("wattline sim seeds --count 2000", "wattline sim seeds --seed 41"),
+        details=(
+            "A seed that breaks a rule does not end the run; the exit code is 1 if any did. What "
+            "is printed depends on the seeds alone, but for the seconds that they took."
+        ),
+        examples=("wattline sim seeds --seeds 2000", "wattline sim seeds --seed 41"),
     ),
 )

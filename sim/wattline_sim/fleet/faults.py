@@ -19,7 +19,6 @@ class Faults:
         self._site = site
         self._rng = site.world.rng
         self._over = False
-        self.happened: list[str] = []
         self._kinds: list[tuple[str, Callable[[], None]]] = [
             ("storm", self._storm),
             ("partition", self._partition),
@@ -54,7 +53,7 @@ class Faults:
         def strike() -> None:
             if not self._over:
                 name, act = self._rng.choice(self._kinds)
-                self.happened.append(f"{self._site.world.now_s:.1f} {name}")
+                self._site.story.fault(self._site.world.now_s, name)
                 act()
                 self._next()
 

@@ -1,6 +1,7 @@
 """The scheduler's shell over virtual time: group commit to a disk that survives, then sends."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from wattline_protocol.ids import Epoch, JobId, NodeId, UserName
 from wattline_protocol.messages import FromAgent
@@ -30,6 +31,7 @@ from wattline_scheduler.core.records import (
 )
 from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.network import Network
+from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import HostClock, World
 
 BATCH_S = 0.002
@@ -39,6 +41,7 @@ CRASH_SHARE = 0.0005
 MAX_EVENTS_KEPT = 500
 
 Key = tuple[str, tuple[object, ...]]
+R = TypeVar("R")
 
 
 class Disk:
@@ -57,6 +60,10 @@ class Disk:
     def books(self) -> tuple[BookRecord, ...]:
         """The books as a restart would find them."""
         return tuple(r for r in self.records.values() if isinstance(r, BookRecord))
+
+    def every(self, kind: type[R]) -> tuple[R, ...]:
+        """All records of a kind."""
+        return tuple(r for r in self.records.values() if isinstance(r, kind))
 
     def load(self, instance: str) -> Saved:
         """Raise the epoch and read everything."""
@@ -86,10 +93,11 @@ class SchedulerShell:
         world: World,
         network: Network,
         site: Site,
+        story: Story,
         after_step: Callable[[], None],
         may_crash: Callable[[], bool],
     ) -> None:
-        self._world, self._network, self._site = world, network, site
+        self._world, self._network, self._site, self._story = world, network, site, story
         self._after_step, self._may_crash = after_step, may_crash
         self.disk = Disk()
         self.clock = HostClock(world)
@@ -163,7 +171,11 @@ class SchedulerShell:
     def _carry_out(self, effects: list[Effect]) -> None:
         if self._dies():
             return
-        self.disk.commit([e.record for e in effects if isinstance(e, Save)])
+        records = [e.record for e in effects if isinstance(e, Save)]
+        self.disk.commit(records)
+        for record in records:
+            if isinstance(record, EventRecord):
+                self._story.event(self._world.now_s, f"{record.event.kind}: {record.event.text}")
         for effect in effects:
             if self._dies():
                 return

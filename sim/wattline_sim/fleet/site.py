@@ -21,6 +21,7 @@ from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
+from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.truth import Truth
 from wattline_sim.fleet.world import World
 
@@ -32,13 +33,19 @@ class FleetSite:
 
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
+        self.story = Story()
         self.network = Network(self.world)
         self.site = random_site(self.world.rng)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.truth = Truth(self.site, self.machines)
         self.is_faulty = True
         self.scheduler = SchedulerShell(
-            self.world, self.network, self.site, self.check, lambda: self.is_faulty
+            self.world,
+            self.network,
+            self.site,
+            self.story,
+            self.check,
+            lambda: self.is_faulty,
         )
         self.agents = {
             node: AgentShell(self.world, self.network, machine, self.check, lambda: self.is_faulty)

@@ -16,6 +16,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.now_s = 0.0
+        self.steps = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
@@ -37,6 +38,7 @@ class World:
         if not self._heap:
             return False
         self.now_s, _, act = heapq.heappop(self._heap)
+        self.steps += 1
         act()
         return True
 

@@ -1,0 +1,68 @@
+"""The fleet simulation for many seeds, or one of them with its story."""
+
+import sys
+
+import msgspec
+
+from wattline import exits
+from wattline.failures import ActFailed
+from wattline.verbs.run import Outcome
+from wattline_sim.fleet.campaign import Tally, run_seeds
+from wattline_sim.fleet.run import Outcome as SeedOutcome
+from wattline_sim.fleet.run import Run
+from wattline_sim.fleet.story import Moment
+
+SHOW_EVERY = 10
+"""Seeds between two lines of progress."""
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """One seed with everything that happened in it."""
+
+    outcome: SeedOutcome
+    story: tuple[Moment, ...]
+
+
+def seeds(*, seed: int | None, count: int, start: int, processes: int | None) -> Outcome:
+    """A tally of many seeds, or the replay of one; the exit code says whether all held."""
+    if seed is not None:
+        return _replay(seed)
+    check_positive("--seeds", count)
+    check_positive("--jobs", processes)
+    tally = run_seeds(start, count, processes=processes, progress=_progress(count))
+    _clear_progress()
+    return Outcome(tally, exits.FAILED if tally.violations else exits.OK)
+
+
+def _replay(seed: int) -> Outcome:
+    run = Run(seed)
+    outcome = run.finish()
+    told = Replay(outcome, run.site.story.told())
+    return Outcome(told, exits.OK if outcome.violation is None else exits.FAILED)
+
+
+def check_positive(flag: str, value: int | None) -> None:
+    """Raise ActFailed for a number that means nothing."""
+    if value is not None and value < 1:
+        raise ActFailed(f"{flag} {value}: give 1 or more", exits.USAGE)
+
+
+class _Progress:
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __call__(self, tally: Tally) -> None:
+        if tally.seeds % SHOW_EVERY == 0:
+            broken = f", {len(tally.violations)} broke a rule" if tally.violations else ""
+            done = f"{tally.seeds} of {self._count} seeds, {tally.seeds_per_s:.1f} a second"
+            sys.stderr.write(f"\r{done}{broken} ")
+            sys.stderr.flush()
+
+
+def _progress(count: int) -> _Progress | None:
+    return _Progress(count) if sys.stderr.isatty() else None
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
