@@ -67,6 +67,7 @@ def _gpu(draw: st.DrawFn, index: int) -> GpuLoad:
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=floor_mw,
+        keep_mw=floor_mw,
         target_mw=draw(st.integers(floor_mw, ceiling_mw)),
         ceiling_mw=ceiling_mw,
         priority=draw(st.sampled_from([25, 50, 75])),

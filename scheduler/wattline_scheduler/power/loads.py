@@ -13,6 +13,8 @@ KNEE_PERMILLE = 550
 """Share of its maximum a hot GPU should not be held below: past the knee energy per result rises
 (facts: Zeus NSDI'23 traces, 55-60 % of TDP). Placement books this much; capping may go lower."""
 
+EQUAL_WEIGHT_PERMILLE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class GpuLoad:
@@ -20,10 +22,16 @@ class GpuLoad:
 
     index: GpuIndex
     floor_mw: int
+    keep_mw: int
+    """Below it running makes no sense; from the floor to the target."""
     target_mw: int
-    """Demand plus ramp margin, at least the floor."""
+    """Demand plus ramp margin, at least `keep_mw`."""
     ceiling_mw: int
     priority: int
+    weight_permille: int = EQUAL_WEIGHT_PERMILLE
+    """Share inside a priority: satisfaction rises in proportion to it."""
+    gain: float = 0.0
+    """Performance per watt just above the target, in 1/kW of the GPU's uncapped performance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ def busy_gpu(gpu: GpuInfo, demand_mw: int, priority: int) -> GpuLoad:
     return GpuLoad(
         index=gpu.index,
         floor_mw=floor_mw,
+        keep_mw=floor_mw,
         target_mw=min(max(target_mw, floor_mw), ceiling_mw),
         ceiling_mw=ceiling_mw,
         priority=priority,
