@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.sensing import Meter, Plant
 
 DomainKind = Literal["power", "cooling"]
 Role = Literal["agent", "gateway", "submitter", "operator", "admin"]
@@ -23,6 +24,10 @@ class Domain(msgspec.Struct, frozen=True):
     fixed_load_mw: int = 0
     transient_margin_mw: int = 0
     foreign_reserve_mw: int = 0
+    meter: Meter | None = None
+    """Of power domains: what measures the current through the breaker."""
+    plant: Plant | None = None
+    """Of cooling zones: what cools it, and how warm its inlets may be."""
 
     @property
     def budget_mw(self) -> int:

@@ -7,6 +7,7 @@ is allowed and probably not meant.
 
 from typing import cast
 
+from wattline_protocol import sitesensing
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
     DocumentError,
@@ -90,6 +91,8 @@ def _domain(fields: Fields, kind: DomainKind, size_key: str) -> Draft:
         fixed_load_mw=v.power(fields, "fixed_load") or 0,
         transient_margin_mw=v.power(fields, "transient_margin") or 0,
         foreign_reserve_mw=reserve_mw or 0,
+        meter=sitesensing.meter(fields) if kind == "power" else None,
+        plant=sitesensing.plant(fields) if kind == "cooling" else None,
     )
     fields.end()
     return Draft(domain, reserve_mw, fields.path)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from wattline_protocol.quantities import format_duration, format_power
+from wattline_protocol.sensingtext import meter_keys, plant_keys
 from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
@@ -46,6 +47,10 @@ def _domain(domain: Domain, size_key: str) -> dict[str, Any]:
     written: dict[str, Any] = {"name": domain.id}
     if domain.parent is not None:
         written["parent"] = domain.parent
+    if domain.meter is not None:
+        written["meter"] = meter_keys(domain.meter)
+    if domain.plant is not None:
+        written |= plant_keys(domain.plant)
     return written | {
         size_key: format_power(domain.rating_mw),
         "derate": domain.derate_permille / PERMILLE,

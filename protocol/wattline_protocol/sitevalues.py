@@ -49,6 +49,14 @@ def shared_path(value: object) -> str:
     return path
 
 
+def file_path(value: object) -> str:
+    """A file on the scheduler's host; "" for none."""
+    path = text(value)
+    if path and not path.startswith("/"):
+        raise ValueError('want an absolute path, as in "/etc/wattline/pdu.secret"')
+    return path
+
+
 def permille(value: object) -> int:
     """0.8 or "80%" as 800."""
     share = parse_percent(value) if isinstance(value, str) else number(0, 1)(value)

@@ -48,6 +48,21 @@ def test_every_key_of_the_site_file(table: str) -> None:
     assert documented == known
 
 
+def test_every_key_of_a_meter() -> None:
+    section = SITE_PAGE.split("## `[power_domain.meter]`\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+    known = {k.removesuffix("_w") for k in _known_keys("[[power_domain]]\n[power_domain.meter]")}
+    assert documented == known
+
+
+def test_every_key_of_a_sensor() -> None:
+    title = "## `[cooling_zone.units_sensor]`, `[cooling_zone.outside_sensor]`\n"
+    section = SITE_PAGE.split(title)[1].split("\n## ")[0]
+    for table in ("units_sensor", "outside_sensor"):
+        known = _known_keys(f"[[cooling_zone]]\n[cooling_zone.{table}]")
+        assert all(f"`{key}`" in section for key in known)
+
+
 def _known_keys(title: str) -> list[str]:
     """The keys that the parser itself names when it meets one that it does not know."""
     with pytest.raises(SiteFileError) as caught:
