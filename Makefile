@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 SEEDS ?= 10000
 
-.PHONY: help demo test check sim bench docs bless clean tools
+.PHONY: help demo test check sim bench fit docs bless clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -41,7 +41,7 @@ test: $(STAMP) ## all tests
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench
+	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench fit
 	@$(BIN)/lint-imports
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
@@ -49,6 +49,9 @@ sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
 
 bench: $(STAMP) ## measure, and print the table
 	@$(BIN)/python -m bench
+
+fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
+	@$(BIN)/python -m fit $(ARGS)
 
 docs: $(STAMP) ## write the generated pages again
 	@$(BIN)/python -m wattline.docpage docs/cli.md

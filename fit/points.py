@@ -1,0 +1,88 @@
+"""Measured points of a curve, and Hill's equation fitted to them by least squares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import least_squares
+
+from wattline_scheduler.power.models.curves import Floats, energy_knee, kept
+
+BOUNDS = ((0.05, 1.0), (5.0, 12.0))
+"""Of bend and order. An order of 1 keeps the slope finite at zero."""
+
+START = (0.5, 2.0)
+
+LOWEST_QUANTILE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One run under a cap that binds."""
+
+    job: str
+    """The kind of job; runs of one kind are left out together when errors are estimated."""
+    cap_w: float
+    demand_w: float
+    tdp_w: float
+    performance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """A fitted curve and its residuals, in performance."""
+
+    bend: float
+    order: float
+    knee: float
+    lowest: float
+    points: int
+    jobs: int
+    rmse: float
+    rmse_unseen: float
+    rmse_by_tdp: float
+
+
+def fit_curve(points: Sequence[Point]) -> Constants:
+    """Constants for these points. Raises ValueError where there are too few to fit two."""
+    if len(points) < 4:
+        raise ValueError(f"{len(points)} points under a binding cap; a curve needs 4 or more")
+    share = np.array([p.cap_w / p.demand_w for p in points])
+    by_tdp = np.array([p.cap_w / p.tdp_w for p in points])
+    performance = np.array([p.performance for p in points])
+    jobs = np.array([p.job for p in points])
+    bend, order = _least_squares(share, performance)
+    lowest = float(np.quantile(share, LOWEST_QUANTILE))
+    return Constants(
+        bend=bend,
+        order=order,
+        knee=max(energy_knee(bend, order), lowest),
+        lowest=lowest,
+        points=len(points),
+        jobs=len(set(jobs)),
+        rmse=_rmse(kept(share, bend, order) - performance),
+        rmse_unseen=_rmse_unseen(share, performance, jobs),
+        rmse_by_tdp=_rmse(kept(by_tdp, *_least_squares(by_tdp, performance)) - performance),
+    )
+
+
+def _least_squares(share: Floats, performance: Floats) -> tuple[float, float]:
+    def residuals(constants: Floats) -> Floats:
+        return kept(share, constants[0], constants[1]) - performance
+
+    found = least_squares(residuals, START, bounds=BOUNDS)
+    return float(found.x[0]), float(found.x[1])
+
+
+def _rmse_unseen(share: Floats, performance: Floats, jobs: npt.NDArray[np.str_]) -> float:
+    errors = []
+    for job in sorted(set(jobs)):
+        left_out = jobs == job
+        constants = _least_squares(share[~left_out], performance[~left_out])
+        errors.append(kept(share[left_out], *constants) - performance[left_out])
+    return _rmse(np.concatenate(errors))
+
+
+def _rmse(errors: Floats) -> float:
+    return float(np.sqrt(np.mean(errors**2)))

@@ -1,0 +1,89 @@
+"""Performance kept under a cap: one two-constant curve for every GPU type and phase.
+
+x = cap / uncapped draw of the job. Normalising by the job's own draw, not by TDP, brings jobs of
+different heat onto one curve: in five of the six groups of the Zeus traces the error is smaller
+(the fit script prints both). Hill's equation scaled to pass through (1, 1):
+
+    p(x) = x^n (1 + b^n) / (x^n + b^n)        bend b, order n >= 1
+
+It is smooth, rises strictly from 0 to 1, has a closed inverse, and bends from flat (clocks near the
+top cost many watts and give little) to steep (static power eats the cap) as measured. Above the
+demand p is exactly 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+W_PER_KW = 1000.0
+
+
+def kept(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
+    """Performance kept, 0..1, for arrays of cap/demand and of constants; shapes broadcast."""
+    n = np.asarray(order, dtype=np.float64)
+    x = np.power(np.clip(np.asarray(share, dtype=np.float64), 0.0, 1.0), n)
+    b = np.power(np.asarray(bend, dtype=np.float64), n)
+    return np.asarray(x * (1.0 + b) / (x + b), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The curve of one GPU type and phase.
+
+    `steepness` corrects it for one job: p becomes p^steepness (1 = as fitted, 0 = caps cost
+    nothing, above 1 = they cost more).
+    """
+
+    bend: float
+    order: float
+    knee_permille: int
+    """Share of the demand below which energy per result rises, or nothing was measured."""
+
+    def performance(self, cap_w: float, demand_w: float, steepness: float = 1.0) -> float:
+        """Performance kept at the cap, 0..1; exactly 1 from the demand upwards."""
+        if cap_w >= demand_w:
+            return 1.0
+        x = max(0.0, cap_w / demand_w) ** self.order
+        b = self.bend**self.order
+        return float((x * (1.0 + b) / (x + b)) ** steepness)
+
+    def performance_of(self, cap_w: npt.ArrayLike, demand_w: npt.ArrayLike) -> Floats:
+        """`performance` over arrays of watts that broadcast; a demand of 0 W is always met."""
+        cap, demand = np.broadcast_arrays(np.asarray(cap_w, float), np.asarray(demand_w, float))
+        share = np.divide(cap, demand, out=np.ones(cap.shape), where=demand > 0.0)
+        return kept(share, self.bend, self.order)
+
+    def cap_for(self, performance: float, demand_w: float, steepness: float = 1.0) -> float:
+        """Least cap (W) that keeps `performance` (0..1) of a job that draws `demand_w` uncapped."""
+        if performance >= 1.0:
+            return demand_w
+        if performance <= 0.0 or steepness <= 0.0:
+            return 0.0
+        p = performance ** (1.0 / steepness)
+        b = self.bend**self.order
+        return float(demand_w * (p * b / (1.0 + b - p)) ** (1.0 / self.order))
+
+    def gain_at(self, cap_w: float, demand_w: float, steepness: float = 1.0) -> float:
+        """Slope dp/dcap in 1/kW of the uncapped performance.
+
+        From the demand upwards it is the slope just below the demand: what the next watt would be
+        worth if the demand were a little more than it is believed to be.
+        """
+        if demand_w <= 0.0:
+            return 0.0
+        share = min(1.0, max(cap_w / demand_w, self.knee_permille / 1000.0))
+        x, b = share**self.order, self.bend**self.order
+        slope = (1.0 + b) * self.order * b * share ** (self.order - 1.0) / (x + b) ** 2
+        correction = steepness * (x * (1.0 + b) / (x + b)) ** (steepness - 1.0)
+        return float(slope * correction * W_PER_KW / demand_w)
+
+
+def energy_knee(bend: float, order: float) -> float:
+    """Share x of the demand with the least energy per result, x / p(x); 0 for order <= 1.
+
+    d/dx (x^n + b^n) / x^(n-1) = 0 gives x^n = b^n (n - 1).
+    """
+    return float(min(1.0, bend * (order - 1.0) ** (1.0 / order))) if order > 1.0 else 0.0
