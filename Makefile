@@ -48,7 +48,7 @@ sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
 	@$(BIN)/wattline sim seeds --seeds $(SEEDS)
 
 bench: $(STAMP) ## measure, and print the table
-	@$(BIN)/python -m bench
+	@$(BIN)/wattline bench $(ARGS)
 
 fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
 	@$(BIN)/python -m fit $(ARGS)

@@ -1,4 +1,4 @@
-"""Records as the core would save them, for tests and benches of the store."""
+"""Records as the core would save them, for tests of the store."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Every verb, in the order the help shows them."""
 
-from wattline.verbs import jobs, nodes, power, programs, watch
+from wattline.verbs import bench, jobs, nodes, power, programs, watch
 from wattline.verbs.verb import Verb
 
 CATALOGUE: tuple[Verb, ...] = (
@@ -9,4 +9,5 @@ CATALOGUE: tuple[Verb, ...] = (
     *nodes.VERBS,
     *power.VERBS,
     *watch.VERBS,
+    *bench.VERBS,
 )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from wattline_protocol.site import Role
 
-Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation"]
+Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation", "Measure"]
 SECTIONS: tuple[Section, ...] = (
     "Set up",
     "Programs",
@@ -14,6 +14,7 @@ SECTIONS: tuple[Section, ...] = (
     "Power",
     "Watch",
     "Simulation",
+    "Measure",
 )
 
 Kind = Literal["text", "integer", "number", "switch", "path", "duration"]

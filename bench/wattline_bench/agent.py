@@ -1,32 +1,25 @@
 """What an agent costs its host: processor time, memory, driver calls; idle and with all GPUs busy.
 
-    python bench/bench_agent.py [--seconds S] [--json]
-
 The agent is the real process (`wattline agent`), with a keeper of its own, on a simulated node of
 8 GPUs, in a real site whose scheduler answers its beats; power is rebalanced as usual. Only the
 agent is counted: the simulated driver's own share lies in the physics process. Its NVML calls are
 counted where pynvml looks a function up, once a call; waits for events are left out, since they
 are one a second for the whole node. Budgets (DESIGN 10): at most 1 % of a core, 60 MiB resident,
-9 calls per GPU and second. Exit status 1 if one is over.
+9 calls per GPU and second.
 """
 
-import argparse
-import json
 import mmap
 import struct
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from wattline_bench.rig.hosts import GPUS, host_site
+from wattline_bench.verdict import Figures, judged, over
 
-from support.cli_site import CliSite
-
-GPUS = 8
 BUDGET_CORE_PCT = 1.0
 BUDGET_RSS_MIB = 60.0
 BUDGET_CALLS = 9.0
@@ -50,8 +43,7 @@ runpy.run_module("wattline", run_name="__main__")
 """Runs `wattline` in its own process, with a counter that others can read."""
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Figures, frozen=True):
     """Of one agent over the measured seconds."""
 
     gpus_busy: int
@@ -59,13 +51,12 @@ class Cost:
     rss_mib: float
     nvml_calls_per_gpu_s: float
 
-    @property
-    def is_within(self) -> bool:
-        """Every budget is kept."""
+    def misses(self) -> tuple[str, ...]:
+        """Of one core, memory and driver calls."""
         return (
-            self.core_pct <= BUDGET_CORE_PCT
-            and self.rss_mib <= BUDGET_RSS_MIB
-            and self.nvml_calls_per_gpu_s <= BUDGET_CALLS
+            *over(f"% of a core, {self.gpus_busy} GPUs busy,", self.core_pct, BUDGET_CORE_PCT),
+            *over("resident MiB", self.rss_mib, BUDGET_RSS_MIB),
+            *over("driver calls per GPU and second", self.nvml_calls_per_gpu_s, BUDGET_CALLS),
         )
 
 
@@ -84,8 +75,7 @@ class Counter:
         return number
 
 
-def measure(agent: psutil.Process, counter: Counter, busy: int, seconds: float) -> Cost:
-    """Watch the agent for so long."""
+def _watch(agent: psutil.Process, counter: Counter, busy: int, seconds: float) -> Cost:
     time.sleep(SETTLE_S)
     calls, before, began_s = counter.value, agent.cpu_times(), time.monotonic()
     time.sleep(seconds)
@@ -99,40 +89,17 @@ def measure(agent: psutil.Process, counter: Counter, busy: int, seconds: float) 
     )
 
 
-def run(folder: Path, seconds: float) -> list[Cost]:
-    """First with nothing to do, then with a task on every GPU."""
-    counter = Counter(folder / "calls")
-    script = folder / "counted.py"
-    script.write_text(COUNTED)
-    within = {"agent": (sys.executable, str(script), str(folder / "calls"))}
-    with CliSite(folder, within=within) as site:
-        agent = psutil.Process(site.start_node())
-        costs = [measure(agent, counter, 0, seconds)]
-        tasks = ["--array", f"0-{GPUS - 1}", "--gpus", "1", "-e", LOAD]
-        job = int(site.wattline("submit", "--quiet", *tasks, "--", "sleep", "600"))
-        site.until(lambda: site.client.job(job).gangs_running == GPUS, "a task on every GPU")
-        return [*costs, measure(agent, counter, GPUS, seconds)]
-
-
-def main() -> int:
-    """Exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each of two measurements")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+@judged
+def measure(*, seconds: float) -> tuple[Figures, ...]:
+    """First with nothing to do, then with a task on every GPU; `seconds` each."""
     with tempfile.TemporaryDirectory(prefix="wattline-bench-") as folder:
-        costs = run(Path(folder), options.seconds)
-    if options.json:
-        print(json.dumps([asdict(cost) for cost in costs]))
-    else:
-        print(f"{'GPUs busy':>10}{'% of a core':>13}{'RSS MiB':>9}{'calls/GPU/s':>13}")
-        for c in costs:
-            print(
-                f"{c.gpus_busy:10}{c.core_pct:13.2f}{c.rss_mib:9.1f}{c.nvml_calls_per_gpu_s:13.2f}"
-            )
-        print(f"{'budget':>10}{BUDGET_CORE_PCT:13.2f}{BUDGET_RSS_MIB:9.1f}{BUDGET_CALLS:13.2f}")
-    return 0 if all(cost.is_within for cost in costs) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        counter = Counter(Path(folder) / "calls")
+        script = Path(folder) / "counted.py"
+        script.write_text(COUNTED, encoding="utf-8")
+        with host_site((sys.executable, str(script), str(Path(folder) / "calls"))) as site:
+            agent = psutil.Process(site.start_node())
+            idle = _watch(agent, counter, 0, seconds)
+            tasks = ["--array", f"0-{GPUS - 1}", "--gpus", "1", "-e", LOAD]
+            job = int(site.run("submit", "--quiet", *tasks, "--", "sleep", "600"))
+            site.until(lambda: site.client.job(job).gangs_running == GPUS, "a task on every GPU")
+            return idle, _watch(agent, counter, GPUS, seconds)

@@ -1,22 +1,19 @@
 """What ordering by length is worth: an encoder of MiniLM's shape behind a real gateway.
 
-    python bench/bench_length_order.py [--seconds 8] [--batch 8]
-
 32 users in a closed loop send sentences of 5 to 60 words; one worker, one torch thread, float32.
 Once with a model that tells lengths and once with the same that does not. Then Poisson arrivals
-at 40/s, well below what it can do, where a lone request must not wait. Prints one JSON object.
+at 40/s, well below what it can do, where a lone request must not wait.
 """
 
-import argparse
 import json
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import bench_gateway as base
+from wattline_bench import gateway as base
+from wattline_bench.verdict import Figures, judged
 
 SENTENCES = 1024
 TOKENS_PER_WORD = 1.3
@@ -44,7 +41,9 @@ class SentenceLoad(base.Load):
         self._next += 1
 
 
-def serve(model: str, batch: int, run: Callable[[SentenceLoad], base.Answers]) -> dict[str, Any]:
+def _serve(
+    name: str, model: str, batch: int, run: Callable[[SentenceLoad], base.Answers]
+) -> base.Served:
     path = Path(__file__).parent / "encoder_model.py"
     with base.stack(f"--max-batch-cost={batch}", model=f"{path}:{model}") as running:
         load = SentenceLoad(running.endpoints["http_url"], 64, 30_000)
@@ -54,30 +53,23 @@ def serve(model: str, batch: int, run: Callable[[SentenceLoad], base.Answers]) -
         answers = run(load)
         took_s = time.perf_counter() - start_s
         load.close()
-    return base.summary(answers, took_s)
+    return base.served(name, answers, took_s)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--batch", type=int, default=8)
-    options = parser.parse_args()
+@judged
+def measure(*, seconds: float, batch: int) -> tuple[Figures, ...]:
+    """Each load for `seconds`."""
 
     def closed(load: SentenceLoad) -> base.Answers:
-        return load.closed_loop(options.seconds, users=32)
+        return load.closed_loop(seconds, users=32)
 
     def poisson(load: SentenceLoad) -> base.Answers:
-        return load.open_loop(options.seconds, 40.0)
+        return load.open_loop(seconds, 40.0)
 
-    report = {
-        "c32_unordered": serve("Unordered", options.batch, closed),
-        "c32_ordered": serve("Ordered", options.batch, closed),
-        "c32_batches_of_one": serve("Unordered", 1, closed),
-        "poisson_40_per_s_ordered": serve("Ordered", options.batch, poisson),
-        "poisson_40_per_s_batches_of_one": serve("Unordered", 1, poisson),
-    }
-    print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    return (
+        _serve("32 users, not ordered", "Unordered", batch, closed),
+        _serve("32 users, ordered", "Ordered", batch, closed),
+        _serve("32 users, batches of one", "Unordered", 1, closed),
+        _serve("40/s, ordered", "Ordered", batch, poisson),
+        _serve("40/s, batches of one", "Unordered", 1, poisson),
+    )

@@ -1,12 +1,9 @@
 """The serving layer itself: a real gateway and one real worker that echoes, over loopback.
 
-    python bench/bench_gateway.py [--seconds 5]
-
 Closed loop with 1 and with 32 users, then Poisson arrivals at 120/s into a model that takes 90/s,
-with deadlines of 500 ms. Prints one JSON object. The client shares the machine with the server.
+with deadlines of 500 ms. The client shares the machine with the server.
 """
 
-import argparse
 import json
 import selectors
 import socket
@@ -19,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import psutil
 
+from wattline_bench.verdict import Figures, judged
 from wattline_protocol.keys import KeyPair, save_keys
 
 SERVICE = "echo"
@@ -176,9 +174,29 @@ def _is_whole(buffer: bytearray) -> bool:
     return len(buffer) == head + 4 + int(buffer[start : buffer.index(b"\r\n", start)])
 
 
-def measure(
-    running: Stack, connections: int, seconds: float, timeout_ms: int, rate_per_s: float = 0.0
-) -> dict[str, Any]:
+class Served(Figures, frozen=True):
+    """Of one load."""
+
+    load: str
+    requests: int
+    statuses: dict[str, int]
+    ok_per_s: float
+    ok_ms: dict[str, float]
+    """p50, p95, p99 of requests that were served."""
+    refused_ms: dict[str, float]
+    """The same of requests refused with 429 or 503."""
+    cpu_us_per_request: dict[str, float]
+    """By program; empty where it was not asked for."""
+
+
+def _loaded(
+    running: Stack,
+    name: str,
+    connections: int,
+    seconds: float,
+    timeout_ms: int,
+    rate_per_s: float = 0.0,
+) -> Served:
     load = Load(running.endpoints["http_url"], connections, timeout_ms)
     load.closed_loop(WARM_UP_S)
     before = running.cpu_s()
@@ -187,33 +205,34 @@ def measure(
     took_s = time.perf_counter() - start_s
     cpu = {name: value - before[name] for name, value in running.cpu_s().items()}
     load.close()
-    return {
-        "requests": len(done),
-        **summary(done, took_s),
-        "cpu_us_per_request": {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()},
-    }
+    per_request = {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()}
+    return served(name, done, took_s, per_request)
 
 
-def summary(answers: Answers, took_s: float) -> dict[str, Any]:
+def served(
+    name: str, answers: Answers, took_s: float, cpu_us: dict[str, float] | None = None
+) -> Served:
     """Statuses, rate and latencies."""
     good = [s for status, s in answers if status == 200]
     refused = [s for status, s in answers if status in (429, 503)]
-    return {
-        "statuses": {str(k): v for k, v in sorted(Counter(s for s, _ in answers).items())},
-        "ok_per_s": round(len(good) / took_s, 1),
-        **_quantiles("ok", good),
-        **_quantiles("refused", refused),
-    }
+    return Served(
+        load=name,
+        requests=len(answers),
+        statuses={str(k): v for k, v in sorted(Counter(s for s, _ in answers).items())},
+        ok_per_s=round(len(good) / took_s, 1),
+        ok_ms=_quantiles_ms(good),
+        refused_ms=_quantiles_ms(refused),
+        cpu_us_per_request=cpu_us or {},
+    )
 
 
-def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
+def _quantiles_ms(seconds: list[float]) -> dict[str, float]:
     if not seconds:
         return {}
     ordered = sorted(seconds)
     picks = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     return {
-        f"{name}_{label}_ms": round(ordered[int(len(ordered) * share)] * 1e3, 3)
-        for label, share in picks.items()
+        label: round(ordered[int(len(ordered) * share)] * 1e3, 3) for label, share in picks.items()
     }
 
 
@@ -225,23 +244,17 @@ def wait_until_ready(running: Stack) -> None:
         if any(worker["state"] == "ready" for worker in service["workers"]):
             return
         time.sleep(0.05)
-    raise SystemExit(f"no worker was ready within {READY_S} s")
+    raise RuntimeError(f"no worker was ready within {READY_S} s")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args()
-    report: dict[str, Any] = {"checks": ["curve", "deadline", "queue limit", "body limit"]}
+@judged
+def measure(*, seconds: float) -> tuple[Figures, ...]:
+    """Each load for `seconds`; the overload twice as long."""
     with stack() as running:
         wait_until_ready(running)
-        report["noop_c1"] = measure(running, 1, options.seconds, 30_000)
-        report["noop_c32"] = measure(running, 32, options.seconds, 30_000)
+        one = _loaded(running, "1 user", 1, seconds, 30_000)
+        many = _loaded(running, "32 users", 32, seconds, 30_000)
     with stack("--arg=busy_ms=11", "--max-batch-cost=1", "--capacity=4") as running:
         wait_until_ready(running)
-        report["overload_120_per_s"] = measure(running, 512, 2 * options.seconds, 500, 120.0)
-    print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+        most = _loaded(running, "120/s where 90/s fit", 512, 2 * seconds, 500, 120.0)
+    return one, many, most

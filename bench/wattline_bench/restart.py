@@ -1,0 +1,78 @@
+"""How long a restart takes with many jobs on record, until the cluster could serve.
+
+Budget (DESIGN 10): 100,000 jobs on record, ≤ 3 s. Measured in a fresh process, imports apart;
+by default all but 1,000 jobs have ended; `--open 100000` is the worst case.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from wattline_bench.rig import history
+from wattline_bench.verdict import Figures, judged, over
+from wattline_scheduler.store.rows import Storable
+from wattline_scheduler.store.store import Store
+
+RESTART_S_MAX = 3.0
+BATCH = 5_000
+
+_OPEN = """
+import sys, time
+from pathlib import Path
+from wattline_bench.rig.site import rack_site
+from wattline_scheduler.shell.config import SchedulerConfig
+from wattline_scheduler.shell.run import restore
+site = rack_site(4)
+began = time.perf_counter()
+config = SchedulerConfig(Path("unused"), Path(sys.argv[1]))
+store, saved, cluster = restore(config, site, "")
+print(time.perf_counter() - began, len(saved.jobs))
+store.close()
+"""
+
+
+class Restart(Figures, frozen=True):
+    """Of a scheduler that starts on this record."""
+
+    jobs: int
+    loaded: int
+    store_mb: float
+    restart_s: float
+
+    def misses(self) -> tuple[str, ...]:
+        """Of the time."""
+        return over("seconds to restart", self.restart_s, RESTART_S_MAX)
+
+
+def _fill(directory: Path, jobs: int, open_jobs: int) -> None:
+    """Put `jobs` jobs on record, the newest `open_jobs` of them not ended."""
+    store, _ = Store.open(directory, now_unix_s=time.time())
+    for first in range(1, jobs + 1, BATCH):
+        rows: list[Storable] = []
+        for number in range(first, min(first + BATCH, jobs + 1)):
+            is_ended = number <= jobs - open_jobs
+            rows += history.submission(number, is_ended=is_ended)
+            if is_ended:
+                rows.append(history.attempt(number))
+        store.commit(rows)
+    store.close()
+
+
+def _restart(directory: Path) -> tuple[float, int]:
+    """Seconds to open and load in a fresh process, and how many jobs were loaded."""
+    command = [sys.executable, "-c", _OPEN, str(directory)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, loaded = done.stdout.split()
+    return float(seconds), int(loaded)
+
+
+@judged
+def measure(*, jobs: int, open_jobs: int) -> Figures:
+    """Fill a store, and restart on it."""
+    with tempfile.TemporaryDirectory(prefix="wattline-bench-") as directory:
+        _fill(Path(directory), jobs, open_jobs)
+        size_mb = sum(f.stat().st_size for f in Path(directory).iterdir()) / 1e6
+        seconds, loaded = _restart(Path(directory))
+    return Restart(jobs, loaded, size_mb, seconds)

@@ -1,0 +1,1 @@
+"""What benchmarks stand on: a site on loopback, its scheduler, clients and agents."""

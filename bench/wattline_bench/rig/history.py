@@ -1,0 +1,69 @@
+"""Records of jobs as the scheduler's core would save them."""
+
+from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, NodeId, TaskNo, UnixTime, UserName
+from wattline_protocol.job import JobSpec, Resources
+from wattline_protocol.messages import TaskExit, TaskUsage
+from wattline_protocol.views import EventView
+from wattline_scheduler.core.records import AttemptRecord, EventRecord, GangRecord, JobRecord
+from wattline_scheduler.store.rows import Storable
+
+FIRST_UNIX_S = 1_700_000_000.0
+RUN_S = 100.0
+GPUS = 4
+
+SPEC = JobSpec(
+    name="train",
+    command=("python", "train.py", "--epochs", "30"),
+    resources=Resources(nodes=1, gpus_per_node=GPUS, gpu_type=("h100",)),
+    env={"SEED": "1"},
+)
+
+
+def submission(number: int, *, is_ended: bool = False) -> list[Storable]:
+    """What one submission saves: job, gang and event."""
+    at_s = FIRST_UNIX_S + number
+    view = EventView(number, UnixTime(at_s), "job_submitted", "ada", f"job {number}", JobId(number))
+    job = JobRecord(
+        id=JobId(number),
+        token=f"token-{number}",
+        owner=UserName("ada"),
+        submitted_unix_s=UnixTime(at_s),
+        spec=SPEC,
+        state="COMPLETED" if is_ended else "PENDING",
+        ended_unix_s=UnixTime(at_s + RUN_S) if is_ended else None,
+    )
+    gang = GangRecord(
+        job=JobId(number),
+        gang=0,
+        phase="ended" if is_ended else "pending",
+        attempt=AttemptNo(1 if is_ended else 0),
+        outcome="COMPLETED" if is_ended else None,
+    )
+    return [job, gang, EventRecord(number, view)]
+
+
+def attempt(number: int) -> AttemptRecord:
+    """The only attempt of a job that has ended."""
+    start_s = FIRST_UNIX_S + number
+    return AttemptRecord(
+        job=JobId(number),
+        task=TaskNo(0),
+        attempt=AttemptNo(1),
+        node=NodeId("n0000"),
+        gpus=tuple(GpuIndex(index) for index in range(GPUS)),
+        state="COMPLETED",
+        placed_unix_s=UnixTime(start_s),
+        started_unix_s=UnixTime(start_s),
+        ended_unix_s=UnixTime(start_s + RUN_S),
+        usage=TaskUsage(
+            run_s=RUN_S,
+            gpu_s=GPUS * RUN_S,
+            gpu_energy_mj=int(GPUS * 500_000 * RUN_S),
+            node_energy_mj=int(2_500_000 * RUN_S),
+            util_gpu_s=0.8 * GPUS * RUN_S,
+            cap_bound_gpu_s=0.1 * GPUS * RUN_S,
+        ),
+        metrics={"accuracy": 0.97},
+        pid=4711,
+        exit=TaskExit(kind="exited", code=0, ended_unix_s=UnixTime(start_s + RUN_S)),
+    )

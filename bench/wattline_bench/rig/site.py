@@ -1,0 +1,180 @@
+"""A site directory with keys for every node, and the real scheduler process on it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+import psutil
+
+from wattline.client import Client
+from wattline.client.errors import Unreachable
+from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.keys import JoinBundle
+from wattline_protocol.members import enroll, init_site_keys
+from wattline_protocol.site import Domain, Node, Role, Site
+from wattline_protocol.sitetext import format_site
+
+OPERATOR = "ops"
+RACK_NODES = 10
+NON_GPU_WORST_MW = 1_000_000
+PSU_PERMILLE = 950
+NAMEPLATE_MW = 8_400_000
+"""Eight GPUs of 700 W at overshoot 1.05, the rest of the host and its PSU losses."""
+READY_S = 120.0
+LOOK_S = 0.05
+
+
+def free_endpoints(count: int) -> list[str]:
+    """Loopback endpoints that nothing listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+def rack_site(nodes: int, *, site_mw: int | None = None) -> Site:
+    """Racks of `RACK_NODES` behind a PDU each and all in one cooling zone; `site_mw` is the budget
+    of the whole, by default the sum of all nameplates, as every other budget is."""
+    full_mw = nodes * NAMEPLATE_MW * 2
+    racks = [f"r{at:03}" for at in range((nodes + RACK_NODES - 1) // RACK_NODES)]
+    top = DomainId("site")
+    domains = [Domain(top, "power", None, site_mw or full_mw, 1000)]
+    for rack in racks:
+        rack_mw = RACK_NODES * NAMEPLATE_MW * 2
+        domains.append(Domain(DomainId(f"pdu-{rack}"), "power", top, rack_mw, 1000))
+    domains.append(Domain(DomainId("room"), "cooling", None, full_mw, 1000))
+    agents, clients = free_endpoints(2)
+    return Site(
+        name="bench",
+        agent_endpoint=agents,
+        client_endpoint=clients,
+        domains=tuple(domains),
+        nodes=tuple(_node(at, racks[at // RACK_NODES]) for at in range(nodes)),
+    )
+
+
+def _node(at: int, rack: str) -> Node:
+    return Node(
+        id=NodeId(f"n{at:04}"),
+        rack=rack,
+        inputs=(DomainId(f"pdu-{rack}"),),
+        cooling_zone=DomainId("room"),
+        non_gpu_worst_mw=NON_GPU_WORST_MW,
+        psu_efficiency_permille=PSU_PERMILLE,
+        nameplate_mw=NAMEPLATE_MW,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTime:
+    """Processor seconds used by a process, and when."""
+
+    used_s: float
+    at_s: float
+
+    def share_since(self, before: Self) -> float:
+        """Cores used on average since then."""
+        return (self.used_s - before.used_s) / (self.at_s - before.at_s)
+
+
+class LiveSite:
+    """A site directory below `folder`, every node and an operator enrolled, and its scheduler."""
+
+    def __init__(self, folder: Path, site: Site) -> None:
+        self.site = site
+        self._folder = folder
+        self._path = folder / "site"
+        self._path.mkdir()
+        (self._path / "site.toml").write_text(format_site(site), encoding="utf-8")
+        init_site_keys(self._path)
+        (folder / "bundles").mkdir()
+        self.operator = self._enroll(OPERATOR, "operator")
+        self.agents = [self._enroll(node.id, "agent") for node in site.nodes]
+        self._process = self._start()
+        self.program = psutil.Process(self._process.pid)
+
+    def _enroll(self, name: str, role: Role) -> JoinBundle:
+        return enroll(
+            self._path,
+            name,
+            role,
+            site=self.site.name,
+            agent_endpoint=self.site.agent_endpoint,
+            client_endpoint=self.site.client_endpoint,
+            bundle_path=self._folder / "bundles" / f"{name}.toml",
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        where = ["--site", str(self._path), "--state", str(self._folder / "state")]
+        with (self._folder / "scheduler.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "wattline_scheduler", *where],
+                stderr=log,
+                env={**os.environ, "PYTHONDEVMODE": "0"},
+            )
+
+    @property
+    def state_dir(self) -> Path:
+        """The scheduler's state directory."""
+        return self._folder / "state"
+
+    def log(self) -> str:
+        """What the scheduler said."""
+        return (self._folder / "scheduler.log").read_text(encoding="utf-8", errors="replace")
+
+    def ready(self) -> Self:
+        """Wait until it answers. Raises RuntimeError with its log when it does not."""
+        until_s = time.monotonic() + READY_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > until_s:
+                raise RuntimeError(f"the scheduler does not answer:\n{self.log()[-2000:]}")
+            time.sleep(LOOK_S)
+        return self
+
+    def _answers(self) -> bool:
+        with Client(self.operator) as client:
+            try:
+                client.power()
+            except Unreachable:
+                return False
+        return True
+
+    def core_time(self) -> CoreTime:
+        """Processor time of the scheduler so far."""
+        times = self.program.cpu_times()
+        return CoreTime(times.user + times.system, time.monotonic())
+
+    def rss_mib(self) -> float:
+        """Resident memory of the scheduler."""
+        mib: float = self.program.memory_info().rss / 2**20
+        return mib
+
+    def close(self) -> None:
+        """Stop the scheduler; killed if it does not end."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def live_site(site: Site) -> Iterator[LiveSite]:
+    """A site that serves, in a folder that is gone afterwards."""
+    with TemporaryDirectory(prefix="wattline-bench-") as folder:
+        live = LiveSite(Path(folder), site)
+        try:
+            yield live.ready()
+        finally:
+            live.close()

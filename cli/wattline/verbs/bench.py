@@ -1,0 +1,74 @@
+"""Verbs that measure this machine: one a benchmark; `bench` alone runs them all."""
+
+from wattline.verbs.verb import Option, Verb
+
+
+def _bench(name: str, help: str, *options: Option) -> Verb:  # noqa: A002 - the table's own word
+    module = name.replace("-", "_")
+    return Verb(
+        name=f"bench {name}",
+        section="Measure",
+        help=help,
+        act=f"wattline_bench.{module}:measure",
+        show="wattline.show.bench:figures",
+        args=options,
+    )
+
+
+def _seconds(default: float, of: str) -> Option:
+    return Option("seconds", ("--seconds",), f"How long {of}.", "number", default)
+
+
+VERBS = (
+    Verb(
+        name="bench",
+        section="Measure",
+        help="Run every benchmark, each in a process of its own; exit status 1 if one misses.",
+        act="wattline_bench.whole:measure",
+        show="wattline.show.bench:one_of_all",
+        examples=("wattline bench", "wattline bench store --json"),
+    ),
+    _bench("agent", "What an agent costs its host.", _seconds(20.0, "each of two measurements")),
+    _bench(
+        "beats",
+        "How many beats a second the scheduler takes, with CURVE and an answer to each.",
+        Option("nodes", ("--nodes",), "How many nodes.", "integer", 200),
+        Option("gpus", ("--gpus",), "GPUs on each.", "integer", 8),
+        Option("senders", ("--senders",), "Processes that send for them.", "integer", 2),
+        _seconds(10.0, "to send"),
+    ),
+    _bench(
+        "cli",
+        "How long the command takes to start.",
+        Option("runs", ("--runs",), "How often each.", "integer", 20),
+    ),
+    _bench(
+        "collector",
+        "What a sample of eight GPUs costs the agent.",
+        Option("samples", ("--samples",), "Samples in each of five rounds.", "integer", 100),
+    ),
+    _bench("gateway", "The serving layer, with a model that echoes.", _seconds(5.0, "each load")),
+    _bench(
+        "keeper",
+        "What starting, ending and looking at tasks costs on a node.",
+        Option("tasks", ("--tasks",), "How many.", "integer", 200),
+    ),
+    _bench(
+        "length-order",
+        "What ordering requests by length is worth to an encoder.",
+        _seconds(8.0, "each load"),
+        Option("batch", ("--batch",), "Most requests in a batch.", "integer", 8),
+    ),
+    _bench(
+        "restart",
+        "How long a restart takes with many jobs on record.",
+        Option("jobs", ("--jobs",), "Jobs on record.", "integer", 100_000),
+        Option("open_jobs", ("--open",), "How many of them have not ended.", "integer", 1_000),
+    ),
+    _bench(
+        "store",
+        "How many records a second the scheduler's store takes.",
+        Option("directory", ("--dir",), "Where to write; otherwise a temporary folder.", "path"),
+    ),
+    _bench("submit", "How many submissions a second the scheduler accepts."),
+)
