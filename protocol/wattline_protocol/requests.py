@@ -105,11 +105,19 @@ class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
     for_s: float = 0.0
     """0 = until restored."""
     reason: str = ""
+    ramp_s: float = 0.0
+    """Fall in a straight line over so long; 0 = at once."""
+    release_s: float = 0.0
+    """Once its time is over, rise again over so long; 0 = at once."""
 
 
 class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
+    """End a shed. Other limits of the domain stay in force."""
+
     domain: DomainId | None
     reason: str = ""
+    ramp_s: float = 0.0
+    """Rise in a straight line over so long; 0 = at once."""
 
 
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.power_strategies import sites
-from wattline_protocol.ids import Epoch, Incarnation, NodeId, Sequence
+from wattline_protocol.ids import Epoch, Incarnation, Instant, NodeId, Sequence
 from wattline_protocol.site import Site
 from wattline_scheduler.core.records import SentLease
 from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.budgets import Limit
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.leases import LeaseWish, plan_leases
 
@@ -63,7 +64,8 @@ def test_committed_covers_whatever_the_agent_may_hold(sent: list[int], data: st.
     site = data.draw(sites(max_nodes=1))
     domains = Domains(site)
     for domain in domains.by_id:
-        domains.lower(domain, 0)  # growth impossible: only shrinks below the first lease are booked
+        # Growth is impossible: only shrinks below the first lease are booked.
+        domains.put(Limit(domain, "shed", "operator", 0, Instant(0.0)), Instant(0.0))
     books = Books(site, domains, ())
     node = site.nodes[0].id
     books.adopt(node, max(sent), ())

@@ -289,7 +289,7 @@ class CoreMachine(RuleBasedStateMachine):
         for node in NODES:
             self.switch_on(node)
             self.ask(Undrain(NodeId(node)))
-        for domain in list(h.cluster.state.sheds):
+        for domain, _ in list(h.cluster.state.limits):
             self.ask(Restore(domain))
         for number in list(h.cluster.state.work.jobs):
             self.ask(Release(number))

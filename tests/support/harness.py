@@ -22,10 +22,10 @@ from wattline_scheduler.core.records import (
     EventRecord,
     GangRecord,
     JobRecord,
+    LimitRecord,
     NodeRecord,
     Record,
     Saved,
-    ShedRecord,
 )
 
 START = 1_000.0
@@ -63,7 +63,7 @@ class Disk:
             attempts=self.of(AttemptRecord),
             nodes=self.of(NodeRecord),
             books=self.of(BookRecord),
-            sheds=self.of(ShedRecord),
+            limits=tuple(r for r in self.of(LimitRecord) if r.phase != "over"),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,

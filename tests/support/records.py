@@ -26,9 +26,9 @@ from wattline_scheduler.core.records import (
     EventRecord,
     GangRecord,
     JobRecord,
+    LimitRecord,
     NodeRecord,
     SentLease,
-    ShedRecord,
 )
 
 T0 = 1_700_000_000.0
@@ -143,9 +143,21 @@ def book(name: str = "n1", *, acked_mw: int = 3_000_000, sent_mw: int = 4_000_00
     return BookRecord(NodeId(name), "leased", acked_mw, caps, (lease,))
 
 
-def shed() -> ShedRecord:
-    """A quarter off the site's budget."""
-    return ShedRecord(DomainId("site"), 30_000_000, 0.25, "ops", "grid", UnixTime(T0))
+def limit(name: str = "shed", *, is_over: bool = False) -> LimitRecord:
+    """A quarter off the site's budget of 40 kW."""
+    return LimitRecord(
+        domain=DomainId("site"),
+        name=name,
+        source="operator",
+        phase="over" if is_over else "in_force",
+        value_mw=30_000_000,
+        from_mw=40_000_000,
+        start_unix_s=UnixTime(T0),
+        ramp_s=60.0,
+        end_unix_s=UnixTime(T0 + 600),
+        who="ops",
+        why="grid",
+    )
 
 
 def event(seq: int) -> EventRecord:

@@ -25,7 +25,6 @@ from wattline_protocol.site import Site
 from wattline_scheduler.core import hello, leasing, nodes
 from wattline_scheduler.core.answers import command_done
 from wattline_scheduler.core.beats import beat, watch_silence
-from wattline_scheduler.core.budgets import end_expired
 from wattline_scheduler.core.commands import resend
 from wattline_scheduler.core.effects import Effect
 from wattline_scheduler.core.events import (
@@ -37,6 +36,7 @@ from wattline_scheduler.core.events import (
     TimePassed,
     ZoneSensed,
 )
+from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
@@ -151,7 +151,7 @@ class Cluster:
             resend(state, node, now)
         watch_silence(state, now)
         note_recovery(state, now)
-        end_expired(state, now)
+        follow_limits(state, now)
         give_up_late(state, now)
         if state.work.end_backoffs(now):
             state.wants_plan = True

@@ -108,11 +108,8 @@ def loads(state: State, now: Now) -> dict[NodeId, NodeLoad]:
 
 
 def free_for(state: State, nodes: dict[NodeId, NodeLoad]) -> dict[DomainId, int]:
-    """What each domain has for these nodes: usable watts less what all others are committed for."""
-    free = {
-        domain: state.domains.usable_mw(domain) - state.books.committed_in(domain)
-        for domain in state.domains.by_id
-    }
+    """What each domain may grant these nodes: all of it less what the others are committed for."""
+    free = {domain: state.books.room_in(domain) for domain in state.domains.by_id}
     for node in nodes:
         for domain in state.domains.of[node]:
             free[domain] += state.books.committed_mw(node)
@@ -124,7 +121,7 @@ def rebalance(state: State, now: Now) -> Allocation:
     nodes = loads(state, now)
     allocation = allocate(list(nodes.values()), state.domains.of, free_for(state, nodes))
     eager = _eager(state, now)
-    over = [domain for domain in state.domains.by_id if state.books.headroom_mw(domain) < 0]
+    over = [domain for domain in state.domains.by_id if state.books.room_in(domain) < 0]
     wishes = [
         LeaseWish(
             node=node,

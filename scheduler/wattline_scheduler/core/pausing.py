@@ -45,7 +45,7 @@ def pause_where_short(state: State, short_mw: Mapping[DomainId, int], now: Now) 
 
 def _is_due(state: State, domain: DomainId, now: Now) -> bool:
     over = state.overruns.get(domain)
-    if over is not None and over.is_shed:
+    if (over is not None and over.is_shed) or state.domains.is_falling(domain):
         return True
     return now.mono_s - state.short_since[domain] >= SHORT_PATIENCE_S
 

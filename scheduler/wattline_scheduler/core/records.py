@@ -137,17 +137,30 @@ class BookRecord(msgspec.Struct, frozen=True):
     sent: tuple[SentLease, ...] = ()
 
 
-class ShedRecord(msgspec.Struct, frozen=True):
-    """A lowered budget in force. Restored = `budget_mw` is None."""
+LimitPhase = Literal["planned", "in_force", "rising", "over"]
 
-    key: ClassVar[tuple[str, ...]] = ("domain",)
+
+class LimitRecord(msgspec.Struct, frozen=True):
+    """A lower budget of one domain: asked for, in force, rising again after its end, or over."""
+
+    key: ClassVar[tuple[str, ...]] = ("domain", "name")
     domain: DomainId
-    budget_mw: int | None
-    requested_fraction: float = 0.0
+    name: str
+    """ "shed", "schedule N", "event ID", or a controller's; one of each name in a domain."""
+    source: Literal["operator", "schedule", "event", "cooling", "meter"]
+    phase: LimitPhase
+    value_mw: int
+    """Budget once its ramp is over."""
+    from_mw: int | None
+    """Budget in force when it began; None: it has not begun."""
+    start_unix_s: UnixTime
+    ramp_s: float = 0.0
+    end_unix_s: UnixTime | None = None
+    """None: until restored or withdrawn."""
+    release_s: float = 0.0
+    """How long the budget rises after the end."""
     who: str = ""
-    reason: str = ""
-    since_unix_s: UnixTime = UnixTime(0.0)
-    until_unix_s: UnixTime | None = None
+    why: str = ""
 
 
 class EventRecord(msgspec.Struct, frozen=True):
@@ -158,7 +171,9 @@ class EventRecord(msgspec.Struct, frozen=True):
     event: EventView
 
 
-Record = JobRecord | GangRecord | AttemptRecord | NodeRecord | BookRecord | ShedRecord | EventRecord
+Record = (
+    JobRecord | GangRecord | AttemptRecord | NodeRecord | BookRecord | LimitRecord | EventRecord
+)
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -173,7 +188,8 @@ class Saved(msgspec.Struct, frozen=True):
     attempts: tuple[AttemptRecord, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()
     books: tuple[BookRecord, ...] = ()
-    sheds: tuple[ShedRecord, ...] = ()
+    limits: tuple[LimitRecord, ...] = ()
+    """Those that are not over."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

@@ -2,7 +2,6 @@
 
 from wattline_protocol.ids import Incarnation, NodeId, Now
 from wattline_protocol.site import Site
-from wattline_scheduler.core.budgets import put_in_force
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     Attempt,
@@ -18,6 +17,7 @@ from wattline_scheduler.core.jobs import (
     Starting,
 )
 from wattline_scheduler.core.journal import Journal
+from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
@@ -47,8 +47,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
     )
-    for shed in saved.sheds:
-        put_in_force(state, shed, now)
+    for record in saved.limits:
+        reload_limit(state, record, now)
     _restore_jobs(state, saved, now)
     note_start(state, now)
     state.wants_plan = True

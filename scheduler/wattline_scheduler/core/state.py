@@ -6,7 +6,7 @@ from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, UnixT
 from wattline_protocol.site import Site
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.records import ShedRecord
+from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.books import Books
@@ -30,14 +30,6 @@ class Overrun:
 
 
 @dataclass(slots=True)
-class ShedNow:
-    """A lowered budget in force."""
-
-    record: ShedRecord
-    until: Instant | None
-
-
-@dataclass(slots=True)
 class State:
     """Plain data; changed only while `Cluster.handle` runs."""
 
@@ -53,7 +45,8 @@ class State:
     journal: Journal
     next_job: JobId
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
-    sheds: dict[DomainId, ShedNow] = field(default_factory=dict)
+    limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
+    """Limits that are not over, by domain and name; those begun are in `domains` too."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
     """Of every domain whose meter was ever read in this run."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)

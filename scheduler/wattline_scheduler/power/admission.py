@@ -40,7 +40,7 @@ class Kept:
 
 def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> dict[DomainId, int]:
     """Wall milliwatts per domain that new tasks may count on; may be negative."""
-    room = {domain: books.domains.usable_mw(domain) for domain in books.domains.by_id}
+    room = {domain: books.domains.grantable_mw(domain) for domain in books.domains.by_id}
     for node, above in books.domains.of.items():
         at = kept.get(node)
         counted_mw = books.committed_mw(node)

@@ -46,12 +46,16 @@ class Books:
         return self._committed_in[domain]
 
     def headroom_mw(self, domain: DomainId) -> int:
-        """What may still be granted below the domain; negative while its budget is exceeded."""
+        """Budget that nothing is committed for; negative while the budget is exceeded (I1)."""
         return self.domains.usable_mw(domain) - self._committed_in[domain]
 
+    def room_in(self, domain: DomainId) -> int:
+        """What may still be granted below the domain, with a falling ramp seen ahead."""
+        return self.domains.grantable_mw(domain) - self._committed_in[domain]
+
     def room_mw(self, node: NodeId) -> int:
-        """Growth the node may be granted now: the least headroom of its domains, never negative."""
-        return max(0, min((self.headroom_mw(d) for d in self.domains.of[node]), default=0))
+        """Growth the node may be granted now: the least room in its domains, never negative."""
+        return max(0, min((self.room_in(d) for d in self.domains.of[node]), default=0))
 
     def newest_lease_mw(self, node: NodeId) -> int | None:
         """The lease the node holds or is being given; None where it holds none."""

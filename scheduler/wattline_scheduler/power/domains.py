@@ -6,12 +6,13 @@ domain above each of its inputs and in every zone above its own (heat = wall wat
 
 from collections.abc import Iterable
 
-from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.ids import DomainId, Instant, NodeId
 from wattline_protocol.site import Domain, Site
+from wattline_scheduler.power.budgets import Limit, Limits
 
 
 class Domains:
-    """Membership, which is fixed, and budgets, which operators lower and restore."""
+    """Membership, which is fixed, and budgets as of the last change or `refresh`."""
 
     def __init__(self, site: Site) -> None:
         self.by_id: dict[DomainId, Domain] = {domain.id: domain for domain in site.domains}
@@ -22,12 +23,13 @@ class Domains:
             domain: tuple(node for node, above in self.of.items() if domain in above)
             for domain in self.by_id
         }
-        self._lowered_mw: dict[DomainId, int] = {}
+        self.limits = Limits({domain.id: domain.budget_mw for domain in site.domains})
+        self._budget_mw = {domain.id: domain.budget_mw for domain in site.domains}
+        self._granted_mw = dict(self._budget_mw)
 
     def budget_mw(self, domain: DomainId) -> int:
-        """Budget in force: rating x derate, or less while it is lowered."""
-        full_mw = self.by_id[domain].budget_mw
-        return min(full_mw, self._lowered_mw.get(domain, full_mw))
+        """Budget in force: rating x derate, or less where a limit is in force."""
+        return self._budget_mw[domain]
 
     def reserved_mw(self, domain: DomainId) -> int:
         """Part of the budget that no lease may use (I1)."""
@@ -35,16 +37,40 @@ class Domains:
         return d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
 
     def usable_mw(self, domain: DomainId) -> int:
-        """What all leases below the domain may add up to."""
-        return self.budget_mw(domain) - self.reserved_mw(domain)
+        """What all leases below the domain may add up to now (I1)."""
+        return self._budget_mw[domain] - self.reserved_mw(domain)
 
-    def lower(self, domain: DomainId, budget_mw: int) -> None:
-        """Put a lower budget in force; replaces an earlier one."""
-        self._lowered_mw[domain] = budget_mw
+    def grantable_mw(self, domain: DomainId) -> int:
+        """What leases given now may add up to: less than usable while a ramp falls."""
+        return self._granted_mw[domain] - self.reserved_mw(domain)
 
-    def restore(self, domain: DomainId) -> None:
-        """Put the full budget in force again."""
-        self._lowered_mw.pop(domain, None)
+    def is_falling(self, domain: DomainId) -> bool:
+        """Whether the budget will be lower within the next step."""
+        return self._granted_mw[domain] < self._budget_mw[domain]
+
+    def put(self, limit: Limit, now: Instant) -> Limit:
+        """Put a limit in force; see `Limits.put`."""
+        known = self.limits.put(limit, now)
+        self._set(limit.domain, now)
+        return known
+
+    def withdraw(self, domain: DomainId, name: str, now: Instant) -> Limit | None:
+        """Take a limit away at once; None if there is no such limit."""
+        gone = self.limits.withdraw(domain, name)
+        self._set(domain, now)
+        return gone
+
+    def refresh(self, now: Instant) -> bool:
+        """Follow the ramps to `now`; whether leases may now add up to more or less than before."""
+        limited = dict.fromkeys(limit.domain for limit in self.limits)
+        before = [self._granted_mw[domain] for domain in limited]
+        for domain in limited:
+            self._set(domain, now)
+        return before != [self._granted_mw[domain] for domain in limited]
+
+    def _set(self, domain: DomainId, now: Instant) -> None:
+        self._budget_mw[domain] = self.limits.budget_mw(domain, now)
+        self._granted_mw[domain] = self.limits.granted_mw(domain, now)
 
     def roots(self) -> Iterable[DomainId]:
         """Domains without a parent, in site-file order."""

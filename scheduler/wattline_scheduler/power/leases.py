@@ -65,7 +65,7 @@ def _grow(books: Books, growths: list[LeaseWish]) -> list[LeaseDecision]:
     for wish in growths:
         above = books.domains.of[wish.node]
         committed_mw = books.committed_mw(wish.node)
-        room_mw = max(0, min((books.headroom_mw(d) - used_mw[d] for d in above), default=0))
+        room_mw = max(0, min((books.room_in(d) - used_mw[d] for d in above), default=0))
         lease_mw = min(wish.lease_mw, committed_mw + room_mw)
         if _is_granted(books, wish, lease_mw):
             decisions.append(LeaseDecision(wish.node, lease_mw))

@@ -15,10 +15,10 @@ from wattline_scheduler.core.records import (
     EventRecord,
     GangRecord,
     JobRecord,
+    LimitRecord,
     NodeRecord,
     Saved,
     SentLease,
-    ShedRecord,
 )
 from wattline_scheduler.store.rows import (
     ATTEMPTS,
@@ -26,8 +26,8 @@ from wattline_scheduler.store.rows import (
     EVENTS,
     GANGS,
     JOBS,
+    LIMITS,
     NODES,
-    SHEDS,
     Row,
 )
 
@@ -122,6 +122,9 @@ _OPEN_OR_RECENT = """
 """
 
 
+_NOT_OVER = "WHERE phase <> 'over' ORDER BY domain, start_unix_s, name"
+
+
 def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
     """Everything a restart needs, read in one transaction of the caller."""
     recent = (ENDED_JOBS_LOADED,)
@@ -142,7 +145,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         attempts=tuple(_attempt(row) for row in attempts),
         nodes=tuple(_node(row) for row in db.execute(NODES.select())),
         books=tuple(_book(row) for row in db.execute(BOOKS.select())),
-        sheds=tuple(ShedRecord(*row) for row in db.execute(SHEDS.select())),
+        limits=tuple(LimitRecord(*row) for row in db.execute(LIMITS.select(_NOT_OVER))),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

@@ -12,9 +12,9 @@ from wattline_scheduler.core.records import (
     EventRecord,
     GangRecord,
     JobRecord,
+    LimitRecord,
     NodeRecord,
     Record,
-    ShedRecord,
 )
 from wattline_scheduler.store.rollups import (
     ADD_DOMAIN_STEP,
@@ -90,10 +90,12 @@ NODES = Layout(
     NodeRecord.key,
 )
 BOOKS = Layout("books", _columns("node standing acked_mw acked_caps_mw sent"), BookRecord.key)
-SHEDS = Layout(
-    "sheds",
-    _columns("domain budget_mw requested_fraction who reason since_unix_s until_unix_s"),
-    ShedRecord.key,
+LIMITS = Layout(
+    "limits",
+    _columns(
+        "domain name source phase value_mw from_mw start_unix_s ramp_s end_unix_s release_s who why"
+    ),
+    LimitRecord.key,
 )
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
@@ -141,7 +143,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     AttemptRecord: (ATTEMPTS.upsert(), _attempt_row),
     NodeRecord: (NODES.upsert(), _node_row),
     BookRecord: (BOOKS.upsert(), _book_row),
-    ShedRecord: (SHEDS.upsert(), msgspec.structs.astuple),
+    LimitRecord: (LIMITS.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

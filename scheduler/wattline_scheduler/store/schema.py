@@ -186,7 +186,31 @@ def _rollups(db: Database) -> None:
     db.execute("CREATE INDEX node_rollups_start ON node_rollups (start_unix_s)")
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_records, _rollups)
+def _limits(db: Database) -> None:
+    """Sheds become one kind of limit among others."""
+    columns: Columns = {
+        "domain": str,
+        "name": str,
+        "source": str,
+        "phase": str,
+        "value_mw": int,
+        "from_mw": int,
+        "start_unix_s": float,
+        "ramp_s": float,
+        "end_unix_s": float,
+        "release_s": float,
+        "who": str,
+        "why": str,
+    }
+    _table(db, "limits", columns, ("domain", "name"), ("from_mw", "end_unix_s"))
+    db.execute(
+        "INSERT INTO limits SELECT domain, 'shed', 'operator', 'in_force', budget_mw, budget_mw,"
+        " since_unix_s, 0.0, until_unix_s, 0.0, who, reason FROM sheds WHERE budget_mw IS NOT NULL"
+    )
+    db.execute("DROP TABLE sheds")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_records, _rollups, _limits)
 """In order; the database's `user_version` counts those that were applied."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

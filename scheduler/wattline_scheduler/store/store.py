@@ -37,6 +37,9 @@ RECOVERY_NUMBER_GAP = 1_000_000
 EVENTS_KEPT = 1_000_000
 """Lines of the event log on disk; the oldest are dropped beyond it."""
 
+LIMITS_KEPT_S = 30 * 86_400.0
+"""Limits that are over stay on record so long; the audit log tells of older ones."""
+
 T = TypeVar("T")
 
 
@@ -132,6 +135,10 @@ class Store:
         fold_and_drop(self._connection, now_unix_s)
         self._connection.execute(
             "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (EVENTS_KEPT,)
+        )
+        self._connection.execute(
+            "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",
+            (now_unix_s - LIMITS_KEPT_S,),
         )
 
     def _transaction(self, doing: str, body: Callable[[], T], *, is_first: bool = False) -> T:

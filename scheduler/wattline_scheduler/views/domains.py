@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.views import DomainView
-from wattline_scheduler.core.records import ShedRecord
+from wattline_scheduler.core.budgets import SHED
+from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.views.draw import Draw, all_draws, domain_draws
 
@@ -20,7 +21,7 @@ def domain_views(state: State, draws: dict[NodeId, Draw] | None = None) -> tuple
 def _domain_view(state: State, domain: DomainId, measured_mw: int) -> DomainView:
     declared = state.domains.by_id[domain]
     overrun = state.overruns.get(domain)
-    shed = state.sheds.get(domain)
+    shed = state.limits.get((domain, SHED))
     return DomainView(
         id=domain,
         kind=declared.kind,
@@ -33,14 +34,14 @@ def _domain_view(state: State, domain: DomainId, measured_mw: int) -> DomainView
         measured_w=measured_mw / MW,
         headroom_w=state.books.headroom_mw(domain) / MW,
         over_since_unix_s=None if overrun is None else overrun.since_unix_s,
-        shed="" if shed is None else shed_text(shed.record),
+        shed="" if shed is None else shed_text(shed, declared.budget_mw),
     )
 
 
-def shed_text(shed: ShedRecord) -> str:
+def shed_text(shed: LimitRecord, full_mw: int) -> str:
     """A shed in words: how much, by whom, until when and why."""
     until = "until restored"
-    if shed.until_unix_s is not None:
-        until = f"until {datetime.fromtimestamp(shed.until_unix_s, UTC):%H:%M:%S} UTC"
-    why = f": {shed.reason}" if shed.reason else ""
-    return f"{shed.requested_fraction:.0%} by {shed.who or 'unknown'} {until}{why}"
+    if shed.end_unix_s is not None:
+        until = f"until {datetime.fromtimestamp(shed.end_unix_s, UTC):%H:%M:%S} UTC"
+    why = f": {shed.why}" if shed.why else ""
+    return f"{1 - shed.value_mw / full_mw:.0%} by {shed.who or 'unknown'} {until}{why}"

@@ -24,10 +24,10 @@ from wattline_scheduler.core.records import (
     EventRecord,
     GangRecord,
     JobRecord,
+    LimitRecord,
     NodeRecord,
     Record,
     Saved,
-    ShedRecord,
 )
 from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.network import Network
@@ -78,7 +78,7 @@ class Disk:
             attempts=tuple(r for r in every if isinstance(r, AttemptRecord)),
             nodes=tuple(r for r in every if isinstance(r, NodeRecord)),
             books=self.books(),
-            sheds=tuple(r for r in every if isinstance(r, ShedRecord)),
+            limits=tuple(r for r in every if isinstance(r, LimitRecord)),
             events=tuple(events[-MAX_EVENTS_KEPT:]),
             next_job=JobId(1 + max((r.id for r in every if isinstance(r, JobRecord)), default=0)),
             next_event=1 + max((r.seq for r in events), default=0),

@@ -1,5 +1,7 @@
 """Budgets lowered and restored: who gives, who is paused, who goes on (I4)."""
 
+from dataclasses import replace
+
 import pytest
 
 from support.harness import Harness
@@ -9,8 +11,10 @@ from wattline_protocol.messages import Lease, PauseTask, ResumeTask
 from wattline_protocol.requests import Denied, Restore, Shed
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import TimePassed
+from wattline_scheduler.core.limits import put_limit, withdraw_limit
 from wattline_scheduler.core.pausing import choose
-from wattline_scheduler.core.records import ShedRecord
+from wattline_scheduler.core.records import LimitRecord
+from wattline_scheduler.power.budgets import Limit
 
 PDU = DomainId("pdu-a")
 
@@ -52,7 +56,7 @@ def test_a_shed_is_on_disk_before_any_lease_of_it(h: Harness) -> None:
     saved = next(
         i
         for i, e in enumerate(h.effects)
-        if isinstance(e, Save) and isinstance(e.record, ShedRecord)
+        if isinstance(e, Save) and isinstance(e.record, LimitRecord)
     )
     leased = next(
         i for i, e in enumerate(h.effects) if isinstance(e, Send) and isinstance(e.message, Lease)
@@ -198,7 +202,7 @@ def test_a_shed_that_ended_while_the_scheduler_was_away_is_over(h: Harness) -> N
     h.mono_s += 60
     h.restart_scheduler()
     h.tick()
-    assert PDU not in h.cluster.state.sheds
+    assert not h.cluster.state.limits
 
 
 @pytest.mark.parametrize(
@@ -228,3 +232,142 @@ def test_who_why_and_how_much_are_in_the_audit_log(h: Harness) -> None:
     assert event.who == "olga"
     assert "25%" in event.text
     assert "grid event" in event.text
+
+
+# --- ramps, controllers, restarts -----------------------------------------------------------
+
+
+def budget_mw(h: Harness, domain: str = "site") -> int:
+    return h.cluster.state.domains.budget_mw(DomainId(domain))
+
+
+def test_a_ramped_shed_is_followed_without_ever_being_over_budget(h: Harness) -> None:
+    two_jobs(h)
+    h.do(Shed(None, fraction=0.3, ramp_s=60))
+    began_mw, began_s = budget_mw(h), h.mono_s
+    seen = []
+    while h.mono_s < began_s + 70:
+        h.run(1)
+        line_mw = began_mw * (1 - 0.3 * min(1.0, (h.mono_s - began_s) / 60))
+        assert budget_mw(h) == pytest.approx(line_mw, abs=began_mw * 0.3 / 60)
+        assert not h.cluster.state.overruns
+        seen.append(h.cluster.state.books.committed_in(DomainId("site")))
+    assert not h.events("over_budget"), "a ramp that is followed is no alarm"
+    assert seen[-1] < seen[0] - 2_000_000
+    assert budget_mw(h) == 9_800_000
+
+
+def test_a_ramp_that_is_not_followed_is_seen(h: Harness) -> None:
+    two_jobs(h)
+    for agent in h.agents.values():
+        agent.is_slow_to_ack = True
+    h.do(Shed(None, fraction=0.5, ramp_s=30))
+    h.run(20)
+    over = h.cluster.state.overruns[DomainId("site")]
+    assert "ramp" in over.cause
+    assert len(h.events("over_budget")) == 1, "said once"
+    for agent in h.agents.values():
+        agent.ack_now()
+    h.settle()
+
+
+def test_a_ramp_goes_on_after_a_restart(h: Harness) -> None:
+    h.do(Shed(None, fraction=0.5, ramp_s=100, for_s=200, release_s=100))
+    h.run(30)
+    h.restart_scheduler()
+    h.join()
+    h.run(20)
+    assert budget_mw(h) == pytest.approx(14_000_000 * 0.75, rel=0.01)
+    h.run(200)
+    assert budget_mw(h) == pytest.approx(14_000_000 * 0.75, rel=0.01), "half way up again"
+    assert h.events("budget_rising")
+    h.restart_scheduler()
+    h.join()
+    h.run(55)
+    assert budget_mw(h) == 14_000_000
+    assert not h.cluster.state.limits
+    assert len(h.events("budget_restored")) == len(h.events("budget_rising")) == 1
+
+
+def test_a_restore_may_be_ramped(h: Harness) -> None:
+    h.do(Shed(None, fraction=0.5))
+    h.do(Restore(None, ramp_s=10))
+    assert budget_mw(h) == 7_000_000
+    h.run(5)
+    assert budget_mw(h) == pytest.approx(10_500_000, rel=0.03)
+    h.run(6)
+    assert budget_mw(h) == 14_000_000
+
+
+def test_a_new_shed_replaces_a_restore_under_way(h: Harness) -> None:
+    h.do(Shed(None, fraction=0.5))
+    h.do(Restore(None, ramp_s=100))
+    h.run(50)
+    h.do(Shed(None, fraction=0.5))
+    h.run(100)
+    assert budget_mw(h) == 7_000_000
+
+
+def cooling(h: Harness, value_mw: int, ramp_s: float = 0.0) -> Limit:
+    start = h.now.mono_s
+    return Limit(PDU, "cooling", "cooling", value_mw, start, ramp_s=ramp_s, why="inlet 29 °C")
+
+
+def test_a_controller_may_change_its_limit_every_second(h: Harness) -> None:
+    two_jobs(h)
+    for second in range(30):
+        limit = cooling(h, 14_000_000 - 150_000 * second, ramp_s=1.0)
+        put_limit(h.cluster.state, limit, h.now)
+        h.run(1)
+        assert not h.cluster.state.overruns
+    assert budget_mw(h, "pdu-a") == pytest.approx(14_000_000 - 150_000 * 29, abs=150_000)
+    assert withdraw_limit(h.cluster.state, PDU, "cooling", h.now)
+    assert budget_mw(h, "pdu-a") == 14_000_000
+    assert not withdraw_limit(h.cluster.state, PDU, "cooling", h.now)
+
+
+def test_a_controllers_limit_holds_after_a_restart_until_it_speaks_again(h: Harness) -> None:
+    put_limit(h.cluster.state, cooling(h, 9_999_000), h.now)
+    h.tick()
+    h.restart_scheduler()
+    assert 9_800_000 <= budget_mw(h, "pdu-a") <= 9_999_000, "never above what was known"
+    put_limit(h.cluster.state, cooling(h, 12_000_000), h.now)
+    assert budget_mw(h, "pdu-a") == 12_000_000
+
+
+def test_the_disk_hears_of_a_controller_in_steps_only(h: Harness) -> None:
+    h.effects.clear()
+    for small in range(100):
+        put_limit(h.cluster.state, cooling(h, 10_000_000 - small * 1_000), h.now)
+    h.tick()
+    saves = [e for e in h.effects if isinstance(e, Save) and isinstance(e.record, LimitRecord)]
+    assert len(saves) <= 3
+
+
+def test_only_controllers_put_limits_without_a_record_of_who(h: Harness) -> None:
+    with pytest.raises(ValueError, match="requests with an end"):
+        put_limit(h.cluster.state, replace(cooling(h, 1), source="operator"), h.now)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Shed(None, fraction=0.1, ramp_s=-1), "no ramp"),
+        (Shed(None, fraction=0.1, release_s=1e9), "no ramp"),
+        (Shed(None, fraction=0.1, ramp_s=60, for_s=30), "would not be over"),
+        (Restore(None, ramp_s=float("nan")), "no ramp"),
+    ],
+)
+def test_a_bad_ramp_says_what_would_be_right(
+    h: Harness, request_: Shed | Restore, words: str
+) -> None:
+    answer = h.ask(request_)
+    assert isinstance(answer, Denied)
+    assert words in answer.reason
+
+
+def test_restore_without_a_shed_names_what_limits_the_domain(h: Harness) -> None:
+    put_limit(h.cluster.state, cooling(h, 9_000_000), h.now)
+    answer = h.ask(Restore(PDU))
+    assert isinstance(answer, Denied)
+    assert "its cooling is in force" in answer.reason

@@ -15,6 +15,7 @@ from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
 from wattline_scheduler.core.jobs import Attempt, Running, Starting
 from wattline_scheduler.core.nodes import Outstanding, Welcomed
 from wattline_scheduler.core.records import SentLease
+from wattline_scheduler.power.budgets import Limit
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def gang_attempt(h: Harness) -> Attempt:
 
 
 def over_budget(h: Harness) -> None:
-    h.cluster.state.domains.lower(DomainId("site"), 1)
+    limit = Limit(DomainId("site"), "shed", "operator", 1, h.now.mono_s)
+    h.cluster.state.domains.put(limit, h.now.mono_s)
 
 
 def sums_apart(h: Harness) -> None:

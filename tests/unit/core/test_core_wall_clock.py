@@ -37,7 +37,7 @@ def history(h: Harness) -> list[tuple[NodeId, ToAgent]]:
     h.end_tasks(code=3)
     h.run(SHED_S)
     assert h.gang(number).attempt == 2, "tried again after its back-off"
-    assert not h.cluster.state.sheds, "the shed has ended in time"
+    assert not h.cluster.state.limits, "the shed has ended in time"
     h.cut_off.add(NodeId(h.gang(number).live[0].node))
     h.run(TASK_LEASE_S * 2)
     assert h.gang(number).attempt == 3, "runs elsewhere once its task lease has run out"

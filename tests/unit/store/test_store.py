@@ -42,7 +42,8 @@ def everything() -> list[Storable]:
         records.attempt(1),
         records.node(),
         records.book(),
-        records.shed(),
+        records.limit(),
+        records.limit("event 7", is_over=True),
         records.event(1),
         records.event(2),
     ]
@@ -61,7 +62,7 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.attempts == (records.attempt(1),)
     assert saved.nodes == (records.node(),)
     assert saved.books == (records.book(),)
-    assert saved.sheds == (records.shed(),)
+    assert saved.limits == (records.limit(),)
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
 
@@ -325,4 +326,34 @@ def test_a_full_disk_while_backing_up_leaves_no_backup(tmp_path: Path) -> None:
     store = opened(tmp_path / "state")
     with pytest.raises(StoreError):
         store.backup(tmp_path / "missing" / "copy.db")
+    store.close()
+
+
+def test_sheds_of_an_older_version_become_limits(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "wattline.db", isolation_level=None)
+    migrate(Database(db), upto=2)
+    db.executescript(
+        "INSERT INTO sheds VALUES ('site', 30000000, 0.25, 'ops', 'grid', 5.0, 905.0);"
+        "INSERT INTO sheds VALUES ('pdu-a', NULL, 0.0, 'ops', '', 5.0, NULL);"
+    )
+    db.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+    (limit,) = saved.limits
+    assert (limit.domain, limit.value_mw, limit.who, limit.why) == (
+        "site",
+        30_000_000,
+        "ops",
+        "grid",
+    )
+    assert (limit.start_unix_s, limit.end_unix_s, limit.phase) == (5.0, 905.0, "in_force")
+
+
+def test_limits_that_are_long_over_are_dropped(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.limit("event 7", is_over=True), records.limit("event 8", is_over=True)])
+    store.tidy(records.T0 + 20 * 86_400)
+    assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (2,)
+    store.tidy(records.T0 + 31 * 86_400)
+    assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (0,)
     store.close()
