@@ -85,7 +85,7 @@ def save_keys(keys: KeyPair, path: Path) -> None:
 
 def load_keys(path: Path) -> KeyPair:
     """Read a key file. Raises KeyFileError when others may read it or it holds no key pair."""
-    file = decoded(path, _read_secret(path), _KeyFile)
+    file = decoded(path, read_secret(path), _KeyFile)
     return _checked_pair(path, file.public_key, file.secret_key)
 
 
@@ -96,7 +96,7 @@ def save_bundle(bundle: JoinBundle, path: Path) -> None:
 
 def load_bundle(path: Path) -> JoinBundle:
     """Read a bundle. Raises KeyFileError when others may read it or something in it is wrong."""
-    bundle = decoded(path, _read_secret(path), JoinBundle)
+    bundle = decoded(path, read_secret(path), JoinBundle)
     try:
         check_name(bundle.name)
         check_key(bundle.scheduler_public_key)
@@ -137,7 +137,8 @@ def _write_secret(path: Path, text: str) -> None:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """A small private file, whole. Raises KeyFileError, also where others may open it."""
     try:
         with path.open("rb") as file:
             if not is_private(file.fileno()):

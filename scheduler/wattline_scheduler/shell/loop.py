@@ -52,6 +52,7 @@ from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, Step, spooled_
 from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
 from wattline_scheduler.shell.rights import gateway_key, not_for
+from wattline_scheduler.shell.sensing.desk import SensingDesk
 from wattline_scheduler.shell.watches import Watches
 from wattline_scheduler.store.store import Store
 
@@ -92,6 +93,7 @@ class Loop:
         store: Store,
         sockets: Sockets,
         members: Authorized,
+        sensing: SensingDesk,
         clock: Callable[[], Now],
     ) -> None:
         self._cluster = cluster
@@ -99,6 +101,7 @@ class Loop:
         self._store = store
         self._sockets = sockets
         self._members = members
+        self._sensing = sensing
         self._clock = clock
         self._agents = AgentDesk(sockets.agents, cluster.state.nodes)
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
@@ -209,6 +212,8 @@ class Loop:
     def _what_is_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
         now = self._clock()
+        for event in self._sensing.take():
+            effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due = Instant(now.mono_s + TICK_PERIOD_S)
             effects += self._logs.expire(now.mono_s)

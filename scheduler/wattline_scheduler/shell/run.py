@@ -23,6 +23,7 @@ from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
 from wattline_scheduler.shell.logs import log_to_stderr
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.rights import AGENT_ROLES, CLIENT_ROLES, gateway_key
+from wattline_scheduler.shell.sensing.desk import SensingDesk
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
 
@@ -86,13 +87,16 @@ def _serve(
 ) -> int:
     began = read_clock()
     store, saved, cluster = restore(config, site, gateway_key(members))
+    sensing = SensingDesk(site, lambda: read_clock().unix_s)
     try:
-        loop = Loop(cluster, store, sockets, members, read_clock)
+        loop = Loop(cluster, store, sockets, members, sensing, read_clock)
+        sensing.start()
         _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
         while not stop.is_asked:
             loop.step()
         loop.close()
     finally:
+        sensing.close()
         store.close()
     log.info("scheduler_stopped", epoch=saved.epoch)
     return OK

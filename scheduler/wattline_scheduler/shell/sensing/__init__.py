@@ -1,0 +1,1 @@
+"""Readers of what stands outside the agents: meters, cooling units, outside temperature."""

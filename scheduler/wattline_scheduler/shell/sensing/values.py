@@ -1,0 +1,161 @@
+"""From what a command, a Prometheus server or a Redfish service answered to one number.
+
+Everything here may be garbage, so every way out that is no number is a `ReadingFailed` that says
+what was found instead.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_ANSWER_BYTES = 256 * 1024
+"""A Redfish resource with all its links has a few kilobytes."""
+
+MAX_SHOWN_CHARS = 80
+
+POWER_POINTERS = (
+    "/Reading",
+    "/PowerWatts/Reading",
+    "/PowerWatts",
+    "/InputPowerWatts/Reading",
+    "/PowerInputWatts",
+    "/PowerConsumedWatts",
+    "/PowerControl/0/PowerConsumedWatts",
+)
+"""Where the DMTF's schemas have the power: Sensor; Outlet, Circuit, PowerDistributionMetrics,
+EnvironmentMetrics; older excerpts; PowerSupplyMetrics; Power (supplies, control)."""
+
+WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
+"""UCUM units of a Sensor that are power."""
+
+ABSENT_STATES = ("Absent", "Disabled", "Deferring")
+
+
+class ReadingFailed(Exception):
+    """No value this time; says why, for the operator."""
+
+
+def plain_number(text: str) -> float:
+    """The number that a command printed."""
+    try:
+        return finite(float(text.strip()))
+    except ValueError:
+        raise ReadingFailed(f"wants a number, got {cut(text.strip()) or 'nothing'}") from None
+
+
+def document(data: bytes) -> Any:
+    """JSON as plain values."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        said = cut(data.decode("utf-8", errors="replace").strip())
+        raise ReadingFailed(f"wants JSON, got {said or 'nothing'}") from None
+
+
+def number_at(found: Any, pointer: str) -> float:
+    """The number at a JSON pointer (RFC 6901)."""
+    return as_number(_at(found, pointer), pointer)
+
+
+def as_number(value: Any, where: str) -> float:
+    """A JSON number, or a text that holds one; nothing else."""
+    if isinstance(value, str):
+        return plain_number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        shown = "null" if value is None else cut(json.dumps(value))
+        raise ReadingFailed(f"wants a number at {where}, found {shown}")
+    return finite(float(value))
+
+
+def finite(value: float) -> float:
+    """Not NaN, not infinite: meters say these when they have lost their senses."""
+    if not math.isfinite(value):
+        raise ReadingFailed(f"wants a finite number, got {value}")
+    return value
+
+
+def prometheus_number(found: Any) -> float:
+    """The one value of an instant query's answer."""
+    if not isinstance(found, Mapping) or found.get("status") != "success":
+        reason = found.get("error", "no status") if isinstance(found, Mapping) else "no object"
+        raise ReadingFailed(f"the query failed: {cut(str(reason))}")
+    data = found.get("data")
+    kind = data.get("resultType") if isinstance(data, Mapping) else None
+    result = data.get("result") if isinstance(data, Mapping) else None
+    if kind == "vector" and isinstance(result, list):
+        if len(result) != 1:
+            raise ReadingFailed(_not_one(len(result)))
+        result = result[0].get("value") if isinstance(result[0], Mapping) else None
+    elif kind != "scalar":
+        raise ReadingFailed(f"the query gives a {kind}, want one value now")
+    if not isinstance(result, list) or len(result) != 2:
+        raise ReadingFailed("the answer has no value with its time")
+    return as_number(result[1], "the sample")
+
+
+def _not_one(count: int) -> str:
+    if count == 0:
+        return "the query gives no sample that is fresh enough"
+    return f"the query gives {count} series, want one: sum them or name a label"
+
+
+def redfish_power_w(found: Any) -> float:
+    """The watts in a resource of one of the DMTF's schemas."""
+    if not isinstance(found, Mapping):
+        raise ReadingFailed("the answer is no Redfish resource")
+    _check_status(found)
+    for pointer in POWER_POINTERS:
+        try:
+            value = _at(found, pointer)
+        except ReadingFailed:
+            continue
+        if not isinstance(value, Mapping):
+            return as_number(value, pointer) * _watts_per_unit(found, pointer)
+    raise ReadingFailed(f"{_name(found)} says nothing of power; name the place with pointer")
+
+
+def redfish_number(found: Any) -> float:
+    """The reading of a Sensor, whatever it measures."""
+    if isinstance(found, Mapping):
+        _check_status(found)
+    return number_at(found, "/Reading")
+
+
+def _watts_per_unit(found: Mapping[str, Any], pointer: str) -> float:
+    units = found.get("ReadingUnits") if pointer == "/Reading" else None
+    if units is None:
+        return 1.0
+    if units not in WATTS_PER_UNIT:
+        raise ReadingFailed(f"{_name(found)} measures {cut(str(units))}, not W or kW")
+    return WATTS_PER_UNIT[units]
+
+
+def _check_status(found: Mapping[str, Any]) -> None:
+    status = found.get("Status")
+    state = status.get("State") if isinstance(status, Mapping) else None
+    if state in ABSENT_STATES:
+        raise ReadingFailed(f"{_name(found)} is {state}")
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    return cut(str(found.get("@odata.id") or found.get("Name") or "the resource"))
+
+
+def _at(found: Any, pointer: str) -> Any:
+    at = found
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, Mapping) and key in at:
+            at = at[key]
+        elif isinstance(at, list) and key.isdecimal() and int(key) < len(at):
+            at = at[int(key)]
+        else:
+            raise ReadingFailed(f"there is nothing at {pointer}")
+    return at
+
+
+def cut(text: str) -> str:
+    """Short and on one line, for a log."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN_CHARS else f"{line[: MAX_SHOWN_CHARS - 1]}…"
