@@ -38,14 +38,14 @@ STEP_NS = STEP_MS * 1_000_000
 WINDOW_STEPS = 1000 // STEP_MS
 
 DEFAULT_INLET_C = 24.0
-_LEAK_PER_C = 0.003
-_LEAK_REFERENCE_C = 45.0
-_LEAK_MIN, _LEAK_MAX = 0.93, 1.12
-_DIE_SHARE_OF_RTH = 0.35
-_DIE_TAU_S, _SINK_TAU_S, _MEMORY_TAU_S = 3.0, 40.0, 8.0
+LEAK_PER_C = 0.003
+LEAK_REFERENCE_C = 45.0
+LEAK_MIN, LEAK_MAX = 0.93, 1.12
+DIE_SHARE_OF_RTH = 0.35
+DIE_TAU_S, SINK_TAU_S, MEMORY_TAU_S = 3.0, 40.0, 8.0
 _SPIKE_CHANCE = 0.01  # per step
 _RECOVER_EVERY_STEPS = 10
-_THERMAL_HYSTERESIS_C = 3.0
+THERMAL_HYSTERESIS_C = 3.0
 
 
 class Reason(IntFlag):
@@ -116,8 +116,8 @@ def lag(tau_s: float) -> float:
     return 1.0 - math.exp(-STEP_S / tau_s)
 
 
-_DIE_LAG, _SINK_LAG = lag(_DIE_TAU_S), lag(_SINK_TAU_S)
-_MEMORY_LAG = lag(_MEMORY_TAU_S)
+_DIE_LAG, _SINK_LAG = lag(DIE_TAU_S), lag(SINK_TAU_S)
+_MEMORY_LAG = lag(MEMORY_TAU_S)
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class GpuPhysics:
         self._top_bin = (model.sm_max_mhz - model.sm_min_mhz) // SM_STEP_MHZ
         self._thermal_bin = self._top_bin
         self._is_hardware_hot = False
-        idle_mw = int(model.idle_w * 1000 * _LEAK_MIN)
+        idle_mw = int(model.idle_w * 1000 * LEAK_MIN)
         self._sink_c = inlet_c
         self._die_rise_c = 0.0
         self._steps = 0
@@ -197,7 +197,7 @@ class GpuPhysics:
         self._window = _Window([idle_mw] * WINDOW_STEPS, [default_mw] * WINDOW_STEPS)
         # An excess of at most this leaves the capping loop able to make up for it even at the
         # smallest limit, where only the idle draw remains.
-        idle_ceiling_mw = int(model.idle_w * 1000 * _LEAK_MAX)
+        idle_ceiling_mw = int(model.idle_w * 1000 * LEAK_MAX)
         self._spike_excess_max_mw = max(0, (model.limit_min_w * 1000 - idle_ceiling_mw) // 2)
         self.state = GpuState(sm_mhz=model.sm_idle_mhz, mem_mhz=model.mem_mhz)
         self.state.gpu_c = self.state.memory_c = inlet_c
@@ -258,8 +258,8 @@ class GpuPhysics:
         return ceiling, reasons
 
     def _leak(self) -> float:
-        factor = 1.0 + _LEAK_PER_C * (self.state.gpu_c - _LEAK_REFERENCE_C)
-        return min(_LEAK_MAX, max(_LEAK_MIN, factor))
+        factor = 1.0 + LEAK_PER_C * (self.state.gpu_c - LEAK_REFERENCE_C)
+        return min(LEAK_MAX, max(LEAK_MIN, factor))
 
     def _dynamic_w(self, load: Load | None) -> float:
         """Draw above idle at the top clock, of this card, in this part of the load's period."""
@@ -314,9 +314,9 @@ class GpuPhysics:
     def _warm(self, draw_mw: int, load: Load | None, inlet_c: float) -> None:
         state, draw_w = self.state, draw_mw / 1000
         rth = self.model.rth_c_per_w * self.traits.rth
-        sink_target = inlet_c + draw_w * rth * (1.0 - _DIE_SHARE_OF_RTH)
+        sink_target = inlet_c + draw_w * rth * (1.0 - DIE_SHARE_OF_RTH)
         self._sink_c += (sink_target - self._sink_c) * _SINK_LAG
-        self._die_rise_c += (draw_w * rth * _DIE_SHARE_OF_RTH - self._die_rise_c) * _DIE_LAG
+        self._die_rise_c += (draw_w * rth * DIE_SHARE_OF_RTH - self._die_rise_c) * _DIE_LAG
         state.gpu_c = self._sink_c + self._die_rise_c
         traffic = load.profile.memory_percent / 100 if load is not None else 0.0
         memory_target = state.gpu_c + 2.0 + 9.0 * traffic
@@ -329,14 +329,14 @@ class GpuPhysics:
         if gpu_c >= model.gpu_max_c:
             self._thermal_bin = max(0, self._thermal_bin - 1)
         elif (
-            gpu_c < model.gpu_max_c - _THERMAL_HYSTERESIS_C
+            gpu_c < model.gpu_max_c - THERMAL_HYSTERESIS_C
             and self._thermal_bin < self._top_bin
             and self._steps % _RECOVER_EVERY_STEPS == 0
         ):
             self._thermal_bin += 1
         if gpu_c >= model.slowdown_c:
             self._is_hardware_hot = True
-        elif gpu_c < model.slowdown_c - _THERMAL_HYSTERESIS_C:
+        elif gpu_c < model.slowdown_c - THERMAL_HYSTERESIS_C:
             self._is_hardware_hot = False
         self.state.has_shut_down = self.state.has_shut_down or gpu_c >= model.shutdown_c
 
