@@ -1,4 +1,4 @@
-"""The plant of a simulated facility: GPUs, nodes, breakers, zones, weather and what jobs ask for."""
+"""The plant of a simulated facility: GPUs, nodes, feeds, cooling, weather and what jobs demand."""
 
 from wattline_sim.facility.plant.layout import Feed, Layout, LayoutError, NodePlace, Zone
 from wattline_sim.facility.plant.plant import SUBSTEP_S, Plant

@@ -16,11 +16,10 @@ slowdown halves the clock; at the shutdown temperature the card falls off the bu
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattline_sim import physics
 from wattline_sim.facility.plant import dice
-from wattline_sim.facility.plant.dice import Floats, Indexes
+from wattline_sim.facility.plant.dice import Flags, Floats, Indexes
 from wattline_sim.profiles import GpuModel
 
 WINDOW = 10
@@ -34,8 +33,6 @@ _RIPPLE_FOR_TICKS = 10 * WINDOW
 _CLOCK_DOWN_PER_S, _CLOCK_UP_PER_S = 0.15, 0.015
 _HALF = 0.5
 _DRAW_SALT, _RTH_SALT, _IDLE_SALT, _REACT_SALT, _RIPPLE_SALT = 11, 12, 13, 14, 15
-
-Flags = NDArray[np.bool_]
 
 
 def ripple_patterns(seed: int) -> Floats:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -27,12 +28,13 @@ def bits(keys: Keys, counters: Keys) -> Keys:
     z = keys + (counters + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
     z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return z ^ (z >> np.uint64(31))
+    mixed: Keys = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def uniform(keys: Keys, counters: Keys) -> Floats:
     """A number in [0, 1) for each (key, counter)."""
-    return (bits(keys, counters) >> np.uint64(11)) * _TO_UNIT
+    return np.asarray((bits(keys, counters) >> np.uint64(11)) * _TO_UNIT, np.float64)
 
 
 def normal(keys: Keys, counters: Keys) -> Floats:

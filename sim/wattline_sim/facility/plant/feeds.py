@@ -6,10 +6,9 @@ lost or tripped. A node without a live input is dark.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattline_sim.facility.plant.breakers import Breakers
-from wattline_sim.facility.plant.dice import Floats, Indexes
+from wattline_sim.facility.plant.dice import Flags, Floats, Indexes
 from wattline_sim.facility.plant.layout import Feed, Layout
 
 
@@ -34,8 +33,8 @@ class Feeds:
         self.is_lost = np.zeros(len(feeds), dtype=np.bool_)
         self.wall_w: Floats = np.zeros(len(feeds))
         self.share: Floats = np.zeros((len(layout.nodes), 2))
-        self.is_live: NDArray[np.bool_] = np.ones(len(feeds), dtype=np.bool_)
-        self.is_fed: NDArray[np.bool_] = np.ones(len(layout.nodes), dtype=np.bool_)
+        self.is_live: Flags = np.ones(len(feeds), dtype=np.bool_)
+        self.is_fed: Flags = np.ones(len(layout.nodes), dtype=np.bool_)
         self.refresh()
 
     def refresh(self) -> None:

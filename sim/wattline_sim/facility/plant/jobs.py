@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wattline_sim.facility.plant import dice
-from wattline_sim.facility.plant.dice import Floats, Indexes
+from wattline_sim.facility.plant.dice import Flags, Floats, Indexes
 from wattline_sim.facility.plant.services import Services
 from wattline_sim.facility.plant.workload import PHASES, Workload
 
@@ -131,9 +131,10 @@ class Jobs:
         self._is_loaded = self.row_of != self._none
 
     @property
-    def is_loaded(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def is_loaded(self) -> Flags:
         """Which GPUs have a process."""
-        return self._is_loaded
+        loaded: Flags = self._is_loaded
+        return loaded
 
     def gang_pace(self, performance: Floats) -> Floats:
         """Performance per GPU once each synchronous gang waits for its slowest member."""

@@ -12,8 +12,9 @@ the same iteration; states with `align_s` and services follow the wall clock.
 
 from dataclasses import dataclass
 
-PHASES = ("hot", "light", "prefill", "decode", "batch", "slack")
-"""What bounds the work, and so how performance follows a cap. `slack`: nothing worth capping."""
+PHASES = ("training_hot", "training_light", "prefill", "decode", "slack")
+"""What bounds the work, and so how performance follows a cap (the phases of the fitted curves);
+`slack` is set-up, saving, waiting: next to nothing to cap."""
 
 
 class WorkloadError(ValueError):

@@ -59,14 +59,13 @@ class Zones:
 
     def step(self, node_wall_w: Floats, outside_c: float, dt_s: float) -> None:
         """Advance the air by `dt_s` under that heat."""
-        zones = len(self.air_c)
-        if zones == 0:
+        if len(self.air_c) == 0:
             return
         if outside_c != self.outside_c:
             self.outside_c = outside_c
             self._derate = np.array([np.interp(outside_c, *t.T) for t in self._tables])
         air_lag, restart = self._lags(dt_s)
-        heat_w = np.bincount(self.zone_of, weights=node_wall_w, minlength=zones + 1)[:zones]
+        heat_w = self._heat(node_wall_w)
         self.heat_w = heat_w
         self._lagged_w += (heat_w - self._lagged_w) * air_lag
         running = self._units_running
@@ -79,6 +78,11 @@ class Zones:
         removed_w = np.clip(wanted_w, 0.0, most_w)
         self.air_c = self.air_c + (self._lagged_w - removed_w) / self._j_per_c * dt_s
         self._refresh_inlets()
+
+    def _heat(self, node_wall_w: Floats) -> Floats:
+        zones = len(self.air_c)
+        heat_w = np.bincount(self.zone_of, weights=node_wall_w, minlength=zones + 1)[:zones]
+        return np.asarray(heat_w, np.float64)
 
     def _refresh_inlets(self) -> None:
         self.inlet_c = np.append(self.air_c, _NO_ZONE_C)[self.zone_of] + self._position_c
@@ -93,12 +97,9 @@ class Zones:
 
     def settle(self, node_wall_w: Floats) -> None:
         """Begin with air that already carries that heat."""
-        zones = len(self.air_c)
-        self.heat_w = np.bincount(self.zone_of, weights=node_wall_w, minlength=zones + 1)[:zones]
+        self.heat_w = self._heat(node_wall_w)
         self._lagged_w = self.heat_w.copy()
 
     def set_units(self, zone: int, in_service: float) -> None:
         """That many units run from now on; fewer at once, more after their restart."""
         self.units_in_service[zone] = min(max(in_service, 0.0), self.units[zone])
-
-
