@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wall import PERMILLE, gpu_bound_mw, load_within_mw, wall_mw
 
@@ -33,9 +35,8 @@ class NodeTerms:
     psu_efficiency_permille: int
 
 
-@dataclass(frozen=True, slots=True)
-class GpuHold:
-    """One GPU as I2 sees it."""
+class GpuHold(msgspec.Struct, frozen=True):
+    """One GPU as I2 sees it; made for every GPU several times a second."""
 
     index: GpuIndex
     cap_min_mw: int

@@ -1,7 +1,8 @@
 """What the node holds (I2): every GPU's limit and use, put together with the site's figures."""
 
 from collections.abc import Collection
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from wattline_agent import capper
 from wattline_agent.capper import GpuHold, Plan, Use
@@ -21,39 +22,48 @@ def has_load(state: NodeState, index: GpuIndex) -> bool:
     return any(attempt.loads_gpus for attempt in users(state, index))
 
 
-def use_of(state: NodeState, gpu: Gpu, *, planned: bool = True, presume: bool = False) -> Use:
-    """What the GPU counts as under I2.
+def loaded(state: NodeState) -> set[GpuIndex]:
+    """All GPUs with `has_load`, in one walk over the attempts."""
+    return {index for a in state.attempts.values() if a.loads_gpus for index in a.gpus}
+
+
+def uses(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[Use]:
+    """What each GPU counts as under I2, by index.
 
     `planned`: with the tasks that are about to start or resume. `presume`: at a restart, trust the
     lease on file about idleness. A load that is to have no power (being paused, or processes left
     by an ended task) makes a GPU settle, not idle.
     """
-    loads = [a for a in users(state, gpu.index) if a.loads_gpus or (planned and a.will_load_gpus)]
-    if loads:
-        return "task" if any(a.wants_power for a in loads) else "settling"
-    if gpu.is_idle or (presume and gpu.is_presumed_idle):
-        return "idle"
-    return "settling"
+    by_load: dict[GpuIndex, Use] = {}
+    for attempt in state.attempts.values():
+        if attempt.loads_gpus or (planned and attempt.will_load_gpus):
+            use: Use = "task" if attempt.wants_power else "settling"
+            for index in attempt.gpus:
+                if by_load.get(index) != "task":
+                    by_load[index] = use
+    return [by_load.get(gpu.index) or _without_load(gpu, presume) for gpu in state.gpus]
 
 
-def hold_of(state: NodeState, gpu: Gpu, *, planned: bool = True, presume: bool = False) -> GpuHold:
-    """The GPU as the arithmetic of I2 sees it."""
-    return GpuHold(
-        index=gpu.index,
-        cap_min_mw=gpu.info.cap_min_mw,
-        cap_max_mw=gpu.info.cap_max_mw,
-        overshoot_permille=state.overshoot_permille(gpu),
-        idle_mw=gpu.idle_bound_mw,
-        can_cap=gpu.can_hold and not gpu.is_lost,
-        use=use_of(state, gpu, planned=planned, presume=presume),
-        limit_mw=gpu.limit_mw,
-        may_idle=gpu.is_managed,
-    )
+def _without_load(gpu: Gpu, presume: bool) -> Use:
+    return "idle" if gpu.is_idle or (presume and gpu.is_presumed_idle) else "settling"
 
 
 def holds(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[GpuHold]:
-    """All GPUs, by index."""
-    return [hold_of(state, gpu, planned=planned, presume=presume) for gpu in state.gpus]
+    """All GPUs as the arithmetic of I2 sees them, by index."""
+    return [
+        GpuHold(
+            index=gpu.info.index,
+            cap_min_mw=gpu.info.cap_min_mw,
+            cap_max_mw=gpu.info.cap_max_mw,
+            overshoot_permille=state.overshoot_permille(gpu),
+            idle_mw=gpu.idle_bound_mw,
+            can_cap=gpu.can_hold and not gpu.is_lost,
+            use=use,
+            limit_mw=gpu.limit_mw,
+            may_idle=gpu.is_managed,
+        )
+        for gpu, use in zip(state.gpus, uses(state, planned=planned, presume=presume), strict=True)
+    ]
 
 
 def holding_mw(state: NodeState, *, planned: bool = True, presume: bool = False) -> int:
@@ -84,7 +94,8 @@ def lowest_mw(state: NodeState, *, hopeful: bool = False) -> int:
     assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
     now = holds(state)
     if hopeful:
-        now = [h if has_load(state, h.index) else replace(h, use="idle") for h in now]
+        busy = loaded(state)
+        now = [h if h.index in busy else replace(h, use="idle") for h in now]
     return capper.lowest_mw(state.terms, now)
 
 

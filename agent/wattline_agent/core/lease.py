@@ -7,8 +7,6 @@ not idle yet; where tasks' floors alone exceed it, it is refused and stays pendi
 acknowledged late if tasks end or freeze.
 """
 
-from dataclasses import replace
-
 import msgspec
 
 from wattline_agent import capper
@@ -103,16 +101,15 @@ def _refusal(state: NodeState, lease: Lease, reason: str) -> LeaseRefused:
 def full_mw(state: NodeState) -> int:
     """Wall watts of a node that nothing caps: what an observer reports."""
     assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
-    uncapped = [replace(h, can_cap=False, use="task") for h in holds.holds(state)]
+    uncapped = [msgspec.structs.replace(h, can_cap=False, use="task") for h in holds.holds(state)]
     return capper.holding_mw(state.terms, uncapped)
 
 
 def _why_refused(state: NodeState) -> str:
     at = holds.holds(state)
     uncapped = [f"GPU {h.index}" for h in at if not h.can_cap and h.use != "idle"]
-    foreign = [
-        f"GPU {h.index}" for h in at if h.use == "settling" and not holds.has_load(state, h.index)
-    ]
+    busy = holds.loaded(state)
+    foreign = [f"GPU {h.index}" for h in at if h.use == "settling" and h.index not in busy]
     if uncapped:
         return f"{', '.join(uncapped)} cannot be capped and count in full"
     if foreign:

@@ -153,6 +153,8 @@ class NodeState:
     is_started: bool = False
     is_stopping: bool = False
     would_cap_mw: tuple[int, ...] = ()
+    settled_at: tuple[object, ...] | None = None
+    """From where `steer` last found nothing to do; None = it has to look."""
     out: list[Effect] = field(default_factory=list)
 
     def emit(self, *effects: Effect) -> None:

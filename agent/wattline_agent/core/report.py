@@ -1,5 +1,6 @@
 """What the node says about itself: GPU abilities, samples, problems; and observed anomalies."""
 
+from wattline_agent.capper import Use
 from wattline_agent.core import holds
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import MAX_PROBLEMS, NodeState
@@ -20,7 +21,6 @@ def gpu_infos(state: NodeState, now: Now) -> tuple[GpuInfo, ...]:
 
 def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
     info = gpu.info
-    is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_TELL_S
     return GpuInfo(
         index=info.index,
         uuid=info.uuid,
@@ -31,21 +31,27 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         cap_max_mw=info.cap_max_mw,
         idle_mw=gpu.idle_bound_mw,
         overshoot_permille=state.overshoot_permille(gpu),
-        can_cap=gpu.can_set and not is_failing and not state.facts.is_observe,
+        can_cap=is_cappable(state, gpu, now),
         managed=gpu.is_managed,
         healthy=gpu.is_healthy(now.mono_s),
     )
 
 
+def is_cappable(state: NodeState, gpu: Gpu, now: Now) -> bool:
+    """Whether the scheduler may count on its cap; a fault must last before it says no."""
+    is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_TELL_S
+    return gpu.can_set and not is_failing and not state.facts.is_observe
+
+
 def samples(state: NodeState) -> tuple[GpuSample, ...]:
     """All GPUs, as a Beat tells them; clears what counts since the last beat."""
-    found = tuple(_sample(state, gpu) for gpu in state.gpus)
+    found = tuple(map(_sample, state.gpus, holds.uses(state, planned=False)))
     for gpu in state.gpus:
         gpu.cap_bound_s = 0.0
     return found
 
 
-def _sample(state: NodeState, gpu: Gpu) -> GpuSample:
+def _sample(gpu: Gpu, use: Use) -> GpuSample:
     reading = gpu.reading
     if reading is None:
         return GpuSample(gpu.index, None, None, lost=gpu.is_lost)
@@ -61,15 +67,16 @@ def _sample(state: NodeState, gpu: Gpu) -> GpuSample:
         reasons=reading.reasons,
         energy_mj=reading.energy_mj,
         cap_bound_ms=round(gpu.cap_bound_s * 1000),
-        is_idle=holds.use_of(state, gpu, planned=False) == "idle",
+        is_idle=use == "idle",
     )
 
 
 def problems(state: NodeState, now: Now) -> tuple[str, ...]:
     """What is wrong now, in sentences, the gravest first; bounded."""
     found = [*_about_lease(state, now), *_about_site(state, now)]
+    busy = holds.loaded(state)
     for gpu in state.gpus:
-        found.extend(f"GPU {gpu.index}: {text}" for text in _about_gpu(state, gpu, now))
+        found.extend(f"GPU {gpu.index}: {t}" for t in _about_gpu(gpu, gpu.index in busy, now))
     found.extend(text for text, until_s in state.incidents.items() if now.mono_s < until_s)
     cut = [text[:MAX_PROBLEM_CHARS] for text in found]
     if len(cut) > MAX_PROBLEMS:
@@ -112,7 +119,7 @@ def _about_site(state: NodeState, now: Now) -> list[str]:
     return found
 
 
-def _about_gpu(state: NodeState, gpu: Gpu, now: Now) -> list[str]:
+def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[str]:
     found = []
     if gpu.stale is not None:
         found.append(
@@ -128,7 +135,7 @@ def _about_gpu(state: NodeState, gpu: Gpu, now: Now) -> list[str]:
         found.append(gpu.fault)
     quiet_s = now.mono_s - gpu.free_since_s
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
-    is_free = quiet_s > FOREIGN_S and not holds.has_load(state, gpu.index)
+    is_free = quiet_s > FOREIGN_S and not has_load
     if is_free and draw_mw is not None and draw_mw > gpu.idle_bound_mw:
         found.append(f"draws {draw_mw / 1000:.0f} W without a task of ours (foreign load)")
     return found

@@ -8,8 +8,9 @@ from wattline_agent.core import commands
 from wattline_agent.core.answers import Answers, Closed
 from wattline_agent.core.durable import TermsOnFile
 from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, SaveState, Spool, Tell
+from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState
-from wattline_agent.core.report import gpu_infos, problems
+from wattline_agent.core.report import gpu_infos, is_cappable, problems
 from wattline_protocol.ids import Epoch, Incarnation, Now
 from wattline_protocol.messages import (
     PROTOCOL_VERSION,
@@ -79,26 +80,25 @@ def _has_news(state: NodeState, now: Now) -> bool:
 
 
 def _worth_telling(state: NodeState, member: Member, now: Now) -> bool:
-    infos = gpu_infos(state, now)
-    if len(infos) != len(member.told):
+    if len(state.gpus) != len(member.told):
         return True
     may_wait = now.mono_s - member.since_s < SHRINK_WAIT_S
-    pairs = list(zip(member.told, infos, strict=True))
-    if any(_is_other(told, info) for told, info in pairs):
+    pairs = list(zip(member.told, state.gpus, strict=True))
+    if any(_is_other(state, told, gpu, now) for told, gpu in pairs):
         return True
     is_busy = any(a.will_load_gpus for a in state.attempts.values()) or state.pending is not None
     return not (may_wait or is_busy) and any(
-        info.idle_mw * 1000 < told.idle_mw * IDLE_WORTH_PERMILLE for told, info in pairs
+        gpu.idle_bound_mw * 1000 < told.idle_mw * IDLE_WORTH_PERMILLE for told, gpu in pairs
     )
 
 
-def _is_other(told: GpuInfo, info: GpuInfo) -> bool:
+def _is_other(state: NodeState, told: GpuInfo, gpu: Gpu, now: Now) -> bool:
     return (
-        told.uuid != info.uuid
-        or told.can_cap != info.can_cap
-        or told.healthy != info.healthy
-        or info.overshoot_permille > told.overshoot_permille
-        or info.idle_mw > told.idle_mw
+        told.uuid != gpu.info.uuid
+        or told.can_cap != is_cappable(state, gpu, now)
+        or told.healthy != gpu.is_healthy(now.mono_s)
+        or state.overshoot_permille(gpu) > told.overshoot_permille
+        or gpu.idle_bound_mw > told.idle_mw
     )
 
 

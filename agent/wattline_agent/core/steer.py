@@ -30,8 +30,50 @@ def step(state: NodeState, now: Now) -> None:
         if member is not None and member.adopted is None:
             adoption.adopt_observing(state, member, now)
         return
+    here = _standpoint(state, now)
+    if here is not None and here == state.settled_at:
+        return
     while not state.caps.is_waiting and _next(state, now):
         pass
+    state.settled_at = None if state.caps.is_waiting else _standpoint(state, now)
+
+
+def _standpoint(state: NodeState, now: Now) -> tuple[object, ...] | None:
+    """All that a step looks at; None while something waits for an answer or for time to pass.
+
+    A step that found nothing to do finds nothing again from the same standpoint: most events change
+    nothing that concerns the caps.
+    """
+    member = state.session.member
+    if state.pending is not None or not state.is_acked or state.caps.is_waiting:
+        return None
+    if member is None or member.adopted is None:
+        return None
+    attempts = state.attempts.values()
+    if any(gpu.fault for gpu in state.gpus) or any(a.will_load_gpus for a in attempts):
+        return None
+    return (
+        state.file,
+        member.welcome.incarnation,
+        state.non_gpu_seen_mw,
+        is_floored(state, now),
+        [(a.ref, a.loads_gpus, a.wants_power) for a in attempts],
+        [_seen_of(gpu) for gpu in state.gpus],
+    )
+
+
+def _seen_of(gpu: Gpu) -> tuple[object, ...]:
+    return (
+        gpu.info,
+        gpu.learned_idle_mw,
+        gpu.enforced_mw,
+        gpu.host_limit_mw,
+        gpu.asked_mw,
+        gpu.set_to_mw,
+        gpu.is_ineffective,
+        gpu.is_idle,
+        gpu.is_lost,
+    )
 
 
 def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:

@@ -26,14 +26,15 @@ DEFAULT_BEAT_S = 1.0
 def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
     """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
     steps: dict[GpuIndex, Step] = {}
+    busy = holds.loaded(state)
     for gpu, reading in zip(state.gpus, readings, strict=False):
         limit_mw = gpu.limit_mw
-        step = take_reading(gpu, reading, holds.has_load(state, gpu.index))
+        step = take_reading(gpu, reading, gpu.index in busy)
         if step is not None:
             steps[gpu.index] = step
         if gpu.can_hold and gpu.limit_mw > limit_mw and not state.facts.is_observe:
             incident(state, f"GPU {gpu.index}: its limit was raised from outside; set again", now)
-    _learn(state, now)
+    _learn(state, busy, now)
     book(state, steps)
     _roll_up(state, steps, now)
     if now.mono_s >= state.usage_due_s:
@@ -58,12 +59,12 @@ def beat_if_wanted(state: NodeState, now: Now) -> None:
         _beat(state, member, now)
 
 
-def _learn(state: NodeState, now: Now) -> None:
+def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
     """Idle draw and overshoot: what this very hardware does, kept on disk."""
     idle_mw = dict(state.file.idle_mw)
     overshoot = dict(state.file.overshoot_permille)
     for gpu in state.gpus:
-        if learn_idle(gpu, holds.has_load(state, gpu.index)) and gpu.learned_idle_mw is not None:
+        if learn_idle(gpu, gpu.index in busy) and gpu.learned_idle_mw is not None:
             idle_mw[gpu.info.uuid] = gpu.learned_idle_mw
         seen = overshoot_seen(gpu)
         if seen > overshoot.get(gpu.info.name, 1000):
