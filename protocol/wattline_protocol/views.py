@@ -140,6 +140,34 @@ class NodeView(msgspec.Struct, frozen=True):
     cooling_zone: DomainId | None
 
 
+LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]
+"""Who lowers a budget: a shed, a window of the site file, a grid event, or a controller."""
+
+
+class LimitView(msgspec.Struct, frozen=True):
+    """A lower budget of one domain, in force or to come."""
+
+    domain: DomainId
+    name: str
+    """ "shed", "schedule N", "event ID", "cooling" or "meter"."""
+    source: LimitSource
+    phase: Literal["planned", "falling", "in_force", "rising", "cancelled"]
+    """falling: on its ramp; rising: its time is over, the budget rises again."""
+    value_w: float
+    """Budget once its ramp is over."""
+    now_w: float | None
+    """Budget that it allows now; None: it has not begun."""
+    is_binding: bool
+    """It sets the budget of the domain now."""
+    start_unix_s: UnixTime
+    ramp_s: float
+    end_unix_s: UnixTime | None
+    """None: until restored, or until its controller withdraws it."""
+    release_s: float
+    who: str
+    why: str
+
+
 class DomainView(msgspec.Struct, frozen=True):
     """One power domain or cooling zone now. All watts at the wall."""
 
@@ -148,7 +176,7 @@ class DomainView(msgspec.Struct, frozen=True):
     parent: DomainId | None
     rating_w: float
     budget_w: float
-    """In force now: rating x derate, lowered by a shed."""
+    """In force now: the least of rating x derate and every limit."""
     full_budget_w: float
     committed_w: float
     reserved_w: float
@@ -157,8 +185,8 @@ class DomainView(msgspec.Struct, frozen=True):
     headroom_w: float
     """Budget - committed - reserved; negative while over."""
     over_since_unix_s: UnixTime | None
-    shed: str
-    """The shed in force in words ("25 % by ops until restored"); empty = none."""
+    limits: tuple[LimitView, ...] = ()
+    """In force and to come, the binding one first, then by start."""
 
 
 class EventView(msgspec.Struct, frozen=True):

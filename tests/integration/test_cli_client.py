@@ -42,9 +42,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.views import DomainView
 
-DOMAIN = DomainView(
-    DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None, ""
-)
+DOMAIN = DomainView(DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None)
 
 
 def answers(request: Request) -> Iterable[Answer]:

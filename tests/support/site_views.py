@@ -20,6 +20,7 @@ from wattline_protocol.views import (
     GpuView,
     JobState,
     JobView,
+    LimitView,
     NodeView,
     SiteView,
 )
@@ -89,8 +90,27 @@ def domain(
         measured_w=measured_w,
         headroom_w=budget_w - committed_w,
         over_since_unix_s=None,
-        shed="",
     )
+
+
+def shed_limit(**changes: object) -> LimitView:
+    """A quarter of the site's budget, shed by ops until restored."""
+    view = LimitView(
+        domain=DomainId("site"),
+        name="shed",
+        source="operator",
+        phase="in_force",
+        value_w=16_500.0,
+        now_w=16_500.0,
+        is_binding=True,
+        start_unix_s=UnixTime(NOON - 60),
+        ramp_s=0.0,
+        end_unix_s=None,
+        release_s=0.0,
+        who="ops",
+        why="grid event 4711",
+    )
+    return msgspec.structs.replace(view, **changes)
 
 
 def job(number: int, name: str, state: JobState, **changes: object) -> JobView:
@@ -190,7 +210,7 @@ def troubled_site() -> SiteView:
     """The same site in a shed that floors cannot meet, with a lost GPU and a silent node."""
     site = busy_site()
     over = msgspec.structs.replace(
-        site.domains[0], budget_w=16_500.0, shed="25 % by ops until restored", headroom_w=-4_800.0
+        site.domains[0], budget_w=16_500.0, limits=(shed_limit(),), headroom_w=-4_800.0
     )
     lost = msgspec.structs.replace(site.nodes[0].gpus[3], healthy=False, power_w=None)
     hot = msgspec.structs.replace(site.nodes[0].gpus[5], temp_c=89, reasons=0x40)

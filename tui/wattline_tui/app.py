@@ -181,7 +181,10 @@ class TopApp(App[None]):
                 self._redraw()
             case "shed":
                 self.push_screen(
-                    Ask("Lower the budget: how much, of which domain, for how long?", "25% for 3h"),
+                    Ask(
+                        "Lower the budget: how much, of which domain, how fast, for how long?",
+                        "25% over 5m for 3h",
+                    ),
                     self._shed,
                 )
             case "restore":
@@ -216,7 +219,7 @@ class TopApp(App[None]):
         site = self.view.site
         if yes and site is not None:
             for domain in site.domains:
-                if domain.shed:
+                if any(limit.source == "operator" for limit in domain.limits):
                     self._order(Restore(domain.id, "from top"))
 
     def _order(self, request: Request) -> None:

@@ -16,6 +16,7 @@ from wattline_protocol.views import (
     NodeView,
     SiteView,
 )
+from wattline_tui.limits import limit_line, limits_of_interest
 
 HISTORY = 120
 """Power samples kept per GPU for its sparkline: two minutes at the usual period."""
@@ -39,7 +40,9 @@ class DomainRow:
     committed_w: float
     budget_w: float
     is_over: bool
-    shed: str
+    limits: tuple[str, ...]
+    """What lowers its budget, a sentence each: in force, and to come within the hour."""
+    is_low: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,13 @@ def _longer(
     }
 
 
+LIMIT_LINES = 2
+"""Limits shown below a domain; `wattline power` has them all."""
+
+LIMITS_AHEAD_S = 3_600.0
+"""Limits to come are shown so long before they begin."""
+
+
 def domain_rows(site: SiteView) -> list[DomainRow]:
     """Both trees, power first, each domain under its parent."""
     children: dict[DomainId | None, list[DomainView]] = {}
@@ -100,7 +110,7 @@ def domain_rows(site: SiteView) -> list[DomainRow]:
     def walk(parent: DomainId | None, depth: int, kind: str) -> None:
         for domain in children.get(parent, []):
             if domain.kind == kind:
-                rows.append(_domain_row(domain, depth))
+                rows.append(_domain_row(domain, depth, site.unix_s))
                 walk(domain.id, depth + 1, kind)
 
     walk(None, 0, "power")
@@ -108,9 +118,10 @@ def domain_rows(site: SiteView) -> list[DomainRow]:
     return rows
 
 
-def _domain_row(domain: DomainView, depth: int) -> DomainRow:
+def _domain_row(domain: DomainView, depth: int, now_s: float) -> DomainRow:
     full_w = domain.full_budget_w or 1.0
     committed_w = domain.committed_w + domain.reserved_w
+    shown = limits_of_interest(domain, now_s, LIMITS_AHEAD_S)[:LIMIT_LINES]
     return DomainRow(
         id=domain.id,
         name=" " * depth + domain.id,
@@ -122,7 +133,8 @@ def _domain_row(domain: DomainView, depth: int) -> DomainRow:
         committed_w=committed_w,
         budget_w=domain.budget_w,
         is_over=committed_w > domain.budget_w or domain.measured_w > domain.budget_w,
-        shed=domain.shed,
+        limits=tuple(limit_line(limit, now_s) for limit in shown),
+        is_low=domain.budget_w < domain.full_budget_w,
     )
 
 

@@ -1,29 +1,74 @@
-"""Acts on power domains."""
+"""Acts on power domains and their budgets."""
 
-from wattline.client import Client
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from wattline.client import Client, Unreachable
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
 from wattline_protocol.views import DomainView
 
+WATCH_PERIOD_S = 1.0
 
-def power(client: Client) -> tuple[DomainView, ...]:
-    """All domains and zones."""
-    return client.power()
+
+class PowerNow(msgspec.Struct, frozen=True):
+    """All domains at one moment of a watch."""
+
+    unix_s: float
+    domains: tuple[DomainView, ...]
+    trouble: str = ""
+    """Why these are not fresh; empty = they are."""
+
+
+def power(client: Client, *, watch: bool) -> tuple[DomainView, ...] | Iterator[PowerNow]:
+    """All domains and zones, once or every second."""
+    return _watched(client) if watch else client.power()
+
+
+def _watched(client: Client) -> Iterator[PowerNow]:
+    """Goes on while the scheduler is away, with what was last seen and the reason."""
+    seen = PowerNow(time.time(), client.power())
+    while True:
+        yield seen
+        time.sleep(WATCH_PERIOD_S - time.time() % WATCH_PERIOD_S)
+        try:
+            seen = PowerNow(time.time(), client.power())
+        except Unreachable as away:
+            seen = msgspec.structs.replace(seen, trouble=str(away))
 
 
 def shed(
-    client: Client, *, amount: str, domain: str | None, for_s: float | None, reason: str
+    client: Client,
+    *,
+    amount: str,
+    domain: str | None,
+    for_s: float | None,
+    ramp_s: float | None,
+    release_s: float | None,
+    reason: str,
 ) -> str:
     """Lower a budget."""
-    try:
-        fraction, by_mw = shed_amount(amount)
-    except ValueError as error:
-        raise ActFailed(str(error), status=2) from error
+    fraction, by_mw = _amount(amount)
     return client.shed(
-        fraction=fraction, by_mw=by_mw, domain=domain, for_s=for_s or 0.0, reason=reason
+        fraction=fraction,
+        by_mw=by_mw,
+        domain=domain,
+        for_s=for_s or 0.0,
+        reason=reason,
+        ramp_s=ramp_s or 0.0,
+        release_s=release_s or 0.0,
     )
 
 
-def restore(client: Client, *, domain: str | None, reason: str) -> str:
-    """Put the full budget back."""
-    return client.restore(domain=domain, reason=reason)
+def _amount(text: str) -> tuple[float, int]:
+    try:
+        return shed_amount(text)
+    except ValueError as error:
+        raise ActFailed(str(error), status=2) from error
+
+
+def restore(client: Client, *, domain: str | None, ramp_s: float | None, reason: str) -> str:
+    """End the shed of a domain."""
+    return client.restore(domain=domain, reason=reason, ramp_s=ramp_s or 0.0)

@@ -219,14 +219,19 @@ class Client(Asking):
         domain: str | None = None,
         for_s: float = 0.0,
         reason: str = "",
+        ramp_s: float = 0.0,
+        release_s: float = 0.0,
     ) -> str:
-        """Lower a budget by a share of the full one, or by milliwatts; 0 s = until restored."""
-        where = None if domain is None else DomainId(domain)
-        return self.act(Shed(where, fraction, by_mw, for_s, reason))
+        """Lower a budget by a share of the full one, or by milliwatts; 0 s = until restored.
 
-    def restore(self, *, domain: str | None = None, reason: str = "") -> str:
-        """Put the full budget in force again."""
-        return self.act(Restore(None if domain is None else DomainId(domain), reason))
+        It falls over `ramp_s`, and rises over `release_s` when its time is over.
+        """
+        where = None if domain is None else DomainId(domain)
+        return self.act(Shed(where, fraction, by_mw, for_s, reason, ramp_s, release_s))
+
+    def restore(self, *, domain: str | None = None, reason: str = "", ramp_s: float = 0.0) -> str:
+        """End the shed of a domain, over `ramp_s`; other limits stay in force."""
+        return self.act(Restore(None if domain is None else DomainId(domain), reason, ramp_s))
 
     # --- the whole site -------------------------------------------------------------------
 

@@ -1,14 +1,74 @@
 """Power domains and cooling zones as two trees."""
 
+import time
 from collections.abc import Iterator, Sequence
 
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from wattline.acts.power import PowerNow
 from wattline.show import units
 from wattline.show.styles import alarm
 from wattline.show.tables import Column, Listing
 from wattline_protocol.ids import DomainId
-from wattline_protocol.views import DomainView
+from wattline_protocol.views import DomainView, LimitView
+from wattline_tui.limits import limit_times, limit_title
+
+
+def page(shown: Sequence[DomainView] | PowerNow) -> RenderableType:
+    """The domains, and what limits them now or later; of a watch in a pipe, a line a domain."""
+    return watch_lines(shown) if isinstance(shown, PowerNow) else _tables(shown)
+
+
+def live_page(shown: PowerNow) -> Group:
+    """What a watch draws in place."""
+    head = Text(units.clock(shown.unix_s), style="bold")
+    if shown.trouble:
+        head.append_text(alarm(f"  not fresh: {shown.trouble}"))
+    return Group(head, Text(), _tables(shown.domains))
+
+
+def watch_lines(shown: PowerNow) -> Text:
+    """One line a domain that a program can cut at spaces: time, name, then name=watts."""
+    at = units.clock(shown.unix_s)
+    if shown.trouble:
+        return Text(f"{at} not fresh: {shown.trouble}")
+    return Text("\n".join(f"{at} {_figures(domain)}" for _, domain in tree(shown.domains)))
+
+
+def _figures(domain: DomainView) -> str:
+    figures = {
+        "budget_w": domain.budget_w,
+        "committed_w": domain.committed_w,
+        "measured_w": domain.measured_w,
+        "headroom_w": domain.headroom_w,
+    }
+    text = " ".join(f"{name}={value:.0f}" for name, value in figures.items())
+    return " ".join(filter(None, (domain.id, text, note(domain).plain)))
+
+
+def _tables(domains: Sequence[DomainView]) -> RenderableType:
+    limits = [limit for _, domain in tree(domains) for limit in domain.limits]
+    if not limits:
+        return listing(domains)
+    return Group(listing(domains), Text(), limit_listing(limits))
+
+
+def limit_listing(limits: Sequence[LimitView]) -> Listing:
+    """One line a limit: which, where, how low, until when, by whom and why."""
+    now_s = time.time()
+    return Listing(
+        columns=(
+            Column("LIMIT", [limit_title(limit) for limit in limits]),
+            Column("DOMAIN", [limit.domain for limit in limits]),
+            Column("TO", [units.watts(limit.value_w) for limit in limits], is_right=True),
+            Column("NOW", [units.watts(limit.now_w) for limit in limits], is_right=True, weight=2),
+            Column("WHEN", [limit_times(limit, now_s) for limit in limits]),
+            Column("BY", [limit.who or units.NOT_KNOWN for limit in limits], weight=1),
+            Column("WHY", [limit.why for limit in limits], grows=True),
+        ),
+        empty="No limit is in force, and none is to come.",
+    )
 
 
 def listing(domains: Sequence[DomainView]) -> Listing:
@@ -49,11 +109,10 @@ def headroom(domain: DomainView) -> Text:
 
 
 def note(domain: DomainView) -> Text:
-    """How long it is over, and the shed in force."""
+    """How long it is over, and which limit sets its budget."""
     parts = []
     if domain.over_since_unix_s is not None:
         over = units.watts(-domain.headroom_w)
         parts.append(f"{over} over since {units.time_of_day(domain.over_since_unix_s)}")
-    if domain.shed:
-        parts.append(f"shed {domain.shed}")
+    parts += [f"limited by {limit_title(one)}" for one in domain.limits if one.is_binding]
     return alarm("; ".join(parts)) if domain.over_since_unix_s else Text("; ".join(parts))

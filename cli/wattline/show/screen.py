@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -34,6 +35,16 @@ def _put_rich(thing: Any) -> None:
     # Cells are padded for people; programs want lines that end where the text ends.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     sys.stdout.flush()
+
+
+def put_live(things: Iterator[Any]) -> None:
+    """Draw each thing in place of the one before, until they end or the user leaves."""
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(highlight=False, markup=False), auto_refresh=False) as live:
+        for thing in things:
+            live.update(thing, refresh=True)
 
 
 def put_json(value: Any) -> None:

@@ -122,21 +122,22 @@ class VerbCommand(click.Command):
 
 
 class Family(click.Group):
-    """A verb with members: `power` alone shows, `power shed` acts, `node NAME` shows one."""
+    """A verb with members: `power` alone shows, `power shed` acts, `power event add` is deeper."""
 
-    def __init__(self, name: str, verbs: Sequence[Verb]) -> None:
-        own = [verb for verb in verbs if len(verb.words) == 1]
+    def __init__(self, name: str, verbs: Sequence[Verb], depth: int = 1) -> None:
+        own = [verb for verb in verbs if len(verb.words) == depth]
+        members = dict.fromkeys(verb.words[depth] for verb in verbs if len(verb.words) > depth)
         super().__init__(
             name,
-            help=own[0].help if own else f"{', '.join(v.words[1] for v in verbs)}.",
+            help=own[0].help if own else f"{', '.join(members)}.",
             context_settings=CONTEXT,
             invoke_without_command=False,
             no_args_is_help=not own,
         )
         self.alone = command(own[0], name) if own else None
-        for verb in verbs:
-            if len(verb.words) > 1:
-                self.add_command(command(verb, verb.words[1]))
+        for member in members:
+            inside = [v for v in verbs if v.words[depth : depth + 1] == (member,)]
+            self.add_command(_of(member, inside, depth + 1))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if self.alone is not None and not self._names_member(args):
@@ -155,6 +156,12 @@ class Family(click.Group):
             pieces = " ".join(self.alone.collect_usage_pieces(ctx))
             formatter.write_usage(ctx.command_path, pieces)
         super().format_usage(ctx, formatter)
+
+
+def _of(name: str, verbs: Sequence[Verb], depth: int) -> click.Command:
+    """One verb, or a family where there are several or deeper ones."""
+    is_alone = len(verbs) == 1 and len(verbs[0].words) == depth
+    return command(verbs[0], name) if is_alone else Family(name, verbs, depth)
 
 
 def _version_option() -> click.Option:
@@ -189,11 +196,7 @@ class Root(click.Group):
         )
         self.verbs = tuple(verbs)
         for name in dict.fromkeys(verb.words[0] for verb in verbs):
-            family = [verb for verb in verbs if verb.words[0] == name]
-            if len(family) == 1 and len(family[0].words) == 1:
-                self.add_command(command(family[0], name))
-            else:
-                self.add_command(Family(name, family))
+            self.add_command(_of(name, [verb for verb in verbs if verb.words[0] == name], 1))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -1,4 +1,4 @@
-"""Verbs about power domains and cooling zones."""
+"""Verbs about power domains and cooling zones, and about what limits their budgets."""
 
 from wattline.verbs.verb import Argument, Option, Verb
 
@@ -6,48 +6,75 @@ _DOMAIN = Option(
     "domain", ("--domain", "-d"), "Power domain; otherwise the root of the power tree."
 )
 _REASON = Option("reason", ("--reason",), "Why, for the audit log.", default="")
+_AMOUNT = Argument("amount", "How much to give up: 25%, 40kW or 800W.")
+
+
+def _duration(name: str, flag: str, text: str) -> Option:
+    return Option(name, (flag,), text, kind="duration", default=None)
+
+
+_RAMP = _duration("ramp_s", "--ramp", "Fall in a straight line over so long; otherwise at once.")
+_RELEASE = _duration(
+    "release_s", "--release", "Once over, rise again over so long; otherwise at once."
+)
 
 VERBS = (
     Verb(
         name="power",
         section="Power",
-        help="Show every power domain and cooling zone: budget, committed, measured, headroom.",
+        help="Show every power domain and cooling zone, and what limits their budgets.",
+        details="The budget in force is the least of rating x derate and of every limit: sheds, "
+        "windows of the site file, grid events, cooling and meters. Limits that are still to come "
+        "are listed too.",
         act="wattline.acts.power:power",
-        show="wattline.show.power:listing",
+        show="wattline.show.power:page",
+        live="wattline.show.power:live_page",
         role="submitter",
+        args=(
+            Option(
+                "watch",
+                ("--watch", "-w"),
+                "Go on, once a second: in place on a terminal, a line a domain in a pipe.",
+                kind="switch",
+            ),
+        ),
+        examples=("wattline power --watch",),
     ),
     Verb(
         name="power shed",
         section="Power",
-        help="Lower a budget, at once.",
-        details="AMOUNT is a share of the full budget (25%) or watts (40kW).",
+        help="Lower a budget, at once or on a ramp.",
+        details="AMOUNT is a share of the full budget (25%) or watts (40kW). A domain has one "
+        "shed: a new one replaces it.",
         act="wattline.acts.power:shed",
         show="wattline.show.events:done",
         role="operator",
         args=(
-            Argument("amount", "How much to give up: 25%, 40kW or 800W."),
+            _AMOUNT,
             _DOMAIN,
-            Option(
-                "for_s",
-                ("--for",),
-                "How long, as in 3h; otherwise until restored.",
-                kind="duration",
-                default=None,
-            ),
+            _duration("for_s", "--for", "How long, as in 3h; otherwise until restored."),
+            _RAMP,
+            _RELEASE,
             _REASON,
         ),
         examples=(
             "wattline power shed 25% --for 3h --reason 'grid event 4711'",
+            "wattline power shed 25% --ramp 10m --for 3h --release 10m",
             "wattline power shed 40kW --domain pdu-a1",
         ),
     ),
     Verb(
         name="power restore",
         section="Power",
-        help="Put the full budget in force again.",
+        help="End a shed, at once or on a ramp.",
+        details="Other limits of the domain stay in force: `wattline power` lists them.",
         act="wattline.acts.power:restore",
         show="wattline.show.events:done",
         role="operator",
-        args=(_DOMAIN, _REASON),
+        args=(
+            _DOMAIN,
+            _duration("ramp_s", "--ramp", "Rise in a straight line over so long."),
+            _REASON,
+        ),
     ),
 )

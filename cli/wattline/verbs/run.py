@@ -41,6 +41,9 @@ def _show(verb: Verb, result: Any, *, as_json: bool) -> int:
 
     render = load(verb.show) if verb.show is not None else None
     if isinstance(result, Iterator):
+        if verb.live is not None and not as_json and sys.stdout.isatty():
+            screen.put_live(map(load(verb.live), result))
+            return exits.OK
         status = exits.OK
         for item in result:
             outcome = item if isinstance(item, Outcome) else Outcome(item)

@@ -63,6 +63,8 @@ class Verb:
     help: str
     act: str
     show: str | None = None
+    live: str | None = None
+    """Draws the values of an iterator in place, on a terminal; in a pipe `show` prints each."""
     args: tuple[Argument | Option, ...] = ()
     role: Role | None = None
     """The least role that may do it; None: needs no scheduler."""

@@ -12,11 +12,12 @@ puts or withdraws it: a scheduler that has just started knows nothing better tha
 import msgspec
 
 from wattline_protocol.ids import DomainId, Instant, Now, UnixTime
+from wattline_protocol.views import LimitSource
 from wattline_scheduler.core.journal import SCHEDULER
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.state import State
-from wattline_scheduler.power.budgets import Limit, LimitSource
+from wattline_scheduler.power.budgets import Limit
 
 ARM_S = 3.0
 """A limit that is to begin is known to the allocator so long before, to be met when it begins."""
@@ -160,7 +161,7 @@ def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
     if record.phase == "over" or record.domain not in state.domains.by_id:
         return
     state.limits[record.domain, record.name] = record
-    if record.phase != "planned":
+    if record.phase in ("in_force", "rising"):
         state.domains.put(limit_of(record, now), now.mono_s)
 
 

@@ -24,7 +24,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
-from wattline_protocol.views import EventView, JobState
+from wattline_protocol.views import EventView, JobState, LimitSource
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -137,17 +137,20 @@ class BookRecord(msgspec.Struct, frozen=True):
     sent: tuple[SentLease, ...] = ()
 
 
-LimitPhase = Literal["planned", "in_force", "rising", "over"]
+LimitPhase = Literal["planned", "in_force", "rising", "cancelled", "over"]
 
 
 class LimitRecord(msgspec.Struct, frozen=True):
-    """A lower budget of one domain: asked for, in force, rising again after its end, or over."""
+    """A lower budget of one domain: asked for, in force, rising again after its end, or over.
+
+    A cancelled event stays until its end, so that its id is not taken for a new one.
+    """
 
     key: ClassVar[tuple[str, ...]] = ("domain", "name")
     domain: DomainId
     name: str
     """ "shed", "schedule N", "event ID", or a controller's; one of each name in a domain."""
-    source: Literal["operator", "schedule", "event", "cooling", "meter"]
+    source: LimitSource
     phase: LimitPhase
     value_mw: int
     """Budget once its ramp is over."""

@@ -10,11 +10,9 @@ within `STEP_S` never puts a domain above its budget.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from wattline_protocol.ids import DomainId, Instant
-
-LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]
+from wattline_protocol.views import LimitSource
 
 STEP_S = 1.0
 """On a ramp leases change once a step, and are sized for the end of the next one."""

@@ -63,7 +63,7 @@ class Reads:
             case GetNode(node=name):
                 return self._node(name, now)
             case GetPower():
-                return Power(domain_views(self._state))
+                return Power(domain_views(self._state, now))
             case GetSite():
                 return SiteNow(self.site(now))
             case ListEvents(after=after, limit=limit):

@@ -31,7 +31,7 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
         epoch=state.epoch,
         unix_s=now.unix_s,
         simulated=is_simulated(state),
-        domains=domain_views(state, draws),
+        domains=domain_views(state, now, draws),
         nodes=tuple(
             node_view(state, node, now, draws[node.id], with_gpus=with_gpus)
             for node in state.nodes.values()

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from support.site_views import attempt, busy_site, domain, event, job, troubled_site
+from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
 from wattline.show import events, jobs, nodes, power, report
 from wattline.show import job as job_detail
@@ -178,3 +179,30 @@ def test_quiet_submission_is_the_bare_number() -> None:
         "12",
         "(x).",
     ]
+
+
+def test_limits_stand_below_the_domains() -> None:
+    lines = rows_of(power.page(troubled_site().domains))
+    at = lines.index("")
+    assert "limited by shed" in "\n".join(lines[:at])
+    assert lines[at + 1].split() == ["LIMIT", "DOMAIN", "TO", "NOW", "WHEN", "BY", "WHY"]
+    assert lines[at + 2].split()[:4] == ["shed", "site", "16.5", "kW"]
+    assert lines[at + 2].endswith("grid event 4711")
+
+
+def test_without_limits_the_page_is_the_table_alone() -> None:
+    assert rows_of(power.page(busy_site().domains)) == rows_of(power.listing(busy_site().domains))
+
+
+def test_a_watch_in_a_pipe_is_one_line_a_domain() -> None:
+    now = PowerNow(1_780_000_000.0, troubled_site().domains)
+    lines = rows_of(power.page(now))
+    assert len(lines) == len(now.domains)
+    assert "site budget_w=16500 committed_w=" in lines[0]
+    assert lines[0].endswith("limited by shed")
+
+
+def test_a_watch_says_when_it_shows_old_figures() -> None:
+    now = PowerNow(1_780_000_000.0, busy_site().domains, "the scheduler does not answer")
+    assert "not fresh: the scheduler does not answer" in text_of(power.live_page(now))
+    assert len(rows_of(power.page(now))) == 1

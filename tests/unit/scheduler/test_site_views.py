@@ -22,7 +22,7 @@ def node_of(h: Harness, name: str) -> NodeView:
 
 
 def domain_of(h: Harness, name: str) -> DomainView:
-    return next(d for d in domain_views(h.cluster.state) if d.id == name)
+    return next(d for d in domain_views(h.cluster.state, h.now) if d.id == name)
 
 
 def whole(h: Harness) -> SiteView:
@@ -129,16 +129,26 @@ def test_a_domain_over_its_budget_says_since_when() -> None:
     assert domain_of(h, "pdu-a").over_since_unix_s is not None
 
 
-def test_a_shed_is_told_in_words() -> None:
+def test_a_shed_is_shown_as_a_limit() -> None:
     h = harness()
     h.join()
     h.do(Shed(None, fraction=0.25, for_s=600.0, reason="grid"))
     top = domain_of(h, "site")
     assert top.budget_w == pytest.approx(0.75 * top.full_budget_w)
-    assert top.shed.startswith("25% by ops until 22:")
-    assert top.shed.endswith(": grid")
-    h.do(Shed(None, by_mw=400_000_000))
-    assert domain_of(h, "site").shed == "40% by ops until restored"
+    (limit,) = top.limits
+    assert (limit.source, limit.phase, limit.who, limit.why) == (
+        "operator",
+        "in_force",
+        "ops",
+        "grid",
+    )
+    assert limit.end_unix_s == limit.start_unix_s + 600
+    assert limit.is_binding
+    h.do(Shed(None, by_mw=400_000_000, ramp_s=60))
+    (limit,) = domain_of(h, "site").limits
+    assert (limit.phase, limit.end_unix_s) == ("falling", None)
+    assert limit.now_w is not None
+    assert limit.now_w > limit.value_w
 
 
 def test_the_snapshot_holds_everything() -> None:

@@ -1,10 +1,13 @@
 """The view model: pure reductions, no Textual."""
 
+import time
+
 import msgspec
 import pytest
 
-from support.site_views import busy_site, empty_site, gpu, troubled_site
+from support.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (
     HISTORY,
     STALE_AFTER_S,
@@ -33,6 +36,41 @@ def test_a_shed_domain_is_over_until_it_fits() -> None:
     row = domain_rows(troubled_site())[0]
     assert row.is_over
     assert row.budget_share == pytest.approx(16.5 / 22)
+    assert row.limits == ("shed to 16.5 kW until restored, by ops: grid event 4711",)
+    assert row.is_low
+
+
+HOUR = 3_600.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"end_unix_s": NOON + 60}, "until 20:27:40"),
+        ({"end_unix_s": NOON + 48 * HOUR}, "until Sat 20:26"),
+        ({"end_unix_s": NOON + 400 * HOUR}, "until 2026-"),
+        ({"source": "cooling"}, "cooling to 16.5 kW until it recovers: grid"),
+        ({"phase": "falling", "ramp_s": 120.0}, "falling until 20:27:40, then until restored"),
+        ({"phase": "rising", "end_unix_s": NOON, "release_s": 60.0}, "rising until 20:27:40"),
+        (
+            {"source": "event", "name": "event 7", "phase": "planned", "start_unix_s": NOON + 30},
+            "event 7 to 16.5 kW from 20:27:10 until it recovers, by ops",
+        ),
+    ],
+)
+def test_limits_say_until_when(
+    changes: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert words in limit_line(shed_limit(**changes), NOON)
+
+
+def test_limits_far_ahead_are_not_drawn() -> None:
+    near = shed_limit(phase="planned", start_unix_s=NOON + 600)
+    far = shed_limit(phase="planned", start_unix_s=NOON + 2 * HOUR)
+    domain = msgspec.structs.replace(troubled_site().domains[0], limits=(near, far))
+    assert limits_of_interest(domain, NOON, HOUR) == [near]
 
 
 def test_history_is_bounded_and_follows_the_gpus() -> None:
@@ -114,11 +152,18 @@ def test_shed_orders() -> None:
     assert (order.domain, order.fraction, order.for_s) == ("rack-r1", 0.25, 10_800.0)
     assert parse_shed("40 kW", known).by_mw == 40_000_000
     assert parse_shed("10% for 30m", known).domain is None
+    ramped = parse_shed("10% over 5m for 1h30m", known)
+    assert (ramped.ramp_s, ramped.for_s, ramped.domain) == (300.0, 5_400.0, None)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("a lot", "write 25%"), ("120%", "between 0 and 100"), ("5% of rack-1", "did you mean")],
+    [
+        ("10% for 3x", "want a duration"),
+        ("a lot", "write 25%"),
+        ("120%", "between 0 and 100"),
+        ("5% of rack-1", "did you mean"),
+    ],
 )
 def test_shed_orders_that_make_no_sense(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):

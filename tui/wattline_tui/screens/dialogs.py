@@ -12,7 +12,7 @@ from wattline_tui.actions import ACTIONS, key_names
 
 GLOSSARY = (
     ("domain", "nodes behind one limit: a breaker, a feed, or a cooling zone"),
-    ("budget", "rating × derate, lowered while power is shed"),
+    ("budget", "rating × derate, or less while a limit is in force"),
     ("committed", "the most the nodes may draw, by the leases they hold"),
     ("lease", "wall watts granted to one node until replaced"),
     ("cap", "power limit in force on one GPU"),

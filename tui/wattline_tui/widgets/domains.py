@@ -12,7 +12,7 @@ from wattline_tui.units import kilowatts
 
 NAME_WIDTH_MAX = 14
 FIGURE_WIDTH = 4
-FIGURES_WIDTH = 1 + 3 * FIGURE_WIDTH + 2 + len(" OVER")
+FIGURES_WIDTH = 2 + 3 * FIGURE_WIDTH + 2 + len(" OVER")
 MIN_BAR = 6
 
 
@@ -26,7 +26,7 @@ class DomainBars(Widget):
         "bar--limit",
         "bar--over",
         "bar--title",
-        "bar--shed",
+        "bar--limited",
     }
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
@@ -38,13 +38,13 @@ class DomainBars(Widget):
     def show(self, site: SiteView) -> None:
         """Draw this snapshot."""
         rows = domain_rows(site)
-        self.refresh(layout=len(rows) != len(self._rows))
+        self.refresh(layout=_lines(rows) != _lines(self._rows))
         self._rows = rows
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """A line a domain and one a kind."""
+        """A line a domain, one a limit of it, and one a kind."""
         del container, viewport, width
-        return len(self._rows) + len({row.kind for row in self._rows})
+        return _lines(self._rows) + len({row.kind for row in self._rows})
 
     def render(self) -> Text:
         """All rows; the kind is announced where it changes."""
@@ -56,6 +56,8 @@ class DomainBars(Widget):
                 text.append(f"{kind}\n", self._style("bar--title"))
             text.append_text(self._line(row))
             text.append("\n")
+            for limit in row.limits:
+                text.append(f"{self._indent(row)}└ {limit}\n", self._style("bar--limited"))
         text.rstrip()
         return text
 
@@ -72,9 +74,12 @@ class DomainBars(Widget):
         line.append(f" {figures}", over if row.is_over else "")
         if row.is_over:
             line.append(" OVER", over)
-        elif row.shed:
-            line.append(" shed", self._style("bar--shed"))
+        elif row.is_low:
+            line.append(" low", self._style("bar--limited"))
         return line
+
+    def _indent(self, row: DomainRow) -> str:
+        return " " * (len(row.name) - len(row.name.lstrip()) + 1)
 
     def _name_width(self) -> int:
         return min(NAME_WIDTH_MAX, max((len(row.name) for row in self._rows), default=0))
@@ -93,3 +98,7 @@ class DomainBars(Widget):
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(name, partial=True))
+
+
+def _lines(rows: list[DomainRow]) -> int:
+    return sum(1 + len(row.limits) for row in rows)
