@@ -54,6 +54,7 @@ class FakeTask:
     phase: TaskPhase = "running"
     exit: TaskExit | None = None
     usage: TaskUsage = field(default_factory=TaskUsage)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -63,6 +64,7 @@ class FakeTask:
             pid=4_000 + self.order.ref.task,
             started_unix_s=UnixTime(1.0),
             usage=self.usage,
+            metrics=dict(self.metrics),
             exit=self.exit,
         )
 
@@ -98,6 +100,8 @@ class FakeAgent:
     is_powered: bool = True
     """False: switched off; it draws nothing and says nothing."""
     answer_starts: CommandOutcome = "done"
+    wants_mw: int | None = None
+    """Uncapped draw of a busy GPU; None: whatever its cap allows, and the cap never binds."""
     is_slow_to_ack: bool = False
     """Keeps leases to itself until `ack_now`."""
     unacked: list[Lease] = field(default_factory=list)
@@ -136,15 +140,7 @@ class FakeAgent:
         self.beat_seq += 1
         self.beats_out[self.beat_seq] = self.now_s
         busy = self.busy()
-        samples = tuple(
-            GpuSample(
-                index=g.index,
-                power_mw=self.caps_mw[g.index] if g.index in busy else g.idle_mw,
-                cap_mw=self.caps_mw[g.index],
-                is_idle=g.index not in busy,
-            )
-            for g in self.gpus
-        )
+        samples = tuple(self._sample(g, is_busy=g.index in busy) for g in self.gpus)
         beat = Beat(
             epoch=self.epoch,
             incarnation=self.incarnation,
@@ -156,6 +152,17 @@ class FakeAgent:
             tasks=self.reports(),
         )
         return msgspec.structs.replace(beat, **changes)
+
+    def _sample(self, gpu: GpuInfo, *, is_busy: bool) -> GpuSample:
+        cap_mw = self.caps_mw[gpu.index]
+        wants_mw = cap_mw if self.wants_mw is None else self.wants_mw
+        return GpuSample(
+            index=gpu.index,
+            power_mw=min(wants_mw, cap_mw) if is_busy else gpu.idle_mw,
+            cap_mw=cap_mw,
+            cap_bound_ms=1000 if is_busy and wants_mw > cap_mw else 0,
+            is_idle=not is_busy,
+        )
 
     def say_beat(self, **changes: object) -> None:
         """Once a second; a process that was not welcomed yet says Hello instead."""

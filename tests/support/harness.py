@@ -19,6 +19,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
+    DemandRecord,
     EventRecord,
     GangRecord,
     JobRecord,
@@ -63,6 +64,7 @@ class Disk:
             attempts=self.of(AttemptRecord),
             nodes=self.of(NodeRecord),
             books=self.of(BookRecord),
+            demands=self.of(DemandRecord),
             limits=tuple(r for r in self.of(LimitRecord) if r.phase != "over"),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),

@@ -23,6 +23,7 @@ from wattline_protocol.views import EventView
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
+    DemandRecord,
     EventRecord,
     GangRecord,
     JobRecord,
@@ -157,6 +158,27 @@ def limit(name: str = "shed", *, is_over: bool = False) -> LimitRecord:
         end_unix_s=UnixTime(T0 + 600),
         who="ops",
         why="grid",
+    )
+
+
+def demand(slot: int = 0) -> DemandRecord:
+    """A kind of job that was seen for a hundred seconds at 500 W."""
+    bins = tuple(100 if at == 36 else 0 for at in range(64))
+    return DemandRecord(
+        slot=slot,
+        fingerprint=f"{slot:032x}",
+        label="ada resnet NVIDIA H100 80GB HBM3",
+        mean_mw=500_000,
+        p95_mw=505_000,
+        p99_mw=506_000,
+        ramp_mw=300_000,
+        samples=100,
+        bound=7,
+        steepness_permille=1_000,
+        width_mw=13_672,
+        sum_mw=50_000_000,
+        bins=bins,
+        seen_unix_s=UnixTime(T0 + slot),
     )
 
 

@@ -119,6 +119,9 @@ class JobBuilder:
     def _recovers(self, **changes: object) -> Self:
         return self._with(recovery=msgspec.structs.replace(self.spec.recovery, **changes))
 
+    def command(self, *words: str) -> Self:
+        return self._with(command=words)
+
     def gpus(self, count: int) -> Self:
         return self._needs(gpus_per_node=count)
 

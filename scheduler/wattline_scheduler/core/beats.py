@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.messages import Beat, BeatSeen, GpuSample
+from wattline_scheduler.core.jobs import Running
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
@@ -41,9 +42,10 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
     for sample in samples:
         if sample.index not in node.gpus:
             continue
-        is_held = sample.index in node.holders
-        if is_held:
-            state.demand.observe(node.id, sample, now.mono_s)
+        holder = node.holders.get(sample.index)
+        if holder is not None and isinstance(holder.gang.phase, Running):
+            gpu = node.gpus[sample.index]
+            state.demand.observe(node.id, gpu, sample, now.mono_s)
         (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
         if sample.lost != (sample.index in node.lost):
             _gpu_lost_or_back(state, node, sample, now)

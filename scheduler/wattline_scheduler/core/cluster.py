@@ -36,6 +36,7 @@ from wattline_scheduler.core.events import (
     TimePassed,
     ZoneSensed,
 )
+from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_recovery
@@ -159,6 +160,7 @@ class Cluster:
             state.wants_rebalance = True
             state.wants_plan = True
             resume_where_fits(state, now)
+            save_learned(state, now)
 
     def _rebalance(self, now: Now) -> None:
         state = self.state

@@ -16,6 +16,7 @@ from wattline_scheduler.core.jobs import (
     Gang,
     Pending,
 )
+from wattline_scheduler.core.learning import stop_learning
 from wattline_scheduler.core.state import State
 
 BACKOFF_FIRST_S = 1.0
@@ -57,6 +58,7 @@ def close(
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
     attempt.gang.past.append(attempt)
+    stop_learning(state, attempt, now)
     _free(state, attempt)
     state.wants_plan = True
 
@@ -69,7 +71,6 @@ def _free(state: State, attempt: Attempt) -> None:
         del node.holders[gpu]
         # Its process tree may just have gone; the agent says when it counts as idle again (I2).
         node.idle.discard(gpu)
-        state.demand.forget(node.id, gpu)
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
     node.offer = None

@@ -12,6 +12,7 @@ from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
+from wattline_scheduler.core.learning import rest
 from wattline_scheduler.core.leasing import free_for, loads
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
@@ -130,6 +131,7 @@ def _pause(state: State, gang: Gang, now: Now) -> None:
     state.work.move(gang, Paused(now.mono_s), now)
     for attempt in gang.live:
         order_pause(state, attempt, now)
+        rest(state, attempt, now)
     save_gang(state, gang, now)
 
 

@@ -166,6 +166,33 @@ class LimitRecord(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class DemandRecord(msgspec.Struct, frozen=True):
+    """What one kind of job (fingerprint) was seen to draw uncapped on one GPU model.
+
+    `width_mw`, `sum_mw` and `bins` are the histogram from which the figures before them come.
+    """
+
+    key: ClassVar[tuple[str, ...]] = ("slot",)
+    slot: int
+    """Used again for another kind of job when all are taken: the oldest is dropped."""
+    fingerprint: str
+    label: str
+    """User, job name and GPU, for people."""
+    mean_mw: int
+    p95_mw: int
+    p99_mw: int
+    ramp_mw: int
+    """Largest rise from one beat to the next."""
+    samples: int
+    bound: int
+    """Samples under a binding cap, which count in no other figure."""
+    steepness_permille: int
+    width_mw: int
+    sum_mw: int
+    bins: tuple[int, ...]
+    seen_unix_s: UnixTime
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 
@@ -175,7 +202,14 @@ class EventRecord(msgspec.Struct, frozen=True):
 
 
 Record = (
-    JobRecord | GangRecord | AttemptRecord | NodeRecord | BookRecord | LimitRecord | EventRecord
+    JobRecord
+    | GangRecord
+    | AttemptRecord
+    | NodeRecord
+    | BookRecord
+    | LimitRecord
+    | DemandRecord
+    | EventRecord
 )
 
 
@@ -193,6 +227,7 @@ class Saved(msgspec.Struct, frozen=True):
     books: tuple[BookRecord, ...] = ()
     limits: tuple[LimitRecord, ...] = ()
     """Those that are not over."""
+    demands: tuple[DemandRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

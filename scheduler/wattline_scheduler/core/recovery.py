@@ -41,7 +41,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         started_at=now.mono_s,
         domains=domains,
         books=Books(site, domains, saved.books),
-        demand=Demand(site.timing.beat_period_s),
+        demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, now),
         work=Workload(),
         journal=Journal(saved.events, saved.next_event),
@@ -115,7 +115,7 @@ def _restore_job(
             gang.reason = saved.reason
         job.gangs.append(gang)
     for attempt in sorted(attempts, key=lambda a: (a.attempt, a.task)):
-        _restore_attempt(state, job, attempt)
+        _restore_attempt(state, job, attempt, now)
     for gang in job.gangs:
         gang.losses = len({a.record.attempt for a in gang.past if a.record.state == "NODE_FAIL"})
         gang.phase = _phase(gang, gangs.get(gang.number), now)
@@ -127,14 +127,14 @@ def _restore_job(
         refresh(state, job, now)
 
 
-def _restore_attempt(state: State, job: Job, record: AttemptRecord) -> None:
+def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) -> None:
     gang = job.gangs[record.task // job.spec.gang_size]
     # Whether StartTask was sent is not on record: it may have been, so it may be running.
     attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
     if record.ended_unix_s is not None:
         gang.past.append(attempt)
     else:
-        take(state, attempt)
+        take(state, attempt, now)
 
 
 def _phase(gang: Gang, saved: GangRecord | None, now: Now) -> Phase:

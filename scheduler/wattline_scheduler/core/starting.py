@@ -9,6 +9,7 @@ from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
+from wattline_scheduler.core.learning import start_learning
 from wattline_scheduler.core.leasing import grow_for, waiting_gangs
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import AttemptRecord
@@ -39,12 +40,12 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
             placed_unix_s=now.unix_s,
         )
         state.journal.save(record)
-        take(state, Attempt(gang, record))
+        take(state, Attempt(gang, record), now)
     save_gang(state, gang, now)
     advance(state, gang, now)
 
 
-def take(state: State, attempt: Attempt) -> None:
+def take(state: State, attempt: Attempt, now: Now) -> None:
     """Enter a live attempt into every index; raises if a GPU is held already."""
     node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
     for gpu in record.gpus:
@@ -60,6 +61,7 @@ def take(state: State, attempt: Attempt) -> None:
     node.cpus_used += shape.cpus
     node.memory_used_bytes += shape.memory_bytes
     node.offer = None
+    start_learning(state, attempt, now)
 
 
 def advance(state: State, gang: Gang, now: Now) -> None:

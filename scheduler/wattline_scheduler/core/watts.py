@@ -1,6 +1,7 @@
 """A node in the terms of the power engine: what it draws at least, and what its work could use."""
 
 from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import cap_within_mw
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
@@ -20,12 +21,22 @@ from wattline_scheduler.power.loads import (
 NOBODY = -1
 """Priority of GPUs that draw although no task holds them: served last."""
 
+PROTECTED_PRIORITY = PRIORITIES["high"]
+"""From here on a pause of the work frees no watts: it would be slow when it goes on."""
+
 _ALONE = DomainId("node")
 
 
 def hint_mw(attempt: Attempt) -> int:
     """What the user said a GPU of this job draws; 0 = nothing said."""
     return attempt.gang.job.spec.power.watts_per_gpu * 1000
+
+
+def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> int:
+    """Uncapped demand of a GPU for the task that holds it, GPU milliwatts."""
+    is_protected = attempt.gang.job.spec.priority >= PROTECTED_PRIORITY
+    hint = hint_mw(attempt)
+    return state.demand.of(node.id, gpu, hint, now.mono_s, is_protected=is_protected)
 
 
 def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) -> NodeLoad:
@@ -41,7 +52,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) 
         if not gpu.managed:
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
         elif attempt is not None and _counts(attempt, only):
-            demand_mw = state.demand.of(node.id, gpu, hint_mw(attempt), now.mono_s)
+            demand_mw = demand_of(state, node, gpu, attempt, now)
             busy.append(busy_gpu(gpu, demand_mw, attempt.gang.job.spec.priority))
         elif gpu.index in node.idle:
             base_mw += gpu.idle_mw

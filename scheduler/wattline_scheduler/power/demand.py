@@ -1,60 +1,163 @@
-"""What each GPU would draw if nothing capped it.
+"""What each GPU would draw if nothing capped it; pure, and cheap enough for every GPU every beat.
 
-Measured where the cap does not bind; where it binds, the measurement says only "at least this",
-so the user's figure or the GPU's maximum stands in. The largest draw of a window is kept, so that
-a training job's swings inside an iteration are not mistaken for spare watts.
+Measured where the cap does not bind: the peak of the last seconds plus a ramp margin, so that a
+training job's swings inside an iteration are not mistaken for spare watts, while a gap of many
+seconds frees watts for others. Where the cap binds, a measurement says only "at least this": then
+what its kind of job (fingerprint) is known to draw uncapped counts, else the user's figure, else
+the GPU's maximum; and a step above the cap, so that a job that wants more than it is known for
+climbs. Protected work counts at its learned 99 % quantile even in its pauses.
 """
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wattline_protocol.ids import GpuIndex, Instant, NodeId
+from wattline_protocol.ids import GpuIndex, Instant, NodeId, UnixTime
 from wattline_protocol.messages import GpuInfo, GpuSample
+from wattline_scheduler.core.records import DemandRecord
+from wattline_scheduler.power.demand_draw import Draw
+from wattline_scheduler.power.demand_memory import Learned, Memory
 
-WINDOW_BEATS = 15
-"""Longer than the usual training iteration and short enough to free watts within seconds."""
+BUCKET_BEATS = 4
+BUCKETS = 3
+"""The peak is that of the last 8 to 12 beats: longer than the usual training iteration, and short
+enough to free watts within seconds."""
 
 RAMP_MARGIN_PERMILLE = 100
 """Room above the measured demand, so that a ramp is covered while a new lease is on its way."""
 
+PROBE_PERMILLE = 1_100
+"""Where the cap binds, demand is at least this share of it: a step of 10 % each beat."""
+
+BOUND_HOLD_BEATS = 5
+"""How long a cap that was seen to bind is taken to bind."""
+
+MIN_BOUND_MS = 50
+"""A cap that held clocks down for less of a beat cost next to nothing."""
+
 SW_POWER_CAP = 0x4
 """Clock event reason: clocks held down by the software power cap (NVML)."""
+
+PERMILLE = 1000
+
+NEVER = Instant(0.0)
 
 
 @dataclass(slots=True)
 class _Track:
-    drawn_mw: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW_BEATS))
-    bound_until: Instant = field(default=Instant(0.0))
+    """One GPU with a task: the peaks of its newest buckets, newest first."""
+
+    learned: Learned
+    bucket_s: float
+    full_at: Instant
+    """From then on a whole window was seen."""
+    roll_at: Instant
+    newest_mw: int = 0
+    middle_mw: int = 0
+    oldest_mw: int = 0
+    last_mw: int = 0
+    """Of the newest sample; 0 = none yet."""
+    bound_mw: int = 0
+    bound_until: Instant = NEVER
+
+    def roll(self, at: Instant) -> None:
+        self.oldest_mw, self.middle_mw, self.newest_mw = self.middle_mw, self.newest_mw, 0
+        if at - self.roll_at > self.bucket_s * BUCKETS:  # no samples for long: nothing is recent
+            self.oldest_mw = self.middle_mw = 0
+        self.roll_at = Instant(at + self.bucket_s)
+
+    @property
+    def peak_mw(self) -> int:
+        return max(self.newest_mw, self.middle_mw, self.oldest_mw)
 
 
 class Demand:
-    """Recent draw of every GPU that has a task."""
+    """Recent draw of every GPU that has a task, and what is known of each kind of job."""
 
-    def __init__(self, beat_period_s: float) -> None:
-        self._hold_s = WINDOW_BEATS * beat_period_s
+    def __init__(self, beat_period_s: float, saved: tuple[DemandRecord, ...] = ()) -> None:
+        self.memory = Memory(saved)
+        self._bucket_s = BUCKET_BEATS * beat_period_s
+        self._hold_s = BOUND_HOLD_BEATS * beat_period_s
         self._tracks: dict[tuple[NodeId, GpuIndex], _Track] = {}
 
-    def observe(self, node: NodeId, sample: GpuSample, at: Instant) -> None:
-        """Take one sample of a GPU with a task. A sample without power changes nothing."""
-        if sample.power_mw is None:
+    def begin(self, node: NodeId, gpu: GpuInfo, fingerprint: str, label: str, at: Instant) -> None:
+        """A task holds the GPU from now on; `label` tells people what kind of job it is."""
+        learned = self.memory.hold(fingerprint, label, gpu, at)
+        full_at = Instant(at + self._bucket_s * BUCKETS)
+        roll_at = Instant(at + self._bucket_s)
+        self._tracks[node, gpu.index] = _Track(learned, self._bucket_s, full_at, roll_at)
+
+    def forget(self, node: NodeId, gpu: GpuIndex, unix_s: UnixTime) -> DemandRecord | None:
+        """The GPU's task is gone; returns what is to be put on record of its kind of job."""
+        track = self._tracks.pop((node, gpu), None)
+        return self.memory.release(track.learned, unix_s) if track is not None else None
+
+    def rest(self, node: NodeId, gpu: GpuIndex, at: Instant) -> None:
+        """The task is paused: when it goes on, its last seconds say nothing about the next."""
+        track = self._tracks.get((node, gpu))
+        if track is not None:
+            track.newest_mw = track.middle_mw = track.oldest_mw = track.last_mw = 0
+            track.bound_until = at
+            track.full_at = Instant(at + self._bucket_s * BUCKETS)
+
+    def observe(self, node: NodeId, gpu: GpuInfo, sample: GpuSample, at: Instant) -> None:
+        """Take one sample of a GPU whose task runs. A sample without power changes nothing."""
+        power_mw = sample.power_mw
+        track = self._tracks.get((node, sample.index))
+        if power_mw is None or track is None:
             return
-        track = self._tracks.setdefault((node, sample.index), _Track())
-        track.drawn_mw.append(sample.power_mw)
-        if sample.cap_bound_ms > 0 or sample.reasons & SW_POWER_CAP:
-            track.bound_until = Instant(at + self._hold_s)
+        if at >= track.roll_at:
+            track.roll(at)
+        if power_mw > track.newest_mw:
+            track.newest_mw = power_mw
+        draw = track.learned.draw
+        if track.last_mw and power_mw - track.last_mw > draw.ramp_mw:
+            draw.ramp_mw = power_mw - track.last_mw
+        track.last_mw = power_mw
+        if sample.cap_bound_ms >= MIN_BOUND_MS or sample.reasons & SW_POWER_CAP:
+            cap_mw = sample.cap_mw or 0
+            if cap_mw < gpu.cap_max_mw:  # at its maximum cap it draws all that it ever may
+                draw.add_bound()
+                track.bound_mw = max(power_mw, cap_mw)
+                track.bound_until = Instant(at + self._hold_s)
+                return
+        draw.add(power_mw)
 
-    def forget(self, node: NodeId, gpu: GpuIndex) -> None:
-        """The GPU's task is gone; its past says nothing about the next one."""
-        self._tracks.pop((node, gpu), None)
+    def of(
+        self,
+        node: NodeId,
+        gpu: GpuInfo,
+        watts_hint_mw: int,
+        at: Instant,
+        *,
+        is_protected: bool = False,
+    ) -> int:
+        """Uncapped demand in GPU milliwatts, between the GPU's minimum and maximum cap.
 
-    def of(self, node: NodeId, gpu: GpuInfo, watts_hint_mw: int, at: Instant) -> int:
-        """Uncapped demand in GPU milliwatts, between the GPU's minimum and maximum cap."""
-        unknown_mw = watts_hint_mw or gpu.cap_max_mw
+        `is_protected`: counts at its learned 99 % quantile also where it draws less just now.
+        """
         track = self._tracks.get((node, gpu.index))
-        if track is None or len(track.drawn_mw) < WINDOW_BEATS:
-            demand_mw = unknown_mw
-        elif at < track.bound_until:
-            demand_mw = max(unknown_mw, max(track.drawn_mw))
-        else:
-            demand_mw = max(track.drawn_mw) * (1000 + RAMP_MARGIN_PERMILLE) // 1000
-        return min(max(demand_mw, gpu.cap_min_mw), gpu.cap_max_mw)
+        fallback_mw = watts_hint_mw or gpu.cap_max_mw
+        wanted_mw = fallback_mw if track is None else _wanted(track, fallback_mw, at, is_protected)
+        return min(max(wanted_mw, gpu.cap_min_mw), gpu.cap_max_mw)
+
+    def learned_of(self, node: NodeId, gpu: GpuIndex) -> Learned | None:
+        """What is known of the kind of job that holds the GPU; None where nothing does."""
+        track = self._tracks.get((node, gpu))
+        return track.learned if track is not None else None
+
+
+def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) -> int:
+    draw = track.learned.draw
+    usual_mw = _usual(draw, is_protected) if draw.is_known else fallback_mw
+    if at < track.bound_until:
+        return max(usual_mw, track.bound_mw * PROBE_PERMILLE // PERMILLE)
+    peak_mw = track.peak_mw
+    if at < track.full_at or not peak_mw:
+        return max(usual_mw, peak_mw)
+    wanted_mw = peak_mw * (PERMILLE + RAMP_MARGIN_PERMILLE) // PERMILLE
+    if draw.is_known:  # no margin above what it has never drawn
+        wanted_mw = min(wanted_mw, max(peak_mw, draw.top_mw))
+    return max(wanted_mw, usual_mw) if is_protected else wanted_mw
+
+
+def _usual(draw: Draw, is_protected: bool) -> int:
+    return draw.p99_mw if is_protected else draw.p95_mw

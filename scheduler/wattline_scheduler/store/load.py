@@ -12,6 +12,7 @@ from wattline_protocol.views import EventView
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
+    DemandRecord,
     EventRecord,
     GangRecord,
     JobRecord,
@@ -23,6 +24,7 @@ from wattline_scheduler.core.records import (
 from wattline_scheduler.store.rows import (
     ATTEMPTS,
     BOOKS,
+    DEMANDS,
     EVENTS,
     GANGS,
     JOBS,
@@ -43,6 +45,7 @@ _gpus = msgspec.json.Decoder(tuple[GpuInfo, ...])
 _caps = msgspec.json.Decoder(tuple[int, ...])
 _sent = msgspec.json.Decoder(tuple[SentLease, ...])
 _metrics = msgspec.json.Decoder(dict[str, float])
+_counts = msgspec.json.Decoder(tuple[int, ...])
 _exit = msgspec.json.Decoder(TaskExit)
 
 
@@ -110,6 +113,11 @@ def _book(row: Row) -> BookRecord:
     return BookRecord(node, standing, acked_mw, _caps.decode(caps), _sent.decode(sent))
 
 
+def _demand(row: Row) -> DemandRecord:
+    values = dict(zip(DEMANDS.columns, row, strict=True))
+    return DemandRecord(**{**values, "bins": _counts.decode(values["bins"])})
+
+
 def _event(row: Row) -> EventRecord:
     return EventRecord(seq=row[0], event=EventView(*row))
 
@@ -146,6 +154,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         nodes=tuple(_node(row) for row in db.execute(NODES.select())),
         books=tuple(_book(row) for row in db.execute(BOOKS.select())),
         limits=tuple(LimitRecord(*row) for row in db.execute(LIMITS.select(_NOT_OVER))),
+        demands=tuple(_demand(row) for row in db.execute(DEMANDS.select("ORDER BY seen_unix_s"))),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

@@ -9,6 +9,7 @@ import msgspec
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
+    DemandRecord,
     EventRecord,
     GangRecord,
     JobRecord,
@@ -97,6 +98,14 @@ LIMITS = Layout(
     ),
     LimitRecord.key,
 )
+DEMANDS = Layout(
+    "demands",
+    _columns(
+        "slot fingerprint label mean_mw p95_mw p99_mw ramp_mw samples bound steepness_permille "
+        "width_mw sum_mw bins seen_unix_s"
+    ),
+    DemandRecord.key,
+)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
 
@@ -132,6 +141,11 @@ def _book_row(r: BookRecord) -> Row:
     return (r.node, r.standing, r.acked_mw, _json(r.acked_caps_mw), _json(r.sent))
 
 
+def _demand_row(r: DemandRecord) -> Row:
+    *figures, bins, seen_unix_s = msgspec.structs.astuple(r)
+    return (*figures, _json(bins), seen_unix_s)
+
+
 def _event_row(r: EventRecord) -> Row:
     e = r.event
     return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
@@ -144,6 +158,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     NodeRecord: (NODES.upsert(), _node_row),
     BookRecord: (BOOKS.upsert(), _book_row),
     LimitRecord: (LIMITS.upsert(), msgspec.structs.astuple),
+    DemandRecord: (DEMANDS.upsert(), _demand_row),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

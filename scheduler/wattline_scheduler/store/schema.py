@@ -210,7 +210,28 @@ def _limits(db: Database) -> None:
     db.execute("DROP TABLE sheds")
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_records, _rollups, _limits)
+def _demands(db: Database) -> None:
+    """What each kind of job was seen to draw."""
+    columns: Columns = {
+        "slot": int,
+        "fingerprint": str,
+        "label": str,
+        "mean_mw": int,
+        "p95_mw": int,
+        "p99_mw": int,
+        "ramp_mw": int,
+        "samples": int,
+        "bound": int,
+        "steepness_permille": int,
+        "width_mw": int,
+        "sum_mw": int,
+        "bins": str,
+        "seen_unix_s": float,
+    }
+    _table(db, "demands", columns, "slot", ())
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_records, _rollups, _limits, _demands)
 """In order; the database's `user_version` counts those that were applied."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -21,6 +21,7 @@ from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
+    DemandRecord,
     EventRecord,
     GangRecord,
     JobRecord,
@@ -78,6 +79,7 @@ class Disk:
             attempts=tuple(r for r in every if isinstance(r, AttemptRecord)),
             nodes=tuple(r for r in every if isinstance(r, NodeRecord)),
             books=self.books(),
+            demands=tuple(r for r in every if isinstance(r, DemandRecord)),
             limits=tuple(r for r in every if isinstance(r, LimitRecord)),
             events=tuple(events[-MAX_EVENTS_KEPT:]),
             next_job=JobId(1 + max((r.id for r in every if isinstance(r, JobRecord)), default=0)),

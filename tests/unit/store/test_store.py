@@ -42,6 +42,8 @@ def everything() -> list[Storable]:
         records.attempt(1),
         records.node(),
         records.book(),
+        records.demand(1),
+        records.demand(0),
         records.limit(),
         records.limit("event 7", is_over=True),
         records.event(1),
@@ -63,6 +65,7 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.nodes == (records.node(),)
     assert saved.books == (records.book(),)
     assert saved.limits == (records.limit(),)
+    assert saved.demands == (records.demand(0), records.demand(1))
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
 

@@ -1,0 +1,130 @@
+"""The distribution of one kind of job's uncapped draw, in constant space and time per sample.
+
+A histogram of 1 s samples over the GPU's range. Samples under a binding cap are censored (they say
+"at least this"), so they are counted apart; where they prevail the histogram shows the lighter
+phases of the job only and is not believed. Old samples fade: at `MAX_SAMPLES` counts are halved.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+BINS = 64
+RANGE_PERMILLE = 1_250
+"""The bins reach so far above the maximum cap, for overshoot and transients."""
+
+MIN_BUSY = 30
+"""Samples of a GPU at work before its quantiles count: half a minute of one GPU."""
+
+MIN_IDLE = 600
+"""Samples after which a job that hardly ever works is believed to be one."""
+
+MAX_SAMPLES = 8_192
+"""A quarter of an hour of 8 GPUs; then all counts are halved."""
+
+REFRESH_SHARE = 16
+"""Quantiles are computed anew after so small a part of the samples is new."""
+
+PERMILLE = 1000
+
+
+def bin_width_mw(cap_max_mw: int) -> int:
+    """Width of a bin for a GPU with this maximum cap."""
+    return max(1, -(-cap_max_mw * RANGE_PERMILLE // (PERMILLE * BINS)))
+
+
+@dataclass(slots=True)
+class Draw:
+    """Uncapped draw of one kind of job on one GPU model; all in GPU milliwatts."""
+
+    width_mw: int
+    busy_from: int
+    """First bin that lies above the GPU's idle draw."""
+    bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    samples: int = 0
+    sum_mw: int = 0
+    bound: int = 0
+    """Samples under a binding cap; in no bin."""
+    ramp_mw: int = 0
+    """Largest rise from one sample of a GPU to its next."""
+    p95_mw: int = 0
+    p99_mw: int = 0
+    is_known: bool = False
+    """Enough was seen uncapped for the quantiles to stand for the job."""
+    _refresh_at: int = 0
+
+    def add(self, power_mw: int) -> None:
+        """Take one uncapped sample."""
+        at = power_mw // self.width_mw
+        self.bins[at if at < BINS else BINS - 1] += 1
+        self.samples += 1
+        self.sum_mw += power_mw
+        if self.samples >= self._refresh_at:
+            self.refresh()
+
+    def add_bound(self) -> None:
+        """Take one sample under a binding cap."""
+        self.bound += 1
+        if self.bound > MAX_SAMPLES:
+            self._fade()
+        if self.bound > self.samples:
+            self.is_known = False
+
+    @property
+    def mean_mw(self) -> int:
+        """Mean of all uncapped samples; 0 before the first."""
+        return self.sum_mw // self.samples if self.samples else 0
+
+    @property
+    def top_mw(self) -> int:
+        """Above this it hardly ever draws: one bin above the 99 % quantile."""
+        return self.p99_mw + self.width_mw
+
+    def refresh(self) -> None:
+        """Compute quantiles anew, over the samples at work where there are enough of those."""
+        if self.samples > MAX_SAMPLES:
+            self._fade()
+        busy = sum(self.bins[self.busy_from :])
+        first = self.busy_from if busy >= MIN_BUSY else 0
+        self.is_known = self.bound <= self.samples and (
+            busy >= MIN_BUSY or self.samples >= MIN_IDLE
+        )
+        self.p95_mw, self.p99_mw = self._quantile(950, first), self._quantile(990, first)
+        self._refresh_at = self.samples + max(1, self.samples // REFRESH_SHARE)
+
+    def _fade(self) -> None:
+        self.bins = [count // 2 for count in self.bins]
+        kept = sum(self.bins)
+        self.sum_mw = self.sum_mw * kept // self.samples if self.samples else 0
+        self.samples, self.bound, self._refresh_at = kept, self.bound // 2, 0
+
+    def _quantile(self, permille: int, first: int) -> int:
+        """Linear inside its bin."""
+        counts = self.bins[first:]
+        below, target = 0, sum(counts) * permille
+        if not target:
+            return 0
+        for at, count in enumerate(counts, start=first):
+            if count and (below + count) * PERMILLE >= target:
+                part_mw = (target - below * PERMILLE) * self.width_mw // (count * PERMILLE)
+                return at * self.width_mw + part_mw
+            below += count
+        return BINS * self.width_mw
+
+
+def fresh_draw(cap_max_mw: int, idle_mw: int) -> Draw:
+    """Of a job of which nothing is known on a GPU with this maximum cap and idle draw."""
+    width_mw = bin_width_mw(cap_max_mw)
+    return Draw(width_mw, min(BINS - 1, idle_mw // width_mw + 1))
+
+
+def restored_draw(
+    fresh: Draw, width_mw: int, bins: Sequence[int], sum_mw: int, bound: int, ramp_mw: int
+) -> Draw:
+    """What was learned earlier, in the bins of `fresh`: the GPU's limits may have changed."""
+    for at, count in enumerate(bins):
+        middle_mw = at * width_mw + width_mw // 2
+        fresh.bins[min(BINS - 1, middle_mw // fresh.width_mw)] += count
+    fresh.samples, fresh.sum_mw = sum(fresh.bins), sum_mw
+    fresh.bound, fresh.ramp_mw = bound, ramp_mw
+    fresh.refresh()
+    return fresh
