@@ -6,7 +6,6 @@ Each mutant takes one rule of the lease protocol away; a few seeds must show the
 import msgspec
 import pytest
 
-import wattline_sim.fleet.scheduler_shell as scheduler_shell
 from wattline_agent.core import gpus, holds, lease, session, steer
 from wattline_agent.core.model import NodeState, Pending
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
@@ -15,6 +14,7 @@ from wattline_scheduler.core import beats, cluster
 from wattline_scheduler.core.records import BookRecord, Record
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.books import Books
+from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.run import SeedFailed, run_seed
 
 Patch = pytest.MonkeyPatch
@@ -97,12 +97,12 @@ def test_time_must_never_reclaim_a_lease(monkeypatch: Patch) -> None:
 
 
 def test_growth_must_be_on_disk_before_it_is_sent(monkeypatch: Patch) -> None:
-    commit = scheduler_shell.Disk.commit
+    commit = Disk.commit
 
-    def forgetful(self: scheduler_shell.Disk, records: list[Record]) -> None:
+    def forgetful(self: Disk, records: list[Record]) -> None:
         commit(self, [r for r in records if not (isinstance(r, BookRecord) and r.sent)])
 
-    monkeypatch.setattr(scheduler_shell.Disk, "commit", forgetful)
+    monkeypatch.setattr(Disk, "commit", forgetful)
     caught("Overdraw")
 
 

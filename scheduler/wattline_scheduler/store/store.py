@@ -46,7 +46,7 @@ T = TypeVar("T")
 class Store:
     """Open for exactly one run of the scheduler; used from one thread."""
 
-    def __init__(self, path: Path, lock: DirectoryLock, db: Database) -> None:
+    def __init__(self, path: Path, lock: DirectoryLock | None, db: Database) -> None:
         self.path = path
         self._lock = lock
         self._db = db
@@ -71,12 +71,22 @@ class Store:
             lock.release()
             raise
         try:
-            return store, store._begin_run(now_unix_s, recover)
+            return store, store._begin_run(now_unix_s, recover, secrets.token_hex(8))
         except BaseException:
             store.close()
             raise
 
-    def _begin_run(self, now_unix_s: float, recover: bool) -> Saved:
+    @classmethod
+    def over(
+        cls, db: Database, *, now_unix_s: float, instance: str, recover: bool = False
+    ) -> tuple["Store", Saved]:
+        """A run over a database that is open and migrated, in memory for example: no directory,
+        no lock, only the fence of the epoch. `instance` names the run. Raises StoreError.
+        """
+        store = cls(Path(":memory:"), None, db)
+        return store, store._begin_run(now_unix_s, recover, instance)
+
+    def _begin_run(self, now_unix_s: float, recover: bool, instance: str) -> Saved:
         def begin() -> Saved:
             epoch, is_backup = self._connection.execute(
                 "SELECT epoch, is_backup FROM meta"
@@ -91,7 +101,7 @@ class Store:
             epoch = max(epoch + 1, int(now_unix_s)) if recover else epoch + 1
             if recover:
                 self._recover()
-            self._owner = (epoch, secrets.token_hex(8))
+            self._owner = (epoch, instance)
             self._connection.execute("UPDATE meta SET epoch = ?, instance = ?", self._owner)
             self._tidy(now_unix_s)
             return load_saved(self._connection, Epoch(epoch), self._owner[1])
@@ -192,4 +202,5 @@ class Store:
     def close(self) -> None:
         """Let go of the database and the directory."""
         self._connection.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()

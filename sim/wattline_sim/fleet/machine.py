@@ -1,5 +1,6 @@
 """A host below the agent: driver, GPUs, processes and disk. Survives the agent's crashes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wattline_agent.core.durable import AgentState, UsageState
@@ -66,6 +67,8 @@ class Process:
     lease_until_mono_s: float | None = None
     exit: TaskExit | None = None
     ended_s: float = 0.0
+    demand_mw: int = 0
+    """What it makes each of its GPUs draw uncapped."""
     work: int = 0
     """Grows when its plan changes, so that an old completion is void."""
 
@@ -98,8 +101,10 @@ class Machine:
         self.boots = 1
         self.driver_loads = 1
         self.is_up = True
-        self.starts: list[tuple[TaskRef, float]] = []
-        """Every process ever started, and when: nothing may be started twice."""
+        self.starts = 0
+        """Processes ever started."""
+        self.on_launch: Callable[[TaskRef], None] = lambda _: None
+        """Told of each process that is started."""
 
     # --- driver -------------------------------------------------------------------------
 
@@ -151,10 +156,11 @@ class Machine:
         gpu, mono_s = self.gpus[index], self.clock.now.mono_s
         if gpu.hung_until_s > self.world.now_s:
             return Stale(index, mono_s - 1.0, "the driver does not answer")
-        power_mw = self.draw_mw(gpu)
+        load_mw = self.loads_mw().get(index)
+        power_mw = self._draw_mw(gpu, load_mw)
         gpu.energy_mj += power_mw * (self.world.now_s - gpu.read_s)
         gpu.read_s = self.world.now_s
-        capped = self.load_mw(gpu) > gpu.enforced_mw
+        capped = load_mw is not None and load_mw > gpu.enforced_mw
         return FastReading(
             index=index,
             mono_s=mono_s,
@@ -186,31 +192,37 @@ class Machine:
         self.world.after(RELOAD_S, loaded)
 
     def _is_loaded(self) -> bool:
-        return any(self.draw_mw(gpu) > IDLE_MW for gpu in self.gpus.values())
+        return any(draw_mw > IDLE_MW for draw_mw in self.draws_mw().values())
 
     # --- truth --------------------------------------------------------------------------
 
-    def load_mw(self, gpu: Gpu) -> int:
-        """What its process would draw uncapped; idle watts without one."""
-        wanted = [
-            int(p.order.env.get(SIM_DEMAND_MW, CAP_MAX_MW))
-            for p in self.processes.values()
-            if p.is_running and gpu.index in p.order.gpus
-        ]
-        return max([IDLE_MW, *wanted])
+    def loads_mw(self) -> dict[GpuIndex, int]:
+        """What its processes would draw uncapped, for each GPU that any of them loads."""
+        loads: dict[GpuIndex, int] = {}
+        for process in self.processes.values():
+            if process.is_running:
+                for index in process.order.gpus:
+                    loads[index] = max(loads.get(index, IDLE_MW), process.demand_mw)
+        return loads
 
-    def draw_mw(self, gpu: Gpu) -> int:
-        """1 s average draw now."""
+    def draws_mw(self) -> dict[GpuIndex, int]:
+        """1 s average draw of each GPU now."""
+        loads = self.loads_mw()
+        return {index: self._draw_mw(gpu, loads.get(index)) for index, gpu in self.gpus.items()}
+
+    def _draw_mw(self, gpu: Gpu, load_mw: int | None) -> int:
         if not self.is_up:
             return 0
-        load_mw = self.load_mw(gpu)
-        if load_mw == IDLE_MW and self.world.now_s - gpu.busy_until_s < SETTLE_S:
+        if load_mw is None and self.world.now_s - gpu.busy_until_s < SETTLE_S:
             load_mw = gpu.last_load_mw
-        return min(load_mw, gpu.enforced_mw) if load_mw > IDLE_MW else IDLE_MW
+        return IDLE_MW if load_mw is None else min(load_mw, gpu.enforced_mw)
 
-    def allowed_mw(self, gpu: Gpu) -> int:
-        """Most it may draw under the limit in force, if anything runs on it."""
-        return gpu.enforced_mw if self.draw_mw(gpu) > IDLE_MW else IDLE_MW
+    def allowed_mw(self) -> int:
+        """Most the GPUs may draw together under the limits in force, by what runs on them."""
+        return sum(
+            self.gpus[index].enforced_mw if draw_mw > IDLE_MW else IDLE_MW
+            for index, draw_mw in self.draws_mw().items()
+        )
 
     # --- processes ----------------------------------------------------------------------
 
@@ -226,9 +238,11 @@ class Machine:
             started_s=now_s,
             resumed_s=now_s,
             lease_until_mono_s=context.lease_until_mono_s,
+            demand_mw=int(order.env.get(SIM_DEMAND_MW, CAP_MAX_MW)),
         )
         self.processes[order.ref] = process
-        self.starts.append((order.ref, now_s))
+        self.starts += 1
+        self.on_launch(order.ref)
         self._plan_end(process)
         self._watch_lease(process)
 
@@ -326,9 +340,10 @@ class Machine:
             process.work += 1
 
     def _cool(self, process: Process) -> None:
+        loads = self.loads_mw()
         for index in process.order.gpus:
             gpu = self.gpus[index]
-            gpu.last_load_mw, gpu.busy_until_s = self.load_mw(gpu), self.world.now_s
+            gpu.last_load_mw, gpu.busy_until_s = loads[index], self.world.now_s
 
     def _end(self, process: Process, kind: ExitKind, code: int) -> None:
         if process.exit is not None:

@@ -103,7 +103,6 @@ class Run:
         why = _unsettled(site, count)
         if why is not None:
             raise why
-        site.truth.check_starts()
 
     def _violation(self, error: Exception) -> Violation:
         return Violation(
@@ -123,7 +122,7 @@ class Run:
             virtual_s=site.world.now_s,
             steps=site.world.steps,
             jobs=len(site.accepted),
-            attempts=sum(len(m.starts) for m in site.machines.values()),
+            attempts=sum(m.starts for m in site.machines.values()),
             faults=dict(sorted(site.story.faults.items())),
             messages=site.network.sent,
             lost=site.network.lost,

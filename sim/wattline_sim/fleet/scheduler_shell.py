@@ -1,9 +1,8 @@
 """The scheduler's shell over virtual time: group commit to a disk that survives, then sends."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
-from wattline_protocol.ids import Epoch, JobId, NodeId, UserName
+from wattline_protocol.ids import NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Answer, Request
 from wattline_protocol.site import Site
@@ -18,19 +17,10 @@ from wattline_scheduler.core.events import (
     TimePassed,
 )
 from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.records import (
-    AttemptRecord,
-    BookRecord,
-    DemandRecord,
-    EventRecord,
-    GangRecord,
-    JobRecord,
-    LimitRecord,
-    NodeRecord,
-    Record,
-    Saved,
-)
+from wattline_scheduler.core.records import EventRecord, Record
+from wattline_scheduler.store.errors import StoreError
 from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
+from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import HostClock, World
@@ -39,52 +29,8 @@ BATCH_S = 0.002
 """Messages that arrive this close together share a transaction."""
 CRASH_SHARE = 0.0005
 """Chance that the scheduler dies at a step of a batch, while faults are on."""
-MAX_EVENTS_KEPT = 500
-
-Key = tuple[str, tuple[object, ...]]
-R = TypeVar("R")
-
-
-class Disk:
-    """Records by key, as the store keeps them."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.records: dict[Key, Record] = {}
-
-    def commit(self, records: list[Record]) -> None:
-        """All or nothing."""
-        for record in records:
-            key = (type(record).__name__, tuple(getattr(record, name) for name in record.key))
-            self.records[key] = record
-
-    def books(self) -> tuple[BookRecord, ...]:
-        """The books as a restart would find them."""
-        return tuple(r for r in self.records.values() if isinstance(r, BookRecord))
-
-    def every(self, kind: type[R]) -> tuple[R, ...]:
-        """All records of a kind."""
-        return tuple(r for r in self.records.values() if isinstance(r, kind))
-
-    def load(self, instance: str) -> Saved:
-        """Raise the epoch and read everything."""
-        self.epoch += 1
-        every = list(self.records.values())
-        events = [r for r in every if isinstance(r, EventRecord)]
-        return Saved(
-            epoch=Epoch(self.epoch),
-            instance=instance,
-            jobs=tuple(r for r in every if isinstance(r, JobRecord)),
-            gangs=tuple(r for r in every if isinstance(r, GangRecord)),
-            attempts=tuple(r for r in every if isinstance(r, AttemptRecord)),
-            nodes=tuple(r for r in every if isinstance(r, NodeRecord)),
-            books=self.books(),
-            demands=tuple(r for r in every if isinstance(r, DemandRecord)),
-            limits=tuple(r for r in every if isinstance(r, LimitRecord)),
-            events=tuple(events[-MAX_EVENTS_KEPT:]),
-            next_job=JobId(1 + max((r.id for r in every if isinstance(r, JobRecord)), default=0)),
-            next_event=1 + max((r.seq for r in events), default=0),
-        )
+START_AGAIN_S = 2.0
+"""A scheduler that could not use its disk is started again after this long."""
 
 
 class SchedulerShell:
@@ -114,8 +60,12 @@ class SchedulerShell:
         """A new process over the disk of the last."""
         if self.cluster is not None or self._world.now_s < self._down_until_s:
             return
+        try:
+            saved = self.disk.open(self.clock.now.unix_s, f"run-{self._life}")
+        except StoreError as error:
+            self._stopped(f"it did not start: {type(error).__name__}")
+            return
         self._life += 1
-        saved = self.disk.load(instance=f"scheduler-{self._life}")
         self.cluster = Cluster(self._site, saved, self.clock.now)
         self._network.attach(SCHEDULER, self._receive)
         life = self._life
@@ -135,6 +85,10 @@ class SchedulerShell:
         self._network.detach(SCHEDULER)
         self._down_until_s = max(self._down_until_s, self._world.now_s + down_s)
         self._world.after(down_s, self.start)
+
+    def _stopped(self, why: str) -> None:
+        self._story.event(self._world.now_s, f"the scheduler ended: {why}")
+        self.crash(down_s=START_AGAIN_S)
 
     def ask(self, ask: int, request: Request) -> None:
         """A client's request; lost when the scheduler is down."""
@@ -168,16 +122,16 @@ class SchedulerShell:
             effects += cluster.handle(PlanDue(), self.clock.now)
         check_invariants(cluster, self.clock.now)
         self._carry_out(effects)
-        self._after_step()
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        """As the production shell: one transaction for all saves, and only then words."""
         if self._dies():
             return
-        records = [e.record for e in effects if isinstance(e, Save)]
-        self.disk.commit(records)
-        for record in records:
-            if isinstance(record, EventRecord):
-                self._story.event(self._world.now_s, f"{record.event.kind}: {record.event.text}")
+        try:
+            self._commit([e.record for e in effects if isinstance(e, Save)])
+        except StoreError as error:
+            self._stopped(type(error).__name__)
+            return
         for effect in effects:
             if self._dies():
                 return
@@ -186,6 +140,13 @@ class SchedulerShell:
                 self._network.send(SCHEDULER, effect.node, data)
             elif isinstance(effect, Reply):
                 self.answers[effect.ask] = effect.answer
+
+    def _commit(self, records: list[Record]) -> None:
+        self.disk.commit(records)
+        self._after_step()
+        for record in records:
+            if isinstance(record, EventRecord):
+                self._story.event(self._world.now_s, f"{record.event.kind}: {record.event.text}")
 
     def _dies(self) -> bool:
         if self._may_crash() and self._world.rng.random() < CRASH_SHARE:

@@ -48,7 +48,9 @@ class FleetSite:
             lambda: self.is_faulty,
         )
         self.agents = {
-            node: AgentShell(self.world, self.network, machine, self.check, lambda: self.is_faulty)
+            node: AgentShell(
+                self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty
+            )
             for node, machine in self.machines.items()
         }
         self.accepted: dict[JobId, JobSpec] = {}
@@ -66,9 +68,12 @@ class FleetSite:
         """The host of this name."""
         return self.machines[node]
 
-    def check(self) -> None:
-        """After every step of anything."""
-        self.truth.check(self.scheduler.disk.books())
+    def check(self, only: NodeId | None = None) -> None:
+        """After every step: of the scheduler, or of the agent of one node."""
+        self.truth.check(self.scheduler.disk.books, only)
+
+    def _checks_of(self, node: NodeId) -> Callable[[], None]:
+        return lambda: self.check(node)
 
     # --- what people do -----------------------------------------------------------------
 

@@ -1,23 +1,28 @@
 """What is really so, checked against what the scheduler has promised.
 
 The books on the scheduler's disk must cover, at every instant, what every host can draw under the
-limits its driver really enforces; the domains' true draw must stay within what is committed; and
-no task may run in two attempts at once. None of this uses anything an agent reported.
+limits its driver really enforces; they must never grow beyond what the site file allows; and no
+task may run in two attempts at once. None of this uses anything an agent reported, nor the
+scheduler's own arithmetic.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
-from wattline_protocol.site import Site
+from wattline_protocol.site import Domain, Node, Site
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.core.records import BookRecord
-from wattline_scheduler.power.books import Books
-from wattline_scheduler.power.domains import Domains
 from wattline_sim.fleet.machine import Machine
+
+Books = Mapping[NodeId, BookRecord]
 
 
 class Overdraw(AssertionError):
     """Something was drawn, or could have been, that nobody had granted."""
+
+
+class Overgranted(AssertionError):
+    """The books on disk grant more below a domain than its budget."""
 
 
 class RunTwice(AssertionError):
@@ -28,59 +33,100 @@ class Truth:
     """Checks the hosts against the books on disk."""
 
     def __init__(self, site: Site, machines: Mapping[NodeId, Machine]) -> None:
-        self._site = site
-        self._domains = Domains(site)
+        self._nodes = {node.id: node for node in site.nodes}
         self._machines = machines
+        self._below = _members(site)
+        self._seen: dict[NodeId, BookRecord] = {}
+        self._started: set[TaskRef] = set()
         self.checks = 0
+        for machine in machines.values():
+            machine.on_launch = self.check_start
 
-    def check(self, books_on_disk: Iterable[BookRecord]) -> None:
-        """Raise if a node could draw more than is committed for it."""
+    # --- watts --------------------------------------------------------------------------
+
+    def check(self, books: Books, only: NodeId | None = None) -> None:
+        """Raise if a node could draw more than is committed for it, or more was granted than is
+        there. `only`: nothing changed but this node.
+        """
         self.checks += 1
-        books = Books(self._site, self._domains, tuple(books_on_disk))
-        for node in self._site.nodes:
-            could_mw = self.could_draw_mw(node.id)
-            committed_mw = books.committed_mw(node.id)
+        if only is None:
+            self._check_growth(books)
+        for node in self._nodes.values() if only is None else (self._nodes[only],):
+            could_mw, committed_mw = self.could_draw_mw(node.id), _committed_mw(node, books)
             if could_mw > committed_mw:
                 raise Overdraw(
                     f"{node.id} could draw {could_mw / 1e6:.3f} kW, "
-                    f"committed are {committed_mw / 1e6:.3f} kW: {books.entry(node.id)}"
+                    f"committed are {committed_mw / 1e6:.3f} kW: {books.get(node.id)}"
                 )
-        self._check_processes()
 
     def could_draw_mw(self, node: NodeId) -> int:
         """Most the host can draw at the wall under the limits in force, by what runs on it."""
-        machine = self._machines[node]
+        machine, at = self._machines[node], self._nodes[node]
         if not machine.is_up:
             return 0
-        at = next(n for n in self._site.nodes if n.id == node)
-        gpus_mw = sum(machine.allowed_mw(gpu) for gpu in machine.gpus.values())
-        return wall_mw(at.non_gpu_worst_mw + gpus_mw, at.psu_efficiency_permille)
+        return wall_mw(at.non_gpu_worst_mw + machine.allowed_mw(), at.psu_efficiency_permille)
 
-    def drawn_mw(self, domain: DomainId) -> int:
-        """What the hosts of a domain really draw at the wall."""
-        total = 0
-        for node in self._domains.members[domain]:
-            machine = self._machines[node]
-            if machine.is_up:
-                at = next(n for n in self._site.nodes if n.id == node)
-                gpus_mw = sum(machine.draw_mw(gpu) for gpu in machine.gpus.values())
-                total += wall_mw(at.non_gpu_worst_mw + gpus_mw, at.psu_efficiency_permille)
-        return total
+    def _check_growth(self, books: Books) -> None:
+        """I1, I9: a transaction that grants a growth leaves every domain within its budget.
 
-    def _check_processes(self) -> None:
-        living: dict[tuple[JobId, TaskNo], TaskRef] = {}
+        What raises a node without a grant (distrust, a host that is heard though declared off) may
+        exceed a budget, and is not counted where it came with the grant.
+        """
+        changed = [entry for entry in books.values() if self._seen.get(entry.node) is not entry]
+        grown = [entry.node for entry in changed if self._is_granted(entry)]
+        for domain, members in self._below if grown else ():
+            if any(node in members for node in grown):
+                least_mw = sum(self._least_mw(node, books, node in grown) for node in members)
+                if least_mw > _usable_mw(domain):
+                    raise Overgranted(
+                        f"{domain.id} may give {_usable_mw(domain)} mW, the books on disk give "
+                        f"{least_mw} mW after a growth of {', '.join(grown)}"
+                    )
+        self._seen.update({entry.node: entry for entry in changed})
+
+    def _is_granted(self, entry: BookRecord) -> bool:
+        before_mw = _committed_mw(self._nodes[entry.node], self._seen)
+        most_sent_mw = max((sent.lease_mw for sent in entry.sent), default=0)
+        return entry.standing == "leased" and most_sent_mw > before_mw
+
+    def _least_mw(self, node: NodeId, books: Books, is_grown: bool) -> int:
+        at = self._nodes[node]
+        after_mw = _committed_mw(at, books)
+        return after_mw if is_grown else min(after_mw, _committed_mw(at, self._seen))
+
+    # --- tasks --------------------------------------------------------------------------
+
+    def check_start(self, ref: TaskRef) -> None:
+        """Raise if an attempt is started twice, anywhere, or beside another of its task."""
+        if ref in self._started:
+            raise RunTwice(f"{ref} was started twice")
+        self._started.add(ref)
+        living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
         for machine in self._machines.values():
-            for ref, process in machine.processes.items():
-                if process.exit is None:
-                    other = living.setdefault((ref.job, ref.task), ref)
-                    if other != ref:
-                        raise RunTwice(f"{other} and {ref} run at the same time")
+            for other, process in machine.processes.items():
+                if process.exit is None and living.get((other.job, other.task), other) != other:
+                    raise RunTwice(f"{other} and {ref} run at the same time")
 
-    def check_starts(self) -> None:
-        """Raise if any attempt was ever started twice, anywhere."""
-        seen: set[TaskRef] = set()
-        for machine in self._machines.values():
-            for ref, _ in machine.starts:
-                if ref in seen:
-                    raise RunTwice(f"{ref} was started twice")
-                seen.add(ref)
+
+def _committed_mw(node: Node, books: Books) -> int:
+    """Most a node may be acting on (I1): its newest acknowledged lease and all sent after it."""
+    entry = books.get(node.id)
+    if entry is None:
+        return 0 if node.is_off else node.nameplate_mw
+    if entry.standing == "off":
+        return 0
+    leased_mw = max(entry.acked_mw, *(sent.lease_mw for sent in entry.sent), 0)
+    return leased_mw if entry.standing == "leased" else max(node.nameplate_mw, leased_mw)
+
+
+def _usable_mw(domain: Domain) -> int:
+    reserved_mw = domain.fixed_load_mw + domain.transient_margin_mw + domain.foreign_reserve_mw
+    return domain.budget_mw - reserved_mw
+
+
+def _members(site: Site) -> list[tuple[Domain, frozenset[NodeId]]]:
+    below: dict[DomainId, set[NodeId]] = {domain.id: set() for domain in site.domains}
+    for node in site.nodes:
+        for domain in site.domains_of(node):
+            below[domain].add(node.id)
+    return [(domain, frozenset(below[domain.id])) for domain in site.domains]

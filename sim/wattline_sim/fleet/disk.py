@@ -1,0 +1,109 @@
+"""The scheduler's disk: the production store over a database in memory that survives crashes.
+
+What is committed is kept a second time, as the records that were handed in, so that every restart
+also proves that the store gives back what it was given. Faults: the disk is full (SQLite's own
+page limit makes the commit fail), and an old backup is put in its place.
+"""
+
+import functools
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+from sqlite_utils import Database
+
+from wattline_protocol.ids import NodeId
+from wattline_scheduler.core.records import BookRecord, EventRecord, Record, Saved
+from wattline_scheduler.store.errors import StoreError
+from wattline_scheduler.store.schema import migrate
+from wattline_scheduler.store.store import Store
+
+UNLIMITED_PAGES = 1 << 30
+
+Key = tuple[str, tuple[object, ...]]
+R = TypeVar("R")
+
+
+class StoreLied(AssertionError):
+    """A restart found something else on disk than what was committed."""
+
+
+@functools.cache
+def empty_database() -> bytes:
+    """A migrated database, made once: migrating takes longer than many commits."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(Database(connection))
+    image = connection.serialize()
+    connection.close()
+    return image
+
+
+class Disk:
+    """One scheduler's disk; `open` is a start, `commit` is what it does from then on."""
+
+    def __init__(self) -> None:
+        self.records: dict[Key, Record] = {}
+        self.books: dict[NodeId, BookRecord] = {}
+        """The books as a restart would find them."""
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.deserialize(empty_database())
+        self._store: Store | None = None
+
+    def open(self, unix_s: float, instance: str, *, recover: bool = False) -> Saved:
+        """A new run of the scheduler: raise the epoch, load everything. Raises StoreError."""
+        db = Database(self._connection)
+        self._store, saved = Store.over(db, now_unix_s=unix_s, recover=recover, instance=instance)
+        if not recover:
+            self._compare(saved)
+        self._replace(saved)
+        return saved
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """All or nothing. Raises StoreError."""
+        if self._store is None:
+            raise StoreError("no scheduler has opened this disk")
+        if records:
+            self._store.commit(records)
+            self._remember(records)
+
+    def every(self, kind: type[R]) -> tuple[R, ...]:
+        """All records of a kind."""
+        return tuple(r for r in self.records.values() if isinstance(r, kind))
+
+    def fill(self) -> None:
+        """No more room: whatever needs another page fails."""
+        pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        self._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+
+    def free(self) -> None:
+        """Room again."""
+        self._connection.execute(f"PRAGMA max_page_count = {UNLIMITED_PAGES}").fetchall()
+
+    def _remember(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.records[_key(record)] = record
+            if isinstance(record, BookRecord):
+                self.books[record.node] = record
+
+    def _replace(self, saved: Saved) -> None:
+        self.records.clear()
+        self.books.clear()
+        self._remember(_all(saved))
+
+    def _compare(self, saved: Saved) -> None:
+        """Events are kept in part only; all other records must come back as they were."""
+        loaded = {_key(record): record for record in _all(saved)}
+        for key, record in self.records.items():
+            if not isinstance(record, EventRecord) and loaded.get(key) != record:
+                raise StoreLied(f"committed {record}, found {loaded.get(key)}")
+
+
+def _key(record: Record) -> Key:
+    return type(record).__name__, tuple(getattr(record, name) for name in record.key)
+
+
+def _all(saved: Saved) -> Iterator[Record]:
+    for value in msgspec.structs.astuple(saved):
+        if isinstance(value, tuple):
+            yield from value
