@@ -9,7 +9,7 @@ from wattline_agent.core.node import Node
 from wattline_agent.ports import HostReading
 from wattline_protocol.codec import Codec
 from wattline_protocol.messages import FromAgent, LogChunk, ToAgent
-from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.machine import Disk, Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.world import World
 
@@ -20,12 +20,18 @@ DRIVER_CALL_S = 0.01
 SAMPLE_PERIOD_S = 1.0
 LOOK_PERIOD_S = 0.3
 TICK_PERIOD_S = 0.2
+START_AGAIN_S = 1.0
+"""After a state directory that cannot be written, as the systemd unit says."""
 CRASH_SHARE = 0.0005
 """Chance that the agent dies between two effects, while faults are on."""
 
 
 class Crashed(Exception):
     """The simulated process died in the middle of what it did."""
+
+
+class DiskFull(Exception):
+    """The state directory has no room: the production agent ends on this."""
 
 
 class AgentShell:
@@ -42,6 +48,7 @@ class AgentShell:
         self._world, self._network, self.machine = world, network, machine
         self._after_step, self._may_crash = after_step, may_crash
         self._life = 0
+        self._stalled_until_s = 0.0
         self.node: Node | None = None
 
     def start(self) -> None:
@@ -50,6 +57,11 @@ class AgentShell:
             return
         self._life += 1
         machine, disk = self.machine, self.machine.disk
+        if not self._is_same_driver():
+            machine.floor_caps()
+        if machine.is_disk_full:
+            self._give_up()
+            return
         facts = Facts(
             node=machine.node,
             nonce_seed=self._world.rng.randbytes(16),
@@ -75,10 +87,35 @@ class AgentShell:
         self._every(LOOK_PERIOD_S, lambda: self._handle(ev.TasksSeen(machine.seen())))
         self._every(TICK_PERIOD_S, lambda: self._handle(ev.TimePassed()))
 
+    def _is_same_driver(self) -> bool:
+        on_file, machine = self.machine.disk.state, self.machine
+        return on_file is not None and (on_file.boot_id, on_file.driver_instance) == (
+            machine.boot_id,
+            machine.driver_instance,
+        )
+
+    def _give_up(self) -> None:
+        """Floors, then the end; systemd starts it again."""
+        self.machine.floor_caps()
+        self.crash()
+        self._world.after(START_AGAIN_S, self.start)
+
+    def stop(self) -> None:
+        """SIGTERM: it takes its leave."""
+        self._handle(ev.StopAsked())
+        self.crash()
+
+    def stall(self, for_s: float) -> None:
+        """The process gets no processor: everything waits, in order."""
+        if self.node is None:
+            return
+        self._stalled_until_s = self._world.now_s + for_s
+
     def crash(self) -> None:
         """SIGKILL: only disk, driver and keeper remain."""
         self.node = None
         self._life += 1
+        self._stalled_until_s = 0.0
         self._network.detach(self.machine.node)
 
     def _every(self, period_s: float, act: Callable[[], None]) -> None:
@@ -111,6 +148,9 @@ class AgentShell:
     def _handle(self, event: ev.Event) -> None:
         if self.node is None:
             return
+        if self._stalled_until_s > self._world.now_s:
+            self._at(self._stalled_until_s, event)
+            return
         try:
             for effect in self.node.handle(event, self.machine.clock.now):
                 if self._may_crash() and self._world.rng.random() < CRASH_SHARE:
@@ -119,6 +159,8 @@ class AgentShell:
         except Crashed:
             self.crash()
             self._world.after(self._world.rng.uniform(0.1, 5.0), self.start)
+        except DiskFull:
+            self._give_up()
         self._after_step()
 
     def _carry_out(self, effect: fx.Effect) -> None:
@@ -137,14 +179,14 @@ class AgentShell:
                 for gpu, cap_mw in effect.caps_mw.items():
                     machine.set_cap(gpu, cap_mw)
             case fx.SaveState():
-                machine.disk.state = effect.state
+                self._disk().state = effect.state
             case fx.SaveUsage():
-                machine.disk.usage = effect.usage
+                self._disk().usage = effect.usage
             case fx.SendLog():
                 gone = LogChunk(effect.request, b"", effect.offset, at_end=True, error="no logs")
                 self._network.send(machine.node, SCHEDULER, FROM_AGENT.encode(gone))
             case fx.Spool():
-                machine.disk.spool.append(effect.rollup)
+                self._disk().spool.append(effect.rollup)
             case fx.ReadSpool():
                 last = machine.disk.dropped + len(machine.disk.spool)
                 self._soon(
@@ -179,11 +221,19 @@ class AgentShell:
             case _:
                 raise AssertionError(f"no machine can carry out {type(effect).__name__}")
 
+    def _disk(self) -> Disk:
+        if self.machine.is_disk_full:
+            raise DiskFull
+        return self.machine.disk
+
     def _soon(self, event: ev.Event) -> None:
+        self._at(self._world.now_s + DRIVER_CALL_S, event)
+
+    def _at(self, time_s: float, event: ev.Event) -> None:
         life = self._life
 
-        def answer() -> None:
+        def hand_in() -> None:
             if self._life == life:
                 self._handle(event)
 
-        self._world.after(DRIVER_CALL_S, answer)
+        self._world.at(time_s, hand_in)

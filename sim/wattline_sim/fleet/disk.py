@@ -48,12 +48,13 @@ class Disk:
         """The books as a restart would find them."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(empty_database())
-        self._store: Store | None = None
+        self.store: Store | None = None
+        """Of the newest run."""
 
     def open(self, unix_s: float, instance: str, *, recover: bool = False) -> Saved:
         """A new run of the scheduler: raise the epoch, load everything. Raises StoreError."""
         db = Database(self._connection)
-        self._store, saved = Store.over(db, now_unix_s=unix_s, recover=recover, instance=instance)
+        self.store, saved = Store.over(db, now_unix_s=unix_s, recover=recover, instance=instance)
         if not recover:
             self._compare(saved)
         self._replace(saved)
@@ -61,10 +62,10 @@ class Disk:
 
     def commit(self, records: Sequence[Record]) -> None:
         """All or nothing. Raises StoreError."""
-        if self._store is None:
+        if self.store is None:
             raise StoreError("no scheduler has opened this disk")
         if records:
-            self._store.commit(records)
+            self.store.commit(records)
             self._remember(records)
 
     def every(self, kind: type[R]) -> tuple[R, ...]:

@@ -1,5 +1,6 @@
 """A host below the agent: driver, GPUs, processes and disk. Survives the agent's crashes."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -38,6 +39,8 @@ class Gpu:
     limit_mw: int = CAP_MAX_MW
     bmc_mw: int = CAP_MAX_MW
     is_settable: bool = True
+    is_lost: bool = False
+    """Off the bus: the driver cannot reach it; the limit that it has stays in force."""
     hung_until_s: float = 0.0
     busy_until_s: float = -1e9
     """When its load last ended; its average falls for a while after."""
@@ -101,6 +104,7 @@ class Machine:
         self.boots = 1
         self.driver_loads = 1
         self.is_up = True
+        self.is_disk_full = False
         self.starts = 0
         """Processes ever started."""
         self.on_launch: Callable[[TaskRef], None] = lambda _: None
@@ -137,8 +141,8 @@ class Machine:
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Set a limit, if this GPU answers and lets us."""
         gpu = self.gpus[index]
-        if gpu.hung_until_s > self.world.now_s:
-            return CapResult(index, None, None, "the driver does not answer")
+        if self._why_silent(gpu):
+            return CapResult(index, None, None, self._why_silent(gpu))
         if not gpu.is_settable:
             return CapResult(index, gpu.enforced_mw, gpu.limit_mw, "no permission")
         gpu.limit_mw = min(max(cap_mw, CAP_MIN_MW), CAP_MAX_MW)
@@ -147,15 +151,45 @@ class Machine:
     def read_cap(self, index: GpuIndex) -> CapResult:
         """Read a limit back."""
         gpu = self.gpus[index]
-        if gpu.hung_until_s > self.world.now_s:
-            return CapResult(index, None, None, "the driver does not answer")
+        if self._why_silent(gpu):
+            return CapResult(index, None, None, self._why_silent(gpu))
         return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+
+    def floor_caps(self) -> None:
+        """Every GPU at its minimum: what a start does before it trusts anything."""
+        for index in self.gpus:
+            self.set_cap(index, CAP_MIN_MW)
+
+    def _why_silent(self, gpu: Gpu) -> str:
+        if gpu.is_lost:
+            return "the GPU is lost"
+        is_hung = gpu.hung_until_s > self.world.now_s
+        return "the driver does not answer" if is_hung else ""
+
+    def lose(self, gpu: Gpu) -> None:
+        """A GPU falls off the bus; what runs on it dies of it, sooner or later."""
+        gpu.is_lost = True
+        for process in self._living():
+            if gpu.index in process.order.gpus:
+                dies = functools.partial(self._end, process, "exited", 1)
+                self.world.after(self.world.rng.uniform(0.0, 5.0), dies)
+
+    def bring_back(self, gpu: Gpu) -> None:
+        """It answers again after a reset, which took its limit away."""
+        if gpu.is_lost and not any(gpu.index in p.order.gpus for p in self._living()):
+            gpu.is_lost = False
+            gpu.limit_mw = CAP_MAX_MW
+        elif gpu.is_lost:
+            self.world.after(1.0, lambda: self.bring_back(gpu))
+
+    def _living(self) -> list[Process]:
+        return [p for p in self.processes.values() if p.exit is None]
 
     def read(self, index: GpuIndex) -> Reading:
         """One GPU's telemetry."""
         gpu, mono_s = self.gpus[index], self.clock.now.mono_s
-        if gpu.hung_until_s > self.world.now_s:
-            return Stale(index, mono_s - 1.0, "the driver does not answer")
+        if self._why_silent(gpu):
+            return Stale(index, mono_s - 1.0, self._why_silent(gpu), is_lost=gpu.is_lost)
         load_mw = self.loads_mw().get(index)
         power_mw = self._draw_mw(gpu, load_mw)
         gpu.energy_mj += power_mw * (self.world.now_s - gpu.read_s)
@@ -188,6 +222,7 @@ class Machine:
                 self.driver_loads += 1
                 for gpu in self.gpus.values():
                     gpu.limit_mw = CAP_MAX_MW
+                    gpu.is_lost = False
 
         self.world.after(RELOAD_S, loaded)
 
@@ -302,7 +337,7 @@ class Machine:
         self.boots += 1
         self.clock = HostClock(self.world)
         for gpu in self.gpus.values():
-            gpu.limit_mw, gpu.hung_until_s = CAP_MAX_MW, 0.0
+            gpu.limit_mw, gpu.hung_until_s, gpu.is_lost = CAP_MAX_MW, 0.0, False
             gpu.busy_until_s = -1e9
 
     def _seen(self, process: Process) -> TaskSeen:

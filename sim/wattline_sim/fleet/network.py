@@ -1,13 +1,19 @@
 """A network worse than TCP: any message may be lost, repeated, late or overtaken."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wattline_sim.fleet.world import World
 
 Address = str
+Way = tuple[Address, Address]
+"""From a source to a target."""
 Receive = Callable[[Address, bytes], None]
 
+CALM_DELAY_S = 0.002
+OVERTAKEN_LATE_S = 2.0
+"""A message that others overtake is this much later at most."""
 REPEAT_LATE_S = 30.0
 """A repeated message may arrive this much later: old messages must do no harm."""
 
@@ -18,9 +24,11 @@ class Weather:
 
     loss: float = 0.0
     repeat: float = 0.0
-    delay_s: float = 0.002
-    cut: set[Address] = field(default_factory=set)
-    """Hosts that can reach nobody and be reached by nobody."""
+    delay_s: float = CALM_DELAY_S
+    overtaken: float = 0.0
+    """Share of messages that later ones overtake."""
+    cut: Counter[Way] = field(default_factory=Counter)
+    """Ways from a source to a target that carry nothing, each cut so many times."""
 
 
 class Network:
@@ -45,17 +53,20 @@ class Network:
         """Send once; it arrives never, once or several times."""
         rng, weather = self._world.rng, self.weather
         self.sent += 1
-        if {source, target} & weather.cut or rng.random() < weather.loss:
+        if weather.cut[source, target] > 0 or rng.random() < weather.loss:
             self.lost += 1
             return
-        self._deliver(source, target, data, rng.expovariate(1.0 / weather.delay_s))
+        delay_s = rng.expovariate(1.0 / weather.delay_s)
+        if rng.random() < weather.overtaken:
+            delay_s += rng.uniform(0.0, OVERTAKEN_LATE_S)
+        self._deliver(source, target, data, delay_s)
         while rng.random() < weather.repeat:
             self._deliver(source, target, data, rng.uniform(0.0, REPEAT_LATE_S))
 
     def _deliver(self, source: Address, target: Address, data: bytes, delay_s: float) -> None:
         def arrive() -> None:
             receive = self._receivers.get(target)
-            if receive is not None and not {source, target} & self.weather.cut:
+            if receive is not None and self.weather.cut[source, target] <= 0:
                 receive(source, data)
 
         self._world.after(delay_s, arrive)

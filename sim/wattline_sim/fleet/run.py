@@ -4,7 +4,7 @@ import msgspec
 
 from wattline_protocol.views import ENDED_STATES
 from wattline_scheduler.core.records import JobRecord
-from wattline_sim.fleet.faults import Faults
+from wattline_sim.fleet.faults.schedule import Faults
 from wattline_sim.fleet.scenario import random_jobs
 from wattline_sim.fleet.site import FleetSite
 from wattline_sim.fleet.story import Moment

@@ -12,13 +12,15 @@ from wattline_scheduler.core.events import (
     TICK_PERIOD_S,
     AgentSaid,
     ClientAsked,
+    DomainMetered,
     Event,
     PlanDue,
     TimePassed,
+    ZoneSensed,
 )
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.records import EventRecord, Record
-from wattline_scheduler.store.errors import StoreError
+from wattline_scheduler.store.errors import StoreError, StoreFenced
 from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.network import Network
@@ -29,8 +31,9 @@ BATCH_S = 0.002
 """Messages that arrive this close together share a transaction."""
 CRASH_SHARE = 0.0005
 """Chance that the scheduler dies at a step of a batch, while faults are on."""
-START_AGAIN_S = 2.0
-"""A scheduler that could not use its disk is started again after this long."""
+START_AGAIN_S = 1.0
+"""A scheduler that could not use its disk is started again after this
+long, as the systemd unit says."""
 
 
 class SchedulerShell:
@@ -54,7 +57,7 @@ class SchedulerShell:
         """Answers that reached the client, by the number of the request."""
         self._life = 0
         self._queue: list[Event] = []
-        self._down_until_s = 0.0
+        self._down_until_s = self._stalled_until_s = 0.0
 
     def start(self) -> None:
         """A new process over the disk of the last."""
@@ -68,20 +71,18 @@ class SchedulerShell:
         self._life += 1
         self.cluster = Cluster(self._site, saved, self.clock.now)
         self._network.attach(SCHEDULER, self._receive)
-        life = self._life
+        self._tick()
 
-        def tick() -> None:
-            if self._life == life:
-                self._take(TimePassed())
-                self._world.after(TICK_PERIOD_S, tick)
-
-        tick()
+    def _tick(self) -> None:
+        self._take(TimePassed())
+        self._world.after(TICK_PERIOD_S, self._guarded(self._tick))
 
     def crash(self, down_s: float) -> None:
         """SIGKILL; started again after a while."""
         self.cluster = None
         self._life += 1
         self._queue.clear()
+        self._stalled_until_s = 0.0
         self._network.detach(SCHEDULER)
         self._down_until_s = max(self._down_until_s, self._world.now_s + down_s)
         self._world.after(down_s, self.start)
@@ -89,6 +90,43 @@ class SchedulerShell:
     def _stopped(self, why: str) -> None:
         self._story.event(self._world.now_s, f"the scheduler ended: {why}")
         self.crash(down_s=START_AGAIN_S)
+
+    def reboot(self, down_s: float) -> None:
+        """Its host starts anew: another monotonic clock, another error of the wall clock."""
+        self.crash(down_s)
+        self.clock = HostClock(self._world)
+
+    def stall(self, for_s: float) -> None:
+        """The process gets no processor: everything waits, in order."""
+        self._stalled_until_s = self._world.now_s + for_s
+
+    def replace(self, old_runs_on_s: float) -> None:
+        """A second scheduler starts on the same store while this one lives on for a while."""
+        if self.cluster is None or self.disk.store is None:
+            return
+        old, store = self.cluster, self.disk.store
+
+        def resend() -> None:
+            """The old one wakes up: its first transaction must fail, whatever it says is old."""
+            effects = old.handle(TimePassed(), self.clock.now)
+            records = [e.record for e in effects if isinstance(e, Save)]
+            try:
+                if records:
+                    store.commit(records)
+            except StoreFenced:
+                return
+            self._say(effects)
+
+        self._world.after(old_runs_on_s, resend)
+        self.cluster = None
+        self._life += 1
+        self._queue.clear()
+        self.start()
+
+    def sense(self, event: DomainMetered | ZoneSensed) -> None:
+        """A meter or a cooling plant says something."""
+        if self.cluster is not None:
+            self._take(event)
 
     def ask(self, ask: int, request: Request) -> None:
         """A client's request; lost when the scheduler is down."""
@@ -101,18 +139,25 @@ class SchedulerShell:
 
     def _take(self, event: Event) -> None:
         if not self._queue:
-            life = self._life
-
-            def work() -> None:
-                if self._life == life:
-                    self._work()
-
-            self._world.after(BATCH_S, work)
+            self._world.after(BATCH_S, self._guarded(self._work))
         self._queue.append(event)
+
+    def _guarded(self, act: Callable[[], None]) -> Callable[[], None]:
+        """`act`, unless this process is gone by then."""
+        life = self._life
+
+        def later() -> None:
+            if self._life == life:
+                act()
+
+        return later
 
     def _work(self) -> None:
         cluster = self.cluster
         if cluster is None:
+            return
+        if self._stalled_until_s > self._world.now_s:
+            self._world.at(self._stalled_until_s, self._guarded(self._work))
             return
         events, self._queue = self._queue, []
         effects: list[Effect] = []
@@ -127,11 +172,15 @@ class SchedulerShell:
         """As the production shell: one transaction for all saves, and only then words."""
         if self._dies():
             return
+        records = [e.record for e in effects if isinstance(e, Save)]
         try:
-            self._commit([e.record for e in effects if isinstance(e, Save)])
+            self._commit(records)
         except StoreError as error:
             self._stopped(type(error).__name__)
             return
+        self._say(effects)
+
+    def _say(self, effects: list[Effect]) -> None:
         for effect in effects:
             if self._dies():
                 return

@@ -12,7 +12,6 @@ from wattline_protocol.requests import (
     Denied,
     Request,
     Restore,
-    Shed,
     Submit,
     Submitted,
 )
@@ -91,23 +90,25 @@ class FleetSite:
             elif isinstance(answer, Denied):
                 self.refused.append(f"{spec.name}: {answer.reason}")
 
-        self._insist(Submit(spec, token), take)
+        self.insist(Submit(spec, token), take)
 
     def cancel(self, job: JobId) -> None:
         """Cancel until it is done."""
-        self._insist(Cancel(job), lambda _: None)
+        self.insist(Cancel(job))
 
-    def shed(self, fraction: float) -> None:
-        """Lower the root's budget, if the scheduler hears it."""
-        self._once(Shed(domain=None, fraction=fraction, reason="fault"))
-
-    def restore_budgets(self) -> None:
-        """Restore the root's budget until it is done."""
-        self._insist(Restore(domain=None, reason="heal"), lambda _: None)
+    def mend(self) -> None:
+        """All budgets in force again, in case an operator's word was lost."""
+        for domain in self.site.domains:
+            self.insist(Restore(domain.id, reason="healed"))
 
     def crash_agent(self, node: NodeId, down_s: float) -> None:
         """SIGKILL the agent; it starts again after a while."""
         self.agents[node].crash()
+        self.world.after(down_s, self.agents[node].start)
+
+    def restart_agent(self, node: NodeId, down_s: float) -> None:
+        """Stop the agent in order; it starts again after a while."""
+        self.agents[node].stop()
         self.world.after(down_s, self.agents[node].start)
 
     def power_off(self, node: NodeId, for_s: float) -> None:
@@ -119,7 +120,7 @@ class FleetSite:
         self.agents[node].crash()
         machine.reboot()
         machine.is_up = False
-        self._once(DeclareOff(node, confirmation=node, reason="plug pulled"))
+        self.order(DeclareOff(node, confirmation=node, reason="plug pulled"))
 
         def on_again() -> None:
             def power_up(_: Answer) -> None:
@@ -127,17 +128,19 @@ class FleetSite:
                 machine.is_up = True
                 self.agents[node].start()
 
-            self._insist(DeclareOn(node), power_up)
+            self.insist(DeclareOn(node), power_up)
 
         self.world.after(for_s, on_again)
 
     # --- asking -------------------------------------------------------------------------
 
-    def _once(self, request: Request) -> None:
+    def order(self, request: Request) -> None:
+        """Ask once: lost if the scheduler is down."""
         self._asks += 1
         self.scheduler.ask(self._asks, request)
 
-    def _insist(self, request: Request, take: Callable[[Answer], None]) -> None:
+    def insist(self, request: Request, take: Callable[[Answer], None] = lambda _: None) -> None:
+        """Ask until there is an answer, and take it."""
         self._asks += 1
         ask = self._asks
 

@@ -21,8 +21,12 @@ class World:
         self._order = itertools.count()
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
-        """Do this later. Acts at the same time run in the order they were asked for."""
-        heapq.heappush(self._heap, (self.now_s + delay_s, next(self._order), act))
+        """Do this later."""
+        self.at(self.now_s + delay_s, act)
+
+    def at(self, time_s: float, act: Callable[[], None]) -> None:
+        """Do this then. Acts at the same time run in the order they were asked for."""
+        heapq.heappush(self._heap, (max(time_s, self.now_s), next(self._order), act))
 
     def every(self, period_s: float, act: Callable[[], None]) -> None:
         """Do this for ever, first after a random part of the period."""

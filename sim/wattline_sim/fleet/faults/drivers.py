@@ -1,0 +1,57 @@
+"""GPU drivers that hang, are loaded anew, refuse a cap, or lose a GPU; limits set by a BMC."""
+
+from typing import TYPE_CHECKING
+
+from wattline_sim.fleet.machine import Gpu, Machine
+
+if TYPE_CHECKING:
+    from wattline_sim.fleet.faults.schedule import Faults
+
+
+def _some_gpu(faults: "Faults") -> tuple[Machine, Gpu]:
+    machine = faults.site.machines[faults.some_node()]
+    return machine, faults.rng.choice(list(machine.gpus.values()))
+
+
+def _hang(faults: "Faults") -> str:
+    machine, gpu = _some_gpu(faults)
+    gpu.hung_until_s = faults.site.world.now_s + faults.rng.uniform(0.5, 12.0)
+    faults.lasting(20.0, 20.0, lambda: setattr(gpu, "hung_until_s", 0.0))
+    return f"{machine.node} GPU {gpu.index}"
+
+
+def _reload(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.machines[node].reload_driver()
+    return node
+
+
+def _bmc_limit(faults: "Faults") -> str:
+    machine, gpu = _some_gpu(faults)
+    full_mw = gpu.bmc_mw
+    gpu.bmc_mw = faults.rng.randint(250, 600) * 1000
+    faults.lasting(1.0, 20.0, lambda: setattr(gpu, "bmc_mw", full_mw))
+    return f"{machine.node} GPU {gpu.index} at {gpu.bmc_mw / 1000:.0f} W"
+
+
+def _refused(faults: "Faults") -> str:
+    machine, gpu = _some_gpu(faults)
+    gpu.is_settable = False
+    faults.lasting(1.0, 20.0, lambda: setattr(gpu, "is_settable", True))
+    return f"{machine.node} GPU {gpu.index}"
+
+
+def _lost(faults: "Faults") -> str:
+    machine, gpu = _some_gpu(faults)
+    machine.lose(gpu)
+    faults.lasting(3.0, 30.0, lambda: machine.bring_back(gpu))
+    return f"{machine.node} GPU {gpu.index}"
+
+
+KINDS = {
+    "driver hang": _hang,
+    "driver reload": _reload,
+    "BMC limit": _bmc_limit,
+    "cap refused": _refused,
+    "GPU lost": _lost,
+}

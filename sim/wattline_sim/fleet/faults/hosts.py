@@ -1,0 +1,70 @@
+"""Agents that crash, stop or stall; hosts that reboot, lose power, fill or lose their disk."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wattline_sim.fleet.faults.schedule import Faults
+
+
+def _agent_crash(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.crash_agent(node, down_s=faults.rng.uniform(0.1, 10.0))
+    return node
+
+
+def _agent_restart(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.restart_agent(node, down_s=faults.rng.uniform(0.1, 10.0))
+    return node
+
+
+def _agent_stall(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.agents[node].stall(faults.rng.uniform(0.5, 20.0))
+    return node
+
+
+def _reboot(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.crash_agent(node, down_s=faults.rng.uniform(1.0, 10.0))
+    faults.site.machines[node].reboot()
+    return node
+
+
+def _wipe(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.crash_agent(node, down_s=faults.rng.uniform(0.1, 3.0))
+    faults.site.machines[node].wipe_disk()
+    return node
+
+
+def _disk_full(faults: "Faults") -> str:
+    node = faults.some_node()
+    machine = faults.site.machines[node]
+    machine.is_disk_full = True
+    faults.lasting(1.0, 20.0, lambda: setattr(machine, "is_disk_full", False))
+    return node
+
+
+def _clock_jump(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.machines[node].clock.jump(faults.rng.uniform(-1e4, 1e4))
+    return node
+
+
+def _power_off(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.power_off(node, for_s=faults.rng.uniform(3.0, 20.0))
+    return node
+
+
+KINDS = {
+    "agent crash": _agent_crash,
+    "agent restart": _agent_restart,
+    "agent stall": _agent_stall,
+    "host reboot": _reboot,
+    "wiped disk": _wipe,
+    "agent disk full": _disk_full,
+    "clock jump": _clock_jump,
+    "power off": _power_off,
+}

@@ -1,0 +1,95 @@
+"""Operators and users at any time: budgets, nodes, jobs, and requests that make no sense."""
+
+import math
+from typing import TYPE_CHECKING
+
+from wattline_protocol.ids import DomainId, JobId, NodeId
+from wattline_protocol.requests import (
+    Cancel,
+    DeclareOff,
+    DeclareOn,
+    Drain,
+    Hold,
+    Release,
+    Request,
+    Restore,
+    Shed,
+    Undrain,
+)
+
+if TYPE_CHECKING:
+    from wattline_sim.fleet.faults.schedule import Faults
+
+
+def _some_domain(faults: "Faults") -> DomainId:
+    return faults.rng.choice(faults.site.site.domains).id
+
+
+def _some_job(faults: "Faults") -> JobId:
+    return faults.rng.choice([*sorted(faults.site.accepted), JobId(999)])
+
+
+def _shed(faults: "Faults") -> str:
+    domain, rng = _some_domain(faults), faults.rng
+    fraction = rng.choice([rng.uniform(0.01, 0.5), rng.uniform(0.5, 1.0)])
+    for_s = rng.choice([0.0, rng.uniform(0.5, 20.0)])
+    faults.site.order(Shed(domain, fraction=fraction, for_s=for_s, reason="fault"))
+    faults.lasting(2.0, 30.0, lambda: faults.site.insist(Restore(domain, reason="over")))
+    return f"{fraction:.0%} of {domain}"
+
+
+def _restore(faults: "Faults") -> str:
+    domain = _some_domain(faults)
+    faults.site.order(Restore(domain))
+    return domain
+
+
+def _drain(faults: "Faults") -> str:
+    node = faults.some_node()
+    faults.site.order(Drain(node, reason="fault"))
+    faults.lasting(1.0, 30.0, lambda: faults.site.insist(Undrain(node)))
+    return node
+
+
+def _cancel(faults: "Faults") -> str:
+    job = _some_job(faults)
+    faults.site.order(Cancel(job))
+    return f"job {job}"
+
+
+def _hold(faults: "Faults") -> str:
+    job = _some_job(faults)
+    faults.site.order(Hold(job))
+    faults.lasting(1.0, 30.0, lambda: faults.site.insist(Release(job)))
+    return f"job {job}"
+
+
+def _nonsense(faults: "Faults") -> str:
+    node, domain, nowhere = faults.some_node(), _some_domain(faults), DomainId("nowhere")
+    requests: list[Request] = [
+        Shed(domain, fraction=math.nan),
+        Shed(domain, fraction=-0.5),
+        Shed(domain, fraction=7.0),
+        Shed(domain, by_mw=1 << 60),
+        Shed(domain, fraction=0.5, for_s=math.inf),
+        Shed(nowhere, fraction=0.5),
+        Restore(nowhere),
+        Undrain(node),
+        DeclareOff(node, confirmation="yes"),
+        DeclareOff(NodeId("nobody"), confirmation="nobody"),
+        DeclareOn(NodeId("nobody")),
+        Release(JobId(-1)),
+    ]
+    request = faults.rng.choice(requests)
+    faults.site.order(request)
+    return str(request)
+
+
+KINDS = {
+    "shed": _shed,
+    "restore": _restore,
+    "drain": _drain,
+    "cancel": _cancel,
+    "hold": _hold,
+    "nonsense request": _nonsense,
+}

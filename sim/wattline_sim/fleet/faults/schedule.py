@@ -1,0 +1,81 @@
+"""What goes wrong, and when: drawn from the seed, over by the time the run must settle.
+
+Each seed gets its own subset of the kinds and its own pace: a run with three kinds of fault in
+quick succession finds what a run with a little of everything never reaches.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from wattline_protocol.ids import NodeId
+from wattline_sim.fleet.faults import drivers, hosts, network, operators, scheduler, sensing
+
+if TYPE_CHECKING:
+    from wattline_sim.fleet.site import FleetSite
+
+MEANS_BETWEEN_S = (1.5, 3.0, 6.0)
+FEWEST_KINDS = 3
+
+KINDS = {
+    **network.KINDS,
+    **hosts.KINDS,
+    **drivers.KINDS,
+    **operators.KINDS,
+    **scheduler.KINDS,
+    **sensing.KINDS,
+}
+"""Each kind of fault by its name: what it does, and a word on what it did it to."""
+
+
+class Faults:
+    """Keeps hurting the site until `heal`."""
+
+    def __init__(self, site: "FleetSite") -> None:
+        self.site = site
+        self._over = False
+        self._undo: dict[int, Callable[[], None]] = {}
+        self._undone = 0
+        self._mean_s = self.rng.choice(MEANS_BETWEEN_S)
+        self._kinds = self.rng.sample(sorted(KINDS), self.rng.randint(FEWEST_KINDS, len(KINDS)))
+
+    @property
+    def rng(self) -> Random:
+        """The one source of randomness of the run."""
+        return self.site.world.rng
+
+    def begin(self) -> None:
+        """Start hurting."""
+        self._next()
+
+    def heal(self) -> None:
+        """Nothing more happens, and what was hurt is well again."""
+        self._over = True
+        for number in list(self._undo):
+            self._end(number)
+        self.site.mend()
+
+    def lasting(self, low_s: float, high_s: float, undo: Callable[[], None]) -> None:
+        """Undo this fault after a while, or when everything is healed, once."""
+        self._undone += 1
+        number = self._undone
+        self._undo[number] = undo
+        self.site.world.after(self.rng.uniform(low_s, high_s), lambda: self._end(number))
+
+    def some_node(self) -> NodeId:
+        """Any node of the site."""
+        return self.rng.choice(sorted(self.site.machines))
+
+    def _end(self, number: int) -> None:
+        undo = self._undo.pop(number, None)
+        if undo is not None:
+            undo()
+
+    def _next(self) -> None:
+        def strike() -> None:
+            if not self._over:
+                kind = self.rng.choice(self._kinds)
+                self.site.story.fault(self.site.world.now_s, kind, KINDS[kind](self))
+                self._next()
+
+        self.site.world.after(self.rng.expovariate(1.0 / self._mean_s), strike)

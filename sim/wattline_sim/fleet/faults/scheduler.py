@@ -1,0 +1,49 @@
+"""The scheduler crashes, stalls, meets a full disk, an old backup, or a second scheduler."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wattline_sim.fleet.faults.schedule import Faults
+
+
+def _crash(faults: "Faults") -> str:
+    faults.site.scheduler.crash(down_s=faults.rng.uniform(0.1, 10.0))
+    return ""
+
+
+def _reboot(faults: "Faults") -> str:
+    faults.site.scheduler.reboot(down_s=faults.rng.uniform(1.0, 10.0))
+    return ""
+
+
+def _stall(faults: "Faults") -> str:
+    faults.site.scheduler.stall(faults.rng.uniform(0.2, 15.0))
+    return ""
+
+
+def _disk_full(faults: "Faults") -> str:
+    disk = faults.site.scheduler.disk
+    disk.fill()
+    faults.lasting(0.5, 15.0, disk.free)
+    return ""
+
+
+def _clock_jump(faults: "Faults") -> str:
+    by_s = faults.rng.uniform(-1e4, 1e4)
+    faults.site.scheduler.clock.jump(by_s)
+    return f"{by_s:.0f} s"
+
+
+def _second(faults: "Faults") -> str:
+    faults.site.scheduler.replace(old_runs_on_s=faults.rng.uniform(0.0, 10.0))
+    return ""
+
+
+KINDS = {
+    "scheduler crash": _crash,
+    "scheduler host reboot": _reboot,
+    "scheduler stall": _stall,
+    "scheduler disk full": _disk_full,
+    "scheduler clock jump": _clock_jump,
+    "second scheduler": _second,
+}
