@@ -44,7 +44,7 @@ def test_growth_must_count_from_when_it_is_sent(monkeypatch: Patch) -> None:
         return 0 if entry.standing == "off" else self._nameplate_mw[entry.node]
 
     monkeypatch.setattr(Books, "_committed_of", acked_only)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_a_shrink_must_not_count_before_its_acknowledgement(monkeypatch: Patch) -> None:
@@ -54,7 +54,7 @@ def test_a_shrink_must_not_count_before_its_acknowledgement(monkeypatch: Patch) 
         return 0 if entry.standing == "off" else self._nameplate_mw[entry.node]
 
     monkeypatch.setattr(Books, "_committed_of", newest)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_a_node_never_heard_must_count(monkeypatch: Patch) -> None:
@@ -63,7 +63,7 @@ def test_a_node_never_heard_must_count(monkeypatch: Patch) -> None:
         return max((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
 
     monkeypatch.setattr(Books, "_committed_of", leases_only)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_an_acknowledgement_must_match_an_outstanding_lease(monkeypatch: Patch) -> None:
@@ -78,7 +78,7 @@ def test_an_acknowledgement_must_match_an_outstanding_lease(monkeypatch: Patch) 
         return self._put(msgspec.structs.replace(entry, acked_mw=newest_mw, sent=()))
 
     monkeypatch.setattr(Books, "acknowledge", any_ack)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_time_must_never_reclaim_a_lease(monkeypatch: Patch) -> None:
@@ -93,7 +93,7 @@ def test_time_must_never_reclaim_a_lease(monkeypatch: Patch) -> None:
                 state.journal.save(state.books.adopt(node.id, 0, ()))
 
     monkeypatch.setattr(cluster, "watch_silence", reclaim)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_growth_must_be_on_disk_before_it_is_sent(monkeypatch: Patch) -> None:
@@ -103,7 +103,7 @@ def test_growth_must_be_on_disk_before_it_is_sent(monkeypatch: Patch) -> None:
         commit(self, [r for r in records if not (isinstance(r, BookRecord) and r.sent)])
 
     monkeypatch.setattr(Disk, "commit", forgetful)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_an_agent_must_check_epoch_and_incarnation(monkeypatch: Patch) -> None:
@@ -113,7 +113,7 @@ def test_an_agent_must_check_epoch_and_incarnation(monkeypatch: Patch) -> None:
         return member is not None and member.adopted is not None
 
     monkeypatch.setattr(session, "is_current", unfenced)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_an_agent_must_check_the_sequence(monkeypatch: Patch) -> None:
@@ -121,7 +121,7 @@ def test_an_agent_must_check_the_sequence(monkeypatch: Patch) -> None:
         state.pending = Pending(message, now.mono_s)
 
     monkeypatch.setattr(lease, "received", any_order)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_caps_must_be_lowered_before_the_acknowledgement(monkeypatch: Patch) -> None:
@@ -132,7 +132,7 @@ def test_caps_must_be_lowered_before_the_acknowledgement(monkeypatch: Patch) -> 
         return True
 
     monkeypatch.setattr(steer, "_toward_pending", early)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_a_gpu_must_not_count_as_idle_before_it_is(monkeypatch: Patch) -> None:
@@ -145,12 +145,12 @@ def test_a_gpu_must_not_count_as_idle_before_it_is(monkeypatch: Patch) -> None:
         return "task" if loaded else "idle"
 
     monkeypatch.setattr(holds, "use_of", at_once)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_a_start_must_rest_on_limits_just_read(monkeypatch: Patch) -> None:
     monkeypatch.setattr(steer, "_confirm_waiting", lambda state, goal, now: False)
-    caught("Overdraw")
+    caught("Over")
 
 
 def test_a_task_must_not_run_elsewhere_before_its_lease_ran_out(monkeypatch: Patch) -> None:

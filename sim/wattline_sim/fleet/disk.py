@@ -14,7 +14,13 @@ import msgspec
 from sqlite_utils import Database
 
 from wattline_protocol.ids import NodeId
-from wattline_scheduler.core.records import BookRecord, EventRecord, Record, Saved
+from wattline_scheduler.core.records import (
+    BookRecord,
+    EventRecord,
+    LimitRecord,
+    Record,
+    Saved,
+)
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.schema import migrate
 from wattline_scheduler.store.store import Store
@@ -93,11 +99,17 @@ class Disk:
         self._remember(_all(saved))
 
     def _compare(self, saved: Saved) -> None:
-        """Events are kept in part only; all other records must come back as they were."""
+        """Whatever a restart needs must come back as it was."""
         loaded = {_key(record): record for record in _all(saved)}
         for key, record in self.records.items():
-            if not isinstance(record, EventRecord) and loaded.get(key) != record:
+            if _is_needed(record) and loaded.get(key) != record:
                 raise StoreLied(f"committed {record}, found {loaded.get(key)}")
+
+
+def _is_needed(record: Record) -> bool:
+    """Old events and limits that are over are only for people to read."""
+    is_over = isinstance(record, LimitRecord) and record.phase == "over"
+    return not isinstance(record, EventRecord) and not is_over
 
 
 def _key(record: Record) -> Key:

@@ -33,14 +33,24 @@ def _shed(faults: "Faults") -> str:
     domain, rng = _some_domain(faults), faults.rng
     fraction = rng.choice([rng.uniform(0.01, 0.5), rng.uniform(0.5, 1.0)])
     for_s = rng.choice([0.0, rng.uniform(0.5, 20.0)])
-    faults.site.order(Shed(domain, fraction=fraction, for_s=for_s, reason="fault"))
+    ramp_s = rng.choice([0.0, 0.0, for_s / 2 or rng.uniform(0.5, 20.0)])
+    release_s = rng.choice([0.0, rng.uniform(0.5, 20.0)])
+    request = Shed(
+        domain,
+        fraction=fraction,
+        for_s=for_s,
+        reason="fault",
+        ramp_s=ramp_s,
+        release_s=release_s,
+    )
+    faults.site.order(request)
     faults.lasting(2.0, 30.0, lambda: faults.site.insist(Restore(domain, reason="over")))
     return f"{fraction:.0%} of {domain}"
 
 
 def _restore(faults: "Faults") -> str:
     domain = _some_domain(faults)
-    faults.site.order(Restore(domain))
+    faults.site.order(Restore(domain, ramp_s=faults.rng.choice([0.0, 10.0])))
     return domain
 
 
@@ -72,6 +82,9 @@ def _nonsense(faults: "Faults") -> str:
         Shed(domain, fraction=7.0),
         Shed(domain, by_mw=1 << 60),
         Shed(domain, fraction=0.5, for_s=math.inf),
+        Shed(domain, fraction=0.5, ramp_s=math.nan),
+        Shed(domain, fraction=0.5, release_s=-1.0),
+        Restore(domain, ramp_s=math.inf),
         Shed(nowhere, fraction=0.5),
         Restore(nowhere),
         Undrain(node),
