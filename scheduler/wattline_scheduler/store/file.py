@@ -65,6 +65,16 @@ def open_database(path: Path) -> Database:
     return db
 
 
+def empty_image() -> bytes:
+    """A migrated database without records, as `sqlite3.Connection.deserialize` takes it."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(Database(connection))
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
 def open_reader(path: Path) -> Database:
     """A second, read-only connection, for reports beside the writer. Raises StoreError."""
     try:

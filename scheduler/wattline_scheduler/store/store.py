@@ -78,12 +78,17 @@ class Store:
 
     @classmethod
     def over(
-        cls, db: Database, *, now_unix_s: float, instance: str, recover: bool = False
+        cls,
+        connection: sqlite3.Connection,
+        *,
+        now_unix_s: float,
+        instance: str,
+        recover: bool = False,
     ) -> tuple["Store", Saved]:
         """A run over a database that is open and migrated, in memory for example: no directory,
         no lock, only the fence of the epoch. `instance` names the run. Raises StoreError.
         """
-        store = cls(Path(":memory:"), None, db)
+        store = cls(Path(":memory:"), None, Database(connection))
         return store, store._begin_run(now_unix_s, recover, instance)
 
     def _begin_run(self, now_unix_s: float, recover: bool, instance: str) -> Saved:

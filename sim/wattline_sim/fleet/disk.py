@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
-from sqlite_utils import Database
 
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.core.records import (
@@ -22,7 +21,7 @@ from wattline_scheduler.core.records import (
     Saved,
 )
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.schema import migrate
+from wattline_scheduler.store.file import empty_image
 from wattline_scheduler.store.store import Store
 
 UNLIMITED_PAGES = 1 << 30
@@ -37,12 +36,8 @@ class StoreLied(AssertionError):
 
 @functools.cache
 def empty_database() -> bytes:
-    """A migrated database, made once: migrating takes longer than many commits."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(Database(connection))
-    image = connection.serialize()
-    connection.close()
-    return image
+    """Made once: migrating takes longer than many commits."""
+    return empty_image()
 
 
 class Disk:
