@@ -54,8 +54,9 @@ class Disk:
 
     def open(self, unix_s: float, instance: str, *, recover: bool = False) -> Saved:
         """A new run of the scheduler: raise the epoch, load everything. Raises StoreError."""
-        db = Database(self._connection)
-        self.store, saved = Store.over(db, now_unix_s=unix_s, recover=recover, instance=instance)
+        self.store, saved = Store.over(
+            self._connection, now_unix_s=unix_s, recover=recover, instance=instance
+        )
         if not recover:
             self._compare(saved)
         self._replace(saved)
