@@ -36,6 +36,9 @@ class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     watts_per_gpu: int = 0
     """Expected uncapped draw of a GPU in watts; 0 = unknown, TDP is assumed."""
+    min_performance: float = 0.0
+    """Share of the uncapped performance below which the job is paused rather than slowed further;
+    1 = never capped; 0 = not said."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

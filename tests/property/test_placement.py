@@ -16,6 +16,7 @@ from wattline_scheduler.plan.rank import score
 from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.keeps import Need
 from wattline_scheduler.power.loads import gpu_admission_mw
 
 
@@ -42,7 +43,7 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
     gpus = tuple(gpu(i) for i in range(draw(st.integers(0, 8))))
     free = gpus[draw(st.integers(0, len(gpus))) :]
     base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in free)
-    busy_mw = sum(gpu_admission_mw(g, 0) for g in gpus if g not in free)
+    busy_mw = sum(gpu_admission_mw(g, Need()) for g in gpus if g not in free)
     return NodeOffer(
         node=node.id,
         rack=node.rack,
@@ -85,8 +86,9 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
             for index in task.gpus:
                 assert (task.node, index) not in taken, "no GPU goes twice"
                 taken.add((task.node, index))
-                hint_mw = shapes[placement.job].watts_hint_mw if len(wanted) == 1 else 0
-                least_mw = gpu_admission_mw(free[index], hint_mw or 150_000)
+                light = Need(watts_hint_mw=150_000)
+                need = shapes[placement.job].need if len(wanted) == 1 else light
+                least_mw = gpu_admission_mw(free[index], need)
                 load_mw[at] += least_mw - free[index].idle_mw
     for number, domain in enumerate(snap.domains):
         rise_mw = sum(

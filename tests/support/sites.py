@@ -149,6 +149,10 @@ class JobBuilder:
     def watts_per_gpu(self, value: int) -> Self:
         return self._with(power=PowerSpec(value))
 
+    def min_performance(self, share: float) -> Self:
+        power = msgspec.structs.replace(self.spec.power, min_performance=share)
+        return self._with(power=power)
+
     def array(self, count: int, at_a_time: int = 0) -> Self:
         return self._with(array=ArraySpec(tuple(range(count)), at_a_time))
 

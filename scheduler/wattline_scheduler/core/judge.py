@@ -41,6 +41,8 @@ def malformed(spec: JobSpec) -> str:
     limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
     if min(limits) < 0 or spec.power.watts_per_gpu < 0:
         return "times, retries and watts may not be negative"
+    if not 0 <= spec.power.min_performance <= 1:
+        return f"min_performance {spec.power.min_performance} is not between 0 and 1"
     size = sum(map(len, spec.command)) + sum(len(k) + len(v) for k, v in spec.env.items())
     if size > MAX_COMMAND_BYTES:
         return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"

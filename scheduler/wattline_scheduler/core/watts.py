@@ -27,16 +27,12 @@ PROTECTED_PRIORITY = PRIORITIES["high"]
 _ALONE = DomainId("node")
 
 
-def hint_mw(attempt: Attempt) -> int:
-    """What the user said a GPU of this job draws; 0 = nothing said."""
-    return attempt.gang.job.spec.power.watts_per_gpu * 1000
-
-
 def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> int:
     """Uncapped demand of a GPU for the task that holds it, GPU milliwatts."""
-    is_protected = attempt.gang.job.spec.priority >= PROTECTED_PRIORITY
-    hint = hint_mw(attempt)
-    return state.demand.of(node.id, gpu, hint, now.mono_s, is_protected=is_protected)
+    job = attempt.gang.job
+    need = job.shape.need
+    is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
+    return state.demand.of(node.id, gpu, need.watts_hint_mw, now.mono_s, is_protected=is_protected)
 
 
 def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) -> NodeLoad:
@@ -52,8 +48,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) 
         if not gpu.managed:
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
         elif attempt is not None and _counts(attempt, only):
-            demand_mw = demand_of(state, node, gpu, attempt, now)
-            busy.append(busy_gpu(gpu, demand_mw, attempt.gang.job.spec.priority))
+            busy.append(_held(state, node, gpu, attempt, now))
         elif gpu.index in node.idle:
             base_mw += gpu.idle_mw
         else:
@@ -66,6 +61,14 @@ def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) 
         gpus=tuple(busy),
         lowest_mw=node.lowest_mw if is_low else 0,
     )
+
+
+def _held(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> GpuLoad:
+    demand_mw = demand_of(state, node, gpu, attempt, now)
+    learned = state.demand.learned_of(node.id, gpu.index)
+    steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
+    job = attempt.gang.job
+    return busy_gpu(gpu, demand_mw, job.spec.priority, job.shape.need, steepness)
 
 
 def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
@@ -89,7 +92,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
         if not gpu.managed:
             base_mw += gpu_ceiling_mw(gpu)
         elif attempt is not None:
-            busy_mw += gpu_admission_mw(gpu, hint_mw(attempt))
+            busy_mw += gpu_admission_mw(gpu, attempt.gang.job.shape.need)
         else:
             base_mw += gpu.idle_mw
     return Kept(

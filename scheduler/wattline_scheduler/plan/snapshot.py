@@ -12,6 +12,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.keeps import Need, need_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Shape:
     gpu_memory_min_bytes: int
     cpus: int
     memory_bytes: int
-    watts_hint_mw: int
+    need: Need
     same_rack: bool
 
 
@@ -39,7 +40,7 @@ def shape_of(spec: JobSpec) -> Shape:
         gpu_memory_min_bytes=r.gpu_memory_min_bytes,
         cpus=r.cpus_per_gpu * r.gpus_per_node if r.gpus_per_node else 1,
         memory_bytes=r.memory_bytes,
-        watts_hint_mw=spec.power.watts_per_gpu * 1000,
+        need=need_of(spec),
         same_rack=r.same_rack,
     )
 

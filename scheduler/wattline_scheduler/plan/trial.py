@@ -85,7 +85,7 @@ class Trial:
         return known
 
     def _rise_mw(self, gpus: tuple[GpuInfo, ...], shape: Shape) -> int:
-        return sum(gpu_admission_mw(gpu, shape.watts_hint_mw) - gpu.idle_mw for gpu in gpus)
+        return sum(gpu_admission_mw(gpu, shape.need) - gpu.idle_mw for gpu in gpus)
 
     def _wall_rise_mw(self, at: int, rise_mw: int) -> int:
         psu = self.offers[at].kept.psu_efficiency_permille

@@ -4,14 +4,12 @@ Running work is counted at what it must be able to keep (its admission watts), n
 happens to hold: leases above that are only lent and come back within a beat.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.power.books import Books
-from wattline_scheduler.power.loads import gpu_admission_mw
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +29,6 @@ class Kept:
     def kept_mw(self) -> int:
         """Wall milliwatts."""
         return wall_mw(self.base_mw + self.busy_mw, self.psu_efficiency_permille)
-
-    def with_gpus(self, gpus: Sequence[GpuInfo], watts_hint_mw: int) -> int:
-        """Wall milliwatts the node must keep once a task takes these free GPUs."""
-        more_mw = sum(gpu_admission_mw(gpu, watts_hint_mw) - gpu.idle_mw for gpu in gpus)
-        return wall_mw(self.base_mw + self.busy_mw + more_mw, self.psu_efficiency_permille)
 
 
 def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> dict[DomainId, int]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import gpu_bound_mw, wall_mw
-
-KNEE_PERMILLE = 550
-"""Share of its maximum a hot GPU should not be held below: past the knee energy per result rises
-(facts: Zeus NSDI'23 traces, 55-60 % of TDP). Placement books this much; capping may go lower."""
+from wattline_scheduler.power.keeps import (
+    NOTHING_SAID,
+    Need,
+    admission_cap_mw,
+    gain_per_kw,
+    keep_cap_mw,
+)
 
 EQUAL_WEIGHT_PERMILLE = 1000
 
@@ -71,22 +74,28 @@ def gpu_ceiling_mw(gpu: GpuInfo) -> int:
     return gpu_bound_mw(gpu.cap_max_mw, gpu.overshoot_permille)
 
 
-def gpu_admission_mw(gpu: GpuInfo, watts_hint_mw: int) -> int:
+def gpu_admission_mw(gpu: GpuInfo, need: Need) -> int:
     """Watts that must be found for a GPU before a task may be placed on it."""
-    knee_mw = gpu.cap_max_mw * KNEE_PERMILLE // 1000
-    wanted_mw = min(watts_hint_mw or gpu.cap_max_mw, knee_mw)
-    return max(gpu_floor_mw(gpu), gpu_bound_mw(wanted_mw, gpu.overshoot_permille))
+    bound_mw = gpu_bound_mw(admission_cap_mw(gpu, need), gpu.overshoot_permille)
+    return max(gpu_floor_mw(gpu), bound_mw)
 
 
-def busy_gpu(gpu: GpuInfo, demand_mw: int, priority: int) -> GpuLoad:
+def busy_gpu(
+    gpu: GpuInfo, demand_mw: int, priority: int, need: Need = NOTHING_SAID, steepness: float = 1.0
+) -> GpuLoad:
     """The load of a GPU with a task that would draw `demand_mw` uncapped."""
+    if need.is_never_capped:
+        demand_mw = gpu.cap_max_mw
     floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
     target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
+    target_mw = min(max(target_mw, floor_mw), ceiling_mw)
+    keep_mw = gpu_bound_mw(keep_cap_mw(gpu, demand_mw, need, steepness), gpu.overshoot_permille)
     return GpuLoad(
         index=gpu.index,
         floor_mw=floor_mw,
-        keep_mw=floor_mw,
-        target_mw=min(max(target_mw, floor_mw), ceiling_mw),
+        keep_mw=min(max(keep_mw, floor_mw), target_mw),
+        target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=priority,
+        gain=gain_per_kw(gpu, demand_mw, need, steepness),
     )

@@ -15,7 +15,7 @@ from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.snapshot import Placement, Snapshot, TaskPlace
 from wattline_scheduler.plan.trial import Trial
 
-KNEE_KW = (700 * 0.55 * 1.03 - 80) / 0.95 / 1000
+KNEE_KW = (700 * 0.50 * 1.03 - 80) / 0.95 / 1000
 """What placing one GPU at its admission watts takes at the wall."""
 
 

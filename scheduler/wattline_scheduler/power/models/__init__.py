@@ -4,6 +4,7 @@ from wattline_scheduler.power.models.curves import Curve, kept
 from wattline_scheduler.power.models.fitted import Fitted, NodeModel, Phase, parse_constants
 from wattline_scheduler.power.models.library import (
     FITTED,
+    HOT_SHARE_PERMILLE,
     curve,
     gpu_class,
     node_model,
@@ -13,6 +14,7 @@ from wattline_scheduler.power.models.library import (
 
 __all__ = [
     "FITTED",
+    "HOT_SHARE_PERMILLE",
     "Curve",
     "Fitted",
     "NodeModel",

@@ -66,6 +66,12 @@ class Curve:
         b = self.bend**self.order
         return float(demand_w * (p * b / (1.0 + b - p)) ** (1.0 / self.order))
 
+    @property
+    def slope_at_demand(self) -> float:
+        """dp/dx just below the demand."""
+        b = self.bend**self.order
+        return float(self.order * b / (1.0 + b))
+
     def gain_at(self, cap_w: float, demand_w: float, steepness: float = 1.0) -> float:
         """Slope dp/dcap in 1/kW of the uncapped performance.
 

@@ -1,0 +1,91 @@
+"""The cap below which a job is better paused than run: the knee of its curve, or what it asks for.
+
+Below the knee a result costs more energy the lower the cap, so the watts do more for others. A job
+that names a `min_performance` is kept at the cap that its curve says gives that, or paused.
+"""
+
+from dataclasses import dataclass
+
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import GpuInfo
+from wattline_scheduler.power.models import (
+    HOT_SHARE_PERMILLE,
+    Curve,
+    Phase,
+    curve,
+    training_phase,
+)
+
+PERMILLE = 1000
+LIGHT_PERMILLE = HOT_SHARE_PERMILLE - 1
+MW_PER_W = 1000.0
+MW_PER_KW = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a job says of its power; equal needs are interchangeable to the planner."""
+
+    watts_hint_mw: int = 0
+    """Expected uncapped draw of a GPU; 0 = nothing said."""
+    min_performance_permille: int = 0
+    """Share of the uncapped performance that is to be kept; 1000 = never capped; 0 = not said."""
+    is_service: bool = False
+
+    @property
+    def is_never_capped(self) -> bool:
+        """No cap but the GPU's own maximum is ever to bind."""
+        return self.min_performance_permille >= PERMILLE
+
+
+NOTHING_SAID = Need()
+
+
+def need_of(spec: JobSpec) -> Need:
+    """The power part of a job."""
+    return Need(
+        watts_hint_mw=spec.power.watts_per_gpu * 1000,
+        min_performance_permille=round(spec.power.min_performance * PERMILLE),
+        is_service=spec.kind == "service",
+    )
+
+
+def phase_of(need: Need, demand_mw: int, cap_max_mw: int) -> Phase:
+    """Which of the fitted curves a job follows."""
+    return "decode" if need.is_service else training_phase(demand_mw, cap_max_mw)
+
+
+def curve_of(gpu: GpuInfo, demand_mw: int, need: Need) -> Curve:
+    """The fitted curve of a job that would draw `demand_mw` on this GPU uncapped."""
+    return curve(gpu.name, phase_of(need, demand_mw, gpu.cap_max_mw))
+
+
+def keep_cap_mw(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> int:
+    """Least cap (GPU milliwatts, overshoot not included) at which the job is to run at all."""
+    if need.is_never_capped:
+        return gpu.cap_max_mw
+    known = curve_of(gpu, demand_mw, need)
+    keep_mw = demand_mw * known.knee_permille // PERMILLE
+    if need.min_performance_permille:
+        performance = need.min_performance_permille / PERMILLE
+        asked_mw = known.cap_for(performance, demand_mw / MW_PER_W, steepness) * MW_PER_W
+        keep_mw = max(keep_mw, int(asked_mw) + 1)
+    return min(keep_mw, demand_mw)
+
+
+def admission_cap_mw(gpu: GpuInfo, need: Need) -> int:
+    """The cap that must be found for a job before it is placed: no less than it will be kept at.
+
+    By its expected draw: the user's figure, else the GPU's maximum. A job that turns out to be a
+    light one follows another curve, so its keep is looked at too.
+    """
+    hot_mw = min(need.watts_hint_mw or gpu.cap_max_mw, gpu.cap_max_mw)
+    light_mw = min(hot_mw, gpu.cap_max_mw * LIGHT_PERMILLE // PERMILLE)
+    return max(keep_cap_mw(gpu, hot_mw, need), keep_cap_mw(gpu, light_mw, need))
+
+
+def gain_per_kw(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> float:
+    """Performance per kW just below the demand, in 1/kW of the uncapped performance."""
+    if demand_mw <= 0:
+        return 0.0
+    return curve_of(gpu, demand_mw, need).slope_at_demand * steepness * MW_PER_KW / demand_mw

@@ -1,0 +1,90 @@
+"""What a job is kept at: the knee of its curve, what it asks for, and what placement books."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.sites import gpu, job
+from wattline_protocol.messages import GpuInfo
+from wattline_scheduler.power.keeps import Need, admission_cap_mw, curve_of, keep_cap_mw, need_of
+from wattline_scheduler.power.loads import busy_gpu, gpu_admission_mw
+
+W = 1000
+H100 = gpu(0, overshoot_permille=1_000)
+NAMES = ("NVIDIA H100", "NVIDIA A100", "Tesla V100", "NVIDIA A40", "Quadro RTX 6000", "unheard of")
+
+gpus = st.sampled_from([gpu(0, name=name, overshoot_permille=1_030) for name in NAMES])
+demands = st.integers(200 * W, 700 * W)
+needs = st.builds(
+    Need,
+    watts_hint_mw=st.sampled_from((0, 150 * W, 300 * W, 700 * W)),
+    min_performance_permille=st.integers(0, 1_000),
+    is_service=st.booleans(),
+)
+steepnesses = st.floats(0.25, 4.0)
+
+
+def test_a_job_says_what_it_needs() -> None:
+    spec = job().kind("service").watts_per_gpu(450).min_performance(0.85).build()
+    assert need_of(spec) == Need(450 * W, 850, is_service=True)
+    assert need_of(job().build()) == Need()
+
+
+def test_a_hot_job_is_kept_at_its_knee() -> None:
+    v100 = gpu(0, name="Tesla V100", cap_min_mw=100 * W, cap_max_mw=300 * W)
+    assert keep_cap_mw(v100, 300 * W, Need()) == pytest.approx(0.547 * 300 * W, rel=0.01)
+    assert keep_cap_mw(H100, 600 * W, Need()) == 300 * W
+
+
+def test_a_light_job_is_kept_by_its_own_draw_not_by_the_maximum() -> None:
+    assert keep_cap_mw(H100, 300 * W, Need()) == 150 * W
+
+
+@given(gpus, demands, st.integers(1, 999), st.booleans(), steepnesses)
+def test_at_its_keep_a_job_has_the_performance_it_asked_for(
+    g: GpuInfo, demand_mw: int, permille: int, is_service: bool, steepness: float
+) -> None:
+    need = Need(min_performance_permille=permille, is_service=is_service)
+    keep_w = keep_cap_mw(g, demand_mw, need, steepness) / W
+    curve = curve_of(g, demand_mw, need)
+    assert curve.performance(keep_w, demand_mw / W, steepness) >= permille / 1000 - 1e-6
+
+
+@given(gpus, demands, needs, steepnesses)
+def test_a_load_is_in_order(g: GpuInfo, demand_mw: int, need: Need, steepness: float) -> None:
+    load = busy_gpu(g, demand_mw, 50, need, steepness)
+    assert load.floor_mw <= load.keep_mw <= load.target_mw <= load.ceiling_mw
+    assert load.gain >= 0.0
+
+
+@given(gpus, demands, needs)
+def test_placement_books_no_less_than_the_job_is_kept_at(
+    g: GpuInfo, demand_mw: int, need: Need
+) -> None:
+    expected_mw = need.watts_hint_mw or g.cap_max_mw
+    load = busy_gpu(g, min(demand_mw, max(expected_mw, g.cap_min_mw)), 50, need)
+    assert load.keep_mw <= gpu_admission_mw(g, need) + 1
+
+
+def test_never_capped_is_kept_at_the_maximum() -> None:
+    need = Need(watts_hint_mw=300 * W, min_performance_permille=1_000)
+    load = busy_gpu(H100, 250 * W, 50, need)
+    assert (load.keep_mw, load.target_mw) == (700 * W, 700 * W)
+    assert admission_cap_mw(H100, need) == 700 * W
+
+
+def test_a_gpu_that_cannot_be_capped_is_kept_in_full() -> None:
+    load = busy_gpu(gpu(0, can_cap=False, overshoot_permille=1_000), 300 * W, 50)
+    assert load.floor_mw == load.keep_mw == load.target_mw == 700 * W
+
+
+def test_a_steeper_job_asks_for_a_higher_cap() -> None:
+    need = Need(min_performance_permille=900)
+    caps = [keep_cap_mw(H100, 600 * W, need, steepness) for steepness in (0.5, 1.0, 2.0)]
+    assert caps == sorted(set(caps))
+
+
+def test_gain_orders_by_what_a_watt_does() -> None:
+    small, large = busy_gpu(H100, 300 * W, 50), busy_gpu(H100, 600 * W, 50)
+    assert small.gain > large.gain > 0
+    assert busy_gpu(H100, 600 * W, 50, steepness=2.0).gain == pytest.approx(2 * large.gain)
