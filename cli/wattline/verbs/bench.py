@@ -54,6 +54,14 @@ VERBS = (
         Option("tasks", ("--tasks",), "How many.", "integer", 200),
     ),
     _bench(
+        "leases",
+        "The live loop: from a lowered budget to caps in force on every node.",
+        Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 1_000),
+        Option("cuts", ("--cuts",), "How often the budget is cut and restored.", "integer", 5),
+        Option("cut", ("--cut",), "Share of the budget that is cut.", "number", 0.3),
+        Option("fleets", ("--fleets",), "Processes that play the nodes.", "integer", 2),
+    ),
+    _bench(
         "length-order",
         "What ordering requests by length is worth to an encoder.",
         _seconds(8.0, "each load"),

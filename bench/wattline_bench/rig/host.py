@@ -1,0 +1,162 @@
+"""A host below a production agent core, in real time: GPUs, processes and a disk in memory.
+
+Its H100s draw what their task wants, as far as the cap lets them; what a task wants changes every
+few seconds. The driver answers whatever it is asked, a few milliseconds later (see `fleet`).
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from wattline_agent.ports import (
+    CapResult,
+    DeviceInfo,
+    FastReading,
+    LaunchContext,
+    Reading,
+    TaskSeen,
+)
+from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
+from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
+
+CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
+WANTED_MW = (250_000, 700_000)
+"""Least and most that a task's GPUs want, each."""
+CHANGE_SHARE = 0.1
+"""Chance that a task's demand changes between two samples."""
+SW_POWER_CAP = 0x4
+
+
+@dataclass(slots=True)
+class _Process:
+    order: TaskOrder
+    started_s: float
+    wanted_mw: int
+    phase: TaskPhase = "running"
+    exit: TaskExit | None = None
+    ended_s: float = 0.0
+
+
+class BenchHost:
+    """Driver, keeper and disk of one node."""
+
+    def __init__(self, node: NodeId, gpus: int, random: Random) -> None:
+        self.node = node
+        self._random = random
+        self._limits_mw = [CAP_MAX_MW] * gpus
+        self._energy_mj = [0.0] * gpus
+        self._throttled_ns = [0] * gpus
+        self._sampled_s = 0.0
+        self._processes: dict[TaskRef, _Process] = {}
+
+    # --- driver -------------------------------------------------------------------------
+
+    def infos(self) -> tuple[DeviceInfo, ...]:
+        """What the driver says about each GPU."""
+        return tuple(
+            DeviceInfo(
+                index=GpuIndex(index),
+                uuid=f"GPU-{self.node}-{index}",
+                name="NVIDIA H100 80GB HBM3",
+                memory_bytes=80 << 30,
+                cap_min_mw=CAP_MIN_MW,
+                cap_default_mw=CAP_MAX_MW,
+                cap_max_mw=CAP_MAX_MW,
+                can_cap=True,
+            )
+            for index in range(len(self._limits_mw))
+        )
+
+    def set_caps(self, caps_mw: dict[GpuIndex, int]) -> tuple[CapResult, ...]:
+        """Set limits and read them back."""
+        for index, cap_mw in caps_mw.items():
+            self._limits_mw[index] = min(max(cap_mw, CAP_MIN_MW), CAP_MAX_MW)
+        return tuple(self._limit(index) for index in caps_mw)
+
+    def limits(self) -> tuple[CapResult, ...]:
+        """All limits, nothing set."""
+        return tuple(self._limit(GpuIndex(at)) for at in range(len(self._limits_mw)))
+
+    def _limit(self, index: GpuIndex) -> CapResult:
+        return CapResult(index, self._limits_mw[index], self._limits_mw[index])
+
+    def sample(self, mono_s: float) -> tuple[Reading, ...]:
+        """Fast telemetry of all GPUs."""
+        wanted_mw = self._wanted_mw()
+        passed_s = mono_s - self._sampled_s if self._sampled_s else 0.0
+        self._sampled_s = mono_s
+        return tuple(
+            self._reading(at, wanted, mono_s, passed_s) for at, wanted in enumerate(wanted_mw)
+        )
+
+    def _wanted_mw(self) -> list[int]:
+        wanted_mw = [IDLE_MW] * len(self._limits_mw)
+        for process in self._processes.values():
+            if process.phase != "running":
+                continue
+            if self._random.random() < CHANGE_SHARE:
+                process.wanted_mw = self._random.randrange(*WANTED_MW)
+            for index in process.order.gpus:
+                wanted_mw[index] = process.wanted_mw
+        return wanted_mw
+
+    def _reading(self, at: int, wanted_mw: int, mono_s: float, passed_s: float) -> FastReading:
+        limit_mw = self._limits_mw[at]
+        power_mw = min(wanted_mw, limit_mw)
+        self._energy_mj[at] += power_mw * passed_s
+        is_capped = wanted_mw > limit_mw
+        self._throttled_ns[at] += int(passed_s * 1e9) if is_capped else 0
+        return FastReading(
+            index=GpuIndex(at),
+            mono_s=mono_s,
+            power_mw=power_mw,
+            power_now_mw=power_mw,
+            enforced_mw=limit_mw,
+            host_limit_mw=limit_mw,
+            temp_c=40 + power_mw // 20_000,
+            util_pct=100 if power_mw > IDLE_MW else 0,
+            sm_clock_mhz=1_980,
+            memory_used_bytes=40 << 30,
+            reasons=SW_POWER_CAP if is_capped else 0,
+            energy_mj=int(self._energy_mj[at]),
+            power_throttle_ns=self._throttled_ns[at],
+        )
+
+    # --- keeper -------------------------------------------------------------------------
+
+    def launch(self, order: TaskOrder, context: LaunchContext, mono_s: float) -> None:
+        """Start a process; a second launch of the same attempt does nothing."""
+        del context
+        wanted_mw = self._random.randrange(*WANTED_MW)
+        self._processes.setdefault(order.ref, _Process(order, mono_s, wanted_mw))
+
+    def pause(self, ref: TaskRef, *, is_frozen: bool) -> None:
+        """Freeze or thaw it."""
+        process = self._processes.get(ref)
+        if process is not None and process.exit is None:
+            process.phase = "paused" if is_frozen else "running"
+
+    def end(self, ref: TaskRef, kind: ExitKind, mono_s: float) -> None:
+        """It ends at once."""
+        process = self._processes.get(ref)
+        if process is not None and process.exit is None:
+            process.phase, process.ended_s = "ended", mono_s
+            process.exit = TaskExit(kind=kind, signal=15)
+
+    def drop(self, ref: TaskRef) -> None:
+        """Forget an ended one."""
+        self._processes.pop(ref, None)
+
+    def tasks(self, mono_s: float, unix_s: float) -> tuple[TaskSeen, ...]:
+        """What the keeper knows."""
+        return tuple(
+            TaskSeen(
+                order=process.order,
+                phase=process.phase,
+                pid=1_000 + process.order.ref.task,
+                started_unix_s=UnixTime(unix_s - (mono_s - process.started_s)),
+                run_s=(process.ended_s if process.exit else mono_s) - process.started_s,
+                exit=process.exit,
+                group_gone=process.exit is not None,
+            )
+            for process in self._processes.values()
+        )
