@@ -14,6 +14,7 @@ from wattline_protocol.fields import Reader, choice, nearest, number, quantity, 
 from wattline_protocol.job import PRIORITIES, ArraySpec
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import parse_cost_usd, parse_duration_s, parse_energy_wh
+from wattline_protocol.windows import parse_window
 
 MAX_ARRAY_INDICES = 10_000
 """A job's array; larger sweeps are several jobs."""
@@ -24,6 +25,7 @@ MAX_COMMAND_WORDS = 1024
 MAX_ENV_VARIABLES = 256
 MAX_ENV_CHARS = 64 * 1024
 MAX_PATH_CHARS = 1024
+MAX_WINDOWS = 50
 
 _SHELL_SIGNS = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1", "`")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,11 +35,6 @@ _OPEN_PREFIX = "WATTLINE_SIM_"
 """What simulated hardware reads: a user may name a load profile."""
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _MIG = re.compile(r"[1-7]g\.\d{1,3}gb(?:\+me)?")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAY = "|".join(_DAYS)
-_WINDOW = re.compile(
-    rf"(?:{_DAY})(?:-(?:{_DAY}))?(?: (?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?"
-)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -216,10 +213,9 @@ def idle_rule(value: object) -> dict[str, object]:
 
 def windows(value: object) -> tuple[str, ...]:
     """Weekly windows."""
-    items = texts(50)(value)
+    items = texts(MAX_WINDOWS)(value)
     for item in items:
-        if _WINDOW.fullmatch(item) is None:
-            raise ValueError(f'"{item}": want windows such as "Mon-Fri 20:00-06:00" or "Sat-Sun"')
+        parse_window(item)
     return items
 
 

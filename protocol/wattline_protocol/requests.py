@@ -120,6 +120,34 @@ class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
     """Rise in a straight line over so long; 0 = at once."""
 
 
+class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
+    """Lower a budget from a time to a time, announced by the grid. The same id again is harmless.
+
+    Give exactly one of `fraction` (of the full budget, to give up), `by_mw` (to give up) and
+    `to_mw` (what remains).
+    """
+
+    id: str
+    end_unix_s: float
+    domain: DomainId | None = None
+    """None: the root of the power tree."""
+    start_unix_s: float = 0.0
+    """0 = now."""
+    fraction: float = 0.0
+    by_mw: int = 0
+    to_mw: int = 0
+    ramp_s: float = 0.0
+    release_s: float = 0.0
+    reason: str = ""
+
+
+class CancelGridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_grid_event"):
+    """Take an event back, whether it has begun or not. Its id stays taken until its end."""
+
+    id: str
+    reason: str = ""
+
+
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     """Events with seq > `after`; `follow` keeps the answers coming."""
 
@@ -179,6 +207,8 @@ Request = (
     | GetPower
     | Shed
     | Restore
+    | GridEvent
+    | CancelGridEvent
     | ListEvents
     | WatchSite
     | GetSite

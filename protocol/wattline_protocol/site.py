@@ -75,6 +75,40 @@ class Gateway(msgspec.Struct, frozen=True):
     http_address: str
 
 
+class Schedule(msgspec.Struct, frozen=True):
+    """A lower budget of one domain in weekly windows of the site's local time."""
+
+    domain: DomainId
+    when: tuple[str, ...]
+    """See `windows`."""
+    limit_mw: int
+    """Budget while a window is open, once the ramp is over."""
+    ramp_s: float = 0.0
+    release_s: float = 0.0
+    reason: str = ""
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """Who is told of events by HTTP."""
+
+    url: str
+    events: tuple[str, ...]
+    """Kinds of events, or patterns of kinds such as "budget_*"."""
+    secret_file: str
+    """File, for the scheduler's user alone, whose content signs each request."""
+
+
+class HttpDoor(msgspec.Struct, frozen=True):
+    """Where the scheduler itself takes grid events by HTTP."""
+
+    listen: str
+    """HOST:PORT."""
+    token_file: str
+    """File, for the scheduler's user alone, whose content callers must show."""
+    caller: str = "grid"
+    """Who they are in the audit log."""
+
+
 class Site(msgspec.Struct, frozen=True):
     """Everything the site file says, validated: ids are unique, trees are trees."""
 
@@ -87,6 +121,11 @@ class Site(msgspec.Struct, frozen=True):
     tariff: Tariff = Tariff()
     gateways: tuple[Gateway, ...] = ()
     checkpoint_root: str = ""
+    time_zone: str = "UTC"
+    """Of the schedules' windows."""
+    schedules: tuple[Schedule, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    http: HttpDoor | None = None
     roles: dict[str, Role] = {}
     """Roles that people hold instead of the one they were enrolled with."""
 

@@ -9,6 +9,7 @@ from wattline_protocol.fields import Problem, nearest
 from wattline_protocol.ids import DomainId
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import Domain, DomainKind, Node, Site
+from wattline_protocol.sitebudgets import is_loopback
 from wattline_protocol.sitevalues import MAX_SITE_NODES
 from wattline_protocol.tomltext import KeyPath
 from wattline_protocol.wall import wall_mw
@@ -168,6 +169,20 @@ def site_warnings(site: Site) -> tuple[str, ...]:
     below = nodes_below(site)
     budgets = {domain.id: domain.budget_mw for domain in site.domains}
     said: list[str] = []
+    if site.http is not None and not is_loopback(site.http.listen):
+        said.append(
+            f"http.listen = {site.http.listen} is reached from other hosts and is not encrypted: "
+            "the token can be read on the way; listen on 127.0.0.1 behind a TLS proxy"
+        )
+    for schedule in site.schedules:
+        domain = next(d for d in site.domains if d.id == schedule.domain)
+        reserved_mw = domain.fixed_load_mw + domain.transient_margin_mw + domain.foreign_reserve_mw
+        if schedule.limit_mw <= reserved_mw:
+            said.append(
+                f"while {schedule.when[0]} limits {domain.id} to "
+                f"{format_power(schedule.limit_mw)} nothing can run there: "
+                f"{format_power(reserved_mw)} are reserved"
+            )
     for domain in site.domains:
         nodes = below[domain.id]
         if not nodes:

@@ -7,7 +7,7 @@ is allowed and probably not meant.
 
 from typing import cast
 
-from wattline_protocol import sitesensing
+from wattline_protocol import sitebudgets, sitesensing
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
     DocumentError,
@@ -59,16 +59,21 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         *(_domain(fields, "cooling", "capacity") for fields in top.tables("cooling_zone")),
     ]
     nodes = [placed for fields in top.tables("node") for placed in _nodes(fields)]
+    schedules = [sitebudgets.schedule(fields) for fields in top.tables("schedule")]
     site = Site(
         name=head.need("name", v.name, "site"),
         agent_endpoint=head.need("agent_endpoint", v.endpoint, ""),
         client_endpoint=head.need("client_endpoint", v.endpoint, ""),
         checkpoint_root=head.take("checkpoint_root", v.shared_path, ""),
+        time_zone=head.take("time_zone", v.zone_name, "UTC"),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
         timing=_timing(top.table("timing")),
         tariff=_tariff(top.table("tariff")),
         gateways=tuple(_gateway(fields) for fields in top.tables("gateway")),
+        schedules=sitebudgets.resolved(schedules, {d.domain.id: d.domain for d in drafts}),
+        webhooks=sitebudgets.webhooks(top),
+        http=sitebudgets.http_door(top),
         roles=v.roles_of(top),
     )
     head.end()

@@ -4,7 +4,16 @@ from typing import Any
 
 from wattline_protocol.quantities import format_duration, format_power
 from wattline_protocol.sensingtext import meter_keys, plant_keys
-from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
+from wattline_protocol.site import (
+    Domain,
+    Gateway,
+    HttpDoor,
+    Node,
+    Schedule,
+    Site,
+    Timing,
+    Webhook,
+)
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
 
@@ -16,6 +25,7 @@ def format_site(site: Site) -> str:
         "agent_endpoint": site.agent_endpoint,
         "client_endpoint": site.client_endpoint,
         "checkpoint_root": site.checkpoint_root,
+        "time_zone": site.time_zone,
     }
     document: dict[str, Any] = {
         "site": head,
@@ -29,6 +39,9 @@ def format_site(site: Site) -> str:
         "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
         "node": [_node(node) for node in site.nodes],
         "gateway": [_gateway(gateway) for gateway in site.gateways],
+        "schedule": [_schedule(schedule) for schedule in site.schedules],
+        "webhook": [_webhook(hook) for hook in site.webhooks],
+        "http": {} if site.http is None else _http(site.http),
     }
     return document_text({key: value for key, value in document.items() if value})
 
@@ -84,6 +97,25 @@ def _gateway(gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "domain": schedule.domain,
+        "when": list(schedule.when),
+        "limit": format_power(schedule.limit_mw),
+        "ramp": format_duration(schedule.ramp_s),
+        "release": format_duration(schedule.release_s),
+        "reason": schedule.reason,
+    }
+
+
+def _webhook(hook: Webhook) -> dict[str, Any]:
+    return {"url": hook.url, "events": list(hook.events), "secret_file": hook.secret_file}
+
+
+def _http(door: HttpDoor) -> dict[str, Any]:
+    return {"listen": door.listen, "token_file": door.token_file, "caller": door.caller}
+
+
 def site_template(name: str, agent_endpoint: str, client_endpoint: str) -> str:
     """The commented site file that `wattline init` writes: valid as it stands, without nodes."""
     return _TEMPLATE.format(
@@ -102,6 +134,7 @@ name = {name}
 agent_endpoint = {agent_endpoint}    # agents connect here
 client_endpoint = {client_endpoint}   # everyone else connects here
 # checkpoint_root = "/mnt/checkpoints"  # a directory that every node mounts
+# time_zone = "Europe/Berlin"         # of schedules; UTC otherwise
 
 [tariff]
 usd_per_kwh = 0.15
@@ -134,6 +167,14 @@ derate = 0.8
 # nameplate = "10.2kW"                # the most the whole host can ever draw
 # non_gpu_worst = "2kW"               # the most its parts other than GPUs can draw
 # psu_efficiency = 0.94
+
+# A lower budget at certain times of the week, in local time (time_zone above).
+# [[schedule]]
+# domain = "feed-a"
+# when = ["Mon-Fri 16:00-20:00"]
+# limit = "80%"                       # what remains: a share of the budget, or "25kW"
+# ramp = "5m"
+# reason = "peak tariff"
 
 # Where inference workers find the gateway, and where it serves HTTP.
 # [[gateway]]

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import product
 from typing import cast
 
-from wattline_protocol import endpoints
+from wattline_protocol import endpoints, windows
 from wattline_protocol.fields import Fields, Reader, choice, number, quantity, text
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import (
@@ -47,6 +47,12 @@ def shared_path(value: object) -> str:
     if path and not path.startswith("/"):
         raise ValueError('want an absolute path that every node mounts, as in "/mnt/checkpoints"')
     return path
+
+
+def zone_name(value: object) -> str:
+    """A name in the time zone database."""
+    windows.time_zone(text(value))
+    return text(value)
 
 
 def file_path(value: object) -> str:

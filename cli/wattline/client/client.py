@@ -18,6 +18,7 @@ from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.requests import (
     MAX_LISTED,
     Cancel,
+    CancelGridEvent,
     DeclareOff,
     DeclareOn,
     Drain,
@@ -30,6 +31,7 @@ from wattline_protocol.requests import (
     GetPower,
     GetReport,
     GetSite,
+    GridEvent,
     Hold,
     Jobs,
     ListEvents,
@@ -57,6 +59,7 @@ from wattline_protocol.views import (
     EventView,
     ExplainView,
     JobView,
+    LimitView,
     NodeView,
     ReportView,
     SiteView,
@@ -232,6 +235,48 @@ class Client(Asking):
     def restore(self, *, domain: str | None = None, reason: str = "", ramp_s: float = 0.0) -> str:
         """End the shed of a domain, over `ramp_s`; other limits stay in force."""
         return self.act(Restore(None if domain is None else DomainId(domain), reason, ramp_s))
+
+    def grid_event(
+        self,
+        id: str,  # noqa: A002 - what the grid calls it
+        *,
+        end_unix_s: float,
+        start_unix_s: float = 0.0,
+        domain: str | None = None,
+        fraction: float = 0.0,
+        by_mw: int = 0,
+        to_mw: int = 0,
+        ramp_s: float = 0.0,
+        release_s: float = 0.0,
+        reason: str = "",
+    ) -> str:
+        """Lower a budget from a time to a time (0 = from now), on disk when this returns.
+
+        Exactly one of `fraction` and `by_mw` (to give up) and `to_mw` (what remains). The same
+        event again is harmless; another one under the same id is refused.
+        """
+        return self.act(
+            GridEvent(
+                id,
+                end_unix_s,
+                None if domain is None else DomainId(domain),
+                start_unix_s,
+                fraction,
+                by_mw,
+                to_mw,
+                ramp_s,
+                release_s,
+                reason,
+            )
+        )
+
+    def cancel_grid_event(self, id: str, reason: str = "") -> str:  # noqa: A002 - as above
+        """Take a grid event back; its id stays taken until its end."""
+        return self.act(CancelGridEvent(id, reason))
+
+    def limits(self) -> tuple[LimitView, ...]:
+        """Everything that lowers a budget now or later, domain by domain."""
+        return tuple(limit for domain in self.power() for limit in domain.limits)
 
     # --- the whole site -------------------------------------------------------------------
 

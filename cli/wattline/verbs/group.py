@@ -151,6 +151,14 @@ class Family(click.Group):
         found = super().get_command(ctx, cmd_name)
         return found if found is not None else self.alone
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of the verb itself, then the members."""
+        if self.alone is not None:
+            self.alone.format_options(ctx, formatter)
+            self.format_commands(ctx, formatter)
+        else:
+            super().format_options(ctx, formatter)
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.alone is not None:
             pieces = " ".join(self.alone.collect_usage_pieces(ctx))

@@ -42,6 +42,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
 from wattline_scheduler.core.placing import plan_now, snapshot
+from wattline_scheduler.core.planned import follow_planned
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
@@ -152,6 +153,7 @@ class Cluster:
             resend(state, node, now)
         watch_silence(state, now)
         note_recovery(state, now)
+        follow_planned(state, now)
         follow_limits(state, now)
         give_up_late(state, now)
         if state.work.end_backoffs(now):

@@ -93,7 +93,8 @@ def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> Non
     """
     domain = record.domain
     _changed(state, domain, cause, now)
-    if record.ramp_s <= 0 and domain not in state.overruns:
+    is_step = record.ramp_s <= 0 and record.start_unix_s <= now.unix_s
+    if is_step and domain not in state.overruns:
         state.journal.note("budget_met", f"{domain} was within its lower budget already", now)
 
 
@@ -117,16 +118,31 @@ def drop(state: State, record: LimitRecord, now: Now) -> None:
     _changed(state, record.domain, "", now)
 
 
+def cancel(state: State, record: LimitRecord, now: Now) -> None:
+    """Take a limit back; its name stays taken until its end."""
+    state.domains.withdraw(record.domain, record.name, now.mono_s)
+    _save(state, msgspec.structs.replace(record, phase="cancelled"))
+    _changed(state, record.domain, "", now)
+
+
 def follow_limits(state: State, now: Now) -> None:
     """At every tick: ramps move, times run out."""
     has_moved = state.domains.refresh(now.mono_s)
-    if any(state.books.headroom_mw(one.domain) < 0 for one in state.domains.limits):
-        note_overruns(state, "its leases did not follow the ramp of its budget", now, is_shed=True)
+    for domain in dict.fromkeys(limit.domain for limit in state.domains.limits):
+        if state.books.headroom_mw(domain) < 0 and domain not in state.overruns:
+            note_overruns(state, _cause(state, domain, now), now, is_shed=True)
     if has_moved:
         _recovered(state, now)
     for limit in tuple(state.domains.limits):
         if limit.end is not None and now.mono_s >= limit.end:
             _ended(state, state.limits[limit.domain, limit.name], limit, now)
+
+
+def _cause(state: State, domain: DomainId, now: Now) -> str:
+    limit = state.domains.limits.binding(domain, now.mono_s)
+    if limit is None or limit.ramp_s <= 0:
+        return f"budget of {domain} lowered by {limit.name if limit else 'a limit'}"
+    return "its leases did not follow the ramp of its budget"
 
 
 def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Incarnation, NodeId, Now
 from wattline_protocol.site import Site
+from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     Attempt,
@@ -20,6 +21,7 @@ from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_start
+from wattline_scheduler.core.planned import reconcile
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
@@ -46,9 +48,11 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         work=Workload(),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
+        calendar=Calendar(site),
     )
     for record in saved.limits:
         reload_limit(state, record, now)
+    reconcile(state, now)
     _restore_jobs(state, saved, now)
     note_start(state, now)
     state.wants_plan = True

@@ -5,10 +5,12 @@ from wattline_protocol.requests import (
     ROLE_RANK,
     Answer,
     Cancel,
+    CancelGridEvent,
     DeclareOff,
     DeclareOn,
     Denied,
     Drain,
+    GridEvent,
     Hold,
     Release,
     Request,
@@ -18,7 +20,7 @@ from wattline_protocol.requests import (
     Undrain,
 )
 from wattline_protocol.site import Role
-from wattline_scheduler.core import budgets, operating, submitting
+from wattline_scheduler.core import budgets, gridevents, operating, submitting
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.nodes import NodeNow
@@ -27,7 +29,7 @@ from wattline_scheduler.core.state import State
 ON_JOBS = (Submit, Cancel, Hold, Release)
 """What submitters may do, to their own jobs; operators to all."""
 
-ON_SITE = (Drain, Undrain, DeclareOff, DeclareOn, Shed, Restore)
+ON_SITE = (Drain, Undrain, DeclareOff, DeclareOn, Shed, Restore, GridEvent, CancelGridEvent)
 """What takes an operator."""
 
 
@@ -57,6 +59,10 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer:
             return budgets.shed(state, event.user, request, now)
         case Restore():
             return budgets.restore(state, event.user, request, now)
+        case GridEvent():
+            return gridevents.add(state, event.user, request, now)
+        case CancelGridEvent():
+            return gridevents.cancel(state, event.user, request, now)
         case Cancel() | Hold() | Release():
             return _do_to_job(state, event, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, UnixTime
 from wattline_protocol.site import Site
+from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import LimitRecord
@@ -44,6 +45,7 @@ class State:
     work: Workload
     journal: Journal
     next_job: JobId
+    calendar: Calendar
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""

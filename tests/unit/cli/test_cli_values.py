@@ -1,10 +1,13 @@
 """Values on the command line."""
 
+from datetime import datetime
+
 import pytest
 
+from support.time_zone import local_time
 from wattline.acts.report import moment
 from wattline.failures import ActFailed
-from wattline.verbs.values import job_numbers, shed_amount
+from wattline.verbs.values import job_numbers, moment_unix_s, shed_amount
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,29 @@ def test_moments() -> None:
     with pytest.raises(ActFailed, match="how long ago") as failed:
         moment("yesterday", 0.0)
     assert failed.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "at"),
+    [
+        ("16:00", "2026-11-25T12:00", "2026-11-25T16:00"),
+        ("16:00", "2026-11-25T16:00", "2026-11-26T16:00"),
+        ("02:30:15", "2026-11-25T12:00", "2026-11-26T02:30:15"),
+        ("in 1h30m", "2026-11-25T12:00", "2026-11-25T13:30"),
+        ("2026-12-01T16:00", "2026-11-25T12:00", "2026-12-01T16:00"),
+        ("2026-12-01", "2026-11-25T12:00", "2026-12-01T00:00"),
+        ("2026-12-01T16:00Z", "2026-11-25T12:00", "2026-12-01T17:00"),
+    ],
+)
+def test_moments_are_local_times(text: str, after: str, at: str) -> None:
+    with local_time("Europe/Berlin"):
+        after_s, at_s = (
+            datetime.fromisoformat(one).astimezone().timestamp() for one in (after, at)
+        )
+        assert moment_unix_s(text, after_s) == at_s
+
+
+@pytest.mark.parametrize("text", ["soon", "25:00", "in a while", "16", ""])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no time; write 16:00|want a duration"):
+        moment_unix_s(text, 0.0)

@@ -1,11 +1,10 @@
 """The view model: pure reductions, no Textual."""
 
-import time
-
 import msgspec
 import pytest
 
 from support.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
+from support.time_zone import local_time
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (
@@ -58,12 +57,9 @@ HOUR = 3_600.0
         ),
     ],
 )
-def test_limits_say_until_when(
-    changes: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    assert words in limit_line(shed_limit(**changes), NOON)
+def test_limits_say_until_when(changes: dict[str, object], words: str) -> None:
+    with local_time("UTC"):
+        assert words in limit_line(shed_limit(**changes), NOON)
 
 
 def test_limits_far_ahead_are_not_drawn() -> None:

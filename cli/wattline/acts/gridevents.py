@@ -1,0 +1,61 @@
+"""Acts on grid events."""
+
+import time
+
+from wattline.client import Client
+from wattline.failures import ActFailed
+from wattline.verbs.values import moment_unix_s, shed_amount
+from wattline_protocol.views import LimitView
+
+
+def add(
+    client: Client,
+    *,
+    id: str,  # noqa: A002 - the parameter's name on the command line
+    amount: str,
+    domain: str | None,
+    start: str | None,
+    for_s: float | None,
+    end: str | None,
+    ramp_s: float | None,
+    release_s: float | None,
+    reason: str,
+) -> str:
+    """Announce one."""
+    try:
+        fraction, by_mw = shed_amount(amount)
+        start_unix_s, end_unix_s = _times(start, for_s, end)
+    except ValueError as error:
+        raise ActFailed(str(error), status=2) from error
+    return client.grid_event(
+        id,
+        start_unix_s=start_unix_s,
+        end_unix_s=end_unix_s,
+        domain=domain,
+        fraction=fraction,
+        by_mw=by_mw,
+        ramp_s=ramp_s or 0.0,
+        release_s=release_s or 0.0,
+        reason=reason,
+    )
+
+
+def _times(start: str | None, for_s: float | None, end: str | None) -> tuple[float, float]:
+    """Start (0 = now) and end. Raises ValueError."""
+    now_s = time.time()
+    if (for_s is None) == (end is None):
+        raise ValueError("say how long it lasts: either --for 3h or --end 20:00")
+    begins_s = now_s if start is None else moment_unix_s(start, now_s)
+    ends_s = begins_s + (for_s or 0.0) if end is None else moment_unix_s(end, begins_s)
+    return (0.0 if start is None else begins_s), ends_s
+
+
+def events(client: Client) -> tuple[LimitView, ...]:
+    """Those that are not over, by start."""
+    found = [limit for limit in client.limits() if limit.source == "event"]
+    return tuple(sorted(found, key=lambda limit: limit.start_unix_s))
+
+
+def cancel(client: Client, *, id: str, reason: str) -> str:  # noqa: A002 - as above
+    """Take one back."""
+    return client.cancel_grid_event(id, reason)

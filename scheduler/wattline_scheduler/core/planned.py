@@ -1,0 +1,89 @@
+"""Limits to come: schedule windows and grid events, put in force when their time comes.
+
+They follow the wall clock until they begin, because a time of day is what was agreed. From then on
+they run like every limit (see `limits`). A clock that is set back lets the windows be looked up
+anew; events keep their times.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.quantities import format_duration
+from wattline_scheduler.core import limits
+from wattline_scheduler.core.calendar import Entry
+from wattline_scheduler.core.journal import SCHEDULER
+from wattline_scheduler.core.records import LimitRecord
+from wattline_scheduler.core.state import State
+
+CLOCK_SET_BACK_S = 1.0
+"""A wall clock that goes back by more makes the calendar be read anew."""
+
+
+def follow_planned(state: State, now: Now) -> None:
+    """At every tick: look up windows, begin what is due, forget what was cancelled."""
+    _look_up(state, now)
+    for record in list(state.limits.values()):
+        if record.phase == "planned" and record.start_unix_s <= now.unix_s + limits.ARM_S:
+            _begin(state, record, now)
+        elif record.phase == "cancelled" and _is_past(record, now):
+            limits.drop(state, record, now)
+
+
+def _look_up(state: State, now: Now) -> None:
+    calendar = state.calendar
+    if now.unix_s < calendar.newest_unix_s - CLOCK_SET_BACK_S:
+        for entry in calendar.entries:
+            known = state.limits.get(entry.key)
+            if known is not None and known.phase == "planned":
+                del state.limits[entry.key]
+    calendar.newest_unix_s = now.unix_s
+    for entry in calendar.entries:
+        known = state.limits.get(entry.key)
+        if known is None or known.phase == "rising":
+            _plan(state, entry, known, now)
+
+
+def _plan(state: State, entry: Entry, rising: LimitRecord | None, now: Now) -> None:
+    """A window that opens while the one before still rises takes its place."""
+    upcoming = state.calendar.upcoming(entry, now)
+    if upcoming is None:
+        return
+    if rising is None or upcoming.start_unix_s <= now.unix_s + limits.ARM_S:
+        state.limits[entry.key] = upcoming
+
+
+def _is_past(record: LimitRecord, now: Now) -> bool:
+    return record.end_unix_s is not None and record.end_unix_s <= now.unix_s
+
+
+def _begin(state: State, record: LimitRecord, now: Now) -> None:
+    if _is_past(record, now):
+        limits.drop(state, record, now)
+        text = f"{record.domain}: {record.name} was over before it could begin"
+        state.journal.note("limit_missed", text, now, level="warning")
+        return
+    record = limits.begin(state, record, now)
+    text = f"{record.domain}: {_in_words(state, record)}"
+    who = record.who if record.source == "event" else SCHEDULER
+    state.journal.note("budget_lowered", text, now, who=who, level="warning")
+    limits.told_and_met(state, record, f"budget of {record.domain} lowered by {record.name}", now)
+
+
+def _in_words(state: State, record: LimitRecord) -> str:
+    ramp = f" over {format_duration(record.ramp_s)}" if record.ramp_s else ""
+    until = "" if record.end_unix_s is None else f" until {state.calendar.said(record.end_unix_s)}"
+    why = f" ({record.why})" if record.why else ""
+    return f"{record.name} limits the budget to {record.value_mw / 1000:.0f} W{ramp}{until}{why}"
+
+
+def reconcile(state: State, now: Now) -> None:
+    """At a restart: windows that the site file no longer has, or has otherwise, are over."""
+    wanted = {entry.key: entry for entry in state.calendar.entries}
+    for key, record in list(state.limits.items()):
+        if record.source != "schedule" or _is_past(record, now):
+            continue
+        entry = wanted.get(key)
+        upcoming = None if entry is None else state.calendar.upcoming(entry, now)
+        if upcoming != msgspec.structs.replace(record, phase="planned", from_mw=None):
+            limits.drop(state, record, now)
+            limits.note_restored(state, record, SCHEDULER, "the site file has changed", now)
