@@ -148,6 +148,14 @@ class CancelGridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_gr
     reason: str = ""
 
 
+class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
+    """So many units of a cooling zone are in service; all of them: what is sensed counts again."""
+
+    zone: DomainId
+    units: int
+    reason: str = ""
+
+
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     """Events with seq > `after`; `follow` keeps the answers coming."""
 
@@ -209,6 +217,7 @@ Request = (
     | Restore
     | GridEvent
     | CancelGridEvent
+    | SetUnits
     | ListEvents
     | WatchSite
     | GetSite

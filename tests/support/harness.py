@@ -24,7 +24,9 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MeterRecord,
     NodeRecord,
+    PlantRecord,
     Record,
     Saved,
 )
@@ -66,6 +68,8 @@ class Disk:
             books=self.of(BookRecord),
             demands=self.of(DemandRecord),
             limits=tuple(r for r in self.of(LimitRecord) if r.phase != "over"),
+            meters=self.of(MeterRecord),
+            plants=self.of(PlantRecord),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,

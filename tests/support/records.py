@@ -28,7 +28,9 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MeterRecord,
     NodeRecord,
+    PlantRecord,
     SentLease,
 )
 
@@ -180,6 +182,16 @@ def demand(slot: int = 0) -> DemandRecord:
         bins=bins,
         seen_unix_s=UnixTime(T0 + slot),
     )
+
+
+def meter() -> MeterRecord:
+    """A load of 1.2 kW that nobody booked."""
+    return MeterRecord(DomainId("site"), held_mw=1_200_000, factor_permille=1_030)
+
+
+def plant() -> PlantRecord:
+    """Two units in service, says ops."""
+    return PlantRecord(DomainId("room"), 2, "ops", "compressor", UnixTime(T0))
 
 
 def event(seq: int) -> EventRecord:

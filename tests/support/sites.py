@@ -18,6 +18,7 @@ from wattline_protocol.job import (
     ServiceSpec,
 )
 from wattline_protocol.messages import GpuInfo
+from wattline_protocol.sensing import CommandSource, Meter, Plant, Sensor
 from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
 
 BASE_MW = 1_000_000
@@ -53,6 +54,7 @@ class SiteBuilder:
     zone_kw: float = 1_000.0
     timing: Timing = field(default_factory=Timing)
     gateways: tuple[Gateway, ...] = ()
+    plant: Plant | None = None
 
     def rack(self, name: str, count: int, *, kw: float = 1_000.0, **more: object) -> Self:
         """`count` nodes named NAME1, NAME2 … behind a PDU with a budget of `kw`."""
@@ -67,6 +69,19 @@ class SiteBuilder:
         for number in range(1, count + 1):
             node = Node(NodeId(f"{name}{number}"), name, (pdu,), DomainId("room"), **fields)  # type: ignore[arg-type]  # tests choose the fields
             self.nodes.append(node)
+        return self
+
+    def metered(self, rack: str, **rules: object) -> Self:
+        """The PDU of a rack has a meter, read every 5 s."""
+        sensor = Sensor(CommandSource(("pdu-watts", rack)))
+        meter = msgspec.structs.replace(Meter(sensor), **rules)
+        at = next(i for i, pdu in enumerate(self.pdus) if pdu.id == f"pdu-{rack}")
+        self.pdus[at] = msgspec.structs.replace(self.pdus[at], meter=meter)
+        return self
+
+    def cooled(self, **keys: object) -> Self:
+        """What is known of the room's plant."""
+        self.plant = msgspec.structs.replace(Plant(), **keys)
         return self
 
     def site_budget(self, kw: float) -> Self:
@@ -87,7 +102,9 @@ class SiteBuilder:
 
     def build(self) -> Site:
         top = Domain(DomainId("site"), "power", None, int(self.site_kw * 1e6), 1000)
-        room = Domain(DomainId("room"), "cooling", None, int(self.zone_kw * 1e6), 1000)
+        room = Domain(
+            DomainId("room"), "cooling", None, int(self.zone_kw * 1e6), 1000, plant=self.plant
+        )
         return Site(
             name="test",
             agent_endpoint="tcp://127.0.0.1:1",

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.messages import Beat, BeatSeen, GpuSample
+from wattline_scheduler.core.draw import power_doubt
 from wattline_scheduler.core.jobs import Running
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.reports import lose, take_digest
@@ -34,6 +35,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     elif node.id in state.contradicted:
         ask_for_hello(state, node, "the books and this node disagree", now)
     _measured_base(state, node, message, now)
+    _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     take_digest(state, node, message.seq, message.tasks, now)
 
@@ -87,6 +89,18 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
     node.offer = None
     state.verdicts.clear()
     state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
+
+
+def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """A node's own figure that cannot be is not used; the model of its parts stands in."""
+    doubt = power_doubt(node, message)
+    if doubt and not node.power_doubt:
+        text = f"the power sensor of {node.id} {doubt}: the model stands in"
+        state.journal.note("power_implausible", text, now, node=node.id, level="alarm")
+    elif node.power_doubt and not doubt:
+        text = f"the power sensor of {node.id} is plausible again"
+        state.journal.note("power_plausible", text, now, node=node.id)
+    node.power_doubt = doubt
 
 
 def watch_silence(state: State, now: Now) -> None:

@@ -47,7 +47,7 @@ from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
-from wattline_scheduler.core.sensing import metered, zone_sensed
+from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
 from wattline_scheduler.core.starting import advance_all, give_up_late
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello
@@ -152,6 +152,7 @@ class Cluster:
         for node in state.nodes.values():
             resend(state, node, now)
         watch_silence(state, now)
+        follow_sensing(state, now)
         note_recovery(state, now)
         follow_planned(state, now)
         follow_limits(state, now)

@@ -95,6 +95,8 @@ class NodeNow:
     lowest_until: Instant = LONG_AGO
     non_gpu_worst_mw: int = 0
     """The site file's figure, or more once more was measured."""
+    power_doubt: str = ""
+    """Why its own power figure is not believed; empty = it is."""
     rehello_at: Instant | None = None
     """When it was last asked to say Hello again."""
     offer: NodeOffer | None = None

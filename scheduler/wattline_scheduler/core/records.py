@@ -193,6 +193,28 @@ class DemandRecord(msgspec.Struct, frozen=True):
     seen_unix_s: UnixTime
 
 
+class MeterRecord(msgspec.Struct, frozen=True):
+    """What was learned from a domain's meter, rounded to the safe side."""
+
+    key: ClassVar[tuple[str, ...]] = ("domain",)
+    domain: DomainId
+    held_mw: int
+    """Load that nobody booked."""
+    factor_permille: int
+
+
+class PlantRecord(msgspec.Struct, frozen=True):
+    """What an operator said of a zone's units."""
+
+    key: ClassVar[tuple[str, ...]] = ("zone",)
+    zone: DomainId
+    units_said: int | None
+    """None: nothing any more; what is sensed counts."""
+    who: str = ""
+    why: str = ""
+    since_unix_s: UnixTime = UnixTime(0.0)
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 
@@ -209,6 +231,8 @@ Record = (
     | BookRecord
     | LimitRecord
     | DemandRecord
+    | MeterRecord
+    | PlantRecord
     | EventRecord
 )
 
@@ -228,6 +252,8 @@ class Saved(msgspec.Struct, frozen=True):
     limits: tuple[LimitRecord, ...] = ()
     """Those that are not over."""
     demands: tuple[DemandRecord, ...] = ()
+    meters: tuple[MeterRecord, ...] = ()
+    plants: tuple[PlantRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

@@ -23,6 +23,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
+from wattline_scheduler.core.sensing import restore_sensing
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import Workload
@@ -53,6 +54,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for record in saved.limits:
         reload_limit(state, record, now)
     reconcile(state, now)
+    restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     note_start(state, now)
     state.wants_plan = True

@@ -15,12 +15,13 @@ from wattline_protocol.requests import (
     Release,
     Request,
     Restore,
+    SetUnits,
     Shed,
     Submit,
     Undrain,
 )
 from wattline_protocol.site import Role
-from wattline_scheduler.core import budgets, gridevents, operating, submitting
+from wattline_scheduler.core import budgets, cooling, gridevents, operating, submitting
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.nodes import NodeNow
@@ -29,7 +30,8 @@ from wattline_scheduler.core.state import State
 ON_JOBS = (Submit, Cancel, Hold, Release)
 """What submitters may do, to their own jobs; operators to all."""
 
-ON_SITE = (Drain, Undrain, DeclareOff, DeclareOn, Shed, Restore, GridEvent, CancelGridEvent)
+ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn)
+ON_SITE = (*ON_NODES, Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
 """What takes an operator."""
 
 
@@ -63,6 +65,8 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer:
             return gridevents.add(state, event.user, request, now)
         case CancelGridEvent():
             return gridevents.cancel(state, event.user, request, now)
+        case SetUnits():
+            return cooling.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release():
             return _do_to_job(state, event, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn():

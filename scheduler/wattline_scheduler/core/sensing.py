@@ -1,34 +1,55 @@
-"""What stands outside the agents: domain meters and cooling plant, as the shell reads them."""
+"""What stands outside the agents: readings that come in, and the second by which they are judged.
 
-from wattline_protocol.ids import DomainId, Now
+`metering` and `cooling` decide what follows. A site without meters and plant pays nothing for this.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core import cooling, metering
+from wattline_scheduler.core.draw import all_draws
 from wattline_scheduler.core.events import DomainMetered, ZoneSensed
+from wattline_scheduler.core.limits import CONTROLLERS, withdraw_limit
+from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.state import State
-from wattline_scheduler.power.cooling import ZoneNow
-from wattline_scheduler.power.meters import MeterNow
+
+SENSING_PERIOD_S = 1.0
 
 
 def metered(state: State, event: DomainMetered, now: Now) -> None:
-    """Take a reading of a domain's meter."""
-    if event.domain not in state.domains.by_id:
-        return  # the reader outlived its domain's place in the site file
-    meter = state.meters.setdefault(event.domain, MeterNow())
-    _tell_change(state, event.domain, meter.error, event.error, now)
-    meter.take(event.wall_mw, event.error, now.mono_s)
+    """Take a reading; one of a domain without a meter in the site file changes nothing."""
+    meter = state.meters.get(event.domain)
+    if meter is not None:
+        metering.take(state, event.domain, meter, event, now)
 
 
 def zone_sensed(state: State, event: ZoneSensed, now: Now) -> None:
-    """Take a reading of a cooling zone's plant."""
-    domain = state.domains.by_id.get(event.zone)
-    if domain is None or domain.kind != "cooling":
+    """Take a reading; one of a zone without plant in the site file changes nothing."""
+    zone = state.zones.get(event.zone)
+    if zone is not None:
+        zone.take(event.units_in_service, event.outside_c, event.error, now.mono_s)
+        cooling.follow_capacity(state, event.zone, zone, now)
+
+
+def follow_sensing(state: State, now: Now) -> None:
+    """Once a second: ages of readings, what they are held against, and the controllers."""
+    if not state.meters and not state.zones:
         return
-    zone = state.zones.setdefault(event.zone, ZoneNow())
-    _tell_change(state, event.zone, zone.error, event.error, now)
-    zone.take(event.units_in_service, event.outside_c, event.error)
+    if state.sensed_at is not None and now.mono_s - state.sensed_at < SENSING_PERIOD_S * 0.99:
+        return
+    state.sensed_at = now.mono_s
+    draws = all_draws(state)
+    metering.follow(state, draws, now)
+    cooling.follow(state, draws, now)
 
 
-def _tell_change(state: State, domain: DomainId, before: str, error: str, now: Now) -> None:
-    if error and not before:
-        text = f"{domain} cannot be sensed: {error}"
-        state.journal.note("sensing_failed", text, now, level="warning")
-    elif before and not error:
-        state.journal.note("sensing_back", f"{domain} is sensed again", now)
+def restore_sensing(state: State, saved: Saved, now: Now) -> None:
+    """Meters and zones of the site file, with what is on record of them.
+
+    A controller's limit stays in force until its sensor tells something newer; one whose sensor
+    has left the site file ends here.
+    """
+    metering.restore(state, saved.meters, now)
+    cooling.restore(state, saved.plants, now)
+    for record in list(state.limits.values()):
+        is_orphan = record.domain not in state.meters and record.domain not in state.zones
+        if record.source in CONTROLLERS and is_orphan:
+            withdraw_limit(state, record.domain, record.name, now)

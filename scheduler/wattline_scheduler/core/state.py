@@ -7,7 +7,7 @@ from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.records import LimitRecord
+from wattline_scheduler.core.records import LimitRecord, MeterRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.books import Books
@@ -50,9 +50,13 @@ class State:
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
-    """Of every domain whose meter was ever read in this run."""
+    """Of every domain that has one in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)
-    """Of every cooling zone of whose plant anything was said in this run."""
+    """Of every cooling zone of whose plant the site file says anything."""
+    meter_records: dict[DomainId, MeterRecord] = field(default_factory=dict)
+    """What is on disk of meters."""
+    sensed_at: Instant | None = None
+    """When meters and zones were last looked at."""
     contradicted: dict[NodeId, None] = field(default_factory=dict)
     """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)

@@ -26,6 +26,7 @@ class Domains:
         self.limits = Limits({domain.id: domain.budget_mw for domain in site.domains})
         self._budget_mw = {domain.id: domain.budget_mw for domain in site.domains}
         self._granted_mw = dict(self._budget_mw)
+        self._extra_mw: dict[DomainId, int] = {}
 
     def budget_mw(self, domain: DomainId) -> int:
         """Budget in force: rating x derate, or less where a limit is in force."""
@@ -34,7 +35,16 @@ class Domains:
     def reserved_mw(self, domain: DomainId) -> int:
         """Part of the budget that no lease may use (I1)."""
         d = self.by_id[domain]
-        return d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
+        declared_mw = d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
+        return declared_mw + self._extra_mw.get(domain, 0)
+
+    def extra_mw(self, domain: DomainId) -> int:
+        """Load that a meter shows and nobody declared; part of what is reserved."""
+        return self._extra_mw.get(domain, 0)
+
+    def set_extra(self, domain: DomainId, extra_mw: int) -> None:
+        """Keep so much free for a load that nobody declared."""
+        self._extra_mw[domain] = max(0, extra_mw)
 
     def usable_mw(self, domain: DomainId) -> int:
         """What all leases below the domain may add up to now (I1)."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, Instant, NodeId, Now, UnixTime
 from wattline_protocol.messages import Rollups
+from wattline_scheduler.core.draw import Draw, all_draws, domain_draws, sample_mw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.store.rollups import DOMAIN_STEP_S, DomainRollup, NodeRollup
-from wattline_scheduler.views.draw import Draw, all_draws, domain_draws, sample_mw
 
 METER_PERIOD_S = 1.0
 

@@ -17,7 +17,9 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MeterRecord,
     NodeRecord,
+    PlantRecord,
     Saved,
     SentLease,
 )
@@ -29,7 +31,9 @@ from wattline_scheduler.store.rows import (
     GANGS,
     JOBS,
     LIMITS,
+    METERS,
     NODES,
+    PLANTS,
     Row,
 )
 
@@ -155,6 +159,8 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         books=tuple(_book(row) for row in db.execute(BOOKS.select())),
         limits=tuple(LimitRecord(*row) for row in db.execute(LIMITS.select(_NOT_OVER))),
         demands=tuple(_demand(row) for row in db.execute(DEMANDS.select("ORDER BY seen_unix_s"))),
+        meters=tuple(MeterRecord(*row) for row in db.execute(METERS.select())),
+        plants=tuple(PlantRecord(*row) for row in db.execute(PLANTS.select())),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

@@ -14,7 +14,9 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MeterRecord,
     NodeRecord,
+    PlantRecord,
     Record,
 )
 from wattline_scheduler.store.rollups import (
@@ -106,6 +108,8 @@ DEMANDS = Layout(
     ),
     DemandRecord.key,
 )
+METERS = Layout("meters", _columns("domain held_mw factor_permille"), MeterRecord.key)
+PLANTS = Layout("plants", _columns("zone units_said who why since_unix_s"), PlantRecord.key)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
 
@@ -159,6 +163,8 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     BookRecord: (BOOKS.upsert(), _book_row),
     LimitRecord: (LIMITS.upsert(), msgspec.structs.astuple),
     DemandRecord: (DEMANDS.upsert(), _demand_row),
+    MeterRecord: (METERS.upsert(), msgspec.structs.astuple),
+    PlantRecord: (PLANTS.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

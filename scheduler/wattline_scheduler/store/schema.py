@@ -231,7 +231,27 @@ def _demands(db: Database) -> None:
     _table(db, "demands", columns, "slot", ())
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_records, _rollups, _limits, _demands)
+def _sensing(db: Database) -> None:
+    """What meters taught, and what operators said of cooling units."""
+    meters: Columns = {"domain": str, "held_mw": int, "factor_permille": int}
+    _table(db, "meters", meters, "domain", ())
+    plants: Columns = {
+        "zone": str,
+        "units_said": int,
+        "who": str,
+        "why": str,
+        "since_unix_s": float,
+    }
+    _table(db, "plants", plants, "zone", ("units_said",))
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _records,
+    _rollups,
+    _limits,
+    _demands,
+    _sensing,
+)
 """In order; the database's `user_version` counts those that were applied."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

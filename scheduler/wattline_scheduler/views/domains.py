@@ -2,8 +2,8 @@
 
 from wattline_protocol.ids import DomainId, NodeId, Now
 from wattline_protocol.views import DomainView, LimitView
+from wattline_scheduler.core.draw import Draw, all_draws, domain_draws
 from wattline_scheduler.core.state import State
-from wattline_scheduler.views.draw import Draw, all_draws, domain_draws
 from wattline_scheduler.views.limits import limit_views
 
 MW = 1000

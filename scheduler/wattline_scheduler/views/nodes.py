@@ -3,10 +3,10 @@
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.views import GpuView, NodeView
+from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import load_of
-from wattline_scheduler.views.draw import Draw, node_draw
 
 MW = 1000
 """Milliwatts in a watt: views are in watts, the books in milliwatts."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from wattline_protocol.ids import Now
 from wattline_protocol.views import ENDED_STATES, JobView, SiteView
+from wattline_scheduler.core.draw import all_draws
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.state import State
 from wattline_scheduler.views.domains import domain_views
-from wattline_scheduler.views.draw import all_draws
 from wattline_scheduler.views.nodes import node_view
 
 MAX_GPUS_SHOWN = 10_000

@@ -105,8 +105,8 @@ def test_a_site_without_sensors_starts_no_thread() -> None:
 
 def test_a_running_scheduler_reads_its_meters(server: SensorServer, tmp_path: Path) -> None:
     server.routes["/b"] = server.hangs()
-    broken = Meter(sensor(printing("import sys; sys.exit('no such outlet')")))
-    hangs = Meter(sensor(RedfishSource(f"{server.url}/b"), timeout_s=0.5))
+    broken = Meter(sensor(printing("import sys; sys.exit('no such outlet')")), stale_after_s=5.0)
+    hangs = Meter(sensor(RedfishSource(f"{server.url}/b"), timeout_s=0.5), stale_after_s=3.0)
     directory = SiteDirectory(tmp_path / "site", with_sensors({PDU_A: broken, PDU_B: hangs}))
     with (
         SchedulerProcess(directory.path, tmp_path / "state").ready() as scheduler,

@@ -326,13 +326,21 @@ def test_a_controller_may_change_its_limit_every_second(h: Harness) -> None:
     assert not withdraw_limit(h.cluster.state, PDU, "cooling", h.now)
 
 
-def test_a_controllers_limit_holds_after_a_restart_until_it_speaks_again(h: Harness) -> None:
+def test_a_controllers_limit_holds_after_a_restart_until_it_speaks_again() -> None:
+    h = Harness(site().rack("a", 2, kw=14.0).metered("a").build())
     put_limit(h.cluster.state, cooling(h, 9_999_000), h.now)
     h.tick()
     h.restart_scheduler()
     assert 9_800_000 <= budget_mw(h, "pdu-a") <= 9_999_000, "never above what was known"
     put_limit(h.cluster.state, cooling(h, 12_000_000), h.now)
     assert budget_mw(h, "pdu-a") == 12_000_000
+
+
+def test_the_limit_of_a_controller_that_left_the_site_file_ends_at_the_restart(h: Harness) -> None:
+    put_limit(h.cluster.state, cooling(h, 9_999_000), h.now)
+    h.tick()
+    h.restart_scheduler()
+    assert budget_mw(h, "pdu-a") == 14_000_000
 
 
 def test_the_disk_hears_of_a_controller_in_steps_only(h: Harness) -> None:

@@ -46,6 +46,8 @@ def everything() -> list[Storable]:
         records.demand(0),
         records.limit(),
         records.limit("event 7", is_over=True),
+        records.meter(),
+        records.plant(),
         records.event(1),
         records.event(2),
     ]
@@ -66,6 +68,8 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.books == (records.book(),)
     assert saved.limits == (records.limit(),)
     assert saved.demands == (records.demand(0), records.demand(1))
+    assert saved.meters == (records.meter(),)
+    assert saved.plants == (records.plant(),)
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
 

@@ -33,9 +33,36 @@ def node_draw(node: NodeNow, committed_mw: int) -> Draw:
         return Draw(0, is_measured=False, is_heard=False)
     if beat is None or not node.is_reachable:
         return Draw(committed_mw, is_measured=False, is_heard=False)
-    if beat.node_mw is not None:
+    if beat.node_mw is not None and not node.power_doubt:
         return Draw(beat.node_mw, is_measured=beat.node_source != MODEL)
     return Draw(modelled_mw(node, beat), is_measured=False)
+
+
+SENSOR_TOLERANCE_PERMILLE = 50
+"""Between a node's sensor and its GPUs' own: of class and of moment."""
+
+NAMEPLATE_MOST_PERMILLE = 1_200
+"""Above this much of its nameplate no host can draw: its sensor lies."""
+
+
+def power_doubt(node: NodeNow, beat: Beat) -> str:
+    """Why the node's own power figure cannot be; empty = it can. Then the model stands in."""
+    if beat.node_mw is None:
+        return ""
+    gpus_mw = measured_gpus_mw(beat)
+    least_mw = gpus_mw * (1000 - SENSOR_TOLERANCE_PERMILLE) // 1000
+    if beat.node_mw < least_mw:
+        return f"says {beat.node_mw / 1000:.0f} W, its GPUs alone draw {gpus_mw / 1000:.0f} W"
+    most_mw = node.site.nameplate_mw * NAMEPLATE_MOST_PERMILLE // 1000
+    if beat.node_mw > most_mw:
+        nameplate = f"a nameplate of {node.site.nameplate_mw / 1000:.0f} W"
+        return f"says {beat.node_mw / 1000:.0f} W, the host has {nameplate}"
+    return ""
+
+
+def measured_gpus_mw(beat: Beat) -> int:
+    """What its GPUs measurably draw, before the power supplies; unread ones count nothing here."""
+    return sum(sample.power_mw or 0 for sample in beat.gpus)
 
 
 def modelled_mw(node: NodeNow, beat: Beat) -> int:

@@ -1,0 +1,193 @@
+"""What follows from a cooling zone's plant and inlets: limits on its budget, and who is told."""
+
+from wattline_protocol.ids import DomainId, NodeId, Now, UserName
+from wattline_protocol.requests import Answer, Denied, Done, SetUnits
+from wattline_scheduler.core.draw import Draw
+from wattline_scheduler.core.journal import Level
+from wattline_scheduler.core.limits import put_limit, withdraw_limit
+from wattline_scheduler.core.records import LimitRecord, PlantRecord
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import is_leased, load_of
+from wattline_scheduler.power.budgets import Limit
+from wattline_scheduler.power.cooling import ZoneNow
+from wattline_scheduler.power.inlets import PERMILLE, InletControl, is_plausible_c, warm_end_c
+
+CAPACITY, INLETS = "cooling capacity", "cooling inlets"
+"""Names of the two limits among a zone's."""
+
+STEP_S = 1.0
+"""A falling limit is a ramp to its next value, so that leases follow it ahead of time."""
+
+
+def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
+    """Once a second: capacity, inlets, and what is wrong with their sensors."""
+    for zone_id, zone in state.zones.items():
+        follow_capacity(state, zone_id, zone, now)
+        if zone.inlets is not None:
+            _follow_inlets(state, zone_id, zone.inlets, draws, now)
+        _tell_problems(state, zone_id, zone, now)
+
+
+def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
+    """The zones of the site file, with what operators said and the limits they left with."""
+    said = {record.zone: record.units_said for record in saved}
+    for domain in state.site.domains:
+        if domain.plant is None:
+            continue
+        zone = ZoneNow(domain.plant, now.mono_s, said.get(domain.id))
+        left = state.limits.get((domain.id, CAPACITY))
+        zone.capacity.now_mw = None if left is None else left.value_mw
+        if domain.plant.inlet_limit_c is not None:
+            zone.inlets = InletControl(domain.plant.inlet_limit_c, now.mono_s)
+            _resume(state, zone.inlets, state.limits.get((domain.id, INLETS)))
+        state.zones[domain.id] = zone
+
+
+def _resume(state: State, inlets: InletControl, left: LimitRecord | None) -> None:
+    if left is not None:
+        full_mw = state.domains.limits.full_mw(left.domain)
+        inlets.resume(left.value_mw * PERMILLE / full_mw)
+
+
+# --- capacity -------------------------------------------------------------------------------
+
+
+def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+    """Put in force what units and weather allow; until they are known, what was last known."""
+    if not zone.is_settled(now.mono_s):
+        return
+    before = zone.capacity.units
+    had_any = zone.capacity.at is not None
+    full_mw = state.domains.limits.full_mw(zone_id)
+    capacity_mw = zone.follow_capacity(full_mw, now.mono_s)
+    units = zone.capacity.units
+    why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
+    if had_any and units != before:
+        text = f"{zone_id}: {why}, it can remove {capacity_mw / 1000:.0f} W now"
+        level: Level = "alarm" if units < before else "info"
+        state.journal.note("cooling_units", text, now, level=level)
+    is_step = not had_any or units < before
+    _limit(state, zone_id, CAPACITY, capacity_mw, 0.0 if is_step else STEP_S, why, now)
+
+
+def _limit(
+    state: State, zone_id: DomainId, name: str, value_mw: int, ramp_s: float, why: str, now: Now
+) -> None:
+    full_mw = state.domains.limits.full_mw(zone_id)
+    known = state.domains.limits.get(zone_id, name)
+    if value_mw >= full_mw:
+        withdraw_limit(state, zone_id, name, now)
+    elif known is None or known.value_mw != value_mw:
+        limit = Limit(zone_id, name, "cooling", value_mw, now.mono_s, ramp_s=ramp_s, why=why)
+        put_limit(state, limit, now)
+
+
+# --- inlets ---------------------------------------------------------------------------------
+
+
+def _follow_inlets(
+    state: State, zone_id: DomainId, inlets: InletControl, draws: dict[NodeId, Draw], now: Now
+) -> None:
+    full_mw = state.domains.limits.full_mw(zone_id)
+    fixed_mw = state.domains.by_id[zone_id].fixed_load_mw
+    heat_mw = fixed_mw + sum(draws[node].mw for node in state.domains.members[zone_id])
+    was_limited, was_blind = inlets.share_permille is not None, inlets.is_blind
+    share = inlets.step(
+        inlet_of(state, zone_id),
+        heat_mw * PERMILLE / full_mw,
+        _floor_mw(state, zone_id, now) * PERMILLE / full_mw if was_limited else 0.0,
+        now.mono_s,
+    )
+    value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
+    why = f"inlets of at most {inlets.limit_c:g} °C"
+    _limit(state, zone_id, INLETS, value_mw, STEP_S, why, now)
+    _tell_inlets(state, zone_id, inlets, was_limited, was_blind, now)
+
+
+def inlet_of(state: State, zone_id: DomainId) -> float | None:
+    """The warm end of the zone's inlets; None where under half of the heard nodes tell one."""
+    heard = [state.nodes[name] for name in state.domains.members[zone_id]]
+    beats = [node.beat for node in heard if node.is_reachable and node.beat is not None]
+    told = [b.inlet_c for b in beats if b.inlet_c is not None and is_plausible_c(b.inlet_c)]
+    return warm_end_c(told) if told and 2 * len(told) >= len(beats) else None
+
+
+def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
+    """Least the zone can be held to with its running work, reserves included."""
+    floor_mw = state.domains.reserved_mw(zone_id)
+    for name in state.domains.members[zone_id]:
+        node = state.nodes[name]
+        is_ours = is_leased(state, node)
+        committed_mw = state.books.committed_mw(name)
+        floor_mw += load_of(state, node, now).floor_mw if is_ours else committed_mw
+    return floor_mw
+
+
+def _tell_inlets(
+    state: State,
+    zone_id: DomainId,
+    inlets: InletControl,
+    was_limited: bool,
+    was_blind: bool,
+    now: Now,
+) -> None:
+    if inlets.is_blind and not was_blind:
+        text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
+        state.journal.note("inlets_unseen", text, now, level="alarm")
+    is_limited = inlets.share_permille is not None
+    if is_limited and not was_limited and inlets.inlet_c is not None:
+        text = f"{zone_id}: inlets of {inlets.inlet_c:.1f} °C near {inlets.limit_c:g} °C"
+        state.journal.note("inlets_warm", f"{text}, its budget falls", now, level="warning")
+    elif was_limited and not is_limited:
+        state.journal.note("inlets_cool", f"{zone_id}: its inlets limit nothing any more", now)
+    is_over = inlets.inlet_c is not None and inlets.inlet_c > inlets.limit_c
+    if is_over and not inlets.is_told_over:
+        text = f"{zone_id}: inlets of {inlets.inlet_c:.1f} °C, the limit is {inlets.limit_c:g} °C"
+        state.journal.note("inlets_over", text, now, level="alarm")
+    inlets.is_told_over = is_over
+
+
+# --- sensors and operators ------------------------------------------------------------------
+
+
+def _tell_problems(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+    problems = _problems(zone, now)
+    for problem in problems:
+        if problem not in zone.problems:
+            error = f": {zone.error}" if zone.error else ""
+            state.journal.note("cooling_unseen", f"{zone_id}: {problem}{error}", now, level="alarm")
+    for problem in zone.problems:
+        if problem not in problems:
+            state.journal.note("cooling_seen", f"{zone_id}: no longer: {problem}", now)
+    zone.problems = problems
+
+
+def _problems(zone: ZoneNow, now: Now) -> tuple[str, ...]:
+    found = []
+    if zone.is_units_stale(now.mono_s):
+        is_guarded = zone.plant.inlet_limit_c is not None
+        instead = "the last number counts" if is_guarded else "one fewer counts"
+        found.append(f"nobody tells how many units are in service, {instead}")
+    if zone.is_outside_stale(now.mono_s):
+        found.append("nobody tells the outside temperature, the hottest of its table counts")
+    return tuple(found)
+
+
+def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answer:
+    """An operator says how many units are in service; all of them: nothing is said any more."""
+    zone = state.zones.get(request.zone)
+    if zone is None or not zone.plant.units:
+        known = ", ".join(z for z, now_ in state.zones.items() if now_.plant.units) or "none"
+        return Denied("not_found", f"no zone {request.zone!r} has units in the site file ({known})")
+    if not 0 <= request.units <= zone.plant.units:
+        return Denied("bad_request", f"{request.zone} has {zone.plant.units} units, not more")
+    said = None if request.units == zone.plant.units else request.units
+    zone.units_said = said
+    record = PlantRecord(request.zone, said, user, request.reason, now.unix_s)
+    state.journal.save(record)
+    why = f" ({request.reason})" if request.reason else ""
+    text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
+    state.journal.note("cooling_units_said", text + why, now, who=user, level="warning")
+    follow_capacity(state, request.zone, zone, now)
+    state.rebalanced_at = None
+    return Done(text)

@@ -1,0 +1,145 @@
+"""Inlet temperatures of a cooling zone as a controller of its budget; pure.
+
+A PI controller with a look ahead holds the warm end of the zone's inlets below their limit. It
+begins from the heat that is there (so its first watt bites), falls fast and rises slowly. While its
+output stands at a bound or at a pace limit, its integral does not run on in that direction
+(anti-windup by conditional integration, Astrom & Hagglund, PID Controllers, 1995, 3.5). It does not
+go below what running work needs at its floors until the inlets are far above their limit.
+
+Gains are for an air-cooled room in which all cooling lost at full load warms the air by 1-5 °C a
+minute; the tests run them against rooms from 0.7 to 8 °C a minute with lags of up to 60 s.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wattline_protocol.ids import Instant
+
+PERMILLE = 1000
+
+MARGIN_C = 1.0
+"""Inlets are held this much below their limit."""
+
+LOOK_FAST_S, LOOK_SLOW_S = 10.0, 60.0
+"""Two averages of the inlet; their difference, added, looks about 50 s ahead of a steady rise."""
+
+GAIN_PERMILLE_PER_C = 150.0
+INTEGRAL_PERMILLE_PER_C_S = 0.25
+FALL_PERMILLE_PER_S = 20.0
+RISE_PERMILLE_PER_S = 1.0
+"""All of a zone's budget in 50 s and 17 minutes."""
+
+EMERGENCY_C = 5.0
+"""So far above their limit, floors do not count any more: work is paused."""
+
+PLAUSIBLE_C = (-10.0, 65.0)
+QUANTILE_PERMILLE = 950
+"""Which inlet stands for the zone: of up to 20 nodes the warmest, then the 95th percentile, so
+that one broken sensor of many does not rule the room."""
+
+BLIND_AFTER_S = 60.0
+BLIND_PERMILLE = 900
+"""Of its budget a zone may use while nobody knows how warm it is."""
+
+
+def is_plausible_c(inlet_c: float) -> bool:
+    """Whether air in a machine room can be that warm."""
+    least, most = PLAUSIBLE_C
+    return least <= inlet_c <= most
+
+
+def warm_end_c(inlets_c: Sequence[float]) -> float:
+    """The inlet that stands for a zone: the `QUANTILE_PERMILLE` quantile, by nearest rank."""
+    ordered = sorted(inlets_c)
+    rank = -(-len(ordered) * QUANTILE_PERMILLE // PERMILLE)
+    return ordered[rank - 1]
+
+
+@dataclass(slots=True)
+class InletControl:
+    """The controller of one zone. Shares are permille of the zone's full budget."""
+
+    limit_c: float
+    since: Instant
+    share_permille: float | None = None
+    """In force; None: the inlets limit nothing."""
+    inlet_c: float | None = None
+    """Newest inlet of the warm end."""
+    is_blind: bool = False
+    is_told_over: bool = False
+    """That inlets are above their limit is in the event log."""
+    _fast_c: float = 0.0
+    _slow_c: float = 0.0
+    _taken_permille: float = 0.0
+    """The integral: what is taken away beside the proportional part."""
+    _at: Instant | None = None
+    _seen_at: Instant | None = None
+
+    @property
+    def aim_c(self) -> float:
+        """Where the warm end is held."""
+        return self.limit_c - MARGIN_C
+
+    def resume(self, share_permille: float) -> None:
+        """Go on from the share that an earlier run left with."""
+        self.share_permille = share_permille
+        self._taken_permille = PERMILLE - share_permille
+
+    def step(
+        self, inlet_c: float | None, heat_permille: float, floor_permille: float, at: Instant
+    ) -> float | None:
+        """The share in force from now on; None = no limit. To be called about once a second.
+
+        `inlet_c`: of the warm end, None where too few nodes tell. `heat_permille`: present heat.
+        `floor_permille`: what running work needs at least.
+        """
+        passed_s = 0.0 if self._at is None else at - self._at
+        self._at = at
+        if inlet_c is None:
+            return self._step_blind(passed_s, at)
+        error_c = self._look_ahead(inlet_c, passed_s, at) - self.aim_c
+        if self.share_permille is None:
+            if error_c <= 0.0:
+                return None
+            self.share_permille = min(float(PERMILLE), heat_permille)
+            self._taken_permille = PERMILLE - self.share_permille
+        is_emergency = inlet_c >= self.limit_c + EMERGENCY_C
+        least = 0.0 if is_emergency else min(floor_permille, float(PERMILLE))
+        return self._move(self.share_permille, error_c, least, passed_s)
+
+    def _move(self, now: float, error_c: float, least: float, passed_s: float) -> float | None:
+        taken = self._taken_permille + INTEGRAL_PERMILLE_PER_C_S * error_c * passed_s
+        wanted = PERMILLE - taken - GAIN_PERMILLE_PER_C * error_c
+        low = max(least, now - FALL_PERMILLE_PER_S * passed_s)
+        high = max(low, min(float(PERMILLE), now + RISE_PERMILLE_PER_S * passed_s))
+        is_wound_up = (wanted < low and error_c > 0.0) or (wanted > high and error_c < 0.0)
+        if not is_wound_up:
+            self._taken_permille = min(float(PERMILLE), max(0.0, taken))
+        share = min(max(wanted, low), high)
+        self.share_permille = None if share >= PERMILLE and error_c < 0.0 else share
+        return self.share_permille
+
+    def _step_blind(self, passed_s: float, at: Instant) -> float | None:
+        """Nobody knows how warm it is: nothing rises, and after a while a part is kept free."""
+        if at - (self.since if self._seen_at is None else self._seen_at) < BLIND_AFTER_S:
+            return self.share_permille
+        self.is_blind, self.inlet_c = True, None
+        now = float(PERMILLE) if self.share_permille is None else self.share_permille
+        fallen = now - RISE_PERMILLE_PER_S * passed_s
+        self.share_permille = now if now <= BLIND_PERMILLE else max(float(BLIND_PERMILLE), fallen)
+        self._taken_permille = PERMILLE - self.share_permille
+        return self.share_permille
+
+    def _look_ahead(self, inlet_c: float, passed_s: float, at: Instant) -> float:
+        """The inlet as it will be in a while if it goes on rising as it does."""
+        if self._seen_at is None or self.is_blind:
+            self._fast_c = self._slow_c = inlet_c
+        self._fast_c = _approach(self._fast_c, inlet_c, passed_s / LOOK_FAST_S)
+        self._slow_c = _approach(self._slow_c, inlet_c, passed_s / LOOK_SLOW_S)
+        self.is_blind, self._seen_at, self.inlet_c = False, at, inlet_c
+        return self._fast_c + max(0.0, self._fast_c - self._slow_c)
+
+
+def _approach(old: float, new: float, steps: float) -> float:
+    return new + (old - new) * math.exp(-steps)

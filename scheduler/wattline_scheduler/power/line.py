@@ -1,0 +1,42 @@
+"""A straight line through pairs of watts, by least squares with exponential forgetting; pure."""
+
+from dataclasses import dataclass
+
+from wattline_protocol.ids import Instant
+
+HALF_LIFE_S = 600.0
+SLOPE_RANGE = (0.0, 1.5)
+
+
+@dataclass(slots=True)
+class Line:
+    """Weighted sums; a pair counts half after `HALF_LIFE_S`."""
+
+    weight: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    xy: float = 0.0
+    at: Instant | None = None
+
+    def add(self, x: float, y: float, at: Instant) -> None:
+        """Take a pair; times never fall."""
+        kept = 1.0 if self.at is None else 0.5 ** ((at - self.at) / HALF_LIFE_S)
+        self.at = at
+        self.weight = self.weight * kept + 1.0
+        self.x, self.y = self.x * kept + x, self.y * kept + y
+        self.xx, self.xy = self.xx * kept + x * x, self.xy * kept + x * y
+
+    def slope(self, spread: float) -> float:
+        """y per x, held towards 1 as if pairs with that spread of x had said so (ridge)."""
+        if self.weight == 0.0:
+            return 1.0
+        x, y = self.x / self.weight, self.y / self.weight
+        variance = max(0.0, self.xx / self.weight - x * x)
+        covariance = self.xy / self.weight - x * y
+        least, most = SLOPE_RANGE
+        return min(most, max(least, (covariance + spread**2) / (variance + spread**2)))
+
+    def ratio(self) -> float | None:
+        """Mean y per mean x; None before any x."""
+        return self.y / self.x if self.x > 0 else None
