@@ -39,6 +39,8 @@ class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_performance: float = 0.0
     """Share of the uncapped performance below which the job is paused rather than slowed further;
     1 = never capped; 0 = not said."""
+    progress: str = ""
+    """Metric of the task that tells how fast it works; empty = a usual name, if there is one."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -115,6 +115,13 @@ JOB_KEYS = (
         "0.7",
         "Slowdown by capping that the job tolerates; 1.0 = never capped.",
     ),
+    JobKey(
+        "power.progress",
+        jobvalues.name,
+        "power.progress",
+        '"tokens_per_s"',
+        "Metric that tells how fast the job works.",
+    ),
     JobKey("limits.runtime", _some_time, "limits.runtime_s", '"12h"', "Longest run of an attempt."),
     JobKey("limits.energy", jobvalues.energy, LATER, '"80kWh"', "Most energy."),
     JobKey("limits.cost", jobvalues.cost, LATER, '"400USD"', "Most cost."),

@@ -5,6 +5,7 @@ from wattline_protocol.messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.draw import power_doubt
 from wattline_scheduler.core.jobs import Running
 from wattline_scheduler.core.nodes import NodeNow, Unheard
+from wattline_scheduler.core.progress import watch_progress
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
@@ -38,6 +39,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     take_digest(state, node, message.seq, message.tasks, now)
+    watch_progress(state, node, now)
 
 
 def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], now: Now) -> None:

@@ -14,6 +14,7 @@ from wattline_protocol.messages import TaskReport, TaskUsage
 from wattline_protocol.views import JobState
 from wattline_scheduler.core.records import AttemptRecord, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
+from wattline_scheduler.power.progress import Progress
 
 MAX_ATTEMPTS_KEPT = 64
 """Ended attempts of one gang held in memory; a service may restart for months."""
@@ -116,6 +117,8 @@ class Attempt:
     """StartTask was sent, perhaps in an earlier run: it may be running."""
     is_accepted: bool = False
     """The agent said that it has it."""
+    progress: Progress | None = None
+    """Of gangs that report one: what it says about caps."""
     beat_seq: int | None = None
     """Newest beat that listed it, within the node's present incarnation."""
 

@@ -184,8 +184,8 @@ class DemandRecord(msgspec.Struct, frozen=True):
     ramp_mw: int
     """Largest rise from one beat to the next."""
     samples: int
-    bound: int
-    """Samples under a binding cap, which count in no other figure."""
+    beyond: int
+    """Samples under a cap that bound at or above the 95 % quantile; they are in no other figure."""
     steepness_permille: int
     width_mw: int
     sum_mw: int

@@ -55,7 +55,10 @@ class _Track:
     oldest_mw: int = 0
     last_mw: int = 0
     """Of the newest sample; 0 = none yet."""
+    is_bound: bool = False
+    """The newest sample was under a binding cap."""
     bound_mw: int = 0
+    """The cap that bound last."""
     bound_until: Instant = NEVER
 
     def roll(self, at: Instant) -> None:
@@ -112,14 +115,13 @@ class Demand:
         if track.last_mw and power_mw - track.last_mw > draw.ramp_mw:
             draw.ramp_mw = power_mw - track.last_mw
         track.last_mw = power_mw
-        if sample.cap_bound_ms >= MIN_BOUND_MS or sample.reasons & SW_POWER_CAP:
-            cap_mw = sample.cap_mw or 0
-            if cap_mw < gpu.cap_max_mw:  # at its maximum cap it draws all that it ever may
-                draw.add_bound()
-                track.bound_mw = max(power_mw, cap_mw)
-                track.bound_until = Instant(at + self._hold_s)
-                return
-        draw.add(power_mw)
+        track.is_bound = _is_bound(gpu, sample)
+        if track.is_bound:
+            track.bound_mw = max(power_mw, sample.cap_mw or 0)
+            draw.add_bound(track.bound_mw)
+            track.bound_until = Instant(at + self._hold_s)
+        else:
+            draw.add(power_mw)
 
     def of(
         self,
@@ -139,10 +141,28 @@ class Demand:
         wanted_mw = fallback_mw if track is None else _wanted(track, fallback_mw, at, is_protected)
         return min(max(wanted_mw, gpu.cap_min_mw), gpu.cap_max_mw)
 
+    def bound_of(self, node: NodeId, gpu: GpuIndex) -> tuple[int, int] | None:
+        """The cap that holds the GPU down now, and what its job usually draws, both milliwatts.
+
+        Where no cap binds both are the same; None where the job is not known well enough.
+        """
+        track = self._tracks.get((node, gpu))
+        if track is None or not track.learned.draw.is_known:
+            return None
+        usual_mw = track.learned.draw.p95_mw
+        cap_mw = min(track.bound_mw, usual_mw) if track.is_bound else usual_mw
+        return cap_mw, usual_mw
+
     def learned_of(self, node: NodeId, gpu: GpuIndex) -> Learned | None:
         """What is known of the kind of job that holds the GPU; None where nothing does."""
         track = self._tracks.get((node, gpu))
         return track.learned if track is not None else None
+
+
+def _is_bound(gpu: GpuInfo, sample: GpuSample) -> bool:
+    """Whether a cap holds it down. At its maximum cap it draws all that it ever may."""
+    is_held = sample.cap_bound_ms >= MIN_BOUND_MS or bool(sample.reasons & SW_POWER_CAP)
+    return is_held and (sample.cap_mw or 0) < gpu.cap_max_mw
 
 
 def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) -> int:

@@ -1,8 +1,9 @@
 """The distribution of one kind of job's uncapped draw, in constant space and time per sample.
 
 A histogram of 1 s samples over the GPU's range. Samples under a binding cap are censored (they say
-"at least this"), so they are counted apart; where they prevail the histogram shows the lighter
-phases of the job only and is not believed. Old samples fade: at `MAX_SAMPLES` counts are halved.
+"at least this") and are not in it. A cap that binds although it lies above what the job is known
+for contradicts the histogram: where that happens often, it shows the lighter phases only and is not
+believed. Old samples fade: at `MAX_SAMPLES` all counts are halved.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ MIN_BUSY = 30
 
 MIN_IDLE = 600
 """Samples after which a job that hardly ever works is believed to be one."""
+
+BEYOND_SHARE = 4
+"""One contradiction to so many samples at work is what a job that grows may cause."""
 
 MAX_SAMPLES = 8_192
 """A quarter of an hour of 8 GPUs; then all counts are halved."""
@@ -42,14 +46,15 @@ class Draw:
     bins: list[int] = field(default_factory=lambda: [0] * BINS)
     samples: int = 0
     sum_mw: int = 0
-    bound: int = 0
-    """Samples under a binding cap; in no bin."""
+    beyond: int = 0
+    """Samples under a cap that bound at or above the 95 % quantile; in no bin."""
     ramp_mw: int = 0
     """Largest rise from one sample of a GPU to its next."""
     p95_mw: int = 0
     p99_mw: int = 0
     is_known: bool = False
     """Enough was seen uncapped for the quantiles to stand for the job."""
+    _busy: int = 0
     _refresh_at: int = 0
 
     def add(self, power_mw: int) -> None:
@@ -61,13 +66,15 @@ class Draw:
         if self.samples >= self._refresh_at:
             self.refresh()
 
-    def add_bound(self) -> None:
+    def add_bound(self, cap_mw: int) -> None:
         """Take one sample under a binding cap."""
-        self.bound += 1
-        if self.bound > MAX_SAMPLES:
+        if cap_mw < self.p95_mw:
+            return  # as expected of it
+        self.beyond += 1
+        if self.beyond > MAX_SAMPLES:
             self._fade()
-        if self.bound > self.samples:
-            self.is_known = False
+            self.refresh()
+        self._judge()
 
     @property
     def mean_mw(self) -> int:
@@ -83,19 +90,21 @@ class Draw:
         """Compute quantiles anew, over the samples at work where there are enough of those."""
         if self.samples > MAX_SAMPLES:
             self._fade()
-        busy = sum(self.bins[self.busy_from :])
-        first = self.busy_from if busy >= MIN_BUSY else 0
-        self.is_known = self.bound <= self.samples and (
-            busy >= MIN_BUSY or self.samples >= MIN_IDLE
-        )
+        self._busy = sum(self.bins[self.busy_from :])
+        first = self.busy_from if self._busy >= MIN_BUSY else 0
+        self._judge()
         self.p95_mw, self.p99_mw = self._quantile(950, first), self._quantile(990, first)
         self._refresh_at = self.samples + max(1, self.samples // REFRESH_SHARE)
+
+    def _judge(self) -> None:
+        is_enough = self._busy >= MIN_BUSY or self.samples >= MIN_IDLE
+        self.is_known = is_enough and self.beyond * BEYOND_SHARE <= self.samples
 
     def _fade(self) -> None:
         self.bins = [count // 2 for count in self.bins]
         kept = sum(self.bins)
         self.sum_mw = self.sum_mw * kept // self.samples if self.samples else 0
-        self.samples, self.bound, self._refresh_at = kept, self.bound // 2, 0
+        self.samples, self.beyond, self._refresh_at = kept, self.beyond // 2, 0
 
     def _quantile(self, permille: int, first: int) -> int:
         """Linear inside its bin."""
@@ -118,13 +127,13 @@ def fresh_draw(cap_max_mw: int, idle_mw: int) -> Draw:
 
 
 def restored_draw(
-    fresh: Draw, width_mw: int, bins: Sequence[int], sum_mw: int, bound: int, ramp_mw: int
+    fresh: Draw, width_mw: int, bins: Sequence[int], sum_mw: int, beyond: int, ramp_mw: int
 ) -> Draw:
     """What was learned earlier, in the bins of `fresh`: the GPU's limits may have changed."""
     for at, count in enumerate(bins):
         middle_mw = at * width_mw + width_mw // 2
         fresh.bins[min(BINS - 1, middle_mw // fresh.width_mw)] += count
     fresh.samples, fresh.sum_mw = sum(fresh.bins), sum_mw
-    fresh.bound, fresh.ramp_mw = bound, ramp_mw
+    fresh.beyond, fresh.ramp_mw = beyond, ramp_mw
     fresh.refresh()
     return fresh

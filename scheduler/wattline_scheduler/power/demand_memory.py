@@ -38,8 +38,13 @@ class Learned:
     """GPUs that run it now."""
     is_watched: bool = False
     """It goes on record from time to time."""
-    saved_samples: int = 0
-    """Samples, bound ones included, when it was last put on record."""
+    saved: tuple[int, int, int] = (0, 0, PERMILLE)
+    """`counts` when it was last put on record."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Changes with whatever is learned."""
+        return self.draw.samples, self.draw.beyond, self.steepness_permille
 
 
 class Memory:
@@ -97,16 +102,10 @@ class Memory:
             learned = Learned(fingerprint, label, self._slot(), draw)
         else:
             restored_draw(
-                draw, record.width_mw, record.bins, record.sum_mw, record.bound, record.ramp_mw
+                draw, record.width_mw, record.bins, record.sum_mw, record.beyond, record.ramp_mw
             )
-            learned = Learned(
-                fingerprint,
-                label,
-                record.slot,
-                draw,
-                record.steepness_permille,
-                saved_samples=draw.samples + draw.bound,
-            )
+            learned = Learned(fingerprint, label, record.slot, draw, record.steepness_permille)
+            learned.saved = learned.counts
         self._learned[fingerprint] = learned
         return learned
 
@@ -124,9 +123,9 @@ class Memory:
 
     def _record(self, learned: Learned, unix_s: UnixTime) -> DemandRecord | None:
         draw = learned.draw
-        if learned.slot == NO_SLOT or draw.samples + draw.bound == learned.saved_samples:
+        if learned.slot == NO_SLOT or learned.counts == learned.saved:
             return None
-        learned.saved_samples = draw.samples + draw.bound
+        learned.saved = learned.counts
         draw.refresh()
         return DemandRecord(
             slot=learned.slot,
@@ -137,7 +136,7 @@ class Memory:
             p99_mw=draw.p99_mw,
             ramp_mw=draw.ramp_mw,
             samples=draw.samples,
-            bound=draw.bound,
+            beyond=draw.beyond,
             steepness_permille=learned.steepness_permille,
             width_mw=draw.width_mw,
             sum_mw=draw.sum_mw,

@@ -103,7 +103,7 @@ LIMITS = Layout(
 DEMANDS = Layout(
     "demands",
     _columns(
-        "slot fingerprint label mean_mw p95_mw p99_mw ramp_mw samples bound steepness_permille "
+        "slot fingerprint label mean_mw p95_mw p99_mw ramp_mw samples beyond steepness_permille "
         "width_mw sum_mw bins seen_unix_s"
     ),
     DemandRecord.key,

@@ -221,7 +221,7 @@ def _demands(db: Database) -> None:
         "p99_mw": int,
         "ramp_mw": int,
         "samples": int,
-        "bound": int,
+        "beyond": int,
         "steepness_permille": int,
         "width_mw": int,
         "sum_mw": int,

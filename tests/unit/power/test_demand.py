@@ -132,6 +132,13 @@ def test_samples_under_a_cap_do_not_make_the_job_look_light() -> None:
     assert g.wants_w() == 700
 
 
+def test_a_job_that_is_capped_for_long_is_still_known() -> None:
+    g = Gpu()
+    g.draws(*[600] * 60)
+    g.is_bound(300, 1_000)
+    assert g.wants_w() == pytest.approx(600, rel=0.03)
+
+
 def test_at_its_maximum_cap_a_gpu_shows_all_that_it_ever_draws() -> None:
     g = Gpu()
     g.draws(*[700] * 60, cap_w=700, bound=True)
@@ -150,7 +157,7 @@ def test_a_second_run_starts_from_what_the_first_showed() -> None:
     first = Gpu()
     first.draws(*[420] * 300)
     record = first.ends()
-    assert (record.samples, record.bound) == (300, 0)
+    assert (record.samples, record.beyond) == (300, 0)
     assert record.mean_mw == 420 * W
     assert record.p95_mw <= record.p99_mw <= 435 * W
     assert Gpu((record,)).wants_w() == pytest.approx(420, rel=0.03)

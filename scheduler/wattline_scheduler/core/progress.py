@@ -1,0 +1,63 @@
+"""Progress that tasks report, compared with the caps they ran under: corrects their curves."""
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core.jobs import Attempt, Gang, Running
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.state import State
+from wattline_scheduler.power.keeps import curve_of
+from wattline_scheduler.power.progress import Progress, corrected_permille, progress_name
+
+
+def watch_progress(state: State, node: NodeNow, now: Now) -> None:
+    """After a beat: take the progress of gangs whose first task runs on the node."""
+    for attempt in node.attempts.values():
+        report, gang = attempt.report, attempt.gang
+        if report is None or not report.metrics or gang.live[0] is not attempt:
+            continue
+        if not isinstance(gang.phase, Running):
+            if attempt.progress is not None:
+                attempt.progress.reset()
+            continue
+        _watch(state, attempt, report.metrics, now)
+
+
+def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
+    spec = attempt.gang.job.spec
+    if attempt.progress is None:
+        # What a service answers follows its requests, not its cap, unless its user says otherwise.
+        is_service = spec.kind == "service" and not spec.power.progress
+        name = "" if is_service else progress_name(metrics, spec.power.progress)
+        if not name:
+            return
+        attempt.progress = Progress(name)
+    value = metrics.get(attempt.progress.name)
+    kept = _kept(state, attempt.gang)
+    if value is None or kept is None:
+        attempt.progress.reset()
+        return
+    seen = attempt.progress.watch(value, kept, now.mono_s)
+    if seen is not None:
+        _correct(state, attempt, seen)
+
+
+def _kept(state: State, gang: Gang) -> float | None:
+    """Performance of the gang by the fitted curves: that of its slowest GPU; None = not known."""
+    least = 1.0
+    for attempt in gang.live:
+        node = state.nodes[attempt.node]
+        for index in attempt.record.gpus:
+            gpu = node.gpus.get(index)
+            bound = state.demand.bound_of(attempt.node, index)
+            if gpu is None or bound is None:
+                return None
+            cap_mw, usual_mw = bound
+            if cap_mw < usual_mw:
+                curve = curve_of(gpu, usual_mw, gang.job.shape.need)
+                least = min(least, curve.performance(cap_mw, usual_mw))
+    return least
+
+
+def _correct(state: State, attempt: Attempt, seen: float) -> None:
+    kinds = [state.demand.learned_of(attempt.node, index) for index in attempt.record.gpus]
+    for learned in {id(kind): kind for kind in kinds if kind is not None}.values():
+        learned.steepness_permille = corrected_permille(learned.steepness_permille, seen)

@@ -1,0 +1,144 @@
+"""How much a cap costs this very job, from the progress that it reports itself; pure.
+
+Progress is compared between windows in which no cap bound and windows in which one did. Of the
+fitted curve p, the job's own is taken to be p^s: each capped window says s = ln(ratio) / ln(p).
+Windows end at a change of the value, so that a job that reports every ten seconds is not misread,
+and what changes inside one (another cap, a pause, a counter that jumped back) starts it anew.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wattline_protocol.ids import Instant
+
+RATE_SUFFIX = "_per_s"
+
+NAMES = (
+    "steps_per_s",
+    "samples_per_s",
+    "tokens_per_s",
+    "images_per_s",
+    "progress",
+    "step",
+    "steps",
+    "iteration",
+    "samples",
+    "tokens",
+    "images",
+)
+"""Metrics that count as progress where the job names none, the first of these that it reports.
+A name that ends in `_per_s` is a rate, any other a count that rises."""
+
+MIN_WINDOW_S = 60.0
+"""A beat of error at either end is then 3 %."""
+
+MIN_CHANGES = 5
+"""A count that rises in fewer steps is too coarse."""
+
+FREE_FROM = 0.995
+CAPPED_TO = 0.97
+"""Performance kept by the model: above the first no cap matters, below the second one does."""
+
+SAME_WITHIN = 0.03
+"""The model's performance may vary by so much inside a window."""
+
+STALLED_BELOW = 0.3
+"""Of the model's performance: a job that is so much slower waits for something else."""
+
+FREE_WEIGHT = 0.3
+STEEPNESS_WEIGHT = 0.2
+"""Of the newest window."""
+
+MIN_STEEPNESS, MAX_STEEPNESS = 250, 4_000
+"""Permille. A metric may be wrong; a curve that is bent further is no model any more."""
+
+
+def progress_name(metrics: Mapping[str, float], named: str) -> str:
+    """The metric that counts as progress; empty where there is none."""
+    if named:
+        return named if named in metrics else ""
+    return next((name for name in NAMES if name in metrics), "")
+
+
+def corrected_permille(steepness_permille: int, seen: float) -> int:
+    """The steepness after one more window, within its bounds."""
+    mixed = (1 - STEEPNESS_WEIGHT) * steepness_permille + STEEPNESS_WEIGHT * 1000 * seen
+    return min(max(round(mixed), MIN_STEEPNESS), MAX_STEEPNESS)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of one attempt: the window that is being watched, and the rate without a cap."""
+
+    name: str
+    free_rate: float = 0.0
+    """Units a second while no cap bound; 0 = not seen yet."""
+    value: float = 0.0
+    began: Instant | None = None
+    """None: waits for the value to change."""
+    began_value: float = 0.0
+    kept: float = 0.0
+    changes: int = 0
+    beats: int = 0
+    kept_sum: float = 0.0
+    rate_sum: float = 0.0
+
+    def reset(self) -> None:
+        """What comes has nothing to do with what was."""
+        self.began = None
+
+    def watch(self, value: float, kept: float, at: Instant) -> float | None:
+        """One beat: the metric, and the performance that the model says is kept.
+
+        Returns the steepness that a finished capped window shows, else None.
+        """
+        before, self.value = self.value, value
+        is_change = value != before
+        is_steady = kept >= FREE_FROM or kept <= CAPPED_TO
+        if self.began is None or not self._is_same(kept) or (value < before and not self._is_rate):
+            self.began = None
+            if is_change and is_steady:
+                self._begin(value, kept, at)
+            return None
+        self.beats += 1
+        self.changes += is_change
+        self.kept_sum += kept
+        self.rate_sum += value
+        is_over = is_change and at - self.began >= MIN_WINDOW_S and self.changes >= MIN_CHANGES
+        if not is_over and not (self._is_rate and at - self.began >= MIN_WINDOW_S):
+            return None
+        seen = self._finish(at - self.began)
+        self._begin(value, kept, at)
+        return seen
+
+    @property
+    def _is_rate(self) -> bool:
+        return self.name.endswith(RATE_SUFFIX)
+
+    def _is_same(self, kept: float) -> bool:
+        is_free = self.kept >= FREE_FROM
+        return kept >= FREE_FROM if is_free else abs(kept - self.kept) <= SAME_WITHIN
+
+    def _begin(self, value: float, kept: float, at: Instant) -> None:
+        self.began, self.began_value, self.kept = at, value, kept
+        self.changes = self.beats = 0
+        self.kept_sum = self.rate_sum = 0.0
+
+    def _finish(self, seconds: float) -> float | None:
+        rate = self.rate_sum / self.beats if self._is_rate else self._risen / seconds
+        kept = self.kept_sum / self.beats
+        if rate <= 0.0:
+            return None
+        if kept >= FREE_FROM:
+            weight = FREE_WEIGHT if self.free_rate else 1.0
+            self.free_rate += weight * (rate - self.free_rate)
+            return None
+        ratio = rate / self.free_rate if self.free_rate else 0.0
+        if ratio < STALLED_BELOW * kept:
+            return None
+        return math.log(min(ratio, 1.0)) / math.log(kept)
+
+    @property
+    def _risen(self) -> float:
+        return self.value - self.began_value
