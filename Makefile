@@ -52,6 +52,7 @@ bench: $(STAMP) ## measure, and print the table
 
 fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
 	@$(BIN)/python -m fit $(ARGS)
+	@$(BIN)/python -m fit.plant $(ARGS)
 
 docs: $(STAMP) ## write the generated pages again
 	@$(BIN)/python -m wattline.docpage docs/cli.md

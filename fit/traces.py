@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 VARIABLE = "WATTLINE_TRACES"
@@ -15,13 +16,14 @@ class TracesMissing(Exception):
     """The folder of traces is not there or lacks one that the fit needs."""
 
 
-def traces_folder(given: str | None) -> Path:
-    """The folder given, or named by the environment. Raises TracesMissing."""
+def traces_folder(given: str | None, folders: Sequence[str] = FOLDERS) -> Path:
+    """The folder given, or named by the environment. Raises TracesMissing where one of `folders`
+    is not in it."""
     named = given or os.environ.get(VARIABLE, "")
     if not named:
         raise TracesMissing(f"name the folder of traces, or set {VARIABLE}")
     folder = Path(named)
-    missing = [name for name in FOLDERS if not (folder / name).is_dir()]
+    missing = [name for name in folders if not (folder / name).is_dir()]
     if missing:
         raise TracesMissing(f"{folder} lacks {', '.join(missing)}")
     return folder

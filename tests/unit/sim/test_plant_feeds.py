@@ -17,7 +17,7 @@ from wattline_sim.facility.plant.breakers import (
 def test_a_constant_overload_trips_at_the_time_in_the_table(level: str) -> None:
     for ratio, trip_s in TRIP_TABLES[level]:
         breakers = Breakers([level], np.array([1000.0]))
-        step_s = min(0.1, trip_s / 100)
+        step_s = trip_s / 500
         steps = 0
         while not breakers.step(np.array([1000.0 * ratio]), step_s):
             steps += 1
@@ -56,7 +56,7 @@ def test_a_lost_feed_moves_its_load_to_the_survivor_within_a_step() -> None:
     plant.step(0.1)
     assert plant.domain_wall_w[[0, 2]].tolist() == [0.0, 0.0]
     assert plant.domain_wall_w[1] == pytest.approx(plant.node_wall_w.sum())
-    assert plant.domain_wall_w[1] == pytest.approx(2.0 * before_w[1], rel=0.03)
+    assert plant.domain_wall_w[1] == pytest.approx(2.0 * before_w[1], rel=0.08)
     plant.restore_feed("main-a")
     plant.step(0.1)
     assert plant.domain_wall_w[0] == pytest.approx(plant.domain_wall_w[1])

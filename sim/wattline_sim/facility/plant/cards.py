@@ -25,9 +25,9 @@ from wattline_sim.profiles import GpuModel
 WINDOW = 10
 """Steps in the second over which limits hold on average."""
 _REACTION_S = (0.005, 0.020)
-_RIPPLE_SD, _RIPPLE_MAX = 0.045, 0.22
-_SPIKE_SHARE = 0.006
-"""Share of steps with a spike of 10 to 22 %."""
+_RIPPLE_SD, _RIPPLE_MAX = 0.06, 0.22
+_SPIKE_SHARE = 0.008
+"""Share of steps with a spike of 12 to 22 %."""
 _RIPPLE_ROWS = 256
 _RIPPLE_FOR_TICKS = 10 * WINDOW
 _CLOCK_DOWN_PER_S, _CLOCK_UP_PER_S = 0.15, 0.015
@@ -41,7 +41,7 @@ def ripple_patterns(seed: int) -> Floats:
     zero = np.zeros(len(keys), np.uint64)
     noise = _RIPPLE_SD * dice.normal(keys, zero)
     chance = dice.uniform(keys, zero + np.uint64(7))
-    height = 0.10 + 0.12 * dice.uniform(keys, zero + np.uint64(8))
+    height = 0.12 + 0.10 * dice.uniform(keys, zero + np.uint64(8))
     noise = np.where(chance < _SPIKE_SHARE, height, np.clip(noise, -_RIPPLE_MAX, _RIPPLE_MAX))
     rows = noise.reshape(_RIPPLE_ROWS, WINDOW)
     return np.asarray(rows - rows.mean(axis=1, keepdims=True))

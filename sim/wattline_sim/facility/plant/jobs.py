@@ -15,9 +15,11 @@ from wattline_sim.facility.plant.dice import Flags, Floats, Indexes
 from wattline_sim.facility.plant.services import Services
 from wattline_sim.facility.plant.workload import PHASES, Workload
 
-_LEVEL_SALT, _IMBALANCE_SALT = 1 << 40, 1 << 41
+_LEVEL_SALT, _IMBALANCE_SALT, _PERIOD_SALT = 1 << 40, 1 << 41, 1 << 42
 _IMBALANCE = 0.02
 """One sigma of how unevenly a job loads its GPUs."""
+_PERIOD_SPREAD = 0.25
+"""Log-normal shape of a job's period around its kind's, so that jobs do not swing in step."""
 
 
 class _States:
@@ -77,6 +79,7 @@ class Jobs:
         self._choices = np.zeros(rows, dtype=np.uint64)
         self._state: Indexes = np.zeros(rows, dtype=np.int64)
         self._factor: Floats = np.ones(rows)
+        self._pace_factor: Floats = np.ones(rows)
         self._work_until: Floats = np.full(rows, np.inf)
         self._wall_until: Floats = np.full(rows, np.inf)
         self._high, self._low = np.zeros(rows), np.zeros(rows)
@@ -96,10 +99,8 @@ class Jobs:
         rank = np.arange(len(gpus), dtype=np.uint64) + np.uint64(_IMBALANCE_SALT)
         uneven = dice.normal(np.full(len(gpus), keys[0]), rank)
         self.imbalance[gpus] = 1.0 + _IMBALANCE * np.clip(uneven, -2.0, 2.0)
-        spread = workload.level_spread
-        salt = np.array([_LEVEL_SALT], dtype=np.uint64)
-        z = float(np.clip(dice.normal(keys[:1], salt)[0], -3.0, 3.0))
-        self._factor[row] = math.exp(spread * z - spread * spread / 2)
+        self._factor[row] = _log_normal(keys[:1], _LEVEL_SALT, workload.level_spread)
+        self._pace_factor[row] = _log_normal(keys[:1], _PERIOD_SALT, _PERIOD_SPREAD)
         self._key[row], self._choices[row], self.clock_s[row] = keys[0], 0, 0.0
         self._state[row] = self._states.first(workload)
         self._synchronous[row] = workload.synchronous
@@ -183,7 +184,7 @@ class Jobs:
         high, low, per_s, busy, mean_s, spread, align_s, percent = self._states.columns[states].T
         factor = self._factor[rows]
         self._high[rows], self._low[rows] = high * factor, low * factor
-        self._per_s[rows], self._busy[rows] = per_s, busy
+        self._per_s[rows], self._busy[rows] = per_s * self._pace_factor[rows], busy
         self.mean_level[rows] = factor * (high * busy + low * (1.0 - busy))
         self.phase[rows], self.gpu_percent[rows] = self._states.phase[states], percent
         z = np.clip(dice.normal(self._key[rows], self._choices[rows] + np.uint64(1 << 32)), -3, 3)
@@ -193,6 +194,12 @@ class Jobs:
         period = np.where(aligned, align_s, 1.0)
         next_s = (np.floor(now_s / period + 1e-9) + 1.0) * period
         self._wall_until[rows] = np.where(aligned, next_s, np.inf)
+
+
+def _log_normal(keys: dice.Keys, salt: int, spread: float) -> float:
+    """A factor of mean 1, at most three sigma away."""
+    z = float(np.clip(dice.normal(keys, np.array([salt], np.uint64))[0], -3.0, 3.0))
+    return math.exp(spread * z - spread * spread / 2)
 
 
 def as_gpus(gpus: Sequence[int] | Indexes | int) -> Indexes:

@@ -50,7 +50,7 @@ class Services:
         self.backlog_s[row] = self.sequences[row] = 0.0
         self._key[row], self._choices[row] = key, 0
         self._columns[row] = (
-            service.requests_per_s * gpus,
+            service.requests_per_s * gpus * _share_of_traffic(key, service.load_spread),
             service.prefill_s / gpus,
             service.prefill_spread,
             service.decode_s,
@@ -130,3 +130,10 @@ class Services:
         z = np.clip(dice.normal(self._key[rows], minute), -3.0, 3.0)
         swing = np.exp(burst * z - burst * burst / 2)
         self._rate[rows] = np.maximum(mean * (1.0 + daily * np.cos(angle)) * swing, 1e-6)
+
+
+def _share_of_traffic(key: np.uint64, spread: float) -> float:
+    """A replica's factor on the mean rate, of mean 1."""
+    keys, salt = np.array([key]), np.array([1 << 35], np.uint64)
+    z = float(np.clip(dice.normal(keys, salt)[0], -3.0, 3.0))
+    return float(np.exp(spread * z - spread * spread / 2))

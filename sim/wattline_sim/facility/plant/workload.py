@@ -47,8 +47,9 @@ class Service:
     """An inference replica under a stream of requests, per GPU of the replica.
 
     Prefill is work that queues; decode holds sequences for `decode_s` each. `decode_levels` is
-    (sequences per GPU, level). The rate swings over the day by ±`daily` around its mean, highest at
-    `peak_hour`, and over minutes by a log-normal factor of shape `burst`.
+    (sequences per GPU, level). The rate swings over the day by ±`daily` around its mean, highest
+    at `peak_hour`, and over minutes by a log-normal factor of shape `burst`; `load_spread` is the
+    shape of a whole replica's share of the traffic.
     """
 
     requests_per_s: float
@@ -60,6 +61,7 @@ class Service:
     daily: float = 0.4
     peak_hour: float = 15.0
     burst: float = 0.3
+    load_spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
