@@ -25,7 +25,7 @@ def as_markdown(fitted: Fitted) -> str:
     return "\n\n".join(
         (
             _table(CURVES, [_curve_row(c) for c in fitted.curve]),
-            _table(("GPU class", "phase", "uses", "why"), [_near_row(n) for n in fitted.nearest]),
+            _table(("GPU class", "phase", "uses", "why"), _near_rows(fitted.nearest)),
             _table((*node_titles, *errors), [_node_row(n) for n in fitted.node]),
             _table(
                 ("GPU", "work", "p5 / TDP", "p50 / TDP", "p95 / TDP", "configurations"),
@@ -42,8 +42,14 @@ def _curve_row(c: CurveFit) -> tuple[str, ...]:
     return (c.gpu, c.phase, *shape, *errors)
 
 
-def _near_row(n: Nearest) -> tuple[str, ...]:
-    return (n.gpu, n.phase, f"{n.use_gpu} {n.use_phase}", n.why)
+def _near_rows(nearest: Sequence[Nearest]) -> list[tuple[str, ...]]:
+    """One row for a class that follows another one in every phase."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for n in nearest:
+        is_same = n.phase == n.use_phase
+        uses = f"{n.use_gpu}, same phase" if is_same else f"{n.use_gpu} {n.use_phase}"
+        rows.setdefault((n.gpu, uses, n.why), []).append(n.phase)
+    return [(gpu, ", ".join(phases), uses, why) for (gpu, uses, why), phases in rows.items()]
 
 
 def _node_row(n: NodeModel) -> tuple[str, ...]:

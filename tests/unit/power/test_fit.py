@@ -61,3 +61,11 @@ def test_the_variable_is_named_where_no_folder_is_given() -> None:
     done = fit()
     assert done.returncode == 2
     assert "WATTLINE_TRACES" in done.stderr
+
+
+def test_the_page_shows_the_constants_that_are_loaded() -> None:
+    done = fit("--table")
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
+    for table in done.stdout.strip().split("\n\n"):
+        assert table in page, f"docs/power.md lacks what `python -m fit --table` prints:\n{table}"
