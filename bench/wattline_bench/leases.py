@@ -31,6 +31,8 @@ from wattline_protocol.keys import JoinBundle
 ENFORCED_S_MAX = 1.0
 SCHEDULER_PCT_MAX = 60.0
 GPUS = 8
+BUDGET_SHARE = 0.7
+"""Of the sum of nameplates: less than all GPUs could draw, so that leases follow demand."""
 TASK_GPUS = 4
 PRIORITIES = (25, 50, 75)
 START_WITHIN_S = 300.0
@@ -142,7 +144,7 @@ def _fleets(live: LiveSite, count: int) -> Iterator[Fleets]:
 @judged
 def measure(*, nodes: int, cuts: int, cut: float, fleets: int) -> Figures:
     """Join, load every GPU, cut and restore."""
-    site = rack_site(nodes, site_mw=nodes * NAMEPLATE_MW)
+    site = rack_site(nodes, site_mw=round(nodes * NAMEPLATE_MW * BUDGET_SHARE))
     with (
         live_site(site) as live,
         _fleets(live, fleets) as fleet,

@@ -48,7 +48,7 @@ from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
 from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
-from wattline_scheduler.core.starting import advance_all, give_up_late
+from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello
 from wattline_scheduler.plan.snapshot import Snapshot
@@ -135,7 +135,7 @@ class Cluster:
                 beat(state, node, message, now)
             case LeaseAck():
                 if leasing.acknowledged(state, node, message, now):
-                    advance_all(state, now)
+                    self._advance(node, now)
             case LeaseRefused():
                 leasing.refused(state, node, message, now)
             case CommandDone():
@@ -147,6 +147,14 @@ class Cluster:
             case _:
                 raise AssertionError(f"{type(message).__name__} is handled by the caller")
 
+    def _advance(self, node: NodeNow, now: Now) -> None:
+        """Watts were acknowledged: start what they cover; others may use them a moment later."""
+        if len(self.state.nodes) <= SMALL_SITE_NODES:
+            advance_all(self.state, now)
+            return
+        start_covered(self.state, node, now)
+        self.state.wants_advance = True
+
     def _time_passed(self, now: Now) -> None:
         state = self.state
         for node in state.nodes.values():
@@ -157,6 +165,8 @@ class Cluster:
         follow_planned(state, now)
         follow_limits(state, now)
         give_up_late(state, now)
+        if state.wants_advance:
+            advance_all(state, now)
         if state.work.end_backoffs(now):
             state.wants_plan = True
         if _is_due(state, now):
@@ -180,7 +190,7 @@ REBALANCE_GAP_S_PER_NODE = 0.000_25
 MAX_REBALANCE_GAP_S = 0.25
 
 SMALL_SITE_NODES = 64
-"""A site of this size is rebalanced whenever an event asks for it."""
+"""A site of this size is rebalanced, and waiting gangs are looked at, whenever an event asks."""
 
 PATIENCE_S = 2.0
 """How long a welcomed agent may take to read back its caps before it is asked anew."""

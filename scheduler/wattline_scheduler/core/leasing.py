@@ -4,6 +4,8 @@ Every lease is booked and saved before it is sent (I9), and only `Books` says wh
 whatever is decided here cannot break I1; it can only be unfair or slow.
 """
 
+from collections.abc import Iterable
+
 from wattline_protocol.ids import DomainId, Instant, NodeId, Now
 from wattline_protocol.messages import Lease, LeaseAck, LeaseRefused
 from wattline_scheduler.core.commands import LEASE_KEY, drop, next_seq
@@ -164,15 +166,21 @@ def _squeeze_stuck(
 
 def waiting_gangs(state: State) -> list[Gang]:
     """Gangs whose watts are still being found: highest priority first, then oldest."""
-    starting = [
-        g
-        for g in state.work.starting.values()
-        if isinstance(g.phase, Starting) and not g.phase.is_ordered
-    ]
-    resuming = [
-        g for g in state.work.paused.values() if isinstance(g.phase, Paused) and g.phase.is_resuming
-    ]
-    return sorted(starting + resuming, key=lambda g: (-g.job.spec.priority, g.key))
+    gangs = [*state.work.starting.values(), *state.work.paused.values()]
+    return in_order(gang for gang in gangs if is_waiting(gang))
+
+
+def in_order(gangs: Iterable[Gang]) -> list[Gang]:
+    """Highest priority first, then oldest."""
+    return sorted(gangs, key=lambda gang: (-gang.job.spec.priority, gang.key))
+
+
+def is_waiting(gang: Gang) -> bool:
+    """Whether its tasks are to start or to be resumed as soon as their watts are in force."""
+    phase = gang.phase
+    return (isinstance(phase, Starting) and not phase.is_ordered) or (
+        isinstance(phase, Paused) and phase.is_resuming
+    )
 
 
 def grow_for(state: State, gang: Gang, now: Now) -> bool:

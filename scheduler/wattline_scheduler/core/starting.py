@@ -10,10 +10,11 @@ from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
 from wattline_scheduler.core.learning import start_learning
-from wattline_scheduler.core.leasing import grow_for, waiting_gangs
+from wattline_scheduler.core.leasing import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import is_covered
 from wattline_scheduler.plan.snapshot import Placement
 
 START_WAIT_S = 20.0
@@ -87,8 +88,17 @@ def _name(gang: Gang) -> str:
 
 def advance_all(state: State, now: Now) -> None:
     """After acknowledgements: go on with every gang that waits for watts."""
+    state.wants_advance = False
     for gang in waiting_gangs(state):
         advance(state, gang, now)
+
+
+def start_covered(state: State, node: NodeNow, now: Now) -> None:
+    """Go on with the gangs on this node whose watts are all in force; no growth is asked for."""
+    here = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
+    for gang in in_order(gang for gang in here.values() if is_waiting(gang)):
+        if all(is_covered(state, state.nodes[a.node], gang, now) for a in gang.live):
+            advance(state, gang, now)
 
 
 def give_up_late(state: State, now: Now) -> None:

@@ -64,6 +64,8 @@ class State:
     short_since: dict[DomainId, Instant] = field(default_factory=dict)
     wants_plan: bool = False
     wants_rebalance: bool = False
+    wants_advance: bool = False
+    """Watts were acknowledged that gangs on other nodes may wait for."""
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)
     """Of `judge.impossible`, until something changes what nodes have."""

@@ -2,7 +2,7 @@
 
 One thread. Each step handles a batch of messages, commits all their saves in one transaction
 (group commit) and only then sends and answers, in the order in which the core decided. So nobody
-is told anything that a crash could take back, and a burst costs one fsync.
+is told anything that a crash could take back, and a burst costs one fsync (see `commits`).
 """
 
 import math
@@ -46,6 +46,7 @@ from wattline_scheduler.core.events import (
 from wattline_scheduler.core.records import BookRecord, EventRecord
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.clients import ClientDesk, Session
+from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, Step, spooled_steps
@@ -116,6 +117,8 @@ class Loop:
         self._tick_due = self._plan_due = self._meter_due = Instant(0.0)
         self._tidy_due = Instant(clock().mono_s + TIDY_PERIOD_S)
         self._steps: list[Step] = []
+        self._commits = Commits(store)
+        self._is_tick_late = False
 
     def step(self) -> None:
         """Wait for work, at most until something is due, and do all of it. Raises StoreError."""
@@ -132,16 +135,22 @@ class Loop:
         self._clients.flush(now.mono_s)
         if len(self._watches):
             self._watches.show(now, self._newest_event())
-        if now.mono_s - began.mono_s > SLOW_STEP_S:
-            log.warning("step_slow", seconds=round(now.mono_s - began.mono_s, 3))
+        took_s = now.mono_s - began.mono_s
+        if took_s > TICK_PERIOD_S and not self._is_tick_late:
+            # What was sent just now gets its time to be answered before it is sent again; a tick
+            # is put off once, not for ever.
+            self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), True
+        if took_s > SLOW_STEP_S:
+            log.warning("step_slow", seconds=round(took_s, 3))
 
     def close(self) -> None:
         """Save the roll-up step in progress. Raises StoreError."""
         self._reports.close()
+        self._commits.flush()
         self._store.commit(self._meter.take())
 
     def _wait_ms(self) -> int:
-        due = min(self._tick_due, self._meter_due)
+        due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
         if self._cluster.wants_plan:
             due = min(due, self._plan_due)
         now = self._clock().mono_s
@@ -215,7 +224,7 @@ class Loop:
         for event in self._sensing.take():
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
-            self._tick_due = Instant(now.mono_s + TICK_PERIOD_S)
+            self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
             effects += self._logs.expire(now.mono_s)
             effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
@@ -240,10 +249,8 @@ class Loop:
     # --- what goes out --------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        saves = [effect.record for effect in effects if isinstance(effect, Save)]
-        if saves or self._steps:
-            self._store.commit([*saves, *self._steps])
-            self._steps.clear()
+        self._commits.take(effects, self._steps, self._clock().mono_s)
+        self._steps.clear()
         for effect in effects:
             match effect:
                 case Send(node=node, message=message):

@@ -15,6 +15,7 @@ from wattline_protocol.messages import (
 )
 from wattline_protocol.requests import Cancel, Denied, Hold, Release
 from wattline_scheduler.core import placing
+from wattline_scheduler.core.cluster import SMALL_SITE_NODES
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.ending import MAX_CRASHES, MAX_LOSSES
 from wattline_scheduler.core.events import PlanDue
@@ -439,3 +440,22 @@ def test_a_node_that_goes_away_before_the_start_gives_its_gang_back(h: Harness) 
     h.settle()
     h.tick()
     assert all(node != NodeId(name) for node, _ in running(h, number))
+
+
+def test_on_a_large_site_a_gang_starts_with_its_own_acknowledgements() -> None:
+    h = Harness(site().rack("a", SMALL_SITE_NODES + 1).build())
+    h.join()
+    number = h.submit(job().gpus(8).nodes(2))
+    assert h.state_of(number) == "RUNNING", "no tick was needed"
+
+
+def test_on_a_large_site_watts_freed_elsewhere_reach_a_waiting_gang() -> None:
+    nodes = SMALL_SITE_NODES + 1
+    idle_kw, full_kw = 1.73, 7.13
+    h = Harness(site().rack("a", nodes).site_budget(nodes * idle_kw + full_kw).build())
+    h.join()
+    first = h.submit(job().gpus(8))
+    h.run(2)
+    second = h.submit(job().gpus(8).priority(90))
+    h.run(5)
+    assert [h.state_of(first), h.state_of(second)] == ["RUNNING", "RUNNING"]
