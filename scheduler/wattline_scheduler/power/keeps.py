@@ -5,6 +5,7 @@ that names a `min_performance` is kept at the cap that its curve says gives that
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
@@ -55,16 +56,29 @@ def phase_of(need: Need, demand_mw: int, cap_max_mw: int) -> Phase:
     return "decode" if need.is_service else training_phase(demand_mw, cap_max_mw)
 
 
+MAX_ADMISSIONS = 4_096
+"""Needs on GPU models of which the answer is remembered; jobs come in few."""
+
+
 def curve_of(gpu: GpuInfo, demand_mw: int, need: Need) -> Curve:
     """The fitted curve of a job that would draw `demand_mw` on this GPU uncapped."""
     return curve(gpu.name, phase_of(need, demand_mw, gpu.cap_max_mw))
 
 
 def keep_cap_mw(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> int:
-    """Least cap (GPU milliwatts, overshoot not included) at which the job is to run at all."""
+    """Least cap (GPU milliwatts, overshoot not included) at which the job is to run at all.
+
+    A job that draws more than its user said is capped: it takes nothing from the others' keeps. So
+    none is kept at more than was found for it when it was placed, but for one with a
+    `min_performance` that turned out to suffer more from caps than the curve says.
+    """
     if need.is_never_capped:
         return gpu.cap_max_mw
-    known = curve_of(gpu, demand_mw, need)
+    expected_mw = min(demand_mw, need.watts_hint_mw or gpu.cap_max_mw)
+    return _keep_mw(curve_of(gpu, expected_mw, need), expected_mw, need, steepness)
+
+
+def _keep_mw(known: Curve, demand_mw: int, need: Need, steepness: float) -> int:
     keep_mw = demand_mw * known.knee_permille // PERMILLE
     if need.min_performance_permille:
         performance = need.min_performance_permille / PERMILLE
@@ -79,9 +93,19 @@ def admission_cap_mw(gpu: GpuInfo, need: Need) -> int:
     By its expected draw: the user's figure, else the GPU's maximum. A job that turns out to be a
     light one follows another curve, so its keep is looked at too.
     """
-    hot_mw = min(need.watts_hint_mw or gpu.cap_max_mw, gpu.cap_max_mw)
-    light_mw = min(hot_mw, gpu.cap_max_mw * LIGHT_PERMILLE // PERMILLE)
-    return max(keep_cap_mw(gpu, hot_mw, need), keep_cap_mw(gpu, light_mw, need))
+    return _admission_mw(gpu.name, gpu.cap_max_mw, need)
+
+
+@lru_cache(maxsize=MAX_ADMISSIONS)
+def _admission_mw(gpu_name: str, cap_max_mw: int, need: Need) -> int:
+    if need.is_never_capped:
+        return cap_max_mw
+    hot_mw = min(need.watts_hint_mw or cap_max_mw, cap_max_mw)
+    light_mw = min(hot_mw, cap_max_mw * LIGHT_PERMILLE // PERMILLE)
+    return max(
+        _keep_mw(curve(gpu_name, phase_of(need, mw, cap_max_mw)), mw, need, 1.0)
+        for mw in (hot_mw, light_mw)
+    )
 
 
 def gain_per_kw(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> float:
