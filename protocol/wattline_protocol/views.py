@@ -168,6 +168,44 @@ class LimitView(msgspec.Struct, frozen=True):
     why: str
 
 
+MeterTrust = Literal["unread", "ok", "stale", "frozen", "implausible"]
+
+
+class MeterView(msgspec.Struct, frozen=True):
+    """What a domain's meter says, and what is made of it."""
+
+    trust: MeterTrust
+    why: str
+    """What is wrong with it; empty while it is believed."""
+    wall_w: float | None
+    """Newest value that was believed."""
+    age_s: float | None
+    factor: float
+    """Slow ratio of metered to believed draw of the nodes."""
+    residual_w: float
+    """Newest value less what nodes and fixed load explain."""
+    unbooked_w: float
+    """Load that nobody booked: part of what is reserved."""
+
+
+class PlantView(msgspec.Struct, frozen=True):
+    """What cools a zone, and how warm its inlets are. None = not known, or not in the site file."""
+
+    units: int
+    """0 = the site file does not say."""
+    units_in_service: int
+    units_said: int | None
+    """By an operator."""
+    outside_c: float | None
+    inlet_c: float | None
+    """Of the zone's warm end."""
+    inlet_limit_c: float | None
+    capacity_w: float
+    """What units and weather allow."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with its sensors."""
+
+
 class DomainView(msgspec.Struct, frozen=True):
     """One power domain or cooling zone now. All watts at the wall."""
 
@@ -180,13 +218,15 @@ class DomainView(msgspec.Struct, frozen=True):
     full_budget_w: float
     committed_w: float
     reserved_w: float
-    """Fixed load + transient margin + foreign reserve."""
+    """Fixed load + transient margin + foreign reserve + load that nobody booked."""
     measured_w: float
     headroom_w: float
     """Budget - committed - reserved; negative while over."""
     over_since_unix_s: UnixTime | None
     limits: tuple[LimitView, ...] = ()
     """In force and to come, the binding one first, then by start."""
+    meter: MeterView | None = None
+    plant: PlantView | None = None
 
 
 class EventView(msgspec.Struct, frozen=True):

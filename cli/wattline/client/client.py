@@ -44,6 +44,7 @@ from wattline_protocol.requests import (
     Report,
     Restore,
     Routes,
+    SetUnits,
     Shed,
     SiteNow,
     Submit,
@@ -235,6 +236,10 @@ class Client(Asking):
     def restore(self, *, domain: str | None = None, reason: str = "", ramp_s: float = 0.0) -> str:
         """End the shed of a domain, over `ramp_s`; other limits stay in force."""
         return self.act(Restore(None if domain is None else DomainId(domain), reason, ramp_s))
+
+    def set_units(self, zone: str, units: int, *, reason: str = "") -> str:
+        """Say how many units of a cooling zone are in service; all: what is sensed counts again."""
+        return self.act(SetUnits(DomainId(zone), units, reason))
 
     def grid_event(
         self,

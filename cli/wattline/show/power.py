@@ -114,5 +114,9 @@ def note(domain: DomainView) -> Text:
     if domain.over_since_unix_s is not None:
         over = units.watts(-domain.headroom_w)
         parts.append(f"{over} over since {units.time_of_day(domain.over_since_unix_s)}")
+    if domain.meter is not None and domain.meter.why:
+        parts.append(f"its meter {domain.meter.why}")
+    elif domain.meter is not None and domain.meter.unbooked_w > 0:
+        parts.append(f"{units.watts(domain.meter.unbooked_w)} drawn by nobody on the books")
     parts += [f"limited by {limit_title(one)}" for one in domain.limits if one.is_binding]
     return alarm("; ".join(parts)) if domain.over_since_unix_s else Text("; ".join(parts))

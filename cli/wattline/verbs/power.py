@@ -41,6 +41,38 @@ VERBS = (
         examples=("wattline power --watch",),
     ),
     Verb(
+        name="meters",
+        section="Power",
+        help="Show every domain meter: what it says, and what its nodes explain of it.",
+        details="FACTOR is the slow ratio of metered to believed draw; UNBOOKED is load that the "
+        "meter shows and nobody booked, kept free in the domain's budget.",
+        act="wattline.acts.sensing:meters",
+        show="wattline.show.sensing:meter_listing",
+        role="submitter",
+    ),
+    Verb(
+        name="cooling",
+        section="Power",
+        help="Show every cooling zone, or say how many of its units are in service.",
+        details="Saying so takes the role operator, acts at once and outlives a restart. With all "
+        "units in service nothing is said any more, and what is sensed counts.",
+        act="wattline.acts.sensing:cooling",
+        show="wattline.show.sensing:cooling_page",
+        role="submitter",
+        args=(
+            Argument("zone", "Cooling zone; otherwise all of them.", required=False),
+            Option(
+                "units_in_service",
+                ("--units-in-service",),
+                "How many of the zone's units are in service.",
+                kind="integer",
+                metavar="N",
+            ),
+            _REASON,
+        ),
+        examples=("wattline cooling room --units-in-service 2 --reason 'compressor of unit 3'",),
+    ),
+    Verb(
         name="power shed",
         section="Power",
         help="Lower a budget, at once or on a ramp.",

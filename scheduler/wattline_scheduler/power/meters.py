@@ -13,13 +13,13 @@ exponential forgetting; the slope is held towards 1 until the draw has moved eno
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
 
 from wattline_protocol.ids import Instant
 from wattline_protocol.sensing import Meter
+from wattline_protocol.views import MeterTrust
 from wattline_scheduler.power.line import Line
 
-Trust = Literal["unread", "ok", "stale", "frozen", "implausible"]
+Trust = MeterTrust
 """`unread`: not read yet, and not overdue."""
 
 WINDOW_S = 15.0

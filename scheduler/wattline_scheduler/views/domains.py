@@ -5,6 +5,7 @@ from wattline_protocol.views import DomainView, LimitView
 from wattline_scheduler.core.draw import Draw, all_draws, domain_draws
 from wattline_scheduler.core.state import State
 from wattline_scheduler.views.limits import limit_views
+from wattline_scheduler.views.sensing import meter_view, plant_view
 
 MW = 1000
 
@@ -16,13 +17,13 @@ def domain_views(
     measured_mw = domain_draws(state, draws or all_draws(state))
     limits = limit_views(state, now)
     return tuple(
-        _domain_view(state, domain, mw, limits.get(domain, ()))
+        _domain_view(state, domain, mw, limits.get(domain, ()), now)
         for domain, mw in measured_mw.items()
     )
 
 
 def _domain_view(
-    state: State, domain: DomainId, measured_mw: int, limits: tuple[LimitView, ...]
+    state: State, domain: DomainId, measured_mw: int, limits: tuple[LimitView, ...], now: Now
 ) -> DomainView:
     declared = state.domains.by_id[domain]
     overrun = state.overruns.get(domain)
@@ -39,4 +40,6 @@ def _domain_view(
         headroom_w=state.books.headroom_mw(domain) / MW,
         over_since_unix_s=None if overrun is None else overrun.since_unix_s,
         limits=limits,
+        meter=meter_view(state, domain, now),
+        plant=plant_view(state, domain, now),
     )
