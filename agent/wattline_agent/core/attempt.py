@@ -94,13 +94,10 @@ class Attempt:
     @property
     def is_ended(self) -> bool:
         """It runs no more; processes may be left (see `holds_gpus`)."""
-        match self.standing:
-            case Gone():
-                return True
-            case Watched(seen):
-                return seen.phase == "ended"
-            case _:
-                return False
+        standing = self.standing
+        if isinstance(standing, Watched):
+            return standing.seen.phase == "ended"
+        return isinstance(standing, Gone)
 
     @property
     def is_alive(self) -> bool:

@@ -101,6 +101,8 @@ class Session:
     spool_retry_s: float = 0.0
     refusal: str = ""
     """Why the scheduler, or this agent, refused the last greeting."""
+    no_news_at: tuple[object, bool] | None = None
+    """From where there was last nothing that only a Hello could tell."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,10 @@ class Caps:
     """The pending lease it was issued for."""
     reads_for: Incarnation | None = None
     """The incarnation whose Adopted waits for it."""
+
+
+Standpoint = list[object]
+"""What a decision rests on: the same again leads to the same decision."""
 
 
 @dataclass(slots=True)
@@ -153,7 +159,7 @@ class NodeState:
     is_started: bool = False
     is_stopping: bool = False
     would_cap_mw: tuple[int, ...] = ()
-    settled_at: tuple[object, ...] | None = None
+    settled_at: Standpoint | None = None
     """From where `steer` last found nothing to do; None = it has to look."""
     out: list[Effect] = field(default_factory=list)
 

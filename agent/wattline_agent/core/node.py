@@ -83,16 +83,14 @@ class Node:
             raise ValueError(f"{type(event).__name__} before Started")
         self._dispatch(event, now)
         if not state.is_stopping:
-            self._meet_deadlines(now)
-            steer.step(state, now)
+            attempts.meet_deadlines(state, now)
+            commands.expire_waiting(state, now)
+            here = steer.standpoint(state, now)
+            session.tick(state, now, here)
+            steer.step(state, now, here)
             telemetry.beat_if_wanted(state, now)
         effects, state.out = state.out, []
         return effects
-
-    def _meet_deadlines(self, now: Now) -> None:
-        attempts.meet_deadlines(self.state, now)
-        commands.expire_waiting(self.state, now)
-        session.tick(self.state, now)
 
     def _dispatch(self, event: Event, now: Now) -> None:
         state = self.state

@@ -9,7 +9,7 @@ from wattline_agent.core.answers import Answers, Closed
 from wattline_agent.core.durable import TermsOnFile
 from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, SaveState, Spool, Tell
 from wattline_agent.core.gpus import Gpu
-from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState
+from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState, Standpoint
 from wattline_agent.core.report import gpu_infos, is_cappable, problems
 from wattline_protocol.ids import Epoch, Incarnation, Now
 from wattline_protocol.messages import (
@@ -53,12 +53,12 @@ def lost(state: NodeState) -> None:
     session.hello_due_s = None
 
 
-def tick(state: NodeState, now: Now) -> None:
-    """Say Hello when it is due."""
+def tick(state: NodeState, now: Now, here: Standpoint | None) -> None:
+    """Say Hello when it is due. `here` is `steer.standpoint` as it is now."""
     session = state.session
     if not session.is_connected or state.caps.is_waiting or state.is_stopping:
         return
-    if session.hello_due_s is None and _has_news(state, now):
+    if session.hello_due_s is None and _has_news(state, here, now):
         session.hello_due_s = now.mono_s
     if session.hello_due_s is not None and now.mono_s >= session.hello_due_s:
         _say_hello(state, now)
@@ -66,7 +66,7 @@ def tick(state: NodeState, now: Now) -> None:
         ask_spool(state, now)
 
 
-def _has_news(state: NodeState, now: Now) -> bool:
+def _has_news(state: NodeState, here: Standpoint | None, now: Now) -> bool:
     """Something that only a Hello can tell, or no sign that we are known."""
     session = state.session
     if session.greeting is not None:
@@ -76,13 +76,17 @@ def _has_news(state: NodeState, now: Now) -> bool:
         return True
     if now.mono_s - member.since_s < CHANGE_WAIT_S:
         return False
-    return _worth_telling(state, member, now)
+    may_wait = now.mono_s - member.since_s < SHRINK_WAIT_S
+    if here is not None and session.no_news_at == (here, may_wait):
+        return False
+    is_news = _worth_telling(state, member, may_wait, now)
+    session.no_news_at = None if is_news or here is None else (here, may_wait)
+    return is_news
 
 
-def _worth_telling(state: NodeState, member: Member, now: Now) -> bool:
+def _worth_telling(state: NodeState, member: Member, may_wait: bool, now: Now) -> bool:
     if len(state.gpus) != len(member.told):
         return True
-    may_wait = now.mono_s - member.since_s < SHRINK_WAIT_S
     pairs = list(zip(member.told, state.gpus, strict=True))
     if any(_is_other(state, told, gpu, now) for told, gpu in pairs):
         return True

@@ -12,7 +12,7 @@ from wattline_agent.core import adoption, commands, holds, lease
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
 from wattline_agent.core.events import CapsRead
 from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set
-from wattline_agent.core.model import Member, NodeState, Pending
+from wattline_agent.core.model import Member, NodeState, Pending, Standpoint
 from wattline_agent.ports import CapResult
 from wattline_protocol.ids import GpuIndex, Now
 
@@ -20,8 +20,8 @@ RETRY_S = 5.0
 """A GPU whose cap could not be set is tried again after this long."""
 
 
-def step(state: NodeState, now: Now) -> None:
-    """Do what is next; called after every event."""
+def step(state: NodeState, now: Now, here: Standpoint | None) -> None:
+    """Do what is next; called after every event. `here` is `standpoint` as it is now."""
     if not state.is_started or state.is_stopping:
         return
     if state.facts.is_observe:
@@ -30,15 +30,14 @@ def step(state: NodeState, now: Now) -> None:
         if member is not None and member.adopted is None:
             adoption.adopt_observing(state, member, now)
         return
-    here = _standpoint(state, now)
     if here is not None and here == state.settled_at:
         return
     while not state.caps.is_waiting and _next(state, now):
         pass
-    state.settled_at = None if state.caps.is_waiting else _standpoint(state, now)
+    state.settled_at = None if state.caps.is_waiting else standpoint(state, now)
 
 
-def _standpoint(state: NodeState, now: Now) -> tuple[object, ...] | None:
+def standpoint(state: NodeState, now: Now) -> Standpoint | None:
     """All that a step looks at; None while something waits for an answer or for time to pass.
 
     A step that found nothing to do finds nothing again from the same standpoint: most events change
@@ -49,31 +48,27 @@ def _standpoint(state: NodeState, now: Now) -> tuple[object, ...] | None:
         return None
     if member is None or member.adopted is None:
         return None
-    attempts = state.attempts.values()
-    if any(gpu.fault for gpu in state.gpus) or any(a.will_load_gpus for a in attempts):
-        return None
-    return (
-        state.file,
-        member.welcome.incarnation,
-        state.non_gpu_seen_mw,
-        is_floored(state, now),
-        [(a.ref, a.loads_gpus, a.wants_power) for a in attempts],
-        [_seen_of(gpu) for gpu in state.gpus],
-    )
-
-
-def _seen_of(gpu: Gpu) -> tuple[object, ...]:
-    return (
-        gpu.info,
-        gpu.learned_idle_mw,
-        gpu.enforced_mw,
-        gpu.host_limit_mw,
-        gpu.asked_mw,
-        gpu.set_to_mw,
-        gpu.is_ineffective,
-        gpu.is_idle,
-        gpu.is_lost,
-    )
+    here: list[object] = [state.file, member, state.non_gpu_seen_mw, is_floored(state, now)]
+    for attempt in state.attempts.values():
+        if attempt.will_load_gpus:
+            return None
+        here.append((attempt.order.ref, attempt.loads_gpus, attempt.pausing is None))
+    for gpu in state.gpus:
+        if gpu.fault or gpu.stale is not None:
+            return None
+        here.append(
+            (
+                gpu.info,
+                gpu.learned_idle_mw,
+                gpu.enforced_mw,
+                gpu.host_limit_mw,
+                gpu.asked_mw,
+                gpu.set_to_mw,
+                gpu.is_ineffective,
+                gpu.is_idle,
+            )
+        )
+    return here
 
 
 def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
