@@ -46,6 +46,14 @@ class World:
         act()
         return True
 
+    def run_until(self, time_s: float) -> None:
+        """Do everything that is due by then; then it is that time."""
+        heap = self._heap
+        while heap and heap[0][0] <= time_s:
+            self.now_s, _, act = heapq.heappop(heap)
+            act()
+        self.now_s = time_s
+
 
 class HostClock:
     """A host's clocks: its monotonic one drifts, its wall clock jumps; both are only its own."""

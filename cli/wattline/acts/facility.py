@@ -1,0 +1,35 @@
+"""The facility simulator: one scenario under one policy."""
+
+import sys
+
+from wattline import exits
+from wattline.acts.seeds import check_positive
+from wattline.failures import ActFailed
+from wattline.verbs.run import Outcome
+
+
+def facility(*, scenario: str, policy: str, nodes: int, hours: float, seed: int) -> Outcome:
+    """A report; the exit code says whether a breaker tripped or a rule was broken."""
+    from wattline_sim.facility.run import Size
+    from wattline_sim.facility.simulate import Ask, simulate
+
+    check_positive("--nodes", nodes)
+    if hours <= 0.0:
+        raise ActFailed(f"--hours {hours:g}: give more than 0", exits.USAGE)
+    report = simulate(Ask(scenario, policy, nodes, Size(hours, seed)), show_progress)
+    clear_progress()
+    is_well = report.trips == 0 and not report.violations
+    return Outcome(report, exits.OK if is_well else exits.FAILED)
+
+
+def show_progress(share: float) -> None:
+    """On a terminal, how much is done."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{share:4.0%} ")
+        sys.stderr.flush()
+
+
+def clear_progress() -> None:
+    """Leave the line as it was."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,39 @@
+"""What the facility simulator prints."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wattline_sim.facility.report import FacilityReport
+
+
+def facility_result(report: FacilityReport) -> RenderableType:
+    """One run as a plain table, violations below."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for word, value in _rows(report):
+        table.add_row(word, value)
+    broken = [Text(violation, style="bold red") for violation in report.violations]
+    return Group(table, *broken)
+
+
+def _rows(r: FacilityReport) -> list[tuple[str, str]]:
+    versus = "not compared" if r.throughput_vs_static is None else f"{r.throughput_vs_static:.3f}"
+    profile = ", ".join(f"{part} {share:.0%}" for part, share in r.profile.items())
+    return [
+        ("run", f"{r.scenario} under {r.policy}, seed {r.seed}, {r.hours:g} h, simulated"),
+        ("fleet", f"{r.nodes} nodes, {r.gpus} GPUs in service, budget {r.budget_kw:.1f} kW"),
+        ("throughput", f"{r.throughput:.1f} GPU-hours, {versus} of static"),
+        *((f"slowdown {name}", _quantiles(of, "")) for name, of in r.slowdown.items()),
+        ("over budget", f"{r.seconds_over_budget:g} s, at most {r.max_overshoot_pct:g} %"),
+        ("shed to enforced", _quantiles(r.shed_to_enforced_s, " s")),
+        ("trips", str(r.trips)),
+        ("hot", f"{r.hw_throttle_events} throttle events, {r.max_gpu_temp_c:g} °C at most"),
+        ("stranded", f"{r.stranded_pct:g} % of the budget"),
+        ("preempted", str(r.preempted)),
+        ("violations", str(len(r.violations))),
+        ("speed", f"{r.speed:g} × real time ({profile})"),
+    ]
+
+
+def _quantiles(of: dict[str, float], unit: str) -> str:
+    return ", ".join(f"{name} {value:g}{unit}" for name, value in of.items()) or "none"

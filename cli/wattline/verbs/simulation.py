@@ -1,0 +1,42 @@
+"""Verbs of the facility simulator."""
+
+from wattline.verbs.verb import Option, Verb
+from wattline_sim.facility.names import POLICY_NAMES, SCENARIO_NAMES
+
+_POLICY = Option(
+    "policy",
+    ("--policy",),
+    "wattline: the product; static: every GPU booked at TDP; threshold: capping on measured power.",
+    default="wattline",
+    choices=POLICY_NAMES,
+)
+_SEED = Option("seed", ("--seed",), "Decides everything that is random.", "integer", 1)
+
+VERBS = (
+    Verb(
+        name="sim facility",
+        section="Simulation",
+        help="Run a site's plant under the scheduler for hours of virtual time, and judge it.",
+        act="wattline.acts.facility:facility",
+        show="wattline.show.facility:facility_result",
+        args=(
+            Option(
+                "scenario",
+                ("--scenario",),
+                "What happens.",
+                default="mixed",
+                choices=SCENARIO_NAMES,
+            ),
+            _POLICY,
+            Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 32),
+            Option("hours", ("--hours",), "How long, after a warm-up.", "number", 0.5),
+            _SEED,
+        ),
+        details=(
+            "The fleet is 1.5 times what its feed allows at TDP. `throughput_vs_static` compares "
+            "with the same fleet, jobs and seed under `static`, which is run too. The exit code is "
+            "1 if a breaker tripped or a rule was broken."
+        ),
+        examples=("wattline sim facility --scenario shed-25", "wattline sim facility --json"),
+    ),
+)
