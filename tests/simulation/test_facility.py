@@ -9,11 +9,22 @@ from wattline_sim.facility.scenarios import SCENARIOS
 from wattline_sim.facility.simulate import POLICIES, Ask, simulate
 
 NODES, HOURS = 4, 0.07
-PROMISED = (
-    "gpus budget_kw throughput throughput_vs_static slowdown seconds_over_budget "
-    "max_overshoot_pct trips hw_throttle_events max_gpu_temp_c stranded_pct shed_to_enforced_s "
-    "preempted violations"
-).split()
+PROMISED = [
+    "gpus",
+    "budget_kw",
+    "throughput",
+    "throughput_vs_static",
+    "slowdown",
+    "seconds_over_budget",
+    "max_overshoot_pct",
+    "trips",
+    "hw_throttle_events",
+    "max_gpu_temp_c",
+    "stranded_pct",
+    "shed_to_enforced_s",
+    "preempted",
+    "violations",
+]
 
 
 def ran(scenario: str, policy: str = "wattline", seed: int = 7) -> FacilityReport:

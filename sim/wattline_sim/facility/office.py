@@ -22,8 +22,8 @@ from wattline_scheduler.core.events import (
 )
 from wattline_scheduler.core.records import Record
 from wattline_sim.facility.clockwork import Stopwatch
+from wattline_sim.facility.ledger import Ledger
 from wattline_sim.facility.wire import Wire
-from wattline_sim.fleet.scheduler_shell import Disk
 from wattline_sim.fleet.world import HostClock, World
 
 PLAN_S = 0.01
@@ -38,7 +38,7 @@ class Office:
     def __init__(self, world: World, wire: Wire, site: Site, stopwatch: Stopwatch) -> None:
         self._world, self._wire, self.site = world, wire, site
         self._stopwatch = stopwatch
-        self.disk = Disk()
+        self.disk = Ledger()
         self.clock = HostClock(world)
         self.cluster: Cluster | None = None
         self._life = 0
@@ -52,7 +52,8 @@ class Office:
             return
         self._life += 1
         self._is_planning = False
-        self.cluster = Cluster(self.site, self.disk.load(f"run-{self._life}"), self.clock.now)
+        saved = self.disk.open(self.clock.now.unix_s, f"run-{self._life}")
+        self.cluster = Cluster(self.site, saved, self.clock.now)
         self._wire.attach_scheduler(self._agent_said)
         self._tick(self._life)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wattline_scheduler.core.records import EventRecord
 from wattline_sim.facility.building import Building, Shape, build
 from wattline_sim.facility.plant.population import POPULATIONS
 from wattline_sim.facility.policies import Policy, Static, Wattline
@@ -108,6 +107,5 @@ def report(
 
 
 def _preempted(facility: Facility) -> int:
-    records = facility.office.disk.records.values()
-    events = (record.event for record in records if isinstance(record, EventRecord))
-    return sum(event.kind in TAKEN_BACK for event in events)
+    counts = facility.office.disk.event_counts
+    return sum(counts.get(kind, 0) for kind in TAKEN_BACK)
