@@ -1,11 +1,13 @@
 """The site: power tree, cooling tree, nodes, tariff and roles. See `sitefile` for the text form."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.sensing import Meter, Plant
+from wattline_protocol.wall import PERMILLE
 
 DomainKind = Literal["power", "cooling"]
 Role = Literal["agent", "gateway", "submitter", "operator", "admin"]
@@ -35,19 +37,41 @@ class Domain(msgspec.Struct, frozen=True):
         return self.rating_mw * self.derate_permille // 1000
 
 
+class InputShare(msgspec.Struct, frozen=True):
+    """What one of several redundant power inputs carries of its node's wall watts, in permille."""
+
+    share_permille: int
+    """In normal operation."""
+    when_lost: dict[DomainId, int] = {}
+    """After the loss of a domain at or above another input; what is not listed is all of it."""
+
+    def after(self, lost: DomainId, gone: Sequence[DomainId]) -> int:
+        """Share after the loss of `lost`, which took the inputs `gone` of the same node.
+
+        Where the domain itself is not listed, the one input that it took may be; if it took
+        several, this one may have to carry everything.
+        """
+        listed = self.when_lost.get(lost)
+        if listed is None and len(gone) == 1:
+            listed = self.when_lost.get(gone[0])
+        return PERMILLE if listed is None else listed
+
+
 class Node(msgspec.Struct, frozen=True):
     """A host as the site file declares it."""
 
     id: NodeId
     rack: str
     inputs: tuple[DomainId, ...]
-    """Power inputs: one, or redundant ones; the node counts in full in each (DESIGN 1)."""
+    """Power inputs: one, or redundant ones; the node counts in full in each without `shares`."""
     cooling_zone: DomainId | None
     non_gpu_worst_mw: int
     psu_efficiency_permille: int
     nameplate_mw: int
     """Counted until the node's first Hello (I1)."""
     is_off: bool = False
+    shares: tuple[InputShare, ...] = ()
+    """Of each input, in the same order; empty = no shares are stated."""
 
 
 class Tariff(msgspec.Struct, frozen=True):
@@ -138,6 +162,21 @@ class Site(msgspec.Struct, frozen=True):
             chain.append(at)
             at = parents[at]
         return tuple(chain)
+
+    def chains(self) -> dict[DomainId, tuple[DomainId, ...]]:
+        """`domain_chain` of every domain."""
+        parents = {domain.id: domain.parent for domain in self.domains}
+        found: dict[DomainId, tuple[DomainId, ...]] = {}
+        for leaf in parents:
+            below: list[DomainId] = []
+            at: DomainId | None = leaf
+            while at is not None and at not in found:
+                below.append(at)
+                at = parents[at]
+            chain = found[at] if at is not None else ()
+            for domain in reversed(below):
+                chain = found[domain] = (domain, *chain)
+        return found
 
     def domains_of(self, node: Node) -> tuple[DomainId, ...]:
         """Every power domain and cooling zone that counts `node`, each once, in site-file order."""

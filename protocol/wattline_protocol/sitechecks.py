@@ -1,6 +1,6 @@
 """What makes a site whole: known names, trees that are trees, budgets that leave room."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ from wattline_protocol.site import Domain, DomainKind, Node, Site
 from wattline_protocol.sitebudgets import is_loopback
 from wattline_protocol.sitevalues import MAX_SITE_NODES
 from wattline_protocol.tomltext import KeyPath
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.wall import PERMILLE, wall_mw
 
 # --- Names and trees --------------------------------------------------------------------
 
@@ -54,9 +54,10 @@ def _check_references(drafts: list[Draft], nodes: list[NodeAt], problems: list[P
         if domain.parent is not None:
             _check_known(domain.parent, domain.kind, kinds, (*path, "parent"), problems)
     # One block of the file may stand for many nodes: look at each block once.
-    blocks = dict.fromkeys((path, node.inputs, node.cooling_zone) for node, path in nodes)
-    for path, inputs, zone in blocks:
-        for name in inputs:
+    blocks = {path: node for node, path in nodes}
+    for path, node in blocks.items():
+        zone = node.cooling_zone
+        for name in (*node.inputs, *(lost for one in node.shares for lost in one.when_lost)):
             _check_known(name, "power", kinds, (*path, "inputs"), problems)
         if zone is not None:
             _check_known(zone, "cooling", kinds, (*path, "cooling_zone"), problems)
@@ -105,6 +106,36 @@ def _check_trees(drafts: list[Draft], problems: list[Problem]) -> None:
             told.update(chain)
             loop = " → ".join([*chain, domain.id])
             problems.append(Problem((*path, "parent"), f"{loop} is a loop; a tree has a top"))
+
+
+def check_shares(site: Site, nodes: list[NodeAt], problems: list[Problem]) -> None:
+    """Report shares that leave part of a node's watts uncounted, or name a loss of nothing."""
+    chains = site.chains()
+    blocks = {path: node for node, path in nodes if node.shares}
+    for path, node in blocks.items():
+        said = _share_problems(node, chains)
+        problems.extend(Problem((*path, "inputs"), text) for text in said)
+
+
+def _share_problems(node: Node, chains: Mapping[DomainId, tuple[DomainId, ...]]) -> Iterator[str]:
+    shared = list(zip(node.inputs, node.shares, strict=True))
+    if sum(share.share_permille for _, share in shared) < PERMILLE:
+        yield "the shares add up to less than 1: some of the node's watts would count nowhere"
+    for name, share in shared:
+        for lost, permille in share.when_lost.items():
+            others = [other for other in node.inputs if lost in chains[other] and other != name]
+            if lost in chains[name] or not others:
+                yield (
+                    f"{name} cannot take over when {lost} is lost: want a domain at or above "
+                    "another input of the node, and not above this one"
+                )
+            if permille < share.share_permille:
+                yield f"{name} carries less when {lost} is lost than before; it takes over"
+    for lost in dict.fromkeys(domain for name in node.inputs for domain in chains[name]):
+        gone = [name for name in node.inputs if lost in chains[name]]
+        left = sum(share.after(lost, gone) for name, share in shared if name not in gone)
+        if len(gone) < len(shared) and left < PERMILLE:
+            yield f"when {lost} is lost the shares of the other inputs add up to less than 1"
 
 
 def with_reserves(site: Site, drafts: list[Draft], problems: list[Problem]) -> Site:

@@ -20,8 +20,17 @@ from wattline_protocol.fields import (
 )
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.quantities import format_power
-from wattline_protocol.site import Domain, DomainKind, Gateway, Node, Site, Tariff, Timing
-from wattline_protocol.sitechecks import Draft, NodeAt, check_names, with_reserves
+from wattline_protocol.site import (
+    Domain,
+    DomainKind,
+    Gateway,
+    InputShare,
+    Node,
+    Site,
+    Tariff,
+    Timing,
+)
+from wattline_protocol.sitechecks import Draft, NodeAt, check_names, check_shares, with_reserves
 from wattline_protocol.wall import PERMILLE, wall_mw
 
 DEFAULT_DERATE_PERMILLE = 800
@@ -29,6 +38,7 @@ DEFAULT_DERATE_PERMILLE = 800
 DEFAULT_PSU_PERMILLE = 940
 
 _NO_NAMES: tuple[str, ...] = ()
+_NO_INPUTS: tuple[v.Input, ...] = ()
 
 
 class SiteFileError(DocumentError):
@@ -81,6 +91,8 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
     if site.agent_endpoint and site.agent_endpoint == site.client_endpoint:
         head.blame("agents and clients need endpoints of their own", "client_endpoint")
     check_names(site, drafts, nodes, problems)
+    if not problems:
+        check_shares(site, nodes, problems)
     return site if problems else with_reserves(site, drafts, problems)
 
 
@@ -107,7 +119,7 @@ def _nodes(fields: Fields) -> list[NodeAt]:
     """The nodes of one block: one for each name that its range stands for."""
     names = fields.need("name", v.node_names, _NO_NAMES)
     rack = fields.need("rack", v.name, "")
-    inputs = tuple(DomainId(name) for name in fields.need("inputs", v.inputs, _NO_NAMES))
+    inputs = fields.need("inputs", v.inputs, _NO_INPUTS)
     zone = fields.take("cooling_zone", v.name, None)
     psu_permille = fields.take("psu_efficiency", v.permille, DEFAULT_PSU_PERMILLE)
     non_gpu_mw = v.needed_power(fields, "non_gpu_worst")
@@ -125,7 +137,8 @@ def _nodes(fields: Fields) -> list[NodeAt]:
             Node(
                 id=NodeId(name),
                 rack=rack,
-                inputs=inputs,
+                inputs=tuple(DomainId(one.domain) for one in inputs),
+                shares=_shares(inputs),
                 cooling_zone=None if zone is None else DomainId(zone),
                 non_gpu_worst_mw=non_gpu_mw,
                 psu_efficiency_permille=psu_permille,
@@ -136,6 +149,19 @@ def _nodes(fields: Fields) -> list[NodeAt]:
         )
         for name in names
     ]
+
+
+def _shares(inputs: tuple[v.Input, ...]) -> tuple[InputShare, ...]:
+    """Empty where no input says anything: then the node counts in full in each."""
+    if not any(one.share_permille or one.when_lost for one in inputs):
+        return ()
+    return tuple(
+        InputShare(
+            one.share_permille or PERMILLE,
+            {DomainId(lost): share for lost, share in one.when_lost.items()},
+        )
+        for one in inputs
+    )
 
 
 def _timing(fields: Fields) -> Timing:

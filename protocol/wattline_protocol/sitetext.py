@@ -77,7 +77,7 @@ def _node(node: Node) -> dict[str, Any]:
     written: dict[str, Any] = {
         "name": node.id,
         "rack": node.rack,
-        "inputs": [{"domain": domain} for domain in node.inputs],
+        "inputs": _inputs(node),
     }
     if node.cooling_zone is not None:
         written["cooling_zone"] = node.cooling_zone
@@ -87,6 +87,15 @@ def _node(node: Node) -> dict[str, Any]:
         "nameplate": format_power(node.nameplate_mw),
         "off": node.is_off,
     }
+
+
+def _inputs(node: Node) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = [{"domain": domain} for domain in node.inputs]
+    for one, share in zip(written, node.shares, strict=False):
+        one["share"] = share.share_permille / PERMILLE
+        if share.when_lost:
+            one["when_lost"] = {lost: s / PERMILLE for lost, s in share.when_lost.items()}
+    return written
 
 
 def _gateway(gateway: Gateway) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from itertools import product
-from typing import cast
+from typing import NamedTuple, cast
 
 from wattline_protocol import endpoints, windows
 from wattline_protocol.fields import Fields, Reader, choice, number, quantity, text
@@ -126,29 +126,42 @@ def _roles(value: object) -> dict[str, Role]:
     return {check_name(str(member)): cast("Role", read(role)) for member, role in value.items()}
 
 
-def inputs(value: object) -> tuple[str, ...]:
-    """[{ domain = "pdu-a1" }], or plain names; two for redundant supplies."""
+class Input(NamedTuple):
+    """One power input as it is written; no share and no loss: it counts in full."""
+
+    domain: str
+    share_permille: int | None = None
+    when_lost: Mapping[str, int] = {}
+
+
+def inputs(value: object) -> tuple[Input, ...]:
+    """[{ domain = "pdu-a1" }], or plain names; more for redundant supplies, with shares."""
     wanted = 'want power inputs such as [{ domain = "pdu-a1" }]'
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_INPUTS:
         raise ValueError(wanted)
-    names = tuple(_input(item, wanted) for item in value)
-    if len(set(names)) < len(names):
+    read = tuple(_input(item, wanted) for item in value)
+    if len({one.domain for one in read}) < len(read):
         raise ValueError("the same domain is named twice")
-    return names
+    return read
 
 
-def _input(item: object, wanted: str) -> str:
+def _input(item: object, wanted: str) -> Input:
     if isinstance(item, str):
-        return check_name(item)
+        return Input(check_name(item))
     if not isinstance(item, Mapping) or not isinstance(item.get("domain"), str):
         raise ValueError(wanted)
     for key in item:
-        if key == "share":
-            number(0, 1)(item[key])
-            raise ValueError("share is not supported yet: the node counts in full in each input")
-        if key != "domain":
-            raise ValueError(f'unknown key "{key}"; {wanted}')
-    return check_name(item["domain"])
+        if key not in ("domain", "share", "when_lost"):
+            raise ValueError(f'unknown key "{key}"; known are domain, share and when_lost')
+    share_permille = permille(item["share"]) if "share" in item else None
+    return Input(check_name(item["domain"]), share_permille, _when_lost(item.get("when_lost", {})))
+
+
+def _when_lost(value: object) -> dict[str, int]:
+    """Domain → share of this input after its loss."""
+    if not isinstance(value, Mapping):
+        raise ValueError('want when_lost as a table such as { "pdu-b1" = 1.0 }')
+    return {check_name(str(domain)): permille(share) for domain, share in value.items()}
 
 
 def node_names(value: object) -> tuple[str, ...]:

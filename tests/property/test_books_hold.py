@@ -11,6 +11,7 @@ from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.budgets import Limit
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.leases import LeaseWish, plan_leases
+from wattline_scheduler.power.rows import counted_mw
 
 COIN: st.SearchStrategy[bool] = st.booleans()
 EPOCH, INCARNATION = Epoch(1), Incarnation(1)
@@ -29,7 +30,11 @@ def wishes_for(node: NodeId) -> st.SearchStrategy[LeaseWish]:
 def sums_agree(books: Books, site: Site) -> bool:
     domains = books.domains
     return all(
-        books.committed_in(d) == sum(books.committed_mw(n) for n in domains.members[d])
+        books.committed_in(d)
+        == max(
+            sum(counted_mw(books.committed_mw(n), share) for n, share in row.shares.items())
+            for row in (domains.rows[r] for r in domains.rows_in[d])
+        )
         for d in domains.by_id
     )
 

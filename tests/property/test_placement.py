@@ -1,4 +1,4 @@
-"""Plans on arbitrary trees: every domain's room holds, no GPU goes twice, gangs are whole."""
+"""Plans on arbitrary trees: every room holds, no GPU goes twice, gangs are whole."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +13,13 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.feasible import feasible
 from wattline_scheduler.plan.gang import GangPlacer
 from wattline_scheduler.plan.rank import score
-from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Shape, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.keeps import Need
 from wattline_scheduler.power.loads import gpu_admission_mw
+from wattline_scheduler.power.rows import counted_mw
 
 
 @st.composite
@@ -26,14 +28,18 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     site = draw(sites())
     queue = draw(st.lists(waiting(), max_size=8))
     offers = tuple(_offer(draw, site, at) for at in range(len(site.nodes)))
-    names = [domain.id for domain in site.domains]
+    domains = Domains(site)
     rooms = tuple(
-        DomainRoom(d.id, d.kind, draw(st.integers(-1_000_000, 9_000_000)), d.budget_mw)
-        for d in site.domains
+        RowRoom(
+            row.domain,
+            row.name,
+            domains.by_id[row.domain].kind,
+            draw(st.integers(-1_000_000, 9_000_000)),
+            domains.by_id[row.domain].budget_mw,
+        )
+        for row in domains.rows
     )
-    above = tuple(
-        tuple(names.index(domain) for domain in site.domains_of(node)) for node in site.nodes
-    )
+    above = tuple(domains.rows_of[node.id] for node in site.nodes)
     numbered = tuple(Waiting(w.job, w.priority, w.since, w.shape, w.gangs) for w in queue)
     return Snapshot(Instant(draw(st.sampled_from([0.0, 100.0]))), offers, rooms, above, numbered)
 
@@ -90,13 +96,13 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
                 need = shapes[placement.job].need if len(wanted) == 1 else light
                 least_mw = gpu_admission_mw(free[index], need)
                 load_mw[at] += least_mw - free[index].idle_mw
-    for number, domain in enumerate(snap.domains):
-        rise_mw = sum(
-            -(-load_mw[at] * 1000 // offer.kept.psu_efficiency_permille) - kept_mw[at]
-            for at, offer in enumerate(snap.nodes)
-            if number in snap.above[at]
-        )
-        assert rise_mw <= max(0, domain.room_mw), f"{domain.domain} is given more than it has"
+    for number, row in enumerate(snap.rows):
+        rise_mw = 0
+        for at, offer in enumerate(snap.nodes):
+            after_mw = -(-load_mw[at] * 1000 // offer.kept.psu_efficiency_permille)
+            share = dict(snap.above[at]).get(number, 0)
+            rise_mw += counted_mw(after_mw, share) - counted_mw(kept_mw[at], share)
+        assert rise_mw <= max(0, row.room_mw), f"{row.name} is given more than it has"
 
 
 @given(snapshots())

@@ -1,9 +1,10 @@
 """Random sites and loads for property tests of the power engine."""
 
+import msgspec
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_protocol.site import Domain, Node, Site
+from wattline_protocol.site import Domain, InputShare, Node, Site
 from wattline_scheduler.power.loads import GpuLoad, NodeLoad
 
 
@@ -38,6 +39,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         )
         for i in range(draw(st.integers(1, max_nodes)))
     ]
+    nodes = [draw(_with_shares(node)) for node in nodes]
     return Site(
         name="random",
         agent_endpoint="tcp://127.0.0.1:1",
@@ -45,6 +47,17 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         domains=tuple(domains),
         nodes=tuple(nodes),
     )
+
+
+def _with_shares(node: Node) -> st.SearchStrategy[Node]:
+    """Some nodes with redundant inputs divide their load."""
+    if len(node.inputs) == 1:
+        return st.just(node)
+    halves = tuple(
+        InputShare(share, {other: after})
+        for share, other, after in zip((500, 600), reversed(node.inputs), (1000, 1000), strict=True)
+    )
+    return st.sampled_from([node, msgspec.structs.replace(node, shares=halves)])
 
 
 @st.composite
@@ -64,11 +77,14 @@ def loads(draw: st.DrawFn, site: Site) -> list[NodeLoad]:
 def _gpu(draw: st.DrawFn, index: int) -> GpuLoad:
     floor_mw = draw(st.integers(100_000, 204_000))
     ceiling_mw = draw(st.integers(floor_mw, 714_000))
+    target_mw = draw(st.integers(floor_mw, ceiling_mw))
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=floor_mw,
-        keep_mw=floor_mw,
-        target_mw=draw(st.integers(floor_mw, ceiling_mw)),
+        keep_mw=draw(st.sampled_from([floor_mw, (floor_mw + target_mw) // 2])),
+        target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=draw(st.sampled_from([25, 50, 75])),
+        weight_permille=draw(st.sampled_from([1000, 1000, 2500])),
+        gain=draw(st.sampled_from([0.0, 0.3, 0.7])),
     )

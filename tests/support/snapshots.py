@@ -3,8 +3,8 @@
 from support.sites import BASE_MW, PSU_PERMILLE, JobBuilder, gpu
 from wattline_protocol.ids import DomainId, Instant, JobId, NodeId
 from wattline_scheduler.plan.snapshot import (
-    DomainRoom,
     NodeOffer,
+    RowRoom,
     Shape,
     Snapshot,
     Waiting,
@@ -54,13 +54,16 @@ def snapshot(
     racks = rack_room_kw or {}
     rooms = [("site", "power", room_kw), ("room", "cooling", zone_kw)]
     rooms += [(f"pdu-{rack}", "power", kw) for rack, kw in racks.items()]
-    domains = tuple(
-        DomainRoom(DomainId(name), kind, int(kw * 1e6), int(kw * 1e6))  # type: ignore[arg-type]  # a literal
+    rows = tuple(
+        RowRoom(DomainId(name), name, kind, int(kw * 1e6), int(kw * 1e6))  # type: ignore[arg-type]  # a literal
         for name, kind, kw in rooms
     )
     at = {rack: 2 + i for i, rack in enumerate(racks)}
-    above = tuple((0, 1, *([at[o.rack]] if o.rack in at else [])) for o in offers)
-    return Snapshot(Instant(now), offers, domains, above, waiting)
+    above = tuple(
+        tuple((row, 1000) for row in (0, 1, *([at[o.rack]] if o.rack in at else [])))
+        for o in offers
+    )
+    return Snapshot(Instant(now), offers, rows, above, waiting)
 
 
 def shape(job: JobBuilder) -> Shape:

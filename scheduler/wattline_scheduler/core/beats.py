@@ -3,12 +3,13 @@
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.draw import power_doubt
-from wattline_scheduler.core.jobs import Running
+from wattline_scheduler.core.jobs import Attempt, Running
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.progress import watch_progress
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
+from wattline_scheduler.core.watts import demand_of
 
 KILL_TIME_S = 2.0
 """How long a keeper may take to kill a process group."""
@@ -48,15 +49,31 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
             continue
         holder = node.holders.get(sample.index)
         if holder is not None and isinstance(holder.gang.phase, Running):
-            gpu = node.gpus[sample.index]
-            state.demand.observe(node.id, gpu, sample, now.mono_s)
-        (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
+            _take_draw(state, node, holder, sample, now)
+        if sample.is_idle != (sample.index in node.idle):
+            (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
+            node.load = None
         if sample.lost != (sample.index in node.lost):
             _gpu_lost_or_back(state, node, sample, now)
 
 
+DEMAND_ROSE_MW = 2_000
+DEMAND_FELL_MW = 8_000
+"""Smaller changes of a GPU's demand are not worth a new allocation: its ramp margin is larger."""
+
+
+def _take_draw(state: State, node: NodeNow, holder: Attempt, sample: GpuSample, now: Now) -> None:
+    gpu = node.gpus[sample.index]
+    state.demand.observe(node.id, gpu, sample, now.mono_s)
+    demand_mw = demand_of(state, node, gpu, holder, now)
+    known_mw = node.demand_mw.get(sample.index, 0)
+    if not known_mw - DEMAND_FELL_MW <= demand_mw <= known_mw + DEMAND_ROSE_MW:
+        node.demand_mw[sample.index] = demand_mw
+        node.load = None
+
+
 def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:
-    node.offer = None
+    node.outdate()
     state.verdicts.clear()
     if sample.lost:
         node.lost.add(sample.index)
@@ -88,7 +105,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
         f"{node.non_gpu_worst_mw / 1000:.0f} W"
     )
     node.non_gpu_worst_mw = measured_mw
-    node.offer = None
+    node.outdate()
     state.verdicts.clear()
     state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
 
@@ -113,7 +130,7 @@ def watch_silence(state: State, now: Now) -> None:
         is_due = now.mono_s - since > limit_s
         if is_due and not node.is_silent and _was_ever_heard(node):
             node.is_silent = True
-            node.offer = None
+            node.outdate()
             text = f"{node.id} was not heard for {limit_s:.0f} s; its lease stays in the books"
             state.journal.note("node_silent", text, now, node=node.id, level="warning")
         if not node.is_reachable and node.attempts:

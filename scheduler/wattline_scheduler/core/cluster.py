@@ -178,7 +178,7 @@ class Cluster:
     def _rebalance(self, now: Now) -> None:
         state = self.state
         allocation = leasing.rebalance(state, now)
-        pause_where_short(state, allocation.short, now)
+        pause_where_short(state, allocation.short(), now)
         advance_all(state, now)
         state.wants_rebalance = False
         state.rebalanced_at = now.mono_s

@@ -73,7 +73,7 @@ def _free(state: State, attempt: Attempt) -> None:
         node.idle.discard(gpu)
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
-    node.offer = None
+    node.outdate()
     for verb in ("start", "stop", "pause", "resume"):
         commands.drop(node, (verb, ref))
 

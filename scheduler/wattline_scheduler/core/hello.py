@@ -86,7 +86,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.beat = None
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
-    node.offer = None
+    node.outdate()
     state.verdicts.clear()
     if was_off:
         heard_though_off(state, node, now)
@@ -161,7 +161,7 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     if not node.is_silent:
         return
     node.is_silent = False
-    node.offer = None
+    node.outdate()
     state.journal.note("node_heard", f"{node.id} is heard again", now, who=node.id, node=node.id)
     state.wants_plan = state.wants_rebalance = True
 
@@ -169,6 +169,6 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
 def farewell(state: State, node: NodeNow, now: Now) -> None:
     """Its agent stops in order: nothing can be told to it until it says Hello."""
     node.is_silent = True
-    node.offer = None
+    node.outdate()
     text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"
     state.journal.note("agent_stopped", text, now, who=node.id, node=node.id)

@@ -10,6 +10,7 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.state import State
+from wattline_scheduler.power.rows import counted_mw
 
 
 class InvariantBroken(AssertionError):
@@ -27,11 +28,13 @@ def check_invariants(cluster: Cluster, now: Now) -> None:
 def _budgets(state: State, now: Now) -> Iterator[str]:
     """I1, with I4: above the budget only by a cause on record."""
     del now
+    committed_mw = {node: state.books.committed_mw(node) for node in state.nodes}
+    for number, row in enumerate(state.domains.rows):
+        summed = sum(counted_mw(committed_mw[node], share) for node, share in row.shares.items())
+        kept = state.books.committed_in_row(number)
+        if summed != kept:
+            yield f"I1: {row.name} adds up to {summed} mW, the books keep {kept} mW"
     for domain in state.domains.by_id:
-        summed = sum(state.books.committed_mw(node) for node in state.domains.members[domain])
-        if summed != state.books.committed_in(domain):
-            kept = state.books.committed_in(domain)
-            yield f"I1: {domain} adds up to {summed} mW, the books keep {kept} mW"
         if state.books.headroom_mw(domain) < 0 and domain not in state.overruns:
             over = -state.books.headroom_mw(domain)
             yield f"I1: {domain} is {over} mW above its budget and nothing on record explains it"

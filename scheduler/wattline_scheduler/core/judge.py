@@ -15,6 +15,7 @@ from wattline_scheduler.plan.feasible import GIB, fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, shape_of
 from wattline_scheduler.plan.trial import Trial, is_of_type, suits
+from wattline_scheduler.power.rows import counted_mw
 
 MAX_GANGS = 10_000
 """Array indices or replicas of one job."""
@@ -84,18 +85,18 @@ def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
     numbers = {node.id: at for at, node in enumerate(state.nodes.values())}
     offers = tuple(_empty(now.nodes[numbers[node.id]], node) for node in known)
     base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
-    domains = tuple(
+    rows = tuple(
         replace(
             room,
-            room_mw=state.domains.by_id[room.domain].budget_mw
-            - state.domains.reserved_mw(room.domain)
-            - sum(base_mw.get(node, 0) for node in state.domains.members[room.domain]),
-            budget_mw=state.domains.by_id[room.domain].budget_mw,
+            room_mw=state.domains.by_id[row.domain].budget_mw
+            - state.domains.reserved_mw(row.domain)
+            - sum(counted_mw(base_mw.get(n, 0), share) for n, share in row.shares.items()),
+            budget_mw=state.domains.by_id[row.domain].budget_mw,
         )
-        for room in now.domains
+        for room, row in zip(now.rows, state.domains.rows, strict=True)
     )
     above = tuple(now.above[numbers[node.id]] for node in known)
-    return Snapshot(now.now, offers, domains, above, ())
+    return Snapshot(now.now, offers, rows, above, ())
 
 
 def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:

@@ -6,8 +6,11 @@ whatever is decided here cannot break I1; it can only be unfair or slow.
 
 from collections.abc import Iterable
 
-from wattline_protocol.ids import DomainId, Instant, NodeId, Now
+import numpy as np
+
+from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_protocol.messages import Lease, LeaseAck, LeaseRefused
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.commands import LEASE_KEY, drop, next_seq
 from wattline_scheduler.core.jobs import Gang, Paused, Starting
 from wattline_scheduler.core.nodes import NodeNow, Outstanding
@@ -15,10 +18,19 @@ from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.records import SentLease
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import distrust
-from wattline_scheduler.core.watts import caps_for, is_covered, is_leased, kept_of, load_of
-from wattline_scheduler.power.allocator import Allocation, allocate
+from wattline_scheduler.core.watts import (
+    caps_for,
+    is_covered,
+    is_leased,
+    kept_of,
+    load_now,
+    load_of,
+    outdate_moved,
+)
+from wattline_scheduler.power.allocator import Allocation
 from wattline_scheduler.power.leases import LeaseWish, plan_leases
-from wattline_scheduler.power.loads import NodeLoad
+from wattline_scheduler.power.matrix import Bools
+from wattline_scheduler.power.pace import SURGE_PERMILLE
 
 STUCK_AFTER_S = 3.0
 """A lease unacknowledged for so long is not waited for: its watts come from others (I4)."""
@@ -37,7 +49,7 @@ def give(state: State, node: NodeNow, lease_mw: int, now: Now) -> None:
     grows = lease_mw > state.books.committed_mw(node.id)
     if grows and is_growth_stopped(state, node):
         return
-    caps_mw = caps_for(node, load_of(state, node, now), lease_mw)
+    caps_mw = caps_for(node, load_now(state, node, now), lease_mw)
     seq = next_seq(node)
     sent = SentLease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)
     state.journal.save(state.books.send(node.id, sent))
@@ -81,6 +93,7 @@ def refused(state: State, node: NodeNow, refusal: LeaseRefused, now: Now) -> Non
     _answered(node, refusal.seq)
     node.lowest_mw = refusal.lowest_mw
     node.lowest_until = Instant(now.mono_s + LOWEST_HOLD_S)
+    node.load = None
     state.wants_rebalance = True
 
 
@@ -100,44 +113,80 @@ def is_stuck(node: NodeNow, now: Now) -> bool:
     return out is not None and now.mono_s - out.first_sent > STUCK_AFTER_S
 
 
-def loads(state: State, now: Now) -> dict[NodeId, NodeLoad]:
-    """The nodes whose leases can be set now, in site-file order."""
-    return {
-        node.id: load_of(state, node, now)
-        for node in state.nodes.values()
-        if is_leased(state, node) and not is_stuck(node, now)
-    }
-
-
-def free_for(state: State, nodes: dict[NodeId, NodeLoad]) -> dict[DomainId, int]:
-    """What each domain may grant these nodes: all of it less what the others are committed for."""
-    free = {domain: state.books.room_in(domain) for domain in state.domains.by_id}
-    for node in nodes:
-        for domain in state.domains.of[node]:
-            free[domain] += state.books.committed_mw(node)
-    return free
+def refresh_loads(state: State, now: Now) -> None:
+    """Bring the columns of the allocator up to date; costs little where nothing has changed."""
+    fleet = state.fleet
+    outdate_moved(state)
+    for node in state.nodes.values():
+        if not is_leased(state, node) or is_stuck(node, now):
+            fleet.drop(node.id)
+            continue
+        load = node.load
+        if load is None or load.lowest_mw:
+            load = load_now(state, node, now)
+        if fleet.loads.get(node.id) is not load:
+            fleet.put(load)
 
 
 def rebalance(state: State, now: Now) -> Allocation:
     """Divide the watts anew and send what changes; returns what was decided."""
-    nodes = loads(state, now)
-    allocation = allocate(list(nodes.values()), state.domains.of, free_for(state, nodes))
+    refresh_loads(state, now)
+    fleet, books = state.fleet, state.books
+    allocation = fleet.allocate(books.free_for(fleet.nodes.is_set))
     eager = _eager(state, now)
-    over = [domain for domain in state.domains.by_id if state.books.room_in(domain) < 0]
-    wishes = [
-        LeaseWish(
-            node=node,
-            lease_mw=allocation.lease_mw[node],
-            priority=max((g.priority for g in load.gpus), default=0) + eager.get(node, 0),
-            must=node in eager or any(d in over for d in state.domains.of[node]),
-        )
-        for node, load in nodes.items()
-    ]
-    for decision in plan_leases(state.books, wishes):
+    is_over = fleet.matrix.below(books.full_rows())
+    due = _due(state, allocation, eager, is_over, now)
+    for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
         give(state, state.nodes[decision.node], decision.lease_mw, now)
-    _squeeze_stuck(state, nodes, over, now)
+    _squeeze_stuck(state, is_over, now)
     state.wants_rebalance = False
     return allocation
+
+
+def _due(
+    state: State, allocation: Allocation, eager: dict[NodeId, int], is_over: Bools, now: Now
+) -> Bools:
+    """Nodes whose leases change now; see `power.pace`."""
+    matrix, wish_mw, newest_mw = state.fleet.matrix, allocation.lease_mw, state.books.newest
+    is_eager = np.zeros(len(matrix.nodes), dtype=np.bool_)
+    is_eager[[matrix.at[node] for node in eager]] = True
+    contended = np.zeros(matrix.row_count, dtype=np.bool_)
+    contended[allocation.row[allocation.row >= 0]] = True
+    contended[matrix.entry_row[is_eager[matrix.entry_node]]] = True
+    growth_mw = np.where(newest_mw > 0, np.maximum(wish_mw - newest_mw, 0), 0)
+    grantable_mw = state.domains.grantable_in_rows()
+    surging = matrix.in_rows(growth_mw) * PERMILLE > grantable_mw * SURGE_PERMILLE
+    return state.pace.due(
+        wish_mw,
+        newest_mw,
+        state.fleet.target_mw(),
+        must=state.fleet.nodes.is_set & (is_eager | is_over),
+        hurry=matrix.below(contended),
+        surge=matrix.below(surging),
+        at=now.mono_s,
+    )
+
+
+def _wishes(
+    state: State,
+    allocation: Allocation,
+    due: Bools,
+    eager: dict[NodeId, int],
+    is_over: Bools,
+) -> list[LeaseWish]:
+    wishes: list[LeaseWish] = []
+    for at in np.flatnonzero(due & state.fleet.nodes.is_set).tolist():
+        node = state.fleet.matrix.nodes[at]
+        busy = state.fleet.loads[node].gpus
+        wishes.append(
+            LeaseWish(
+                node=node,
+                lease_mw=int(allocation.lease_mw[at]),
+                priority=max((g.priority for g in busy), default=0) + eager.get(node, 0),
+                must=node in eager or bool(is_over[at]),
+            )
+        )
+    return wishes
 
 
 def _eager(state: State, now: Now) -> dict[NodeId, int]:
@@ -150,17 +199,16 @@ def _eager(state: State, now: Now) -> dict[NodeId, int]:
     }
 
 
-def _squeeze_stuck(
-    state: State, nodes: dict[NodeId, NodeLoad], over: list[DomainId], now: Now
-) -> None:
+def _squeeze_stuck(state: State, is_over: Bools, now: Now) -> None:
     """Nodes that are not waited for still get the least lease while their domain is over."""
-    for node in state.nodes.values():
-        if node.id in nodes or not is_leased(state, node):
-            continue
+    fleet = state.fleet
+    for at in np.flatnonzero(is_over & ~fleet.nodes.is_set).tolist():
+        node = state.nodes[fleet.matrix.nodes[at]]
         newest_mw = state.books.newest_lease_mw(node.id)
+        if newest_mw is None or not is_leased(state, node):
+            continue
         floor_mw = load_of(state, node, now).floor_mw
-        is_over = any(domain in over for domain in state.domains.of[node.id])
-        if is_over and newest_mw is not None and floor_mw < newest_mw:
+        if floor_mw < newest_mw:
             give(state, node, floor_mw, now)
 
 

@@ -10,6 +10,7 @@ from wattline_protocol.views import NodeState
 from wattline_scheduler.core.jobs import LONG_AGO, Attempt
 from wattline_scheduler.core.records import NodeRecord
 from wattline_scheduler.plan.snapshot import NodeOffer
+from wattline_scheduler.power.loads import NodeLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,18 @@ class NodeNow:
     """When it was last asked to say Hello again."""
     offer: NodeOffer | None = None
     """How the planner sees it; None = to be made anew."""
+    load: NodeLoad | None = None
+    """How the allocator sees it; None = to be made anew."""
+    demand_mw: dict[GpuIndex, int] = field(default_factory=dict)
+    """Demand of each GPU with a task, when it was last worth a new load."""
 
     @property
     def id(self) -> NodeId:
         return self.site.id
+
+    def outdate(self) -> None:
+        """Something changed that planner and allocator must know."""
+        self.offer = self.load = None
 
     @property
     def is_adopted(self) -> bool:

@@ -7,16 +7,17 @@ paused or stopped, GPUs that are not idle yet) is counted before another gang is
 from collections.abc import Mapping
 
 from wattline_protocol.ids import DomainId, GpuIndex, Now
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
 from wattline_scheduler.core.learning import rest
-from wattline_scheduler.core.leasing import free_for, loads
+from wattline_scheduler.core.leasing import refresh_loads
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.loads import gpu_floor_mw
+from wattline_scheduler.power.shortage import Candidate, choose
 
 SHORT_PATIENCE_S = 3.0
 """A shortfall that no lowered budget caused may resolve itself: a node is being read back."""
@@ -27,20 +28,22 @@ MIN_PAUSE_S = 3.0
 RESUME_MARGIN_PERMILLE = 20
 """Share of a budget that must stay free when a gang is resumed."""
 
-Relief = dict[DomainId, int]
 
-
-def pause_where_short(state: State, short_mw: Mapping[DomainId, int], now: Now) -> None:
-    """Pause gangs until the floors that remain fit."""
-    state.short_mw = dict(short_mw)
-    state.short_since = {d: state.short_since.get(d, now.mono_s) for d in sorted(short_mw)}
-    left = {d: mw for d, mw in short_mw.items() if _is_due(state, d, now)}
+def pause_where_short(state: State, short_mw: Mapping[int, int], now: Now) -> None:
+    """Pause gangs until the floors that remain fit. `short_mw`: by row, what they lack."""
+    rows = state.domains.rows
+    state.short_mw = {}
+    for row, mw in short_mw.items():
+        domain = rows[row].domain
+        state.short_mw[domain] = max(mw, state.short_mw.get(domain, 0))
+    state.short_since = {d: state.short_since.get(d, now.mono_s) for d in sorted(state.short_mw)}
+    left = {row: mw for row, mw in short_mw.items() if _is_due(state, rows[row].domain, now)}
     if not left:
         return
-    for domain, mw in _on_its_way(state).items():
-        if domain in left:
-            left[domain] -= mw
-    for gang in choose(state, left):
+    for row, mw in _on_its_way(state).items():
+        if row in left:
+            left[row] -= mw
+    for gang in to_pause(state, left):
         _pause(state, gang, now)
 
 
@@ -51,9 +54,9 @@ def _is_due(state: State, domain: DomainId, now: Now) -> bool:
     return now.mono_s - state.short_since[domain] >= SHORT_PATIENCE_S
 
 
-def _on_its_way(state: State) -> Relief:
-    """Watts of GPUs that will be idle soon, per domain."""
-    relief: Relief = {}
+def _on_its_way(state: State) -> dict[int, int]:
+    """Watts of GPUs that will be idle soon, by row."""
+    relief: dict[int, int] = {}
     for node in state.nodes.values():
         soon_mw = sum(
             gpu_floor_mw(gpu) - gpu.idle_mw
@@ -74,9 +77,9 @@ def _is_leaving(node: NodeNow, gpu: GpuIndex) -> bool:
     return attempt.gang.phase_name == "ending"
 
 
-def relief_of(state: State, gang: Gang) -> Relief:
-    """What pausing the gang frees in each domain, wall milliwatts."""
-    relief: Relief = {}
+def relief_of(state: State, gang: Gang) -> dict[int, int]:
+    """What pausing the gang frees in each row, wall milliwatts."""
+    relief: dict[int, int] = {}
     for attempt in gang.live:
         node = state.nodes[attempt.node]
         gpus = [node.gpus[i] for i in attempt.record.gpus if i in node.gpus]
@@ -84,39 +87,22 @@ def relief_of(state: State, gang: Gang) -> Relief:
     return relief
 
 
-def _add(state: State, relief: Relief, node: NodeNow, load_mw: int) -> None:
+def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> None:
     if load_mw <= 0:
         return
     mw = wall_mw(load_mw, node.site.psu_efficiency_permille)
-    for domain in state.domains.of[node.id]:
-        relief[domain] = relief.get(domain, 0) + mw
+    for row, share in state.domains.rows_of[node.id]:
+        relief[row] = relief.get(row, 0) + mw * share // PERMILLE
 
 
-def choose(state: State, short_mw: Mapping[DomainId, int]) -> list[Gang]:
-    """Whole gangs, lowest priority first; inside a priority the fewest that suffice."""
-    left = {d: mw for d, mw in short_mw.items() if mw > 0}
-    gangs = state.work.gangs_in(Running, Starting)
-    candidates = {gang.key: (gang, relief_of(state, gang)) for gang in gangs}
-    chosen: list[Gang] = []
-    while left:
-        useful = [
-            (gang.job.spec.priority, *_fit(relief, left), gang.key)
-            for gang, relief in candidates.values()
-            if any(domain in left for domain in relief)
-        ]
-        if not useful:
-            break
-        gang, relief = candidates.pop(min(useful)[-1])
-        chosen.append(gang)
-        left = {d: mw - relief.get(d, 0) for d, mw in left.items() if mw > relief.get(d, 0)}
-    return chosen
-
-
-def _fit(relief: Relief, left: Mapping[DomainId, int]) -> tuple[int, int]:
-    """Sorts the smallest gang that covers everything first, else the one that covers most."""
-    covered = sum(min(mw, relief.get(domain, 0)) for domain, mw in left.items())
-    is_enough = covered == sum(left.values())
-    return (0, sum(relief.values())) if is_enough else (1, -covered)
+def to_pause(state: State, short_mw: Mapping[int, int]) -> list[Gang]:
+    """Whole gangs, lowest priority first, as few as suffice."""
+    gangs = {gang.key: gang for gang in state.work.gangs_in(Running, Starting)}
+    candidates = [
+        Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang))
+        for gang in gangs.values()
+    ]
+    return [gangs[one.key] for one in choose(candidates, short_mw)]
 
 
 def _pause(state: State, gang: Gang, now: Now) -> None:
@@ -162,13 +148,14 @@ def _is_reachable(state: State, gang: Gang) -> bool:
 
 
 def _floors_fit(state: State, gang: Gang, now: Now) -> bool:
-    nodes = loads(state, now)
-    left = free_for(state, nodes)
-    for node, load in nodes.items():
-        for domain in state.domains.of[node]:
-            left[domain] -= load.floor_mw
-    above = {d for a in gang.live for d in state.domains.of[a.node]}
+    """Whether there is room for the floors of everything that runs and of this gang."""
+    refresh_loads(state, now)
+    fleet = state.fleet
+    left_mw = state.books.free_for(fleet.nodes.is_set) - fleet.matrix.in_rows(fleet.floor_mw())
+    domains = state.domains
+    above = {row for a in gang.live for row, _ in domains.rows_of[a.node]}
     return all(
-        left[d] >= state.domains.budget_mw(d) * RESUME_MARGIN_PERMILLE // 1000
-        for d in sorted(above)
+        left_mw[row]
+        >= domains.budget_mw(domains.rows[row].domain) * RESUME_MARGIN_PERMILLE // PERMILLE
+        for row in sorted(above)
     )

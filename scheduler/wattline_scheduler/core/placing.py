@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.ids import Now
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.starting import place
@@ -10,30 +10,31 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_leased, kept_of
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.snapshot import DomainRoom, NodeOffer, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import admission_room
+from wattline_scheduler.power.rows import Row
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """An immutable picture for the planner and for explanations."""
-    numbers = {domain: i for i, domain in enumerate(state.domains.by_id)}
     offers = tuple(_offer(state, node) for node in state.nodes.values())
     room_mw = admission_room(state.books, {offer.node: offer.kept for offer in offers})
     return Snapshot(
         now=now.mono_s,
         nodes=offers,
-        domains=tuple(_room(state, domain, room_mw[domain]) for domain in numbers),
-        above=tuple(
-            tuple(numbers[domain] for domain in state.domains.of[node]) for node in state.nodes
+        rows=tuple(
+            _room(state, row, mw) for row, mw in zip(state.domains.rows, room_mw, strict=True)
         ),
+        above=tuple(state.domains.rows_of[node] for node in state.nodes),
         waiting=waiting,
     )
 
 
-def _room(state: State, domain: DomainId, room_mw: int) -> DomainRoom:
+def _room(state: State, row: Row, room_mw: int) -> RowRoom:
+    domain = row.domain
     kind = state.domains.by_id[domain].kind
-    return DomainRoom(domain, kind, room_mw, state.domains.budget_mw(domain))
+    return RowRoom(domain, row.name, kind, room_mw, state.domains.budget_mw(domain))
 
 
 def _offer(state: State, node: NodeNow) -> NodeOffer:

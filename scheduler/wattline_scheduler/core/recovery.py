@@ -31,6 +31,8 @@ from wattline_scheduler.plan.snapshot import shape_of
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.demand import Demand
 from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.fleet import Fleet
+from wattline_scheduler.power.pace import Pace
 
 
 def restore(site: Site, saved: Saved, now: Now) -> State:
@@ -44,6 +46,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         started_at=now.mono_s,
         domains=domains,
         books=Books(site, domains, saved.books),
+        fleet=Fleet(domains.matrix),
+        pace=Pace(domains.matrix.nodes, saved.epoch),
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, now),
         work=Workload(),

@@ -61,7 +61,7 @@ def take(state: State, attempt: Attempt, now: Now) -> None:
     node.attempts[record.ref] = attempt
     node.cpus_used += shape.cpus
     node.memory_used_bytes += shape.memory_bytes
-    node.offer = None
+    node.outdate()
     start_learning(state, attempt, now)
 
 

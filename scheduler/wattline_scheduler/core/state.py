@@ -14,7 +14,9 @@ from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.cooling import ZoneNow
 from wattline_scheduler.power.demand import Demand
 from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.fleet import Fleet
 from wattline_scheduler.power.meters import MeterNow
+from wattline_scheduler.power.pace import Pace
 
 
 @dataclass(slots=True)
@@ -40,6 +42,9 @@ class State:
     started_at: Instant
     domains: Domains
     books: Books
+    fleet: Fleet
+    """What the allocator sees of each node."""
+    pace: Pace
     demand: Demand
     nodes: dict[NodeId, NodeNow]
     work: Workload

@@ -1,6 +1,6 @@
 """A node in the terms of the power engine: what it draws at least, and what its work could use."""
 
-from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.ids import Now
 from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import cap_within_mw
@@ -8,7 +8,6 @@ from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.admission import Kept
-from wattline_scheduler.power.allocator import ROUNDING_MW, allocate
 from wattline_scheduler.power.loads import (
     GpuLoad,
     NodeLoad,
@@ -17,14 +16,13 @@ from wattline_scheduler.power.loads import (
     gpu_ceiling_mw,
     gpu_floor_mw,
 )
+from wattline_scheduler.power.split import split
 
 NOBODY = -1
 """Priority of GPUs that draw although no task holds them: served last."""
 
 PROTECTED_PRIORITY = PRIORITIES["high"]
 """From here on a pause of the work frees no watts: it would be slow when it goes on."""
-
-_ALONE = DomainId("node")
 
 
 def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> int:
@@ -71,6 +69,21 @@ def _held(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now)
     return busy_gpu(gpu, demand_mw, job.spec.priority, job.shape.need, steepness)
 
 
+def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
+    """As `load_of`, made anew only when something about the node has changed."""
+    outdate_moved(state)
+    load = node.load
+    if load is None or (load.lowest_mw and now.mono_s >= node.lowest_until):
+        load = node.load = load_of(state, node, now)
+    return load
+
+
+def outdate_moved(state: State) -> None:
+    """Gangs that were paused, resumed or ended changed the loads of their nodes."""
+    for node in state.work.take_moved():
+        state.nodes[node].load = None
+
+
 def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
     """A GPU without a task that is not idle: at its floor, or in full if it is not ours to cap."""
     return GpuLoad(gpu.index, mw, mw, mw, mw, NOBODY)
@@ -115,8 +128,7 @@ def caps_for(node: NodeNow, load: NodeLoad, lease_mw: int) -> tuple[int, ...]:
 
     Free GPUs get their minimum cap: whatever starts on one without being placed stays small.
     """
-    alone = allocate([load], {load.node: (_ALONE,)}, {_ALONE: lease_mw + ROUNDING_MW})
-    share = alone.gpu_mw[load.node]
+    share = split(load, lease_mw)
     caps = []
     for gpu in sorted(node.gpus.values(), key=lambda gpu: gpu.index):
         bound_mw = share.get(gpu.index, gpu_floor_mw(gpu))

@@ -7,7 +7,7 @@ import heapq
 from bisect import bisect_left, insort
 from collections import deque
 
-from wattline_protocol.ids import Instant, JobId, Now, TaskRef, UserName
+from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_scheduler.core.jobs import (
     LEGAL,
     NAMES,
@@ -49,6 +49,8 @@ class Workload:
         self.open_count = 0
         """Jobs that have not ended."""
         self._ended: deque[JobId] = deque()
+        self._moved: dict[NodeId, None] = {}
+        """Nodes of gangs whose phase changed since `take_moved`."""
 
     def add(self, job: Job, now: Now) -> None:
         """Take a job whose gangs are all set, in whatever phase."""
@@ -78,8 +80,14 @@ class Workload:
         if before != after:
             job.history.append((now.mono_s, gang.number, before, after))
         gang.phase = phase
+        self._moved.update(dict.fromkeys(attempt.node for attempt in gang.live))
         self._index(gang, now)
         self.requeue(job)
+
+    def take_moved(self) -> list[NodeId]:
+        """Nodes on which a gang changed its phase since the last call."""
+        moved, self._moved = list(self._moved), {}
+        return moved
 
     def _index(self, gang: Gang, now: Now) -> None:
         phase, key, ready = gang.phase, gang.key, gang.job.ready

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan.snapshot import FilterName, Shape
 from wattline_scheduler.plan.trial import Trial, is_of_type, suits
+from wattline_scheduler.power.rows import counted_mw
 
 GIB = 2**30
 
@@ -72,13 +73,15 @@ def _has_memory(trial: Trial, at: int, shape: Shape) -> bool:
 
 
 def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
-    """Domains of `kind` without room for the task: (position, missing milliwatts)."""
+    """Rows of `kind` without room for the task: (position, missing milliwatts)."""
     needed_mw = trial.needed_mw(at, shape)
-    domains = trial.snapshot.domains
+    if needed_mw <= 0:
+        return []
+    rows = trial.snapshot.rows
     return [
-        (d, needed_mw - trial.room_mw[d])
-        for d in trial.snapshot.above[at]
-        if needed_mw > 0 and needed_mw > trial.room_mw[d] and domains[d].kind == kind
+        (row, counted - trial.room_mw[row])
+        for row, share in trial.snapshot.above[at]
+        if (counted := counted_mw(needed_mw, share)) > trial.room_mw[row] and rows[row].kind == kind
     ]
 
 
@@ -131,8 +134,8 @@ def _say_cooling(trial: Trial, at: int, shape: Shape) -> str:
 
 def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
     lacks = lacking(trial, at, shape, kind)
-    domains = trial.snapshot.domains
-    return ", ".join(f"{mw / 1_000_000:.2f} kW more in {domains[d].domain}" for d, mw in lacks)
+    rows = trial.snapshot.rows
+    return ", ".join(f"{mw / 1_000_000:.2f} kW more in {rows[row].name}" for row, mw in lacks)
 
 
 FILTERS: tuple[Filter, ...] = (

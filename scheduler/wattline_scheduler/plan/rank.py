@@ -6,6 +6,7 @@ either tree, keeps the largest share of its budget wins: a lease can rise highes
 
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.rows import counted_mw
 
 Score = tuple[int, int, int, int]
 
@@ -14,11 +15,13 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
     """Lower is better; the last part, the position, makes the order total."""
     gpus_left = len(trial.free[at]) - shape.gpus
     needed_mw = trial.needed_mw(at, shape)
-    domains = trial.snapshot.domains
+    rows = trial.snapshot.rows
     tightest_permille = min(
         (
-            (trial.room_mw[d] - needed_mw) * 1000 // max(1, domains[d].budget_mw)
-            for d in trial.snapshot.above[at]
+            (trial.room_mw[row] - counted_mw(needed_mw, share))
+            * 1000
+            // max(1, rows[row].budget_mw)
+            for row, share in trial.snapshot.above[at]
         ),
         default=1000,
     )

@@ -1,6 +1,6 @@
 """What the planner sees: an immutable picture of nodes, rooms and waiting gangs.
 
-Everything is a tuple in site-file order and domains are numbers into `Snapshot.domains`, so that
+Everything is a tuple in site-file order and rows are numbers into `Snapshot.rows`, so that
 columns can become arrays without a change of meaning.
 """
 
@@ -65,10 +65,12 @@ class NodeOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class DomainRoom:
-    """What new tasks may count on in one domain."""
+class RowRoom:
+    """What new tasks may count on in one row: a domain in one case."""
 
     domain: DomainId
+    name: str
+    """For people: the domain, and the loss that the case is about."""
     kind: DomainKind
     room_mw: int
     budget_mw: int
@@ -93,9 +95,9 @@ class Snapshot:
 
     now: Instant
     nodes: tuple[NodeOffer, ...]
-    domains: tuple[DomainRoom, ...]
-    above: tuple[tuple[int, ...], ...]
-    """For each node, the positions of the domains that count it."""
+    rows: tuple[RowRoom, ...]
+    above: tuple[tuple[tuple[int, int], ...], ...]
+    """For each node, the rows that count it and the permille of its wall watts that each counts."""
     waiting: tuple[Waiting, ...]
     """In queue order: priority, then age."""
 

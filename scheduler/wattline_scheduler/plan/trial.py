@@ -10,6 +10,7 @@ from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, TaskPlace
 from wattline_scheduler.power.loads import gpu_admission_mw
+from wattline_scheduler.power.rows import counted_mw
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Trial:
         self.cpus = [offer.cpus_free for offer in snapshot.nodes]
         self.memory = [offer.memory_free_bytes for offer in snapshot.nodes]
         self.load_mw = [offer.kept.base_mw + offer.kept.busy_mw for offer in snapshot.nodes]
-        self.room_mw = [domain.room_mw for domain in snapshot.domains]
+        self.room_mw = [row.room_mw for row in snapshot.rows]
         self.is_taken = [False] * len(snapshot.nodes)
         """Already used by the gang being placed: its tasks go to different nodes."""
         self.evaluations = 0
@@ -59,8 +60,8 @@ class Trial:
             self.is_taken[at] = False
             self.touched.append(at)
             self._needed_mw[at].clear()
-            for domain in self.snapshot.above[at]:
-                self.room_mw[domain] += before.taken_mw
+            for row, share in self.snapshot.above[at]:
+                self.room_mw[row] += counted_mw(before.taken_mw, share)
 
     def finish_gang(self, mark: int) -> None:
         """Commit what was placed since `mark`: the nodes may be used by the next gang."""
@@ -124,8 +125,8 @@ class Trial:
         self.load_mw[at] += rise_mw
         self.is_taken[at] = True
         self._needed_mw[at].clear()
-        for domain in self.snapshot.above[at]:
-            self.room_mw[domain] -= taken_mw
+        for row, share in self.snapshot.above[at]:
+            self.room_mw[row] -= counted_mw(taken_mw, share)
 
 
 def suits(gpu: GpuInfo, shape: Shape) -> bool:

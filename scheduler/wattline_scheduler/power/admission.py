@@ -7,9 +7,10 @@ happens to hold: leases above that are only lent and come back within a beat.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.ids import NodeId
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.rows import counted_mw
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,14 @@ class Kept:
         return wall_mw(self.base_mw + self.busy_mw, self.psu_efficiency_permille)
 
 
-def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> dict[DomainId, int]:
-    """Wall milliwatts per domain that new tasks may count on; may be negative."""
-    room = {domain: books.domains.grantable_mw(domain) for domain in books.domains.by_id}
-    for node, above in books.domains.of.items():
+def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> list[int]:
+    """Wall milliwatts of each row that new tasks may count on; may be negative."""
+    room = [books.domains.grantable_mw(row.domain) for row in books.domains.rows]
+    for node, rows in books.domains.rows_of.items():
         at = kept.get(node)
-        counted_mw = books.committed_mw(node)
+        mw = books.committed_mw(node)
         if at is not None and at.is_controlled:
-            counted_mw = at.kept_mw
-        for domain in above:
-            room[domain] -= counted_mw
+            mw = at.kept_mw
+        for row, share in rows:
+            room[row] -= counted_mw(mw, share)
     return room

@@ -1,140 +1,171 @@
-"""Who gets which watts: floors, then strict priority, then max-min satisfaction; pure.
+"""Who gets which watts: floors, keeps, strict priority, max-min satisfaction, spare; pure.
 
-Every node gets its floor. What is left goes to the highest priority first; inside a priority all
-GPUs rise together in satisfaction (allocation / target) until a domain is full, then those below
-that domain stop and the rest rise on (progressive filling, Bertsekas & Gallager, Data Networks,
-6.5.2). When every target is met the rest is spread the same way up to the ceilings, as room to
-ramp. Floors that do not fit are given all the same and reported as `short`: whom to pause is the
-caller's decision. Works in exact integers up to one division per level, rounded down.
+Every node gets its floor. What is left goes first to what each GPU must keep, by priority; then to
+the targets of the highest priority, then of the next: inside a priority all GPUs rise together in
+satisfaction (allocation / target, times weight) until a row is full (`filling`). When targets are
+met the rest rises towards the ceilings, where a watt helps most first; what is left after that is
+room to ramp. Floors that do not fit are given all the same and reported as `short`: whom to pause
+is the caller's decision. Levels are floats; what is handed out is rounded down to whole
+milliwatts, and each row keeps free what rounding may add, so that every row holds exactly.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_scheduler.power.loads import GpuLoad, NodeLoad
+import numpy as np
+
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.power.filling import Rise, fill
+from wattline_scheduler.power.loads import GAIN_STEP
+from wattline_scheduler.power.matrix import Bools, Floats, Ints, Matrix
 
 ROUNDING_MW = 2
-"""Wall milliwatts kept free per node, because each node's lease is rounded up once."""
+"""Wall milliwatts kept free per node and row: a lease is rounded up, and so is its share."""
+
+
+@dataclass(slots=True)
+class NodeColumns:
+    """One entry per node, in the order of `Matrix.nodes`."""
+
+    base_mw: Ints
+    psu_efficiency_permille: Ints
+    lowest_mw: Ints
+    is_set: Bools
+    """Whether the node's lease can be set; others get nothing here."""
+
+
+@dataclass(slots=True)
+class GpuColumns:
+    """One entry per GPU, ascending by node; as `GpuLoad`. GPUs of nodes not set must be zero."""
+
+    node: Ints
+    floor_mw: Ints
+    keep_mw: Ints
+    target_mw: Ints
+    ceiling_mw: Ints
+    priority: Ints
+    weight_permille: Ints
+    gain: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Leases that fit every domain together, except domains named in `short`."""
+    """Leases that fit every row together, except rows that are short."""
 
-    lease_mw: dict[NodeId, int]
-    gpu_mw: dict[NodeId, dict[GpuIndex, int]]
-    """Watts of each busy GPU, overshoot included."""
-    short: dict[DomainId, int]
-    """Domains whose floors alone do not fit, and by how much."""
+    gpu_mw: Ints
+    """Of each GPU, overshoot included."""
+    lease_mw: Ints
+    """Of each node, at the wall."""
+    short_mw: Ints
+    """Of each row: by how much the floors alone do not fit; 0 = they do."""
+    row: Ints
+    """Of each GPU: the row that kept it below its target; -1 = none."""
+    missing_mw: Ints
+    """Of each row: wall milliwatts that `keep`s lack because of it."""
+
+    def short(self) -> dict[int, int]:
+        """Rows whose floors do not fit, and by how many wall milliwatts."""
+        return {int(row): int(self.short_mw[row]) for row in np.flatnonzero(self.short_mw)}
 
 
-@dataclass(slots=True)
+def allocate(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints) -> Allocation:
+    """Divide `free_mw` (wall milliwatts of each row, for these nodes alone) among the GPUs.
+
+    Never infeasible: what cannot be covered stands in `short_mw`. Deterministic.
+    """
+    floors_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.floor_mw))
+    rising = _Rising(matrix, nodes, gpus, _left(matrix, nodes, free_mw - floors_mw))
+    missing_mw = rising.to_keeps()
+    rising.to_targets()
+    rising.to_ceilings()
+    gpu_mw = np.floor(rising.has_mw).astype(np.int64)
+    return Allocation(
+        gpu_mw=gpu_mw,
+        lease_mw=lease_mw(nodes, gpus, gpu_mw),
+        short_mw=np.maximum(floors_mw - free_mw, 0),
+        row=rising.row,
+        missing_mw=missing_mw,
+    )
+
+
+def lease_mw(nodes: NodeColumns, gpus: GpuColumns, gpu_mw: Ints) -> Ints:
+    """Leases that cover these GPU watts; exact (see `wall.wall_mw`)."""
+    drawn = np.bincount(gpus.node, gpu_mw, len(nodes.base_mw)).astype(np.int64)
+    wall = -(-(nodes.base_mw + drawn) * PERMILLE // nodes.psu_efficiency_permille)
+    return np.where(nodes.is_set, np.maximum(wall, nodes.lowest_mw), 0)
+
+
+def _left(matrix: Matrix, nodes: NodeColumns, above_floors_mw: Ints) -> Floats:
+    """What may be handed out on top of the floors, after what rounding may add."""
+    in_row = np.bincount(matrix.entry_row, nodes.is_set[matrix.entry_node], matrix.row_count)
+    left: Floats = (above_floors_mw - ROUNDING_MW * in_row - 1).astype(np.float64)
+    left *= 1.0 - 2.0**-40  # sums of floats
+    return np.maximum(left, 0.0)
+
+
 class _Rising:
-    """A GPU whose share still grows."""
-
-    node: NodeId
-    gpu: GpuLoad
-    goal_mw: int
-    has_mw: int
-    cost_permille: int
-    """Wall milliwatts per 1000 GPU milliwatts."""
-    domains: tuple[DomainId, ...]
-
-
-class _Filling:
-    """The state of one allocation: what each GPU has and what each domain has left."""
+    """What each GPU has so far, and what is left in each row."""
 
     def __init__(
-        self,
-        nodes: Sequence[NodeLoad],
-        domains_of: Mapping[NodeId, tuple[DomainId, ...]],
-        free_mw: Mapping[DomainId, int],
+        self, matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, left_mw: Floats
     ) -> None:
-        self.left_mw = dict(free_mw)
-        self.gpus = [
-            _Rising(
-                node=node.node,
-                gpu=gpu,
-                goal_mw=gpu.target_mw,
-                has_mw=gpu.floor_mw,
-                cost_permille=-(-1_000_000 // node.psu_efficiency_permille),
-                domains=domains_of[node.node],
-            )
-            for node in nodes
-            for gpu in node.gpus
-        ]
-        for node in nodes:
-            for domain in domains_of[node.node]:
-                self.left_mw[domain] -= node.floor_mw + ROUNDING_MW
+        self._matrix = matrix
+        self._gpus = gpus
+        self._group = matrix.group[gpus.node]
+        self._cost = (PERMILLE / nodes.psu_efficiency_permille)[gpus.node]
+        self._left_mw = left_mw
+        self.has_mw = gpus.floor_mw.astype(np.float64)
+        self.row = np.full(len(gpus.node), -1, dtype=np.int64)
 
-    def raise_to_goals(self) -> None:
-        """Strict priority: each level takes what it can before the next lower one."""
-        for priority in sorted({g.gpu.priority for g in self.gpus}, reverse=True):
-            self._fill([g for g in self.gpus if g.gpu.priority == priority])
+    def to_keeps(self) -> Ints:
+        """By priority; returns what is missing, by the row that stopped it."""
+        goal_mw = self._gpus.keep_mw.astype(np.float64)
+        for some in self._by_priority(goal_mw > self.has_mw):
+            self._raise(some, goal_mw[some], np.ones(len(some)))
+        lacks = np.where(self.row >= 0, (goal_mw - self.has_mw) * self._cost, 0.0)
+        missing = np.bincount(self.row + 1, lacks, self._matrix.row_count + 1)[1:]
+        return np.ceil(missing).astype(np.int64)
 
-    def _fill(self, level: list[_Rising]) -> None:
-        rising = [g for g in level if g.goal_mw > g.has_mw and self._has_room(g)]
-        while rising:
-            below: dict[DomainId, list[_Rising]] = {}
-            for g in rising:
-                for domain in g.domains:
-                    below.setdefault(domain, []).append(g)
-            share = {d: satisfaction(gs, self.left_mw[d]) for d, gs in below.items()}
-            reached = min(share.values())
-            # What is full stops; the others keep what they had and rise on with the rest.
-            full = {d for d, s in share.items() if s <= reached}
-            done = [g for g in rising if reached >= 1.0 or not full.isdisjoint(g.domains)]
-            for g in done:
-                self._give(g, min(g.goal_mw, max(g.has_mw, int(g.goal_mw * reached))))
-            finished = {id(g) for g in done}
-            rising = [g for g in rising if id(g) not in finished and self._has_room(g)]
+    def to_targets(self) -> None:
+        """Strict priority; satisfaction over weight rises evenly inside one."""
+        goal_mw = self._gpus.target_mw.astype(np.float64)
+        for some in self._by_priority(goal_mw > self.has_mw):
+            weight = self._gpus.weight_permille[some] / PERMILLE
+            self._raise(some, goal_mw[some], weight)
 
-    def _has_room(self, g: _Rising) -> bool:
-        return all(self.left_mw[domain] > 0 for domain in g.domains)
+    def to_ceilings(self) -> None:
+        """The highest gain first; equal gains rise evenly."""
+        goal_mw = self._gpus.ceiling_mw.astype(np.float64)
+        some = np.flatnonzero(goal_mw > self.has_mw)
+        if len(some) and self._left_mw.any():
+            rank = _ranks(self._gpus.gain[some])
+            self._give(some, goal_mw[some], rank, rank + 1.0)
 
-    def _give(self, g: _Rising, share_mw: int) -> None:
-        cost_mw = -(-(share_mw - g.has_mw) * g.cost_permille // 1000)
-        for domain in g.domains:
-            self.left_mw[domain] -= cost_mw
-        g.has_mw = share_mw
+    def _by_priority(self, wants: Bools) -> Iterator[Ints]:
+        """Positions of the GPUs that want more, highest priority first."""
+        some = np.flatnonzero(wants)
+        priorities = self._gpus.priority[some]
+        for priority in np.unique(priorities)[::-1]:
+            yield some[priorities == priority]
 
+    def _raise(self, some: Ints, goal_mw: Floats, weight: Floats) -> None:
+        row = self._give(some, goal_mw, self.has_mw[some] / (goal_mw * weight), 1.0 / weight)
+        self.row[some] = np.where(self.row[some] < 0, row, self.row[some])
 
-def satisfaction(rising: Iterable[_Rising], left_mw: int) -> float:
-    """Largest s in 0..1 with sum of cost x (max(has, s x goal) - has) <= `left_mw`.
-
-    The sum is piecewise linear in s: GPU i contributes nothing below has/goal and
-    goal x cost per unit above it. Walk the break points upwards until the rest is used up.
-    """
-    points = sorted((g.has_mw / g.goal_mw, g.goal_mw * g.cost_permille / 1000) for g in rising)
-    reached, slope, left = 0.0, 0.0, float(max(0, left_mw))
-    for start, goal_cost in points:
-        if slope > 0.0:
-            needed = slope * (start - reached)
-            if needed > left:
-                return reached + left / slope
-            left -= needed
-        reached, slope = start, slope + goal_cost
-    return min(1.0, reached + left / slope) if slope > 0.0 else 1.0
+    def _give(self, some: Ints, goal_mw: Floats, start: Floats, end: Floats) -> Ints:
+        lacks_mw = goal_mw - self.has_mw[some]
+        rise = Rise(self._group[some], start, end, lacks_mw * self._cost[some])
+        filled = fill(self._matrix, rise, self._left_mw)
+        self.has_mw[some] = np.where(
+            filled.part >= 1.0, goal_mw, self.has_mw[some] + lacks_mw * filled.part
+        )
+        return filled.row
 
 
-def allocate(
-    nodes: Sequence[NodeLoad],
-    domains_of: Mapping[NodeId, tuple[DomainId, ...]],
-    free_mw: Mapping[DomainId, int],
-) -> Allocation:
-    """Divide `free_mw` (wall milliwatts per domain, for these nodes alone) among the nodes.
-
-    Never infeasible: what cannot be covered stands in `Allocation.short`. Deterministic.
-    """
-    filling = _Filling(nodes, domains_of, free_mw)
-    short = {domain: -left for domain, left in filling.left_mw.items() if left < 0}
-    filling.raise_to_goals()
-    for g in filling.gpus:
-        g.goal_mw = g.gpu.ceiling_mw
-    filling.raise_to_goals()
-    gpu_mw: dict[NodeId, dict[GpuIndex, int]] = {node.node: {} for node in nodes}
-    for g in filling.gpus:
-        gpu_mw[g.node][g.gpu.index] = g.has_mw
-    lease_mw = {node.node: node.wall_mw(sum(gpu_mw[node.node].values())) for node in nodes}
-    return Allocation(lease_mw=lease_mw, gpu_mw=gpu_mw, short=short)
+def _ranks(gain: Floats) -> Floats:
+    """0 for the highest class of gains, 1 for the next; see `loads.gain_class`."""
+    steps = np.full(len(gain), -np.inf)
+    is_useful = gain > 0.0
+    steps[is_useful] = np.floor(np.log(gain[is_useful]) / np.log(GAIN_STEP))
+    _, ranks = np.unique(-steps, return_inverse=True)
+    return ranks.astype(np.float64)

@@ -9,12 +9,17 @@ operator vouches that the host is off (`declare_off`), or the books themselves a
 (`distrust`), which only raises it.
 """
 
+from collections.abc import Callable
+
 import msgspec
+import numpy as np
 
 from wattline_protocol.ids import DomainId, Epoch, Incarnation, NodeId, Sequence
 from wattline_protocol.site import Site
 from wattline_scheduler.core.records import BookRecord, SentLease
 from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.matrix import Bools, Ints
+from wattline_scheduler.power.rows import counted_mw, growth_mw
 
 MAX_SENT = 8
 """Unacknowledged leases of one node. A node that answers none of so many shrinks gets no more."""
@@ -27,7 +32,11 @@ class Books:
         self.domains = domains
         self._nameplate_mw = {node.id: node.nameplate_mw for node in site.nodes}
         self._entries: dict[NodeId, BookRecord] = {}
-        self._committed_in: dict[DomainId, int] = dict.fromkeys(domains.by_id, 0)
+        self._in_row_mw = [0] * len(domains.rows)
+        self.committed: Ints = np.zeros(len(site.nodes), dtype=np.int64)
+        """`committed_mw` of each node, in the order of `Domains.matrix`."""
+        self.newest: Ints = np.zeros(len(site.nodes), dtype=np.int64)
+        """`newest_lease_mw` of each node, in the same order; 0 = none."""
         on_record = {record.node: record for record in saved}
         for node in site.nodes:
             fresh = BookRecord(node=node.id, standing="off" if node.is_off else "nameplate")
@@ -42,20 +51,43 @@ class Books:
         return self._committed_of(self._entries[node])
 
     def committed_in(self, domain: DomainId) -> int:
-        """Sum of `committed_mw` over the nodes of the domain."""
-        return self._committed_in[domain]
+        """What counts in the domain of all nodes' `committed_mw`, in the worst of its cases."""
+        return max(self._in_row_mw[row] for row in self.domains.rows_in[domain])
+
+    def committed_in_row(self, row: int) -> int:
+        """What counts in one row of all nodes' `committed_mw`."""
+        return self._in_row_mw[row]
 
     def headroom_mw(self, domain: DomainId) -> int:
         """Budget that nothing is committed for; negative while the budget is exceeded (I1)."""
-        return self.domains.usable_mw(domain) - self._committed_in[domain]
+        return self.domains.usable_mw(domain) - self.committed_in(domain)
 
     def room_in(self, domain: DomainId) -> int:
         """What may still be granted below the domain, with a falling ramp seen ahead."""
-        return self.domains.grantable_mw(domain) - self._committed_in[domain]
+        return self.domains.grantable_mw(domain) - self.committed_in(domain)
+
+    def room_in_row(self, row: int) -> int:
+        """As `room_in`, in one case of a domain."""
+        return self.domains.grantable_mw(self.domains.rows[row].domain) - self._in_row_mw[row]
+
+    def free_for(self, is_set: Bools) -> Ints:
+        """What each row may grant these nodes: all of it less what the others are committed for."""
+        others = np.where(is_set, 0, self.committed)
+        return self.domains.grantable_in_rows() - self.domains.matrix.in_rows(others)
+
+    def full_rows(self) -> Bools:
+        """Rows in which more is committed than may be granted."""
+        return self.domains.grantable_in_rows() < np.array(self._in_row_mw, dtype=np.int64)
 
     def room_mw(self, node: NodeId) -> int:
-        """Growth the node may be granted now: the least room in its domains, never negative."""
-        return max(0, min((self.room_in(d) for d in self.domains.of[node]), default=0))
+        """Growth the node may be granted now so that all its rows hold; never negative."""
+        return self.room_within(node, self.room_in_row)
+
+    def room_within(self, node: NodeId, room_mw: Callable[[int], int]) -> int:
+        """As `room_mw`, for another room in each row."""
+        now_mw = self.committed_mw(node)
+        rows = self.domains.rows_of[node]
+        return max(0, min((growth_mw(now_mw, s, room_mw(r)) for r, s in rows), default=0))
 
     def newest_lease_mw(self, node: NodeId) -> int | None:
         """The lease the node holds or is being given; None where it holds none."""
@@ -129,8 +161,13 @@ class Books:
 
     def _put(self, entry: BookRecord) -> BookRecord:
         before = self._entries.get(entry.node)
-        change_mw = self._committed_of(entry) - (self._committed_of(before) if before else 0)
+        before_mw = self._committed_of(before) if before else 0
+        after_mw = self._committed_of(entry)
         self._entries[entry.node] = entry
-        for domain in self.domains.of[entry.node]:
-            self._committed_in[domain] += change_mw
+        at = self.domains.matrix.at[entry.node]
+        self.committed[at] = after_mw
+        self.newest[at] = self.newest_lease_mw(entry.node) or 0
+        if after_mw != before_mw:
+            for row, share in self.domains.rows_of[entry.node]:
+                self._in_row_mw[row] += counted_mw(after_mw, share) - counted_mw(before_mw, share)
         return entry

@@ -1,14 +1,27 @@
 """Which nodes count in which power domains and cooling zones, and what those may be given.
 
-Power and cooling are one membership relation, not two trees: a node counts in full in every
-domain above each of its inputs and in every zone above its own (heat = wall watts).
+Power and cooling are one membership relation, not two trees: a node counts in every domain above
+each of its inputs and in every zone above its own (heat = wall watts); in full, unless the site
+file states shares for redundant inputs (`rows`).
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
 
 from wattline_protocol.ids import DomainId, Instant, NodeId
 from wattline_protocol.site import Domain, Site
 from wattline_scheduler.power.budgets import Limit, Limits
+from wattline_scheduler.power.matrix import Ints, Matrix
+from wattline_scheduler.power.rows import Row, rows_of_site
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _frozen(lists: dict[K, list[V]]) -> dict[K, tuple[V, ...]]:
+    return {key: tuple(values) for key, values in lists.items()}
 
 
 class Domains:
@@ -16,13 +29,25 @@ class Domains:
 
     def __init__(self, site: Site) -> None:
         self.by_id: dict[DomainId, Domain] = {domain.id: domain for domain in site.domains}
+        self.rows: tuple[Row, ...] = rows_of_site(site)
+        """By domain in site-file order; all rows of a domain count the same nodes."""
+        rows_in: dict[DomainId, list[int]] = {domain: [] for domain in self.by_id}
+        rows_of: dict[NodeId, list[tuple[int, int]]] = {node.id: [] for node in site.nodes}
+        for number, row in enumerate(self.rows):
+            rows_in[row.domain].append(number)
+            for node, share in row.shares.items():
+                rows_of[node].append((number, share))
+        self.rows_in: dict[DomainId, tuple[int, ...]] = _frozen(rows_in)
+        self.rows_of: dict[NodeId, tuple[tuple[int, int], ...]] = _frozen(rows_of)
+        """For each node: (number of the row, permille of its wall watts that count there)."""
         self.of: dict[NodeId, tuple[DomainId, ...]] = {
-            node.id: site.domains_of(node) for node in site.nodes
+            node: tuple(dict.fromkeys(self.rows[row].domain for row, _ in rows))
+            for node, rows in rows_of.items()
         }
         self.members: dict[DomainId, tuple[NodeId, ...]] = {
-            domain: tuple(node for node, above in self.of.items() if domain in above)
-            for domain in self.by_id
+            domain: tuple(self.rows[rows[0]].shares) for domain, rows in rows_in.items()
         }
+        self.matrix = Matrix(self.rows_of, len(self.rows))
         self.limits = Limits({domain.id: domain.budget_mw for domain in site.domains})
         self._budget_mw = {domain.id: domain.budget_mw for domain in site.domains}
         self._granted_mw = dict(self._budget_mw)
@@ -53,6 +78,10 @@ class Domains:
     def grantable_mw(self, domain: DomainId) -> int:
         """What leases given now may add up to: less than usable while a ramp falls."""
         return self._granted_mw[domain] - self.reserved_mw(domain)
+
+    def grantable_in_rows(self) -> Ints:
+        """As `grantable_mw`, of every row."""
+        return np.array([self.grantable_mw(row.domain) for row in self.rows], dtype=np.int64)
 
     def is_falling(self, domain: DomainId) -> bool:
         """Whether the budget will be lower within the next step."""

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.power.books import Books
-
-DEAD_BAND_PERMILLE = 10
-DEAD_BAND_MIN_MW = 20_000
-"""Smaller changes are not worth a driver call on every GPU of the node."""
+from wattline_scheduler.power.pace import DEAD_BAND_MIN_MW
+from wattline_scheduler.power.rows import counted_mw
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseWish:
-    """What a node should hold; `must` overrides the dead band (a start waits, a budget fell)."""
+    """What a node should hold instead of its newest lease. `must`: in full or not at all."""
 
     node: NodeId
     lease_mw: int
@@ -44,7 +42,7 @@ def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision
     growths: list[LeaseWish] = []
     for wish in wishes:
         now_mw = books.newest_lease_mw(wish.node)
-        if now_mw is None or _is_small(wish, now_mw):
+        if now_mw is None or wish.lease_mw == now_mw:
             continue
         (shrinks if wish.lease_mw < now_mw else growths).append(wish)
     decisions = [LeaseDecision(w.node, w.lease_mw) for w in shrinks]
@@ -52,27 +50,20 @@ def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision
     return decisions + _grow(books, growths)
 
 
-def _is_small(wish: LeaseWish, now_mw: int) -> bool:
-    if wish.must:
-        return wish.lease_mw == now_mw
-    band_mw = max(DEAD_BAND_MIN_MW, now_mw * DEAD_BAND_PERMILLE // 1000)
-    return abs(wish.lease_mw - now_mw) < band_mw
-
-
 def _grow(books: Books, growths: list[LeaseWish]) -> list[LeaseDecision]:
-    used_mw = dict.fromkeys(books.domains.by_id, 0)
+    left_mw = [books.room_in_row(row) for row in range(len(books.domains.rows))]
     decisions: list[LeaseDecision] = []
     for wish in growths:
-        above = books.domains.of[wish.node]
         committed_mw = books.committed_mw(wish.node)
-        room_mw = max(0, min((books.room_in(d) - used_mw[d] for d in above), default=0))
+        room_mw = books.room_within(wish.node, left_mw.__getitem__)
         lease_mw = min(wish.lease_mw, committed_mw + room_mw)
         if _is_granted(books, wish, lease_mw):
             decisions.append(LeaseDecision(wish.node, lease_mw))
         elif not wish.must:
             continue
-        for domain in above:
-            used_mw[domain] += max(0, (wish.lease_mw if wish.must else lease_mw) - committed_mw)
+        then_mw = max(committed_mw, wish.lease_mw if wish.must else lease_mw)
+        for row, share in books.domains.rows_of[wish.node]:
+            left_mw[row] -= counted_mw(then_mw, share) - counted_mw(committed_mw, share)
     return decisions
 
 

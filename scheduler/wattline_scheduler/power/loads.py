@@ -3,6 +3,7 @@
 One description serves placement (does it fit?), the allocator (who gets what?) and the leases.
 """
 
+import math
 from dataclasses import dataclass
 
 from wattline_protocol.ids import GpuIndex, NodeId
@@ -62,6 +63,15 @@ class NodeLoad:
     def ceiling_mw(self) -> int:
         """Lease with which nothing on the node is ever capped below its maximum, at the wall."""
         return self.wall_mw(sum(gpu.ceiling_mw for gpu in self.gpus))
+
+
+GAIN_STEP = 1.1
+"""Gains within this ratio count as equal: such GPUs share spare watts evenly."""
+
+
+def gain_class(gain: float) -> float:
+    """Orders gains for spare watts, highest first; no gain comes last."""
+    return math.floor(math.log(gain) / math.log(GAIN_STEP)) if gain > 0.0 else -math.inf
 
 
 def gpu_floor_mw(gpu: GpuInfo) -> int:

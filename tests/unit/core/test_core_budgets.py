@@ -12,11 +12,12 @@ from wattline_protocol.requests import Denied, Restore, Shed
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import TimePassed
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
-from wattline_scheduler.core.pausing import choose
+from wattline_scheduler.core.pausing import to_pause
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.power.budgets import Limit
 
 PDU = DomainId("pdu-a")
+SITE_ROW = 0
 
 
 @pytest.fixture
@@ -112,10 +113,10 @@ def test_as_few_as_suffice_are_paused(h: Harness) -> None:
 def test_the_smallest_gang_that_is_enough_is_chosen(h: Harness) -> None:
     h.submit(job().gpus(8))
     small = h.submit(job().gpus(1))
-    chosen = choose(h.cluster.state, {DomainId("site"): 100_000})
+    chosen = to_pause(h.cluster.state, {SITE_ROW: 100_000})
     assert [gang.job.id for gang in chosen] == [small]
-    assert len(choose(h.cluster.state, {DomainId("site"): 900_000})) == 1
-    assert len(choose(h.cluster.state, {DomainId("site"): 1_150_000})) == 2
+    assert len(to_pause(h.cluster.state, {SITE_ROW: 900_000})) == 1
+    assert len(to_pause(h.cluster.state, {SITE_ROW: 1_150_000})) == 2
 
 
 def test_nobody_else_is_paused_while_a_pause_is_under_way(h: Harness) -> None:

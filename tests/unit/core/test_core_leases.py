@@ -130,7 +130,7 @@ def test_a_gpu_counts_as_idle_only_once_the_agent_says_so_after_the_end(h: Harne
         h.tick()
     floor_kw = (1_000 + 8 * 200 * 1.03) / 0.95 / 1000
     assert h.committed_kw(name) >= floor_kw
-    h.run(2)
+    h.run(8)
     assert h.committed_kw(name) == pytest.approx(IDLE_KW, abs=0.001)
 
 
@@ -235,7 +235,7 @@ def test_an_old_beat_is_no_contradiction(h: Harness) -> None:
     name = used_node(h)
     old = h.agent(name).beat()
     h.end_tasks()
-    h.run(3)
+    h.run(8)
     assert old.holding_mw > h.cluster.state.books.committed_mw(NodeId(name))
     h.say(name, msgspec.structs.replace(old, seq=old.seq + 1_000))
     assert h.cluster.state.books.entry(NodeId(name)).standing == "leased"

@@ -1,5 +1,6 @@
 """Each rule by which a node's committed watts may change."""
 
+import numpy as np
 import pytest
 
 from wattline_protocol.ids import DomainId, Epoch, Incarnation, NodeId, Sequence
@@ -8,6 +9,7 @@ from wattline_scheduler.core.records import SentLease
 from wattline_scheduler.power.books import MAX_SENT, Books
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.leases import LeaseDecision, LeaseWish, plan_leases
+from wattline_scheduler.power.pace import worth_it
 
 A, B, FEED = NodeId("a"), NodeId("b"), DomainId("feed")
 W = 1000
@@ -158,5 +160,8 @@ def test_small_changes_are_not_worth_a_driver_call() -> None:
     b = books()
     b.adopt(A, 3_000 * W, ())
     b.adopt(B, 3_000 * W, ())
-    assert plan_leases(b, [LeaseWish(A, 3_005 * W, 50), LeaseWish(B, 2_990 * W, 50)]) == []
-    assert plan_leases(b, [LeaseWish(B, 2_990 * W, 50, must=True)]) == [LeaseDecision(B, 2_990 * W)]
+    wish = np.array([3_005 * W, 2_990 * W])
+    nobody, everybody = np.zeros(2, dtype=np.bool_), np.ones(2, dtype=np.bool_)
+    assert not worth_it(wish, b.newest, nobody).any()
+    assert worth_it(wish, b.newest, everybody).all()
+    assert worth_it(np.array([3_030 * W, 2_960 * W]), b.newest, nobody).all()

@@ -197,7 +197,7 @@ def test_redundant_inputs_count_a_node_in_every_domain_above() -> None:
         (
             '{ domain = "pdu-a1" }',
             '{ domain = "pdu-a1", share = 0.5 }',
-            "share is not supported yet",
+            "the shares add up to less than 1",
         ),
         ('{ domain = "pdu-a1" }', '{ domain = "pdu-a1", share = 2 }', "want a number from 0 to 1"),
         ('{ domain = "pdu-a1" }', '{ domain = "pdu-a1", x = 2 }', 'unknown key "x"'),
