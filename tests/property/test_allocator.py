@@ -146,11 +146,11 @@ def test_a_node_divides_its_lease_as_the_allocator_did(case: Case) -> None:
 
 
 def _quiet(node: NodeLoad, below: int) -> NodeLoad:
-    """The GPUs of lower priority want no more than their floors."""
+    """The GPUs of lower priority want no more than they must keep."""
     gpus = tuple(
         gpu
         if gpu.priority >= below
-        else replace(gpu, keep_mw=gpu.floor_mw, target_mw=gpu.floor_mw, ceiling_mw=gpu.floor_mw)
+        else replace(gpu, target_mw=gpu.keep_mw, ceiling_mw=gpu.keep_mw)
         for gpu in node.gpus
     )
     return replace(node, gpus=gpus)
