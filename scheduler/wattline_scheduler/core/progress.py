@@ -61,3 +61,4 @@ def _correct(state: State, attempt: Attempt, seen: float) -> None:
     kinds = [state.demand.learned_of(attempt.node, index) for index in attempt.record.gpus]
     for learned in {id(kind): kind for kind in kinds if kind is not None}.values():
         learned.steepness_permille = corrected_permille(learned.steepness_permille, seen)
+    state.nodes[attempt.node].load = None
