@@ -48,6 +48,15 @@ def test_every_key_of_the_site_file(table: str) -> None:
     assert documented == known
 
 
+def test_every_key_of_an_input() -> None:
+    section = SITE_PAGE.split("## Redundant inputs with shares\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+    with pytest.raises(SiteFileError) as caught:
+        parse_site('[[node]]\ninputs = [{ domain = "a", qqqqqqqq = 1 }]\n', "site.toml")
+    told = next(p for p in caught.value.problems if "known are" in p)
+    assert documented == set(re.findall(r"[a-z_]+", told.partition("known are ")[2])) - {"and"}
+
+
 def test_every_key_of_a_meter() -> None:
     section = SITE_PAGE.split("## `[power_domain.meter]`\n")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
