@@ -19,6 +19,7 @@ from wattline_protocol.views import (
     NodeView,
     ReportView,
     SiteView,
+    WhyView,
 )
 
 MAX_LISTED = 10_000
@@ -93,6 +94,12 @@ class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
 
 class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
     pass
+
+
+class WhyNode(msgspec.Struct, frozen=True, tag_field="t", tag="why_node"):
+    """Which domain binds the node, since when, and who is served before it there."""
+
+    node: NodeId
 
 
 class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
@@ -213,6 +220,7 @@ Request = (
     | DeclareOff
     | DeclareOn
     | GetPower
+    | WhyNode
     | Shed
     | Restore
     | GridEvent
@@ -273,6 +281,10 @@ class Power(msgspec.Struct, frozen=True, tag_field="t", tag="power"):
     domains: tuple[DomainView, ...]
 
 
+class Why(msgspec.Struct, frozen=True, tag_field="t", tag="why"):
+    why: WhyView
+
+
 class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
     events: tuple[EventView, ...]
 
@@ -315,6 +327,7 @@ Answer = (
     | Jobs
     | Nodes
     | Power
+    | Why
     | Events
     | Explained
     | SiteNow

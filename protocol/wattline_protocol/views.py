@@ -229,6 +229,63 @@ class DomainView(msgspec.Struct, frozen=True):
     plant: PlantView | None = None
 
 
+class WhyGpu(msgspec.Struct, frozen=True):
+    """One busy GPU in the division of watts. GPU watts, overshoot included."""
+
+    index: GpuIndex
+    job: JobId | None
+    priority: int
+    """-1: nobody's; it is held at its floor."""
+    floor_w: float
+    keep_w: float
+    """Below it its work would be paused rather than capped."""
+    wanted_w: float
+    """Its demand with ramp margin."""
+    given_w: float
+    binding: DomainId | None
+    """The domain that keeps it below `wanted_w`; None = nothing does."""
+
+
+class PriorityShare(msgspec.Struct, frozen=True):
+    """What the GPUs of one priority have of a domain."""
+
+    priority: int
+    gpus: int
+    gpus_below_demand: int
+    given_w: float
+    """Their watts as they count in the domain, at the wall."""
+    jobs: tuple[JobId, ...]
+    """Those with most GPUs there, at most 10."""
+
+
+class WhyView(msgspec.Struct, frozen=True):
+    """Why a node has the watts it has. Watts at the wall; None = its lease cannot be set now."""
+
+    node: NodeId
+    lease_w: float
+    committed_w: float
+    reason: str
+    """In plain words."""
+    floor_w: float | None = None
+    """Least lease that its work can be held to."""
+    wanted_w: float | None = None
+    """Lease that covers its demand."""
+    allotted_w: float | None = None
+    """What the newest division gives it; the lease follows."""
+    binding: DomainId | None = None
+    """The domain or zone that keeps it below `wanted_w`; None = none does."""
+    when_lost: DomainId | None = None
+    """The binding case is the loss of this domain; None = normal operation."""
+    since_unix_s: UnixTime | None = None
+    """Since when it is that domain."""
+    grantable_w: float | None = None
+    """What all leases below the binding domain may add up to."""
+    served: tuple[PriorityShare, ...] = ()
+    """In the binding domain, highest priority first: who is served before the node, and beside."""
+    gpus: tuple[WhyGpu, ...] = ()
+    """Those with work, and those that draw though nobody's."""
+
+
 class EventView(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 

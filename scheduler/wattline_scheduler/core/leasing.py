@@ -128,13 +128,21 @@ def refresh_loads(state: State, now: Now) -> None:
             fleet.put(load)
 
 
+def divide(state: State, now: Now) -> Allocation:
+    """The watts of all nodes whose leases can be set; costs little where nothing has changed."""
+    refresh_loads(state, now)
+    fleet = state.fleet
+    allocation = fleet.allocate(state.books.free_for(fleet.nodes.is_set))
+    state.binding.update(allocation, fleet.gpus, now.unix_s)
+    return allocation
+
+
 def rebalance(state: State, now: Now) -> Allocation:
     """Divide the watts anew and send what changes; returns what was decided."""
-    refresh_loads(state, now)
-    fleet, books = state.fleet, state.books
-    allocation = fleet.allocate(books.free_for(fleet.nodes.is_set))
+    allocation = divide(state, now)
+    books = state.books
     eager = _eager(state, now)
-    is_over = fleet.matrix.below(books.full_rows())
+    is_over = state.domains.matrix.below(books.full_rows())
     due = _due(state, allocation, eager, is_over, now)
     for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
         give(state, state.nodes[decision.node], decision.lease_mw, now)

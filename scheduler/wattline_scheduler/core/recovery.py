@@ -28,6 +28,7 @@ from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import shape_of
+from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.demand import Demand
 from wattline_scheduler.power.domains import Domains
@@ -48,6 +49,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         books=Books(site, domains, saved.books),
         fleet=Fleet(domains.matrix),
         pace=Pace(domains.matrix.nodes, saved.epoch),
+        binding=Binding(len(domains.matrix.nodes)),
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, now),
         work=Workload(),

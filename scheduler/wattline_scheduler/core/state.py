@@ -10,6 +10,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import LimitRecord, MeterRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import Shape
+from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.cooling import ZoneNow
 from wattline_scheduler.power.demand import Demand
@@ -45,6 +46,8 @@ class State:
     fleet: Fleet
     """What the allocator sees of each node."""
     pace: Pace
+    binding: Binding
+    """Which row keeps which node below what it would use."""
     demand: Demand
     nodes: dict[NodeId, NodeNow]
     work: Workload

@@ -34,6 +34,8 @@ class Fleet:
         self._slots = [USUAL_GPUS] * len(matrix.nodes)
         self._known: tuple[Ints, Allocation] | None = None
         """The newest allocation and what it divided, while no load has changed since."""
+        self.newest: Allocation | None = None
+        """The newest allocation, whatever has changed since; None before the first."""
         self._make()
         for load in loads:
             self.put(load)
@@ -43,6 +45,7 @@ class Fleet:
         count, slots = len(self._slots), np.array(self._slots, dtype=np.int64)
         self._first = np.cumsum(slots) - slots
         total = int(slots.sum())
+        self.newest = None  # its entries stand elsewhere now
         self.nodes = NodeColumns(
             base_mw=np.zeros(count, dtype=np.int64),
             psu_efficiency_permille=np.full(count, 1000, dtype=np.int64),
@@ -111,7 +114,8 @@ class Fleet:
         """See `allocator.allocate`; the same again costs nothing."""
         if self._known is None or not np.array_equal(self._known[0], free_mw):
             self._known = (free_mw, allocate(self.matrix, self.nodes, self.gpus, free_mw))
-        return self._known[1]
+        self.newest = self._known[1]
+        return self.newest
 
     def floor_mw(self) -> Ints:
         """Least lease of each node with its work running; 0 = not set."""

@@ -31,6 +31,7 @@ from wattline_protocol.requests import (
     Unwatch,
     WatchRoutes,
     WatchSite,
+    WhyNode,
 )
 from wattline_protocol.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
@@ -203,6 +204,7 @@ class Loop:
                 | ListNodes()
                 | GetNode()
                 | GetPower()
+                | WhyNode()
                 | GetSite()
                 | ListEvents()
             ):

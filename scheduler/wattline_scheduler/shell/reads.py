@@ -22,6 +22,8 @@ from wattline_protocol.requests import (
     Power,
     Routes,
     SiteNow,
+    Why,
+    WhyNode,
     WorkerRoute,
 )
 from wattline_protocol.views import ENDED_STATES, JobView, SiteView
@@ -34,8 +36,11 @@ from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
 from wattline_scheduler.views.nodes import node_view
 from wattline_scheduler.views.site import site_view
+from wattline_scheduler.views.why import why_view
 
-ReadRequest = ListJobs | GetJob | Explain | ListNodes | GetNode | GetPower | GetSite | ListEvents
+ReadRequest = (
+    ListJobs | GetJob | Explain | ListNodes | GetNode | GetPower | WhyNode | GetSite | ListEvents
+)
 
 
 class Reads:
@@ -64,6 +69,8 @@ class Reads:
                 return self._node(name, now)
             case GetPower():
                 return Power(domain_views(self._state, now))
+            case WhyNode(node=name):
+                return self._why(name)
             case GetSite():
                 return SiteNow(self.site(now))
             case ListEvents(after=after, limit=limit):
@@ -122,9 +129,18 @@ class Reads:
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
         node = self._state.nodes.get(name)
         if node is None:
-            known = ", ".join(list(self._state.nodes)[:10])
-            return Denied("not_found", f"there is no node {name}; the site has {known} …")
+            return self._no_node(name)
         return Nodes((node_view(self._state, node, now),))
+
+    def _why(self, name: NodeId) -> Why | Denied:
+        node = self._state.nodes.get(name)
+        if node is None:
+            return self._no_node(name)
+        return Why(why_view(self._state, node))
+
+    def _no_node(self, name: NodeId) -> Denied:
+        known = ", ".join(list(self._state.nodes)[:10])
+        return Denied("not_found", f"there is no node {name}; the site has {known} …")
 
     def routes(self) -> Routes:
         """Of each service the workers that run and have a key."""
