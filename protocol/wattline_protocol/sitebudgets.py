@@ -137,7 +137,12 @@ def webhooks(top: Fields) -> tuple[Webhook, ...]:
     tables = top.tables("webhook")
     if len(tables) > MAX_WEBHOOKS:
         top.blame(f"{len(tables)} webhooks, at most {MAX_WEBHOOKS}", "webhook")
-    return tuple(_webhook(fields) for fields in tables)
+    hooks = tuple(_webhook(fields) for fields in tables)
+    urls = [hook.url for hook in hooks]
+    for at, (fields, url) in enumerate(zip(tables, urls, strict=True)):
+        if url and url in urls[:at]:
+            fields.blame(f"{url} has a webhook already; name all its events there", "url")
+    return hooks
 
 
 def _webhook(fields: Fields) -> Webhook:

@@ -22,7 +22,7 @@ LIGHT = {
     "wattline_agent.floors": {*HEAVY, "rich", "click"},
     "wattline.main": {*HEAVY, "rich", "zmq", "structlog", "sqlite_utils", "pynvml"},
     "wattline.client": {*HEAVY, "rich", "click", "sqlite_utils"},
-    "wattline_scheduler.shell.run": {"httpx", "torch", "textual", "sklearn", "scipy", "pandas"},
+    "wattline_scheduler.shell.run": {*HEAVY, "httpx", "starlette", "uvicorn"} - {"numpy"},
     "wattline_runtime.gateway.run": HEAVY,
     "wattline_runtime.serve.worker": HEAVY,
     "wattline_tui.app": HEAVY - {"textual"},

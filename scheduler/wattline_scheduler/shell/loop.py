@@ -13,7 +13,7 @@ import msgspec
 import structlog
 import zmq
 
-from wattline_protocol.ids import Instant, NodeId, Now
+from wattline_protocol.ids import Instant, NodeId, Now, UserName
 from wattline_protocol.members import Authorized
 from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
 from wattline_protocol.requests import (
@@ -46,16 +46,18 @@ from wattline_scheduler.core.events import (
 )
 from wattline_scheduler.core.records import BookRecord, EventRecord
 from wattline_scheduler.shell.agents import AgentDesk
+from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.commits import Commits
+from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
-from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, Step, spooled_steps
+from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, spooled_steps
 from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
 from wattline_scheduler.shell.rights import gateway_key, not_for
-from wattline_scheduler.shell.sensing.desk import SensingDesk
 from wattline_scheduler.shell.watches import Watches
+from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
 
 PLAN_INTERVAL_S = 0.01
@@ -95,7 +97,7 @@ class Loop:
         store: Store,
         sockets: Sockets,
         members: Authorized,
-        sensing: SensingDesk,
+        beside: Beside,
         clock: Callable[[], Now],
     ) -> None:
         self._cluster = cluster
@@ -103,7 +105,7 @@ class Loop:
         self._store = store
         self._sockets = sockets
         self._members = members
-        self._sensing = sensing
+        self._beside = beside
         self._clock = clock
         self._agents = AgentDesk(sockets.agents, cluster.state.nodes)
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
@@ -115,9 +117,10 @@ class Loop:
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
         self._poller.register(sockets.clients.socket, zmq.POLLIN)
+        self._poller.register(beside.door, zmq.POLLIN)
         self._tick_due = self._plan_due = self._meter_due = Instant(0.0)
         self._tidy_due = Instant(clock().mono_s + TIDY_PERIOD_S)
-        self._steps: list[Step] = []
+        self._steps: list[Storable] = []
         self._commits = Commits(store)
         self._is_tick_late = False
 
@@ -130,6 +133,8 @@ class Loop:
             effects += self._agent_said(node, message)
         for session, ask in self._clients.receive():
             effects += self._client_asked(session, ask)
+        for number, request in self._beside.door.receive():
+            effects += self._door_asked(number, request)
         effects += self._what_is_due()
         self._carry_out(effects)
         now = self._clock()
@@ -213,6 +218,14 @@ class Loop:
                 asked = ClientAsked(client, ask.ask, session.user, session.role, request)
                 return self._handle(asked, now)
 
+    def _door_asked(self, number: int, request: DoorRequest) -> list[Effect]:
+        """By HTTP, from whoever has the token: an operator for grid events and nothing else."""
+        door, now = self._beside.door.door, self._clock()
+        if isinstance(request, GetPower) or door is None:
+            return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
+        user = UserName(door.caller)
+        return self._handle(ClientAsked(DOOR, number, user, "operator", request), now)
+
     def _handle(self, event: Event, now: Now) -> list[Effect]:
         effects = self._cluster.handle(event, now)
         saves = [effect.record for effect in effects if isinstance(effect, Save)]
@@ -223,7 +236,7 @@ class Loop:
     def _what_is_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
         now = self._clock()
-        for event in self._sensing.take():
+        for event in self._beside.sensing.take():
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
@@ -239,6 +252,7 @@ class Loop:
 
     def _each_second(self, now: Now) -> None:
         self._steps += self._meter.read(now)
+        self._steps += self._beside.hooks.marks()
         # Not an event: it says where to write the key in future orders, nothing is decided by it.
         self._state.gateway_public_key = gateway_key(self._members)
         for socket in (self._sockets.agents, self._sockets.clients):
@@ -257,9 +271,12 @@ class Loop:
             match effect:
                 case Send(node=node, message=message):
                     self._agents.send(node, message)
+                case Reply(client=client, ask=ask, answer=answer) if client == DOOR:
+                    self._beside.door.tell(ask, answer)
                 case Reply(client=client, ask=ask, answer=answer):
                     self._clients.tell(client, ask, answer)
                 case Save(record=EventRecord(event=event)):
                     log_event(event)
+                    self._beside.hooks.tell(event)
                 case Save():
                     pass

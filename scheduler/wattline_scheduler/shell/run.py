@@ -3,6 +3,7 @@
 import gc
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -18,12 +19,14 @@ from wattline_protocol.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
+from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
+from wattline_scheduler.shell.door.desk import DoorDesk, DoorUnusable
+from wattline_scheduler.shell.hooks.hook import check_secrets
 from wattline_scheduler.shell.logs import log_to_stderr
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.rights import AGENT_ROLES, CLIENT_ROLES, gateway_key
-from wattline_scheduler.shell.sensing.desk import SensingDesk
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
 
@@ -64,12 +67,17 @@ def run_scheduler(config: SchedulerConfig) -> int:
         site = read_site(config.site_dir)
         members = Authorized(config.site_dir / AUTHORIZED, site.roles)
         keys = load_keys(config.site_dir / SCHEDULER_KEY)
+        check_secrets(site)
         sockets = open_sockets(site, keys, members)
     except (SiteUnusable, KeyFileError, TransportError) as error:
         log.error("scheduler_not_started", reason=str(error))
         return BAD_INPUT
     try:
-        return _serve(config, site, members, sockets, stop)
+        with closing(DoorDesk(site.http)) as door:
+            return _serve(config, site, members, sockets, door, stop)
+    except DoorUnusable as error:
+        log.error("scheduler_not_started", reason=str(error))
+        return BAD_INPUT
     except SiteMismatch as error:
         log.error("scheduler_not_started", reason=str(error))
         return BAD_INPUT
@@ -83,20 +91,29 @@ def run_scheduler(config: SchedulerConfig) -> int:
 
 
 def _serve(
-    config: SchedulerConfig, site: Site, members: Authorized, sockets: Sockets, stop: _Stop
+    config: SchedulerConfig,
+    site: Site,
+    members: Authorized,
+    sockets: Sockets,
+    door: DoorDesk,
+    stop: _Stop,
 ) -> int:
     began = read_clock()
     store, saved, cluster = restore(config, site, gateway_key(members))
-    sensing = SensingDesk(site, lambda: read_clock().unix_s)
+    beside: Beside | None = None
     try:
-        loop = Loop(cluster, store, sockets, members, sensing, read_clock)
-        sensing.start()
+        beside = Beside.of(site, door, store, saved, lambda: read_clock().unix_s)
+        loop = Loop(cluster, store, sockets, members, beside, read_clock)
+        beside.start(store)
         _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
+        if door.url:
+            log.info("http_door_open", url=door.url)
         while not stop.is_asked:
             loop.step()
         loop.close()
     finally:
-        sensing.close()
+        if beside is not None:
+            beside.close()
         store.close()
     log.info("scheduler_stopped", epoch=saved.epoch)
     return OK

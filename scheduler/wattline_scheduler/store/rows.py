@@ -19,6 +19,7 @@ from wattline_scheduler.core.records import (
     PlantRecord,
     Record,
 )
+from wattline_scheduler.store.marks import WebhookMark
 from wattline_scheduler.store.rollups import (
     ADD_DOMAIN_STEP,
     ADD_NODE_STEP,
@@ -27,7 +28,7 @@ from wattline_scheduler.store.rollups import (
 )
 
 Row = tuple[Any, ...]
-Storable = Record | DomainRollup | NodeRollup
+Storable = Record | DomainRollup | NodeRollup | WebhookMark
 
 _encoder = msgspec.json.Encoder()
 
@@ -110,6 +111,7 @@ DEMANDS = Layout(
 )
 METERS = Layout("meters", _columns("domain held_mw factor_permille"), MeterRecord.key)
 PLANTS = Layout("plants", _columns("zone units_said who why since_unix_s"), PlantRecord.key)
+WEBHOOKS = Layout("webhooks", _columns("url settled_seq"), WebhookMark.key)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
 
@@ -168,6 +170,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),
+    WebhookMark: (WEBHOOKS.upsert(), msgspec.structs.astuple),
 }
 """Statement and row of each kind of record."""
 

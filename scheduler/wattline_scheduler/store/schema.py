@@ -245,12 +245,18 @@ def _sensing(db: Database) -> None:
     _table(db, "plants", plants, "zone", ("units_said",))
 
 
+def _webhooks(db: Database) -> None:
+    """Up to which event each webhook was told."""
+    _table(db, "webhooks", {"url": str, "settled_seq": int}, "url", ())
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
     _limits,
     _demands,
     _sensing,
+    _webhooks,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -28,6 +28,7 @@ from wattline_scheduler.store.errors import (
 from wattline_scheduler.store.file import DB_NAME, copy_database, make_directory, open_database
 from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved
 from wattline_scheduler.store.lock import DirectoryLock
+from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
 from wattline_scheduler.store.rows import Storable, by_statement
 
@@ -190,6 +191,10 @@ class Store:
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
         """Events with seq > `after`, oldest first. Raises StoreError."""
         return self._read(lambda: tuple(load_events(self._connection, after, limit)))
+
+    def webhook_marks(self) -> dict[str, int]:
+        """By URL the newest event that its webhook needs not be told any more."""
+        return self._read(lambda: load_marks(self._connection))
 
     def _read(self, body: Callable[[], T]) -> T:
         try:

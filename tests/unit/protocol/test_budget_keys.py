@@ -88,6 +88,7 @@ HTTP = '[http]\nlisten = "127.0.0.1:7780"\ntoken_file = "/t"\n'
         (HOOK.replace('"*"', '"Budget shed"'), "want kinds of events"),
         (HOOK.replace('"/s"', '"s"'), "want an absolute path"),
         (HOOK * 21, "21 webhooks, at most 20"),
+        (HOOK * 2, "http://h/x has a webhook already"),
         (HTTP.replace(":7780", ""), "want HOST:PORT"),
         ('[http]\nlisten = "127.0.0.1:7780"', "token_file is missing in [http]"),
     ],

@@ -1,0 +1,1 @@
+"""The HTTP door: grid events from those who do not speak our protocol; only if configured."""

@@ -1,0 +1,198 @@
+"""The HTTP door of a real scheduler: grid events in, clear refusals out."""
+
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from support.live_scheduler import (
+    SchedulerProcess,
+    SiteDirectory,
+    WireClient,
+    free_endpoints,
+    until,
+)
+from support.sites import site
+from wattline_protocol.requests import Events, GetPower, ListEvents, Power
+from wattline_protocol.site import HttpDoor
+from wattline_protocol.views import DomainView
+
+TOKEN = "a-token-of-more-than-twenty-characters"
+PATH = "/v1/grid-events"
+
+
+def iso(in_s: float) -> str:
+    return datetime.fromtimestamp(time.time() + in_s, UTC).isoformat()
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    usual = {"id": "dr-1", "start": iso(60), "duration": "3h", "shed": "25%", "reason": "peak"}
+    return {k: v for k, v in (usual | changes).items() if v is not None}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> SiteDirectory:
+    token = tmp_path / "grid.token"
+    token.write_text(TOKEN + "\n", encoding="utf-8")
+    token.chmod(0o600)
+    listen = free_endpoints(1)[0].removeprefix("tcp://")
+    plain = site().rack("a", 1).build()
+    door = HttpDoor(listen, str(token), "aggregator")
+    return SiteDirectory(tmp_path / "site", msgspec.structs.replace(plain, http=door))
+
+
+@pytest.fixture
+def door(directory: SiteDirectory, scheduler: SchedulerProcess) -> Iterator[httpx.Client]:
+    del scheduler
+    assert directory.site.http is not None
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    url = f"http://{directory.site.http.listen}"
+    with httpx.Client(base_url=url, headers=headers, timeout=15, trust_env=False) as client:
+        yield client
+
+
+def top(directory: SiteDirectory) -> DomainView:
+    with WireClient(directory.bundle("ada")).welcomed() as ada:
+        power = ada.ask(GetPower())
+        assert isinstance(power, Power)
+        return power.domains[0]
+
+
+def audit(directory: SiteDirectory, kind: str) -> list[str]:
+    with WireClient(directory.bundle("ada")).welcomed() as ada:
+        events = ada.ask(ListEvents())
+        assert isinstance(events, Events)
+        return [f"{e.who}: {e.text}" for e in events.events if e.kind == kind]
+
+
+def test_an_event_is_announced_listed_and_cancelled(
+    directory: SiteDirectory, door: httpx.Client
+) -> None:
+    once = event()
+    announced = door.post(PATH, json=once)
+    assert announced.status_code == 200
+    assert "event dr-1 limits the budget" in announced.json()["text"]
+    (listed,) = door.get(PATH).json()["grid_events"]
+    assert (listed["id"], listed["phase"], listed["announced_by"]) == (
+        "dr-1",
+        "planned",
+        "aggregator",
+    )
+    assert "known already" in door.post(PATH, json=once).json()["text"]
+    assert door.post(PATH, json=once | {"shed": "30%"}).status_code == 409
+    assert door.delete(f"{PATH}/dr-1").status_code == 200
+    assert door.get(PATH).json()["grid_events"][0]["phase"] == "cancelled"
+    assert door.post(PATH, json=once).status_code == 409
+    assert audit(directory, "grid_event_planned")[0].startswith("aggregator: ")
+    assert audit(directory, "grid_event_cancelled") == [
+        "aggregator: site: event dr-1 is cancelled (by HTTP)"
+    ]
+
+
+def test_an_event_that_begins_now_lowers_the_budget(
+    directory: SiteDirectory, door: httpx.Client
+) -> None:
+    full_w = top(directory).budget_w
+    door.post(PATH, json=event(start=None, shed=None, limit="400kW")).raise_for_status()
+    until(lambda: top(directory).budget_w == 400_000, "the lower budget")
+    (limit,) = top(directory).limits
+    assert (limit.source, limit.who, limit.why) == ("event", "aggregator", "peak")
+    door.delete(f"{PATH}/dr-1").raise_for_status()
+    assert top(directory).budget_w == full_w
+
+
+def test_a_restart_in_the_middle_keeps_the_event(
+    directory: SiteDirectory, state: Path, scheduler: SchedulerProcess, door: httpx.Client
+) -> None:
+    door.post(PATH, json=event(start=None, duration="20s")).raise_for_status()
+    until(lambda: top(directory).budget_w == 750_000, "the lower budget")
+    scheduler.kill()
+    with SchedulerProcess(directory.path, state).ready():
+        assert top(directory).budget_w == 750_000
+        assert "known already" in door.post(PATH, json=event(start=None)).json()["text"]
+        until(lambda: top(directory).budget_w == 1_000_000, "its end", within_s=40)
+        assert len(audit(directory, "budget_restored")) == 1
+
+
+def test_without_the_token_nothing_is_told(door: httpx.Client) -> None:
+    del door.headers["authorization"]
+    for shown in (None, "", "Bearer wrong", "Basic " + TOKEN, "Bearer ü"):
+        headers = [] if shown is None else [(b"authorization", shown.encode())]
+        for answer in (
+            door.post(PATH, json=event(), headers=headers),
+            door.get(PATH, headers=headers),
+            door.delete(f"{PATH}/dr-1", headers=headers),
+        ):
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "Authorization: Bearer TOKEN" in answer.json()["error"]["message"]
+
+
+def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
+    for body, status, words in (
+        (b"{not json", 400, "want JSON such as"),
+        (b"[" * 10_000, 400, "want JSON such as"),
+        (event(id="no good/"), 400, "the id 'no good/' of the event"),
+        (event(domain="pdu-z"), 404, "there is no domain 'pdu-z'"),
+        (event(start=iso(-9e6), duration="1h"), 400, "lies in the past"),
+    ):
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        answer = door.post(PATH, content=content)
+        assert answer.status_code == status
+        assert words in answer.json()["error"]["message"]
+
+
+def test_a_body_too_large_is_refused_before_it_is_read(door: httpx.Client) -> None:
+    answer = door.post(PATH, content=b" " * 1_000_000)
+    assert answer.status_code == 413
+    assert "at most 16384 bytes" in answer.json()["error"]["message"]
+    assert door.get(PATH).status_code == 200
+
+
+def test_other_routes_are_named(door: httpx.Client) -> None:
+    for method, path, status in (
+        ("GET", "/", 404),
+        ("PUT", PATH, 405),
+        ("DELETE", f"{PATH}/nothing", 404),
+    ):
+        answer = door.request(method, path)
+        assert answer.status_code == status
+        assert answer.json()["error"]["message"]
+
+
+def test_idle_connections_and_garbage_do_not_disturb(
+    directory: SiteDirectory, door: httpx.Client
+) -> None:
+    assert directory.site.http is not None
+    host, _, port = directory.site.http.listen.partition(":")
+    idle = [socket.create_connection((host, int(port))) for _ in range(10)]
+    with socket.create_connection((host, int(port))) as rude:
+        rude.sendall(b"\x00\xff" * 1000 + b"\r\n\r\n")
+        assert rude.recv(16).startswith(b"HTTP/1.1 400")
+    assert door.get(PATH).status_code == 200
+    for one in idle:
+        one.close()
+
+
+def test_a_door_that_cannot_be_opened_stops_the_start(
+    directory: SiteDirectory, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.token").write_text("short", encoding="utf-8")
+    with SchedulerProcess(directory.path, tmp_path / "state") as scheduler:
+        assert scheduler.gone() == 2
+        assert "openssl rand" in scheduler.wait_for("scheduler_not_started")["reason"]
+    (tmp_path / "grid.token").write_text(TOKEN, encoding="utf-8")
+    assert directory.site.http is not None
+    host, _, port = directory.site.http.listen.partition(":")
+    with socket.socket() as taken:
+        taken.bind((host, int(port)))
+        taken.listen()
+        with SchedulerProcess(directory.path, tmp_path / "state") as scheduler:
+            assert scheduler.gone() == 2
+            assert "cannot serve HTTP on" in scheduler.wait_for("scheduler_not_started")["reason"]
