@@ -110,7 +110,8 @@ class Cards:
         included), `alive` 1 where a process runs, `powered` 1 where the node has power,
         `clock_share` the draw share that the clock ceiling of each GPU leaves."""
         leak = 1.0 + physics.LEAK_PER_C * (self.temp_c - physics.LEAK_REFERENCE_C)
-        np.clip(leak, physics.LEAK_MIN, physics.LEAK_MAX, out=leak)
+        np.maximum(leak, physics.LEAK_MIN, out=leak)
+        np.minimum(leak, physics.LEAK_MAX, out=leak)
         dynamic_w = level * self.range_w
         dynamic_w *= leak
         dynamic_w *= alive

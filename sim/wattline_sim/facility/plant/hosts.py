@@ -30,7 +30,8 @@ class Hosts:
     ) -> None:
         """Watts at the wall for those GPU watts; `loaded_share` of each node's GPUs have work."""
         host = self._host
-        target = np.clip((hottest_c - host.fan_start_c) * self._per_c, host.fan_min_duty, 1.0)
+        wanted = (hottest_c - host.fan_start_c) * self._per_c
+        target = np.minimum(np.maximum(wanted, host.fan_min_duty), 1.0)
         self.fan_duty += (target - self.fan_duty) * (1.0 - math.exp(-dt_s / _FAN_TAU_S))
         cpu_range_w = CPU_SHARE_WHEN_LOADED * (host.cpu_max_w - host.cpu_idle_w)
         duty = self.fan_duty

@@ -75,6 +75,7 @@ class Jobs:
         self.phase: Indexes = np.full(rows, PHASES.index("slack"), dtype=np.int64)
         self.gpu_percent: Floats = np.zeros(rows)
         self.clock_s: Floats = np.zeros(rows)
+        self._pace: Floats = np.zeros(rows)
         self._key = np.zeros(rows, dtype=np.uint64)
         self._choices = np.zeros(rows, dtype=np.uint64)
         self._state: Indexes = np.zeros(rows, dtype=np.int64)
@@ -102,6 +103,7 @@ class Jobs:
         self._factor[row] = _log_normal(keys[:1], _LEVEL_SALT, workload.level_spread)
         self._pace_factor[row] = _log_normal(keys[:1], _PERIOD_SALT, _PERIOD_SPREAD)
         self._key[row], self._choices[row], self.clock_s[row] = keys[0], 0, 0.0
+        self._pace[row] = 0.0
         self._state[row] = self._states.first(workload)
         self._synchronous[row] = workload.synchronous
         if workload.service is not None:
@@ -137,29 +139,27 @@ class Jobs:
         loaded: Flags = self._is_loaded
         return loaded
 
-    def gang_pace(self, performance: Floats) -> Floats:
-        """Performance per GPU once each synchronous gang waits for its slowest member."""
-        pace = self._slowest(performance)
-        bound = self._synchronous[self.row_of]
-        return np.where(bound, pace[self.row_of], performance)
+    def wait_for_slowest(self, speed: Floats) -> Floats:
+        """Performance per GPU once each synchronous gang waits for its slowest member; the gangs
+        keep that pace in the next step."""
+        self._pace[self._rows] = np.minimum.reduceat(speed[self._order], self._starts)
+        rows = self.row_of
+        return np.where(self._synchronous[rows], self._pace[rows], speed)
 
-    def _slowest(self, performance: Floats) -> Floats:
-        pace = np.zeros(len(self.level))
-        if len(self._order):
-            pace[self._rows] = np.minimum.reduceat(performance[self._order], self._starts)
-        return pace
+    def stand_still(self, gpus: Indexes) -> None:
+        """The jobs on these GPUs make no progress until performance is worked out again."""
+        self._pace[self.row_of[gpus]] = 0.0
 
-    def step(self, dt_s: float, now_s: float, performance: Floats) -> None:
-        """Advance every job by `dt_s` at the pace of its GPUs in the step before."""
-        pace = self._slowest(performance)
-        self.clock_s += pace * dt_s
+    def step(self, dt_s: float, now_s: float) -> None:
+        """Advance every job by `dt_s` at the pace of its slowest GPU in the step before."""
+        self.clock_s += self._pace * dt_s
         due = np.flatnonzero((self.clock_s >= self._work_until) | (self._wall_until <= now_s))
         if due.size:
             self._advance(due, now_s)
         turn = self.clock_s * self._per_s
         turn -= np.floor(turn)
         self.level = np.where(turn < self._busy, self._high, self._low)
-        self._services.step(dt_s, now_s, pace, self)
+        self._services.step(dt_s, now_s, self._pace, self)
 
     def backlog_s(self) -> Floats:
         """Seconds of queued prefill work of the service on each GPU, 0 for other jobs."""

@@ -33,7 +33,7 @@ class Curves:
 
     def speed(self, cap_w: Floats, demand_w: Floats, phase: Indexes) -> Floats:
         """0..1 against the uncapped speed, for work in that phase that asks for `demand_w`."""
-        share = np.clip(cap_w / demand_w, 0.0, 1.0) * _POINTS
+        share = np.minimum(cap_w / demand_w, 1.0) * _POINTS
         at = np.minimum(share.astype(np.int64), _POINTS - 1)
         low, high = self._table[phase, at], self._table[phase, at + 1]
         return np.asarray(low + (high - low) * (share - at))

@@ -49,7 +49,6 @@ class Plant(Readings):
         self._ticks = 0
         self._outside_c: float | None = None
         self.performance: Floats = np.zeros(count)
-        self._pace: Floats = np.zeros(count)
         self.node_walls: Floats = np.zeros((WINDOW, nodes))
         self.feed_walls: Floats = np.zeros((WINDOW, len(layout.feeds)))
         self._refresh_alive()
@@ -187,7 +186,7 @@ class Plant(Readings):
 
     def _substep(self) -> None:
         dt_s, jobs, cards = self.substep_s, self.jobs, self.cards
-        jobs.step(dt_s, self.now_s, self._pace)
+        jobs.step(dt_s, self.now_s)
         self._ticks += 1
         rows = jobs.row_of
         phase = jobs.phase[rows]
@@ -215,8 +214,7 @@ class Plant(Readings):
             speed[bound] = self._curves.speed(
                 cards.target_w[bound], cards.demand_w[bound], phase[bound]
             )
-        self.performance = self.jobs.gang_pace(speed)
-        self._pace = speed
+        self.performance = self.jobs.wait_for_slowest(speed)
 
     def _step_hosts(self) -> None:
         per_node, cards = self._per_node, self.cards
@@ -247,5 +245,5 @@ class Plant(Readings):
         self._powered: Floats = (~gone).astype(np.float64)
         running = self.jobs.is_loaded & ~self.is_frozen
         self.alive: Floats = running.astype(np.float64)
-        self._pace = np.where(running, self._pace, 0.0)
+        self.jobs.stand_still(np.flatnonzero(~running))
         self.performance = np.where(running, self.performance, 0.0)

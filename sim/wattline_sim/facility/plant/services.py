@@ -3,6 +3,8 @@
 Arrivals are a Poisson process whose rate follows the hour and a slower burst factor. Queued
 prefill is worked off at the replica's pace; a finished prefill becomes a decoding sequence that
 leaves after a mean time. A slower replica so holds more sequences for longer, as real ones do.
+
+Requests are thrown in blocks, a replica's gaps (in units of its mean gap) and lengths at once.
 """
 
 from typing import Protocol
@@ -19,6 +21,11 @@ _BACKLOG_MAX_S = 60.0
 _DAY_S = 86_400.0
 _ARRIVALS_MAX = 64
 """Arrivals of one replica handled in one step; the rest come in the next."""
+_BLOCK = 16
+_GAP_SALT, _LENGTH_SALT, _MINUTE_SALT, _TRAFFIC_SALT = 1 << 33, 1 << 34, 1 << 35, 1 << 36
+_POINTS = 6
+"""Points of a replica's curve of level against sequences."""
+_PREFILL, _DECODE = PHASES.index("prefill"), PHASES.index("decode")
 
 
 class _Board(Protocol):
@@ -29,50 +36,61 @@ class _Board(Protocol):
 
 
 class Services:
-    """Those rows of the jobs that are services."""
+    """Those rows of the jobs that are services; arrays are per row, `_live` ones have a replica."""
 
     def __init__(self, rows: int) -> None:
         self.backlog_s: Floats = np.zeros(rows)
         self.sequences: Floats = np.zeros(rows)
-        self._model: list[Service | None] = [None] * rows
-        self._live: Indexes = np.zeros(0, dtype=np.int64)
+        self._is_live = np.zeros(rows, dtype=np.bool_)
         self._key: Keys = np.zeros(rows, dtype=np.uint64)
-        self._choices: Keys = np.zeros(rows, dtype=np.uint64)
+        self._mean_rate, self._rate = np.zeros(rows), np.ones(rows)
+        self._prefill_s, self._spread = np.ones(rows), np.zeros(rows)
+        self._decode_s, self._prefill_level = np.ones(rows), np.zeros(rows)
+        self._daily, self._peak_hour, self._burst = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+        self._curve: Floats = np.zeros((2, _POINTS, rows))
         self._next_s: Floats = np.full(rows, np.inf)
-        self._rate: Floats = np.zeros(rows)
-        self._columns: Floats = np.zeros((rows, 8))
-        self._curves: Floats = np.zeros((rows, 2, 6))
+        self._taken: Indexes = np.zeros(rows, dtype=np.int64)
+        self._gaps: Floats = np.zeros((rows, _BLOCK))
+        self._work_s: Floats = np.zeros((rows, _BLOCK))
         self._burst_at_s = -np.inf
+        self._gather()
 
     def start(self, row: int, service: Service, gpus: int, key: np.uint64, now_s: float) -> None:
         """A replica over `gpus` GPUs starts empty."""
-        self._model[row] = service
         self.backlog_s[row] = self.sequences[row] = 0.0
-        self._key[row], self._choices[row] = key, 0
-        self._columns[row] = (
-            service.requests_per_s * gpus * _share_of_traffic(key, service.load_spread),
-            service.prefill_s / gpus,
-            service.prefill_spread,
-            service.decode_s,
-            service.prefill_level,
-            service.daily,
-            service.peak_hour,
-            service.burst,
-        )
-        x, y = np.array(service.decode_levels).T
-        self._curves[row, 0] = np.interp(np.linspace(0, 1, 6), np.linspace(0, 1, len(x)), x) * gpus
-        self._curves[row, 1] = np.interp(np.linspace(0, 1, 6), np.linspace(0, 1, len(y)), y)
-        self._live = np.flatnonzero([model is not None for model in self._model])
-        self._refresh_rates(np.array([row]), now_s)
-        self._next_s[row] = now_s + self._gap_s(np.array([row]))[0]
+        self._is_live[row], self._key[row], self._taken[row] = True, key, 0
+        share = _log_normal(np.array([key]), _TRAFFIC_SALT, service.load_spread)[0]
+        self._mean_rate[row] = service.requests_per_s * gpus * share
+        self._prefill_s[row], self._spread[row] = service.prefill_s / gpus, service.prefill_spread
+        self._decode_s[row], self._prefill_level[row] = service.decode_s, service.prefill_level
+        self._daily[row], self._peak_hour[row] = service.daily, service.peak_hour
+        self._burst[row] = service.burst
+        self._curve[:, :, row] = _resampled(service.decode_levels)
+        self._curve[0, :, row] *= gpus
+        self._gather()
+        rows = np.array([row])
+        self._refresh_rates(rows, now_s)
+        self._throw_block(rows)
+        self._next_s[row] = now_s + self._gaps[row, 0] / self._rate[row]
 
     def stop(self, rows: Indexes) -> None:
         """Those replicas are gone; requests in them are lost to this model."""
-        for row in rows.tolist():
-            self._model[row] = None
+        if not self._is_live[rows].any():
+            return
+        self._is_live[rows] = False
         self._next_s[rows] = np.inf
         self.backlog_s[rows] = self.sequences[rows] = 0.0
-        self._live = np.flatnonzero([model is not None for model in self._model])
+        self._gather()
+
+    def _gather(self) -> None:
+        """Columns of the live replicas side by side, for the step."""
+        live = np.flatnonzero(self._is_live)
+        self._live = live
+        self._live_prefill_s, self._live_decode_s = self._prefill_s[live], self._decode_s[live]
+        self._live_prefill_level = self._prefill_level[live]
+        x, y = self._curve[:, :, live]
+        self._x0, self._width = x[:-1], np.diff(x, axis=0)
+        self._y0, self._slope = y[0], np.diff(y, axis=0) / np.maximum(self._width, 1e-9)
 
     def step(self, dt_s: float, now_s: float, pace: Floats, board: _Board) -> None:
         """Advance all replicas; writes level and phase of their rows."""
@@ -82,58 +100,62 @@ class Services:
         if now_s - self._burst_at_s >= _BURST_EVERY_S:
             self._burst_at_s = now_s
             self._refresh_rates(live, now_s)
-        self._arrive(live, now_s)
-        columns = self._columns[live]
+        self._arrive(now_s)
         work_s = pace[live] * dt_s
-        done_s = np.minimum(self.backlog_s[live], work_s)
-        self.backlog_s[live] -= done_s
-        share = np.divide(done_s, work_s, out=np.zeros_like(done_s), where=work_s > 0.0)
-        finished = work_s * (1.0 - share) / columns[:, 3]
-        held = self.sequences[live] * (1.0 - np.minimum(finished, 1.0)) + done_s / columns[:, 1]
+        backlog_s = self.backlog_s[live]
+        done_s = np.minimum(backlog_s, work_s)
+        self.backlog_s[live] = backlog_s - done_s
+        share = done_s / np.maximum(work_s, 1e-12)
+        leaving = (work_s - done_s) / self._live_decode_s
+        held = self.sequences[live] * (1.0 - leaving) + done_s / self._live_prefill_s
         self.sequences[live] = held
-        decoding = self._decode_level(live, held)
-        board.level[live] = share * columns[:, 4] + (1.0 - share) * decoding
-        board.phase[live] = np.where(share > 0.5, PHASES.index("prefill"), PHASES.index("decode"))
+        into = np.minimum(np.maximum(held - self._x0, 0.0), self._width)
+        decoding = self._y0 + (into * self._slope).sum(axis=0)
+        board.level[live] = decoding + share * (self._live_prefill_level - decoding)
+        board.phase[live] = np.where(share > 0.5, _PREFILL, _DECODE)
 
-    def _decode_level(self, live: Indexes, held: Floats) -> Floats:
-        """Linear between the six points of each replica's curve."""
-        x, y = self._curves[live, 0], self._curves[live, 1]
-        at = np.clip((x <= held[:, None]).sum(axis=1) - 1, 0, x.shape[1] - 2)
-        rows = np.arange(len(live))
-        x0, x1, y0, y1 = x[rows, at], x[rows, at + 1], y[rows, at], y[rows, at + 1]
-        share = np.clip((held - x0) / np.maximum(x1 - x0, 1e-9), 0.0, 1.0)
-        level: Floats = y0 + (y1 - y0) * share
-        return level
-
-    def _arrive(self, live: Indexes, now_s: float) -> None:
+    def _arrive(self, now_s: float) -> None:
         for _ in range(_ARRIVALS_MAX):
-            due = live[self._next_s[live] <= now_s]
+            due = np.flatnonzero(self._next_s <= now_s)
             if not due.size:
                 return
-            columns = self._columns[due]
-            z = np.clip(dice.normal(self._key[due], self._choices[due]), -3.0, 3.0)
-            spread = columns[:, 2]
-            work_s = columns[:, 1] * np.exp(spread * z - spread * spread / 2)
-            self.backlog_s[due] = np.minimum(self.backlog_s[due] + work_s, _BACKLOG_MAX_S)
-            self._next_s[due] += self._gap_s(due)
+            taken = self._taken[due]
+            queued_s = self.backlog_s[due] + self._work_s[due, taken % _BLOCK]
+            self.backlog_s[due] = np.minimum(queued_s, _BACKLOG_MAX_S)
+            taken += 1
+            self._taken[due] = taken
+            used_up = due[taken % _BLOCK == 0]
+            if used_up.size:
+                self._throw_block(used_up)
+            self._next_s[due] += self._gaps[due, taken % _BLOCK] / self._rate[due]
 
-    def _gap_s(self, rows: Indexes) -> Floats:
-        throw = dice.uniform(self._key[rows], self._choices[rows] + np.uint64(1 << 33))
-        self._choices[rows] += np.uint64(1)
-        gap: Floats = -np.log1p(-throw) / self._rate[rows]
-        return gap
+    def _throw_block(self, rows: Indexes) -> None:
+        """The next block of requests of these replicas."""
+        number = self._taken[rows, None] + np.arange(_BLOCK)
+        counters = number.astype(np.uint64)
+        keys = np.broadcast_to(self._key[rows, None], counters.shape)
+        throw = dice.uniform(keys, counters + np.uint64(_GAP_SALT))
+        self._gaps[rows] = -np.log1p(-throw)
+        lengths = _log_normal(keys, counters + np.uint64(_LENGTH_SALT), self._spread[rows, None])
+        self._work_s[rows] = self._prefill_s[rows, None] * lengths
 
     def _refresh_rates(self, rows: Indexes, now_s: float) -> None:
-        mean, _, _, _, _, daily, peak_hour, burst = self._columns[rows].T
-        angle = 2.0 * np.pi * (now_s / _DAY_S - peak_hour / 24.0)
-        minute = np.full(len(rows), int(now_s / _BURST_EVERY_S) + (1 << 34), dtype=np.uint64)
-        z = np.clip(dice.normal(self._key[rows], minute), -3.0, 3.0)
-        swing = np.exp(burst * z - burst * burst / 2)
-        self._rate[rows] = np.maximum(mean * (1.0 + daily * np.cos(angle)) * swing, 1e-6)
+        """The rate of this minute: hour of the day × burst."""
+        angle = 2.0 * np.pi * (now_s / _DAY_S - self._peak_hour[rows] / 24.0)
+        hourly = self._mean_rate[rows] * (1.0 + self._daily[rows] * np.cos(angle))
+        minute = _MINUTE_SALT + int(now_s / _BURST_EVERY_S)
+        swing = _log_normal(self._key[rows], minute, self._burst[rows])
+        self._rate[rows] = np.maximum(hourly * swing, 1e-6)
 
 
-def _share_of_traffic(key: np.uint64, spread: float) -> float:
-    """A replica's factor on the mean rate, of mean 1."""
-    keys, salt = np.array([key]), np.array([1 << 35], np.uint64)
-    z = float(np.clip(dice.normal(keys, salt)[0], -3.0, 3.0))
-    return float(np.exp(spread * z - spread * spread / 2))
+def _resampled(points: tuple[tuple[float, float], ...]) -> Floats:
+    """(2, 6): a curve of any number of points as one of six, spread evenly over them."""
+    at, of = np.linspace(0.0, 1.0, _POINTS), np.linspace(0.0, 1.0, len(points))
+    return np.array([np.interp(at, of, axis) for axis in np.array(points).T])
+
+
+def _log_normal(keys: Keys, salt: int | Keys, spread: float | Floats) -> Floats:
+    """Factors of mean 1, at most three sigma away."""
+    counters = np.broadcast_to(np.asarray(salt, np.uint64), keys.shape)
+    z = np.clip(dice.normal(keys, counters), -3.0, 3.0)
+    return np.asarray(np.exp(spread * z - np.square(spread) / 2))

@@ -75,7 +75,7 @@ class Zones:
         self.capacity_w = running * self._unit_w * self._derate
         most_w = self.capacity_w * (1.0 + _COIL_GAIN_PER_C * np.maximum(over_c, 0.0))
         wanted_w = self._lagged_w + over_c * self._j_per_c / _STEER_TAU_S
-        removed_w = np.clip(wanted_w, 0.0, most_w)
+        removed_w = np.minimum(np.maximum(wanted_w, 0.0), most_w)
         self.air_c = self.air_c + (self._lagged_w - removed_w) / self._j_per_c * dt_s
         self._refresh_inlets()
 
