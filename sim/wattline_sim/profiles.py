@@ -36,7 +36,7 @@ class GpuModel:
     memory_bytes: int
     reserved_bytes: int
     bar1_bytes: int
-    architecture: int  # NVML's numbers: 7 Ampere, 8 Ada, 9 Hopper, 10 Blackwell
+    architecture: int  # NVML's numbers: 5 Volta, 7 Ampere, 8 Ada, 9 Hopper, 10 Blackwell
     compute_capability: tuple[int, int]
     pci_device_id: int
     pcie_generation: int
@@ -162,6 +162,62 @@ GPU_MODELS: dict[str, GpuModel] = {
             has_margin=True,
             has_mig=True,
             usage_is_instant=False,
+        ),
+        GpuModel(
+            key="a40",
+            display_name="NVIDIA A40",
+            limit_min_w=100,
+            limit_default_w=300,
+            limit_max_w=300,
+            idle_w=30.0,
+            gpu_max_c=88,
+            slowdown_c=95,
+            shutdown_c=98,
+            mem_max_c=95,
+            rth_c_per_w=0.15,
+            sm_min_mhz=210,
+            sm_max_mhz=1740,
+            sm_idle_mhz=210,
+            mem_mhz=7251,
+            memory_bytes=46068 * MEBIBYTE,
+            reserved_bytes=475 * MEBIBYTE,
+            bar1_bytes=64 * GIBIBYTE,
+            architecture=7,
+            compute_capability=(8, 6),
+            pci_device_id=0x223510DE,
+            pcie_generation=4,
+            has_memory_sensor=False,
+            has_margin=False,
+            has_mig=False,
+            usage_is_instant=False,
+        ),
+        GpuModel(
+            key="v100",
+            display_name="Tesla V100-PCIE-32GB",
+            limit_min_w=100,
+            limit_default_w=250,
+            limit_max_w=250,
+            idle_w=36.0,
+            gpu_max_c=83,
+            slowdown_c=87,
+            shutdown_c=90,
+            mem_max_c=85,
+            rth_c_per_w=0.16,
+            sm_min_mhz=135,
+            sm_max_mhz=1380,
+            sm_idle_mhz=135,
+            mem_mhz=877,
+            memory_bytes=32768 * MEBIBYTE,
+            reserved_bytes=260 * MEBIBYTE,
+            bar1_bytes=32 * GIBIBYTE,
+            architecture=5,
+            compute_capability=(7, 0),
+            pci_device_id=0x1DB610DE,
+            pcie_generation=3,
+            has_memory_sensor=True,
+            has_margin=False,
+            has_mig=False,
+            usage_is_instant=True,
         ),
     )
 }

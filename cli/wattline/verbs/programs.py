@@ -181,7 +181,12 @@ VERBS = (
         show="wattline.show.site:sim_node",
         args=(
             Option("gpus", ("--gpus",), "How many GPUs.", "integer", 8),
-            Option("model", ("--model",), "GPU model: h100, a100, l40s or b200.", default="h100"),
+            Option(
+                "model",
+                ("--model",),
+                "GPU model: h100, a100, l40s, b200, a40 or v100.",
+                default="h100",
+            ),
             Option("name", ("--name",), "Name of the node.", default="sim"),
             Option("seed", ("--seed",), "Seed of its small differences.", "integer", 1),
             Option("directory", ("--dir",), "Where to put it.", "path", metavar="DIR"),

@@ -39,7 +39,7 @@ def test_ripple_exceeds_the_limit_below_a_second() -> None:
     for _ in range(600):
         plant.step(0.1)
         most_w = max(most_w, float(plant.power_now_w.max()))
-    assert 1.10 * 700.0 < most_w <= 1.23 * 700.0
+    assert 1.15 * 700.0 < most_w <= 1.25 * 700.0
 
 
 def test_a_lower_limit_acts_within_a_step() -> None:
@@ -47,7 +47,7 @@ def test_a_lower_limit_acts_within_a_step() -> None:
     plant.step(2.0)
     plant.set_limit_w(range(16), 300.0)
     plant.step(0.2)
-    assert plant.power_now_w.max() < 300.0 * 1.23
+    assert plant.power_now_w.max() < 300.0 * 1.25
     assert np.all(plant.limit_w == 300.0)
 
 

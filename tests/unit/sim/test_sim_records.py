@@ -110,8 +110,8 @@ def test_a_driver_reload_makes_a_new_module_and_a_restart_does_not(tmp_path: Pat
 
 
 def test_unknown_names_say_which_exist() -> None:
-    with pytest.raises(UnknownNameError, match="h100, a100, l40s, b200"):
-        gpu_model("v100")
+    with pytest.raises(UnknownNameError, match="h100, a100, l40s, b200, a40, v100"):
+        gpu_model("k80")
     with pytest.raises(UnknownNameError, match="training-hot"):
         load_profile("training")
 

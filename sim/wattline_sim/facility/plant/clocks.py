@@ -10,23 +10,22 @@ from wattline_sim.facility.plant.workload import PHASES
 
 class _Traits(NamedTuple):
     """`memory_bound`: share of the draw that follows memory traffic; it falls only below `knee`
-    of the top clock. `traffic`: the memory traffic itself, as a share of its most."""
+    of the top clock."""
 
     memory_bound: float
     knee: float
-    traffic: float
 
 
 _TRAITS = {
-    "training_hot": _Traits(0.20, 1.0, 0.62),
-    "training_light": _Traits(0.25, 1.0, 0.40),
-    "prefill": _Traits(0.20, 0.9, 0.55),
-    "decode": _Traits(0.70, 0.5, 0.85),
-    "slack": _Traits(0.20, 1.0, 0.05),
+    "training_hot": _Traits(0.20, 1.0),
+    "training_light": _Traits(0.25, 1.0),
+    "prefill": _Traits(0.20, 0.9),
+    "decode": _Traits(0.70, 0.5),
+    "slack": _Traits(0.20, 1.0),
 }
 """As in the load profiles of the node simulator."""
 
-_MEMORY_BOUND, _KNEE, TRAFFIC = np.array([_TRAITS[phase] for phase in PHASES]).T
+_MEMORY_BOUND, _KNEE = np.array([_TRAITS[phase] for phase in PHASES]).T
 
 
 def draw_share(clock: Floats, phase: Indexes) -> Floats:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wattline_sim.facility.plant.cards import WINDOW, Cards
-from wattline_sim.facility.plant.clocks import TRAFFIC, draw_share
+from wattline_sim.facility.plant.clocks import draw_share
 from wattline_sim.facility.plant.dice import Flags, Floats, Indexes
 from wattline_sim.facility.plant.feeds import Feeds
 from wattline_sim.facility.plant.hosts import Hosts
@@ -200,7 +200,7 @@ class Plant(Readings):
         opened = self.feeds.step(self.hosts.wall_w, dt_s)
         self.feed_walls[slot] = self.feeds.wall_w
         self.zones.step(self.hosts.wall_w, self.outside_c, dt_s)
-        cards.warm(np.repeat(self.zones.inlet_c, self._per_node), TRAFFIC[phase] * self.alive)
+        cards.warm(np.repeat(self.zones.inlet_c, self._per_node))
         if opened:
             self._feeds_changed()
         if cards.has_shut_down.any():
