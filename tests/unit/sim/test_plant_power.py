@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from support.plants import ITERATING, OVERDRIVEN, STEADY, row
-from wattline_sim.facility.plant import Layout, Plant, Workload
+from wattline_scheduler.power.models import node_model, node_power
+from wattline_sim.facility.plant import Layout, Plant, State, Workload
 from wattline_sim.physics import Reason
 
 
@@ -83,6 +84,18 @@ def test_wall_watts_are_all_parts_over_the_supplies_efficiency() -> None:
     assert np.all((efficiency > 0.9) & (efficiency < 0.97))
     assert plant.domain_wall_w[0] == pytest.approx(plant.node_wall_w.sum())
     assert plant.zone_heat_w[0] == pytest.approx(plant.node_wall_w.sum())
+
+
+@pytest.mark.parametrize("gpu", ["h100", "b200", "a40", "v100"])
+@pytest.mark.parametrize("level", [0.3, 0.5, 0.7, 0.9])
+def test_a_settled_node_draws_what_the_fitted_model_says(gpu: str, level: float) -> None:
+    plant = Plant(row(1, gpu=gpu), 1)
+    steady = Workload("steady", (State("work", "training_hot", level, level),))
+    plant.load(range(8), steady, 1)
+    plant.step(120.0)
+    fit = node_model(plant.layout.gpu_model.display_name)
+    expected_w = float(node_power(fit, plant.power_avg_1s_w.sum()))
+    assert plant.node_wall_avg_1s_w[0] == pytest.approx(expected_w, rel=0.025)
 
 
 def test_cards_differ() -> None:

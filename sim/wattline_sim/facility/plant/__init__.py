@@ -13,6 +13,7 @@ from wattline_sim.facility.plant.population import (
     inference_row,
     mixed,
 )
+from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.plant.weather import Weather
 from wattline_sim.facility.plant.workload import Service, State, Workload, WorkloadError
 
@@ -35,6 +36,7 @@ __all__ = [
     "Zone",
     "all_hot",
     "burst",
+    "host_of",
     "inference_row",
     "mixed",
     "weather_of",

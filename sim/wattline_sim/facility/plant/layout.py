@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.plant.weather import Weather
-from wattline_sim.profiles import GpuModel, HostModel, gpu_model, host_model
+from wattline_sim.profiles import GpuModel, HostModel, gpu_model
 
 
 class LayoutError(ValueError):
@@ -52,7 +53,7 @@ class NodePlace:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A site. `host` None: the host that the node profile sizes for its GPUs."""
+    """A site. `host` None: the fitted host of that GPU (`servers.host_of`)."""
 
     nodes: tuple[NodePlace, ...]
     feeds: tuple[Feed, ...]
@@ -79,7 +80,7 @@ class Layout:
     @property
     def host_model(self) -> HostModel:
         """The host around the GPUs of every node."""
-        return self.host or host_model(self.gpu_model, self.gpus_per_node)
+        return self.host or host_of(self.gpu_model, self.gpus_per_node)
 
 
 def _check_ids(layout: Layout) -> None:
