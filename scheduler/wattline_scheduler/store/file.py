@@ -98,7 +98,7 @@ def copy_database(path: Path, target: Path) -> None:
     copy = sqlite3.connect(part, isolation_level=None)
     try:
         source.conn.backup(copy)
-        copy.execute("UPDATE meta SET is_backup = 1")
+        mark_backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
     except sqlite3.Error as error:
         raise store_error(target, "writing the backup", error) from error
@@ -108,6 +108,11 @@ def copy_database(path: Path, target: Path) -> None:
     _sync(part)
     part.replace(target)
     _sync(target.parent)
+
+
+def mark_backup(copy: sqlite3.Connection) -> None:
+    """From now on it starts only with `--recover` (I8)."""
+    copy.execute("UPDATE meta SET is_backup = 1")
 
 
 def _create_private(path: Path) -> None:

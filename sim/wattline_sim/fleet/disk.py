@@ -21,7 +21,7 @@ from wattline_scheduler.core.records import (
     Saved,
 )
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.file import empty_image
+from wattline_scheduler.store.file import empty_image, mark_backup
 from wattline_scheduler.store.store import Store
 
 UNLIMITED_PAGES = 1 << 30
@@ -82,6 +82,19 @@ class Disk:
     def free(self) -> None:
         """Room again."""
         self._connection.execute(f"PRAGMA max_page_count = {UNLIMITED_PAGES}").fetchall()
+
+    def backup(self) -> bytes:
+        """A copy as the store makes them: it starts only with `--recover`."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        copy.deserialize(self._connection.serialize())
+        mark_backup(copy)
+        return copy.serialize()
+
+    def put_back(self, backup: bytes) -> None:
+        """An old copy in place of what was there; to be opened with `recover`."""
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.deserialize(backup)
+        self.store = None
 
     def _remember(self, records: Iterable[Record]) -> None:
         for record in records:

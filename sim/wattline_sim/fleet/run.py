@@ -152,7 +152,7 @@ def _unsettled(site: FleetSite, count: int) -> NotSettled | None:
         some = len(site.accepted)
         return NotSettled(f"{count} jobs submitted, {some} accepted, the rest unanswered")
     records = {r.id: r for r in site.scheduler.disk.every(JobRecord)}
-    lost = sorted(job for job in site.accepted if job not in records)
+    lost = sorted(job for job in site.accepted if job not in records and job not in site.lost)
     if lost:
         return NotSettled(f"accepted jobs {lost} are not on record")
     waiting = [r for r in records.values() if r.state not in ENDED_STATES]

@@ -55,6 +55,8 @@ class SchedulerShell:
         self.cluster: Cluster | None = None
         self.answers: dict[int, Answer] = {}
         """Answers that reached the client, by the number of the request."""
+        self.must_recover = False
+        """The next start is one with `--recover`: an old backup lies on the disk."""
         self._life = 0
         self._queue: list[Event] = []
         self._down_until_s = self._stalled_until_s = 0.0
@@ -64,10 +66,13 @@ class SchedulerShell:
         if self.cluster is not None or self._world.now_s < self._down_until_s:
             return
         try:
-            saved = self.disk.open(self.clock.now.unix_s, f"run-{self._life}")
+            saved = self.disk.open(
+                self.clock.now.unix_s, f"run-{self._life}", recover=self.must_recover
+            )
         except StoreError as error:
             self._stopped(f"it did not start: {type(error).__name__}")
             return
+        self.must_recover = False
         self._life += 1
         self.cluster = Cluster(self._site, saved, self.clock.now)
         self._network.attach(SCHEDULER, self._receive)
@@ -95,6 +100,12 @@ class SchedulerShell:
         """Its host starts anew: another monotonic clock, another error of the wall clock."""
         self.crash(down_s)
         self.clock = HostClock(self._world)
+
+    def restore(self, backup: bytes, down_s: float) -> None:
+        """The disk is lost; an operator puts a backup in its place."""
+        self.crash(down_s)
+        self.disk.put_back(backup)
+        self.must_recover = True
 
     def stall(self, for_s: float) -> None:
         """The process gets no processor: everything waits, in order."""

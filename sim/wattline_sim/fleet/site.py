@@ -15,6 +15,7 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
 )
+from wattline_scheduler.core.records import JobRecord
 from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
@@ -53,6 +54,8 @@ class FleetSite:
             for node, machine in self.machines.items()
         }
         self.accepted: dict[JobId, JobSpec] = {}
+        self.lost: set[JobId] = set()
+        """Accepted jobs that a restored backup may not know."""
         self.refused: list[str] = []
         self._unplugged: set[NodeId] = set()
         self._asks = 0
@@ -131,6 +134,20 @@ class FleetSite:
             self.insist(DeclareOn(node), power_up)
 
         self.world.after(for_s, on_again)
+
+    def restore_backup(self, backup: bytes, down_s: float) -> None:
+        """The scheduler's disk is replaced by an old copy; what it does not know is lost."""
+        self.scheduler.restore(backup, down_s)
+        self.lost.update(self.accepted)
+
+        def look() -> None:
+            if self.scheduler.must_recover:
+                self.world.after(ASK_AGAIN_S, look)
+                return
+            known = {record.id for record in self.scheduler.disk.every(JobRecord)}
+            self.lost -= known
+
+        look()
 
     # --- asking -------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class Faults:
 
     def __init__(self, site: "FleetSite") -> None:
         self.site = site
-        self._over = False
+        self.is_over = False
+        """Everything is to be well from now on."""
         self._undo: dict[int, Callable[[], None]] = {}
         self._undone = 0
         self._mean_s = self.rng.choice(MEANS_BETWEEN_S)
@@ -50,7 +51,7 @@ class Faults:
 
     def heal(self) -> None:
         """Nothing more happens, and what was hurt is well again."""
-        self._over = True
+        self.is_over = True
         for number in list(self._undo):
             self._end(number)
         self.site.mend()
@@ -73,7 +74,7 @@ class Faults:
 
     def _next(self) -> None:
         def strike() -> None:
-            if not self._over:
+            if not self.is_over:
                 kind = self.rng.choice(self._kinds)
                 self.site.story.fault(self.site.world.now_s, kind, KINDS[kind](self))
                 self._next()

@@ -34,6 +34,18 @@ def _clock_jump(faults: "Faults") -> str:
     return f"{by_s:.0f} s"
 
 
+def _backup(faults: "Faults") -> str:
+    backup, taken_s = faults.site.scheduler.disk.backup(), faults.site.world.now_s
+
+    def restore() -> None:
+        if not faults.is_over:
+            faults.site.restore_backup(backup, down_s=faults.rng.uniform(0.5, 5.0))
+            faults.site.story.fault(faults.site.world.now_s, "backup put back", f"of {taken_s:.1f}")
+
+    faults.site.world.after(faults.rng.uniform(0.5, 25.0), restore)
+    return ""
+
+
 def _second(faults: "Faults") -> str:
     faults.site.scheduler.replace(old_runs_on_s=faults.rng.uniform(0.0, 10.0))
     return ""
@@ -46,4 +58,5 @@ KINDS = {
     "scheduler disk full": _disk_full,
     "scheduler clock jump": _clock_jump,
     "second scheduler": _second,
+    "backup taken": _backup,
 }
