@@ -7,7 +7,7 @@ page limit makes the commit fail), and an old backup is put in its place.
 
 import functools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -47,6 +47,10 @@ class Disk:
         self.records: dict[Key, Record] = {}
         self.books: dict[NodeId, BookRecord] = {}
         """The books as a restart would find them."""
+        self.on_booked: Callable[[Mapping[NodeId, BookRecord], list[BookRecord]], None] = (
+            lambda *_: None
+        )
+        """Told of every transaction: the books before it, and the entries that it wrote."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(empty_database())
         self.store: Store | None = None
@@ -68,6 +72,7 @@ class Disk:
             raise StoreError("no scheduler has opened this disk")
         if records:
             self.store.commit(records)
+            self.on_booked(self.books, [r for r in records if isinstance(r, BookRecord)])
             self._remember(records)
 
     def every(self, kind: type[R]) -> tuple[R, ...]:

@@ -47,6 +47,7 @@ class FleetSite:
             self.check,
             lambda: self.is_faulty,
         )
+        self.scheduler.disk.on_booked = self.truth.booked
         self.agents = {
             node: AgentShell(
                 self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty

@@ -6,7 +6,7 @@ task may run in two attempts at once. None of this uses anything an agent report
 scheduler's own arithmetic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.site import Domain, Node, Site
@@ -36,7 +36,6 @@ class Truth:
         self._nodes = {node.id: node for node in site.nodes}
         self._machines = machines
         self._below = _members(site)
-        self._seen: dict[NodeId, BookRecord] = {}
         self._started: set[TaskRef] = set()
         self.checks = 0
         for machine in machines.values():
@@ -45,12 +44,10 @@ class Truth:
     # --- watts --------------------------------------------------------------------------
 
     def check(self, books: Books, only: NodeId | None = None) -> None:
-        """Raise if a node could draw more than is committed for it, or more was granted than is
-        there. `only`: nothing changed but this node.
+        """Raise if a node could draw more than is committed for it. `only`: nothing changed but
+        this node.
         """
         self.checks += 1
-        if only is None:
-            self._check_growth(books)
         for node in self._nodes.values() if only is None else (self._nodes[only],):
             could_mw, committed_mw = self.could_draw_mw(node.id), _committed_mw(node, books)
             if could_mw > committed_mw:
@@ -66,33 +63,31 @@ class Truth:
             return 0
         return wall_mw(at.non_gpu_worst_mw + machine.allowed_mw(), at.psu_efficiency_permille)
 
-    def _check_growth(self, books: Books) -> None:
-        """I1, I9: a transaction that grants a growth leaves every domain within its budget.
+    def booked(self, books: Books, entries: Iterable[BookRecord]) -> None:
+        """Raise if one of the entries, which turned `books` into what is on disk now one after the
+        other, grants a growth that a domain has no room for (I1, I9).
 
-        What raises a node without a grant (distrust, a host that is heard though declared off) may
-        exceed a budget, and is not counted where it came with the grant.
+        What raises a node without a grant may exceed a budget: distrust, a host that is heard
+        though declared off, limits that were read back.
         """
-        changed = [entry for entry in books.values() if self._seen.get(entry.node) is not entry]
-        grown = [entry.node for entry in changed if self._is_granted(entry)]
-        for domain, members in self._below if grown else ():
-            if any(node in members for node in grown):
-                least_mw = sum(self._least_mw(node, books, node in grown) for node in members)
-                if least_mw > _usable_mw(domain):
+        state = dict(books)
+        for entry in entries:
+            node = self._nodes[entry.node]
+            before_mw = _committed_mw(node, state)
+            state[entry.node] = entry
+            most_sent_mw = max((sent.lease_mw for sent in entry.sent), default=0)
+            if entry.standing == "leased" and most_sent_mw > before_mw:
+                self._check_room(state, entry.node)
+
+    def _check_room(self, books: Books, grown: NodeId) -> None:
+        for domain, members in self._below:
+            if grown in members:
+                given_mw = sum(_committed_mw(self._nodes[node], books) for node in members)
+                if given_mw > _usable_mw(domain):
                     raise Overgranted(
                         f"{domain.id} may give {_usable_mw(domain)} mW, the books on disk give "
-                        f"{least_mw} mW after a growth of {', '.join(grown)}"
+                        f"{given_mw} mW after a growth of {grown}"
                     )
-        self._seen.update({entry.node: entry for entry in changed})
-
-    def _is_granted(self, entry: BookRecord) -> bool:
-        before_mw = _committed_mw(self._nodes[entry.node], self._seen)
-        most_sent_mw = max((sent.lease_mw for sent in entry.sent), default=0)
-        return entry.standing == "leased" and most_sent_mw > before_mw
-
-    def _least_mw(self, node: NodeId, books: Books, is_grown: bool) -> int:
-        at = self._nodes[node]
-        after_mw = _committed_mw(at, books)
-        return after_mw if is_grown else min(after_mw, _committed_mw(at, self._seen))
 
     # --- tasks --------------------------------------------------------------------------
 

@@ -1,0 +1,126 @@
+"""Rules of the agent, each removed."""
+
+from wattline_agent.capper import Use
+from wattline_agent.core import commands, gpus, holds, lease, session, start, steer
+from wattline_agent.core.events import Started
+from wattline_agent.core.model import NodeState, Pending
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Now
+from wattline_protocol.messages import Lease
+from wattline_sim.fleet.mutants.mutant import Mutant
+
+
+def _acknowledge_early(state: NodeState, pending: Pending, now: Now) -> bool:
+    del pending, now
+    lease.enter_into_force(state)
+    lease.acknowledge(state)
+    return True
+
+
+def _any_incarnation(state: NodeState, epoch: Epoch, incarnation: Incarnation) -> bool:
+    del incarnation
+    member = state.session.member
+    return member is not None and member.adopted is not None and epoch == member.welcome.epoch
+
+
+def _unfenced(state: NodeState, epoch: Epoch, incarnation: Incarnation) -> bool:
+    del epoch, incarnation
+    member = state.session.member
+    return member is not None and member.adopted is not None
+
+
+def _any_order(state: NodeState, message: Lease, now: Now) -> None:
+    state.pending = Pending(message, now.mono_s)
+
+
+def _unsaved(state: NodeState) -> None:
+    """In force in memory; the file stays as it was."""
+    before = len(state.out)
+    _enter_into_force(state)
+    del state.out[before:]
+
+
+_enter_into_force = lease.enter_into_force
+
+
+def _idle_at_once(gpu: gpus.Gpu, presume: bool) -> Use:
+    del gpu, presume
+    return "idle"
+
+
+def _no_look(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
+    del state, goal, now
+    return False
+
+
+def _no_shortage(state: NodeState, gpus: object) -> str:
+    del state, gpus
+    return ""
+
+
+def _always_adopt(state: NodeState, event: Started) -> bool:
+    del event
+    if state.file.lease is None or state.terms is None:
+        return False
+    for gpu in state.gpus:
+        gpu.is_presumed_idle = not holds.has_load(state, gpu.index)
+        gpu.enforced_mw = gpu.host_limit_mw = gpu.info.cap_min_mw
+    return True
+
+
+MUTANTS = (
+    Mutant(
+        "acknowledge-before-caps",
+        "the agent lowers its caps before it acknowledges a smaller lease",
+        ((steer, "_toward_pending", _acknowledge_early),),
+        "I2",
+    ),
+    Mutant(
+        "any-incarnation",
+        "the agent checks the incarnation of a lease",
+        ((session, "is_current", _any_incarnation),),
+        "I8",
+    ),
+    Mutant(
+        "any-epoch",
+        "the agent checks the epoch of a lease",
+        ((session, "is_current", _unfenced),),
+        "I8",
+        covered_by="incarnations go on rising over epochs: a late lease names an old one",
+    ),
+    Mutant(
+        "any-order",
+        "the agent checks the sequence of a lease",
+        ((lease, "received", _any_order),),
+        "I8",
+    ),
+    Mutant(
+        "acknowledge-before-saving",
+        "the agent saves the lease before it acknowledges it",
+        ((lease, "enter_into_force", _unsaved),),
+        "I2",
+    ),
+    Mutant(
+        "idle-at-once",
+        "a GPU counts as idle only after its draw has been at idle for a while",
+        ((holds, "_without_load", _idle_at_once),),
+        "I2",
+    ),
+    Mutant(
+        "start-on-old-limits",
+        "a start rests on limits read back since it waits",
+        ((steer, "_confirm_waiting", _no_look),),
+        "I2",
+    ),
+    Mutant(
+        "start-uncovered",
+        "a task starts only if the newest lease covers it at its floor",
+        ((commands, "_shortage", _no_shortage),),
+        "I2",
+    ),
+    Mutant(
+        "adopt-blindly",
+        "after a start caps are kept only where boot, driver and read-back limits fit the lease",
+        ((start, "_may_adopt", _always_adopt),),
+        "I6",
+    ),
+)

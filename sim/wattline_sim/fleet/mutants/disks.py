@@ -1,0 +1,71 @@
+"""Rules of what is on disk before what, each removed."""
+
+from collections.abc import Sequence
+
+from wattline_scheduler.core.effects import Effect, Save
+from wattline_scheduler.core.records import BookRecord, Record, Saved
+from wattline_scheduler.store.errors import StoreError
+from wattline_sim.fleet.disk import Disk
+from wattline_sim.fleet.mutants.mutant import Mutant
+from wattline_sim.fleet.scheduler_shell import SchedulerShell
+
+_commit_disk = Disk.commit
+_commit_shell = SchedulerShell._commit
+_open = Disk.open
+
+
+def _without_growth(self: Disk, records: Sequence[Record]) -> None:
+    _commit_disk(self, [r for r in records if not (isinstance(r, BookRecord) and r.sent)])
+
+
+def _in_pieces(self: SchedulerShell, records: list[Record]) -> None:
+    """Every growth first, in a transaction of its own; what financed it later."""
+    grows = [isinstance(r, BookRecord) and bool(r.sent) for r in records]
+    for wanted in (True, False):
+        _commit_shell(
+            self, [r for r, it_grows in zip(records, grows, strict=True) if it_grows is wanted]
+        )
+
+
+def _say_first(self: SchedulerShell, effects: list[Effect]) -> None:
+    """Words leave before their records are on disk, and whatever becomes of these."""
+    self._say(effects)
+    try:
+        self._commit([e.record for e in effects if isinstance(e, Save)])
+    except StoreError:
+        return
+
+
+def _same_epoch(self: Disk, unix_s: float, instance: str, *, recover: bool = False) -> Saved:
+    """The epoch that a run raises is lost with it."""
+    del instance
+    self._connection.execute("UPDATE meta SET epoch = 0")
+    return _open(self, unix_s, "run", recover=recover)
+
+
+MUTANTS = (
+    Mutant(
+        "growth-not-on-disk",
+        "a growth is on disk before it is sent",
+        ((Disk, "commit", _without_growth),),
+        "I9",
+    ),
+    Mutant(
+        "growth-in-pieces",
+        "a growth and the reductions that finance it are one transaction",
+        ((SchedulerShell, "_commit", _in_pieces),),
+        "I9",
+    ),
+    Mutant(
+        "said-before-saved",
+        "nothing is said that is not on disk, also when the disk is full",
+        ((SchedulerShell, "_carry_out", _say_first),),
+        "I9",
+    ),
+    Mutant(
+        "epoch-not-durable",
+        "the epoch is on disk before its first use",
+        ((Disk, "open", _same_epoch),),
+        "I8",
+    ),
+)

@@ -1,0 +1,209 @@
+"""Rules of the scheduler's core, each removed."""
+
+import msgspec
+
+from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
+from wattline_protocol.messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
+from wattline_scheduler.core import beats, cluster, hello, leasing, nodes, starting
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.jobs import Gang
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.records import BookRecord
+from wattline_scheduler.core.state import State
+from wattline_scheduler.power.books import Books
+from wattline_sim.fleet.mutants.mutant import Mutant
+
+RECLAIM_AFTER_S = 5.0
+
+
+def _acked_only(self: Books, entry: BookRecord) -> int:
+    if entry.standing == "leased":
+        return entry.acked_mw
+    return 0 if entry.standing == "off" else self._nameplate_mw[entry.node]
+
+
+def _newest_only(self: Books, entry: BookRecord) -> int:
+    if entry.standing == "leased":
+        return entry.sent[-1].lease_mw if entry.sent else entry.acked_mw
+    return 0 if entry.standing == "off" else self._nameplate_mw[entry.node]
+
+
+def _leases_only(self: Books, entry: BookRecord) -> int:
+    del self
+    return max((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
+
+
+def _any_ack(
+    self: Books, node: NodeId, epoch: Epoch, incarnation: Incarnation, seq: Sequence
+) -> BookRecord | None:
+    del epoch, incarnation, seq
+    entry = self.entry(node)
+    if not entry.sent:
+        return None
+    newest_mw = entry.sent[-1].lease_mw
+    return self._put(msgspec.structs.replace(entry, acked_mw=newest_mw, sent=()))
+
+
+def _ack_by_sequence(
+    self: Books, node: NodeId, epoch: Epoch, incarnation: Incarnation, seq: Sequence
+) -> BookRecord | None:
+    """Counts for whatever lease has that number, of any epoch and incarnation."""
+    del epoch, incarnation
+    named = next((s for s in self.entry(node).sent if s.seq == seq), None)
+    if named is None:
+        return None
+    return _acknowledge(self, node, named.epoch, named.incarnation, seq)
+
+
+_acknowledge = Books.acknowledge
+
+
+def _is_anyone(self: Cluster, node: NodeNow, message: FromAgent) -> bool:
+    """Words of any epoch and any incarnation count as the present one's."""
+    del self
+    return not isinstance(message, Hello | LogChunk | Rollups) and not isinstance(
+        node.link, nodes.Unheard
+    )
+
+
+def _reclaim(state: State, now: Now) -> None:
+    _watch_silence(state, now)
+    for node in state.nodes.values():
+        heard = node.answered_at
+        leased = state.books.entry(node.id).standing == "leased"
+        if heard is not None and now.mono_s - heard > RECLAIM_AFTER_S and leased:
+            state.journal.save(state.books.adopt(node.id, 0, ()))
+
+
+_watch_silence = beats.watch_silence
+
+
+def _believe_beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """The books take over what a beat says it is held at."""
+    entry = state.books.entry(node.id)
+    if entry.standing == "leased" and message.holding_mw > state.books.committed_mw(node.id):
+        raised = msgspec.structs.replace(entry, acked_mw=message.holding_mw)
+        state.journal.save(state.books._put(raised))
+    _beat(state, node, message, now)
+
+
+def _never_contradicts(state: State, node: NodeNow, beat: Beat) -> str:
+    del state, node, beat
+    return ""
+
+
+_beat = beats.beat
+
+
+def _adopt_again(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
+    """A repeat of what an incarnation once held replaces its entry again."""
+    if isinstance(node.link, nodes.Adopted):
+        node.link = nodes.Welcomed(node.link.incarnation, node.link.nonce, now.mono_s)
+    _adopted(state, node, message, now)
+
+
+_adopted = hello.adopted
+
+
+def _agents_choice(state: State, node: NodeNow, message: Hello, now: Now) -> None:
+    """The incarnation is what the agent says, not what was issued."""
+    node.record = msgspec.structs.replace(node.record, incarnation=Incarnation(0))
+    _issue(state, node, message, now)
+
+
+_issue = hello._issue
+
+
+def _still_off(state: State, node: NodeNow, now: Now) -> None:
+    """Heard though off: believed, but not counted."""
+    del now
+    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
+    state.journal.save(node.record)
+    state.journal.save(state.books.adopt(node.id, 0, ()))
+
+
+def _covered(state: State, gang: Gang, now: Now) -> bool:
+    """A gang is ordered as soon as its growths were sent."""
+    _grow_for(state, gang, now)
+    return True
+
+
+_grow_for = leasing.grow_for
+
+MUTANTS = (
+    Mutant(
+        "committed-is-last-acknowledged",
+        "a growth counts from the moment it is sent, not from its acknowledgement",
+        ((Books, "_committed_of", _acked_only),),
+        "I1",
+    ),
+    Mutant(
+        "committed-is-newest-sent",
+        "a shrink does not count before its acknowledgement",
+        ((Books, "_committed_of", _newest_only),),
+        "I3",
+    ),
+    Mutant(
+        "unheard-counts-nothing",
+        "a node never heard counts in full",
+        ((Books, "_committed_of", _leases_only),),
+        "I1",
+    ),
+    Mutant(
+        "any-acknowledgement",
+        "an acknowledgement counts only for the outstanding lease that it names",
+        ((Books, "acknowledge", _any_ack),),
+        "I8",
+    ),
+    Mutant(
+        "acknowledgement-of-any-epoch",
+        "the scheduler checks epoch and incarnation of an acknowledgement",
+        ((Books, "acknowledge", _ack_by_sequence), (Cluster, "_is_current", _is_anyone)),
+        "I8",
+    ),
+    Mutant(
+        "reclaim-on-time-out",
+        "time never reclaims a lease",
+        ((cluster, "watch_silence", _reclaim),),
+        "I3",
+    ),
+    Mutant(
+        "report-changes-books",
+        "a report of the present incarnation never changes the books",
+        (
+            (cluster, "beat", _believe_beat),
+            (beats, "contradiction", _never_contradicts),
+        ),
+        "I9",
+    ),
+    Mutant(
+        "hello-of-old-incarnation",
+        "an entry is replaced only once by each incarnation",
+        ((hello, "adopted", _adopt_again),),
+        "I9",
+    ),
+    Mutant(
+        "incarnation-from-agent",
+        "the scheduler issues the incarnation, so that a wiped disk cannot reuse one",
+        ((hello, "_issue", _agents_choice),),
+        "I8",
+    ),
+    Mutant(
+        "off-but-heard",
+        "a node that is heard though declared off counts in full at once",
+        ((hello, "heard_though_off", _still_off),),
+        "I3",
+    ),
+    Mutant(
+        "task-lease-too-short",
+        "a task runs elsewhere only when its lease has certainly run out",
+        ((beats, "LEASE_MARGIN_S", -25.0),),
+        "I7",
+    ),
+    Mutant(
+        "gang-before-watts",
+        "a gang starts only when all its growths are acknowledged",
+        ((starting, "grow_for", _covered),),
+        "DESIGN 4",
+    ),
+)
