@@ -8,11 +8,11 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 SEEDS ?= 10000
 
-.PHONY: help demo test check sim bench fit docs bless clean tools
+.PHONY: help demo test check sim sim-mutants bench fit docs bless clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 tools:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -46,6 +46,9 @@ check: $(STAMP) ## lint, format, types, import contracts
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
 	@$(BIN)/wattline sim seeds --seeds $(SEEDS)
+
+sim-mutants: $(STAMP) ## remove the protocol's rules one by one: the simulation must notice
+	@$(BIN)/wattline sim mutants
 
 bench: $(STAMP) ## measure, and print the table
 	@$(BIN)/wattline bench $(ARGS)

@@ -1,13 +1,15 @@
 """The fleet simulation for many seeds, or one of them with its story."""
 
 import sys
+import time
 
 import msgspec
 
 from wattline import exits
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
-from wattline_sim.fleet.campaign import Tally, run_seeds
+from wattline_sim.fleet.campaign import Tally, run_seeds, usable_cores
+from wattline_sim.fleet.mutants.check import MUTANTS, Verdict, by_name, try_all
 from wattline_sim.fleet.run import Outcome as SeedOutcome
 from wattline_sim.fleet.run import Run
 from wattline_sim.fleet.story import Moment
@@ -39,6 +41,40 @@ def _replay(seed: int) -> Outcome:
     outcome = run.finish()
     told = Replay(outcome, run.site.story.told())
     return Outcome(told, exits.OK if outcome.violation is None else exits.FAILED)
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What became of every mutant."""
+
+    mutants: int
+    caught: int
+    seconds: float
+    verdicts: tuple[Verdict, ...]
+
+
+def mutants(*, count: int, only: tuple[str, ...], processes: int | None) -> Outcome:
+    """A verdict for each mutant; the exit code says whether all were caught."""
+    check_positive("--seeds", count)
+    check_positive("--jobs", processes)
+    names = [_known(name) for name in only] or [mutant.name for mutant in MUTANTS]
+    verdicts, began_s = [], time.perf_counter()
+    for verdict in try_all(names, count, processes or usable_cores()):
+        verdicts.append(verdict)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{len(verdicts)} of {len(names)}: {verdict.mutant} ")
+            sys.stderr.flush()
+    _clear_progress()
+    caught = sum(verdict.is_caught for verdict in verdicts)
+    seconds = round(time.perf_counter() - began_s, 1)
+    proof = Proof(len(names), caught, seconds, tuple(verdicts))
+    return Outcome(proof, exits.OK if caught == len(names) else exits.FAILED)
+
+
+def _known(name: str) -> str:
+    try:
+        return by_name(name).name
+    except KeyError as error:
+        raise ActFailed(error.args[0], exits.USAGE) from error
 
 
 def check_positive(flag: str, value: int | None) -> None:

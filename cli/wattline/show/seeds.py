@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from wattline.acts.seeds import Replay
+from wattline.acts.seeds import Proof, Replay
 from wattline_sim.fleet.campaign import Tally
 from wattline_sim.fleet.run import Violation
 
@@ -45,6 +46,20 @@ def _violation(violation: Violation) -> RenderableType:
     head = Text(f"seed {v.seed} at {v.at_s:.3f} s: {v.rule}", style="bold red")
     faults = [f"  {m.at_s:8.1f} {m.text}" for m in v.faults]
     return Group(head, Text(v.text), "faults until then:", *faults, f"replay: {v.replay}", "")
+
+
+def mutants_result(proof: Proof) -> RenderableType:
+    """One row a mutant."""
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("MUTANT", "RULE REMOVED", "SEEDS", "CAUGHT BY", "COVERED ALONE BY"):
+        table.add_column(column, justify="right" if column == "SEEDS" else "left")
+    for v in proof.verdicts:
+        caught = Text(v.caught_by or "survived", style="" if v.is_caught else "bold red")
+        rule = f"{v.source}: {v.rule}"
+        table.add_row(v.mutant, rule, str(v.seeds), caught, v.covered_by)
+    verdict = f"{proof.caught} of {proof.mutants} mutants caught in {proof.seconds:.0f} s"
+    style = "bold green" if proof.caught == proof.mutants else "bold red"
+    return Group(table, Text(verdict, style=style))
 
 
 def _replay(replay: Replay) -> Iterator[RenderableType]:

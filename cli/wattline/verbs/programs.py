@@ -211,4 +211,18 @@ VERBS = (
         ),
         examples=("wattline sim seeds --seeds 2000", "wattline sim seeds --seed 41"),
     ),
+    Verb(
+        name="sim mutants",
+        section="Simulation",
+        help="Remove the protocol's rules one by one: the fleet simulation must notice each.",
+        act="wattline.acts.seeds:mutants",
+        show="wattline.show.seeds:mutants_result",
+        args=(
+            Option("count", ("--seeds",), "Seeds to try with each.", "integer", 1000),
+            Option("only", ("--only",), "Only this mutant; may be repeated.", many=True),
+            _SIM_JOBS,
+        ),
+        details="The exit code is 1 if a mutant survived.",
+        examples=("wattline sim mutants", "wattline sim mutants --only reclaim-on-time-out"),
+    ),
 )

@@ -111,6 +111,9 @@ class AgentShell:
             return
         self._stalled_until_s = self._world.now_s + for_s
 
+    def _is_stalled(self) -> bool:
+        return self._stalled_until_s > self._world.now_s
+
     def crash(self) -> None:
         """SIGKILL: only disk, driver and keeper remain."""
         self.node = None
@@ -122,9 +125,13 @@ class AgentShell:
         life = self._life
 
         def again() -> None:
-            if self._life == life:
-                act()
-                self._world.after(period_s, again)
+            if self._life != life:
+                return
+            if self._is_stalled():  # it looks when it runs again, not while it is stopped
+                self._world.at(self._stalled_until_s, again)
+                return
+            act()
+            self._world.after(period_s, again)
 
         self._world.after(self._world.rng.random() * period_s, again)
 
@@ -148,7 +155,7 @@ class AgentShell:
     def _handle(self, event: ev.Event) -> None:
         if self.node is None:
             return
-        if self._stalled_until_s > self._world.now_s:
+        if self._is_stalled():
             self._at(self._stalled_until_s, event)
             return
         try:

@@ -1,12 +1,11 @@
 """Rules of the agent, each removed."""
 
 from wattline_agent.capper import Use
-from wattline_agent.core import commands, gpus, holds, lease, session, start, steer
-from wattline_agent.core.events import Started
+from wattline_agent.core import commands, gpus, holds, lease, session, steer
 from wattline_agent.core.model import NodeState, Pending
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Now
 from wattline_protocol.messages import Lease
-from wattline_sim.fleet.mutants.mutant import Mutant
+from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 
 
 def _acknowledge_early(state: NodeState, pending: Pending, now: Now) -> bool:
@@ -57,15 +56,25 @@ def _no_shortage(state: NodeState, gpus: object) -> str:
     return ""
 
 
-def _always_adopt(state: NodeState, event: Started) -> bool:
-    del event
-    if state.file.lease is None or state.terms is None:
-        return False
-    for gpu in state.gpus:
-        gpu.is_presumed_idle = not holds.has_load(state, gpu.index)
-        gpu.enforced_mw = gpu.host_limit_mw = gpu.info.cap_min_mw
-    return True
+def _begin_at_once(state: NodeState) -> bool:
+    """Launches what waits, whatever is held."""
+    waiting = [a for a in state.attempts.values() if a.will_load_gpus]
+    if waiting:
+        commands._begin(state, waiting[0])
+    return bool(waiting)
 
+
+def _raised_at_once(state: NodeState, now: Now) -> tuple[int, ...]:
+    """Caps go where the lease on file wants them, also before anything was adopted."""
+    if state.lease is None or state.terms is None or steer.is_floored(state, now):
+        return tuple(gpu.info.cap_min_mw for gpu in state.gpus)
+    return holds.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
+
+
+UNCOVERED: tuple[Swap, ...] = (
+    (commands, "_shortage", _no_shortage),
+    (commands, "start_waiting", _begin_at_once),
+)
 
 MUTANTS = (
     Mutant(
@@ -96,8 +105,9 @@ MUTANTS = (
     Mutant(
         "acknowledge-before-saving",
         "the agent saves the lease before it acknowledges it",
-        ((lease, "enter_into_force", _unsaved),),
+        ((lease, "enter_into_force", _unsaved), (steer, "goal_caps", _raised_at_once)),
         "I2",
+        covered_by="a restarted agent raises no cap before it has adopted what it reads back",
     ),
     Mutant(
         "idle-at-once",
@@ -114,13 +124,8 @@ MUTANTS = (
     Mutant(
         "start-uncovered",
         "a task starts only if the newest lease covers it at its floor",
-        ((commands, "_shortage", _no_shortage),),
+        UNCOVERED,
         "I2",
-    ),
-    Mutant(
-        "adopt-blindly",
-        "after a start caps are kept only where boot, driver and read-back limits fit the lease",
-        ((start, "_may_adopt", _always_adopt),),
-        "I6",
+        covered_by="what waits for its caps is launched only while the lease in force is kept",
     ),
 )

@@ -11,6 +11,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import BookRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.books import Books
+from wattline_sim.fleet.mutants.agents import UNCOVERED
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 RECLAIM_AFTER_S = 5.0
@@ -203,7 +204,8 @@ MUTANTS = (
     Mutant(
         "gang-before-watts",
         "a gang starts only when all its growths are acknowledged",
-        ((starting, "grow_for", _covered),),
-        "DESIGN 4",
+        ((starting, "grow_for", _covered), *UNCOVERED),
+        "I1",
+        covered_by="an agent starts only what its newest lease covers",
     ),
 )
