@@ -40,13 +40,14 @@ from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_recovery
-from wattline_scheduler.core.pausing import pause_where_short, resume_where_fits
+from wattline_scheduler.core.pausing import pause_where_short
 from wattline_scheduler.core.placing import plan_now, snapshot
 from wattline_scheduler.core.planned import follow_planned
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
+from wattline_scheduler.core.resuming import resume_where_fits
 from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
 from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
 from wattline_scheduler.core.state import State
@@ -178,7 +179,7 @@ class Cluster:
     def _rebalance(self, now: Now) -> None:
         state = self.state
         allocation = leasing.rebalance(state, now)
-        pause_where_short(state, allocation.short(), now)
+        pause_where_short(state, allocation, now)
         advance_all(state, now)
         state.wants_rebalance = False
         state.rebalanced_at = now.mono_s

@@ -152,6 +152,9 @@ class Gang:
     """Tries lost with their node; these cost the user no retry."""
     refusals: int = 0
     """Starts in a row that an agent did not accept."""
+    pauses: int = 0
+    """Pauses in a row because what running work must keep did not fit."""
+    paused_at: Instant = LONG_AGO
     reason: str = ""
     live: list[Attempt] = field(default_factory=list)
     """Attempts of the present try that were not reported ended."""

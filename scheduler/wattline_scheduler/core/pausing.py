@@ -1,7 +1,10 @@
-"""Where floors do not fit a budget: which gangs are frozen, and when they go on (I4).
+"""Where floors, or what jobs must keep, do not fit a budget: which gangs are frozen (I4).
 
 Lowest priority first, whole gangs, as few as possible. What is already on its way down (gangs being
-paused or stopped, GPUs that are not idle yet) is counted before another gang is chosen.
+paused or stopped, GPUs that are not idle yet) is counted before another gang is chosen. Floors are
+a matter of safety. Keeps are one of sense: below its knee a job wastes energy, below its
+`min_performance` its user would rather have it wait; so others get its watts. When paused gangs go
+on stands in `resuming`.
 """
 
 from collections.abc import Mapping
@@ -13,24 +16,27 @@ from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
 from wattline_scheduler.core.learning import rest
-from wattline_scheduler.core.leasing import refresh_loads
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.resuming import pause_counted, rows_of
 from wattline_scheduler.core.state import State
+from wattline_scheduler.power.allocator import Allocation
 from wattline_scheduler.power.loads import gpu_floor_mw
 from wattline_scheduler.power.shortage import Candidate, choose
 
 SHORT_PATIENCE_S = 3.0
 """A shortfall that no lowered budget caused may resolve itself: a node is being read back."""
 
-MIN_PAUSE_S = 3.0
-"""A paused gang is left alone for so long, so that nothing flutters."""
-
-RESUME_MARGIN_PERMILLE = 20
-"""Share of a budget that must stay free when a gang is resumed."""
+KEEP_PATIENCE_S = 3.0
+"""Keeps may lack something for less long: demand changes by the second."""
 
 
-def pause_where_short(state: State, short_mw: Mapping[int, int], now: Now) -> None:
-    """Pause gangs until the floors that remain fit. `short_mw`: by row, what they lack."""
+def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
+    """Pause gangs until the floors and the keeps of those that remain fit."""
+    _pause_for_floors(state, allocation.short(), now)
+    _pause_for_keeps(state, allocation.missing(), now)
+
+
+def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> None:
     rows = state.domains.rows
     state.short_mw = {}
     for row, mw in short_mw.items():
@@ -40,11 +46,44 @@ def pause_where_short(state: State, short_mw: Mapping[int, int], now: Now) -> No
     left = {row: mw for row, mw in short_mw.items() if _is_due(state, rows[row].domain, now)}
     if not left:
         return
-    for row, mw in _on_its_way(state).items():
-        if row in left:
-            left[row] -= mw
-    for gang in to_pause(state, left):
-        _pause(state, gang, now)
+    for gang in to_pause(state, _not_coming(state, left)):
+        _pause(state, gang, FLOORS, now)
+
+
+def _pause_for_keeps(state: State, missing_mw: Mapping[int, int], now: Now) -> None:
+    since = state.missing_since
+    state.missing_since = {row: since.get(row, now.mono_s) for row in sorted(missing_mw)}
+    left = {
+        row: mw
+        for row, mw in missing_mw.items()
+        if now.mono_s - state.missing_since[row] >= KEEP_PATIENCE_S
+    }
+    if not left:
+        return
+    chosen = to_pause(state, _not_coming(state, left), for_keep=True)
+    for gang in _who_gives_way(state, chosen):
+        _pause(state, gang, KEEPS, now)
+
+
+def _who_gives_way(state: State, chosen: list[Gang]) -> list[Gang]:
+    """Without those whose pause would help nobody else, unless their user asked for it."""
+    keys = {gang.key for gang in chosen}
+    staying = [g for g in _candidates(state) if g.key not in keys]
+    served = {row for gang in staying for row in rows_of(state, gang)}
+    giving = []
+    for gang in sorted(chosen, key=lambda g: (-g.job.spec.priority, g.key)):
+        rows = rows_of(state, gang)
+        if rows & served or gang.job.shape.need.min_performance_permille:
+            giving.append(gang)
+        else:
+            served |= rows
+    return giving
+
+
+def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
+    """What lacks beyond the watts that will soon be free."""
+    soon = _on_its_way(state)
+    return {row: mw - soon.get(row, 0) for row, mw in left_mw.items()}
 
 
 def _is_due(state: State, domain: DomainId, now: Now) -> bool:
@@ -77,13 +116,19 @@ def _is_leaving(node: NodeNow, gpu: GpuIndex) -> bool:
     return attempt.gang.phase_name == "ending"
 
 
-def relief_of(state: State, gang: Gang) -> dict[int, int]:
-    """What pausing the gang frees in each row, wall milliwatts."""
+def relief_of(state: State, gang: Gang, *, for_keep: bool = False) -> dict[int, int]:
+    """What pausing the gang frees in each row, of its floors or of its keeps; wall milliwatts."""
     relief: dict[int, int] = {}
     for attempt in gang.live:
         node = state.nodes[attempt.node]
-        gpus = [node.gpus[i] for i in attempt.record.gpus if i in node.gpus]
-        _add(state, relief, node, sum(gpu_floor_mw(gpu) - gpu.idle_mw for gpu in gpus))
+        load = state.fleet.loads.get(node.id) if for_keep else None
+        kept_mw = {gpu.index: gpu.keep_mw for gpu in load.gpus} if load is not None else {}
+        freed_mw = sum(
+            kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
+            for index in attempt.record.gpus
+            if index in node.gpus
+        )
+        _add(state, relief, node, freed_mw)
     return relief
 
 
@@ -95,18 +140,34 @@ def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> N
         relief[row] = relief.get(row, 0) + mw * share // PERMILLE
 
 
-def to_pause(state: State, short_mw: Mapping[int, int]) -> list[Gang]:
+def to_pause(state: State, short_mw: Mapping[int, int], *, for_keep: bool = False) -> list[Gang]:
     """Whole gangs, lowest priority first, as few as suffice."""
-    gangs = {gang.key: gang for gang in state.work.gangs_in(Running, Starting)}
+    gangs = {gang.key: gang for gang in _candidates(state)}
     candidates = [
-        Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang))
+        Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang, for_keep=for_keep))
         for gang in gangs.values()
     ]
     return [gangs[one.key] for one in choose(candidates, short_mw)]
 
 
-def _pause(state: State, gang: Gang, now: Now) -> None:
-    reason = "paused: the floors of all running work do not fit the lowered budget"
+def _candidates(state: State) -> list[Gang]:
+    """Gangs that draw power, or for which watts are being found."""
+    resuming = [
+        gang
+        for gang in state.work.paused.values()
+        if isinstance(gang.phase, Paused) and gang.phase.is_resuming
+    ]
+    return state.work.gangs_in(Running, Starting) + resuming
+
+
+FLOORS = "paused: the floors of all running work do not fit the lowered budget"
+KEEPS = "paused: what running work must keep to make sense does not fit the budget"
+
+
+def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
+    if isinstance(gang.phase, Paused):  # was not told to go on yet
+        state.work.move(gang, Paused(gang.phase.since), now)
+        return
     grace_s = state.site.timing.emergency_grace_s
     text = f"gang {gang.number} of {gang.job.spec.name!r} is paused to stay within the budget"
     state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
@@ -114,6 +175,7 @@ def _pause(state: State, gang: Gang, now: Now) -> None:
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
     gang.reason = reason
+    pause_counted(gang, now, is_for_keep=reason == KEEPS)
     state.work.move(gang, Paused(now.mono_s), now)
     for attempt in gang.live:
         order_pause(state, attempt, now)
@@ -126,36 +188,3 @@ def order_pause(state: State, attempt: Attempt, now: Now) -> None:
     node, gang = state.nodes[attempt.node], attempt.gang
     kill_after_s = state.site.timing.emergency_grace_s
     commands.order_pause(state, node, attempt.record.ref, kill_after_s, gang.reason, now)
-
-
-def resume_where_fits(state: State, now: Now) -> None:
-    """Start finding watts for paused gangs whose floors fit again, highest priority first."""
-    for gang in sorted(state.work.paused.values(), key=lambda g: (-g.job.spec.priority, g.key)):
-        phase = gang.phase
-        if not isinstance(phase, Paused) or phase.is_resuming:
-            continue
-        if now.mono_s - phase.since < MIN_PAUSE_S or not _is_reachable(state, gang):
-            continue
-        state.work.move(gang, Paused(phase.since, is_resuming=True), now)
-        if _floors_fit(state, gang, now):
-            state.wants_rebalance = True
-        else:
-            state.work.move(gang, phase, now)
-
-
-def _is_reachable(state: State, gang: Gang) -> bool:
-    return all(state.nodes[a.node].is_reachable for a in gang.live)
-
-
-def _floors_fit(state: State, gang: Gang, now: Now) -> bool:
-    """Whether there is room for the floors of everything that runs and of this gang."""
-    refresh_loads(state, now)
-    fleet = state.fleet
-    left_mw = state.books.free_for(fleet.nodes.is_set) - fleet.matrix.in_rows(fleet.floor_mw())
-    domains = state.domains
-    above = {row for a in gang.live for row, _ in domains.rows_of[a.node]}
-    return all(
-        left_mw[row]
-        >= domains.budget_mw(domains.rows[row].domain) * RESUME_MARGIN_PERMILLE // PERMILLE
-        for row in sorted(above)
-    )

@@ -70,6 +70,8 @@ class State:
     short_mw: dict[DomainId, int] = field(default_factory=dict)
     """Domains whose floors alone do not fit, by the newest rebalancing, and by how much."""
     short_since: dict[DomainId, Instant] = field(default_factory=dict)
+    missing_since: dict[int, Instant] = field(default_factory=dict)
+    """Rows in which what jobs must keep does not fit, and since when."""
     wants_plan: bool = False
     wants_rebalance: bool = False
     wants_advance: bool = False

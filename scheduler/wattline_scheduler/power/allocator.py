@@ -67,6 +67,10 @@ class Allocation:
         """Rows whose floors do not fit, and by how many wall milliwatts."""
         return {int(row): int(self.short_mw[row]) for row in np.flatnonzero(self.short_mw)}
 
+    def missing(self) -> dict[int, int]:
+        """Rows in which keeps do not fit, and by how many wall milliwatts."""
+        return {int(row): int(self.missing_mw[row]) for row in np.flatnonzero(self.missing_mw)}
+
 
 def allocate(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints) -> Allocation:
     """Divide `free_mw` (wall milliwatts of each row, for these nodes alone) among the GPUs.

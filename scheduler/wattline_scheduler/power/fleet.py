@@ -121,6 +121,10 @@ class Fleet:
         """Least lease of each node with its work running; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.floor_mw)
 
+    def keep_mw(self) -> Ints:
+        """Lease with which everything on each node has what it must keep; 0 = not set."""
+        return lease_mw(self.nodes, self.gpus, self.gpus.keep_mw)
+
     def target_mw(self) -> Ints:
         """Lease with which each node's demand is covered; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.target_mw)

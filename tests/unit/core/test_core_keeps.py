@@ -1,0 +1,175 @@
+"""Below the knee, or below a min_performance, jobs are paused rather than slowed; no flutter."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from wattline_protocol.ids import DomainId, JobId
+from wattline_protocol.requests import Restore, Shed
+from wattline_scheduler.core.jobs import Running
+from wattline_scheduler.core.resuming import MAX_PAUSE_S, MIN_PAUSE_S, PAUSE_MEMORY_S
+
+W = 1000
+KEEP_MW = 350 * W
+"""Knee of a hot job on an H100: half of 700 W."""
+
+
+def cluster(nodes: int = 2, kw: float = 14.0) -> Harness:
+    h = Harness(site().rack("a", nodes).site_budget(kw).build())
+    h.join()
+    for agent in h.agents.values():
+        agent.wants_mw = 690 * W
+    h.run(2)
+    return h
+
+
+def caps_w(h: Harness, number: JobId) -> list[int]:
+    return [
+        h.agent(a.node).caps_mw[index] // W for a in h.gang(number).live for index in a.record.gpus
+    ]
+
+
+def shed_to(h: Harness, kw: float) -> None:
+    budget_mw = h.cluster.state.domains.budget_mw(DomainId("site"))
+    h.do(Shed(None, by_mw=budget_mw - round(kw * 1e6)))
+
+
+def two_jobs(h: Harness) -> tuple[JobId, JobId]:
+    low = h.submit(job("low").gpus(8).priority(25))
+    high = h.submit(job("high").gpus(8).priority(75))
+    h.run(20)
+    assert h.state_of(low) == h.state_of(high) == "RUNNING"
+    return low, high
+
+
+def test_the_lowest_priority_is_paused_rather_than_all_pushed_below_their_knee() -> None:
+    h = cluster()
+    low, high = two_jobs(h)
+    shed_to(h, 7.0)  # floors take 5.6 kW, keeps 8.2 kW
+    h.run(2)
+    assert h.state_of(low) == "RUNNING"
+    h.run(4)
+    assert h.state_of(low) == "PAUSED"
+    assert "must keep" in h.gang(low).reason
+    h.run(5)
+    assert h.state_of(high) == "RUNNING"
+    assert min(caps_w(h, high)) > KEEP_MW // W
+
+
+def test_it_goes_on_when_its_keep_fits_again() -> None:
+    h = cluster()
+    low, _ = two_jobs(h)
+    shed_to(h, 7.0)
+    h.run(20)
+    assert h.state_of(low) == "PAUSED"
+    h.do(Restore(None))
+    h.run(10)
+    assert h.state_of(low) == "RUNNING"
+
+
+def test_as_long_as_all_keeps_fit_jobs_are_slowed_not_paused() -> None:
+    h = cluster()
+    low, high = two_jobs(h)
+    shed_to(h, 8.6)
+    h.run(60)
+    assert h.state_of(low) == h.state_of(high) == "RUNNING"
+    assert min(caps_w(h, low)) >= KEEP_MW // W - 1
+
+
+def test_a_job_alone_gives_way_to_nobody() -> None:
+    h = cluster(1, kw=7.0)
+    only = h.submit(job().gpus(8))
+    h.run(20)
+    shed_to(h, 3.2)
+    h.run(30)
+    assert h.state_of(only) == "RUNNING"
+    assert max(caps_w(h, only)) < KEEP_MW // W
+
+
+def test_a_job_alone_with_a_min_performance_waits_instead() -> None:
+    h = cluster(1, kw=7.0)
+    only = h.submit(job().gpus(8).min_performance(0.8))
+    h.run(20)
+    shed_to(h, 4.5)
+    h.run(10)
+    assert h.state_of(only) == "PAUSED"
+    h.run(100)
+    assert h.state_of(only) == "PAUSED"
+    h.do(Restore(None))
+    h.run(20)
+    assert h.state_of(only) == "RUNNING"
+
+
+def test_a_job_that_is_never_to_be_capped_never_is() -> None:
+    h = cluster()
+    never = h.submit(job("never").gpus(8).priority(50).min_performance(1.0))
+    other = h.submit(job("other").gpus(8).priority(50))
+    h.run(20)
+    for kw in (13.0, 12.0, 11.4):
+        shed_to(h, kw)
+        for _ in range(10):
+            h.run(1)
+            assert min(caps_w(h, never)) == 700
+        h.do(Restore(None))
+        h.run(5)
+    assert h.state_of(never) == h.state_of(other) == "RUNNING"
+
+
+def test_where_it_cannot_be_uncapped_it_is_paused() -> None:
+    h = cluster()
+    never = h.submit(job("never").gpus(8).priority(50).min_performance(1.0))
+    h.run(20)
+    shed_to(h, 6.5)
+    h.run(8)
+    assert h.state_of(never) == "PAUSED"
+
+
+def test_a_job_whose_performance_cannot_be_kept_is_not_placed() -> None:
+    h = cluster(1, kw=4.8)
+    assert "watts" in h.refuse(job().gpus(8).min_performance(0.9))
+    h.submit(job("first").gpus(4).min_performance(0.9))
+    waits = h.submit(job("second").gpus(2).min_performance(0.9))
+    h.run(5)
+    assert h.state_of(waits) == "PENDING"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_demand_that_comes_and_goes_makes_nothing_flutter(seed: int) -> None:
+    """A quarter of an hour in which demand jumps at random, just where keeps stop fitting."""
+    h = cluster(3, kw=21.0)
+    rng = random.Random(seed)
+    numbers = [h.submit(job(f"j{n}").gpus(4).priority(25 + 10 * n)) for n in range(6)]
+    h.run(40)
+    shed_to(h, 10.8)
+    for _ in range(90):
+        for agent in h.agents.values():
+            agent.wants_mw = rng.choice((220, 400, 690)) * W
+        h.run(10)
+    pauses = h.events("gang_paused")
+    per_gang: dict[JobId | None, list[float]] = {}
+    for event in pauses:
+        per_gang.setdefault(event.job, []).append(event.unix_s)
+    for times in per_gang.values():
+        row = 0  # pauses in a row
+        for before, after in pairwise(times):
+            assert after - before >= min(MIN_PAUSE_S * 2**row, MAX_PAUSE_S)
+            row = row + 1 if after - before < PAUSE_MEMORY_S else 0
+    top = max(numbers, key=lambda n: h.job(n).spec.priority)
+    assert top not in per_gang
+
+
+def test_steady_demand_never_pauses_twice() -> None:
+    h = cluster(3, kw=21.0)
+    for n in range(6):
+        h.submit(job(f"j{n}").gpus(4).priority(25 + 10 * n))
+    h.run(40)
+    shed_to(h, 10.8)
+    h.run(600)
+    jobs = [event.job for event in h.events("gang_paused")]
+    assert jobs
+    assert len(jobs) == len(set(jobs))
+    running = len(h.cluster.state.work.gangs_in(Running))
+    assert running == 6 - len(jobs)
