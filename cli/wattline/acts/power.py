@@ -8,7 +8,7 @@ import msgspec
 from wattline.client import Client, Unreachable
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
-from wattline_protocol.views import DomainView
+from wattline_protocol.views import DomainView, WhyView
 
 WATCH_PERIOD_S = 1.0
 
@@ -37,6 +37,20 @@ def _watched(client: Client) -> Iterator[PowerNow]:
             seen = PowerNow(time.time(), client.power())
         except Unreachable as away:
             seen = msgspec.structs.replace(seen, trouble=str(away))
+
+
+class NodeWhy(msgspec.Struct, frozen=True):
+    """Why a node has its watts, with the domain that binds it."""
+
+    why: WhyView
+    domain: DomainView | None
+
+
+def why(client: Client, *, node: str) -> NodeWhy:
+    """Ask for the node, and for what limits its binding domain."""
+    view = client.why(node)
+    domains = client.power() if view.binding is not None else ()
+    return NodeWhy(view, next((d for d in domains if d.id == view.binding), None))
 
 
 def shed(

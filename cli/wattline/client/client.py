@@ -52,6 +52,8 @@ from wattline_protocol.requests import (
     Undrain,
     WatchRoutes,
     WatchSite,
+    Why,
+    WhyNode,
     WorkerRoute,
 )
 from wattline_protocol.views import (
@@ -64,6 +66,7 @@ from wattline_protocol.views import (
     NodeView,
     ReportView,
     SiteView,
+    WhyView,
 )
 
 POLL_FIRST_S = 0.05
@@ -282,6 +285,10 @@ class Client(Asking):
     def limits(self) -> tuple[LimitView, ...]:
         """Everything that lowers a budget now or later, domain by domain."""
         return tuple(limit for domain in self.power() for limit in domain.limits)
+
+    def why(self, node: str) -> WhyView:
+        """Why the node has the watts it has."""
+        return self.get(WhyNode(NodeId(node)), Why).why
 
     # --- the whole site -------------------------------------------------------------------
 

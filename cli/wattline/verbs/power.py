@@ -73,6 +73,16 @@ VERBS = (
         examples=("wattline cooling room --units-in-service 2 --reason 'compressor of unit 3'",),
     ),
     Verb(
+        name="power why",
+        section="Power",
+        help="Say why a node has the watts it has: which domain binds it, and who comes first.",
+        act="wattline.acts.power:why",
+        show="wattline.show.why:why",
+        role="submitter",
+        args=(Argument("node", "Name of the node."),),
+        examples=("wattline power why gpu-01",),
+    ),
+    Verb(
         name="power shed",
         section="Power",
         help="Lower a budget, at once or on a ramp.",
