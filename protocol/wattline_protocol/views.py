@@ -113,6 +113,8 @@ class GpuView(msgspec.Struct, frozen=True):
     healthy: bool
     job: JobId | None
     """Job whose task holds this GPU."""
+    c_per_w: float | None = None
+    """Learned: how much warmer than its air it gets for each watt; None = not measured yet."""
 
 
 class NodeView(msgspec.Struct, frozen=True):

@@ -20,6 +20,9 @@ CLOCK_DRIFT = 0.01
 LEASE_MARGIN_S = 5.0
 """On top: scheduling delays, suspended virtual machines."""
 
+WARMTH_BEATS = 8
+"""Temperatures are slow: one beat in so many teaches something of them."""
+
 
 def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     """Answer it, then take what is newer than the last one."""
@@ -39,6 +42,8 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _measured_base(state, node, message, now)
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
+    if message.seq % WARMTH_BEATS == 0 or not node.warmth:
+        _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
 
@@ -70,6 +75,18 @@ def _take_draw(state: State, node: NodeNow, holder: Attempt, sample: GpuSample, 
     if not known_mw - DEMAND_FELL_MW <= demand_mw <= known_mw + DEMAND_ROSE_MW:
         node.demand_mw[sample.index] = demand_mw
         node.load = None
+
+
+def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """How warm its GPUs get, and which of them placement should therefore avoid."""
+    if message.inlet_c is not None:
+        for sample in message.gpus:
+            state.thermal.observe(node.id, sample, message.inlet_c, now.mono_s)
+    warmth = {
+        gpu.index: state.thermal.warmth(node.id, gpu, message.inlet_c) for gpu in node.gpus.values()
+    }
+    if warmth != node.warmth:
+        node.warmth, node.offer = warmth, None
 
 
 def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:

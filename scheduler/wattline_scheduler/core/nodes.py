@@ -96,6 +96,8 @@ class NodeNow:
     lowest_until: Instant = LONG_AGO
     non_gpu_worst_mw: int = 0
     """The site file's figure, or more once more was measured."""
+    warmth: dict[GpuIndex, int] = field(default_factory=dict)
+    """Of each GPU, how far it would be above comfort at full power; see `power.thermal`."""
     power_doubt: str = ""
     """Why its own power figure is not believed; empty = it is."""
     rehello_at: Instant | None = None

@@ -14,6 +14,7 @@ from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiti
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import admission_room
 from wattline_scheduler.power.rows import Row
+from wattline_scheduler.power.thermal import coolest_first
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
@@ -45,17 +46,19 @@ def _offer(state: State, node: NodeNow) -> NodeOffer:
             for gpu in node.gpus.values()
             if gpu.managed and gpu.healthy and gpu.index not in node.lost
         )
+        free = coolest_first(node.warmth, (g for g in gpus if g.index not in node.holders))
         node.offer = NodeOffer(
             node=node.id,
             rack=node.site.rack,
             closed="",
             gpus=gpus,
-            free=tuple(gpu for gpu in gpus if gpu.index not in node.holders),
+            free=free,
             cpus=node.record.cpus,
             cpus_free=node.record.cpus - node.cpus_used,
             memory_bytes=node.record.memory_bytes,
             memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
             kept=kept_of(state, node),
+            warmth=sum(node.warmth.get(gpu.index, 0) for gpu in free) // max(1, len(free)),
         )
     closed, is_controlled = _closed(state, node), is_leased(state, node)
     offer = node.offer

@@ -18,6 +18,7 @@ from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.fleet import Fleet
 from wattline_scheduler.power.meters import MeterNow
 from wattline_scheduler.power.pace import Pace
+from wattline_scheduler.power.thermal import Thermal
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class State:
     """Of every cooling zone of whose plant the site file says anything."""
     meter_records: dict[DomainId, MeterRecord] = field(default_factory=dict)
     """What is on disk of meters."""
+    thermal: Thermal = field(default_factory=Thermal)
     sensed_at: Instant | None = None
     """When meters and zones were last looked at."""
     contradicted: dict[NodeId, None] = field(default_factory=dict)

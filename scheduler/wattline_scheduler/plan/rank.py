@@ -1,6 +1,7 @@
-"""Which of the feasible nodes is best: best fit on GPUs, then the most watts left above.
+"""Which of the feasible nodes is best: best fit on GPUs, cool air, then the most watts left above.
 
-Best fit keeps whole nodes free for large gangs. Among equals the node whose tightest domain, in
+Best fit keeps whole nodes free for large gangs. Among equals the one whose GPUs would stay coolest
+at full power, where any would get warm at all; then the node whose tightest domain, in
 either tree, keeps the largest share of its budget wins: a lease can rise highest there.
 """
 
@@ -8,7 +9,7 @@ from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.rows import counted_mw
 
-Score = tuple[int, int, int, int]
+Score = tuple[int, int, int, int, int]
 
 
 def score(trial: Trial, at: int, shape: Shape) -> Score:
@@ -25,4 +26,5 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
         ),
         default=1000,
     )
-    return (gpus_left, -tightest_permille, -trial.cpus[at], at)
+    warmth = trial.offers[at].warmth
+    return (gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)

@@ -56,12 +56,14 @@ class NodeOffer:
     gpus: tuple[GpuInfo, ...]
     """All managed, healthy GPUs."""
     free: tuple[GpuInfo, ...]
-    """Those of them that no attempt holds."""
+    """Those of them that no attempt holds, coolest first."""
     cpus: int
     cpus_free: int
     memory_bytes: int
     memory_free_bytes: int
     kept: Kept
+    warmth: int = 0
+    """How far its free GPUs would be above comfort at full power, in steps of some °C."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,11 +71,11 @@ class Trial:
         del self._log[mark:]
 
     def chosen(self, at: int, shape: Shape) -> tuple[GpuInfo, ...]:
-        """The GPUs a task of `shape` would get: the least that suffice, lowest index first."""
+        """The GPUs a task of `shape` would get: the least that suffice, coolest first."""
         fitting = [gpu for gpu in self.free[at] if suits(gpu, shape)]
         if any(gpu.memory_bytes != fitting[0].memory_bytes for gpu in fitting[1:]):
-            fitting.sort(key=lambda gpu: (gpu.memory_bytes, gpu.index))
-        return tuple(fitting[: shape.gpus])
+            fitting.sort(key=lambda gpu: gpu.memory_bytes)
+        return tuple(sorted(fitting[: shape.gpus], key=lambda gpu: gpu.index))
 
     def needed_mw(self, at: int, shape: Shape) -> int:
         """Wall milliwatts the node must keep more with a task of `shape`."""

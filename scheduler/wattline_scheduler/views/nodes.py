@@ -36,7 +36,7 @@ def node_view(
         heard_ago_s=None if node.heard_at is None else now.mono_s - node.heard_at,
         simulated=node.record.is_simulated,
         problems=_problems(beat, is_contradicted=node.id in state.contradicted),
-        gpus=gpu_views(node, beat) if with_gpus else (),
+        gpus=gpu_views(state, node, beat) if with_gpus else (),
         tasks=tuple(
             f"{ref} {attempt.gang.job.spec.name}" for ref, attempt in sorted(node.attempts.items())
         ),
@@ -52,18 +52,18 @@ def _problems(beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
     return ("its reports disagree with the books: it counts in full", *told)
 
 
-def gpu_views(node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
+def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
     """All GPUs by index; those without a fresh sample show what does not change."""
     samples = {} if beat is None else {sample.index: sample for sample in beat.gpus}
     ordered = sorted(node.gpus.values(), key=lambda gpu: gpu.index)
-    return tuple(_gpu_view(node, gpu, samples.get(gpu.index)) for gpu in ordered)
+    return tuple(_gpu_view(state, node, gpu, samples.get(gpu.index)) for gpu in ordered)
 
 
 _UNKNOWN = GpuSample(index=GpuIndex(-1), power_mw=None, cap_mw=None)
 """Stands for a sample that is missing; its index is not read."""
 
 
-def _gpu_view(node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
+def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
     holder = node.holders.get(gpu.index)
     s = sample or _UNKNOWN
     return GpuView(
@@ -83,4 +83,5 @@ def _gpu_view(node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
         can_cap=gpu.can_cap,
         healthy=gpu.healthy and gpu.index not in node.lost,
         job=None if holder is None else holder.gang.job.id,
+        c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

@@ -251,3 +251,15 @@ def test_an_explanation_says_when_only_the_rack_is_missing() -> None:
         shape(job().nodes(2).same_rack()),
     )
     assert view.refusals[-1].filter == "rack"
+
+
+def test_a_job_goes_where_its_gpus_stay_cool_unless_that_breaks_up_a_whole_node() -> None:
+    warm = dataclasses.replace(offer("a1", free=1), warmth=3)
+    assert nodes_of(snapshot(warm, offer("b1", free=1)), job()) == ["b1"]
+    assert nodes_of(snapshot(warm, offer("b1")), job()) == ["a1"]
+
+
+def test_the_coolest_gpus_are_taken_in_the_order_of_their_index() -> None:
+    node = offer("a1")
+    cool_last = dataclasses.replace(node, free=tuple(reversed(node.free)))
+    assert Trial(snapshot(cool_last)).place(0, shape(job().gpus(2))).gpus == (6, 7)
