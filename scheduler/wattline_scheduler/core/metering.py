@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import DomainId, NodeId, Now
 from wattline_protocol.site import Domain
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.draw import Draw, all_draws, measured_gpus_mw
 from wattline_scheduler.core.events import DomainMetered
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
@@ -9,7 +10,7 @@ from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.records import MeterRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.budgets import Limit
-from wattline_scheduler.power.meters import Explained, MeterNow, Trust
+from wattline_scheduler.power.meters import Explained, Hangs, MeterNow, Trust
 
 LIMIT = "meter"
 """Name of the fallback budget among a domain's limits."""
@@ -26,7 +27,7 @@ def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, 
     """A reading came in; what it shows above all explanation counts at once."""
     before = meter.trust
     if not meter.has_notes:
-        meter.note(explained(state, domain, all_draws(state)), now.mono_s)
+        meter.note(explained(state, meter, all_draws(state)), now.mono_s)
     meter.take(event.wall_mw, event.error, now.mono_s)
     _tell(state, domain, meter, before, now)
     _keep_free(state, now)
@@ -36,7 +37,7 @@ def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
     """Once a second: what the nodes draw, and the age of each meter's value."""
     for domain, meter in state.meters.items():
         before = meter.trust
-        meter.note(explained(state, domain, draws), now.mono_s)
+        meter.note(explained(state, meter, draws), now.mono_s)
         _tell(state, domain, meter, before, now)
     if state.meters:
         _keep_free(state, now)
@@ -48,7 +49,13 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
     for domain in state.site.domains:
         if domain.meter is None:
             continue
-        meter = MeterNow(domain.meter, domain.rating_mw, domain.fixed_load_mw, now.mono_s)
+        meter = MeterNow(
+            domain.meter,
+            domain.rating_mw,
+            domain.fixed_load_mw,
+            now.mono_s,
+            hangs_of(state, domain.id),
+        )
         record = on_record.get(domain.id)
         if record is not None:
             meter.held_mw, meter.factor_permille = record.held_mw, record.factor_permille
@@ -61,22 +68,42 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
 # --- what the nodes explain -----------------------------------------------------------------
 
 
-def explained(state: State, domain: DomainId, draws: dict[NodeId, Draw]) -> Explained:
-    """What the nodes put on the domain, as far as anybody can tell.
+def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
+    """How the nodes hang on a domain; fixed by the site file.
 
-    A node with all its inputs below the domain counts there in full. Of one with inputs elsewhere
-    too, an even share is the best guess, all of it is possible, and none of it is certain.
+    Without stated shares an even one is the best guess for a node with inputs elsewhere too, and
+    all of it is possible. Only a node with all its inputs below the domain is there for certain.
     """
+    chains = state.site.chains()
+    rows = [state.domains.rows[number] for number in state.domains.rows_in[domain]]
+    hangs = []
+    for name in state.domains.members[domain]:
+        node = state.nodes[name].site
+        usual = [share.share_permille for share in node.shares]
+        usual = usual or [PERMILLE // len(node.inputs)] * len(node.inputs)
+        here = [domain in chains[leaf] for leaf in node.inputs]
+        share = sum(mine for mine, is_here in zip(usual, here, strict=True) if is_here)
+        hangs.append(
+            Hangs(
+                node=name,
+                usual_permille=PERMILLE if all(here) else share,
+                most_permille=max(row.shares[name] for row in rows),
+                is_certain=all(here),
+            )
+        )
+    return tuple(hangs)
+
+
+def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Explained:
+    """What the nodes put on the meter's domain, as far as anybody can tell."""
     drawn_mw = least_mw = most_mw = 0
     is_complete = True
-    for name in state.domains.members[domain]:
-        node, draw = state.nodes[name], draws[name]
-        inputs = node.site.inputs
-        here = sum(domain in state.site.domain_chain(leaf) for leaf in inputs)
-        most_mw += draw.mw
-        drawn_mw += draw.mw * here // len(inputs)
+    for hang in meter.hangs:
+        node, draw = state.nodes[hang.node], draws[hang.node]
+        drawn_mw += draw.mw * hang.usual_permille // PERMILLE
+        most_mw += draw.mw * hang.most_permille // PERMILLE
         is_complete = is_complete and (draw.is_heard or node.record.is_off)
-        if here == len(inputs) and draw.is_heard and node.beat is not None:
+        if hang.is_certain and draw.is_heard and node.beat is not None:
             least_mw += measured_gpus_mw(node.beat)
     return Explained(drawn_mw, least_mw, most_mw, is_complete)
 

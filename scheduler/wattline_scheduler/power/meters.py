@@ -14,7 +14,7 @@ exponential forgetting; the slope is held towards 1 until the draw has moved eno
 from collections import deque
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import Instant
+from wattline_protocol.ids import Instant, NodeId
 from wattline_protocol.sensing import Meter
 from wattline_protocol.views import MeterTrust
 from wattline_scheduler.power.line import Line
@@ -58,6 +58,19 @@ LOADED_PERMILLE = 50
 
 
 @dataclass(frozen=True, slots=True)
+class Hangs:
+    """How one node hangs on the metered domain."""
+
+    node: NodeId
+    usual_permille: int
+    """Best guess of the share of its wall watts that flows here."""
+    most_permille: int
+    """In any case that I1 must hold in."""
+    is_certain: bool
+    """All of it flows here, whatever fails."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """What the scheduler believes the nodes put on a domain now. Wall milliwatts."""
 
@@ -81,6 +94,7 @@ class MeterNow:
     """The domain's declared fixed load."""
     since: Instant
     """When it began to be expected."""
+    hangs: tuple[Hangs, ...] = ()
     trust: Trust = "unread"
     why: str = ""
     """What is wrong with it, in words; empty while it is believed."""

@@ -25,7 +25,8 @@ def metered(**rules: object) -> Harness:
 
 def drawn_mw(h: Harness) -> int:
     """What the two nodes draw, as far as the scheduler can tell."""
-    return explained(h.cluster.state, PDU, all_draws(h.cluster.state)).drawn_mw
+    state = h.cluster.state
+    return explained(state, state.meters[PDU], all_draws(state)).drawn_mw
 
 
 def meter_for(h: Harness, seconds: int, factor: float = 1.0, plus_mw: int = 0) -> None:
@@ -275,3 +276,17 @@ def test_a_hot_day_lowers_the_budget_at_a_slow_pace() -> None:
         h.run(10)
         h.handle(ZoneSensed(ROOM, None, 40.0))
     assert room_mw(h) == 16_200_000
+
+
+def test_a_node_on_two_feeds_explains_half_of_itself_on_each_for_certain_nothing() -> None:
+    two = (DomainId("pdu-a"), DomainId("pdu-b"))
+    builder = site().rack("a", 1, kw=20.0).rack("b", 1, kw=20.0).metered("a")
+    built = builder.build()
+    nodes = (msgspec.structs.replace(built.nodes[0], inputs=two), built.nodes[1])
+    h = Harness(msgspec.structs.replace(built, nodes=nodes))
+    h.join()
+    h.run(2)
+    state = h.cluster.state
+    both = explained(state, state.meters[PDU], all_draws(state))
+    whole_mw = all_draws(state)[h.node("a1").id].mw
+    assert (both.drawn_mw, both.most_mw, both.least_mw) == (whole_mw // 2, whole_mw, 0)
