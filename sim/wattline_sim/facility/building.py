@@ -14,8 +14,9 @@ from wattline_protocol.site import Domain, DomainKind, Node, Site, Timing
 from wattline_protocol.sitechecks import largest_jump_mw
 from wattline_protocol.wall import wall_mw
 from wattline_sim.facility.plant.layout import Feed, Layout, NodePlace, Zone
+from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.plant.weather import Weather
-from wattline_sim.profiles import GpuModel, HostModel, gpu_model, host_model
+from wattline_sim.profiles import GpuModel, HostModel, gpu_model
 
 NODES_PER_RACK = 4
 RACKS_PER_PDU = 4
@@ -68,7 +69,7 @@ class Building:
 def build(shape: Shape) -> Building:
     """Lay it out."""
     model = gpu_model(shape.gpu)
-    host = host_model(model, shape.gpus_per_node)
+    host = host_of(model, shape.gpus_per_node)
     nodes = [_node(shape, model, host, at) for at in range(shape.nodes)]
     domains = _domains(shape, nodes)
     site = Site(
