@@ -126,7 +126,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("demo",),
     "tui": ("tui",),
     "sim": ("sim",),
-    "bench": ("agent", "scheduler", "runtime", "sim"),
+    "bench": ("agent", "scheduler", "runtime", "sim", "bench"),
 }
 
 

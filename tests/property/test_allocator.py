@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.power_oracle import oracle
 from support.power_strategies import loads, sites
+from wattline_bench.oracle import oracle
 from wattline_protocol.site import Site
 from wattline_scheduler.power.allocator import ROUNDING_MW, Allocation
 from wattline_scheduler.power.domains import Domains

@@ -30,6 +30,12 @@ VERBS = (
     ),
     _bench("agent", "What an agent costs its host.", _seconds(20.0, "each of two measurements")),
     _bench(
+        "allocator",
+        "How long dividing the watts takes, up to 131,072 GPUs, and how good it is.",
+        Option("calls", ("--calls",), "Calls at each size.", "integer", 30),
+        Option("seed", ("--seed",), "Of limits and demand.", "integer", 1),
+    ),
+    _bench(
         "beats",
         "How many beats a second the scheduler takes, with CURVE and an answer to each.",
         Option("nodes", ("--nodes",), "How many nodes.", "integer", 200),

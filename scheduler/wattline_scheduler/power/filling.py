@@ -8,9 +8,6 @@ the *other* rows stop its GPUs; a GPU stops at the least level of its rows. Wher
 by layer, inner rows first; on one tree a single round is exact, because a row outside stops all
 GPUs of a row inside alike. With two families (power and cooling, redundant feeds) rounds are
 repeated until they agree: round k has the k lowest bottlenecks right at the latest.
-
-The level of a row is the root of a rising, piecewise linear function: Newton's method, kept
-inside a shrinking bracket, for all rows of a layer at once.
 """
 
 from dataclasses import dataclass
@@ -18,21 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_scheduler.power.matrix import Bools, Floats, Ints, Matrix
-
-TOLERANCE_MW = 0.05
-"""A row counts as full within so much; the allocator keeps a milliwatt free for it."""
-
-RELATIVE = 1e-12
-"""On top, of the row's own size: rounding of sums of floats."""
+from wattline_scheduler.power.roots import TOLERANCE_MW, Curves, full_levels, slack_mw
 
 FULL_WITHIN = 1e-7
 """Relative size of a gap that no longer matters when rounds are compared."""
 
 MAX_ROUNDS = 40
 """Then the levels are lowered until everything fits: safe, perhaps not perfectly fair."""
-
-MAX_STEPS = 60
-"""Bisection alone would be exact by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +111,14 @@ def _settle(
 ) -> None:
     """Find level and stopping row of the contended groups (written into `level` and `row`)."""
     chosen = np.repeat(contended, counts)
-    few = _Contest(
-        Rise(rise.group[chosen], rise.start[chosen], rise.end[chosen], rise.wall_mw[chosen]),
-        counts[contended],
-    )
+    start, width = rise.start[chosen], rise.end[chosen] - rise.start[chosen]
+    curves = Curves(start, width, rise.wall_mw[chosen] / width, counts[contended])
     local = groups[contended]
     stages = [
         _stage(layer.row[local], layer.share[local], tight, left_mw) for layer in matrix.layers
     ]
     stages = [stage for stage in stages if len(stage.rows)]
-    levels = few.settle(stages)
+    levels = _Contest(curves, stages).settle()
     level[contended] = levels.min(axis=0)
     stopper = levels.argmin(axis=0)
     rows = np.array([np.append(s.rows, -1)[s.at] for s in stages])
@@ -165,111 +152,55 @@ def _stage(row: Ints, share: Floats, tight: Bools, left_mw: Floats) -> _Stage:
 
 
 class _Contest:
-    """The contended GPUs, as arrays prepared for many evaluations."""
+    """The contended groups: levels are found row by row until all rows agree."""
 
-    def __init__(self, rise: Rise, counts: Ints) -> None:
-        self.start = rise.start
-        self.width = rise.end - rise.start
-        self.slope = rise.wall_mw / self.width
-        self.first = np.cumsum(counts) - counts
-        self.counts = counts
-        self.top = np.maximum.reduceat(rise.end, self.first)
-        """Level at which a whole group has everything."""
+    def __init__(self, curves: Curves, stages: list[_Stage]) -> None:
+        self._curves = curves
+        self._stages = stages
+        self._top = curves.top()
 
-    def settle(self, stages: list[_Stage]) -> Floats:
+    def settle(self) -> Floats:
         """Levels per stage and group at which each stops: the least of a column counts."""
-        levels = np.full((len(stages), len(self.counts)), np.inf)
+        levels = np.full((len(self._stages), len(self._top)), np.inf)
         for _ in range(MAX_ROUNDS):
-            for number, stage in enumerate(stages):
+            for number, stage in enumerate(self._stages):
                 levels[number] = np.inf
                 self._meet(stage, levels.min(axis=0), levels[number])
-            if self._agrees(stages, levels):
+            if self._agrees(levels):
                 return levels
-        for number, stage in enumerate(stages):
+        for number, stage in enumerate(self._stages):
             self._meet(stage, levels.min(axis=0), levels[number])
         return levels
 
     def _meet(self, stage: _Stage, others: Floats, level: Floats) -> None:
         """Lower `level` (per group) to where each row of the stage is full, given `others`."""
-        most = stage.sums(self._used(others)[0])
-        short = most > stage.left_mw + _slack(stage.left_mw)
-        if short.any():
-            found = np.append(np.where(short, self._roots(stage, others, most), np.inf), np.inf)
-            np.minimum(level, found[stage.at], out=level)
+        most = stage.sums(self._curves.used(others))
+        short = most > stage.left_mw + slack_mw(stage.left_mw)
+        if not short.any():
+            return
+        groups = np.append(short, np.False_)[stage.at]
+        number = np.cumsum(short) - 1
+        found = full_levels(
+            self._curves.part(groups),
+            number[stage.at[groups]],
+            stage.share[groups],
+            others[groups],
+            stage.left_mw[short],
+            most[short],
+        )
+        level[groups] = np.minimum(level[groups], found[number[stage.at[groups]]])
 
-    def _agrees(self, stages: list[_Stage], levels: Floats) -> bool:
+    def _agrees(self, levels: Floats) -> bool:
         """Whether no row is overfull and every row that stops somebody is full."""
         least = levels.min(axis=0)
-        used, _ = self._used(least)
-        for number, stage in enumerate(stages):
+        used = self._curves.used(least)
+        for number, stage in enumerate(self._stages):
             sums = stage.sums(used)
-            gap = FULL_WITHIN * stage.left_mw + 1.0
-            if (sums > stage.left_mw + _slack(stage.left_mw)).any():
+            if (sums > stage.left_mw + slack_mw(stage.left_mw)).any():
                 return False
-            stops = (levels[number] <= least) & (least < self.top)
+            stops = (levels[number] <= least) & (least < self._top)
             is_stopping = np.bincount(stage.at, stops, len(stage.rows) + 1)[:-1] > 0
+            gap = FULL_WITHIN * stage.left_mw + 1.0
             if (is_stopping & (sums < stage.left_mw - gap)).any():
                 return False
         return True
-
-    def _used(self, level: Floats) -> tuple[Floats, Floats]:
-        """Wall milliwatts per group at these levels, and how fast that grows with the level."""
-        above = np.repeat(level, self.counts)
-        above -= self.start
-        rising = np.where((above > 0.0) & (above < self.width), self.slope, 0.0)
-        np.clip(above, 0.0, self.width, out=above)
-        above *= self.slope
-        return np.add.reduceat(above, self.first), np.add.reduceat(rising, self.first)
-
-    def _roots(self, stage: _Stage, others: Floats, most: Floats) -> Floats:
-        """Levels at which the rows of a stage are full; right only where `most` is too much."""
-        want, slack = stage.left_mw, _slack(stage.left_mw)
-        low, low_mw = np.zeros(len(want)), np.zeros(len(want))
-        high, high_mw = np.full(len(want), self.top.max()), np.maximum(most, want + slack)
-        level = low + (high - low) * (want - low_mw) / (high_mw - low_mw)
-        is_done = most <= want
-        for step in range(MAX_STEPS):
-            mine = np.append(level, np.inf)[stage.at]
-            used, growth = self._used(np.minimum(mine, others))
-            sums, slope = stage.sums(used), stage.sums(np.where(mine <= others, growth, 0.0))
-            is_done |= np.abs(sums - want) <= slack
-            if is_done.all():
-                break
-            is_low = sums <= want
-            low, low_mw = np.where(is_low, level, low), np.where(is_low, sums, low_mw)
-            high, high_mw = np.where(is_low, high, level), np.where(is_low, high_mw, sums)
-            level = np.where(
-                is_done,
-                level,
-                _next(
-                    step,
-                    level,
-                    want - sums,
-                    slope,
-                    low,
-                    high,
-                    (want - low_mw) / np.maximum(high_mw - low_mw, slack),
-                ),
-            )
-        return np.where(is_done, level, low)
-
-
-def _slack(left_mw: Floats) -> Floats:
-    return TOLERANCE_MW + RELATIVE * left_mw
-
-
-def _next(
-    step: int,
-    level: Floats,
-    missing: Floats,
-    slope: Floats,
-    low: Floats,
-    high: Floats,
-    chord: Floats,
-) -> Floats:
-    """Newton's step where it stays inside the bracket, else the chord and the middle in turn."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        newton = level + missing / slope
-    inside = (newton > low) & (newton < high)
-    part = chord if step % 2 else np.full(len(level), 0.5)
-    return np.where(inside, newton, low + (high - low) * part)
