@@ -22,10 +22,9 @@ def as_markdown(fitted: Fitted) -> str:
         lines.append(f"| {kind} | {cells} |")
     idle = " | ".join(f"{100 * (1 - sum(m.shares.values())):.1f} %" for m in fitted.mix)
     lines.append(f"| idle | {idle} |")
+    lines += ["", "| outside temperature | highest | RMSE of the fit | largest error |"]
+    lines.append("|---|---|---|---|")
     for weather in fitted.weather:
-        lines += [
-            "",
-            f"{weather.name}: highest {weather.max_c} °C, fit RMSE {weather.rmse_c} °C,",
-            f"largest error {weather.max_error_c} °C.",
-        ]
+        errors = f"{weather.rmse_c:.1f} °C | {weather.max_error_c:.1f} °C"
+        lines.append(f"| {weather.name} | {weather.max_c:.1f} °C | {errors} |")
     return "\n".join(lines)

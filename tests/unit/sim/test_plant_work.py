@@ -199,3 +199,16 @@ def test_without_traces_the_fit_says_what_is_missing(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "lacks acme-2023-power-temp, llm-requests, weather-tmy" in done.stderr
+
+
+def test_the_page_shows_the_constants_that_are_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fit.plant", "--table"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
+    for table in done.stdout.strip().split("\n\n"):
+        assert table in page, f"docs/power.md lacks what `fit.plant --table` prints:\n{table}"
