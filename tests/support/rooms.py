@@ -81,7 +81,7 @@ def controlled(
         share = 1000.0 if control.share_permille is None else control.share_permille
         heat = min(demand, share)
         told_c = room.step(heat, capacity_at(second))
-        control.step(told_c, heat, floor, Instant(float(second)))
+        control.step(told_c, heat, lambda: floor, Instant(float(second)))
         story.inlets_c.append(room.inlet_c)
         story.shares.append(share)
     return story

@@ -7,7 +7,7 @@ from wattline_scheduler.core.journal import Level
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
 from wattline_scheduler.core.records import LimitRecord, PlantRecord
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.watts import is_leased, load_of
+from wattline_scheduler.core.watts import is_leased, load_now
 from wattline_scheduler.power.budgets import Limit
 from wattline_scheduler.power.cooling import ZoneNow
 from wattline_scheduler.power.inlets import PERMILLE, InletControl, is_plausible_c, warm_end_c
@@ -95,7 +95,7 @@ def _follow_inlets(
     share = inlets.step(
         inlet_of(state, zone_id),
         heat_mw * PERMILLE / full_mw,
-        _floor_mw(state, zone_id, now) * PERMILLE / full_mw if was_limited else 0.0,
+        lambda: _floor_mw(state, zone_id, now) * PERMILLE / full_mw,
         now.mono_s,
     )
     value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
@@ -119,7 +119,7 @@ def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
         node = state.nodes[name]
         is_ours = is_leased(state, node)
         committed_mw = state.books.committed_mw(name)
-        floor_mw += load_of(state, node, now).floor_mw if is_ours else committed_mw
+        floor_mw += load_now(state, node, now).floor_mw if is_ours else committed_mw
     return floor_mw
 
 

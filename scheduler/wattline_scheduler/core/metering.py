@@ -25,12 +25,13 @@ DOUBTED: tuple[Trust, ...] = ("stale", "frozen", "implausible")
 
 def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, now: Now) -> None:
     """A reading came in; what it shows above all explanation counts at once."""
-    before = meter.trust
+    before, held_mw = meter.trust, meter.held_mw
     if not meter.has_notes:
         meter.note(explained(state, meter, all_draws(state)), now.mono_s)
     meter.take(event.wall_mw, event.error, now.mono_s)
     _tell(state, domain, meter, before, now)
-    _keep_free(state, now)
+    if meter.held_mw > held_mw:
+        _keep_free(state, now)
 
 
 def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:

@@ -12,7 +12,7 @@ minute and 30 s of lag, 1.1 °C at 5 °C a minute and 60 s; a loss that is annou
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant
@@ -88,12 +88,16 @@ class InletControl:
         self._taken_permille = PERMILLE - share_permille
 
     def step(
-        self, inlet_c: float | None, heat_permille: float, floor_permille: float, at: Instant
+        self,
+        inlet_c: float | None,
+        heat_permille: float,
+        floor_permille: Callable[[], float],
+        at: Instant,
     ) -> float | None:
         """The share in force from now on; None = no limit. To be called about once a second.
 
         `inlet_c`: of the warm end, None where too few nodes tell. `heat_permille`: present heat.
-        `floor_permille`: what running work needs at least.
+        `floor_permille`: what running work needs at least; only asked when the share falls.
         """
         passed_s = 0.0 if self._at is None else at - self._at
         self._at = at
@@ -106,14 +110,18 @@ class InletControl:
             self.share_permille = min(float(PERMILLE), heat_permille)
             self._taken_permille = PERMILLE - self.share_permille
         is_emergency = inlet_c >= self.limit_c + EMERGENCY_C
-        least = 0.0 if is_emergency else min(floor_permille, float(PERMILLE))
-        return self._move(self.share_permille, error_c, least, passed_s)
+        floor = _nothing if is_emergency else floor_permille
+        return self._move(self.share_permille, error_c, floor, passed_s)
 
-    def _move(self, now: float, error_c: float, least: float, passed_s: float) -> float | None:
+    def _move(
+        self, now: float, error_c: float, floor: Callable[[], float], passed_s: float
+    ) -> float | None:
         taken = self._taken_permille + INTEGRAL_PERMILLE_PER_C_S * error_c * passed_s
         wanted = PERMILLE - taken - GAIN_PERMILLE_PER_C * error_c
-        low = max(least, now - FALL_PERMILLE_PER_S * passed_s)
-        high = max(low, min(float(PERMILLE), now + RISE_PERMILLE_PER_S * passed_s))
+        low = now
+        if wanted < now:
+            low = max(min(floor(), now), now - FALL_PERMILLE_PER_S * passed_s)
+        high = min(float(PERMILLE), now + RISE_PERMILLE_PER_S * passed_s)
         is_wound_up = (wanted < low and error_c > 0.0) or (wanted > high and error_c < 0.0)
         if not is_wound_up:
             self._taken_permille = min(float(PERMILLE), max(0.0, taken))
@@ -140,6 +148,11 @@ class InletControl:
         self._slow_c = _approach(self._slow_c, inlet_c, passed_s / LOOK_SLOW_S)
         self.is_blind, self._seen_at, self.inlet_c = False, at, inlet_c
         return self._fast_c + max(0.0, self._fast_c - self._slow_c)
+
+
+def _nothing() -> float:
+    """The floor in an emergency."""
+    return 0.0
 
 
 def _approach(old: float, new: float, steps: float) -> float:

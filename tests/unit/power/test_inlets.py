@@ -81,17 +81,17 @@ def test_a_cool_room_is_never_limited() -> None:
 def test_it_stops_at_the_floors_until_the_air_is_far_too_warm() -> None:
     under = control()
     for second in range(300):
-        under.step(LIMIT_C + 3.0, 900.0, 400.0, Instant(float(second)))
+        under.step(LIMIT_C + 3.0, 900.0, lambda: 400.0, Instant(float(second)))
     assert under.share_permille == 400.0
     for second in range(300, 400):
-        under.step(LIMIT_C + 6.0, 400.0, 400.0, Instant(float(second)))
+        under.step(LIMIT_C + 6.0, 400.0, lambda: 400.0, Instant(float(second)))
     assert under.share_permille == 0.0
 
 
 def test_its_first_step_bites_although_little_of_the_budget_is_used() -> None:
     under = control()
-    under.step(LIMIT_C + 0.5, 500.0, 100.0, Instant(0.0))
-    under.step(LIMIT_C + 0.5, 500.0, 100.0, Instant(1.0))
+    under.step(LIMIT_C + 0.5, 500.0, lambda: 100.0, Instant(0.0))
+    under.step(LIMIT_C + 0.5, 500.0, lambda: 100.0, Instant(1.0))
     assert under.share_permille is not None
     assert under.share_permille < 500.0
 
@@ -99,39 +99,41 @@ def test_its_first_step_bites_although_little_of_the_budget_is_used() -> None:
 def test_a_long_time_at_the_floor_winds_nothing_up() -> None:
     under = control()
     for second in range(7200):
-        under.step(LIMIT_C + 2.0, 500.0, 450.0, Instant(float(second)))
+        under.step(LIMIT_C + 2.0, 500.0, lambda: 450.0, Instant(float(second)))
     assert under.share_permille == 450.0
     for second in range(7200, 7500):
-        under.step(LIMIT_C - 3.0, 450.0, 450.0, Instant(float(second)))
+        under.step(LIMIT_C - 3.0, 450.0, lambda: 450.0, Instant(float(second)))
     assert under.share_permille is not None
     assert under.share_permille > 700.0, "it rises at its full pace at once"
 
 
 def test_blind_for_a_while_changes_nothing_then_a_part_is_kept_free() -> None:
     under = control()
-    assert under.step(None, 950.0, 300.0, Instant(0.0)) is None
-    assert under.step(None, 950.0, 300.0, Instant(BLIND_AFTER_S - 1)) is None
+    assert under.step(None, 950.0, lambda: 300.0, Instant(0.0)) is None
+    assert under.step(None, 950.0, lambda: 300.0, Instant(BLIND_AFTER_S - 1)) is None
     for second in range(600):
-        under.step(None, 950.0, 300.0, Instant(BLIND_AFTER_S + second))
+        under.step(None, 950.0, lambda: 300.0, Instant(BLIND_AFTER_S + second))
     assert under.is_blind
     assert under.share_permille == BLIND_PERMILLE
-    assert under.step(20.0, 900.0, 300.0, Instant(700.0)) is not None
+    assert under.step(20.0, 900.0, lambda: 300.0, Instant(700.0)) is not None
     assert not under.is_blind
 
 
 def test_blind_while_limited_nothing_rises() -> None:
     under = control()
-    under.step(LIMIT_C + 1.0, 600.0, 300.0, Instant(0.0))
-    under.step(LIMIT_C + 1.0, 600.0, 300.0, Instant(1.0))
+    under.step(LIMIT_C + 1.0, 600.0, lambda: 300.0, Instant(0.0))
+    under.step(LIMIT_C + 1.0, 600.0, lambda: 300.0, Instant(1.0))
     before = under.share_permille
     for second in range(2, 900):
-        assert under.step(None, 500.0, 300.0, Instant(float(second))) == before
+        assert under.step(None, 500.0, lambda: 300.0, Instant(float(second))) == before
 
 
 def test_a_restart_goes_on_from_where_it_was() -> None:
     under = control()
     under.resume(600.0)
-    assert under.step(LIMIT_C - 1.0, 600.0, 300.0, Instant(0.0)) == pytest.approx(600.0, abs=5)
+    assert under.step(LIMIT_C - 1.0, 600.0, lambda: 300.0, Instant(0.0)) == pytest.approx(
+        600.0, abs=5
+    )
 
 
 def test_which_inlet_stands_for_a_zone() -> None:
