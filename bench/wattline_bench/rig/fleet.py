@@ -79,6 +79,7 @@ class Agent:
         self._asked: fx.ApplyCaps | fx.ReadCaps | None = None
         """What the driver is busy with: the agent waits for it, as its shell does."""
         self._has_ordered = False
+        self._is_sample_due = False
         self._sent_s: dict[int, float] = {}
         facts = Facts(
             node=self.host.node,
@@ -106,8 +107,14 @@ class Agent:
         self._fleet.later(self._random.random() * SAMPLE_PERIOD_S, self.sample)
 
     def sample(self) -> None:
-        """Once a second: tasks, then GPUs, then the beat."""
+        """Once a second: tasks, then GPUs, then the beat; after what the driver is busy with."""
         self._fleet.later(SAMPLE_PERIOD_S, self.sample)
+        self._sample_now()
+
+    def _sample_now(self) -> None:
+        self._is_sample_due = self._asked is not None
+        if self._is_sample_due:
+            return
         mono_s = time.monotonic()
         self.handle(ev.TasksSeen(self.host.tasks(mono_s, time.time())))
         self.handle(ev.Sampled(self.host.sample(mono_s)))
@@ -137,6 +144,8 @@ class Agent:
         if asked is not None:
             self._events.appendleft(ev.CapsRead(asked.generation, limits))
         self._work()
+        if self._is_sample_due:
+            self._sample_now()
         self.read()
 
     def _work(self) -> None:

@@ -171,7 +171,8 @@ class LiveSite:
 
 @contextmanager
 def live_site(site: Site) -> Iterator[LiveSite]:
-    """A site that serves, in a folder that is gone afterwards."""
+    """A site that serves, in a folder that is gone afterwards, also when this is told to stop."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with TemporaryDirectory(prefix="wattline-bench-") as folder:
         live = LiveSite(Path(folder), site)
         try:
