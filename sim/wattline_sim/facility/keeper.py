@@ -66,7 +66,7 @@ class SimKeeper:
             started_s=self._world.now_s,
             lease_until_mono_s=context.lease_until_mono_s,
         )
-        self._plant.load(gpus, WORKLOADS[env[WORKLOAD]], int(env[SEED]))
+        self._plant.load(gpus, WORKLOADS[env[WORKLOAD]], int(env[SEED]), gang=work)
         self._works.take(
             work,
             gpus,

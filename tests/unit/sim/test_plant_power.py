@@ -137,13 +137,35 @@ def test_frozen_gpus_idle_and_stand_still_until_thawed() -> None:
     assert plant.power_now_w[:8].min() > 500.0
 
 
-def test_ending_one_task_of_a_gang_frees_the_gang_and_a_busy_gpu_is_refused() -> None:
+def test_a_busy_gpu_is_refused_and_an_ended_process_frees_its_gpus_only() -> None:
     plant = loaded(row())
     with pytest.raises(ValueError, match=r"\[8\] already run"):
         plant.load([8], STEADY, 1)
-    plant.unload([9])
-    assert not plant.is_loaded[8:].any()
-    assert plant.is_loaded[:8].all()
+    plant.unload([8, 9])
+    assert not plant.is_loaded[8:10].any()
+    assert plant.is_loaded[10:].all()
+    plant.load([8], STEADY, 1)
+    plant.step(10.0)
+    assert plant.power_avg_1s_w[8] < 0.95 * plant.power_avg_1s_w[10]
+
+
+def test_tasks_of_one_gang_on_two_nodes_share_their_clock_and_their_slowest_gpu() -> None:
+    plant = Plant(row(3), 1)
+    plant.load(plant.gpus_of(0), ITERATING, 4, gang="job 1")
+    plant.step(1.3)
+    plant.load(plant.gpus_of(1), ITERATING, 4, gang="job 1")
+    plant.load(plant.gpus_of(2), ITERATING, 4)
+    plant.set_limit_w(0, 300.0)
+    plant.step(30.0)
+    assert plant.performance[15] == plant.performance[0] < 0.9
+    assert plant.performance[23] == 1.0
+    plant.freeze(plant.gpus_of(0))
+    plant.step(0.1)
+    assert plant.performance[8:16].max() == 0.0
+    plant.unload(plant.gpus_of([0, 1]))
+    plant.load(plant.gpus_of(0), ITERATING, 4, gang="job 1")
+    plant.step(0.2)
+    assert plant.jobs.clock_s[plant.jobs.row_of[0]] < 0.3
 
 
 def test_the_brake_and_a_clock_lock_cut_the_draw() -> None:

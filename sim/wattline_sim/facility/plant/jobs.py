@@ -1,12 +1,12 @@
 """All running workloads at once: which state each is in and what level it asks for.
 
-A job's row is the index of its first GPU, so rows need no allocation; one more row, the last, is
-that of GPUs without a process. Every random choice is a function of (job's seed, how many choices
+A gang has one row, as a rule that of its first GPU's index; one more row, the last, is that of GPUs
+without a process. Every random choice is a function of (job's seed, how many choices
 it has made), hence the same on whatever GPUs and under whatever policy it runs.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -71,7 +71,6 @@ class Jobs:
         self.row_of: Indexes = np.full(gpus, gpus, dtype=np.int64)
         self.imbalance: Floats = np.ones(gpus)
         self.level: Floats = np.zeros(rows)
-        self.mean_level: Floats = np.zeros(rows)
         self.phase: Indexes = np.full(rows, PHASES.index("slack"), dtype=np.int64)
         self.gpu_percent: Floats = np.zeros(rows)
         self.clock_s: Floats = np.zeros(rows)
@@ -87,45 +86,63 @@ class Jobs:
         self._per_s, self._busy = np.ones(rows), np.ones(rows)
         self._synchronous = np.zeros(rows, dtype=np.bool_)
         self._services = Services(rows)
+        self._gangs: dict[Hashable, int] = {}
         self._regroup()
 
-    def load(self, gpus: Indexes, workload: Workload, seed: int, now_s: float) -> None:
-        """A process of that workload now runs on `gpus`, which must be free."""
-        row = int(gpus[0])
-        if np.any(self.row_of[gpus] != self._none):
-            busy = gpus[self.row_of[gpus] != self._none].tolist()
-            raise ValueError(f"GPUs {busy} already run a process; unload them first")
-        self.row_of[gpus] = row
+    def load(
+        self, gpus: Indexes, workload: Workload, seed: int, now_s: float, gang: Hashable = None
+    ) -> None:
+        """A process of that workload now runs on `gpus`, which must be free.
+
+        Processes that name the same gang share one row, and so one clock, however many nodes and
+        calls they come from.
+        """
+        busy = self.row_of[gpus] != self._none
+        if np.any(busy):
+            raise ValueError(f"GPUs {gpus[busy].tolist()} already run a process; unload them first")
+        row = self._gangs.get(gang) if gang is not None else None
+        rank = 0 if row is None else int(np.count_nonzero(self.row_of == row))
         keys = dice.keys_of(seed, 2)
-        rank = np.arange(len(gpus), dtype=np.uint64) + np.uint64(_IMBALANCE_SALT)
-        uneven = dice.normal(np.full(len(gpus), keys[0]), rank)
+        if row is None:
+            row = self._begin(self._free_row(int(gpus[0])), workload, keys, now_s)
+            if gang is not None:
+                self._gangs[gang] = row
+        if workload.service is not None:
+            self._services.start(row, workload.service, rank + len(gpus), keys[1], now_s)
+        self.row_of[gpus] = row
+        ranks = np.arange(rank, rank + len(gpus), dtype=np.uint64) + np.uint64(_IMBALANCE_SALT)
+        uneven = dice.normal(np.full(len(gpus), keys[0]), ranks)
         self.imbalance[gpus] = 1.0 + _IMBALANCE * np.clip(uneven, -2.0, 2.0)
+        self._regroup()
+
+    def _free_row(self, wanted: int) -> int:
+        """`wanted` if no gang uses it, else any other; there are as many rows as GPUs."""
+        used = np.bincount(self.row_of, minlength=self._none + 1) > 0
+        return wanted if not used[wanted] else int(np.flatnonzero(~used)[0])
+
+    def _begin(self, row: int, workload: Workload, keys: dice.Keys, now_s: float) -> int:
         self._factor[row] = _log_normal(keys[:1], _LEVEL_SALT, workload.level_spread)
         self._pace_factor[row] = _log_normal(keys[:1], _PERIOD_SALT, _PERIOD_SPREAD)
         self._key[row], self._choices[row], self.clock_s[row] = keys[0], 0, 0.0
         self._pace[row] = 0.0
         self._state[row] = self._states.first(workload)
         self._synchronous[row] = workload.synchronous
-        if workload.service is not None:
-            self._services.start(row, workload.service, len(gpus), keys[1], now_s)
         self._enter(np.array([row]), now_s)
-        self._regroup()
+        return row
 
-    def unload(self, gpus: Indexes) -> Indexes:
-        """The processes on `gpus` are gone, with them those on the rest of their gangs.
-
-        Returns the GPUs that are free now.
-        """
+    def unload(self, gpus: Indexes) -> None:
+        """The processes on `gpus` are gone; those on the rest of their gangs are not."""
         rows = np.setdiff1d(self.row_of[gpus], [self._none])
-        freed = np.flatnonzero(np.isin(self.row_of, rows))
-        self.row_of[freed] = self._none
-        self._high[rows] = self._low[rows] = self.level[rows] = self.mean_level[rows] = 0.0
+        self.row_of[gpus] = self._none
+        rows = rows[~np.isin(rows, self.row_of)]
+        self._high[rows] = self._low[rows] = self.level[rows] = 0.0
         self.gpu_percent[rows] = 0.0
         self.phase[rows] = PHASES.index("slack")
         self._work_until[rows] = self._wall_until[rows] = np.inf
         self._services.stop(rows)
+        gone = set(rows.tolist())
+        self._gangs = {gang: row for gang, row in self._gangs.items() if row not in gone}
         self._regroup()
-        return freed
 
     def _regroup(self) -> None:
         """Order GPUs by gang, for sums over the members of each."""
@@ -185,7 +202,6 @@ class Jobs:
         factor = self._factor[rows]
         self._high[rows], self._low[rows] = high * factor, low * factor
         self._per_s[rows], self._busy[rows] = per_s * self._pace_factor[rows], busy
-        self.mean_level[rows] = factor * (high * busy + low * (1.0 - busy))
         self.phase[rows], self.gpu_percent[rows] = self._states.phase[states], percent
         z = np.clip(dice.normal(self._key[rows], self._choices[rows] + np.uint64(1 << 32)), -3, 3)
         lasts_s = mean_s * np.exp(spread * z - spread * spread / 2)

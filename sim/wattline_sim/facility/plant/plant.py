@@ -7,7 +7,7 @@ n × gpus_per_node + g in every array. Pure: time is the number of steps taken, 
 a function of the layout, the seed and the calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -101,22 +101,23 @@ class Plant(Readings):
         self._is_on[as_gpus(nodes)] = on
         self._refresh_alive()
 
-    def load(self, gpus: Some, workload: Workload, seed: int) -> None:
-        """A process of `workload` now runs on these GPUs; the gang shares one phase clock.
+    def load(self, gpus: Some, workload: Workload, seed: int, gang: Hashable | None = None) -> None:
+        """A process of `workload` now runs on these GPUs, which share one phase clock.
 
-        Raises ValueError where a GPU has a process already or its node has no power.
+        Calls that name the same `gang` (the tasks of a job on several nodes) share it too. Raises
+        ValueError where a GPU has a process already or its node has no power.
         """
         chosen = as_gpus(gpus)
         if not self._powered[chosen].all():
             raise ValueError(f"GPUs {chosen[self._powered[chosen] == 0].tolist()} have no power")
-        self.jobs.load(chosen, workload, seed, self.now_s)
+        self.jobs.load(chosen, workload, seed, self.now_s, gang)
         self.is_frozen[chosen] = False
         self._refresh_alive()
 
     def unload(self, gpus: Some) -> None:
-        """The processes on these GPUs, and so all of their gangs, have ended."""
-        freed = self.jobs.unload(as_gpus(gpus))
-        self.is_frozen[freed] = False
+        """The processes on these GPUs have ended; the rest of their gangs runs on."""
+        self.jobs.unload(as_gpus(gpus))
+        self.is_frozen[as_gpus(gpus)] = False
         self._refresh_alive()
 
     def freeze(self, gpus: Some) -> None:
@@ -238,7 +239,8 @@ class Plant(Readings):
         gone = np.repeat(~is_on, self._per_node) | self.cards.has_shut_down
         died = np.flatnonzero(gone & self.jobs.is_loaded)
         if died.size:
-            self.is_frozen[self.jobs.unload(died)] = False
+            self.jobs.unload(died)
+            self.is_frozen[died] = False
         dark = np.flatnonzero(~is_on)
         if dark.size:
             self.reset_limits(dark)
