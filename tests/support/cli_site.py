@@ -191,10 +191,13 @@ class CliSite:
         """What a verb prints with --json."""
         return json.loads(self.wattline(*arguments, "--json"))
 
-    def in_terminal(self, *arguments: str, until: bytes, then: bytes) -> tuple[bytes, int]:
+    def in_terminal(
+        self, *arguments: str, until: bytes, then: bytes | signal.Signals
+    ) -> tuple[bytes, int]:
         """A verb on a terminal of 100 x 30: what it shows, and its exit code.
 
-        Once `until` was seen, the keys `then` are pressed; it must end by itself after that.
+        Once `until` was seen, the keys `then` are pressed, or the signal is sent; it must end by
+        itself after that.
         """
         ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (30, 100))
@@ -211,7 +214,10 @@ class CliSite:
                     with contextlib.suppress(OSError):  # the other side was closed meanwhile
                         shown += terminal.read(65536)
                 if until in shown and not is_pressed:
-                    terminal.write(then)
+                    if isinstance(then, bytes):
+                        terminal.write(then)
+                    else:
+                        process.send_signal(then)
                     is_pressed = True
         return shown, process.returncode
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId, UnixTime
 from wattline_protocol.views import PriorityShare, WhyGpu, WhyView
+from wattline_scheduler.core.jobs import Paused
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.allocator import Allocation
@@ -38,7 +39,7 @@ def why_view(state: State, node: NodeNow) -> WhyView:
         grantable_w=None if row is None else state.domains.grantable_mw(row.domain) / MW,
         served=() if row is None else _served(state, allocation, number),
         gpus=_gpus(state, allocation, node),
-        reason=_reason(state, allotted_mw, lease_mw, row),
+        reason=_paused(node) or _reason(state, allotted_mw, lease_mw, row),
     )
 
 
@@ -52,6 +53,17 @@ def _not_set(state: State, node: NodeNow) -> WhyView:
         committed_w=committed_w,
         reason=node.reason or "its lease cannot be changed now; it counts as the books say",
     )
+
+
+def _paused(node: NodeNow) -> str:
+    """Work that holds its GPUs and draws nothing; empty = there is none."""
+    gangs = {id(a.gang): a.gang for a in node.attempts.values()}.values()
+    jobs = sorted({g.job.id for g in gangs if isinstance(g.phase, Paused)})
+    if not jobs:
+        return ""
+    names = ", ".join(map(str, jobs))
+    them = f"job {names} is" if len(jobs) == 1 else f"jobs {names} are"
+    return f"{them} paused here until what must be kept for it fits again"
 
 
 def _reason(state: State, allotted_mw: int, lease_mw: int | None, row: Row | None) -> str:

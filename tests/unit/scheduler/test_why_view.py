@@ -62,3 +62,15 @@ def test_a_node_not_heard_says_so() -> None:
     view = why(h, "a1")
     assert (view.allotted_w, view.wanted_w, view.binding) == (None, None, None)
     assert view.reason == "counts at nameplate until its first Hello"
+
+
+def test_a_node_whose_job_is_paused_says_so() -> None:
+    h = two_nodes()
+    low = h.submit(job("low").gpus(8).priority(25))
+    h.submit(job("high").gpus(8).priority(75))
+    h.run(10)
+    name = h.gang(low).live[0].node
+    h.do(Shed(None, by_mw=994_800_000))
+    h.run(8)
+    assert h.state_of(low) == "PAUSED"
+    assert why(h, name).reason.startswith(f"job {low} is paused here until ")
