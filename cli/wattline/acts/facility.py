@@ -1,6 +1,7 @@
 """The facility simulator: one scenario under one policy."""
 
 import sys
+from pathlib import Path
 
 from wattline import exits
 from wattline.acts.seeds import check_positive
@@ -8,15 +9,22 @@ from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 
 
-def facility(*, scenario: str, policy: str, nodes: int, hours: float, seed: int) -> Outcome:
+def facility(
+    *, scenario: str, policy: str, nodes: int, hours: float, seed: int, replay: str
+) -> Outcome:
     """A report; the exit code says whether a breaker tripped or a rule was broken."""
+    from wattline_sim.facility.replay import ReplayMissing, read_replay
     from wattline_sim.facility.run import Size
     from wattline_sim.facility.simulate import Ask, simulate
 
     check_positive("--nodes", nodes)
     if hours <= 0.0:
         raise ActFailed(f"--hours {hours:g}: give more than 0", exits.USAGE)
-    report = simulate(Ask(scenario, policy, nodes, Size(hours, seed)), show_progress)
+    try:
+        series = read_replay(Path(replay)) if replay else None
+    except ReplayMissing as missing:
+        raise ActFailed(f"--replay: {missing}", exits.USAGE) from missing
+    report = simulate(Ask(scenario, policy, nodes, Size(hours, seed), replay=series), show_progress)
     clear_progress()
     is_well = report.trips == 0 and not report.violations
     return Outcome(report, exits.OK if is_well else exits.FAILED)

@@ -31,6 +31,12 @@ VERBS = (
             Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 32),
             Option("hours", ("--hours",), "How long, after a warm-up.", "number", 0.5),
             _SEED,
+            Option(
+                "replay",
+                ("--replay",),
+                "Folder of traces: their weather and request rates in place of the fitted ones.",
+                default="",
+            ),
         ),
         details=(
             "The fleet is 1.5 times what its feed allows at TDP. `throughput_vs_static` compares "

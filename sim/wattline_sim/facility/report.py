@@ -13,6 +13,8 @@ class FacilityReport(msgspec.Struct, frozen=True):
     hours: float
     seed: int
     simulated: bool
+    replayed: bool
+    """With real weather and request rates, not their fitted forms."""
     gpus: int
     """In service."""
     budget_kw: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wattline_sim.facility.building import Building, Shape, build
 from wattline_sim.facility.plant.population import POPULATIONS
 from wattline_sim.facility.policies import Policy, Static, Wattline
+from wattline_sim.facility.replay import Replay
 from wattline_sim.facility.report import FacilityReport
 from wattline_sim.facility.run import Facility, Progress, Size
 from wattline_sim.facility.scenarios import SCENARIOS, Scenario
@@ -33,6 +34,8 @@ class Ask:
     feed_nodes: float | None = None
     """How many nodes the feed allows at TDP; None: the fleet over `OVERSUBSCRIPTION`."""
     gpu: str = "h100"
+    replay: Replay | None = None
+    """Real series to use in place of the fitted ones."""
 
 
 def simulate(ask: Ask, progress: Progress, *, versus_static: bool = True) -> FacilityReport:
@@ -57,7 +60,7 @@ def _building(ask: Ask, scenario: Scenario) -> Building:
             nodes=ask.nodes,
             feed_nodes=ask.feed_nodes or ask.nodes / OVERSUBSCRIPTION,
             gpu=ask.gpu,
-            weather=scenario.weather,
+            weather=ask.replay.weather(scenario.weather) if ask.replay else scenario.weather,
             is_redundant=scenario.is_redundant,
         )
     )
@@ -69,6 +72,8 @@ def _run(
     facility = Facility(
         building, POLICIES[policy](), POPULATIONS[scenario.population](ask.size.seed), ask.size
     )
+    if ask.replay:
+        facility.plant.replay_requests(ask.replay.request_rates)
     facility.run(scenario.begin, progress)
     return facility
 
@@ -86,6 +91,7 @@ def report(
         hours=ask.size.hours,
         seed=ask.size.seed,
         simulated=True,
+        replayed=ask.replay is not None,
         gpus=facility.building.layout.gpu_count,
         budget_kw=round(top.budget_mw / 1e6, 3),
         throughput=round(score.gpu_hours, 3),

@@ -178,6 +178,10 @@ class Jobs:
         self.level = np.where(turn < self._busy, self._high, self._low)
         self._services.step(dt_s, now_s, self._pace, self)
 
+    def replay_requests(self, minute_rates: tuple[float, ...]) -> None:
+        """Services follow these rates, one a minute, over and over, in place of random bursts."""
+        self._services.minute_rates = minute_rates
+
     def backlog_s(self) -> Floats:
         """Seconds of queued prefill work of the service on each GPU, 0 for other jobs."""
         return self._services.backlog_s[self.row_of]

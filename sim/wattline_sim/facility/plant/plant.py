@@ -158,6 +158,10 @@ class Plant(Readings):
         """Capped GPUs exceed their limit by this share in 100 ms bursts, once a second."""
         self.cards.overshoot = share
 
+    def replay_requests(self, minute_rates: Sequence[float]) -> None:
+        """Services follow a recorded series: requests of each minute over their mean."""
+        self.jobs.replay_requests(tuple(minute_rates))
+
     def gpus_of(self, nodes: Some) -> Indexes:
         """Indexes of all GPUs of these nodes."""
         first = as_gpus(nodes) * self._per_node

@@ -53,6 +53,8 @@ class Services:
         self._gaps: Floats = np.zeros((rows, _BLOCK))
         self._work_s: Floats = np.zeros((rows, _BLOCK))
         self._burst_at_s = -np.inf
+        self.minute_rates: tuple[float, ...] = ()
+        """Rate of each minute over its mean, of all replicas alike; empty: random bursts."""
         self._gather()
 
     def start(self, row: int, service: Service, gpus: int, key: np.uint64, now_s: float) -> None:
@@ -143,9 +145,12 @@ class Services:
         """The rate of this minute: hour of the day × burst."""
         angle = 2.0 * np.pi * (now_s / _DAY_S - self._peak_hour[rows] / 24.0)
         hourly = self._mean_rate[rows] * (1.0 + self._daily[rows] * np.cos(angle))
-        minute = _MINUTE_SALT + int(now_s / _BURST_EVERY_S)
-        swing = _log_normal(self._key[rows], minute, self._burst[rows])
-        self._rate[rows] = np.maximum(hourly * swing, 1e-6)
+        self._rate[rows] = np.maximum(hourly * self._swing(rows, int(now_s / _BURST_EVERY_S)), 1e-6)
+
+    def _swing(self, rows: Indexes, minute: int) -> float | Floats:
+        if self.minute_rates:
+            return self.minute_rates[minute % len(self.minute_rates)]
+        return _log_normal(self._key[rows], _MINUTE_SALT + minute, self._burst[rows])
 
 
 def _resampled(points: tuple[tuple[float, float], ...]) -> Floats:
