@@ -9,7 +9,7 @@ from wattline_scheduler.core.progress import watch_progress
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
-from wattline_scheduler.core.watts import demand_of
+from wattline_scheduler.core.watts import demand_of, update_load
 
 KILL_TIME_S = 2.0
 """How long a keeper may take to kill a process group."""
@@ -46,6 +46,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
+    update_load(state, node, now)
 
 
 def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], now: Now) -> None:

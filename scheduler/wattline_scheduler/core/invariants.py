@@ -10,6 +10,8 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import load_of
+from wattline_scheduler.power.loads import NodeLoad
 from wattline_scheduler.power.rows import counted_mw
 
 
@@ -52,6 +54,21 @@ def _books(state: State, now: Now) -> Iterator[str]:
         for sent in entry.sent:
             if sent.epoch == state.epoch and sent.seq > node.last_seq:
                 yield f"I8: {node.id} has lease {sent.seq} in the books that was never numbered"
+
+
+def _loads(state: State, now: Now) -> Iterator[str]:
+    """What the allocator is told of a node is made anew whenever its work changes."""
+    for node in state.nodes.values():
+        if node.load is None or state.work.is_moved(node.id):
+            continue
+        known, fresh = node.load, load_of(state, node, now)
+        if (known.base_mw, _least(known)) != (fresh.base_mw, _least(fresh)):
+            yield f"{node.id}: the allocator sees {known}, it is {fresh}"
+
+
+def _least(load: NodeLoad) -> list[tuple[GpuIndex, int, int]]:
+    """What does not follow measured draw."""
+    return [(gpu.index, gpu.floor_mw, gpu.priority) for gpu in load.gpus]
 
 
 def _gpus(state: State, now: Now) -> Iterator[str]:
@@ -168,6 +185,7 @@ def _commands(state: State, now: Now) -> Iterator[str]:
 CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
     _books,
+    _loads,
     _gpus,
     _attempts,
     _jobs,

@@ -4,11 +4,11 @@ Every lease is booked and saved before it is sent (I9), and only `Books` says wh
 whatever is decided here cannot break I1; it can only be unfair or slow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from wattline_protocol.ids import Instant, NodeId, Now
+from wattline_protocol.ids import GpuIndex, Instant, NodeId, Now
 from wattline_protocol.messages import Lease, LeaseAck, LeaseRefused
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.commands import LEASE_KEY, drop, next_seq
@@ -28,9 +28,10 @@ from wattline_scheduler.core.watts import (
     outdate_moved,
 )
 from wattline_scheduler.power.allocator import Allocation
-from wattline_scheduler.power.leases import LeaseWish, plan_leases
+from wattline_scheduler.power.leases import LeaseDecision, LeaseWish, plan_leases
 from wattline_scheduler.power.matrix import Bools
 from wattline_scheduler.power.pace import SURGE_PERMILLE
+from wattline_scheduler.power.split import split
 
 STUCK_AFTER_S = 3.0
 """A lease unacknowledged for so long is not waited for: its watts come from others (I4)."""
@@ -42,14 +43,25 @@ START_PRIORITY = 1_000
 """Added to the priority of a growth for which a start or a resume waits."""
 
 
-def give(state: State, node: NodeNow, lease_mw: int, now: Now) -> None:
-    """Book, save and send a lease that keeps I1. Does nothing where the books forbid it."""
+def give(
+    state: State,
+    node: NodeNow,
+    lease_mw: int,
+    now: Now,
+    share_mw: Mapping[GpuIndex, int] | None = None,
+) -> None:
+    """Book, save and send a lease that keeps I1. Does nothing where the books forbid it.
+
+    `share_mw`: how the busy GPUs share it, if that is known already.
+    """
     if not node.is_adopted or not state.books.may_send(node.id, lease_mw):
         return
     grows = lease_mw > state.books.committed_mw(node.id)
     if grows and is_growth_stopped(state, node):
         return
-    caps_mw = caps_for(node, load_now(state, node, now), lease_mw)
+    if share_mw is None:
+        share_mw = split(load_now(state, node, now), lease_mw)
+    caps_mw = caps_for(node, share_mw)
     seq = next_seq(node)
     sent = SentLease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)
     state.journal.save(state.books.send(node.id, sent))
@@ -145,10 +157,23 @@ def rebalance(state: State, now: Now) -> Allocation:
     is_over = state.domains.matrix.below(books.full_rows())
     due = _due(state, allocation, eager, is_over, now)
     for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
-        give(state, state.nodes[decision.node], decision.lease_mw, now)
+        share_mw = _shares(state, allocation, decision)
+        give(state, state.nodes[decision.node], decision.lease_mw, now, share_mw)
     _squeeze_stuck(state, is_over, now)
     state.wants_rebalance = False
     return allocation
+
+
+def _shares(
+    state: State, allocation: Allocation, decision: LeaseDecision
+) -> dict[GpuIndex, int] | None:
+    """What the allocator gave the node's GPUs; None where the lease is another one."""
+    fleet, node = state.fleet, decision.node
+    if decision.lease_mw != allocation.lease_mw[fleet.matrix.at[node]]:
+        return None
+    given_mw: list[int] = allocation.gpu_mw[fleet.gpu_entries(node)].tolist()
+    busy = fleet.loads[node].gpus
+    return {gpu.index: mw for gpu, mw in zip(busy, given_mw, strict=True)}
 
 
 def _due(

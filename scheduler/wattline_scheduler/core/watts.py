@@ -1,6 +1,8 @@
 """A node in the terms of the power engine: what it draws at least, and what its work could use."""
 
-from wattline_protocol.ids import Now
+from collections.abc import Mapping
+
+from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import cap_within_mw
@@ -16,7 +18,6 @@ from wattline_scheduler.power.loads import (
     gpu_ceiling_mw,
     gpu_floor_mw,
 )
-from wattline_scheduler.power.split import split
 
 NOBODY = -1
 """Priority of GPUs that draw although no task holds them: served last."""
@@ -78,6 +79,12 @@ def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
     return load
 
 
+def update_load(state: State, node: NodeNow, now: Now) -> None:
+    """After a beat: what the allocator sees of the node, so that a division finds it ready."""
+    if node.load is None and node.id in state.fleet.loads:
+        state.fleet.put(load_now(state, node, now))
+
+
 def outdate_moved(state: State) -> None:
     """Gangs that were paused, resumed or ended changed the loads of their nodes."""
     for node in state.work.take_moved():
@@ -123,15 +130,14 @@ def is_leased(state: State, node: NodeNow) -> bool:
     return is_known and state.books.entry(node.id).standing == "leased"
 
 
-def caps_for(node: NodeNow, load: NodeLoad, lease_mw: int) -> tuple[int, ...]:
-    """Wanted cap of every GPU by index, so that the node stays within `lease_mw`.
+def caps_for(node: NodeNow, share_mw: Mapping[GpuIndex, int]) -> tuple[int, ...]:
+    """Wanted cap of every GPU by index, where the busy ones share the lease so (GPU milliwatts).
 
     Free GPUs get their minimum cap: whatever starts on one without being placed stays small.
     """
-    share = split(load, lease_mw)
     caps = []
     for gpu in sorted(node.gpus.values(), key=lambda gpu: gpu.index):
-        bound_mw = share.get(gpu.index, gpu_floor_mw(gpu))
+        bound_mw = share_mw.get(gpu.index) or gpu_floor_mw(gpu)
         cap_mw = cap_within_mw(bound_mw, gpu.overshoot_permille)
         caps.append(min(max(cap_mw, gpu.cap_min_mw), gpu.cap_max_mw))
     return tuple(caps)

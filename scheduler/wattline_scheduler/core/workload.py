@@ -89,6 +89,10 @@ class Workload:
         moved, self._moved = list(self._moved), {}
         return moved
 
+    def is_moved(self, node: NodeId) -> bool:
+        """Whether `take_moved` would name the node."""
+        return node in self._moved
+
     def _index(self, gang: Gang, now: Now) -> None:
         phase, key, ready = gang.phase, gang.key, gang.job.ready
         ready.discard(gang.number)

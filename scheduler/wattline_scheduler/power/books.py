@@ -32,6 +32,7 @@ class Books:
         self.domains = domains
         self._nameplate_mw = {node.id: node.nameplate_mw for node in site.nodes}
         self._entries: dict[NodeId, BookRecord] = {}
+        self._committed_mw: dict[NodeId, int] = {node.id: 0 for node in site.nodes}
         self._in_row_mw = [0] * len(domains.rows)
         self.committed: Ints = np.zeros(len(site.nodes), dtype=np.int64)
         """`committed_mw` of each node, in the order of `Domains.matrix`."""
@@ -48,7 +49,7 @@ class Books:
 
     def committed_mw(self, node: NodeId) -> int:
         """Most the node might draw at the wall."""
-        return self._committed_of(self._entries[node])
+        return self._committed_mw[node]
 
     def committed_in(self, domain: DomainId) -> int:
         """What counts in the domain of all nodes' `committed_mw`, in the worst of its cases."""
@@ -77,7 +78,11 @@ class Books:
 
     def full_rows(self) -> Bools:
         """Rows in which more is committed than may be granted."""
-        return self.domains.grantable_in_rows() < np.array(self._in_row_mw, dtype=np.int64)
+        return self.room_in_rows() < 0
+
+    def room_in_rows(self) -> Ints:
+        """As `room_in_row`, of every row."""
+        return self.domains.grantable_in_rows() - np.array(self._in_row_mw, dtype=np.int64)
 
     def room_mw(self, node: NodeId) -> int:
         """Growth the node may be granted now so that all its rows hold; never negative."""
@@ -160,10 +165,10 @@ class Books:
         return max(self._nameplate_mw[entry.node], leased_mw)
 
     def _put(self, entry: BookRecord) -> BookRecord:
-        before = self._entries.get(entry.node)
-        before_mw = self._committed_of(before) if before else 0
+        before_mw = self._committed_mw[entry.node]
         after_mw = self._committed_of(entry)
         self._entries[entry.node] = entry
+        self._committed_mw[entry.node] = after_mw
         at = self.domains.matrix.at[entry.node]
         self.committed[at] = after_mw
         self.newest[at] = self.newest_lease_mw(entry.node) or 0

@@ -52,6 +52,9 @@ class Domains:
         self._budget_mw = {domain.id: domain.budget_mw for domain in site.domains}
         self._granted_mw = dict(self._budget_mw)
         self._extra_mw: dict[DomainId, int] = {}
+        self._grantable: Ints = np.zeros(len(self.rows), dtype=np.int64)
+        for domain in self.by_id:
+            self._note_grantable(domain)
 
     def budget_mw(self, domain: DomainId) -> int:
         """Budget in force: rating x derate, or less where a limit is in force."""
@@ -70,6 +73,7 @@ class Domains:
     def set_extra(self, domain: DomainId, extra_mw: int) -> None:
         """Keep so much free for a load that nobody declared."""
         self._extra_mw[domain] = max(0, extra_mw)
+        self._note_grantable(domain)
 
     def usable_mw(self, domain: DomainId) -> int:
         """What all leases below the domain may add up to now (I1)."""
@@ -81,7 +85,10 @@ class Domains:
 
     def grantable_in_rows(self) -> Ints:
         """As `grantable_mw`, of every row."""
-        return np.array([self.grantable_mw(row.domain) for row in self.rows], dtype=np.int64)
+        return self._grantable.copy()
+
+    def _note_grantable(self, domain: DomainId) -> None:
+        self._grantable[list(self.rows_in[domain])] = self.grantable_mw(domain)
 
     def is_falling(self, domain: DomainId) -> bool:
         """Whether the budget will be lower within the next step."""
@@ -110,6 +117,7 @@ class Domains:
     def _set(self, domain: DomainId, now: Instant) -> None:
         self._budget_mw[domain] = self.limits.budget_mw(domain, now)
         self._granted_mw[domain] = self.limits.granted_mw(domain, now)
+        self._note_grantable(domain)
 
     def roots(self) -> Iterable[DomainId]:
         """Domains without a parent, in site-file order."""

@@ -51,7 +51,7 @@ def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision
 
 
 def _grow(books: Books, growths: list[LeaseWish]) -> list[LeaseDecision]:
-    left_mw = [books.room_in_row(row) for row in range(len(books.domains.rows))]
+    left_mw: list[int] = books.room_in_rows().tolist()
     decisions: list[LeaseDecision] = []
     for wish in growths:
         committed_mw = books.committed_mw(wish.node)
