@@ -176,6 +176,7 @@ def demand(slot: int = 0) -> DemandRecord:
         ramp_mw=300_000,
         samples=100,
         beyond=7,
+        swing_permille=1_000,
         steepness_permille=1_000,
         width_mw=13_672,
         sum_mw=50_000_000,

@@ -186,7 +186,10 @@ class DemandRecord(msgspec.Struct, frozen=True):
     samples: int
     beyond: int
     """Samples under a cap that bound at or above the 95 % quantile; they are in no other figure."""
+    swing_permille: int
+    """Cap that the job needs over its draw, where that swings inside a second."""
     steepness_permille: int
+    """How much more (or less) a cap costs it than the curve of its GPU says."""
     width_mw: int
     sum_mw: int
     bins: tuple[int, ...]

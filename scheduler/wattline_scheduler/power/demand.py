@@ -5,7 +5,8 @@ training job's swings inside an iteration are not mistaken for spare watts, whil
 seconds frees watts for others. Where the cap binds, a measurement says only "at least this": then
 what its kind of job (fingerprint) is known to draw uncapped counts, else the user's figure, else
 the GPU's maximum; and a step above the cap, so that a job that wants more than it is known for
-climbs. Protected work counts at its learned 99 % quantile even in its pauses.
+climbs. Protected work counts at its learned 99 % quantile even in its pauses, and where its draw
+swings inside a second, at the cap that those swings need: that is learned too.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ BOUND_HOLD_BEATS = 5
 
 MIN_BOUND_MS = 50
 """A cap that held clocks down for less of a beat cost next to nothing."""
+
+FULL_PERMILLE = 950
+"""A cap binds all the time where the average of the second is this near to it; else swings do."""
 
 SW_POWER_CAP = 0x4
 """Clock event reason: clocks held down by the software power cap (NVML)."""
@@ -115,13 +119,18 @@ class Demand:
         if track.last_mw and power_mw - track.last_mw > draw.ramp_mw:
             draw.ramp_mw = power_mw - track.last_mw
         track.last_mw = power_mw
-        track.is_bound = _is_bound(gpu, sample)
-        if track.is_bound:
-            track.bound_mw = max(power_mw, sample.cap_mw or 0)
-            draw.add_bound(track.bound_mw)
-            track.bound_until = Instant(at + self._hold_s)
-        else:
+        track.is_bound = False
+        if not _is_held(gpu, sample):
             draw.add(power_mw)
+            return
+        cap_mw = max(power_mw, sample.cap_mw or 0)
+        if power_mw * PERMILLE < cap_mw * FULL_PERMILLE and cap_mw >= draw.p95_mw:
+            draw.add(power_mw)
+            draw.add_swing(cap_mw, track.peak_mw)
+            return
+        draw.add_bound(cap_mw)
+        track.is_bound, track.bound_mw = True, cap_mw
+        track.bound_until = Instant(at + self._hold_s)
 
     def of(
         self,
@@ -159,7 +168,7 @@ class Demand:
         return track.learned if track is not None else None
 
 
-def _is_bound(gpu: GpuInfo, sample: GpuSample) -> bool:
+def _is_held(gpu: GpuInfo, sample: GpuSample) -> bool:
     """Whether a cap holds it down. At its maximum cap it draws all that it ever may."""
     is_held = sample.cap_bound_ms >= MIN_BOUND_MS or bool(sample.reasons & SW_POWER_CAP)
     return is_held and (sample.cap_mw or 0) < gpu.cap_max_mw
@@ -167,15 +176,16 @@ def _is_bound(gpu: GpuInfo, sample: GpuSample) -> bool:
 
 def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) -> int:
     draw = track.learned.draw
-    usual_mw = _usual(draw, is_protected) if draw.is_known else fallback_mw
+    swing = draw.swing_permille if is_protected else PERMILLE
+    usual_mw = _usual(draw, is_protected) * swing // PERMILLE if draw.is_known else fallback_mw
     if at < track.bound_until:
         return max(usual_mw, track.bound_mw * PROBE_PERMILLE // PERMILLE)
     peak_mw = track.peak_mw
     if at < track.full_at or not peak_mw:
         return max(usual_mw, peak_mw)
-    wanted_mw = peak_mw * (PERMILLE + RAMP_MARGIN_PERMILLE) // PERMILLE
+    wanted_mw = peak_mw * max(PERMILLE + RAMP_MARGIN_PERMILLE, swing) // PERMILLE
     if draw.is_known:  # no margin above what it has never drawn
-        wanted_mw = min(wanted_mw, max(peak_mw, draw.top_mw))
+        wanted_mw = min(wanted_mw, max(peak_mw, draw.top_mw) * swing // PERMILLE)
     return max(wanted_mw, usual_mw) if is_protected else wanted_mw
 
 

@@ -6,8 +6,9 @@ for contradicts the histogram: where that happens often, it shows the lighter ph
 believed. Old samples fade: at `MAX_SAMPLES` all counts are halved.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from wattline_scheduler.core.records import DemandRecord
 
 BINS = 64
 RANGE_PERMILLE = 1_250
@@ -24,6 +25,14 @@ BEYOND_SHARE = 4
 
 MAX_SAMPLES = 8_192
 """A quarter of an hour of 8 GPUs; then all counts are halved."""
+
+MAX_SWING_PERMILLE = 1_800
+
+SWING_STEP_PERMILLE = 1_050
+"""So much above a cap that swings hit is tried next."""
+
+SWING_KEPT_PERCENT = 98
+"""Of what is learned of swings, each time that quantiles are computed."""
 
 REFRESH_SHARE = 16
 """Quantiles are computed anew after so small a part of the samples is new."""
@@ -48,6 +57,8 @@ class Draw:
     sum_mw: int = 0
     beyond: int = 0
     """Samples under a cap that bound at or above the 95 % quantile; in no bin."""
+    swing_permille: int = PERMILLE
+    """Cap that the job needs over its draw: above 1000 where the draw swings inside a second."""
     ramp_mw: int = 0
     """Largest rise from one sample of a GPU to its next."""
     p95_mw: int = 0
@@ -76,6 +87,11 @@ class Draw:
             self.refresh()
         self._judge()
 
+    def add_swing(self, cap_mw: int, peak_mw: int) -> None:
+        """A cap above its average draw has bound for a part of the second."""
+        needed = cap_mw * SWING_STEP_PERMILLE // max(peak_mw, self.p95_mw, 1)
+        self.swing_permille = min(max(self.swing_permille, needed), MAX_SWING_PERMILLE)
+
     @property
     def mean_mw(self) -> int:
         """Mean of all uncapped samples; 0 before the first."""
@@ -90,6 +106,8 @@ class Draw:
         """Compute quantiles anew, over the samples at work where there are enough of those."""
         if self.samples > MAX_SAMPLES:
             self._fade()
+        excess = self.swing_permille - PERMILLE
+        self.swing_permille = PERMILLE + excess * SWING_KEPT_PERCENT // 100
         self._busy = sum(self.bins[self.busy_from :])
         first = self.busy_from if self._busy >= MIN_BUSY else 0
         self._judge()
@@ -126,14 +144,13 @@ def fresh_draw(cap_max_mw: int, idle_mw: int) -> Draw:
     return Draw(width_mw, min(BINS - 1, idle_mw // width_mw + 1))
 
 
-def restored_draw(
-    fresh: Draw, width_mw: int, bins: Sequence[int], sum_mw: int, beyond: int, ramp_mw: int
-) -> Draw:
+def restored_draw(fresh: Draw, record: DemandRecord) -> Draw:
     """What was learned earlier, in the bins of `fresh`: the GPU's limits may have changed."""
-    for at, count in enumerate(bins):
-        middle_mw = at * width_mw + width_mw // 2
+    for at, count in enumerate(record.bins):
+        middle_mw = at * record.width_mw + record.width_mw // 2
         fresh.bins[min(BINS - 1, middle_mw // fresh.width_mw)] += count
-    fresh.samples, fresh.sum_mw = sum(fresh.bins), sum_mw
-    fresh.beyond, fresh.ramp_mw = beyond, ramp_mw
+    fresh.samples, fresh.sum_mw = sum(fresh.bins), record.sum_mw
+    fresh.beyond, fresh.ramp_mw = record.beyond, record.ramp_mw
+    fresh.swing_permille = record.swing_permille
     fresh.refresh()
     return fresh

@@ -101,9 +101,7 @@ class Memory:
         if record is None:
             learned = Learned(fingerprint, label, self._slot(), draw)
         else:
-            restored_draw(
-                draw, record.width_mw, record.bins, record.sum_mw, record.beyond, record.ramp_mw
-            )
+            restored_draw(draw, record)
             learned = Learned(fingerprint, label, record.slot, draw, record.steepness_permille)
             learned.saved = learned.counts
         self._learned[fingerprint] = learned
@@ -137,6 +135,7 @@ class Memory:
             ramp_mw=draw.ramp_mw,
             samples=draw.samples,
             beyond=draw.beyond,
+            swing_permille=draw.swing_permille,
             steepness_permille=learned.steepness_permille,
             width_mw=draw.width_mw,
             sum_mw=draw.sum_mw,

@@ -104,8 +104,8 @@ LIMITS = Layout(
 DEMANDS = Layout(
     "demands",
     _columns(
-        "slot fingerprint label mean_mw p95_mw p99_mw ramp_mw samples beyond steepness_permille "
-        "width_mw sum_mw bins seen_unix_s"
+        "slot fingerprint label mean_mw p95_mw p99_mw ramp_mw samples beyond swing_permille "
+        "steepness_permille width_mw sum_mw bins seen_unix_s"
     ),
     DemandRecord.key,
 )

@@ -222,6 +222,7 @@ def _demands(db: Database) -> None:
         "ramp_mw": int,
         "samples": int,
         "beyond": int,
+        "swing_permille": int,
         "steepness_permille": int,
         "width_mw": int,
         "sum_mw": int,

@@ -139,6 +139,21 @@ def test_a_job_that_is_capped_for_long_is_still_known() -> None:
     assert g.wants_w() == pytest.approx(600, rel=0.03)
 
 
+def test_draw_that_swings_inside_a_second_needs_a_cap_above_its_average() -> None:
+    """It averages 400 W and swings up to 560 W: any cap below that costs it something."""
+    g = Gpu()
+    g.draws(*[400] * 60)
+    for _ in range(120):
+        cap_w = round(g.wants_w(protected=True))
+        g.at += 1.0
+        ms = 0 if cap_w >= 560 else 200
+        sample = GpuSample(GpuIndex(0), 400 * W, cap_w * W, cap_bound_ms=ms)
+        g.demand.observe(NODE, H100, sample, g.now)
+    assert 560 <= g.wants_w(protected=True) <= 600
+    assert g.wants_w() < 450, "others are not slowed for it"
+    assert Gpu((g.ends(),)).wants_w(protected=True) == pytest.approx(580, abs=30)
+
+
 def test_at_its_maximum_cap_a_gpu_shows_all_that_it_ever_draws() -> None:
     g = Gpu()
     g.draws(*[700] * 60, cap_w=700, bound=True)
