@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.sensing import CommandSource, Meter, OutsidePoint, Sensor
+from wattline_protocol.sensing import Plant as Cooling
 from wattline_protocol.site import Domain, DomainKind, Node, Site, Timing
 from wattline_protocol.sitechecks import largest_jump_mw
 from wattline_protocol.wall import wall_mw
@@ -29,6 +31,12 @@ PDU_ROOM, RACK_ROOM = 1.15, 1.35
 ZONE_ROOM = 1.1
 """Heat that a zone's units remove when all run, over the PDU's share of the feed."""
 ZONE_UNITS = 4
+COOLING_DERATE = ((30.0, 1.0), (35.0, 0.97), (45.0, 0.85))
+"""(°C outside, share of a unit's capacity): condensers of packaged units, typical."""
+INLET_LIMIT_C = 27.0
+"""Upper end of what ASHRAE recommends for all classes."""
+_SENSOR = Sensor(CommandSource(("simulated",)))
+"""Read by `sensors`, at the usual period."""
 OVERSHOOT_PERMILLE = 1050
 """Assumed for nameplates before any agent has told what it learned."""
 UNBOUNDED = 100
@@ -116,12 +124,21 @@ def at_tdp(building: Building) -> Building:
     )
 
 
-def without_budgets(site: Site) -> Site:
-    """For a scheduler that is to know no budget."""
-    free = tuple(
-        msgspec.structs.replace(d, rating_mw=d.rating_mw * UNBOUNDED) for d in site.domains
+def without_cooling(site: Site) -> Site:
+    """For a scheduler that is to know nothing of heat, and to read no meter."""
+    power = (d for d in site.domains if d.kind == "power")
+    return msgspec.structs.replace(
+        site,
+        domains=tuple(msgspec.structs.replace(d, meter=None) for d in power),
+        nodes=tuple(msgspec.structs.replace(n, cooling_zone=None) for n in site.nodes),
     )
-    return msgspec.structs.replace(site, domains=free)
+
+
+def without_budgets(site: Site) -> Site:
+    """For a scheduler that is to know no budget at all."""
+    power = without_cooling(site).domains
+    free = tuple(msgspec.structs.replace(d, rating_mw=d.rating_mw * UNBOUNDED) for d in power)
+    return msgspec.structs.replace(without_cooling(site), domains=free)
 
 
 def usable_mw(domain: Domain) -> int:
@@ -193,11 +210,14 @@ def _domain(
     reserve_mw = largest_jump_mw(below)
     usable = round(len(below) * share_mw * room)
     budget_mw = (usable + reserve_mw) * 1000 // (1000 - TRANSIENT_MARGIN_PERMILLE) + 1
+    rating_mw = budget_mw * 1000 // derate + 1
     return Domain(
         id=DomainId(name),
         kind=kind,
         parent=DomainId(parent) if parent else None,
-        rating_mw=budget_mw * 1000 // derate + 1,
+        rating_mw=rating_mw,
+        meter=Meter(_SENSOR) if kind == "power" and parent is None else None,
+        plant=_cooling(rating_mw) if kind == "cooling" else None,
         derate_permille=derate,
         transient_margin_mw=budget_mw * TRANSIENT_MARGIN_PERMILLE // 1000,
         foreign_reserve_mw=reserve_mw,
@@ -205,7 +225,19 @@ def _domain(
 
 
 def _zone(domain: Domain) -> Zone:
-    return Zone(domain.id, ZONE_UNITS, domain.rating_mw / 1000 / ZONE_UNITS)
+    return Zone(domain.id, ZONE_UNITS, domain.rating_mw / 1000 / ZONE_UNITS, derate=COOLING_DERATE)
+
+
+def _cooling(rating_mw: int) -> Cooling:
+    """What the scheduler is told of a zone."""
+    return Cooling(
+        units=ZONE_UNITS,
+        unit_mw=rating_mw // ZONE_UNITS,
+        capacity_at=tuple(OutsidePoint(c, round(1000 * share)) for c, share in COOLING_DERATE),
+        inlet_limit_c=INLET_LIMIT_C,
+        units_sensor=_SENSOR,
+        outside_sensor=_SENSOR,
+    )
 
 
 LEVELS = {"feed": "msb", "pdu": "row", "rack": "rack"}

@@ -54,6 +54,6 @@ def job_of(arrival: Arrival, per_node: int, number: int) -> JobSpec:
         priority=priority,
         service=ServiceSpec(replicas=1) if is_service else None,
         resources=Resources(nodes=nodes, gpus_per_node=arrival.gpus // nodes),
-        recovery=Recovery(retries=RETRIES, on_isolation="stop"),
+        recovery=Recovery(retries=RETRIES),
         env=env,
     )

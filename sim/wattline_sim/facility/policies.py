@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from wattline_protocol.site import Site
-from wattline_sim.facility.building import Building, at_tdp
+from wattline_sim.facility.building import Building, at_tdp, without_cooling
 
 if TYPE_CHECKING:
     from wattline_sim.facility.run import Facility
@@ -49,3 +49,7 @@ class Static(Wattline):
     def building(self, building: Building) -> Building:
         """What fits."""
         return at_tdp(building)
+
+    def site(self, building: Building) -> Site:
+        """Its power domains: it packs by watts alone."""
+        return without_cooling(building.site)

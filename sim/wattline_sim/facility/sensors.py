@@ -14,10 +14,11 @@ class Sensors:
 
     def __init__(self, building: Building, plant: Plant, office: Office) -> None:
         self._plant, self._office = plant, office
-        self._metered = [
-            (at, feed.id) for at, feed in enumerate(building.layout.feeds) if feed.parent is None
-        ]
-        self._zones = [zone.id for zone in building.layout.zones]
+        metered = {d.id for d in office.site.domains if d.meter is not None}
+        sensed = {d.id for d in office.site.domains if d.plant is not None}
+        layout = building.layout
+        self._metered = [(i, f.id) for i, f in enumerate(layout.feeds) if f.id in metered]
+        self._zones = [(i, z.id) for i, z in enumerate(layout.zones) if z.id in sensed]
         self._frozen: dict[str, int] = {}
         self._last_mw: dict[str, int] = {}
 
@@ -45,6 +46,6 @@ class Sensors:
 
     def _read_zones(self) -> None:
         outside_c = self._plant.outside_c
-        for at, zone in enumerate(self._zones):
+        for at, zone in self._zones:
             units = int(self._plant.zones.units_in_service[at])
             self._office.sense(ZoneSensed(DomainId(zone), units, outside_c))
