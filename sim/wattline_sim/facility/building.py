@@ -8,6 +8,7 @@ sites have.
 from dataclasses import dataclass, field, replace
 
 import msgspec
+import numpy as np
 
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.sensing import CommandSource, Meter, OutsidePoint, Sensor
@@ -102,7 +103,7 @@ def build(shape: Shape) -> Building:
 def nameplate_mw(model: GpuModel, host: HostModel, gpus: int) -> int:
     """Every GPU at its maximum with its overshoot, and everything else at its worst."""
     gpus_mw = gpus * model.limit_max_w * OVERSHOOT_PERMILLE
-    return wall_mw(_worst_mw(host) + gpus_mw, _efficiency_permille(host))
+    return wall_mw(_worst_mw(host) + gpus_mw, _efficiency_permille(model, host, gpus))
 
 
 def at_tdp(building: Building) -> Building:
@@ -151,8 +152,12 @@ def _worst_mw(host: HostModel) -> int:
     return round(host.worst_non_gpu_w * 1000)
 
 
-def _efficiency_permille(host: HostModel) -> int:
-    return int(host.lowest_efficiency * 1000)
+def _efficiency_permille(model: GpuModel, host: HostModel, gpus: int) -> int:
+    """The lowest from an idle node upward: below, the wall draws less whatever the efficiency."""
+    idle_share = (host.base_w + host.cpu_idle_w + gpus * model.idle_w) / host.psu_rating_w
+    load, efficiency = np.array(host.psu_efficiency).T
+    at_idle = float(np.interp(idle_share, load, efficiency))
+    return int(1000 * min(at_idle, *efficiency[load >= idle_share]))
 
 
 def _node(shape: Shape, model: GpuModel, host: HostModel, at: int) -> Node:
@@ -164,7 +169,7 @@ def _node(shape: Shape, model: GpuModel, host: HostModel, at: int) -> Node:
         inputs=tuple(DomainId(name) for name in inputs),
         cooling_zone=DomainId(f"zone-{pdu}"),
         non_gpu_worst_mw=_worst_mw(host),
-        psu_efficiency_permille=_efficiency_permille(host),
+        psu_efficiency_permille=_efficiency_permille(model, host, shape.gpus_per_node),
         nameplate_mw=nameplate_mw(model, host, shape.gpus_per_node),
     )
 

@@ -19,13 +19,27 @@ class Board:
         self._plant = plant
         self._made_s = -1.0
         self._rows = np.zeros((8, plant.layout.gpu_count), dtype=np.int64)
+        self._node_w = plant.node_wall_w.copy()
+        self._other_w = self._node_w
+
+    def node_w(self, at: int) -> tuple[float, float]:
+        """Wall watts of a node and what no GPU draws, behind the supplies;"""
+        self._refresh()
+        return float(self._node_w[at]), float(self._other_w[at])
 
     def columns(self, part: slice) -> list[list[int]]:
         """Per GPU of `part`: average and present mW, °C of die and memory, utilisation, reasons,
         mJ, throttled ns."""
+        self._refresh()
+        columns: list[list[int]] = self._rows[:, part].T.tolist()
+        return columns
+
+    def _refresh(self) -> None:
         plant, rows = self._plant, self._rows
         if plant.now_s != self._made_s:
             self._made_s = plant.now_s
+            self._node_w = plant.node_wall_avg_1s_w
+            self._other_w = plant.hosts.other_w.copy()
             rows[0] = plant.power_avg_1s_w * W_TO_MW + 0.5
             rows[1] = plant.power_now_w * W_TO_MW + 0.5
             rows[2] = plant.temp_c
@@ -34,8 +48,6 @@ class Board:
             rows[5] = plant.reasons
             rows[6] = plant.energy_j * W_TO_MW
             rows[7] = plant.power_throttle_s * S_TO_NS
-        columns: list[list[int]] = rows[:, part].T.tolist()
-        return columns
 
 
 class SimDriver:

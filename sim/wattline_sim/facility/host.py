@@ -27,6 +27,8 @@ BUSY_TICK_S = 0.2
 """The shell's tick; in between samples only a node that waits for something needs it."""
 BOOT_S = 90.0
 CPU_PCT = 20.0
+SENSOR_ERROR = 0.01
+"""Of a server's own power sensors; the same for a server at all times."""
 
 
 class SimHost:
@@ -34,7 +36,8 @@ class SimHost:
 
     def __init__(self, ground: Ground, node: NodeId, at: int) -> None:
         self._world, self._wire, self._plant = ground.world, ground.wire, ground.plant
-        self._stopwatch = ground.stopwatch
+        self._stopwatch, self._board = ground.stopwatch, ground.board
+        self._sensor_gain = 1.0 + ground.world.rng.uniform(-SENSOR_ERROR, SENSOR_ERROR)
         self.node_id, self.at = node, at
         self.clock = HostClock(ground.world)
         self.driver = SimDriver(ground.plant, ground.board, node, at)
@@ -129,8 +132,16 @@ class SimHost:
         self._world.after(SAMPLE_S, self._living(self._sample))
 
     def _host_reading(self) -> HostReading:
-        inlet_c = float(self._plant.inlet_c[self.at])
-        return HostReading(cpu_pct=CPU_PCT, memory_used_bytes=1 << 36, inlet_c=inlet_c)
+        """As the BMC of an 8-GPU server tells it: power of the node, air at its front."""
+        node_w, other_w = self._board.node_w(self.at)
+        return HostReading(
+            cpu_pct=CPU_PCT,
+            memory_used_bytes=1 << 36,
+            node_mw=round(node_w * self._sensor_gain * 1000),
+            source="hwmon",
+            inlet_c=float(self._plant.inlet_c[self.at]),
+            non_gpu_mw=round(other_w * self._sensor_gain * 1000),
+        )
 
     def _receive(self, message: ToAgent) -> None:
         self._handle(ev.SchedulerSaid(message))
