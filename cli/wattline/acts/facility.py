@@ -30,6 +30,24 @@ def facility(
     return Outcome(report, exits.OK if is_well else exits.FAILED)
 
 
+def density(*, policy: str, seed: int, gpus: tuple[str, ...], scenarios: tuple[str, ...]) -> object:
+    """The largest fleet that passes, for each class of GPU and each population."""
+    from wattline_sim.facility.density import CASES, CLASSES, Search
+    from wattline_sim.facility.density import density as search_density
+
+    search = Search(policy, seed, scenarios or CASES, gpus or CLASSES)
+    report = search_density(search, show_runs)
+    clear_progress()
+    return report
+
+
+def show_runs(what: str, done: int, most: int) -> None:
+    """On a terminal, what runs now."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Krun {done + 1} of at most {most}: {what} ")
+        sys.stderr.flush()
+
+
 def show_progress(share: float) -> None:
     """On a terminal, how much is done."""
     if sys.stderr.isatty():

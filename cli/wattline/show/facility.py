@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wattline_sim.facility.density import DensityReport
 from wattline_sim.facility.report import FacilityReport
 
 
@@ -14,6 +15,33 @@ def facility_result(report: FacilityReport) -> RenderableType:
         table.add_row(word, value)
     broken = [Text(violation, style="bold red") for violation in report.violations]
     return Group(table, *broken)
+
+
+def density_result(report: DensityReport) -> RenderableType:
+    """One line a case, then the fleets that were tried."""
+    table = Table(box=None, pad_edge=False)
+    for word in ("GPU", "population", "GPUs", "vs static", "throughput", "best", "bound"):
+        table.add_column(word)
+    for case in report.cases:
+        table.add_row(
+            case.gpu,
+            case.scenario,
+            f"{case.gpus} of {case.gpus_static}",
+            f"{case.gpus_vs_static:.2f}",
+            f"{case.throughput_vs_static:.3f}",
+            f"{case.best_throughput_vs_static:.3f} with {case.best_gpus}",
+            f"{case.uniform_cap_bound:.3f}",
+        )
+    return Group(f"policy {report.policy}, seed {report.seed}, simulated", table, *_tried(report))
+
+
+def _tried(report: DensityReport) -> list[str]:
+    return [
+        f"{case.gpu} {case.scenario}: {one.gpus} GPUs, {one.throughput:.1f} GPU-hours, "
+        f"{one.refused or 'passes'}"
+        for case in report.cases
+        for one in case.tried
+    ]
 
 
 def _rows(r: FacilityReport) -> list[tuple[str, str]]:

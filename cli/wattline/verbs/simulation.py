@@ -1,7 +1,7 @@
 """Verbs of the facility simulator."""
 
 from wattline.verbs.verb import Option, Verb
-from wattline_sim.facility.names import POLICY_NAMES, SCENARIO_NAMES
+from wattline_sim.facility.names import GPU_CLASSES, POLICY_NAMES, SCENARIO_NAMES
 
 _POLICY = Option(
     "policy",
@@ -44,5 +44,36 @@ VERBS = (
             "1 if a breaker tripped or a rule was broken."
         ),
         examples=("wattline sim facility --scenario shed-25", "wattline sim facility --json"),
+    ),
+    Verb(
+        name="sim density",
+        section="Simulation",
+        help="Find the largest fleet that one feed carries without a trip and within slowdowns.",
+        act="wattline.acts.facility:density",
+        show="wattline.show.facility:density_result",
+        args=(
+            _POLICY,
+            _SEED,
+            Option(
+                "gpus",
+                ("--gpu",),
+                "Class of GPU; may be repeated. Otherwise h100 and a40.",
+                many=True,
+                choices=GPU_CLASSES,
+            ),
+            Option(
+                "scenarios",
+                ("--scenario",),
+                "Population; may be repeated. Otherwise mixed and all-hot.",
+                many=True,
+                choices=SCENARIO_NAMES,
+            ),
+        ),
+        details=(
+            "A fleet passes with 0 trips, high priority slowed p50 < 1 % and p99 < 5 %, low "
+            "priority p50 < 5 % and p99 < 50 %. The load offered per GPU is the same for every "
+            "fleet. Takes minutes."
+        ),
+        examples=("wattline sim density --policy threshold --scenario inference-row",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Names of scenarios and policies: light to import, for the command line's table."""
+"""Names of scenarios, policies and GPU classes: light to import, for the command line."""
 
 SCENARIO_NAMES = (
     "mixed",
@@ -17,3 +17,4 @@ SCENARIO_NAMES = (
     "gpu-overshoot",
 )
 POLICY_NAMES = ("wattline", "static", "threshold")
+GPU_CLASSES = ("h100", "a100", "l40s", "b200", "a40", "v100")

@@ -1,0 +1,212 @@
+"""The largest fleet under one fixed feed that still serves its users, found by bisection.
+
+A fleet passes with no trip, no broken rule, and slowdowns within POLCA's limits (ASPLOS 2024). The
+load offered per GPU stays the same as the fleet grows; `static` is the fleet that the feed allows
+at TDP. Every class of GPU is reported; none is chosen by its result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from wattline_scheduler.power.models import curve
+from wattline_sim.facility.plant.servers import host_of
+from wattline_sim.facility.report import FacilityReport
+from wattline_sim.facility.run import Size
+from wattline_sim.facility.simulate import Ask, simulate
+from wattline_sim.profiles import gpu_model
+
+FEED_NODES = 20
+HOURS = 0.2
+RATIO_MAX = 2.5
+CLASSES = ("h100", "a40")
+"""H100/H200 by MLPerf Power submissions, A40/V100 by the Zeus traces."""
+CASES = ("mixed", "all-hot")
+SWEEP = (1.25, 1.5)
+"""Fleets over what fits at TDP that are always run, whatever passes: throughput has its own
+optimum where users put up with slower jobs."""
+LIMITS = {("high", "p50"): 0.01, ("high", "p99"): 0.05, ("low", "p50"): 0.05, ("low", "p99"): 0.5}
+
+Progress = Callable[[str, int, int], None]
+"""Told what runs, how many runs are done, and how many there will be at most."""
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One fleet."""
+
+    nodes: int
+    gpus: int
+    throughput: float
+    trips: int
+    slowdown: dict[str, dict[str, float]]
+    seconds_over_budget: float
+    refused: str
+    """Why it does not pass; empty: it does."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One population on one class of GPU."""
+
+    gpu: str
+    scenario: str
+    gpus: int
+    """Of the largest fleet that passes."""
+    gpus_static: int
+    gpus_vs_static: float
+    throughput_vs_static: float
+    """Of the largest fleet that passes."""
+    best_throughput_vs_static: float
+    """Of any fleet that was tried and did not trip, whatever it did to slowdowns."""
+    best_gpus: int
+    uniform_cap_bound: float
+    """The most throughput that equal caps on hot training could reach under this feed, as booked,
+    by the fitted curve alone."""
+    tried: tuple[Tried, ...]
+
+
+class DensityReport(msgspec.Struct, frozen=True):
+    """All cases under one policy."""
+
+    policy: str
+    seed: int
+    hours: float
+    feed_nodes: int
+    simulated: bool
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for, and where."""
+
+    policy: str
+    seed: int
+    cases: tuple[str, ...] = CASES
+    classes: tuple[str, ...] = CLASSES
+    feed_nodes: int = FEED_NODES
+    hours: float = HOURS
+
+    @property
+    def runs_most(self) -> int:
+        """Runs of one case, at most."""
+        span = int(self.feed_nodes * (RATIO_MAX - 1.0)) + 1
+        return 2 + len(SWEEP) + span.bit_length()
+
+
+def density(search: Search, progress: Progress) -> DensityReport:
+    """Search each case."""
+    wanted = [(gpu, case) for gpu in search.classes for case in search.cases]
+    cases = []
+    for number, (gpu, scenario) in enumerate(wanted):
+        done, most = number * search.runs_most, len(wanted) * search.runs_most
+        cases.append(_Bisection(search, gpu, scenario, progress, done, most).run())
+    return DensityReport(
+        policy=search.policy,
+        seed=search.seed,
+        hours=search.hours,
+        feed_nodes=search.feed_nodes,
+        simulated=True,
+        cases=tuple(cases),
+    )
+
+
+class _Bisection:
+    """One case: static first, then fleets, each at most once."""
+
+    def __init__(
+        self, search: Search, gpu: str, scenario: str, progress: Progress, done: int, most: int
+    ) -> None:
+        self._search, self._gpu, self._scenario = search, gpu, scenario
+        self._progress, self._done, self._most = progress, done, most
+        self._tried: dict[int, Tried] = {}
+
+    def run(self) -> Case:
+        """Find it."""
+        static = self._simulate("static", self._search.feed_nodes)
+        for ratio in SWEEP:
+            self._try(round(self._search.feed_nodes * ratio))
+        self._bisect()
+        passing = [t for t in self._tried.values() if not t.refused]
+        largest = max(passing, key=lambda t: t.gpus, default=None)
+        best = max((t for t in self._tried.values() if t.trips == 0), key=lambda t: t.throughput)
+        return Case(
+            gpu=self._gpu,
+            scenario=self._scenario,
+            gpus=largest.gpus if largest else 0,
+            gpus_static=static.gpus,
+            gpus_vs_static=round(largest.gpus / static.gpus, 4) if largest else 0.0,
+            throughput_vs_static=_ratio(largest, static) if largest else 0.0,
+            best_throughput_vs_static=_ratio(best, static),
+            best_gpus=best.gpus,
+            uniform_cap_bound=round(uniform_cap_bound(self._gpu), 4),
+            tried=tuple(self._tried[nodes] for nodes in sorted(self._tried)),
+        )
+
+    def _bisect(self) -> None:
+        """Between the largest fleet known to pass and the smallest above it known not to."""
+        low = self._search.feed_nodes - 1
+        high = int(self._search.feed_nodes * RATIO_MAX) + 1
+        for nodes, tried in sorted(self._tried.items()):
+            low, high = (nodes, high) if not tried.refused else (low, min(high, nodes))
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._try(middle).refused:
+                high = middle
+            else:
+                low = middle
+
+    def _try(self, nodes: int) -> Tried:
+        if nodes not in self._tried:
+            report = self._simulate(self._search.policy, nodes)
+            self._tried[nodes] = Tried(
+                nodes=nodes,
+                gpus=report.gpus,
+                throughput=report.throughput,
+                trips=report.trips,
+                slowdown=report.slowdown,
+                seconds_over_budget=report.seconds_over_budget,
+                refused=why_refused(report),
+            )
+        return self._tried[nodes]
+
+    def _simulate(self, policy: str, nodes: int) -> FacilityReport:
+        search = self._search
+        self._progress(f"{self._gpu} {self._scenario} {nodes} nodes", self._done, self._most)
+        size = Size(search.hours, search.seed)
+        feed = float(search.feed_nodes)
+        ask = Ask(self._scenario, policy, nodes, size, feed_nodes=feed, gpu=self._gpu)
+        report = simulate(ask, lambda _: None, versus_static=False)
+        self._done += 1
+        return report
+
+
+def why_refused(report: FacilityReport) -> str:
+    """The first limit that a run breaks; empty = none."""
+    if report.trips:
+        return f"{report.trips} trips"
+    if report.violations:
+        return f"{len(report.violations)} broken rules"
+    for (priority, quantile), most in LIMITS.items():
+        value = report.slowdown.get(priority, {}).get(quantile, 0.0)
+        if value >= most:
+            return f"{priority} {quantile} slowdown {value:.3f}, limit {most:g}"
+    return ""
+
+
+def _ratio(tried: Tried, static: FacilityReport) -> float:
+    return round(tried.throughput / static.throughput, 4)
+
+
+def uniform_cap_bound(gpu: str, gpus: int = 8) -> float:
+    """Throughput over static of a fleet of hot training under equal caps, the best cap chosen.
+
+    As booked: everything but the GPUs at its worst, GPUs at their cap; more nodes for the rest.
+    """
+    model = gpu_model(gpu)
+    beside_w = host_of(model, gpus).worst_non_gpu_w / gpus
+    top_w = float(model.limit_max_w)
+    share = np.linspace(model.limit_min_w / top_w, 1.0, 200)
+    speed = curve(model.display_name, "training_hot").performance_of(share, 1.0)
+    return float(np.max((beside_w + top_w) / (beside_w + share * top_w) * speed))
