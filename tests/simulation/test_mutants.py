@@ -28,6 +28,7 @@ QUICK = (
     "growth-not-on-disk",
     "growth-in-pieces",
     "epoch-not-durable",
+    "backup-without-recover",
 )
 pytestmark = pytest.mark.timeout(400)
 

@@ -11,6 +11,7 @@ from wattline_protocol.messages import (
     Welcome,
 )
 from wattline_scheduler.core import commands, nodes
+from wattline_scheduler.core.backups import node_known
 from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.reports import reconcile
@@ -132,6 +133,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     state.contradicted.pop(node.id, None)
     heard(state, node, now)
     reconcile(state, node, message.tasks, now)
+    node_known(state, node.id, now)
     word = "observes" if node.record.is_observe else "is held at"
     text = f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {len(message.tasks)} tasks"
     state.journal.note("node_adopted", text, now, who=node.id, node=node.id)

@@ -5,6 +5,7 @@ import msgspec
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.requests import Answer, DeclareOff, DeclareOn, Denied, Done, Drain, Undrain
 from wattline_scheduler.core import commands
+from wattline_scheduler.core.backups import node_known, strays_gone
 from wattline_scheduler.core.ending import attempt_over, close
 from wattline_scheduler.core.jobs import Attempt
 from wattline_scheduler.core.nodes import NodeNow, Unheard
@@ -65,6 +66,8 @@ def declare_off(
     lost = list(node.attempts.values())
     for attempt in lost:
         _lose(state, attempt, f"{node.id} is off", now)
+    strays_gone(state, node.id, set(), now)
+    node_known(state, node.id, now)
     note_recovery(state, now)
     state.wants_rebalance = state.wants_plan = True
     return Done(f"{node.id} is off; {len(lost)} tasks of it are lost")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from wattline_protocol.ids import Now
+from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.starting import place
@@ -84,6 +85,11 @@ def plan_now(state: State, now: Now) -> None:
     state.wants_plan = False
     waiting = state.work.waiting()
     if not waiting:
+        return
+    withheld = why_nothing_starts(state)
+    if withheld:
+        for each in waiting:
+            state.work.jobs[each.job].wait_reason = withheld
         return
     result = plan(snapshot(state, now, waiting))
     trial = Trial(snapshot(state, now)) if result.placements else None

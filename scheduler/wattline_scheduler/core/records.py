@@ -218,6 +218,13 @@ class PlantRecord(msgspec.Struct, frozen=True):
     since_unix_s: UnixTime = UnixTime(0.0)
 
 
+class RecoveryRecord(msgspec.Struct, frozen=True):
+    """Whether everything that ran before a backup was restored is known again."""
+
+    key: ClassVar[tuple[str, ...]] = ()
+    is_over: bool
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 
@@ -236,6 +243,7 @@ Record = (
     | DemandRecord
     | MeterRecord
     | PlantRecord
+    | RecoveryRecord
     | EventRecord
 )
 
@@ -262,3 +270,7 @@ class Saved(msgspec.Struct, frozen=True):
     next_job: JobId = JobId(1)
     """Above every id ever given."""
     next_event: int = 1
+    is_recovering: bool = False
+    """A backup was restored, and not every node was heard since."""
+    attempt_floor: int = 0
+    """New attempts are numbered above it: what lies below may have run before a recovery."""

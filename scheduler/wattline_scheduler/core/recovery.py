@@ -62,6 +62,10 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     reconcile(state, now)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
+    if saved.is_recovering:
+        state.is_recovering = True
+        state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
+    state.attempt_floor = saved.attempt_floor
     note_start(state, now)
     state.wants_plan = True
     return state

@@ -6,6 +6,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.messages import TaskExit, TaskPhase, TaskReport
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import commands
+from wattline_scheduler.core.backups import stray_seen, strays_gone
 from wattline_scheduler.core.ending import attempt_over, close
 from wattline_scheduler.core.exits import meaning, say
 from wattline_scheduler.core.job_state import save_gang
@@ -115,9 +116,11 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
         if known is not None:
             _add_usage(state, known, report)
         commands.order_forget(state, node, report.ref, now)
+        strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
         return
     if known is not None and known.record.exit is not None:
         return  # an old message: this agent itself reported the end since
+    stray_seen(state, report.ref, node.id)
     if ("stop", report.ref) in node.outbox:
         return
     text = f"{report.ref} runs on {node.id} but should not: it is stopped"
@@ -147,6 +150,7 @@ def _add_usage(state: State, attempt: Attempt, report: TaskReport) -> None:
 def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:
     """The full truth of a new incarnation: what it does not have, it will never have (I8)."""
     listed = {report.ref for report in reports}
+    strays_gone(state, node.id, listed, now)
     for attempt in list(node.attempts.values()):
         attempt.beat_seq = BEFORE_ANY_BEAT if attempt.record.ref in listed else None
         if attempt.record.ref not in listed and attempt.is_ordered:
@@ -165,6 +169,7 @@ def take_digest(
             attempt.beat_seq = seq
         elif attempt.beat_seq is not None and attempt.beat_seq < seq:
             lose(state, attempt, f"{node.id} does not have it any more", now)
+    strays_gone(state, node.id, listed, now)
     for report in reports:
         take_report(state, node, report, now)
 

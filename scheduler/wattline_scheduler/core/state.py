@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, UnixTime
+from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, TaskRef, UnixTime
 from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.journal import Journal
@@ -65,6 +65,13 @@ class State:
     meter_records: dict[DomainId, MeterRecord] = field(default_factory=dict)
     """What is on disk of meters."""
     thermal: Thermal = field(default_factory=Thermal)
+    is_recovering: bool = False
+    """A backup was restored: nothing starts until `unknown` and `strays` are empty."""
+    unknown: set[NodeId] = field(default_factory=set)
+    """Nodes that were not heard since, and are not off."""
+    strays: dict[TaskRef, NodeId] = field(default_factory=dict)
+    """What runs there without being on record."""
+    attempt_floor: int = 0
     sensed_at: Instant | None = None
     """When meters and zones were last looked at."""
     contradicted: dict[NodeId, None] = field(default_factory=dict)

@@ -142,9 +142,10 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
     recent = (ENDED_JOBS_LOADED,)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
-    next_job, next_event = db.execute(
+    next_job, next_event, is_recovering, attempt_floor = db.execute(
         "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + 1,"
-        " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1 FROM meta"
+        " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1,"
+        " is_recovering, attempt_floor FROM meta"
     ).fetchone()
     jobs = db.execute(JOBS.select(f"WHERE id IN {_OPEN_OR_RECENT} ORDER BY id"), recent)
     gangs = db.execute(GANGS.select(f"{of_jobs}, gang"), recent)
@@ -164,6 +165,8 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,
+        is_recovering=bool(is_recovering),
+        attempt_floor=attempt_floor,
     )
 
 

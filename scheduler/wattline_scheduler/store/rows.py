@@ -18,6 +18,7 @@ from wattline_scheduler.core.records import (
     NodeRecord,
     PlantRecord,
     Record,
+    RecoveryRecord,
 )
 from wattline_scheduler.store.marks import WebhookMark
 from wattline_scheduler.store.rollups import (
@@ -157,6 +158,8 @@ def _event_row(r: EventRecord) -> Row:
     return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
 
 
+RECOVERED = "UPDATE meta SET is_recovering = ?"
+
 WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     JobRecord: (JOBS.upsert(), _job_row),
     GangRecord: (GANGS.upsert(), _gang_row),
@@ -165,6 +168,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     BookRecord: (BOOKS.upsert(), _book_row),
     LimitRecord: (LIMITS.upsert(), msgspec.structs.astuple),
     DemandRecord: (DEMANDS.upsert(), _demand_row),
+    RecoveryRecord: (RECOVERED, lambda r: (not r.is_over,)),
     MeterRecord: (METERS.upsert(), msgspec.structs.astuple),
     PlantRecord: (PLANTS.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),

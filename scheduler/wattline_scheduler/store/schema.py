@@ -251,6 +251,12 @@ def _webhooks(db: Database) -> None:
     _table(db, "webhooks", {"url": str, "settled_seq": int}, "url", ())
 
 
+def _recoveries(db: Database) -> None:
+    """Whether a restored backup is still being recovered, and where its numbers begin."""
+    for column in ("is_recovering", "attempt_floor"):
+        db.execute(f"ALTER TABLE meta ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -258,6 +264,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _demands,
     _sensing,
     _webhooks,
+    _recoveries,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -33,7 +33,8 @@ from wattline_scheduler.store.rollups import fold_and_drop
 from wattline_scheduler.store.rows import Storable, by_statement
 
 RECOVERY_NUMBER_GAP = 1_000_000
-"""Job and event numbers skipped by a recovery: the lost tail may have given some out (I7)."""
+"""Job and event numbers skipped by a recovery, where they are above the clock's seconds already:
+the lost tail may have given some out (I7)."""
 
 EVENTS_KEPT = 1_000_000
 """Lines of the event log on disk; the oldest are dropped beyond it."""
@@ -41,7 +42,18 @@ EVENTS_KEPT = 1_000_000
 LIMITS_KEPT_S = 30 * 86_400.0
 """Limits that are over stay on record so long; the audit log tells of older ones."""
 
+NO_EARLIER_UNIX_S = 1_700_000_000
+"""A clock that shows less is wrong: nothing of this ran in 2023."""
+
 T = TypeVar("T")
+
+
+def _number_floor(newest: int, epoch: int) -> int:
+    """Where numbers go on after a recovery: at its epoch, which is in wall-clock seconds, so that
+    the next recovery begins above it; with a clock that is wrong, well above the newest known.
+    """
+    is_clock_right = epoch >= NO_EARLIER_UNIX_S
+    return epoch if is_clock_right and newest < epoch else newest + RECOVERY_NUMBER_GAP
 
 
 class Store:
@@ -106,7 +118,7 @@ class Store:
             # Epochs grow by one a start, so wall-clock seconds lie above any that was ever seen.
             epoch = max(epoch + 1, int(now_unix_s)) if recover else epoch + 1
             if recover:
-                self._recover()
+                self._recover(epoch)
             self._owner = (epoch, instance)
             self._connection.execute("UPDATE meta SET epoch = ?, instance = ?", self._owner)
             self._tidy(now_unix_s)
@@ -120,13 +132,22 @@ class Store:
                 "place and start with `wattline scheduler --recover`."
             ) from error
 
-    def _recover(self) -> None:
+    def _recover(self, epoch: int) -> None:
+        """Numbers go on at the epoch: a backup that is restored twice must not give out the same
+        ones twice, and epochs of recoveries are seconds that never come again.
+        """
         self._connection.execute("UPDATE books SET standing = 'full'")
+        # Also a node that was off then may have come back in the lost tail.
+        self._connection.execute("UPDATE nodes SET is_off = 0, off_reason = ''")
+        job, event = self._connection.execute(
+            "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)),"
+            " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) FROM meta"
+        ).fetchone()
+        job_floor, event_floor = (_number_floor(newest, epoch) for newest in (job, event))
         self._connection.execute(
-            "UPDATE meta SET is_backup = 0,"
-            " job_floor = max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + :gap,"
-            " event_floor = max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + :gap",
-            {"gap": RECOVERY_NUMBER_GAP},
+            "UPDATE meta SET is_backup = 0, is_recovering = 1, attempt_floor = ?,"
+            " job_floor = ?, event_floor = ?",
+            (epoch, job_floor, event_floor),
         )
 
     def commit(self, records: Sequence[Storable]) -> None:

@@ -18,6 +18,7 @@ from wattline_scheduler.core.records import (
     EventRecord,
     LimitRecord,
     Record,
+    RecoveryRecord,
     Saved,
 )
 from wattline_scheduler.store.errors import StoreError
@@ -121,9 +122,11 @@ class Disk:
 
 
 def _is_needed(record: Record) -> bool:
-    """Old events and limits that are over are only for people to read."""
+    """Old events and limits that are over are only for people to read; the end of a recovery is
+    no row but a mark.
+    """
     is_over = isinstance(record, LimitRecord) and record.phase == "over"
-    return not isinstance(record, EventRecord) and not is_over
+    return not isinstance(record, EventRecord | RecoveryRecord) and not is_over
 
 
 def _key(record: Record) -> Key:

@@ -25,7 +25,7 @@ from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.story import Story
-from wattline_sim.fleet.world import HostClock, World
+from wattline_sim.fleet.world import START_UNIX_S, HostClock, World
 
 BATCH_S = 0.002
 """Messages that arrive this close together share a transaction."""
@@ -66,9 +66,7 @@ class SchedulerShell:
         if self.cluster is not None or self._world.now_s < self._down_until_s:
             return
         try:
-            saved = self.disk.open(
-                self.clock.now.unix_s, f"run-{self._life}", recover=self.must_recover
-            )
+            saved = self.disk.open(self._unix_s, f"run-{self._life}", recover=self.must_recover)
         except StoreError as error:
             self._stopped(f"it did not start: {type(error).__name__}")
             return
@@ -77,6 +75,11 @@ class SchedulerShell:
         self.cluster = Cluster(self._site, saved, self.clock.now)
         self._network.attach(SCHEDULER, self._receive)
         self._tick()
+
+    @property
+    def _unix_s(self) -> float:
+        """At a start. Whoever recovers a backup puts the clock right first."""
+        return START_UNIX_S + self._world.now_s if self.must_recover else self.clock.now.unix_s
 
     def _tick(self) -> None:
         self._take(TimePassed())

@@ -26,6 +26,7 @@ from wattline_sim.fleet.truth import Truth
 from wattline_sim.fleet.world import World
 
 ASK_AGAIN_S = 1.0
+RESTORE_GAP_S = 10.0
 
 
 class FleetSite:
@@ -56,10 +57,11 @@ class FleetSite:
         }
         self.accepted: dict[JobId, JobSpec] = {}
         self.lost: set[JobId] = set()
-        """Accepted jobs that a restored backup may not know."""
+        """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
         self._unplugged: set[NodeId] = set()
         self._asks = 0
+        self._restored_s = -RESTORE_GAP_S
 
     def start(self) -> None:
         """Power everything on, in any order."""
@@ -137,18 +139,26 @@ class FleetSite:
         self.world.after(for_s, on_again)
 
     def restore_backup(self, backup: bytes, down_s: float) -> None:
-        """The scheduler's disk is replaced by an old copy; what it does not know is lost."""
+        """The scheduler's disk is replaced by an old copy; what it does not know is lost.
+
+        Nobody restores twice in a few seconds: the epochs of recoveries are wall-clock seconds.
+        """
+        if self.world.now_s - self._restored_s < RESTORE_GAP_S:
+            return
+        self._restored_s = self.world.now_s
+        on_record = self._jobs_on_record()
         self.scheduler.restore(backup, down_s)
-        self.lost.update(self.accepted)
 
         def look() -> None:
             if self.scheduler.must_recover:
                 self.world.after(ASK_AGAIN_S, look)
                 return
-            known = {record.id for record in self.scheduler.disk.every(JobRecord)}
-            self.lost -= known
+            self.lost |= on_record - self._jobs_on_record()
 
         look()
+
+    def _jobs_on_record(self) -> set[JobId]:
+        return {record.id for record in self.scheduler.disk.every(JobRecord)}
 
     # --- asking -------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@ import pytest
 
 from support.harness import Harness
 from support.sites import job, site
-from wattline_protocol.ids import NodeId
+from wattline_protocol.ids import Epoch, NodeId
 from wattline_protocol.messages import StartTask, StopTask
 from wattline_protocol.requests import Cancel, DeclareOff
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
 
 
@@ -43,6 +44,49 @@ def test_a_task_that_ended_meanwhile_is_told_of(h: Harness) -> None:
         agent.said.clear()
     restart(h)
     assert h.state_of(number) == "COMPLETED"
+
+
+def restore_backup(h: Harness, backup: Saved) -> None:
+    """Back to an older state, as the store does it with `--recover`."""
+    later = msgspec.structs.replace(
+        backup, epoch=Epoch(1_000), is_recovering=True, attempt_floor=1_000
+    )
+    h.cluster = Cluster(h.cluster.state.site, later, h.now)
+
+
+def test_after_a_restored_backup_nothing_starts_before_all_nodes_were_heard(h: Harness) -> None:
+    backup = h.disk.load()
+    lost = h.submit(job().gpus(2))
+    h.run(2)
+    restore_backup(h, backup)
+    one, other = h.agents
+    h.cut_off.add(other)
+    h.join(one)
+    again = h.submit(job().gpus(2))
+    h.run(3)
+    assert h.state_of(again) == "PENDING"
+    assert other in h.job(again).record.reason + h.job(again).wait_reason
+    h.cut_off.clear()
+    h.join(other)
+    h.run(5)
+    assert any(h.told(name, StopTask) for name in h.agents), f"job {lost} is not on record"
+    assert h.state_of(again) == "RUNNING"
+    assert h.gang(again).attempt == 1_001
+    assert h.events("recovery_over")
+
+
+def test_a_node_declared_off_is_not_waited_for_after_a_backup(h: Harness) -> None:
+    backup = h.disk.load()
+    restore_backup(h, backup)
+    one, other = h.agents
+    h.cut_off.add(other)
+    h.join(one)
+    waiting = h.submit(job())
+    h.run(1)
+    assert h.state_of(waiting) == "PENDING"
+    assert "off" in h.do(DeclareOff(NodeId(other), confirmation=other))
+    h.run(2)
+    assert h.state_of(waiting) == "RUNNING"
 
 
 def test_waiting_jobs_keep_their_order(h: Harness) -> None:

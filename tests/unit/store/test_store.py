@@ -3,12 +3,13 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlite_utils import Database
 
 from support import records
 from wattline_protocol.ids import Epoch, JobId, Sequence
-from wattline_scheduler.core.records import SentLease
+from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
     StoreError,
@@ -304,9 +305,51 @@ def test_a_backup_is_whole_and_starts_only_with_recover(tmp_path: Path) -> None:
     assert [job.id for job in saved.jobs] == [1, 2]
     assert saved.epoch >= int(NOW)
     assert {book.standing for book in saved.books} == {"full"}
-    assert saved.next_job == 2 + RECOVERY_NUMBER_GAP + 1
-    assert saved.next_event == 2 + RECOVERY_NUMBER_GAP + 1
+    assert saved.next_job == saved.next_event == saved.epoch + 1
+    assert saved.attempt_floor == saved.epoch
+    assert saved.is_recovering
     assert Store.open(tmp_path / "restored", now_unix_s=NOW)[1].epoch == saved.epoch + 1
+
+
+def test_a_node_that_was_off_in_the_backup_counts_again(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    off = msgspec.structs.replace(records.node(), is_off=True, off_reason="repair")
+    store.commit([off, BookRecord(node=off.node, standing="off")])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW, recover=True)
+    store.close()
+    assert [(n.is_off, n.off_reason) for n in saved.nodes] == [(False, "")]
+    assert [book.standing for book in saved.books] == ["full"]
+
+
+def test_a_recovery_is_over_when_the_core_says_so(tmp_path: Path) -> None:
+    store = opened(tmp_path, recover=True)
+    store.commit([RecoveryRecord(is_over=True)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+    assert not saved.is_recovering
+    assert saved.attempt_floor == int(NOW)
+
+
+def test_a_clock_that_is_wrong_still_skips_numbers(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.job(3)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=5.0, recover=True)
+    store.close()
+    assert saved.next_job == 3 + RECOVERY_NUMBER_GAP + 1
+
+
+def test_a_backup_restored_twice_gives_out_no_number_twice(tmp_path: Path) -> None:
+    store = opened(tmp_path / "first", recover=True)
+    (tmp_path / "again").mkdir()
+    store.backup(tmp_path / "again" / "wattline.db")
+    store.commit([records.job(int(NOW) + 1)])
+    store.close()
+    store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 60.0, recover=True)
+    store.close()
+    assert saved.next_job == int(NOW) + 61
 
 
 def test_recovery_keeps_the_leases_that_might_be_in_force(tmp_path: Path) -> None:

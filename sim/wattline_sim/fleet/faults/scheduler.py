@@ -58,4 +58,5 @@ KINDS = {
     "scheduler disk full": _disk_full,
     "scheduler clock jump": _clock_jump,
     "second scheduler": _second,
+    "backup taken": _backup,
 }

@@ -43,6 +43,18 @@ def _same_epoch(self: Disk, unix_s: float, instance: str, *, recover: bool = Fal
     return _open(self, unix_s, "run", recover=recover)
 
 
+def _unmarked(self: Disk) -> bytes:
+    """A copy of the file as it is, not made by the store."""
+    return self._connection.serialize()
+
+
+def _as_ever(self: Disk, unix_s: float, instance: str, *, recover: bool = False) -> Saved:
+    """An old copy is opened as if it were what was left behind."""
+    if recover:
+        self.records.clear()
+    return _open(self, unix_s, instance)
+
+
 MUTANTS = (
     Mutant(
         "growth-not-on-disk",
@@ -66,6 +78,12 @@ MUTANTS = (
         "epoch-not-durable",
         "the epoch is on disk before its first use",
         ((Disk, "open", _same_epoch),),
+        "I8",
+    ),
+    Mutant(
+        "backup-without-recover",
+        "a restored backup is started with --recover only",
+        ((Disk, "backup", _unmarked), (Disk, "open", _as_ever)),
         "I8",
     ),
 )

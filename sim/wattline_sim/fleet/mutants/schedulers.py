@@ -4,7 +4,7 @@ import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
 from wattline_protocol.messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
-from wattline_scheduler.core import beats, cluster, hello, leasing, nodes, starting
+from wattline_scheduler.core import beats, cluster, hello, leasing, nodes, placing, starting
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.nodes import NodeNow
@@ -129,6 +129,11 @@ def _covered(state: State, gang: Gang, now: Now) -> bool:
     return True
 
 
+def _nothing_withheld(state: State) -> str:
+    del state
+    return ""
+
+
 _grow_for = leasing.grow_for
 
 MUTANTS = (
@@ -199,6 +204,12 @@ MUTANTS = (
         "task-lease-too-short",
         "a task runs elsewhere only when its lease has certainly run out",
         ((beats, "LEASE_MARGIN_S", -25.0),),
+        "I7",
+    ),
+    Mutant(
+        "start-before-all-are-heard",
+        "after a restored backup nothing starts before every node has said what it runs",
+        ((placing, "why_nothing_starts", _nothing_withheld),),
         "I7",
     ),
     Mutant(
