@@ -174,7 +174,12 @@ def _full_w(state: State, domain: DomainId) -> float:
 
 def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
     """Put what is on record in force again; what is left of its time runs from now."""
-    if record.phase == "over" or record.domain not in state.domains.by_id:
+    if record.phase == "over":
+        return
+    if record.domain not in state.domains.by_id:
+        state.journal.save(msgspec.structs.replace(record, phase="over", end_unix_s=now.unix_s))
+        text = f"{record.name} of {record.domain} is over: the site file has no such domain"
+        state.journal.note("limit_dropped", text, now, level="warning")
         return
     state.limits[record.domain, record.name] = record
     if record.phase in ("in_force", "rising"):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from support.harness import Harness
@@ -380,3 +381,28 @@ def test_restore_without_a_shed_names_what_limits_the_domain(h: Harness) -> None
     answer = h.ask(Restore(PDU))
     assert isinstance(answer, Denied)
     assert "its cooling is in force" in answer.reason
+
+
+def test_a_ramp_below_what_jobs_must_keep_pauses_in_time(h: Harness) -> None:
+    low, high = two_jobs(h)
+    h.do(Shed(None, by_mw=8_800_000, ramp_s=120))
+    while budget_mw(h) > 5_200_000:
+        h.run(0.5)
+        assert not h.cluster.state.overruns
+    assert h.state_of(low) == "PAUSED"
+    assert h.state_of(high) == "RUNNING"
+    assert not h.events("over_budget")
+
+
+def test_a_limit_of_a_domain_that_is_gone_is_over_at_a_restart(h: Harness) -> None:
+    h.do(Shed(PDU, fraction=0.5))
+    others = tuple(d for d in h.site.domains if d.id != PDU)
+    nodes = tuple(msgspec.structs.replace(n, inputs=(DomainId("site"),)) for n in h.site.nodes)
+    h.site = msgspec.structs.replace(h.site, domains=others, nodes=nodes)
+    h.restart_scheduler()
+    h.tick()
+    assert not h.cluster.state.limits
+    assert "no such domain" in h.events("limit_dropped")[-1].text
+    h.restart_scheduler()
+    h.tick()
+    assert len(h.events("limit_dropped")) == 1
