@@ -74,6 +74,12 @@ VERBS = (
         Option("batch", ("--batch",), "Most requests in a batch.", "integer", 8),
     ),
     _bench(
+        "plant",
+        "What a step of the simulated plant costs, at 1,024 and 8,000 GPUs.",
+        Option("rounds", ("--rounds",), "Rounds of 5 s of the plant's time.", "integer", 12),
+        Option("seed", ("--seed",), "Of the jobs.", "integer", 1),
+    ),
+    _bench(
         "restart",
         "How long a restart takes with many jobs on record.",
         Option("jobs", ("--jobs",), "Jobs on record.", "integer", 100_000),
