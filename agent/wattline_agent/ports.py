@@ -51,6 +51,10 @@ class DeviceInfo:
     """False: the driver has no cap for it, or this process may not set it."""
     why_not: str = ""
     """When `can_cap` is False: what the driver said, and what would help."""
+    clock_max_mhz: int = 0
+    """Highest SM clock; 0 = not known."""
+    can_lock_clocks: bool = False
+    """This process may lock its clocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,17 @@ class CapResult:
     """The limit the host asked for; it is what holds if the BMC lifts its own."""
     error: str = ""
     """Why the cap could not be set or read back, in the driver's words; empty = it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockResult:
+    """What became of a wish to lock the clocks of one GPU. Locks cannot be read back."""
+
+    index: GpuIndex
+    ceiling_mhz: int
+    """As asked for; 0 = no lock."""
+    error: str = ""
+    """Why it was not done, in the driver's words; empty = it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,9 @@ class Driver(Protocol):
     def read_cap(self, index: GpuIndex) -> CapResult:
         """Read the limits without setting anything."""
 
+    def lock_clocks(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
+        """Let the SM clock run no higher than this; 0 = undo. Errors are in the result."""
+
     def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
         """Wait for pushed events; called from a thread of its own."""
 
@@ -206,6 +224,11 @@ class Collector(Protocol):
 
     def read_caps(self, timeout_s: float) -> tuple[CapResult, ...]:
         """Limits of all GPUs, in index order, nothing set."""
+
+    def lock_clocks(
+        self, ceilings_mhz: Mapping[GpuIndex, int], timeout_s: float
+    ) -> tuple[ClockResult, ...]:
+        """Lock clocks at the same time, or undo it where the ceiling is 0; a result per GPU."""
 
     def events(self) -> tuple[DeviceEvent, ...]:
         """Pushed events since the last call; never blocks."""

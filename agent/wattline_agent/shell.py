@@ -20,6 +20,7 @@ from wattline_agent.core.effects import (
     Freeze,
     Kill,
     Launch,
+    LockClocks,
     Note,
     Notify,
     ReadCaps,
@@ -37,6 +38,7 @@ from wattline_agent.core.effects import (
 )
 from wattline_agent.core.events import (
     CapsRead,
+    ClocksLocked,
     DeviceReported,
     DriverReloaded,
     Event,
@@ -203,6 +205,10 @@ class Shell:
             case ReadCaps(generation):
                 results = self._collector.read_caps(CAPS_TIMEOUT_S)
                 self._events.append(CapsRead(generation, results))
+            case LockClocks(ceilings):
+                done = self._collector.lock_clocks(ceilings, CAPS_TIMEOUT_S)
+                self._events.append(ClocksLocked(done))
+                self._log.info("clocks_locked", ceilings_mhz=dict(ceilings))
             case RestoreCaps(caps):
                 self._collector.apply_caps(caps, CAPS_TIMEOUT_S)
                 self._log.info("caps_restored", gpus=len(caps))

@@ -46,6 +46,8 @@ class GpuInfo(msgspec.Struct, frozen=True):
     managed: bool
     """False: outside this agent's ownership; never capped, never given to a task."""
     healthy: bool = True
+    can_lock_clocks: bool = False
+    """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
 
 
 class GpuSample(msgspec.Struct, frozen=True):
@@ -69,6 +71,8 @@ class GpuSample(msgspec.Struct, frozen=True):
     is_idle: bool = False
     """Counts as idle under I2: no living task on it and at idle draw for 3 s."""
     lost: bool = False
+    locked_mhz: int = 0
+    """Ceiling of the SM clock that the agent has locked; 0 = none."""
 
 
 class TaskUsage(msgspec.Struct, frozen=True):
@@ -386,6 +390,8 @@ class TaskOrder(msgspec.Struct, frozen=True):
     grace_s: float = 30.0
     runtime_limit_s: float = 0.0
     checkpoint_every_s: float = 0.0
+    clock_permille: int = 1000
+    """Ceiling of its GPUs' SM clock, as a share of their highest; 1000 = none."""
     on_isolation: Literal["continue", "stop"] = "continue"
     log_limit_bytes: int = 64 * 1024 * 1024
     gateways: tuple[str, ...] = ()

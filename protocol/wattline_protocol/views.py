@@ -115,6 +115,8 @@ class GpuView(msgspec.Struct, frozen=True):
     """Job whose task holds this GPU."""
     c_per_w: float | None = None
     """Learned: how much warmer than its air it gets for each watt; None = not measured yet."""
+    locked_mhz: int = 0
+    """Ceiling of the SM clock that is locked; 0 = none."""
 
 
 class NodeView(msgspec.Struct, frozen=True):

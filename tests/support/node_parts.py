@@ -56,6 +56,10 @@ class ModelGpu:
     """What the driver says to a set; empty = it obeys."""
     ignores: bool = False
     """It says yes and keeps its limit."""
+    can_cap: bool = True
+    can_lock: bool = False
+    locked_mhz: int = 0
+    """Ceiling of its clocks as the driver has it; 0 = none."""
     is_hung: bool = False
     is_lost: bool = False
     foreign_mw: int = 0
@@ -67,6 +71,11 @@ class ModelGpu:
     cooling_until_s: float = 0.0
     util_pct: int | None = None
     """None: as its draw suggests."""
+
+    @property
+    def clocks(self) -> tuple[int, bool]:
+        """Highest SM clock in MHz, and whether it can be locked."""
+        return 2_000, self.can_lock
 
     @property
     def enforced_mw(self) -> int:

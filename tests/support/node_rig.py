@@ -31,6 +31,7 @@ from wattline_agent.core.effects import (
     Freeze,
     Kill,
     Launch,
+    LockClocks,
     Note,
     Notify,
     ReadCaps,
@@ -48,6 +49,7 @@ from wattline_agent.core.effects import (
 )
 from wattline_agent.core.events import (
     CapsRead,
+    ClocksLocked,
     Connected,
     DriverReloaded,
     Event,
@@ -64,6 +66,7 @@ from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
 from wattline_agent.ports import (
     CapResult,
+    ClockResult,
     DeviceInfo,
     FastReading,
     HostReading,
@@ -165,6 +168,8 @@ class Rig:
 
     def _carry_out(self, effect: Effect) -> list[Event]:
         match effect:
+            case LockClocks(ceilings):
+                return [ClocksLocked(tuple(self._lock(i, mhz) for i, mhz in ceilings.items()))]
             case ApplyCaps(generation, caps):
                 return self._read_back(generation, self._set_all(effect, caps))
             case ReadCaps(generation):
@@ -242,6 +247,12 @@ class Rig:
             gpu.limit_mw = cap_mw
         return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
 
+    def _lock(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
+        gpu = self.gpus[index]
+        if not gpu.error:
+            gpu.locked_mhz = ceiling_mhz
+        return ClockResult(index, ceiling_mhz, gpu.error)
+
     def _limits(self, gpu: ModelGpu) -> CapResult:
         if gpu.is_hung or gpu.is_lost:
             return CapResult(gpu.index, None, None, "the driver does not answer")
@@ -252,7 +263,9 @@ class Rig:
     def infos(self) -> tuple[DeviceInfo, ...]:
         """What the driver says about the GPUs."""
         return tuple(
-            DeviceInfo(g.index, f"GPU-{g.index}", MODEL, 80 << 30, MIN, MAX, MAX, can_cap=True)
+            DeviceInfo(
+                g.index, f"GPU-{g.index}", MODEL, 80 << 30, MIN, MAX, MAX, g.can_cap, "", *g.clocks
+            )
             for g in self.gpus
         )
 
@@ -354,7 +367,7 @@ class Rig:
         """The driver is unloaded and loaded again."""
         self.driver_loads += 1
         for gpu in self.gpus:
-            gpu.limit_mw, gpu.energy_mj, gpu.throttle_ns = MAX, 0, 0
+            gpu.limit_mw, gpu.energy_mj, gpu.throttle_ns, gpu.locked_mhz = MAX, 0, 0, 0
         if self.node.state.is_started:
             self.handle(DriverReloaded(self.driver_instance, self.infos()))
 

@@ -48,6 +48,8 @@ class AgentState(msgspec.Struct, frozen=True):
     """Largest overshoot seen, by GPU model."""
     found_mw: dict[str, int] = {}
     """Limits found before the first cap was set, by GPU UUID: restored at a clean stop."""
+    locked_mhz: dict[str, int] = {}
+    """Ceilings of SM clocks that are, or were about to be, locked, by GPU UUID."""
 
 
 class GpuCounters(msgspec.Struct, frozen=True):

@@ -31,6 +31,13 @@ class ReadCaps:
 
 
 @dataclass(frozen=True, slots=True)
+class LockClocks:
+    """Hold SM clocks at or below these ceilings, 0 = undo; answered by ClocksLocked."""
+
+    ceilings_mhz: dict[GpuIndex, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreCaps:
     """Before a clean stop without tasks: back to what was found. Not answered."""
 
@@ -163,6 +170,7 @@ Effect = (
     Tell
     | ApplyCaps
     | ReadCaps
+    | LockClocks
     | RestoreCaps
     | SaveState
     | SaveUsage

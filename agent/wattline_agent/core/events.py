@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from wattline_agent.ports import CapResult, DeviceEvent, DeviceInfo, HostReading, Reading, TaskSeen
+from wattline_agent.ports import (
+    CapResult,
+    ClockResult,
+    DeviceEvent,
+    DeviceInfo,
+    HostReading,
+    Reading,
+    TaskSeen,
+)
 from wattline_protocol.messages import Rollup, ToAgent
 
 
@@ -48,6 +56,13 @@ class CapsRead:
 
     generation: int
     limits: tuple[CapResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksLocked:
+    """Answer to LockClocks: what was done, and where it failed."""
+
+    results: tuple[ClockResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ Event = (
     | SchedulerSaid
     | Sampled
     | CapsRead
+    | ClocksLocked
     | DriverReloaded
     | DeviceReported
     | TasksSeen

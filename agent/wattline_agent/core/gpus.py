@@ -81,6 +81,11 @@ class Gpu:
     counters: GpuCounters | None = None
     cap_bound_s: float = 0.0
     """Since the last beat."""
+    locked_mhz: int = 0
+    """Ceiling of its SM clock that was locked; 0 = none, below 0 = not known (see `clocks`)."""
+    clock_fault: str = ""
+    """Why its clocks could not be locked; empty = no trouble."""
+    clock_retry_s: float = 0.0
 
     @property
     def index(self) -> GpuIndex:

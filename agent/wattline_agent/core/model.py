@@ -136,6 +136,8 @@ class NodeState:
     session: Session = field(default_factory=Session)
     caps: Caps = field(default_factory=Caps)
     pending: Pending | None = None
+    is_locking: bool = False
+    """LockClocks is out, ClocksLocked not in."""
     is_acked: bool = True
     """The lease in force was acknowledged (or adopted)."""
     answers: Answers[CommandDone] = field(default_factory=Answers)

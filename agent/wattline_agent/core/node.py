@@ -8,6 +8,7 @@ from typing import assert_never
 
 from wattline_agent.core import (
     attempts,
+    clocks,
     commands,
     holds,
     lease,
@@ -20,6 +21,7 @@ from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import DropSpooled, Effect, SendLog, Tell
 from wattline_agent.core.events import (
     CapsRead,
+    ClocksLocked,
     Connected,
     ConnectionLost,
     DeviceReported,
@@ -88,6 +90,7 @@ class Node:
             here = steer.standpoint(state, now)
             session.tick(state, now, here)
             steer.step(state, now, here)
+            clocks.step(state, now)
             telemetry.beat_if_wanted(state, now)
         effects, state.out = state.out, []
         return effects
@@ -107,6 +110,8 @@ class Node:
                 telemetry.sampled(state, event.readings, now)
             case CapsRead():
                 steer.caps_read(state, event, now)
+            case ClocksLocked():
+                clocks.locked(state, event, now)
             case DriverReloaded():
                 start.driver_reloaded(state, event, now)
             case DeviceReported():

@@ -1,7 +1,7 @@
 """What the node says about itself: GPU abilities, samples, problems; and observed anomalies."""
 
 from wattline_agent.capper import Use
-from wattline_agent.core import holds
+from wattline_agent.core import clocks, holds
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import MAX_PROBLEMS, NodeState
 from wattline_protocol.ids import Now
@@ -34,6 +34,7 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         can_cap=is_cappable(state, gpu, now),
         managed=gpu.is_managed,
         healthy=gpu.is_healthy(now.mono_s),
+        can_lock_clocks=clocks.can_lock(gpu) and not state.facts.is_observe,
     )
 
 
@@ -67,6 +68,7 @@ def _sample(gpu: Gpu, use: Use) -> GpuSample:
         reasons=reading.reasons,
         energy_mj=reading.energy_mj,
         cap_bound_ms=round(gpu.cap_bound_s * 1000),
+        locked_mhz=max(0, gpu.locked_mhz),
         is_idle=use == "idle",
     )
 
@@ -133,6 +135,8 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[str]:
         found.append("draws far more than its cap: the cap has no effect, it counts in full")
     if gpu.fault:
         found.append(gpu.fault)
+    if gpu.clock_fault:
+        found.append(gpu.clock_fault)
     quiet_s = now.mono_s - gpu.free_since_s
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
     is_free = quiet_s > FOREIGN_S and not has_load

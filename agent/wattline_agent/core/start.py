@@ -2,10 +2,10 @@
 
 import msgspec
 
-from wattline_agent.core import holds, steer, telemetry
+from wattline_agent.core import clocks, holds, steer, telemetry
 from wattline_agent.core.attempt import Attempt, Watched
 from wattline_agent.core.durable import UsageState
-from wattline_agent.core.effects import RestoreCaps, SaveState, SaveUsage, Tell
+from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Tell
 from wattline_agent.core.events import DriverReloaded, Started
 from wattline_agent.core.gpus import IDLE_CONFIRM_S, Gpu, take_read
 from wattline_agent.core.model import NodeState
@@ -25,6 +25,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
         take_read(state.gpus[result.index], result, now.mono_s)
+    _find_locks(state, event)
     _take_over(state, event, usage)
     on_file = state.file
     if on_file.lease is not None:
@@ -51,6 +52,16 @@ def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
         limit_since_s=now.mono_s,
         free_since_s=now.mono_s,
     )
+
+
+def _find_locks(state: NodeState, event: Started) -> None:
+    """Locks of a dead agent: those on file are taken over or undone, by what is wanted now (I6)."""
+    file = state.file
+    is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
+    for gpu in state.gpus:
+        gpu.locked_mhz = clocks.found_mhz(
+            state, gpu.info.uuid, is_same_driver=is_same, is_fresh=not file.driver_instance
+        )
 
 
 def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> None:
@@ -101,13 +112,19 @@ def _floor(state: NodeState, event: Started, now: Now) -> None:
     file = state.file
     is_fresh = (file.boot_id, file.driver_instance) != (event.boot_id, event.driver_instance)
     found = {
-        gpu.info.uuid: gpu.limit_mw
+        gpu.info.uuid: _as_found(gpu)
         for gpu in state.gpus
         if gpu.can_set and (is_fresh or gpu.info.uuid not in file.found_mw)
     }
     state.file = msgspec.structs.replace(file, lease=None, found_mw={**file.found_mw, **found})
     state.note("floors_first", "nothing on file vouches for the limits in force: minimum caps")
     steer.apply_floors(state, now)
+
+
+def _as_found(gpu: Gpu) -> int:
+    """The limit to restore one day. One at its minimum was left there by a dead agent, or by the
+    boot unit, whose file is gone: nobody else sets it so low."""
+    return gpu.limit_mw if gpu.limit_mw > gpu.info.cap_min_mw else gpu.info.cap_default_mw
 
 
 def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
@@ -120,10 +137,12 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     for gpu in state.gpus:
         gpu.free_since_s = was_free.get(gpu.info.uuid, now.mono_s)
     state.caps.generation += 1
-    state.caps.is_waiting = False
+    state.caps.is_waiting = state.is_locking = False
     if not state.facts.is_observe:
         steer.apply_floors(state, now)
-    state.file = msgspec.structs.replace(state.file, driver_instance=event.driver_instance)
+    state.file = msgspec.structs.replace(
+        state.file, driver_instance=event.driver_instance, locked_mhz={}
+    )
     state.emit(SaveState(state.file))
 
 
@@ -143,3 +162,6 @@ def stop(state: NodeState) -> None:
         if gpu.can_set and not gpu.is_lost
     }
     state.emit(RestoreCaps(caps))
+    unlocked = {gpu.index: 0 for gpu in state.gpus if clocks.can_lock(gpu) and gpu.locked_mhz}
+    if unlocked:
+        state.emit(LockClocks(unlocked))

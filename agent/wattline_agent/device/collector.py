@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from wattline_agent.ports import (
     CapResult,
+    ClockResult,
     DeviceEvent,
     DeviceInfo,
     Driver,
@@ -200,6 +201,17 @@ class DriverCollector:
         ]
         return tuple(self._cap_result(index, call, until_s) for index, call in calls)
 
+    def lock_clocks(
+        self, ceilings_mhz: Mapping[GpuIndex, int], timeout_s: float
+    ) -> tuple[ClockResult, ...]:
+        """Lock clocks of these GPUs at the same time."""
+        until_s = time.monotonic() + timeout_s
+        calls = [
+            (index, mhz, self._workers[index].begin(self._locking(index, mhz)))
+            for index, mhz in ceilings_mhz.items()
+        ]
+        return tuple(self._clock_result(index, mhz, call, until_s) for index, mhz, call in calls)
+
     def events(self) -> tuple[DeviceEvent, ...]:
         """What was pushed since the last call."""
         found: list[DeviceEvent] = []
@@ -236,6 +248,16 @@ class DriverCollector:
             return self._driver.set_cap(index, cap_mw)
 
         return work
+
+    def _locking(self, index: GpuIndex, ceiling_mhz: int) -> Callable[[], ClockResult]:
+        return lambda: self._driver.lock_clocks(index, ceiling_mhz)
+
+    def _clock_result(
+        self, index: GpuIndex, ceiling_mhz: int, call: Call[ClockResult] | None, until_s: float
+    ) -> ClockResult:
+        worker = self._workers[index]
+        result = worker.result(call, until_s)
+        return result or ClockResult(index, ceiling_mhz, self._silent(worker).reason)
 
     def _cap_result(
         self, index: GpuIndex, call: Call[CapResult] | None, until_s: float

@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 
 import pynvml
 
+from wattline_agent.device import clocks
 from wattline_agent.device.events import EventReader
 from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
 from wattline_agent.ports import (
     CapResult,
+    ClockResult,
     DeviceEvent,
     DeviceInfo,
     DriverAbsent,
@@ -138,6 +140,7 @@ class NvmlDriver:
                 default or optional(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle) or 0
             )
         why_not = self._why_no_cap(handle) if limits is not None else "the GPU has no power limit"
+        clock_max_mhz, can_lock = clocks.probe(handle, optional, may_set=self._may_set)
         return DeviceInfo(
             index=index,
             uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
@@ -148,6 +151,8 @@ class NvmlDriver:
             cap_max_mw=high,
             can_cap=not why_not,
             why_not=why_not,
+            clock_max_mhz=clock_max_mhz,
+            can_lock_clocks=can_lock,
         )
 
     def _why_no_cap(self, handle: Any) -> str:
@@ -252,6 +257,14 @@ class NvmlDriver:
             return CapResult(index, _enforced(values, handle), _host_limit(values, handle))
         except pynvml.NVMLError as error:
             return CapResult(index, None, None, _cap_error(error))
+
+    def lock_clocks(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
+        """Lock the SM clock below a ceiling, or undo it."""
+        try:
+            clocks.lock(self._handle(index), ceiling_mhz)
+        except pynvml.NVMLError as error:
+            return ClockResult(index, ceiling_mhz, _words(error))
+        return ClockResult(index, ceiling_mhz)
 
     # --- Events and the rest ------------------------------------------------------------
 

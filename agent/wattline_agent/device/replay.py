@@ -13,6 +13,7 @@ import msgspec
 from wattline_agent.device.recording import RECORDING_VERSION, Recording
 from wattline_agent.ports import (
     CapResult,
+    ClockResult,
     DeviceEvent,
     DeviceInfo,
     DriverAbsent,
@@ -84,6 +85,10 @@ class ReplayDriver:
             return CapResult(index, cap_mw, cap_mw)
         first = self._recording.samples[0][index]
         return CapResult(index, first.enforced_mw, first.host_limit_mw)
+
+    def lock_clocks(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
+        """A recording runs at the clocks it was made at."""
+        return ClockResult(index, ceiling_mhz, "clocks of a recording cannot be locked")
 
     def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
         """None were recorded."""

@@ -107,7 +107,9 @@ def _percent(value: int | None) -> str:
 
 
 def _clock(gpu: GpuView) -> str:
-    return units.NOT_KNOWN if gpu.sm_clock_mhz is None else f"{gpu.sm_clock_mhz} MHz"
+    """With the ceiling, where the clocks are locked."""
+    now = units.NOT_KNOWN if gpu.sm_clock_mhz is None else f"{gpu.sm_clock_mhz} MHz"
+    return f"{now} ≤ {gpu.locked_mhz}" if gpu.locked_mhz else now
 
 
 def _reasons(gpu: GpuView) -> Text:

@@ -5,6 +5,7 @@ import zlib
 from wattline_protocol.ids import AttemptNo, Now, TaskRef
 from wattline_protocol.messages import Rendezvous, TaskOrder
 from wattline_protocol.site import Site
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
@@ -16,6 +17,7 @@ from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_covered
 from wattline_scheduler.plan.snapshot import Placement
+from wattline_scheduler.power.clocks import clock_permille
 
 START_WAIT_S = 20.0
 """How long a placed gang waits for its watts before it gives its GPUs back."""
@@ -136,10 +138,19 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         grace_s=spec.recovery.grace_s,
         runtime_limit_s=spec.limits.runtime_s,
         checkpoint_every_s=spec.recovery.checkpoint_every_s,
+        clock_permille=_clock_permille(state, attempt),
         on_isolation=spec.recovery.on_isolation,
         gateways=tuple(g.worker_endpoint for g in state.site.gateways) if is_service else (),
         gateway_public_key=state.gateway_public_key if is_service else "",
     )
+
+
+def _clock_permille(state: State, attempt: Attempt) -> int:
+    """Of the GPU that may be slowed down least: a task is as fast as its slowest."""
+    gpus = state.nodes[attempt.node].gpus
+    need = attempt.gang.job.shape.need
+    held = [gpus[index] for index in attempt.record.gpus if index in gpus]
+    return max((clock_permille(need, gpu) for gpu in held), default=PERMILLE)
 
 
 def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:

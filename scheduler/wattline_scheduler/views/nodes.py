@@ -83,5 +83,6 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         can_cap=gpu.can_cap,
         healthy=gpu.healthy and gpu.index not in node.lost,
         job=None if holder is None else holder.gang.job.id,
+        locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )
