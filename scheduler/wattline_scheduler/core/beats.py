@@ -11,6 +11,9 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
 from wattline_scheduler.core.watts import demand_of, update_load
 
+BOOKED_BEATS = 16
+"""How often what is booked for a node's work follows what was learned of it."""
+
 KILL_TIME_S = 2.0
 """How long a keeper may take to kill a process group."""
 
@@ -42,6 +45,8 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _measured_base(state, node, message, now)
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
+    if message.seq % BOOKED_BEATS == 0:
+        node.offer = None  # what its jobs are known to draw may have changed
     if message.seq % WARMTH_BEATS == 0 or not node.warmth:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)

@@ -18,6 +18,7 @@ from wattline_scheduler.core.jobs import (
     Starting,
 )
 from wattline_scheduler.core.journal import Journal
+from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_start
@@ -27,7 +28,6 @@ from wattline_scheduler.core.sensing import restore_sensing
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import Workload
-from wattline_scheduler.plan.snapshot import shape_of
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.demand import Demand
@@ -122,7 +122,7 @@ def _restore_job(
     attempts: list[AttemptRecord],
     now: Now,
 ) -> None:
-    job = Job(record, shape_of(record.spec))
+    job = Job(record, shape_for(state, record.owner, record.spec))
     for number in range(record.spec.gang_count):
         saved = gangs.get(number)
         gang = Gang(job, number, Pending(now.mono_s))

@@ -8,9 +8,9 @@ from wattline_scheduler.core.ending import end_gang, finish
 from wattline_scheduler.core.job_state import derive, reason_of, refresh
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed
+from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.snapshot import shape_of
 
 MAX_OPEN_JOBS = 100_000
 """Jobs that have not ended; an array is one job."""
@@ -50,7 +50,7 @@ def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:
         reason="held until released" if spec.hold else "",
         is_held=spec.hold,
     )
-    job = Job(record, shape_of(spec))
+    job = Job(record, shape_for(state, user, spec))
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
     state.journal.save(record)
     state.work.add(job, now)

@@ -10,6 +10,7 @@ from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.keeps import Need, with_known
 from wattline_scheduler.power.loads import (
     GpuLoad,
     NodeLoad,
@@ -112,7 +113,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
         if not gpu.managed:
             base_mw += gpu_ceiling_mw(gpu)
         elif attempt is not None:
-            busy_mw += gpu_admission_mw(gpu, attempt.gang.job.shape.need)
+            busy_mw += gpu_admission_mw(gpu, _booked(state, node, gpu, attempt))
         else:
             base_mw += gpu.idle_mw
     return Kept(
@@ -122,6 +123,12 @@ def kept_of(state: State, node: NodeNow) -> Kept:
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         is_controlled=is_leased(state, node),
     )
+
+
+def _booked(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt) -> Need:
+    learned = state.demand.learned_of(node.id, gpu.index)
+    known_mw = learned.draw.top_mw if learned is not None and learned.draw.is_known else 0
+    return with_known(attempt.gang.job.shape.need, known_mw)
 
 
 def is_leased(state: State, node: NodeNow) -> bool:

@@ -45,6 +45,11 @@ def bin_width_mw(cap_max_mw: int) -> int:
     return max(1, -(-cap_max_mw * RANGE_PERMILLE // (PERMILLE * BINS)))
 
 
+def is_enough(samples: int, beyond: int) -> bool:
+    """Whether so many samples say more than those that contradict them."""
+    return samples >= MIN_BUSY and beyond * BEYOND_SHARE <= samples
+
+
 @dataclass(slots=True)
 class Draw:
     """Uncapped draw of one kind of job on one GPU model; all in GPU milliwatts."""
@@ -115,8 +120,8 @@ class Draw:
         self._refresh_at = self.samples + max(1, self.samples // REFRESH_SHARE)
 
     def _judge(self) -> None:
-        is_enough = self._busy >= MIN_BUSY or self.samples >= MIN_IDLE
-        self.is_known = is_enough and self.beyond * BEYOND_SHARE <= self.samples
+        is_seen = self._busy >= MIN_BUSY or self.samples >= MIN_IDLE
+        self.is_known = is_seen and is_enough(self.samples, self.beyond)
 
     def _fade(self) -> None:
         self.bins = [count // 2 for count in self.bins]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wattline_protocol.ids import Instant, UnixTime
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.core.records import DemandRecord
-from wattline_scheduler.power.demand_draw import Draw, fresh_draw, restored_draw
+from wattline_scheduler.power.demand_draw import Draw, fresh_draw, is_enough, restored_draw
 
 MAX_LEARNED = 8_192
 """Kinds of jobs remembered: about 16 MiB; a site has hundreds."""
@@ -22,6 +22,15 @@ NO_SLOT = -1
 """All slots belong to jobs that run now: what this one learns is not put on record."""
 
 PERMILLE = 1000
+
+
+SEPARATOR = "/"
+"""Between the kind of job and the GPU model in a fingerprint."""
+
+
+def kind_of(fingerprint: str) -> str:
+    """The fingerprint without the GPU model."""
+    return fingerprint.partition(SEPARATOR)[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +66,10 @@ class Memory:
             r.fingerprint for r in sorted(self._saved.values(), key=lambda r: r.seen_unix_s)
         )
         """Fingerprints that own a slot and that no GPU runs, longest unused first."""
+        self._models: dict[str, set[str]] = {}
+        """Fingerprints of each kind of job, one for every GPU model it was seen on."""
+        for fingerprint in self._saved:
+            self._models.setdefault(kind_of(fingerprint), set()).add(fingerprint)
         self._next_slot = 1 + max((r.slot for r in self._saved.values()), default=-1)
         self._due: deque[tuple[Instant, Learned]] = deque()
 
@@ -72,13 +85,24 @@ class Memory:
         self._oldest.pop(fingerprint, None)
         return learned
 
+    def known_mw(self, kind: str) -> int:
+        """What a kind of job hardly ever draws more than, on any GPU model; 0 = not known."""
+        return max((self._top_mw(one) for one in sorted(self._models.get(kind, ()))), default=0)
+
+    def _top_mw(self, fingerprint: str) -> int:
+        learned, record = self._learned.get(fingerprint), self._saved.get(fingerprint)
+        if learned is not None:
+            return learned.draw.top_mw if learned.draw.is_known else 0
+        is_known = record is not None and is_enough(record.samples, record.beyond)
+        return record.p99_mw + record.width_mw if record is not None and is_known else 0
+
     def release(self, learned: Learned, unix_s: UnixTime) -> DemandRecord | None:
         """One GPU less runs it; after the last one it goes on record."""
         learned.holders -= 1
         if learned.holders:
             return None
         if learned.slot == NO_SLOT:
-            self._learned.pop(learned.fingerprint, None)
+            self._drop(learned.fingerprint)
             return None
         self._oldest[learned.fingerprint] = None
         return self._record(learned, unix_s)
@@ -105,7 +129,16 @@ class Memory:
             learned = Learned(fingerprint, label, record.slot, draw, record.steepness_permille)
             learned.saved = learned.counts
         self._learned[fingerprint] = learned
+        self._models.setdefault(kind_of(fingerprint), set()).add(fingerprint)
         return learned
+
+    def _drop(self, fingerprint: str) -> None:
+        self._learned.pop(fingerprint, None)
+        self._saved.pop(fingerprint, None)
+        models = self._models[kind_of(fingerprint)]
+        models.discard(fingerprint)
+        if not models:
+            del self._models[kind_of(fingerprint)]
 
     def _slot(self) -> int:
         if self._next_slot < MAX_LEARNED:
@@ -114,7 +147,8 @@ class Memory:
         if not self._oldest:
             return NO_SLOT
         fingerprint, _ = self._oldest.popitem(last=False)
-        record, learned = self._saved.pop(fingerprint, None), self._learned.pop(fingerprint, None)
+        record, learned = self._saved.get(fingerprint), self._learned.get(fingerprint)
+        self._drop(fingerprint)
         if learned is not None:
             return learned.slot
         return record.slot if record is not None else NO_SLOT

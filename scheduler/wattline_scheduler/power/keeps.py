@@ -4,7 +4,7 @@ Below the knee a result costs more energy the lower the cap, so the watts do mor
 that names a `min_performance` is kept at the cap that its curve says gives that, or paused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from wattline_protocol.job import JobSpec
@@ -37,6 +37,20 @@ class Need:
     def is_never_capped(self) -> bool:
         """No cap but the GPU's own maximum is ever to bind."""
         return self.min_performance_permille >= PERMILLE
+
+
+KNOWN_STEP_MW = 10_000
+"""What is known of a job is rounded up to this, so that needs stay few."""
+
+
+def with_known(need: Need, known_mw: int) -> Need:
+    """The need of a job that is known to draw no more than `known_mw` (0 = not known)."""
+    if not known_mw:
+        return need
+    rounded_mw = -(-known_mw // KNOWN_STEP_MW) * KNOWN_STEP_MW
+    if need.watts_hint_mw and need.watts_hint_mw <= rounded_mw:
+        return need
+    return replace(need, watts_hint_mw=rounded_mw)
 
 
 NOTHING_SAID = Need()

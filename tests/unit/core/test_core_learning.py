@@ -5,7 +5,7 @@ from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_scheduler.core.learning import fingerprint
 from wattline_scheduler.core.records import DemandRecord
-from wattline_scheduler.core.watts import demand_of
+from wattline_scheduler.core.watts import demand_of, kept_of
 
 W = 1000
 
@@ -78,3 +78,28 @@ def test_kinds_of_jobs_differ_by_user_command_shape_and_gpu() -> None:
     ]
     assert len({fingerprint(j, one) for j in jobs}) == 4
     assert fingerprint(jobs[0], one) == fingerprint(jobs[0], other)
+
+
+def test_more_of_a_job_fits_once_it_is_known_to_draw_little() -> None:
+    """Eight GPUs at the knee of their maximum do not fit; at that of 300 W they do."""
+    h = Harness(site().rack("a", 1).site_budget(3.8).build())
+    h.join()
+    h.agent("a1").wants_mw = 300 * W
+    first = h.submit(job().gpus(1).command("light"))
+    h.run(60)
+    numbers = [first, *(h.submit(job().gpus(1).command("light")) for _ in range(7))]
+    h.run(20)
+    assert [h.state_of(n) for n in numbers] == ["RUNNING"] * 8
+    unknown = Harness(site().rack("a", 1).site_budget(3.8).build())
+    unknown.join()
+    unknown.agent("a1").wants_mw = 300 * W
+    numbers = [unknown.submit(job().gpus(1).command(f"light {n}")) for n in range(8)]
+    assert "PENDING" in {unknown.state_of(n) for n in numbers}
+
+
+def test_running_work_is_booked_at_what_it_is_known_to_draw() -> None:
+    h = cluster()
+    running(h)
+    h.run(60)
+    kept = kept_of(h.cluster.state, h.node("a1"))
+    assert kept.busy_mw <= 4 * 230 * W * 103 // 100  # the knee of 420 W, not of 700 W

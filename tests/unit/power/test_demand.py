@@ -275,3 +275,22 @@ def test_what_runs_for_long_goes_on_record_from_time_to_time() -> None:
     assert memory.due(Instant(600.0), UnixTime(1.0)) == []  # nothing new
     feed(learned.draw, 400, 1)
     assert [r.samples for r in memory.due(Instant(900.0), UnixTime(1.0))] == [41]
+
+
+def test_a_kind_of_job_is_known_by_the_gpu_model_on_which_it_draws_most() -> None:
+    memory = Memory(())
+    for model, watts in (("A", 300), ("B", 420)):
+        learned = memory.hold(f"kind/{model}", "label", H100, Instant(0.0))
+        feed(learned.draw, watts, 100)
+        learned.draw.refresh()
+    assert memory.known_mw("kind") == pytest.approx(425 * W, rel=0.03)
+    assert memory.known_mw("another kind") == 0
+
+
+def test_what_is_on_record_is_known_before_the_job_runs_again() -> None:
+    memory = Memory(())
+    learned = memory.hold("kind/A", "label", H100, Instant(0.0))
+    feed(learned.draw, 300, 100)
+    record = memory.release(learned, UnixTime(1.0))
+    assert record is not None
+    assert Memory((record,)).known_mw("kind") == memory.known_mw("kind") > 0
