@@ -153,7 +153,7 @@ class LimitView(msgspec.Struct, frozen=True):
 
     domain: DomainId
     name: str
-    """ "shed", "schedule N", "event ID", "cooling" or "meter"."""
+    """ "shed", "schedule N", "event ID", or a controller's: "cooling inlets", "meter" …"""
     source: LimitSource
     phase: Literal["planned", "falling", "in_force", "rising", "cancelled"]
     """falling: on its ramp; rising: its time is over, the budget rises again."""

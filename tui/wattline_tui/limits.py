@@ -5,28 +5,15 @@ from datetime import datetime
 from wattline_protocol.views import DomainView, LimitView
 from wattline_tui.units import watts
 
-_SOURCES = {
-    "operator": "shed",
-    "schedule": "schedule",
-    "event": "grid event",
-    "cooling": "cooling",
-    "meter": "meter",
-}
-
 DAY_S = 86_400.0
 
 
 def limit_line(limit: LimitView, now_s: float) -> str:
     """`shed to 16.5 kW until 18:00, by ops: grid event 4711`."""
-    parts = [f"{limit_title(limit)} to {watts(limit.value_w)} {limit_times(limit, now_s)}"]
+    parts = [f"{limit.name} to {watts(limit.value_w)} {limit_times(limit, now_s)}"]
     if limit.who and limit.source in ("operator", "event"):
         parts.append(f"by {limit.who}")
     return ", ".join(parts) + (f": {limit.why}" if limit.why else "")
-
-
-def limit_title(limit: LimitView) -> str:
-    """What it is called: `shed`, `schedule 2`, `event 4711`."""
-    return limit.name if limit.source in ("schedule", "event") else _SOURCES[limit.source]
 
 
 def limit_times(limit: LimitView, now_s: float) -> str:

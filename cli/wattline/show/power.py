@@ -12,7 +12,7 @@ from wattline.show.styles import alarm
 from wattline.show.tables import Column, Listing
 from wattline_protocol.ids import DomainId
 from wattline_protocol.views import DomainView, LimitView
-from wattline_tui.limits import limit_times, limit_title
+from wattline_tui.limits import limit_times
 
 
 def page(shown: Sequence[DomainView] | PowerNow) -> RenderableType:
@@ -59,7 +59,7 @@ def limit_listing(limits: Sequence[LimitView]) -> Listing:
     now_s = time.time()
     return Listing(
         columns=(
-            Column("LIMIT", [limit_title(limit) for limit in limits]),
+            Column("LIMIT", [limit.name for limit in limits]),
             Column("DOMAIN", [limit.domain for limit in limits]),
             Column("TO", [units.watts(limit.value_w) for limit in limits], is_right=True),
             Column("NOW", [units.watts(limit.now_w) for limit in limits], is_right=True, weight=2),
@@ -118,5 +118,5 @@ def note(domain: DomainView) -> Text:
         parts.append(f"its meter {domain.meter.why}")
     elif domain.meter is not None and domain.meter.unbooked_w > 0:
         parts.append(f"{units.watts(domain.meter.unbooked_w)} drawn by nobody on the books")
-    parts += [f"limited by {limit_title(one)}" for one in domain.limits if one.is_binding]
+    parts += [f"limited by {one.name}" for one in domain.limits if one.is_binding]
     return alarm("; ".join(parts)) if domain.over_since_unix_s else Text("; ".join(parts))

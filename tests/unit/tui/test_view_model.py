@@ -48,7 +48,10 @@ HOUR = 3_600.0
         ({"end_unix_s": NOON + 60}, "until 20:27:40"),
         ({"end_unix_s": NOON + 48 * HOUR}, "until Sat 20:26"),
         ({"end_unix_s": NOON + 400 * HOUR}, "until 2026-"),
-        ({"source": "cooling"}, "cooling to 16.5 kW until it recovers: grid"),
+        (
+            {"source": "cooling", "name": "cooling inlets"},
+            "cooling inlets to 16.5 kW until it recovers: grid",
+        ),
         ({"phase": "falling", "ramp_s": 120.0}, "falling until 20:27:40, then until restored"),
         ({"phase": "rising", "end_unix_s": NOON, "release_s": 60.0}, "rising until 20:27:40"),
         (
