@@ -18,9 +18,11 @@ from wattline_protocol.ids import DomainId, JobId, NodeId, UserName
 from wattline_protocol.messages import FromAgent, ToAgent
 from wattline_protocol.requests import (
     Cancel,
+    CancelGridEvent,
     DeclareOff,
     DeclareOn,
     Drain,
+    GridEvent,
     Hold,
     Release,
     Request,
@@ -256,9 +258,36 @@ class CoreMachine(RuleBasedStateMachine):
         domain=st.sampled_from([None, "pdu-a", "pdu-b", "room"]),
         fraction=st.sampled_from([0.1, 0.3, 0.6]),
         for_s=st.sampled_from([0.0, 5.0]),
+        ramp_s=st.sampled_from([0.0, 4.0]),
     )
-    def shed(self, domain: str | None, fraction: float, for_s: float) -> None:
-        self.ask(Shed(DomainId(domain) if domain else None, fraction, for_s=for_s))
+    def shed(self, domain: str | None, fraction: float, for_s: float, ramp_s: float) -> None:
+        where = DomainId(domain) if domain else None
+        self.ask(Shed(where, fraction, for_s=for_s, ramp_s=ramp_s, release_s=ramp_s))
+
+    @rule(
+        domain=st.sampled_from(["site", "pdu-a", "room"]),
+        fraction=st.sampled_from([0.1, 0.3, 0.6]),
+        later_s=st.sampled_from([0.0, 2.0, 8.0]),
+        ramp_s=st.sampled_from([0.0, 4.0]),
+    )
+    def grid_event(self, domain: str, fraction: float, later_s: float, ramp_s: float) -> None:
+        start_s = self.h.now.unix_s + later_s
+        event = GridEvent(
+            f"{domain}-{round(start_s * 1000)}",
+            end_unix_s=start_s + 6.0,
+            domain=DomainId(domain),
+            start_unix_s=start_s,
+            fraction=fraction,
+            ramp_s=ramp_s,
+        )
+        self.ask(event)
+
+    @rule(at=choices)
+    def cancel_event(self, at: int) -> None:
+        events = [r for r in self.h.cluster.state.limits.values() if r.source == "event"]
+        if events:
+            name = events[at % len(events)].name
+            self.ask(CancelGridEvent(name.removeprefix("event ")))
 
     @rule(domain=st.sampled_from(["site", "pdu-a", "pdu-b", "room"]))
     def restore(self, domain: str) -> None:
@@ -327,8 +356,23 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.declare_off(r.choice(NODES))),
     (2, lambda m, r: m.job_verb(r.randint(0, 9), r.choice((Cancel, Hold, Release, Release)))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3)),
-    (2, lambda m, r: m.shed(r.choice((None, "pdu-a", "room")), r.choice((0.1, 0.3, 0.6)), 5.0)),
+    (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
+    (
+        2,
+        lambda m, r: m.grid_event(
+            _domain(r), _share(r), r.choice((0.0, 2.0)), r.choice((0.0, 4.0))
+        ),
+    ),
+    (1, lambda m, r: m.cancel_event(r.randint(0, 9))),
 )
+
+
+def _domain(r: Random) -> str:
+    return r.choice(("site", "pdu-a", "room"))
+
+
+def _share(r: Random) -> float:
+    return r.choice((0.1, 0.3, 0.6))
 
 
 def submit_any(m: CoreMachine, r: Random) -> None:
