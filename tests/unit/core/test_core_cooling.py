@@ -114,5 +114,7 @@ def test_a_restart_in_the_middle_lets_nothing_rise(hall: Hall) -> None:
     hall.h.restart_scheduler()
     hall.h.join()
     assert before_mw * 0.98 <= hall.h.cluster.state.domains.budget_mw(ROOM) <= before_mw
+    hall.run(20, lambda: 667.0)
+    assert max(hall.budgets_mw[-20:]) < before_mw * 1.02
     hall.run(300, lambda: 667.0)
     assert max(hall.inlets_c) < LIMIT_C

@@ -259,6 +259,15 @@ def test_after_a_restart_the_last_known_capacity_holds_until_a_sensor_speaks() -
     assert room_mw(h) == 6_000_000
 
 
+def test_a_unit_that_came_back_while_the_scheduler_was_away_is_given_out_slowly() -> None:
+    h = cooled(units_sensor=SENSED)
+    h.handle(ZoneSensed(ROOM, 2, None))
+    h.restart_scheduler()
+    h.join()
+    sense_units(h, 3, 20)
+    assert 12_000_000 < room_mw(h) < 12_500_000
+
+
 def test_a_hot_day_lowers_the_budget_at_a_slow_pace() -> None:
     points = (OutsidePoint(35.0, 1000), OutsidePoint(45.0, 800))
     h = cooled(capacity_at=points, outside_sensor=SENSED)
