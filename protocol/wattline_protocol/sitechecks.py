@@ -223,6 +223,12 @@ def site_warnings(site: Site) -> tuple[str, ...]:
                 f"{domain.id} has a larger budget ({format_power(domain.budget_mw)}) than "
                 f"{domain.parent} above it ({format_power(budgets[domain.parent])})"
             )
+        fallback_mw = None if domain.meter is None else domain.meter.fallback_mw
+        if fallback_mw is not None and fallback_mw >= domain.budget_mw:
+            said.append(
+                f"the fallback_budget of {domain.id} ({format_power(fallback_mw)}) is not below "
+                f"its budget ({format_power(domain.budget_mw)}): it changes nothing"
+            )
         lone = next((n for n in nodes if n.nameplate_mw > domain.budget_mw), None)
         if lone is not None:
             said.append(

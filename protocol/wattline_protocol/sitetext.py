@@ -162,10 +162,16 @@ derate = 0.8
 # fixed_load = "300W"                 # switches and other things that are always on
 # foreign_reserve = "1kW"             # kept for GPU work that Wattline did not start
 
+# [power_domain.meter]                  # what its breaker really carries; or prometheus, redfish
+# command = ["/usr/local/bin/pdu-watts", "a1"]
+
 # Cooling zones form a tree of their own; what a node draws is the heat to remove.
 # [[cooling_zone]]
 # name = "room-1"
 # capacity = "35kW"
+# units = 3                            # with unit_capacity: a failed unit lowers the budget
+# unit_capacity = "12kW"
+# inlet_limit_c = 27                   # inlets are held below, by lowering the budget
 
 # One block may stand for many hosts that are alike.
 # [[node]]

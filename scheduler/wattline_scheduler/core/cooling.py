@@ -1,5 +1,7 @@
 """What follows from a cooling zone's plant and inlets: limits on its budget, and who is told."""
 
+from collections.abc import Iterator
+
 from wattline_protocol.ids import DomainId, NodeId, Now, UserName
 from wattline_protocol.requests import Answer, Denied, Done, SetUnits
 from wattline_scheduler.core.draw import Draw
@@ -14,6 +16,9 @@ from wattline_scheduler.power.inlets import PERMILLE, InletControl, is_plausible
 
 CAPACITY, INLETS = "cooling capacity", "cooling inlets"
 """Names of the two limits among a zone's."""
+
+MAX_NAMED = 5
+"""Nodes in one line of the event log."""
 
 STEP_S = 1.0
 """A falling limit is a ramp to its next value, so that leases follow it ahead of time."""
@@ -151,26 +156,42 @@ def _tell_inlets(
 
 
 def _tell_problems(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
-    problems = _problems(zone, now)
-    for problem in problems:
-        if problem not in zone.problems:
-            error = f": {zone.error}" if zone.error else ""
+    problems = dict(_problems(state, zone_id, zone, now))
+    for kind, problem in problems.items():
+        if kind not in zone.problems:
+            error = f": {zone.error}" if zone.error and kind != "inlets" else ""
             state.journal.note("cooling_unseen", f"{zone_id}: {problem}{error}", now, level="alarm")
-    for problem in zone.problems:
-        if problem not in problems:
+    for kind, problem in zone.problems.items():
+        if kind not in problems:
             state.journal.note("cooling_seen", f"{zone_id}: no longer: {problem}", now)
     zone.problems = problems
 
 
-def _problems(zone: ZoneNow, now: Now) -> tuple[str, ...]:
-    found = []
+def _problems(
+    state: State, zone_id: DomainId, zone: ZoneNow, now: Now
+) -> Iterator[tuple[str, str]]:
+    """Kind of sensor and what is wrong."""
     if zone.is_units_stale(now.mono_s):
         is_guarded = zone.plant.inlet_limit_c is not None
         instead = "the last number counts" if is_guarded else "one fewer counts"
-        found.append(f"nobody tells how many units are in service, {instead}")
+        yield "units", f"nobody tells how many units are in service, {instead}"
     if zone.is_outside_stale(now.mono_s):
-        found.append("nobody tells the outside temperature, the hottest of its table counts")
-    return tuple(found)
+        yield "outside", "nobody tells the outside temperature, the hottest of its table counts"
+    silent = [] if zone.inlets is None else _without_inlet(state, zone_id)
+    if silent:
+        names = ", ".join(silent[:MAX_NAMED]) + (" …" if len(silent) > MAX_NAMED else "")
+        yield "inlets", f"{len(silent)} nodes tell no plausible inlet ({names}), the others count"
+
+
+def _without_inlet(state: State, zone_id: DomainId) -> list[NodeId]:
+    nodes = (state.nodes[name] for name in state.domains.members[zone_id])
+    return [
+        node.id
+        for node in nodes
+        if node.is_reachable
+        and node.beat is not None
+        and (node.beat.inlet_c is None or not is_plausible_c(node.beat.inlet_c))
+    ]
 
 
 def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answer:

@@ -82,8 +82,8 @@ class ZoneNow:
     """Why the newest reading that lacked something did; "" once one is complete."""
     capacity: Capacity = field(default_factory=Capacity)
     inlets: InletControl | None = None
-    problems: tuple[str, ...] = ()
-    """What is wrong with its sensors now, in words."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """What is wrong with its sensors now: which kind of sensor → in words."""
     _units_at: Instant | None = None
     _outside_at: Instant | None = None
 

@@ -202,9 +202,8 @@ class MeterNow:
         self._update_held(wall_mw, at)
         self._update_factor(wall_mw, at)
         self.wall_mw, self._believed_at = wall_mw, at
-        if self.trust in ("unread", "stale") or (
-            self.trust == "implausible" and self._accepted >= ACCEPTED_FOR_TRUST
-        ):
+        is_doubted = self.trust in ("stale", "implausible")
+        if self.trust == "unread" or (is_doubted and self._accepted >= ACCEPTED_FOR_TRUST):
             self.trust, self.why = "ok", ""
 
     def _watch_change(self, wall_mw: int, at: Instant) -> None:
@@ -220,7 +219,7 @@ class MeterNow:
         """Staleness and frozenness: what no single reading shows."""
         heard_at = self.since if self.read_at is None else self.read_at
         if at - heard_at > self.rules.stale_after_s:
-            self.trust = "stale"
+            self.trust, self._accepted = "stale", 0
             self.why = f"gave no value for {self.rules.stale_after_s:.0f} s"
             self.why += f": {self.error}" if self.error else ""
         elif self._is_frozen(at):

@@ -38,5 +38,5 @@ def plant_view(state: State, zone_id: DomainId, now: Now) -> PlantView | None:
         inlet_c=None if zone.inlets is None else zone.inlets.inlet_c,
         inlet_limit_c=zone.plant.inlet_limit_c,
         capacity_w=(full_mw if now_mw is None else now_mw) / MW,
-        problems=zone.problems,
+        problems=tuple(zone.problems.values()),
     )

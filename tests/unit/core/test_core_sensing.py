@@ -96,6 +96,8 @@ def test_a_meter_that_vanishes_is_alarmed_and_the_books_go_on() -> None:
     assert "the books are believed" in text
     assert h.cluster.state.domains.budget_mw(PDU) == budget_mw
     meter_for(h, 10)
+    assert not h.events("meter_back"), "one that comes and goes is not believed each time"
+    meter_for(h, 10)
     assert len(h.events("meter_back")) == 1
 
 
@@ -239,6 +241,16 @@ def test_units_that_nobody_tells_count_one_fewer_and_are_alarmed() -> None:
     h.handle(ZoneSensed(ROOM, 3, None))
     h.run(1)
     assert len(h.events("cooling_seen")) == 1
+
+
+def test_a_node_that_tells_no_inlet_is_named_once() -> None:
+    h = cooled(inlet_limit_c=27.0)
+    for _ in range(5):
+        h.agent("a1").say_beat(inlet_c=24.0)
+        h.agent("a2").say_beat(inlet_c=300.0)
+        h.run(1)
+    alarms = [e for e in h.events("cooling_unseen") if "inlet" in e.text]
+    assert len(alarms) == 1
 
 
 def test_more_units_than_there_are_is_not_believed() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from wattline_protocol import sensing as s
 from wattline_protocol.site import Site
+from wattline_protocol.sitechecks import site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site
 
@@ -138,3 +139,8 @@ def test_a_plant_that_makes_no_sense(keys: str, words: str) -> None:
 def test_only_power_domains_have_meters_and_only_zones_have_plant() -> None:
     assert "unknown key cooling_zone.meter" in refusal(f'{ZONE}meter = {{ command = ["a"] }}\n')
     assert "unknown key power_domain.units" in refusal("units = 3\n")
+
+
+def test_a_fallback_that_changes_nothing_is_warned_of() -> None:
+    site = parsed('[power_domain.meter]\ncommand = ["a"]\nfallback_budget = "32kW"\n')
+    assert any("it changes nothing" in warning for warning in site_warnings(site))
