@@ -28,6 +28,9 @@ RAMP_MARGIN_PERMILLE = 100
 PROBE_PERMILLE = 1_100
 """Where the cap binds, demand is at least this share of it: a step of 10 % each beat."""
 
+PROTECTED_PROBE_PERMILLE = 1_250
+"""Protected work climbs faster: what it does not need comes back within a window."""
+
 BOUND_HOLD_BEATS = 5
 """How long a cap that was seen to bind is taken to bind."""
 
@@ -179,7 +182,8 @@ def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) ->
     swing = draw.swing_permille if is_protected else PERMILLE
     usual_mw = _usual(draw, is_protected) * swing // PERMILLE if draw.is_known else fallback_mw
     if at < track.bound_until:
-        return max(usual_mw, track.bound_mw * PROBE_PERMILLE // PERMILLE)
+        probe = PROTECTED_PROBE_PERMILLE if is_protected else PROBE_PERMILLE
+        return max(usual_mw, track.bound_mw * probe // PERMILLE)
     peak_mw = track.peak_mw
     if at < track.full_at or not peak_mw:
         return max(usual_mw, peak_mw)

@@ -123,6 +123,13 @@ def test_a_job_that_wants_more_than_it_is_known_for_climbs_in_steps() -> None:
     assert seconds <= 10
 
 
+def test_protected_work_climbs_faster() -> None:
+    g = Gpu()
+    g.draws(*[200] * 60)
+    g.is_bound(240)
+    assert g.wants_w(protected=True) == pytest.approx(1.25 * 240)
+
+
 def test_samples_under_a_cap_do_not_make_the_job_look_light() -> None:
     g = Gpu()
     for _ in range(50):  # heavy phases are capped, light ones are not
