@@ -18,6 +18,7 @@ class WebhookDesk:
     def __init__(self, site: Site, marks: Mapping[str, int], newest_event: int) -> None:
         """`marks`: by URL what was settled before; a new webhook begins after `newest_event`."""
         self._marked = dict(marks)
+        self._newest = newest_event
         self._hooks = [
             Hook(hook, marks.get(hook.url, newest_event), _poster(site.name, hook))
             for hook in site.webhooks
@@ -26,7 +27,8 @@ class WebhookDesk:
     def start(self, store: Store) -> None:
         """Catch up with what happened while nobody was told, and begin. Raises StoreError."""
         for hook in self._hooks:
-            for event in store.events(hook.settled, CATCH_UP_EVENTS):
+            after = max(hook.settled, self._newest - CATCH_UP_EVENTS)
+            for event in store.events(after, CATCH_UP_EVENTS):
                 hook.offer(event)
             hook.start()
 
