@@ -53,6 +53,12 @@ VERBS = (
         "What a sample of eight GPUs costs the agent.",
         Option("samples", ("--samples",), "Samples in each of five rounds.", "integer", 100),
     ),
+    _bench(
+        "demand",
+        "What knowing the demand of every GPU costs the scheduler.",
+        Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 1_000),
+        Option("rounds", ("--rounds",), "Beats of all of them.", "integer", 20),
+    ),
     _bench("gateway", "The serving layer, with a model that echoes.", _seconds(5.0, "each load")),
     _bench(
         "keeper",
