@@ -8,12 +8,13 @@ from wattline_protocol.job import (
     ArraySpec,
     JobSpec,
     Limits,
+    PowerSpec,
     Recovery,
     Resources,
     ServiceSpec,
 )
-from wattline_protocol.site import Domain, DomainKind, Node, Site, Timing
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.site import Domain, DomainKind, InputShare, Node, Site, Timing
+from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_sim.fleet.machine import CAP_MAX_MW, SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
 
 W = 1000
@@ -78,12 +79,17 @@ def random_jobs(rng: random.Random, count: int) -> list[JobSpec]:
 def _node(rng: random.Random, at: int) -> Node:
     rack = "r1" if at % 2 == 0 else "r2"
     inputs = [DomainId(f"rack-{rack}")]
+    shares: tuple[InputShare, ...] = ()
     if rng.random() < 0.4:
         inputs.append(DomainId("feed-b"))
+        first = rng.randint(300, 700)
+        if rng.random() < 0.5:
+            shares = (InputShare(first), InputShare(PERMILLE - first))
     return Node(
         id=NodeId(f"n{at}"),
         rack=rack,
         inputs=tuple(inputs),
+        shares=shares,
         cooling_zone=DomainId("room"),
         non_gpu_worst_mw=NON_GPU_MW,
         psu_efficiency_permille=EFFICIENCY_PERMILLE,
@@ -110,7 +116,11 @@ def _job(rng: random.Random, at: int) -> JobSpec:
         name=f"{shape}-{at}",
         command=("work",),
         kind="service" if shape == "service" else "training" if shape == "gang" else "batch",
-        priority=rng.choice(list(PRIORITIES.values())),
+        priority=rng.choice([*PRIORITIES.values(), rng.randint(0, 100)]),
+        power=PowerSpec(
+            watts_per_gpu=rng.choice([0, 0, rng.randint(200, 700)]),
+            min_performance=rng.choice([0.0, 0.0, 0.6, 0.9, 1.0]),
+        ),
         array=ArraySpec(tuple(range(rng.randint(2, 5))), rng.choice([0, 2]))
         if shape == "array"
         else None,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.site import Domain, Node, Site
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.core.records import BookRecord
 from wattline_sim.fleet.machine import Machine
 
@@ -35,7 +35,7 @@ class Truth:
     def __init__(self, site: Site, machines: Mapping[NodeId, Machine]) -> None:
         self._nodes = {node.id: node for node in site.nodes}
         self._machines = machines
-        self._below = _members(site)
+        self._rows = _rows(site)
         self._started: set[TaskRef] = set()
         self.checks = 0
         for machine in machines.values():
@@ -80,9 +80,12 @@ class Truth:
                 self._check_room(state, entry.node)
 
     def _check_room(self, books: Books, grown: NodeId) -> None:
-        for domain, members in self._below:
-            if grown in members:
-                given_mw = sum(_committed_mw(self._nodes[node], books) for node in members)
+        for domain, shares in self._rows:
+            if grown in shares:
+                given_mw = sum(
+                    _committed_mw(self._nodes[node], books) * share // PERMILLE
+                    for node, share in shares.items()
+                )
                 if given_mw > _usable_mw(domain):
                     raise Overgranted(
                         f"{domain.id} may give {_usable_mw(domain)} mW, the books on disk give "
@@ -119,9 +122,43 @@ def _usable_mw(domain: Domain) -> int:
     return domain.budget_mw - reserved_mw
 
 
-def _members(site: Site) -> list[tuple[Domain, frozenset[NodeId]]]:
-    below: dict[DomainId, set[NodeId]] = {domain.id: set() for domain in site.domains}
-    for node in site.nodes:
-        for domain in site.domains_of(node):
-            below[domain].add(node.id)
-    return [(domain, frozenset(below[domain.id])) for domain in site.domains]
+Row = tuple[Domain, Mapping[NodeId, int]]
+"""A domain, and how many permille of each node's wall watts count there in one case."""
+
+
+def _rows(site: Site) -> list[Row]:
+    """Every domain in normal operation and after the loss of any one domain (I1)."""
+    above = {domain.id: _above(site, domain.id) for domain in site.domains}
+    rows: list[Row] = []
+    for domain in site.domains:
+        for lost in (None, *above):
+            shares = {node.id: _share(site, node, domain, lost, above) for node in site.nodes}
+            row = (domain, {node: share for node, share in shares.items() if share})
+            if row not in rows:
+                rows.append(row)
+    return rows
+
+
+def _above(site: Site, domain: DomainId) -> frozenset[DomainId]:
+    by_id, chain, at = {d.id: d for d in site.domains}, [domain], domain
+    while (parent := by_id[at].parent) is not None:
+        chain.append(parent)
+        at = parent
+    return frozenset(chain)
+
+
+def _share(
+    site: Site,
+    node: Node,
+    domain: Domain,
+    lost: DomainId | None,
+    above: Mapping[DomainId, frozenset[DomainId]],
+) -> int:
+    if not node.shares or domain.kind == "cooling":
+        return PERMILLE if domain.id in site.domains_of(node) else 0
+    gone = [at for at in node.inputs if lost in above[at]]
+    carried = 0
+    for at, share in zip(node.inputs, node.shares, strict=True):
+        if at not in gone and domain.id in above[at]:
+            carried += share.after(lost, gone) if lost and gone else share.share_permille
+    return carried
