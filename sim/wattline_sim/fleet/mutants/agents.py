@@ -75,6 +75,7 @@ UNCOVERED: tuple[Swap, ...] = (
     (commands, "_shortage", _no_shortage),
     (commands, "start_waiting", _begin_at_once),
 )
+"""An agent that starts whatever it is told to."""
 
 MUTANTS = (
     Mutant(
@@ -120,12 +121,5 @@ MUTANTS = (
         "a start rests on limits read back since it waits",
         ((steer, "_confirm_waiting", _no_look),),
         "I2",
-    ),
-    Mutant(
-        "start-uncovered",
-        "a task starts only if the newest lease covers it at its floor",
-        UNCOVERED,
-        "I2",
-        covered_by="what waits for its caps is launched only while the lease in force is kept",
     ),
 )

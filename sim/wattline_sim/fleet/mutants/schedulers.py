@@ -213,6 +213,13 @@ MUTANTS = (
         "I7",
     ),
     Mutant(
+        "start-uncovered",
+        "an agent starts a task only if its newest lease covers it at its floor",
+        ((starting, "grow_for", _covered), *UNCOVERED),
+        "I2",
+        covered_by="a start is ordered only when its growths are acknowledged",
+    ),
+    Mutant(
         "gang-before-watts",
         "a gang starts only when all its growths are acknowledged",
         ((starting, "grow_for", _covered), *UNCOVERED),
