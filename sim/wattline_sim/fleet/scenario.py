@@ -8,7 +8,6 @@ from wattline_protocol.job import (
     ArraySpec,
     JobSpec,
     Limits,
-    PowerSpec,
     Recovery,
     Resources,
     ServiceSpec,
@@ -117,10 +116,6 @@ def _job(rng: random.Random, at: int) -> JobSpec:
         command=("work",),
         kind="service" if shape == "service" else "training" if shape == "gang" else "batch",
         priority=rng.choice([*PRIORITIES.values(), rng.randint(0, 100)]),
-        power=PowerSpec(
-            watts_per_gpu=rng.choice([0, 0, rng.randint(200, 700)]),
-            min_performance=rng.choice([0.0, 0.0, 0.6, 0.9, 1.0]),
-        ),
         array=ArraySpec(tuple(range(rng.randint(2, 5))), rng.choice([0, 2]))
         if shape == "array"
         else None,
