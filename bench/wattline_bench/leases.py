@@ -23,7 +23,14 @@ import psutil
 
 from wattline.client import Client
 from wattline_bench.rig.fleet import Kept, Tally, run_fleet
-from wattline_bench.rig.site import NAMEPLATE_MW, LiveSite, live_site, rack_site
+from wattline_bench.rig.site import (
+    NAMEPLATE_MW,
+    CoreTime,
+    LiveSite,
+    core_time,
+    live_site,
+    rack_site,
+)
 from wattline_bench.verdict import Figures, judged, over
 from wattline_protocol.job import ArraySpec, JobSpec, Resources
 from wattline_protocol.keys import JoinBundle
@@ -74,6 +81,10 @@ class Loop(Figures, frozen=True):
     """Acknowledged, cuts included."""
     fleet_cpu_pct: float
     """Of one core: what the agents of all nodes cost, simulated hosts included."""
+    scheduler_starved_pct: float
+    """Of the time in which it had work it waited so much for a processor that others had: on a busy
+    machine times are longer than they would be by about 1 / (1 - this)."""
+    fleet_starved_pct: float
     busy_cores: float
     """Of the whole machine on average, others' work included."""
 
@@ -119,10 +130,9 @@ class Fleets:
         whole.kept.sort(key=lambda kept: kept.at_s)
         return whole
 
-    def core_s(self) -> float:
-        """Processor seconds used so far."""
-        times = [program.cpu_times() for program in self._programs]
-        return float(sum(t.user + t.system for t in times))
+    def core_time(self) -> CoreTime:
+        """Processor time of all so far."""
+        return core_time(*self._programs)
 
     def end(self) -> None:
         """End the processes."""
@@ -212,7 +222,7 @@ def _measured(live: LiveSite, fleet: Fleets, client: Client, cuts: int, cut: flo
     full_mw = next(d.budget_mw for d in live.site.domains if d.id == "site")
     held_mw: dict[str, int] = {}
     _note(held_mw, fleet.tally().kept)
-    began, fleet_began_s = live.core_time(), fleet.core_s()
+    began, fleet_began = live.core_time(), fleet.core_time()
     psutil.cpu_percent()
     done, calm, tallies = [], [], []
     for _ in range(cuts):
@@ -232,7 +242,7 @@ def _measured(live: LiveSite, fleet: Fleets, client: Client, cuts: int, cut: flo
         time.sleep(CALM_S)
         tallies.append(fleet.tally())
         _note(held_mw, tallies[-1].kept)
-    ended = live.core_time()
+    ended, fleet_ended = live.core_time(), fleet.core_time()
     took_s = ended.at_s - began.at_s
     late = [at for at, each in enumerate(done) if each.within_s is None]
     if late:
@@ -252,7 +262,9 @@ def _measured(live: LiveSite, fleet: Fleets, client: Client, cuts: int, cut: flo
         beats_per_s=beats / took_s,
         slowest_answer_s=max(tally.slowest_answer_s for tally in tallies),
         leases_per_s=sum(len(tally.kept) for tally in tallies) / took_s,
-        fleet_cpu_pct=100 * (fleet.core_s() - fleet_began_s) / took_s,
+        fleet_cpu_pct=100 * fleet_ended.share_since(fleet_began),
+        scheduler_starved_pct=100 * ended.starved_since(began),
+        fleet_starved_pct=100 * fleet_ended.starved_since(fleet_began),
         busy_cores=psutil.cpu_percent() / 100 * psutil.cpu_count(),
     )
 

@@ -77,14 +77,34 @@ def _node(at: int, rack: str) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class CoreTime:
-    """Processor seconds used by a process, and when."""
+    """Processor seconds used by a process, seconds it waited for a processor, and when."""
 
     used_s: float
+    waited_s: float
     at_s: float
 
     def share_since(self, before: Self) -> float:
         """Cores used on average since then."""
         return (self.used_s - before.used_s) / (self.at_s - before.at_s)
+
+    def starved_since(self, before: Self) -> float:
+        """Of the time since then in which it had work: the share it waited while others ran."""
+        waited_s, used_s = self.waited_s - before.waited_s, self.used_s - before.used_s
+        return waited_s / (waited_s + used_s) if waited_s + used_s else 0.0
+
+
+def core_time(*programs: psutil.Process) -> CoreTime:
+    """Of these processes together, so far."""
+    times = [program.cpu_times() for program in programs]
+    used_s = float(sum(t.user + t.system for t in times))
+    waited_ns = sum(_waited_ns(program.pid) for program in programs)
+    return CoreTime(used_s, waited_ns / 1e9, time.monotonic())
+
+
+def _waited_ns(pid: int) -> int:
+    """Time on the run queue, of all its threads (Linux: proc(5), schedstat)."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text(encoding="ascii").split()[1]) for each in threads)
 
 
 class LiveSite:
@@ -151,8 +171,7 @@ class LiveSite:
 
     def core_time(self) -> CoreTime:
         """Processor time of the scheduler so far."""
-        times = self.program.cpu_times()
-        return CoreTime(times.user + times.system, time.monotonic())
+        return core_time(self.program)
 
     def rss_mib(self) -> float:
         """Resident memory of the scheduler."""
