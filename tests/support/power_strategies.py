@@ -39,7 +39,8 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         )
         for i in range(draw(st.integers(1, max_nodes)))
     ]
-    nodes = [draw(_with_shares(node)) for node in nodes]
+    parents = {domain.id: domain.parent for domain in domains}
+    nodes = [draw(_with_shares(node, parents)) for node in nodes]
     return Site(
         name="random",
         agent_endpoint="tcp://127.0.0.1:1",
@@ -49,15 +50,24 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
     )
 
 
-def _with_shares(node: Node) -> st.SearchStrategy[Node]:
-    """Some nodes with redundant inputs divide their load."""
-    if len(node.inputs) == 1:
+def _with_shares(node: Node, parents: dict[DomainId, DomainId | None]) -> st.SearchStrategy[Node]:
+    """Some nodes with redundant inputs divide their load; none where one input feeds the other."""
+    if len(node.inputs) == 1 or any(
+        _is_above(one, other, parents) for one in node.inputs for other in node.inputs
+    ):
         return st.just(node)
     halves = tuple(
         InputShare(share, {other: after})
         for share, other, after in zip((500, 600), reversed(node.inputs), (1000, 1000), strict=True)
     )
     return st.sampled_from([node, msgspec.structs.replace(node, shares=halves)])
+
+
+def _is_above(one: DomainId, other: DomainId, parents: dict[DomainId, DomainId | None]) -> bool:
+    at = parents[other]
+    while at is not None and at != one:
+        at = parents[at]
+    return at == one
 
 
 @st.composite
