@@ -42,6 +42,18 @@ def _budgets(state: State, now: Now) -> Iterator[str]:
             yield f"I1: {domain} is {over} mW above its budget and nothing on record explains it"
 
 
+def _sensing(state: State, now: Now) -> Iterator[str]:
+    """I1 for what is really on a breaker: what a meter shows beyond the books is kept free."""
+    del now
+    for domain, meter in state.meters.items():
+        kept_mw, held_mw = state.domains.extra_mw(domain), min(meter.held_mw, meter.rating_mw)
+        if kept_mw < held_mw:
+            yield f"I1: {domain} keeps {kept_mw} mW free, its meter shows {held_mw} mW unbooked"
+    for domain, declared in state.domains.by_id.items():
+        if state.domains.budget_mw(domain) > declared.budget_mw:
+            yield f"I1: the budget of {domain} is above rating x derate"
+
+
 def _books(state: State, now: Now) -> Iterator[str]:
     """I3, I9: entries agree with what was issued and with what is outstanding."""
     del now
@@ -184,6 +196,7 @@ def _commands(state: State, now: Now) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
+    _sensing,
     _books,
     _loads,
     _gpus,

@@ -20,7 +20,7 @@ from wattline_scheduler.power.budgets import Limit
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
+    harness = Harness(site().rack("a", 2).metered("a").build())
     harness.join()
     harness.run(2)
     harness.submit(job().gpus(2).nodes(2))
@@ -35,6 +35,14 @@ def gang_attempt(h: Harness) -> Attempt:
 def over_budget(h: Harness) -> None:
     limit = Limit(DomainId("site"), "shed", "operator", 1, h.now.mono_s)
     h.cluster.state.domains.put(limit, h.now.mono_s)
+
+
+def unbooked_load_not_kept_free(h: Harness) -> None:
+    h.cluster.state.meters[DomainId("pdu-a")].held_mw = 1_000_000
+
+
+def budget_above_the_rating(h: Harness) -> None:
+    h.cluster.state.domains._budget_mw[DomainId("pdu-a")] += 1
 
 
 def sums_apart(h: Harness) -> None:
@@ -119,6 +127,8 @@ def too_many_at_a_time(h: Harness) -> None:
 BROKEN: list[tuple[Callable[[Harness], None], str]] = [
     (over_budget, "nothing on record explains"),
     (sums_apart, "adds up to"),
+    (unbooked_load_not_kept_free, "1000000 mW unbooked"),
+    (budget_above_the_rating, "above rating x derate"),
     (off_but_counted, "I3"),
     (told_before_adopted, "I9"),
     (lease_from_nowhere, "never numbered"),
