@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.power_strategies import loads, sites
+from support.tight_sites import tight_site
 from wattline_bench.oracle import oracle
-from wattline_protocol.site import Site
+from wattline_protocol.ids import DomainId
+from wattline_protocol.site import Node, Site
 from wattline_scheduler.power.allocator import ROUNDING_MW, Allocation
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.fleet import Fleet
@@ -17,7 +19,7 @@ from wattline_scheduler.power.matrix import Floats, Ints
 from wattline_scheduler.power.split import split
 
 TOLERANCE_MW = 100
-"""Rounding kept free per node and row, over at most 24 GPUs."""
+"""Rounding kept free per node and row, over at most 40 GPUs."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,15 @@ class Case:
 
 
 @st.composite
-def inputs(draw: st.DrawFn) -> tuple[Site, list[NodeLoad]]:
+def small(draw: st.DrawFn) -> tuple[Site, list[NodeLoad]]:
     site = draw(sites())
     return site, draw(loads(site))
+
+
+def inputs() -> st.SearchStrategy[tuple[Site, list[NodeLoad]]]:
+    """Mostly sites where limits of every kind bind; some that are odd instead."""
+    tight = st.integers(0, 2**32 - 1).map(tight_site)
+    return st.one_of(tight, tight, tight, small())
 
 
 cases = inputs().map(lambda drawn: Case.of(*drawn))
@@ -66,6 +74,45 @@ def test_every_row_is_kept_unless_its_floors_do_not_fit(case: Case) -> None:
     assert (short == np.maximum(case.floors_mw - case.free_mw, 0)).all()
     assert (case.used_mw <= case.free_mw)[short == 0].all()
     assert (case.used_mw == case.floors_mw)[short > 0].all()
+
+
+@given(inputs())
+def test_after_any_loss_the_other_inputs_carry_everything(
+    drawn: tuple[Site, list[NodeLoad]],
+) -> None:
+    """Worked out from the site file alone, one loss after the other."""
+    site = drawn[0]
+    case = Case.of(*drawn)
+    domains, leases = case.domains, case.allocation.lease_mw
+    chains = site.chains()
+    short = {domains.rows[row].domain for row in np.flatnonzero(case.allocation.short_mw)}
+    for lost in [None, *domains.by_id]:
+        load_mw = dict.fromkeys(domains.by_id, 0)
+        for node in site.nodes:
+            lease_mw = int(leases[case.fleet.matrix.at[node.id]])
+            for domain, permille in _carried(node, chains, lost).items():
+                load_mw[domain] += -(-lease_mw * permille // 1000)
+        for domain in domains.by_id:
+            if domain not in short:
+                assert load_mw[domain] <= domains.usable_mw(domain), (domain, lost)
+
+
+def _carried(
+    node: Node, chains: dict[DomainId, tuple[DomainId, ...]], lost: DomainId | None
+) -> dict[DomainId, int]:
+    """Permille of a node's watts that each domain carries after a loss."""
+    gone = [name for name in node.inputs if lost in chains[name]]
+    if lost is None or len(gone) == len(node.inputs):
+        gone = []  # what lost every input draws nothing, and may be back at any moment
+    carried: dict[DomainId, int] = {}
+    for at, name in enumerate(node.inputs):
+        permille = 1000
+        if node.shares:
+            share = node.shares[at]
+            permille = share.after(lost, gone) if lost and gone else share.share_permille
+        for domain in chains[name] if name not in gone else ():
+            carried[domain] = min(1000, carried.get(domain, 0) + permille)
+    return carried
 
 
 @given(cases)

@@ -71,7 +71,7 @@ def _layers(groups: list[tuple[tuple[int, int], ...]], row_count: int) -> tuple[
     layers: list[list[int]] = []
     # The first layer that may take a row comes after all that touch its groups: smaller first.
     last = [-1] * len(groups)
-    for row in sorted(range(row_count), key=lambda row: len(members[row])):
+    for row in sorted(range(row_count), key=lambda row: (len(members[row]), -row)):
         if not members[row]:
             continue
         at = 1 + max(last[group] for group in members[row])

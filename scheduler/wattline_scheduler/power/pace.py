@@ -8,7 +8,7 @@ turn it is follows from a hash of node, epoch and turn: nothing is rolled, and n
 last.
 """
 
-import zlib
+from hashlib import blake2b
 
 import numpy as np
 
@@ -29,6 +29,9 @@ GOLDEN = 0.618_033_988_75
 """Successive turns of a node lie far apart (Weyl sequence)."""
 
 
+RISE_PERMILLE = 50
+"""Demand that rose by more is a ramp; less is a model that learns."""
+
 SURGE_PERMILLE = 50
 """Growth in a row by more than this share of what it may grant is a surge."""
 
@@ -45,7 +48,8 @@ class Pace:
     """Since when each node's lease differs from what it should be. By position of the node."""
 
     def __init__(self, nodes: tuple[NodeId, ...], epoch: Epoch) -> None:
-        hashes = [zlib.crc32(f"{node} {epoch}".encode()) for node in nodes]
+        digests = (blake2b(f"{node} {epoch}".encode(), digest_size=4).digest() for node in nodes)
+        hashes = [int.from_bytes(digest) for digest in digests]
         self._phase: Floats = np.array(hashes, dtype=np.float64) / 2**32
         self._turn: Ints = np.zeros(len(nodes), dtype=np.int64)
         self._since: Floats = np.full(len(nodes), np.nan)
@@ -72,7 +76,8 @@ class Pace:
         """
         wanted = worth_it(wish_mw, newest_mw, must)
         grows = wish_mw > newest_mw
-        rose = (target_mw > self._covered) & (newest_mw < target_mw)
+        rise_mw = target_mw - self._covered
+        rose = (rise_mw * 1000 > self._covered * RISE_PERMILLE) & (newest_mw < target_mw)
         self._since[~wanted | (grows != self._is_growth)] = np.nan
         self._is_growth = grows
         self._since = np.where(wanted & np.isnan(self._since), at, self._since)

@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import Gateway, Site
+from wattline_protocol.site import Gateway, InputShare, Site
 from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site, site_template
@@ -148,6 +148,52 @@ def test_warnings_tell_of_what_is_probably_not_meant(full: Site) -> None:
 def test_redundant_inputs_count_a_node_in_every_domain_above() -> None:
     site = parse_site(FULL, "x")
     assert set(site.domains_of(site.nodes[-1])) == {DomainId("feed-a"), DomainId("pdu-a1")}
+
+
+SHARED = """
+[[power_domain]]
+name = "feed-b"
+rating = "100kW"
+[[node]]
+name = "dual"
+rack = "r3"
+inputs = [
+  { domain = "pdu-a1", share = 0.5, when_lost = { "feed-b" = 1.0 } },
+  { domain = "feed-b", share = 0.6, when_lost = { "pdu-a1" = 0.9, "feed-a" = 1.0 } },
+]
+nameplate = "10kW"
+non_gpu_worst = "1kW"
+"""
+
+
+def test_redundant_inputs_may_state_shares() -> None:
+    site = parse_site(FULL + SHARED.replace("0.9", "1.0"), "x")
+    dual = site.nodes[-1]
+    assert dual.inputs == ("pdu-a1", "feed-b")
+    assert dual.shares == (
+        InputShare(500, {DomainId("feed-b"): 1000}),
+        InputShare(600, {DomainId("pdu-a1"): 1000, DomainId("feed-a"): 1000}),
+    )
+    assert parse_site(format_site(site), "again") == site
+    assert parse_site(FULL, "x").nodes[0].shares == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("", "", "when pdu-a1 is lost the shares of the other inputs add up to less than 1"),
+        ("share = 0.6", "share = 0.4", "the shares add up to less than 1"),
+        ('"feed-b" = 1.0', '"feed-a" = 1.0', "pdu-a1 cannot take over when feed-a is lost"),
+        ('"feed-b" = 1.0', '"feed-b" = 0.4', "pdu-a1 carries less when feed-b is lost than before"),
+        ('"feed-b" = 1.0', '"feed-x" = 1.0', "there is no power domain named feed-x"),
+        ('"feed-b" = 1.0', '"room" = 1.0', "here goes a power domain"),
+        ('{ "feed-b" = 1.0 }', "1.0", "want when_lost as a table"),
+        ('"feed-b" = 1.0', '"feed-b" = 7', "want a number from 0 to 1"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, said: str) -> None:
+    problems = refused(FULL + SHARED.replace(old, new, 1))
+    assert any(said in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize(
