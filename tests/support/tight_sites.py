@@ -16,7 +16,8 @@ def tight_site(seed: int) -> tuple[Site, list[NodeLoad]]:
     draw = np.random.default_rng(seed)
     domains = [*_tree(draw, "p", "power", MAX_LEVELS), *_tree(draw, "c", "cooling", 3)]
     nodes = tuple(_node(draw, at, domains) for at in range(int(draw.integers(2, 11))))
-    loads = [_load(draw, node) for node in nodes]
+    priorities = PRIORITIES[: int(draw.integers(1, 4))]
+    loads = [_load(draw, node, priorities) for node in nodes]
     site = Site("tight", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", tuple(domains), nodes)
     return _with_budgets(draw, site, loads), loads
 
@@ -52,12 +53,12 @@ def _node(draw: np.random.Generator, at: int, domains: list[Domain]) -> Node:
     )
 
 
-def _load(draw: np.random.Generator, node: Node) -> NodeLoad:
-    gpus = tuple(_gpu(draw, at) for at in range(int(draw.integers(0, 5))))
+def _load(draw: np.random.Generator, node: Node, priorities: tuple[int, ...]) -> NodeLoad:
+    gpus = tuple(_gpu(draw, at, priorities) for at in range(int(draw.integers(0, 5))))
     return NodeLoad(node.id, node.non_gpu_worst_mw, node.psu_efficiency_permille, gpus)
 
 
-def _gpu(draw: np.random.Generator, index: int) -> GpuLoad:
+def _gpu(draw: np.random.Generator, index: int, priorities: tuple[int, ...]) -> GpuLoad:
     floor_mw = int(draw.integers(100_000, 205_000))
     target_mw = int(draw.integers(floor_mw, 714_000))
     return GpuLoad(
@@ -66,7 +67,7 @@ def _gpu(draw: np.random.Generator, index: int) -> GpuLoad:
         keep_mw=int(draw.integers(floor_mw, target_mw + 1)) if draw.random() < 0.5 else floor_mw,
         target_mw=target_mw,
         ceiling_mw=int(draw.integers(target_mw, 714_001)),
-        priority=int(draw.choice(PRIORITIES)),
+        priority=int(draw.choice(priorities)),
         weight_permille=int(draw.choice([500, 1000, 1000, 2500])),
         gain=float(draw.choice([0.0, 0.3, 0.7])),
     )
@@ -76,13 +77,14 @@ def _with_budgets(draw: np.random.Generator, site: Site, loads: list[NodeLoad]) 
     """Each budget lies somewhere from the floors below it to a little above the targets."""
     domains, load_of = Domains(site), {load.node: load for load in loads}
     budgets: list[Domain] = []
+    lowest, highest = (-0.05, 1.2) if draw.random() < 0.5 else (0.3, 0.9)
     for domain in site.domains:
         floor_mw = target_mw = 0
         for node in domains.members[domain.id]:
             load = load_of[node]
             floor_mw += load.floor_mw
             target_mw += load.wall_mw(sum(gpu.target_mw for gpu in load.gpus))
-        part = draw.uniform(-0.05, 1.2)
+        part = draw.uniform(lowest, highest)
         mw = max(1, int(floor_mw + part * (target_mw - floor_mw)))
         budgets.append(Domain(domain.id, domain.kind, domain.parent, mw, 1000))
     return Site(site.name, site.agent_endpoint, site.client_endpoint, tuple(budgets), site.nodes)
