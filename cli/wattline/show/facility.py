@@ -55,7 +55,10 @@ def _rows(r: FacilityReport) -> list[tuple[str, str]]:
         ("over budget", f"{r.seconds_over_budget:g} s, at most {r.max_overshoot_pct:g} %"),
         ("shed to enforced", _quantiles(r.shed_to_enforced_s, " s")),
         ("trips", str(r.trips)),
-        ("hot", f"{r.hw_throttle_events} throttle events, {r.max_gpu_temp_c:g} °C at most"),
+        (
+            "hot",
+            f"{r.hw_throttle_events} hardware throttle events, {r.max_gpu_temp_c:g} °C at most",
+        ),
         ("stranded", f"{r.stranded_pct:g} % of the budget"),
         ("preempted", str(r.preempted)),
         ("violations", str(len(r.violations))),

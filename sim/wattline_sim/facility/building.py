@@ -29,9 +29,9 @@ TRANSIENT_MARGIN_PERMILLE = 10
 """Of the budget: for what 1 s averages do not show."""
 PDU_ROOM, RACK_ROOM = 1.15, 1.35
 """Budget of a PDU or rack over its even share of the feed's."""
-ZONE_ROOM = 1.1
-"""Heat that a zone's units remove when all run, over the PDU's share of the feed."""
 ZONE_UNITS = 4
+ZONE_ROOM = ZONE_UNITS / (ZONE_UNITS - 1)
+"""Heat that a zone's units remove when all run, over its share of the feed: N + 1."""
 COOLING_DERATE = ((30.0, 1.0), (35.0, 0.97), (45.0, 0.85))
 """(°C outside, share of a unit's capacity): condensers of packaged units, typical."""
 INLET_LIMIT_C = 27.0

@@ -18,7 +18,7 @@ from wattline_sim.facility.run import Size
 from wattline_sim.facility.simulate import Ask, simulate
 from wattline_sim.profiles import gpu_model
 
-FEED_NODES = 20
+FEED_NODES = 16
 HOURS = 0.2
 RATIO_MAX = 2.5
 CLASSES = ("h100", "a40")

@@ -32,7 +32,10 @@ class FacilityReport(msgspec.Struct, frozen=True):
     max_overshoot_pct: float
     trips: int
     hw_throttle_events: int
+    sw_throttle_events: int
+    """Times a GPU's own software lowered its clocks for heat."""
     max_gpu_temp_c: float
+    max_inlet_c: float
     stranded_pct: float
     """Share of the budget that was not drawn while work waited or was capped."""
     shed_to_enforced_s: dict[str, float]

@@ -26,7 +26,7 @@ from wattline_sim.facility.works import WINDOW_S, Works
 from wattline_sim.fleet.world import World
 
 STEP_S = 0.1
-WARM_UP_S = 300.0
+WARM_UP_S = 120.0
 """Nothing is judged before but safety: agents learn idle draw, the first jobs start."""
 FULL_CHECK_S = 10.0
 START_SPREAD_S = 3.0
@@ -154,8 +154,8 @@ class Facility:
             float(plant.domain_wall_w[0]),
             float(score.budget_w[0]),
             is_wanting=is_capped or is_waiting,
-            temp_c=float(plant.temp_c.max()),
         )
+        score.heat(float(plant.temp_c.max()), float(plant.inlet_c.max()))
         if cluster is not None:
             self.waits.second(cluster, second)
         if second % WINDOW_S == 0:

@@ -41,10 +41,20 @@ def _lose_a(facility: Facility) -> None:
     at(FIRST_FAULT_S + FAULT_S, lambda: facility.plant.restore_feed("a-feed"))
 
 
+UNITS_LOST = 3
+"""Of four: what is left runs on its own supply."""
+
+
 def _fail_cooling(facility: Facility) -> None:
     at = facility.world.after
-    at(FIRST_FAULT_S, lambda: facility.plant.fail_unit("zone-0", 1))
-    at(FIRST_FAULT_S + 2 * FAULT_S, lambda: facility.plant.restore_unit("zone-0", 1))
+    at(FIRST_FAULT_S, lambda: facility.plant.fail_unit("zone-0", UNITS_LOST))
+    at(FIRST_FAULT_S + FAULT_S, lambda: facility.plant.restore_unit("zone-0", UNITS_LOST))
+
+
+def _in_maintenance(facility: Facility) -> None:
+    """One unit of each zone is out of service from the start."""
+    for zone in facility.building.layout.zones:
+        facility.plant.fail_unit(zone.id, 1)
 
 
 SHED = 0.25
@@ -112,8 +122,14 @@ _TABLE = (
     Scenario("inference-row", "a row of inference servers", "inference-row"),
     Scenario("feed-loss", "a PDU's input fails for ten minutes", begin=_lose_part),
     Scenario("feed-a-lost", "redundant inputs: feed A fails", begin=_lose_a, is_redundant=True),
-    Scenario("crah-loss", "a cooling unit of a zone fails", "all-hot", _fail_cooling),
-    Scenario("heatwave", "hotter outside than the cooling was built for", weather=HOT_WEATHER),
+    Scenario("crah-loss", "three of a zone's four cooling units fail", "all-hot", _fail_cooling),
+    Scenario(
+        "heatwave",
+        "Phoenix at its hottest, one of four cooling units in maintenance",
+        "all-hot",
+        _in_maintenance,
+        weather=HOT_WEATHER,
+    ),
     Scenario("shed-25", "a quarter of the budget shed, in steps and ramped", begin=_shed),
     Scenario("scheduler-down", "no scheduler for ten minutes", begin=_scheduler_down),
     Scenario("partition", "half the agents cut off for ten minutes", begin=_partition),

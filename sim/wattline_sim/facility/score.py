@@ -31,6 +31,7 @@ class Score:
     unused: float = 0.0
     """Share of the top budget not drawn, summed over those seconds."""
     max_temp_c: float = 0.0
+    max_inlet_c: float = 0.0
     windows: dict[int, list[float]] = field(default_factory=dict)
     enforced_s: list[float] = field(default_factory=list)
     _recent: deque[FloatArray] = field(default_factory=deque)
@@ -52,9 +53,13 @@ class Score:
         self.max_overshoot = max(self.max_overshoot, over)
         return average
 
-    def second(self, top_w: float, top_budget_w: float, *, is_wanting: bool, temp_c: float) -> None:
+    def heat(self, gpu_c: float, inlet_c: float) -> None:
+        """Once a second: the hottest GPU and the warmest inlet."""
+        self.max_temp_c = max(self.max_temp_c, gpu_c)
+        self.max_inlet_c = max(self.max_inlet_c, inlet_c)
+
+    def second(self, top_w: float, top_budget_w: float, *, is_wanting: bool) -> None:
         """Once a second."""
-        self.max_temp_c = max(self.max_temp_c, temp_c)
         if not self.is_measuring:
             return
         self.seconds += 1.0
