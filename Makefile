@@ -41,7 +41,7 @@ test: $(STAMP) ## all tests
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench fit
+	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench fit plots
 	@$(BIN)/lint-imports
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation

@@ -98,8 +98,14 @@ class Facility:
         """What the domain is judged by from now on."""
         self.score.budget_w[self.domains.index(domain)] = budget_w
 
-    def run(self, begin: Callable[["Facility"], None], progress: Progress) -> None:
-        """From power-on to the end of the measured time; `begin` sets the scenario up."""
+    def run(
+        self,
+        begin: Callable[["Facility"], None],
+        progress: Progress,
+        watch: Callable[["Facility"], None] | None = None,
+    ) -> None:
+        """From power-on to the end of the measured time; `begin` sets the scenario up, `watch`
+        looks on every second."""
         self._power_on()
         begin(self)
         whole_s = WARM_UP_S + self.size.hours * 3600.0
@@ -113,6 +119,8 @@ class Facility:
             if step % per_second == 0:
                 self._second(step // per_second)
                 progress(step * STEP_S / whole_s)
+                if watch is not None:
+                    watch(self)
 
     def _power_on(self) -> None:
         self.plant.step(STEP_S)

@@ -28,8 +28,9 @@ class Scenario:
 
 
 def _lose_part(facility: Facility) -> None:
-    """One PDU's input fails; its nodes go dark, boot again when it is back."""
-    lost = next(d for d in facility.domains if "pdu" in d)
+    """The input of a PDU (of a small site: a rack) fails; its nodes boot again when it is back."""
+    pdus = [d for d in facility.domains if "pdu" in d]
+    lost = pdus[0] if len(pdus) > 1 else next(d for d in facility.domains if "rack" in d)
     at = facility.world.after
     at(FIRST_FAULT_S, lambda: facility.plant.lose_feed(lost))
     at(FIRST_FAULT_S + FAULT_S, lambda: facility.plant.restore_feed(lost))

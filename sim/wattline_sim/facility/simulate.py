@@ -38,13 +38,22 @@ class Ask:
     """Real series to use in place of the fitted ones."""
 
 
-def simulate(ask: Ask, progress: Progress, *, versus_static: bool = True) -> FacilityReport:
-    """Run it, and `static` on the same fleet, jobs and seed to compare with."""
+def simulate(
+    ask: Ask,
+    progress: Progress,
+    *,
+    versus_static: bool = True,
+    watch: Callable[[Facility], None] | None = None,
+) -> FacilityReport:
+    """Run it, and `static` on the same fleet, jobs and seed to compare with.
+
+    `watch` looks on at the run itself every simulated second.
+    """
     scenario = SCENARIOS[ask.scenario]
     building = _building(ask, scenario)
     is_static = ask.policy == "static"
     share = 1.0 if is_static or not versus_static else 0.6
-    facility = _run(ask, ask.policy, building, scenario, lambda done: progress(done * share))
+    facility = _run(ask, ask.policy, building, scenario, lambda done: progress(done * share), watch)
     ratio = 1.0 if is_static else None
     if versus_static and not is_static:
         other = _run(
@@ -67,14 +76,19 @@ def _building(ask: Ask, scenario: Scenario) -> Building:
 
 
 def _run(
-    ask: Ask, policy: str, building: Building, scenario: Scenario, progress: Progress
+    ask: Ask,
+    policy: str,
+    building: Building,
+    scenario: Scenario,
+    progress: Progress,
+    watch: Callable[[Facility], None] | None = None,
 ) -> Facility:
     facility = Facility(
         building, POLICIES[policy](), POPULATIONS[scenario.population](ask.size.seed), ask.size
     )
     if ask.replay:
         facility.plant.replay_requests(ask.replay.request_rates)
-    facility.run(scenario.begin, progress)
+    facility.run(scenario.begin, progress, watch)
     return facility
 
 

@@ -1,0 +1,1 @@
+"""Pictures of simulated runs for the documentation; needs matplotlib, a development tool."""
