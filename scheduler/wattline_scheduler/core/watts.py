@@ -35,11 +35,13 @@ def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: 
     return state.demand.of(node.id, gpu, need.watts_hint_mw, now.mono_s, is_protected=is_protected)
 
 
-def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) -> NodeLoad:
+def load_of(
+    state: State, node: NodeNow, now: Now, *, only: Gang | None = None, also: Gang | None = None
+) -> NodeLoad:
     """The node's load with everything placed on it.
 
     With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
-    that must be in force before its tasks are ordered.
+    that must be in force before its tasks are ordered. With `also`, a paused gang is counted too.
     """
     base_mw = node.non_gpu_worst_mw
     busy: list[GpuLoad] = []
@@ -47,7 +49,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, only: Gang | None = None) 
         attempt = node.holders.get(gpu.index)
         if not gpu.managed:
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
-        elif attempt is not None and _counts(attempt, only):
+        elif attempt is not None and (attempt.gang is also or _counts(attempt, only)):
             busy.append(_held(state, node, gpu, attempt, now))
         elif gpu.index in node.idle:
             base_mw += gpu.idle_mw

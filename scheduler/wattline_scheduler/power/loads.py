@@ -60,6 +60,11 @@ class NodeLoad:
         return self.wall_mw(sum(gpu.floor_mw for gpu in self.gpus))
 
     @property
+    def keep_mw(self) -> int:
+        """Lease with which everything on the node has what it must keep, at the wall."""
+        return self.wall_mw(sum(gpu.keep_mw for gpu in self.gpus))
+
+    @property
     def ceiling_mw(self) -> int:
         """Lease with which nothing on the node is ever capped below its maximum, at the wall."""
         return self.wall_mw(sum(gpu.ceiling_mw for gpu in self.gpus))

@@ -7,10 +7,13 @@ import pytest
 
 from support.harness import Harness
 from support.sites import job, site
-from wattline_protocol.ids import DomainId, JobId
+from wattline_protocol.ids import DomainId, Instant, JobId, Now, UnixTime
 from wattline_protocol.requests import Restore, Shed
-from wattline_scheduler.core.jobs import Running
-from wattline_scheduler.core.resuming import MAX_PAUSE_S, MIN_PAUSE_S, PAUSE_MEMORY_S
+from wattline_scheduler.core import resuming
+from wattline_scheduler.core.jobs import Paused, Running
+from wattline_scheduler.core.leasing import refresh_loads
+from wattline_scheduler.core.resuming import MAX_PAUSE_S, MIN_PAUSE_S, PAUSE_MEMORY_S, Room
+from wattline_scheduler.core.state import State
 
 W = 1000
 KEEP_MW = 350 * W
@@ -173,3 +176,46 @@ def test_steady_demand_never_pauses_twice() -> None:
     assert len(jobs) == len(set(jobs))
     running = len(h.cluster.state.work.gangs_in(Running))
     assert running == 6 - len(jobs)
+
+
+def many_paused(jobs: int = 12) -> Harness:
+    """Three nodes full of small jobs, most of which were paused; then there is room for some."""
+    h = cluster(3, 21.0)
+    for number in range(jobs):
+        h.submit(job(f"job-{number}").gpus(2).priority(25 + number % 3))
+    h.run(20)
+    shed_to(h, 8.0)
+    h.run(10)
+    h.do(Shed(None, by_mw=10_800_000))
+    return h
+
+
+def test_what_gangs_take_that_go_on_is_what_a_fresh_look_finds_taken() -> None:
+    h = many_paused()
+    state, now = h.cluster.state, Now(Instant(h.mono_s + 60), UnixTime(0.0))
+    paused = list(state.work.paused.values())
+    room = Room(state, now)
+    for gang in paused:
+        room.let_go_on(gang)
+    going = [g for g in paused if isinstance(g.phase, Paused) and g.phase.is_resuming]
+    assert 0 < len(going) < len(paused)
+    fresh = Room(state, now)
+    assert fresh.beside_keeps == room.beside_keeps
+    assert fresh.beside_floors == room.beside_floors
+    assert min(fresh.beside_keeps) > 0
+
+
+def test_however_many_are_paused_the_site_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    h = many_paused()
+    looks = []
+
+    def counted(state: State, now: Now) -> None:
+        looks.append(now)
+        refresh_loads(state, now)
+
+    monkeypatch.setattr(resuming, "refresh_loads", counted)
+    assert len(h.cluster.state.work.paused) > 1
+    resuming.resume_where_fits(h.cluster.state, Now(Instant(h.mono_s + 60), UnixTime(0.0)))
+    assert len(looks) == 1
