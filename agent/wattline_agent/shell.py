@@ -52,6 +52,7 @@ from wattline_agent.core.events import (
     TimePassed,
 )
 from wattline_agent.core.node import Node
+from wattline_agent.core.start import SETTLE_WAIT_S
 from wattline_agent.keeping import Keeping
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
@@ -125,27 +126,37 @@ class Shell:
         self.handle(started)
 
     def run(self, wake_fd: int, is_asked_to_stop: Callable[[], bool]) -> None:
-        """Until asked to stop; `wake_fd` becomes readable then. Raises StateUnusable."""
+        """Until asked to stop, and then until GPUs whose limits are to come back have settled.
+
+        `wake_fd` becomes readable when asked. Raises StateUnusable.
+        """
         while not is_asked_to_stop():
-            self._wait(wake_fd)
-            for change in self._link.changes():
-                self.handle(change)
-            for message in self._link.received():
-                self.handle(SchedulerSaid(message))
-            if self._has_ordered:
-                self._look_at_tasks()
-            self._do_due()
+            self._turn(wake_fd)
+        until_s = time.monotonic() + SETTLE_WAIT_S
+        while not self.node.is_settled and time.monotonic() < until_s:
+            self._turn()
+
+    def _turn(self, wake_fd: int | None = None) -> None:
+        self._wait(wake_fd)
+        for change in self._link.changes():
+            self.handle(change)
+        for message in self._link.received():
+            self.handle(SchedulerSaid(message))
+        if self._has_ordered:
+            self._look_at_tasks()
+        self._do_due()
 
     def stop(self) -> None:
         """Farewell."""
         self.handle(StopAsked())
         self._keeping.end_if_idle()
 
-    def _wait(self, wake_fd: int) -> None:
+    def _wait(self, wake_fd: int | None) -> None:
         poller = zmq.Poller()
         poller.register(self._link.socket.socket, zmq.POLLIN)
         poller.register(self._link.socket.monitor, zmq.POLLIN)
-        poller.register(wake_fd, zmq.POLLIN)
+        if wake_fd is not None:
+            poller.register(wake_fd, zmq.POLLIN)
         keeper_fd = self._keeping.fileno()
         if keeper_fd is not None:
             poller.register(keeper_fd, zmq.POLLIN)

@@ -3,6 +3,8 @@
 The quickest of the mutants; `make sim-mutants` runs them all.
 """
 
+from pathlib import Path
+
 import pytest
 
 from wattline_sim.fleet.mutants.check import MUTANTS, try_mutant
@@ -52,3 +54,10 @@ def test_every_rule_has_one_mutant() -> None:
     rules = [mutant.rule for mutant in MUTANTS]
     assert len(rules) >= 12
     assert len(set(rules)) == len(rules)
+
+
+def test_the_manual_lists_them_all_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/simulation.md").read_text()
+    section = page.split("## Mutants")[1].split("\n## ")[0]
+    listed = [line for line in section.splitlines() if line.startswith("| `")]
+    assert listed == [f"| `{m.name}` | {m.source}: {m.rule} | {m.covered_by} |" for m in MUTANTS]

@@ -78,6 +78,11 @@ class Node:
         """Wall milliwatts that the limits in force guarantee; None before the first Welcome."""
         return holds.holding_mw(self.state, planned=False) if self.state.terms else None
 
+    @property
+    def is_settled(self) -> bool:
+        """A stop need not wait: tasks run on, or nothing is left that still has to be seen idle."""
+        return start.is_settled(self.state)
+
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event in; what is to be done, in order."""
         state = self.state

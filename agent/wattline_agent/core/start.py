@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_agent.capper import Use
 from wattline_agent.core import clocks, holds, steer, telemetry
 from wattline_agent.core.attempt import Attempt, Watched
 from wattline_agent.core.durable import UsageState
@@ -14,8 +15,9 @@ from wattline_agent.ports import DeviceInfo
 from wattline_protocol.ids import Now
 from wattline_protocol.messages import Farewell
 
-ADOPT_WAIT_S = IDLE_CONFIRM_S + 2.0
-"""Longest wait, after a restart, for idleness to be confirmed before Adopted is said anyway."""
+SETTLE_WAIT_S = IDLE_CONFIRM_S + 2.0
+"""Longest wait for idleness to be confirmed: after a restart, before Adopted is said anyway; at a
+stop, before the agent leaves anyway."""
 
 
 def started(state: NodeState, event: Started, usage: UsageState | None, now: Now) -> None:
@@ -30,7 +32,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     on_file = state.file
     if on_file.lease is not None:
         state.adopt_mw = on_file.lease.lease_mw
-        state.adopt_until_s = now.mono_s + ADOPT_WAIT_S
+        state.adopt_until_s = now.mono_s + SETTLE_WAIT_S
     if state.facts.is_observe:
         state.file = msgspec.structs.replace(on_file, lease=None)
     elif _may_adopt(state, event):
@@ -146,22 +148,42 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     state.emit(SaveState(state.file))
 
 
+def is_settled(state: NodeState) -> bool:
+    """A stop now gives back every limit that waiting could let it give back."""
+    return not _returns_limits(state) or all(use == "idle" for _, use in _own(state))
+
+
 def stop(state: NodeState) -> None:
-    """Say farewell; tasks run on under the keeper; without tasks the limits found come back."""
+    """Say farewell; tasks run on under the keeper; without tasks the limits found come back.
+
+    Not where a GPU was not seen idle yet (I2): what has ended on it may still be drawing.
+    """
     member = state.session.member
     state.is_stopping = True
     state.emit(SaveUsage(snapshot(state)))
     if member is not None and member.adopted is not None:
         state.emit(Tell(Farewell(member.welcome.epoch, member.welcome.incarnation)))
-    if state.facts.is_observe or any(a.holds_gpus for a in state.attempts.values()):
+    if not _returns_limits(state):
         return
     found = state.file.found_mw
     caps = {
         gpu.index: found.get(gpu.info.uuid, gpu.info.cap_default_mw)
-        for gpu in state.gpus
-        if gpu.can_set and not gpu.is_lost
+        for gpu, use in _own(state)
+        if use == "idle"
     }
-    state.emit(RestoreCaps(caps))
+    if caps:
+        state.emit(RestoreCaps(caps))
     unlocked = {gpu.index: 0 for gpu in state.gpus if clocks.can_lock(gpu) and gpu.locked_mhz}
     if unlocked:
         state.emit(LockClocks(unlocked))
+
+
+def _returns_limits(state: NodeState) -> bool:
+    is_free = not any(attempt.holds_gpus for attempt in state.attempts.values())
+    return is_free and not state.facts.is_observe
+
+
+def _own(state: NodeState) -> list[tuple[Gpu, Use]]:
+    """GPUs whose limits are this agent's to give back, and what each counts as."""
+    uses = zip(state.gpus, holds.uses(state), strict=True)
+    return [(gpu, use) for gpu, use in uses if gpu.can_set and not gpu.is_lost]

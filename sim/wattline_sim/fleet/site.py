@@ -10,10 +10,12 @@ from wattline_protocol.requests import (
     DeclareOff,
     DeclareOn,
     Denied,
+    Release,
     Request,
     Restore,
     Submit,
     Submitted,
+    Undrain,
 )
 from wattline_scheduler.core.records import JobRecord
 from wattline_sim.fleet.agent_shell import AgentShell
@@ -59,6 +61,7 @@ class FleetSite:
         self.lost: set[JobId] = set()
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
+        self._cancelled: set[JobId] = set()
         self._unplugged: set[NodeId] = set()
         self._asks = 0
         self._restored_s = -RESTORE_GAP_S
@@ -100,12 +103,21 @@ class FleetSite:
 
     def cancel(self, job: JobId) -> None:
         """Cancel until it is done."""
+        self._cancelled.add(job)
         self.insist(Cancel(job))
 
     def mend(self) -> None:
-        """All budgets in force again, in case an operator's word was lost."""
-        for domain in self.site.domains:
-            self.insist(Restore(domain.id, reason="healed"))
+        """Say again what people want: a backup that was put back knows older words of theirs."""
+
+        def say() -> None:
+            for domain in self.site.domains:
+                self.insist(Restore(domain.id, reason="healed"))
+            for node in self.site.nodes:
+                self.insist(Undrain(node.id))
+            for job in sorted(self._jobs_on_record()):
+                self.insist(Cancel(job) if job in self._cancelled else Release(job))
+
+        self._once_recovered(say)
 
     def crash_agent(self, node: NodeId, down_s: float) -> None:
         """SIGKILL the agent; it starts again after a while."""
@@ -150,12 +162,16 @@ class FleetSite:
         self.scheduler.restore(backup, down_s)
 
         def look() -> None:
-            if self.scheduler.must_recover:
-                self.world.after(ASK_AGAIN_S, look)
-                return
             self.lost |= on_record - self._jobs_on_record()
 
-        look()
+        self._once_recovered(look)
+
+    def _once_recovered(self, act: Callable[[], None]) -> None:
+        """Act when what is on record is what the scheduler goes by: now, or soon."""
+        if self.scheduler.must_recover:
+            self.world.after(ASK_AGAIN_S, lambda: self._once_recovered(act))
+        else:
+            act()
 
     def _jobs_on_record(self) -> set[JobId]:
         return {record.id for record in self.scheduler.disk.every(JobRecord)}

@@ -170,11 +170,42 @@ def test_a_clean_stop_without_tasks_restores_what_was_found() -> None:
     rig = Rig()
     rig.gpus[1].limit_mw = 600 * W
     rig.join()
-    rig.pass_s(3)
+    rig.pass_s(4)
+    assert rig.node.is_settled
     done = rig.handle(StopAsked())
     assert told(done, Farewell)
     assert limits(rig) == [MAX, 600 * W]
     assert names(rig.handle(TimePassed())) == []
+
+
+def test_a_limit_comes_back_only_where_the_gpu_was_seen_idle_since_its_task_ended(
+    busy: Rig,
+) -> None:
+    assert busy.node.is_settled, "a task runs on: there is nothing to wait for"
+    busy.end(ref())
+    busy.pass_s(1)
+    assert not busy.node.is_settled
+    busy.handle(StopAsked())
+    assert limits(busy) == [MIN, MAX]
+
+
+def test_a_stop_waits_no_longer_than_until_all_were_seen_idle(busy: Rig) -> None:
+    busy.end(ref())
+    busy.pass_s(5)
+    assert busy.node.is_settled
+    busy.handle(StopAsked())
+    assert limits(busy) == [MAX, MAX]
+
+
+def test_a_stop_does_not_wait_for_a_gpu_that_is_gone() -> None:
+    rig = Rig()
+    rig.join()
+    rig.pass_s(4)
+    rig.gpus[0].is_lost = True
+    rig.pass_s(1)
+    assert rig.node.is_settled
+    rig.handle(StopAsked())
+    assert limits(rig) == [MIN, MAX]
 
 
 def test_a_clean_stop_with_a_task_leaves_caps_and_task_alone(busy: Rig) -> None:

@@ -1,7 +1,7 @@
 """Rules of the agent, each removed."""
 
 from wattline_agent.capper import Use
-from wattline_agent.core import commands, gpus, holds, lease, session, steer
+from wattline_agent.core import commands, gpus, holds, lease, session, start, steer
 from wattline_agent.core.model import NodeState, Pending
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Now
 from wattline_protocol.messages import Lease
@@ -44,6 +44,11 @@ _enter_into_force = lease.enter_into_force
 def _idle_at_once(gpu: gpus.Gpu, presume: bool) -> Use:
     del gpu, presume
     return "idle"
+
+
+def _own_at_once(state: NodeState) -> list[tuple[gpus.Gpu, Use]]:
+    """What a stop gives back without a look at draw."""
+    return [(gpu, "idle") for gpu in state.gpus if gpu.can_set and not gpu.is_lost]
 
 
 def _no_look(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
@@ -114,6 +119,12 @@ MUTANTS = (
         "idle-at-once",
         "a GPU counts as idle only after its draw has been at idle for a while",
         ((holds, "_without_load", _idle_at_once),),
+        "I2",
+    ),
+    Mutant(
+        "limits-back-at-once",
+        "a clean stop gives a limit back only on a GPU that was seen idle",
+        ((start, "_own", _own_at_once),),
         "I2",
     ),
     Mutant(
