@@ -49,11 +49,11 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
 def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Denied | None:
     if domain not in state.domains.by_id:
         return no_domain(state, domain)
-    if (request.fraction > 0) == (request.by_mw > 0):
+    if (request.fraction != 0) == (request.by_mw != 0):
         return Denied("bad_request", "give either a share (25%) or watts to shed, more than zero")
     if not 0 <= request.fraction <= 1:
         return Denied("bad_request", f"a share lies between 0 and 1, not {request.fraction}")
-    if request.by_mw > full_mw:
+    if not 0 <= request.by_mw <= full_mw:
         most = f"{domain} has {full_mw / 1000:.0f} W"
         return Denied("bad_request", f"{request.by_mw / 1000:.0f} W cannot be shed: {most}")
     if not 0 <= request.for_s <= MAX_SHED_S:

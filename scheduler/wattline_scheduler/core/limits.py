@@ -99,12 +99,21 @@ def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> Non
 
 
 def release(state: State, record: LimitRecord, release_s: float, now: Now) -> None:
-    """Let the budget rise again, at once or over `release_s`."""
-    if release_s <= 0:
+    """Let the budget rise again from where it is now, at once or over `release_s`."""
+    limits = state.domains.limits
+    known = limits.get(record.domain, record.name)
+    if release_s <= 0 or known is None:
         drop(state, record, now)
         return
+    now_mw = known.at_mw(now.mono_s, limits.full_mw(record.domain))
     rising = msgspec.structs.replace(
-        record, phase="rising", end_unix_s=now.unix_s, release_s=release_s
+        record,
+        phase="rising",
+        value_mw=now_mw,
+        from_mw=now_mw,
+        ramp_s=0.0,
+        end_unix_s=now.unix_s,
+        release_s=release_s,
     )
     _save(state, rising)
     state.domains.put(limit_of(rising, now), now.mono_s)

@@ -8,7 +8,7 @@ from wattline_scheduler.core import cooling, metering
 from wattline_scheduler.core.draw import all_draws
 from wattline_scheduler.core.events import DomainMetered, ZoneSensed
 from wattline_scheduler.core.limits import CONTROLLERS, withdraw_limit
-from wattline_scheduler.core.records import Saved
+from wattline_scheduler.core.records import LimitRecord, Saved
 from wattline_scheduler.core.state import State
 
 SENSING_PERIOD_S = 1.0
@@ -44,12 +44,21 @@ def follow_sensing(state: State, now: Now) -> None:
 def restore_sensing(state: State, saved: Saved, now: Now) -> None:
     """Meters and zones of the site file, with what is on record of them.
 
-    A controller's limit stays in force until its sensor tells something newer; one whose sensor
+    A controller's limit stays in force until its sensor tells something newer; one whose controller
     has left the site file ends here.
     """
     metering.restore(state, saved.meters, now)
     cooling.restore(state, saved.plants, now)
     for record in list(state.limits.values()):
-        is_orphan = record.domain not in state.meters and record.domain not in state.zones
-        if record.source in CONTROLLERS and is_orphan:
+        if record.source in CONTROLLERS and not _is_controlled(state, record):
             withdraw_limit(state, record.domain, record.name, now)
+
+
+def _is_controlled(state: State, record: LimitRecord) -> bool:
+    """Whether the site file still has what put this limit in force and may withdraw it."""
+    meter, zone = state.meters.get(record.domain), state.zones.get(record.domain)
+    if record.name == metering.LIMIT:
+        return meter is not None and meter.rules.fallback_mw is not None
+    if record.name == cooling.INLETS:
+        return zone is not None and zone.inlets is not None
+    return meter is not None or zone is not None

@@ -301,6 +301,29 @@ def test_a_restore_may_be_ramped(h: Harness) -> None:
     assert budget_mw(h) == 14_000_000
 
 
+def test_a_restore_goes_on_from_where_the_budget_is_rising_already(h: Harness) -> None:
+    h.do(Shed(None, fraction=0.5, for_s=10, release_s=100))
+    h.run(60)
+    risen_mw = budget_mw(h)
+    assert risen_mw == pytest.approx(10_500_000, rel=0.02)
+    h.do(Restore(None, ramp_s=10))
+    assert budget_mw(h) == risen_mw
+    h.run(5)
+    assert budget_mw(h) == pytest.approx((risen_mw + 14_000_000) / 2, rel=0.02)
+    h.run(6)
+    assert budget_mw(h) == 14_000_000
+
+
+def test_a_restore_in_the_middle_of_a_ramp_stops_its_fall(h: Harness) -> None:
+    h.do(Shed(None, fraction=0.5, ramp_s=100))
+    h.run(50)
+    fallen_mw = budget_mw(h)
+    h.do(Restore(None, ramp_s=100))
+    h.restart_scheduler()
+    h.join()
+    assert fallen_mw <= budget_mw(h) <= fallen_mw + 100_000
+
+
 def test_a_new_shed_replaces_a_restore_under_way(h: Harness) -> None:
     h.do(Shed(None, fraction=0.5))
     h.do(Restore(None, ramp_s=100))
@@ -366,9 +389,11 @@ def test_only_controllers_put_limits_without_a_record_of_who(h: Harness) -> None
         (Shed(None, fraction=0.1, release_s=1e9), "no ramp"),
         (Shed(None, fraction=0.1, ramp_s=60, for_s=30), "would not be over"),
         (Restore(None, ramp_s=float("nan")), "no ramp"),
+        (Shed(None, by_mw=-1), "cannot be shed"),
+        (Shed(None, fraction=0.1, by_mw=-1), "give either"),
     ],
 )
-def test_a_bad_ramp_says_what_would_be_right(
+def test_a_bad_shed_says_what_would_be_right(
     h: Harness, request_: Shed | Restore, words: str
 ) -> None:
     answer = h.ask(request_)

@@ -8,7 +8,7 @@ from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import DomainId
 from wattline_protocol.requests import Denied, SetUnits
-from wattline_protocol.sensing import CommandSource, OutsidePoint, Sensor
+from wattline_protocol.sensing import CommandSource, OutsidePoint, Plant, Sensor
 from wattline_scheduler.core.draw import all_draws
 from wattline_scheduler.core.events import DomainMetered, ZoneSensed
 from wattline_scheduler.core.metering import explained
@@ -116,6 +116,41 @@ def test_the_fallback_budget_is_in_force_while_the_meter_is_doubted() -> None:
     assert h.cluster.state.domains.budget_mw(PDU) == 12_000_000
     meter_for(h, 20)
     assert h.cluster.state.domains.budget_mw(PDU) == 20_000_000
+
+
+def with_domain(h: Harness, domain: DomainId, **changes: object) -> None:
+    """The site file says something else of a domain, and the scheduler starts again."""
+    domains = tuple(
+        msgspec.structs.replace(d, **changes) if d.id == domain else d for d in h.site.domains
+    )
+    h.site = msgspec.structs.replace(h.site, domains=domains)
+    h.restart_scheduler()
+    h.join()
+
+
+def test_a_fallback_budget_ends_when_the_site_file_has_none_any_more() -> None:
+    h = metered(fallback_mw=12_000_000)
+    h.run(20)
+    meter = h.site.domains[1].meter
+    assert meter is not None
+    with_domain(h, PDU, meter=msgspec.structs.replace(meter, fallback_mw=None))
+    assert h.cluster.state.domains.budget_mw(PDU) == 20_000_000
+
+
+def test_a_limit_of_inlets_ends_when_the_site_file_watches_none_any_more() -> None:
+    plant = Plant(units=3, unit_mw=6_000_000, inlet_limit_c=27.0)
+    h = Harness(
+        site().rack("a", 2).zone_budget(18.0).cooled(**msgspec.structs.asdict(plant)).build()
+    )
+    h.join()
+    for _ in range(30):
+        for agent in h.agents.values():
+            agent.say_beat(inlet_c=33.0)
+        for _ in range(7):
+            h.tick()
+    assert room_mw(h) < 17_000_000
+    with_domain(h, ROOM, plant=msgspec.structs.replace(plant, inlet_limit_c=None))
+    assert room_mw(h) == 18_000_000
 
 
 def test_a_fallback_above_the_budget_raises_nothing() -> None:
