@@ -1,6 +1,6 @@
 """Identifiers and clocks as distinct types, so that one cannot stand in for another."""
 
-from typing import NamedTuple, NewType
+from typing import Annotated, NamedTuple, NewType
 
 import msgspec
 
@@ -37,7 +37,7 @@ class TaskRef(msgspec.Struct, frozen=True, order=True):
     """One try of one task: the unit an agent runs and reports on."""
 
     job: JobId
-    task: TaskNo
+    task: Annotated[TaskNo, msgspec.Meta(ge=0)]
     attempt: AttemptNo
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ drops what is older or meant for an earlier incarnation of itself, and every com
 idempotent (I8). Power in milliwatts, energy in millijoules, times as the suffix says.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -19,9 +19,21 @@ from wattline_protocol.ids import (
     TaskRef,
     UnixTime,
 )
+from wattline_protocol.wall import PERMILLE
 
 PROTOCOL_VERSION = 1
 """Travels in the first message of every connection; a mismatch is refused in words."""
+
+MAX_NODE_MW = 10**10
+"""Ten megawatts. No host and no GPU comes near it, and sums over a site stay exact."""
+
+MAX_GPUS = 1_024
+MAX_OVERSHOOT_PERMILLE = 5_000
+
+Milliwatts = Annotated[int, msgspec.Meta(ge=0, le=MAX_NODE_MW)]
+"""What an agent says of power: a figure that cannot be is refused with its message, at the edge."""
+
+Index = Annotated[GpuIndex, msgspec.Meta(ge=0, lt=MAX_GPUS)]
 
 
 # --- What an agent knows about its host -------------------------------------------------
@@ -30,16 +42,16 @@ PROTOCOL_VERSION = 1
 class GpuInfo(msgspec.Struct, frozen=True):
     """Identity and limits of one GPU, read once and on change."""
 
-    index: GpuIndex
+    index: Index
     uuid: str
     name: str
     memory_bytes: int
-    cap_min_mw: int
-    cap_default_mw: int
-    cap_max_mw: int
-    idle_mw: int
+    cap_min_mw: Milliwatts
+    cap_default_mw: Milliwatts
+    cap_max_mw: Milliwatts
+    idle_mw: Milliwatts
     """Upper bound of the draw of this GPU while it is idle (learned, with margin)."""
-    overshoot_permille: int
+    overshoot_permille: Annotated[int, msgspec.Meta(ge=PERMILLE, le=MAX_OVERSHOOT_PERMILLE)]
     """Largest 1 s average above the cap, per GPU model; 1000 = none."""
     can_cap: bool
     """False: no permission or not supported; then it counts at full (I2)."""
@@ -53,10 +65,10 @@ class GpuInfo(msgspec.Struct, frozen=True):
 class GpuSample(msgspec.Struct, frozen=True):
     """Fast telemetry of one GPU. None = not supported or not read in time, never zero."""
 
-    index: GpuIndex
-    power_mw: int | None
+    index: Index
+    power_mw: Milliwatts | None
     """1 s average."""
-    cap_mw: int | None
+    cap_mw: Milliwatts | None
     """Enforced limit as read back from the driver."""
     temp_c: int | None = None
     memory_temp_c: int | None = None
@@ -174,9 +186,9 @@ class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
 
     epoch: Epoch
     incarnation: Incarnation
-    holding_mw: int
+    holding_mw: Milliwatts
     """Wall watts the caps in force guarantee by I2."""
-    caps_mw: tuple[int, ...]
+    caps_mw: tuple[Milliwatts, ...]
     """Enforced limit per GPU, by index."""
     tasks: tuple[TaskReport, ...]
 
@@ -189,18 +201,18 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     seq: int
     lease_seq: Sequence
     """Newest lease applied; 0 = none since Adopted."""
-    lease_mw: int
-    holding_mw: int
+    lease_mw: Milliwatts
+    holding_mw: Milliwatts
     gpus: tuple[GpuSample, ...]
     tasks: tuple[TaskReport, ...]
-    node_mw: int | None = None
+    node_mw: Milliwatts | None = None
     """Measured wall power, where a sensor is present."""
     node_source: str = "model"
     """Where `node_mw` or the estimate comes from: hwmon, rapl+model, model."""
     inlet_c: float | None = None
     cpu_pct: float = 0.0
     memory_used_bytes: int = 0
-    non_gpu_mw: int | None = None
+    non_gpu_mw: Milliwatts | None = None
     """Measured or modelled part of the node's load that no GPU draws."""
     problems: tuple[str, ...] = ()
     simulated: bool = False
@@ -212,8 +224,8 @@ class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
     epoch: Epoch
     incarnation: Incarnation
     seq: Sequence
-    lease_mw: int
-    caps_mw: tuple[int, ...]
+    lease_mw: Milliwatts
+    caps_mw: tuple[Milliwatts, ...]
 
 
 class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
@@ -222,7 +234,7 @@ class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refuse
     epoch: Epoch
     incarnation: Incarnation
     seq: Sequence
-    lowest_mw: int
+    lowest_mw: Milliwatts
     reason: str
 
 

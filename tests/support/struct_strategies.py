@@ -46,7 +46,8 @@ def _of(info: inspect.Type) -> st.SearchStrategy[Any]:
 def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
         case inspect.IntType():
-            return st.integers(*INT64)
+            low, high = INT64
+            return st.integers(low if info.ge is None else info.ge, _most(info, high))
         case inspect.FloatType():
             return FLOATS
         case inspect.StrType():
@@ -59,3 +60,9 @@ def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.none()
         case _:
             raise TypeError(f"no strategy for {info}")
+
+
+def _most(info: inspect.IntType, high: int) -> int:
+    if info.lt is not None:
+        return info.lt - 1
+    return high if info.le is None else info.le

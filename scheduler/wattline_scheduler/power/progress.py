@@ -128,7 +128,7 @@ class Progress:
     def _finish(self, seconds: float) -> float | None:
         rate = self.rate_sum / self.beats if self._is_rate else self._risen / seconds
         kept = self.kept_sum / self.beats
-        if rate <= 0.0:
+        if not 0.0 < rate < math.inf or kept <= 0.0:
             return None
         if kept >= FREE_FROM:
             weight = FREE_WEIGHT if self.free_rate else 1.0

@@ -118,3 +118,23 @@ def test_which_metric_counts() -> None:
     assert progress_name({"loss": 1.0}, "") == ""
     assert progress_name({"loss": 1.0, "files": 5.0}, "files") == "files"
     assert progress_name({"step": 5.0}, "files") == ""
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 1e308])
+@pytest.mark.parametrize("name", ["step", "steps_per_s"])
+def test_a_metric_that_is_no_number_teaches_nothing_and_breaks_nothing(
+    name: str, odd: float
+) -> None:
+    progress = Progress(name)
+    seen = []
+    for second in range(600):
+        value = odd if second % 2 else -odd
+        seen.append(progress.watch(value, 1.0 if second < 300 else KEPT, Instant(float(second))))
+    assert set(seen) <= {None}
+
+
+def test_a_cap_of_nothing_teaches_nothing() -> None:
+    training = Training("steps_per_s", 1.0)
+    training.run(300, 1.0)
+    for second in range(300, 600):
+        assert training.progress.watch(40.0, 0.0, Instant(float(second))) is None
