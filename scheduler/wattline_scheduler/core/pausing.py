@@ -7,7 +7,7 @@ a matter of safety. Keeps are one of sense: below its knee a job wastes energy, 
 on stands in `resuming`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from wattline_protocol.ids import DomainId, GpuIndex, Now
 from wattline_protocol.wall import PERMILLE, wall_mw
@@ -19,6 +19,7 @@ from wattline_scheduler.core.learning import rest
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.resuming import pause_counted, rows_of
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.workload import GangKey
 from wattline_scheduler.power.allocator import Allocation
 from wattline_scheduler.power.loads import gpu_floor_mw
 from wattline_scheduler.power.shortage import Candidate, choose
@@ -60,24 +61,47 @@ def _pause_for_keeps(state: State, missing_mw: Mapping[int, int], now: Now) -> N
     }
     if not left:
         return
-    chosen = to_pause(state, _not_coming(state, left), for_keep=True)
-    for gang in _who_gives_way(state, chosen):
+    for gang in _who_gives_way(state, _not_coming(state, left)):
         _pause(state, gang, KEEPS, now)
 
 
-def _who_gives_way(state: State, chosen: list[Gang]) -> list[Gang]:
-    """Without those whose pause would help nobody else, unless their user asked for it."""
+def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
+    """Gangs to pause so that others have their keeps.
+
+    Nobody waits for the sake of lower priorities, or of nobody: such a gang runs below its knee
+    instead, and what it lacks is looked for among the others. One with a `min_performance` waits.
+    """
+    spared: set[GangKey] = set()
+    while True:
+        chosen = to_pause(state, missing_mw, for_keep=True, spared=spared)
+        for_nobody = _paused_for_nobody(state, chosen, set(missing_mw))
+        if not for_nobody:
+            return chosen
+        spared |= for_nobody
+
+
+def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
+    """Of the chosen, those whose pause helps no gang of their own or a higher priority."""
     keys = {gang.key for gang in chosen}
-    staying = [g for g in _candidates(state) if g.key not in keys]
-    served = {row for gang in staying for row in rows_of(state, gang)}
-    giving = []
+    staying = [gang for gang in _candidates(state) if gang.key not in keys]
+    served: dict[int, int] = {}
+    """By row: the highest priority that stays."""
+
+    def stays(gang: Gang) -> None:
+        for row in rows_of(state, gang) & missing:
+            served[row] = max(gang.job.spec.priority, served.get(row, gang.job.spec.priority))
+
+    for gang in staying:
+        stays(gang)
+    for_nobody: set[GangKey] = set()
     for gang in sorted(chosen, key=lambda g: (-g.job.spec.priority, g.key)):
-        rows = rows_of(state, gang)
-        if rows & served or gang.job.shape.need.min_performance_permille:
-            giving.append(gang)
-        else:
-            served |= rows
-    return giving
+        if gang.job.shape.need.min_performance_permille:
+            continue
+        best = max((served.get(row, -1) for row in rows_of(state, gang) & missing), default=-1)
+        if best < gang.job.spec.priority:
+            for_nobody.add(gang.key)
+            stays(gang)
+    return for_nobody
 
 
 def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
@@ -140,9 +164,15 @@ def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> N
         relief[row] = relief.get(row, 0) + mw * share // PERMILLE
 
 
-def to_pause(state: State, short_mw: Mapping[int, int], *, for_keep: bool = False) -> list[Gang]:
-    """Whole gangs, lowest priority first, as few as suffice."""
-    gangs = {gang.key: gang for gang in _candidates(state)}
+def to_pause(
+    state: State,
+    short_mw: Mapping[int, int],
+    *,
+    for_keep: bool = False,
+    spared: Collection[GangKey] = (),
+) -> list[Gang]:
+    """Whole gangs, lowest priority first, as few as suffice; none of the spared."""
+    gangs = {gang.key: gang for gang in _candidates(state) if gang.key not in spared}
     candidates = [
         Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang, for_keep=for_keep))
         for gang in gangs.values()

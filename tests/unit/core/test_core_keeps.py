@@ -62,6 +62,19 @@ def test_the_lowest_priority_is_paused_rather_than_all_pushed_below_their_knee()
     assert min(caps_w(h, high)) > KEEP_MW // W
 
 
+def test_nobody_waits_for_the_sake_of_lower_priorities() -> None:
+    """Pausing all of the lower priority is not quite enough: the higher one runs below its knee."""
+    h = cluster()
+    lows = [h.submit(job(f"low-{n}").gpus(1).priority(25)) for n in range(8)]
+    high = h.submit(job("high").gpus(8).priority(75))
+    h.run(20)
+    shed_to(h, 5.7)  # with all others paused it lacks 15 W a GPU
+    h.run(30)
+    assert h.state_of(high) == "RUNNING"
+    assert [h.state_of(low) for low in lows] == ["PAUSED"] * len(lows)
+    assert max(caps_w(h, high)) < KEEP_MW // W
+
+
 def test_it_goes_on_when_its_keep_fits_again() -> None:
     h = cluster()
     low, _ = two_jobs(h)
