@@ -121,7 +121,8 @@ class Group:
         if site.base is None:
             return None
         group = Group(site.base / key)
-        group.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied the parent away
+        group._clear()
+        group.path.mkdir(parents=True)  # someone may have tidied the parent away
         if "pids" in site.controllers:
             group._write("pids.max", str(MAX_PIDS))
         if cpus and "cpu" in site.controllers:
@@ -130,6 +131,13 @@ class Group:
             group._write("memory.max", str(memory_bytes))
             group._write("memory.oom.group", "1")
         return group
+
+    def _clear(self) -> None:
+        """A group that a dead keeper left may be frozen, and would freeze whoever moves in."""
+        if self.path.exists():
+            self.kill()
+            self.freeze(False)
+            self.remove()
 
     @property
     def procs_file(self) -> str:

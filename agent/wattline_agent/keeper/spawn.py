@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ KEEPER_SIGNALS = (
 """Those that Python or the keeper handles or ignores; a task begins with the defaults."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 512
+EXEC_PATIENCE_S = 4.0
+"""From fork to exec: milliseconds, unless a file system hangs. The agent waits for 5 s."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -101,7 +104,7 @@ def _resolve_file(name: str, cwd: str) -> str:
     return str(file)
 
 
-def spawn(launch: Launch) -> int:
+def spawn(launch: Launch, patience_s: float = EXEC_PATIENCE_S) -> int:
     """Process number of the started task, after its exec succeeded. Raises NotStarted."""
     told, tell = os.pipe()
     parent = os.getpid()
@@ -114,8 +117,16 @@ def spawn(launch: Launch) -> int:
         raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
     finally:
         os.close(tell)
-    with open(told, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
-        problem = pipe.read(MAX_ERROR_BYTES)
+    try:
+        poll = select.poll()
+        poll.register(told, select.POLLIN)
+        is_heard = bool(poll.poll(patience_s * 1000.0))
+        problem = os.read(told, MAX_ERROR_BYTES) if is_heard else b""
+    finally:
+        os.close(told)
+    if not is_heard:  # reaped like any child of ours, as soon as the kernel lets it go
+        os.kill(pid, signal.SIGKILL)
+        raise NotStarted("not_startable", f"{launch.path}: no exec within {patience_s:g} s")
     if problem:
         os.waitpid(pid, 0)
         raise _explain(launch, problem.decode(errors="replace"))

@@ -100,6 +100,19 @@ def warden_of_or_zero(live: LiveKeeper) -> int:
         return 0
 
 
+def test_a_frozen_group_that_a_dead_keeper_left_freezes_nobody(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    group = json.loads((live.task_dir() / "started.json").read_text())["cgroup"]
+    if not group:
+        pytest.skip("no cgroup v2 group here")
+    left = Path(group).with_name("2.0.1")
+    left.mkdir()
+    (left / "cgroup.freeze").write_text("1")
+    end = live.run(shell("true", of=ref(2))).exit
+    assert end is not None
+    assert end.code == 0
+
+
 def test_an_end_that_cannot_be_written_is_not_told(live: LiveKeeper) -> None:
     go = live.state_dir / "go"
     live.runner.launch(shell(f"while [ ! -e {go} ]; do sleep 0.02; done; exit 6"), CONTEXT)
