@@ -3,7 +3,7 @@
 Numbers. An H100 host draws at most about 8.6 kW at the wall; with all eight GPUs busy at the knee of
 their curve, 350 W, it is granted 5.4 kW. The four hosts could draw 34 kW; the site's budget is 30 kW,
 and 22.5 kW while a quarter is shed: above the 21.7 kW that all of it needs at the knee, so capping
-alone must do it and nothing is paused. Each rack has 14.4 kW for hosts that could draw 17 kW.
+alone must do it and nothing is paused. Each rack has 15.4 kW for hosts that could draw 17 kW.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ RACKS = {"rack-a": ("a1", "a2"), "rack-b": ("b1", "b2")}
 NODES = tuple(node for nodes in RACKS.values() for node in nodes)
 
 SITE_RATING_W = 37_500
-RACK_RATING_W = 18_000
+RACK_RATING_W = 19_250
 """Breakers; the budget is 0.8 of them."""
-ROOM_CAPACITY_W = 28_000
-ROW_CAPACITY_W = 14_800
+ROOM_CAPACITY_W = 29_500
+ROW_CAPACITY_W = 15_600
 RESERVE_W = 400
 """Kept free in every domain. No foreign load exists here, so the default would be wasteful."""
 

@@ -23,6 +23,9 @@ CLOCK_DRIFT = 0.01
 LEASE_MARGIN_S = 5.0
 """On top: scheduling delays, suspended virtual machines."""
 
+DOUBTED_BEATS = 5
+"""A BMC's figure is up to some seconds old; only one that stays impossible is an alarm."""
+
 WARMTH_BEATS = 8
 """Temperatures are slow: one beat in so many teaches something of them."""
 
@@ -135,14 +138,17 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
 
 def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     """A node's own figure that cannot be is not used; the model of its parts stands in."""
-    doubt = power_doubt(node, message)
-    if doubt and not node.power_doubt:
-        text = f"the power sensor of {node.id} {doubt}: the model stands in"
-        state.journal.note("power_implausible", text, now, node=node.id, level="alarm")
-    elif node.power_doubt and not doubt:
+    node.power_doubt = power_doubt(node, message)
+    if node.power_doubt:
+        node.doubted_beats += 1
+        if node.doubted_beats == DOUBTED_BEATS:
+            text = f"the power sensor of {node.id} {node.power_doubt}: the model stands in"
+            state.journal.note("power_implausible", text, now, node=node.id, level="alarm")
+        return
+    if node.doubted_beats >= DOUBTED_BEATS:
         text = f"the power sensor of {node.id} is plausible again"
         state.journal.note("power_plausible", text, now, node=node.id)
-    node.power_doubt = doubt
+    node.doubted_beats = 0
 
 
 def watch_silence(state: State, now: Now) -> None:

@@ -100,6 +100,8 @@ class NodeNow:
     """Of each GPU, how far it would be above comfort at full power; see `power.thermal`."""
     power_doubt: str = ""
     """Why its own power figure is not believed; empty = it is."""
+    doubted_beats: int = 0
+    """In a row whose power figure was not believed."""
     rehello_at: Instant | None = None
     """When it was last asked to say Hello again."""
     offer: NodeOffer | None = None
