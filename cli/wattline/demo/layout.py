@@ -1,9 +1,9 @@
 """The demo's site: two racks of two hosts with eight H100s each, and budgets that bind.
 
-Numbers. An H100 host draws at most about 8.6 kW at the wall; with all eight GPUs busy at the knee of
-their curve, 350 W, it is granted 5.4 kW. The four hosts could draw 34 kW; the site's budget is 30 kW,
-and 22.5 kW while a quarter is shed: above the 21.7 kW that all of it needs at the knee, so capping
-alone must do it and nothing is paused. Each rack has 15.4 kW for hosts that could draw 17 kW.
+Numbers. An H100 host draws at most about 8.6 kW at the wall; with all eight GPUs busy at the knee
+of their curve, 350 W, it is granted 5.4 kW. The four hosts could draw 34 kW; the site's budget is
+30 kW, and 22.5 kW while a quarter is shed: above the 21.7 kW that all of it needs at the knee, so
+capping alone must do it and nothing is paused. Each rack has 15.4 kW, its hosts could draw 17 kW.
 """
 
 from dataclasses import dataclass
