@@ -79,11 +79,16 @@ class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):
 
 
 class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
-    """The operator vouches that the node draws nothing (I3). `confirmation` = the node's name."""
+    """The node draws nothing (I3): its books are cleared, its tasks are lost.
+
+    With the node's name as `confirmation` the operator vouches for it. Without one the node's
+    out-of-band way is asked; with `power_off` it switches the host off first.
+    """
 
     node: NodeId
-    confirmation: str
+    confirmation: str = ""
     reason: str = ""
+    power_off: bool = False
 
 
 class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):

@@ -61,13 +61,14 @@ def _source(source: Source) -> dict[str, Any]:
         case CommandSource():
             written: dict[str, Any] = {"command": list(source.argv)}
         case PrometheusSource():
-            return {"prometheus": source.url, "query": source.query} | _access(source.access)
+            return {"prometheus": source.url, "query": source.query} | access_keys(source.access)
         case RedfishSource():
-            written = {"redfish": source.url} | _access(source.access)
+            written = {"redfish": source.url} | access_keys(source.access)
     return written | ({"pointer": source.pointer} if source.pointer else {})
 
 
-def _access(access: Access) -> dict[str, str]:
+def access_keys(access: Access) -> dict[str, str]:
+    """How to be let in over HTTP, as keys."""
     keys = {
         "user": access.user,
         "secret_file": access.secret_file,

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.sensing import Meter, Plant
 from wattline_protocol.wall import PERMILLE
 
@@ -72,6 +73,8 @@ class Node(msgspec.Struct, frozen=True):
     is_off: bool = False
     shares: tuple[InputShare, ...] = ()
     """Of each input, in the same order; empty = no shares are stated."""
+    out_of_band: OutOfBand | None = None
+    """How it is switched off, or seen to be off, without its agent; None: by hand only."""
 
 
 class Tariff(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ is allowed and probably not meant.
 
 from typing import cast
 
-from wattline_protocol import sitebudgets, sitesensing
+from wattline_protocol import sitebudgets, siteoutofband, sitesensing
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
     DocumentError,
@@ -19,6 +19,7 @@ from wattline_protocol.fields import (
     read_document,
 )
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import (
     Domain,
@@ -68,7 +69,8 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         *(_domain(fields, "power", "rating") for fields in top.tables("power_domain")),
         *(_domain(fields, "cooling", "capacity") for fields in top.tables("cooling_zone")),
     ]
-    nodes = [placed for fields in top.tables("node") for placed in _nodes(fields)]
+    switch = siteoutofband.out_of_band(top)
+    nodes = [placed for fields in top.tables("node") for placed in _nodes(fields, switch)]
     schedules = [sitebudgets.schedule(fields) for fields in top.tables("schedule")]
     site = Site(
         name=head.need("name", v.name, "site"),
@@ -93,6 +95,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
     check_names(site, drafts, nodes, problems)
     if not problems:
         check_shares(site, nodes, problems)
+        siteoutofband.check_switches(nodes, problems)
     return site if problems else with_reserves(site, drafts, problems)
 
 
@@ -115,7 +118,7 @@ def _domain(fields: Fields, kind: DomainKind, size_key: str) -> Draft:
     return Draft(domain, reserve_mw, fields.path)
 
 
-def _nodes(fields: Fields) -> list[NodeAt]:
+def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
     """The nodes of one block: one for each name that its range stands for."""
     names = fields.need("name", v.node_names, _NO_NAMES)
     rack = fields.need("rack", v.name, "")
@@ -125,6 +128,7 @@ def _nodes(fields: Fields) -> list[NodeAt]:
     non_gpu_mw = v.needed_power(fields, "non_gpu_worst")
     nameplate_mw = v.needed_power(fields, "nameplate")
     is_off = fields.take("off", flag, False)
+    switch = siteoutofband.out_of_band(fields) or switch
     fields.end()
     if 0 < nameplate_mw < wall_mw(non_gpu_mw, psu_permille):
         fields.blame(
@@ -144,6 +148,7 @@ def _nodes(fields: Fields) -> list[NodeAt]:
                 psu_efficiency_permille=psu_permille,
                 nameplate_mw=nameplate_mw,
                 is_off=is_off,
+                out_of_band=siteoutofband.of_node(switch, name),
             ),
             fields.path,
         )

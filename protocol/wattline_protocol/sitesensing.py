@@ -111,11 +111,11 @@ def _sensor(fields: Fields) -> Sensor | None:
 
 def _source(fields: Fields) -> Source | None:
     argv = fields.take("command", texts(MAX_ARGUMENTS), NO_ARGUMENTS)
-    prometheus = fields.take("prometheus", _url, "")
-    redfish = fields.take("redfish", _url, "")
+    prometheus = fields.take("prometheus", read_url, "")
+    redfish = fields.take("redfish", read_url, "")
     query = fields.take("query", text, "")
     pointer = fields.take("pointer", _pointer, "")
-    access = _access(fields, prometheus or redfish)
+    access = read_access(fields, prometheus or redfish)
     ways = [way for way in WAYS if way in fields]
     if len(ways) != 1:
         told = " and ".join(ways) or "nothing"
@@ -147,7 +147,8 @@ def _check_keys(fields: Fields, way: str) -> None:
         fields.blame('query is missing, as in query = "sum(pdu_power_watts)"', "prometheus")
 
 
-def _access(fields: Fields, url: str) -> Access:
+def read_access(fields: Fields, url: str) -> Access:
+    """How to be let in where `url` leads."""
     access = Access(
         user=fields.take("user", text, ""),
         secret_file=fields.take("secret_file", v.file_path, ""),
@@ -163,7 +164,8 @@ def _access(fields: Fields, url: str) -> Access:
     return access
 
 
-def _url(value: object) -> str:
+def read_url(value: object) -> str:
+    """An http or https URL without a password in it."""
     url = text(value)
     wanted = 'want a URL such as "https://10.0.0.9/redfish/v1/…"'
     try:

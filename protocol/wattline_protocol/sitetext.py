@@ -14,6 +14,7 @@ from wattline_protocol.site import (
     Timing,
     Webhook,
 )
+from wattline_protocol.siteoutofband import out_of_band_keys
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
 
@@ -81,6 +82,8 @@ def _node(node: Node) -> dict[str, Any]:
     }
     if node.cooling_zone is not None:
         written["cooling_zone"] = node.cooling_zone
+    if node.out_of_band is not None:
+        written["out_of_band"] = out_of_band_keys(node.out_of_band)
     return written | {
         "non_gpu_worst": format_power(node.non_gpu_worst_mw),
         "psu_efficiency": node.psu_efficiency_permille / PERMILLE,
@@ -182,6 +185,12 @@ derate = 0.8
 # nameplate = "10.2kW"                # the most the whole host can ever draw
 # non_gpu_worst = "2kW"               # the most its parts other than GPUs can draw
 # psu_efficiency = 0.94
+
+# How a host is switched off without its agent, where a lowered budget is not met otherwise.
+# [out_of_band]
+# redfish = "https://bmc-{{node}}.example.org/redfish/v1/Systems/1"
+# user = "power"
+# secret_file = "/etc/wattline/bmc.secret"
 
 # A lower budget at certain times of the week, in local time (time_zone above).
 # [[schedule]]

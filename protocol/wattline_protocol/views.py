@@ -119,6 +119,11 @@ class GpuView(msgspec.Struct, frozen=True):
     """Ceiling of the SM clock that is locked; 0 = none."""
 
 
+OutOfBandView = Literal["none", "status", "off", "automatic"]
+"""What can be done to a host without its agent: nothing; see whether it is off; also switch it off
+for an operator; also by the scheduler itself, where a lowered budget is not met otherwise."""
+
+
 class NodeView(msgspec.Struct, frozen=True):
     """One host now."""
 
@@ -142,6 +147,7 @@ class NodeView(msgspec.Struct, frozen=True):
     """`JOB.TASK#ATTEMPT name` of what runs here."""
     inputs: tuple[DomainId, ...]
     cooling_zone: DomainId | None
+    out_of_band: OutOfBandView = "none"
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

@@ -100,6 +100,8 @@ class FakeAgent:
     is_powered: bool = True
     """False: switched off; it draws nothing and says nothing."""
     answer_starts: CommandOutcome = "done"
+    is_unstoppable: bool = False
+    """Its tasks neither freeze nor die when they are told to pause."""
     wants_mw: int | None = None
     """Uncapped draw of a busy GPU; None: whatever its cap allows, and the cap never binds."""
     is_slow_to_ack: bool = False
@@ -306,7 +308,8 @@ class FakeAgent:
             case StopTask():
                 self._stop(command)
             case PauseTask():
-                self._set_phase(command.ref, "running", "paused")
+                if not self.is_unstoppable:
+                    self._set_phase(command.ref, "running", "paused")
                 self._done(command.seq)
             case ResumeTask():
                 self._resume(command)

@@ -174,9 +174,13 @@ class Harness:
         check_invariants(self.cluster, self.now)
 
     def ask(self, request: Request, *, user: str = "ops", role: Role = "operator") -> Answer:
+        return self.replies[self.start(request, user=user, role=role)]
+
+    def start(self, request: Request, *, user: str = "ops", role: Role = "operator") -> int:
+        """Ask for what may be answered later; the key of the answer in `replies`."""
         self._asks += 1
         self.handle(ClientAsked(b"c", self._asks, UserName(user), role, request))
-        return self.replies[self._asks]
+        return self._asks
 
     def do(self, request: Request, *, user: str = "ops", role: Role = "operator") -> str:
         """A request that must be granted."""

@@ -41,6 +41,10 @@ LOOK_AGAIN_S = 0.005
 """Asking without a pause would pass the rate that a member is allowed on a fast machine."""
 
 
+LOOK_AGAIN_S = 0.002
+"""A client that asks without a pause is refused for its rate, and starves what it waits for."""
+
+
 def until(true: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
     """Wait until `true()`; `what` names it when time is up."""
     deadline = time.monotonic() + within_s

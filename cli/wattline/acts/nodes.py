@@ -17,8 +17,14 @@ def node(client: Client, *, node: str) -> NodeView:
     return client.node(node)
 
 
-def node_off(client: Client, *, node: str, confirm: str | None, reason: str) -> str:
-    """Declare it off, once its name was given twice."""
+def node_off(
+    client: Client, *, node: str, confirm: str | None, power_off: bool, reason: str
+) -> str:
+    """Have it confirmed off out of band, or declare it off once its name was given twice."""
+    if power_off and confirm is not None:
+        raise ActFailed("--power-off is confirmed out of band; leave out --confirm", status=2)
+    if power_off or (confirm is None and _can_be_asked(client, node)):
+        return client.declare_off(node, reason=reason, power_off=power_off)
     if confirm is None:
         confirm = _typed_again(node)
     if confirm != node:
@@ -27,6 +33,10 @@ def node_off(client: Client, *, node: str, confirm: str | None, reason: str) -> 
             status=2,
         )
     return client.declare_off(node, confirmation=confirm, reason=reason)
+
+
+def _can_be_asked(client: Client, node: str) -> bool:
+    return client.node(node).out_of_band != "none"
 
 
 def _typed_again(node: str) -> str:

@@ -67,13 +67,13 @@ class Asking:
         finally:
             self._connection.link.drop(pending)
 
-    def act(self, request: Request) -> str:
+    def act(self, request: Request, *, timeout_s: float | None = None) -> str:
         """Do something; what was done, in words."""
-        return self.get(request, Done).text
+        return self.get(request, Done, timeout_s=timeout_s).text
 
-    def get(self, request: Request, kind: type[A]) -> A:
+    def get(self, request: Request, kind: type[A], *, timeout_s: float | None = None) -> A:
         """The answer of that kind."""
-        return _of_kind(self.ask(request), kind)
+        return _of_kind(self.ask(request, timeout_s=timeout_s), kind)
 
     def watch(self, request: Request, kind: type[A], stall_s: float | None) -> Iterator[A]:
         """Answers for as long as the caller iterates; None: silence is no error."""

@@ -73,6 +73,9 @@ POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
 """`wait` and `log` look again after these times, growing from the first to the longest."""
 
+OUT_OF_BAND_WITHIN_S = 130.0
+"""Longest that a site file allows a BMC, and a little."""
+
 STALL_FACTOR = 4
 STALL_LEAST_S = 4.0
 """A watch of the site that brings nothing for that many periods is reported as Unreachable."""
@@ -204,9 +207,17 @@ class Client(Asking):
         """Let tasks start on the node again."""
         return self.act(Undrain(NodeId(node)))
 
-    def declare_off(self, node: str, *, confirmation: str, reason: str = "") -> str:
-        """Vouch that the node draws nothing; `confirmation` is its name again."""
-        return self.act(DeclareOff(NodeId(node), confirmation, reason))
+    def declare_off(
+        self, node: str, *, confirmation: str = "", reason: str = "", power_off: bool = False
+    ) -> str:
+        """The node draws nothing. `confirmation`: you vouch for it; its name again.
+
+        Without one its BMC or PDU is asked, and with `power_off` told to switch it off first,
+        which may take as long as the site file allows for it.
+        """
+        request = DeclareOff(NodeId(node), confirmation, reason, power_off)
+        is_asked = power_off or not confirmation
+        return self.act(request, timeout_s=OUT_OF_BAND_WITHIN_S if is_asked else None)
 
     def declare_on(self, node: str) -> str:
         """Take a node declared off back."""

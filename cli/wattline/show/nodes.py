@@ -8,7 +8,7 @@ from rich.text import Text
 from wattline.show import units
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.views import GpuView, NodeView
+from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 
 
 def listing(nodes: Sequence[NodeView]) -> Listing:
@@ -55,6 +55,14 @@ def note(node: NodeView) -> Text:
     return Text(" ".join(x for x in (node.reason, "simulated" if node.simulated else "") if x))
 
 
+OUT_OF_BAND: dict[OutOfBandView, str] = {
+    "none": "no way to it but its agent",
+    "status": "tells whether it is off",
+    "off": "switches it off for an operator",
+    "automatic": "switches it off where a lowered budget is not met otherwise",
+}
+
+
 def detail(node: NodeView) -> RenderableType:
     """Everything about one node."""
     pairs: list[tuple[str, Cell]] = [
@@ -65,6 +73,7 @@ def detail(node: NodeView) -> RenderableType:
         ("draw", f"{draw(node)}, can be held to {units.watts(node.floor_w)}"),
         ("power inputs", ", ".join(node.inputs)),
         ("cooling zone", f"{node.cooling_zone or 'none'}, inlet {units.celsius(node.inlet_c)}"),
+        ("out of band", OUT_OF_BAND[node.out_of_band]),
         ("CPU", f"{node.cpu_pct:.0f} %"),
         ("tasks", "\n".join(node.tasks) or "none"),
     ]

@@ -26,18 +26,29 @@ VERBS = (
     Verb(
         name="node off",
         section="Nodes",
-        help="Vouch that a silent node draws nothing, so that its watts are free.",
-        details="Check its BMC or PDU first: the books believe you. Asks for the node's name "
-        "once more, or takes it from --confirm.",
+        help="Count a silent node as drawing nothing, so that its watts are free.",
+        details="Where the site file names an out-of-band way to the node, its BMC or PDU is "
+        "asked, and with --power-off told to switch the host off first. Otherwise, or where "
+        "that fails, you vouch for it: check yourself, the books believe you. Then it asks for "
+        "the node's name once more, or takes it from --confirm.",
         act="wattline.acts.nodes:node_off",
         show="wattline.show.events:done",
         role="operator",
         args=(
             _NODE,
             Option("confirm", ("--confirm",), "The node's name again.", metavar="NODE"),
+            Option(
+                "power_off",
+                ("--power-off",),
+                "Switch it off by its BMC or PDU; a node that is heard must be drained first.",
+                kind="switch",
+            ),
             _REASON,
         ),
-        examples=("wattline node off n3 --confirm n3 --reason 'outlet 7 switched off'",),
+        examples=(
+            "wattline node off n3 --power-off",
+            "wattline node off n3 --confirm n3 --reason 'outlet 7 switched off'",
+        ),
     ),
     Verb(
         name="node on",

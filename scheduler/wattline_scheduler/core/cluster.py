@@ -32,6 +32,7 @@ from wattline_scheduler.core.events import (
     ClientAsked,
     DomainMetered,
     Event,
+    OutOfBandDone,
     PlanDue,
     TimePassed,
     ZoneSensed,
@@ -39,6 +40,7 @@ from wattline_scheduler.core.events import (
 from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.outofband import follow_out_of_band, out_of_band_done
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short
 from wattline_scheduler.core.placing import plan_now, snapshot
@@ -87,6 +89,8 @@ class Cluster:
                 metered(state, event, now)
             case ZoneSensed():
                 zone_sensed(state, event, now)
+            case OutOfBandDone():
+                out_of_band_done(state, event, now)
             case _:
                 assert_never(event)
         if state.wants_rebalance and _may_rebalance(state, now):
@@ -165,6 +169,7 @@ class Cluster:
         note_recovery(state, now)
         follow_planned(state, now)
         follow_limits(state, now)
+        follow_out_of_band(state, now)
         give_up_late(state, now)
         if state.wants_advance:
             advance_all(state, now)

@@ -32,4 +32,16 @@ class Reply:
     answer: Answer
 
 
-Effect = Save | Send | Reply
+@dataclass(frozen=True, slots=True)
+class ActOutOfBand:
+    """See, by the node's out-of-band way, that it is off; with `power_off` make it so first.
+
+    What comes of it returns as `OutOfBandDone` with the same number. Harmless when repeated.
+    """
+
+    node: NodeId
+    number: int
+    power_off: bool
+
+
+Effect = Save | Send | Reply | ActOutOfBand

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wattline_protocol.ids import DomainId, NodeId, UserName
+from wattline_protocol.ids import DomainId, Instant, NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Request
 from wattline_protocol.site import Role
@@ -59,7 +59,19 @@ class ZoneSensed:
     error: str = ""
 
 
-Event = AgentSaid | ClientAsked | TimePassed | PlanDue | DomainMetered | ZoneSensed
+@dataclass(frozen=True, slots=True)
+class OutOfBandDone:
+    """What came of an `ActOutOfBand`."""
+
+    node: NodeId
+    number: int
+    seen_off_at: Instant | None
+    """When its power was asked for with the answer "off"; None: it is not confirmed off."""
+    error: str = ""
+    """Why it is not, in words for the operator."""
+
+
+Event = AgentSaid | ClientAsked | TimePassed | PlanDue | DomainMetered | ZoneSensed | OutOfBandDone
 
 TICK_PERIOD_S = 0.15
 """Unacknowledged commands are resent at this period (DESIGN 2)."""

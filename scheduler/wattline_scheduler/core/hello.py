@@ -13,6 +13,7 @@ from wattline_protocol.messages import (
 from wattline_scheduler.core import commands, nodes
 from wattline_scheduler.core.backups import node_known
 from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
+from wattline_scheduler.core.outofband import void_try
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.reports import reconcile
 from wattline_scheduler.core.state import State
@@ -78,6 +79,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         is_simulated=hello.simulated,
     )
     state.journal.save(node.record)
+    void_try(state, node, "it has said Hello")
     commands.drop_all(node)
     node.nonces.append(hello.nonce)
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)

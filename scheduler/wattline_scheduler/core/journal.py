@@ -7,7 +7,7 @@ from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.messages import ToAgent
 from wattline_protocol.requests import Answer
 from wattline_protocol.views import EventView
-from wattline_scheduler.core.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.records import EventRecord, Record
 
 EVENTS_KEPT = 1_000
@@ -36,6 +36,9 @@ class Journal:
 
     def reply(self, client: bytes, ask: int, answer: Answer) -> None:
         self._effects.append(Reply(client, ask, answer))
+
+    def act_out_of_band(self, node: NodeId, number: int, *, power_off: bool) -> None:
+        self._effects.append(ActOutOfBand(node, number, power_off))
 
     def note(
         self,

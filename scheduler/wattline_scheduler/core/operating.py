@@ -4,12 +4,11 @@ import msgspec
 
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.requests import Answer, DeclareOff, DeclareOn, Denied, Done, Drain, Undrain
-from wattline_scheduler.core import commands
-from wattline_scheduler.core.backups import node_known, strays_gone
-from wattline_scheduler.core.ending import attempt_over, close
-from wattline_scheduler.core.jobs import Attempt
-from wattline_scheduler.core.nodes import NodeNow, Unheard
-from wattline_scheduler.core.overruns import note_overruns, note_recovery
+from wattline_scheduler.core import outofband
+from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.nodesoff import count_off
+from wattline_scheduler.core.overruns import note_overruns
 from wattline_scheduler.core.state import State
 
 
@@ -38,9 +37,12 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
 
 
 def declare_off(
-    state: State, node: NodeNow, user: UserName, request: DeclareOff, now: Now
-) -> Answer:
-    """The operator vouches that the node draws nothing: its watts are free, its tasks are lost."""
+    state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
+) -> Answer | None:
+    """The operator vouches that the node draws nothing, or wants it seen; None: answered later."""
+    is_typed = bool(request.confirmation) and not request.power_off
+    if request.power_off or (node.site.out_of_band is not None and not is_typed):
+        return outofband.ask_off(state, node, event, request, now)
     if request.confirmation != node.id:
         return Denied(
             "bad_request",
@@ -52,36 +54,15 @@ def declare_off(
             "conflict",
             f"{node.id} is being heard, so it has power; drain it and switch it off first",
         )
-    node.record = msgspec.structs.replace(
-        node.record, is_off=True, off_reason=request.reason or f"declared off by {user}"
-    )
-    node.link = Unheard()
-    node.idle.clear()
-    commands.drop_all(node)
-    state.journal.save(node.record)
-    state.journal.save(state.books.declare_off(node.id))
-    text = f"{node.id} is off, confirmed by {user}: {node.record.off_reason}"
-    state.journal.note("node_off", text, now, who=user, node=node.id, level="warning")
-    state.contradicted.pop(node.id, None)
-    lost = list(node.attempts.values())
-    for attempt in lost:
-        _lose(state, attempt, f"{node.id} is off", now)
-    strays_gone(state, node.id, set(), now)
-    node_known(state, node.id, now)
-    note_recovery(state, now)
-    state.wants_rebalance = state.wants_plan = True
-    return Done(f"{node.id} is off; {len(lost)} tasks of it are lost")
-
-
-def _lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:
-    if attempt.is_live:
-        close(state, attempt, "NODE_FAIL", now)
-        attempt_over(state, attempt.gang, "lost", reason, now)
+    outofband.void_try(state, node, f"{event.user} has confirmed it by hand")
+    why = request.reason or f"declared off by {event.user}"
+    return Done(count_off(state, node, event.user, event.user, why, now))
 
 
 def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, now: Now) -> Answer:
     """The node may draw again: it counts at nameplate until its Hello."""
     del request
+    outofband.void_try(state, node, f"{user} is about to switch it on")
     if not node.record.is_off:
         return Denied("conflict", f"{node.id} is not off, it is {node.state}")
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")

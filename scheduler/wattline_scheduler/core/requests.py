@@ -36,10 +36,11 @@ ON_SITE = (*ON_NODES, Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
 
 
 def asked(state: State, event: ClientAsked, now: Now) -> None:
-    """Answer a request; what it changed is saved before the answer."""
+    """Answer a request, some of them later; what it changed is saved before the answer."""
     denied = _not_allowed(event.role, event.request)
     answer = denied if denied is not None else _do(state, event, now)
-    state.journal.reply(event.client, event.ask, answer)
+    if answer is not None:
+        state.journal.reply(event.client, event.ask, answer)
 
 
 def _not_allowed(role: Role, request: Request) -> Denied | None:
@@ -52,7 +53,7 @@ def _not_allowed(role: Role, request: Request) -> Denied | None:
     return None
 
 
-def _do(state: State, event: ClientAsked, now: Now) -> Answer:
+def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
     request = event.request
     match request:
         case Submit():
@@ -107,7 +108,7 @@ def _do_to_node(
     event: ClientAsked,
     request: Drain | Undrain | DeclareOff | DeclareOn,
     now: Now,
-) -> Answer:
+) -> Answer | None:
     node = _node(state, request.node)
     if isinstance(node, Denied):
         return node
@@ -117,7 +118,7 @@ def _do_to_node(
         case Undrain():
             return operating.undrain(state, node, event.user, request, now)
         case DeclareOff():
-            return operating.declare_off(state, node, event.user, request, now)
+            return operating.declare_off(state, node, event, request, now)
         case DeclareOn():
             return operating.declare_on(state, node, event.user, request, now)
 

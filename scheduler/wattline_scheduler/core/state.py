@@ -7,6 +7,7 @@ from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.offtries import OffTries
 from wattline_scheduler.core.records import LimitRecord, MeterRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.snapshot import Shape
@@ -32,6 +33,10 @@ class Overrun:
     """A budget was lowered: pause at once where floors do not suffice."""
     is_start: bool = False
     """A new run has not heard all nodes yet: said once for all domains, and its end not at all."""
+    marked_mw: int = 0
+    """How far above its budget the domain was at `marked_at`."""
+    marked_at: Instant | None = None
+    """When that last changed by so much that something is happening."""
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class State:
     next_job: JobId
     calendar: Calendar
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
+    off_tries: OffTries = field(default_factory=OffTries)
+    """Hosts that are being switched off without their agents."""
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import GpuInfo
-from wattline_protocol.wall import cap_within_mw
+from wattline_protocol.wall import cap_within_mw, wall_mw
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
@@ -125,6 +125,16 @@ def kept_of(state: State, node: NodeNow) -> Kept:
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         is_controlled=is_leased(state, node),
     )
+
+
+def idle_mw(node: NodeNow) -> int:
+    """Wall milliwatts that it could be held to if all its work was paused."""
+    load_mw = node.non_gpu_worst_mw
+    for gpu in node.gpus.values():
+        is_idle = gpu.index in node.holders or gpu.index in node.idle
+        busy_mw = gpu_floor_mw(gpu) if gpu.managed else gpu_ceiling_mw(gpu)
+        load_mw += gpu.idle_mw if gpu.managed and is_idle else busy_mw
+    return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 
 def _booked(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt) -> Need:

@@ -35,7 +35,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.events import (
     TICK_PERIOD_S,
     AgentSaid,
@@ -236,7 +236,7 @@ class Loop:
     def _what_is_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
         now = self._clock()
-        for event in self._beside.sensing.take():
+        for event in (*self._beside.sensing.take(), *self._beside.out_of_band.take()):
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
@@ -275,6 +275,8 @@ class Loop:
                     self._beside.door.tell(ask, answer)
                 case Reply(client=client, ask=ask, answer=answer):
                     self._clients.tell(client, ask, answer)
+                case ActOutOfBand():
+                    self._beside.out_of_band.order(effect)
                 case Save(record=EventRecord(event=event)):
                     log_event(event)
                     self._beside.hooks.tell(event)

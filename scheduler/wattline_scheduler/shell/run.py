@@ -102,7 +102,7 @@ def _serve(
     store, saved, cluster = restore(config, site, gateway_key(members))
     beside: Beside | None = None
     try:
-        beside = Beside.of(site, door, store, saved, lambda: read_clock().unix_s)
+        beside = Beside.of(site, door, store, saved, read_clock)
         loop = Loop(cluster, store, sockets, members, beside, read_clock)
         beside.start(store)
         _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)

@@ -2,7 +2,8 @@
 
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.messages import Beat, GpuInfo, GpuSample
-from wattline_protocol.views import GpuView, NodeView
+from wattline_protocol.outofband import OutOfBand
+from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
@@ -42,7 +43,16 @@ def node_view(
         ),
         inputs=node.site.inputs,
         cooling_zone=node.site.cooling_zone,
+        out_of_band=_out_of_band(node.site.out_of_band),
     )
+
+
+def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
+    if declared is None:
+        return "none"
+    if not declared.can_switch_off:
+        return "status"
+    return "automatic" if declared.is_automatic else "off"
 
 
 def _problems(beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:

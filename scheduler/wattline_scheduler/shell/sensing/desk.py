@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,7 @@ from wattline_protocol.ids import DomainId
 from wattline_protocol.sensing import USUAL_STALE_PERIODS, Meter, Plant, Sensor
 from wattline_protocol.site import Site
 from wattline_scheduler.core.events import DomainMetered, ZoneSensed
+from wattline_scheduler.shell.aside import Aside
 from wattline_scheduler.shell.sensing.reader import Quantity, Reader
 from wattline_scheduler.shell.sensing.values import ReadingFailed
 from wattline_scheduler.shell.sensing.weather import Weather, read_weather
@@ -26,9 +28,6 @@ Slot = tuple[DomainId, str]
 
 WEATHER_PERIOD_S = 60.0
 """Outside temperature from a file changes by the hour."""
-
-STOP_WITHIN_S = 5.0
-"""A cancelled reading ends at once; a program that cannot be killed is left behind."""
 
 log = structlog.get_logger()
 
@@ -56,18 +55,17 @@ class SensingDesk:
         self._unix_s = unix_s
         self._lock = threading.Lock()
         self._found: dict[Slot, SensorEvent] = {}
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._is_up = threading.Event()
+        self._aside = Aside("sensing")
 
     def start(self) -> None:
         """Begin to read; a site without sensors costs nothing."""
         if not self._watched and not self._weather_files:
             return
-        self._thread = threading.Thread(target=self._run, name="sensing", daemon=True)
-        self._thread.start()
-        self._is_up.wait()
+        self._aside.start()
+        for watched in self._watched:
+            self._aside.run(partial(self._read_again_and_again, watched), str(watched.slot))
+        for zone, path in self._weather_files.items():
+            self._aside.run(partial(self._follow_weather, zone, path), f"weather of {zone}")
 
     def take(self) -> list[SensorEvent]:
         """What was found since the last call: at most one event a sensor."""
@@ -77,37 +75,13 @@ class SensingDesk:
 
     def close(self) -> None:
         """Stop reading; what runs is cancelled, programs are killed."""
-        if self._thread is None or self._loop is None or self._stop is None:
-            return
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STOP_WITHIN_S)
-        if self._thread.is_alive():
-            log.warning("sensing_hangs", reason="a reading did not end when it was cancelled")
+        self._aside.close()
 
     def _put(self, slot: Slot, event: SensorEvent) -> None:
         with self._lock:
             self._found[slot] = event
 
     # --- in the thread --------------------------------------------------------------------
-
-    def _run(self) -> None:
-        asyncio.run(self._read_all())
-
-    async def _read_all(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._is_up.set()
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._read_again_and_again(watched), name=str(watched.slot))
-                for watched in self._watched
-            ]
-            tasks += [
-                group.create_task(self._follow_weather(zone, path), name=f"weather of {zone}")
-                for zone, path in self._weather_files.items()
-            ]
-            await self._stop.wait()
-            for task in tasks:
-                task.cancel()
 
     async def _read_again_and_again(self, watched: Watched) -> None:
         loop = asyncio.get_running_loop()

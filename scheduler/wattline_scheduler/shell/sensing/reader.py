@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from wattline_protocol.sensing import CommandSource, PrometheusSource, RedfishSource, Sensor
 from wattline_scheduler.shell.sensing import values
 from wattline_scheduler.shell.sensing.commands import output_of
-from wattline_scheduler.shell.sensing.values import ReadingFailed, cut
+from wattline_scheduler.shell.sensing.values import OK, ReadingFailed
 
 if TYPE_CHECKING:
     from wattline_scheduler.shell.sensing.web import Web
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 Quantity = Literal["power", "number"]
 """What is looked for in a Redfish resource without a pointer: watts, or any Sensor's reading."""
 
-OK = 200
-NOT_ALLOWED = (401, 403)
 QUERY_ANSWERS = (OK, 400, 422, 503)
 """With these a Prometheus server says in JSON what came of the query."""
 
@@ -70,13 +68,13 @@ class Reader:
         }
         status, body = await self._over_web(source).get(url, params)
         if status not in QUERY_ANSWERS:
-            raise ReadingFailed(_refusal(status, body))
+            raise ReadingFailed(values.refusal(status, body))
         return values.prometheus_number(values.document(body))
 
     async def _by_resource(self, source: RedfishSource) -> float:
         status, body = await self._over_web(source).get(source.url)
         if status != OK:
-            raise ReadingFailed(_refusal(status, body))
+            raise ReadingFailed(values.refusal(status, body))
         found = values.document(body)
         if source.pointer:
             return values.number_at(found, source.pointer)
@@ -90,10 +88,3 @@ class Reader:
 
             self._web = Web(source.access, self.sensor.timeout_s)
         return self._web
-
-
-def _refusal(status: int, body: bytes) -> str:
-    if status in NOT_ALLOWED:
-        return f"not allowed (HTTP {status}): check user and secret_file"
-    said = cut(body.decode("utf-8", errors="replace"))
-    return f"HTTP {status}" + (f": {said}" if said else "")

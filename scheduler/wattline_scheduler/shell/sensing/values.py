@@ -29,6 +29,10 @@ EnvironmentMetrics; older excerpts; PowerSupplyMetrics; Power (supplies, control
 WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
 """UCUM units of a Sensor that are power."""
 
+OK = 200
+NOT_ALLOWED = (401, 403)
+"""Statuses of HTTP."""
+
 ABSENT_STATES = ("Absent", "Disabled", "Deferring")
 
 
@@ -153,6 +157,14 @@ def _at(found: Any, pointer: str) -> Any:
         else:
             raise ReadingFailed(f"there is nothing at {pointer}")
     return at
+
+
+def refusal(status: int, body: bytes) -> str:
+    """What an HTTP status other than the wanted one says, for the operator."""
+    if status in NOT_ALLOWED:
+        return f"not allowed (HTTP {status}): check user and secret_file"
+    said = cut(body.decode("utf-8", errors="replace"))
+    return f"HTTP {status}" + (f": {said}" if said else "")
 
 
 def cut(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Readings over HTTP. Loaded only where a sensor needs it: httpx is not small."""
+"""HTTP to sensors and BMCs. Loaded only where one needs it: httpx is not small."""
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -13,7 +14,7 @@ HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
 
 
 class Web:
-    """The connection of one sensor: kept open between readings, certificates verified."""
+    """The connection to one of them: kept open between requests, certificates verified."""
 
     def __init__(self, access: Access, timeout_s: float) -> None:
         self._access = access
@@ -22,9 +23,16 @@ class Web:
 
     async def get(self, url: str, params: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Status and body. Raises ReadingFailed where there is no answer."""
+        return await self._ask("GET", url, params=params)
+
+    async def post(self, url: str, document: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body. Raises ReadingFailed where there is no answer."""
+        return await self._ask("POST", url, json=document)
+
+    async def _ask(self, method: str, url: str, **content: Any) -> tuple[int, bytes]:
         client = self._client = self._client or self._connected()
         try:
-            request = client.build_request("GET", url, params=params, headers=self._headers())
+            request = client.build_request(method, url, headers=self._headers(), **content)
             answer = await client.send(request, auth=self._basic(), stream=True)
             try:
                 return answer.status_code, await _body(answer)

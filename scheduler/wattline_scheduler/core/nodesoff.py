@@ -1,0 +1,40 @@
+"""A node that is without power: it counts nothing, and what ran there is lost (I3)."""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core import commands
+from wattline_scheduler.core.backups import node_known, strays_gone
+from wattline_scheduler.core.ending import attempt_over, close
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.nodes import NodeNow, Unheard
+from wattline_scheduler.core.overruns import note_recovery
+from wattline_scheduler.core.state import State
+
+
+def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str, now: Now) -> str:
+    """Somebody vouches for it: its watts are free, its tasks are lost. What was done, in words."""
+    node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why)
+    node.link = Unheard()
+    node.idle.clear()
+    commands.drop_all(node)
+    state.journal.save(node.record)
+    state.journal.save(state.books.declare_off(node.id))
+    text = f"{node.id} is off, confirmed by {confirmed_by}: {why}"
+    state.journal.note("node_off", text, now, who=who, node=node.id, level="warning")
+    state.contradicted.pop(node.id, None)
+    state.off_tries.forget(node.id)
+    lost = list(node.attempts.values())
+    for attempt in lost:
+        _lose(state, attempt, f"{node.id} is off", now)
+    strays_gone(state, node.id, set(), now)
+    node_known(state, node.id, now)
+    note_recovery(state, now)
+    state.wants_rebalance = state.wants_plan = True
+    return f"{node.id} is off; {len(lost)} tasks of it are lost"
+
+
+def _lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:
+    if attempt.is_live:
+        close(state, attempt, "NODE_FAIL", now)
+        attempt_over(state, attempt.gang, "lost", reason, now)

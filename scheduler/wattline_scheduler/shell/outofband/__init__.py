@@ -1,0 +1,1 @@
+"""Hosts switched off, and seen to be off, without their agents."""
