@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
 ARRAYS = ("power_domain", "cooling_zone", "node", "gateway", "schedule", "webhook")
-SITE_TABLES = ("site", "timing", "tariff", "http", *ARRAYS)
+SITE_TABLES = ("site", "timing", "tariff", "http", "out_of_band", *ARRAYS)
 
 
 @pytest.mark.parametrize("key", JOB_KEYS, ids=lambda key: key.path)
@@ -62,6 +62,10 @@ def test_every_key_of_a_meter() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
     known = {k.removesuffix("_w") for k in _known_keys("[[power_domain]]\n[power_domain.meter]")}
     assert documented == known
+
+
+def test_a_node_has_the_out_of_band_keys_of_the_site() -> None:
+    assert _known_keys("[[node]]\n[node.out_of_band]") == _known_keys("[out_of_band]")
 
 
 def test_every_key_of_a_sensor() -> None:

@@ -86,6 +86,7 @@ class SensorServer:
     url: str
     routes: dict[str, Answer]
     asked: list[str] = field(default_factory=list)
+    posted: list[tuple[str, Any]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def hangs(self) -> Answer:
@@ -121,8 +122,15 @@ def sensor_server(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
             known.asked.append(self.path)
+            self.answer_for(self.path.partition("?")[0])
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("content-length", "0"))
+            known.posted.append((self.path, json.loads(self.rfile.read(length))))
+            self.answer_for(self.path)
+
+        def answer_for(self, path: str) -> None:
             answer = known.routes.get(path, says({"error": {"code": "ResourceNotFound"}}, 404))
             try:
                 answer(self)
