@@ -181,12 +181,15 @@ def test_a_clean_stop_without_tasks_restores_what_was_found() -> None:
 def test_a_limit_comes_back_only_where_the_gpu_was_seen_idle_since_its_task_ended(
     busy: Rig,
 ) -> None:
-    assert busy.node.is_settled, "a task runs on: there is nothing to wait for"
     busy.end(ref())
     busy.pass_s(1)
     assert not busy.node.is_settled
     busy.handle(StopAsked())
     assert limits(busy) == [MIN, MAX]
+
+
+def test_a_stop_with_a_task_has_nothing_to_wait_for(busy: Rig) -> None:
+    assert busy.node.is_settled
 
 
 def test_a_stop_waits_no_longer_than_until_all_were_seen_idle(busy: Rig) -> None:
