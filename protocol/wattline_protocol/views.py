@@ -328,6 +328,7 @@ class ExplainView(msgspec.Struct, frozen=True):
     nodes_total: int
     nodes_feasible: int
     nodes_needed: int
+    """0: it has its nodes, and runs or is paused there."""
     refusals: tuple[FilterRefusal, ...]
 
 

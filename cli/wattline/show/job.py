@@ -107,7 +107,9 @@ def explanation(why: ExplainView) -> RenderableType:
         f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now, "
         f"{why.nodes_needed} needed."
     )
-    parts: list[RenderableType] = [Text(sentence), Text(counts)]
+    parts: list[RenderableType] = [Text(sentence)]
+    if why.nodes_needed:  # none: it has its nodes
+        parts.append(Text(counts))
     if why.refusals:
         parts += [
             Text(""),

@@ -190,8 +190,8 @@ def _candidates(state: State) -> list[Gang]:
     return state.work.gangs_in(Running, Starting) + resuming
 
 
-FLOORS = "paused: the floors of all running work do not fit the lowered budget"
-KEEPS = "paused: what running work must keep to make sense does not fit the budget"
+FLOORS = "the floors of all running work do not fit the lowered budget"
+KEEPS = "what running work must keep to make sense does not fit the budget"
 
 
 def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:

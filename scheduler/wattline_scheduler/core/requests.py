@@ -1,5 +1,8 @@
 """Requests that change state: who may ask for what, then to the module that does it."""
 
+from itertools import islice
+
+from wattline_protocol.fields import nearest
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.requests import (
     ROLE_RANK,
@@ -26,6 +29,9 @@ from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
+
+MAX_NAMED = 10
+"""Nodes in one refusal."""
 
 ON_JOBS = (Submit, Cancel, Hold, Release)
 """What submitters may do, to their own jobs; operators to all."""
@@ -125,7 +131,13 @@ def _do_to_node(
 
 def _node(state: State, name: NodeId) -> NodeNow | Denied:
     node = state.nodes.get(name)
-    if node is None:
-        known = ", ".join(state.nodes)
-        return Denied("not_found", f"there is no node {name!r}; the site has {known}")
-    return node
+    return no_node(state, name) if node is None else node
+
+
+def no_node(state: State, name: NodeId) -> Denied:
+    """What to say where a request names a node that is not there."""
+    some = ", ".join(islice(state.nodes, MAX_NAMED))
+    more = " …" if len(state.nodes) > MAX_NAMED else ""
+    near = nearest(name, state.nodes)
+    hint = f"the nearest is {near}" if near else f"the site has {some}{more}"
+    return Denied("not_found", f"there is no node {name!r}; {hint}")

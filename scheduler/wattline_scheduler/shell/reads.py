@@ -26,10 +26,11 @@ from wattline_protocol.requests import (
     WhyNode,
     WorkerRoute,
 )
-from wattline_protocol.views import ENDED_STATES, JobView, SiteView
+from wattline_protocol.views import ENDED_STATES, ExplainView, JobView, SiteView
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.records import JobRecord
+from wattline_scheduler.core.requests import no_node
 from wattline_scheduler.plan.explain import explain
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.domains import domain_views
@@ -123,24 +124,23 @@ class Reads:
         if job.record.state in ENDED_STATES:
             return _is_over(number)
         shown = self.show_job(job)
+        if not job.count["pending"]:  # it has its nodes: none is looked for
+            total = len(self._state.nodes)
+            return Explained(ExplainView(job.id, shown.state, shown.reason, total, 0, 0, ()))
         snapshot = self._cluster.snapshot(now)
         return Explained(explain(snapshot, job.id, shown.state, shown.reason, job.shape))
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
         node = self._state.nodes.get(name)
         if node is None:
-            return self._no_node(name)
+            return no_node(self._state, name)
         return Nodes((node_view(self._state, node, now),))
 
     def _why(self, name: NodeId) -> Why | Denied:
         node = self._state.nodes.get(name)
         if node is None:
-            return self._no_node(name)
+            return no_node(self._state, name)
         return Why(why_view(self._state, node))
-
-    def _no_node(self, name: NodeId) -> Denied:
-        known = ", ".join(list(self._state.nodes)[:10])
-        return Denied("not_found", f"there is no node {name}; the site has {known} …")
 
     def routes(self) -> Routes:
         """Of each service the workers that run and have a key."""

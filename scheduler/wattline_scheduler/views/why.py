@@ -39,7 +39,7 @@ def why_view(state: State, node: NodeNow) -> WhyView:
         grantable_w=None if row is None else state.domains.grantable_mw(row.domain) / MW,
         served=() if row is None else _served(state, allocation, number),
         gpus=_gpus(state, allocation, node),
-        reason=_paused(node) or _reason(state, allotted_mw, lease_mw, row),
+        reason=_paused(state, node) or _reason(state, allotted_mw, lease_mw, row),
     )
 
 
@@ -55,7 +55,7 @@ def _not_set(state: State, node: NodeNow) -> WhyView:
     )
 
 
-def _paused(node: NodeNow) -> str:
+def _paused(state: State, node: NodeNow) -> str:
     """Work that holds its GPUs and draws nothing; empty = there is none."""
     gangs = {id(a.gang): a.gang for a in node.attempts.values()}.values()
     jobs = sorted({g.job.id for g in gangs if isinstance(g.phase, Paused)})
@@ -63,7 +63,9 @@ def _paused(node: NodeNow) -> str:
         return ""
     names = ", ".join(map(str, jobs))
     them = f"job {names} is" if len(jobs) == 1 else f"jobs {names} are"
-    return f"{them} paused here until what must be kept for it fits again"
+    room_mw, row = min((state.books.room_in_row(r), r) for r, _ in state.domains.rows_of[node.id])
+    where = f"{state.domains.rows[row].name} has the least room, {room_mw / MW:.0f} W"
+    return f"{them} paused here until what must be kept fits again; {where}"
 
 
 def _reason(state: State, allotted_mw: int, lease_mw: int | None, row: Row | None) -> str:

@@ -263,7 +263,7 @@ def test_what_does_not_exist_is_named(scheduler: SchedulerProcess, ada: JoinBund
             (GetJob(JobId(77)), "no job 77"),
             (Explain(JobId(77)), "no job 77"),
             (FetchLog(JobId(77)), "no job 77"),
-            (GetNode(NodeId("q7")), "no node q7"),
+            (GetNode(NodeId("q7")), "no node 'q7'"),
         ):
             answer = client.ask(request)
             assert isinstance(answer, Denied)

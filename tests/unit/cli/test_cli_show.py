@@ -129,6 +129,11 @@ def test_explanation_names_every_filter() -> None:
     assert shown[-1].split() == ["watts", "3", "2.1", "kW", "in", "rack-r2"]
 
 
+def test_a_paused_job_looks_for_no_nodes() -> None:
+    why = ExplainView(JobId(3), "PAUSED", "floors do not fit", 4, 0, 0, ())
+    assert rows_of(job_detail.explanation(why)) == ["Job 3 is PAUSED: floors do not fit"]
+
+
 def test_event_line() -> None:
     warning = rows_of(events.line(event(12, "budget lowered", "warning")))[0]
     assert warning.split()[0] == "12"
