@@ -29,7 +29,15 @@ from wattline_bench.rig.host import BenchHost
 from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Instant, NodeId, Now, UnixTime
 from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import Beat, BeatSeen, FromAgent, LeaseAck, LogChunk, ToAgent
+from wattline_protocol.messages import (
+    Adopted,
+    Beat,
+    BeatSeen,
+    FromAgent,
+    LeaseAck,
+    LogChunk,
+    ToAgent,
+)
 from wattline_protocol.transport import ClientSocket
 
 DRIVER_S = (0.002, 0.008)
@@ -43,7 +51,7 @@ IN: Codec[ToAgent] = Codec(ToAgent)
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A lease that a node acknowledged: its limits were read back by then."""
+    """What a node held, with its limits read back: a lease it acknowledged, or when it joined."""
 
     at_s: float
     """CLOCK_MONOTONIC, the same for all processes of this machine."""
@@ -200,6 +208,8 @@ class Agent:
         if isinstance(message, Beat):
             tally.beats += 1
             self._sent_s[message.seq] = mono_s
+        elif isinstance(message, Adopted):
+            tally.kept.append(Kept(mono_s, self.host.node, message.holding_mw))
         elif isinstance(message, LeaseAck):
             tally.kept.append(Kept(mono_s, self.host.node, message.lease_mw))
         if not self.link.send(OUT.encode(message)):
