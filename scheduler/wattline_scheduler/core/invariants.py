@@ -10,7 +10,7 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.watts import load_of
+from wattline_scheduler.core.watts import floor_of, load_of
 from wattline_scheduler.power.loads import NodeLoad
 from wattline_scheduler.power.rows import counted_mw
 
@@ -76,6 +76,8 @@ def _loads(state: State, now: Now) -> Iterator[str]:
         known, fresh = node.load, load_of(state, node, now)
         if (known.base_mw, _least(known)) != (fresh.base_mw, _least(fresh)):
             yield f"{node.id}: the allocator sees {known}, it is {fresh}"
+        if not fresh.lowest_mw and fresh.floor_mw != floor_of(node):
+            yield f"{node.id}: starts wait for {floor_of(node)} mW, its floor is {fresh.floor_mw}"
 
 
 def _least(load: NodeLoad) -> list[tuple[GpuIndex, int, int]]:

@@ -20,11 +20,11 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import distrust
 from wattline_scheduler.core.watts import (
     caps_for,
+    floor_of,
     is_covered,
     is_leased,
     kept_of,
     load_now,
-    load_of,
     outdate_moved,
 )
 from wattline_scheduler.power.allocator import Allocation
@@ -153,7 +153,7 @@ def rebalance(state: State, now: Now) -> Allocation:
     """Divide the watts anew and send what changes; returns what was decided."""
     allocation = divide(state, now)
     books = state.books
-    eager = _eager(state, now)
+    eager = _eager(state)
     is_over = state.domains.matrix.below(books.full_rows())
     due = _due(state, allocation, eager, is_over, now)
     for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
@@ -222,13 +222,13 @@ def _wishes(
     return wishes
 
 
-def _eager(state: State, now: Now) -> dict[NodeId, int]:
+def _eager(state: State) -> dict[NodeId, int]:
     """Nodes on which a gang waits for its watts."""
     waiting = (a for gang in waiting_gangs(state) for a in gang.live)
     return {
         a.node: START_PRIORITY
         for a in waiting
-        if not is_covered(state, state.nodes[a.node], a.gang, now)
+        if not is_covered(state, state.nodes[a.node], a.gang)
     }
 
 
@@ -240,7 +240,7 @@ def _squeeze_stuck(state: State, is_over: Bools, now: Now) -> None:
         newest_mw = state.books.newest_lease_mw(node.id)
         if newest_mw is None or not is_leased(state, node):
             continue
-        floor_mw = load_of(state, node, now).floor_mw
+        floor_mw = load_now(state, node, now).floor_mw
         if floor_mw < newest_mw:
             give(state, node, floor_mw, now)
 
@@ -269,11 +269,11 @@ def grow_for(state: State, gang: Gang, now: Now) -> bool:
     is_ready = True
     for attempt in gang.live:
         node = state.nodes[attempt.node]
-        if is_covered(state, node, gang, now):
+        if is_covered(state, node, gang):
             continue
         is_ready = False
         newest_mw = state.books.newest_lease_mw(node.id)
-        floor_mw = load_of(state, node, now, only=gang).floor_mw
+        floor_mw = floor_of(node, only=gang)
         if newest_mw is None or newest_mw >= floor_mw or not is_leased(state, node):
             continue
         most_mw = state.books.committed_mw(node.id) + state.books.room_mw(node.id)

@@ -172,6 +172,8 @@ def to_pause(
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
     """Whole gangs, lowest priority first, as few as suffice; none of the spared."""
+    if all(mw <= 0 for mw in short_mw.values()):
+        return []
     gangs = {gang.key: gang for gang in _candidates(state) if gang.key not in spared}
     candidates = [
         Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang, for_keep=for_keep))

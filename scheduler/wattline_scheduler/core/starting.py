@@ -99,7 +99,7 @@ def start_covered(state: State, node: NodeNow, now: Now) -> None:
     """Go on with the gangs on this node whose watts are all in force; no growth is asked for."""
     here = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
     for gang in in_order(gang for gang in here.values() if is_waiting(gang)):
-        if all(is_covered(state, state.nodes[a.node], gang, now) for a in gang.live):
+        if all(is_covered(state, state.nodes[a.node], gang) for a in gang.live):
             advance(state, gang, now)
 
 

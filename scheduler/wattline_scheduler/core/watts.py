@@ -35,27 +35,21 @@ def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: 
     return state.demand.of(node.id, gpu, need.watts_hint_mw, now.mono_s, is_protected=is_protected)
 
 
-def load_of(
-    state: State, node: NodeNow, now: Now, *, only: Gang | None = None, also: Gang | None = None
-) -> NodeLoad:
-    """The node's load with everything placed on it.
-
-    With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
-    that must be in force before its tasks are ordered. With `also`, a paused gang is counted too.
-    """
+def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) -> NodeLoad:
+    """The node's load with everything placed on it; with `also`, a paused gang is counted too."""
     base_mw = node.non_gpu_worst_mw
     busy: list[GpuLoad] = []
     for gpu in node.gpus.values():
         attempt = node.holders.get(gpu.index)
         if not gpu.managed:
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
-        elif attempt is not None and (attempt.gang is also or _counts(attempt, only)):
+        elif attempt is not None and (attempt.gang is also or _counts(attempt)):
             busy.append(_held(state, node, gpu, attempt, now))
         elif gpu.index in node.idle:
             base_mw += gpu.idle_mw
         else:
             busy.append(_fixed(gpu, gpu_floor_mw(gpu)))
-    is_low = only is None and now.mono_s < node.lowest_until
+    is_low = now.mono_s < node.lowest_until
     return NodeLoad(
         node=node.id,
         base_mw=base_mw,
@@ -99,12 +93,31 @@ def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
     return GpuLoad(gpu.index, mw, mw, mw, mw, NOBODY)
 
 
-def _counts(attempt: Attempt, only: Gang | None) -> bool:
+def _counts(attempt: Attempt, only: Gang | None = None) -> bool:
+    """Whether it draws power, or watts are being found for it: for `only` alone, if given."""
     phase = attempt.gang.phase
     if isinstance(phase, Paused) and not phase.is_resuming:
         return False
     is_to_come = isinstance(phase, Paused) or (isinstance(phase, Starting) and not phase.is_ordered)
     return not is_to_come or only is None or attempt.gang is only
+
+
+def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
+    """Least lease that covers the node with everything placed on it, at the wall.
+
+    With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
+    that must be in force before its tasks are ordered. As `load_of`, without asking for demand.
+    """
+    least_mw = node.non_gpu_worst_mw
+    for gpu in node.gpus.values():
+        attempt = node.holders.get(gpu.index)
+        if not gpu.managed:
+            least_mw += gpu_ceiling_mw(gpu)
+        elif gpu.index in node.idle and not (attempt is not None and _counts(attempt, only)):
+            least_mw += gpu.idle_mw
+        else:
+            least_mw += gpu_floor_mw(gpu)
+    return wall_mw(least_mw, node.site.psu_efficiency_permille)
 
 
 def kept_of(state: State, node: NodeNow) -> Kept:
@@ -162,10 +175,10 @@ def caps_for(node: NodeNow, share_mw: Mapping[GpuIndex, int]) -> tuple[int, ...]
     return tuple(caps)
 
 
-def is_covered(state: State, node: NodeNow, gang: Gang, now: Now) -> bool:
+def is_covered(state: State, node: NodeNow, gang: Gang) -> bool:
     """Whether every lease that may be in force on the node covers it with the gang at its floor."""
     entry = state.books.entry(node.id)
     if entry.standing != "leased":
         return False
     least_mw = min((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
-    return least_mw >= load_of(state, node, now, only=gang).floor_mw
+    return least_mw >= floor_of(node, only=gang)

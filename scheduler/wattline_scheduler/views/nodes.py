@@ -7,7 +7,7 @@ from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.watts import load_of
+from wattline_scheduler.core.watts import floor_of
 
 MW = 1000
 """Milliwatts in a watt: views are in watts, the books in milliwatts."""
@@ -21,7 +21,7 @@ def node_view(
     lease_mw = state.books.newest_lease_mw(node.id)
     beat = node.beat if node.is_reachable else None
     drawn = draw or node_draw(node, committed_mw)
-    floor_mw = load_of(state, node, now).floor_mw if node.gpus else committed_mw
+    floor_mw = floor_of(node) if node.gpus else committed_mw
     return NodeView(
         id=node.id,
         rack=node.site.rack,
