@@ -124,7 +124,7 @@ class Agent:
         if self._is_sample_due:
             return
         mono_s = time.monotonic()
-        self.handle(ev.TasksSeen(self.host.tasks(mono_s, time.time())))
+        self.handle(ev.TasksSeen(self.host.tasks(mono_s)))
         self.handle(ev.Sampled(self.host.sample(mono_s)))
         self.read()
 
@@ -166,7 +166,7 @@ class Agent:
                 self._effects.extend(self.node.handle(self._events.popleft(), now))
             elif self._has_ordered:
                 self._has_ordered = False
-                self._events.append(ev.TasksSeen(self.host.tasks(mono_s, time.time())))
+                self._events.append(ev.TasksSeen(self.host.tasks(mono_s)))
             else:
                 return
 
@@ -188,7 +188,7 @@ class Agent:
     def _order(self, effect: fx.Effect, mono_s: float) -> None:
         match effect:
             case fx.Launch(order, context):
-                self.host.launch(order, context, mono_s)
+                self.host.launch(order, context, Now(Instant(mono_s), UnixTime(time.time())))
             case fx.Stop(ref, _, _, kind):
                 self.host.end(ref, kind or "signaled", mono_s)
             case fx.Kill(ref, kind):

@@ -15,7 +15,7 @@ from wattline_agent.ports import (
     Reading,
     TaskSeen,
 )
-from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
+from wattline_protocol.ids import GpuIndex, NodeId, Now, TaskRef, UnixTime
 from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
@@ -30,6 +30,7 @@ SW_POWER_CAP = 0x4
 class _Process:
     order: TaskOrder
     started_s: float
+    started_unix_s: UnixTime
     wanted_mw: int
     phase: TaskPhase = "running"
     exit: TaskExit | None = None
@@ -123,11 +124,12 @@ class BenchHost:
 
     # --- keeper -------------------------------------------------------------------------
 
-    def launch(self, order: TaskOrder, context: LaunchContext, mono_s: float) -> None:
+    def launch(self, order: TaskOrder, context: LaunchContext, now: Now) -> None:
         """Start a process; a second launch of the same attempt does nothing."""
         del context
         wanted_mw = self._random.randrange(*WANTED_MW)
-        self._processes.setdefault(order.ref, _Process(order, mono_s, wanted_mw))
+        process = _Process(order, now.mono_s, now.unix_s, wanted_mw)
+        self._processes.setdefault(order.ref, process)
 
     def pause(self, ref: TaskRef, *, is_frozen: bool) -> None:
         """Freeze or thaw it."""
@@ -146,14 +148,14 @@ class BenchHost:
         """Forget an ended one."""
         self._processes.pop(ref, None)
 
-    def tasks(self, mono_s: float, unix_s: float) -> tuple[TaskSeen, ...]:
+    def tasks(self, mono_s: float) -> tuple[TaskSeen, ...]:
         """What the keeper knows."""
         return tuple(
             TaskSeen(
                 order=process.order,
                 phase=process.phase,
                 pid=1_000 + process.order.ref.task,
-                started_unix_s=UnixTime(unix_s - (mono_s - process.started_s)),
+                started_unix_s=process.started_unix_s,
                 run_s=(process.ended_s if process.exit else mono_s) - process.started_s,
                 exit=process.exit,
                 group_gone=process.exit is not None,

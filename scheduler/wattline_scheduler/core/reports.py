@@ -48,12 +48,15 @@ def _is_news(attempt: Attempt, report: TaskReport) -> bool:
 
 
 def _update_record(state: State, attempt: Attempt, report: TaskReport) -> None:
-    """Save what changed but the usage, which the agent keeps until the end is on record."""
+    """Save what changed but the usage, which the agent keeps until the end is on record.
+
+    An attempt starts once: what was told of it first holds, whatever the node's clock does later.
+    """
     old = attempt.record
     new = msgspec.structs.replace(
         old,
         state=SHOWN_AS.get(report.phase, old.state),
-        started_unix_s=report.started_unix_s or old.started_unix_s,
+        started_unix_s=old.started_unix_s or report.started_unix_s,
         worker_public_key=report.worker_public_key or old.worker_public_key,
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),

@@ -16,8 +16,8 @@ from wattline_scheduler.core.records import BookRecord
 from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
 
-WAIT_S = 0.02
-"""Longest that acknowledgements wait for company."""
+WAIT_S = 0.2
+"""Longest that acknowledgements wait for company: those of a whole cut share a few transactions."""
 
 MAX_WAITING = 1_000
 """Records that wait at most; then they are committed whatever comes."""
