@@ -62,6 +62,10 @@ class GpuInfo(msgspec.Struct, frozen=True):
     """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
 
 
+SW_POWER_CAP = 0x4
+"""In `GpuSample.reasons`: clocks held down by the software power cap (NVML)."""
+
+
 class GpuSample(msgspec.Struct, frozen=True):
     """Fast telemetry of one GPU. None = not supported or not read in time, never zero."""
 

@@ -12,6 +12,7 @@ from wattline_agent.capper import overshoot_of
 from wattline_agent.core.durable import GpuCounters
 from wattline_agent.ports import CapResult, DeviceInfo, FastReading, Reading, Stale
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.messages import SW_POWER_CAP
 from wattline_protocol.wall import PERMILLE, gpu_bound_mw
 
 IDLE_CONFIRM_S = 3.0
@@ -31,8 +32,6 @@ INEFFECTIVE_PERMILLE = 1300
 """A 1 s average this far above the cap is no overshoot: the cap does nothing."""
 UNREAD_LOST_S = 5.0
 """A GPU without a reading for this long is not healthy: no task is started on it."""
-SW_POWER_CAP = 0x4
-"""Clock event reason: the software power cap holds the clocks down (NVML)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,13 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, Now, TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
+from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskOrder, TaskPhase
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
 WANTED_MW = (250_000, 700_000)
 """Least and most that a task's GPUs want, each."""
 CHANGE_SHARE = 0.1
 """Chance that a task's demand changes between two samples."""
-SW_POWER_CAP = 0x4
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from wattline_protocol.ids import DomainId, NodeId, Now, UserName
 from wattline_protocol.requests import Answer, Denied, Done, SetUnits
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.draw import Draw
 from wattline_scheduler.core.journal import Level
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
@@ -12,7 +13,7 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_leased, load_now
 from wattline_scheduler.power.budgets import Limit
 from wattline_scheduler.power.cooling import ZoneNow
-from wattline_scheduler.power.inlets import PERMILLE, InletControl, is_plausible_c, warm_end_c
+from wattline_scheduler.power.inlets import InletControl, is_plausible_c, warm_end_c
 
 CAPACITY, INLETS = "cooling capacity", "cooling inlets"
 """Names of the two limits among a zone's."""

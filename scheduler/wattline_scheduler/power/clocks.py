@@ -4,7 +4,8 @@ A lock never lowers what a node is committed for (I2): the allocator knows nothi
 """
 
 from wattline_protocol.messages import GpuInfo
-from wattline_scheduler.power.keeps import PERMILLE, Need
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.power.keeps import Need
 
 EFFICIENT_PERMILLE = 700
 """Share of the highest clock up to which the core voltage stays at its least: lower clocks save

@@ -14,7 +14,8 @@ from itertools import pairwise
 
 from wattline_protocol.ids import Instant
 from wattline_protocol.sensing import USUAL_STALE_PERIODS, OutsidePoint, Plant, Sensor
-from wattline_scheduler.power.inlets import PERMILLE, RISE_PERMILLE_PER_S, InletControl
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.power.inlets import RISE_PERMILLE_PER_S, InletControl
 
 OUTSIDE_RANGE_C = (-90.0, 65.0)
 

@@ -12,7 +12,8 @@ swings inside a second, at the cap that those swings need: that is learned too.
 from dataclasses import dataclass
 
 from wattline_protocol.ids import GpuIndex, Instant, NodeId, UnixTime
-from wattline_protocol.messages import GpuInfo, GpuSample
+from wattline_protocol.messages import SW_POWER_CAP, GpuInfo, GpuSample
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.records import DemandRecord
 from wattline_scheduler.power.demand_draw import Draw
 from wattline_scheduler.power.demand_memory import Learned, Memory
@@ -40,10 +41,6 @@ MIN_BOUND_MS = 50
 FULL_PERMILLE = 950
 """A cap binds all the time where the average of the second is this near to it; else swings do."""
 
-SW_POWER_CAP = 0x4
-"""Clock event reason: clocks held down by the software power cap (NVML)."""
-
-PERMILLE = 1000
 
 NEVER = Instant(0.0)
 

@@ -8,6 +8,7 @@ believed. Old samples fade: at `MAX_SAMPLES` all counts are halved.
 
 from dataclasses import dataclass, field
 
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.records import DemandRecord
 
 BINS = 64
@@ -36,8 +37,6 @@ SWING_KEPT_PERCENT = 98
 
 REFRESH_SHARE = 16
 """Quantiles are computed anew after so small a part of the samples is new."""
-
-PERMILLE = 1000
 
 
 def bin_width_mw(cap_max_mw: int) -> int:

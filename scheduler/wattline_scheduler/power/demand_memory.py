@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, UnixTime
 from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.records import DemandRecord
 from wattline_scheduler.power.demand_draw import Draw, fresh_draw, is_enough, restored_draw
 
@@ -20,8 +21,6 @@ SAVE_EVERY_S = 300.0
 
 NO_SLOT = -1
 """All slots belong to jobs that run now: what this one learns is not put on record."""
-
-PERMILLE = 1000
 
 
 SEPARATOR = "/"

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant
-
-PERMILLE = 1000
+from wattline_protocol.wall import PERMILLE
 
 MARGIN_C = 1.0
 """Inlets are held this much below their limit."""

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.power.models import (
     HOT_SHARE_PERMILLE,
     Curve,
@@ -17,7 +18,6 @@ from wattline_scheduler.power.models import (
     training_phase,
 )
 
-PERMILLE = 1000
 LIGHT_PERMILLE = HOT_SHARE_PERMILLE - 1
 MW_PER_W = 1000.0
 MW_PER_KW = 1e6

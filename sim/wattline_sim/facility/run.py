@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.messages import SW_POWER_CAP
 from wattline_sim.facility.building import Building
 from wattline_sim.facility.clockwork import Stopwatch
 from wattline_sim.facility.crowd import Crowd
@@ -30,7 +31,6 @@ WARM_UP_S = 120.0
 """Nothing is judged before but safety: agents learn idle draw, the first jobs start."""
 FULL_CHECK_S = 10.0
 START_SPREAD_S = 3.0
-SW_POWER_CAP = 0x4
 
 Progress = Callable[[float], None]
 """Told the share of the run that is done."""

@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-W_PER_KW = 1000.0
-
 
 def kept(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
     """Performance kept, 0..1, for arrays of cap/demand and of constants; shapes broadcast."""
@@ -71,20 +69,6 @@ class Curve:
         """dp/dx just below the demand."""
         b = self.bend**self.order
         return float(self.order * b / (1.0 + b))
-
-    def gain_at(self, cap_w: float, demand_w: float, steepness: float = 1.0) -> float:
-        """Slope dp/dcap in 1/kW of the uncapped performance.
-
-        From the demand upwards it is the slope just below the demand: what the next watt would be
-        worth if the demand were a little more than it is believed to be.
-        """
-        if demand_w <= 0.0:
-            return 0.0
-        share = min(1.0, max(cap_w / demand_w, self.knee_permille / 1000.0))
-        x, b = share**self.order, self.bend**self.order
-        slope = (1.0 + b) * self.order * b * share ** (self.order - 1.0) / (x + b) ** 2
-        correction = steepness * (x * (1.0 + b) / (x + b)) ** (steepness - 1.0)
-        return float(slope * correction * W_PER_KW / demand_w)
 
 
 def energy_knee(bend: float, order: float) -> float:
