@@ -175,12 +175,15 @@ class Machine:
                 self.world.after(self.world.rng.uniform(0.0, 5.0), dies)
 
     def bring_back(self, gpu: Gpu) -> None:
-        """It answers again after a reset, which took its limit away."""
-        if gpu.is_lost and not any(gpu.index in p.order.gpus for p in self._living()):
+        """It answers again after a reset, which takes its limit away, and longer than its average
+        needs to fall.
+        """
+        has_process = any(gpu.index in p.order.gpus for p in self._living())
+        if gpu.is_lost and (has_process or self.draws_mw()[gpu.index] > IDLE_MW):
+            self.world.after(1.0, lambda: self.bring_back(gpu))
+        elif gpu.is_lost:
             gpu.is_lost = False
             gpu.limit_mw = CAP_MAX_MW
-        elif gpu.is_lost:
-            self.world.after(1.0, lambda: self.bring_back(gpu))
 
     def _living(self) -> list[Process]:
         return [p for p in self.processes.values() if p.exit is None]
