@@ -31,6 +31,8 @@ QUICK = (
     "growth-in-pieces",
     "epoch-not-durable",
     "backup-without-recover",
+    "normal-operation-only",
+    "durations-by-wall-clock",
 )
 pytestmark = pytest.mark.timeout(400)
 

@@ -6,11 +6,16 @@ from multiprocessing import get_context
 
 import msgspec
 
-from wattline_sim.fleet.mutants import agents, disks, schedulers
+from wattline_sim.fleet.mutants import agents, disks, schedulers, surroundings
 from wattline_sim.fleet.mutants.mutant import CATCHES, Mutant, applied
 from wattline_sim.fleet.run import Run, Violation
 
-MUTANTS: tuple[Mutant, ...] = (*agents.MUTANTS, *schedulers.MUTANTS, *disks.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *agents.MUTANTS,
+    *schedulers.MUTANTS,
+    *disks.MUTANTS,
+    *surroundings.MUTANTS,
+)
 MOST_SEEDS = 1_000
 
 
