@@ -32,6 +32,8 @@ class Calendar:
             for number, one in enumerate(site.schedules, start=1)
         )
         self.newest_unix_s = UnixTime(0.0)
+        self.begun: dict[tuple[DomainId, str], UnixTime] = {}
+        """Start of the window of each schedule that began last in this run."""
 
     def upcoming(self, entry: Entry, now: Now) -> LimitRecord | None:
         """The limit of its opening that is now, or next."""

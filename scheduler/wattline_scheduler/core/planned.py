@@ -18,6 +18,10 @@ from wattline_scheduler.core.state import State
 CLOCK_SET_BACK_S = 1.0
 """A wall clock that goes back by more makes the calendar be read anew."""
 
+CLOCK_BEHIND_S = 60.0
+"""A window that has had its time may be open for so long yet by a wall clock that was slowed or set
+back meanwhile: it does not open again."""
+
 
 def follow_planned(state: State, now: Now) -> None:
     """At every tick: look up windows, begin what is due, forget what was cancelled."""
@@ -46,10 +50,16 @@ def _look_up(state: State, now: Now) -> None:
 def _plan(state: State, entry: Entry, rising: LimitRecord | None, now: Now) -> None:
     """A window that opens while the one before still rises takes its place."""
     upcoming = state.calendar.upcoming(entry, now)
-    if upcoming is None:
+    if upcoming is None or _had_its_time(state, entry, upcoming, now):
         return
     if rising is None or upcoming.start_unix_s <= now.unix_s + limits.ARM_S:
         state.limits[entry.key] = upcoming
+
+
+def _had_its_time(state: State, entry: Entry, upcoming: LimitRecord, now: Now) -> bool:
+    begun_unix_s, end_unix_s = state.calendar.begun.get(entry.key), upcoming.end_unix_s
+    is_same = begun_unix_s == upcoming.start_unix_s
+    return is_same and end_unix_s is not None and end_unix_s - now.unix_s <= CLOCK_BEHIND_S
 
 
 def _is_past(record: LimitRecord, now: Now) -> bool:
@@ -62,6 +72,8 @@ def _begin(state: State, record: LimitRecord, now: Now) -> None:
         text = f"{record.domain}: {record.name} was over before it could begin"
         state.journal.note("limit_missed", text, now, level="warning")
         return
+    if record.source == "schedule":
+        state.calendar.begun[record.domain, record.name] = record.start_unix_s
     record = limits.begin(state, record, now)
     text = f"{record.domain}: {_in_words(state, record)}"
     who = record.who if record.source == "event" else SCHEDULER

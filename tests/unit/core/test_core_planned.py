@@ -146,6 +146,32 @@ def event(id_: str = "4711", **changes: object) -> GridEvent:
     return msgspec.structs.replace(usual, **changes)
 
 
+class SlowClock(Harness):
+    """A wall clock that falls behind bit by bit, as one that is slewed does."""
+
+    behind_s = 0.0
+
+    @property
+    def now(self) -> Now:
+        steady = super().now
+        return Now(steady.mono_s, UnixTime(steady.unix_s - self.behind_s))
+
+
+@pytest.mark.parametrize("release_s", [0.0, 20.0])
+def test_a_window_that_had_its_time_does_not_open_again_by_a_slow_clock(release_s: float) -> None:
+    h = SlowClock(site_with(msgspec.structs.replace(PEAK, release_s=release_s)))
+    h.join()
+    run_to(h, 70)
+    while h.behind_s < 0.8:
+        h.behind_s += 0.05
+        h.run(1)
+    run_to(h, 200)
+    assert budget_mw(h) == FULL_MW
+    assert len(h.events("budget_lowered")) == len(h.events("budget_restored")) == 1
+    (planned,) = limit_views(h.cluster.state, h.now)[SITE]
+    assert planned.start_unix_s == T0 + 40 + 7 * 86_400
+
+
 def test_an_event_begins_and_ends_by_itself() -> None:
     h = harness()
     h.do(event(), user="grid")
