@@ -78,10 +78,11 @@ class SiteMismatch(ValueError):
 def _check_removed(site: Site, saved: Saved) -> None:
     """A node that left the site file would leave the books with it, whatever it draws (I3)."""
     named = {node.id for node in site.nodes}
+    heard = {record.node for record in saved.nodes if record.incarnation > 0}
     for record in saved.books:
-        if record.node not in named and record.standing in ("leased", "full"):
+        if record.node not in named and record.node in heard and record.standing != "off":
             raise SiteMismatch(
-                f"node {record.node} was leased power and is no longer in the site file; put it "
+                f"node {record.node} may draw power and is no longer in the site file; put it "
                 f"back, switch it off, and run `wattline node off {record.node}` before removing it"
             )
 

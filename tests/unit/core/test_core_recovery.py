@@ -7,7 +7,7 @@ from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import Epoch, NodeId
 from wattline_protocol.messages import StartTask, StopTask
-from wattline_protocol.requests import Cancel, DeclareOff
+from wattline_protocol.requests import Cancel, DeclareOff, DeclareOn
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
@@ -183,12 +183,30 @@ def test_a_node_with_a_lease_that_left_the_site_file_is_an_error_in_words(h: Har
     gone = "a2"
     kept = tuple(node for node in h.site.nodes if node.id != gone)
     smaller = msgspec.structs.replace(h.site, nodes=kept)
-    with pytest.raises(SiteMismatch, match=r"a2 was leased power.*wattline node off a2"):
+    with pytest.raises(SiteMismatch, match=r"a2 may draw power.*wattline node off a2"):
         Cluster(smaller, h.disk.load(), h.now)
     h.cut_off.add(NodeId(gone))
     h.run(20)
     h.do(DeclareOff(NodeId(gone), gone))
     assert list(Cluster(smaller, h.disk.load(), h.now).state.nodes) == ["a1"]
+
+
+def test_neither_may_an_observer_leave_the_site_file_nor_a_node_that_was_declared_on() -> None:
+    h = Harness(site().rack("a", 3).build())
+    h.agent("a1").is_observe = True
+    h.join("a1", "a2")
+    h.cut_off.add(NodeId("a2"))
+    h.run(20)
+    h.do(DeclareOff(NodeId("a2"), "a2"))
+    h.do(DeclareOn(NodeId("a2")))
+    for gone, may_draw in (("a1", True), ("a2", True), ("a3", False)):
+        kept = tuple(node for node in h.site.nodes if node.id != gone)
+        smaller = msgspec.structs.replace(h.site, nodes=kept)
+        if may_draw:
+            with pytest.raises(SiteMismatch, match=f"{gone} may draw power"):
+                Cluster(smaller, h.disk.load(), h.now)
+        else:  # it never was
+            assert len(Cluster(smaller, h.disk.load(), h.now).state.nodes) == 2
 
 
 def test_silent_nodes_after_a_restart_are_told_of(h: Harness) -> None:
