@@ -113,6 +113,23 @@ def test_what_a_meter_says_too_much_is_kept_free(
 
 
 @settings(deadline=None, max_examples=40)
+@given(loads=LOADS, noise=NOISES, period_s=st.sampled_from([1, 2, PERIOD_S]))
+def test_a_fleet_whose_beats_come_late_is_no_stranger(
+    loads: list[int], noise: list[int], period_s: int
+) -> None:
+    """The meter sees a step at once, the nodes tell it up to two seconds later."""
+    meter = MeterNow(RULES, RATING_MW, FIXED_MW, Instant(0.0))
+    flows = [BASE_MW + gpu_mw for gpu_mw in loads for _ in range(10)]
+    for second, flows_mw in enumerate(flows):
+        told_mw = flows[max(second - 2, 0)]
+        meter.note(Explained(told_mw, told_mw - BASE_MW, told_mw), Instant(float(second)))
+        if second % period_s == 0:
+            wall_mw = honest(noise)(second, flows_mw + FIXED_MW, second)
+            meter.take(wall_mw, "gone", Instant(second + 0.5))
+        assert meter.held_mw == 0
+
+
+@settings(deadline=None, max_examples=40)
 @given(loads=LOADS, noise=NOISES, extra_kw=st.integers(2, 9))
 def test_a_load_that_nobody_booked_is_kept_free_and_no_factor(
     loads: list[int], noise: list[int], extra_kw: int

@@ -24,18 +24,16 @@ DOUBTED: tuple[Trust, ...] = ("stale", "frozen", "implausible")
 
 
 def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, now: Now) -> None:
-    """A reading came in; what it shows above all explanation counts at once."""
-    before, held_mw = meter.trust, meter.held_mw
+    """A reading came in."""
+    before = meter.trust
     if not meter.has_notes:
         meter.note(explained(state, meter, all_draws(state)), now.mono_s)
     meter.take(event.wall_mw, event.error, now.mono_s)
     _tell(state, domain, meter, before, now)
-    if meter.held_mw > held_mw:
-        _keep_free(state, now)
 
 
 def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
-    """Once a second: what the nodes draw, and the age of each meter's value."""
+    """Once a second: what the nodes draw, what that leaves unexplained, and how old values are."""
     for domain, meter in state.meters.items():
         before = meter.trust
         meter.note(explained(state, meter, draws), now.mono_s)
@@ -56,6 +54,7 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
             domain.fixed_load_mw,
             now.mono_s,
             hangs_of(state, domain.id),
+            state.site.timing.beat_period_s,
         )
         record = on_record.get(domain.id)
         if record is not None:

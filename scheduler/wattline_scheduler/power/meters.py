@@ -2,8 +2,8 @@
 
 A meter is the only witness of what is really on a breaker, and the worst one: it freezes, lies and
 vanishes. So it is believed in one direction only. What it says above that which its nodes explain
-is load that nobody booked: it is kept free at once, and given back slowly. What it says below that
-raises nothing. A meter that cannot be believed changes nothing but its alarm, and puts the fallback
+is load that nobody booked: it is kept free as soon as every node has told what it drew at that
+moment, and given back slowly. What it says below that raises nothing. A meter that cannot be believed changes nothing but its alarm, and puts the fallback
 budget in force where the site file has one: leases bound the draw without any meter.
 
 How much of the difference grows with the nodes' draw (a factor: their sensors or models are wrong)
@@ -24,7 +24,11 @@ Trust = MeterTrust
 
 WINDOW_S = 15.0
 """Meter and beats are not of the same moment: a reading is held against the nodes' draw of so
-long before it, whichever explains it best."""
+long, whichever explains it best."""
+
+AVERAGED_S = 1.0
+"""A beat tells the mean of so long before it. So a reading that is not explained waits for the
+beats of its own moment: a fleet that ramps is not taken for a stranger."""
 
 MAX_NOTES = 128
 """Of the nodes' draw; once a second, so far more than a window."""
@@ -95,6 +99,8 @@ class MeterNow:
     since: Instant
     """When it began to be expected."""
     hangs: tuple[Hangs, ...] = ()
+    beat_s: float = 1.0
+    """Between two beats of a node."""
     trust: Trust = "unread"
     why: str = ""
     """What is wrong with it, in words; empty while it is believed."""
@@ -109,12 +115,16 @@ class MeterNow:
     factor_permille: int = 1000
     """Slow ratio of metered to believed draw of the nodes, bounded; shown, never a budget's."""
     held_mw: int = 0
-    """Load that nobody booked: rises at once, falls slowly."""
+    """Load that nobody booked: rises as soon as it is certain, falls slowly."""
     is_told: bool = False
     """The held load is in the event log."""
     _notes: deque[tuple[Instant, Explained]] = field(
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )
+    _unexplained: deque[tuple[Instant, int]] = field(
+        default_factory=lambda: deque(maxlen=MAX_NOTES)
+    )
+    """Readings whose excess waits for the beats of their moment: when, and what they said."""
     _line: Line = field(default_factory=Line)
     _believed_at: Instant | None = None
     _pending_mw: int | None = None
@@ -141,6 +151,7 @@ class MeterNow:
             self._notes.popleft()
         self._same_low_mw = min(self._same_low_mw, explained.drawn_mw)
         self._same_high_mw = max(self._same_high_mw, explained.drawn_mw)
+        self._settle(at)
         self._judge_age(at)
 
     def take(self, wall_mw: int | None, error: str, at: Instant) -> None:
@@ -226,6 +237,7 @@ class MeterNow:
             moved_w = (self._same_high_mw - self._same_low_mw) / 1000
             # Nothing that followed from the value it repeats was ever seen.
             self.held_mw = min(self.held_mw, self._same_held_mw)
+            self._unexplained.clear()
             self.trust = "frozen"
             self.why = f"says the same for long, while its nodes' draw moved by {moved_w:.0f} W"
 
@@ -239,15 +251,28 @@ class MeterNow:
     # --- what follows -----------------------------------------------------------------------
 
     def _update_held(self, wall_mw: int, at: Instant) -> None:
+        now_mw = self._over_mw(wall_mw)
+        if now_mw > self.held_mw:
+            self._unexplained.append((at, wall_mw))
+        elif self._believed_at is not None:
+            kept = 0.5 ** ((at - self._believed_at) / FALL_HALF_S)
+            fallen_mw = now_mw + int((self.held_mw - now_mw) * kept)
+            self.held_mw = fallen_mw if fallen_mw > TOLERANCE_MIN_MW // 2 else 0
+
+    def _settle(self, at: Instant) -> None:
+        """What readings showed beyond all beats of their moment is held from now on."""
+        waiting = self._unexplained
+        while waiting and at - waiting[0][0] >= self.beat_s + AVERAGED_S:
+            read_at, wall_mw = waiting.popleft()
+            self.held_mw = max(self.held_mw, self._over_mw(wall_mw))
+            if self._same_since is not None and read_at < self._same_since:
+                self._same_held_mw = max(self._same_held_mw, self.held_mw)
+
+    def _over_mw(self, wall_mw: int) -> int:
+        """How much of a value the nodes' draw of the window does not explain."""
         most_mw = max(e.most_mw for _, e in self._notes)
         over_mw = self.nodes_mw(wall_mw) - most_mw
-        now_mw = over_mw if over_mw > _tolerance_mw(most_mw) else 0
-        if now_mw >= self.held_mw or self._believed_at is None:
-            self.held_mw = max(now_mw, self.held_mw)
-            return
-        kept = 0.5 ** ((at - self._believed_at) / FALL_HALF_S)
-        fallen_mw = now_mw + int((self.held_mw - now_mw) * kept)
-        self.held_mw = fallen_mw if fallen_mw > TOLERANCE_MIN_MW // 2 else 0
+        return over_mw if over_mw > _tolerance_mw(most_mw) else 0
 
     def _update_factor(self, wall_mw: int, at: Instant) -> None:
         newest = self._notes[-1][1]
