@@ -3,8 +3,9 @@
 A meter is the only witness of what is really on a breaker, and the worst one: it freezes, lies and
 vanishes. So it is believed in one direction only. What it says above that which its nodes explain
 is load that nobody booked: it is kept free as soon as every node has told what it drew at that
-moment, and given back slowly. What it says below that raises nothing. A meter that cannot be believed changes nothing but its alarm, and puts the fallback
-budget in force where the site file has one: leases bound the draw without any meter.
+moment, and given back slowly. What it says below that raises nothing. A meter that cannot be
+believed changes nothing but its alarm, and puts the fallback budget in force where the site file
+has one: leases bound the draw without any meter.
 
 How much of the difference grows with the nodes' draw (a factor: their sensors or models are wrong)
 and how much stands beside it (a load that nobody declared) is fitted by least squares with
