@@ -44,12 +44,14 @@ def _lose_a(facility: Facility) -> None:
 
 UNITS_LOST = 3
 """Of four: what is left runs on its own supply."""
+COOLING_LOST_S = 900.0
+"""A room that ignores it gets hot enough in that time for cards to throttle."""
 
 
 def _fail_cooling(facility: Facility) -> None:
     at = facility.world.after
     at(FIRST_FAULT_S, lambda: facility.plant.fail_unit("zone-0", UNITS_LOST))
-    at(FIRST_FAULT_S + FAULT_S, lambda: facility.plant.restore_unit("zone-0", UNITS_LOST))
+    at(FIRST_FAULT_S + COOLING_LOST_S, lambda: facility.plant.restore_unit("zone-0", UNITS_LOST))
 
 
 def _in_maintenance(facility: Facility) -> None:
