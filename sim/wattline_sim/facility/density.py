@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from wattline_scheduler.power.models import curve
+from wattline_sim.facility.office import RequestDenied
 from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.report import FacilityReport
 from wattline_sim.facility.run import Size
@@ -159,16 +160,11 @@ class _Bisection:
 
     def _try(self, nodes: int) -> Tried:
         if nodes not in self._tried:
-            report = self._simulate(self._search.policy, nodes)
-            self._tried[nodes] = Tried(
-                nodes=nodes,
-                gpus=report.gpus,
-                throughput=report.throughput,
-                trips=report.trips,
-                slowdown=report.slowdown,
-                seconds_over_budget=report.seconds_over_budget,
-                refused=why_refused(report),
-            )
+            try:
+                tried = _tried(nodes, self._simulate(self._search.policy, nodes))
+            except RequestDenied as denied:
+                tried = Tried(nodes, 0, 0.0, 0, {}, 0.0, f"a job is turned away: {denied}")
+            self._tried[nodes] = tried
         return self._tried[nodes]
 
     def _simulate(self, policy: str, nodes: int) -> FacilityReport:
@@ -180,6 +176,18 @@ class _Bisection:
         report = simulate(ask, lambda _: None, versus_static=False)
         self._done += 1
         return report
+
+
+def _tried(nodes: int, report: FacilityReport) -> Tried:
+    return Tried(
+        nodes=nodes,
+        gpus=report.gpus,
+        throughput=report.throughput,
+        trips=report.trips,
+        slowdown=report.slowdown,
+        seconds_over_budget=report.seconds_over_budget,
+        refused=why_refused(report),
+    )
 
 
 def why_refused(report: FacilityReport) -> str:
