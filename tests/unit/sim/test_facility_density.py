@@ -14,7 +14,7 @@ FINE = {"high": {"p50": 0.0, "p99": 0.049}, "low": {"p50": 0.049, "p99": 0.49}}
 def run(slowdown: dict[str, dict[str, float]], trips: int = 0, broken: int = 0) -> FacilityReport:
     """Of a report, what is looked at."""
     seen = SimpleNamespace(slowdown=slowdown, trips=trips, violations=("I1",) * broken)
-    return cast(FacilityReport, seen)
+    return cast("FacilityReport", seen)
 
 
 def test_a_fleet_within_all_limits_passes() -> None:
