@@ -94,7 +94,7 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
     assert value["why"]["node"] == "n1"
     assert value["domain"]["id"] == "feed-a"
     done = site.run("power", "why", "n9")
-    assert (done.returncode, "there is no node n9" in done.stderr) == (3, True)
+    assert (done.returncode, "there is no node 'n9'; " in done.stderr) == (3, True)
     site.wattline("power", "restore")
     site.wattline("cancel", job)
 

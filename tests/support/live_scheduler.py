@@ -38,10 +38,6 @@ from wattline_protocol.transport import ClientSocket
 WITHIN_S = 20.0
 """Everything on loopback happens well before; the machine may be busy."""
 LOOK_AGAIN_S = 0.005
-"""Asking without a pause would pass the rate that a member is allowed on a fast machine."""
-
-
-LOOK_AGAIN_S = 0.002
 """A client that asks without a pause is refused for its rate, and starves what it waits for."""
 
 
