@@ -61,9 +61,9 @@ class Case(msgspec.Struct, frozen=True):
     best_throughput_vs_static: float
     """Of any fleet that was tried and did not trip, whatever it did to slowdowns."""
     best_gpus: int
-    uniform_cap_bound: float
-    """The most throughput that equal caps on hot training could reach under this feed, as booked,
-    by the fitted curve alone."""
+    uniform_cap_estimate: float
+    """What equal caps on hot training would make of this feed, by the fitted curve alone.
+    No bound: it takes the work to draw TDP all the time, which it does not."""
     tried: tuple[Tried, ...]
 
 
@@ -141,7 +141,7 @@ class _Bisection:
             throughput_vs_static=_ratio(largest, static) if largest else 0.0,
             best_throughput_vs_static=_ratio(best, static),
             best_gpus=best.gpus,
-            uniform_cap_bound=round(uniform_cap_bound(self._gpu), 4),
+            uniform_cap_estimate=round(uniform_cap_estimate(self._gpu), 4),
             tried=tuple(self._tried[nodes] for nodes in sorted(self._tried)),
         )
 
@@ -207,7 +207,7 @@ def _ratio(tried: Tried, static: FacilityReport) -> float:
     return round(tried.throughput / static.throughput, 4)
 
 
-def uniform_cap_bound(gpu: str, gpus: int = 8) -> float:
+def uniform_cap_estimate(gpu: str, gpus: int = 8) -> float:
     """Throughput over static of a fleet of hot training under equal caps, the best cap chosen.
 
     As booked: everything but the GPUs at its worst, GPUs at their cap; more nodes for the rest.
