@@ -17,6 +17,7 @@ def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str
     node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why)
     node.link = Unheard()
     node.idle.clear()
+    node.outdate()
     commands.drop_all(node)
     state.journal.save(node.record)
     state.journal.save(state.books.declare_off(node.id))

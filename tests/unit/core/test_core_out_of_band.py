@@ -449,6 +449,7 @@ def test_a_node_that_is_heard_must_be_drained_before_it_is_switched_off(h: Harne
         assert "is being heard" in refused.reason
     h.do(Drain(A1))
     h.end_tasks(only=lambda agent: agent.node == "a1")
+    h.run(10)
     answer = ask_later(h, DeclareOff(A1, power_off=True))
     h.mono_s += 0.5
     done(h)
