@@ -150,10 +150,11 @@ class Loop:
             log.warning("step_slow", seconds=round(took_s, 3))
 
     def close(self) -> None:
-        """Save the roll-up step in progress. Raises StoreError."""
+        """Save the roll-up step in progress, and what webhooks have taken. Raises StoreError."""
         self._reports.close()
         self._commits.flush()
-        self._store.commit(self._meter.take())
+        self._beside.hooks.close()
+        self._store.commit((*self._beside.hooks.marks(), *self._meter.take()))
 
     def _wait_ms(self) -> int:
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
