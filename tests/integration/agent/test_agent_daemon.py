@@ -110,6 +110,7 @@ def reported(site: FakeScheduler, phase: str) -> TaskReport | None:
 
 def true_caps(node: NodeDir) -> tuple[int, ...]:
     """Limits that the simulated GPUs enforced in the last second."""
+    wait_until(lambda: any(True for _ in truth.read(node.path)), "the first second on record")
     return list(truth.read(node.path))[-1].cap_mw
 
 

@@ -272,7 +272,7 @@ def test_a_keeper_that_is_ending_starts_nothing_and_fails_nothing(live: LiveKeep
     go = live.state_dir / "go"
     last = f"while [ ! -e {go} ]; do sleep 0.05; done; exit 0"
     live.runner.launch(shell(f"trap '{last}' TERM; echo up; sleep 1000 & wait"), CONTEXT)
-    wait_until(lambda: live.log() == "up\n", "it runs")
+    wait_until(lambda: live.log() == "up\n" and len(live.processes()) == 2, "it waits")
     live.process.send_signal(signal.SIGTERM)
     wait_until(lambda: live.seen().phase == "stopping", "it is ending")
     with pytest.raises(KeeperAbsent, match="is ending"):
