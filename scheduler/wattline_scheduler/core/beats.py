@@ -84,6 +84,9 @@ def _take_draw(state: State, node: NodeNow, holder: Attempt, sample: GpuSample, 
     if not known_mw - DEMAND_FELL_MW <= demand_mw <= known_mw + DEMAND_ROSE_MW:
         node.demand_mw[sample.index] = demand_mw
         node.load = None
+    if state.demand.is_bound(node.id, sample.index, now.mono_s) != (sample.index in node.bound):
+        node.bound ^= {sample.index}
+        node.load = None
 
 
 def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:

@@ -95,6 +95,7 @@ def acknowledged(state: State, node: NodeNow, ack: LeaseAck, now: Now) -> bool:
     node.acked_seq = max(node.acked_seq, ack.seq)
     _answered(node, ack.seq)
     note_recovery(state, now)
+    state.wants_rebalance |= state.wants_room
     return True
 
 
@@ -186,13 +187,18 @@ def _due(
     contended = np.zeros(matrix.row_count, dtype=np.bool_)
     contended[allocation.row[allocation.row >= 0]] = True
     contended[matrix.entry_row[is_eager[matrix.entry_node]]] = True
+    target_mw = state.fleet.target_mw()
+    ramp_mw = np.where(state.pace.rose(newest_mw, target_mw), target_mw - newest_mw, 0)
+    lent_out = matrix.in_rows(ramp_mw) > state.books.room_in_rows()
+    state.wants_room = bool(lent_out.any())
+    contended |= lent_out
     growth_mw = np.where(newest_mw > 0, np.maximum(wish_mw - newest_mw, 0), 0)
     grantable_mw = state.domains.grantable_in_rows()
     surging = matrix.in_rows(growth_mw) * PERMILLE > grantable_mw * SURGE_PERMILLE
     return state.pace.due(
         wish_mw,
         newest_mw,
-        state.fleet.target_mw(),
+        target_mw,
         must=state.fleet.nodes.is_set & (is_eager | is_over),
         hurry=matrix.below(contended),
         surge=matrix.below(surging),

@@ -110,6 +110,8 @@ class NodeNow:
     """How the allocator sees it; None = to be made anew."""
     demand_mw: dict[GpuIndex, int] = field(default_factory=dict)
     """Demand of each GPU with a task, when it was last worth a new load."""
+    bound: set[GpuIndex] = field(default_factory=set)
+    """GPUs with a task that a cap holds down, or did in the last seconds."""
 
     @property
     def id(self) -> NodeId:

@@ -92,6 +92,8 @@ class State:
     wants_rebalance: bool = False
     wants_advance: bool = False
     """Watts were acknowledged that gangs on other nodes may wait for."""
+    wants_room: bool = False
+    """Demand rose where its watts are lent out: what is acknowledged is given out at once."""
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)
     """Of `judge.impossible`, until something changes what nodes have."""

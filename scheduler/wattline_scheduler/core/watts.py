@@ -64,7 +64,9 @@ def _held(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now)
     learned = state.demand.learned_of(node.id, gpu.index)
     steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
     job = attempt.gang.job
-    return busy_gpu(gpu, demand_mw, job.spec.priority, job.shape.need, steepness)
+    is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
+    need = job.shape.need
+    return busy_gpu(gpu, demand_mw, job.spec.priority, need, steepness, is_bound=is_bound)
 
 
 def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:

@@ -150,6 +150,11 @@ class Demand:
         wanted_mw = fallback_mw if track is None else _wanted(track, fallback_mw, at, is_protected)
         return min(max(wanted_mw, gpu.cap_min_mw), gpu.cap_max_mw)
 
+    def is_bound(self, node: NodeId, gpu: GpuIndex, at: Instant) -> bool:
+        """Whether a cap holds the GPU down, or did in the last seconds: a watt more is of use."""
+        track = self._tracks.get((node, gpu))
+        return track is not None and at < track.bound_until
+
     def bound_of(self, node: NodeId, gpu: GpuIndex) -> tuple[int, int] | None:
         """The cap that holds the GPU down now, and what its job usually draws, both milliwatts.
 
@@ -180,7 +185,8 @@ def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) ->
     usual_mw = _usual(draw, is_protected) * swing // PERMILLE if draw.is_known else fallback_mw
     if at < track.bound_until:
         probe = PROTECTED_PROBE_PERMILLE if is_protected else PROBE_PERMILLE
-        return max(usual_mw, track.bound_mw * probe // PERMILLE)
+        seen_mw = 0 if track.is_bound else track.peak_mw
+        return max(usual_mw, track.bound_mw * probe // PERMILLE, seen_mw)
     peak_mw = track.peak_mw
     if at < track.full_at or not peak_mw:
         return max(usual_mw, peak_mw)

@@ -35,7 +35,8 @@ class GpuLoad:
     weight_permille: int = EQUAL_WEIGHT_PERMILLE
     """Share inside a priority: satisfaction rises in proportion to it."""
     gain: float = 0.0
-    """Performance per watt just above the target, in 1/kW of the GPU's uncapped performance."""
+    """Performance per watt just above the target, in 1/kW of the GPU's uncapped performance; 0
+    where no cap binds: watts beyond its demand do nothing now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,18 @@ def gpu_admission_mw(gpu: GpuInfo, need: Need) -> int:
 
 
 def busy_gpu(
-    gpu: GpuInfo, demand_mw: int, priority: int, need: Need = NOTHING_SAID, steepness: float = 1.0
+    gpu: GpuInfo,
+    demand_mw: int,
+    priority: int,
+    need: Need = NOTHING_SAID,
+    steepness: float = 1.0,
+    *,
+    is_bound: bool = False,
 ) -> GpuLoad:
-    """The load of a GPU with a task that would draw `demand_mw` uncapped."""
+    """The load of a GPU with a task that would draw `demand_mw` uncapped.
+
+    `is_bound`: a cap holds it down, so what it gets beyond its target is of use at once.
+    """
     if need.is_never_capped:
         demand_mw = gpu.cap_max_mw
     floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
@@ -112,5 +122,5 @@ def busy_gpu(
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=priority,
-        gain=gain_per_kw(gpu, demand_mw, need, steepness),
+        gain=gain_per_kw(gpu, demand_mw, need, steepness) if is_bound else 0.0,
     )

@@ -58,6 +58,12 @@ class Pace:
         self._covered: Ints = np.zeros(len(nodes), dtype=np.int64)
         """Target of each node when its lease was last right or being made right."""
 
+    def rose(self, newest_mw: Ints, target_mw: Ints) -> Bools:
+        """Nodes whose demand has risen above their lease since it was last right."""
+        rise_mw = target_mw - self._covered
+        is_ramp: Bools = rise_mw * 1000 > self._covered * RISE_PERMILLE
+        return is_ramp & (newest_mw < target_mw)
+
     def due(
         self,
         wish_mw: Ints,
@@ -76,8 +82,7 @@ class Pace:
         """
         wanted = worth_it(wish_mw, newest_mw, must)
         grows = wish_mw > newest_mw
-        rise_mw = target_mw - self._covered
-        rose = (rise_mw * 1000 > self._covered * RISE_PERMILLE) & (newest_mw < target_mw)
+        rose = self.rose(newest_mw, target_mw)
         self._since[~wanted | (grows != self._is_growth)] = np.nan
         self._is_growth = grows
         self._since = np.where(wanted & np.isnan(self._since), at, self._since)

@@ -123,6 +123,19 @@ def test_a_job_that_wants_more_than_it_is_known_for_climbs_in_steps() -> None:
     assert seconds <= 10
 
 
+def test_once_a_cap_lets_go_what_is_drawn_counts_at_once() -> None:
+    g = Gpu()
+    g.draws(*[150.0] * 60)
+    g.is_bound(200, 3)
+    assert g.wants_w() == 220
+    assert g.demand.is_bound(NODE, GpuIndex(0), g.now)
+    g.draws(480)
+    assert g.wants_w() == 480
+    g.draws(*[480.0] * 5)
+    assert not g.demand.is_bound(NODE, GpuIndex(0), g.now)
+    assert g.wants_w() >= 480
+
+
 def test_protected_work_climbs_faster() -> None:
     g = Gpu()
     g.draws(*[200] * 60)

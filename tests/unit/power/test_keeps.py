@@ -84,6 +84,11 @@ def test_a_steeper_job_asks_for_a_higher_cap() -> None:
 
 
 def test_gain_orders_by_what_a_watt_does() -> None:
-    small, large = busy_gpu(H100, 300 * W, 50), busy_gpu(H100, 600 * W, 50)
+    small, large = (busy_gpu(H100, watts * W, 50, is_bound=True) for watts in (300, 600))
     assert small.gain > large.gain > 0
-    assert busy_gpu(H100, 600 * W, 50, steepness=2.0).gain == pytest.approx(2 * large.gain)
+    steep = busy_gpu(H100, 600 * W, 50, steepness=2.0, is_bound=True)
+    assert steep.gain == pytest.approx(2 * large.gain)
+
+
+def test_more_watts_are_of_use_only_where_a_cap_binds() -> None:
+    assert busy_gpu(H100, 300 * W, 50).gain == 0.0
