@@ -1,4 +1,4 @@
-"""The fitted constants as the tables of docs/power.md."""
+"""The fitted constants as the tables of docs/facility.md."""
 
 from wattline_sim.facility.plant.constants import Fitted
 

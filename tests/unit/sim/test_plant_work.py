@@ -209,6 +209,6 @@ def test_the_page_shows_the_constants_that_are_loaded() -> None:
         text=True,
         check=True,
     )
-    page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "facility.md").read_text(encoding="utf-8")
     for table in done.stdout.strip().split("\n\n"):
-        assert table in page, f"docs/power.md lacks what `fit.plant --table` prints:\n{table}"
+        assert table in page, f"docs/facility.md lacks what `fit.plant --table` prints:\n{table}"
