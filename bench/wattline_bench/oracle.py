@@ -48,12 +48,12 @@ class Problem:
 
 
 def oracle(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints) -> Floats:
-    """GPU milliwatts after floors, keeps and targets (without the spare watts)."""
+    """GPU milliwatts after floors, what users asked for, and targets (without the spare watts)."""
     problem = Problem.of(matrix, nodes, gpus, free_mw)
     floor = gpus.floor_mw / W
     has = floor.copy()
     weight = gpus.weight_permille / 1000.0
-    for goal, weights in ((gpus.keep_mw / W, np.ones(len(has))), (gpus.target_mw / W, weight)):
+    for goal, weights in ((gpus.asked_mw / W, np.ones(len(has))), (gpus.target_mw / W, weight)):
         for priority in np.unique(gpus.priority)[::-1]:
             some = (gpus.priority == priority) & (goal > has)
             if some.any():

@@ -52,6 +52,11 @@ class Case:
         share: Floats = np.minimum(gpu_mw / target, 1.0)
         return np.where(self.fleet.gpus.target_mw > 0, share, 1.0)
 
+    def level(self, gpu_mw: Floats | Ints) -> Floats:
+        """Satisfaction over weight; infinite where nothing is wanted any more."""
+        share = self.satisfaction(gpu_mw)
+        return np.where(share < 1.0, share * 1000.0 / self.fleet.gpus.weight_permille, np.inf)
+
 
 @st.composite
 def small(draw: st.DrawFn) -> tuple[Site, list[NodeLoad]]:
@@ -163,16 +168,15 @@ def test_a_lower_priority_never_takes_from_a_higher_one(
 def test_a_larger_budget_never_lowers_the_least_satisfaction_of_the_top_priority(
     drawn: tuple[Site, list[NodeLoad]], data: st.DataObject
 ) -> None:
-    """Of GPUs with equal weights: weighted levels rise together, plain satisfaction need not. And
-    without keeps, which come before the targets of higher priorities."""
+    """Over weight, as it is divided. What users asked for comes first and is another matter."""
     site, wanting = drawn
-    nodes = [_equal(node) for node in wanting]
+    nodes = [_nothing_asked(node) for node in wanting]
     before = Case.of(site, nodes)
     more = before.free_mw.copy()
     more[data.draw(st.integers(0, len(more) - 1))] += data.draw(st.integers(1, 9_000_000))
     after = Case.of(site, nodes, more)
     top = before.fleet.gpus.priority == before.fleet.gpus.priority.max()
-    least = [c.satisfaction(c.allocation.gpu_mw)[top].min() for c in (before, after)]
+    least = [c.level(c.allocation.gpu_mw)[top].min() for c in (before, after)]
     assert least[1] >= least[0] - 1e-4
 
 
@@ -195,17 +199,16 @@ def test_a_node_divides_its_lease_as_the_allocator_did(case: Case) -> None:
         assert load.wall_mw(sum(ours.values())) <= max(lease_mw, load.floor_mw)
 
 
-def _equal(node: NodeLoad) -> NodeLoad:
-    gpus = (replace(gpu, keep_mw=gpu.floor_mw, weight_permille=1000) for gpu in node.gpus)
-    return replace(node, gpus=tuple(gpus))
+def _nothing_asked(node: NodeLoad) -> NodeLoad:
+    return replace(node, gpus=tuple(replace(gpu, asked_mw=gpu.floor_mw) for gpu in node.gpus))
 
 
 def _quiet(node: NodeLoad, below: int) -> NodeLoad:
-    """The GPUs of lower priority want no more than they must keep."""
+    """The GPUs of lower priority want no more than their users asked for."""
     gpus = tuple(
         gpu
         if gpu.priority >= below
-        else replace(gpu, target_mw=gpu.keep_mw, ceiling_mw=gpu.keep_mw)
+        else replace(gpu, keep_mw=gpu.asked_mw, target_mw=gpu.asked_mw, ceiling_mw=gpu.asked_mw)
         for gpu in node.gpus
     )
     return replace(node, gpus=gpus)

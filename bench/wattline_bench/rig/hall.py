@@ -95,6 +95,7 @@ def busy(domains: Domains, draw: np.random.Generator) -> tuple[NodeColumns, GpuC
         GpuColumns(
             node=np.repeat(np.arange(nodes), GPUS_PER_NODE),
             floor_mw=all_gpus(FLOOR_MW),
+            asked_mw=all_gpus(FLOOR_MW),
             keep_mw=all_gpus(FLOOR_MW),
             target_mw=draw.integers(*DEMAND_MW, gpus),
             ceiling_mw=all_gpus(CEILING_MW),

@@ -92,7 +92,7 @@ def outdate_moved(state: State) -> None:
 
 def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
     """A GPU without a task that is not idle: at its floor, or in full if it is not ours to cap."""
-    return GpuLoad(gpu.index, mw, mw, mw, mw, NOBODY)
+    return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NOBODY)
 
 
 def _counts(attempt: Attempt, only: Gang | None = None) -> bool:

@@ -1,12 +1,17 @@
-"""Who gets which watts: floors, keeps, strict priority, max-min satisfaction, spare; pure.
+"""Who gets which watts: floors, strict priority, max-min satisfaction, spare; pure.
 
-Every node gets its floor. What is left goes first to what each GPU must keep, by priority; then to
+Every node gets its floor, and what users asked for with a `min_performance`. What is left goes to
 the targets of the highest priority, then of the next: inside a priority all GPUs rise together in
-satisfaction (allocation / target, times weight) until a row is full (`filling`). When targets are
+satisfaction (allocation / target, over weight) until a row is full (`filling`). When targets are
 met the rest rises towards the ceilings, where a watt helps most first; what is left after that is
-room to ramp. Floors that do not fit are given all the same and reported as `short`: whom to pause
-is the caller's decision. Levels are floats; what is handed out is rounded down to whole
-milliwatts, and each row keeps free what rounding may add, so that every row holds exactly.
+room to ramp.
+
+Whom to pause is the caller's decision: floors that do not fit are given all the same and reported
+as `short`; keeps that do not fit beside each other are reported as `missing`. What a higher
+priority wants above its keep slows those below it, and pauses nobody.
+
+Levels are floats; what is handed out is rounded down to whole milliwatts, and each row keeps free
+what rounding may add, so that every row holds exactly.
 """
 
 from collections.abc import Iterator
@@ -40,6 +45,7 @@ class GpuColumns:
 
     node: Ints
     floor_mw: Ints
+    asked_mw: Ints
     keep_mw: Ints
     target_mw: Ints
     ceiling_mw: Ints
@@ -61,7 +67,7 @@ class Allocation:
     row: Ints
     """Of each GPU: the row that kept it below its target; -1 = none."""
     missing_mw: Ints
-    """Of each row: wall milliwatts that `keep`s lack because of it."""
+    """Of each row: wall milliwatts that keeps alone would lack because of it."""
 
     def short(self) -> dict[int, int]:
         """Rows whose floors do not fit, and by how many wall milliwatts."""
@@ -78,8 +84,10 @@ def allocate(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints
     Never infeasible: what cannot be covered stands in `short_mw`. Deterministic.
     """
     floors_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.floor_mw))
-    rising = _Rising(matrix, nodes, gpus, _left(matrix, nodes, free_mw - floors_mw))
-    missing_mw = rising.to_keeps()
+    left_mw = _left(matrix, nodes, free_mw - floors_mw)
+    missing_mw = _missing(matrix, nodes, gpus, free_mw, left_mw)
+    rising = _Rising(matrix, nodes, gpus, left_mw)
+    rising.to_asked()
     rising.to_targets()
     rising.to_ceilings()
     gpu_mw = np.floor(rising.has_mw).astype(np.int64)
@@ -97,6 +105,16 @@ def lease_mw(nodes: NodeColumns, gpus: GpuColumns, gpu_mw: Ints) -> Ints:
     drawn = np.bincount(gpus.node, gpu_mw, len(nodes.base_mw)).astype(np.int64)
     wall = -(-(nodes.base_mw + drawn) * PERMILLE // nodes.psu_efficiency_permille)
     return np.where(nodes.is_set, np.maximum(wall, nodes.lowest_mw), 0)
+
+
+def _missing(
+    matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints, left_mw: Floats
+) -> Ints:
+    """What keeps lack, by the row that stops them, when nobody gets more than that."""
+    keeps_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.keep_mw))
+    if (keeps_mw <= free_mw).all():
+        return np.zeros(matrix.row_count, dtype=np.int64)
+    return _Rising(matrix, nodes, gpus, left_mw.copy()).to_keeps()
 
 
 def _left(matrix: Matrix, nodes: NodeColumns, above_floors_mw: Ints) -> Floats:
@@ -121,21 +139,20 @@ class _Rising:
         self.has_mw = gpus.floor_mw.astype(np.float64)
         self.row = np.full(len(gpus.node), -1, dtype=np.int64)
 
+    def to_asked(self) -> None:
+        """What users asked for, by priority."""
+        self._to(self._gpus.asked_mw)
+
     def to_keeps(self) -> Ints:
         """By priority; returns what is missing, by the row that stopped it."""
-        goal_mw = self._gpus.keep_mw.astype(np.float64)
-        for some in self._by_priority(goal_mw > self.has_mw):
-            self._raise(some, goal_mw[some], np.ones(len(some)))
+        goal_mw = self._to(self._gpus.keep_mw)
         lacks = np.where(self.row >= 0, (goal_mw - self.has_mw) * self._cost, 0.0)
         missing = np.bincount(self.row + 1, lacks, self._matrix.row_count + 1)[1:]
         return np.ceil(missing).astype(np.int64)
 
     def to_targets(self) -> None:
         """Strict priority; satisfaction over weight rises evenly inside one."""
-        goal_mw = self._gpus.target_mw.astype(np.float64)
-        for some in self._by_priority(goal_mw > self.has_mw):
-            weight = self._gpus.weight_permille[some] / PERMILLE
-            self._raise(some, goal_mw[some], weight)
+        self._to(self._gpus.target_mw, self._gpus.weight_permille / PERMILLE)
 
     def to_ceilings(self) -> None:
         """The highest gain first; equal gains rise evenly."""
@@ -144,6 +161,13 @@ class _Rising:
         if len(some) and self._left_mw.any():
             rank = _ranks(self._gpus.gain[some])
             self._give(some, goal_mw[some], rank, rank + 1.0)
+
+    def _to(self, goal: Ints, weight: Floats | None = None) -> Floats:
+        """Raise all towards their goals by strict priority; the goals."""
+        goal_mw = goal.astype(np.float64)
+        for some in self._by_priority(goal_mw > self.has_mw):
+            self._raise(some, goal_mw[some], np.ones(len(some)) if weight is None else weight[some])
+        return goal_mw
 
     def _by_priority(self, wants: Bools) -> Iterator[Ints]:
         """Positions of the GPUs that want more, highest priority first."""

@@ -55,6 +55,7 @@ class Fleet:
         self.gpus = GpuColumns(
             node=np.repeat(np.arange(count), slots),
             floor_mw=np.zeros(total, dtype=np.int64),
+            asked_mw=np.zeros(total, dtype=np.int64),
             keep_mw=np.zeros(total, dtype=np.int64),
             target_mw=np.zeros(total, dtype=np.int64),
             ceiling_mw=np.zeros(total, dtype=np.int64),
@@ -102,6 +103,7 @@ class Fleet:
         none = slots - len(busy)
         here = slice(first, first + slots)
         gpus.floor_mw[here] = [*(g.floor_mw for g in busy), *[0] * none]
+        gpus.asked_mw[here] = [*(g.asked_mw for g in busy), *[0] * none]
         gpus.keep_mw[here] = [*(g.keep_mw for g in busy), *[0] * none]
         gpus.target_mw[here] = [*(g.target_mw for g in busy), *[0] * none]
         gpus.ceiling_mw[here] = [*(g.ceiling_mw for g in busy), *[0] * none]

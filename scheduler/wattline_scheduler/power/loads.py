@@ -26,8 +26,10 @@ class GpuLoad:
 
     index: GpuIndex
     floor_mw: int
+    asked_mw: int
+    """What its user's `min_performance` takes; the floor where nothing was asked for."""
     keep_mw: int
-    """Below it running makes no sense; from the floor to the target."""
+    """Below it running makes no sense; from `asked_mw` to the target."""
     target_mw: int
     """Demand plus ramp margin, at least `keep_mw`."""
     ceiling_mw: int
@@ -115,10 +117,12 @@ def busy_gpu(
     target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
     target_mw = min(max(target_mw, floor_mw), ceiling_mw)
     keep_mw = gpu_bound_mw(keep_cap_mw(gpu, demand_mw, need, steepness), gpu.overshoot_permille)
+    keep_mw = min(max(keep_mw, floor_mw), target_mw)
     return GpuLoad(
         index=gpu.index,
         floor_mw=floor_mw,
-        keep_mw=min(max(keep_mw, floor_mw), target_mw),
+        asked_mw=keep_mw if need.min_performance_permille else floor_mw,
+        keep_mw=keep_mw,
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=priority,

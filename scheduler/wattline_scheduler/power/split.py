@@ -29,7 +29,7 @@ def split(load: NodeLoad, lease_mw: int) -> dict[GpuIndex, int]:
     left_mw = within_mw - load.base_mw - sum(has.values())
     for priority in sorted({gpu.priority for gpu in load.gpus}, reverse=True):
         some = [gpu for gpu in load.gpus if gpu.priority == priority]
-        left_mw -= _fill(has, [_even(gpu, has, gpu.keep_mw, PERMILLE) for gpu in some], left_mw)
+        left_mw -= _fill(has, [_even(gpu, has, gpu.asked_mw, PERMILLE) for gpu in some], left_mw)
     for priority in sorted({gpu.priority for gpu in load.gpus}, reverse=True):
         some = [gpu for gpu in load.gpus if gpu.priority == priority]
         rises = [_even(gpu, has, gpu.target_mw, gpu.weight_permille) for gpu in some]

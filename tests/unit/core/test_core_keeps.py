@@ -88,11 +88,38 @@ def test_it_goes_on_when_its_keep_fits_again() -> None:
 
 def test_as_long_as_all_keeps_fit_jobs_are_slowed_not_paused() -> None:
     h = cluster()
-    low, high = two_jobs(h)
+    one, other = (h.submit(job(name).gpus(8)) for name in ("one", "other"))
+    h.run(20)
     shed_to(h, 8.6)
     h.run(60)
+    assert h.state_of(one) == h.state_of(other) == "RUNNING"
+    assert min(caps_w(h, one) + caps_w(h, other)) >= KEEP_MW // W - 1
+
+
+def test_what_a_higher_priority_wants_slows_those_below_it_and_pauses_nobody() -> None:
+    h = cluster()
+    low, high = two_jobs(h)
+    shed_to(h, 10.0)
+    h.run(60)
     assert h.state_of(low) == h.state_of(high) == "RUNNING"
-    assert min(caps_w(h, low)) >= KEEP_MW // W - 1
+    assert min(caps_w(h, high)) >= 690
+    assert max(caps_w(h, low)) < 690
+
+
+def test_what_a_user_asked_for_is_kept_whatever_a_higher_priority_wants() -> None:
+    h = cluster()
+    low = h.submit(job("low").gpus(8).priority(25).min_performance(0.8))
+    high = h.submit(job("high").gpus(8).priority(75))
+    h.run(20)
+    before_w = min(caps_w(h, low))
+    shed_to(h, 10.0)
+    h.run(60)
+    assert h.state_of(low) == h.state_of(high) == "RUNNING"
+    node = h.cluster.state.nodes[h.gang(low).live[0].node]
+    load = h.cluster.state.fleet.loads[node.id].gpus[0]
+    keep_w = load.asked_mw // node.gpus[load.index].overshoot_permille
+    assert before_w >= min(caps_w(h, low)) >= keep_w - 1
+    assert KEEP_MW // W < keep_w < 690
 
 
 def test_a_job_alone_gives_way_to_nobody() -> None:

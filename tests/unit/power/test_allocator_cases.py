@@ -17,7 +17,8 @@ def gpu(index: int, target_w: int, priority: int = 50, **more: float) -> GpuLoad
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=100 * W,
-        keep_mw=int(more.get("keep_w", 100)) * W,
+        asked_mw=int(more.get("asked_w", 100)) * W,
+        keep_mw=int(more.get("keep_w", more.get("asked_w", 100))) * W,
         target_mw=target_w * W,
         ceiling_mw=int(more.get("ceiling_w", target_w)) * W,
         priority=priority,
@@ -99,10 +100,18 @@ def test_weights_are_shares_inside_a_priority() -> None:
     assert hall.watts() == [[400, 200]]
 
 
-def test_what_jobs_must_keep_goes_before_the_targets_of_higher_priorities() -> None:
+def test_what_users_asked_for_goes_before_the_targets_of_higher_priorities() -> None:
+    hall = Hall(rack=900)
+    hall.node("rack", None, gpu(0, 700, 75, asked_w=400), gpu(1, 600, 25, asked_w=350))
+    assert hall.watts() == [[550, 350]]
+
+
+def test_what_makes_sense_to_keep_does_not() -> None:
     hall = Hall(rack=900)
     hall.node("rack", None, gpu(0, 700, 75, keep_w=400), gpu(1, 600, 25, keep_w=350))
-    assert hall.watts() == [[550, 350]]
+    _, allocation = hall.divide()
+    assert hall.watts() == [[700, 200]]
+    assert not allocation.missing(), "both keeps fit: nobody is paused for a higher one's moment"
 
 
 def test_spare_watts_go_where_they_help_most() -> None:
@@ -128,5 +137,5 @@ def test_keeps_that_do_not_fit_are_told() -> None:
     hall = Hall(rack=500)
     hall.node("rack", None, gpu(0, 600, 75, keep_w=300), gpu(1, 600, 25, keep_w=300))
     _, allocation = hall.divide()
-    assert hall.watts() == [[300, 200]]
+    assert hall.watts() == [[400, 100]]
     assert 100 * W <= int(allocation.missing_mw[0]) <= 100 * W + 10
