@@ -5,8 +5,9 @@ training job's swings inside an iteration are not mistaken for spare watts, whil
 seconds frees watts for others. Where the cap binds, a measurement says only "at least this": then
 what its kind of job (fingerprint) is known to draw uncapped counts, else the user's figure, else
 the GPU's maximum; and a step above the cap, so that a job that wants more than it is known for
-climbs. Protected work counts at its learned 99 % quantile even in its pauses, and where its draw
-swings inside a second, at the cap that those swings need: that is learned too.
+climbs. Protected work is taken for its learned 99 % quantile there, and where its draw swings
+inside a second, for the cap that those swings need: that is learned too. In its pauses it lends its
+watts like any other, for they come back within two beats.
 """
 
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class Demand:
     ) -> int:
         """Uncapped demand in GPU milliwatts, between the GPU's minimum and maximum cap.
 
-        `is_protected`: counts at its learned 99 % quantile also where it draws less just now.
+        `is_protected`: where a cap binds it counts at its learned 99 % quantile, and climbs faster.
         """
         track = self._tracks.get((node, gpu.index))
         fallback_mw = watts_hint_mw or gpu.cap_max_mw
@@ -193,7 +194,7 @@ def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) ->
     wanted_mw = peak_mw * max(PERMILLE + RAMP_MARGIN_PERMILLE, swing) // PERMILLE
     if draw.is_known:  # no margin above what it has never drawn
         wanted_mw = min(wanted_mw, max(peak_mw, draw.top_mw) * swing // PERMILLE)
-    return max(wanted_mw, usual_mw) if is_protected else wanted_mw
+    return wanted_mw
 
 
 def _usual(draw: Draw, is_protected: bool) -> int:

@@ -90,10 +90,12 @@ def test_a_gap_of_many_seconds_frees_watts_within_the_window() -> None:
     assert g.wants_w() == 200  # the minimum cap
 
 
-def test_protected_work_keeps_its_high_quantile_in_a_gap() -> None:
+def test_protected_work_lends_its_watts_in_a_gap_and_has_its_high_quantile_under_a_cap() -> None:
     g = Gpu()
     g.draws(*[600] * 60)
     g.draws(*[100] * 30)
+    assert g.wants_w(protected=True) == 200
+    g.is_bound(200)
     assert g.wants_w(protected=True) == pytest.approx(600, rel=0.03)
 
 
