@@ -1,9 +1,11 @@
 """The demo's site: two racks of two hosts with eight H100s each, and budgets that bind.
 
 Numbers. An H100 host draws at most about 8.6 kW at the wall; with all eight GPUs busy at the knee
-of their curve, 350 W, it is granted 5.4 kW. The four hosts could draw 34 kW; the site's budget is
-30 kW, and 22.5 kW while a quarter is shed: above the 21.7 kW that all of it needs at the knee, so
-capping alone must do it and nothing is paused. Each rack has 15.4 kW, its hosts could draw 17 kW.
+of their curve, 350 W, it is granted 5.4 kW, at their lowest cap of 200 W it is 4.2 kW. The four
+hosts could draw 34 kW; the site's budget is 27.2 kW, and 20.4 kW while a quarter is shed. That is
+above what all floors need, so capping alone meets it at once; it is below what all need at the
+knee (21.7 kW), so after some seconds tasks of the sweep are paused rather than all slowed
+further. Each rack has 14 kW.
 """
 
 from dataclasses import dataclass
@@ -16,11 +18,11 @@ GPUS = 8
 RACKS = {"rack-a": ("a1", "a2"), "rack-b": ("b1", "b2")}
 NODES = tuple(node for nodes in RACKS.values() for node in nodes)
 
-SITE_RATING_W = 37_500
-RACK_RATING_W = 19_250
+SITE_RATING_W = 34_000
+RACK_RATING_W = 17_500
 """Breakers; the budget is 0.8 of them."""
-ROOM_CAPACITY_W = 29_500
-ROW_CAPACITY_W = 15_600
+ROOM_CAPACITY_W = 27_000
+ROW_CAPACITY_W = 14_200
 RESERVE_W = 400
 """Kept free in every domain. No foreign load exists here, so the default would be wasteful."""
 
