@@ -27,14 +27,33 @@ from wattline_scheduler.power.shortage import Candidate, choose
 SHORT_PATIENCE_S = 3.0
 """A shortfall that no lowered budget caused may resolve itself: a node is being read back."""
 
+PAUSE_TAKES_S = 5.0
+"""From the decision until a paused GPU counts as idle: a notice of 1 s, 3 s at idle, the lease."""
+
 KEEP_PATIENCE_S = 3.0
 """Keeps may lack something for less long: demand changes by the second."""
 
 
 def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
     """Pause gangs until the floors and the keeps of those that remain fit."""
-    _pause_for_floors(state, allocation.short(), now)
+    _pause_for_floors(state, _short(state, allocation, now), now)
     _pause_for_keeps(state, allocation.missing(), now)
+
+
+def _short(state: State, allocation: Allocation, now: Now) -> dict[int, int]:
+    """Rows whose floors do not fit, or will not on a ramp by the time that a pause has taken."""
+    short, domains = allocation.short(), state.domains
+    limited = dict.fromkeys(limit.domain for limit in domains.limits)
+    falls_mw = {d: domains.falls_mw(d, now.mono_s, PAUSE_TAKES_S) for d in limited}
+    if not any(falls_mw.values()):
+        return short
+    fleet = state.fleet
+    free_mw = state.books.free_for(fleet.nodes.is_set) - fleet.matrix.in_rows(fleet.floor_mw())
+    for number, row in enumerate(domains.rows):
+        lacking_mw = falls_mw.get(row.domain, 0) - int(free_mw[number])
+        if falls_mw.get(row.domain) and lacking_mw > 0:
+            short[number] = max(lacking_mw, short.get(number, 0))
+    return short
 
 
 def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> None:

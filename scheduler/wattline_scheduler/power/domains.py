@@ -94,6 +94,11 @@ class Domains:
         """Whether the budget will be lower within the next step."""
         return self._granted_mw[domain] < self._budget_mw[domain]
 
+    def falls_mw(self, domain: DomainId, now: Instant, ahead_s: float) -> int:
+        """How much less than now may be granted in so many seconds; 0 where no ramp falls."""
+        then_mw = self.limits.granted_mw(domain, Instant(now + ahead_s))
+        return max(0, self._granted_mw[domain] - then_mw)
+
     def put(self, limit: Limit, now: Instant) -> Limit:
         """Put a limit in force; see `Limits.put`."""
         known = self.limits.put(limit, now)
