@@ -25,6 +25,8 @@ QUICK = (
     "report-changes-books",
     "hello-of-old-incarnation",
     "off-but-heard",
+    "off-unconfirmed",
+    "off-though-newer",
     "task-lease-too-short",
     "gang-before-watts",
     "growth-not-on-disk",

@@ -162,6 +162,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
 def heard(state: State, node: NodeNow, now: Now) -> None:
     """A valid message of the present incarnation."""
     node.heard_at = now.mono_s
+    state.off_tries.spared.discard(node.id)
     if not node.is_silent:
         return
     node.is_silent = False

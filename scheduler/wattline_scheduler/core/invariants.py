@@ -68,6 +68,15 @@ def _books(state: State, now: Now) -> Iterator[str]:
                 yield f"I8: {node.id} has lease {sent.seq} in the books that was never numbered"
 
 
+def _off_tries(state: State, now: Now) -> Iterator[str]:
+    """I4: hosts are switched off only the way that the site file names."""
+    del now
+    for name, one in state.off_tries.under_way.items():
+        declared = state.nodes[name].site.out_of_band
+        if declared is None or (one.power_off and not declared.can_switch_off):
+            yield f"I4: {name} is being switched off, but the site file names no way to do that"
+
+
 def _loads(state: State, now: Now) -> Iterator[str]:
     """What the allocator is told of a node is made anew whenever its work changes."""
     for node in state.nodes.values():
@@ -200,6 +209,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
     _sensing,
     _books,
+    _off_tries,
     _loads,
     _gpus,
     _attempts,

@@ -63,6 +63,11 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     """The node may draw again: it counts at nameplate until its Hello."""
     del request
     outofband.void_try(state, node, f"{user} is about to switch it on")
+    if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:
+        state.off_tries.spared.add(node.id)
+        text = f"{node.id} is not off; it is not switched off out of band until it is heard"
+        state.journal.note("node_spared", text, now, who=user, node=node.id)
+        return Done(text)
     if not node.record.is_off:
         return Denied("conflict", f"{node.id} is not off, it is {node.state}")
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")

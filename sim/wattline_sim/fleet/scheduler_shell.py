@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 
-from wattline_protocol.ids import NodeId, UserName
+from wattline_protocol.ids import Instant, NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Answer, Request
 from wattline_protocol.site import Site
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.events import (
     TICK_PERIOD_S,
     AgentSaid,
     ClientAsked,
     DomainMetered,
     Event,
+    OutOfBandDone,
     PlanDue,
     TimePassed,
     ZoneSensed,
@@ -36,6 +37,10 @@ START_AGAIN_S = 1.0
 long, as the systemd unit says."""
 
 
+ActByBmc = Callable[[ActOutOfBand, Callable[[], Instant], Callable[[OutOfBandDone], None]], None]
+"""An order, the clock of this host, and who is told what came of it."""
+
+
 class SchedulerShell:
     """One scheduler process: may die before a commit, after it, or between two sends."""
 
@@ -47,7 +52,9 @@ class SchedulerShell:
         story: Story,
         after_step: Callable[[], None],
         may_crash: Callable[[], bool],
+        act_out_of_band: ActByBmc,
     ) -> None:
+        self._act_out_of_band = act_out_of_band
         self._world, self._network, self._site, self._story = world, network, site, story
         self._after_step, self._may_crash = after_step, may_crash
         self.disk = Disk()
@@ -118,7 +125,7 @@ class SchedulerShell:
         """A second scheduler starts on the same store while this one lives on for a while."""
         if self.cluster is None or self.disk.store is None:
             return
-        old, store = self.cluster, self.disk.store
+        old, store, life = self.cluster, self.disk.store, self._life
 
         def resend() -> None:
             """The old one wakes up: its first transaction must fail, whatever it says is old."""
@@ -129,7 +136,7 @@ class SchedulerShell:
                     store.commit(records)
             except StoreFenced:
                 return
-            self._say(effects)
+            self._say(effects, life)
 
         self._world.after(old_runs_on_s, resend)
         self.cluster = None
@@ -192,9 +199,9 @@ class SchedulerShell:
         except StoreError as error:
             self._stopped(type(error).__name__)
             return
-        self._say(effects)
+        self._say(effects, self._life)
 
-    def _say(self, effects: list[Effect]) -> None:
+    def _say(self, effects: list[Effect], life: int) -> None:
         for effect in effects:
             if self._dies():
                 return
@@ -203,6 +210,17 @@ class SchedulerShell:
                 self._network.send(SCHEDULER, effect.node, data)
             elif isinstance(effect, Reply):
                 self.answers[effect.ask] = effect.answer
+            elif isinstance(effect, ActOutOfBand):
+                self._act_out_of_band(effect, lambda: self.clock.now.mono_s, self._told(life))
+
+    def _told(self, life: int) -> Callable[[OutOfBandDone], None]:
+        """Takes what came of an order, if the process that gave it still runs."""
+
+        def take(event: OutOfBandDone) -> None:
+            if self._life == life:
+                self._take(event)
+
+        return take
 
     def _commit(self, records: list[Record]) -> None:
         self.disk.commit(records)

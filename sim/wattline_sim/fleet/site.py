@@ -1,5 +1,6 @@
 """A whole simulated site: hosts, agents, scheduler, a client that insists, and the checks."""
 
+import random
 from collections.abc import Callable
 
 from wattline_protocol.ids import JobId, NodeId
@@ -24,6 +25,7 @@ from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
 from wattline_sim.fleet.story import Story
+from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import Truth
 from wattline_sim.fleet.world import World
 
@@ -38,9 +40,13 @@ class FleetSite:
         self.world = World(seed)
         self.story = Story()
         self.network = Network(self.world)
-        self.site = random_site(self.world.rng)
+        dice = random.Random(f"{seed} out of band")
+        self.site = with_switches(random_site(self.world.rng), dice)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.truth = Truth(self.site, self.machines)
+        self.switches = Switches(
+            self.world, self.story, self.site, self.machines, dice, self.cut_power
+        )
         self.is_faulty = True
         self.scheduler = SchedulerShell(
             self.world,
@@ -49,6 +55,7 @@ class FleetSite:
             self.story,
             self.check,
             lambda: self.is_faulty,
+            self.switches.act,
         )
         self.scheduler.disk.on_booked = self.truth.booked
         self.agents = {
@@ -71,6 +78,7 @@ class FleetSite:
         self.world.after(self.world.rng.uniform(0.0, 2.0), self.scheduler.start)
         for agent in self.agents.values():
             self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
+        self.switches.tempt(self.order, lambda: not self.is_faulty)
 
     def machine(self, node: NodeId) -> Machine:
         """The host of this name."""
@@ -131,14 +139,17 @@ class FleetSite:
 
     def power_off(self, node: NodeId, for_s: float) -> None:
         """Pull the plug, say so, and later plug it in again."""
+        if node not in self._unplugged:
+            self.cut_power(node, for_s)
+            self.order(DeclareOff(node, confirmation=node, reason="plug pulled"))
+
+    def cut_power(self, node: NodeId, for_s: float) -> None:
+        """The host goes dark; later somebody tells the scheduler and switches it on again."""
         machine = self.machines[node]
-        if node in self._unplugged:
-            return
         self._unplugged.add(node)
         self.agents[node].crash()
         machine.reboot()
         machine.is_up = False
-        self.order(DeclareOff(node, confirmation=node, reason="plug pulled"))
 
         def on_again() -> None:
             def power_up(_: Answer) -> None:

@@ -323,6 +323,23 @@ def test_something_newer_than_the_order_voids_it(newer: str) -> None:
     assert h.committed_kw("a1") > 0
 
 
+def test_a_node_that_somebody_is_about_to_switch_on_is_left_alone() -> None:
+    """Between a look at a host that is off and its counting, it might be on again."""
+    h = busy()
+    h.cut_off.add(NodeId("a1"))
+    h.run(20)
+    h.do(DeclareOn(NodeId("a1")))
+    assert h.events("node_spared")[-1].who == "ops"
+    shed(h, 12.0)
+    h.run(30)
+    assert not acts(h)
+    h.cut_off.clear()
+    h.run(2)
+    hang(h, "a1")
+    h.run(10)
+    assert [act.node for act in acts(h)] == ["a1"], "it was heard since"
+
+
 def test_a_node_declared_on_is_left_to_whoever_works_on_it() -> None:
     h = in_need()
     done(h)

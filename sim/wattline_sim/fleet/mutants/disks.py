@@ -29,7 +29,7 @@ def _in_pieces(self: SchedulerShell, records: list[Record]) -> None:
 
 def _say_first(self: SchedulerShell, effects: list[Effect]) -> None:
     """Words leave before their records are on disk, and whatever becomes of these."""
-    self._say(effects)
+    self._say(effects, self._life)
     try:
         self._commit([e.record for e in effects if isinstance(e, Save)])
     except StoreError:

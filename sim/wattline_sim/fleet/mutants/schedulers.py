@@ -4,8 +4,18 @@ import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
 from wattline_protocol.messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
-from wattline_scheduler.core import beats, cluster, hello, leasing, nodes, placing, starting
+from wattline_scheduler.core import (
+    beats,
+    cluster,
+    hello,
+    leasing,
+    nodes,
+    outofband,
+    placing,
+    starting,
+)
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.events import OutOfBandDone
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import BookRecord
@@ -136,6 +146,21 @@ def _nothing_withheld(state: State) -> str:
 
 _grow_for = leasing.grow_for
 
+
+def _always_off(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
+    del node, event, now
+    return ""
+
+
+def _seen_at_any_time(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
+    del node, now
+    return "" if event.seen_off_at is not None else event.error
+
+
+def _still_counts(state: State, node: NodeNow, why: str) -> None:
+    del state, node, why
+
+
 MUTANTS = (
     Mutant(
         "committed-is-last-acknowledged",
@@ -199,6 +224,23 @@ MUTANTS = (
         "a node that is heard though declared off counts in full at once",
         ((hello, "heard_though_off", _still_off),),
         "I3",
+    ),
+    Mutant(
+        "off-unconfirmed",
+        "a host that was told to go off counts as off only once it was seen off",
+        ((outofband, "_why_not", _always_off),),
+        "I4",
+    ),
+    Mutant(
+        "off-though-newer",
+        "a Hello or `node on` since the order voids what comes of it",
+        (
+            (outofband, "void_try", _still_counts),
+            (hello, "void_try", _still_counts),
+            (outofband, "_why_not", _seen_at_any_time),
+        ),
+        "I4",
+        covered_by="a host that was heard since, or seen off long ago, is not believed off",
     ),
     Mutant(
         "task-lease-too-short",
