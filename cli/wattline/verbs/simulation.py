@@ -64,7 +64,7 @@ VERBS = (
             Option(
                 "scenarios",
                 ("--scenario",),
-                "Population; may be repeated. Otherwise mixed and all-hot.",
+                "Population; may be repeated. Otherwise mixed, all-hot and inference-row.",
                 many=True,
                 choices=SCENARIO_NAMES,
             ),

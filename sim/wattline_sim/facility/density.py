@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from wattline_scheduler.power.models import curve
+from wattline_scheduler.power.models import curve, node_model, node_power
 from wattline_sim.facility.office import RequestDenied
 from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.report import FacilityReport
@@ -24,8 +24,8 @@ HOURS = 0.2
 RATIO_MAX = 2.5
 CLASSES = ("h100", "a40")
 """H100/H200 by MLPerf Power submissions, A40/V100 by the Zeus traces."""
-CASES = ("mixed", "all-hot")
-SWEEP = (1.25, 1.5)
+CASES = ("mixed", "all-hot", "inference-row")
+SWEEP = (1.125, 1.25, 1.375, 1.5)
 """Fleets over what fits at TDP that are always run, whatever passes: throughput has its own
 optimum where users put up with slower jobs."""
 LIMITS = {("high", "p50"): 0.01, ("high", "p99"): 0.05, ("low", "p50"): 0.05, ("low", "p99"): 0.5}
@@ -61,9 +61,9 @@ class Case(msgspec.Struct, frozen=True):
     best_throughput_vs_static: float
     """Of any fleet that was tried and did not trip, whatever it did to slowdowns."""
     best_gpus: int
-    uniform_cap_estimate: float
-    """What equal caps on hot training would make of this feed, by the fitted curve alone.
-    No bound: it takes the work to draw TDP all the time, which it does not."""
+    equal_caps_booked: float
+    equal_caps_drawn: float
+    """See `equal_caps`: what to measure hot training by."""
     tried: tuple[Tried, ...]
 
 
@@ -132,6 +132,7 @@ class _Bisection:
         passing = [t for t in self._tried.values() if not t.refused]
         largest = max(passing, key=lambda t: t.gpus, default=None)
         best = max((t for t in self._tried.values() if t.trips == 0), key=lambda t: t.throughput)
+        booked, drawn = equal_caps(self._gpu)
         return Case(
             gpu=self._gpu,
             scenario=self._scenario,
@@ -141,7 +142,8 @@ class _Bisection:
             throughput_vs_static=_ratio(largest, static) if largest else 0.0,
             best_throughput_vs_static=_ratio(best, static),
             best_gpus=best.gpus,
-            uniform_cap_estimate=round(uniform_cap_estimate(self._gpu), 4),
+            equal_caps_booked=round(booked, 4),
+            equal_caps_drawn=round(drawn, 4),
             tried=tuple(self._tried[nodes] for nodes in sorted(self._tried)),
         )
 
@@ -207,14 +209,20 @@ def _ratio(tried: Tried, static: FacilityReport) -> float:
     return round(tried.throughput / static.throughput, 4)
 
 
-def uniform_cap_estimate(gpu: str, gpus: int = 8) -> float:
-    """Throughput over static of a fleet of hot training under equal caps, the best cap chosen.
+def equal_caps(gpu: str) -> tuple[float, float]:
+    """Throughput over static of hot training at TDP under equal caps, with the fleet chosen best.
 
-    As booked: everything but the GPUs at its worst, GPUs at their cap; more nodes for the rest.
+    First as leases book it: all but the GPUs at its worst, supplies at their lowest efficiency.
+    Then as it is drawn, by the fitted node model: what a controller that draws every watt of the
+    budget all the time would reach. The difference is the price of I2.
     """
     model = gpu_model(gpu)
-    beside_w = host_of(model, gpus).worst_non_gpu_w / gpus
+    node = node_model(model.display_name)
+    host, gpus = host_of(model, node.gpus), node.gpus
     top_w = float(model.limit_max_w)
     share = np.linspace(model.limit_min_w / top_w, 1.0, 200)
     speed = curve(model.display_name, "training_hot").performance_of(share, 1.0)
-    return float(np.max((beside_w + top_w) / (beside_w + share * top_w) * speed))
+    booked_w = (host.worst_non_gpu_w + gpus * share * top_w) / host.lowest_efficiency
+    drawn_w = node_power(node, gpus * share * top_w)
+    best = [float(np.max(booked_w[-1] / wall_w * speed)) for wall_w in (booked_w, drawn_w)]
+    return best[0], best[1]

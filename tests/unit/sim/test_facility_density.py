@@ -5,8 +5,9 @@ from typing import cast
 
 import pytest
 
-from wattline_sim.facility.density import why_refused
+from wattline_sim.facility.density import CLASSES, Search, density, equal_caps, why_refused
 from wattline_sim.facility.report import FacilityReport
+from wattline_sim.facility.simulate import Ask
 
 FINE = {"high": {"p50": 0.0, "p99": 0.049}, "low": {"p50": 0.049, "p99": 0.49}}
 
@@ -34,3 +35,33 @@ def test_each_limit_itself_is_too_much(priority: str, quantile: str, at: float) 
 def test_trips_and_broken_rules_come_before_slowdowns() -> None:
     assert why_refused(run({}, trips=2)) == "2 trips"
     assert why_refused(run({}, broken=1)) == "1 broken rules"
+
+
+@pytest.mark.parametrize("most", [15, 16, 21, 24, 33, 40])
+def test_the_search_finds_the_largest_fleet_that_passes(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def answer(ask: Ask, progress: object, *, versus_static: bool) -> FacilityReport:
+        del progress
+        assert not versus_static
+        asked.append(ask.nodes)
+        slow = FINE if ask.policy == "static" or ask.nodes <= most else {"high": {"p50": 1.0}}
+        seen = run(slow)
+        seen.gpus, seen.throughput = 8 * ask.nodes, float(ask.nodes)  # type: ignore[misc]
+        seen.seconds_over_budget = 0.0  # type: ignore[misc]
+        return seen
+
+    monkeypatch.setattr("wattline_sim.facility.density.simulate", answer)
+    search = Search("wattline", 1, cases=("mixed",), classes=("h100",))
+    (case,) = density(search, lambda *_: None).cases
+    assert case.gpus == (8 * most if most >= 16 else 0)
+    assert len(asked) <= search.runs_most
+    assert len(asked[1:]) == len(set(asked[1:])), "no fleet is run twice"
+
+
+def test_equal_caps_make_more_of_what_is_drawn_than_of_what_is_booked() -> None:
+    for gpu in CLASSES:
+        booked, drawn = equal_caps(gpu)
+        assert 1.0 < booked < drawn < 2.0
