@@ -92,7 +92,7 @@ def _gpu(draw: st.DrawFn, index: int) -> GpuLoad:
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=floor_mw,
-        asked_mw=draw(st.sampled_from([floor_mw, keep_mw])),
+        asked_mw=draw(st.sampled_from([floor_mw, (floor_mw + keep_mw) // 2, keep_mw])),
         keep_mw=keep_mw,
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,

@@ -6,6 +6,7 @@ that names a `min_performance` is kept at the cap that its curve says gives that
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
@@ -79,26 +80,35 @@ def curve_of(gpu: GpuInfo, demand_mw: int, need: Need) -> Curve:
     return curve(gpu.name, phase_of(need, demand_mw, gpu.cap_max_mw))
 
 
-def keep_cap_mw(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> int:
-    """Least cap (GPU milliwatts, overshoot not included) at which the job is to run at all.
+class JobCaps(NamedTuple):
+    """Caps of one of a job's GPUs, in GPU milliwatts, overshoot not included."""
+
+    asked_mw: int
+    """What its `min_performance` takes; 0 = its user said nothing."""
+    keep_mw: int
+    """The least at which it is to run at all; no less than `asked_mw`."""
+
+
+def job_caps(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> JobCaps:
+    """The caps of a job that would draw `demand_mw` uncapped.
 
     A job that draws more than its user said is capped: it takes nothing from the others' keeps. So
     none is kept at more than was found for it when it was placed, but for one with a
     `min_performance` that turned out to suffer more from caps than the curve says.
     """
     if need.is_never_capped:
-        return gpu.cap_max_mw
+        return JobCaps(gpu.cap_max_mw, gpu.cap_max_mw)
     expected_mw = min(demand_mw, need.watts_hint_mw or gpu.cap_max_mw)
-    return _keep_mw(curve_of(gpu, expected_mw, need), expected_mw, need, steepness)
+    return _job_caps(curve_of(gpu, expected_mw, need), expected_mw, need, steepness)
 
 
-def _keep_mw(known: Curve, demand_mw: int, need: Need, steepness: float) -> int:
-    keep_mw = demand_mw * known.knee_permille // PERMILLE
+def _job_caps(known: Curve, demand_mw: int, need: Need, steepness: float) -> JobCaps:
+    asked_mw, knee_mw = 0, demand_mw * known.knee_permille // PERMILLE
     if need.min_performance_permille:
         performance = need.min_performance_permille / PERMILLE
-        asked_mw = known.cap_for(performance, demand_mw / MW_PER_W, steepness) * MW_PER_W
-        keep_mw = max(keep_mw, int(asked_mw) + 1)
-    return min(keep_mw, demand_mw)
+        cap_w = known.cap_for(performance, demand_mw / MW_PER_W, steepness)
+        asked_mw = min(int(cap_w * MW_PER_W) + 1, demand_mw)
+    return JobCaps(asked_mw, min(max(asked_mw, knee_mw), demand_mw))
 
 
 def admission_cap_mw(gpu: GpuInfo, need: Need) -> int:
@@ -117,7 +127,7 @@ def _admission_mw(gpu_name: str, cap_max_mw: int, need: Need) -> int:
     hot_mw = min(need.watts_hint_mw or cap_max_mw, cap_max_mw)
     light_mw = min(hot_mw, cap_max_mw * LIGHT_PERMILLE // PERMILLE)
     return max(
-        _keep_mw(curve(gpu_name, phase_of(need, mw, cap_max_mw)), mw, need, 1.0)
+        _job_caps(curve(gpu_name, phase_of(need, mw, cap_max_mw)), mw, need, 1.0).keep_mw
         for mw in (hot_mw, light_mw)
     )
 

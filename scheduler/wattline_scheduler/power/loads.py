@@ -14,7 +14,7 @@ from wattline_scheduler.power.keeps import (
     Need,
     admission_cap_mw,
     gain_per_kw,
-    keep_cap_mw,
+    job_caps,
 )
 
 EQUAL_WEIGHT_PERMILLE = 1000
@@ -116,12 +116,14 @@ def busy_gpu(
     floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
     target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
     target_mw = min(max(target_mw, floor_mw), ceiling_mw)
-    keep_mw = gpu_bound_mw(keep_cap_mw(gpu, demand_mw, need, steepness), gpu.overshoot_permille)
-    keep_mw = min(max(keep_mw, floor_mw), target_mw)
+    asked_mw, keep_mw = (
+        min(max(gpu_bound_mw(cap_mw, gpu.overshoot_permille), floor_mw), target_mw)
+        for cap_mw in job_caps(gpu, demand_mw, need, steepness)
+    )
     return GpuLoad(
         index=gpu.index,
         floor_mw=floor_mw,
-        asked_mw=keep_mw if need.min_performance_permille else floor_mw,
+        asked_mw=asked_mw,
         keep_mw=keep_mw,
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from support.sites import gpu, job
 from wattline_protocol.messages import GpuInfo
-from wattline_scheduler.power.keeps import Need, admission_cap_mw, curve_of, keep_cap_mw, need_of
+from wattline_scheduler.power.keeps import Need, admission_cap_mw, curve_of, job_caps, need_of
 from wattline_scheduler.power.loads import busy_gpu, gpu_admission_mw
 
 W = 1000
@@ -32,28 +32,29 @@ def test_a_job_says_what_it_needs() -> None:
 
 def test_a_hot_job_is_kept_at_its_knee() -> None:
     v100 = gpu(0, name="Tesla V100", cap_min_mw=100 * W, cap_max_mw=300 * W)
-    assert keep_cap_mw(v100, 300 * W, Need()) == pytest.approx(0.547 * 300 * W, rel=0.01)
-    assert keep_cap_mw(H100, 600 * W, Need()) == 300 * W
+    assert job_caps(v100, 300 * W, Need()).keep_mw == pytest.approx(0.547 * 300 * W, rel=0.01)
+    assert job_caps(H100, 600 * W, Need()).keep_mw == 300 * W
 
 
 def test_a_light_job_is_kept_by_its_own_draw_not_by_the_maximum() -> None:
-    assert keep_cap_mw(H100, 300 * W, Need()) == 150 * W
+    assert job_caps(H100, 300 * W, Need()).keep_mw == 150 * W
 
 
 @given(gpus, demands, st.integers(1, 999), st.booleans(), steepnesses)
-def test_at_its_keep_a_job_has_the_performance_it_asked_for(
+def test_a_job_has_the_performance_it_asked_for(
     g: GpuInfo, demand_mw: int, permille: int, is_service: bool, steepness: float
 ) -> None:
     need = Need(min_performance_permille=permille, is_service=is_service)
-    keep_w = keep_cap_mw(g, demand_mw, need, steepness) / W
     curve = curve_of(g, demand_mw, need)
-    assert curve.performance(keep_w, demand_mw / W, steepness) >= permille / 1000 - 1e-6
+    for cap_mw in job_caps(g, demand_mw, need, steepness):
+        assert curve.performance(cap_mw / W, demand_mw / W, steepness) >= permille / 1000 - 1e-6
 
 
 @given(gpus, demands, needs, steepnesses)
 def test_a_load_is_in_order(g: GpuInfo, demand_mw: int, need: Need, steepness: float) -> None:
     load = busy_gpu(g, demand_mw, 50, need, steepness)
-    assert load.floor_mw <= load.keep_mw <= load.target_mw <= load.ceiling_mw
+    goals = (load.floor_mw, load.asked_mw, load.keep_mw, load.target_mw, load.ceiling_mw)
+    assert list(goals) == sorted(goals)
     assert load.gain >= 0.0
 
 
@@ -65,10 +66,20 @@ def test_placement_books_no_less_than_the_job_is_kept_at(
     assert busy_gpu(g, demand_mw, 50, need).keep_mw <= gpu_admission_mw(g, need)
 
 
+def test_who_asks_for_little_has_no_more_than_that_before_others() -> None:
+    """The knee is what makes sense, not what was asked for: only the latter precedes priorities."""
+    little, nothing = (
+        busy_gpu(H100, 600 * W, 50, Need(min_performance_permille=permille))
+        for permille in (600, 0)
+    )
+    assert little.floor_mw < little.asked_mw < little.keep_mw == nothing.keep_mw == 300 * W
+    assert nothing.asked_mw == nothing.floor_mw
+
+
 def test_never_capped_is_kept_at_the_maximum() -> None:
     need = Need(watts_hint_mw=300 * W, min_performance_permille=1_000)
     load = busy_gpu(H100, 250 * W, 50, need)
-    assert (load.keep_mw, load.target_mw) == (700 * W, 700 * W)
+    assert load.asked_mw == load.keep_mw == load.target_mw == 700 * W
     assert admission_cap_mw(H100, need) == 700 * W
 
 
@@ -79,7 +90,7 @@ def test_a_gpu_that_cannot_be_capped_is_kept_in_full() -> None:
 
 def test_a_steeper_job_asks_for_a_higher_cap() -> None:
     need = Need(min_performance_permille=900)
-    caps = [keep_cap_mw(H100, 600 * W, need, steepness) for steepness in (0.5, 1.0, 2.0)]
+    caps = [job_caps(H100, 600 * W, need, steepness).keep_mw for steepness in (0.5, 1.0, 2.0)]
     assert caps == sorted(set(caps))
 
 
