@@ -162,7 +162,9 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
 def heard(state: State, node: NodeNow, now: Now) -> None:
     """A valid message of the present incarnation."""
     node.heard_at = now.mono_s
-    state.off_tries.spared.discard(node.id)
+    if node.record.is_spared:
+        node.record = msgspec.structs.replace(node.record, is_spared=False)
+        state.journal.save(node.record)
     if not node.is_silent:
         return
     node.is_silent = False

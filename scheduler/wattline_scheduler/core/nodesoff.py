@@ -14,7 +14,7 @@ from wattline_scheduler.core.state import State
 
 def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str, now: Now) -> str:
     """Somebody vouches for it: its watts are free, its tasks are lost. What was done, in words."""
-    node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why)
+    node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why, is_spared=False)
     node.link = Unheard()
     node.idle.clear()
     node.outdate()

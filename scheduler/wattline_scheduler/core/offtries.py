@@ -32,17 +32,14 @@ class OffTries:
     failures: dict[NodeId, int] = field(default_factory=dict)
     """In a row; forgotten once the node is off or says Hello."""
     not_before: dict[NodeId, Instant] = field(default_factory=dict)
-    spared: set[NodeId] = field(default_factory=set)
-    """Somebody is about to switch them on: left alone until they are heard."""
     newest: int = 0
     """Number of the newest try of this run."""
     looked_at: Instant = LONG_AGO
     """When it was last considered whether some host must be switched off."""
 
     def may_begin(self, node: NodeId, now: Instant) -> bool:
-        """Whether none is under way, the last failure is long ago, and nobody works on the node."""
-        is_free = node not in self.under_way and node not in self.spared
-        return is_free and now >= self.not_before.get(node, LONG_AGO)
+        """Whether none is under way on the node, and the last failure is long ago."""
+        return node not in self.under_way and now >= self.not_before.get(node, LONG_AGO)
 
     def next_number(self) -> int:
         """A number that no other try of this run has."""

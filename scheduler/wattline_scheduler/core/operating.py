@@ -64,7 +64,8 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     del request
     outofband.void_try(state, node, f"{user} is about to switch it on")
     if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:
-        state.off_tries.spared.add(node.id)
+        node.record = msgspec.structs.replace(node.record, is_spared=True)
+        state.journal.save(node.record)
         text = f"{node.id} is not off; it is not switched off out of band until it is heard"
         state.journal.note("node_spared", text, now, who=user, node=node.id)
         return Done(text)

@@ -110,6 +110,8 @@ class NodeRecord(msgspec.Struct, frozen=True):
     drain_reason: str = ""
     is_off: bool = False
     off_reason: str = ""
+    is_spared: bool = False
+    """Somebody is about to switch it on: not switched off out of band until it is heard."""
 
 
 Standing = Literal["nameplate", "leased", "full", "off"]

@@ -78,7 +78,7 @@ def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
     declared = node.site.out_of_band
     if declared is None or not (declared.is_automatic and declared.can_switch_off):
         return False
-    if not state.off_tries.may_begin(node.id, now.mono_s):
+    if node.record.is_spared or not state.off_tries.may_begin(node.id, now.mono_s):
         return False
     # A node that was not heard since it was declared on is being worked on by somebody.
     if state.books.entry(node.id).standing not in ("leased", "full"):

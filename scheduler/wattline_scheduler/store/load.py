@@ -93,7 +93,7 @@ def _attempt(row: Row) -> AttemptRecord:
 
 def _node(row: Row) -> NodeRecord:
     node, incarnation, boot_id, hostname, version, cpus, memory_bytes, gpus = row[:8]
-    is_observe, is_simulated, is_draining, drain_reason, is_off, off_reason = row[8:]
+    is_observe, is_simulated, is_draining, drain_reason, is_off, off_reason, is_spared = row[8:]
     return NodeRecord(
         node,
         incarnation,
@@ -109,6 +109,7 @@ def _node(row: Row) -> NodeRecord:
         drain_reason,
         bool(is_off),
         off_reason,
+        bool(is_spared),
     )
 
 

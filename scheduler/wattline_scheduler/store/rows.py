@@ -90,7 +90,7 @@ NODES = Layout(
     "nodes",
     _columns(
         "node incarnation boot_id hostname agent_version cpus memory_bytes gpus is_observe "
-        "is_simulated is_draining drain_reason is_off off_reason"
+        "is_simulated is_draining drain_reason is_off off_reason is_spared"
     ),
     NodeRecord.key,
 )
@@ -141,7 +141,7 @@ def _attempt_row(r: AttemptRecord) -> Row:
 def _node_row(r: NodeRecord) -> Row:
     host = (r.boot_id, r.hostname, r.agent_version, r.cpus, r.memory_bytes, _json(r.gpus))
     marks = (r.is_observe, r.is_simulated, r.is_draining, r.drain_reason, r.is_off, r.off_reason)
-    return (r.node, r.incarnation, *host, *marks)
+    return (r.node, r.incarnation, *host, *marks, r.is_spared)
 
 
 def _book_row(r: BookRecord) -> Row:

@@ -257,6 +257,11 @@ def _recoveries(db: Database) -> None:
         db.execute(f"ALTER TABLE meta ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+def _spared(db: Database) -> None:
+    """Whether somebody is at work on a node."""
+    db.execute("ALTER TABLE nodes ADD COLUMN is_spared INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -265,6 +270,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _sensing,
     _webhooks,
     _recoveries,
+    _spared,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -323,7 +323,8 @@ def test_something_newer_than_the_order_voids_it(newer: str) -> None:
     assert h.committed_kw("a1") > 0
 
 
-def test_a_node_that_somebody_is_about_to_switch_on_is_left_alone() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_node_that_somebody_is_about_to_switch_on_is_left_alone(restarts: bool) -> None:
     """Between a look at a host that is off and its counting, it might be on again."""
     h = busy()
     h.cut_off.add(NodeId("a1"))
@@ -331,12 +332,16 @@ def test_a_node_that_somebody_is_about_to_switch_on_is_left_alone() -> None:
     h.do(DeclareOn(NodeId("a1")))
     assert h.events("node_spared")[-1].who == "ops"
     shed(h, 12.0)
+    if restarts:
+        h.restart_scheduler()
+        h.join("a2")
     h.run(30)
     assert not acts(h)
-    h.cut_off.clear()
-    h.run(2)
     hang(h, "a1")
-    h.run(10)
+    h.cut_off.clear()
+    if restarts:
+        h.join("a1")
+    h.run(15)
     assert [act.node for act in acts(h)] == ["a1"], "it was heard since"
 
 
