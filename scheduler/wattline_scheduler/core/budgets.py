@@ -6,6 +6,7 @@ from wattline_protocol.requests import Answer, Denied, Done, Restore, Shed
 from wattline_scheduler.core import limits
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.unknown import not_there
 
 MAX_SHED_S = 366 * 86_400.0
 """A year and a day: longer is a change of the site file."""
@@ -73,8 +74,7 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
 
 def no_domain(state: State, domain: DomainId) -> Denied:
     """What to say where a request names a domain that is not there."""
-    known = ", ".join(state.domains.by_id)
-    return Denied("not_found", f"there is no domain {domain!r}; the site has {known}")
+    return not_there("domain", domain, state.domains.by_id)
 
 
 def power_root(state: State) -> DomainId:

@@ -1,8 +1,5 @@
 """Requests that change state: who may ask for what, then to the module that does it."""
 
-from itertools import islice
-
-from wattline_protocol.fields import nearest
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.requests import (
     ROLE_RANK,
@@ -29,9 +26,7 @@ from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
-
-MAX_NAMED = 10
-"""Nodes in one refusal."""
+from wattline_scheduler.core.unknown import not_there
 
 ON_JOBS = (Submit, Cancel, Hold, Release)
 """What submitters may do, to their own jobs; operators to all."""
@@ -136,8 +131,4 @@ def _node(state: State, name: NodeId) -> NodeNow | Denied:
 
 def no_node(state: State, name: NodeId) -> Denied:
     """What to say where a request names a node that is not there."""
-    some = ", ".join(islice(state.nodes, MAX_NAMED))
-    more = " …" if len(state.nodes) > MAX_NAMED else ""
-    near = nearest(name, state.nodes)
-    hint = f"the nearest is {near}" if near else f"the site has {some}{more}"
-    return Denied("not_found", f"there is no node {name!r}; {hint}")
+    return not_there("node", name, state.nodes)

@@ -210,14 +210,14 @@ def test_a_shed_that_ended_while_the_scheduler_was_away_is_over(h: Harness) -> N
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Shed(DomainId("pdu-z"), fraction=0.1), "no domain 'pdu-z'"),
+        (Shed(DomainId("pdu-z"), fraction=0.1), "no domain 'pdu-z'; the nearest is pdu-a"),
         (Shed(None), "either a share"),
         (Shed(None, fraction=0.1, by_mw=5), "either a share"),
         (Shed(None, fraction=1.5), "between 0 and 1"),
         (Shed(None, by_mw=10**12), "cannot be shed"),
         (Shed(None, fraction=0.1, for_s=-1), "no duration"),
         (Restore(None), "not lowered"),
-        (Restore(DomainId("x")), "no domain 'x'"),
+        (Restore(DomainId("x")), "no domain 'x'; the site has "),
     ],
 )
 def test_a_bad_request_says_what_would_be_right(

@@ -1,0 +1,19 @@
+"""Names in requests that nothing on the site has."""
+
+from collections.abc import Collection
+from itertools import islice
+
+from wattline_protocol.fields import nearest
+from wattline_protocol.requests import Denied
+
+MAX_NAMED = 10
+"""In one refusal."""
+
+
+def not_there(word: str, name: str, known: Collection[str]) -> Denied:
+    """A refusal with the nearest name, or with some of those that are there."""
+    some = ", ".join(islice(known, MAX_NAMED))
+    more = " …" if len(known) > MAX_NAMED else ""
+    near = nearest(name, known)
+    hint = f"the nearest is {near}" if near else f"the site has {some}{more}"
+    return Denied("not_found", f"there is no {word} {name!r}; {hint}")
