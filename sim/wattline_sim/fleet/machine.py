@@ -15,7 +15,14 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, Rollup, TaskExit, TaskOrder, TaskPhase
+from wattline_protocol.messages import (
+    SW_POWER_CAP,
+    ExitKind,
+    Rollup,
+    TaskExit,
+    TaskOrder,
+    TaskPhase,
+)
 from wattline_sim.fleet.world import HostClock, World
 
 W = 1000
@@ -207,7 +214,7 @@ class Machine:
             host_limit_mw=gpu.limit_mw,
             temp_c=40,
             util_pct=100 if power_mw > IDLE_MW else 0,
-            reasons=0x4 if capped else 0,
+            reasons=SW_POWER_CAP if capped else 0,
             energy_mj=int(gpu.energy_mj),
             power_throttle_ns=0,
         )
