@@ -11,6 +11,9 @@ from wattline_protocol.sensing import Access
 USUAL_OFF_TIMEOUT_S = 30.0
 """A BMC answers within a second or two and reports "Off" some seconds after it was asked."""
 
+MAX_OFF_TIMEOUT_S = 120.0
+"""An operator who waits for the answer waits no longer, and a little."""
+
 
 class OffByCommand(msgspec.Struct, frozen=True, tag_field="by", tag="command"):
     """Programs, run without a shell."""

@@ -12,6 +12,7 @@ import msgspec
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import Fields, Problem, flag, texts
 from wattline_protocol.outofband import (
+    MAX_OFF_TIMEOUT_S,
     USUAL_OFF_TIMEOUT_S,
     OffByCommand,
     OffByRedfish,
@@ -34,7 +35,7 @@ def out_of_band(parent: Fields) -> OutOfBand | None:
     if not is_there:
         return None
     way = _way(fields)
-    timeout_s = fields.take("timeout", v.seconds(1, 120), USUAL_OFF_TIMEOUT_S)
+    timeout_s = fields.take("timeout", v.seconds(1, MAX_OFF_TIMEOUT_S), USUAL_OFF_TIMEOUT_S)
     is_automatic = fields.take("automatic", flag, True)
     fields.end()
     if way is None:

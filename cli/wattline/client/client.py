@@ -15,6 +15,7 @@ from wattline.client.errors import (
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
+from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
 from wattline_protocol.requests import (
     MAX_LISTED,
     Cancel,
@@ -73,7 +74,7 @@ POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
 """`wait` and `log` look again after these times, growing from the first to the longest."""
 
-OUT_OF_BAND_WITHIN_S = 130.0
+OUT_OF_BAND_WITHIN_S = MAX_OFF_TIMEOUT_S + 10.0
 """Longest that a site file allows a BMC, and a little."""
 
 STALL_FACTOR = 4
