@@ -29,7 +29,7 @@ from wattline_scheduler.core.watts import (
 )
 from wattline_scheduler.power.allocator import Allocation
 from wattline_scheduler.power.leases import LeaseDecision, LeaseWish, plan_leases
-from wattline_scheduler.power.matrix import Bools
+from wattline_scheduler.power.matrix import Bools, Ints
 from wattline_scheduler.power.pace import SURGE_PERMILLE
 from wattline_scheduler.power.split import split
 
@@ -188,8 +188,7 @@ def _due(
     contended[allocation.row[allocation.row >= 0]] = True
     contended[matrix.entry_row[is_eager[matrix.entry_node]]] = True
     target_mw = state.fleet.target_mw()
-    ramp_mw = np.where(state.pace.rose(newest_mw, target_mw), target_mw - newest_mw, 0)
-    lent_out = matrix.in_rows(ramp_mw) > state.books.room_in_rows()
+    lent_out = _lent_out(state, newest_mw, target_mw)
     state.wants_room = bool(lent_out.any())
     contended |= lent_out
     growth_mw = np.where(newest_mw > 0, np.maximum(wish_mw - newest_mw, 0), 0)
@@ -204,6 +203,13 @@ def _due(
         surge=matrix.below(surging),
         at=now.mono_s,
     )
+
+
+def _lent_out(state: State, newest_mw: Ints, target_mw: Ints) -> Bools:
+    """Rows in which demand rose by more than is free: the watts for it are with others."""
+    ramp_mw = np.where(state.pace.rose(newest_mw, target_mw), target_mw - newest_mw, 0)
+    lent: Bools = state.fleet.matrix.in_rows(ramp_mw) > state.books.room_in_rows()
+    return lent
 
 
 def _wishes(

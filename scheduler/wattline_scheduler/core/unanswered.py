@@ -1,4 +1,4 @@
-"""Which hosts must be switched off so that a lowered budget is met: a question to the state (I4).
+"""Which hosts must be switched off so that a lowered budget is met (I4).
 
 Theory. A domain is above its lowered budget. What the nodes that answer can still give (all they
 are committed for beyond what they draw idle) will come by caps and pauses, and is waited for as
@@ -30,7 +30,11 @@ class WhyOff(NamedTuple):
 
 
 def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, WhyOff]]:
-    """Hosts to switch off now, lowest priority first, as few as suffice."""
+    """Hosts to switch off now, lowest priority first, as few as suffice.
+
+    Called at every look: it marks each overrun that moved, so that the next one knows since when
+    nothing happens.
+    """
     over_mw = _over(state, now)
     if not over_mw:
         return []
