@@ -165,7 +165,7 @@ def test_before_nodes_said_hello_nothing_is_judged() -> None:
 def test_one_known_node_does_not_judge_for_the_unknown_one() -> None:
     h = Harness(site().rack("a", 2).build())
     h.join("a1")
-    h.submit(job().gpu_type("b200"))
+    assert h.state_of(h.submit(job().gpu_type("b200"))) == "PENDING"
 
 
 def test_a_mixed_site_places_by_type(h: Harness) -> None:
