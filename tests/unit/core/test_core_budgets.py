@@ -13,7 +13,7 @@ from wattline_protocol.requests import Denied, Restore, Shed
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import TimePassed
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
-from wattline_scheduler.core.pausing import to_pause
+from wattline_scheduler.core.pausing import FLOORS, to_pause
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.power.budgets import Limit
 
@@ -257,6 +257,25 @@ def test_a_ramped_shed_is_followed_without_ever_being_over_budget(h: Harness) ->
     assert not h.events("over_budget"), "a ramp that is followed is no alarm"
     assert seen[-1] < seen[0] - 2_000_000
     assert budget_mw(h) == 9_800_000
+
+
+def test_a_ramp_that_floors_cannot_follow_is_met_by_a_pause_that_begins_in_time(h: Harness) -> None:
+    """What these jobs must keep is no more than their floors: nobody is paused for a keep."""
+    low, high = (
+        h.submit(job().gpus(8).watts_per_gpu(300).priority(priority)) for priority in (25, 75)
+    )
+    h.run(20)
+    floors_mw = sum(load.floor_mw for load in h.cluster.state.fleet.loads.values())
+    falls_mw = budget_mw(h) * 0.65 / 60
+    h.do(Shed(None, fraction=0.65, ramp_s=60))
+    while h.state_of(low) == "RUNNING":
+        h.run(0.5)
+    spare_mw = h.cluster.state.domains.usable_mw(DomainId("site")) - floors_mw
+    assert 4 * falls_mw < spare_mw < 8 * falls_mw, "a second of notice, three at idle"
+    assert h.gang(low).reason == FLOORS
+    h.run(30)
+    assert not h.events("over_budget")
+    assert (h.state_of(low), h.state_of(high)) == ("PAUSED", "RUNNING")
 
 
 def test_a_ramp_that_is_not_followed_is_seen(h: Harness) -> None:
