@@ -92,6 +92,7 @@ def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
             - state.domains.reserved_mw(row.domain)
             - sum(counted_mw(base_mw.get(n, 0), share) for n, share in row.shares.items()),
             budget_mw=state.domains.by_id[row.domain].budget_mw,
+            yields=(),
         )
         for room, row in zip(now.rows, state.domains.rows, strict=True)
     )

@@ -13,7 +13,7 @@ from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.admission import admission_room
+from wattline_scheduler.power.admission import Yields, admission_room, yields_in_rows
 from wattline_scheduler.power.rows import Row
 from wattline_scheduler.power.thermal import coolest_first
 
@@ -21,22 +21,25 @@ from wattline_scheduler.power.thermal import coolest_first
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """An immutable picture for the planner and for explanations."""
     offers = tuple(_offer(state, node) for node in state.nodes.values())
-    room_mw = admission_room(state.books, {offer.node: offer.kept for offer in offers})
+    kept = {offer.node: offer.kept for offer in offers}
+    room_mw, yields = admission_room(state.books, kept), yields_in_rows(state.books, kept)
     return Snapshot(
         now=now.mono_s,
         nodes=offers,
         rows=tuple(
-            _room(state, row, mw) for row, mw in zip(state.domains.rows, room_mw, strict=True)
+            _room(state, row, mw, given)
+            for row, mw, given in zip(state.domains.rows, room_mw, yields, strict=True)
         ),
         above=tuple(state.domains.rows_of[node] for node in state.nodes),
         waiting=waiting,
     )
 
 
-def _room(state: State, row: Row, room_mw: int) -> RowRoom:
+def _room(state: State, row: Row, room_mw: int, yields: Yields) -> RowRoom:
     domain = row.domain
     kind = state.domains.by_id[domain].kind
-    return RowRoom(domain, row.name, kind, room_mw, state.domains.budget_mw(domain))
+    budget_mw = state.domains.budget_mw(domain)
+    return RowRoom(domain, row.name, kind, room_mw, budget_mw, yields)
 
 
 def _offer(state: State, node: NodeNow) -> NodeOffer:

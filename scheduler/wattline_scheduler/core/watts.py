@@ -125,12 +125,16 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
 def kept_of(state: State, node: NodeNow) -> Kept:
     """What the node must be able to keep with the work placed on it, paused work included."""
     base_mw, busy_mw = node.non_gpu_worst_mw, 0
+    yields: dict[int, int] = {}
     for gpu in node.gpus.values():
         attempt = node.holders.get(gpu.index)
         if not gpu.managed:
             base_mw += gpu_ceiling_mw(gpu)
         elif attempt is not None:
-            busy_mw += gpu_admission_mw(gpu, _booked(state, node, gpu, attempt))
+            admission_mw = gpu_admission_mw(gpu, _booked(state, node, gpu, attempt))
+            busy_mw += admission_mw
+            priority = attempt.gang.job.spec.priority
+            yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
         else:
             base_mw += gpu.idle_mw
     return Kept(
@@ -139,6 +143,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
         busy_mw=busy_mw,
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         is_controlled=is_leased(state, node),
+        yields=tuple(sorted(yields.items())),
     )
 
 

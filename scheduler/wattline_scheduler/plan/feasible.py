@@ -79,9 +79,10 @@ def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple
         return []
     rows = trial.snapshot.rows
     return [
-        (row, counted - trial.room_mw[row])
+        (row, lacks_mw)
         for row, share in trial.snapshot.above[at]
-        if (counted := counted_mw(needed_mw, share)) > trial.room_mw[row] and rows[row].kind == kind
+        if rows[row].kind == kind
+        and (lacks_mw := counted_mw(needed_mw, share) - trial.room_for(row, shape)) > 0
     ]
 
 

@@ -11,7 +11,7 @@ from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
-from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.admission import Kept, Yields
 from wattline_scheduler.power.keeps import Need, need_of
 
 
@@ -28,6 +28,8 @@ class Shape:
     memory_bytes: int
     need: Need
     same_rack: bool
+    priority: int
+    """Work of lower priority gives way to it where only watts are missing."""
 
 
 def shape_of(spec: JobSpec) -> Shape:
@@ -42,6 +44,7 @@ def shape_of(spec: JobSpec) -> Shape:
         memory_bytes=r.memory_bytes,
         need=need_of(spec),
         same_rack=r.same_rack,
+        priority=spec.priority,
     )
 
 
@@ -76,6 +79,7 @@ class RowRoom:
     kind: DomainKind
     room_mw: int
     budget_mw: int
+    yields: Yields = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,15 @@ class Trial:
             fitting.sort(key=lambda gpu: gpu.memory_bytes)
         return tuple(sorted(fitting[: shape.gpus], key=lambda gpu: gpu.index))
 
+    def room_for(self, row: int, shape: Shape) -> int:
+        """What is left in the row, and what lower priorities there would give back."""
+        room_mw = self.room_mw[row]
+        for priority, mw in self.snapshot.rows[row].yields:
+            if priority >= shape.priority:
+                break
+            room_mw += mw
+        return room_mw
+
     def needed_mw(self, at: int, shape: Shape) -> int:
         """Wall milliwatts the node must keep more with a task of `shape`."""
         known = self._needed_mw[at].get(shape)

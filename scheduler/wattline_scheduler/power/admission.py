@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wattline_protocol.ids import NodeId
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.rows import counted_mw
+
+Yields = tuple[tuple[int, int], ...]
+"""(priority, milliwatts): what work of that priority is counted for above the idle draw of its
+GPUs. Paused it gives all of it back, or has given it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Kept:
     psu_efficiency_permille: int
     is_controlled: bool
     """False: silent, observing or distrusted; then it counts as the books say."""
+    yields: Yields = ()
+    """Before the power supplies."""
 
     @property
     def kept_mw(self) -> int:
@@ -43,3 +49,16 @@ def admission_room(books: Books, kept: Mapping[NodeId, Kept]) -> list[int]:
         for row, share in rows:
             room[row] -= counted_mw(mw, share)
     return room
+
+
+def yields_in_rows(books: Books, kept: Mapping[NodeId, Kept]) -> list[Yields]:
+    """Of each row, at the wall: what a new task of higher priority may have beyond the room."""
+    sums: list[dict[int, int]] = [{} for _ in books.domains.rows]
+    for node, one in kept.items():
+        if not one.is_controlled:
+            continue
+        for priority, load_mw in one.yields:
+            mw = load_mw * PERMILLE // one.psu_efficiency_permille
+            for row, share in books.domains.rows_of[node]:
+                sums[row][priority] = sums[row].get(priority, 0) + mw * share // PERMILLE
+    return [tuple(sorted(of.items())) for of in sums]

@@ -75,6 +75,27 @@ def test_nobody_waits_for_the_sake_of_lower_priorities() -> None:
     assert max(caps_w(h, high)) < KEEP_MW // W
 
 
+def test_a_job_that_lacks_only_watts_has_those_of_lower_priorities() -> None:
+    """Two nodes; the shed leaves watts for one that works."""
+    h = cluster()
+    low = h.submit(job("low").gpus(8).priority(25))
+    h.run(20)
+    shed_to(h, 6.5)
+    h.run(10)
+    assert h.state_of(low) == "RUNNING"
+    equal = h.submit(job("equal").gpus(8).priority(25))
+    h.run(10)
+    assert h.state_of(equal) == "PENDING"
+    assert "watts" in h.job(equal).wait_reason
+    high = h.submit(job("high").gpus(8).priority(75))
+    h.run(10)
+    assert (h.state_of(high), h.state_of(low)) == ("RUNNING", "PAUSED")
+    assert min(caps_w(h, high)) > KEEP_MW // W
+    h.do(Restore(None))
+    h.run(20)
+    assert (h.state_of(high), h.state_of(low)) == ("RUNNING", "RUNNING")
+
+
 def test_it_goes_on_when_its_keep_fits_again() -> None:
     h = cluster()
     low, _ = two_jobs(h)
