@@ -96,6 +96,18 @@ def test_a_job_that_lacks_only_watts_has_those_of_lower_priorities() -> None:
     assert (h.state_of(high), h.state_of(low)) == ("RUNNING", "RUNNING")
 
 
+def test_watts_of_lower_priorities_are_given_to_one_job_only() -> None:
+    h = cluster(3, kw=21.0)
+    low = h.submit(job("low").gpus(8).priority(25))
+    h.run(20)
+    shed_to(h, 8.0)
+    h.run(10)
+    first, second = (h.submit(job(name).gpus(8).priority(75)) for name in ("first", "second"))
+    h.run(30)
+    states = [h.state_of(number) for number in (low, first, second)]
+    assert states == ["PAUSED", "RUNNING", "PENDING"]
+
+
 def test_it_goes_on_when_its_keep_fits_again() -> None:
     h = cluster()
     low, _ = two_jobs(h)
