@@ -89,7 +89,7 @@ def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
         replace(
             room,
             room_mw=state.domains.by_id[row.domain].budget_mw
-            - state.domains.reserved_mw(row.domain)
+            - state.domains.declared_mw(row.domain)
             - sum(counted_mw(base_mw.get(n, 0), share) for n, share in row.shares.items()),
             budget_mw=state.domains.by_id[row.domain].budget_mw,
             yields=(),

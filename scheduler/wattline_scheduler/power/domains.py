@@ -62,9 +62,12 @@ class Domains:
 
     def reserved_mw(self, domain: DomainId) -> int:
         """Part of the budget that no lease may use (I1)."""
+        return self.declared_mw(domain) + self._extra_mw.get(domain, 0)
+
+    def declared_mw(self, domain: DomainId) -> int:
+        """Of what is reserved, that which the site file says: what a meter shows may go again."""
         d = self.by_id[domain]
-        declared_mw = d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
-        return declared_mw + self._extra_mw.get(domain, 0)
+        return d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
 
     def extra_mw(self, domain: DomainId) -> int:
         """Load that a meter shows and nobody declared; part of what is reserved."""

@@ -88,6 +88,18 @@ def test_a_growth_is_refused_where_the_meter_shows_that_there_is_no_room() -> No
     assert h.state_of(number) in ("RUNNING", "PENDING")
 
 
+def test_load_that_a_meter_shows_makes_no_job_impossible() -> None:
+    """It may be gone in a minute, or the meter lies: the job waits."""
+    h = metered()
+    meter_for(h, 20)
+    meter_for(h, 15, plus_mw=20_000_000)
+    assert extra_mw(h) > 15_000_000
+    waits = h.submit(job().gpus(8))
+    h.run(2)
+    assert h.state_of(waits) == "PENDING"
+    assert "watts" in h.job(waits).wait_reason
+
+
 def test_a_meter_that_vanishes_is_alarmed_and_the_books_go_on() -> None:
     h = metered()
     meter_for(h, 20)
