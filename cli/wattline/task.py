@@ -433,7 +433,8 @@ def stop_requested() -> bool:
     now_s = time.monotonic()
     if path and not _stop.asked and now_s - _stop.looked_s >= STOP_FILE_PERIOD_S:
         _stop.looked_s = now_s
-        _stop.asked = Path(path).exists()
+        if Path(path).exists():  # only ever set: SIGTERM may arrive while the file is looked for
+            _stop.asked = True
     return _stop.asked
 
 

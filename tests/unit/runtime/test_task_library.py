@@ -219,6 +219,20 @@ def test_sigterm_is_a_stop_notice_only_while_stoppable() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_sigterm_that_comes_while_the_stop_file_is_looked_for_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def looks(path: Path) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return False
+
+    monkeypatch.setattr(Path, "exists", looks)
+    with task.stoppable():
+        is_asked = task.stop_requested()
+    monkeypatch.undo()
+    assert is_asked
+
+
 def test_a_program_that_ignores_stop_requested_exceptions_still_ends_quietly() -> None:
     code = """
 from wattline import task
@@ -235,9 +249,12 @@ with task.stoppable():
     )
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-        process.terminate()
-        _, errors = process.communicate(timeout=10)
+        try:
+            assert process.stdout.readline() == b"up\n"
+            process.terminate()
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (0, b"")
 
 
