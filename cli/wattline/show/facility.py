@@ -20,7 +20,17 @@ def facility_result(report: FacilityReport) -> RenderableType:
 def density_result(report: DensityReport) -> RenderableType:
     """One line a case, then the fleets that were tried."""
     table = Table(box=None, pad_edge=False)
-    for word in ("GPU", "population", "GPUs", "vs static", "throughput", "best", "equal caps"):
+    words = (
+        "GPU",
+        "population",
+        "GPUs",
+        "vs static",
+        "throughput",
+        "best",
+        "uncapped",
+        "equal caps",
+    )
+    for word in words:
         table.add_column(word)
     for case in report.cases:
         table.add_row(
@@ -30,6 +40,7 @@ def density_result(report: DensityReport) -> RenderableType:
             f"{case.gpus_vs_static:.2f}",
             f"{case.throughput_vs_static:.3f}",
             f"{case.best_throughput_vs_static:.3f} with {case.best_gpus}",
+            f"{case.gpus_by_booking} booked, {case.gpus_by_drawing} drawn",
             f"{case.equal_caps_booked:.3f} booked, {case.equal_caps_drawn:.3f} drawn",
         )
     return Group(f"policy {report.policy}, seed {report.seed}, simulated", table, *_tried(report))

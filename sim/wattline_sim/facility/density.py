@@ -14,8 +14,9 @@ import numpy as np
 from wattline_scheduler.power.models import curve, node_model, node_power
 from wattline_sim.facility.office import RequestDenied
 from wattline_sim.facility.plant.servers import host_of
+from wattline_sim.facility.price import Price
 from wattline_sim.facility.report import FacilityReport
-from wattline_sim.facility.run import Size
+from wattline_sim.facility.run import Facility, Size
 from wattline_sim.facility.simulate import Ask, simulate
 from wattline_sim.profiles import gpu_model
 
@@ -64,6 +65,9 @@ class Case(msgspec.Struct, frozen=True):
     equal_caps_booked: float
     equal_caps_drawn: float
     """See `equal_caps`: what to measure hot training by."""
+    gpus_by_booking: int
+    gpus_by_drawing: int
+    """See `Price`: what to measure fleets by that are not busy all the time."""
     tried: tuple[Tried, ...]
 
 
@@ -125,7 +129,8 @@ class _Bisection:
 
     def run(self) -> Case:
         """Find it."""
-        static = self._simulate("static", self._search.feed_nodes)
+        price = Price()
+        static = self._simulate("static", self._search.feed_nodes, price.watch)
         for ratio in SWEEP:
             self._try(round(self._search.feed_nodes * ratio))
         self._bisect()
@@ -144,6 +149,8 @@ class _Bisection:
             best_gpus=best.gpus,
             equal_caps_booked=round(booked, 4),
             equal_caps_drawn=round(drawn, 4),
+            gpus_by_booking=price.nodes_by_booking * static.gpus // static.nodes,
+            gpus_by_drawing=price.nodes_by_drawing * static.gpus // static.nodes,
             tried=tuple(self._tried[nodes] for nodes in sorted(self._tried)),
         )
 
@@ -169,13 +176,15 @@ class _Bisection:
             self._tried[nodes] = tried
         return self._tried[nodes]
 
-    def _simulate(self, policy: str, nodes: int) -> FacilityReport:
+    def _simulate(
+        self, policy: str, nodes: int, watch: Callable[[Facility], None] | None = None
+    ) -> FacilityReport:
         search = self._search
         self._progress(f"{self._gpu} {self._scenario} {nodes} nodes", self._done, self._most)
         size = Size(search.hours, search.seed)
         feed = float(search.feed_nodes)
         ask = Ask(self._scenario, policy, nodes, size, feed_nodes=feed, gpu=self._gpu)
-        report = simulate(ask, lambda _: None, versus_static=False)
+        report = simulate(ask, lambda _: None, versus_static=False, watch=watch)
         self._done += 1
         return report
 

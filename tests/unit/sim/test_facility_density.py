@@ -6,8 +6,10 @@ from typing import cast
 import pytest
 
 from wattline_sim.facility.density import CLASSES, Search, density, equal_caps, why_refused
+from wattline_sim.facility.price import Price
 from wattline_sim.facility.report import FacilityReport
-from wattline_sim.facility.simulate import Ask
+from wattline_sim.facility.run import Size
+from wattline_sim.facility.simulate import Ask, simulate
 
 FINE = {"high": {"p50": 0.0, "p99": 0.049}, "low": {"p50": 0.049, "p99": 0.49}}
 
@@ -43,13 +45,14 @@ def test_the_search_finds_the_largest_fleet_that_passes(
 ) -> None:
     asked: list[int] = []
 
-    def answer(ask: Ask, progress: object, *, versus_static: bool) -> FacilityReport:
-        del progress
+    def answer(ask: Ask, progress: object, *, versus_static: bool, watch: object) -> FacilityReport:
+        del progress, watch
         assert not versus_static
         asked.append(ask.nodes)
         slow = FINE if ask.policy == "static" or ask.nodes <= most else {"high": {"p50": 1.0}}
         seen = run(slow)
-        seen.gpus, seen.throughput = 8 * ask.nodes, float(ask.nodes)  # type: ignore[misc]
+        seen.gpus, seen.nodes = 8 * ask.nodes, ask.nodes  # type: ignore[misc]
+        seen.throughput = float(ask.nodes)  # type: ignore[misc]
         seen.seconds_over_budget = 0.0  # type: ignore[misc]
         return seen
 
@@ -65,3 +68,12 @@ def test_equal_caps_make_more_of_what_is_drawn_than_of_what_is_booked() -> None:
     for gpu in CLASSES:
         booked, drawn = equal_caps(gpu)
         assert 1.0 < booked < drawn < 2.0
+
+
+def test_leases_book_more_than_uncapped_work_draws() -> None:
+    price = Price()
+    assert price.nodes_by_drawing == 0, "nothing was watched yet"
+    ask = Ask("mixed", "static", 16, Size(0.02, 1), feed_nodes=16.0, gpu="a40")
+    simulate(ask, lambda _: None, versus_static=False, watch=price.watch)
+    assert price.seconds == 72
+    assert 16 < price.nodes_by_booking < price.nodes_by_drawing < 2 * price.nodes_by_booking
