@@ -5,8 +5,16 @@ at full power, where any would get warm at all; then the node whose tightest dom
 either tree, keeps the largest share of its budget wins: a lease can rise highest there.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw
+from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Floats
 from wattline_scheduler.power.rows import counted_mw
 
 Score = tuple[int, int, int, int, int]
@@ -28,3 +36,52 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
     )
     warmth = trial.offers[at].warmth
     return (gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each term of the cost counts for; see docs/scheduling.md."""
+
+    fit: float = 1.0
+    """Each GPU left over on the node."""
+    warmth: float = 0.05
+    """Each step by which its free GPUs would be too warm at full power."""
+    stranding: float = 0.04
+    """The whole budget of the tightest row above being used up."""
+    cpus: float = 1e-6
+    """Each CPU that is taken already."""
+
+
+DEFAULT_WEIGHTS = Weights()
+
+
+def node_cost(
+    columns: Columns, ask: Ask, at: At = ALL, weights: Weights = DEFAULT_WEIGHTS
+) -> Floats:
+    """[node] the part of the cost that lies in the node; the lowest is best."""
+    left = columns.whole[at] - ask.gpus
+    cost: Floats = (
+        weights.fit * left
+        + weights.warmth * columns.warmth[at]
+        - weights.cpus * columns.cpus_free[at]
+    )
+    return cost
+
+
+def group_cost(columns: Columns, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+    """[group] the part of the cost that lies in the rows above: where most is left, is best."""
+    cost: Floats = -weights.stranding * share_left(columns)
+    return cost
+
+
+def costs(
+    columns: Columns, ask: Ask, priority: int = 0, weights: Weights = DEFAULT_WEIGHTS
+) -> Floats:
+    """[node] cost of the task on every node; infinite where it does not fit now.
+
+    The node to take is the first with the least (`argmin`).
+    """
+    most = most_mw(columns, room_for(columns, priority))[columns.group]
+    can = fits(columns, ask) & (needed_mw(columns, ask) <= most)
+    cost = node_cost(columns, ask, ALL, weights) + group_cost(columns, weights)[columns.group]
+    return np.where(can, cost, np.inf)

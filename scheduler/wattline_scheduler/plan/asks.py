@@ -1,0 +1,155 @@
+"""What one task asks of a node, in the numbers of the columns, and which nodes could give it.
+
+All functions take `at`: positions of nodes, as an array, or `ALL`. They look at nodes alone;
+what the rows above them allow is `rooms`' business.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns, GpuClasses
+from wattline_scheduler.plan.snapshot import Shape
+from wattline_scheduler.power.loads import gpu_admission_mw
+from wattline_scheduler.power.matrix import Bools, Ints
+
+At = Ints | slice
+ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One task of a shape. `is_suited` and `draw_mw` have an entry for each class of GPUs."""
+
+    gpus: int
+    milli: int
+    """Thousandths of each of them; less than 1000 only of a single one."""
+    cpus: int
+    memory_bytes: int
+    is_suited: Bools
+    """[class] of a wanted type, with enough memory. False for `NO_CLASS`."""
+    draw_mw: Ints
+    """[class] what must be found for such a GPU before a task is placed on it."""
+
+
+def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
+    """A shape in the numbers of these classes; to be made anew when there are more of them."""
+    examples = classes.examples[1:]
+    suited = [False, *(suits(gpu, shape) for gpu in examples if gpu is not None)]
+    draw = [0, *(gpu_admission_mw(gpu, shape.need) for gpu in examples if gpu is not None)]
+    return Ask(
+        gpus=shape.gpus,
+        milli=WHOLE_MILLI,
+        cpus=shape.cpus,
+        memory_bytes=shape.memory_bytes,
+        is_suited=np.array(suited, np.bool_),
+        draw_mw=np.array(draw, np.int64),
+    )
+
+
+def suits(gpu: GpuInfo, shape: Shape) -> bool:
+    """Whether the GPU is of a wanted type and has enough memory."""
+    return gpu.memory_bytes >= shape.gpu_memory_min_bytes and is_of_type(gpu, shape)
+
+
+def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
+    """Whether one of the wanted words occurs in the GPU's name."""
+    if not shape.gpu_type:
+        return True
+    name = gpu.name.lower()
+    return any(word in name for word in shape.gpu_type)
+
+
+def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
+    """[node, slot] GPUs that the task may use now."""
+    has_room: Bools = columns.free_milli[at] >= ask.milli
+    return has_room & ask.is_suited[columns.gpu_class[at]]
+
+
+def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
+    """[node] enough free GPUs that suit."""
+    if ask.milli < WHOLE_MILLI:
+        has_any: Bools = free_slots(columns, ask, at).any(axis=1)
+        return has_any
+    enough: Bools = columns.whole[at] >= ask.gpus
+    if ask.gpus == 0:
+        return enough
+    one_class = columns.one_class[at]
+    enough_of_it = enough & ask.is_suited[one_class]
+    mixed = np.flatnonzero(enough & (one_class == 0))
+    if len(mixed):
+        where = mixed if isinstance(at, slice) else at[mixed]
+        enough_of_it[mixed] = free_slots(columns, ask, where).sum(axis=1) >= ask.gpus
+    return enough_of_it
+
+
+def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
+    """[node] could take the task now, as far as the node alone is asked."""
+    return (
+        has_gpus(columns, ask, at)
+        & columns.is_open[at]
+        & (columns.cpus_free[at] >= ask.cpus)
+        & (columns.memory_free_bytes[at] >= ask.memory_bytes)
+    )
+
+
+def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+    """[node] load that the task adds before the power supplies; for nodes that it fits on.
+
+    A task on a share of a GPU counts as if it had the GPU alone, also beside others: too much,
+    never too little.
+    """
+    if ask.milli < WHOLE_MILLI:
+        return _share_rise_mw(columns, ask, at)
+    idle_mw = columns.first_idle_mw[at, min(ask.gpus, columns.slot_count)]
+    one_class = columns.one_class[at]
+    rise: Ints = ask.gpus * ask.draw_mw[one_class] - idle_mw
+    mixed = np.flatnonzero(one_class == 0)
+    if ask.gpus and len(mixed):
+        rise[mixed] = _slots_rise_mw(columns, ask, mixed if isinstance(at, slice) else at[mixed])
+    return rise
+
+
+def _slots_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
+    free = free_slots(columns, ask, at)
+    taken = free & (np.cumsum(free, axis=1) <= ask.gpus)
+    total: Ints = np.where(taken, _each_rise_mw(columns, ask, at), 0).sum(axis=1)
+    return total
+
+
+def _share_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
+    free = free_slots(columns, ask, at)
+    most: Ints = np.where(free, _each_rise_mw(columns, ask, at), 0).max(axis=1, initial=0)
+    return most
+
+
+def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
+    each: Ints = ask.draw_mw[columns.gpu_class[at]] - columns.idle_mw[at]
+    return each
+
+
+def needed_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+    """[node] wall milliwatts that the node must keep more with the task; exact."""
+    load_mw, psu = columns.load_mw[at], columns.psu_permille[at]
+    with_task_mw = load_mw + rise_mw(columns, ask, at)
+    needed: Ints = -(-with_task_mw * PERMILLE // psu) + (-load_mw * PERMILLE // psu)
+    return needed
+
+
+def slots_for(columns: Columns, ask: Ask, at: int) -> list[int]:
+    """Slots that the task would get: the smallest that suffice, coolest first.
+
+    A share of a GPU goes to the one with the least left that suffices, so that others stay whole.
+    """
+    free_milli = columns.free_milli[at].tolist()
+    number = columns.gpu_class[at].tolist()
+    fitting = [
+        slot
+        for slot, milli in enumerate(free_milli)
+        if milli >= ask.milli and ask.is_suited[number[slot]]
+    ]
+    if ask.milli < WHOLE_MILLI:
+        fitting.sort(key=lambda slot: free_milli[slot])
+    return fitting[: ask.gpus]

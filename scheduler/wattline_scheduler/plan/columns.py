@@ -1,0 +1,221 @@
+"""The fleet as arrays, nodes in site-file order: what every decision of the planner is computed on.
+
+The core keeps one `Columns` and rewrites the row of a node when the node changes; a cycle
+works on a `copy`. Nothing here knows jobs or a scheduler: a replay fills the same arrays itself
+(`empty`, then `set_gpus`, and plain assignments), and asks the same functions.
+
+Slots are a node's usable GPUs in the order in which they are given out: the smallest memory that
+suffices first, then the coolest. Nodes that count in the same rows with the same shares form a
+group, so that what rooms allow is computed once per group.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.power.matrix import Bools, Ints
+
+Ints32 = NDArray[np.int32]
+
+WHOLE_MILLI = 1000
+"""An untouched GPU."""
+
+NO_CLASS = 0
+"""Of a slot without a GPU."""
+
+ENDLESS_MW = 2**50
+"""Room of the row that fills up lists of rows: more than any site, and safe to multiply."""
+
+PRIORITY_LEVELS = 101
+"""0 to 100."""
+
+
+class GpuClasses:
+    """Numbers for GPUs that are alike in name, memory and watts; they only grow in number."""
+
+    def __init__(self) -> None:
+        self.examples: list[GpuInfo | None] = [None]
+        """One GPU of each class, by number."""
+        self._numbers: dict[tuple[object, ...], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def number(self, gpu: GpuInfo) -> int:
+        """The class of a GPU. What is learned of each one alone, its idle watts, is no part."""
+        key = (
+            gpu.name,
+            gpu.memory_bytes,
+            gpu.cap_min_mw,
+            gpu.cap_max_mw,
+            gpu.overshoot_permille,
+            gpu.can_cap,
+        )
+        known = self._numbers.get(key)
+        if known is None:
+            known = self._numbers[key] = len(self.examples)
+            self.examples.append(gpu)
+        return known
+
+
+@dataclass(slots=True)
+class Columns:
+    """One entry a node, or one a node and slot, or one a row. Plain arrays that callers may fill.
+
+    `whole`, `one_class` and `first_idle_mw` follow from the slots: `note_slots` after each change.
+    """
+
+    classes: GpuClasses
+    gpu_class: Ints32
+    """[node, slot] number in `classes`, free or not; `NO_CLASS` = lost or not there."""
+    gpu_index: Ints32
+    """[node, slot] how the node itself counts the GPU."""
+    free_milli: Ints32
+    """[node, slot] thousandths that are free; 0 = taken, lost or not there."""
+    idle_mw: Ints32
+    """[node, slot] idle draw, which a task's draw replaces."""
+    whole: Ints32
+    """[node] untouched GPUs."""
+    one_class: Ints32
+    """[node] the class of all its GPUs; `NO_CLASS` = they differ, or there are none."""
+    first_idle_mw: Ints32
+    """[node, n] idle draw of the first n untouched GPUs."""
+    is_open: Bools
+    """[node] tasks may be placed here: healthy, leased, not drained."""
+    cpus_free: Ints
+    memory_free_bytes: Ints
+    load_mw: Ints
+    """[node] what it must be able to keep now, before the power supplies."""
+    psu_permille: Ints
+    warmth: Ints
+    """[node] how far its free GPUs would be above comfort at full power, in steps."""
+    rack: Ints
+    group: Ints
+    """[node] number of its group."""
+    group_rows: Ints
+    """[group, n] rows above; filled up with the endless row, the last one."""
+    group_share: Ints
+    """[group, n] permille of a node's wall watts that count there."""
+    room_mw: Ints
+    """[row] what new tasks may count on, at the wall."""
+    budget_mw: Ints
+    """[row]"""
+    yields_mw: Ints
+    """[row, priority] what work of that priority gives back to work of a higher one."""
+
+    @classmethod
+    def empty(
+        cls,
+        node_count: int,
+        slot_count: int,
+        above: Sequence[tuple[tuple[int, int], ...]] = (),
+        row_count: int = 0,
+        classes: GpuClasses | None = None,
+    ) -> "Columns":
+        """Closed nodes without GPUs. `above`: the rows above each node, with permille."""
+        slots = (node_count, slot_count)
+        group, rows, share = _groups(above or ((),) * node_count, row_count)
+        return cls(
+            classes=classes or GpuClasses(),
+            gpu_class=np.zeros(slots, np.int32),
+            gpu_index=np.zeros(slots, np.int32),
+            free_milli=np.zeros(slots, np.int32),
+            idle_mw=np.zeros(slots, np.int32),
+            whole=np.zeros(node_count, np.int32),
+            one_class=np.zeros(node_count, np.int32),
+            first_idle_mw=np.zeros((node_count, slot_count + 1), np.int32),
+            is_open=np.zeros(node_count, np.bool_),
+            cpus_free=_zeros(node_count),
+            memory_free_bytes=_zeros(node_count),
+            load_mw=_zeros(node_count),
+            psu_permille=np.full(node_count, PERMILLE, np.int64),
+            warmth=_zeros(node_count),
+            rack=_zeros(node_count),
+            group=group,
+            group_rows=rows,
+            group_share=share,
+            room_mw=np.append(_zeros(row_count), ENDLESS_MW),
+            budget_mw=np.append(_zeros(row_count), ENDLESS_MW),
+            yields_mw=np.zeros((row_count + 1, PRIORITY_LEVELS), np.int64),
+        )
+
+    @property
+    def node_count(self) -> int:
+        return len(self.is_open)
+
+    @property
+    def slot_count(self) -> int:
+        return int(self.gpu_class.shape[1])
+
+    def copy(self) -> "Columns":
+        """One to try placements on. What a placement never changes is shared."""
+        changes = {name: getattr(self, name).copy() for name in TRIED}
+        return replace(self, **changes)
+
+    def set_gpus(self, at: int, gpus: Sequence[GpuInfo], free_milli: Sequence[int]) -> None:
+        """The usable GPUs of a node in the order of slots, and what of each is free."""
+        count = len(gpus)
+        if count > self.slot_count:
+            self._widen(count)
+        rest = self.slot_count - count
+        numbers = [self.classes.number(gpu) for gpu in gpus]
+        self.gpu_class[at] = numbers + [NO_CLASS] * rest
+        self.gpu_index[at] = [gpu.index for gpu in gpus] + [0] * rest
+        self.free_milli[at] = [*free_milli] + [0] * rest
+        self.idle_mw[at] = [gpu.idle_mw for gpu in gpus] + [0] * rest
+        self.one_class[at] = numbers[0] if len(set(numbers)) == 1 else NO_CLASS
+        self.note_slots(at)
+
+    def note_slots(self, at: int) -> None:
+        """Write what follows from a node's `free_milli`."""
+        idle_mw, total_mw = [0], 0
+        slots = zip(self.free_milli[at].tolist(), self.idle_mw[at].tolist(), strict=True)
+        for free_milli, mw in slots:
+            if free_milli == WHOLE_MILLI:
+                total_mw += mw
+                idle_mw.append(total_mw)
+        whole = len(idle_mw) - 1
+        self.whole[at] = whole
+        self.first_idle_mw[at] = idle_mw + [0] * (self.slot_count - whole)
+
+    def _widen(self, slot_count: int) -> None:
+        more = slot_count - self.slot_count
+        for name in SLOTTED:
+            setattr(self, name, np.pad(getattr(self, name), ((0, 0), (0, more))))
+
+
+TRIED = (
+    "free_milli",
+    "whole",
+    "first_idle_mw",
+    "is_open",
+    "cpus_free",
+    "memory_free_bytes",
+    "load_mw",
+    "room_mw",
+)
+"""Columns that a placement changes."""
+
+SLOTTED = ("gpu_class", "gpu_index", "free_milli", "idle_mw", "first_idle_mw")
+
+
+def _zeros(count: int) -> Ints:
+    return np.zeros(count, np.int64)
+
+
+def _groups(
+    above: Sequence[tuple[tuple[int, int], ...]], row_count: int
+) -> tuple[Ints, Ints, Ints]:
+    numbers: dict[tuple[tuple[int, int], ...], int] = {}
+    group = np.array([numbers.setdefault(rows, len(numbers)) for rows in above], np.int64)
+    depth = max((len(rows) for rows in numbers), default=0) or 1
+    group_rows = np.full((len(numbers), depth), row_count, np.int64)
+    group_share = np.full((len(numbers), depth), PERMILLE, np.int64)
+    for rows, number in numbers.items():
+        for n, (row, share) in enumerate(rows):
+            group_rows[number, n], group_share[number, n] = row, share
+    return group, group_rows, group_share

@@ -1,0 +1,34 @@
+"""What the rows above leave for new tasks, by group of nodes; see `Columns`.
+
+Both families of rows, power and cooling, are asked alike: a task of `needed` wall milliwatts fits
+below a row with room if `ceil(needed x share) <= room`, which is `needed <= floor(room / share)`.
+"""
+
+import numpy as np
+
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.power.matrix import Floats, Ints
+
+
+def room_for(columns: Columns, priority: int) -> Ints:
+    """[row] what is left, and what lower priorities there would give back."""
+    given_back: Ints = columns.yields_mw[:, :priority].sum(axis=1)
+    return columns.room_mw + given_back
+
+
+def most_mw(columns: Columns, room_mw: Ints) -> Ints:
+    """[group] the largest task that all rows above have room for; 0 where there is none.
+
+    A task without watts fits everywhere.
+    """
+    each = room_mw[columns.group_rows] * PERMILLE // columns.group_share
+    most: Ints = np.maximum(each.min(axis=1), 0)
+    return most
+
+
+def share_left(columns: Columns) -> Floats:
+    """[group] of the tightest row above, which share of its budget is left."""
+    share = columns.room_mw / np.maximum(columns.budget_mw, 1)
+    left: Floats = share[columns.group_rows].min(axis=1)
+    return left

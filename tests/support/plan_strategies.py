@@ -1,0 +1,87 @@
+"""Random snapshots for the planner: sites, mixed nodes, rooms that bind, queues."""
+
+from hypothesis import strategies as st
+
+from support.power_strategies import sites
+from support.sites import gpu, job
+from support.snapshots import waits
+from wattline_protocol.ids import Instant, JobId
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.site import Site
+from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiting
+from wattline_scheduler.power.admission import Kept
+from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.keeps import Need
+from wattline_scheduler.power.loads import gpu_admission_mw
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """A random site, some GPUs taken, random rooms, and a random queue."""
+    site = draw(sites())
+    queue = draw(st.lists(waiting(), max_size=8))
+    offers = tuple(_offer(draw, site, at) for at in range(len(site.nodes)))
+    domains = Domains(site)
+    rooms = tuple(
+        RowRoom(
+            row.domain,
+            row.name,
+            domains.by_id[row.domain].kind,
+            draw(st.integers(-1_000_000, 9_000_000)),
+            domains.by_id[row.domain].budget_mw,
+            draw(st.sampled_from([(), (), ((10, 400_000), (50, 900_000))])),
+        )
+        for row in domains.rows
+    )
+    above = tuple(domains.rows_of[node.id] for node in site.nodes)
+    numbered = tuple(
+        Waiting(JobId(number), w.priority, w.since, w.shape, w.gangs)
+        for number, w in enumerate(sorted(queue, key=lambda w: -w.priority))
+    )
+    return Snapshot(Instant(draw(st.sampled_from([0.0, 100.0]))), offers, rooms, above, numbered)
+
+
+def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:
+    kinds = draw(st.sampled_from(["same", "same", "mixed", "none"]))
+    if kinds == "none":
+        return ()
+    models = [("NVIDIA H100", 80), ("NVIDIA A100", 40)]
+    return tuple(
+        gpu(i, name=name, gib=gib, idle_mw=70_000 + 1_000 * draw(st.integers(0, 9)))
+        for i in range(draw(st.integers(1, 8)))
+        for name, gib in [draw(st.sampled_from(models)) if kinds == "mixed" else models[0]]
+    )
+
+
+def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
+    node = site.nodes[at]
+    gpus = _gpus(draw)
+    free = tuple(draw(st.permutations(gpus)))[draw(st.integers(0, len(gpus))) :]
+    base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in free)
+    busy_mw = sum(gpu_admission_mw(g, Need()) for g in gpus if g not in free)
+    return NodeOffer(
+        node=node.id,
+        rack=node.rack,
+        closed=draw(st.sampled_from(["", "", "", "draining"])),
+        gpus=gpus,
+        free=free,
+        cpus=8,
+        cpus_free=draw(st.integers(0, 8)),
+        memory_bytes=2**40,
+        memory_free_bytes=2**40,
+        kept=Kept(node.id, base_mw, busy_mw, node.psu_efficiency_permille, is_controlled=True),
+        warmth=draw(st.integers(0, 3)),
+    )
+
+
+@st.composite
+def waiting(draw: st.DrawFn) -> Waiting:
+    """A job of one to three nodes, of any priority, whose watts are known or not."""
+    wanted = job().gpus(draw(st.integers(0, 8))).nodes(draw(st.integers(1, 3)))
+    wanted = wanted.watts_per_gpu(draw(st.sampled_from([0, 150, 300, 700])))
+    wanted = wanted.priority(draw(st.sampled_from([10, 50, 50, 75])))
+    if draw(st.booleans()):
+        wanted = wanted.same_rack()
+    if draw(st.integers(0, 4)) == 0:
+        wanted = wanted.gpu_type("a100")
+    return waits(1, wanted, gangs=draw(st.integers(1, 4)))
