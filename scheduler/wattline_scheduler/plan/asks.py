@@ -71,7 +71,7 @@ def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     """[node] enough free GPUs that suit."""
     if ask.milli < WHOLE_MILLI:
-        has_any: Bools = free_slots(columns, ask, at).any(axis=1)
+        has_any: Bools = np.logical_or.reduce(free_slots(columns, ask, at), axis=1)
         return has_any
     enough: Bools = columns.whole[at] >= ask.gpus
     if ask.gpus == 0:
