@@ -55,6 +55,8 @@ class DeviceInfo:
     """Highest SM clock; 0 = not known."""
     can_lock_clocks: bool = False
     """This process may lock its clocks."""
+    can_share: bool = True
+    """Several processes may use it at the same time: its compute mode is the default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,9 @@ class LaunchContext:
     """First task lease; None for tasks with on_isolation = "continue"."""
     node: str = ""
     """The node's name, for WATTLINE_NODE."""
+    gpu_memory_bytes: int = 0
+    """What it may use of each GPU: its share of the smallest one's memory; 0 = no GPU, or not
+    known."""
 
 
 @dataclass(frozen=True, slots=True)

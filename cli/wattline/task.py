@@ -120,6 +120,23 @@ def identity() -> Identity:
     )
 
 
+def gpu_share() -> float:
+    """The part of each of its GPUs that this task was given; 1 outside Wattline."""
+    return float(os.environ.get("WATTLINE_GPU_SHARE", "") or 1.0)
+
+
+def gpu_memory_limit_bytes() -> int | None:
+    """Memory of each of its GPUs that this task may use; None without a GPU or outside Wattline.
+
+    Others on the GPU rely on it. PyTorch keeps to it once it is told:
+
+        limit, total = task.gpu_memory_limit_bytes(), torch.cuda.mem_get_info()[1]
+        if limit is not None:
+            torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
+    """
+    return _number("WATTLINE_GPU_MEMORY_BYTES") or None
+
+
 def _number(name: str) -> int:
     return int(os.environ.get(name, "") or 0)
 

@@ -1,13 +1,23 @@
 """What a user asks for: the job, after parsing and validation. See `jobfile` for the text form."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+
+from wattline_protocol.wall import PERMILLE
 
 JobKind = Literal["training", "batch", "service"]
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75, "critical": 100}
 """Names for priorities; any integer 0-100 is allowed. Higher is served, and capped, later."""
+
+WHOLE_GPU = PERMILLE
+"""Shares of GPUs are whole thousandths, so that they add up exactly."""
+
+Share = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_GPU)]
+"""Of a GPU, in thousandths."""
+
+Launcher = Literal["process", "torchrun"]
 
 
 class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +71,7 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the command is started on each node."""
 
-    how: Literal["process", "torchrun"] = "process"
+    how: Launcher = "process"
     procs_per_node: int = 0
     """torchrun: processes per node; 0 = one per GPU."""
 

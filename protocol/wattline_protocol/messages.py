@@ -19,6 +19,7 @@ from wattline_protocol.ids import (
     TaskRef,
     UnixTime,
 )
+from wattline_protocol.job import WHOLE_GPU, Launcher, Share
 from wattline_protocol.wall import PERMILLE
 
 PROTOCOL_VERSION = 1
@@ -60,6 +61,8 @@ class GpuInfo(msgspec.Struct, frozen=True):
     healthy: bool = True
     can_lock_clocks: bool = False
     """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
+    can_share: bool = True
+    """False: its compute mode lets one process use it at a time (or none)."""
 
 
 SW_POWER_CAP = 0x4
@@ -92,7 +95,7 @@ class GpuSample(msgspec.Struct, frozen=True):
 
 
 class TaskUsage(msgspec.Struct, frozen=True):
-    """What an attempt has used so far; cumulative, survives agent and scheduler restarts."""
+    """What an attempt used; cumulative, survives restarts. GPU time counts by share of the GPU."""
 
     run_s: float = 0.0
     gpu_s: float = 0.0
@@ -371,9 +374,6 @@ class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
     """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
 
 
-Launcher = Literal["process", "torchrun"]
-
-
 class Rendezvous(msgspec.Struct, frozen=True):
     """Where the processes of a torchrun gang meet."""
 
@@ -395,6 +395,8 @@ class TaskOrder(msgspec.Struct, frozen=True):
     env: dict[str, str]
     gpus: tuple[GpuIndex, ...]
     launcher: Launcher
+    gpu_share_permille: Share = WHOLE_GPU
+    """What it gets of each of its GPUs; others may hold the rest."""
     workdir: str = ""
     """Empty: a directory of the task's own."""
     array_index: int | None = None

@@ -41,6 +41,7 @@ W = 1000
 leases = st.integers(0, GPUS * MAX // (25 * W)).map(lambda n: wall(n * 25 * W))
 some_gpus = st.sets(st.integers(0, GPUS - 1), min_size=1)
 gpu = st.integers(0, GPUS - 1)
+shares = st.sampled_from([1000, 1000, 500, 300])
 
 
 class Books:
@@ -100,12 +101,17 @@ class NodeMachine(RuleBasedStateMachine):
         self.work_is_started(gpus, 0, seconds)
 
     @precondition(lambda self: self.books.names is not None and len(self.books.sent) < 8)
-    @rule(gpus=some_gpus, task=st.integers(0, 1), seconds=st.sampled_from([0.0, 1.0, 5.0, 14.0]))
-    def work_is_started(self, gpus: set[int], task: int, seconds: float) -> None:
+    @rule(
+        gpus=some_gpus,
+        task=st.integers(0, 3),
+        seconds=st.sampled_from([0.0, 1.0, 5.0, 14.0]),
+        share=shares,
+    )
+    def work_is_started(self, gpus: set[int], task: int, seconds: float, share: int = 1000) -> None:
         """A whole lease, then a task, with a network that works."""
         self.lease(wall(GPUS * MAX), 700, now=True)
         self.deliver_all()
-        self.start_task(gpus, task, now=True, stop=False)
+        self.start_task(gpus, task, now=True, stop=False, share=share)
         self.time_passes(seconds, answered=True)
         self.deliver_all()
 
@@ -136,6 +142,15 @@ class NodeMachine(RuleBasedStateMachine):
         assert len(alive) == len(set(alive))
         assert len(self.rig.launches) == len(set(self.rig.launches)), "launched twice"
 
+    @invariant()
+    def no_gpu_is_given_twice(self) -> None:
+        """What living tasks were given of a GPU is no more than the whole."""
+        given = [0] * GPUS
+        for task in self.rig.tasks.values():
+            for index in task.order.gpus if not task.group_gone else ():
+                given[index] += task.order.gpu_share_permille
+        assert max(given) <= 1000, f"given, in thousandths: {given}"
+
     # --- the scheduler acts -------------------------------------------------------------
 
     def _names(self) -> tuple[Epoch, Incarnation, Sequence]:
@@ -157,15 +172,19 @@ class NodeMachine(RuleBasedStateMachine):
         self._post(Lease(epoch, incarnation, seq, lease_mw, (cap * W,) * GPUS), now=now)
 
     @precondition(lambda self: self.books.names is not None)
-    @rule(gpus=some_gpus, task=st.integers(0, 1), now=st.booleans(), stop=st.booleans())
-    def start_task(self, gpus: set[int], task: int, now: bool, stop: bool) -> None:
+    @rule(
+        gpus=some_gpus, task=st.integers(0, 3), now=st.booleans(), stop=st.booleans(), share=shares
+    )
+    def start_task(
+        self, gpus: set[int], task: int, now: bool, stop: bool, share: int = 1000
+    ) -> None:
         """A new attempt, whether or not the last one has ended: the agent must see to it."""
         if self.books.names is None:
             return
         self.attempts += 1
         name = ref(task, self.attempts)
         on_isolation = "stop" if stop else "continue"
-        wanted = order(name, *sorted(gpus), on_isolation=on_isolation)
+        wanted = order(name, *sorted(gpus), on_isolation=on_isolation, gpu_share_permille=share)
         self.live = [*self.live[-5:], name]
         self._post(StartTask(*self._names(), wanted), now=now)
 

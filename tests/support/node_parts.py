@@ -6,6 +6,7 @@ from typing import TypeVar
 from wattline_agent.capper import NodeTerms
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import Effect, Note, Tell
+from wattline_agent.ports import DeviceInfo
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
 from wattline_protocol.messages import Rollup, TaskExit, TaskOrder
 from wattline_protocol.wall import wall_mw
@@ -58,6 +59,7 @@ class ModelGpu:
     """It says yes and keeps its limit."""
     can_cap: bool = True
     can_lock: bool = False
+    can_share: bool = True
     locked_mhz: int = 0
     """Ceiling of its clocks as the driver has it; 0 = none."""
     is_hung: bool = False
@@ -73,9 +75,21 @@ class ModelGpu:
     """None: as its draw suggests."""
 
     @property
-    def clocks(self) -> tuple[int, bool]:
-        """Highest SM clock in MHz, and whether it can be locked."""
-        return 2_000, self.can_lock
+    def info(self) -> DeviceInfo:
+        """What the driver says about it."""
+        return DeviceInfo(
+            index=self.index,
+            uuid=f"GPU-{self.index}",
+            name=MODEL,
+            memory_bytes=80 << 30,
+            cap_min_mw=MIN,
+            cap_default_mw=MAX,
+            cap_max_mw=MAX,
+            can_cap=self.can_cap,
+            clock_max_mhz=2_000,
+            can_lock_clocks=self.can_lock,
+            can_share=self.can_share,
+        )
 
     @property
     def enforced_mw(self) -> int:

@@ -11,7 +11,6 @@ from support.node_parts import (
     IDLE,
     MAX,
     MIN,
-    MODEL,
     TERMS,
     Disk,
     ModelGpu,
@@ -262,12 +261,7 @@ class Rig:
 
     def infos(self) -> tuple[DeviceInfo, ...]:
         """What the driver says about the GPUs."""
-        return tuple(
-            DeviceInfo(
-                g.index, f"GPU-{g.index}", MODEL, 80 << 30, MIN, MAX, MAX, g.can_cap, "", *g.clocks
-            )
-            for g in self.gpus
-        )
+        return tuple(g.info for g in self.gpus)
 
     @property
     def driver_instance(self) -> str:

@@ -92,6 +92,11 @@ class Attempt:
         return self.order.gpus
 
     @property
+    def share_permille(self) -> int:
+        """What it was given of each of them."""
+        return self.order.gpu_share_permille
+
+    @property
     def is_ended(self) -> bool:
         """It runs no more; processes may be left (see `holds_gpus`)."""
         standing = self.standing
@@ -106,7 +111,7 @@ class Attempt:
 
     @property
     def holds_gpus(self) -> bool:
-        """No other task may have its GPUs: it lives, or processes of it are left."""
+        """Nobody else may have what it was given of its GPUs: it lives, or processes are left."""
         if isinstance(self.standing, Watched) and self.is_ended:
             return not self.standing.seen.group_gone
         return not self.is_ended

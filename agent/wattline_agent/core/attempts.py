@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from wattline_agent.core import holds
 from wattline_agent.core.attempt import Attempt, Gone, Launched, Pausing, Watched
 from wattline_agent.core.effects import Drop, Freeze, Kill, SaveUsage, Stop, Tell
 from wattline_agent.core.model import NodeState
@@ -85,12 +86,14 @@ def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: No
 
 
 def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
-    """Ended with nothing left, or frozen with every GPU at idle draw."""
+    """Ended with nothing left, or frozen with every GPU of its own at idle draw."""
     if not attempt.holds_gpus:
         return True
     if not attempt.is_frozen:
         return False
-    draws = [(state.gpus[index], state.gpus[index].reading) for index in attempt.gpus]
+    # What others that run on its GPUs draw says nothing about it.
+    own = [i for i in attempt.gpus if not holds.has_load_of_others(state, i, attempt)]
+    draws = [(state.gpus[index], state.gpus[index].reading) for index in own]
     return all(
         reading is not None
         and reading.power_mw is not None

@@ -87,10 +87,11 @@ def can_lock(gpu: Gpu) -> bool:
 def wanted_mhz(state: NodeState, gpu: Gpu) -> int:
     """Highest SM clock that this GPU should run at; 0 = no ceiling."""
     users = holds.users(state, gpu.index)
-    shares = [attempt.order.clock_permille for attempt in users]
+    # Nobody is slowed down because another holder of the GPU tolerates it.
+    permille = max((attempt.order.clock_permille for attempt in users), default=PERMILLE)
     if users and is_weak(gpu):
-        shares.append(_share_for_lease(state, gpu))
-    permille = max(min(shares, default=PERMILLE), LEAST_PERMILLE)
+        permille = min(permille, _share_for_lease(state, gpu))
+    permille = max(permille, LEAST_PERMILLE)
     return 0 if permille >= PERMILLE else gpu.info.clock_max_mhz * permille // PERMILLE
 
 

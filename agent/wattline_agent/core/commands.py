@@ -26,6 +26,7 @@ from wattline_agent.core.model import NodeState
 from wattline_agent.core.usage import snapshot
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import (
     ForgetTask,
     PauseTask,
@@ -115,11 +116,12 @@ def _refusal(state: NodeState, command: StartTask, now: Now) -> str:
             return f"attempt {other.ref} of the same task is still here"
     if len(set(order.gpus)) != len(order.gpus):
         return "a GPU is named twice"
-    return next((why for index in order.gpus if (why := _unfit(state, index, now))), "")
+    share = order.gpu_share_permille
+    return next((why for index in order.gpus if (why := _unfit(state, index, share, now))), "")
 
 
-def _unfit(state: NodeState, index: GpuIndex, now: Now) -> str:
-    """Why this GPU can take no task."""
+def _unfit(state: NodeState, index: GpuIndex, share_permille: int, now: Now) -> str:
+    """Why this GPU can take no such share of a task."""
     if not 0 <= index < len(state.gpus):
         return f"there is no GPU {index}; this node has {len(state.gpus)}"
     gpu = state.gpus[index]
@@ -128,8 +130,14 @@ def _unfit(state: NodeState, index: GpuIndex, now: Now) -> str:
     if not gpu.is_healthy(now.mono_s):
         reason = gpu.stale.reason if gpu.stale is not None else "no reading"
         return f"GPU {index} is not healthy: {reason}"
-    busy = holds.users(state, index)
-    return f"GPU {index} is held by {busy[0].ref}" if busy else ""
+    if share_permille < WHOLE_GPU and not gpu.info.can_share:
+        return f"GPU {index} cannot be shared: its compute mode is not the default one"
+    free_permille = holds.free_permille(state, index)
+    if share_permille <= free_permille:
+        return ""
+    held = ", ".join(str(attempt.ref) for attempt in holds.users(state, index))
+    left = f": {free_permille / WHOLE_GPU:g} of it is left" if free_permille else ""
+    return f"GPU {index} is held by {held}{left}"
 
 
 def _shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
@@ -193,8 +201,11 @@ def _context(state: NodeState, order: TaskOrder) -> LaunchContext:
     terms = state.file.terms
     assert terms is not None, "nothing starts before a Welcome"  # noqa: S101 - I2
     until_s = state.session.heard_s + terms.task_lease_s
+    given = [state.gpus[index] for index in order.gpus]
+    memory_bytes = min((gpu.info.memory_bytes for gpu in given), default=0)
     return LaunchContext(
-        gpu_uuids=tuple(state.gpus[index].info.uuid for index in order.gpus),
+        gpu_uuids=tuple(gpu.info.uuid for gpu in given),
+        gpu_memory_bytes=memory_bytes * order.gpu_share_permille // WHOLE_GPU,
         checkpoint_root=terms.checkpoint_root,
         lease_until_mono_s=until_s if order.on_isolation == "stop" else None,
         node=state.facts.node,

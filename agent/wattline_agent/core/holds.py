@@ -10,16 +10,27 @@ from wattline_agent.core.attempt import Attempt
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job import WHOLE_GPU
 
 
 def users(state: NodeState, index: GpuIndex) -> list[Attempt]:
-    """Attempts that hold this GPU: nobody else may have it."""
+    """Attempts that hold this GPU, or a share of it."""
     return [a for a in state.attempts.values() if a.holds_gpus and index in a.gpus]
+
+
+def free_permille(state: NodeState, index: GpuIndex) -> int:
+    """What of this GPU nobody holds."""
+    return WHOLE_GPU - sum(attempt.share_permille for attempt in users(state, index))
 
 
 def has_load(state: NodeState, index: GpuIndex) -> bool:
     """Something on this GPU may draw more than idle watts: a living task or what is left of one."""
     return any(attempt.loads_gpus for attempt in users(state, index))
+
+
+def has_load_of_others(state: NodeState, index: GpuIndex, attempt: Attempt) -> bool:
+    """Something that is not of `attempt` may draw more than idle watts on this GPU."""
+    return any(one.loads_gpus for one in users(state, index) if one is not attempt)
 
 
 def loaded(state: NodeState) -> set[GpuIndex]:

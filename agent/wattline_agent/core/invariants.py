@@ -3,7 +3,7 @@
 from wattline_agent.core import holds
 from wattline_agent.core.attempt import Reserved
 from wattline_agent.core.model import NodeState
-from wattline_protocol.ids import GpuIndex, Now, TaskRef
+from wattline_protocol.ids import Now, TaskRef
 
 
 class InvariantBroken(AssertionError):
@@ -13,7 +13,7 @@ class InvariantBroken(AssertionError):
 def check_invariants(state: NodeState, now: Now) -> None:
     """Raise InvariantBroken if a rule is broken."""
     _one_attempt_per_task(state)
-    _one_task_per_gpu(state)
+    _no_gpu_given_twice(state)
     _acknowledged_is_on_file(state)
     _lease_is_kept(state, now)
 
@@ -29,13 +29,11 @@ def _one_attempt_per_task(state: NodeState) -> None:
         seen[key] = attempt.ref
 
 
-def _one_task_per_gpu(state: NodeState) -> None:
-    holder: dict[GpuIndex, TaskRef] = {}
-    for attempt in state.attempts.values():
-        for index in attempt.gpus if attempt.holds_gpus else ():
-            if index in holder:
-                raise InvariantBroken(f"GPU {index} is held by {holder[index]} and {attempt.ref}")
-            holder[index] = attempt.ref
+def _no_gpu_given_twice(state: NodeState) -> None:
+    for gpu in state.gpus:
+        if holds.free_permille(state, gpu.index) < 0:
+            held = ", ".join(f"{a.ref} ({a.share_permille})" for a in holds.users(state, gpu.index))
+            raise InvariantBroken(f"GPU {gpu.index} is held by {held}: more than 1000 thousandths")
 
 
 def _acknowledged_is_on_file(state: NodeState) -> None:

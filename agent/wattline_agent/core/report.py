@@ -35,6 +35,7 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         managed=gpu.is_managed,
         healthy=gpu.is_healthy(now.mono_s),
         can_lock_clocks=clocks.can_lock(gpu) and not state.facts.is_observe,
+        can_share=info.can_share,
     )
 
 

@@ -12,6 +12,7 @@ from wattline_agent.core.gpus import Step
 from wattline_agent.core.model import NodeState
 from wattline_agent.ports import TaskSeen
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.wall import PERMILLE, wall_mw
 
 MODEL_BASE_PERMILLE = 400
@@ -23,7 +24,7 @@ def take_run(attempt: Attempt, seen: TaskSeen) -> None:
     attempt.usage = msgspec.structs.replace(
         attempt.usage,
         run_s=seen.run_s,
-        gpu_s=seen.run_s * len(attempt.gpus),
+        gpu_s=seen.run_s * len(attempt.gpus) * attempt.share_permille / WHOLE_GPU,
         cpu_s=seen.cpu_s,
         max_rss_bytes=seen.max_rss_bytes,
     )
@@ -34,12 +35,45 @@ def book(state: NodeState, steps: dict[GpuIndex, Step]) -> None:
 
     An attempt that ended since the last sample gets its last step too.
     """
-    for attempt in state.attempts.values():
-        is_due = attempt.is_alive or attempt.is_metered
+    due = [a for a in state.attempts.values() if a.is_alive or a.is_metered]
+    by_gpu: dict[GpuIndex, list[Attempt]] = {}
+    for attempt in due:
         attempt.is_metered = attempt.is_alive
-        mine = [steps[index] for index in attempt.gpus if index in steps]
-        if is_due and mine:
+        for index in attempt.gpus:
+            by_gpu.setdefault(index, []).append(attempt)
+    parts = {
+        (attempt.ref, index): part
+        for index, holders in by_gpu.items()
+        if index in steps
+        for attempt, part in zip(holders, divided(steps[index], holders), strict=True)
+    }
+    for attempt in due:
+        mine = [parts[attempt.ref, i] for i in attempt.gpus if (attempt.ref, i) in parts]
+        if mine:
             _book_steps(state, attempt, mine)
+
+
+def divided(step: Step, holders: list[Attempt]) -> list[Step]:
+    """A GPU's step among those that hold it; energy adds up to the millijoule.
+
+    By share, those that are frozen left out. Being held down counts as GPU time does.
+    """
+    weights = [0 if attempt.is_frozen else attempt.share_permille for attempt in holders]
+    if not any(weights):
+        weights = [attempt.share_permille for attempt in holders]
+    total, upto, parts = sum(weights), 0, []
+    for attempt, weight in zip(holders, weights, strict=True):
+        before_mj = step.energy_mj * upto // total
+        upto += weight
+        parts.append(
+            Step(
+                seconds=step.seconds,
+                energy_mj=step.energy_mj * upto // total - before_mj,
+                cap_bound_s=step.cap_bound_s * attempt.share_permille / WHOLE_GPU,
+                util=step.util * weight / total,
+            )
+        )
+    return parts
 
 
 def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
@@ -47,7 +81,8 @@ def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
     gpu_mj = sum(step.energy_mj for step in mine)
     seconds = max(step.seconds for step in mine)
     managed = sum(1 for gpu in state.gpus if gpu.is_managed) or 1
-    share_mj = round(non_gpu_mw(state) * seconds * len(attempt.gpus) / managed)
+    held_permille = len(attempt.gpus) * attempt.share_permille
+    share_mj = round(non_gpu_mw(state) * seconds * held_permille / (managed * WHOLE_GPU))
     attempt.usage = msgspec.structs.replace(
         usage,
         gpu_energy_mj=usage.gpu_energy_mj + gpu_mj,

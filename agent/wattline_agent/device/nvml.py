@@ -140,6 +140,7 @@ class NvmlDriver:
                 default or optional(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle) or 0
             )
         why_not = self._why_no_cap(handle) if limits is not None else "the GPU has no power limit"
+        mode = optional(pynvml.nvmlDeviceGetComputeMode, handle)
         clock_max_mhz, can_lock = clocks.probe(handle, optional, may_set=self._may_set)
         return DeviceInfo(
             index=index,
@@ -153,6 +154,7 @@ class NvmlDriver:
             why_not=why_not,
             clock_max_mhz=clock_max_mhz,
             can_lock_clocks=can_lock,
+            can_share=mode in (None, pynvml.NVML_COMPUTEMODE_DEFAULT),
         )
 
     def _why_no_cap(self, handle: Any) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wattline_agent.executor.layout import TaskDir, key_of
+from wattline_agent.executor.mps import limits
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_agent.ports import LaunchContext
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import TaskOrder
 
 NOFILE_LIMIT = 1024 * 1024
@@ -61,10 +63,18 @@ def _split_python(command: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[s
 
 
 def environment_of(
-    order: TaskOrder, context: LaunchContext, folder: TaskDir, checkpoint_dir: Path
+    order: TaskOrder,
+    context: LaunchContext,
+    folder: TaskDir,
+    checkpoint_dir: Path,
+    mps_pipes: str = "",
 ) -> dict[str, str]:
-    """The variables that come on top of the keeper's; ours win over the job's own."""
+    """The variables that come on top of the keeper's; ours win over the job's own.
+
+    `mps_pipes`: of the MPS daemon that serves a task which shares its GPU; empty = none does.
+    """
     ref = order.ref
+    share_permille = order.gpu_share_permille if order.gpus else 0
     ours = {
         "WATTLINE_JOB": str(ref.job),
         "WATTLINE_JOB_NAME": order.job_name,
@@ -79,6 +89,9 @@ def environment_of(
         "WATTLINE_NOTICE_FILE": str(folder.notice),
         "CUDA_VISIBLE_DEVICES": ",".join(context.gpu_uuids),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "WATTLINE_GPU_SHARE": f"{share_permille / WHOLE_GPU:g}",
+        "WATTLINE_GPU_MEMORY_BYTES": str(context.gpu_memory_bytes),
+        **limits(order, context.gpu_memory_bytes, mps_pipes),
     }
     if order.kind == "service":
         ours |= {
@@ -96,6 +109,7 @@ def spec_of(
     folder: TaskDir,
     checkpoint_dir: Path,
     tasklib: Path,
+    mps_pipes: str = "",
 ) -> TaskSpec:
     """What the keeper is asked to start. Raises NotLaunchable."""
     cwd = Path(order.workdir) if order.workdir else folder.work
@@ -104,7 +118,7 @@ def spec_of(
     return TaskSpec(
         key=key_of(order.ref),
         argv=argv_of(order),
-        env=environment_of(order, context, folder, checkpoint_dir),
+        env=environment_of(order, context, folder, checkpoint_dir, mps_pipes),
         env_append={"PYTHONPATH": str(tasklib)},
         cwd=str(cwd),
         rlimits=RLIMITS,

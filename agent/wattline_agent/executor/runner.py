@@ -1,5 +1,6 @@
 """The TaskRunner that talks to the keeper and keeps the attempts' directories."""
 
+import os
 import shutil
 import time
 from collections import deque
@@ -13,6 +14,7 @@ import zmq
 from wattline_agent.executor.launch import NotLaunchable, spec_of
 from wattline_agent.executor.layout import OrderFile, TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MetricsTail
+from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.tasklib import ensure_tasklib
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import (
@@ -161,7 +163,8 @@ class KeeperRunner:
         if secret:
             folder.save_secret(secret)
         checkpoints = self._make_checkpoint_dir(order, context)
-        spec = spec_of(order, context, folder, checkpoints, self._tasklib)
+        pipes = find_pipes(order, os.environ, os.getuid())
+        spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
         self._ask_strictly("start", task=asdict(spec), timeout_s=START_TIMEOUT_S)
 
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> Path:

@@ -300,3 +300,13 @@ def test_the_file_works_alone_without_the_package_and_imports_no_third_party(
         cwd=tmp_path,
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_a_task_knows_its_part_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (task.gpu_share(), task.gpu_memory_limit_bytes()) == (1.0, None)
+    monkeypatch.setenv("WATTLINE_GPU_SHARE", "0.25")
+    monkeypatch.setenv("WATTLINE_GPU_MEMORY_BYTES", str(20 << 30))
+    assert (task.gpu_share(), task.gpu_memory_limit_bytes()) == (0.25, 20 << 30)
+    monkeypatch.setenv("WATTLINE_GPU_SHARE", "0")
+    monkeypatch.setenv("WATTLINE_GPU_MEMORY_BYTES", "0")
+    assert (task.gpu_share(), task.gpu_memory_limit_bytes()) == (0.0, None)

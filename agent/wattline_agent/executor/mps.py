@@ -1,0 +1,63 @@
+"""Whether NVIDIA's Multi-Process Service (MPS) takes the tasks that share a GPU.
+
+With it their kernels run at the same time and the driver keeps each within its limits; without it
+the GPU is theirs in turn, and the limits are asked of the program. A control daemon writes its
+process number into the directory of its pipes; one of root serves every user, another one only its
+own (https://docs.nvidia.com/deploy/mps/).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.messages import TaskOrder
+
+PIPES_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
+DEFAULT_PIPES = "/tmp/nvidia-mps"  # noqa: S108 - where NVIDIA puts it
+PID_FILE = "nvidia-cuda-mps-control.pid"
+DAEMON = "nvidia-cuda-mps"
+"""Of `nvidia-cuda-mps-control`, what the kernel keeps as a process's name."""
+MIB = 2**20
+ROOT = 0
+
+
+def find_pipes(
+    order: TaskOrder, environ: Mapping[str, str], uid: int, proc: Path = Path("/proc")
+) -> str:
+    """Directory of the daemon that will serve this task; empty = none does, or it shares nothing.
+
+    The job may name a daemon of its own; else the agent's environment, else the usual place.
+    """
+    if order.gpu_share_permille == WHOLE_GPU:
+        return ""
+    pipes = order.env.get(PIPES_VARIABLE) or environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
+    return pipes if _owner(Path(pipes), proc) in (ROOT, uid) else ""
+
+
+def _owner(pipes: Path, proc: Path) -> int | None:
+    """User of the daemon with these pipes; None where it does not run."""
+    try:
+        pid = int((pipes / PID_FILE).read_text())
+        process = proc / str(pid)
+        is_daemon = (process / "comm").read_text().strip() == DAEMON
+        return process.stat().st_uid if is_daemon else None
+    except (OSError, ValueError):
+        return None
+
+
+def limits(order: TaskOrder, gpu_memory_bytes: int, pipes: str) -> dict[str, str]:
+    """Variables by which the daemon keeps a task within its share; empty without a daemon.
+
+    Its one visible GPU is number 0 to it. Shares of the threads are whole per cent, rounded up;
+    memory is rounded down, so that all holders' limits fit.
+    """
+    if not pipes:
+        return {}
+    percent = -(-order.gpu_share_permille * 100 // WHOLE_GPU)
+    limited = {
+        PIPES_VARIABLE: pipes,
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent),
+    }
+    if gpu_memory_bytes >= MIB:
+        limited["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={gpu_memory_bytes // MIB}M"
+    return limited

@@ -1,0 +1,90 @@
+"""Limits of a task that shares its GPU: told to it, and to an MPS daemon where one serves it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.keepers import order
+from wattline_agent.executor.launch import environment_of
+from wattline_agent.executor.layout import TaskDir
+from wattline_agent.executor.mps import DAEMON, PID_FILE, PIPES_VARIABLE, find_pipes
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.ids import GpuIndex
+
+UID = os.getuid()
+HALF = order("true", gpus=(GpuIndex(0),), gpu_share_permille=500)
+CONTEXT = LaunchContext(("GPU-aa",), "", None, "n", gpu_memory_bytes=(40 << 30) + 7)
+
+
+def daemon(root: Path, *, name: str = DAEMON) -> tuple[Path, Path]:
+    """A pipe directory and a /proc in which its daemon, this user's, is alive."""
+    pipes, proc = root / "pipes", root / "proc"
+    (proc / "42").mkdir(parents=True)
+    (proc / "42" / "comm").write_text(f"{name}\n")
+    pipes.mkdir()
+    (pipes / PID_FILE).write_text("42\n")
+    return pipes, proc
+
+
+def test_the_daemon_of_the_agents_environment_serves_its_user(tmp_path: Path) -> None:
+    pipes, proc = daemon(tmp_path)
+    environ = {PIPES_VARIABLE: str(pipes)}
+    assert find_pipes(HALF, environ, UID, proc) == str(pipes)
+
+
+def test_a_job_may_name_its_own_daemon(tmp_path: Path) -> None:
+    pipes, proc = daemon(tmp_path)
+    job = order("true", gpu_share_permille=500, env={PIPES_VARIABLE: str(pipes)})
+    assert find_pipes(job, {PIPES_VARIABLE: str(tmp_path)}, UID, proc) == str(pipes)
+
+
+def test_a_task_with_a_whole_gpu_is_not_limited(tmp_path: Path) -> None:
+    pipes, proc = daemon(tmp_path)
+    assert find_pipes(order("true"), {PIPES_VARIABLE: str(pipes)}, UID, proc) == ""
+
+
+@pytest.mark.parametrize("what", ["no daemon", "ended", "another program", "nonsense"])
+def test_without_a_living_daemon_there_is_none(tmp_path: Path, what: str) -> None:
+    pipes, proc = daemon(tmp_path, name="sleep" if what == "another program" else DAEMON)
+    if what == "no daemon":
+        (pipes / PID_FILE).unlink()
+    if what == "nonsense":
+        (pipes / PID_FILE).write_text("none")
+    if what == "ended":
+        (pipes / PID_FILE).write_text("43")
+    assert find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, UID, proc) == ""
+
+
+def test_a_daemon_of_another_user_does_not_serve(tmp_path: Path) -> None:
+    pipes, proc = daemon(tmp_path)
+    found = find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, UID + 1, proc)
+    assert found == (str(pipes) if UID == 0 else "")
+
+
+def environment(mps_pipes: str = "", env: dict[str, str] | None = None) -> dict[str, str]:
+    task = order("true", gpus=(GpuIndex(0),), gpu_share_permille=333, env=env or {})
+    return environment_of(task, CONTEXT, TaskDir(Path("/x"), task.ref), Path("/x"), mps_pipes)
+
+
+def test_a_task_is_told_its_share_and_memory() -> None:
+    env = environment()
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-aa"
+    assert env["WATTLINE_GPU_SHARE"] == "0.333"
+    assert env["WATTLINE_GPU_MEMORY_BYTES"] == str((40 << 30) + 7)
+    assert not any(name.startswith("CUDA_MPS") for name in env)
+
+
+def test_a_daemon_is_told_the_limits_in_its_own_words() -> None:
+    env = environment("/run/mps", env={"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "100"})
+    assert env["CUDA_MPS_PIPE_DIRECTORY"] == "/run/mps"
+    assert env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "34"
+    assert env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == f"0={40 << 10}M"
+
+
+def test_without_a_gpu_there_is_no_share() -> None:
+    task = order("true", gpus=())
+    env = environment_of(
+        task, LaunchContext((), "", None), TaskDir(Path("/x"), task.ref), Path("/")
+    )
+    assert (env["WATTLINE_GPU_SHARE"], env["WATTLINE_GPU_MEMORY_BYTES"]) == ("0", "0")
