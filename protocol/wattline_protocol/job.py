@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.ids import JobId
 from wattline_protocol.wall import PERMILLE
 
 JobKind = Literal["training", "batch", "service"]
@@ -103,6 +104,10 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     hold: bool = False
     """Submitted held: waits for `wattline release`."""
+    after_ok: tuple[JobId, ...] = ()
+    """Jobs that must have succeeded before it starts, all indices of an array."""
+    after_any: tuple[JobId, ...] = ()
+    """Jobs that must have ended before it starts, however they ended."""
 
     @property
     def gang_count(self) -> int:
@@ -110,6 +115,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.array is not None:
             return len(self.array.indices)
         return self.service.replicas if self.service is not None else 1
+
+    @property
+    def parents(self) -> tuple[JobId, ...]:
+        """Jobs it waits for, each once."""
+        return tuple(dict.fromkeys((*self.after_ok, *self.after_any)))
 
     @property
     def gang_size(self) -> int:

@@ -60,8 +60,12 @@ JOB_KEYS = (
     JobKey("array", jobvalues.array, "array", '"0-31%8"', "One gang per index, 8 at a time."),
     JobKey("workdir", jobvalues.absolute_path, "workdir", '"/data/run1"', "Where it starts."),
     JobKey("hold", flag, "hold", "true", "Accepted, but waits for `wattline release`."),
-    JobKey("after_ok", jobvalues.job_numbers, LATER, "[17]", "Starts when these have succeeded."),
-    JobKey("after_any", jobvalues.job_numbers, LATER, "[17]", "Starts when these have ended."),
+    JobKey(
+        "after_ok", jobvalues.job_numbers, "after_ok", "[17]", "Starts when these have succeeded."
+    ),
+    JobKey(
+        "after_any", jobvalues.job_numbers, "after_any", "[17]", "Starts when these have ended."
+    ),
     JobKey("resources.nodes", whole(1, MAX_NODES), "resources.nodes", "2", "Hosts at a time."),
     JobKey(
         "resources.gpus_per_node",

@@ -26,6 +26,8 @@ MAX_ENV_VARIABLES = 256
 MAX_ENV_CHARS = 64 * 1024
 MAX_PATH_CHARS = 1024
 MAX_WINDOWS = 50
+MAX_PARENTS = 1000
+"""Jobs that one job waits for; an array is one job."""
 
 _SHELL_SIGNS = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1", "`")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,6 +36,7 @@ _RESERVED_PREFIX = "WATTLINE_"
 _OPEN_PREFIX = "WATTLINE_SIM_"
 """What simulated hardware reads: a user may name a load profile."""
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_DIGITS = re.compile(r" *[0-9]{1,15} *")
 _MIG = re.compile(r"[1-7]g\.\d{1,3}gb(?:\+me)?")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -175,6 +178,27 @@ def _env_value(key: object, item: object) -> str:
     return item
 
 
+def job_numbers(value: object) -> tuple[int, ...]:
+    """Numbers of jobs, each once; as flags come, they may be text: "17,18"."""
+    items = value if isinstance(value, list | tuple) else [value]
+    parts: list[object] = []
+    for item in items:
+        parts += item.split(",") if isinstance(item, str) else [item]
+    numbers = tuple(map(_job_number, parts))
+    if not numbers or len(numbers) > MAX_PARENTS:
+        raise ValueError(f"want 1 to {MAX_PARENTS} job numbers, as in [17, 18]")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("want each job number once")
+    return numbers
+
+
+def _job_number(item: object) -> int:
+    number = int(item) if isinstance(item, str) and _DIGITS.fullmatch(item) else item
+    if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
+        raise ValueError("want job numbers, as in [17, 18]")
+    return number
+
+
 # --- Keys of later versions: their form is checked so that the better error is given --------
 
 
@@ -251,15 +275,6 @@ def outputs(value: object) -> tuple[str, ...]:
 def secret_names(value: object) -> dict[str, str]:
     """Variable → a name in the secret store, never a value."""
     return {key: check_name(item) for key, item in environment(value).items()}
-
-
-def job_numbers(value: object) -> tuple[int, ...]:
-    """Numbers of jobs."""
-    items = value if isinstance(value, list | tuple) else [value]
-    numbers = tuple(i for i in items if isinstance(i, int) and not isinstance(i, bool) and i > 0)
-    if not numbers or len(numbers) != len(items):
-        raise ValueError("want job numbers, as in [17, 18]")
-    return numbers
 
 
 energy = quantity(parse_energy_wh)

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from wattline_protocol.ids import JobId
 from wattline_protocol.job import (
     ArraySpec,
     JobKind,
@@ -25,6 +26,9 @@ ENV = st.dictionaries(
     WORDS,
     max_size=4,
 )
+
+
+PARENTS = st.lists(st.integers(1, 10**9).map(JobId), unique=True, max_size=3).map(tuple)
 
 
 @st.composite
@@ -79,4 +83,6 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         service=ServiceSpec(draw(st.integers(1, 50))) if is_service else None,
         env=draw(ENV),
         hold=draw(st.booleans()),
+        after_ok=draw(PARENTS),
+        after_any=draw(PARENTS),
     )

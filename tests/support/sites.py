@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from wattline_protocol.ids import DomainId, GpuIndex, NodeId
+from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
 from wattline_protocol.job import (
     ArraySpec,
     JobKind,
@@ -193,6 +193,12 @@ class JobBuilder:
 
     def torchrun(self) -> Self:
         return self._with(launch=Launch("torchrun"))
+
+    def after_ok(self, *jobs: JobId) -> Self:
+        return self._with(after_ok=jobs)
+
+    def after_any(self, *jobs: JobId) -> Self:
+        return self._with(after_any=jobs)
 
     def held(self) -> Self:
         return self._with(hold=True)

@@ -38,6 +38,8 @@ _SUBMIT_OPTIONS = (
     Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
     Option("procs_per_node", ("--procs-per-node",), "torchrun: processes a host.", kind="integer"),
     Option("replicas", ("--replicas",), "Services: how many workers.", kind="integer"),
+    Option("after_ok", ("--after-ok",), "Start after the success of these jobs, as in 17,18."),
+    Option("after_any", ("--after-any",), "Start after the end of these jobs, as in 17,18."),
     Option("hold", ("--hold", "-H"), "Accept it, but wait for `release`.", kind="switch"),
 )
 

@@ -26,6 +26,7 @@ from wattline_scheduler.core import hello, leasing, nodes
 from wattline_scheduler.core.answers import command_done
 from wattline_scheduler.core.beats import beat, watch_silence
 from wattline_scheduler.core.commands import resend
+from wattline_scheduler.core.dependencies import follow_ends
 from wattline_scheduler.core.effects import Effect
 from wattline_scheduler.core.events import (
     AgentSaid,
@@ -93,6 +94,8 @@ class Cluster:
                 out_of_band_done(state, event, now)
             case _:
                 assert_never(event)
+        if state.work.over:
+            follow_ends(state, now)
         if state.wants_rebalance and _may_rebalance(state, now):
             self._rebalance(now)
         return state.journal.take()

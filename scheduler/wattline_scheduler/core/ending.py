@@ -14,10 +14,14 @@ from wattline_scheduler.core.jobs import (
     Ended,
     Ending,
     Gang,
+    Job,
     Pending,
 )
 from wattline_scheduler.core.learning import stop_learning
 from wattline_scheduler.core.state import State
+
+FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
+"""Causes after which nothing is tried again, and the state in which the gang ends."""
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
@@ -111,13 +115,28 @@ def end_gang(
         settle(state, gang, now)
 
 
+def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None:
+    """End all that is left of a job for a final cause: what waits at once, what runs with grace."""
+    for gang in job.gangs:
+        match gang.phase:
+            case Ended() | Ending(cause="cancelled"):
+                continue
+            case Ending() if gang.phase.cause == cause:
+                continue
+            case Pending():
+                gang.reason = reason
+                finish(state, gang, FINAL[cause], now)
+            case _:
+                end_gang(state, gang, cause, reason, now)
+
+
 def settle(state: State, gang: Gang, now: Now) -> None:
     """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
     cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
-    if gang.job.record.cancelled_by or cause == "cancelled":
+    if gang.job.record.cancelled_by:
         finish(state, gang, "CANCELLED", now)
-    elif cause == "timeout":
-        finish(state, gang, "TIMEOUT", now)
+    elif cause in FINAL:
+        finish(state, gang, FINAL[cause], now)
     elif cause == "lost":
         _lost(state, gang, now)
     elif cause == "requeued":

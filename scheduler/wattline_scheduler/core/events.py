@@ -1,11 +1,13 @@
 """What can happen to a site: the inputs of `Cluster.handle`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from wattline_protocol.ids import DomainId, Instant, NodeId, UserName
+from wattline_protocol.ids import DomainId, Instant, JobId, NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Request
 from wattline_protocol.site import Role
+from wattline_protocol.views import JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class ClientAsked:
     user: UserName
     role: Role
     request: Request
+    ended: Mapping[JobId, JobState] = field(default_factory=dict)
+    """Jobs that a submission names and that only the disk remembers: how they ended."""
 
 
 @dataclass(frozen=True, slots=True)

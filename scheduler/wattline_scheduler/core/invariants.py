@@ -184,8 +184,13 @@ def _job(state: State, job: Job) -> Iterator[str]:
         if actual != count:
             yield f"job {job.id} counts {count} gangs {phase}, there are {actual}"
     is_queued = (-job.spec.priority, job.id) in state.work.queue
-    if is_queued != (bool(job.ready) and not job.record.is_held):
+    if is_queued != (bool(job.ready) and job.may_start):
         yield f"job {job.id} queued = {is_queued}, ready gangs {len(job.ready)}"
+    for parent in job.parents.values():
+        if parent.is_ended and parent not in state.work.over:
+            yield f"job {job.id} waits for job {parent.id}, which has ended"
+    if job.parents and job.has_run:
+        yield f"job {job.id} has run though it waits for {sorted(job.parents)}"
     array = job.spec.array
     if array is not None and array.at_a_time and job.live_count > array.at_a_time:
         yield f"job {job.id} has {job.live_count} gangs at a time, {array.at_a_time} allowed"

@@ -39,8 +39,9 @@ def reason_of(job: Job, state: JobState) -> str:
     """Why it waits or how it ended, in plain words."""
     if state == "CANCELLED" and job.record.cancelled_by:
         return f"cancelled by {job.record.cancelled_by}"
-    if state == "HELD":
-        return "held until released"
+    gates = gates_of(job)
+    if state in ("HELD", "PENDING") and gates:
+        return next(iter(gates.values()))
     if state == "PENDING":
         own = next((g.reason for g in job.gangs if g.reason), "")
         return job.wait_reason or own or "waits to be planned"
@@ -52,8 +53,31 @@ def reason_of(job: Job, state: JobState) -> str:
     return "stopping" if job.count["ending"] and not job.count["running"] else ""
 
 
+MAX_PARENTS_NAMED = 3
+
+
+def gates_of(job: Job) -> dict[str, str]:
+    """What keeps all of it from starting, however much room there is: by name, in words."""
+    gates: dict[str, str] = {}
+    if job.record.is_held:
+        gates["hold"] = "held until released"
+    if job.parents:
+        gates["dependencies"] = _waits_for(job)
+    return gates
+
+
+def _waits_for(job: Job) -> str:
+    """The jobs whose end it waits for, and how far they are."""
+    parents = [f"{p.id} ({p.record.state.lower()})" for p in job.parents.values()]
+    named, more = parents[:MAX_PARENTS_NAMED], len(parents) - MAX_PARENTS_NAMED
+    others = f" and {more} more" if more > 0 else ""
+    return f"waits for job{'s' if len(parents) > 1 else ''} {', '.join(named)}{others}"
+
+
 def _where(gang: Gang) -> str:
-    return gang.reason if len(gang.job.gangs) == 1 else f"{gang.number}: {gang.reason}"
+    """With its number, unless every gang says the same."""
+    is_alike = all(other.reason == gang.reason for other in gang.job.gangs)
+    return gang.reason if is_alike else f"{gang.number}: {gang.reason}"
 
 
 def save_gang(state: State, gang: Gang, now: Now) -> None:
@@ -87,6 +111,7 @@ def refresh(state: State, job: Job, now: Now) -> None:
 
 def _tell_end(state: State, job: Job, now: Now) -> None:
     record = job.record
-    level: Level = "warning" if record.state in ("FAILED", "TIMEOUT") else "info"
+    is_wanted = record.state == "COMPLETED" or bool(record.cancelled_by)
+    level: Level = "info" if is_wanted else "warning"
     text = f"{job.spec.name!r} {record.state}" + (f": {record.reason}" if record.reason else "")
     state.journal.note("job_ended", text, now, job=job.id, level=level)

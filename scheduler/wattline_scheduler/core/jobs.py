@@ -204,6 +204,8 @@ class Job:
     """Gangs in each phase."""
     ready: set[int] = field(default_factory=set)
     """Numbers of pending gangs that are not backing off."""
+    parents: dict[JobId, "Job"] = field(default_factory=dict)
+    """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
     waiting: Waiting | None = None
     """How the planner sees it; None = to be made anew."""
     has_run: bool = False
@@ -221,6 +223,11 @@ class Job:
     @property
     def spec(self) -> JobSpec:
         return self.record.spec
+
+    @property
+    def may_start(self) -> bool:
+        """Nothing but room is missing for the gangs that are ready."""
+        return not self.record.is_held and not self.parents
 
     @property
     def live_count(self) -> int:

@@ -272,6 +272,8 @@ class Saved(msgspec.Struct, frozen=True):
     next_job: JobId = JobId(1)
     """Above every id ever given."""
     next_event: int = 1
+    outcomes: dict[JobId, JobState] = {}
+    """Of ended jobs that are not among `jobs`, and that open ones wait for."""
     is_recovering: bool = False
     """A backup was restored, and not every node was heard since."""
     attempt_floor: int = 0

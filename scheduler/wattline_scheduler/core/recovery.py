@@ -3,6 +3,7 @@
 from wattline_protocol.ids import Incarnation, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
+from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     Attempt,
@@ -114,6 +115,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     for record in sorted(saved.jobs, key=lambda r: (r.ended_unix_s or 0.0, r.id)):
         _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
     state.work.jobs = dict(sorted(state.work.jobs.items()))
+    follow_restored(state, saved.outcomes, now)
 
 
 def _restore_job(

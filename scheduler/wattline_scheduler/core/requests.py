@@ -58,7 +58,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
     request = event.request
     match request:
         case Submit():
-            return submitting.submit(state, event.user, request, now)
+            return submitting.submit(state, event, request, now)
         case Shed():
             return budgets.shed(state, event.user, request, now)
         case Restore():

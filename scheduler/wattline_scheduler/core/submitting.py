@@ -4,9 +4,11 @@ import msgspec
 
 from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.requests import Answer, Denied, Done, Submit, Submitted
-from wattline_scheduler.core.ending import end_gang, finish
+from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.ending import end_job
+from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.job_state import derive, reason_of, refresh
-from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
+from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.records import JobRecord
@@ -18,8 +20,9 @@ MAX_OPEN_JOBS = 100_000
 MAX_TOKEN_CHARS = 128
 
 
-def submit(state: State, user: UserName, request: Submit, now: Now) -> Answer:
+def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answer:
     """Accept a job: on record before it is acknowledged; the same token gives the same job."""
+    user = event.user
     known = state.work.tokens.get((user, request.token))
     if known is not None:
         return Submitted(known)
@@ -30,7 +33,7 @@ def submit(state: State, user: UserName, request: Submit, now: Now) -> Answer:
         return Denied("bad_request", problem)
     if state.work.open_count >= MAX_OPEN_JOBS:
         return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
-    problem = impossible(state, request.spec, now)
+    problem = never(state, request.spec, event.ended) or impossible(state, request.spec, now)
     if problem:
         return Denied("impossible", problem)
     return Submitted(_accept(state, user, request, now))
@@ -53,6 +56,7 @@ def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:
     job = Job(record, shape_for(state, user, spec))
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
     state.journal.save(record)
+    wait_for_parents(state, job)
     state.work.add(job, now)
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {spec.gang_size} tasks)"
     state.journal.note("job_submitted", text, now, who=user, job=job_id)
@@ -69,22 +73,10 @@ def cancel(state: State, job: Job, user: UserName, now: Now) -> Answer:
     job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
     state.journal.save(job.record)
     state.journal.note("job_cancelled", f"{job.spec.name!r}", now, who=user, job=job.id)
-    for gang in job.gangs:
-        _cancel_gang(state, gang, f"cancelled by {user}", now)
+    end_job(state, job, "cancelled", f"cancelled by {user}", now)
     if not job.is_ended:
         refresh(state, job, now)
     return Done(f"job {job.id} is being cancelled" if not job.is_ended else f"job {job.id} ended")
-
-
-def _cancel_gang(state: State, gang: Gang, reason: str, now: Now) -> None:
-    match gang.phase:
-        case Ended() | Ending(cause="cancelled"):
-            return
-        case Pending():
-            gang.reason = reason
-            finish(state, gang, "CANCELLED", now)
-        case _:
-            end_gang(state, gang, "cancelled", reason, now)
 
 
 def hold(state: State, job: Job, user: UserName, now: Now) -> Answer:

@@ -46,6 +46,10 @@ class Workload:
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
         self.paused: dict[GangKey, Gang] = {}
+        self.children: dict[JobId, dict[JobId, Job]] = {}
+        """By the job that they wait for."""
+        self.over: deque[Job] = deque()
+        """Jobs that have ended and whose children were not all told yet."""
         self.open_count = 0
         """Jobs that have not ended."""
         self._ended: deque[JobId] = deque()
@@ -114,7 +118,7 @@ class Workload:
         entry = (-job.spec.priority, job.id)
         at = bisect_left(self.queue, entry)
         is_in = at < len(self.queue) and self.queue[at] == entry
-        wants_in = bool(job.ready) and not job.record.is_held
+        wants_in = bool(job.ready) and job.may_start
         if wants_in and not is_in:
             insort(self.queue, entry)
         elif is_in and not wants_in:
@@ -159,9 +163,26 @@ class Workload:
             return MAX_PLACEMENTS
         return max(0, min(MAX_PLACEMENTS, array.at_a_time - job.live_count))
 
+    def wait_for(self, job: Job, parent: Job) -> None:
+        """Nothing of the job starts before its parent has ended."""
+        job.parents[parent.id] = parent
+        self.children.setdefault(parent.id, {})[job.id] = job
+
+    def wait_no_more(self, job: Job, parent: Job) -> None:
+        """That parent has ended, or the job itself has."""
+        del job.parents[parent.id]
+        others = self.children[parent.id]
+        del others[job.id]
+        if not others:
+            del self.children[parent.id]
+
     def ended(self, job: Job) -> None:
         """Note that a job ended; the oldest ended ones are dropped from memory."""
         self.open_count -= 1
+        for parent in list(job.parents.values()):
+            self.wait_no_more(job, parent)
+        if job.id in self.children:
+            self.over.append(job)
         self._ended.append(job.id)
         while len(self._ended) > MAX_ENDED_JOBS:
             self.jobs.pop(self._ended.popleft(), None)

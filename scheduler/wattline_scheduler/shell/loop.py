@@ -28,6 +28,7 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
+    Submit,
     Unwatch,
     WatchRoutes,
     WatchSite,
@@ -215,6 +216,10 @@ class Loop:
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case Submit(spec=spec):
+                ended = self._reads.ended(spec.parents)
+                asked = ClientAsked(client, ask.ask, session.user, session.role, request, ended)
+                return self._handle(asked, now)
             case _:
                 asked = ClientAsked(client, ask.ask, session.user, session.role, request)
                 return self._handle(asked, now)

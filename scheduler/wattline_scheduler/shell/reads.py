@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.requests import (
     MAX_LISTED,
@@ -26,8 +28,16 @@ from wattline_protocol.requests import (
     WhyNode,
     WorkerRoute,
 )
-from wattline_protocol.views import ENDED_STATES, ExplainView, JobView, SiteView
+from wattline_protocol.views import (
+    ENDED_STATES,
+    ExplainView,
+    FilterRefusal,
+    JobState,
+    JobView,
+    SiteView,
+)
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.job_state import gates_of
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
@@ -81,6 +91,11 @@ class Reads:
         """The whole snapshot."""
         return site_view(self._state, now, self.show_job, self._refused())
 
+    def ended(self, jobs: tuple[JobId, ...]) -> dict[JobId, JobState]:
+        """How those of the jobs ended that are no longer in memory. Raises StoreError."""
+        gone = [job for job in jobs if job not in self._state.work.jobs]
+        return self._store.outcomes(gone) if gone else {}
+
     def show_job(self, job: Job) -> JobView:
         """The view of a job without its attempts; of an ended one it is made once."""
         if job.record.state not in ENDED_STATES:
@@ -128,7 +143,9 @@ class Reads:
             total = len(self._state.nodes)
             return Explained(ExplainView(job.id, shown.state, shown.reason, total, 0, 0, ()))
         snapshot = self._cluster.snapshot(now)
-        return Explained(explain(snapshot, job.id, shown.state, shown.reason, job.shape))
+        view = explain(snapshot, job.id, shown.state, shown.reason, job.shape)
+        gates = (FilterRefusal(n, view.nodes_total, text) for n, text in gates_of(job).items())
+        return Explained(msgspec.structs.replace(view, refusals=(*gates, *view.refusals)))
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
         node = self._state.nodes.get(name)

@@ -1,14 +1,14 @@
 """From rows back to records: what a restart needs, and single older jobs."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from wattline_protocol.ids import Epoch, GpuIndex, JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
-from wattline_protocol.views import EventView
+from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
@@ -138,6 +138,23 @@ _OPEN_OR_RECENT = """
 _NOT_OVER = "WHERE phase <> 'over' ORDER BY domain, start_unix_s, name"
 
 
+def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
+    """How those of the jobs ended that are on record as ended."""
+    found: dict[JobId, JobState] = {}
+    sql = "SELECT state FROM jobs WHERE id = ? AND ended_unix_s IS NOT NULL"
+    for job in jobs:
+        row = db.execute(sql, (job,)).fetchone()
+        if row is not None:
+            found[job] = row[0]
+    return found
+
+
+def _old_parents(jobs: tuple[JobRecord, ...]) -> set[JobId]:
+    """Jobs that open ones wait for, and that ended too long ago to be loaded with the others."""
+    loaded = {job.id for job in jobs}
+    return {p for job in jobs if job.ended_unix_s is None for p in job.spec.parents} - loaded
+
+
 def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
     """Everything a restart needs, read in one transaction of the caller."""
     recent = (ENDED_JOBS_LOADED,)
@@ -148,13 +165,15 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1,"
         " is_recovering, attempt_floor FROM meta"
     ).fetchone()
-    jobs = db.execute(JOBS.select(f"WHERE id IN {_OPEN_OR_RECENT} ORDER BY id"), recent)
+    rows = db.execute(JOBS.select(f"WHERE id IN {_OPEN_OR_RECENT} ORDER BY id"), recent)
+    jobs = tuple(map(_job, rows))
     gangs = db.execute(GANGS.select(f"{of_jobs}, gang"), recent)
     attempts = db.execute(ATTEMPTS.select(f"{of_jobs}, task, attempt"), recent)
     return Saved(
         epoch=epoch,
         instance=instance,
-        jobs=tuple(_job(row) for row in jobs),
+        jobs=jobs,
+        outcomes=outcomes(db, sorted(_old_parents(jobs))),
         gangs=tuple(GangRecord(*row) for row in gangs),
         attempts=tuple(_attempt(row) for row in attempts),
         nodes=tuple(_node(row) for row in db.execute(NODES.select())),

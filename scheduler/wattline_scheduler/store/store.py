@@ -9,7 +9,7 @@ the first one off instead of mixing with it. A commit returns only when its reco
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import msgspec
 from sqlite_utils import Database
 
 from wattline_protocol.ids import Epoch, JobId
-from wattline_protocol.views import EventView
+from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
@@ -26,7 +26,7 @@ from wattline_scheduler.store.errors import (
     store_error,
 )
 from wattline_scheduler.store.file import DB_NAME, copy_database, make_directory, open_database
-from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved
+from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved, outcomes
 from wattline_scheduler.store.lock import DirectoryLock
 from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
@@ -208,6 +208,10 @@ class Store:
     def job(self, job: JobId) -> JobFile | None:
         """A job on record with its gangs and attempts. Raises StoreError."""
         return self._read(lambda: load_job(self._connection, job))
+
+    def outcomes(self, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
+        """How those of the jobs ended that are on record as ended. Raises StoreError."""
+        return self._read(lambda: outcomes(self._connection, jobs))
 
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
         """Events with seq > `after`, oldest first. Raises StoreError."""

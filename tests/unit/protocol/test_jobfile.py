@@ -25,6 +25,8 @@ priority = "high"
 array = "0-3,9%2"
 workdir = "/data/run1"
 hold = true
+after_ok = [17, 18]
+after_any = 19
 [resources]
 nodes = 2
 gpus_per_node = 4
@@ -83,6 +85,8 @@ def test_every_key_that_acts_is_read() -> None:
     assert job.env["WATTLINE_SIM_PROFILE"] == "training-hot"
     assert job.launch == Launch("torchrun", 4)
     assert job.hold
+    assert (job.after_ok, job.after_any) == ((17, 18), (19,))
+    assert job.parents == (17, 18, 19)
     assert parse_job(format_job(job), "again") == job
 
 
@@ -162,6 +166,10 @@ def test_no_two_tables_share_a_key() -> None:
         ('data.datasets = ["imagenet"]', "want NAME@VERSION"),
         ('data.outputs = ["../up"]', "want paths inside the task's directory"),
         ("after_ok = [0]", "want job numbers"),
+        ("after_ok = []", "want 1 to 1000 job numbers"),
+        ("after_ok = [true]", "want job numbers"),
+        ("after_ok = [17, 17]", "want each job number once"),
+        ('after_any = "17, x"', "want job numbers"),
         ('name = "a/b"', "no valid name"),
         ('name = "a\\u0001b"', "control characters"),
         ("name = 3", "want text in quotes"),
@@ -269,6 +277,8 @@ def test_flags_and_the_file_are_one_path() -> None:
         array="0-3,9%2",
         workdir="/data/run1",
         hold=True,
+        after_ok="17,18",
+        after_any=("19",),
         nodes=2,
         gpus=4,
         gpu_type=("h100", "a100"),
@@ -296,6 +306,10 @@ def test_options_win_over_the_file_and_add_to_its_environment() -> None:
     assert job.priority == 3
     assert (job.env["SEED"], job.env["MORE"]) == ("9", "2")
     assert "WATTLINE_SIM_PROFILE" in job.env
+
+
+def test_job_numbers_may_be_text_as_flags_give_it() -> None:
+    assert job_from_options(command=["x"], after_ok="17, 18").after_ok == (17, 18)
 
 
 def test_options_that_are_not_given_change_nothing() -> None:

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 from support import records
 from wattline_protocol.ids import Epoch, JobId, Sequence
 from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease
+from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
     StoreError,
@@ -124,6 +125,23 @@ def test_only_open_and_newest_ended_jobs_are_loaded(tmp_path: Path) -> None:
     older = store.job(JobId(2))
     assert older == (records.job(2, ended_after_s=1.0), (records.gang(2, is_ended=True),), ())
     assert store.job(JobId(999_999)) is None
+    store.close()
+
+
+def test_how_the_parents_of_open_jobs_ended_is_loaded_however_old_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "ENDED_JOBS_LOADED", 1)
+    waits = records.job(5, after_ok=(JobId(1), JobId(3)), after_any=(JobId(2), JobId(4)))
+    failed = msgspec.structs.replace(records.job(3, ended_after_s=1.0), state="FAILED")
+    store = opened(tmp_path)
+    store.commit([records.job(n, ended_after_s=1.0) for n in (1, 2)])
+    store.commit([failed, records.job(4), waits, records.job(6, ended_after_s=2.0)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert [job.id for job in saved.jobs] == [4, 5, 6]
+    assert saved.outcomes == {1: "COMPLETED", 2: "COMPLETED", 3: "FAILED"}
+    assert store.outcomes([JobId(3), JobId(4), JobId(77)]) == {3: "FAILED"}
     store.close()
 
 
