@@ -7,13 +7,13 @@ import datetime
 import re
 import shlex
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import PurePosixPath
 
 from wattline_protocol.fields import Reader, choice, nearest, number, quantity, text, texts
 from wattline_protocol.job import PRIORITIES, ArraySpec
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import parse_cost_usd, parse_duration_s, parse_energy_wh
+from wattline_protocol.spans import folded
 from wattline_protocol.windows import parse_window
 
 MAX_ARRAY_INDICES = 10_000
@@ -113,13 +113,7 @@ def array_text(spec: ArraySpec) -> str:
     """The text form of an array: `array` reads it back. Raises ValueError for an empty one."""
     if not spec.indices:
         raise ValueError("an array needs at least one index")
-    starts = [spec.indices[0]]
-    spans: list[str] = []
-    for before, index in pairwise((*spec.indices, -1)):
-        if index != before + 1:
-            spans.append(f"{starts[-1]}-{before}" if before > starts[-1] else str(before))
-            starts.append(index)
-    return ",".join(spans) + (f"%{spec.at_a_time}" if spec.at_a_time else "")
+    return folded(spec.indices) + (f"%{spec.at_a_time}" if spec.at_a_time else "")
 
 
 def priority(value: object) -> int:

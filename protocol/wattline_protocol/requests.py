@@ -10,11 +10,13 @@ import msgspec
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
+from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
 from wattline_protocol.views import (
     DomainView,
     EventView,
     ExplainView,
+    JobState,
     JobView,
     NodeView,
     ReportView,
@@ -50,15 +52,44 @@ class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
-    job: JobId
+    """End jobs, or indices of arrays: what waits at once, what runs by its stop notice."""
+
+    which: Selection
+    is_dry_run: bool = False
+    """Only say what would be done; as for the acts below."""
+    after: JobId = NEWEST
+    """Go on behind this job, where an answer said that it stopped there; as below."""
 
 
 class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
-    job: JobId
+    """Start nothing more of them; what runs goes on."""
+
+    which: Selection
+    is_dry_run: bool = False
+    after: JobId = NEWEST
 
 
 class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
-    job: JobId
+    """Let them start again."""
+
+    which: Selection
+    is_dry_run: bool = False
+    after: JobId = NEWEST
+
+
+class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
+    """Back to the queue: what runs by its stop notice, what has ended without success at once.
+
+    No retry is used up. The same token again does nothing more.
+    """
+
+    which: Selection
+    token: str
+    is_dry_run: bool = False
+    after: JobId = NEWEST
+
+
+OnJobs = Cancel | Hold | Release | Requeue
 
 
 class ListNodes(msgspec.Struct, frozen=True, tag_field="t", tag="list_nodes"):
@@ -218,6 +249,7 @@ Request = (
     | Cancel
     | Hold
     | Release
+    | Requeue
     | ListNodes
     | GetNode
     | Drain
@@ -263,6 +295,37 @@ class Done(msgspec.Struct, frozen=True, tag_field="t", tag="done"):
     """The act is on disk; `text` says what was done."""
 
     text: str
+
+
+class JobActed(msgspec.Struct, frozen=True):
+    """What was done to one job, or why not."""
+
+    job: JobId
+    name: str
+    owner: str
+    state: JobState | None
+    """After the act; None = there is no such job."""
+    indices: str
+    """Those of an array, as in "0-3,7"; empty = the whole job."""
+    tasks: int
+    """Array indices, replicas or whole jobs that were acted on."""
+    text: str
+    refused: str = ""
+    """Kind of refusal, as in `Denied.kind`; empty = it was done, or would be."""
+
+
+class Acted(msgspec.Struct, frozen=True, tag_field="t", tag="acted"):
+    """What an act did to each job it was about; it is on disk."""
+
+    jobs: tuple[JobActed, ...]
+    is_dry_run: bool
+    rest: int = 0
+    """Jobs that are still to be acted on: ask again, `after` the last one of `jobs`."""
+
+    @property
+    def refused(self) -> tuple[JobActed, ...]:
+        """Those to which it was not done."""
+        return tuple(job for job in self.jobs if job.refused)
 
 
 class Denied(msgspec.Struct, frozen=True, tag_field="t", tag="denied"):
@@ -328,6 +391,7 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
 Answer = (
     Submitted
     | Done
+    | Acted
     | Denied
     | Jobs
     | Nodes

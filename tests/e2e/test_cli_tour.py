@@ -96,6 +96,62 @@ def test_jobs_are_cancelled_by_range(site: CliSite) -> None:
         site.until_state(job, "CANCELLED")
 
 
+def test_requeued_job_runs_again_and_finds_its_checkpoints(site: CliSite) -> None:
+    job = site.submit("--", "sh", "-c", "echo try >> $WATTLINE_CHECKPOINT_DIR/tries; sleep 300")
+    tries = site.state("n1") / "checkpoints" / job / "tries"
+    site.until_state(job, "RUNNING")
+    site.until(lambda: tries.exists() and tries.read_text() == "try\n", "the first try")
+    assert "goes back to the queue" in site.wattline("requeue", job)
+    site.until(lambda: tries.read_text() == "try\ntry\n", "the second try")
+    ended = site.until_state(job, "RUNNING")
+    assert [a["state"] for a in ended["attempts"]] == ["CANCELLED", "RUNNING"]
+    site.wattline("cancel", job)
+    site.until_state(job, "CANCELLED")
+    site.wattline("requeue", job)
+    site.until(lambda: tries.read_text() == 3 * "try\n", "a try after the end")
+    site.wattline("cancel", job)
+    site.until_state(job, "CANCELLED")
+    refused = site.run("requeue", site.submit("--hold", "--name", "held", "--", "true"))
+    assert refused.returncode == 1
+    assert "waits in the queue already" in refused.stderr
+    site.wattline("cancel", "--name", "held")
+
+
+def test_indices_of_an_array_are_acted_on_alone(site: CliSite) -> None:
+    job = site.submit("--array", "5-8", "--", "sleep", "300")
+
+    def running() -> set[int]:
+        attempts = site.client.job(int(job)).attempts
+        return {a.task for a in attempts if a.state == "RUNNING"}
+
+    site.until(lambda: running() == {0, 1, 2, 3}, "four tasks")
+    assert f"job {job}[5,7-8]" in site.wattline("cancel", f"{job}.5,{job}[7-8]")
+    site.until(lambda: running() == {1}, "one task is left")
+    site.wattline("requeue", f"{job}[7]")
+    site.until(lambda: running() == {1, 2}, "a cancelled index runs again")
+    refused = site.run("cancel", f"{job}.9")
+    assert refused.returncode == 3
+    assert f"job {job} has no index 9; it has 5-8" in refused.stderr
+    site.wattline("cancel", job)
+    site.until_state(job, "CANCELLED")
+
+
+def test_filters_choose_jobs_and_a_dry_run_lists_them(site: CliSite) -> None:
+    jobs = [site.submit("--hold", "--name", f"night-{n}", "--", "true") for n in range(2)]
+    other = site.submit("--hold", "--name", "day", "--", "true")
+    listed = site.json("cancel", "--name", "night-*", "--state", "HELD", "--dry-run")
+    assert [str(job["job"]) for job in listed["jobs"]] == jobs
+    assert site.json("job", jobs[0])["state"] == "HELD"
+    assert "2 jobs" in site.wattline("cancel", "--name", "night-*")
+    assert [site.json("job", job)["state"] for job in jobs] == ["CANCELLED", "CANCELLED"]
+    assert site.json("job", other)["state"] == "HELD"
+    assert "No job matches." in site.wattline("cancel", "--name", "night-*")
+    refused = site.run("cancel")
+    assert refused.returncode == 2
+    assert "name the jobs, or say which" in refused.stderr
+    site.wattline("cancel", other)
+
+
 def test_waiting_job_is_explained(site: CliSite) -> None:
     holder = site.submit("--gpus", "8", "--", "sleep", "300")
     site.until_state(holder, "RUNNING")

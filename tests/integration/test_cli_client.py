@@ -24,13 +24,14 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.requests import (
+    Acted,
     Answer,
     Cancel,
     Denied,
-    Done,
     FetchLog,
     GetJob,
     GetPower,
+    JobActed,
     ListJobs,
     Log,
     Power,
@@ -50,8 +51,10 @@ def answers(request: Request) -> Iterable[Answer]:
     match request:
         case Submit(token=token):
             return [Submitted(JobId(len(token)))]
-        case Cancel(job=job):
-            return [Done(f"job {job} is being stopped")]
+        case Cancel(which=which):
+            number = which.jobs[0].first
+            text = f"job {number} is being stopped"
+            return [Acted((JobActed(number, "x", "ops", "RUNNING", "", 1, text),), False)]
         case GetPower():
             return [Power((DOMAIN,))]
         case GetJob():
@@ -66,7 +69,7 @@ def test_values_come_back_as_views(tmp_path: Path) -> None:
     with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         assert client.power() == (DOMAIN,)
         assert client.submit(JobSpec("x", ("true",)), token="12345") == 5
-        assert client.cancel(3) == "job 3 is being stopped"
+        assert client.cancel(3).jobs[0].text == "job 3 is being stopped"
         assert (client.me.user, client.me.role) == ("ops", "operator")
 
 
@@ -141,8 +144,8 @@ def test_forgotten_connection_is_greeted_again(tmp_path: Path) -> None:
 def test_many_threads_share_one_client(tmp_path: Path) -> None:
     with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         with ThreadPoolExecutor(16) as pool:
-            told = list(pool.map(client.cancel, range(400)))
-        assert told == [f"job {number} is being stopped" for number in range(400)]
+            told = [acted.jobs[0].job for acted in pool.map(client.cancel, range(1, 401))]
+        assert told == list(range(1, 401))
 
 
 def test_watch_ends_with_the_client(tmp_path: Path) -> None:

@@ -26,11 +26,13 @@ from wattline_protocol.requests import (
     Hold,
     Release,
     Request,
+    Requeue,
     Restore,
     Shed,
     Submit,
     Undrain,
 )
+from wattline_protocol.selecting import only
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
@@ -248,7 +250,24 @@ class CoreMachine(RuleBasedStateMachine):
     def job_verb(self, at: int, verb: type[Cancel] | type[Hold] | type[Release]) -> None:
         jobs = list(self.h.cluster.state.work.jobs)
         if jobs:
-            self.ask(verb(jobs[at % len(jobs)]))
+            self.ask(verb(only(jobs[at % len(jobs)])))
+
+    @rule(at=choices, index=st.integers(0, 2), verb=st.sampled_from([Cancel, Hold, Release]))
+    def index_verb(
+        self, at: int, index: int, verb: type[Cancel] | type[Hold] | type[Release]
+    ) -> None:
+        jobs = list(self.h.cluster.state.work.jobs)
+        if jobs:
+            self.ask(verb(only(jobs[at % len(jobs)], index)))
+
+    @rule(at=choices, index=st.integers(-1, 2))
+    def requeue(self, at: int, index: int) -> None:
+        """A whole job, or one index of it."""
+        jobs = list(self.h.cluster.state.work.jobs)
+        if jobs and self.h.cluster.state.work.open_count < 8:
+            job_ = jobs[at % len(jobs)]
+            which = only(job_, index) if index >= 0 else only(job_)
+            self.ask(Requeue(which, f"r{self.asks}"))
 
     @rule(node=nodes, is_drain=st.sampled_from([True, False, False]))
     def drain(self, node: str, is_drain: bool) -> None:
@@ -321,7 +340,7 @@ class CoreMachine(RuleBasedStateMachine):
         for domain, _ in list(h.cluster.state.limits):
             self.ask(Restore(domain))
         for number in list(h.cluster.state.work.jobs):
-            self.ask(Release(number))
+            self.ask(Release(only(number)))
         end_s = h.mono_s + HEAL_S
         while h.cluster.state.work.open_count and h.mono_s < end_s:
             for agent in h.agents.values():
@@ -355,6 +374,8 @@ WALK: tuple[tuple[int, Step], ...] = (
     (4, lambda m, r: m.switch_on(r.choice(NODES))),
     (2, lambda m, r: m.declare_off(r.choice(NODES))),
     (2, lambda m, r: m.job_verb(r.randint(0, 9), r.choice((Cancel, Hold, Release, Release)))),
+    (2, lambda m, r: m.index_verb(r.randint(0, 9), r.randint(0, 2), r.choice((Hold, Release)))),
+    (2, lambda m, r: m.requeue(r.randint(0, 9), r.randint(-1, 2))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
     (

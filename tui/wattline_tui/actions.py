@@ -33,6 +33,7 @@ ACTIONS = (
     Action("drain_node", "d", "Drain", "Drain this node, or take it back", "node"),
     Action("hold", "h", "Hold", "Hold this job, or release it", "job"),
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),
+    Action("requeue", "r", "Requeue", "Send this job back to the queue", "job"),
     Action("follow", "f", "Follow", "Follow the end of the log, or stop following", "job"),
     Action("next_task", "n", "Next task", "Show the log of the job's next task", "job"),
 )

@@ -1,5 +1,6 @@
 """The app: takes snapshots from the feed, keeps the view, opens screens, carries out acts."""
 
+import secrets
 import threading
 import time
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from textual.screen import Screen
 
 from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.requests import (
+    Acted,
     Cancel,
     Denied,
     Done,
@@ -22,9 +24,11 @@ from wattline_protocol.requests import (
     Log,
     Release,
     Request,
+    Requeue,
     Restore,
     Undrain,
 )
+from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.messages import (
@@ -196,13 +200,13 @@ class TopApp(App[None]):
             case "hold" if message.job is not None:
                 job = self.view.job(message.job)
                 held = job is not None and job.state == "HELD"
-                self._order(Release(message.job) if held else Hold(message.job))
+                which = only(message.job)
+                self._order(Release(which) if held else Hold(which))
             case "cancel" if message.job is not None:
-                order = Cancel(message.job)
-                self.push_screen(
-                    Confirm(f"Cancel job {message.job}?"),
-                    lambda yes: self._order(order) if yes else None,
-                )
+                self._confirm(f"Cancel job {message.job}?", Cancel(only(message.job)))
+            case "requeue" if message.job is not None:
+                order = Requeue(only(message.job), secrets.token_hex(16))
+                self._confirm(f"Send job {message.job} back to the queue?", order)
             case _:
                 self.bell()
 
@@ -222,6 +226,9 @@ class TopApp(App[None]):
                 if any(limit.source == "operator" for limit in domain.limits):
                     self._order(Restore(domain.id, "from top"))
 
+    def _confirm(self, question: str, order: Request) -> None:
+        self.push_screen(Confirm(question), lambda yes: self._order(order) if yes else None)
+
     def _order(self, request: Request) -> None:
         self.run_worker(lambda: self._send(request), thread=True, name="order")
 
@@ -233,5 +240,8 @@ class TopApp(App[None]):
             return
         if isinstance(answer, Denied):
             self.call_from_thread(self.notify, answer.reason, severity="error", title="Refused")
+        elif isinstance(answer, Acted):
+            told = "\n".join(job.text for job in answer.jobs)
+            self.call_from_thread(self.notify, told)
         elif isinstance(answer, Done):
             self.call_from_thread(self.notify, answer.text)

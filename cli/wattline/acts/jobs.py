@@ -1,13 +1,9 @@
 """Acts on jobs that exist."""
 
-from collections.abc import Callable, Iterator
-
 from wattline.client import Client, NotFound
 from wattline.failures import ActFailed
-from wattline.verbs.values import job_numbers
+from wattline_protocol.selecting import LAST, Span, parse_jobs
 from wattline_protocol.views import ENDED_STATES, ExplainView, JobView
-
-LAST = "last"
 
 
 def jobs(
@@ -33,37 +29,23 @@ def explain(client: Client, *, job: str) -> ExplainView:
     return client.explain(one_number(client, job))
 
 
-def cancel(client: Client, *, jobs: str) -> Iterator[str]:
-    """Stop them."""
-    return _each(client, jobs, client.cancel)
-
-
-def hold(client: Client, *, jobs: str) -> Iterator[str]:
-    """Keep them from starting."""
-    return _each(client, jobs, client.hold)
-
-
-def release(client: Client, *, jobs: str) -> Iterator[str]:
-    """Let them start."""
-    return _each(client, jobs, client.release)
-
-
-def numbers(client: Client, selector: str) -> list[int]:
-    """Job numbers that `selector` names: numbers and ranges, or `last`."""
+def one_number(client: Client, selector: str) -> int:
+    """The one job that `selector` names by its number, or `last`."""
     if selector == LAST:
-        return [_newest_own(client)]
+        return _newest_own(client)
     try:
-        return job_numbers(selector)
+        span = only_span(parse_jobs(selector))
     except ValueError as error:
         raise ActFailed(str(error), status=2) from error
+    if span is None:
+        raise ActFailed(f"{selector} names more or less than a job; this verb takes one", status=2)
+    return span.first
 
 
-def one_number(client: Client, selector: str) -> int:
-    """The one job that `selector` names."""
-    found = numbers(client, selector)
-    if len(found) != 1:
-        raise ActFailed(f"{selector} names {len(found)} jobs; this verb takes one", status=2)
-    return found[0]
+def only_span(spans: tuple[Span, ...]) -> Span | None:
+    """The single whole job that the spans name."""
+    is_one = len(spans) == 1 and spans[0].first == spans[0].last and not spans[0].indices
+    return spans[0] if is_one else None
 
 
 def _newest_own(client: Client) -> int:
@@ -72,8 +54,3 @@ def _newest_own(client: Client) -> int:
     if not own:
         raise NotFound(f"{me} has submitted no job yet, so there is no last one")
     return max(own)
-
-
-def _each(client: Client, selector: str, act: Callable[[int], str]) -> Iterator[str]:
-    """Do `act` for each job, telling of each as it is done; the first refusal ends it."""
-    return (act(number) for number in numbers(client, selector))

@@ -16,6 +16,7 @@ from wattline.client.errors import (
     WaitTimeout,
     WattlineError,
 )
+from wattline.client.jobacts import selection
 
 __all__ = [
     "BadRequest",
@@ -32,4 +33,5 @@ __all__ = [
     "Unreachable",
     "WaitTimeout",
     "WattlineError",
+    "selection",
 ]

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections.abc import Iterator
 
-from wattline.client.asking import Asking
 from wattline.client.errors import (
     Busy,
     NotFound,
@@ -12,13 +11,13 @@ from wattline.client.errors import (
     Unreachable,
     WaitTimeout,
 )
+from wattline.client.jobacts import JobActs
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
 from wattline_protocol.requests import (
     MAX_LISTED,
-    Cancel,
     CancelGridEvent,
     DeclareOff,
     DeclareOn,
@@ -33,7 +32,6 @@ from wattline_protocol.requests import (
     GetReport,
     GetSite,
     GridEvent,
-    Hold,
     Jobs,
     ListEvents,
     ListJobs,
@@ -41,7 +39,6 @@ from wattline_protocol.requests import (
     Log,
     Nodes,
     Power,
-    Release,
     Report,
     Restore,
     Routes,
@@ -82,7 +79,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site that brings nothing for that many periods is reported as Unreachable."""
 
 
-class Client(Asking):
+class Client(JobActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler
@@ -90,7 +87,7 @@ class Client(Asking):
     A scheduler that restarts meanwhile is found again; nothing is lost or done twice.
     """
 
-    # --- jobs -----------------------------------------------------------------------------
+    # --- jobs; acts on those that are there stand in `jobacts` ----------------------------
 
     def submit(
         self, spec: JobSpec | None = None, *, token: str | None = None, **options: object
@@ -121,18 +118,6 @@ class Client(Asking):
     def explain(self, job: int) -> ExplainView:
         """Why the job waits."""
         return self.get(Explain(JobId(job)), Explained).explain
-
-    def cancel(self, job: int) -> str:
-        """Stop the job; says what was done."""
-        return self.act(Cancel(JobId(job)))
-
-    def hold(self, job: int) -> str:
-        """Keep the job from starting."""
-        return self.act(Hold(JobId(job)))
-
-    def release(self, job: int) -> str:
-        """Let a held job start."""
-        return self.act(Release(JobId(job)))
 
     def wait(self, job: int, *, timeout_s: float | None = None) -> JobView:
         """The job once it has ended. Raises WaitTimeout when `timeout_s` is over before.

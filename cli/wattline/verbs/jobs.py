@@ -5,8 +5,39 @@ from typing import get_args
 from wattline.verbs.verb import Argument, Option, Verb
 from wattline_protocol.views import JobState
 
-_JOBS = Argument("jobs", "Which jobs: a number, a range and a list as in 3-5,8, or `last`.")
+_JOBS = Argument(
+    "jobs",
+    "Which jobs: numbers, ranges and lists as in 3-5,8, `last`, or indices of an array as in "
+    "12[0-31] or 12.7.",
+    required=False,
+)
 _JOB = Argument("job", "The job's number, or `last` for your newest one.")
+
+_WHICH = (
+    _JOBS,
+    Option("user", ("--user", "-u"), "Only jobs of this user; may be repeated.", many=True),
+    Option("account", ("--account",), "Only those it pays for; may be repeated.", many=True),
+    Option("queue", ("--queue",), "Only those in this queue; may be repeated.", many=True),
+    Option(
+        "name",
+        ("--name", "-J"),
+        "Only those whose name fits the pattern, as in 'sweep-*'; may be repeated.",
+        many=True,
+    ),
+    Option(
+        "state",
+        ("--state", "-s"),
+        "Only those in this state, of arrays only such indices; may be repeated.",
+        choices=get_args(JobState),
+        many=True,
+    ),
+    Option("dry_run", ("--dry-run", "-n"), "Only list what would be done.", kind="switch"),
+)
+
+_WHICH_DETAILS = (
+    "Numbers, filters or both say which jobs; without numbers, of those that have not ended. "
+    "Users act on their own jobs, operators on all."
+)
 
 _SUBMIT_OPTIONS = (
     Option("name", ("--name", "-J"), "Name of the job; otherwise the command's."),
@@ -134,28 +165,47 @@ VERBS = (
         name="cancel",
         section="Jobs",
         help="Stop jobs: stop notice, SIGTERM, and SIGKILL after their grace time.",
-        act="wattline.acts.jobs:cancel",
-        show="wattline.show.events:done",
+        details=_WHICH_DETAILS,
+        act="wattline.acts.jobacts:cancel",
+        show="wattline.show.acted:acted",
         role="submitter",
-        args=(_JOBS,),
-        examples=("wattline cancel 3-5,8", "wattline cancel last"),
+        args=_WHICH,
+        examples=(
+            "wattline cancel 3-5,8",
+            "wattline cancel '12[0-31]'",
+            "wattline cancel --user ada --state PENDING --dry-run",
+        ),
     ),
     Verb(
         name="hold",
         section="Jobs",
         help="Keep waiting jobs from starting.",
-        act="wattline.acts.jobs:hold",
-        show="wattline.show.events:done",
+        details=_WHICH_DETAILS,
+        act="wattline.acts.jobacts:hold",
+        show="wattline.show.acted:acted",
         role="submitter",
-        args=(_JOBS,),
+        args=_WHICH,
     ),
     Verb(
         name="release",
         section="Jobs",
         help="Let held jobs start.",
-        act="wattline.acts.jobs:release",
-        show="wattline.show.events:done",
+        details=_WHICH_DETAILS,
+        act="wattline.acts.jobacts:release",
+        show="wattline.show.acted:acted",
         role="submitter",
-        args=(_JOBS,),
+        args=_WHICH,
+    ),
+    Verb(
+        name="requeue",
+        section="Jobs",
+        help="Send jobs back to the queue: what runs is stopped as by `cancel` and runs again.",
+        details="Also what has failed, was cancelled or timed out. Checkpoints stay, and no retry "
+        f"is used up. {_WHICH_DETAILS}",
+        act="wattline.acts.jobacts:requeue",
+        show="wattline.show.acted:acted",
+        role="submitter",
+        args=_WHICH,
+        examples=("wattline requeue last", "wattline requeue 12 --state FAILED"),
     ),
 )

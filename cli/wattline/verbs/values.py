@@ -1,4 +1,4 @@
-"""Values on the command line that are more than a word: durations, sheds, job selectors."""
+"""Values on the command line that are more than a word: durations, sheds, moments."""
 
 import re
 from datetime import datetime, time, timedelta
@@ -7,11 +7,7 @@ import click
 
 from wattline_protocol.quantities import parse_duration_s, parse_percent, parse_power_mw
 
-MAX_SELECTED = 10_000
-"""Jobs that one selector may name; more is surely a slip of the finger."""
-
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
-_RANGE = re.compile(r"(\d{1,12})(?:-(\d{1,12}))?", re.ASCII)
 
 
 def duration_option(
@@ -60,19 +56,3 @@ def moment_unix_s(text: str, after_unix_s: float) -> float:
         raise ValueError(
             f"{text!r} is no time; write 16:00, 2026-12-01T16:00 or 'in 30m'"
         ) from None
-
-
-def job_numbers(text: str) -> list[int]:
-    """`3-5,8` as [3, 4, 5, 8], each once, in the order given. Raises ValueError."""
-    numbers: dict[int, None] = {}
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part.strip())
-        if match is None:
-            raise ValueError(f"{text!r} names no jobs; write for example 8, 3-5, 3-5,8 or last")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"{part.strip()}: the range runs backwards; write {last}-{first}")
-        if last - first + len(numbers) >= MAX_SELECTED:
-            raise ValueError(f"{part.strip()}: at most {MAX_SELECTED} jobs at a time")
-        numbers.update(dict.fromkeys(range(first, last + 1)))
-    return list(numbers)

@@ -1,5 +1,7 @@
 """How attempts, tries and gangs end, and whether another try follows."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from wattline_protocol.ids import Instant, Now, UnixTime
@@ -10,7 +12,6 @@ from wattline_scheduler.core.exits import POINTLESS
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import (
     Attempt,
-    Cause,
     Ended,
     Ending,
     Gang,
@@ -18,6 +19,7 @@ from wattline_scheduler.core.jobs import (
     Pending,
 )
 from wattline_scheduler.core.learning import stop_learning
+from wattline_scheduler.core.records import Cause
 from wattline_scheduler.core.state import State
 
 FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
@@ -116,8 +118,13 @@ def end_gang(
 
 
 def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None:
-    """End all that is left of a job for a final cause: what waits at once, what runs with grace."""
-    for gang in job.gangs:
+    """End all that is left of a job for a final cause."""
+    end_gangs(state, job.gangs, cause, reason, now)
+
+
+def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, now: Now) -> None:
+    """End them for a final cause: what waits at once, what runs with grace."""
+    for gang in gangs:
         match gang.phase:
             case Ended() | Ending(cause="cancelled"):
                 continue
@@ -139,6 +146,8 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         finish(state, gang, FINAL[cause], now)
     elif cause == "lost":
         _lost(state, gang, now)
+    elif cause == "asked":
+        _again(state, gang, 0.0, now)
     elif cause == "requeued":
         _requeued(state, gang, now)
     elif gang.job.spec.kind == "service":
@@ -153,6 +162,7 @@ def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
     """The gang is over."""
     if outcome == "COMPLETED":
         gang.reason = ""
+    gang.job.held.discard(gang.number)
     state.work.move(gang, Ended(outcome), now)
     save_gang(state, gang, now)
 

@@ -2,7 +2,7 @@
 
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.views import JobState
-from wattline_scheduler.core.jobs import Cause
+from wattline_scheduler.core.records import Cause
 
 WORDS = {
     "signaled": "killed by signal {signal}",

@@ -169,7 +169,10 @@ def _gang(state: State, gang: Gang, now: Now) -> Iterator[str]:
     is_ready = gang.number in gang.job.ready
     if is_ready and not isinstance(gang.phase, Pending):
         yield f"{name} is ready to start though it is not pending"
-    if isinstance(gang.phase, Pending) and not is_ready and gang.phase.not_before < now.mono_s - 60:
+    if is_ready and gang.is_held:
+        yield f"{name} is ready to start though it is held"
+    is_due = isinstance(gang.phase, Pending) and gang.phase.not_before < now.mono_s - 60
+    if is_due and not is_ready and not gang.is_held:
         yield f"{name} is pending, not backing off, and not ready"
 
 

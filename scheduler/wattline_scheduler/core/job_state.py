@@ -4,7 +4,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.views import JobState
-from wattline_scheduler.core.jobs import Ended, Gang, Job
+from wattline_scheduler.core.jobs import Ended, Gang, Job, Paused, Pending, Starting
 from wattline_scheduler.core.journal import Level
 from wattline_scheduler.core.state import State
 
@@ -25,7 +25,28 @@ def derive(job: Job) -> JobState:
         return "STARTING"
     if count["paused"]:
         return "PAUSED"
-    return "HELD" if job.record.is_held else "PENDING"
+    return "HELD" if job.record.is_held or _are_all_held(job) else "PENDING"
+
+
+def _are_all_held(job: Job) -> bool:
+    """Every gang that waits is held by itself."""
+    waiting = sum(job.gangs[number].phase_name == "pending" for number in job.held)
+    return bool(job.held) and waiting == job.count["pending"]
+
+
+def state_of_gang(gang: Gang) -> JobState:
+    """The state of one index of an array, or one replica."""
+    match gang.phase:
+        case Ended(outcome):
+            return outcome
+        case Pending():
+            return "HELD" if gang.job.record.is_held or gang.is_held else "PENDING"
+        case Starting():
+            return "STARTING"
+        case Paused():
+            return "PAUSED"
+        case _:
+            return "RUNNING"
 
 
 def _outcome(job: Job) -> JobState:
@@ -59,7 +80,7 @@ MAX_PARENTS_NAMED = 3
 def gates_of(job: Job) -> dict[str, str]:
     """What keeps all of it from starting, however much room there is: by name, in words."""
     gates: dict[str, str] = {}
-    if job.record.is_held:
+    if job.record.is_held or _are_all_held(job):
         gates["hold"] = "held until released"
     if job.parents:
         gates["dependencies"] = _waits_for(job)
@@ -77,7 +98,7 @@ def _waits_for(job: Job) -> str:
 def _where(gang: Gang) -> str:
     """With its number, unless every gang says the same."""
     is_alike = all(other.reason == gang.reason for other in gang.job.gangs)
-    return gang.reason if is_alike else f"{gang.number}: {gang.reason}"
+    return gang.reason if is_alike else f"{gang.job.index_of(gang.number)}: {gang.reason}"
 
 
 def save_gang(state: State, gang: Gang, now: Now) -> None:

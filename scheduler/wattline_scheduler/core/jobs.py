@@ -6,13 +6,12 @@ another one. `LEGAL` is the only table of moves; an illegal one raises with the 
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
 
 from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, UnixTime
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import TaskReport, TaskUsage
 from wattline_protocol.views import JobState
-from wattline_scheduler.core.records import AttemptRecord, GangPhase, GangRecord, JobRecord
+from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
 from wattline_scheduler.power.progress import Progress
 
@@ -25,9 +24,6 @@ HISTORY_KEPT = 64
 LONG_AGO = Instant(0.0)
 NEVER_TRIED = AttemptNo(0)
 NOT_DATED = UnixTime(0.0)
-
-Cause = Literal["finished", "cancelled", "timeout", "failed", "lost", "requeued"]
-"""Why a try ends. requeued: the try never really ran (lease fell, emergency); costs no retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +90,9 @@ LEGAL: dict[GangPhase, frozenset[GangPhase]] = {
     "running": frozenset({"paused", "ending", "pending", "ended"}),
     "paused": frozenset({"paused", "running", "ending", "pending", "ended"}),
     "ending": frozenset({"ending", "pending", "ended"}),
-    "ended": frozenset(),
+    "ended": frozenset({"pending"}),
 }
-"""From each phase to those that may follow."""
+"""From each phase to those that may follow. From an end only by a requeue."""
 
 LIVE: frozenset[GangPhase] = frozenset({"starting", "running", "paused", "ending"})
 """Phases in which a gang holds GPUs."""
@@ -170,6 +166,11 @@ class Gang:
         return self.job.id, self.number
 
     @property
+    def is_held(self) -> bool:
+        """Held by itself, whatever its job is."""
+        return self.number in self.job.held
+
+    @property
     def attempts(self) -> list[Attempt]:
         """All known attempts, oldest first."""
         return [*self.past, *self.live]
@@ -190,6 +191,9 @@ class Gang:
             outcome=phase.outcome if isinstance(phase, Ended) else None,
             reason=self.reason,
             not_before_unix_s=not_before,
+            cause=phase.cause if isinstance(phase, Ending) else None,
+            is_held=self.is_held,
+            losses=self.losses,
         )
 
 
@@ -204,6 +208,8 @@ class Job:
     """Gangs in each phase."""
     ready: set[int] = field(default_factory=set)
     """Numbers of pending gangs that are not backing off."""
+    held: set[int] = field(default_factory=set)
+    """Numbers of gangs that are held by themselves."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
     """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
     waiting: Waiting | None = None
@@ -223,6 +229,11 @@ class Job:
     @property
     def spec(self) -> JobSpec:
         return self.record.spec
+
+    def index_of(self, number: int) -> int:
+        """How people number a gang: its index in the array, else from 0."""
+        array = self.spec.array
+        return number if array is None else array.indices[number]
 
     @property
     def may_start(self) -> bool:

@@ -44,6 +44,10 @@ class JobRecord(msgspec.Struct, frozen=True):
     ended_unix_s: UnixTime | None = None
 
 
+Cause = Literal["finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked"]
+"""Why a try ends. requeued: the try never really ran (lease fell, emergency); asked: somebody sent
+it back to the queue. Neither costs a retry."""
+
 GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
 
 
@@ -64,6 +68,12 @@ class GangRecord(msgspec.Struct, frozen=True):
     reason: str = ""
     not_before_unix_s: UnixTime = UnixTime(0.0)
     """Back-off after a failure; for the record only, timing uses the monotonic clock."""
+    cause: Cause | None = None
+    """Why its try is being ended; None in other phases."""
+    is_held: bool = False
+    """Its index alone is held."""
+    losses: int = 0
+    """Tries lost with their node."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

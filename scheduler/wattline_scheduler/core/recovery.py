@@ -7,7 +7,6 @@ from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     Attempt,
-    Cause,
     Ended,
     Ending,
     Gang,
@@ -131,13 +130,14 @@ def _restore_job(
         gang = Gang(job, number, Pending(now.mono_s))
         if saved is not None:
             gang.attempt, gang.failures = saved.attempt, saved.failures
-            gang.reason = saved.reason
+            gang.losses, gang.reason = saved.losses, saved.reason
+            if saved.is_held:
+                job.held.add(number)
         job.gangs.append(gang)
     for attempt in sorted(attempts, key=lambda a: (a.attempt, a.task)):
         _restore_attempt(state, job, attempt, now)
     for gang in job.gangs:
-        gang.losses = len({a.record.attempt for a in gang.past if a.record.state == "NODE_FAIL"})
-        gang.phase = _phase(gang, gangs.get(gang.number), now)
+        gang.phase = _phase(gangs.get(gang.number), now)
     job.has_run = any(a.started_unix_s is not None for a in attempts)
     state.work.add(job, now)
     if job.is_ended:
@@ -156,7 +156,7 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
         take(state, attempt, now)
 
 
-def _phase(gang: Gang, saved: GangRecord | None, now: Now) -> Phase:
+def _phase(saved: GangRecord | None, now: Now) -> Phase:
     """The phase on record; back-offs start anew."""
     if saved is None:
         return Pending(now.mono_s)
@@ -170,18 +170,6 @@ def _phase(gang: Gang, saved: GangRecord | None, now: Now) -> Phase:
         case "paused":
             return Paused(now.mono_s)
         case "ending":
-            return Ending(now.mono_s, _cause(gang))
+            return Ending(now.mono_s, saved.cause or "requeued")
         case "ended":
             return Ended(saved.outcome or "FAILED")
-
-
-def _cause(gang: Gang) -> Cause:
-    """Why a try was being ended: what its closed attempts and its job say."""
-    if gang.job.record.cancelled_by:
-        return "cancelled"
-    states = {a.record.state for a in gang.past if a.record.attempt == gang.attempt}
-    if "TIMEOUT" in states:
-        return "timeout"
-    if "FAILED" in states:
-        return "failed"
-    return "lost" if "NODE_FAIL" in states else "requeued"

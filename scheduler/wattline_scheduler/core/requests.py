@@ -1,6 +1,6 @@
 """Requests that change state: who may ask for what, then to the module that does it."""
 
-from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.requests import (
     ROLE_RANK,
     Answer,
@@ -14,6 +14,7 @@ from wattline_protocol.requests import (
     Hold,
     Release,
     Request,
+    Requeue,
     Restore,
     SetUnits,
     Shed,
@@ -21,14 +22,13 @@ from wattline_protocol.requests import (
     Undrain,
 )
 from wattline_protocol.site import Role
-from wattline_scheduler.core import budgets, cooling, gridevents, operating, submitting
+from wattline_scheduler.core import acting, budgets, cooling, gridevents, operating, submitting
 from wattline_scheduler.core.events import ClientAsked
-from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import not_there
 
-ON_JOBS = (Submit, Cancel, Hold, Release)
+ON_JOBS = (Submit, Cancel, Hold, Release, Requeue)
 """What submitters may do, to their own jobs; operators to all."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn)
@@ -69,39 +69,13 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
             return gridevents.cancel(state, event.user, request, now)
         case SetUnits():
             return cooling.set_units(state, event.user, request, now)
-        case Cancel() | Hold() | Release():
-            return _do_to_job(state, event, request, now)
+        case Cancel() | Hold() | Release() | Requeue():
+            return acting.act(state, event, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn():
             return _do_to_node(state, event, request, now)
         case _:
             verb = type(request).__name__
             return Denied("bad_request", f"{verb} changes nothing and is answered by the shell")
-
-
-def _do_to_job(
-    state: State, event: ClientAsked, request: Cancel | Hold | Release, now: Now
-) -> Answer:
-    job = _own_job(state, event, request.job)
-    if isinstance(job, Denied):
-        return job
-    match request:
-        case Cancel():
-            return submitting.cancel(state, job, event.user, now)
-        case Hold():
-            return submitting.hold(state, job, event.user, now)
-        case Release():
-            return submitting.release(state, job, event.user, now)
-
-
-def _own_job(state: State, event: ClientAsked, number: JobId) -> Job | Denied:
-    job = state.work.jobs.get(number)
-    if job is None:
-        return Denied("not_found", f"there is no open job {number}")
-    is_operator = ROLE_RANK[event.role] >= ROLE_RANK["operator"]
-    if job.record.owner != event.user and not is_operator:
-        whose = f"job {number} belongs to {job.record.owner}"
-        return Denied("not_allowed", f"{whose}; only its owner or an operator may do that")
-    return job
 
 
 def _do_to_node(

@@ -1,21 +1,15 @@
-"""Submission, cancellation, hold and release."""
-
-import msgspec
+"""Submission."""
 
 from wattline_protocol.ids import JobId, Now, UserName
-from wattline_protocol.requests import Answer, Denied, Done, Submit, Submitted
+from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_scheduler.core.dependencies import never, wait_for_parents
-from wattline_scheduler.core.ending import end_job
 from wattline_scheduler.core.events import ClientAsked
-from wattline_scheduler.core.job_state import derive, reason_of, refresh
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.state import State
-
-MAX_OPEN_JOBS = 100_000
-"""Jobs that have not ended; an array is one job."""
+from wattline_scheduler.core.workload import MAX_OPEN_JOBS
 
 MAX_TOKEN_CHARS = 128
 
@@ -62,47 +56,3 @@ def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:
     state.journal.note("job_submitted", text, now, who=user, job=job_id)
     state.wants_plan = True
     return job_id
-
-
-def cancel(state: State, job: Job, user: UserName, now: Now) -> Answer:
-    """Pending gangs end at once, others are stopped with the job's grace."""
-    if job.is_ended:
-        return Denied("conflict", f"job {job.id} has ended already: {job.record.state}")
-    if job.record.cancelled_by:
-        return Done(f"job {job.id} is being cancelled already")
-    job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
-    state.journal.save(job.record)
-    state.journal.note("job_cancelled", f"{job.spec.name!r}", now, who=user, job=job.id)
-    end_job(state, job, "cancelled", f"cancelled by {user}", now)
-    if not job.is_ended:
-        refresh(state, job, now)
-    return Done(f"job {job.id} is being cancelled" if not job.is_ended else f"job {job.id} ended")
-
-
-def hold(state: State, job: Job, user: UserName, now: Now) -> Answer:
-    """Nothing more of the job starts; what runs goes on."""
-    if job.is_ended:
-        return Denied("conflict", f"job {job.id} has ended already: {job.record.state}")
-    if job.record.is_held:
-        return Done(f"job {job.id} is held already")
-    _set_held(state, job, is_held=True)
-    state.journal.note("job_held", f"{job.spec.name!r}", now, who=user, job=job.id)
-    return Done(f"job {job.id} is held; what runs of it goes on")
-
-
-def release(state: State, job: Job, user: UserName, now: Now) -> Answer:
-    """The job may start again."""
-    if not job.record.is_held:
-        return Denied("conflict", f"job {job.id} is not held, it is {job.record.state}")
-    _set_held(state, job, is_held=False)
-    state.journal.note("job_released", f"{job.spec.name!r}", now, who=user, job=job.id)
-    state.wants_plan = True
-    return Done(f"job {job.id} is released")
-
-
-def _set_held(state: State, job: Job, *, is_held: bool) -> None:
-    job.record = msgspec.structs.replace(job.record, is_held=is_held)
-    shown = derive(job)
-    job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
-    state.journal.save(job.record)
-    state.work.requeue(job)

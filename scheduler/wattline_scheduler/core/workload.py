@@ -8,6 +8,7 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
+from wattline_protocol.requests import Acted
 from wattline_scheduler.core.jobs import (
     LEGAL,
     NAMES,
@@ -23,11 +24,17 @@ from wattline_scheduler.core.jobs import (
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import Waiting
 
+MAX_OPEN_JOBS = 100_000
+"""Jobs that have not ended; an array is one job."""
+
 MAX_ENDED_JOBS = 10_000
 """Ended jobs in memory, as many as one list shows; older ones are on disk."""
 
 MAX_TOKENS = 100_000
 """Submission tokens remembered: a client repeats within minutes, not after so many others."""
+
+MAX_REQUEUES = 100
+"""Answers to requeues remembered: a client repeats within minutes, and each may tell of much."""
 
 GangKey = tuple[JobId, int]
 
@@ -52,7 +59,9 @@ class Workload:
         """Jobs that have ended and whose children were not all told yet."""
         self.open_count = 0
         """Jobs that have not ended."""
-        self._ended: deque[JobId] = deque()
+        self.requeues: dict[tuple[UserName, str], Acted] = {}
+        """By user and token: what ran again meanwhile is not stopped by a repeat."""
+        self._ended: dict[JobId, None] = {}
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
 
@@ -108,7 +117,8 @@ class Workload:
             self.paused[key] = gang
         elif isinstance(phase, Pending):
             if phase.not_before <= now.mono_s:
-                ready.add(gang.number)
+                if not gang.is_held:
+                    ready.add(gang.number)
             else:
                 heapq.heappush(self.backoff, (phase.not_before, *key))
 
@@ -134,7 +144,8 @@ class Workload:
                 continue
             phase = job.gangs[number].phase
             if isinstance(phase, Pending) and phase.not_before <= now.mono_s:
-                job.ready.add(number)
+                if not job.gangs[number].is_held:
+                    job.ready.add(number)
                 self.requeue(job)
                 is_any = True
         return is_any
@@ -183,9 +194,36 @@ class Workload:
             self.wait_no_more(job, parent)
         if job.id in self.children:
             self.over.append(job)
-        self._ended.append(job.id)
+        self._ended[job.id] = None
         while len(self._ended) > MAX_ENDED_JOBS:
-            self.jobs.pop(self._ended.popleft(), None)
+            oldest = next(iter(self._ended))
+            del self._ended[oldest], self.jobs[oldest]
+
+    def reopen(self, job: Job) -> None:
+        """Note that a job that had ended goes on; its gangs are moved next."""
+        self.open_count += 1
+        del self._ended[job.id]
+        if job in self.over:
+            self.over.remove(job)
+
+    def hold(self, gang: Gang, now: Now, *, is_held: bool) -> None:
+        """Keep one gang from starting, or let it."""
+        job, phase = gang.job, gang.phase
+        if is_held:
+            job.held.add(gang.number)
+            job.ready.discard(gang.number)
+        else:
+            job.held.discard(gang.number)
+            # One that backs off still comes from the heap.
+            if isinstance(phase, Pending) and phase.not_before <= now.mono_s:
+                job.ready.add(gang.number)
+        self.requeue(job)
+
+    def remember_requeue(self, user: UserName, token: str, answer: Acted) -> None:
+        """Keep what was answered, in case it is asked again."""
+        self.requeues[user, token] = answer
+        while len(self.requeues) > MAX_REQUEUES:
+            del self.requeues[next(iter(self.requeues))]
 
     def gangs_in(self, *phases: type[Phase]) -> list[Gang]:
         """Gangs with live attempts that are in one of the phases, each once, by key."""

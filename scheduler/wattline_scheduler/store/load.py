@@ -69,6 +69,11 @@ def _job(row: Row) -> JobRecord:
     )
 
 
+def _gang(row: Row) -> GangRecord:
+    values = dict(zip(GANGS.columns, row, strict=True))
+    return GangRecord(**{**values, "is_held": bool(values["is_held"])})
+
+
 def _attempt(row: Row) -> AttemptRecord:
     job, task, attempt, node, gpus, state, placed, started, ended = row[:9]
     metrics, key, pid, readopted, end = row[17:]
@@ -174,7 +179,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         instance=instance,
         jobs=jobs,
         outcomes=outcomes(db, sorted(_old_parents(jobs))),
-        gangs=tuple(GangRecord(*row) for row in gangs),
+        gangs=tuple(map(_gang, gangs)),
         attempts=tuple(_attempt(row) for row in attempts),
         nodes=tuple(_node(row) for row in db.execute(NODES.select())),
         books=tuple(_book(row) for row in db.execute(BOOKS.select())),
@@ -201,7 +206,7 @@ def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
         return None
     gangs = db.execute(GANGS.select("WHERE job = ? ORDER BY gang"), (job,))
     attempts = db.execute(ATTEMPTS.select("WHERE job = ? ORDER BY task, attempt"), (job,))
-    return _job(row), tuple(GangRecord(*g) for g in gangs), tuple(map(_attempt, attempts))
+    return _job(row), tuple(map(_gang, gangs)), tuple(map(_attempt, attempts))
 
 
 def load_events(db: sqlite3.Connection, after: int, limit: int) -> Iterator[EventView]:

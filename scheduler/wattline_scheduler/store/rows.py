@@ -74,7 +74,9 @@ JOBS = Layout(
 )
 GANGS = Layout(
     "gangs",
-    _columns("job gang phase attempt failures outcome reason not_before_unix_s"),
+    _columns(
+        "job gang phase attempt failures outcome reason not_before_unix_s cause is_held losses"
+    ),
     GangRecord.key,
 )
 ATTEMPTS = Layout(
@@ -126,7 +128,8 @@ def _job_row(r: JobRecord) -> Row:
 
 def _gang_row(r: GangRecord) -> Row:
     tries = (r.phase, r.attempt, r.failures)
-    return (r.job, r.gang, *tries, r.outcome, r.reason, r.not_before_unix_s)
+    why = (r.outcome, r.reason, r.not_before_unix_s, r.cause)
+    return (r.job, r.gang, *tries, *why, r.is_held, r.losses)
 
 
 def _attempt_row(r: AttemptRecord) -> Row:

@@ -262,6 +262,13 @@ def _spared(db: Database) -> None:
     db.execute("ALTER TABLE nodes ADD COLUMN is_spared INTEGER NOT NULL DEFAULT 0")
 
 
+def _control(db: Database) -> None:
+    """Why a try is being ended, which indices are held, and losses that a requeue forgives."""
+    db.execute("ALTER TABLE gangs ADD COLUMN cause TEXT")
+    for column in ("is_held", "losses"):
+        db.execute(f"ALTER TABLE gangs ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -271,6 +278,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _webhooks,
     _recoveries,
     _spared,
+    _control,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -18,6 +18,7 @@ from wattline_protocol.requests import (
     Submitted,
     Undrain,
 )
+from wattline_protocol.selecting import only
 from wattline_scheduler.core.records import JobRecord
 from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.machine import Machine
@@ -112,7 +113,7 @@ class FleetSite:
     def cancel(self, job: JobId) -> None:
         """Cancel until it is done."""
         self._cancelled.add(job)
-        self.insist(Cancel(job))
+        self.insist(Cancel(only(job)))
 
     def mend(self) -> None:
         """Say again what people want: a backup that was put back knows older words of theirs."""
@@ -123,7 +124,7 @@ class FleetSite:
             for node in self.site.nodes:
                 self.insist(Undrain(node.id))
             for job in sorted(self._jobs_on_record()):
-                self.insist(Cancel(job) if job in self._cancelled else Release(job))
+                self.insist(Cancel(only(job)) if job in self._cancelled else Release(only(job)))
 
         self._once_recovered(say)
 

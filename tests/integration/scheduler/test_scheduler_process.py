@@ -21,6 +21,7 @@ from wattline_protocol.ids import AttemptNo, JobId, NodeId, TaskNo, TaskRef, Uni
 from wattline_protocol.keys import JoinBundle, KeyPair
 from wattline_protocol.messages import LogChunk, ReadLog, Refused, Rehello, Rollup, Rollups
 from wattline_protocol.requests import (
+    Acted,
     Cancel,
     Denied,
     Done,
@@ -51,6 +52,7 @@ from wattline_protocol.requests import (
     WatchRoutes,
     WatchSite,
 )
+from wattline_protocol.selecting import only
 from wattline_protocol.transport import ClientSocket
 
 
@@ -253,8 +255,8 @@ def test_roles_limit_what_may_be_asked(
         assert isinstance(submitter.ask(WatchRoutes()), Denied)
         number = submit(submitter)
         assert isinstance(other.ask(GetJob(number)), Jobs)
-        assert isinstance(other.ask(Cancel(number)), Denied)
-        assert isinstance(submitter.ask(Cancel(number)), Done)
+        assert isinstance(other.ask(Cancel(only(number))), Denied)
+        assert isinstance(submitter.ask(Cancel(only(number))), Acted)
 
 
 def test_what_does_not_exist_is_named(scheduler: SchedulerProcess, ada: JoinBundle) -> None:

@@ -7,21 +7,7 @@ import pytest
 from support.time_zone import local_time
 from wattline.acts.report import moment
 from wattline.failures import ActFailed
-from wattline.verbs.values import job_numbers, moment_unix_s, shed_amount
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("8", [8]), ("3-5,8", [3, 4, 5, 8]), ("2,2,1", [2, 1]), (" 4 - 4".replace(" ", ""), [4])],
-)
-def test_job_numbers(text: str, numbers: list[int]) -> None:
-    assert job_numbers(text) == numbers
-
-
-@pytest.mark.parametrize("text", ["", "x", "3-", "5-3", "1,,2", "1-20001", "-4", "1" * 40])
-def test_wrong_job_numbers_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write|at most"):
-        job_numbers(text)
+from wattline.verbs.values import moment_unix_s, shed_amount
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from support.harness import Harness
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Hold, Release, Submit
+from wattline_protocol.selecting import only
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import dependencies
 from wattline_scheduler.core.cluster import Cluster
@@ -74,7 +75,7 @@ def test_a_parent_that_fails_ends_the_child_and_all_behind_it(h: Harness) -> Non
 def test_a_cancelled_parent_counts_as_no_success(h: Harness) -> None:
     parent = h.submit(job())
     child = h.submit(job().after_ok(parent))
-    h.do(Cancel(parent))
+    h.do(Cancel(only(parent)))
     assert h.state_of(child) == "CANCELLED"
 
 
@@ -121,22 +122,22 @@ def test_it_waits_for_all_its_parents(h: Harness) -> None:
 def test_a_hold_and_a_dependency_must_both_be_over(h: Harness) -> None:
     parent = h.submit(job())
     child = h.submit(job().after_any(parent))
-    h.do(Hold(child))
+    h.do(Hold(only(child)))
     assert h.state_of(child) == "HELD"
     assert list(gates_of(h.job(child))) == ["hold", "dependencies"]
-    h.do(Release(child))
+    h.do(Release(only(child)))
     assert h.state_of(child) == "PENDING"
-    h.do(Hold(child))
+    h.do(Hold(only(child)))
     end(h, parent)
     assert h.state_of(child) == "HELD"
-    h.do(Release(child))
+    h.do(Release(only(child)))
     assert h.state_of(child) == "RUNNING"
 
 
 def test_a_cancelled_child_waits_no_more(h: Harness) -> None:
     parent = h.submit(job())
     child = h.submit(job().after_ok(parent))
-    h.do(Cancel(child))
+    h.do(Cancel(only(child)))
     assert h.state_of(child) == "CANCELLED"
     assert not h.cluster.state.work.children
     end(h, parent)
@@ -153,7 +154,7 @@ def test_a_long_chain_ends_without_recursion_a_part_at_a_time(
         request = Submit(job().after_ok(before).build(), f"chain-{number}")
         # Past the harness: its checks walk over all jobs after every event.
         h.cluster.handle(ClientAsked(b"c", 1, UserName("ada"), "submitter", request), h.now)
-    h.do(Cancel(parent))
+    h.do(Cancel(only(parent)))
     assert h.state_of(chain[100]) == "CANCELLED"
     assert h.state_of(chain[101]) == "PENDING"
     h.run(3)
@@ -189,7 +190,7 @@ def test_a_service_never_succeeds(h: Harness) -> None:
     service = h.submit(job().service(1))
     assert "it never succeeds" in h.refuse(job().after_ok(service))
     child = h.submit(job().after_any(service))
-    h.do(Cancel(service))
+    h.do(Cancel(only(service)))
     assert h.state_of(child) == "RUNNING"
 
 

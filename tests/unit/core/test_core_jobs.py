@@ -14,6 +14,7 @@ from wattline_protocol.messages import (
     TaskUpdate,
 )
 from wattline_protocol.requests import Cancel, Denied, Hold, Release
+from wattline_protocol.selecting import only
 from wattline_scheduler.core import placing
 from wattline_scheduler.core.cluster import SMALL_SITE_NODES
 from wattline_scheduler.core.effects import Save, Send
@@ -232,7 +233,7 @@ def test_a_start_withdrawn_by_a_stop_is_not_resent(h: Harness) -> None:
     h.cut_off.update(h.agents)
     number = h.submit(job().gpus(0))
     name = running(h, number)[0][0]
-    h.ask(Cancel(number))
+    h.ask(Cancel(only(number)))
     before = len(h.told(name, StartTask))
     h.tick()
     assert len(h.told(name, StartTask)) == before
@@ -248,7 +249,7 @@ def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
     both = tuple(Placement(number, 0, (place,)) for number in numbers)
     monkeypatch.setattr(placing, "plan", lambda _: Plan(both, {}, None, is_cut=False))
     for number in numbers:
-        h.ask(Release(number))
+        h.ask(Release(only(number)))
     h.handle(PlanDue())
     assert sorted(h.state_of(number) for number in numbers) == ["PENDING", "STARTING"]
 
@@ -258,7 +259,7 @@ def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
 
 def test_cancel_stops_all_tasks_with_the_jobs_grace(h: Harness) -> None:
     number = h.submit(job().gpus(1).nodes(2).grace(7))
-    h.do(Cancel(number))
+    h.do(Cancel(only(number)))
     stops = [m for n in h.agents for m in h.told(n, StopTask)]
     assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [7, 7]
     assert h.state_of(number) == "CANCELLED"
@@ -268,17 +269,17 @@ def test_cancel_stops_all_tasks_with_the_jobs_grace(h: Harness) -> None:
 def test_cancel_ends_what_has_not_started_at_once(h: Harness) -> None:
     number = h.submit(job().array(5, 2).gpus(8))
     h.cut_off.update(h.agents)
-    h.ask(Cancel(number))
+    h.ask(Cancel(only(number)))
     assert h.job(number).count["ended"] == 3
     assert h.state_of(number) == "RUNNING", "until the others are reported ended"
 
 
 def test_cancelled_jobs_are_not_tried_again(h: Harness) -> None:
     number = h.submit(job().retries(5))
-    h.do(Cancel(number))
+    h.do(Cancel(only(number)))
     h.run(5)
     assert h.state_of(number) == "CANCELLED"
-    answer = h.ask(Cancel(number))
+    answer = h.ask(Cancel(only(number)))
     assert isinstance(answer, Denied)
     assert answer.kind == "conflict"
 
@@ -288,7 +289,7 @@ def test_a_cancel_before_the_growth_is_acknowledged_ends_at_once(h: Harness) -> 
         agent.is_slow_to_ack = True
     number = h.submit(job().gpus(1))
     assert h.state_of(number) == "STARTING"
-    h.do(Cancel(number))
+    h.do(Cancel(only(number)))
     assert h.state_of(number) == "CANCELLED"
     assert not any(h.told(n, StartTask) for n in h.agents)
 
@@ -298,13 +299,13 @@ def test_hold_and_release(h: Harness) -> None:
     assert h.state_of(number) == "HELD"
     h.run(3)
     assert h.state_of(number) == "HELD"
-    h.do(Release(number))
+    h.do(Release(only(number)))
     assert h.state_of(number) == "RUNNING"
 
 
 def test_hold_lets_run_what_runs(h: Harness) -> None:
     number = h.submit(job().array(4, 1))
-    h.do(Hold(number))
+    h.do(Hold(only(number)))
     assert h.state_of(number) == "RUNNING"
     h.end_tasks()
     h.run(2)
@@ -340,7 +341,7 @@ def test_a_service_replica_is_restarted_until_it_is_cancelled(h: Harness) -> Non
     end_one(h, number, 0)
     h.run(3)
     assert len(running(h, number)) == 2
-    h.do(Cancel(number))
+    h.do(Cancel(only(number)))
     assert h.state_of(number) == "CANCELLED"
 
 

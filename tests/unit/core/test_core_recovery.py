@@ -8,6 +8,7 @@ from support.sites import job, site
 from wattline_protocol.ids import Epoch, NodeId
 from wattline_protocol.messages import StartTask, StopTask
 from wattline_protocol.requests import Cancel, DeclareOff, DeclareOn
+from wattline_protocol.selecting import only
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
@@ -133,7 +134,7 @@ def test_a_start_that_never_arrived_is_made_good(h: Harness) -> None:
 def test_a_cancellation_is_carried_through(h: Harness) -> None:
     number = h.submit(job().retries(3))
     h.cut_off.update(h.agents)
-    h.ask(Cancel(number))
+    h.ask(Cancel(only(number)))
     h.cut_off.clear()
     restart(h)
     assert h.state_of(number) == "CANCELLED"

@@ -7,11 +7,11 @@ from support.sites import JobBuilder, gpu, job, site
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job import ServiceSpec
 from wattline_protocol.requests import (
+    Acted,
     Cancel,
     DeclareOff,
     DeclareOn,
     Denied,
-    Done,
     Drain,
     GetSite,
     Hold,
@@ -23,6 +23,7 @@ from wattline_protocol.requests import (
     Submitted,
     Undrain,
 )
+from wattline_protocol.selecting import only
 from wattline_protocol.site import Role
 from wattline_scheduler.core.effects import Reply, Save
 from wattline_scheduler.core.records import JobRecord
@@ -44,7 +45,7 @@ ON_SITE: list[Request] = [
     Shed(None, fraction=0.1),
     Restore(None),
 ]
-ON_JOBS: list[Request] = [Cancel(JobId(1)), Hold(JobId(1)), Release(JobId(1))]
+ON_JOBS: list[Request] = [Cancel(only(JobId(1))), Hold(only(JobId(1))), Release(only(JobId(1)))]
 
 
 @pytest.mark.parametrize("role", ["submitter", "gateway", "agent"])
@@ -76,11 +77,11 @@ def test_submitters_act_on_their_own_jobs_only(h: Harness, request_: Request) ->
 
 def test_operators_act_on_all_jobs(h: Harness) -> None:
     number = h.submit(job(), user="ada")
-    assert isinstance(h.ask(Cancel(number), user="olga", role="operator"), Done)
+    assert isinstance(h.ask(Cancel(only(number)), user="olga", role="operator"), Acted)
 
 
 def test_an_unknown_job_and_an_unknown_node_are_not_found(h: Harness) -> None:
-    for request_ in (Cancel(JobId(99)), Drain(NodeId("z9"))):
+    for request_ in (Cancel(only(JobId(99))), Drain(NodeId("z9"))):
         answer = h.ask(request_)
         assert isinstance(answer, Denied)
         assert answer.kind == "not_found"

@@ -6,7 +6,8 @@ from textual.pilot import Pilot
 from support.feeds import PlayedFeed
 from support.site_views import busy_site
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.requests import Cancel, Drain, Hold, Shed, Undrain
+from wattline_protocol.requests import Cancel, Drain, Hold, Requeue, Shed, Undrain
+from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS
 from wattline_tui.app import TopApp
 from wattline_tui.screens.dialogs import help_text
@@ -47,7 +48,12 @@ async def test_job_keys_act_on_the_job() -> None:
         await asked(pilot, feed)
         await pilot.press("c", "y")
         await asked(pilot, feed, 2)
-    assert feed.asked == [Hold(JobId(1)), Cancel(JobId(1))]
+        await pilot.press("r", "y")
+        await asked(pilot, feed, 3)
+    assert feed.asked[:2] == [Hold(only(JobId(1))), Cancel(only(JobId(1)))]
+    requeue = feed.asked[2]
+    assert isinstance(requeue, Requeue)
+    assert requeue.which == only(JobId(1))
 
 
 async def test_cancel_needs_a_yes() -> None:

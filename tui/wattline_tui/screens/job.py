@@ -79,6 +79,10 @@ class JobScreen(SiteScreen):
         """Cancel."""
         self.post_message(Act("cancel", job=self.job))
 
+    def action_requeue(self) -> None:
+        """Back to the queue."""
+        self.post_message(Act("requeue", job=self.job))
+
     def action_follow(self) -> None:
         """Follow the end of the log, or stay where the reader is."""
         log = self.query_one(Log)

@@ -16,6 +16,7 @@ from wattline_protocol.requests import (
     Shed,
     Undrain,
 )
+from wattline_protocol.selecting import only
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
@@ -63,14 +64,14 @@ def _drain(faults: "Faults") -> str:
 
 def _cancel(faults: "Faults") -> str:
     job = _some_job(faults)
-    faults.site.order(Cancel(job))
+    faults.site.order(Cancel(only(job)))
     return f"job {job}"
 
 
 def _hold(faults: "Faults") -> str:
     job = _some_job(faults)
-    faults.site.order(Hold(job))
-    faults.lasting(1.0, 30.0, lambda: faults.site.insist(Release(job)))
+    faults.site.order(Hold(only(job)))
+    faults.lasting(1.0, 30.0, lambda: faults.site.insist(Release(only(job))))
     return f"job {job}"
 
 
@@ -91,7 +92,7 @@ def _nonsense(faults: "Faults") -> str:
         DeclareOff(node, confirmation="yes"),
         DeclareOff(NodeId("nobody"), confirmation="nobody"),
         DeclareOn(NodeId("nobody")),
-        Release(JobId(-1)),
+        Release(only(JobId(-1))),
     ]
     request = faults.rng.choice(requests)
     faults.site.order(request)

@@ -1,0 +1,71 @@
+"""Acts on jobs that are there: which ones, and what came of it."""
+
+from wattline import exits
+from wattline.client import Client
+from wattline.client.errors import DENIALS, RequestDenied
+from wattline.client.jobacts import selection
+from wattline.failures import ActFailed, status_of
+from wattline.verbs.run import Outcome
+from wattline_protocol.requests import Acted
+from wattline_protocol.selecting import Selection, problem
+
+
+def which(
+    jobs: str | None,
+    user: tuple[str, ...],
+    account: tuple[str, ...],
+    queue: tuple[str, ...],
+    name: tuple[str, ...],
+    state: tuple[str, ...],
+) -> Selection:
+    """The jobs that argument and filters mean together."""
+    try:
+        chosen = selection(
+            jobs,
+            user=user,
+            account=account,
+            queue=queue,
+            name=name,
+            state=state,  # type: ignore[arg-type]  # the table of verbs offers no others
+        )
+    except ValueError as error:
+        raise ActFailed(str(error), exits.USAGE) from error
+    wrong = problem(chosen)
+    if wrong:
+        raise ActFailed(wrong, exits.USAGE)
+    return chosen
+
+
+def cancel(
+    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
+) -> Outcome:
+    """End them."""
+    return _told(client.cancel(which(jobs, **filters), dry_run=dry_run))
+
+
+def hold(client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]) -> Outcome:
+    """Keep them from starting."""
+    return _told(client.hold(which(jobs, **filters), dry_run=dry_run))
+
+
+def release(
+    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
+) -> Outcome:
+    """Let them start."""
+    return _told(client.release(which(jobs, **filters), dry_run=dry_run))
+
+
+def requeue(
+    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
+) -> Outcome:
+    """Send them back to the queue."""
+    return _told(client.requeue(which(jobs, **filters), dry_run=dry_run))
+
+
+def _told(acted: Acted) -> Outcome:
+    """The answer, with the exit code of its first refusal."""
+    refused = acted.refused
+    if not refused:
+        return Outcome(acted)
+    error = DENIALS.get(refused[0].refused, RequestDenied)(refused[0].text)
+    return Outcome(acted, status_of(error) or exits.FAILED)

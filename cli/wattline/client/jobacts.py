@@ -1,0 +1,77 @@
+"""What a client does to jobs that are there: one or many at a time."""
+
+import secrets
+from collections.abc import Callable, Iterable
+
+from wattline.client.asking import Asking
+from wattline_protocol.ids import JobId
+from wattline_protocol.requests import Acted, Cancel, Hold, JobActed, OnJobs, Release, Requeue
+from wattline_protocol.selecting import NEWEST, Selection, Span, only, parse_jobs
+from wattline_protocol.views import JobState
+
+Jobs = int | str | Iterable[int] | Selection
+"""A number, several, a text such as "3-5,8" or "12[0-31]", or a selection with filters."""
+
+
+def selection(
+    jobs: Jobs | None = None,
+    *,
+    user: Iterable[str] = (),
+    account: Iterable[str] = (),
+    queue: Iterable[str] = (),
+    name: Iterable[str] = (),
+    state: Iterable[JobState] = (),
+) -> Selection:
+    """Jobs by number, by filters, or both. Raises ValueError for a text that names none."""
+    if isinstance(jobs, Selection):
+        return jobs
+    return Selection(
+        _spans(jobs), tuple(user), tuple(account), tuple(queue), tuple(name), tuple(state)
+    )
+
+
+def _spans(jobs: int | str | Iterable[int] | None) -> tuple[Span, ...]:
+    if jobs is None:
+        return ()
+    if isinstance(jobs, str):
+        return parse_jobs(jobs)
+    if isinstance(jobs, int):
+        return only(JobId(jobs)).jobs
+    return tuple(Span(JobId(number), JobId(number)) for number in jobs)
+
+
+class JobActs(Asking):
+    """Acts on jobs. Each says what was done to every job it was about, refusals included; where
+    one job is named by its number alone, a refusal is raised.
+    """
+
+    def cancel(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
+        """End them: what waits at once, what runs by its stop notice."""
+        which = selection(jobs)
+        return self._on_jobs(lambda after: Cancel(which, dry_run, after))
+
+    def hold(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
+        """Start nothing more of them; what runs goes on."""
+        which = selection(jobs)
+        return self._on_jobs(lambda after: Hold(which, dry_run, after))
+
+    def release(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
+        """Let held ones start."""
+        which = selection(jobs)
+        return self._on_jobs(lambda after: Release(which, dry_run, after))
+
+    def requeue(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
+        """Send what runs, and what ended without success, back to the queue; costs no retry."""
+        which = selection(jobs)
+        return self._on_jobs(lambda after: Requeue(which, secrets.token_hex(16), dry_run, after))
+
+    def _on_jobs(self, request: Callable[[JobId], OnJobs]) -> Acted:
+        """The whole answer: the scheduler acts on a number of jobs at a time."""
+        told: list[JobActed] = []
+        after = NEWEST
+        while True:
+            part = self.get(request(after), Acted)
+            told += part.jobs
+            if not part.rest:
+                return Acted(tuple(told), part.is_dry_run)
+            after = told[-1].job

@@ -1,0 +1,98 @@
+"""One act on many jobs: who may, in what order, how many at a time, and what is said of each."""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.requests import (
+    Acted,
+    Answer,
+    Cancel,
+    Denied,
+    Hold,
+    JobActed,
+    OnJobs,
+    Release,
+    Requeue,
+)
+from wattline_protocol.selecting import problem
+from wattline_scheduler.core.control import CANCEL, HOLD, RELEASE, REQUEUE, Act
+from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.selecting import Asker, Target, select
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.submitting import MAX_TOKEN_CHARS
+
+MAX_JOBS = 1_000
+MAX_TASKS = 10_000
+"""Acted on in one request, so that beats do not wait; the answer says how many are left."""
+
+ACTS: dict[type[OnJobs], Act] = {
+    Cancel: CANCEL,
+    Hold: HOLD,
+    Release: RELEASE,
+    Requeue: REQUEUE,
+}
+
+
+def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
+    """Do it to every job that is meant; one that is refused does not keep the others from it."""
+    wrong = problem(request.which)
+    if wrong:
+        return Denied("bad_request", wrong)
+    if not isinstance(request, Requeue):
+        return _act(state, event, request, now)
+    if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
+        return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
+    known = state.work.requeues.get((event.user, request.token))
+    if known is not None:
+        return known
+    answer = _act(state, event, request, now)
+    if isinstance(answer, Acted) and not request.is_dry_run:
+        state.work.remember_requeue(event.user, request.token, answer)
+    return answer
+
+
+def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
+    asker = Asker(event.user, event.role)
+    targets = select(state, asker, request.which)
+    if isinstance(targets, Denied):
+        return targets
+    left = [target for target in targets if target.number > request.after]
+    rows: list[JobActed] = []
+    tasks = 0
+    for target in left[:MAX_JOBS]:
+        if tasks >= MAX_TASKS:
+            break
+        rows.append(_on_one(state, asker, request, target, now))
+        tasks += rows[-1].tasks
+    if request.which.single is not None and rows and rows[0].refused:
+        return Denied(rows[0].refused, rows[0].text)
+    return Acted(tuple(rows), request.is_dry_run, len(left) - len(rows))
+
+
+def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: Now) -> JobActed:
+    job, one = target.job, ACTS[type(request)]
+    if job is None or target.refusal is not None:
+        return _refused(target, target.refusal)
+    strike = one.of(state, target, job, now)
+    if isinstance(strike, Denied):
+        return _refused(target, strike)
+    if not strike.gangs:
+        text = f"{strike.name} {one.before}"
+    elif request.is_dry_run:
+        text = f"{strike.name} {one.would}"
+    else:
+        text = f"{job.spec.name!r}" if strike.is_whole else f"{job.spec.name!r}: {strike.name}"
+        state.journal.note(one.event, text, now, who=asker.user, job=job.id)
+        text = one.do(state, strike, asker.user, now)
+    return _row(target, text, len(strike.gangs))
+
+
+def _refused(target: Target, refusal: Denied | None) -> JobActed:
+    denied = refusal or Denied("not_found", f"there is no open job {target.number}")
+    return _row(target, denied.reason, 0, denied.kind)
+
+
+def _row(target: Target, text: str, tasks: int, refused: str = "") -> JobActed:
+    job = target.job
+    if job is None:
+        return JobActed(target.number, "", "", None, "", tasks, text, refused)
+    record, name = job.record, job.spec.name
+    return JobActed(job.id, name, record.owner, record.state, target.indices, tasks, text, refused)

@@ -1,0 +1,252 @@
+"""What users do to jobs that are there: cancel, hold, release, requeue.
+
+Each act has two halves: `of` says which gangs it would touch, or why it may not be; `do` touches
+them. A dry run ends between the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.requests import Denied
+from wattline_protocol.spans import folded
+from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.ending import end_gang, end_gangs
+from wattline_scheduler.core.job_state import derive, reason_of, refresh, save_gang
+from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
+from wattline_scheduler.core.judge import impossible
+from wattline_scheduler.core.selecting import Target
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.workload import MAX_OPEN_JOBS
+
+MAX_INDICES_CHARS = 60
+"""Of a list of indices in a text; the answer's own field has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Gangs of one job that an act touches; none = it was done before."""
+
+    job: Job
+    gangs: tuple[Gang, ...]
+    is_whole: bool
+
+    @property
+    def name(self) -> str:
+        """`job 12`, `job 12[3-5]`."""
+        return name_of(self.job, None if self.is_whole else self.gangs)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One verb about jobs."""
+
+    event: str
+    """Its kind in the audit log."""
+    of: Callable[[State, Target, Job, Now], Strike | Denied]
+    do: Callable[[State, Strike, UserName, Now], str]
+    before: str
+    """What is said of a job to which it was done before."""
+    would: str
+    """What a dry run says."""
+
+
+def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str:
+    """A job, or some indices of it, as people write it."""
+    if not gangs:
+        return f"job {job.id}"
+    listed = folded(job.index_of(gang.number) for gang in gangs)
+    cut = f"{listed[:MAX_INDICES_CHARS]}…" if len(listed) > MAX_INDICES_CHARS else listed
+    return f"job {job.id}[{cut}]"
+
+
+def _name(target: Target, job: Job) -> str:
+    return name_of(job, None if target.numbers is None else target.gangs)
+
+
+def _over(target: Target, job: Job) -> Denied:
+    name = _name(target, job)
+    outcomes = {g.phase.outcome for g in target.gangs if isinstance(g.phase, Ended)}
+    how = job.record.state if target.numbers is None else ", ".join(sorted(outcomes))
+    return Denied("conflict", f"{name} has ended already: {how}")
+
+
+def _open(target: Target) -> list[Gang]:
+    return [gang for gang in target.gangs if not isinstance(gang.phase, Ended)]
+
+
+# --- cancel -----------------------------------------------------------------------------
+
+
+def _of_cancel(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
+    del state, now
+    if not _open(target):
+        return _over(target, job)
+    is_whole = target.numbers is None
+    if is_whole and job.record.cancelled_by:
+        return Strike(job, (), is_whole)
+    return Strike(job, tuple(g for g in _open(target) if not _is_cancelled(g)), is_whole)
+
+
+def _is_cancelled(gang: Gang) -> bool:
+    is_own = isinstance(gang.phase, Ending) and gang.phase.cause == "cancelled"
+    return is_own or bool(gang.job.record.cancelled_by)
+
+
+def _cancel(state: State, strike: Strike, user: UserName, now: Now) -> str:
+    """Pending gangs end at once, others are stopped with the job's grace."""
+    job, reason = strike.job, f"cancelled by {user}"
+    if strike.is_whole:
+        job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
+        state.journal.save(job.record)
+    end_gangs(state, strike.gangs, "cancelled", reason, now)
+    if not job.is_ended:
+        refresh(state, job, now)
+    is_over = all(isinstance(gang.phase, Ended) for gang in strike.gangs)
+    return f"{strike.name} ended" if is_over else f"{strike.name} is being cancelled"
+
+
+# --- hold and release -------------------------------------------------------------------
+
+
+def _of_hold(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
+    del state, now
+    if not _open(target):
+        return _over(target, job)
+    is_whole = target.numbers is None
+    if job.record.is_held:
+        return Strike(job, (), is_whole)
+    gangs = tuple(gang for gang in _open(target) if is_whole or not gang.is_held)
+    return Strike(job, gangs, is_whole)
+
+
+def _hold(state: State, strike: Strike, user: UserName, now: Now) -> str:
+    """Nothing more of it starts; what runs goes on."""
+    del user
+    if strike.is_whole:
+        _set_held(state, strike.job, is_held=True)
+    else:
+        for gang in strike.gangs:
+            _hold_gang(state, gang, now, is_held=True)
+        _show_anew(state, strike.job)
+    return f"{strike.name} is held; what runs of it goes on"
+
+
+def _of_release(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
+    del state, now
+    is_whole = target.numbers is None
+    gangs = tuple(gang for gang in _open(target) if job.record.is_held or gang.is_held)
+    if not gangs:
+        return Denied("conflict", f"{_name(target, job)} is not held, it is {job.record.state}")
+    return Strike(job, gangs, is_whole)
+
+
+def _release(state: State, strike: Strike, user: UserName, now: Now) -> str:
+    """It may start again; of a job that is held as a whole the other indices stay held."""
+    del user
+    job, released = strike.job, {gang.number for gang in strike.gangs}
+    if job.record.is_held and not strike.is_whole:
+        for gang in job.gangs:
+            if gang.number not in released and not isinstance(gang.phase, Ended):
+                _hold_gang(state, gang, now, is_held=True)
+    for gang in strike.gangs:
+        if gang.is_held:
+            _hold_gang(state, gang, now, is_held=False)
+    _set_held(state, job, is_held=False)
+    state.wants_plan = True
+    return f"{strike.name} is released"
+
+
+def _set_held(state: State, job: Job, *, is_held: bool) -> None:
+    job.record = msgspec.structs.replace(job.record, is_held=is_held)
+    state.journal.save(job.record)
+    _show_anew(state, job)
+    state.work.requeue(job)
+
+
+def _hold_gang(state: State, gang: Gang, now: Now, *, is_held: bool) -> None:
+    state.work.hold(gang, now, is_held=is_held)
+    state.journal.save(gang.as_record())
+
+
+def _show_anew(state: State, job: Job) -> None:
+    shown = derive(job)
+    job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
+    state.journal.save(job.record)
+
+
+# --- requeue ----------------------------------------------------------------------------
+
+
+def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
+    is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
+    gangs = tuple(g for g in target.gangs if not is_being_cancelled and _is_requeued(g, now))
+    if not gangs:
+        return Denied("conflict", f"{_name(target, job)} {_why_not_requeued(target)}")
+    if job.is_ended:
+        if state.work.open_count >= MAX_OPEN_JOBS:
+            return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
+        gone = "" if job.has_run else never(state, job.spec, {})
+        problem = gone or impossible(state, job.spec, now)
+        if problem:
+            return Denied("impossible", problem)
+    return Strike(job, gangs, target.numbers is None)
+
+
+def _is_requeued(gang: Gang, now: Now) -> bool:
+    match gang.phase:
+        case Ended(outcome):
+            return outcome != "COMPLETED"
+        case Ending(cause=cause):
+            return cause not in ("cancelled", "asked")
+        case Pending(not_before=not_before):
+            return not_before > now.mono_s
+        case _:
+            return True
+
+
+def _why_not_requeued(target: Target) -> str:
+    phases = [gang.phase for gang in target.gangs]
+    if all(isinstance(phase, Ended) for phase in phases):
+        return "has completed; submit it again to run it once more"
+    if any(_is_cancelled(gang) for gang in _open(target)):
+        return "is being cancelled; requeue it once it has ended"
+    if any(isinstance(phase, Ending) for phase in phases):
+        return "is on its way back to the queue already"
+    return "waits in the queue already"
+
+
+def _requeue(state: State, strike: Strike, user: UserName, now: Now) -> str:
+    """What runs is stopped with the job's grace and waits again; so does what has ended.
+
+    Its checkpoints stay where they are. No retry is used up; after an end all of them are back.
+    """
+    job, reason = strike.job, f"requeued by {user}"
+    if job.is_ended:
+        job.record = msgspec.structs.replace(job.record, cancelled_by="", is_held=False)
+        state.work.reopen(job)
+        if not job.has_run:
+            wait_for_parents(state, job)
+    for gang in strike.gangs:
+        gang.refusals = 0
+        if isinstance(gang.phase, Ended):
+            gang.failures = gang.losses = 0
+        if isinstance(gang.phase, Ended | Pending):
+            gang.reason = reason
+            state.work.move(gang, Pending(now.mono_s), now)
+            save_gang(state, gang, now)
+        else:
+            end_gang(state, gang, "asked", reason, now)
+    job.wait_reason = ""
+    state.wants_plan = True
+    is_held = job.record.is_held or all(gang.is_held for gang in strike.gangs)
+    until = ", where it waits until it is released" if is_held else ""
+    return f"{strike.name} goes back to the queue{until}"
+
+
+CANCEL = Act("job_cancelled", _of_cancel, _cancel, "is being cancelled already", "would end")
+HOLD = Act("job_held", _of_hold, _hold, "is held already", "would be held")
+RELEASE = Act("job_released", _of_release, _release, "is released already", "would be released")
+REQUEUE = Act("job_requeued", _of_requeue, _requeue, "waits already", "would go back to the queue")

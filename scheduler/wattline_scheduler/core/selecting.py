@@ -1,0 +1,153 @@
+"""From a selection to the jobs, and the indices of them, that it is about."""
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.requests import ROLE_RANK, Denied
+from wattline_protocol.selecting import NEWEST, Selection, Span
+from wattline_protocol.site import Role
+from wattline_protocol.spans import folded
+from wattline_protocol.views import ENDED_STATES, JobState
+from wattline_scheduler.core.job_state import state_of_gang
+from wattline_scheduler.core.jobs import Gang, Job
+from wattline_scheduler.core.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants something done to jobs. Users act on their own, operators on all."""
+
+    user: UserName
+    role: Role
+
+    @property
+    def is_operator(self) -> bool:
+        return ROLE_RANK[self.role] >= ROLE_RANK["operator"]
+
+    def may_act_on(self, job: Job) -> bool:
+        return self.is_operator or job.record.owner == self.user
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One job that is meant, or why it cannot be acted on."""
+
+    number: JobId
+    job: Job | None = None
+    numbers: tuple[int, ...] | None = None
+    """Of the gangs that are meant; None = the whole job."""
+    refusal: Denied | None = None
+
+    @property
+    def gangs(self) -> list[Gang]:
+        """All that are meant."""
+        if self.job is None:
+            return []
+        if self.numbers is None:
+            return self.job.gangs
+        return [self.job.gangs[number] for number in self.numbers]
+
+    @property
+    def indices(self) -> str:
+        """As people number them; empty = the whole job."""
+        if self.job is None or self.numbers is None:
+            return ""
+        return folded(self.job.index_of(number) for number in self.numbers)
+
+
+def select(state: State, asker: Asker, which: Selection) -> list[Target] | Denied:
+    """Every job that is meant, by number. Those of others are refused by name, or not meant."""
+    stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
+    if stranger is not None:
+        who = f"{asker.user} has the role {asker.role}"
+        text = f"only operators act on jobs of others, here of {stranger}; {who}"
+        return Denied("not_allowed", text)
+    if which.jobs:
+        return _named(state, asker, which)
+    found = [
+        target
+        for job in state.work.jobs.values()
+        if asker.may_act_on(job) and (target := _filtered(Target(job.id, job), which)) is not None
+    ]
+    return sorted(found, key=lambda target: target.number)
+
+
+def _named(state: State, asker: Asker, which: Selection) -> list[Target] | Denied:
+    wanted: dict[JobId, tuple[Span, ...]] = {}
+    for span in which.jobs:
+        first, last = span.first, span.last
+        if first == NEWEST:
+            newest = _newest(state, asker.user)
+            if newest is None:
+                return Denied("not_found", f"{asker.user} has submitted no job that is known here")
+            first = last = newest
+        for number in range(first, last + 1):
+            wanted[JobId(number)] = (*wanted.get(JobId(number), ()), span)
+    found = (_target(state, asker, number, wanted[number]) for number in sorted(wanted))
+    if not which.is_filtered:
+        return list(found)
+    return [t for target in found if (t := _filtered(target, which)) is not None]
+
+
+def _newest(state: State, user: UserName) -> JobId | None:
+    """The job that the user submitted last, as far as it is in memory."""
+    own = (job.id for job in state.work.jobs.values() if job.record.owner == user)
+    return max(own, default=None)
+
+
+def _target(state: State, asker: Asker, number: JobId, spans: tuple[Span, ...]) -> Target:
+    job = state.work.jobs.get(number)
+    if job is None:
+        return Target(number, refusal=Denied("not_found", f"there is no open job {number}"))
+    if not asker.may_act_on(job):
+        whose = f"job {number} belongs to {job.record.owner}"
+        text = f"{whose}; only its owner or an operator may do that"
+        return Target(number, job, refusal=Denied("not_allowed", text))
+    if not all(span.indices for span in spans):
+        return Target(number, job)
+    return _some(job, [pair for span in spans for pair in span.indices])
+
+
+def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:
+    """Some indices of a job; one that it does not have is not passed over in silence."""
+    indices = job.spec.array.indices if job.spec.array is not None else range(len(job.gangs))
+    numbers: set[int] = set()
+    for first, last in pairs:
+        start, end = bisect_left(indices, first), bisect_right(indices, last)
+        if start == end or indices[start] != first or indices[end - 1] != last:
+            return Target(job.id, job, refusal=_no_index(job, first, last))
+        numbers.update(range(start, end))
+    return Target(job.id, job, tuple(sorted(numbers)))
+
+
+def _no_index(job: Job, first: int, last: int) -> Denied:
+    wanted = str(first) if first == last else f"{first}-{last}"
+    if len(job.gangs) == 1 and job.spec.array is None:
+        return Denied("not_found", f"job {job.id} has no index {wanted}: it is no array")
+    has = folded(job.index_of(number) for number in range(len(job.gangs)))
+    return Denied("not_found", f"job {job.id} has no index {wanted}; it has {has}")
+
+
+def _filtered(target: Target, which: Selection) -> Target | None:
+    """The target as far as the filters mean it; None = not at all. What is not there is not."""
+    job = target.job
+    if job is None or target.refusal is not None:
+        return None
+    record, spec = job.record, job.spec
+    account = spec.account or record.owner
+    wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))
+    if any(some and value not in some for some, value in wanted):
+        return None
+    if not which.matches_name(spec.name):
+        return None
+    if not which.states:
+        return target if which.jobs or record.state not in ENDED_STATES else None
+    return _in_state(target, job, which.states)
+
+
+def _in_state(target: Target, job: Job, states: tuple[JobState, ...]) -> Target | None:
+    numbers = tuple(gang.number for gang in target.gangs if state_of_gang(gang) in states)
+    if not numbers:
+        return None
+    return Target(job.id, job, None if len(numbers) == len(job.gangs) else numbers)
