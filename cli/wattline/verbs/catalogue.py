@@ -1,11 +1,12 @@
 """Every verb, in the order the help shows them."""
 
-from wattline.verbs import bench, jobs, nodes, power, programs, simulation, watch
+from wattline.verbs import bench, jobs, nodes, power, programs, replay, simulation, watch
 from wattline.verbs.verb import Verb
 
 CATALOGUE: tuple[Verb, ...] = (
     *programs.VERBS,
     *simulation.VERBS,
+    *replay.VERBS,
     *jobs.VERBS,
     *nodes.VERBS,
     *power.VERBS,
