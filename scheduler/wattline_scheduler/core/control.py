@@ -144,7 +144,10 @@ def _of_release(state: State, target: Target, job: Job, now: Now) -> Strike | De
 
 
 def _release(state: State, strike: Strike, user: UserName, now: Now) -> str:
-    """It may start again; of a job that is held as a whole the other indices stay held."""
+    """It may start again; of a job that is held as a whole the other indices stay held.
+
+    What was held for its crashes gets all its retries back.
+    """
     del user
     job, released = strike.job, {gang.number for gang in strike.gangs}
     if job.record.is_held and not strike.is_whole:
@@ -152,6 +155,9 @@ def _release(state: State, strike: Strike, user: UserName, now: Now) -> str:
             if gang.number not in released and not isinstance(gang.phase, Ended):
                 _hold_gang(state, gang, now, is_held=True)
     for gang in strike.gangs:
+        if gang.is_crash_loop:
+            gang.failures = gang.crashes = 0
+            gang.reason = ""
         if gang.is_held:
             _hold_gang(state, gang, now, is_held=False)
     _set_held(state, job, is_held=False)
@@ -232,7 +238,7 @@ def _requeue(state: State, strike: Strike, user: UserName, now: Now) -> str:
     for gang in strike.gangs:
         gang.refusals = 0
         if isinstance(gang.phase, Ended):
-            gang.failures = gang.losses = 0
+            gang.failures = gang.losses = gang.crashes = 0
         if isinstance(gang.phase, Ended | Pending):
             gang.reason = reason
             state.work.move(gang, Pending(now.mono_s), now)

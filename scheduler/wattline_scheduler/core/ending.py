@@ -11,6 +11,7 @@ from wattline_scheduler.core import commands
 from wattline_scheduler.core.exits import POINTLESS
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import (
+    CRASHES_HELD,
     Attempt,
     Ended,
     Ending,
@@ -27,7 +28,13 @@ FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
-"""Wait before the next try: doubled with every failure in a row."""
+"""Wait before the next try: doubled with every failure, up to this."""
+
+LONGEST_BACKOFF_S = 300.0
+"""The same for services, which are tried without end: at most 288 tries a day on record."""
+
+CRASH_RUN_S = 30.0
+"""A try that fails sooner has hardly begun: it would fail again, whatever the reason."""
 
 REQUEUE_MOST_S = 10.0
 """Wait after a start that the node did not accept."""
@@ -38,11 +45,8 @@ MAX_REFUSALS = 100
 MAX_LOSSES = 8
 """Tries lost with their node before a gang is given up: perhaps it is what kills the nodes."""
 
-MAX_CRASHES = 10
-"""Short runs in a row after which a service replica is not restarted any more."""
-
 HEALTHY_RUN_S = 60.0
-"""A service that ran so long has started well; its crash count begins anew."""
+"""A service that ran so long has started well; its back-off begins anew."""
 
 
 def close(
@@ -189,23 +193,41 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
     gang.failures += 1
+    gang.crashes = gang.crashes + 1 if _longest_run_s(gang) < CRASH_RUN_S else 0
     if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
         finish(state, gang, "FAILED", now)
+    elif gang.crashes >= CRASHES_HELD:
+        _hold(state, gang, now)
     else:
         _again(state, gang, _doubled(gang.failures), now)
+
+
+def _hold(state: State, gang: Gang, now: Now) -> None:
+    """A crash loop: somebody has to look at it."""
+    gang.reason = (
+        f"held: {gang.crashes} tries in a row ended within {CRASH_RUN_S:.0f} s, "
+        f"last: {gang.reason}; `wattline release` tries again"
+    )
+    gang.job.held.add(gang.number)
+    state.work.move(gang, Pending(now.mono_s), now)
+    text = f"gang {gang.number} of {gang.job.spec.name!r} is {gang.reason}"
+    state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
+    gang.job.wait_reason = ""
+    save_gang(state, gang, now)
 
 
 def _restart_service(state: State, gang: Gang, now: Now) -> None:
     if _longest_run_s(gang) >= HEALTHY_RUN_S:
         gang.failures = 0
     gang.failures += 1
-    if gang.failures > MAX_CRASHES or _is_pointless(gang):
-        gang.reason = f"ended {gang.failures} times in a row, last: {gang.reason}"
+    if _is_pointless(gang):
         finish(state, gang, "FAILED", now)
         return
-    text = f"replica {gang.number} of {gang.job.spec.name!r} is restarted: {gang.reason or 'ended'}"
+    wait_s = _doubled(gang.failures, LONGEST_BACKOFF_S)
+    why = gang.reason or "ended"
+    text = f"replica {gang.number} of {gang.job.spec.name!r} is restarted in {wait_s:.0f} s: {why}"
     state.journal.note("service_restarted", text, now, job=gang.job.id, level="warning")
-    _again(state, gang, _doubled(gang.failures), now)
+    _again(state, gang, wait_s, now)
 
 
 def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
@@ -216,8 +238,8 @@ def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
     save_gang(state, gang, now)
 
 
-def _doubled(times: int) -> float:
-    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), BACKOFF_MOST_S))
+def _doubled(times: int, most_s: float = BACKOFF_MOST_S) -> float:
+    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), most_s))
 
 
 def _tried(gang: Gang) -> list[Attempt]:

@@ -71,7 +71,10 @@ def reason_of(job: Job, state: JobState) -> str:
         return next((_where(g) for g in told if g.reason), "")
     if state == "PAUSED":
         return next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
-    return "stopping" if job.count["ending"] and not job.count["running"] else ""
+    if job.count["ending"] and not job.count["running"]:
+        return "stopping"
+    looping = _crash_loop(job)
+    return "" if looping is None else _where(looping)
 
 
 MAX_PARENTS_NAMED = 3
@@ -81,10 +84,16 @@ def gates_of(job: Job) -> dict[str, str]:
     """What keeps all of it from starting, however much room there is: by name, in words."""
     gates: dict[str, str] = {}
     if job.record.is_held or _are_all_held(job):
-        gates["hold"] = "held until released"
+        looping = _crash_loop(job)
+        gates["hold"] = "held until released" if looping is None else _where(looping)
     if job.parents:
         gates["dependencies"] = _waits_for(job)
     return gates
+
+
+def _crash_loop(job: Job) -> Gang | None:
+    """The first of its gangs that is held because it crashed; None = none is."""
+    return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
 
 
 def _waits_for(job: Job) -> str:

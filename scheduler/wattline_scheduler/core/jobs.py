@@ -21,6 +21,9 @@ MAX_ATTEMPTS_KEPT = 64
 HISTORY_KEPT = 64
 """Moves of one job held for the story of an illegal one."""
 
+CRASHES_HELD = 3
+"""Failures soon after the start, in a row, after which a gang is held, rather than burn retries."""
+
 LONG_AGO = Instant(0.0)
 NEVER_TRIED = AttemptNo(0)
 NOT_DATED = UnixTime(0.0)
@@ -144,6 +147,8 @@ class Gang:
     phase: Phase
     attempt: AttemptNo = NEVER_TRIED
     failures: int = 0
+    crashes: int = 0
+    """Failures soon after the start, in a row."""
     losses: int = 0
     """Tries lost with their node; these cost the user no retry."""
     refusals: int = 0
@@ -171,6 +176,11 @@ class Gang:
         return self.number in self.job.held
 
     @property
+    def is_crash_loop(self) -> bool:
+        """Held because it failed again and again soon after its start."""
+        return self.is_held and self.crashes >= CRASHES_HELD
+
+    @property
     def attempts(self) -> list[Attempt]:
         """All known attempts, oldest first."""
         return [*self.past, *self.live]
@@ -194,6 +204,7 @@ class Gang:
             cause=phase.cause if isinstance(phase, Ending) else None,
             is_held=self.is_held,
             losses=self.losses,
+            crashes=self.crashes,
         )
 
 

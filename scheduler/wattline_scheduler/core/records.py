@@ -67,13 +67,15 @@ class GangRecord(msgspec.Struct, frozen=True):
     """Set when ended."""
     reason: str = ""
     not_before_unix_s: UnixTime = UnixTime(0.0)
-    """Back-off after a failure; for the record only, timing uses the monotonic clock."""
+    """Back-off after a failure; within a run, timing uses the monotonic clock."""
     cause: Cause | None = None
     """Why its try is being ended; None in other phases."""
     is_held: bool = False
     """Its index alone is held."""
     losses: int = 0
     """Tries lost with their node."""
+    crashes: int = 0
+    """Failures soon after the start, in a row."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

@@ -1,9 +1,10 @@
 """From what is on record to the state of a new run; also the empty first start."""
 
-from wattline_protocol.ids import Incarnation, NodeId, Now
+from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.dependencies import follow_restored
+from wattline_scheduler.core.ending import LONGEST_BACKOFF_S
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     Attempt,
@@ -130,7 +131,8 @@ def _restore_job(
         gang = Gang(job, number, Pending(now.mono_s))
         if saved is not None:
             gang.attempt, gang.failures = saved.attempt, saved.failures
-            gang.losses, gang.reason = saved.losses, saved.reason
+            gang.losses, gang.crashes = saved.losses, saved.crashes
+            gang.reason = saved.reason
             if saved.is_held:
                 job.held.add(number)
         job.gangs.append(gang)
@@ -157,12 +159,12 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
 
 
 def _phase(saved: GangRecord | None, now: Now) -> Phase:
-    """The phase on record; back-offs start anew."""
+    """The phase on record."""
     if saved is None:
         return Pending(now.mono_s)
     match saved.phase:
         case "pending":
-            return Pending(now.mono_s)
+            return _pending(saved, now)
         case "starting":
             return Starting(now.mono_s, is_ordered=True)
         case "running":
@@ -173,3 +175,11 @@ def _phase(saved: GangRecord | None, now: Now) -> Phase:
             return Ending(now.mono_s, saved.cause or "requeued")
         case "ended":
             return Ended(saved.outcome or "FAILED")
+
+
+def _pending(saved: GangRecord, now: Now) -> Pending:
+    """What is left of a back-off by the wall clock, whatever became of that meanwhile."""
+    wait_s = min(saved.not_before_unix_s - now.unix_s, LONGEST_BACKOFF_S)
+    if wait_s <= 0:
+        return Pending(now.mono_s)
+    return Pending(now.mono_s, Instant(now.mono_s + wait_s), saved.not_before_unix_s)

@@ -75,7 +75,8 @@ JOBS = Layout(
 GANGS = Layout(
     "gangs",
     _columns(
-        "job gang phase attempt failures outcome reason not_before_unix_s cause is_held losses"
+        "job gang phase attempt failures outcome reason not_before_unix_s cause is_held losses "
+        "crashes"
     ),
     GangRecord.key,
 )
@@ -129,7 +130,7 @@ def _job_row(r: JobRecord) -> Row:
 def _gang_row(r: GangRecord) -> Row:
     tries = (r.phase, r.attempt, r.failures)
     why = (r.outcome, r.reason, r.not_before_unix_s, r.cause)
-    return (r.job, r.gang, *tries, *why, r.is_held, r.losses)
+    return (r.job, r.gang, *tries, *why, r.is_held, r.losses, r.crashes)
 
 
 def _attempt_row(r: AttemptRecord) -> Row:

@@ -269,6 +269,11 @@ def _control(db: Database) -> None:
         db.execute(f"ALTER TABLE gangs ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+def _job_life(db: Database) -> None:
+    """What a job's life hangs on: how often in a row a gang failed soon after its start."""
+    db.execute("ALTER TABLE gangs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -279,6 +284,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _recoveries,
     _spared,
     _control,
+    _job_life,
 )
 """In order; the database's `user_version` counts those that were applied."""
 
