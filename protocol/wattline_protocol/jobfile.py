@@ -58,19 +58,24 @@ def job_from_options(**options: object) -> JobSpec:
     return _job(Document({}, {}, ""), options)
 
 
+def laid_over(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpec:
+    """The job that a table describes with options laid over it. Raises JobFileError."""
+    return _job(Document(dict(table), {}, ""), options)
+
+
 def format_job(spec: JobSpec) -> str:
     """`spec` as a job file that `parse_job` reads back; keys at their default are left out.
 
     Raises ValueError for a spec that no job file could give.
     """
-    return document_text(_table_of(spec))
+    return document_text(table_of(spec))
 
 
 def job_problems(spec: JobSpec) -> tuple[str, ...]:
     """What `parse_job` would have refused in a spec that came ready-made, e.g. over the wire."""
     problems: list[Problem] = []
     try:
-        again = _checked(_table_of(spec), problems)
+        again = _checked(table_of(spec), problems)
     except ValueError as error:
         return (str(error),)
     if not problems and again != spec:
@@ -78,8 +83,8 @@ def job_problems(spec: JobSpec) -> tuple[str, ...]:
     return tuple(problem.text for problem in problems)
 
 
-def _table_of(spec: JobSpec) -> dict[str, Any]:
-    """The table of a job file that gives `spec`."""
+def table_of(spec: JobSpec) -> dict[str, Any]:
+    """The table of a job file that gives `spec`; `laid_over` reads it back. Raises ValueError."""
     written = msgspec.to_builtins(spec)
     default = msgspec.to_builtins(JobSpec(name="", command=()))
     default["service"] = {}
@@ -91,6 +96,14 @@ def _table_of(spec: JobSpec) -> dict[str, Any]:
         table = document.setdefault(key.table, {}) if key.table else document
         table[key.name] = _as_text(key.field, value, spec)
     return document
+
+
+def default_text(name: str) -> str:
+    """What a job file would say for a key that it leaves out; empty = nothing."""
+    field = BY_NAME[name].field
+    default = JobSpec(name="", command=())
+    value = _at(msgspec.to_builtins(default), field)
+    return str(_as_text(field, value, default)) if value else ""
 
 
 def _as_text(field: str, value: Any, spec: JobSpec) -> Any:

@@ -89,7 +89,17 @@ class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
     after: JobId = NEWEST
 
 
-OnJobs = Cancel | Hold | Release | Requeue
+class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):
+    """Change what they asked for; see `jobchange` for what may change when."""
+
+    which: Selection
+    changes: dict[str, str | int | float | bool | tuple[str, ...]]
+    """By the names of `submit`'s flags; "none" takes one back to its default."""
+    is_dry_run: bool = False
+    after: JobId = NEWEST
+
+
+OnJobs = Cancel | Hold | Release | Requeue | Update
 
 
 class ListNodes(msgspec.Struct, frozen=True, tag_field="t", tag="list_nodes"):
@@ -250,6 +260,7 @@ Request = (
     | Hold
     | Release
     | Requeue
+    | Update
     | ListNodes
     | GetNode
     | Drain

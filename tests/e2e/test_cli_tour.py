@@ -117,6 +117,25 @@ def test_requeued_job_runs_again_and_finds_its_checkpoints(site: CliSite) -> Non
     site.wattline("cancel", "--name", "held")
 
 
+def test_a_job_is_updated_and_what_is_too_late_says_so(site: CliSite) -> None:
+    job = site.submit("--gpus", "1", "--", "sleep", "300")
+    site.until_state(job, "RUNNING")
+    told = site.wattline("update", job, "--priority", "high", "--queue", "urgent")
+    assert told == f"job {job}: priority 50 → 75, queue default → urgent\n"
+    shown = site.json("job", job)
+    assert (shown["priority"], shown["queue"], shown["state"]) == (75, "urgent", "RUNNING")
+    refused = site.run("update", job, "--gpus", "2")
+    assert refused.returncode == 1
+    assert "can change only while none of it does" in refused.stderr
+    refused = site.run("update", job)
+    assert refused.returncode == 2
+    assert "say what to change" in refused.stderr
+    moved = site.json("update", "--from-queue", "urgent", "--queue", "day", "--dry-run")
+    assert [str(one["job"]) for one in moved["jobs"]] == [job]
+    site.wattline("cancel", job)
+    site.until_state(job, "CANCELLED")
+
+
 def test_indices_of_an_array_are_acted_on_alone(site: CliSite) -> None:
     job = site.submit("--array", "5-8", "--", "sleep", "300")
 

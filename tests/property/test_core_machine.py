@@ -31,6 +31,7 @@ from wattline_protocol.requests import (
     Shed,
     Submit,
     Undrain,
+    Update,
 )
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.effects import Save, Send
@@ -269,6 +270,15 @@ class CoreMachine(RuleBasedStateMachine):
             which = only(job_, index) if index >= 0 else only(job_)
             self.ask(Requeue(which, f"r{self.asks}"))
 
+    @rule(
+        at=choices,
+        change=st.sampled_from([("priority", "low"), ("priority", 90), ("at_a_time", 1)]),
+    )
+    def update(self, at: int, change: tuple[str, str | int]) -> None:
+        jobs = list(self.h.cluster.state.work.jobs)
+        if jobs:
+            self.ask(Update(only(jobs[at % len(jobs)]), dict([change])))
+
     @rule(node=nodes, is_drain=st.sampled_from([True, False, False]))
     def drain(self, node: str, is_drain: bool) -> None:
         self.ask(Drain(NodeId(node)) if is_drain else Undrain(NodeId(node)))
@@ -376,6 +386,7 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.job_verb(r.randint(0, 9), r.choice((Cancel, Hold, Release, Release)))),
     (2, lambda m, r: m.index_verb(r.randint(0, 9), r.randint(0, 2), r.choice((Hold, Release)))),
     (2, lambda m, r: m.requeue(r.randint(0, 9), r.randint(-1, 2))),
+    (2, lambda m, r: m.update(r.randint(0, 9), ("priority", r.randint(0, 100)))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
     (

@@ -34,6 +34,7 @@ ACTIONS = (
     Action("hold", "h", "Hold", "Hold this job, or release it", "job"),
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),
     Action("requeue", "r", "Requeue", "Send this job back to the queue", "job"),
+    Action("priority", "p", "Priority", "Change this job's priority", "job"),
     Action("follow", "f", "Follow", "Follow the end of the log, or stop following", "job"),
     Action("next_task", "n", "Next task", "Show the log of the job's next task", "job"),
 )

@@ -27,6 +27,7 @@ from wattline_protocol.requests import (
     Requeue,
     Restore,
     Undrain,
+    Update,
 )
 from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS, bindings
@@ -207,6 +208,12 @@ class TopApp(App[None]):
             case "requeue" if message.job is not None:
                 order = Requeue(only(message.job), secrets.token_hex(16))
                 self._confirm(f"Send job {message.job} back to the queue?", order)
+            case "priority" if message.job is not None:
+                which = only(message.job)
+                self.push_screen(
+                    Ask("Priority: low, normal, high, critical, or 0 to 100?", "normal"),
+                    lambda text: self._order(Update(which, {"priority": text})) if text else None,
+                )
             case _:
                 self.bell()
 

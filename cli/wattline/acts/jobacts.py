@@ -1,5 +1,7 @@
 """Acts on jobs that are there: which ones, and what came of it."""
 
+from typing import Any
+
 from wattline import exits
 from wattline.client import Client
 from wattline.client.errors import DENIALS, RequestDenied
@@ -60,6 +62,26 @@ def requeue(
 ) -> Outcome:
     """Send them back to the queue."""
     return _told(client.requeue(which(jobs, **filters), dry_run=dry_run))
+
+
+def update(
+    client: Client,
+    *,
+    dry_run: bool,
+    jobs: str | None,
+    user: tuple[str, ...],
+    from_account: tuple[str, ...],
+    from_queue: tuple[str, ...],
+    name: tuple[str, ...],
+    state: tuple[str, ...],
+    **options: Any,
+) -> Outcome:
+    """Change what they asked for."""
+    chosen = which(jobs, user, from_account, from_queue, name, state)
+    changes = {key: value for key, value in options.items() if value not in (None, False, ())}
+    if not changes:
+        raise ActFailed("say what to change, for example --priority high", exits.USAGE)
+    return _told(client.update(chosen, dry_run=dry_run, **changes))
 
 
 def _told(acted: Acted) -> Outcome:

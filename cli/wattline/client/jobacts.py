@@ -5,7 +5,17 @@ from collections.abc import Callable, Iterable
 
 from wattline.client.asking import Asking
 from wattline_protocol.ids import JobId
-from wattline_protocol.requests import Acted, Cancel, Hold, JobActed, OnJobs, Release, Requeue
+from wattline_protocol.jobchange import ChangeValue
+from wattline_protocol.requests import (
+    Acted,
+    Cancel,
+    Hold,
+    JobActed,
+    OnJobs,
+    Release,
+    Requeue,
+    Update,
+)
 from wattline_protocol.selecting import NEWEST, Selection, Span, only, parse_jobs
 from wattline_protocol.views import JobState
 
@@ -64,6 +74,14 @@ class JobActs(Asking):
         """Send what runs, and what ended without success, back to the queue; costs no retry."""
         which = selection(jobs)
         return self._on_jobs(lambda after: Requeue(which, secrets.token_hex(16), dry_run, after))
+
+    def update(self, jobs: Jobs, *, dry_run: bool = False, **changes: ChangeValue) -> Acted:
+        """Change what they asked for, by the names of `submit`'s keywords: priority, queue …
+
+        "none" takes a key back to its default; `at_a_time` throttles an array.
+        """
+        which = selection(jobs)
+        return self._on_jobs(lambda after: Update(which, changes, dry_run, after))
 
     def _on_jobs(self, request: Callable[[JobId], OnJobs]) -> Acted:
         """The whole answer: the scheduler acts on a number of jobs at a time."""

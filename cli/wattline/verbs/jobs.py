@@ -1,5 +1,6 @@
 """Verbs about jobs."""
 
+from dataclasses import replace
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
@@ -32,6 +33,12 @@ _WHICH = (
         many=True,
     ),
     Option("dry_run", ("--dry-run", "-n"), "Only list what would be done.", kind="switch"),
+)
+
+_UPDATE_KEYS = (
+    *("priority", "queue", "account", "time", "retries", "grace", "checkpoint_every"),
+    *("on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory", "cpus_per_gpu", "memory"),
+    *("same_rack", "watts_per_gpu"),
 )
 
 _WHICH_DETAILS = (
@@ -72,6 +79,21 @@ _SUBMIT_OPTIONS = (
     Option("after_ok", ("--after-ok",), "Start after the success of these jobs, as in 17,18."),
     Option("after_any", ("--after-any",), "Start after the end of these jobs, as in 17,18."),
     Option("hold", ("--hold", "-H"), "Accept it, but wait for `release`.", kind="switch"),
+)
+
+_FROM = {"account": "from_account", "queue": "from_queue"}
+"""Filters of `update`, whose own --account and --queue say what they become."""
+
+_WHICH_FROM = tuple(
+    replace(p, name=_FROM[p.name], flags=(f"--{_FROM[p.name].replace('_', '-')}",))
+    if isinstance(p, Option) and p.name in _FROM
+    else p
+    for p in _WHICH
+)
+
+_UPDATES = (
+    *(option for option in _SUBMIT_OPTIONS if option.name in _UPDATE_KEYS),
+    Option("at_a_time", ("--at-a-time",), "Indices of an array that may run.", kind="integer"),
 )
 
 VERBS = (
@@ -207,5 +229,22 @@ VERBS = (
         role="submitter",
         args=_WHICH,
         examples=("wattline requeue last", "wattline requeue 12 --state FAILED"),
+    ),
+    Verb(
+        name="update",
+        section="Jobs",
+        help="Change what jobs asked for; running work gets a new priority's watts at once.",
+        details="Priority, queue, account, retries, grace and --at-a-time may change until a job "
+        "has ended, the rest while none of it runs, --nodes before its first try. `none` takes a "
+        f"text back to its default. {_WHICH_DETAILS}",
+        act="wattline.acts.jobacts:update",
+        show="wattline.show.acted:acted",
+        role="submitter",
+        args=(*_WHICH_FROM, *_UPDATES),
+        examples=(
+            "wattline update 12 --priority high",
+            "wattline update --from-queue night --queue day --state PENDING",
+            "wattline update last --at-a-time 4",
+        ),
     ),
 )

@@ -11,8 +11,10 @@ from wattline_protocol.requests import (
     OnJobs,
     Release,
     Requeue,
+    Update,
 )
 from wattline_protocol.selecting import problem
+from wattline_scheduler.core.changing import update
 from wattline_scheduler.core.control import CANCEL, HOLD, RELEASE, REQUEUE, Act
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.selecting import Asker, Target, select
@@ -23,12 +25,20 @@ MAX_JOBS = 1_000
 MAX_TASKS = 10_000
 """Acted on in one request, so that beats do not wait; the answer says how many are left."""
 
-ACTS: dict[type[OnJobs], Act] = {
-    Cancel: CANCEL,
-    Hold: HOLD,
-    Release: RELEASE,
-    Requeue: REQUEUE,
-}
+
+def act_of(request: OnJobs) -> Act:
+    """What each request does to one job."""
+    match request:
+        case Cancel():
+            return CANCEL
+        case Hold():
+            return HOLD
+        case Release():
+            return RELEASE
+        case Requeue():
+            return REQUEUE
+        case Update(changes=changes):
+            return update(changes)
 
 
 def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
@@ -51,7 +61,7 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
 
 def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
     asker = Asker(event.user, event.role)
-    targets = select(state, asker, request.which)
+    targets = select(state, asker, request.which, by_index=not isinstance(request, Update))
     if isinstance(targets, Denied):
         return targets
     left = [target for target in targets if target.number > request.after]
@@ -68,7 +78,7 @@ def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted |
 
 
 def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: Now) -> JobActed:
-    job, one = target.job, ACTS[type(request)]
+    job, one = target.job, act_of(request)
     if job is None or target.refusal is not None:
         return _refused(target, target.refusal)
     strike = one.of(state, target, job, now)
@@ -79,8 +89,7 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
     elif request.is_dry_run:
         text = f"{strike.name} {one.would}"
     else:
-        text = f"{job.spec.name!r}" if strike.is_whole else f"{job.spec.name!r}: {strike.name}"
-        state.journal.note(one.event, text, now, who=asker.user, job=job.id)
+        state.journal.note(one.event, one.tell(strike), now, who=asker.user, job=job.id)
         text = one.do(state, strike, asker.user, now)
     return _row(target, text, len(strike.gangs))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.dependencies import never, wait_for_parents
@@ -32,11 +33,18 @@ class Strike:
     job: Job
     gangs: tuple[Gang, ...]
     is_whole: bool
+    spec: JobSpec | None = None
+    """What the job becomes, where it is changed."""
 
     @property
     def name(self) -> str:
         """`job 12`, `job 12[3-5]`."""
         return name_of(self.job, None if self.is_whole else self.gangs)
+
+
+def _tell(strike: Strike) -> str:
+    name = repr(strike.job.spec.name)
+    return name if strike.is_whole else f"{name}: {strike.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,13 @@ class Act:
     """Its kind in the audit log."""
     of: Callable[[State, Target, Job, Now], Strike | Denied]
     do: Callable[[State, Strike, UserName, Now], str]
+    """What was done, in words."""
     before: str
     """What is said of a job to which it was done before."""
     would: str
     """What a dry run says."""
+    tell: Callable[[Strike], str] = _tell
+    """Its line in the audit log."""
 
 
 def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str:
@@ -66,7 +77,8 @@ def _name(target: Target, job: Job) -> str:
     return name_of(job, None if target.numbers is None else target.gangs)
 
 
-def _over(target: Target, job: Job) -> Denied:
+def over(target: Target, job: Job) -> Denied:
+    """Nothing of what is meant is left to act on."""
     name = _name(target, job)
     outcomes = {g.phase.outcome for g in target.gangs if isinstance(g.phase, Ended)}
     how = job.record.state if target.numbers is None else ", ".join(sorted(outcomes))
@@ -83,7 +95,7 @@ def _open(target: Target) -> list[Gang]:
 def _of_cancel(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
     del state, now
     if not _open(target):
-        return _over(target, job)
+        return over(target, job)
     is_whole = target.numbers is None
     if is_whole and job.record.cancelled_by:
         return Strike(job, (), is_whole)
@@ -114,7 +126,7 @@ def _cancel(state: State, strike: Strike, user: UserName, now: Now) -> str:
 def _of_hold(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
     del state, now
     if not _open(target):
-        return _over(target, job)
+        return over(target, job)
     is_whole = target.numbers is None
     if job.record.is_held:
         return Strike(job, (), is_whole)

@@ -195,8 +195,9 @@ def _job(state: State, job: Job) -> Iterator[str]:
     if job.parents and job.has_run:
         yield f"job {job.id} has run though it waits for {sorted(job.parents)}"
     array = job.spec.array
-    if array is not None and array.at_a_time and job.live_count > array.at_a_time:
-        yield f"job {job.id} has {job.live_count} gangs at a time, {array.at_a_time} allowed"
+    most = max(array.at_a_time, job.most_live) if array is not None and array.at_a_time else None
+    if most is not None and job.live_count > most:
+        yield f"job {job.id} has {job.live_count} gangs at a time, {most} allowed"
     if job.is_ended != (job.record.ended_unix_s is not None):
         yield f"job {job.id} ended = {job.is_ended}, record says {job.record.ended_unix_s}"
 

@@ -223,6 +223,8 @@ class Job:
     """Numbers of gangs that are held by themselves."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
     """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
+    most_live: int = 0
+    """As many gangs may hold GPUs at a time at the least: an array may be throttled later."""
     waiting: Waiting | None = None
     """How the planner sees it; None = to be made anew."""
     has_run: bool = False

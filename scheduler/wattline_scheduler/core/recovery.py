@@ -7,6 +7,7 @@ from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.ending import LONGEST_BACKOFF_S
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
+    LIVE,
     Attempt,
     Ended,
     Ending,
@@ -140,6 +141,7 @@ def _restore_job(
         _restore_attempt(state, job, attempt, now)
     for gang in job.gangs:
         gang.phase = _phase(gangs.get(gang.number), now)
+    job.most_live = sum(gang.phase_name in LIVE for gang in job.gangs)
     job.has_run = any(a.started_unix_s is not None for a in attempts)
     state.work.add(job, now)
     if job.is_ended:

@@ -20,6 +20,7 @@ from wattline_protocol.requests import (
     Shed,
     Submit,
     Undrain,
+    Update,
 )
 from wattline_protocol.site import Role
 from wattline_scheduler.core import acting, budgets, cooling, gridevents, operating, submitting
@@ -28,7 +29,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import not_there
 
-ON_JOBS = (Submit, Cancel, Hold, Release, Requeue)
+ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
 """What submitters may do, to their own jobs; operators to all."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn)
@@ -69,7 +70,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
             return gridevents.cancel(state, event.user, request, now)
         case SetUnits():
             return cooling.set_units(state, event.user, request, now)
-        case Cancel() | Hold() | Release() | Requeue():
+        case Cancel() | Hold() | Release() | Requeue() | Update():
             return acting.act(state, event, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn():
             return _do_to_node(state, event, request, now)

@@ -56,24 +56,32 @@ class Target:
         return folded(self.job.index_of(number) for number in self.numbers)
 
 
-def select(state: State, asker: Asker, which: Selection) -> list[Target] | Denied:
-    """Every job that is meant, by number. Those of others are refused by name, or not meant."""
+def select(
+    state: State, asker: Asker, which: Selection, *, by_index: bool = True
+) -> list[Target] | Denied:
+    """Every job that is meant, by number. Those of others are refused by name, or not meant.
+
+    `by_index`: states are those of each index of an array, else of the whole job.
+    """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
         who = f"{asker.user} has the role {asker.role}"
         text = f"only operators act on jobs of others, here of {stranger}; {who}"
         return Denied("not_allowed", text)
     if which.jobs:
-        return _named(state, asker, which)
+        return _named(state, asker, which, by_index=by_index)
     found = [
         target
         for job in state.work.jobs.values()
-        if asker.may_act_on(job) and (target := _filtered(Target(job.id, job), which)) is not None
+        if asker.may_act_on(job)
+        and (target := _filtered(Target(job.id, job), which, by_index=by_index)) is not None
     ]
     return sorted(found, key=lambda target: target.number)
 
 
-def _named(state: State, asker: Asker, which: Selection) -> list[Target] | Denied:
+def _named(
+    state: State, asker: Asker, which: Selection, *, by_index: bool
+) -> list[Target] | Denied:
     wanted: dict[JobId, tuple[Span, ...]] = {}
     for span in which.jobs:
         first, last = span.first, span.last
@@ -87,7 +95,8 @@ def _named(state: State, asker: Asker, which: Selection) -> list[Target] | Denie
     found = (_target(state, asker, number, wanted[number]) for number in sorted(wanted))
     if not which.is_filtered:
         return list(found)
-    return [t for target in found if (t := _filtered(target, which)) is not None]
+    filtered = (_filtered(target, which, by_index=by_index) for target in found)
+    return [target for target in filtered if target is not None]
 
 
 def _newest(state: State, user: UserName) -> JobId | None:
@@ -129,7 +138,7 @@ def _no_index(job: Job, first: int, last: int) -> Denied:
     return Denied("not_found", f"job {job.id} has no index {wanted}; it has {has}")
 
 
-def _filtered(target: Target, which: Selection) -> Target | None:
+def _filtered(target: Target, which: Selection, *, by_index: bool) -> Target | None:
     """The target as far as the filters mean it; None = not at all. What is not there is not."""
     job = target.job
     if job is None or target.refusal is not None:
@@ -143,6 +152,8 @@ def _filtered(target: Target, which: Selection) -> Target | None:
         return None
     if not which.states:
         return target if which.jobs or record.state not in ENDED_STATES else None
+    if not by_index:
+        return target if record.state in which.states else None
     return _in_state(target, job, which.states)
 
 

@@ -92,6 +92,8 @@ class Workload:
         job.count[after] += 1
         if before != after:
             job.history.append((now.mono_s, gang.number, before, after))
+        if job.most_live:
+            job.most_live = min(job.most_live, job.live_count)
         gang.phase = phase
         self._moved.update(dict.fromkeys(attempt.node for attempt in gang.live))
         self._index(gang, now)
@@ -121,6 +123,13 @@ class Workload:
                     ready.add(gang.number)
             else:
                 heapq.heappush(self.backoff, (phase.not_before, *key))
+
+    def leave_queue(self, job: Job) -> None:
+        """Before the job's priority changes; `requeue` puts it back."""
+        entry = (-job.spec.priority, job.id)
+        at = bisect_left(self.queue, entry)
+        if at < len(self.queue) and self.queue[at] == entry:
+            del self.queue[at]
 
     def requeue(self, job: Job) -> None:
         """Put the job into the queue or take it out, as its gangs and its hold say."""

@@ -17,11 +17,13 @@ from wattline_protocol.requests import (
     Hold,
     Release,
     Request,
+    Requeue,
     Restore,
     Shed,
     Submit,
     Submitted,
     Undrain,
+    Update,
 )
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Role
@@ -45,7 +47,13 @@ ON_SITE: list[Request] = [
     Shed(None, fraction=0.1),
     Restore(None),
 ]
-ON_JOBS: list[Request] = [Cancel(only(JobId(1))), Hold(only(JobId(1))), Release(only(JobId(1)))]
+ON_JOBS: list[Request] = [
+    Cancel(only(JobId(1))),
+    Hold(only(JobId(1))),
+    Release(only(JobId(1))),
+    Requeue(only(JobId(1)), "t"),
+    Update(only(JobId(1)), {"priority": "high"}),
+]
 
 
 @pytest.mark.parametrize("role", ["submitter", "gateway", "agent"])

@@ -6,7 +6,7 @@ from textual.pilot import Pilot
 from support.feeds import PlayedFeed
 from support.site_views import busy_site
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.requests import Cancel, Drain, Hold, Requeue, Shed, Undrain
+from wattline_protocol.requests import Cancel, Drain, Hold, Requeue, Shed, Undrain, Update
 from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS
 from wattline_tui.app import TopApp
@@ -54,6 +54,20 @@ async def test_job_keys_act_on_the_job() -> None:
     requeue = feed.asked[2]
     assert isinstance(requeue, Requeue)
     assert requeue.which == only(JobId(1))
+
+
+async def test_a_priority_is_typed_and_sent() -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.press("p")
+        await pilot.pause()
+        await pilot.press(*"high", "enter")
+        await asked(pilot, feed)
+    assert feed.asked == [Update(only(JobId(1)), {"priority": "high"})]
 
 
 async def test_cancel_needs_a_yes() -> None:

@@ -83,6 +83,10 @@ class JobScreen(SiteScreen):
         """Back to the queue."""
         self.post_message(Act("requeue", job=self.job))
 
+    def action_priority(self) -> None:
+        """Served sooner, or later."""
+        self.post_message(Act("priority", job=self.job))
+
     def action_follow(self) -> None:
         """Follow the end of the log, or stay where the reader is."""
         log = self.query_one(Log)

@@ -1,0 +1,94 @@
+"""Changing what a job asked for: refused in words where it is too late, else in force at once."""
+
+import msgspec
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.jobchange import WHEN, Changes, changed, differences
+from wattline_protocol.jobfile import JobFileError
+from wattline_protocol.requests import Denied
+from wattline_scheduler.core.control import Act, Strike, over
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.judge import impossible, malformed
+from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.selecting import Target
+from wattline_scheduler.core.state import State
+
+
+def update(changes: Changes) -> Act:
+    """The act that makes these changes."""
+
+    def of(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
+        return _of(state, target, job, changes, now)
+
+    return Act("job_updated", of, _do, "is that way already", "would be changed", _tell)
+
+
+def _tell(strike: Strike) -> str:
+    spec = strike.job.spec
+    return f"{spec.name!r}: {told_changes(spec, strike.spec or spec)}"
+
+
+def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> Strike | Denied:
+    if target.numbers is not None:
+        return Denied(
+            "bad_request",
+            f"an update is of a whole job: all indices of job {job.id} share one specification",
+        )
+    if job.is_ended:
+        return over(target, job)
+    try:
+        spec = changed(job.spec, changes)
+    except JobFileError as error:
+        return Denied("bad_request", "; ".join(error.problems))
+    names = differences(job.spec, spec)
+    problem = next((why for name in names if (why := _too_late(job, name))), "")
+    if problem:
+        return Denied("conflict", problem)
+    problem = malformed(spec)
+    if problem:
+        return Denied("bad_request", problem)
+    problem = impossible(state, spec, now)
+    if problem:
+        return Denied("impossible", f"job {job.id} would never start: {problem}")
+    return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
+
+
+def _too_late(job: Job, name: str) -> str:
+    """Why this key of the job cannot change any more; empty = it can."""
+    flag = f"--{name.replace('_', '-')}"
+    match WHEN[name]:
+        case "waiting" if job.live_count:
+            return (
+                f"job {job.id} runs, and {flag} can change only while none of it does: "
+                f"hold it, requeue it, update it, release it"
+            )
+        case "untried" if any(gang.attempt for gang in job.gangs):
+            return f"job {job.id} has been tried with its {name}; to change {flag} submit it anew"
+        case _:
+            return ""
+
+
+def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
+    """On record, and in the order of the queue and of the watts at once."""
+    del user, now
+    job, spec = strike.job, strike.spec or strike.job.spec
+    told = told_changes(job.spec, spec)
+    state.work.leave_queue(job)
+    job.record = msgspec.structs.replace(job.record, spec=spec)
+    job.shape = shape_for(state, job.record.owner, spec)
+    job.wait_reason = ""
+    job.most_live = job.live_count
+    state.journal.save(job.record)
+    state.work.requeue(job)
+    for gang in job.gangs:
+        for attempt in gang.live:
+            state.nodes[attempt.node].outdate()
+    state.wants_plan = state.wants_rebalance = True
+    return f"{strike.name}: {told}"
+
+
+def told_changes(before: JobSpec, after: JobSpec) -> str:
+    """`priority 50 → 75, queue default → night`."""
+    changes = differences(before, after).items()
+    return ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes)

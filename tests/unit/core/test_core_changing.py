@@ -1,0 +1,179 @@
+"""Update: what may change when, and that it is in force at once."""
+
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from wattline_protocol.ids import JobId
+from wattline_protocol.jobchange import ChangeValue
+from wattline_protocol.messages import StopTask
+from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Update
+from wattline_protocol.selecting import Selection, only
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 2, kw=14.0).site_budget(14.0).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+def update(h: Harness, number: JobId, **changes: ChangeValue) -> str:
+    return h.do(Update(only(number), changes))
+
+
+def refusal(h: Harness, number: JobId, **changes: ChangeValue) -> Denied:
+    answer = h.ask(Update(only(number), changes))
+    assert isinstance(answer, Denied), answer
+    return answer
+
+
+def test_what_was_changed_is_told_and_kept(h: Harness) -> None:
+    number = h.submit(job().gpus(8).priority(25).held())
+    told = update(h, number, priority="high", queue="urgent")
+    assert told == f"job {number}: priority 25 → 75, queue default → urgent"
+    h.restart_scheduler()
+    spec = h.job(number).spec
+    assert (spec.queue, spec.priority) == ("urgent", 75)
+
+
+def test_the_order_of_the_queue_follows_at_once(h: Harness) -> None:
+    h.submit(job().gpus(8).nodes(2))
+    numbers = [h.submit(job().gpus(8)) for _ in range(3)]
+    update(h, numbers[2], priority=90)
+    update(h, numbers[0], priority=10)
+    queue = [number for _, number in h.cluster.state.work.queue]
+    assert queue == [numbers[2], numbers[1], numbers[0]]
+
+
+def test_running_work_gets_the_watts_of_its_new_priority_at_once(h: Harness) -> None:
+    one, other = h.submit(job().gpus(8)), h.submit(job().gpus(8))
+    h.run(20)
+    h.do(Shed(None, fraction=0.2))
+    h.run(2)
+
+    def kw(number: JobId) -> float:
+        return h.committed_kw(h.gang(number).live[0].node)
+
+    assert kw(one) == pytest.approx(kw(other), abs=0.1)
+    update(h, one, priority="critical")
+    assert kw(one) > kw(other) + 1
+    update(h, one, priority="low")
+    h.run(2)
+    assert kw(one) < kw(other) - 1
+
+
+def test_a_change_is_in_the_audit_log(h: Harness) -> None:
+    number = h.submit(job("sweep").gpus(8).retries(0))
+    update(h, number, retries=2, account="vision")
+    event = h.events("job_updated")[0]
+    assert event.text == "'sweep': account none → vision, retries none → 2"
+    assert (event.who, event.job) == ("ops", number)
+
+
+def test_a_stop_uses_the_new_grace(h: Harness) -> None:
+    number = h.submit(job().gpus(1).grace(60))
+    update(h, number, grace="5s")
+    h.do(Requeue(only(number), "t"))
+    stops = [m for name in h.agents for m in h.told(name, StopTask)]
+    assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [5.0]
+
+
+def test_what_running_work_holds_changes_only_while_it_waits(h: Harness) -> None:
+    number = h.submit(job().gpus(8))
+    assert refusal(h, number, gpus=4) == Denied(
+        "conflict",
+        f"job {number} runs, and --gpus-per-node can change only while none of it does: "
+        "hold it, requeue it, update it, release it",
+    )
+    h.do(Hold(only(number)))
+    h.do(Requeue(only(number), "t"))
+    assert update(h, number, gpus=4) == f"job {number}: gpus_per_node 8 → 4"
+    h.do(Release(only(number)))
+    assert len(h.gang(number).live[0].record.gpus) == 4
+
+
+def test_nodes_change_only_before_the_first_try(h: Harness) -> None:
+    tried, fresh = h.submit(job().gpus(8)), h.submit(job().gpus(8).held())
+    h.do(Hold(only(tried)))
+    h.do(Requeue(only(tried), "t"))
+    denied = refusal(h, tried, nodes=2)
+    text = f"job {tried} has been tried with its nodes; to change --nodes submit it anew"
+    assert denied == Denied("conflict", text)
+    update(h, fresh, nodes=2)
+    h.do(Release(only(fresh)))
+    assert len(h.gang(fresh).live) == 2
+
+
+def test_what_could_never_start_is_refused_with_what_would_fit(h: Harness) -> None:
+    number = h.submit(job().gpus(8).held())
+    denied = refusal(h, number, gpus=9)
+    assert denied.kind == "impossible"
+    assert denied.reason == (
+        f"job {number} would never start: wants 9 GPUs per node; no node has more than 8 that suit"
+    )
+    assert h.job(number).spec.resources.gpus_per_node == 8
+
+
+def test_a_value_that_makes_no_sense_is_refused_with_its_flag(h: Harness) -> None:
+    number = h.submit(job().held())
+    denied = refusal(h, number, priority="hgih")
+    assert denied.kind == "bad_request"
+    assert denied.reason.startswith(
+        '--priority: priority = "hgih": want low, normal, high, critical'
+    )
+
+
+def test_an_ended_job_stays_as_it_was(h: Harness) -> None:
+    number = h.submit(job())
+    h.end_tasks()
+    text = f"job {number} has ended already: COMPLETED"
+    assert refusal(h, number, priority="low") == Denied("conflict", text)
+
+
+def test_an_index_has_no_specification_of_its_own(h: Harness) -> None:
+    number = h.submit(job().array(3).held())
+    answer = h.ask(Update(only(number, 1), {"priority": "low"}))
+    assert answer == Denied(
+        "bad_request",
+        f"an update is of a whole job: all indices of job {number} share one specification",
+    )
+
+
+def test_states_are_those_of_whole_jobs(h: Harness) -> None:
+    array = h.submit(job().gpus(8).array(4))
+    held = h.submit(job().held())
+    changes: dict[str, ChangeValue] = {"priority": "low"}
+    answer = h.ask(Update(Selection(states=("RUNNING",)), changes))
+    assert isinstance(answer, Acted)
+    assert [(one.job, one.refused) for one in answer.jobs] == [(array, "")]
+    assert h.job(held).spec.priority == 50
+
+
+def test_the_same_again_says_so_and_a_dry_run_changes_nothing(h: Harness) -> None:
+    number = h.submit(job().held())
+    answer = h.ask(Update(only(number), {"priority": "low"}, is_dry_run=True))
+    assert isinstance(answer, Acted)
+    assert answer.jobs[0].text == f"job {number} would be changed"
+    assert h.job(number).spec.priority == 50
+    assert update(h, number, priority="normal") == f"job {number} is that way already"
+
+
+def test_an_array_is_throttled_while_it_runs(h: Harness) -> None:
+    number = h.submit(job().gpus(2).array(6, 3))
+    h.run(1)
+    assert h.job(number).live_count == 3
+    update(h, number, at_a_time=1)
+    h.restart_scheduler()
+    h.join()
+    h.run(1)
+    assert h.job(number).live_count == 3, "nothing is stopped for it"
+    for left in (2, 1, 1):
+        attempt = next(a for gang in h.job(number).gangs for a in gang.live)
+        h.agent(attempt.node).end(attempt.record.ref, 0)
+        h.settle()
+        assert h.job(number).live_count == left
+    update(h, number, at_a_time="none")
+    h.run(1)
+    assert h.job(number).live_count == 3
