@@ -106,7 +106,7 @@ def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[str, str]]:
         del old["array"], new["array"]
         old[AT_A_TIME] = str(before.array.at_a_time or NONE)
         new[AT_A_TIME] = str(after.array.at_a_time or NONE)
-    names = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    names = [name for name in (*BY_NAME, AT_A_TIME) if old.get(name) != new.get(name)]
     return {name: (_shown(old, name), _shown(new, name)) for name in names}
 
 

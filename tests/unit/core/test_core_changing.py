@@ -32,7 +32,7 @@ def refusal(h: Harness, number: JobId, **changes: ChangeValue) -> Denied:
 def test_what_was_changed_is_told_and_kept(h: Harness) -> None:
     number = h.submit(job().gpus(8).priority(25).held())
     told = update(h, number, priority="high", queue="urgent")
-    assert told == f"job {number}: priority 25 → 75, queue default → urgent"
+    assert told == f"job {number}: queue default → urgent, priority 25 → 75"
     h.restart_scheduler()
     spec = h.job(number).spec
     assert (spec.queue, spec.priority) == ("urgent", 75)
