@@ -60,6 +60,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runtime_s: float = 0.0
 
 
+class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When it may start and must be done, in the site's local time."""
+
+    start_only: tuple[str, ...] = ()
+    """Weekly windows (see `windows`) in which it may start; empty = always."""
+    deadline: str = ""
+    """ISO 8601, with an offset or in local time; empty = none."""
+
+
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens when a try is lost or fails."""
 
@@ -98,6 +107,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resources: Resources = Resources()
     power: PowerSpec = PowerSpec()
     limits: Limits = Limits()
+    windows: Windows = Windows()
     recovery: Recovery = Recovery()
     launch: Launch = Launch()
     service: ServiceSpec | None = None

@@ -32,6 +32,8 @@ WHEN: dict[str, When] = {
     AT_A_TIME: "open",
     "retries": "open",
     "grace": "open",
+    "start_only": "open",
+    "deadline": "open",
     "runtime": "waiting",
     "checkpoint_every": "waiting",
     "on_isolation": "waiting",
@@ -62,7 +64,7 @@ def changed(spec: JobSpec, changes: Changes) -> JobSpec:
             raise JobFileError([_fixed(option, name)])
         if name == AT_A_TIME:
             table["array"] = _throttled(spec, value)
-        elif value == NONE:
+        elif value in (NONE, (NONE,)):
             _take_out(table, name)
         else:
             options[option] = value

@@ -268,6 +268,11 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
         ),
         ("array", is_service and job.array is not None, "a service has replicas, not an array"),
         (
+            "windows.deadline",
+            is_service and bool(job.windows.deadline),
+            "a service runs until it is cancelled: it has no deadline",
+        ),
+        (
             "resources.nodes",
             is_service and job.resources.nodes > 1,
             "a replica of a service runs on one node; use [service] replicas for more",

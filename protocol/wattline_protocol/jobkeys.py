@@ -136,9 +136,19 @@ JOB_KEYS = (
         '{ below = 0.05, for = "30m", action = "stop" }',
         "What happens to a job that lets its GPUs idle.",
     ),
-    JobKey("windows.start_only", jobvalues.windows, LATER, '["Sat-Sun"]', "When it may start."),
     JobKey(
-        "windows.deadline", jobvalues.moment, LATER, '"2026-12-01T08:00"', "When it must be done."
+        "windows.start_only",
+        jobvalues.windows,
+        "windows.start_only",
+        '["Sat-Sun"]',
+        "When it may start.",
+    ),
+    JobKey(
+        "windows.deadline",
+        jobvalues.moment,
+        "windows.deadline",
+        '"2026-12-01T08:00"',
+        "When it must be done.",
     ),
     JobKey(
         "recovery.retries", whole(0, MAX_RETRIES), "recovery.retries", "3", "New attempts allowed."

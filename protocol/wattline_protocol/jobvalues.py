@@ -193,6 +193,24 @@ def _job_number(item: object) -> int:
     return number
 
 
+def windows(value: object) -> tuple[str, ...]:
+    """Weekly windows."""
+    items = texts(MAX_WINDOWS)(value)
+    for item in items:
+        parse_window(item)
+    return items
+
+
+def moment(value: object) -> str:
+    """A point in time, in ISO 8601; without an offset it is local time of the site."""
+    try:
+        if isinstance(value, datetime.datetime):
+            return value.isoformat()
+        return datetime.datetime.fromisoformat(value if isinstance(value, str) else "").isoformat()
+    except ValueError:
+        raise ValueError('want a time such as "2026-12-01T08:00"') from None
+
+
 # --- Keys of later versions: their form is checked so that the better error is given --------
 
 
@@ -227,24 +245,6 @@ def idle_rule(value: object) -> dict[str, object]:
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
     return dict(value)
-
-
-def windows(value: object) -> tuple[str, ...]:
-    """Weekly windows."""
-    items = texts(MAX_WINDOWS)(value)
-    for item in items:
-        parse_window(item)
-    return items
-
-
-def moment(value: object) -> datetime.datetime:
-    """A point in time."""
-    if isinstance(value, datetime.datetime):
-        return value
-    try:
-        return datetime.datetime.fromisoformat(value if isinstance(value, str) else "")
-    except ValueError:
-        raise ValueError('want a time such as "2026-12-01T08:00"') from None
 
 
 def datasets(value: object) -> tuple[str, ...]:

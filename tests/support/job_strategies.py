@@ -1,5 +1,7 @@
 """Random valid jobs, as a job file could give them."""
 
+from datetime import UTC
+
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import JobId
@@ -13,6 +15,7 @@ from wattline_protocol.job import (
     Recovery,
     Resources,
     ServiceSpec,
+    Windows,
 )
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -53,6 +56,16 @@ def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
     )
 
 
+WINDOWS = st.sampled_from(["Mon", "Sat-Sun", "Mon-Fri 20:00-06:00", "Fri-Mon 23:59-00:00"])
+MOMENTS = st.datetimes(timezones=st.none() | st.just(UTC)).map(lambda at: at.isoformat())
+
+
+@st.composite
+def windows(draw: st.DrawFn, *, has_deadline: bool) -> Windows:
+    start_only = draw(st.lists(WINDOWS, max_size=3))
+    return Windows(tuple(start_only), draw(st.just("") | MOMENTS) if has_deadline else "")
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
     """A valid job of any kind."""
@@ -73,6 +86,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         resources=needs,
         power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
         limits=Limits(draw(st.just(0.0) | DURATIONS)),
+        windows=draw(windows(has_deadline=not is_service)),
         recovery=Recovery(
             retries=draw(st.integers(0, 1000)),
             checkpoint_every_s=draw(st.just(0.0) | DURATIONS),

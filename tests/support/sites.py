@@ -200,6 +200,12 @@ class JobBuilder:
     def after_any(self, *jobs: JobId) -> Self:
         return self._with(after_any=jobs)
 
+    def start_only(self, *windows: str) -> Self:
+        return self._with(windows=msgspec.structs.replace(self.spec.windows, start_only=windows))
+
+    def deadline(self, text: str) -> Self:
+        return self._with(windows=msgspec.structs.replace(self.spec.windows, deadline=text))
+
     def held(self) -> Self:
         return self._with(hold=True)
 

@@ -62,6 +62,13 @@ _SUBMIT_OPTIONS = (
     Option("same_rack", ("--same-rack",), "All hosts in one rack.", kind="switch"),
     Option("watts_per_gpu", ("--watts-per-gpu",), "Expected uncapped draw.", kind="integer"),
     Option("time", ("--time", "-t"), "Longest run time, as in 12h."),
+    Option(
+        "start_only",
+        ("--start-only",),
+        "Weekly window in which it may start, as in 'Mon-Fri 20:00-06:00'; may be repeated.",
+        many=True,
+    ),
+    Option("deadline", ("--deadline",), "When it must be done, as in 2026-12-01T08:00."),
     Option("retries", ("--retries",), "New attempts after a failure.", kind="integer"),
     Option("checkpoint_every", ("--checkpoint-every",), "As in 15m."),
     Option("grace", ("--grace",), "Time between stop notice and kill, as in 60s."),

@@ -1,12 +1,15 @@
-"""The schedules of the site file: which limit each of them brings next, and when."""
+"""Weekly windows in the site's time zone: those of its schedules, and those of jobs."""
 
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from wattline_protocol.ids import DomainId, Now, UnixTime
 from wattline_protocol.site import Schedule, Site
-from wattline_protocol.windows import Window, next_opening, parse_window, time_zone
+from wattline_protocol.windows import Opening, Window, next_opening, parse_window, time_zone
 from wattline_scheduler.core.records import LimitRecord
+
+MAX_OPENINGS = 1_024
+"""Different windows of jobs that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Calendar:
         self.newest_unix_s = UnixTime(0.0)
         self.begun: dict[tuple[DomainId, str], UnixTime] = {}
         """Start of the window of each schedule that began last in this run."""
+        self._openings: dict[tuple[str, ...], tuple[UnixTime, Opening]] = {}
+        """By a job's windows: what was found, and since when that holds."""
 
     def upcoming(self, entry: Entry, now: Now) -> LimitRecord | None:
         """The limit of its opening that is now, or next."""
@@ -55,6 +60,24 @@ class Calendar:
             who="site file",
             why=schedule.reason,
         )
+
+    def opening(self, windows: tuple[str, ...], now: Now) -> Opening:
+        """The opening of a job's windows that is now, or next: looked up once for equal ones."""
+        known = self._openings.get(windows)
+        if known is not None and known[0] <= now.unix_s < known[1].end_unix_s:
+            return known[1]
+        opening = next_opening([parse_window(text) for text in windows], self.zone, now.unix_s)
+        if opening is None:
+            raise ValueError(f"{windows} never open")  # a parsed window opens every week
+        if len(self._openings) >= MAX_OPENINGS:
+            self._openings.clear()
+        self._openings[windows] = now.unix_s, opening
+        return opening
+
+    def moment(self, text: str) -> UnixTime:
+        """A point in time in ISO 8601, in local time where it has no offset. Raises ValueError."""
+        at = datetime.fromisoformat(text)
+        return UnixTime((at if at.tzinfo is not None else at.replace(tzinfo=self.zone)).timestamp())
 
     def said(self, unix_s: float) -> str:
         """A time in the site's time zone."""

@@ -11,8 +11,12 @@ from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
+
+ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
+"""Keys by which a deadline may become one that cannot be met."""
 
 
 def update(changes: Changes) -> Act:
@@ -49,6 +53,8 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     if problem:
         return Denied("bad_request", problem)
     problem = impossible(state, spec, now)
+    if not problem and not ABOUT_TIME.isdisjoint(names):
+        problem = cannot_be_met(state, spec, now)
     if problem:
         return Denied("impossible", f"job {job.id} would never start: {problem}")
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
@@ -71,15 +77,17 @@ def _too_late(job: Job, name: str) -> str:
 
 def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     """On record, and in the order of the queue and of the watts at once."""
-    del user, now
+    del user
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
     state.work.leave_queue(job)
-    job.record = msgspec.structs.replace(job.record, spec=spec)
+    is_late = job.record.is_late and job.spec.windows.deadline == spec.windows.deadline
+    job.record = msgspec.structs.replace(job.record, spec=spec, is_late=is_late)
     job.shape = shape_for(state, job.record.owner, spec)
     job.wait_reason = ""
     job.most_live = job.live_count
     state.journal.save(job.record)
+    state.work.looks.set(job.id, now.unix_s)
     state.work.requeue(job)
     for gang in job.gangs:
         for attempt in gang.live:

@@ -41,6 +41,7 @@ from wattline_scheduler.core.events import (
 from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.openings import follow_clock
 from wattline_scheduler.core.outofband import follow_out_of_band, out_of_band_done
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short
@@ -85,6 +86,7 @@ class Cluster:
             case TimePassed():
                 self._time_passed(now)
             case PlanDue():
+                follow_clock(state, now)
                 plan_now(state, now)
             case DomainMetered():
                 metered(state, event, now)
@@ -172,6 +174,7 @@ class Cluster:
         note_recovery(state, now)
         follow_planned(state, now)
         follow_limits(state, now)
+        follow_clock(state, now)
         follow_out_of_band(state, now)
         give_up_late(state, now)
         if state.wants_advance:

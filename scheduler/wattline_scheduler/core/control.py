@@ -18,6 +18,7 @@ from wattline_scheduler.core.ending import end_gang, end_gangs
 from wattline_scheduler.core.job_state import derive, reason_of, refresh, save_gang
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
+from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import MAX_OPEN_JOBS
@@ -207,7 +208,7 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
         if state.work.open_count >= MAX_OPEN_JOBS:
             return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
         gone = "" if job.has_run else never(state, job.spec, {})
-        problem = gone or impossible(state, job.spec, now)
+        problem = gone or cannot_be_met(state, job.spec, now) or impossible(state, job.spec, now)
         if problem:
             return Denied("impossible", problem)
     return Strike(job, gangs, target.numbers is None)

@@ -60,12 +60,8 @@ def reason_of(job: Job, state: JobState) -> str:
     """Why it waits or how it ended, in plain words."""
     if state == "CANCELLED" and job.record.cancelled_by:
         return f"cancelled by {job.record.cancelled_by}"
-    gates = gates_of(job)
-    if state in ("HELD", "PENDING") and gates:
-        return next(iter(gates.values()))
-    if state == "PENDING":
-        own = next((g.reason for g in job.gangs if g.reason), "")
-        return job.wait_reason or own or "waits to be planned"
+    if state in ("HELD", "PENDING"):
+        return "; ".join(filter(None, (job.late, _why_waiting(job))))
     if job.is_ended:
         told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
         return next((_where(g) for g in told if g.reason), "")
@@ -74,7 +70,15 @@ def reason_of(job: Job, state: JobState) -> str:
     if job.count["ending"] and not job.count["running"]:
         return "stopping"
     looping = _crash_loop(job)
-    return "" if looping is None else _where(looping)
+    return job.late or ("" if looping is None else _where(looping))
+
+
+def _why_waiting(job: Job) -> str:
+    gates = gates_of(job)
+    if gates:
+        return next(iter(gates.values()))
+    own = next((g.reason for g in job.gangs if g.reason), "")
+    return job.wait_reason or own or "waits to be planned"
 
 
 MAX_PARENTS_NAMED = 3
@@ -88,6 +92,8 @@ def gates_of(job: Job) -> dict[str, str]:
         gates["hold"] = "held until released" if looping is None else _where(looping)
     if job.parents:
         gates["dependencies"] = _waits_for(job)
+    if job.closed:
+        gates["window"] = job.closed
     return gates
 
 

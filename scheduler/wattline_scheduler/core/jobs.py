@@ -225,6 +225,10 @@ class Job:
     """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
     most_live: int = 0
     """As many gangs may hold GPUs at a time at the least: an array may be throttled later."""
+    closed: str = ""
+    """Why it may not start at this time of the week; empty = it may."""
+    late: str = ""
+    """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     waiting: Waiting | None = None
     """How the planner sees it; None = to be made anew."""
     has_run: bool = False
@@ -251,7 +255,12 @@ class Job:
     @property
     def may_start(self) -> bool:
         """Nothing but room is missing for the gangs that are ready."""
-        return not self.record.is_held and not self.parents
+        return not self.record.is_held and not self.parents and not self.closed
+
+    @property
+    def follows_clock(self) -> bool:
+        """It has windows or a deadline."""
+        return bool(self.spec.windows.start_only or self.spec.windows.deadline)
 
     @property
     def live_count(self) -> int:

@@ -5,8 +5,10 @@ Nodes that never said Hello may have anything; while enough of them are left, no
 
 from dataclasses import replace
 
+from wattline_protocol import jobvalues
 from wattline_protocol.ids import Now
 from wattline_protocol.job import JobSpec
+from wattline_protocol.jobvalues import MAX_PARENTS
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.placing import snapshot
 from wattline_scheduler.core.state import State
@@ -44,9 +46,28 @@ def malformed(spec: JobSpec) -> str:
         return "times, retries and watts may not be negative"
     if not 0 <= spec.power.min_performance <= 1:
         return f"min_performance {spec.power.min_performance} is not between 0 and 1"
+    wrong = _bad_times(spec)
+    if wrong:
+        return wrong
+    if len(spec.parents) > MAX_PARENTS:
+        return f"waits for {len(spec.parents)} jobs; {MAX_PARENTS} are allowed"
     size = sum(map(len, spec.command)) + sum(len(k) + len(v) for k, v in spec.env.items())
     if size > MAX_COMMAND_BYTES:
         return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
+    return ""
+
+
+def _bad_times(spec: JobSpec) -> str:
+    windows = spec.windows
+    try:
+        if windows.start_only:
+            jobvalues.windows(list(windows.start_only))
+        if windows.deadline:
+            jobvalues.moment(windows.deadline)
+    except ValueError as error:
+        return str(error)
+    if windows.deadline and spec.kind == "service":
+        return "a service runs until it is cancelled: it has no deadline"
     return ""
 
 

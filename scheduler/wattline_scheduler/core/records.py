@@ -39,6 +39,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     state: JobState
     reason: str = ""
     is_held: bool = False
+    is_late: bool = False
+    """It was told that the job cannot be done by its deadline."""
     cancelled_by: str = ""
     """Who asked for cancellation; empty = nobody."""
     ended_unix_s: UnixTime | None = None

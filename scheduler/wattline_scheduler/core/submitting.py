@@ -7,6 +7,7 @@ from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import MAX_OPEN_JOBS
@@ -27,7 +28,11 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
         return Denied("bad_request", problem)
     if state.work.open_count >= MAX_OPEN_JOBS:
         return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
-    problem = never(state, request.spec, event.ended) or impossible(state, request.spec, now)
+    problem = (
+        never(state, request.spec, event.ended)
+        or cannot_be_met(state, request.spec, now)
+        or impossible(state, request.spec, now)
+    )
     if problem:
         return Denied("impossible", problem)
     return Submitted(_accept(state, user, request, now))

@@ -21,6 +21,7 @@ from wattline_scheduler.core.jobs import (
     Phase,
     Starting,
 )
+from wattline_scheduler.core.looks import Looks
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import Waiting
 
@@ -57,6 +58,8 @@ class Workload:
         """By the job that they wait for."""
         self.over: deque[Job] = deque()
         """Jobs that have ended and whose children were not all told yet."""
+        self.looks = Looks()
+        """When the time of day changes something for a job."""
         self.open_count = 0
         """Jobs that have not ended."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
@@ -73,7 +76,12 @@ class Workload:
             job.count[gang.phase_name] += 1
             self._index(gang, now)
         self.open_count += 1
+        self._look_soon(job, now)
         self.requeue(job)
+
+    def _look_soon(self, job: Job, now: Now) -> None:
+        if job.follows_clock:
+            self.looks.set(job.id, now.unix_s)
 
     def _remember_token(self, job: Job) -> None:
         self.tokens[job.record.owner, job.record.token] = job.id
@@ -97,6 +105,8 @@ class Workload:
         gang.phase = phase
         self._moved.update(dict.fromkeys(attempt.node for attempt in gang.live))
         self._index(gang, now)
+        if before != after:
+            self._look_soon(job, now)
         self.requeue(job)
 
     def take_moved(self) -> list[NodeId]:
@@ -174,6 +184,7 @@ class Workload:
                 since=first.since if isinstance(first, Pending) else Instant(0.0),
                 shape=job.shape,
                 gangs=tuple(gangs),
+                is_late=bool(job.late),
             )
         return job.waiting
 
@@ -199,6 +210,7 @@ class Workload:
     def ended(self, job: Job) -> None:
         """Note that a job ended; the oldest ended ones are dropped from memory."""
         self.open_count -= 1
+        self.looks.forget(job.id)
         for parent in list(job.parents.values()):
             self.wait_no_more(job, parent)
         if job.id in self.children:

@@ -66,7 +66,7 @@ class _Cycle:
     def _pass_over(self, waiting: Waiting) -> None:
         reason = wait_reason(self.trial, waiting.shape)
         self.waits[waiting.job] = reason
-        is_patient = self.snapshot.now - waiting.since < PATIENCE_S
+        is_patient = waiting.is_late or self.snapshot.now - waiting.since < PATIENCE_S
         if self.reserved_for is None and not is_patient and reserve(self.trial, waiting.shape):
             self.reserved_for = waiting.job
         self.hopeless[waiting.shape] = reason

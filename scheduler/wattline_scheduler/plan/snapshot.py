@@ -93,6 +93,8 @@ class Waiting:
     shape: Shape
     gangs: tuple[int, ...]
     """Numbers, in the order in which they start; as many as may start now."""
+    is_late: bool = False
+    """It cannot be done by its deadline any more: no room is kept for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ _exit = msgspec.json.Decoder(TaskExit)
 
 
 def _job(row: Row) -> JobRecord:
-    id_, token, owner, *_copies, submitted, ended, state, reason, is_held, by, spec = row
+    id_, token, owner = row[:3]
+    submitted, ended, state, reason, is_held, is_late, by, spec = row[8:]
     return JobRecord(
         id=id_,
         token=token,
@@ -64,6 +65,7 @@ def _job(row: Row) -> JobRecord:
         state=state,
         reason=reason,
         is_held=bool(is_held),
+        is_late=bool(is_late),
         cancelled_by=by,
         ended_unix_s=ended,
     )

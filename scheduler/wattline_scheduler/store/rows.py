@@ -68,7 +68,7 @@ JOBS = Layout(
     "jobs",
     _columns(
         "id token owner account name kind queue priority submitted_unix_s ended_unix_s "
-        "state reason is_held cancelled_by spec"
+        "state reason is_held is_late cancelled_by spec"
     ),
     JobRecord.key,
 )
@@ -123,7 +123,7 @@ def _job_row(r: JobRecord) -> Row:
     s = r.spec
     what = (s.account or r.owner, s.name, s.kind, s.queue, s.priority)
     times = (r.submitted_unix_s, r.ended_unix_s)
-    shown = (r.state, r.reason, r.is_held, r.cancelled_by)
+    shown = (r.state, r.reason, r.is_held, r.is_late, r.cancelled_by)
     return (r.id, r.token, r.owner, *what, *times, *shown, _json(s))
 
 

@@ -274,6 +274,11 @@ def _job_life(db: Database) -> None:
     db.execute("ALTER TABLE gangs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0")
 
 
+def _late(db: Database) -> None:
+    """Whether it was told that a job misses its deadline."""
+    db.execute("ALTER TABLE jobs ADD COLUMN is_late INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -285,6 +290,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _spared,
     _control,
     _job_life,
+    _late,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wattline_protocol.job import ArraySpec, JobSpec, Launch, Resources, ServiceSpec
+from wattline_protocol.job import ArraySpec, JobSpec, Launch, Resources, ServiceSpec, Windows
 from wattline_protocol.jobfile import (
     MAX_JOB_CHARS,
     JobFileError,
@@ -39,6 +39,9 @@ same_rack = true
 watts_per_gpu = 650
 [limits]
 runtime = "12h"
+[windows]
+start_only = ["Mon-Fri 20:00-06:00", "Sat-Sun"]
+deadline = 2026-12-01T08:00:00
 [recovery]
 retries = 3
 checkpoint_every = "15m"
@@ -80,6 +83,7 @@ def test_every_key_that_acts_is_read() -> None:
     )
     assert job.power.watts_per_gpu == 650
     assert job.limits.runtime_s == 43_200
+    assert job.windows == Windows(("Mon-Fri 20:00-06:00", "Sat-Sun"), "2026-12-01T08:00:00")
     assert job.recovery.checkpoint_every_s == 900
     assert job.recovery.on_isolation == "stop"
     assert job.env["WATTLINE_SIM_PROFILE"] == "training-hot"
@@ -162,6 +166,7 @@ def test_no_two_tables_share_a_key() -> None:
         ("resources.gpu_share = 0", "above 0"),
         ("resources.gpu_share = nan", "want a number from 0 to 1"),
         ('windows.start_only = "Mon-Fri 20-06"', 'windows such as "Mon-Fri 20:00-06:00"'),
+        ('windows.start_only = "Mon 06:00-06:00"', "never opens"),
         ('windows.deadline = "soon"', 'want a time such as "2026-12-01T08:00"'),
         ('data.datasets = ["imagenet"]', "want NAME@VERSION"),
         ('data.outputs = ["../up"]', "want paths inside the task's directory"),
@@ -222,6 +227,11 @@ def test_commands_that_cannot_be_run(value: str, said: str) -> None:
     [
         ("service.replicas = 2", 2, '[service] is for kind = "service"'),
         ('kind = "service"\narray = "1-3"', 3, "replicas, not an array"),
+        (
+            'kind = "service"\nwindows.deadline = 2026-12-01T08:00:00',
+            3,
+            "it has no deadline",
+        ),
         ('kind = "service"\nresources.nodes = 2', 3, "a replica of a service runs on one node"),
         ('kind = "service"\nlaunch.how = "torchrun"', 3, "a service's worker is one process"),
         ("launch.procs_per_node = 2", 2, 'procs_per_node is for how = "torchrun"'),
@@ -288,6 +298,8 @@ def test_flags_and_the_file_are_one_path() -> None:
         same_rack=True,
         watts_per_gpu=650,
         time="12h",
+        start_only=("Mon-Fri 20:00-06:00", "Sat-Sun"),
+        deadline="2026-12-01T08:00",
         retries=3,
         checkpoint_every="15m",
         grace="60s",

@@ -1,0 +1,41 @@
+"""When a job must be looked at again because of the time of day."""
+
+import heapq
+
+from wattline_protocol.ids import JobId, UnixTime
+
+CLOCK_SET_BACK_S = 1.0
+"""A wall clock that goes back by more makes every job be looked at anew."""
+
+
+class Looks:
+    """One time for each job, in order of time."""
+
+    def __init__(self) -> None:
+        self._at: dict[JobId, UnixTime] = {}
+        self._heap: list[tuple[UnixTime, JobId]] = []
+        self._newest = UnixTime(0.0)
+
+    def set(self, job: JobId, at: UnixTime) -> None:
+        """Look at it then, instead of when it was to be looked at before."""
+        if self._at.get(job) != at:
+            self._at[job] = at
+            heapq.heappush(self._heap, (at, job))
+
+    def forget(self, job: JobId) -> None:
+        """It need not be looked at any more."""
+        self._at.pop(job, None)
+
+    def take_due(self, now: UnixTime) -> list[JobId]:
+        """Those that are due, each once; they must be set anew."""
+        if now < self._newest - CLOCK_SET_BACK_S:
+            self._heap = [(now, job) for job in sorted(self._at)]
+            self._at = dict.fromkeys(self._at, now)
+        self._newest = now
+        due: list[JobId] = []
+        while self._heap and self._heap[0][0] <= now:
+            at, job = heapq.heappop(self._heap)
+            if self._at.get(job) == at:
+                del self._at[job]
+                due.append(job)
+        return due

@@ -1,0 +1,107 @@
+"""When a job may start by the time of day, and whether it can still be done in time.
+
+`windows.start_only` keeps a job, and each later try of it, from starting outside its weekly
+windows; what runs goes on. `windows.deadline` is a matter of the queue, not a limit: what has not
+started by then ends as TIMEOUT, what runs goes on. Before that a job says, as soon as it is known,
+that it cannot be done in time: it may run as long as `limits.runtime` says, so it must start that
+long before its deadline, in one of its windows. Both follow the wall clock.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.job import JobSpec
+from wattline_protocol.quantities import format_duration
+from wattline_scheduler.core.ending import end_gangs
+from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.state import State
+
+
+def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
+    """Why a job that has not started cannot be done by its deadline; empty = it may be."""
+    if not spec.windows.deadline:
+        return ""
+    calendar, runtime_s = state.calendar, spec.limits.runtime_s
+    deadline = calendar.moment(spec.windows.deadline)
+    by = calendar.said(deadline)
+    if deadline <= now.unix_s:
+        return f"its deadline, {by}, is past"
+    if deadline - runtime_s <= now.unix_s:
+        starts_by = calendar.said(deadline - runtime_s)
+        lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
+        return f"cannot be done by its deadline, {by}: {lasts}"
+    opens = _opens(state, spec, now)
+    if opens >= deadline - runtime_s:
+        lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
+        window = f"its next window opens {calendar.said(opens)}"
+        return f"cannot be done by its deadline, {by}: {window}{lasts}"
+    return ""
+
+
+def _opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
+    """When it may start; now, or later."""
+    if not spec.windows.start_only:
+        return now.unix_s
+    opening = state.calendar.opening(spec.windows.start_only, now)
+    return UnixTime(max(now.unix_s, opening.start_unix_s))
+
+
+def follow_clock(state: State, now: Now) -> None:
+    """Look at the jobs for which the time of day has changed something."""
+    for number in state.work.looks.take_due(now.unix_s):
+        job = state.work.jobs.get(number)
+        if job is not None and not job.is_ended:
+            _look(state, job, now)
+
+
+def _look(state: State, job: Job, now: Now) -> None:
+    opens = _opens(state, job.spec, now)
+    is_open = opens <= now.unix_s
+    job.closed = (
+        "" if is_open else f"waits for its window, which opens {state.calendar.said(opens)}"
+    )
+    job.late = ""
+    if job.spec.windows.deadline:
+        _follow_deadline(state, job, now)
+    if job.is_ended:
+        return
+    state.work.requeue(job)
+    state.wants_plan = state.wants_plan or is_open
+    next_look = _next_look(state, job, now)
+    if next_look is not None:
+        state.work.looks.set(job.id, next_look)
+
+
+def _follow_deadline(state: State, job: Job, now: Now) -> None:
+    deadline = state.calendar.moment(job.spec.windows.deadline)
+    said = state.calendar.said(deadline)
+    waiting = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
+    if deadline <= now.unix_s:
+        job.late = f"its deadline, {said}, has passed"
+        end_gangs(state, waiting, "timeout", f"not started by its deadline, {said}", now)
+    elif waiting:
+        job.late = cannot_be_met(state, job.spec, now)
+    if job.late and not job.is_ended:
+        _tell_late(state, job, now)
+
+
+def _tell_late(state: State, job: Job, now: Now) -> None:
+    """Once, also over restarts."""
+    if job.record.is_late:
+        return
+    job.record = msgspec.structs.replace(job.record, is_late=True)
+    state.journal.save(job.record)
+    text = f"{job.spec.name!r}: {job.late}"
+    state.journal.note("deadline_missed", text, now, job=job.id, level="warning")
+
+
+def _next_look(state: State, job: Job, now: Now) -> UnixTime | None:
+    """When the time of day changes something for it; a try that ends is looked at by itself."""
+    windows, calendar, times = job.spec.windows, state.calendar, list[UnixTime]()
+    if windows.start_only:
+        opening = calendar.opening(windows.start_only, now)
+        times += [opening.start_unix_s, opening.end_unix_s]
+    if windows.deadline:
+        deadline = calendar.moment(windows.deadline)
+        times += [UnixTime(deadline - job.spec.limits.runtime_s), deadline]
+    return min((at for at in times if at > now.unix_s), default=None)
