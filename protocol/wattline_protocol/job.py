@@ -33,9 +33,12 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     nodes: int = 1
     gpus_per_node: int = 1
+    gpu_share_permille: Share = WHOLE_GPU
+    """What a task gets of each of its GPUs; less than the whole only of a single one."""
     gpu_type: tuple[str, ...] = ()
     """Any of these words in the GPU's name, case ignored; empty = any type."""
     gpu_memory_min_bytes: int = 0
+    """Of each GPU, or of the part of it that a task gets."""
     cpus_per_gpu: int = 0
     memory_bytes: int = 0
     """Per node; 0 = no request and no limit."""

@@ -18,9 +18,9 @@ from wattline_protocol.fields import (
     nearest,
     read_document,
 )
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobkeys import BY_NAME, ELSEWHERE, JOB_KEYS, LATER, OPTION_ALIASES, TABLES
-from wattline_protocol.jobvalues import array_text
+from wattline_protocol.jobvalues import array_text, gpu_share_text
 from wattline_protocol.names import MAX_NAME_CHARS
 from wattline_protocol.quantities import format_duration, format_size
 from wattline_protocol.tomltext import KeyPath, document_text
@@ -109,6 +109,8 @@ def default_text(name: str) -> str:
 def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
     if field == "array" and spec.array is not None:
         return array_text(spec.array)
+    if field == "resources.gpu_share_permille":
+        return gpu_share_text(value)
     if field.endswith("_s"):
         return format_duration(value)
     return format_size(value) if field.endswith("_bytes") else value
@@ -315,7 +317,20 @@ def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:
         ("resources.cpus_per_gpu", job.resources.cpus_per_gpu > 0),
         ("power.watts_per_gpu", job.power.watts_per_gpu > 0),
     )
+    is_part = job.resources.gpu_share_permille < WHOLE_GPU
+    gpus = job.resources.gpus_per_node
     return [
-        (path, has_none and is_wished, f"{path} says something about GPUs, but gpus_per_node is 0")
-        for path, is_wished in wishes
+        (
+            "resources.gpu_share",
+            is_part and gpus != 1,
+            f"gpu_share is a part of one GPU, and gpus_per_node is {gpus}: leave one of them out",
+        ),
+        *(
+            (
+                path,
+                has_none and is_wished,
+                f"{path} says something about GPUs, but gpus_per_node is 0",
+            )
+            for path, is_wished in wishes
+        ),
     ]

@@ -88,7 +88,13 @@ JOB_KEYS = (
         '"40GiB"',
         "Least memory of each GPU.",
     ),
-    JobKey("resources.gpu_share", jobvalues.share, LATER, "0.5", "A part of one GPU."),
+    JobKey(
+        "resources.gpu_share",
+        jobvalues.gpu_share,
+        "resources.gpu_share_permille",
+        "0.5",
+        "A part of one GPU.",
+    ),
     JobKey("resources.mig", jobvalues.mig_profile, LATER, '"3g.40gb"', "A MIG instance."),
     JobKey(
         "resources.cpus_per_gpu",

@@ -14,6 +14,7 @@ from wattline_protocol.job import PRIORITIES, ArraySpec
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import parse_cost_usd, parse_duration_s, parse_energy_wh
 from wattline_protocol.spans import folded
+from wattline_protocol.wall import PERMILLE
 from wattline_protocol.windows import parse_window
 
 MAX_ARRAY_INDICES = 10_000
@@ -28,6 +29,8 @@ MAX_PATH_CHARS = 1024
 MAX_WINDOWS = 50
 MAX_PARENTS = 1000
 """Jobs that one job waits for; an array is one job."""
+ROUNDING = 1e-6
+"""Of a thousandth: what decimal fractions in binary may be off."""
 
 _SHELL_SIGNS = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1", "`")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -211,15 +214,30 @@ def moment(value: object) -> str:
         raise ValueError('want a time such as "2026-12-01T08:00"') from None
 
 
-# --- Keys of later versions: their form is checked so that the better error is given --------
-
-
 def share(value: object) -> float:
     """A fraction above 0, up to 1."""
     got = number(0, 1)(value)
     if got == 0:
         raise ValueError("want a number above 0, up to 1")
     return got
+
+
+def gpu_share(value: object) -> int:
+    """A fraction of a GPU as thousandths, so that shares add up exactly."""
+    exact = share(value) * PERMILLE
+    permille = round(exact)
+    if abs(exact - permille) > ROUNDING or not permille:
+        nearest = max(permille, 1) / PERMILLE
+        raise ValueError(f"want whole thousandths; the nearest is {nearest:g}")
+    return permille
+
+
+def gpu_share_text(permille: int) -> float:
+    """As a job file says it: `gpu_share` reads it back."""
+    return permille / PERMILLE
+
+
+# --- Keys of later versions: their form is checked so that the better error is given --------
 
 
 def mig_profile(value: object) -> str:

@@ -17,7 +17,7 @@ from wattline_protocol.ids import (
     TaskNo,
     UnixTime,
 )
-from wattline_protocol.job import JobKind, JobSpec
+from wattline_protocol.job import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.site import DomainKind
 
@@ -56,6 +56,11 @@ class AttemptView(msgspec.Struct, frozen=True):
     readopted: int = 0
 
 
+def holders_text(job: JobId | None, others: tuple[JobId, ...]) -> str:
+    """Numbers of the jobs that hold a GPU."""
+    return "" if job is None else ", ".join(map(str, (job, *others)))
+
+
 class JobView(msgspec.Struct, frozen=True):
     """A job with its totals. `attempts` holds details only in answers to GetJob."""
 
@@ -91,6 +96,13 @@ class JobView(msgspec.Struct, frozen=True):
     metrics: dict[str, float] = {}
     attempts: tuple[AttemptView, ...] = ()
     spec: JobSpec | None = None
+    gpu_share_permille: Share = WHOLE_GPU
+    """What it gets of each of them."""
+
+    @property
+    def gpu_count(self) -> str:
+        """`gpus` for people: "8", or "0.5" for half of one."""
+        return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
 
 
 class GpuView(msgspec.Struct, frozen=True):
@@ -112,11 +124,18 @@ class GpuView(msgspec.Struct, frozen=True):
     can_cap: bool
     healthy: bool
     job: JobId | None
-    """Job whose task holds this GPU."""
+    """Job whose task holds this GPU, or a part of it."""
     c_per_w: float | None = None
     """Learned: how much warmer than its air it gets for each watt; None = not measured yet."""
     locked_mhz: int = 0
     """Ceiling of the SM clock that is locked; 0 = none."""
+    others: tuple[JobId, ...] = ()
+    """Jobs that hold parts of it beside `job`."""
+
+    @property
+    def jobs(self) -> str:
+        """Everybody who holds it, for people: "17", "17, 18"; empty = nobody."""
+        return holders_text(self.job, self.others)
 
 
 OutOfBandView = Literal["none", "status", "off", "automatic"]
@@ -254,6 +273,13 @@ class WhyGpu(msgspec.Struct, frozen=True):
     given_w: float
     binding: DomainId | None
     """The domain that keeps it below `wanted_w`; None = nothing does."""
+    others: tuple[JobId, ...] = ()
+    """Jobs that hold parts of it beside `job`."""
+
+    @property
+    def jobs(self) -> str:
+        """As `GpuView.jobs`."""
+        return holders_text(self.job, self.others)
 
 
 class PriorityShare(msgspec.Struct, frozen=True):

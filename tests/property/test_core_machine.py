@@ -231,11 +231,21 @@ class CoreMachine(RuleBasedStateMachine):
         count=st.integers(1, 3),
         stops=st.booleans(),
         retries=st.integers(0, 1),
+        share=st.sampled_from([1000, 1000, 500, 300]),
     )
     def submit(
-        self, gpus: int, size: int, priority: int, count: int, stops: bool, retries: int
+        self,
+        gpus: int,
+        size: int,
+        priority: int,
+        count: int,
+        stops: bool,
+        retries: int,
+        share: int = 1000,
     ) -> None:
         wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
+        if share < 1000:
+            wanted = wanted.share(share)
         if stops:
             wanted = wanted.stops_on_isolation()
         self.ask(Submit(wanted.build(), f"t{self.asks}"))
@@ -331,6 +341,15 @@ class CoreMachine(RuleBasedStateMachine):
             assert agent.holding_mw() <= booked_mw, f"{node} holds more than {booked_mw} mW"
 
     @invariant()
+    def no_part_of_a_gpu_is_with_two(self) -> None:
+        for node, agent in self.h.agents.items():
+            given: dict[int, int] = {}
+            for task in agent.tasks.values():
+                for index in task.order.gpus if task.phase != "ended" else ():
+                    given[index] = given.get(index, 0) + task.order.gpu_share_permille
+            assert max(given.values(), default=0) <= 1000, f"{node} in thousandths: {given}"
+
+    @invariant()
     def no_task_runs_twice(self) -> None:
         running: dict[tuple[JobId, int], str] = {}
         for node, agent in self.h.agents.items():
@@ -416,6 +435,7 @@ def submit_any(m: CoreMachine, r: Random) -> None:
             count=r.randint(1, 3),
             stops=r.random() < 0.5,
             retries=r.randint(0, 1),
+            share=r.choice((1000, 1000, 500, 300)),
         )
 
 

@@ -20,7 +20,22 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
     shapes = {w.job: w.shape for w in snap.waiting}
     nodes = {offer.node: at for at, offer in enumerate(snap.nodes)}
     kept_mw = [offer.kept.kept_mw for offer in snap.nodes]
-    taken: set[tuple[str, int]] = set()
+    left = {
+        (offer.node, gpu.index): milli
+        for offer in snap.nodes
+        for gpu, milli in [
+            *((gpu, 1000) for gpu in offer.free),
+            *((part.gpu, part.free_milli) for part in offer.parts),
+        ]
+    }
+    counts_mw = {
+        (offer.node, gpu.index): mw
+        for offer in snap.nodes
+        for gpu, mw in [
+            *((gpu, gpu.idle_mw) for gpu in offer.free),
+            *((part.gpu, part.counts_mw) for part in offer.parts),
+        ]
+    }
     load_mw = [offer.kept.base_mw + offer.kept.busy_mw for offer in snap.nodes]
     for placement in result.placements:
         shape = shapes[placement.job]
@@ -29,11 +44,16 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
         for task in placement.tasks:
             at = nodes[task.node]
             assert not snap.nodes[at].closed
-            free = {g.index: g for g in snap.nodes[at].free}
+            gpus = {g.index: g for g in snap.nodes[at].gpus}
+            assert len(set(task.gpus)) == shape.gpus
             for index in task.gpus:
-                assert (task.node, index) not in taken, "no GPU goes twice"
-                taken.add((task.node, index))
-                load_mw[at] += gpu_admission_mw(free[index], shape.need) - free[index].idle_mw
+                one, gpu = (task.node, index), gpus[index]
+                left[one] -= shape.gpu_milli
+                assert left[one] >= 0, "no part of a GPU goes twice"
+                assert gpu.can_share or shape.gpu_milli == 1000
+                now_mw = max(gpu_admission_mw(gpu, shape.need), counts_mw[one])
+                load_mw[at] += now_mw - counts_mw[one]
+                counts_mw[one] = now_mw
     highest = max((shapes[p.job].priority for p in result.placements), default=0)
     for number, row in enumerate(snap.rows):
         rise_mw = 0
@@ -64,7 +84,8 @@ def test_trying_and_rolling_back_leaves_no_trace(snap: Snapshot) -> None:
             trial.place(offer_at, one)
             trial.rollback(mark)
     fresh = Trial(snap)
-    assert (trial.free, trial.cpus, trial.memory) == (fresh.free, fresh.cpus, fresh.memory)
+    assert (trial.free, trial.parts) == (fresh.free, fresh.parts)
+    assert (trial.cpus, trial.memory) == (fresh.cpus, fresh.memory)
     assert (trial.load_mw, trial.room_mw, trial.is_taken) == (
         fresh.load_mw,
         fresh.room_mw,

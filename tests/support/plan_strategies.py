@@ -8,7 +8,7 @@ from support.snapshots import waits
 from wattline_protocol.ids import Instant, JobId
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import Site
-from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, Part, RowRoom, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.keeps import Need
@@ -47,7 +47,13 @@ def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:
         return ()
     models = [("NVIDIA H100", 80), ("NVIDIA A100", 40)]
     return tuple(
-        gpu(i, name=name, gib=gib, idle_mw=70_000 + 1_000 * draw(st.integers(0, 9)))
+        gpu(
+            i,
+            name=name,
+            gib=gib,
+            idle_mw=70_000 + 1_000 * draw(st.integers(0, 9)),
+            can_share=draw(st.integers(0, 9)) > 0,
+        )
         for i in range(draw(st.integers(1, 8)))
         for name, gib in [draw(st.sampled_from(models)) if kinds == "mixed" else models[0]]
     )
@@ -57,14 +63,21 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
     node = site.nodes[at]
     gpus = _gpus(draw)
     free = tuple(draw(st.permutations(gpus)))[draw(st.integers(0, len(gpus))) :]
+    held = {g.index: Need(draw(st.sampled_from([0, 200_000]))) for g in gpus if g not in free}
+    busy_mw = sum(gpu_admission_mw(g, held[g.index]) for g in gpus if g not in free)
     base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in free)
-    busy_mw = sum(gpu_admission_mw(g, Need()) for g in gpus if g not in free)
+    parts = tuple(
+        Part(g, left, gpu_admission_mw(g, held[g.index]))
+        for g in gpus
+        if g not in free and (left := draw(st.sampled_from([0, 0, 250, 300, 900])))
+    )
     return NodeOffer(
         node=node.id,
         rack=node.rack,
         closed=draw(st.sampled_from(["", "", "", "draining"])),
         gpus=gpus,
         free=free,
+        parts=parts,
         cpus=8,
         cpus_free=draw(st.integers(0, 8)),
         memory_bytes=2**40,
@@ -78,6 +91,9 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
 def waiting(draw: st.DrawFn) -> Waiting:
     """A job of one to three nodes, of any priority, whose watts are known or not."""
     wanted = job().gpus(draw(st.integers(0, 8))).nodes(draw(st.integers(1, 3)))
+    if draw(st.integers(0, 2)) == 0:
+        wanted = wanted.share(draw(st.sampled_from([100, 250, 500, 700])))
+        wanted = wanted.gpu_memory(draw(st.sampled_from([0, 0, 30])))
     wanted = wanted.watts_per_gpu(draw(st.sampled_from([0, 150, 300, 700])))
     wanted = wanted.priority(draw(st.sampled_from([10, 50, 50, 75])))
     if draw(st.booleans()):

@@ -142,6 +142,9 @@ class JobBuilder:
     def gpus(self, count: int) -> Self:
         return self._needs(gpus_per_node=count)
 
+    def share(self, permille: int) -> Self:
+        return self._needs(gpus_per_node=1, gpu_share_permille=permille)
+
     def nodes(self, count: int) -> Self:
         return self._needs(nodes=count)
 

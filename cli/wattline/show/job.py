@@ -38,7 +38,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("ended", units.clock(job.ended_unix_s)),
         ("run time", units.seconds(run_time_s(job))),
         ("tasks", progress(job)),
-        ("GPUs", str(job.gpus)),
+        ("GPUs", job.gpu_count),
         ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),
         ("energy", f"{units.kwh(job.energy_kwh)}, {units.usd(job.cost_usd)}"),
         ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),

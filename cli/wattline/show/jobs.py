@@ -48,7 +48,7 @@ def listing(jobs: Sequence[JobView]) -> Listing:
             Column("STATE", [state(j.state) for j in jobs]),
             Column("TIME", [units.seconds(run_time_s(j)) for j in jobs], is_right=True, weight=1),
             Column("TASKS", [progress(j) for j in jobs], is_right=True, weight=5),
-            Column("GPUS", [str(j.gpus) for j in jobs], is_right=True, weight=2),
+            Column("GPUS", [j.gpu_count for j in jobs], is_right=True, weight=2),
             Column("WHERE / REASON", [where(j) for j in jobs], grows=True),
         ),
         empty="No jobs.",

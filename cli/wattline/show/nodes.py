@@ -92,7 +92,7 @@ def _gpus(gpus: Sequence[GpuView]) -> Listing:
             Column("BUSY", [_percent(g.util_pct) for g in gpus], is_right=True, weight=2),
             Column("CLOCK", [_clock(g) for g in gpus], is_right=True, weight=5),
             Column("MEMORY", [memory(g) for g in gpus], is_right=True, weight=6),
-            Column("JOB", [str(g.job or units.NOT_KNOWN) for g in gpus], is_right=True),
+            Column("JOB", [g.jobs or units.NOT_KNOWN for g in gpus], is_right=True),
             Column("HELD BACK BY", [_reasons(g) for g in gpus], grows=True),
         ),
         empty="No GPUs are known.",

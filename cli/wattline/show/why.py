@@ -100,7 +100,7 @@ def gpus(some: Sequence[WhyGpu]) -> Listing:
     return Listing(
         columns=(
             Column("GPU", [str(g.index) for g in some], is_right=True),
-            Column("JOB", [str(g.job or units.NOT_KNOWN) for g in some], is_right=True),
+            Column("JOB", [g.jobs or units.NOT_KNOWN for g in some], is_right=True),
             Column("PRIORITY", [_priority(g) for g in some], is_right=True),
             Column("LEAST", [units.watts(g.floor_w) for g in some], is_right=True, weight=2),
             Column("KEEPS", [units.watts(g.keep_w) for g in some], is_right=True, weight=1),

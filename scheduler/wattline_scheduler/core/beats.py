@@ -61,9 +61,9 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
     for sample in samples:
         if sample.index not in node.gpus:
             continue
-        holder = node.holders.get(sample.index)
-        if holder is not None and isinstance(holder.gang.phase, Running):
-            _take_draw(state, node, holder, sample, now)
+        holders = node.holders.get(sample.index, ())
+        if any(isinstance(holder.gang.phase, Running) for holder in holders):
+            _take_draw(state, node, holders, sample, now)
         if sample.is_idle != (sample.index in node.idle):
             (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
             node.load = None
@@ -76,10 +76,12 @@ DEMAND_FELL_MW = 8_000
 """Smaller changes of a GPU's demand are not worth a new allocation: its ramp margin is larger."""
 
 
-def _take_draw(state: State, node: NodeNow, holder: Attempt, sample: GpuSample, now: Now) -> None:
+def _take_draw(
+    state: State, node: NodeNow, holders: tuple[Attempt, ...], sample: GpuSample, now: Now
+) -> None:
     gpu = node.gpus[sample.index]
     state.demand.observe(node.id, gpu, sample, now.mono_s)
-    demand_mw = demand_of(state, node, gpu, holder, now)
+    demand_mw = demand_of(state, node, gpu, holders, now)
     known_mw = node.demand_mw.get(sample.index, 0)
     if not known_mw - DEMAND_FELL_MW <= demand_mw <= known_mw + DEMAND_ROSE_MW:
         node.demand_mw[sample.index] = demand_mw

@@ -19,8 +19,9 @@ from wattline_scheduler.core.jobs import (
     Job,
     Pending,
 )
-from wattline_scheduler.core.learning import stop_learning
+from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.records import Cause
+from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 
 FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
@@ -68,8 +69,8 @@ def close(
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
     attempt.gang.past.append(attempt)
-    stop_learning(state, attempt, now)
     _free(state, attempt)
+    follow_holders(state, attempt, now)
     state.wants_plan = True
 
 
@@ -77,8 +78,8 @@ def _free(state: State, attempt: Attempt) -> None:
     node = state.nodes[attempt.node]
     ref, spec = attempt.record.ref, attempt.gang.job.shape
     del node.attempts[ref]
+    let_go(node, attempt)
     for gpu in attempt.record.gpus:
-        del node.holders[gpu]
         # Its process tree may just have gone; the agent says when it counts as idle again (I2).
         node.idle.discard(gpu)
     node.cpus_used -= spec.cpus

@@ -6,6 +6,7 @@ Each check tells what is wrong with names and numbers. Costs a walk over everyth
 from collections.abc import Callable, Iterator
 
 from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
@@ -95,18 +96,17 @@ def _least(load: NodeLoad) -> list[tuple[GpuIndex, int, int]]:
 
 
 def _gpus(state: State, now: Now) -> Iterator[str]:
-    """No GPU twice; holders, attempts and counts agree."""
+    """No part of a GPU twice; holders, attempts and counts agree."""
     del now
     for node in state.nodes.values():
-        held: dict[GpuIndex, Attempt] = {}
+        held: dict[GpuIndex, tuple[Attempt, ...]] = {}
         for attempt in node.attempts.values():
             for gpu in attempt.record.gpus:
-                if gpu in held:
-                    yield (
-                        f"GPU {gpu} of {node.id} is given to {held[gpu].record.ref} "
-                        f"and {attempt.record.ref}"
-                    )
-                held[gpu] = attempt
+                held[gpu] = (*held.get(gpu, ()), attempt)
+        for gpu, holders in held.items():
+            if sum(one.gang.job.shape.gpu_milli for one in holders) > WHOLE_GPU:
+                refs = " and ".join(str(one.record.ref) for one in holders)
+                yield f"GPU {gpu} of {node.id} is given to {refs}"
         if held != node.holders:
             yield f"{node.id}: holders {sorted(node.holders)} differ from {sorted(held)}"
         yield from _node_counts(node)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wattline_protocol import jobvalues
 from wattline_protocol.ids import Now
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobvalues import MAX_PARENTS
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.placing import snapshot
@@ -35,6 +35,8 @@ def malformed(spec: JobSpec) -> str:
         return f"priority {spec.priority} is not between 0 and 100"
     if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
         return "a job needs at least 1 node, and no resource may be negative"
+    if r.gpu_share_permille < WHOLE_GPU and r.gpus_per_node != 1:
+        return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
     if not 1 <= spec.gang_count <= MAX_GANGS:
         return f"{spec.gang_count} array indices or replicas; 1 to {MAX_GANGS} are allowed"
     if spec.array is not None and spec.array.at_a_time < 0:
@@ -131,10 +133,15 @@ def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
         closed="",
         gpus=gpus,
         free=gpus,
+        parts=(),
         cpus_free=offer.cpus,
         memory_free_bytes=offer.memory_bytes,
         kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),
     )
+
+
+def _said(gpu_milli: int) -> str:
+    return "GPUs" if gpu_milli == WHOLE_GPU else f"{gpu_milli / WHOLE_GPU:g} of a GPU"
 
 
 def _lacking(offers: tuple[NodeOffer, ...], shape: Shape, able: int) -> str:
@@ -143,11 +150,15 @@ def _lacking(offers: tuple[NodeOffer, ...], shape: Shape, able: int) -> str:
     if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
         present = ", ".join(sorted({gpu.name for gpu in gpus})) or "no GPUs"
         return f"no GPU is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"
-    largest = max((g.memory_bytes for g in gpus if is_of_type(g, shape)), default=0)
+    part = shape.gpu_milli
+    if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
+        return "wants a part of a GPU; the compute mode of every GPU lets one process use it"
+    memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
+    largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
         return (
-            f"wants GPUs with {shape.gpu_memory_min_bytes / GIB:.0f} GiB; the largest of that "
-            f"type has {largest / GIB:.0f} GiB"
+            f"wants {_said(part)} with {shape.gpu_memory_min_bytes / GIB:.0f} GiB; the largest of "
+            f"that type has {largest / GIB:.0f} GiB"
         )
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
@@ -155,10 +166,10 @@ def _lacking(offers: tuple[NodeOffer, ...], shape: Shape, able: int) -> str:
     cpus = max((offer.cpus for offer in offers), default=0)
     if shape.cpus > cpus:
         return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
-    memory = max((offer.memory_bytes for offer in offers), default=0)
-    if shape.memory_bytes > memory:
+    most_bytes = max((offer.memory_bytes for offer in offers), default=0)
+    if shape.memory_bytes > most_bytes:
         return (
             f"wants {shape.memory_bytes / GIB:.1f} GiB of memory per node; no node has more than "
-            f"{memory / GIB:.1f} GiB"
+            f"{most_bytes / GIB:.1f} GiB"
         )
     return f"wants {shape.nodes} such nodes; the site has {able}"

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.core.jobs import Attempt, Job
 from wattline_scheduler.core.state import State
@@ -21,7 +21,9 @@ MAX_LABEL_CHARS = 120
 
 def kind_of(owner: UserName, spec: JobSpec) -> str:
     """Jobs with the same one are taken to draw alike: user, command, launcher and shape."""
-    shape = (spec.resources.nodes, spec.resources.gpus_per_node, spec.launch.procs_per_node)
+    asked = spec.resources
+    part = () if asked.gpu_share_permille == WHOLE_GPU else (asked.gpu_share_permille,)
+    shape = (asked.nodes, asked.gpus_per_node, spec.launch.procs_per_node, *part)
     what = (owner, spec.kind, spec.command, spec.launch.how, *shape)
     return blake2b(msgspec.msgpack.encode(what), digest_size=DIGEST_BYTES).hexdigest()
 
@@ -38,22 +40,26 @@ def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
     return replace(shape, need=with_known(shape.need, known_mw))
 
 
-def start_learning(state: State, attempt: Attempt, now: Now) -> None:
-    """The attempt holds its GPUs from now on."""
-    node, job = state.nodes[attempt.node], attempt.gang.job
-    for index in attempt.record.gpus:
-        gpu = node.gpus.get(index)
-        if gpu is not None:
-            label = f"{job.record.owner} {job.spec.name} {gpu.name}"[:MAX_LABEL_CHARS]
-            state.demand.begin(node.id, gpu, fingerprint(job, gpu), label, now.mono_s)
+def follow_holders(state: State, attempt: Attempt, now: Now) -> None:
+    """The attempt got its GPUs, or gave them back: what they draw is that of others from now on.
 
-
-def stop_learning(state: State, attempt: Attempt, now: Now) -> None:
-    """The attempt is over: what was learned of its kind of job goes on record."""
+    Only where one job holds a GPU alone does its draw teach anything of that kind of job; what was
+    learned until now goes on record.
+    """
+    node = state.nodes[attempt.node]
     for index in attempt.record.gpus:
-        record = state.demand.forget(attempt.node, index, now.unix_s)
+        record = state.demand.forget(node.id, index, now.unix_s)
         if record is not None:
             state.journal.save(record)
+        gpu, holders = node.gpus.get(index), node.holders.get(index)
+        if gpu is None or not holders:
+            continue
+        if len(holders) > 1:
+            state.demand.begin_shared(node.id, gpu, now.mono_s)
+            continue
+        job = holders[0].gang.job
+        label = f"{job.record.owner} {job.spec.name} {gpu.name}"[:MAX_LABEL_CHARS]
+        state.demand.begin(node.id, gpu, fingerprint(job, gpu), label, now.mono_s)
 
 
 def rest(state: State, attempt: Attempt, now: Now) -> None:

@@ -3,7 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import GpuIndex, Incarnation, Instant, NodeId, Sequence, TaskRef
+from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId, Sequence, TaskRef
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
 from wattline_protocol.site import Node
 from wattline_protocol.views import NodeState
@@ -76,8 +77,8 @@ class NodeNow:
     """GPUs the agent counts at their idle watts (I2)."""
     lost: set[GpuIndex] = field(default_factory=set)
     """GPUs that fell off the bus; never given out."""
-    holders: dict[GpuIndex, Attempt] = field(default_factory=dict)
-    """Which attempt each GPU was given to."""
+    holders: dict[GpuIndex, tuple[Attempt, ...]] = field(default_factory=dict)
+    """Which attempts each GPU was given to, in that order; free GPUs are not in it."""
     attempts: dict[TaskRef, Attempt] = field(default_factory=dict)
     """Live attempts placed here."""
     cpus_used: int = 0
@@ -116,6 +117,14 @@ class NodeNow:
     @property
     def id(self) -> NodeId:
         return self.site.id
+
+    def free_milli(self, gpu: GpuIndex) -> int:
+        """Thousandths of a GPU that were given to nobody."""
+        return WHOLE_GPU - sum(held.gang.job.shape.gpu_milli for held in self.holders.get(gpu, ()))
+
+    def jobs_on(self, gpu: GpuIndex) -> tuple[JobId, ...]:
+        """Jobs whose attempts a GPU was given to, each once."""
+        return tuple(dict.fromkeys(one.gang.job.id for one in self.holders.get(gpu, ())))
 
     def outdate(self) -> None:
         """Something changed that planner and allocator must know."""

@@ -9,7 +9,7 @@ on stands in `resuming`.
 
 from collections.abc import Collection, Mapping
 
-from wattline_protocol.ids import DomainId, GpuIndex, Now
+from wattline_protocol.ids import DomainId, GpuIndex, NodeId, Now
 from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
@@ -18,6 +18,7 @@ from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Startin
 from wattline_scheduler.core.learning import rest
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.resuming import pause_counted, rows_of
+from wattline_scheduler.core.sharing import is_freed, tied
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import GangKey
 from wattline_scheduler.power.allocator import Allocation
@@ -143,33 +144,27 @@ def _on_its_way(state: State) -> dict[int, int]:
         soon_mw = sum(
             gpu_floor_mw(gpu) - gpu.idle_mw
             for gpu in node.gpus.values()
-            if gpu.managed and gpu.index not in node.idle and _is_leaving(node, gpu.index)
+            if gpu.managed and gpu.index not in node.idle and is_freed(node, gpu.index)
         )
         _add(state, relief, node, soon_mw)
     return relief
 
 
-def _is_leaving(node: NodeNow, gpu: GpuIndex) -> bool:
-    attempt = node.holders.get(gpu)
-    if attempt is None:
-        return True
-    phase = attempt.gang.phase
-    if isinstance(phase, Paused):
-        return not phase.is_resuming
-    return attempt.gang.phase_name == "ending"
-
-
-def relief_of(state: State, gang: Gang, *, for_keep: bool = False) -> dict[int, int]:
-    """What pausing the gang frees in each row, of its floors or of its keeps; wall milliwatts."""
+def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) -> dict[int, int]:
+    """What pausing the gangs frees in each row, of floors or of keeps; wall milliwatts."""
     relief: dict[int, int] = {}
-    for attempt in gang.live:
-        node = state.nodes[attempt.node]
-        load = state.fleet.loads.get(node.id) if for_keep else None
+    keys = {gang.key for gang in gangs}
+    gpus: dict[NodeId, set[GpuIndex]] = {}
+    for attempt in (one for gang in gangs for one in gang.live):
+        gpus.setdefault(attempt.node, set()).update(attempt.record.gpus)
+    for name, indices in gpus.items():
+        node = state.nodes[name]
+        load = state.fleet.loads.get(name) if for_keep else None
         kept_mw = {gpu.index: gpu.keep_mw for gpu in load.gpus} if load is not None else {}
         freed_mw = sum(
             kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
-            for index in attempt.record.gpus
-            if index in node.gpus
+            for index in indices
+            if index in node.gpus and is_freed(node, index, keys)
         )
         _add(state, relief, node, freed_mw)
     return relief
@@ -190,15 +185,26 @@ def to_pause(
     for_keep: bool = False,
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
-    """Whole gangs, lowest priority first, as few as suffice; none of the spared."""
+    """Whole gangs, lowest priority first, as few as suffice; none of the spared.
+
+    Those that share GPUs go together, at the highest priority among them.
+    """
     if all(mw <= 0 for mw in short_mw.values()):
         return []
-    gangs = {gang.key: gang for gang in _candidates(state) if gang.key not in spared}
+    groups = {
+        members[0].key: members
+        for members in tied(state, _candidates(state))
+        if not any(gang.key in spared for gang in members)
+    }
     candidates = [
-        Candidate(gang.key, gang.job.spec.priority, relief_of(state, gang, for_keep=for_keep))
-        for gang in gangs.values()
+        Candidate(
+            key,
+            max(gang.job.spec.priority for gang in members),
+            relief_of(state, members, for_keep=for_keep),
+        )
+        for key, members in groups.items()
     ]
-    return [gangs[one.key] for one in choose(candidates, short_mw)]
+    return [gang for one in choose(candidates, short_mw) for gang in groups[one.key]]
 
 
 def _candidates(state: State) -> list[Gang]:

@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 from wattline_protocol.ids import Now
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.watts import is_leased, kept_of
+from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.snapshot import NodeOffer, RowRoom, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, Part, RowRoom, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.admission import Yields, admission_room, yields_in_rows
 from wattline_scheduler.power.rows import Row
@@ -57,6 +58,11 @@ def _offer(state: State, node: NodeNow) -> NodeOffer:
             closed="",
             gpus=gpus,
             free=free,
+            parts=tuple(
+                Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
+                for gpu in gpus
+                if 0 < node.free_milli(gpu.index) < WHOLE_GPU
+            ),
             cpus=node.record.cpus,
             cpus_free=node.record.cpus - node.cpus_used,
             memory_bytes=node.record.memory_bytes,

@@ -41,14 +41,17 @@ def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) 
 
 
 def _kept(state: State, gang: Gang) -> float | None:
-    """Performance of the gang by the fitted curves: that of its slowest GPU; None = not known."""
+    """Performance of the gang by the fitted curves: that of its slowest GPU; None = not known.
+
+    What others on a shared GPU take from it is no cap's doing.
+    """
     least = 1.0
     for attempt in gang.live:
         node = state.nodes[attempt.node]
         for index in attempt.record.gpus:
             gpu = node.gpus.get(index)
             bound = state.demand.bound_of(attempt.node, index)
-            if gpu is None or bound is None:
+            if gpu is None or bound is None or len(node.holders[index]) > 1:
                 return None
             cap_mw, usual_mw = bound
             if cap_mw < usual_mw:

@@ -10,10 +10,11 @@ from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
-from wattline_scheduler.core.learning import start_learning
+from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.leasing import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import AttemptRecord
+from wattline_scheduler.core.sharing import hold
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_covered
 from wattline_scheduler.plan.snapshot import Placement
@@ -49,22 +50,16 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
 
 
 def take(state: State, attempt: Attempt, now: Now) -> None:
-    """Enter a live attempt into every index; raises if a GPU is held already."""
+    """Enter a live attempt into every index; raises if what it gets of a GPU is not free."""
     node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
-    for gpu in record.gpus:
-        if gpu in node.holders:
-            raise AssertionError(
-                f"GPU {gpu} of {node.id} is held by {node.holders[gpu].record.ref}, "
-                f"wanted for {record.ref}; {attempt.gang.job.story()}"
-            )
-        node.holders[gpu] = attempt
+    hold(node, attempt)
     attempt.gang.live.append(attempt)
     state.work.live[record.ref] = attempt
     node.attempts[record.ref] = attempt
     node.cpus_used += shape.cpus
     node.memory_used_bytes += shape.memory_bytes
     node.outdate()
-    start_learning(state, attempt, now)
+    follow_holders(state, attempt, now)
 
 
 def advance(state: State, gang: Gang, now: Now) -> None:
@@ -130,6 +125,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         env=spec.env,
         gpus=record.gpus,
         launcher=spec.launch.how,
+        gpu_share_permille=spec.resources.gpu_share_permille,
         workdir=spec.workdir,
         array_index=spec.array.indices[gang.number] if spec.array is not None else None,
         rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,

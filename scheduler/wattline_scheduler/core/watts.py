@@ -1,6 +1,6 @@
 """A node in the terms of the power engine: what it draws at least, and what its work could use."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import PRIORITIES
@@ -10,7 +10,7 @@ from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Starting
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.admission import Kept
-from wattline_scheduler.power.keeps import Need, with_known
+from wattline_scheduler.power.keeps import with_known
 from wattline_scheduler.power.loads import (
     GpuLoad,
     NodeLoad,
@@ -18,6 +18,7 @@ from wattline_scheduler.power.loads import (
     gpu_admission_mw,
     gpu_ceiling_mw,
     gpu_floor_mw,
+    most_demanding,
 )
 
 NOBODY = -1
@@ -27,12 +28,22 @@ PROTECTED_PRIORITY = PRIORITIES["high"]
 """From here on a pause of the work frees no watts: it would be slow when it goes on."""
 
 
-def demand_of(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> int:
-    """Uncapped demand of a GPU for the task that holds it, GPU milliwatts."""
+def demand_of(
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Collection[Attempt], now: Now
+) -> int:
+    """Uncapped demand of a GPU for the tasks that hold it, GPU milliwatts."""
+    needs = [attempt.gang.job.shape.need for attempt in holders]
+    hints_mw = [need.watts_hint_mw for need in needs]
+    hint_mw = max(hints_mw) if all(hints_mw) else 0
+    return state.demand.of(
+        node.id, gpu, hint_mw, now.mono_s, is_protected=any(map(_is_protected, holders))
+    )
+
+
+def _is_protected(attempt: Attempt) -> bool:
     job = attempt.gang.job
-    need = job.shape.need
-    is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
-    return state.demand.of(node.id, gpu, need.watts_hint_mw, now.mono_s, is_protected=is_protected)
+    is_high = job.spec.priority >= PROTECTED_PRIORITY
+    return is_high or job.shape.need.min_performance_permille > 0
 
 
 def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) -> NodeLoad:
@@ -40,11 +51,12 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
     base_mw = node.non_gpu_worst_mw
     busy: list[GpuLoad] = []
     for gpu in node.gpus.values():
-        attempt = node.holders.get(gpu.index)
+        holders = node.holders.get(gpu.index, ())
+        counting = [one for one in holders if one.gang is also or _counts(one)]
         if not gpu.managed:
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
-        elif attempt is not None and (attempt.gang is also or _counts(attempt)):
-            busy.append(_held(state, node, gpu, attempt, now))
+        elif counting:
+            busy.append(_held(state, node, gpu, counting, now))
         elif gpu.index in node.idle:
             base_mw += gpu.idle_mw
         else:
@@ -59,14 +71,22 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
     )
 
 
-def _held(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt, now: Now) -> GpuLoad:
-    demand_mw = demand_of(state, node, gpu, attempt, now)
+def _held(
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Collection[Attempt], now: Now
+) -> GpuLoad:
+    demand_mw = demand_of(state, node, gpu, holders, now)
     learned = state.demand.learned_of(node.id, gpu.index)
     steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
-    job = attempt.gang.job
     is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
-    need = job.shape.need
-    return busy_gpu(gpu, demand_mw, job.spec.priority, need, steepness, is_bound=is_bound)
+    jobs = (attempt.gang.job for attempt in holders)
+    return most_demanding(
+        [
+            busy_gpu(
+                gpu, demand_mw, job.spec.priority, job.shape.need, steepness, is_bound=is_bound
+            )
+            for job in jobs
+        ]
+    )
 
 
 def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
@@ -112,10 +132,10 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     """
     least_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
-        attempt = node.holders.get(gpu.index)
+        holders = node.holders.get(gpu.index, ())
         if not gpu.managed:
             least_mw += gpu_ceiling_mw(gpu)
-        elif gpu.index in node.idle and not (attempt is not None and _counts(attempt, only)):
+        elif gpu.index in node.idle and not any(_counts(one, only) for one in holders):
             least_mw += gpu.idle_mw
         else:
             least_mw += gpu_floor_mw(gpu)
@@ -127,13 +147,13 @@ def kept_of(state: State, node: NodeNow) -> Kept:
     base_mw, busy_mw = node.non_gpu_worst_mw, 0
     yields: dict[int, int] = {}
     for gpu in node.gpus.values():
-        attempt = node.holders.get(gpu.index)
+        holders = node.holders.get(gpu.index)
         if not gpu.managed:
             base_mw += gpu_ceiling_mw(gpu)
-        elif attempt is not None:
-            admission_mw = gpu_admission_mw(gpu, _booked(state, node, gpu, attempt))
+        elif holders is not None:
+            admission_mw = booked_mw(state, node, gpu)
             busy_mw += admission_mw
-            priority = attempt.gang.job.spec.priority
+            priority = max(one.gang.job.spec.priority for one in holders)
             yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
         else:
             base_mw += gpu.idle_mw
@@ -157,10 +177,12 @@ def idle_mw(node: NodeNow) -> int:
     return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 
-def _booked(state: State, node: NodeNow, gpu: GpuInfo, attempt: Attempt) -> Need:
+def booked_mw(state: State, node: NodeNow, gpu: GpuInfo) -> int:
+    """What must be found for a GPU with tasks: the most that any of them needs."""
     learned = state.demand.learned_of(node.id, gpu.index)
     known_mw = learned.draw.top_mw if learned is not None and learned.draw.is_known else 0
-    return with_known(attempt.gang.job.shape.need, known_mw)
+    needs = (attempt.gang.job.shape.need for attempt in node.holders[gpu.index])
+    return max(gpu_admission_mw(gpu, with_known(need, known_mw)) for need in needs)
 
 
 def is_leased(state: State, node: NodeNow) -> bool:

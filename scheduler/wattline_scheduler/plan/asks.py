@@ -41,7 +41,7 @@ def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
     draw = [0, *(gpu_admission_mw(gpu, shape.need) for gpu in examples if gpu is not None)]
     return Ask(
         gpus=shape.gpus,
-        milli=WHOLE_MILLI,
+        milli=shape.gpu_milli,
         cpus=shape.cpus,
         memory_bytes=shape.memory_bytes,
         is_suited=np.array(suited, np.bool_),
@@ -50,8 +50,10 @@ def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
 
 
 def suits(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether the GPU is of a wanted type and has enough memory."""
-    return gpu.memory_bytes >= shape.gpu_memory_min_bytes and is_of_type(gpu, shape)
+    """Whether the GPU is of a wanted type, has enough memory, and can be shared if it is to be."""
+    given_bytes = gpu.memory_bytes * shape.gpu_milli // WHOLE_MILLI
+    is_free_to = gpu.can_share or shape.gpu_milli == WHOLE_MILLI
+    return is_free_to and given_bytes >= shape.gpu_memory_min_bytes and is_of_type(gpu, shape)
 
 
 def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
@@ -98,8 +100,7 @@ def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
     """[node] load that the task adds before the power supplies; for nodes that it fits on.
 
-    A task on a share of a GPU counts as if it had the GPU alone, also beside others: too much,
-    never too little.
+    A task on a share of a GPU adds what it needs beyond what the GPU counts for its holders.
     """
     if ask.milli < WHOLE_MILLI:
         return _share_rise_mw(columns, ask, at)
@@ -121,8 +122,10 @@ def _slots_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
 
 def _share_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
     free = free_slots(columns, ask, at)
-    most: Ints = np.where(free, _each_rise_mw(columns, ask, at), 0).max(axis=1, initial=0)
-    return most
+    left = np.where(free, columns.free_milli[at], WHOLE_MILLI + 1)
+    each = np.where(free, _each_rise_mw(columns, ask, at), 0)
+    rise: Ints = np.take_along_axis(each, left.argmin(axis=1)[:, None], axis=1)[:, 0]
+    return np.maximum(rise, 0)
 
 
 def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:

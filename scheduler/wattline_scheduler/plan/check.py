@@ -1,5 +1,6 @@
 """Each placement is verified once more against the state at the time it is applied."""
 
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace
 from wattline_scheduler.plan.trial import Trial, suits
@@ -29,6 +30,9 @@ def _problem(trial: Trial, place: TaskPlace, shape: Shape) -> str:
     if at is None:
         return f"{place.node} is no node of the site"
     free = {gpu.index: gpu for gpu in trial.free[at]}
+    if shape.gpu_milli < WHOLE_GPU:
+        enough = (part for part in trial.parts[at] if part.free_milli >= shape.gpu_milli)
+        free |= {part.gpu.index: part.gpu for part in enough}
     if len(set(place.gpus)) != shape.gpus:
         return f"{len(set(place.gpus))} GPUs on {place.node}, wanted {shape.gpus}"
     for index in place.gpus:

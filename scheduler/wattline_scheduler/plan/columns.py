@@ -54,6 +54,7 @@ class GpuClasses:
             gpu.cap_max_mw,
             gpu.overshoot_permille,
             gpu.can_cap,
+            gpu.can_share,
         )
         known = self._numbers.get(key)
         if known is None:
@@ -77,7 +78,7 @@ class Columns:
     free_milli: Ints32
     """[node, slot] thousandths that are free; 0 = taken, lost or not there."""
     idle_mw: Ints32
-    """[node, slot] idle draw, which a task's draw replaces."""
+    """[node, slot] idle draw, or what is found for holders of a part: a task's draw replaces it."""
     whole: Ints32
     """[node] untouched GPUs."""
     one_class: Ints32

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan.snapshot import FilterName, Shape
 from wattline_scheduler.plan.trial import Trial, is_of_type, suits
@@ -59,6 +60,8 @@ def _has_gpu_memory(trial: Trial, at: int, shape: Shape) -> bool:
 
 
 def _has_gpus(trial: Trial, at: int, shape: Shape) -> bool:
+    if trial.part_for(at, shape) is not None:
+        return True
     if len(trial.free[at]) < shape.gpus:
         return False
     return sum(suits(gpu, shape) for gpu in trial.free[at]) >= shape.gpus
@@ -105,8 +108,12 @@ def _say_type(trial: Trial, at: int, shape: Shape) -> str:
 
 
 def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
-    most = max((gpu.memory_bytes for gpu in trial.offers[at].gpus), default=0)
-    wanted = f"GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
+    offer = trial.offers[at]
+    if shape.gpu_milli < WHOLE_GPU and not any(gpu.can_share for gpu in offer.gpus):
+        return "GPUs that can be shared; there: their compute mode is not the default one"
+    most = max((gpu.memory_bytes for gpu in offer.gpus), default=0) * shape.gpu_milli // WHOLE_GPU
+    part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
+    wanted = f"{part}GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
     return f"{wanted}; there: the largest has {most / GIB:.0f} GiB"
 
 
@@ -114,6 +121,10 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
     usable = sum(suits(gpu, shape) for gpu in trial.offers[at].gpus)
     if usable < shape.gpus:
         return f"{shape.gpus} GPUs; there: {usable} that suit and work"
+    if shape.gpu_milli < WHOLE_GPU:
+        most = max((p.free_milli for p in trial.parts[at] if suits(p.gpu, shape)), default=0)
+        there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
+        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}"
     return f"{shape.gpus - sum(suits(g, shape) for g in trial.free[at])} more free GPUs"
 
 

@@ -27,7 +27,13 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     taken = (gpu for gpu in offer.gpus if gpu.index not in free)
     # Stable: among GPUs of one memory the free ones stand as they are offered, coolest first.
     slots = sorted([*offer.free, *taken], key=lambda gpu: gpu.memory_bytes)
-    columns.set_gpus(at, slots, [WHOLE_MILLI * (gpu.index in free) for gpu in slots])
+    parts = {part.gpu.index: part for part in offer.parts}
+    left = {index: part.free_milli for index, part in parts.items()}
+    left |= dict.fromkeys(free, WHOLE_MILLI)
+    columns.set_gpus(at, slots, [left.get(gpu.index, 0) for gpu in slots])
+    for slot, gpu in enumerate(slots):
+        if gpu.index in parts:
+            columns.idle_mw[at, slot] = parts[gpu.index].counts_mw
     columns.is_open[at] = not offer.closed
     columns.cpus_free[at] = offer.cpus_free
     columns.memory_free_bytes[at] = offer.memory_free_bytes

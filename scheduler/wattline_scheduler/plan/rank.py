@@ -1,5 +1,6 @@
 """Which of the feasible nodes is best: best fit on GPUs, cool air, then the most watts left above.
 
+A share of a GPU goes first of all to the free part that it fills best, on whatever node that is.
 Best fit keeps whole nodes free for large gangs. Among equals the one whose GPUs would stay coolest
 at full power, where any would get warm at all; then the node whose tightest domain, in
 either tree, keeps the largest share of its budget wins: a lease can rise highest there.
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
@@ -17,12 +19,14 @@ from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Floats
 from wattline_scheduler.power.rows import counted_mw
 
-Score = tuple[int, int, int, int, int]
+Score = tuple[int, int, int, int, int, int]
 
 
 def score(trial: Trial, at: int, shape: Shape) -> Score:
     """Lower is better; the last part, the position, makes the order total."""
-    gpus_left = len(trial.free[at]) - shape.gpus
+    part = trial.part_for(at, shape)
+    part_left = (WHOLE_GPU if part is None else part.free_milli) - shape.gpu_milli
+    gpus_left = len(trial.free[at]) - (shape.gpus if part is None else 0)
     needed_mw = trial.needed_mw(at, shape)
     rows = trial.snapshot.rows
     tightest_permille = min(
@@ -35,7 +39,7 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
         default=1000,
     )
     warmth = trial.offers[at].warmth
-    return (gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)
+    return (part_left, gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class Shape:
     nodes: int
     gpus: int
     """Per node, as are all below."""
+    gpu_milli: int
+    """Thousandths of each of them; less than 1000 only of a single one."""
     gpu_type: tuple[str, ...]
     gpu_memory_min_bytes: int
     cpus: int
@@ -38,6 +40,7 @@ def shape_of(spec: JobSpec) -> Shape:
     return Shape(
         nodes=r.nodes,
         gpus=r.gpus_per_node,
+        gpu_milli=r.gpu_share_permille,
         gpu_type=tuple(word.lower() for word in r.gpu_type),
         gpu_memory_min_bytes=r.gpu_memory_min_bytes,
         cpus=r.cpus_per_gpu * r.gpus_per_node if r.gpus_per_node else 1,
@@ -46,6 +49,16 @@ def shape_of(spec: JobSpec) -> Shape:
         same_rack=r.same_rack,
         priority=spec.priority,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A GPU of which attempts hold a part only."""
+
+    gpu: GpuInfo
+    free_milli: int
+    counts_mw: int
+    """What must be found for its holders; one more adds only what it needs beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,8 @@ class NodeOffer:
     memory_bytes: int
     memory_free_bytes: int
     kept: Kept
+    parts: tuple[Part, ...] = ()
+    """GPUs that are held in part, by index."""
     warmth: int = 0
     """How far its free GPUs would be above comfort at full power, in steps of some °C."""
 

@@ -17,7 +17,7 @@ from wattline_protocol.messages import SW_POWER_CAP, GpuInfo, GpuSample
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.records import DemandRecord
 from wattline_scheduler.power.demand_draw import Draw
-from wattline_scheduler.power.demand_memory import Learned, Memory
+from wattline_scheduler.power.demand_memory import Learned, Memory, unnamed
 
 BUCKET_BEATS = 4
 BUCKETS = 3
@@ -88,15 +88,23 @@ class Demand:
 
     def begin(self, node: NodeId, gpu: GpuInfo, fingerprint: str, label: str, at: Instant) -> None:
         """A task holds the GPU from now on; `label` tells people what kind of job it is."""
-        learned = self.memory.hold(fingerprint, label, gpu, at)
+        self._track(node, gpu, self.memory.hold(fingerprint, label, gpu, at), at)
+
+    def begin_shared(self, node: NodeId, gpu: GpuInfo, at: Instant) -> None:
+        """Several tasks hold the GPU from now on: what they draw together is no kind of job."""
+        self._track(node, gpu, unnamed(gpu), at)
+
+    def _track(self, node: NodeId, gpu: GpuInfo, learned: Learned, at: Instant) -> None:
         full_at = Instant(at + self._bucket_s * BUCKETS)
         roll_at = Instant(at + self._bucket_s)
         self._tracks[node, gpu.index] = _Track(learned, self._bucket_s, full_at, roll_at)
 
     def forget(self, node: NodeId, gpu: GpuIndex, unix_s: UnixTime) -> DemandRecord | None:
-        """The GPU's task is gone; returns what is to be put on record of its kind of job."""
+        """What held the GPU is another now; returns what is to be put on record of it."""
         track = self._tracks.pop((node, gpu), None)
-        return self.memory.release(track.learned, unix_s) if track is not None else None
+        if track is None or not track.learned.fingerprint:
+            return None
+        return self.memory.release(track.learned, unix_s)
 
     def rest(self, node: NodeId, gpu: GpuIndex, at: Instant) -> None:
         """The task is paused: when it goes on, its last seconds say nothing about the next."""

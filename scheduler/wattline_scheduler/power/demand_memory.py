@@ -55,6 +55,11 @@ class Learned:
         return self.draw.samples, self.draw.beyond, self.steepness_permille
 
 
+def unnamed(gpu: GpuInfo) -> Learned:
+    """For what is measured while it lasts and never remembered."""
+    return Learned("", "", NO_SLOT, fresh_draw(gpu.cap_max_mw, gpu.idle_mw))
+
+
 class Memory:
     """All kinds of jobs known, the longest unused first."""
 

@@ -4,7 +4,8 @@ One description serves placement (does it fit?), the allocator (who gets what?) 
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.messages import GpuInfo
@@ -129,4 +130,21 @@ def busy_gpu(
         ceiling_mw=ceiling_mw,
         priority=priority,
         gain=gain_per_kw(gpu, demand_mw, need, steepness) if is_bound else 0.0,
+    )
+
+
+def most_demanding(views: Sequence[GpuLoad]) -> GpuLoad:
+    """One GPU as its holders see it, put together: it counts once, at the most that any wants.
+
+    Each view's keep was found when its task was placed, so the largest of them was as well.
+    """
+    if len(views) == 1:
+        return views[0]
+    return replace(
+        views[0],
+        asked_mw=max(view.asked_mw for view in views),
+        keep_mw=max(view.keep_mw for view in views),
+        target_mw=max(view.target_mw for view in views),
+        priority=max(view.priority for view in views),
+        gain=max(view.gain for view in views),
     )

@@ -115,6 +115,7 @@ def job_view(
         metrics=merged_metrics(newest),
         attempts=attempt_views(attempts) if with_attempts else (),
         spec=spec if with_attempts else None,
+        gpu_share_permille=spec.resources.gpu_share_permille,
     )
 
 

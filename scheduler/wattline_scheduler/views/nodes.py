@@ -74,7 +74,7 @@ _UNKNOWN = GpuSample(index=GpuIndex(-1), power_mw=None, cap_mw=None)
 
 
 def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
-    holder = node.holders.get(gpu.index)
+    jobs = node.jobs_on(gpu.index)
     s = sample or _UNKNOWN
     return GpuView(
         index=gpu.index,
@@ -92,7 +92,8 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         is_idle=gpu.index in node.idle,
         can_cap=gpu.can_cap,
         healthy=gpu.healthy and gpu.index not in node.lost,
-        job=None if holder is None else holder.gang.job.id,
+        job=jobs[0] if jobs else None,
+        others=jobs[1:],
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

@@ -83,11 +83,12 @@ def _gpus(state: State, allocation: Allocation, node: NodeNow) -> tuple[WhyGpu, 
     given, rows = allocation.gpu_mw[here].tolist(), allocation.row[here].tolist()
     shown: list[WhyGpu] = []
     for gpu, given_mw, row in zip(state.fleet.loads[node.id].gpus, given, rows, strict=True):
-        holder = node.holders.get(gpu.index)
+        jobs = node.jobs_on(gpu.index)
         shown.append(
             WhyGpu(
                 index=gpu.index,
-                job=None if holder is None else holder.gang.job.id,
+                job=jobs[0] if jobs else None,
+                others=jobs[1:],
                 priority=gpu.priority,
                 floor_w=gpu.floor_mw / MW,
                 keep_w=gpu.keep_mw / MW,

@@ -250,6 +250,14 @@ class Machine:
                     loads[index] = max(loads.get(index, IDLE_MW), process.demand_mw)
         return loads
 
+    def given(self) -> dict[GpuIndex, int]:
+        """Thousandths of each GPU that living processes were given."""
+        given: dict[GpuIndex, int] = {}
+        for process in self._living():
+            for index in process.order.gpus:
+                given[index] = given.get(index, 0) + process.order.gpu_share_permille
+        return given
+
     def draws_mw(self) -> dict[GpuIndex, int]:
         """1 s average draw of each GPU now."""
         loads = self.loads_mw()

@@ -20,6 +20,8 @@ W = 1000
 NON_GPU_MW = 1_900 * W
 EFFICIENCY_PERMILLE = 940
 GPUS_PER_NODE = 4
+SHARING = 0.3
+"""So many of the jobs ask for a part of a GPU."""
 TASK_LEASE_S = 20.0
 """Short, so that its end is reached within a run."""
 
@@ -120,7 +122,7 @@ def _job(rng: random.Random, at: int) -> JobSpec:
         if shape == "array"
         else None,
         service=ServiceSpec(replicas=rng.randint(1, 2)) if shape == "service" else None,
-        resources=Resources(nodes=nodes, gpus_per_node=rng.randint(1, GPUS_PER_NODE)),
+        resources=_resources(rng, nodes),
         limits=Limits(runtime_s=rng.choice([0.0, 0.0, 6.0])) if shape == "batch" else Limits(),
         recovery=Recovery(
             retries=rng.randint(0, 2),
@@ -133,3 +135,10 @@ def _job(rng: random.Random, at: int) -> JobSpec:
             SIM_DEMAND_MW: str(rng.randint(150, 700) * W),
         },
     )
+
+
+def _resources(rng: random.Random, nodes: int) -> Resources:
+    """Whole GPUs, or a part of one."""
+    if rng.random() < SHARING:
+        return Resources(nodes=nodes, gpu_share_permille=rng.choice([200, 500, 700]))
+    return Resources(nodes=nodes, gpus_per_node=rng.randint(1, GPUS_PER_NODE))

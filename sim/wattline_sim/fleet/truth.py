@@ -9,6 +9,7 @@ scheduler's own arithmetic.
 from collections.abc import Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.site import Domain, Node, Site
 from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.core.records import BookRecord
@@ -23,6 +24,10 @@ class Overdraw(AssertionError):
 
 class Overgranted(AssertionError):
     """The books on disk grant more below a domain than its budget."""
+
+
+class GivenTwice(AssertionError):
+    """Tasks that run at the same time were given more of a GPU than there is."""
 
 
 class RunTwice(AssertionError):
@@ -95,12 +100,17 @@ class Truth:
     # --- tasks --------------------------------------------------------------------------
 
     def check_start(self, ref: TaskRef) -> None:
-        """Raise if an attempt is started twice, anywhere, or beside another of its task."""
+        """Raise if an attempt starts twice, beside another of its task, or on what others have."""
         if ref in self._started:
             raise RunTwice(f"{ref} was started twice")
         self._started.add(ref)
         living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
         for machine in self._machines.values():
+            for gpu, permille in machine.given().items():
+                if permille > WHOLE_GPU:
+                    raise GivenTwice(
+                        f"{permille} thousandths of GPU {gpu} of {machine.node} after {ref}"
+                    )
             for other, process in machine.processes.items():
                 if process.exit is None and living.get((other.job, other.task), other) != other:
                     raise RunTwice(f"{other} and {ref} run at the same time")

@@ -27,7 +27,7 @@ def demand_w(h: Harness, number: JobId) -> float:
     attempt = h.gang(number).live[0]
     node = h.node("a1")
     gpu = node.gpus[attempt.record.gpus[0]]
-    return demand_of(h.cluster.state, node, gpu, attempt, h.now) / W
+    return demand_of(h.cluster.state, node, gpu, [attempt], h.now) / W
 
 
 def test_the_second_run_of_a_job_is_known_at_its_start() -> None:

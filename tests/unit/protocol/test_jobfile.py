@@ -165,6 +165,8 @@ def test_no_two_tables_share_a_key() -> None:
         ("resources.gpu_share = 1.5", "want a number from 0 to 1"),
         ("resources.gpu_share = 0", "above 0"),
         ("resources.gpu_share = nan", "want a number from 0 to 1"),
+        ("resources.gpu_share = 0.3333", "want whole thousandths; the nearest is 0.333"),
+        ("resources.gpu_share = 0.0001", "the nearest is 0.001"),
         ('windows.start_only = "Mon-Fri 20-06"', 'windows such as "Mon-Fri 20:00-06:00"'),
         ('windows.start_only = "Mon 06:00-06:00"', "never opens"),
         ('windows.deadline = "soon"', 'want a time such as "2026-12-01T08:00"'),
@@ -385,3 +387,20 @@ def test_a_spec_from_a_file_has_no_problems() -> None:
 )
 def test_a_spec_that_no_file_could_give_is_refused(spec: JobSpec, said: str) -> None:
     assert any(said in problem for problem in job_problems(spec))
+
+
+@pytest.mark.parametrize(
+    ("said", "permille"), [("0.5", 500), ("0.001", 1), ("0.07", 70), ("1", 1000)]
+)
+def test_a_share_is_kept_in_whole_thousandths_both_ways(said: str, permille: int) -> None:
+    spec = parse_job(f'command = ["true"]\nresources.gpu_share = {said}', "job.toml")
+    assert spec.resources.gpu_share_permille == permille
+    assert parse_job(format_job(spec), "again") == spec
+    assert job_problems(spec) == ()
+
+
+def test_a_share_of_several_gpus_is_a_contradiction() -> None:
+    with pytest.raises(
+        JobFileError, match="gpu_share is a part of one GPU, and gpus_per_node is 2"
+    ):
+        job_from_options(command="true", gpu_share=0.5, gpus=2)

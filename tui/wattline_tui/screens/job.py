@@ -119,7 +119,7 @@ def facts_of(job: JobView, now_unix_s: float) -> str:
     used_s = f"{job.gpu_hours:.2f} GPU-hours · {job.energy_kwh:.3f} kWh · ${job.cost_usd:.2f}"
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
-        f"{owner} · priority {job.priority} · {job.gpus} GPUs · ran {duration(ran_s)}",
+        f"{owner} · priority {job.priority} · {job.gpu_count} GPUs · ran {duration(ran_s)}",
         f"{used_s} · utilisation {used} · {job.verdict}",
         f"cap-bound {job.cap_bound_gpu_s:.0f} GPU-seconds · attempts {job.attempt_count}",
     ]

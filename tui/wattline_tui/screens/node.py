@@ -101,6 +101,6 @@ def _row(gpu: GpuView, history: tuple[float, ...]) -> Row:
         known(gpu.temp_c),
         known(gpu.util_pct, " %"),
         known(gpu.sm_clock_mhz),
-        "–" if gpu.job is None else str(gpu.job),
+        gpu.jobs or "–",
         limited,
     )

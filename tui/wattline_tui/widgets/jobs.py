@@ -35,7 +35,7 @@ def _row(job: JobView, now_unix_s: float) -> Row:
         str(job.id),
         job.name,
         job.state,
-        str(job.gpus),
+        job.gpu_count,
         duration(ran),
         where,
         job.kind,

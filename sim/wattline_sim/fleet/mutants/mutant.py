@@ -9,7 +9,15 @@ Swap = tuple[object, str, object]
 """Where, which name, and what stands there instead."""
 
 CATCHES = frozenset(
-    ("Overdraw", "Overgranted", "RunTwice", "NotSettled", "InvariantBroken", "StoreLied")
+    (
+        "Overdraw",
+        "Overgranted",
+        "RunTwice",
+        "GivenTwice",
+        "NotSettled",
+        "InvariantBroken",
+        "StoreLied",
+    )
 )
 """Checks whose alarm counts. Anything else that a run dies of says that the mutant is broken."""
 

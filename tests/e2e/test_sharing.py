@@ -1,0 +1,112 @@
+"""Halves of a GPU on a real site: work side by side, limits handed over, who waits and why."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cli_site import CliSite
+from wattline_protocol.ids import JobId
+from wattline_protocol.views import GpuView
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("sharing")]
+
+WORK = """
+import json, os, sys, time
+from wattline import task
+
+with open(sys.argv[1], "w") as file:
+    names = ("CUDA_VISIBLE_DEVICES", "WATTLINE_GPU_SHARE")
+    told = {name: os.environ[name] for name in names}
+    json.dump({**told, "limit": task.gpu_memory_limit_bytes()}, file)
+while not task.stop_requested():
+    sum(range(10_000))
+"""
+"""A task that says what it was given and works until it is told to stop."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
+    """One node with a single GPU."""
+    with CliSite(tmp_path_factory.mktemp("sharing")) as made:
+        made.start_node("n1", gpus=1)
+        yield made
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "work.py"
+    path.write_text(WORK)
+    return path
+
+
+def half(site: CliSite, program: Path, name: str, *more: str) -> str:
+    says = str(program.with_name(name))
+    return site.submit(
+        "--gpu-share", "0.5", "--name", name, *more, "--", sys.executable, str(program), says
+    )
+
+
+def gpu(site: CliSite) -> GpuView:
+    (only,) = site.client.node("n1").gpus
+    return only
+
+
+def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
+    site: CliSite, program: Path
+) -> None:
+    first, second = half(site, program, "first"), half(site, program, "second")
+    for job in (first, second):
+        site.until_state(job, "RUNNING")
+    third = half(site, program, "third")
+    whole = site.submit("--gpus", "1", "--", "true")
+
+    for name in ("first", "second"):
+        site.until(lambda name=name: program.with_name(name).exists(), f"{name} has begun")  # type: ignore[misc]  # bound now
+        site.until(lambda name=name: bool(program.with_name(name).read_text()), "it has said so")  # type: ignore[misc]  # bound now
+    told = [json.loads(program.with_name(name).read_text()) for name in ("first", "second")]
+    assert told[0] == told[1]
+    assert told[0]["CUDA_VISIBLE_DEVICES"].startswith("GPU-")
+    assert told[0]["WATTLINE_GPU_SHARE"] == "0.5"
+    assert told[0]["limit"] == gpu(site).memory_bytes // 2
+    site.until(lambda: (gpu(site).util_pct or 0) > 50, "the GPU is busy")
+    assert (gpu(site).job, gpu(site).others) == (int(first), (int(second),))
+
+    assert "n1: 0.5 of a GPU; none is free" in site.wattline("explain", third)
+    assert "1 more free GPUs" in site.wattline("explain", whole)
+    assert f"{first}, {second}" in site.wattline("node", "n1")
+    assert site.json("job", first)["gpu_share_permille"] == 500
+
+    site.stop("agent-n1", signal.SIGKILL)
+    site.start_agent("n1")
+    site.until(lambda: _readopted(site, first, second), "both are taken over")
+
+    site.wattline("cancel", first)
+    site.until_state(third, "RUNNING")
+    assert site.client.job(JobId(int(second))).state == "RUNNING"
+    for job in (second, third):
+        site.wattline("cancel", job)
+    site.until_state(whole, "COMPLETED")
+
+    usage = [site.client.job(JobId(int(job))) for job in (first, second)]
+    for view in usage:
+        (attempt,) = view.attempts
+        assert attempt.usage.gpu_s == pytest.approx(attempt.usage.run_s / 2, rel=0.01)
+        assert attempt.usage.gpu_energy_mj > 0
+
+
+def _readopted(site: CliSite, *jobs: str) -> bool:
+    attempts = [site.client.job(JobId(int(job))).attempts[-1] for job in jobs]
+    return all(attempt.state == "RUNNING" and attempt.readopted == 1 for attempt in attempts)
+
+
+def test_what_no_gpu_can_give_is_refused_with_what_would_fit(site: CliSite) -> None:
+    done = site.run("submit", "--gpu-share", "0.5", "--gpu-memory", "50GiB", "--", "true")
+    assert "wants 0.5 of a GPU with 50 GiB; the largest of that type has 40 GiB" in done.stderr
+    done = site.run("submit", "--gpu-share", "0.3333", "--", "true")
+    assert "want whole thousandths; the nearest is 0.333" in done.stderr
+    done = site.run("submit", "--gpu-share", "0.5", "--gpus", "2", "--", "true")
+    assert "leave one of them out" in done.stderr
