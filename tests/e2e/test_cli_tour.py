@@ -121,7 +121,7 @@ def test_a_job_is_updated_and_what_is_too_late_says_so(site: CliSite) -> None:
     job = site.submit("--gpus", "1", "--", "sleep", "300")
     site.until_state(job, "RUNNING")
     told = site.wattline("update", job, "--priority", "high", "--queue", "urgent")
-    assert told == f"job {job}: priority 50 → 75, queue default → urgent\n"
+    assert told == f"job {job}: queue default → urgent, priority 50 → 75\n"
     shown = site.json("job", job)
     assert (shown["priority"], shown["queue"], shown["state"]) == (75, "urgent", "RUNNING")
     refused = site.run("update", job, "--gpus", "2")
