@@ -111,8 +111,11 @@ class GetNode(msgspec.Struct, frozen=True, tag_field="t", tag="get_node"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag_field="t", tag="drain"):
+    """Start nothing new there. What runs runs on, or with `is_now` goes back to the queue."""
+
     node: NodeId
     reason: str = ""
+    is_now: bool = False
 
 
 class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):

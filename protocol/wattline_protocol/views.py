@@ -167,6 +167,10 @@ class NodeView(msgspec.Struct, frozen=True):
     inputs: tuple[DomainId, ...]
     cooling_zone: DomainId | None
     out_of_band: OutOfBandView = "none"
+    drained_unix_s: UnixTime | None = None
+    """When the last task left a node that is being drained; None = not drained."""
+    empty_by_unix_s: UnixTime | None = None
+    """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

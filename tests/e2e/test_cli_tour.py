@@ -192,6 +192,33 @@ def test_drained_node_gets_nothing_new(site: CliSite) -> None:
     site.until_state(job, "COMPLETED")
 
 
+def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> None:
+    short = site.submit("--time", "1h", "--", "sh", "-c", "while ! test -e go; do sleep 0.1; done")
+    site.until_state(short, "RUNNING")
+    told = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
+    assert "n1 is draining: 1 task still runs there, for " in told
+    assert "1 task left, until" in site.wattline("nodes")
+    site.start("drain", "drain", "n1", "--wait")
+    site.until(lambda: "still runs there" in site.tail("drain"), "it waits")
+    (folder,) = (site.state("n1") / "tasks").glob(f"{short}.*")
+    (folder / "work" / "go").touch()
+    assert site.ended("drain") == 0
+    assert "n1 is drained: nothing runs there" in site.tail("drain")
+    assert site.json("node", "n1")["drained_unix_s"] is not None
+    assert "since 20" in site.wattline("nodes")
+    site.wattline("undrain", "n1")
+    long = site.submit("--", "sleep", "300")
+    site.until_state(long, "RUNNING")
+    site.wattline("drain", "n1", "--now", "--wait")
+    assert site.json("job", long)["state"] == "PENDING"
+    refused = site.run("drain", "n1", "--now", "--after-jobs")
+    assert refused.returncode == 2
+    site.wattline("undrain", "n1")
+    site.until_state(long, "RUNNING")
+    site.wattline("cancel", long)
+    site.until_state(long, "CANCELLED")
+
+
 def test_budget_is_shed_and_restored(site: CliSite) -> None:
     full_w = site.json("power")[0]["budget_w"]
     site.wattline("power", "shed", "25%", "--for", "1h", "--reason", "grid event")

@@ -2,6 +2,7 @@
 
 import sys
 
+from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline_protocol.views import NodeView
@@ -22,7 +23,7 @@ def node_off(
 ) -> str:
     """Have it confirmed off out of band, or declare it off once its name was given twice."""
     if power_off and confirm is not None:
-        raise ActFailed("--power-off is confirmed out of band; leave out --confirm", status=2)
+        raise ActFailed("--power-off is confirmed out of band; leave out --confirm", exits.USAGE)
     if power_off or (confirm is None and _can_be_asked(client, node)):
         return client.declare_off(node, reason=reason, power_off=power_off)
     if confirm is None:
@@ -30,7 +31,7 @@ def node_off(
     if confirm != node:
         raise ActFailed(
             f"the confirmation {confirm!r} is not the node's name {node!r}; nothing was done",
-            status=2,
+            exits.USAGE,
         )
     return client.declare_off(node, confirmation=confirm, reason=reason)
 
@@ -41,7 +42,7 @@ def _can_be_asked(client: Client, node: str) -> bool:
 
 def _typed_again(node: str) -> str:
     if not sys.stdin.isatty():
-        raise ActFailed(f"confirm that {node} draws nothing with --confirm {node}", status=2)
+        raise ActFailed(f"confirm that {node} draws nothing with --confirm {node}", exits.USAGE)
     print(
         f"The books will count {node} as drawing nothing. If it is not switched off, a breaker "
         f"may trip.\nType its name to confirm: ",
@@ -57,9 +58,18 @@ def node_on(client: Client, *, node: str) -> str:
     return client.declare_on(node)
 
 
-def drain(client: Client, *, node: str, reason: str) -> str:
-    """Start nothing new there."""
-    return client.drain(node, reason)
+def drain(
+    client: Client, *, node: str, after_jobs: bool, now: bool, wait: bool, reason: str
+) -> str:
+    """Start nothing new there; perhaps stay until the last task has left."""
+    if after_jobs and now:
+        raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
+    told = client.drain(node, reason, now=now)
+    if not wait:
+        return told
+    print(told, file=sys.stderr)
+    client.wait_drained(node)
+    return f"{node} is drained: nothing runs there"
 
 
 def undrain(client: Client, *, node: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wattline.client.errors import (
     Busy,
+    Conflict,
     NotFound,
     Unavailable,
     Unreachable,
@@ -185,9 +186,28 @@ class Client(JobActs):
             raise NotFound(f"there is no node {node}")
         return found[0]
 
-    def drain(self, node: str, reason: str = "") -> str:
-        """Start nothing new on the node."""
-        return self.act(Drain(NodeId(node), reason))
+    def drain(self, node: str, reason: str = "", *, now: bool = False) -> str:
+        """Start nothing new on the node; with `now` what runs there goes back to the queue."""
+        return self.act(Drain(NodeId(node), reason, now))
+
+    def wait_drained(self, node: str, *, timeout_s: float | None = None) -> NodeView:
+        """The node once its last task has left.
+
+        Raises WaitTimeout when `timeout_s` is over before, Conflict when somebody took the node
+        back meanwhile.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = POLL_FIRST_S
+        while True:
+            view = self.node(node)
+            if view.drained_unix_s is not None:
+                return view
+            if view.state == "ok":
+                raise Conflict(f"{node} was taken back by `undrain` before it was drained")
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout(f"{node} is not drained within {timeout_s:g} s")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, POLL_LONGEST_S)
 
     def undrain(self, node: str) -> str:
         """Let tasks start on the node again."""

@@ -52,7 +52,24 @@ def note(node: NodeView) -> Text:
     """What is wrong, or what there is to know."""
     if node.problems:
         return alarm("; ".join(node.problems))
-    return Text(" ".join(x for x in (node.reason, "simulated" if node.simulated else "") if x))
+    notes = (node.reason, drained(node), "simulated" if node.simulated else "")
+    return Text(" · ".join(x for x in notes if x))
+
+
+def drained(node: NodeView) -> str:
+    """Since when it is drained, or by when it will be, as far as that is known."""
+    if node.state == "drained" and node.drained_unix_s is not None:
+        return f"since {units.clock(node.drained_unix_s)}"
+    if node.state != "draining":
+        return ""
+    tasks = f"{len(node.tasks)} task{'' if len(node.tasks) == 1 else 's'} left"
+    if node.empty_by_unix_s is None:
+        return tasks
+    return f"{tasks}, until {units.clock(node.empty_by_unix_s)} at the latest"
+
+
+def _why(node: NodeView) -> str:
+    return "".join(f" {text}" for text in (node.reason, drained(node)) if text)
 
 
 OUT_OF_BAND: dict[OutOfBandView, str] = {
@@ -67,7 +84,7 @@ def detail(node: NodeView) -> RenderableType:
     """Everything about one node."""
     pairs: list[tuple[str, Cell]] = [
         ("node", f"{node.id}, rack {node.rack}" + (" (simulated)" if node.simulated else "")),
-        ("state", Text.assemble(state(node.state), f" {node.reason}".rstrip())),
+        ("state", Text.assemble(state(node.state), _why(node))),
         ("heard", f"{heard(node)} ago" if node.heard_ago_s is not None else "never"),
         ("lease", f"{units.watts(node.lease_w)}, committed {units.watts(node.committed_w)}"),
         ("draw", f"{draw(node)}, can be held to {units.watts(node.floor_w)}"),

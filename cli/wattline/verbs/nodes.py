@@ -63,10 +63,22 @@ VERBS = (
         name="drain",
         section="Nodes",
         help="Start nothing new on a node; what runs there runs on.",
+        details="It is draining until its last task has left, then drained: `wattline nodes` says "
+        "since when, or by when by the run time limits of its tasks.",
         act="wattline.acts.nodes:drain",
         show="wattline.show.events:done",
         role="operator",
-        args=(_NODE, _REASON),
+        args=(
+            _NODE,
+            Option("after_jobs", ("--after-jobs",), "Let its tasks end; the default.", "switch"),
+            Option("now", ("--now",), "Send its tasks back to the queue.", "switch"),
+            Option("wait", ("--wait", "-W"), "Wait until the last task has left.", "switch"),
+            _REASON,
+        ),
+        examples=(
+            "wattline drain n3 --after-jobs --wait --reason 'new fan'",
+            "wattline drain n3 --now --reason 'hot inlet'",
+        ),
     ),
     Verb(
         name="undrain",

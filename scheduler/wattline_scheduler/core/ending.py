@@ -20,6 +20,7 @@ from wattline_scheduler.core.jobs import (
     Pending,
 )
 from wattline_scheduler.core.learning import follow_holders
+from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import Cause
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
@@ -71,6 +72,7 @@ def close(
     attempt.gang.past.append(attempt)
     _free(state, attempt)
     follow_holders(state, attempt, now)
+    note_drained(state, state.nodes[attempt.node], now)
     state.wants_plan = True
 
 
@@ -87,6 +89,17 @@ def _free(state: State, attempt: Attempt) -> None:
     node.outdate()
     for verb in ("start", "stop", "pause", "resume"):
         commands.drop(node, (verb, ref))
+
+
+def note_drained(state: State, node: NodeNow, now: Now) -> None:
+    """Tell when the last task has left a node that is being drained."""
+    record = node.record
+    if not record.is_draining or node.attempts or record.drained_unix_s is not None:
+        return
+    node.record = msgspec.structs.replace(record, drained_unix_s=now.unix_s)
+    state.journal.save(node.record)
+    text = f"{node.id} is drained: nothing runs there any more ({record.drain_reason})"
+    state.journal.note("node_drained", text, now, node=node.id)
 
 
 def attempt_over(state: State, gang: Gang, cause: Cause, reason: str, now: Now) -> None:

@@ -3,24 +3,46 @@
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
+from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Answer, DeclareOff, DeclareOn, Denied, Done, Drain, Undrain
 from wattline_scheduler.core import outofband
+from wattline_scheduler.core.ending import end_gang, note_drained
 from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.jobs import Ending
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.nodesoff import count_off
 from wattline_scheduler.core.overruns import note_overruns
+from wattline_scheduler.core.remaining import empty_within_s
 from wattline_scheduler.core.state import State
 
 
 def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now) -> Answer:
-    """No new tasks; what runs there goes on."""
-    node.record = msgspec.structs.replace(
-        node.record, is_draining=True, drain_reason=request.reason or f"drained by {user}"
-    )
+    """No new tasks; what runs there goes on, or is sent back to the queue."""
+    reason = request.reason or f"drained by {user}"
+    node.record = msgspec.structs.replace(node.record, is_draining=True, drain_reason=reason)
     state.journal.save(node.record)
     text = f"{node.id} gets no new tasks: {node.record.drain_reason}"
     state.journal.note("node_draining", text, now, who=user, node=node.id)
-    return Done(f"{node.id} is {node.state}, {len(node.attempts)} tasks still run there")
+    gangs = {a.gang.key: a.gang for a in node.attempts.values()} if request.is_now else {}
+    for key in sorted(gangs):
+        if not isinstance(gangs[key].phase, Ending):
+            end_gang(state, gangs[key], "asked", f"{node.id} is drained: {reason}", now)
+    note_drained(state, node, now)
+    return Done(f"{node.id} {_how_far(node)}")
+
+
+def _how_far(node: NodeNow) -> str:
+    """What still runs on a node that is being drained, and for how long at most."""
+    count = len(node.attempts)
+    if not count:
+        return "is drained: nothing runs there"
+    tasks = "1 task still runs" if count == 1 else f"{count} tasks still run"
+    if all(isinstance(a.gang.phase, Ending) for a in node.attempts.values()):
+        return f"is draining: {tasks} there and {'is' if count == 1 else 'are'} being stopped"
+    left_s = empty_within_s(node)
+    if left_s is None:
+        return f"is draining: {tasks} there, not all with a run time limit"
+    return f"is draining: {tasks} there, for {format_duration(round(left_s))} at most"
 
 
 def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: Now) -> Answer:
@@ -28,7 +50,9 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
     del request
     if not node.record.is_draining:
         return Denied("conflict", f"{node.id} is not drained, it is {node.state}")
-    node.record = msgspec.structs.replace(node.record, is_draining=False, drain_reason="")
+    node.record = msgspec.structs.replace(
+        node.record, is_draining=False, drain_reason="", drained_unix_s=None
+    )
     state.journal.save(node.record)
     text = f"{node.id} takes tasks again"
     state.journal.note("node_undrained", text, now, who=user, node=node.id)

@@ -126,6 +126,8 @@ class NodeRecord(msgspec.Struct, frozen=True):
     off_reason: str = ""
     is_spared: bool = False
     """Somebody is about to switch it on: not switched off out of band until it is heard."""
+    drained_unix_s: UnixTime | None = None
+    """Since when it is drained: nothing new starts, and the last task has left."""
 
 
 Standing = Literal["nameplate", "leased", "full", "off"]

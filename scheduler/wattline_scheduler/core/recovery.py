@@ -4,7 +4,7 @@ from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.dependencies import follow_restored
-from wattline_scheduler.core.ending import LONGEST_BACKOFF_S
+from wattline_scheduler.core.ending import LONGEST_BACKOFF_S, note_drained
 from wattline_scheduler.core.job_state import refresh
 from wattline_scheduler.core.jobs import (
     LIVE,
@@ -64,6 +64,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     reconcile(state, now)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
+    for node in state.nodes.values():
+        note_drained(state, node, now)
     if saved.is_recovering:
         state.is_recovering = True
         state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}

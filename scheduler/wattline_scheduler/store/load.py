@@ -100,7 +100,7 @@ def _attempt(row: Row) -> AttemptRecord:
 
 def _node(row: Row) -> NodeRecord:
     node, incarnation, boot_id, hostname, version, cpus, memory_bytes, gpus = row[:8]
-    is_observe, is_simulated, is_draining, drain_reason, is_off, off_reason, is_spared = row[8:]
+    is_observe, is_simulated, is_draining, drain_reason, is_off, off_reason, is_spared = row[8:15]
     return NodeRecord(
         node,
         incarnation,
@@ -117,6 +117,7 @@ def _node(row: Row) -> NodeRecord:
         bool(is_off),
         off_reason,
         bool(is_spared),
+        row[15],
     )
 
 

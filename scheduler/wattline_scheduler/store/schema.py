@@ -279,6 +279,11 @@ def _late(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN is_late INTEGER NOT NULL DEFAULT 0")
 
 
+def _drained(db: Database) -> None:
+    """When the last task left a node that is drained."""
+    db.execute("ALTER TABLE nodes ADD COLUMN drained_unix_s REAL")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -291,6 +296,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _control,
     _job_life,
     _late,
+    _drained,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -1,11 +1,12 @@
 """Nodes and their GPUs as people see them."""
 
-from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.remaining import empty_within_s
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of
 
@@ -44,7 +45,14 @@ def node_view(
         inputs=node.site.inputs,
         cooling_zone=node.site.cooling_zone,
         out_of_band=_out_of_band(node.site.out_of_band),
+        drained_unix_s=node.record.drained_unix_s,
+        empty_by_unix_s=_empty_by(node, now),
     )
+
+
+def _empty_by(node: NodeNow, now: Now) -> UnixTime | None:
+    left_s = empty_within_s(node) if node.record.is_draining and node.attempts else None
+    return None if left_s is None else UnixTime(now.unix_s + left_s)
 
 
 def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:

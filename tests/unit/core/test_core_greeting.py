@@ -15,7 +15,7 @@ from wattline_protocol.messages import (
     TaskUpdate,
     Welcome,
 )
-from wattline_protocol.requests import DeclareOff, DeclareOn, Denied, Drain, Undrain
+from wattline_protocol.requests import DeclareOff, DeclareOn, Denied, Drain
 
 
 @pytest.fixture
@@ -145,36 +145,6 @@ def test_an_observing_node_counts_in_full_and_gets_no_tasks(h: Harness) -> None:
     assert h.node("a1").state == "observe"
     assert h.committed_kw("a1") == pytest.approx(10.2)
     assert h.gang(h.submit(job().gpus(1))).live[0].node == "a2"
-
-
-# --- drain ------------------------------------------------------------------------------
-
-
-def test_a_draining_node_gets_no_new_tasks_and_is_drained_when_empty(h: Harness) -> None:
-    number = h.submit(job().gpus(1))
-    name = h.gang(number).live[0].node
-    h.do(Drain(NodeId(name), "new fan"))
-    assert h.node(name).state == "draining"
-    other = h.submit(job().gpus(1))
-    assert h.gang(other).live[0].node != name
-    h.end_tasks()
-    assert h.node(name).state == "drained"
-    assert h.node(name).reason == "new fan"
-    h.do(Undrain(NodeId(name)))
-    assert h.node(name).state == "ok"
-
-
-def test_undrain_of_a_node_that_is_not_drained_says_so(h: Harness) -> None:
-    answer = h.ask(Undrain(NodeId("a1")))
-    assert isinstance(answer, Denied)
-    assert answer.kind == "conflict"
-
-
-def test_a_drain_survives_a_restart(h: Harness) -> None:
-    h.do(Drain(NodeId("a1")))
-    h.restart_scheduler()
-    h.join()
-    assert h.node("a1").state == "drained"
 
 
 # --- off and on -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from textual.widgets import Static
 from wattline_protocol.ids import NodeId
 from wattline_protocol.views import GpuView, NodeView
 from wattline_tui.actions import bindings
+from wattline_tui.limits import when
 from wattline_tui.messages import Act
 from wattline_tui.model import View
 from wattline_tui.screens.base import SiteScreen
@@ -57,7 +58,7 @@ class NodeScreen(SiteScreen):
         if node is None:
             facts.update(f"The site has no node {self.node} any more.")
             return
-        facts.update(facts_of(node))
+        facts.update(facts_of(node, view.site.unix_s if view.site else 0.0))
         table = self.query_one(SteadyTable)
         table.border_title = "GPUs"
         table.show([_row(gpu, view.history.get((node.id, gpu.index), ())) for gpu in node.gpus])
@@ -67,7 +68,7 @@ class NodeScreen(SiteScreen):
         self.post_message(Act("drain", node=self.node))
 
 
-def facts_of(node: NodeView) -> str:
+def facts_of(node: NodeView, now_s: float) -> str:
     """The node in a few lines."""
     inlet = "–" if node.inlet_c is None else f"{node.inlet_c:.1f} °C"
     measured = watts(node.measured_w)
@@ -75,6 +76,8 @@ def facts_of(node: NodeView) -> str:
         measured = f"not measured, about {watts(node.estimated_w)}"
     heard = "never" if node.heard_ago_s is None else f"{duration(node.heard_ago_s)} ago"
     state = node.state + (f" ({node.reason})" if node.reason else "")
+    if node.drained_unix_s is not None:
+        state += f" since {when(node.drained_unix_s, now_s)}"
     marked = " · simulated hardware" if node.simulated else ""
     power = f"drawing {measured} · lease {watts(node.lease_w)}"
     room = f"inlet {inlet} · cooling {node.cooling_zone or '–'} · inputs {', '.join(node.inputs)}"
