@@ -17,7 +17,7 @@ Constructors the shell calls (modules that implement this file):
   `python -m wattline_agent.keeper --state-dir DIR` in a session of its own and tries again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -177,6 +177,10 @@ class Driver(Protocol):
     def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
         """Error counters of one GPU."""
 
+    def process_use(self, index: GpuIndex) -> dict[int, int]:
+        """By process, the per cent of the GPU's multiprocessors it used since the last call; empty
+        where the driver does not tell, or has nothing new."""
+
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Set the power limit and read back what is enforced. Errors are in the result."""
 
@@ -212,6 +216,11 @@ class Collector(Protocol):
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
         """Read all GPUs at the same time, in index order; waits at most `timeout_s`."""
+
+    def process_use(
+        self, gpus: Collection[GpuIndex], timeout_s: float
+    ) -> dict[GpuIndex, dict[int, int]]:
+        """Of these GPUs, what `Driver.process_use` says; those that do not answer are left out."""
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """Error counters of each GPU as last read, every 15 s; None = none yet. Never blocks."""

@@ -53,13 +53,14 @@ from wattline_agent.core.events import (
 )
 from wattline_agent.core.node import Node
 from wattline_agent.core.start import SETTLE_WAIT_S
+from wattline_agent.executor.owners import use_by_attempt
 from wattline_agent.keeping import Keeping
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
 from wattline_agent.ports import Collector, FastReading, HostSensors, TaskRunner, TaskSeen
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
-from wattline_protocol.ids import Instant, Now, TaskRef, UnixTime
+from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
 from wattline_protocol.messages import LogChunk
 from wattline_protocol.wall import PERMILLE
 
@@ -105,6 +106,8 @@ class Shell:
         self._driver_instance = collector.driver_instance()
         self._infos = collector.gpus()
         self._ended: frozenset[TaskRef] = frozenset()
+        self._first: dict[int, TaskRef] = {}
+        """Attempts by their first process."""
         self._has_ordered = False
         """The keeper was told something: see at once what became of it."""
         self._sampled_s = 0.0
@@ -123,6 +126,7 @@ class Shell:
     def start(self, started: Started) -> None:
         """The first event."""
         self._ended = _ended(started.tasks)
+        self._first = _first(started.tasks)
         self.handle(started)
 
     def run(self, wake_fd: int, is_asked_to_stop: Callable[[], bool]) -> None:
@@ -185,6 +189,7 @@ class Shell:
         if ended - self._ended and time.monotonic() - self._sampled_s > EXTRA_SAMPLE_S:
             self._sample()
         self._ended = ended
+        self._first = _first(tasks)
         self.handle(TasksSeen(tasks))
 
     def _sample(self) -> None:
@@ -202,7 +207,15 @@ class Shell:
         terms = self.node.state.file.terms
         efficiency = terms.psu_efficiency_permille if terms is not None else PERMILLE
         self.handle(HostRead(self._sensors.read(gpu_mw, efficiency)))
-        self.handle(Sampled(readings))
+        self.handle(Sampled(readings, self._use()))
+
+    def _use(self) -> dict[GpuIndex, dict[TaskRef, int]]:
+        """What each attempt used of GPUs that several hold."""
+        shared = self.node.shared_gpus
+        if not shared:
+            return {}
+        found = self._collector.process_use(shared, SAMPLE_TIMEOUT_S)
+        return {gpu: use_by_attempt(percent, self._first) for gpu, percent in found.items()}
 
     # --- effects ------------------------------------------------------------------------
 
@@ -286,3 +299,8 @@ def _give(
 
 def _ended(tasks: Iterable[TaskSeen]) -> frozenset[TaskRef]:
     return frozenset(task.ref for task in tasks if task.phase == "ended")
+
+
+def _first(tasks: Iterable[TaskSeen]) -> dict[int, TaskRef]:
+    alive = (task for task in tasks if task.phase != "ended")
+    return {task.pid: task.ref for task in alive if task.pid is not None}

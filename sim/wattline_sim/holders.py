@@ -50,6 +50,7 @@ class Hold:
     profile: LoadProfile
     is_active: bool
     pids: tuple[int, ...]  # busiest first
+    working: frozenset[int] = frozenset()  # of those, which make progress
 
 
 def claimed_devices(value: str, uuids: Sequence[str]) -> tuple[int, ...]:
@@ -161,7 +162,8 @@ def _hold(
         key=lambda h: (progress[h.pid], h.cpu_ticks, h.pid),
         reverse=True,
     )
-    return Hold(profile, bool(running), tuple(h.pid for h in listed))
+    working = {h.pid for h in listed if (h.session, h.claim) in active}
+    return Hold(profile, bool(running), tuple(h.pid for h in listed), frozenset(working))
 
 
 def _compute_processes(holders: list[HolderProcess]) -> list[HolderProcess]:

@@ -104,8 +104,8 @@ class ServedNode:
             for slot, pid in enumerate(pids):
                 entry = processes.entries[slot]
                 entry.pid, entry.memory_bytes = pid, used // len(pids)
-                percent = hold.profile.gpu_percent if hold.is_active else 0
-                entry.sm_percent = percent // len(pids)
+                if pid in hold.working:
+                    entry.sm_percent = hold.profile.gpu_percent // len(hold.working)
         self._memory_bytes[index] = used
         self._writer.publish_processes(self._gpus[index], processes)
 

@@ -103,6 +103,23 @@ def _readopted(site: CliSite, *jobs: str) -> bool:
     return all(attempt.state == "RUNNING" and attempt.readopted == 1 for attempt in attempts)
 
 
+def test_energy_goes_to_the_half_that_works(site: CliSite, program: Path) -> None:
+    busy, lazy = half(site, program, "busy"), site.submit("--gpu-share", "0.5", "--", "sleep", "90")
+    for job in (busy, lazy):
+        site.until_state(job, "RUNNING")
+    site.until(lambda: (gpu(site).util_pct or 0) > 50, "the GPU is busy")
+    before = _energy_j(site, busy), _energy_j(site, lazy)
+    site.until(lambda: _energy_j(site, busy) - before[0] > 2_000, "the busy half used 2 kJ")
+    assert _energy_j(site, lazy) - before[1] < 600
+    for job in (busy, lazy):
+        site.wattline("cancel", job)
+
+
+def _energy_j(site: CliSite, job: str) -> float:
+    (attempt,) = site.client.job(JobId(int(job))).attempts
+    return attempt.usage.gpu_energy_mj / 1000
+
+
 def test_what_no_gpu_can_give_is_refused_with_what_would_fit(site: CliSite) -> None:
     done = site.run("submit", "--gpu-share", "0.5", "--gpu-memory", "50GiB", "--", "true")
     assert "wants 0.5 of a GPU with 50 GiB; the largest of that type has 40 GiB" in done.stderr

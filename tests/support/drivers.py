@@ -87,6 +87,8 @@ def _check_readings(driver: Driver, index: GpuIndex) -> None:
     assert first.enforced_mw is None or 0 < first.enforced_mw < 2_000_000
     assert first.temp_c is None or -20 < first.temp_c < 130
     assert first.util_pct is None or 0 <= first.util_pct <= 100
+    used = driver.process_use(index)
+    assert all(pid > 0 and 0 <= percent <= 100 for pid, percent in used.items())
     slow = driver.read_slow(index)
     assert isinstance(slow, SlowReading)
     assert slow.index == index

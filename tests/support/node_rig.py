@@ -133,6 +133,8 @@ class Rig:
         self.keeps_freezes = False
         """Freeze is asked for and does not happen."""
         self.launches: list[TaskRef] = []
+        self.use: dict[GpuIndex, dict[TaskRef, int]] = {}
+        """What the driver tells of each attempt's use of shared GPUs."""
         self.host = HostReading(10.0, 1 << 30)
         self.epoch, self.instance, self.incarnation, self.seq = 1, "s1", 0, 0
         self.watch: Callable[[Effect], None] = lambda effect: None
@@ -369,7 +371,7 @@ class Rig:
         """One round of the shell's loop."""
         done = self.handle(self.seen())
         done += self.handle(HostRead(self.host))
-        return done + self.handle(Sampled(tuple(self.reading(g) for g in self.gpus)))
+        return done + self.handle(Sampled(tuple(self.reading(g) for g in self.gpus), self.use))
 
     def pass_s(self, seconds: float, *, answered: bool = True) -> list[Effect]:
         """Let time pass in rounds of a second; beats are answered, or not."""

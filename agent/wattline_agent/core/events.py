@@ -1,6 +1,7 @@
 """What can happen to a node: the inputs of `Node.handle`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from wattline_agent.ports import (
     CapResult,
@@ -11,6 +12,7 @@ from wattline_agent.ports import (
     Reading,
     TaskSeen,
 )
+from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.messages import Rollup, ToAgent
 
 
@@ -48,6 +50,8 @@ class Sampled:
     """Fast telemetry of all GPUs, by index."""
 
     readings: tuple[Reading, ...]
+    use: Mapping[GpuIndex, Mapping[TaskRef, int]] = field(default_factory=dict)
+    """Of GPUs that several attempts hold, what each used, per cent; where the driver tells."""
 
 
 @dataclass(frozen=True, slots=True)

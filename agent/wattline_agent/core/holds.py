@@ -23,6 +23,12 @@ def free_permille(state: NodeState, index: GpuIndex) -> int:
     return WHOLE_GPU - sum(attempt.share_permille for attempt in users(state, index))
 
 
+def shared(state: NodeState) -> frozenset[GpuIndex]:
+    """GPUs of which more than one living attempt holds a share."""
+    held = [index for a in state.attempts.values() if a.is_alive for index in a.gpus]
+    return frozenset(index for index in held if held.count(index) > 1)
+
+
 def has_load(state: NodeState, index: GpuIndex) -> bool:
     """Something on this GPU may draw more than idle watts: a living task or what is left of one."""
     return any(attempt.loads_gpus for attempt in users(state, index))

@@ -37,7 +37,7 @@ from wattline_agent.core.events import (
     TimePassed,
 )
 from wattline_agent.core.model import Facts, NodeState
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.messages import (
     BeatSeen,
     ForgetTask,
@@ -72,6 +72,11 @@ class Node:
         """How often the scheduler wants samples."""
         terms = self.state.file.terms
         return terms.beat_period_s if terms is not None else telemetry.DEFAULT_BEAT_S
+
+    @property
+    def shared_gpus(self) -> frozenset[GpuIndex]:
+        """GPUs that several living attempts hold: what each uses of them is asked of the driver."""
+        return holds.shared(self.state)
 
     @property
     def holding_mw(self) -> int | None:
@@ -112,7 +117,7 @@ class Node:
             case SchedulerSaid():
                 _take(state, event.message, now)
             case Sampled():
-                telemetry.sampled(state, event.readings, now)
+                telemetry.sampled(state, event, now)
             case CapsRead():
                 steer.caps_read(state, event, now)
             case ClocksLocked():

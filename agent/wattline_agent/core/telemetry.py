@@ -5,12 +5,13 @@ import msgspec
 from wattline_agent.core import holds, session
 from wattline_agent.core.attempts import reports
 from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
+from wattline_agent.core.events import Sampled
 from wattline_agent.core.gpus import Step, learn_idle, overshoot_seen, take_reading
 from wattline_agent.core.model import PROBLEM_KEEP_S, Member, NodeState
 from wattline_agent.core.outage import Increment
 from wattline_agent.core.report import problems, samples
 from wattline_agent.core.usage import at_wall, book, non_gpu_mw, snapshot
-from wattline_agent.ports import DeviceEvent, HostReading, Reading
+from wattline_agent.ports import DeviceEvent, HostReading
 from wattline_protocol.ids import GpuIndex, Now, Sequence
 from wattline_protocol.messages import Beat
 
@@ -23,11 +24,11 @@ MAX_INCIDENTS = 64
 DEFAULT_BEAT_S = 1.0
 
 
-def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
+def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
     steps: dict[GpuIndex, Step] = {}
     busy = holds.loaded(state)
-    for gpu, reading in zip(state.gpus, readings, strict=False):
+    for gpu, reading in zip(state.gpus, event.readings, strict=False):
         limit_mw = gpu.limit_mw
         step = take_reading(gpu, reading, gpu.index in busy)
         if step is not None:
@@ -35,7 +36,7 @@ def sampled(state: NodeState, readings: tuple[Reading, ...], now: Now) -> None:
         if gpu.can_hold and gpu.limit_mw > limit_mw and not state.facts.is_observe:
             incident(state, f"GPU {gpu.index}: its limit was raised from outside; set again", now)
     _learn(state, busy, now)
-    book(state, steps)
+    book(state, steps, event.use)
     _roll_up(state, steps, now)
     if now.mono_s >= state.usage_due_s:
         state.usage_due_s = now.mono_s + USAGE_SAVE_S

@@ -4,6 +4,8 @@ Counters and what was booked up to them are saved as one snapshot, so an agent t
 the time it was away to the attempt that ran on.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from wattline_agent.core.attempt import Attempt
@@ -11,7 +13,7 @@ from wattline_agent.core.durable import AttemptUsage, UsageState
 from wattline_agent.core.gpus import Step
 from wattline_agent.core.model import NodeState
 from wattline_agent.ports import TaskSeen
-from wattline_protocol.ids import GpuIndex
+from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.wall import PERMILLE, wall_mw
 
@@ -30,7 +32,11 @@ def take_run(attempt: Attempt, seen: TaskSeen) -> None:
     )
 
 
-def book(state: NodeState, steps: dict[GpuIndex, Step]) -> None:
+def book(
+    state: NodeState,
+    steps: Mapping[GpuIndex, Step],
+    use: Mapping[GpuIndex, Mapping[TaskRef, int]],
+) -> None:
     """Book what the GPUs used since the last sample to the attempts that had them.
 
     An attempt that ended since the last sample gets its last step too.
@@ -45,7 +51,9 @@ def book(state: NodeState, steps: dict[GpuIndex, Step]) -> None:
         (attempt.ref, index): part
         for index, holders in by_gpu.items()
         if index in steps
-        for attempt, part in zip(holders, divided(steps[index], holders), strict=True)
+        for attempt, part in zip(
+            holders, divided(steps[index], holders, use.get(index, {})), strict=True
+        )
     }
     for attempt in due:
         mine = [parts[attempt.ref, i] for i in attempt.gpus if (attempt.ref, i) in parts]
@@ -53,12 +61,15 @@ def book(state: NodeState, steps: dict[GpuIndex, Step]) -> None:
             _book_steps(state, attempt, mine)
 
 
-def divided(step: Step, holders: list[Attempt]) -> list[Step]:
+def divided(step: Step, holders: list[Attempt], use: Mapping[TaskRef, int]) -> list[Step]:
     """A GPU's step among those that hold it; energy adds up to the millijoule.
 
-    By share, those that are frozen left out. Being held down counts as GPU time does.
+    By what each used, where the driver tells; else by share, those that are frozen left out. Being
+    held down counts as GPU time does.
     """
-    weights = [0 if attempt.is_frozen else attempt.share_permille for attempt in holders]
+    weights = [use.get(attempt.ref, 0) for attempt in holders]
+    if not any(weights):
+        weights = [0 if attempt.is_frozen else attempt.share_permille for attempt in holders]
     if not any(weights):
         weights = [attempt.share_permille for attempt in holders]
     total, upto, parts = sum(weights), 0, []

@@ -8,7 +8,7 @@ never end, and what was given up before it began is never carried out.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -176,6 +176,16 @@ class DriverCollector:
                 self._last_good_s[index] = reading.mono_s
         self._begin_slow()
         return readings
+
+    def process_use(
+        self, gpus: Collection[GpuIndex], timeout_s: float
+    ) -> dict[GpuIndex, dict[int, int]]:
+        """By GPU and process, for these GPUs at the same time."""
+        until_s = time.monotonic() + timeout_s
+        read = self._driver.process_use
+        calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
+        found = ((index, self._workers[index].result(call, until_s)) for index, call in calls)
+        return {index: use for index, use in found if use}
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """The last error counters of each GPU, at most some periods old; None = none yet."""

@@ -98,6 +98,8 @@ class NvmlDriver:
         self._began_s = boottime_s()
         self._last_good_s = dict.fromkeys(range(self._count), self._began_s)
         self._handles: dict[int, Any] = {}
+        self._use_seen_us: dict[int, int] = {}
+        """Time of the newest sample of `process_use` by GPU, on the driver's clock."""
         self._reopen = threading.Lock()
         self._reopened_s = self._began_s
         self._events = EventReader(self._count)
@@ -234,6 +236,20 @@ class NvmlDriver:
         counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
         lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
         return SlowReading(index, boottime_s(), **counters, persistence=lasts)
+
+    def process_use(self, index: GpuIndex) -> dict[int, int]:
+        """By process, in one driver call; the mean where there are several samples of one."""
+        since_us = self._use_seen_us.get(index, 0)
+        try:
+            samples = pynvml.nvmlDeviceGetProcessUtilization(self._handle(index), since_us)
+        except pynvml.NVMLError:  # mostly "not found": nobody has used it since
+            return {}
+        seen: dict[int, list[int]] = {}
+        for sample in samples:
+            seen.setdefault(int(sample.pid), []).append(int(sample.smUtil))
+            since_us = max(since_us, int(sample.timeStamp))
+        self._use_seen_us[index] = since_us
+        return {pid: sum(used) // len(used) for pid, used in seen.items()}
 
     # --- Caps ---------------------------------------------------------------------------
 

@@ -68,6 +68,11 @@ class ReplayDriver:
         """As recorded."""
         return self._recording.slow[index]
 
+    def process_use(self, index: GpuIndex) -> dict[int, int]:
+        """Processes were not recorded."""
+        del index
+        return {}
+
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Keep the limit, if the recorded GPU would have taken it."""
         info = self._recording.gpus[index]

@@ -23,7 +23,12 @@ def node(tmp_path: Path) -> Iterator[VirtualNode]:
     """Two of four GPUs at load, held by this very process, one of them capped."""
     with virtual(make_node(tmp_path / "n", gpus=GPUS)) as stepped:
         client(stepped.node, "N.nvmlDeviceSetPowerManagementLimit(gpu(1), 450000)")
-        hold = Hold(LOAD_PROFILES["training-hot"], is_active=True, pids=(os.getpid(),))
+        hold = Hold(
+            LOAD_PROFILES["training-hot"],
+            is_active=True,
+            pids=(os.getpid(),),
+            working=frozenset({os.getpid()}),
+        )
         stepped.advance(1)
         stepped.served.set_holds({0: hold, 1: hold}, 1_000_000)
         stepped.advance(60)

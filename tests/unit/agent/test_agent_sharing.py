@@ -9,6 +9,7 @@ from wattline_agent.core.effects import Effect, Kill, Launch, LockClocks
 from wattline_agent.core.gpus import Step
 from wattline_agent.core.invariants import InvariantBroken, check_invariants
 from wattline_agent.core.usage import divided
+from wattline_protocol.ids import GpuIndex
 from wattline_protocol.messages import Adopted, Beat, CommandDone, Hello
 
 HALF = 500
@@ -166,9 +167,28 @@ def test_a_frozen_holder_is_booked_nothing_while_another_works(shared: Rig) -> N
     assert last[B] - first[B] == pytest.approx(5 * MAX, rel=0.01)
 
 
+def test_what_the_driver_tells_of_each_ones_use_goes_before_shares(shared: Rig) -> None:
+    assert shared.node.shared_gpus == {0}
+    shared.use = {GpuIndex(0): {A: 60, B: 20}}
+    first = {task.ref: task.usage for task in beat(shared).tasks}
+    shared.pass_s(3)
+    last = {task.ref: task.usage for task in beat(shared).tasks}
+    grown = {r: last[r].gpu_energy_mj - first[r].gpu_energy_mj for r in (A, B)}
+    assert grown[A] == pytest.approx(3 * MAX, rel=0.01)
+    assert grown[B] == pytest.approx(MAX, rel=0.01)
+    assert last[A].util_gpu_s - first[A].util_gpu_s == pytest.approx(3.0, rel=0.01)
+    assert last[A].gpu_s - first[A].gpu_s == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_gpu_with_one_holder_left_is_not_asked_about(shared: Rig) -> None:
+    shared.end(A)
+    shared.handle(shared.seen())
+    assert shared.node.shared_gpus == frozenset()
+
+
 def test_no_millijoule_is_lost_in_a_division() -> None:
     holders = [holder(300), holder(300), holder(400)]
-    parts = divided(Step(1.0, 1001, 0.5, 1.0), holders)
+    parts = divided(Step(1.0, 1001, 0.5, 1.0), holders, {})
     assert sum(part.energy_mj for part in parts) == 1001
     assert [part.util for part in parts] == pytest.approx([0.3, 0.3, 0.4])
     assert [part.cap_bound_s for part in parts] == pytest.approx([0.15, 0.15, 0.2])
