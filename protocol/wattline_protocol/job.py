@@ -57,10 +57,26 @@ class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Metric of the task that tells how fast it works; empty = a usual name, if there is one."""
 
 
+class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens where a gang's GPUs were used less than `below` on average over `for_s`."""
+
+    below: float
+    """Utilisation, 0..1."""
+    for_s: float
+    """Of run time; pauses do not count."""
+    action: Literal["stop", "warn"]
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Policy limits; 0 = none."""
 
     runtime_s: float = 0.0
+    """Of one attempt."""
+    energy_wh: float = 0.0
+    """At the wall, of all attempts of the job together."""
+    cost_usd: float = 0.0
+    """At the site's tariff, of all attempts of the job together."""
+    idle_gpu: IdleRule | None = None
 
 
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +144,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.array is not None:
             return len(self.array.indices)
         return self.service.replicas if self.service is not None else 1
+
+    @property
+    def has_use_limits(self) -> bool:
+        """What it uses must be watched."""
+        limits = self.limits
+        return bool(limits.energy_wh or limits.cost_usd or limits.idle_gpu)
 
     @property
     def parents(self) -> tuple[JobId, ...]:

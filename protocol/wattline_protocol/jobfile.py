@@ -20,9 +20,9 @@ from wattline_protocol.fields import (
 )
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobkeys import BY_NAME, ELSEWHERE, JOB_KEYS, LATER, OPTION_ALIASES, TABLES
-from wattline_protocol.jobvalues import array_text, gpu_share_text
+from wattline_protocol.jobvalues import array_text, gpu_share_text, idle_table
 from wattline_protocol.names import MAX_NAME_CHARS
-from wattline_protocol.quantities import format_duration, format_size
+from wattline_protocol.quantities import format_cost, format_duration, format_energy, format_size
 from wattline_protocol.tomltext import KeyPath, document_text
 
 MAX_JOB_TASKS = 10_000
@@ -111,8 +111,14 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return array_text(spec.array)
     if field == "resources.gpu_share_permille":
         return gpu_share_text(value)
+    if field == "limits.idle_gpu":
+        return idle_table(value)
     if field.endswith("_s"):
         return format_duration(value)
+    if field.endswith("_wh"):
+        return format_energy(value)
+    if field.endswith("_usd"):
+        return format_cost(value)
     return format_size(value) if field.endswith("_bytes") else value
 
 
@@ -316,6 +322,7 @@ def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:
         ("resources.gpu_memory_min", job.resources.gpu_memory_min_bytes > 0),
         ("resources.cpus_per_gpu", job.resources.cpus_per_gpu > 0),
         ("power.watts_per_gpu", job.power.watts_per_gpu > 0),
+        ("limits.idle_gpu", job.limits.idle_gpu is not None),
     )
     is_part = job.resources.gpu_share_permille < WHOLE_GPU
     gpus = job.resources.gpus_per_node

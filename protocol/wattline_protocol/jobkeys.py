@@ -133,12 +133,14 @@ JOB_KEYS = (
         "Metric that tells how fast the job works.",
     ),
     JobKey("limits.runtime", _some_time, "limits.runtime_s", '"12h"', "Longest run of an attempt."),
-    JobKey("limits.energy", jobvalues.energy, LATER, '"80kWh"', "Most energy."),
-    JobKey("limits.cost", jobvalues.cost, LATER, '"400USD"', "Most cost."),
+    JobKey(
+        "limits.energy", above_zero(jobvalues.energy), "limits.energy_wh", '"80kWh"', "Most energy."
+    ),
+    JobKey("limits.cost", above_zero(jobvalues.cost), "limits.cost_usd", '"400USD"', "Most cost."),
     JobKey(
         "limits.idle_gpu",
         jobvalues.idle_rule,
-        LATER,
+        "limits.idle_gpu",
         '{ below = 0.05, for = "30m", action = "stop" }',
         "What happens to a job that lets its GPUs idle.",
     ),

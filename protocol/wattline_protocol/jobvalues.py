@@ -8,11 +8,26 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
-from wattline_protocol.fields import Reader, choice, nearest, number, quantity, text, texts
+from wattline_protocol.fields import (
+    Reader,
+    above_zero,
+    choice,
+    nearest,
+    number,
+    quantity,
+    text,
+    texts,
+)
 from wattline_protocol.job import PRIORITIES, ArraySpec
 from wattline_protocol.names import check_name
-from wattline_protocol.quantities import parse_cost_usd, parse_duration_s, parse_energy_wh
+from wattline_protocol.quantities import (
+    format_duration,
+    parse_cost_usd,
+    parse_duration_s,
+    parse_energy_wh,
+)
 from wattline_protocol.spans import folded
 from wattline_protocol.wall import PERMILLE
 from wattline_protocol.windows import parse_window
@@ -214,6 +229,47 @@ def moment(value: object) -> str:
         raise ValueError('want a time such as "2026-12-01T08:00"') from None
 
 
+energy = quantity(parse_energy_wh)
+cost = quantity(parse_cost_usd)
+
+_IDLE = '{ below = 0.05, for = "30m", action = "stop" }'
+
+
+def idle_rule(value: object) -> dict[str, object]:
+    """{ below = 0.05, for = "30m", action = "stop" }; as a flag below=0.05,for=30m,action=stop."""
+    table = _pairs(value) if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or set(table) != {"below", "for", "action"}:
+        raise ValueError(f"want {_IDLE}")
+    readers: dict[str, tuple[str, Reader[object]]] = {
+        "below": ("below", share),
+        "for": ("for_s", above_zero(quantity(parse_duration_s))),
+        "action": ("action", choice("stop", "warn")),
+    }
+    rule: dict[str, object] = {}
+    for key, (field, reader) in readers.items():
+        try:
+            rule[field] = reader(table[key])
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
+    return rule
+
+
+def _pairs(text: str) -> dict[str, object]:
+    pairs: dict[str, object] = {}
+    for part in text.split(","):
+        key, _, word = part.partition("=")
+        pairs[key.strip()] = word.strip()
+    if re.fullmatch(r"[0-9]*\.?[0-9]+", str(pairs.get("below"))):
+        pairs["below"] = float(str(pairs["below"]))
+    return pairs
+
+
+def idle_table(rule: Mapping[str, Any]) -> dict[str, object]:
+    """The form in a job file: `idle_rule` reads it back."""
+    wait = format_duration(rule["for_s"])
+    return {"below": rule["below"], "for": wait, "action": rule["action"]}
+
+
 def share(value: object) -> float:
     """A fraction above 0, up to 1."""
     got = number(0, 1)(value)
@@ -247,24 +303,6 @@ def mig_profile(value: object) -> str:
     return value
 
 
-def idle_rule(value: object) -> dict[str, object]:
-    """{ below = 0.05, for = "30m", action = "stop" }"""
-    wanted = '{ below = 0.05, for = "30m", action = "stop" }'
-    if not isinstance(value, Mapping) or set(value) != {"below", "for", "action"}:
-        raise ValueError(f"want {wanted}")
-    readers: dict[str, Reader[object]] = {
-        "below": share,
-        "for": quantity(parse_duration_s),
-        "action": choice("stop", "pause", "warn"),
-    }
-    for key, reader in readers.items():
-        try:
-            reader(value[key])
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
-    return dict(value)
-
-
 def datasets(value: object) -> tuple[str, ...]:
     """Data sets with their versions."""
     items = texts(50)(value)
@@ -287,7 +325,3 @@ def outputs(value: object) -> tuple[str, ...]:
 def secret_names(value: object) -> dict[str, str]:
     """Variable → a name in the secret store, never a value."""
     return {key: check_name(item) for key, item in environment(value).items()}
-
-
-energy = quantity(parse_energy_wh)
-cost = quantity(parse_cost_usd)

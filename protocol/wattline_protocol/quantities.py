@@ -107,6 +107,17 @@ def parse_cost_usd(text: str) -> float:
     return float(_measured(text, _MONEY_UNITS, 'want a cost such as "400USD"'))
 
 
+def format_energy(energy_wh: float) -> str:
+    """In kilowatt hours from one up, in watt hours below: 80000.0 → "80kWh"."""
+    unit = "kWh" if energy_wh >= 1000 else "Wh"
+    return f"{_plain(Decimal(repr(energy_wh)) / _ENERGY_UNITS[unit])}{unit}"
+
+
+def format_cost(cost_usd: float) -> str:
+    """400.0 → "400USD"."""
+    return f"{_plain(Decimal(repr(cost_usd)))}USD"
+
+
 def parse_percent(text: str) -> float:
     """0.25 from "25%" (0 to 100)."""
     match = re.fullmatch(rf"{_NUMBER}\s*%", _short(text))

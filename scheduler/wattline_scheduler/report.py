@@ -19,20 +19,20 @@ from wattline_protocol.messages import TaskUsage
 from wattline_protocol.requests import MAX_LISTED
 from wattline_protocol.site import Domain, Site, Tariff
 from wattline_protocol.views import DomainPeak, GroupTotals, JobView, ReportView
+from wattline_scheduler.core.accounts import (
+    MJ_PER_KWH,
+    add_usage,
+    cost_usd,
+    energy_kwh,
+    gpu_hours,
+)
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord
 from wattline_scheduler.store.errors import store_error
 from wattline_scheduler.store.file import open_reader
 from wattline_scheduler.store.load import load_job
 from wattline_scheduler.store.rollups import DomainRollup, NodeRollup
 from wattline_scheduler.views.jobs import counts_on_record, job_view
-from wattline_scheduler.views.verdict import (
-    MJ_PER_KWH,
-    add_usage,
-    cost_usd,
-    energy_kwh,
-    gpu_hours,
-    utilisation,
-)
+from wattline_scheduler.views.verdict import utilisation
 
 MW = 1000
 

@@ -104,6 +104,8 @@ class FakeAgent:
     """Its tasks neither freeze nor die when they are told to pause."""
     wants_mw: int | None = None
     """Uncapped draw of a busy GPU; None: whatever its cap allows, and the cap never binds."""
+    util_pct: int | None = None
+    """What it says of every GPU's utilisation."""
     is_slow_to_ack: bool = False
     """Keeps leases to itself until `ack_now`."""
     unacked: list[Lease] = field(default_factory=list)
@@ -163,6 +165,7 @@ class FakeAgent:
             power_mw=min(wants_mw, cap_mw) if is_busy else gpu.idle_mw,
             cap_mw=cap_mw,
             cap_bound_ms=1000 if is_busy and wants_mw > cap_mw else 0,
+            util_pct=self.util_pct,
             is_idle=not is_busy,
         )
 

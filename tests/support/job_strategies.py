@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import (
     ArraySpec,
+    IdleRule,
     JobKind,
     JobSpec,
     Launch,
@@ -56,6 +57,21 @@ def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
     )
 
 
+AMOUNTS = st.just(0.0) | st.integers(1, 10**9).map(lambda thousandths: thousandths / 1000)
+
+
+@st.composite
+def limits(draw: st.DrawFn, *, has_gpus: bool) -> Limits:
+    below = st.integers(1, 1000).map(lambda permille: permille / 1000)
+    rules = st.builds(IdleRule, below, DURATIONS, st.sampled_from(["stop", "warn"]))
+    return Limits(
+        runtime_s=draw(st.just(0.0) | DURATIONS),
+        energy_wh=draw(AMOUNTS),
+        cost_usd=draw(AMOUNTS),
+        idle_gpu=draw(st.none() | rules) if has_gpus else None,
+    )
+
+
 WINDOWS = st.sampled_from(["Mon", "Sat-Sun", "Mon-Fri 20:00-06:00", "Fri-Mon 23:59-00:00"])
 MOMENTS = st.datetimes(timezones=st.none() | st.just(UTC)).map(lambda at: at.isoformat())
 
@@ -85,7 +101,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
         resources=needs,
         power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
-        limits=Limits(draw(st.just(0.0) | DURATIONS)),
+        limits=draw(limits(has_gpus=needs.gpus_per_node > 0)),
         windows=draw(windows(has_deadline=not is_service)),
         recovery=Recovery(
             retries=draw(st.integers(0, 1000)),

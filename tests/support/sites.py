@@ -1,17 +1,17 @@
 """Builders of sites, GPUs and jobs that read as sentences: `site().rack("a", 2).build()`."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
 from wattline_protocol.job import (
     ArraySpec,
+    IdleRule,
     JobKind,
     JobSpec,
     Launch,
-    Limits,
     PowerSpec,
     Recovery,
     Resources,
@@ -192,7 +192,19 @@ class JobBuilder:
         return self._recovers(grace_s=seconds)
 
     def runtime(self, seconds: float) -> Self:
-        return self._with(limits=Limits(seconds))
+        return self._limited(runtime_s=seconds)
+
+    def energy(self, kwh: float) -> Self:
+        return self._limited(energy_wh=kwh * 1000)
+
+    def cost(self, usd: float) -> Self:
+        return self._limited(cost_usd=usd)
+
+    def idle_gpu(self, below: float, for_s: float, action: Literal["stop", "warn"]) -> Self:
+        return self._limited(idle_gpu=IdleRule(below, for_s, action))
+
+    def _limited(self, **changes: object) -> Self:
+        return self._with(limits=msgspec.structs.replace(self.spec.limits, **changes))
 
     def torchrun(self) -> Self:
         return self._with(launch=Launch("torchrun"))

@@ -8,7 +8,9 @@ from wattline.show import units
 from wattline.show.jobs import progress, run_time_s, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.job import Limits
 from wattline_protocol.messages import TaskExit
+from wattline_protocol.quantities import format_cost, format_energy
 from wattline_protocol.views import AttemptView, ExplainView, JobView
 
 ATTEMPTS_SHOWN = 50
@@ -40,7 +42,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("tasks", progress(job)),
         ("GPUs", job.gpu_count),
         ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),
-        ("energy", f"{units.kwh(job.energy_kwh)}, {units.usd(job.cost_usd)}"),
+        ("energy", _used(job)),
         ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),
         ("held back by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
     ]
@@ -52,6 +54,15 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     if job.spec is not None:
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs
+
+
+def _used(job: JobView) -> str:
+    """Energy and cost so far, and what they may be."""
+    limits = Limits() if job.spec is None else job.spec.limits
+    energy, cost = units.kwh(job.energy_kwh), units.usd(job.cost_usd)
+    if limits.energy_wh:
+        energy += f" of {format_energy(limits.energy_wh)}"
+    return f"{energy}, {cost}" + (f" of {format_cost(limits.cost_usd)}" if limits.cost_usd else "")
 
 
 def _attempts(attempts: tuple[AttemptView, ...]) -> Listing:

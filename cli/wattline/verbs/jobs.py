@@ -63,6 +63,13 @@ _SUBMIT_OPTIONS = (
     Option("same_rack", ("--same-rack",), "All hosts in one rack.", kind="switch"),
     Option("watts_per_gpu", ("--watts-per-gpu",), "Expected uncapped draw.", kind="integer"),
     Option("time", ("--time", "-t"), "Longest run time, as in 12h."),
+    Option("energy", ("--energy",), "Most energy of all its attempts, as in 80kWh."),
+    Option("cost", ("--cost",), "Most cost of all its attempts, as in 400USD."),
+    Option(
+        "idle_gpu",
+        ("--idle-gpu",),
+        "What happens where its GPUs idle: below=0.05,for=30m,action=stop (or warn).",
+    ),
     Option(
         "start_only",
         ("--start-only",),

@@ -14,6 +14,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.uselimits import never_reached
 
 ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
 """Keys by which a deadline may become one that cannot be met."""
@@ -52,7 +53,7 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     problem = malformed(spec)
     if problem:
         return Denied("bad_request", problem)
-    problem = impossible(state, spec, now)
+    problem = impossible(state, spec, now) or never_reached(spec, state.site.tariff)
     if not problem and not ABOUT_TIME.isdisjoint(names):
         problem = cannot_be_met(state, spec, now)
     if problem:
@@ -88,6 +89,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     job.most_live = job.live_count
     state.journal.save(job.record)
     state.work.looks.set(job.id, now.unix_s)
+    state.work.meter(job)
     state.work.requeue(job)
     for gang in job.gangs:
         for attempt in gang.live:

@@ -56,6 +56,7 @@ from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
 from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello
+from wattline_scheduler.core.uselimits import follow_use
 from wattline_scheduler.plan.snapshot import Snapshot
 
 
@@ -186,6 +187,7 @@ class Cluster:
             state.wants_plan = True
             resume_where_fits(state, now)
             save_learned(state, now)
+            follow_use(state, now)
 
     def _rebalance(self, now: Now) -> None:
         state = self.state

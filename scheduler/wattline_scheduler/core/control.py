@@ -21,6 +21,7 @@ from wattline_scheduler.core.judge import impossible
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.uselimits import used_up
 from wattline_scheduler.core.workload import MAX_OPEN_JOBS
 
 MAX_INDICES_CHARS = 60
@@ -208,7 +209,12 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
         if state.work.open_count >= MAX_OPEN_JOBS:
             return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
         gone = "" if job.has_run else never(state, job.spec, {})
-        problem = gone or cannot_be_met(state, job.spec, now) or impossible(state, job.spec, now)
+        problem = (
+            gone
+            or used_up(job, state.site.tariff)
+            or cannot_be_met(state, job.spec, now)
+            or impossible(state, job.spec, now)
+        )
         if problem:
             return Denied("impossible", problem)
     return Strike(job, gangs, target.numbers is None)

@@ -8,6 +8,7 @@ from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import commands
+from wattline_scheduler.core.accounts import add_usage
 from wattline_scheduler.core.exits import POINTLESS
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import (
@@ -70,6 +71,8 @@ def close(
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
     attempt.gang.past.append(attempt)
+    job = attempt.gang.job
+    job.spent = add_usage((job.spent, attempt.record.usage))
     _free(state, attempt)
     follow_holders(state, attempt, now)
     note_drained(state, state.nodes[attempt.node], now)

@@ -70,7 +70,8 @@ def reason_of(job: Job, state: JobState) -> str:
     if job.count["ending"] and not job.count["running"]:
         return "stopping"
     looping = _crash_loop(job)
-    return job.late or ("" if looping is None else _where(looping))
+    warned = _warning(job)
+    return job.late or warned or ("" if looping is None else _where(looping))
 
 
 def _why_waiting(job: Job) -> str:
@@ -97,6 +98,13 @@ def gates_of(job: Job) -> dict[str, str]:
     return gates
 
 
+def _warning(job: Job) -> str:
+    """What is told of the first gang of which something is, where that can be."""
+    if job.spec.limits.idle_gpu is None:
+        return ""
+    return next((_with_number(gang, gang.warning) for gang in job.gangs if gang.warning), "")
+
+
 def _crash_loop(job: Job) -> Gang | None:
     """The first of its gangs that is held because it crashed; None = none is."""
     return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
@@ -113,7 +121,12 @@ def _waits_for(job: Job) -> str:
 def _where(gang: Gang) -> str:
     """With its number, unless every gang says the same."""
     is_alike = all(other.reason == gang.reason for other in gang.job.gangs)
-    return gang.reason if is_alike else f"{gang.job.index_of(gang.number)}: {gang.reason}"
+    return gang.reason if is_alike else _with_number(gang, gang.reason)
+
+
+def _with_number(gang: Gang, text: str) -> str:
+    is_only = len(gang.job.gangs) == 1
+    return text if is_only else f"{gang.job.index_of(gang.number)}: {text}"
 
 
 def save_gang(state: State, gang: Gang, now: Now) -> None:

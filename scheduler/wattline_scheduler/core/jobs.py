@@ -11,6 +11,8 @@ from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, Uni
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import TaskReport, TaskUsage
 from wattline_protocol.views import JobState
+from wattline_scheduler.core.accounts import NO_USAGE
+from wattline_scheduler.core.idling import IdleWatch
 from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
 from wattline_scheduler.power.progress import Progress
@@ -159,6 +161,10 @@ class Gang:
     reason: str = ""
     live: list[Attempt] = field(default_factory=list)
     """Attempts of the present try that were not reported ended."""
+    warning: str = ""
+    """What is wrong with it as it runs, where that only is told."""
+    idle: IdleWatch | None = None
+    """How it used its GPUs of late, where that is limited."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 
@@ -225,6 +231,8 @@ class Job:
     """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
     most_live: int = 0
     """As many gangs may hold GPUs at a time at the least: an array may be throttled later."""
+    spent: TaskUsage = NO_USAGE
+    """Of all attempts that have ended, however long ago."""
     closed: str = ""
     """Why it may not start at this time of the week; empty = it may."""
     late: str = ""

@@ -44,6 +44,10 @@ def malformed(spec: JobSpec) -> str:
     if spec.kind != "service" and spec.service is not None:
         return f"replicas are for services, and this job is of kind {spec.kind}"
     limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
+    uses = (spec.limits.energy_wh, spec.limits.cost_usd)
+    idle = spec.limits.idle_gpu
+    if min(uses) < 0 or (idle is not None and (idle.for_s <= 0 or not 0 < idle.below <= 1)):
+        return "limits of energy, cost and idle GPUs must be above 0, utilisation at most 1"
     if min(limits) < 0 or spec.power.watts_per_gpu < 0:
         return "times, retries and watts may not be negative"
     if not 0 <= spec.power.min_performance <= 1:

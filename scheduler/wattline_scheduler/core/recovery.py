@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
+from wattline_scheduler.core.accounts import add_usage
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.ending import LONGEST_BACKOFF_S, note_drained
@@ -158,6 +159,7 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
     attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
     if record.ended_unix_s is not None:
         gang.past.append(attempt)
+        job.spent = add_usage((job.spent, record.usage))
     else:
         take(state, attempt, now)
 

@@ -6,8 +6,9 @@ from wattline_protocol.ids import Now
 from wattline_protocol.messages import TaskExit, TaskPhase, TaskReport
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import commands
+from wattline_scheduler.core.accounts import add_usage, less
 from wattline_scheduler.core.backups import stray_seen, strays_gone
-from wattline_scheduler.core.ending import attempt_over, close
+from wattline_scheduler.core.ending import FINAL, attempt_over, close
 from wattline_scheduler.core.exits import meaning, say
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Running, Starting
@@ -70,8 +71,9 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
     """The agent says that the attempt is over: on record, then it may forget it."""
     gang = attempt.gang
     outcome, cause = meaning(end)
-    is_stopped = isinstance(gang.phase, Ending) and outcome in ("FAILED", "NODE_FAIL")
-    close(state, attempt, "CANCELLED" if is_stopped else outcome, now, end)
+    if isinstance(gang.phase, Ending) and outcome in ("FAILED", "NODE_FAIL"):
+        outcome = FINAL.get(gang.phase.cause, "CANCELLED")
+    close(state, attempt, outcome, now, end)
     commands.order_forget(state, node, attempt.record.ref, now)
     if end.leftover_pids:
         pids = ", ".join(map(str, end.leftover_pids))
@@ -144,6 +146,8 @@ def _ended_attempt(state: State, report: TaskReport) -> Attempt | None:
 def _add_usage(state: State, attempt: Attempt, report: TaskReport) -> None:
     """Accounting of an attempt that was given up and is heard of after all."""
     if attempt.record.exit is None:
+        job, before = attempt.gang.job, attempt.record.usage
+        job.spent = add_usage((job.spent, less(report.usage, before)))
         attempt.record = msgspec.structs.replace(
             attempt.record, usage=report.usage, metrics=report.metrics, exit=report.exit
         )

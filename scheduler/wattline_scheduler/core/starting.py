@@ -30,7 +30,8 @@ FIRST_PORT, PORTS = 20_000, 10_000
 def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
     """Put the attempts on record and ask for their watts, in this order (I9)."""
     gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
-    gang.reason = ""
+    gang.reason = gang.warning = ""
+    gang.idle = None
     gang.job.wait_reason = ""
     state.work.move(gang, Starting(now.mono_s), now)
     for rank, task in enumerate(placement.tasks):

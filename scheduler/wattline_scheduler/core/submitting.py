@@ -10,6 +10,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.uselimits import never_reached
 from wattline_scheduler.core.workload import MAX_OPEN_JOBS
 
 MAX_TOKEN_CHARS = 128
@@ -31,6 +32,7 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
     problem = (
         never(state, request.spec, event.ended)
         or cannot_be_met(state, request.spec, now)
+        or never_reached(request.spec, state.site.tariff)
         or impossible(state, request.spec, now)
     )
     if problem:

@@ -58,6 +58,8 @@ class Workload:
         """By the job that they wait for."""
         self.over: deque[Job] = deque()
         """Jobs that have ended and whose children were not all told yet."""
+        self.metered: dict[JobId, Job] = {}
+        """Jobs with limits of what they use that hold GPUs, or did a moment ago."""
         self.looks = Looks()
         """When the time of day changes something for a job."""
         self.open_count = 0
@@ -77,7 +79,13 @@ class Workload:
             self._index(gang, now)
         self.open_count += 1
         self._look_soon(job, now)
+        self.meter(job)
         self.requeue(job)
+
+    def meter(self, job: Job) -> None:
+        """Watch what it uses, where it is limited in that and uses anything."""
+        if job.spec.has_use_limits and job.live_count:
+            self.metered[job.id] = job
 
     def _look_soon(self, job: Job, now: Now) -> None:
         if job.follows_clock:
@@ -107,6 +115,7 @@ class Workload:
         self._index(gang, now)
         if before != after:
             self._look_soon(job, now)
+            self.meter(job)
         self.requeue(job)
 
     def take_moved(self) -> list[NodeId]:

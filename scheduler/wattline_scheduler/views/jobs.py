@@ -8,17 +8,11 @@ import msgspec
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.site import Tariff
 from wattline_protocol.views import ENDED_STATES, AttemptView, JobView
+from wattline_scheduler.core.accounts import add_usage, cost_usd, energy_kwh, gpu_hours
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.jobs import Attempt, Job
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord
-from wattline_scheduler.views.verdict import (
-    add_usage,
-    cost_usd,
-    energy_kwh,
-    gpu_hours,
-    utilisation,
-    verdict,
-)
+from wattline_scheduler.views.verdict import utilisation, verdict
 
 MAX_ATTEMPTS_SHOWN = 2_000
 """Attempts in one answer to GetJob; of a larger array the newest are shown."""

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from wattline_protocol.job import ArraySpec, JobSpec, Launch, Resources, ServiceSpec, Windows
+from wattline_protocol.job import (
+    ArraySpec,
+    IdleRule,
+    JobSpec,
+    Launch,
+    Limits,
+    Resources,
+    ServiceSpec,
+    Windows,
+)
 from wattline_protocol.jobfile import (
     MAX_JOB_CHARS,
     JobFileError,
@@ -39,6 +48,9 @@ same_rack = true
 watts_per_gpu = 650
 [limits]
 runtime = "12h"
+energy = "80kWh"
+cost = "400USD"
+idle_gpu = { below = 0.05, for = "30m", action = "stop" }
 [windows]
 start_only = ["Mon-Fri 20:00-06:00", "Sat-Sun"]
 deadline = 2026-12-01T08:00:00
@@ -82,7 +94,8 @@ def test_every_key_that_acts_is_read() -> None:
         same_rack=True,
     )
     assert job.power.watts_per_gpu == 650
-    assert job.limits.runtime_s == 43_200
+    idle = IdleRule(0.05, 1800, "stop")
+    assert job.limits == Limits(43_200, energy_wh=80_000, cost_usd=400, idle_gpu=idle)
     assert job.windows == Windows(("Mon-Fri 20:00-06:00", "Sat-Sun"), "2026-12-01T08:00:00")
     assert job.recovery.checkpoint_every_s == 900
     assert job.recovery.on_isolation == "stop"
@@ -161,6 +174,15 @@ def test_no_two_tables_share_a_key() -> None:
             'limits.idle_gpu = { below = 0.1, for = "x", action = "stop" }',
             "for: want a duration",
         ),
+        (
+            'limits.idle_gpu = { below = 0.1, for = "0s", action = "stop" }',
+            "for: want more than 0",
+        ),
+        (
+            'limits.idle_gpu = { below = 0.1, for = "1m", action = "pause" }',
+            "action: want one of stop, warn",
+        ),
+        ('limits.energy = "0kWh"', "want more than 0"),
         ('resources.mig = "3g40gb"', 'want a MIG profile such as "3g.40gb"'),
         ("resources.gpu_share = 1.5", "want a number from 0 to 1"),
         ("resources.gpu_share = 0", "above 0"),
@@ -300,6 +322,9 @@ def test_flags_and_the_file_are_one_path() -> None:
         same_rack=True,
         watts_per_gpu=650,
         time="12h",
+        energy="80kWh",
+        cost="400USD",
+        idle_gpu="below=0.05, for=30m, action=stop",
         start_only=("Mon-Fri 20:00-06:00", "Sat-Sun"),
         deadline="2026-12-01T08:00",
         retries=3,
@@ -338,7 +363,8 @@ def test_options_that_are_not_given_change_nothing() -> None:
         ({"gpus": 2.5}, "--gpus: resources.gpus_per_node = 2.5: want a whole number"),
         ({"gpu_memory": "40"}, "--gpu-memory: resources.gpu_memory_min"),
         ({"time": "12"}, "--time: limits.runtime"),
-        ({"energy": "80kWh"}, "--energy: limits.energy is not supported yet"),
+        ({"mig": "3g.40gb"}, "--mig: resources.mig is not supported yet"),
+        ({"idle_gpu": "below=x"}, "--idle-gpu: limits.idle_gpu"),
         ({"env": ["A"]}, '--env: "A": want NAME=VALUE'),
         ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),
     ],

@@ -9,6 +9,7 @@ from support.sites import job, site
 from wattline_protocol.ids import AttemptNo, NodeId, TaskNo
 from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.site import Tariff
+from wattline_scheduler.core.accounts import add_usage, cost_usd
 from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.views.jobs import (
     MAX_ATTEMPTS_SHOWN,
@@ -21,7 +22,7 @@ from wattline_scheduler.views.jobs import (
     merged_metrics,
     newest_tries,
 )
-from wattline_scheduler.views.verdict import add_usage, cost_usd, verdict
+from wattline_scheduler.views.verdict import verdict
 
 TARIFF = Tariff(usd_per_kwh=0.25, usd_per_gpu_hour=2.0)
 

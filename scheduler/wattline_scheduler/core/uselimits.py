@@ -1,0 +1,114 @@
+"""Limits of what a job may use: energy, cost, GPUs that idle. The run-time limit is the agent's.
+
+Energy and cost are of the whole job, all its tries and indices together, as `wattline job` shows
+them; a job that reaches one is ended whole, with the job's grace, as TIMEOUT. GPUs that idle are
+looked at gang by gang. What is not measured is never taken for idle.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job import IdleRule, JobSpec
+from wattline_protocol.quantities import format_cost, format_duration, format_energy
+from wattline_protocol.site import Tariff
+from wattline_scheduler.core.accounts import add_usage, cost_usd, energy_kwh
+from wattline_scheduler.core.ending import end_gang, end_job
+from wattline_scheduler.core.idling import IdleWatch, Mark
+from wattline_scheduler.core.jobs import Gang, Job, Running
+from wattline_scheduler.core.state import State
+
+WH_PER_KWH = 1000
+
+
+def never_reached(spec: JobSpec, tariff: Tariff) -> str:
+    """Why a limit could not act on this site; empty = it can."""
+    if spec.limits.cost_usd and tariff == Tariff():
+        return "limits.cost would never act: the site file has no [tariff], so nothing costs"
+    return ""
+
+
+def used_up(job: Job, tariff: Tariff) -> str:
+    """Which of its limits the job has reached; empty = none."""
+    limits = job.spec.limits
+    if not limits.energy_wh and not limits.cost_usd:
+        return ""
+    used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
+    if limits.energy_wh and energy_kwh(used) * WH_PER_KWH >= limits.energy_wh:
+        return f"reached its energy limit of {format_energy(limits.energy_wh)}"
+    if limits.cost_usd and cost_usd(used, tariff) >= limits.cost_usd:
+        return f"reached its cost limit of {format_cost(limits.cost_usd)}"
+    return ""
+
+
+def follow_use(state: State, now: Now) -> None:
+    """Once a beat: look at the jobs that use something and must not use too much."""
+    for job in list(state.work.metered.values()):
+        reason = used_up(job, state.site.tariff)
+        if reason and not _is_stopping(job):
+            _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
+        if reason:
+            end_job(state, job, "timeout", reason, now)
+        elif job.spec.limits.idle_gpu is not None:
+            _follow_idle(state, job, job.spec.limits.idle_gpu, now)
+        if not job.live_count:
+            state.work.metered.pop(job.id, None)  # until something of it starts again
+
+
+def _is_stopping(job: Job) -> bool:
+    return job.live_count == job.count["ending"] and not job.count["pending"]
+
+
+def _tell(state: State, job: Job, kind: str, text: str, now: Now) -> None:
+    state.journal.note(kind, text, now, job=job.id, level="warning")
+
+
+# --- GPUs that idle ---------------------------------------------------------------------
+
+
+def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
+    for gang in job.gangs:
+        if not isinstance(gang.phase, Running) or not _is_measured(state, gang):
+            gang.idle = None
+            continue
+        mean = _mean(gang, rule.for_s)
+        if mean is not None and mean < rule.below:
+            _idles(state, gang, rule, mean, now)
+        elif mean is not None and gang.warning:
+            gang.warning = ""
+            _tell(state, job, "gpus_busy", f"{_name(gang)} uses its GPUs again", now)
+
+
+def _is_measured(state: State, gang: Gang) -> bool:
+    """Every GPU of it said in its newest beat how busy it is."""
+    for attempt in gang.live:
+        beat = state.nodes[attempt.node].beat
+        known = () if beat is None else beat.gpus
+        measured = {sample.index for sample in known if sample.util_pct is not None}
+        if not measured.issuperset(attempt.record.gpus):
+            return False
+    return True
+
+
+def _mean(gang: Gang, for_s: float) -> float | None:
+    refs = tuple(attempt.record.ref for attempt in gang.live)
+    if gang.idle is None or gang.idle.refs != refs:
+        gang.idle = IdleWatch(refs)
+    used = add_usage(attempt.usage for attempt in gang.live)
+    mark = Mark(used.run_s / len(refs), used.gpu_s, used.util_gpu_s)
+    return gang.idle.mean_over(for_s, mark)
+
+
+def _idles(state: State, gang: Gang, rule: IdleRule, mean: float, now: Now) -> None:
+    used = f"used to {mean:.1%} over {format_duration(rule.for_s)}, less than {rule.below:.1%}"
+    if rule.action == "stop":
+        reason = f"stopped because its GPUs idle: {used}"
+        _tell(state, gang.job, "limit_reached", f"{_name(gang)} is {reason}", now)
+        end_gang(state, gang, "timeout", reason, now)
+        return
+    if not gang.warning:
+        _tell(state, gang.job, "gpus_idle", f"the GPUs of {_name(gang)} idle: {used}", now)
+    gang.warning = f"its GPUs idle: {used}"
+
+
+def _name(gang: Gang) -> str:
+    job = gang.job
+    name = repr(job.spec.name)
+    return name if len(job.gangs) == 1 else f"{name}[{job.index_of(gang.number)}]"

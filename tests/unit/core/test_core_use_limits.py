@@ -1,0 +1,255 @@
+"""Limits of energy, cost and idle GPUs: reached, told, stopped with grace, also after a restart."""
+
+import msgspec
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from wattline_protocol.ids import JobId, TaskRef
+from wattline_protocol.messages import StopTask, TaskUsage
+from wattline_protocol.requests import Denied, Requeue, Restore, Shed, Update
+from wattline_protocol.selecting import only
+from wattline_protocol.site import Tariff
+from wattline_scheduler.core.accounts import MJ_PER_KWH
+from wattline_scheduler.core.idling import IdleWatch, Mark
+from wattline_scheduler.core.job_state import reason_of
+
+TARIFF = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)
+
+
+@pytest.fixture
+def h() -> Harness:
+    plain = site().rack("a", 2, kw=30.0).build()
+    harness = Harness(msgspec.structs.replace(plain, tariff=TARIFF))
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+def work(h: Harness, seconds: int, *, util: float | None = 1.0, kwh_per_s: float = 0.01) -> None:
+    """Every running task uses its GPUs that much, and draws that much at the wall."""
+    for _ in range(seconds):
+        for agent in h.agents.values():
+            agent.util_pct = None if util is None else round(util * 100)
+            for task in agent.tasks.values():
+                if task.phase == "running":
+                    task.usage = later(task.usage, len(task.order.gpus), util or 0.0, kwh_per_s)
+        h.run(1)
+
+
+def later(usage: TaskUsage, gpus: int, util: float, kwh_per_s: float) -> TaskUsage:
+    """A second of running more."""
+    return msgspec.structs.replace(
+        usage,
+        run_s=usage.run_s + 1,
+        gpu_s=usage.gpu_s + gpus,
+        util_gpu_s=usage.util_gpu_s + gpus * util,
+        node_energy_mj=usage.node_energy_mj + int(kwh_per_s * MJ_PER_KWH),
+    )
+
+
+def reason(h: Harness, number: JobId) -> str:
+    shown = h.job(number)
+    return shown.record.reason if shown.is_ended else reason_of(shown, shown.record.state)
+
+
+def fail_one(h: Harness, number: JobId) -> None:
+    """Its first task exits with 1, with what it has used."""
+    attempt = h.job(number).gangs[0].live[0]
+    agent = h.agent(attempt.node)
+    usage = agent.tasks[attempt.record.ref].usage
+    agent.end(attempt.record.ref, 1)
+    agent.tasks[attempt.record.ref].usage = usage
+    agent.said.clear()
+    agent.tell(agent.tasks[attempt.record.ref])
+    h.settle()
+
+
+# --- energy and cost --------------------------------------------------------------------
+
+
+def test_a_job_that_used_its_energy_is_stopped_with_grace(h: Harness) -> None:
+    number = h.submit(job().energy(0.1).grace(7))
+    work(h, 9)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 3)
+    assert h.state_of(number) == "TIMEOUT"
+    assert reason(h, number) == "reached its energy limit of 100Wh"
+    assert [a.record.state for a in h.gang(number).past] == ["TIMEOUT"]
+    stops = [m for n in h.agents for m in h.told(n, StopTask) if isinstance(m, StopTask)]
+    assert [(m.grace_s, m.why) for m in stops] == [(7, reason(h, number))]
+    (told,) = h.events("limit_reached")
+    assert (told.job, told.level) == (number, "warning")
+
+
+def test_cost_counts_energy_and_gpu_time_at_the_sites_tariff(h: Harness) -> None:
+    """A second of 8 GPUs costs 8 x 2/3600 + 0.01 x 0.5 = 0.00944 USD."""
+    number = h.submit(job().gpus(8).cost(0.1))
+    work(h, 10)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 3)
+    assert h.state_of(number) == "TIMEOUT"
+    assert reason(h, number) == "reached its cost limit of 0.1USD"
+
+
+def test_all_tries_and_indices_count_together(h: Harness) -> None:
+    number = h.submit(job().array(4, 2).retries(2).energy(0.3))
+    work(h, 5)
+    fail_one(h, number)
+    work(h, 6)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 10)
+    assert h.state_of(number) == "TIMEOUT"
+    assert reason(h, number) == "reached its energy limit of 300Wh"
+    assert h.gang(number, 3).attempt == 0, "what had not started ends as well"
+
+
+def test_what_was_used_before_a_restart_counts(h: Harness) -> None:
+    number = h.submit(job().retries(2).energy(0.1))
+    work(h, 6)
+    fail_one(h, number)
+    h.run(2)
+    work(h, 2)
+    h.restart_scheduler()
+    h.join()
+    work(h, 1)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 2)
+    assert h.state_of(number) == "TIMEOUT"
+
+
+def test_a_stop_that_a_restart_interrupts_is_carried_through(h: Harness) -> None:
+    number = h.submit(job().retries(5).idle_gpu(0.1, 10, "stop"))
+    work(h, 10, util=0.0)
+    assert h.state_of(number) == "RUNNING"
+    attempt = h.gang(number).live[0]
+    task = h.agent(attempt.node).tasks[attempt.record.ref]
+    task.usage = later(task.usage, 1, 0.0, 0.0)
+    h.agent(attempt.node).say_beat()
+    h.settle()
+    h.cut_off.update(h.agents)
+    h.run(2)
+    assert h.gang(number).phase_name == "ending", "and the order to stop was lost"
+    h.restart_scheduler()
+    h.cut_off.clear()
+    h.join()
+    h.run(2)
+    assert h.state_of(number) == "TIMEOUT"
+    assert reason(h, number).startswith("stopped because its GPUs idle")
+
+
+def test_a_job_that_used_up_its_limit_is_not_requeued_for_nothing(h: Harness) -> None:
+    number = h.submit(job().energy(0.05))
+    work(h, 8)
+    assert h.state_of(number) == "TIMEOUT"
+    answer = h.ask(Requeue(only(number), "again"))
+    assert isinstance(answer, Denied)
+    assert "reached its energy limit" in answer.reason
+
+
+def test_a_limit_can_be_set_and_raised_while_it_runs(h: Harness) -> None:
+    number = h.submit(job())
+    work(h, 5)
+    h.do(Update(only(number), {"energy": "100Wh"}))
+    work(h, 4)
+    h.do(Update(only(number), {"energy": "200Wh"}))
+    work(h, 6)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 8)
+    assert h.state_of(number) == "TIMEOUT"
+
+
+def test_a_cost_limit_where_nothing_costs_is_refused() -> None:
+    h = Harness(site().rack("a", 1).build())
+    h.join()
+    h.run(2)
+    assert "the site file has no [tariff]" in h.refuse(job().cost(5))
+    h.submit(job().energy(5))
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [job().energy(-1), job().idle_gpu(0.0, 60, "stop"), job().idle_gpu(0.1, 0, "warn")],
+)
+def test_limits_that_mean_nothing_are_refused(h: Harness, builder: object) -> None:
+    assert "must be above 0" in h.refuse(builder)  # type: ignore[arg-type]  # a builder
+
+
+# --- idle GPUs --------------------------------------------------------------------------
+
+
+def test_a_gang_whose_gpus_idle_is_stopped(h: Harness) -> None:
+    number = h.submit(job().gpus(4).nodes(2).retries(3).idle_gpu(0.05, 60, "stop"))
+    work(h, 30)
+    work(h, 57, util=0.0)
+    assert h.state_of(number) == "RUNNING", "5 % of the last minute were busy"
+    work(h, 8, util=0.0)
+    assert h.state_of(number) == "TIMEOUT", "a limit is no failure to be tried again"
+    assert reason(h, number).startswith("stopped because its GPUs idle: used to ")
+    assert reason(h, number).endswith("% over 1m, less than 5.0%")
+    assert len(h.events("limit_reached")) == 1
+
+
+def test_warn_only_tells_and_takes_it_back(h: Harness) -> None:
+    number = h.submit(job().idle_gpu(0.05, 60, "warn"))
+    work(h, 66, util=0.01)
+    assert h.state_of(number) == "RUNNING"
+    assert reason(h, number) == "its GPUs idle: used to 1.0% over 1m, less than 5.0%"
+    assert len(h.events("gpus_idle")) == 1
+    work(h, 10)
+    assert reason(h, number) == ""
+    assert len(h.events("gpus_busy")) == 1
+
+
+def test_of_an_array_only_the_index_that_idles_is_stopped(h: Harness) -> None:
+    number = h.submit(job().array(2).idle_gpu(0.05, 20, "stop"))
+    idle: TaskRef = h.gang(number, 0).live[0].record.ref
+    for _ in range(25):
+        work(h, 1)
+        for agent in h.agents.values():
+            if idle in agent.tasks:
+                task = agent.tasks[idle]
+                task.usage = msgspec.structs.replace(task.usage, util_gpu_s=0.0)
+    assert h.gang(number, 0).phase_name == "ended"
+    assert h.gang(number, 1).phase_name == "running"
+
+
+def test_utilisation_that_is_not_measured_is_not_idle(h: Harness) -> None:
+    number = h.submit(job().idle_gpu(0.5, 10, "stop"))
+    work(h, 30, util=None)
+    assert h.state_of(number) == "RUNNING"
+
+
+def test_a_pause_is_nobodys_idling(h: Harness) -> None:
+    number = h.submit(job().gpus(8).idle_gpu(0.5, 20, "stop"))
+    work(h, 18, util=0.0)
+    h.do(Shed(None, fraction=0.999))
+    h.run(5)
+    assert h.state_of(number) == "PAUSED"
+    h.run(60)
+    h.do(Restore(None))
+    h.run(20)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 18, util=0.0)
+    assert h.state_of(number) == "RUNNING", "its time begins anew"
+    work(h, 6, util=0.0)
+    assert h.state_of(number) == "TIMEOUT"
+
+
+def test_a_node_that_is_not_heard_adds_nothing(h: Harness) -> None:
+    number = h.submit(job().idle_gpu(0.5, 20, "stop"))
+    work(h, 5, util=0.0)
+    h.cut_off.update(h.agents)
+    h.run(60)
+    assert h.state_of(number) == "RUNNING"
+
+
+def test_the_mean_is_of_a_sliding_time() -> None:
+    watch = IdleWatch(())
+    seen = [
+        watch.mean_over(32.0, Mark(float(s), float(s), float(max(0, s - 40)))) for s in range(99)
+    ]
+    assert seen[:32] == [None] * 32
+    assert seen[32:41] == [0.0] * 9
+    assert seen[56] == pytest.approx(0.5)
+    assert seen[90] == 1.0
