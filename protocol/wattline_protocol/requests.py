@@ -51,6 +51,12 @@ class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
     job: JobId
 
 
+class WhatIf(msgspec.Struct, frozen=True, tag_field="t", tag="what_if"):
+    """What would become of a job that is submitted now? Nothing is submitted."""
+
+    spec: JobSpec
+
+
 class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
     """End jobs, or indices of arrays: what waits at once, what runs by its stop notice."""
 
@@ -259,6 +265,7 @@ Request = (
     | ListJobs
     | GetJob
     | Explain
+    | WhatIf
     | Cancel
     | Hold
     | Release

@@ -349,10 +349,18 @@ class FilterRefusal(msgspec.Struct, frozen=True):
     missing: str
 
 
+class Remedy(msgspec.Struct, frozen=True):
+    """One change after which a job would start now."""
+
+    kind: Literal["preempt", "gpus", "nodes", "window"]
+    text: str
+
+
 class ExplainView(msgspec.Struct, frozen=True):
-    """Why a job waits. Data; CLI and TUI render the same value."""
+    """Why a job waits, and until when. Data; CLI and TUI render the same value."""
 
     job: JobId
+    """0: it was not submitted."""
     state: JobState
     reason: str
     nodes_total: int
@@ -360,6 +368,12 @@ class ExplainView(msgspec.Struct, frozen=True):
     nodes_needed: int
     """0: it has its nodes, and runs or is paused there."""
     refusals: tuple[FilterRefusal, ...]
+    start_unix_s: UnixTime | None = None
+    """Estimated; None = nobody can say, or it has its nodes."""
+    start_why: str = ""
+    """What it waits for until then, or why there is no estimate."""
+    remedies: tuple[Remedy, ...] = ()
+    """Each of them alone would let it start now."""
 
 
 class SiteView(msgspec.Struct, frozen=True):

@@ -178,7 +178,19 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     why = site.json("explain", waiting)
     assert why["nodes_feasible"] == 0
     assert why["refusals"]
-    assert "n1" in site.wattline("explain", waiting)
+    shown = site.wattline("explain", waiting)
+    assert "n1" in shown
+    assert f"Start: not known: it needs what job {holder} holds" in shown
+    what_if = site.json("whatif", "--gpus", "8", "--priority", "high", "--", "true")
+    assert [one["kind"] for one in what_if["remedies"]] == ["preempt"]
+    assert (
+        f"if job {holder} (priority 50) of lower priority made way"
+        in what_if["remedies"][0]["text"]
+    )
+    refused = site.run("whatif", "--gpus", "9", "--", "true")
+    assert refused.returncode == 1
+    assert "no node has more than 8" in refused.stderr
+    assert "there is room for it now" in site.wattline("whatif", "--gpus", "0", "--", "true")
     site.wattline("cancel", holder)
     site.until_state(waiting, "COMPLETED")
 

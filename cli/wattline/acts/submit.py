@@ -14,7 +14,7 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import MAX_JOB_CHARS, job_from_options, parse_job
-from wattline_protocol.views import JobView
+from wattline_protocol.views import ExplainView, JobView
 
 FAILED_WITHOUT_CODE = 1
 SIGNAL_BASE = 128
@@ -47,6 +47,13 @@ def submit(
         print(f"Submitted job {job} ({spec.name}); waiting for its end.", file=sys.stderr)
     ended = client.wait(job)
     return Outcome(Submission(job, spec.name, quiet, ended), exit_status(ended))
+
+
+def what_if(
+    client: Client, *, file: str | None, command: tuple[str, ...], **options: Any
+) -> ExplainView:
+    """What would become of that job."""
+    return client.what_if(job_spec(file, command, options))
 
 
 def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]) -> JobSpec:

@@ -51,6 +51,7 @@ from wattline_protocol.requests import (
     Undrain,
     WatchRoutes,
     WatchSite,
+    WhatIf,
     Why,
     WhyNode,
     WorkerRoute,
@@ -99,11 +100,8 @@ class Client(JobActs):
         `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError
         for keywords that make no job.
         """
-        if spec is None:
-            spec = job_from_options(**options)
-        elif options:
-            raise TypeError(f"give a spec or keywords, not both: {', '.join(options)}")
-        return self.get(Submit(spec, token or secrets.token_hex(16)), Submitted).job
+        request = Submit(_spec_of(spec, options), token or secrets.token_hex(16))
+        return self.get(request, Submitted).job
 
     def jobs(self, *, ended: bool = True, limit: int = MAX_LISTED) -> tuple[JobView, ...]:
         """Jobs, newest last."""
@@ -117,8 +115,12 @@ class Client(JobActs):
         return found[0]
 
     def explain(self, job: int) -> ExplainView:
-        """Why the job waits."""
+        """Why the job waits, until when, and what would let it start now."""
         return self.get(Explain(JobId(job)), Explained).explain
+
+    def what_if(self, spec: JobSpec | None = None, **options: object) -> ExplainView:
+        """The same of a job that is not submitted; given and refused as for `submit`."""
+        return self.get(WhatIf(_spec_of(spec, options)), Explained).explain
 
     def wait(self, job: int, *, timeout_s: float | None = None) -> JobView:
         """The job once it has ended. Raises WaitTimeout when `timeout_s` is over before.
@@ -349,3 +351,11 @@ class Client(JobActs):
         """Gateways: the workers of every service, now and at every change."""
         for answer in self.watch(WatchRoutes(), Routes, None):
             yield answer.services
+
+
+def _spec_of(spec: JobSpec | None, options: dict[str, object]) -> JobSpec:
+    if spec is None:
+        return job_from_options(**options)
+    if options:
+        raise TypeError(f"give a spec or keywords, not both: {', '.join(options)}")
+    return spec

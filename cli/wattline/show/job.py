@@ -108,19 +108,11 @@ def _log_tail(attempt: AttemptView) -> RenderableType:
 
 
 def explanation(why: ExplainView) -> RenderableType:
-    """The sentence, then each filter that refused nodes."""
-    sentence = (
-        f"Job {why.job} is {why.state}: {why.reason}"
-        if why.reason
-        else (f"Job {why.job} is {why.state}.")
-    )
-    counts = (
-        f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now, "
-        f"{why.nodes_needed} needed."
-    )
-    parts: list[RenderableType] = [Text(sentence)]
+    """The sentence, when it will start, each filter that refused nodes, and what would help."""
+    parts: list[RenderableType] = [Text(_sentence(why))]
     if why.nodes_needed:  # none: it has its nodes
-        parts.append(Text(counts))
+        feasible = f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now"
+        parts += [Text(f"{feasible}, {why.nodes_needed} needed."), Text(_start(why))]
     if why.refusals:
         parts += [
             Text(""),
@@ -133,4 +125,18 @@ def explanation(why: ExplainView) -> RenderableType:
                 empty="",
             ),
         ]
+    if why.remedies:
+        parts += [Text("\nWhat would let it start now:", style="bold")]
+        parts += [Text(f"  {remedy.text}") for remedy in why.remedies]
     return Group(*parts)
+
+
+def _sentence(why: ExplainView) -> str:
+    name = f"Job {why.job} is" if why.job else "If it was submitted now, it would be"
+    return f"{name} {why.state}: {why.reason}" if why.reason else f"{name} {why.state}."
+
+
+def _start(why: ExplainView) -> str:
+    if why.start_unix_s is None:
+        return f"Start: {why.start_why}."
+    return f"Start: about {units.clock(why.start_unix_s)}, {why.start_why}."

@@ -171,11 +171,31 @@ VERBS = (
     Verb(
         name="explain",
         section="Jobs",
-        help="Say why a job waits: which nodes were refused, and what was missing.",
+        help="Say why a job waits: which nodes were refused, what was missing, until when.",
+        details="Also what would let it start now: whose work of lower priority would have to go, "
+        "or how many GPUs or nodes fit. The estimate goes by run time limits (`--time`).",
         act="wattline.acts.jobs:explain",
         show="wattline.show.job:explanation",
         role="submitter",
         args=(_JOB,),
+    ),
+    Verb(
+        name="whatif",
+        section="Jobs",
+        help="Say what would become of a job, without submitting it: the same as `explain`.",
+        details="Takes what `submit` takes; a job that would be refused is refused here too.",
+        act="wattline.acts.submit:what_if",
+        show="wattline.show.job:explanation",
+        role="submitter",
+        args=(
+            Argument("file", "Job file (TOML).", kind="path", required=False),
+            Argument("command", "Command to run.", required=False, after_dashes=True),
+            *_SUBMIT_OPTIONS,
+        ),
+        examples=(
+            "wattline whatif train.toml",
+            "wattline whatif train.toml --gpus 8 --priority high",
+        ),
     ),
     Verb(
         name="logs",

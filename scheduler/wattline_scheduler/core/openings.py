@@ -30,15 +30,15 @@ def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
         starts_by = calendar.said(deadline - runtime_s)
         lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
         return f"cannot be done by its deadline, {by}: {lasts}"
-    opens = _opens(state, spec, now)
-    if opens >= deadline - runtime_s:
+    opening = opens(state, spec, now)
+    if opening >= deadline - runtime_s:
         lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
-        window = f"its next window opens {calendar.said(opens)}"
+        window = f"its next window opens {calendar.said(opening)}"
         return f"cannot be done by its deadline, {by}: {window}{lasts}"
     return ""
 
 
-def _opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
+def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
     """When it may start; now, or later."""
     if not spec.windows.start_only:
         return now.unix_s
@@ -55,10 +55,10 @@ def follow_clock(state: State, now: Now) -> None:
 
 
 def _look(state: State, job: Job, now: Now) -> None:
-    opens = _opens(state, job.spec, now)
-    is_open = opens <= now.unix_s
+    opening = opens(state, job.spec, now)
+    is_open = opening <= now.unix_s
     job.closed = (
-        "" if is_open else f"waits for its window, which opens {state.calendar.said(opens)}"
+        "" if is_open else f"waits for its window, which opens {state.calendar.said(opening)}"
     )
     job.late = ""
     if job.spec.windows.deadline:

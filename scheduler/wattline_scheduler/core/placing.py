@@ -1,5 +1,6 @@
 """Plan, check, apply: makes the snapshot, and verifies each placement before it counts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from wattline_protocol.ids import Now
@@ -21,12 +22,20 @@ from wattline_scheduler.power.thermal import coolest_first
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """An immutable picture for the planner and for explanations."""
-    offers = tuple(_offer(state, node) for node in state.nodes.values())
+    return snapshot_of(
+        state, [offer_of(state, node) for node in state.nodes.values()], now, waiting
+    )
+
+
+def snapshot_of(
+    state: State, offers: Sequence[NodeOffer], now: Now, waiting: tuple[Waiting, ...] = ()
+) -> Snapshot:
+    """What the planner would see with these offers of the nodes, in their order."""
     kept = {offer.node: offer.kept for offer in offers}
     room_mw, yields = admission_room(state.books, kept), yields_in_rows(state.books, kept)
     return Snapshot(
         now=now.mono_s,
-        nodes=offers,
+        nodes=tuple(offers),
         rows=tuple(
             _room(state, row, mw, given)
             for row, mw, given in zip(state.domains.rows, room_mw, yields, strict=True)
@@ -43,7 +52,7 @@ def _room(state: State, row: Row, room_mw: int, yields: Yields) -> RowRoom:
     return RowRoom(domain, row.name, kind, room_mw, budget_mw, yields)
 
 
-def _offer(state: State, node: NodeNow) -> NodeOffer:
+def offer_of(state: State, node: NodeNow) -> NodeOffer:
     """Made anew only when something about the node changed; `closed` is looked at every time."""
     if node.offer is None:
         gpus = tuple(

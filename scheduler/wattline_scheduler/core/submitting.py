@@ -1,7 +1,11 @@
 """Submission."""
 
+from collections.abc import Mapping
+
 from wattline_protocol.ids import JobId, Now, UserName
+from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
+from wattline_protocol.views import JobState
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
@@ -24,20 +28,31 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
         return Submitted(known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    problem = malformed(request.spec)
+    denied = refusal(state, request.spec, event.ended, now)
+    if denied is not None:
+        return denied
+    return Submitted(_accept(state, user, request, now))
+
+
+def refusal(
+    state: State, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
+) -> Denied | None:
+    """Why such a job is not accepted, and what would be; None = it is.
+
+    `ended`: how jobs ended that it names and that are not in memory any more.
+    """
+    problem = malformed(spec)
     if problem:
         return Denied("bad_request", problem)
     if state.work.open_count >= MAX_OPEN_JOBS:
         return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
     problem = (
-        never(state, request.spec, event.ended)
-        or cannot_be_met(state, request.spec, now)
-        or never_reached(request.spec, state.site.tariff)
-        or impossible(state, request.spec, now)
+        never(state, spec, ended)
+        or cannot_be_met(state, spec, now)
+        or never_reached(spec, state.site.tariff)
+        or impossible(state, spec, now)
     )
-    if problem:
-        return Denied("impossible", problem)
-    return Submitted(_accept(state, user, request, now))
+    return Denied("impossible", problem) if problem else None
 
 
 def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:

@@ -32,6 +32,7 @@ from wattline_protocol.requests import (
     Unwatch,
     WatchRoutes,
     WatchSite,
+    WhatIf,
     WhyNode,
 )
 from wattline_protocol.transport import ServerSocket
@@ -216,6 +217,8 @@ class Loop:
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case WhatIf():
+                return [Reply(client, ask.ask, self._reads.what_if(session.user, request, now))]
             case Submit(spec=spec):
                 ended = self._reads.ended(spec.parents)
                 asked = ClientAsked(client, ask.ask, session.user, session.role, request, ended)

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-import msgspec
-
-from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.requests import (
     MAX_LISTED,
     Answer,
@@ -24,24 +22,22 @@ from wattline_protocol.requests import (
     Power,
     Routes,
     SiteNow,
+    WhatIf,
     Why,
     WhyNode,
     WorkerRoute,
 )
 from wattline_protocol.views import (
     ENDED_STATES,
-    ExplainView,
-    FilterRefusal,
     JobState,
     JobView,
     SiteView,
 )
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.job_state import gates_of
 from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
-from wattline_scheduler.plan.explain import explain
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
@@ -138,14 +134,13 @@ class Reads:
             return _no_job(number) if self._store.job(number) is None else _is_over(number)
         if job.record.state in ENDED_STATES:
             return _is_over(number)
-        shown = self.show_job(job)
-        if not job.count["pending"]:  # it has its nodes: none is looked for
-            total = len(self._state.nodes)
-            return Explained(ExplainView(job.id, shown.state, shown.reason, total, 0, 0, ()))
-        snapshot = self._cluster.snapshot(now)
-        view = explain(snapshot, job.id, shown.state, shown.reason, job.shape)
-        gates = (FilterRefusal(n, view.nodes_total, text) for n, text in gates_of(job).items())
-        return Explained(msgspec.structs.replace(view, refusals=(*gates, *view.refusals)))
+        return Explained(outlook(self._state, job, now))
+
+    def what_if(self, user: UserName, request: WhatIf, now: Now) -> Explained | Denied:
+        """What would become of a job, without submitting it. Raises StoreError."""
+        ended = self.ended(request.spec.parents)
+        view = what_if(self._state, user, request.spec, ended, now)
+        return view if isinstance(view, Denied) else Explained(view)
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
         node = self._state.nodes.get(name)

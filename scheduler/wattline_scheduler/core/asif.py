@@ -1,0 +1,80 @@
+"""Would it fit if some of the work that runs had gone? The planner's own view of that.
+
+Each look costs a walk over the nodes; how many are taken for one question is bounded, so that
+beats and leases do not wait for it.
+"""
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_scheduler.core.jobs import Gang
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.placing import offer_of, snapshot, snapshot_of
+from wattline_scheduler.core.sharing import let_go
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.snapshot import Shape, Snapshot, Waiting
+from wattline_scheduler.plan.trial import Trial
+
+MAX_NODES_LOOKED_AT = 20_000
+"""In all looks of one question together: about a third of a second."""
+
+MAX_AHEAD = 64
+"""Gangs before it in the queue that are placed first; those behind them hardly matter."""
+
+
+class TooManyLooks(Exception):
+    """The site is too large for one more look; what was found before still holds."""
+
+
+class AsIf:
+    """Looks at the site as if some gangs had gone, with those ahead in the queue placed first."""
+
+    def __init__(self, state: State, ahead: Sequence[Waiting], now: Now) -> None:
+        self._state, self._now = state, now
+        self._ahead = [shape for each in ahead for shape in [each.shape] * len(each.gangs)]
+        self._left = MAX_NODES_LOOKED_AT
+
+    def fits(self, shape: Shape, gone: Iterable[Gang] = (), *, is_first: bool = False) -> bool:
+        """Whether a gang would be placed. `is_first`: before all others. Raises TooManyLooks."""
+        trial = self._trial(gone)
+        if not is_first:
+            for each in self._ahead[:MAX_AHEAD]:
+                place_gang(trial, each)
+        return place_gang(trial, shape) is not None
+
+    def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
+        """Why it would not be placed. Raises TooManyLooks."""
+        return wait_reason(self._trial(gone), shape)
+
+    def _trial(self, gone: Iterable[Gang]) -> Trial:
+        self._left -= len(self._state.nodes)
+        if self._left < 0:
+            raise TooManyLooks
+        return Trial(as_if(self._state, gone, self._now))
+
+
+def as_if(state: State, gone: Iterable[Gang], now: Now) -> Snapshot:
+    """What the planner would see if these gangs had gone."""
+    emptied: dict[NodeId, NodeNow] = {}
+    for gang in gone:
+        for attempt in gang.live:
+            node = emptied.get(attempt.node) or _copied(state.nodes[attempt.node])
+            emptied[node.id] = node
+            let_go(node, attempt)
+            node.cpus_used -= gang.job.shape.cpus
+            node.memory_used_bytes -= gang.job.shape.memory_bytes
+    if not emptied:
+        return snapshot(state, now)
+    nodes = (emptied.get(node.id, node) for node in state.nodes.values())
+    return snapshot_of(state, [offer_of(state, node) for node in nodes], now)
+
+
+def _copied(node: NodeNow) -> NodeNow:
+    """To take work away from; nothing but its holders and sums is touched."""
+    other = copy(node)
+    other.holders = dict(node.holders)
+    other.offer = None
+    return other

@@ -1,0 +1,133 @@
+"""What is ahead of a job that waits, or that is not submitted yet: when, and what would help."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from wattline_protocol.ids import JobId, Now, UnixTime, UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.requests import Denied
+from wattline_protocol.views import ExplainView, FilterRefusal, JobState, Remedy
+from wattline_scheduler.core.asif import AsIf
+from wattline_scheduler.core.backups import why_nothing_starts
+from wattline_scheduler.core.forecast import Forecast, forecast
+from wattline_scheduler.core.job_state import gates_of, reason_of
+from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.openings import opens
+from wattline_scheduler.core.placing import snapshot
+from wattline_scheduler.core.remedies import remedies
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.submitting import refusal
+from wattline_scheduler.plan.explain import explain
+from wattline_scheduler.plan.snapshot import Waiting
+
+NOT_SUBMITTED = JobId(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A job as far as the outlook is concerned."""
+
+    owner: UserName
+    spec: JobSpec
+    ahead: list[Waiting]
+    opens: UnixTime
+    """When one of its windows is open; now, or later."""
+    stuck: str = ""
+    """Why nobody can say when it may start at all."""
+    backoff_s: float = 0.0
+
+
+def outlook(state: State, job: Job, now: Now) -> ExplainView:
+    """Why a job waits, until when, and what would let it start now."""
+    shown = job.record.state
+    gates = gates_of(job)
+    if not job.count["pending"]:  # it has its nodes: none is looked for
+        return _bare(state, job.id, shown, reason_of(job, shown))
+    ahead = state.work.waiting()
+    place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
+    asked = _Asked(
+        job.record.owner,
+        job.spec,
+        list(ahead[:place]) if place is not None else _before(state, job.spec.priority),
+        opens(state, job.spec, now),
+        _stuck(job, gates),
+        _backoff_s(job, now),
+    )
+    view = explain(snapshot(state, now), job.id, shown, reason_of(job, shown), job.shape)
+    rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
+    view = msgspec.structs.replace(view, refusals=(*rows, *view.refusals))
+    return _with_outlook(state, view, asked, now)
+
+
+def what_if(
+    state: State, owner: UserName, spec: JobSpec, ended: dict[JobId, JobState], now: Now
+) -> ExplainView | Denied:
+    """What would become of a job that is submitted now; refused as its submission would be."""
+    denied = refusal(state, spec, ended, now)
+    if denied is not None:
+        return denied
+    parents = (state.work.jobs.get(number) for number in spec.parents)
+    stuck = "it would be held until released" if spec.hold else ""
+    if any(parent is not None and not parent.is_ended for parent in parents):
+        stuck = stuck or "it would wait for other jobs to end"
+    ahead = _before(state, spec.priority)
+    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck)
+    shown: JobState = "HELD" if spec.hold else "PENDING"
+    shape = shape_for(state, owner, spec)
+    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck, shape)
+    return _with_outlook(state, view, asked, now)
+
+
+def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView:
+    return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
+
+
+def _before(state: State, priority: int) -> list[Waiting]:
+    """Who would be before a new job of this priority."""
+    return [each for each in state.work.waiting() if each.priority >= priority]
+
+
+def _stuck(job: Job, gates: dict[str, str]) -> str:
+    if "hold" in gates or "dependencies" in gates:
+        return gates.get("hold") or gates["dependencies"]
+    array = job.spec.array
+    if array is not None and array.at_a_time and job.live_count >= array.at_a_time:
+        return f"{job.live_count} of its indices run, and at most {array.at_a_time} may at a time"
+    return ""
+
+
+def _backoff_s(job: Job, now: Now) -> float:
+    """Until the first of its gangs may be tried again."""
+    phases = (gang.phase for gang in job.gangs if not gang.is_held)
+    waits = [p.not_before - now.mono_s for p in phases if isinstance(p, Pending)]
+    return max(0.0, min(waits, default=0.0))
+
+
+def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> ExplainView:
+    look = AsIf(state, asked.ahead, now)
+    shape = shape_for(state, asked.owner, asked.spec)
+    stuck = why_nothing_starts(state) or asked.stuck
+    found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
+    start, why = _start(found, asked, now)
+    helps: tuple[Remedy, ...] = ()
+    if not stuck:
+        helps = remedies(state, look, asked.owner, asked.spec)
+        if asked.opens > now.unix_s and found.within_s == 0.0:
+            text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
+            helps = (Remedy("window", f"{text} the next one opens"), *helps)
+    return msgspec.structs.replace(view, start_unix_s=start, start_why=why, remedies=helps)
+
+
+def _start(found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
+    """The latest of room, window and back-off, and which of them it is."""
+    if found.within_s is None:
+        return None, found.why
+    times = (
+        (now.unix_s + found.within_s, found.why),
+        (asked.opens, "once its window opens"),
+        (now.unix_s + asked.backoff_s, "once its back-off is over"),
+    )
+    start, why = max(times, key=lambda one: one[0])
+    return UnixTime(start), why

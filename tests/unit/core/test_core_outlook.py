@@ -1,0 +1,280 @@
+"""`explain` and `whatif`: until when a job waits, why nobody can say, and what would help."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from support.harness import Harness
+from support.sites import JobBuilder, job, site
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.requests import Cancel, Denied, Drain, Hold
+from wattline_protocol.selecting import only
+from wattline_protocol.views import ExplainView
+from wattline_scheduler.core import asif
+from wattline_scheduler.core.asif import as_if
+from wattline_scheduler.core.outlook import outlook, what_if
+from wattline_scheduler.core.placing import snapshot
+
+ADA = UserName("ada")
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 2).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+def seen(h: Harness, number: JobId) -> ExplainView:
+    return outlook(h.cluster.state, h.job(number), h.now)
+
+
+def asked(h: Harness, wanted: JobBuilder) -> ExplainView:
+    view = what_if(h.cluster.state, ADA, wanted.build(), {}, h.now)
+    assert isinstance(view, ExplainView), view
+    return view
+
+
+def within_s(h: Harness, view: ExplainView) -> float:
+    assert view.start_unix_s is not None, view.start_why
+    return view.start_unix_s - h.now.unix_s
+
+
+def texts(view: ExplainView) -> list[str]:
+    return [remedy.text for remedy in view.remedies]
+
+
+# --- when -------------------------------------------------------------------------------
+
+
+def test_it_starts_when_the_first_end_that_is_enough_is_due(h: Harness) -> None:
+    h.submit(job().gpus(8).runtime(7_200))
+    soon = h.submit(job().gpus(8).runtime(3_600))
+    h.run(10)
+    waiting = h.submit(job().gpus(4).priority(50))
+    view = seen(h, waiting)
+    assert within_s(h, view) == pytest.approx(3_590, abs=15)
+    assert view.start_why == f"once job {soon} has ended, by its limit at the latest"
+
+
+def test_a_gang_waits_for_as_many_ends_as_it_has_nodes(h: Harness) -> None:
+    late = h.submit(job().gpus(8).runtime(7_200))
+    h.submit(job().gpus(8).runtime(3_600))
+    view = seen(h, h.submit(job().gpus(8).nodes(2)))
+    assert within_s(h, view) == pytest.approx(7_200, abs=15)
+    assert f"job {late} " in view.start_why
+
+
+def test_what_is_before_it_in_the_queue_goes_first(h: Harness) -> None:
+    h.submit(job().gpus(8).runtime(7_200))
+    h.submit(job().gpus(8).runtime(3_600))
+    first, second = h.submit(job().gpus(8)), h.submit(job().gpus(8))
+    assert within_s(h, seen(h, first)) == pytest.approx(3_600, abs=15)
+    assert within_s(h, seen(h, second)) == pytest.approx(7_200, abs=15)
+    assert within_s(h, asked(h, job().gpus(8).priority(75))) == pytest.approx(3_600, abs=15)
+
+
+def test_a_task_that_is_being_stopped_goes_within_its_grace(h: Harness) -> None:
+    numbers = [h.submit(job().gpus(8).grace(60)) for _ in range(2)]
+    waiting = h.submit(job().gpus(8))
+    h.cut_off.update(h.agents)
+    h.ask(Cancel(only(numbers[0])))
+    assert within_s(h, seen(h, waiting)) == pytest.approx(60, abs=1)
+
+
+def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
+    numbers = [h.submit(job().gpus(8)) for _ in range(2)]
+    view = seen(h, h.submit(job().gpus(8)))
+    assert view.start_unix_s is None
+    assert view.start_why == (
+        f"not known: it needs what jobs {numbers[0]}, {numbers[1]} hold, "
+        "and nobody has said for how long (--time)"
+    )
+
+
+def test_nobody_can_say_where_even_an_empty_site_would_not_do(h: Harness) -> None:
+    h.submit(job().gpus(8).runtime(60))
+    h.do(Drain(h.node("a1").id))
+    h.do(Drain(h.node("a2").id))
+    view = seen(h, h.submit(job().gpus(8)))
+    assert view.start_unix_s is None
+    assert view.start_why.startswith("not known: with all that runs gone it still waits for state")
+
+
+def test_nobody_can_say_while_it_is_held_or_waits_for_others(h: Harness) -> None:
+    held = h.submit(job().held())
+    child = h.submit(job().after_any(held))
+    assert seen(h, held).start_why == "not known: held until released"
+    assert seen(h, child).start_why == f"not known: waits for job {held} (held)"
+    assert not seen(h, held).remedies
+
+
+def test_a_throttled_array_waits_for_itself(h: Harness) -> None:
+    number = h.submit(job().gpus(1).array(4, 2))
+    view = seen(h, number)
+    text = "not known: 2 of its indices run, and at most 2 may at a time"
+    assert (view.start_unix_s, view.start_why) == (None, text)
+
+
+def test_a_back_off_is_waited_for(h: Harness) -> None:
+    number = h.submit(job().gpus(1).retries(3))
+    attempt = h.gang(number).live[0]
+    h.agent(attempt.node).end(attempt.record.ref, 1, run_s=40)
+    h.settle()
+    view = seen(h, number)
+    assert within_s(h, view) == pytest.approx(1, abs=0.2)
+    assert view.start_why == "once its back-off is over"
+
+
+def test_what_has_its_nodes_waits_for_nothing(h: Harness) -> None:
+    view = seen(h, h.submit(job()))
+    assert (view.nodes_needed, view.start_unix_s, view.remedies) == (0, None, ())
+
+
+# --- what would help --------------------------------------------------------------------
+
+
+def test_the_fewest_of_lower_priority_are_named(h: Harness) -> None:
+    small = [h.submit(job().gpus(2).priority(25)) for _ in range(4)]
+    large = h.submit(job().gpus(8).priority(25))
+    assert {h.gang(n).live[0].node for n in small} != {h.gang(large).live[0].node}
+    view = seen(h, h.submit(job().gpus(8).priority(75)))
+    text = f"if job {large} (priority 25) of lower priority made way it would start now"
+    assert view.remedies[0].text == text
+    assert view.remedies[0].kind == "preempt"
+
+
+def test_no_more_than_needed_make_way(h: Harness) -> None:
+    array = h.submit(job().gpus(2).priority(25).array(8))
+    view = seen(h, h.submit(job().gpus(4).priority(75)))
+    text = texts(view)[0]
+    assert text.startswith(f"if job {array}[")
+    indices = text.partition("[")[2].partition("]")[0]
+    first, last = map(int, indices.replace(",", "-").split("-"))
+    nodes = {h.gang(array, n).live[0].node for n in (first, last)}
+    assert len(nodes) == 1, "two of one node are enough"
+
+
+def test_equal_priority_never_makes_way(h: Harness) -> None:
+    for _ in range(2):
+        h.submit(job().gpus(8))
+    assert not [r for r in seen(h, h.submit(job().gpus(8))).remedies if r.kind == "preempt"]
+
+
+def test_fewer_gpus_and_fewer_nodes_that_would_fit_now(h: Harness) -> None:
+    h.submit(job().gpus(5))
+    view = seen(h, h.submit(job().gpus(8).nodes(2)))
+    assert texts(view) == [
+        "with 3 GPUs on each node instead of 8 it would start now",
+        "with 1 node instead of 2 it would start now",
+    ]
+
+
+def test_nothing_is_said_where_nothing_would_help(h: Harness) -> None:
+    for _ in range(2):
+        h.submit(job().gpus(8))
+    assert seen(h, h.submit(job().gpus(1))).remedies == ()
+
+
+def test_a_lack_of_watts_is_looked_at_like_a_lack_of_gpus() -> None:
+    h = Harness(site().rack("a", 2, kw=7.5).build())
+    h.join()
+    h.run(2)
+    h.submit(job().gpus(6))
+    h.run(2)
+    view = seen(h, h.submit(job().gpus(8)))
+    assert "watts" in [one.filter for one in view.refusals]
+    (remedy,) = view.remedies
+    gpus = int(remedy.text.split()[1])
+    assert remedy.text == f"with {gpus} GPUs on each node instead of 8 it would start now"
+    assert h.state_of(h.submit(job().gpus(gpus + 1))) == "PENDING"
+    assert h.state_of(h.submit(job().gpus(gpus))) == "RUNNING"
+
+
+def test_without_its_windows_it_would_start_now(h: Harness) -> None:
+    opens = job().gpus(1).start_only(_closed_now(h))
+    view = asked(h, opens)
+    assert [r.kind for r in view.remedies] == ["window"]
+    assert view.start_unix_s is not None
+    assert view.start_unix_s > h.now.unix_s
+    assert view.start_why == "once its window opens"
+
+
+def _closed_now(h: Harness) -> str:
+    """A window of an hour that opens in some hours."""
+    hour = (datetime.fromtimestamp(h.now.unix_s, UTC).hour + 12) % 24
+    return f"Mon-Sun {hour:02d}:00-{(hour + 1) % 24:02d}:00"
+
+
+# --- what if ----------------------------------------------------------------------------
+
+
+def test_what_if_submits_nothing(h: Harness) -> None:
+    before = dict(h.cluster.state.work.jobs)
+    h.effects.clear()
+    view = asked(h, job().gpus(8))
+    assert (view.job, view.state, view.nodes_feasible) == (0, "PENDING", 2)
+    assert (within_s(h, view), view.start_why) == (0.0, "there is room for it now")
+    assert h.cluster.state.work.jobs == before
+    assert not h.effects
+
+
+def test_what_if_says_what_explain_says_after_the_submission(h: Harness) -> None:
+    for runtime in (3_600, 7_200):
+        h.submit(job().gpus(7).priority(25).runtime(runtime))
+    wanted = job().gpus(8).priority(75)
+    before = asked(h, wanted)
+    after = seen(h, h.submit(wanted))
+    for name in ("nodes_feasible", "refusals", "remedies", "start_why"):
+        assert getattr(before, name) == getattr(after, name)
+    assert before.start_unix_s == pytest.approx(after.start_unix_s or 0.0, abs=1)
+
+
+def test_what_would_be_refused_is_refused_here_too(h: Harness) -> None:
+    for wanted, kind in ((job().gpus(9), "impossible"), (job(""), "bad_request")):
+        answer = what_if(h.cluster.state, ADA, wanted.build(), {}, h.now)
+        assert isinstance(answer, Denied)
+        assert answer.kind == kind
+        assert answer.reason == h.refuse(wanted)
+
+
+def test_what_if_it_is_to_be_held(h: Harness) -> None:
+    view = asked(h, job().held())
+    assert (view.state, view.start_why) == ("HELD", "not known: it would be held until released")
+
+
+# --- the look itself --------------------------------------------------------------------
+
+
+def test_looks_change_nothing(h: Harness) -> None:
+    numbers = [h.submit(job().gpus(6).priority(25)) for _ in range(2)]
+    state = h.cluster.state
+    before = snapshot(state, h.now)
+    gone = as_if(state, [h.gang(n) for n in numbers], h.now)
+    assert all(len(offer.free) == 8 for offer in gone.nodes)
+    assert all(row.room_mw > old.room_mw for row, old in zip(gone.rows, before.rows, strict=True))
+    seen(h, h.submit(job().gpus(8).priority(75)))
+    assert snapshot(state, h.now).nodes == before.nodes
+    h.run(1)
+
+
+def test_a_site_too_large_for_many_looks_says_so(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asif, "MAX_NODES_LOOKED_AT", 3)
+    for _ in range(2):
+        h.submit(job().gpus(8).runtime(60))
+    view = seen(h, h.submit(job().gpus(8)))
+    text = "not known: the site is too large to try so many ways at once"
+    assert (view.start_unix_s, view.start_why) == (None, text)
+    assert view.remedies == ()
+
+
+def test_what_is_being_held_after_a_backup_is_said(h: Harness) -> None:
+    number = h.submit(job().gpus(8).nodes(2))
+    waiting = h.submit(job())
+    h.do(Hold(only(number)))
+    h.cluster.state.is_recovering = True
+    h.cluster.state.unknown.add(h.node("a1").id)
+    assert seen(h, waiting).start_why.startswith("not known: ")
