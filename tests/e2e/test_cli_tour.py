@@ -181,7 +181,8 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     shown = site.wattline("explain", waiting)
     assert "n1" in shown
     assert f"Start: not known: it needs what job {holder} holds" in shown
-    what_if = site.json("whatif", "--gpus", "8", "--priority", "high", "--", "true")
+    wanted = ("--gpus", "8", "--priority", "high")
+    what_if = json.loads(site.wattline("whatif", *wanted, "--json", "--", "true"))
     assert [one["kind"] for one in what_if["remedies"]] == ["preempt"]
     assert (
         f"if job {holder} (priority 50) of lower priority made way"
