@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.job import WHOLE_GPU
-from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw
-from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, slots_for
+from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.fragments import Prices, best_slot, growth_milli
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.plan.trial import Trial
@@ -46,8 +47,10 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
 class Weights:
     """What each term of the cost counts for; see docs/scheduling.md."""
 
+    fragments: float = 1.0
+    """Each GPU that the mix of tasks cannot use any more, where a mix is known."""
     fit: float = 1.0
-    """Each GPU left over on the node."""
+    """Each GPU left over on the node, where no mix is known."""
     warmth: float = 0.05
     """Each step by which its free GPUs would be too warm at full power."""
     stranding: float = 0.04
@@ -60,16 +63,36 @@ DEFAULT_WEIGHTS = Weights()
 
 
 def node_cost(
-    columns: Columns, ask: Ask, at: At = ALL, weights: Weights = DEFAULT_WEIGHTS
+    columns: Columns,
+    ask: Ask,
+    at: At = ALL,
+    weights: Weights = DEFAULT_WEIGHTS,
+    prices: Prices | None = None,
 ) -> Floats:
-    """[node] the part of the cost that lies in the node; the lowest is best."""
-    left = columns.whole[at] - ask.gpus
+    """[node] the part of the cost that lies in the node; the lowest is best.
+
+    `prices` say what the mix of tasks would lose; without them GPUs are packed by best fit.
+    """
     cost: Floats = (
-        weights.fit * left
+        _packing(columns, ask, at, weights, prices)
         + weights.warmth * columns.warmth[at]
         - weights.cpus * columns.cpus_free[at]
     )
     return cost
+
+
+def _packing(columns: Columns, ask: Ask, at: At, weights: Weights, prices: Prices | None) -> Floats:
+    if prices is None:
+        left: Floats = columns.whole[at] - np.float64(ask.gpus)
+        return weights.fit * left
+    return weights.fragments / WHOLE_MILLI * growth_milli(columns, ask, prices, at)
+
+
+def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = None) -> list[int]:
+    """The GPUs that a task gets on a node: as `slots_for`, but a share where it costs least."""
+    if prices is None or ask.milli == WHOLE_MILLI:
+        return slots_for(columns, ask, at)
+    return [best_slot(columns, ask, prices, at)]
 
 
 def group_cost(columns: Columns, weights: Weights = DEFAULT_WEIGHTS) -> Floats:

@@ -1,0 +1,253 @@
+"""Free GPUs that the mix of tasks cannot use, and how a placement adds to them.
+
+The measure is that of FGD (Weng et al., "Beware of Fragmentation", USENIX ATC 2023): of a node's
+free thousandths of GPUs, how many a task drawn from the mix could not use there, be it for too few
+CPUs, GPUs of the wrong class, too few GPUs, or too little left of one. Where it grows least, a task
+does least harm to the *next* one. It does not see harm further ahead: the CPUs of GPUs that are
+still free, models that few nodes have, whole nodes. So each task of the mix also has a *price*:
+what one place for it less in the whole fleet costs, which is nothing where there are places
+enough, and the GPUs of such a task where they run out. What a placement costs is
+
+    growth of fragments + Σ over the mix of price x places lost,    in thousandths of GPUs.
+
+Prices are quadratic in scarcity: the share of the fleet's places that the mix needs until the fleet
+is full. Of two places, the one that is scarcer costs more than in proportion.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_scheduler.plan.asks import ALL, Ask, At, free_slots
+from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, Ints32
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
+
+COVERED = 0.95
+"""Part of all tasks that the typical ones are; as in the paper."""
+
+WHOLE_NODE_FREQUENCY = 0.0002
+"""How often a task is expected that takes all of a node, for each kind of node: rare enough not to
+show beside what is asked for, but the first to be seen where nothing else tells nodes apart."""
+
+WHOLE_NODE_CPUS_PERCENT = 90
+"""Such a task leaves some CPUs."""
+
+MAX_NODE_KINDS = 16
+"""Kinds of nodes for which one is expected: the most frequent ones."""
+
+STALE = 1 / 20
+"""Part of the fleet's GPUs that is taken or given back before prices are made anew."""
+
+NEVER = 2**30
+"""Thousandths of a GPU of the wrong class that a task would need."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """Typical tasks with GPUs, one entry each. Those without GPUs only make the others rarer."""
+
+    frequency: Floats
+    """[task] among all tasks that are asked for; adds up to at most 1, and about that."""
+    gpus: Ints
+    cpus: Ints
+    kind: Ints
+    """[task] position in `needed_milli`: tasks that ask the same of each GPU are of one kind."""
+    milli: Ints
+    """[task] thousandths of each of its GPUs."""
+    needed_milli: Ints32
+    """[class, kind] what must be free of a GPU of that class."""
+
+    @property
+    def size_milli(self) -> Ints:
+        """[task] thousandths of GPUs in all."""
+        sizes: Ints = self.gpus * self.milli
+        return sizes
+
+
+def typical(
+    counts: Sequence[tuple[Ask, float]], covered: float = COVERED
+) -> list[tuple[Ask, float]]:
+    """The most frequent tasks that together are `covered` of all, with their frequencies.
+
+    Of equal counts the earlier one.
+    """
+    ranked = sorted(counts, key=lambda one: -one[1])
+    total, so_far, kept = sum(count for _, count in ranked), 0.0, 0
+    while kept < len(ranked) and so_far < covered * total:
+        so_far += ranked[kept][1]
+        kept += 1
+    return [(ask, count / so_far) for ask, count in ranked[:kept]]
+
+
+def mix_of(frequencies: Sequence[tuple[Ask, float]]) -> Mix:
+    """Tasks as columns; at least one, be it without GPUs."""
+    class_count = len(frequencies[0][0].is_suited)
+    tasks = [(ask, often) for ask, often in frequencies if ask.gpus]
+    kinds: dict[tuple[int, bytes], int] = {}
+    needed: list[Ints] = []
+    kind = []
+    for ask, _ in tasks:
+        key = (ask.milli, ask.is_suited.tobytes())
+        if key not in kinds:
+            kinds[key] = len(kinds)
+            needed.append(np.where(ask.is_suited, ask.milli, NEVER))
+        kind.append(kinds[key])
+    return Mix(
+        frequency=np.array([often for _, often in tasks], np.float64),
+        gpus=_ints(ask.gpus for ask, _ in tasks),
+        cpus=_ints(max(1, ask.cpus) for ask, _ in tasks),
+        kind=_ints(kind),
+        milli=_ints(ask.milli for ask, _ in tasks),
+        needed_milli=np.array(needed, np.int32).reshape(len(needed), class_count).T,
+    )
+
+
+def whole_nodes(sizes: Iterable[tuple[int, int]], class_count: int) -> list[tuple[Ask, float]]:
+    """A task that takes all of a node, for each kind of node. `sizes`: GPUs and CPUs of each."""
+    is_suited = np.arange(class_count) != NO_CLASS
+    kinds = Counter((gpus, cpus) for gpus, cpus in sizes if gpus > 1)
+    return [
+        (
+            Ask(
+                gpus=gpus,
+                milli=WHOLE_MILLI,
+                cpus=cpus * WHOLE_NODE_CPUS_PERCENT // 100,
+                memory_bytes=0,
+                is_suited=is_suited,
+                draw_mw=np.zeros(class_count, np.int64),
+            ),
+            WHOLE_NODE_FREQUENCY,
+        )
+        for (gpus, cpus), _ in kinds.most_common(MAX_NODE_KINDS)
+    ]
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.array(list(values), np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """What some nodes have left; the nodes need not be of the fleet as it is."""
+
+    free_milli: Ints32
+    """[node, slot]"""
+    gpu_class: Ints32
+    """[node, slot]"""
+    cpus: Ints
+
+
+def left_on(columns: Columns, at: At = ALL) -> Left:
+    """What the nodes have now. A closed node has what it has: it opens again."""
+    return Left(columns.free_milli[at], columns.gpu_class[at], columns.cpus_free[at])
+
+
+def use(left: Left, mix: Mix) -> tuple[Floats, Floats]:
+    """[node] thousandths of GPUs that the mix can use, and [node, task] places for each task.
+
+    A place that lacks CPUs counts in part where tasks are of one GPU: another one may leave them.
+    """
+    free = left.free_milli[:, :, np.newaxis]
+    each = free // mix.needed_milli[left.gpu_class]
+    is_large = each > 0
+    large = is_large.sum(axis=1)[:, mix.kind]
+    large_milli = (free * is_large).sum(axis=1)[:, mix.kind]
+    takes = each.sum(axis=1)[:, mix.kind] // mix.gpus
+    by_cpus = left.cpus[:, np.newaxis] / mix.cpus
+    fits = (large >= mix.gpus) & (by_cpus >= 1.0)
+    by_cpus = np.where(mix.gpus > 1, np.floor(by_cpus), by_cpus)
+    return (large_milli * fits) @ mix.frequency, np.minimum(takes, by_cpus)
+
+
+def fragmented_milli(left: Left, mix: Mix) -> Floats:
+    """[node] free thousandths of GPUs that a task drawn from the mix cannot use, on average."""
+    total: Floats = left.free_milli.sum(axis=1) - use(left, mix)[0]
+    return total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prices:
+    """The mix, and what a place for each of its tasks is worth in the fleet as it was."""
+
+    mix: Mix
+    milli: Floats
+    """[task] in thousandths of GPUs; 0 = not counted."""
+    free_milli: int
+    """Of the whole fleet, when they were made."""
+
+    def are_stale(self, columns: Columns) -> bool:
+        """So much was taken or given back that they should be made anew."""
+        total_milli = int((columns.gpu_class != NO_CLASS).sum()) * WHOLE_MILLI
+        changed_milli = abs(int(columns.free_milli.sum()) - self.free_milli)
+        return changed_milli > STALE * total_milli
+
+
+def no_prices(mix: Mix) -> Prices:
+    """Only the growth of fragments counts, as in FGD."""
+    return Prices(mix, np.zeros(len(mix.gpus)), 0)
+
+
+def prices(columns: Columns, mix: Mix) -> Prices:
+    """What a place for each task of the mix is worth in the fleet as it is."""
+    places = use(left_on(columns), mix)[1].sum(axis=0)
+    free_milli = int(columns.free_milli.sum())
+    mean_milli = float(mix.frequency @ mix.size_milli)
+    to_come = mix.frequency * (free_milli / max(1.0, mean_milli))
+    scarcity = np.minimum(1.0, to_come / (places + 1.0))
+    return Prices(mix, mix.size_milli * scarcity**2, free_milli)
+
+
+def growth_milli(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Floats:
+    """[node] what a task costs there in thousandths of GPUs; infinite where no GPUs suit it.
+
+    A share of a GPU is taken where it costs least on the node. CPUs are not asked for.
+    """
+    positions = np.arange(columns.node_count)[at]
+    node, _, after = _ways(columns, ask, positions)
+    cost = _worth(left_on(columns, positions), of)[node] - _worth(after, of)
+    least = np.full(len(positions), np.inf)
+    np.minimum.at(least, node, cost - ask.gpus * ask.milli)
+    return least
+
+
+def best_slot(columns: Columns, ask: Ask, of: Prices, at: int) -> int:
+    """The GPU of a node on which a share of one costs least; the first of equals."""
+    _, slot, after = _ways(columns, ask, np.array([at]))
+    return int(slot[np.argmax(_worth(after, of))])
+
+
+def _worth(left: Left, of: Prices) -> Floats:
+    """[node] thousandths that the mix can use, and its places by price."""
+    usable_milli, places = use(left, of.mix)
+    worth: Floats = usable_milli + places @ of.milli
+    return worth
+
+
+def _ways(columns: Columns, ask: Ask, at: Ints) -> tuple[Ints, Ints, Left]:
+    """Ways to put a task on nodes: position in `at`, slot (-1 = no share), what is left then."""
+    free = free_slots(columns, ask, at)
+    before = left_on(columns, at)
+    if ask.gpus == 1 and ask.milli < WHOLE_MILLI:
+        node, slot = np.nonzero(free & ~_like_earlier(before))
+        free_milli = before.free_milli[node]
+        free_milli[np.arange(len(node)), slot] -= ask.milli
+    else:
+        taken = free & (np.cumsum(free, axis=1) <= ask.gpus)
+        node = np.flatnonzero(taken.sum(axis=1) == ask.gpus)
+        slot = np.full(len(node), -1)
+        free_milli = (before.free_milli - ask.milli * taken)[node]
+    left = Left(free_milli.astype(np.int32), before.gpu_class[node], before.cpus[node] - ask.cpus)
+    return node, slot, left
+
+
+def _like_earlier(left: Left) -> Bools:
+    """[node, slot] an earlier GPU of the node is of the same class, with as much left."""
+    is_alike = (left.free_milli[:, :, np.newaxis] == left.free_milli[:, np.newaxis, :]) & (
+        left.gpu_class[:, :, np.newaxis] == left.gpu_class[:, np.newaxis, :]
+    )
+    slots = left.free_milli.shape[1]
+    is_earlier = np.arange(slots) < np.arange(slots)[:, np.newaxis]
+    found: Bools = (is_alike & is_earlier).any(axis=2)
+    return found

@@ -1,0 +1,1 @@
+"""One pod after the other onto a fleet until it is full: the lists and protocol of FGD."""

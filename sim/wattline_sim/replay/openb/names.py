@@ -1,0 +1,32 @@
+"""Names of policies, light enough for the table of verbs."""
+
+import re
+
+POLICY_NAMES = ("random", "dotprod", "clustering", "packing", "bestfit", "fgd", "pwr", "wattline")
+"""As in the literature; `wattline` is what the scheduler runs."""
+
+_MIXED = re.compile(r"pwr(\d{1,4})\+fgd(\d{1,4})", re.ASCII)
+
+
+def parse_policy(text: str) -> tuple[str, int, int]:
+    """Name, and for `pwr100+fgd900` the weights of power and fragments. Raises ValueError."""
+    if text in POLICY_NAMES:
+        return text, 1, 0
+    match = _MIXED.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no policy; write {', '.join(POLICY_NAMES)} or pwr100+fgd900")
+    return "pwr", int(match[1]), int(match[2])
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`42-51` or `42,44`. Raises ValueError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip(), re.ASCII)
+        if match is None:
+            raise ValueError(f"{text!r} names no seeds; write for example 42, 42-51 or 42,44")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + 10_000:
+            raise ValueError(f"{part.strip()}: a range runs upwards, over at most 10,000 seeds")
+        seeds.extend(range(first, last + 1))
+    return tuple(seeds)
