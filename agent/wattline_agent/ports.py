@@ -17,7 +17,7 @@ Constructors the shell calls (modules that implement this file):
   `python -m wattline_agent.keeper --state-dir DIR` in a session of its own and tries again.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -335,13 +335,13 @@ class LogSlice:
 class TaskRunner(Protocol):
     """The keeper as the agent sees it. Every call is idempotent and answers within 1 s.
 
-    From `launch` until `drop`, `observe` lists the attempt, whatever became of it: a command
+    From its launch until `drop`, `observe` lists the attempt, whatever became of it: a command
     that cannot be started is listed as ended with `exit` saying why. Commands for an unknown or
     ended attempt do nothing. Raises KeeperAbsent when the keeper is gone.
     """
 
-    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
-        """Write the order to disk and have the keeper start it."""
+    def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
+        """Write the orders to disk and have the keeper start them, in turn."""
 
     def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
         """Stop notice and SIGTERM, after `grace_s` SIGKILL, to the whole group; returns at once.
@@ -371,7 +371,10 @@ class TaskRunner(Protocol):
         """
 
     def observe(self) -> list[TaskSeen]:
-        """All attempts not dropped. A restarted agent learns from this what it runs."""
+        """All attempts not dropped. A restarted agent learns from this what it runs.
+
+        Phases and ends are as the keeper tells them now; what an attempt uses is up to 1 s old.
+        """
 
     def fileno(self) -> int | None:
         """Readable when `observe` may have news; None = poll `observe` instead."""

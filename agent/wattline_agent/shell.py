@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import zmq
 
+from wattline_agent.core.durable import UsageState
 from wattline_agent.core.effects import (
     ApplyCaps,
     Drop,
@@ -57,11 +58,18 @@ from wattline_agent.executor.owners import use_by_attempt
 from wattline_agent.keeping import Keeping
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
-from wattline_agent.ports import Collector, FastReading, HostSensors, TaskRunner, TaskSeen
+from wattline_agent.ports import (
+    Collector,
+    FastReading,
+    HostSensors,
+    LaunchContext,
+    TaskRunner,
+    TaskSeen,
+)
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
-from wattline_protocol.messages import LogChunk
+from wattline_protocol.messages import LogChunk, TaskOrder
 from wattline_protocol.wall import PERMILLE
 
 TICK_S = 0.2
@@ -69,6 +77,9 @@ TICK_S = 0.2
 SAMPLE_TIMEOUT_S = 0.3
 CAPS_TIMEOUT_S = 1.0
 """A GPU that has not answered by then is counted as not capped."""
+USAGE_GAP_S = 0.1
+"""Between two saves of usage: replacing a file costs the disk some milliseconds each time. What a
+crash in between loses is that long a time's energy, booked to the task that comes next."""
 EXTRA_SAMPLE_S = 0.25
 """When a task ends, the GPUs are sampled first if the last sample is older than this, so that its
 usage is complete."""
@@ -77,6 +88,10 @@ usage is complete."""
 def now() -> Now:
     """The clocks the core lives by: CLOCK_BOOTTIME counts suspended time (see `ports`)."""
     return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
+
+
+Order = Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases
+"""To the keeper, about what runs already."""
 
 
 class Shell:
@@ -103,25 +118,37 @@ class Shell:
         self._link = link
         self._log = log
         self._events: deque[Event] = deque()
+        self._launches: list[tuple[TaskOrder, LaunchContext]] = []
+        """What the keeper is to start, all together."""
         self._driver_instance = collector.driver_instance()
         self._infos = collector.gpus()
         self._ended: frozenset[TaskRef] = frozenset()
         self._first: dict[int, TaskRef] = {}
         """Attempts by their first process."""
         self._has_ordered = False
-        """The keeper was told something: see at once what became of it."""
+        """The keeper was told something that it does not tell of itself: see what became of it."""
+        self._usage: UsageState | None = None
+        """Not saved yet."""
+        self._usage_saved_s = 0.0
         self._sampled_s = 0.0
         self._sample_due_s = 0.0
         self._tick_due_s = 0.0
+        self._poller = zmq.Poller()
+        self._poller.register(link.socket.socket, zmq.POLLIN)
+        self._poller.register(link.socket.monitor, zmq.POLLIN)
 
     # --- events -------------------------------------------------------------------------
 
-    def handle(self, event: Event) -> None:
-        """Hand an event in; carry out its effects, and hand in what they bring back."""
-        self._events.append(event)
+    def handle(self, *events: Event) -> None:
+        """Hand events in that came together; carry out their effects, and hand in what these
+        bring back."""
+        self._events.extend(events)
         while self._events:
-            for effect in self.node.handle(self._events.popleft(), now()):
+            together = tuple(self._events)
+            self._events.clear()
+            for effect in self.node.handle_all(together, now()):
                 self._carry_out(effect)
+            self._launch()
 
     def start(self, started: Started) -> None:
         """The first event."""
@@ -144,8 +171,9 @@ class Shell:
         self._wait(wake_fd)
         for change in self._link.changes():
             self.handle(change)
-        for message in self._link.received():
-            self.handle(SchedulerSaid(message))
+        messages = [SchedulerSaid(message) for message in self._link.received()]
+        if messages:
+            self.handle(*messages)
         if self._has_ordered:
             self._look_at_tasks()
         self._do_due()
@@ -153,25 +181,30 @@ class Shell:
     def stop(self) -> None:
         """Farewell."""
         self.handle(StopAsked())
+        self._save_usage()
         self._keeping.end_if_idle()
 
     def _wait(self, wake_fd: int | None) -> None:
-        poller = zmq.Poller()
-        poller.register(self._link.socket.socket, zmq.POLLIN)
-        poller.register(self._link.socket.monitor, zmq.POLLIN)
-        if wake_fd is not None:
-            poller.register(wake_fd, zmq.POLLIN)
         keeper_fd = self._keeping.fileno()
-        if keeper_fd is not None:
-            poller.register(keeper_fd, zmq.POLLIN)
-        until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
-        ready = dict(poller.poll(max(0, math.ceil(until_s * 1000))))
+        watched = [fd for fd in (wake_fd, keeper_fd) if fd is not None]
+        for fd in watched:
+            self._poller.register(fd, zmq.POLLIN)
+        ready = dict(self._poller.poll(max(0, math.ceil(self._idle_s() * 1000))))
+        for fd in watched:
+            self._poller.unregister(fd)
         if keeper_fd is not None and keeper_fd in ready:
             self._look_at_tasks()
 
+    def _idle_s(self) -> float:
+        """Until something is due."""
+        until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
+        due_s = self.node.due_s
+        return until_s if due_s is None else min(until_s, due_s - now().mono_s)
+
     def _do_due(self) -> None:
         mono_s = time.monotonic()
-        if mono_s >= self._tick_due_s:
+        due_s = self.node.due_s
+        if mono_s >= self._tick_due_s or (due_s is not None and now().mono_s >= due_s):
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
         if mono_s >= self._sample_due_s:
@@ -179,6 +212,13 @@ class Shell:
             self._sample_due_s = max(self._sample_due_s + period_s, mono_s + period_s / 2)
             self._look_at_tasks()
             self._sample()
+        if mono_s >= self._usage_saved_s + USAGE_GAP_S:
+            self._save_usage()
+
+    def _save_usage(self) -> None:
+        if self._usage is not None:
+            self._files.save_usage(self._usage)
+            self._usage, self._usage_saved_s = None, time.monotonic()
 
     def _look_at_tasks(self) -> None:
         self._has_ordered = False
@@ -206,8 +246,8 @@ class Shell:
         gpu_mw = sum(r.power_mw or 0 for r in readings if isinstance(r, FastReading))
         terms = self.node.state.file.terms
         efficiency = terms.psu_efficiency_permille if terms is not None else PERMILLE
-        self.handle(HostRead(self._sensors.read(gpu_mw, efficiency)))
-        self.handle(Sampled(readings, self._use()))
+        host = HostRead(self._sensors.read(gpu_mw, efficiency))
+        self.handle(host, Sampled(readings, self._use()))
 
     def _use(self) -> dict[GpuIndex, dict[TaskRef, int]]:
         """What each attempt used of GPUs that several hold."""
@@ -239,7 +279,7 @@ class Shell:
             case SaveState(state):
                 self._files.save_state(state)
             case SaveUsage(usage):
-                self._files.save_usage(usage)
+                self._usage = usage
             case Spool(rollup):
                 self._spool.append(rollup)
             case ReadSpool():
@@ -256,16 +296,22 @@ class Shell:
             case _:
                 self._order(effect)
 
-    def _order(
-        self,
-        effect: Launch | Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases,
-    ) -> None:
+    def _order(self, effect: Launch | Order) -> None:
         if isinstance(effect, Launch):
+            self._launches.append((effect.order, effect.context))
             self._log.info("task_launched", ref=str(effect.order.ref), gpus=effect.order.gpus)
-        elif not isinstance(effect, RenewTaskLeases):
+            return
+        self._launch()  # first: this order may be about one of them
+        if not isinstance(effect, RenewTaskLeases):
             self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
-        self._has_ordered = not isinstance(effect, RenewTaskLeases)
+        self._has_ordered |= not isinstance(effect, RenewTaskLeases | Drop)
         self._keeping.do(lambda runner: _give(runner, effect))
+
+    def _launch(self) -> None:
+        if self._launches:
+            launches, self._launches = tuple(self._launches), []
+            self._has_ordered = True
+            self._keeping.do(lambda runner: runner.launch_all(launches))
 
     def _send_log(self, wanted: SendLog) -> None:
         piece = self._keeping.read_log(wanted.ref, wanted.offset, wanted.limit_bytes)
@@ -274,13 +320,8 @@ class Shell:
         )
 
 
-def _give(
-    runner: TaskRunner,
-    effect: Launch | Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases,
-) -> None:
+def _give(runner: TaskRunner, effect: Order) -> None:
     match effect:
-        case Launch(order, context):
-            runner.launch(order, context)
         case Stop(ref, grace_s, why, kind):
             runner.stop(ref, grace_s, why, kind)
         case Notify(ref, why):

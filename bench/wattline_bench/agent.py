@@ -1,6 +1,6 @@
 """What an agent costs its host: processor time, memory, driver calls; idle and with all GPUs busy.
 
-The agent is the real process (`wattline agent`), with a keeper of its own, on a simulated node of
+The agent is the real process (`wattline agent`), with a keeper beside it, on a simulated node of
 8 GPUs, in a real site whose scheduler answers its beats; power is rebalanced as usual. Only the
 agent is counted: the simulated driver's own share lies in the physics process. Its NVML calls are
 counted where pynvml looks a function up, once a call; waits for events are left out, since they
@@ -96,8 +96,10 @@ def measure(*, seconds: float) -> tuple[Figures, ...]:
         counter = Counter(Path(folder) / "calls")
         script = Path(folder) / "counted.py"
         script.write_text(COUNTED, encoding="utf-8")
-        with host_site((sys.executable, str(script), str(Path(folder) / "calls"))) as site:
-            agent = psutil.Process(site.start_node())
+        prefix = (sys.executable, str(script), str(Path(folder) / "calls"))
+        with host_site(lambda name: prefix if name.startswith("agent") else ()) as site:
+            site.start_nodes()
+            agent = psutil.Process(site.agents[0])
             idle = _watch(agent, counter, 0, seconds)
             tasks = ["--array", f"0-{GPUS - 1}", "--gpus", "1", "-e", LOAD]
             job = int(site.run("submit", "--quiet", *tasks, "--", "sleep", "600"))

@@ -67,7 +67,7 @@ def measure(*, samples: int) -> Figures:
     """The best of five rounds of `samples`."""
     with tempfile.TemporaryDirectory(prefix="wattline-bench-") as folder:
         processes = Processes(Path(folder), os.environ)
-        node = simulated(Path(folder) / "node", processes)
+        _, (node,) = simulated(Path(folder), processes, "node")
         try:
             command = [sys.executable, "-c", CLIENT, str(node.library), str(node.sysfs)]
             done = subprocess.run([*command, str(samples)], capture_output=True, check=True)

@@ -154,12 +154,14 @@ class Rig:
         """The clocks."""
         return Now(Instant(self.now_s), UnixTime(self.now_s + 1e9))
 
-    def handle(self, event: Event) -> list[Effect]:
-        """Hand an event in and carry out what follows, and what follows from that."""
+    def handle(self, *events: Event) -> list[Effect]:
+        """Hand events in that came together and carry out what follows, and what follows from
+        that."""
         done: list[Effect] = []
-        queue: list[Event] = [event]
+        queue: list[Event] = list(events)
         while queue:
-            for effect in self.node.handle(queue.pop(0), self.now):
+            together, queue = queue, []
+            for effect in self.node.handle_all(together, self.now):
                 done.append(effect)
                 self.effects.append(effect)
                 queue.extend(self._carry_out(effect))

@@ -78,6 +78,8 @@ class Attempt:
     is_metered: bool = False
     """It was alive at the last sample: the next step of its GPUs is its own too."""
     readopted: int = 0
+    launched_s: float = 0.0
+    """When it was handed to the keeper; 0 = by an earlier agent."""
     told: TaskPhase | None = None
     """Phase last sent in a TaskUpdate."""
 

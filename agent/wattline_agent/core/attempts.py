@@ -11,6 +11,10 @@ from wattline_agent.ports import TaskSeen
 from wattline_protocol.ids import Now, Sequence
 from wattline_protocol.messages import CommandDone, CommandOutcome, TaskExit, TaskReport, TaskUpdate
 
+FRESH_S = 0.1
+"""What ends within this after its launch is told once, not twice. Nobody waits for the news that
+something runs, but each costs a write to the scheduler's disk."""
+
 
 def reports(state: NodeState) -> tuple[TaskReport, ...]:
     """Every attempt that was handed to the keeper, or will never be, in the order of names."""
@@ -33,7 +37,7 @@ def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
     for attempt in state.attempts.values():
         if isinstance(attempt.standing, Launched | Watched) and attempt.ref not in listed:
             _lose(state, attempt, now)
-    tell_changes(state)
+    tell_changes(state, now)
 
 
 def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
@@ -42,12 +46,24 @@ def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
     state.note("task_lost", f"{attempt.ref}: {detail}")
 
 
-def tell_changes(state: NodeState) -> None:
+def next_news_s(state: NodeState) -> float | None:
+    """When the next launch has to be told though nothing else happens; None = none waits."""
+    member = state.session.member
+    if member is None or member.adopted is None:
+        return None
+    fresh = (a.launched_s for a in state.attempts.values() if a.told is None and a.is_alive)
+    return min((launched_s + FRESH_S for launched_s in fresh), default=None)
+
+
+def tell_changes(state: NodeState, now: Now) -> None:
     """A TaskUpdate for each attempt whose phase is news; beats repeat it until ForgetTask."""
     member = state.session.member
     is_ended = False
     for attempt in state.attempts.values():
         if attempt.phase == attempt.told or not (attempt.is_alive or attempt.is_ended):
+            continue
+        is_fresh = attempt.told is None and now.mono_s - attempt.launched_s < FRESH_S
+        if is_fresh and attempt.phase in ("starting", "running"):
             continue
         if member is None or member.adopted is None:
             continue
@@ -61,7 +77,10 @@ def tell_changes(state: NodeState) -> None:
 
 
 def meet_deadlines(state: NodeState, now: Now) -> None:
-    """Freeze and kill what is being paused; stop what is over its runtime limit."""
+    """Freeze and kill what is being paused; stop what is over its runtime limit; tell launches."""
+    news_s = next_news_s(state)
+    if news_s is not None and now.mono_s >= news_s:
+        tell_changes(state, now)
     for attempt in state.attempts.values():
         if attempt.pausing is not None:
             _pause_further(state, attempt, attempt.pausing, now)

@@ -38,11 +38,12 @@ def step(state: NodeState, now: Now) -> None:
     """Ask for the locks that are wanted and not in force; called after every event."""
     if state.facts.is_observe or state.is_locking:
         return
+    shares = _shares(state)
     asked = {
         gpu.index: wanted
         for gpu in state.gpus
         if can_lock(gpu) and gpu.clock_retry_s <= now.mono_s
-        if (wanted := wanted_mhz(state, gpu)) != gpu.locked_mhz
+        if (wanted := _wanted_mhz(state, gpu, shares.get(gpu.index))) != gpu.locked_mhz
     }
     if asked:
         _on_file(state, {index: mhz for index, mhz in asked.items() if mhz})
@@ -84,14 +85,23 @@ def can_lock(gpu: Gpu) -> bool:
     return gpu.is_managed and gpu.info.can_lock_clocks and not gpu.is_lost
 
 
-def wanted_mhz(state: NodeState, gpu: Gpu) -> int:
+def _shares(state: NodeState) -> dict[GpuIndex, int]:
+    """Of each GPU that is held: the share of its clock that its orders leave it, permille. Nobody
+    is slowed down because another holder of the GPU tolerates it."""
+    shares: dict[GpuIndex, int] = {}
+    for attempt in state.attempts.values():
+        if attempt.holds_gpus:
+            for index in attempt.gpus:
+                share = attempt.order.clock_permille
+                shares[index] = max(share, shares.get(index, 0))
+    return shares
+
+
+def _wanted_mhz(state: NodeState, gpu: Gpu, share: int | None) -> int:
     """Highest SM clock that this GPU should run at; 0 = no ceiling."""
-    users = holds.users(state, gpu.index)
-    # Nobody is slowed down because another holder of the GPU tolerates it.
-    permille = max((attempt.order.clock_permille for attempt in users), default=PERMILLE)
-    if users and is_weak(gpu):
-        permille = min(permille, _share_for_lease(state, gpu))
-    permille = max(permille, LEAST_PERMILLE)
+    if share is not None and is_weak(gpu):
+        share = min(share, _share_for_lease(state, gpu))
+    permille = max(PERMILLE if share is None else share, LEAST_PERMILLE)
     return 0 if permille >= PERMILLE else gpu.info.clock_max_mhz * permille // PERMILLE
 
 

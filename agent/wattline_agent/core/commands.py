@@ -148,8 +148,8 @@ def _shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
     return f"its floor needs a lease of {needed_mw / 1000:g} W, this is {covered_mw / 1000:g} W"
 
 
-def start_waiting(state: NodeState) -> bool:
-    """Launch or thaw what waited for caps, now that they are where they should be.
+def start_waiting(state: NodeState, now: Now) -> bool:
+    """Launch or thaw all that waited for caps, now that they are where they should be.
 
     True when something was done. Called by `steer` only while nothing is out at the driver.
     """
@@ -157,10 +157,12 @@ def start_waiting(state: NodeState) -> bool:
     if not waiting:
         return False
     in_force = state.lease
-    if in_force is not None and holds.holding_mw(state) <= in_force.lease_mw:
-        _begin(state, waiting[0])
-        return True
-    return False
+    if in_force is None or holds.holding_mw(state) > in_force.lease_mw:
+        return False
+    for attempt in waiting:  # what is held counts all of them
+        _begin(state, attempt, now)
+    state.emit(SaveUsage(snapshot(state)))
+    return True
 
 
 def expire_waiting(state: NodeState, now: Now) -> None:
@@ -177,14 +179,13 @@ def waits_since(attempt: Attempt) -> float:
     return attempt.resuming.since_s if attempt.resuming is not None else 0.0
 
 
-def _begin(state: NodeState, attempt: Attempt) -> None:
+def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
     for index in attempt.gpus:
         begin_use(state.gpus[index])
     if isinstance(attempt.standing, Reserved):
         seq = attempt.standing.seq
-        attempt.standing = Launched()
+        attempt.standing, attempt.launched_s = Launched(), now.mono_s
         state.emit(Launch(attempt.order, _context(state, attempt.order)))
-        state.emit(SaveUsage(snapshot(state)))
         answer(state, seq, "done")
         return
     assert attempt.resuming is not None, "only starts and resumptions wait"  # noqa: S101 - union
@@ -194,7 +195,7 @@ def _begin(state: NodeState, attempt: Attempt) -> None:
     attempt.standing = Watched(replace(attempt.standing.seen, phase="running"))
     state.emit(Thaw(attempt.ref))
     answer(state, seq, "done")
-    tell_changes(state)
+    tell_changes(state, now)
 
 
 def _context(state: NodeState, order: TaskOrder) -> LaunchContext:
@@ -232,7 +233,7 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
     elif isinstance(attempt.standing, Reserved):
         answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
         attempt.standing = Gone(_never_started(command, now))
-        tell_changes(state)
+        tell_changes(state, now)
     elif not attempt.is_ended:
         attempt.is_stopping = True
         if attempt.is_frozen or attempt.pausing is not None:
@@ -250,7 +251,7 @@ def _stop_unknown(state: NodeState, command: StopTask, now: Now) -> None:
     state.closed.put(command.ref, command.seq)
     order = TaskOrder(command.ref, "", "", "batch", (), {}, (), "process")
     state.attempts[command.ref] = Attempt(order, Gone(_never_started(command, now)))
-    tell_changes(state)
+    tell_changes(state, now)
 
 
 def _never_started(command: StopTask, now: Now) -> TaskExit:

@@ -4,6 +4,7 @@
 in what comes back as further events. The first event is `Started`.
 """
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from wattline_agent.core import (
@@ -84,16 +85,30 @@ class Node:
         return holds.holding_mw(self.state, planned=False) if self.state.terms else None
 
     @property
+    def due_s(self) -> float | None:
+        """When something has to be told though nothing happens; None = nothing waits."""
+        return attempts.next_news_s(self.state)
+
+    @property
     def is_settled(self) -> bool:
         """A stop need not wait: tasks run on, or nothing is left that still has to be seen idle."""
         return start.is_settled(self.state)
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event in; what is to be done, in order."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: Now) -> list[Effect]:
+        """Take events in that came together; what is to be done about all of them, in order.
+
+        What must follow an event follows the last of them: it depends on how things stand, not on
+        how they came to stand so. Eight starts at once are one question to the driver.
+        """
         state = self.state
-        if not state.is_started and not isinstance(event, Started):
-            raise ValueError(f"{type(event).__name__} before Started")
-        self._dispatch(event, now)
+        for event in events:
+            if not state.is_started and not isinstance(event, Started):
+                raise ValueError(f"{type(event).__name__} before Started")
+            self._dispatch(event, now)
         if not state.is_stopping:
             attempts.meet_deadlines(state, now)
             commands.expire_waiting(state, now)

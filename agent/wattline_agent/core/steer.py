@@ -146,7 +146,7 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
             return False
         lease.acknowledge(state)
         return True
-    return _confirm_waiting(state, goal, now) or commands.start_waiting(state)
+    return _confirm_waiting(state, goal, now) or commands.start_waiting(state, now)
 
 
 def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:

@@ -58,10 +58,9 @@ class TaskDir:
         self.work.mkdir(exist_ok=True)
 
     def save_order(self, order: OrderFile) -> None:
-        """Whole or not at all; a power cut may lose it, for then the attempt is lost as well."""
-        beside = self.path / "order.new"
-        beside.write_bytes(msgspec.json.encode(order))
-        beside.rename(self.order)
+        """Nobody relies on it before this returns; torn, it counts as none. A power cut may lose
+        it, for then the attempt is lost as well."""
+        self.order.write_bytes(msgspec.json.encode(order))
 
     def load_order(self) -> OrderFile | None:
         """The order, or None when there is none or it is torn."""

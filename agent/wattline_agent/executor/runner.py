@@ -4,8 +4,9 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from wattline_agent.keeper.client import (
 )
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.records import read_record, write_record
-from wattline_agent.keeper.spec import TASKS_DIR, BadRequest, ExitRecord, check_key
+from wattline_agent.keeper.spec import TASKS_DIR, BadRequest, ExitRecord, TaskSpec, check_key
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.messages import (
@@ -41,6 +42,8 @@ KEPT_ATTEMPTS = 1000
 PRUNED_AT_ONCE = 2
 """Directories removed with each one that is forgotten: never a long wait, and it catches up."""
 MAX_NOTICE_CHARS = 1000
+LIST_S = 0.9
+"""How often the keeper is asked for everything: at each sample. What changes phase it tells."""
 LAUNCH_PATIENCE_S = 60.0
 """An order on disk that the keeper has not started by then never will be."""
 
@@ -70,6 +73,7 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
         self._tasklib = ensure_tasklib(self._state_dir)
         self._attempts: dict[TaskRef, Attempt] = {}
+        self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[Path] = deque()
         self._load()
 
@@ -77,15 +81,23 @@ class KeeperRunner:
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
-        if order.ref in self._attempts:
-            return
-        folder = TaskDir(self._state_dir, order.ref)
+        self.launch_all([(order, context)])
+
+    def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
+        """Write the orders to disk and have the keeper start them, in turn."""
+        specs = [spec for order, context in launches if (spec := self._prepared(order, context))]
+        tasks = [{"task": spec.to_json()} for spec in specs]
         try:
-            self._launch(order, context, folder)
-        except (NotLaunchable, KeeperRefused) as error:
-            self._end_unstarted(order.ref, str(error))
-        except OSError as error:
-            self._end_unstarted(order.ref, f"{error.strerror}: {error.filename or folder.path}")
+            answers = self._keeper.ask_all("start", tasks, timeout_s=START_TIMEOUT_S)
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
+        for spec, answer in zip(specs, answers, strict=True):
+            attempt = self._attempts[ref_of(spec.key)]
+            if isinstance(answer, KeeperRefused):
+                self._end_unstarted(attempt, str(answer))
+            else:
+                attempt.view = answer.get("view", {})
+                self._is_list_due |= not attempt.view
 
     def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
         """Notice and SIGTERM now, SIGKILL after the grace."""
@@ -117,7 +129,10 @@ class KeeperRunner:
             return
         attempt.folder.secret.unlink(missing_ok=True)
         attempt.folder.forgotten.touch()
-        self._ask("drop", key=key_of(ref))
+        try:
+            self._keeper.tell("drop", key=key_of(ref))
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
         del self._attempts[ref]
         self._forgotten.append(attempt.folder.path)
         self._prune()
@@ -128,7 +143,9 @@ class KeeperRunner:
 
     def observe(self) -> list[TaskSeen]:
         """All attempts not dropped."""
-        self._refresh()
+        self._take_news()
+        if self._is_list_due or time.monotonic() - self._listed_s >= LIST_S:
+            self._list()
         return [self._seen(attempt) for attempt in self._attempts.values()]
 
     def fileno(self) -> int | None:
@@ -154,18 +171,32 @@ class KeeperRunner:
 
     # --- Launching ----------------------------------------------------------------------
 
-    def _launch(self, order: TaskOrder, context: LaunchContext, folder: TaskDir) -> None:
+    def _prepared(self, order: TaskOrder, context: LaunchContext) -> TaskSpec | None:
+        """What the keeper is to be asked; None = nothing: known, or it cannot be started."""
+        if order.ref in self._attempts:
+            return None
+        folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
         file = OrderFile(order, context, public.decode())
-        self._attempts[order.ref] = Attempt(file, folder, MetricsTail(folder.metrics))
+        attempt = Attempt(file, folder, MetricsTail(folder.metrics))
+        self._attempts[order.ref] = attempt
+        try:
+            return self._on_disk(attempt, secret)
+        except NotLaunchable as error:
+            self._end_unstarted(attempt, str(error))
+        except OSError as error:
+            self._end_unstarted(attempt, f"{error.strerror}: {error.filename or folder.path}")
+        return None
+
+    def _on_disk(self, attempt: Attempt, secret: bytes) -> TaskSpec:
+        file, folder = attempt.file, attempt.folder
         folder.make()
         folder.save_order(file)
         if secret:
             folder.save_secret(secret)
-        checkpoints = self._make_checkpoint_dir(order, context)
-        pipes = find_pipes(order, os.environ, os.getuid())
-        spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
-        self._ask_strictly("start", task=asdict(spec), timeout_s=START_TIMEOUT_S)
+        checkpoints = self._make_checkpoint_dir(file.order, file.context)
+        pipes = find_pipes(file.order, os.environ, os.getuid())
+        return spec_of(file.order, file.context, folder, checkpoints, self._tasklib, pipes)
 
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> Path:
         root = Path(context.checkpoint_root or self._state_dir / "checkpoints")
@@ -173,8 +204,7 @@ class KeeperRunner:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _end_unstarted(self, ref: TaskRef, detail: str) -> None:
-        attempt = self._attempts[ref]
+    def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
         try:
             write_record(attempt.folder.exit, attempt.record.to_json())
@@ -207,7 +237,7 @@ class KeeperRunner:
         for _, path in forgotten:  # the last agent may have died before it told
             if path.name in held:
                 self._ask("drop", key=path.name)
-        self._refresh()
+        self._list()
         for ref, attempt in list(self._attempts.items()):
             if self._never_launched(attempt):
                 del self._attempts[ref]
@@ -224,14 +254,27 @@ class KeeperRunner:
         if time.time() - folder.order.stat().st_mtime >= LAUNCH_PATIENCE_S:
             shutil.rmtree(folder.path)
 
-    def _refresh(self) -> None:
+    def _take_news(self) -> None:
         try:
-            self._keeper.clear_news()
+            told = self._keeper.take_news()
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
-        views = {view["key"]: view for view in self._ask_strictly("list")["tasks"]}
+        for news in told:
+            attempt = self._attempts.get(ref_of(news["changed"]))
+            if "view" not in news:  # an older keeper
+                self._is_list_due = True
+            elif attempt is not None and news["n"] > self._listed_n:
+                attempt.view = news["view"]
+
+    def _list(self) -> None:
+        answer = self._ask_strictly("list")
+        views = {view["key"]: view for view in answer["tasks"]}
+        self._listed_n, self._listed_s = answer.get("n", 0), time.monotonic()
+        self._is_list_due = False
         for ref, attempt in self._attempts.items():
             attempt.view = views.get(key_of(ref), {})
+            if attempt.exit is None:
+                attempt.metrics.look()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """How it ended, from the keeper or from disk; None while it lives."""
@@ -250,10 +293,9 @@ class KeeperRunner:
         return on_disk or lost
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
-        if attempt.exit is None:
-            self._settle_exit(attempt)
-            attempt.metrics.look()  # after: what it wrote before its end is there now
         end = attempt.exit
+        if end is None and (end := self._settle_exit(attempt)) is not None:
+            attempt.metrics.look()  # after: what it wrote before its end is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         return TaskSeen(

@@ -89,7 +89,7 @@ def main() -> int:
     if not _hurry():
         log("no permission for a higher priority: on a busy host tasks start later")
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
-    for key in estate.settle(state_dir / TASKS_DIR, boot_id()):
+    for key in estate.settle(state_dir, boot_id()):
         log(f"{key} was lost with the keeper before this one")
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)

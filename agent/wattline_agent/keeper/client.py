@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class KeeperClient:
         self._requests = _connect(state_dir)
         self._number = 0
         self._received = bytearray()
+        self._told = bytearray()
         try:
             self.news = _connect(state_dir)
             self.news.sendall(b'{"id": 0, "do": "subscribe"}\n')
@@ -41,6 +43,35 @@ class KeeperClient:
 
     def ask(self, do: str, *, timeout_s: float = TIMEOUT_S, **request: Any) -> dict[str, Any]:
         """The answer. Raises KeeperRefused, or KeeperGone when none comes in time."""
+        return self._answer_to(do, self._send(do, request, timeout_s), timeout_s)
+
+    def ask_all(
+        self, do: str, requests: Sequence[dict[str, Any]], *, timeout_s: float = TIMEOUT_S
+    ) -> list[dict[str, Any] | KeeperRefused]:
+        """One answer or refusal to each, in turn: the keeper is at work on the first while the
+        last is being written. Raises KeeperGone when one does not come in time."""
+        numbers: list[int | KeeperRefused] = []
+        for request in requests:
+            try:
+                numbers.append(self._send(do, request, timeout_s))
+            except KeeperRefused as error:
+                numbers.append(error)
+        answers: list[dict[str, Any] | KeeperRefused] = []
+        for number in numbers:
+            try:
+                if isinstance(number, KeeperRefused):
+                    raise number
+                answers.append(self._answer_to(do, number, timeout_s))
+            except KeeperRefused as error:
+                answers.append(error)
+        return answers
+
+    def tell(self, do: str, **request: Any) -> None:
+        """Ask for something of which it matters little whether it is done. Raises KeeperGone."""
+        self._send(do, request, TIMEOUT_S)
+
+    def _send(self, do: str, request: dict[str, Any], timeout_s: float) -> int:
+        """The number of the request. Raises KeeperRefused where it is too long."""
         self._number += 1
         line = json.dumps({"id": self._number, "do": do, **request}).encode() + b"\n"
         if len(line) > MAX_LINE_BYTES:
@@ -48,7 +79,14 @@ class KeeperClient:
         self._requests.settimeout(timeout_s)
         try:
             self._requests.sendall(line)
-            answer = self._read_answer()
+        except OSError as error:
+            raise KeeperGone(f"the keeper does not answer to {do}: {error}") from error
+        return self._number
+
+    def _answer_to(self, do: str, number: int, timeout_s: float) -> dict[str, Any]:
+        self._requests.settimeout(timeout_s)
+        try:
+            answer = self._read_answer(number)
         except OSError as error:
             raise KeeperGone(f"the keeper does not answer to {do}: {error}") from error
         if answer.get("ending"):
@@ -57,7 +95,7 @@ class KeeperClient:
             raise KeeperRefused(answer["error"])
         return answer
 
-    def _read_answer(self) -> dict[str, Any]:
+    def _read_answer(self, number: int) -> dict[str, Any]:
         while True:
             end = self._received.find(b"\n")
             while end < 0:
@@ -68,19 +106,24 @@ class KeeperClient:
                 end = self._received.find(b"\n")
             answer: dict[str, Any] = json.loads(self._received[:end])
             del self._received[: end + 1]
-            if answer.get("id") == self._number:  # an older one came after its time-out
+            if answer.get("id") == number:  # an older one was not waited for
                 return answer
 
-    def clear_news(self) -> None:
-        """Read away what has been told; the next `ask("list")` says it all. Raises KeeperGone."""
+    def take_news(self) -> list[dict[str, Any]]:
+        """What has been told since the last call, oldest first. Raises KeeperGone."""
         while True:
             try:
-                if not self.news.recv(RECEIVE_BYTES):
-                    raise KeeperGone("the keeper has closed the connection")
+                data = self.news.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 raise KeeperGone(f"the keeper is gone: {error}") from error
+            if not data:
+                raise KeeperGone("the keeper has closed the connection")
+            self._told += data
+        *lines, rest = bytes(self._told).split(b"\n")
+        self._told = bytearray(rest)
+        return [news for line in lines if "changed" in (news := json.loads(line))]
 
     def wait_for_news(self, timeout_s: float) -> bool:
         """Whether something changed, within the time."""

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.cgroup import Group
+from wattline_agent.keeper.ends import read_ends
 from wattline_agent.keeper.records import read_record, write_record
 from wattline_agent.keeper.spec import (
+    ENDS_FILE,
     EXIT_FILE,
     STARTED_FILE,
+    TASKS_DIR,
     BadRequest,
     ExitRecord,
     check_key,
@@ -34,8 +37,10 @@ def orphaned(tasks_dir: Path) -> dict[Path, dict[str, object]]:
     return found
 
 
-def settle(tasks_dir: Path, boot: str) -> list[str]:
+def settle(state_dir: Path, boot: str) -> list[str]:
     """End what a dead keeper has left: kill its processes, then write `keeper_lost`; the keys."""
+    tasks_dir = state_dir / TASKS_DIR
+    _restore(tasks_dir, state_dir / ENDS_FILE)
     lost = orphaned(tasks_dir)
     if not lost:
         return []
@@ -46,6 +51,14 @@ def settle(tasks_dir: Path, boot: str) -> list[str]:
     for folder, started in lost.items():
         _write_lost(folder, started, sorted(left) if folder in here else [], folder in here)
     return [folder.name for folder in lost]
+
+
+def _restore(tasks_dir: Path, journal: Path) -> None:
+    """Ends that were on disk when they were told, but whose own files a power cut has taken."""
+    for key, end in read_ends(journal):
+        file = tasks_dir / check_key(key) / EXIT_FILE
+        if file.parent.is_dir() and ExitRecord.from_json(read_record(file)) is None:
+            write_record(file, end)
 
 
 def _identity(folder: Path, started: dict[str, object]) -> tree.Identity:

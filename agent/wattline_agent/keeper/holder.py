@@ -38,30 +38,34 @@ MAX_DETAIL_CHARS = 2000
 
 
 class Holder:
-    """All attempts. `changed` is called with a key whenever its phase changes."""
+    """All attempts. `changed` is called with a key and its view whenever its phase changes."""
 
     def __init__(
         self,
         state_dir: Path,
         site: Site,
-        changed: Callable[[str], None],
+        changed: Callable[[str, dict[str, Any]], None],
         log: Callable[[str], None],
     ) -> None:
         self._tasks_dir = state_dir / TASKS_DIR
         self._site = site
         self.warden: WardenLine
         self.warden_pid = 0
-        self._changed = changed
+        self._tell = changed
         self._log = log
         self._held: dict[str, Held] = {}
         self._usage_at_s = 0.0
 
     # --- What clients ask ---------------------------------------------------------------
 
-    def start(self, spec: TaskSpec) -> None:
-        """Start an attempt; one that is known already stays as it is. Raises BadRequest."""
-        if spec.key in self._held:
-            return
+    def start(self, spec: TaskSpec) -> dict[str, Any]:
+        """Start an attempt, and show it; one that is known already stays as it is. Raises
+        BadRequest."""
+        if spec.key not in self._held:
+            self._start(spec)
+        return self._held[spec.key].view(boottime_s())
+
+    def _start(self, spec: TaskSpec) -> None:
         folder = self._tasks_dir / spec.key
         if not folder.is_dir():
             raise BadRequest(f"there is no directory {folder}")
@@ -122,7 +126,7 @@ class Holder:
             held.group.freeze(False)
         else:
             self._signal_all(held, signal.SIGCONT)
-        self._changed(key)
+        self._changed(held)
 
     def renew(self, until_s: float) -> None:
         """Extend every task lease; never shortens one, gives none to attempts without."""
@@ -141,6 +145,9 @@ class Holder:
         """All attempts as clients see them."""
         now_s = boottime_s()
         return [held.view(now_s) for held in self._held.values()]
+
+    def _changed(self, held: Held) -> None:
+        self._tell(held.life.spec.key, held.view(boottime_s()))
 
     def pipes(self) -> list[int]:
         """Descriptors that carry output of living attempts."""
@@ -176,10 +183,11 @@ class Holder:
         if error:
             held.resend_at_s = boottime_s() + RECORD_RETRY_S
             self._log(f"the end of {key} is not on disk yet: {error}")
+            self._changed(held)
             return
         held.life.exit, held.end = held.end, None
         held.release()
-        self._changed(key)
+        self._changed(held)
 
     def hand_over_all(self, warden: WardenLine, pid: int) -> None:
         """A new warden has taken the place of one that died."""
@@ -255,7 +263,7 @@ class Holder:
         self._signal_all(held, signal.SIGTERM)
         if held.life.frozen:  # a frozen process takes no signal but SIGKILL
             self.thaw(held.life.spec.key)
-        self._changed(held.life.spec.key)
+        self._changed(held)
 
     def _kill(self, held: Held) -> None:
         if held.group is not None:
@@ -269,6 +277,8 @@ class Holder:
         life.cpu_s = max(life.cpu_s, cpu_s)
         life.max_rss_bytes = max(life.max_rss_bytes, max_rss_kib * 1024)
         self._look(held, life.exited_boot_s)
+        if held.end is None:  # others of its processes are left
+            self._changed(held)
 
     def _look(self, held: Held, now_s: float) -> None:
         life = held.life
@@ -291,7 +301,7 @@ class Holder:
                 send_signal(pid, signal.SIGSTOP)
             held.life.at_rest = not moving
         if held.life.at_rest:
-            self._changed(held.life.spec.key)
+            self._changed(held)
 
     def _end(self, held: Held, end: ExitRecord) -> None:
         """It is over: have the last of its log and its end written; `written` tells the rest."""

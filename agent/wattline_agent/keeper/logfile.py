@@ -3,7 +3,8 @@
 `log` is written, `log.1` is what was written before; when `log` holds half the limit it becomes
 `log.1`. Offsets count every byte the task ever wrote, so they stay valid over rotation. Which
 offset each file begins at stands in `log.index`, with the inode it speaks of: a reader that comes
-in the middle of a rotation, or after a crash in one, can tell.
+in the middle of a rotation, or after a crash in one, can tell. Most logs are never rotated, and
+have no index.
 """
 
 import os
@@ -61,9 +62,11 @@ class LogWriter:
         old = folder / OLD_LOG
         index = _load_index(folder)
         settled = index and _settle(index, status.st_ino, old.stat() if old.exists() else None)
+        self._saved = index
         self._index = settled or Index(0, 0, status.st_ino)
         self._size = status.st_size
-        self._save()
+        if old.exists():
+            self._save()
 
     def _open(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -90,6 +93,8 @@ class LogWriter:
         self._index = Index(index.first, index.current, index.inode, index.lost + count)
 
     def _rotate(self) -> bool:
+        if self._saved is None:
+            self._save()  # so that a crash between the renames leaves word of it
         try:
             fresh = self._open("log.next")
             (self._folder / LOG).rename(self._folder / OLD_LOG)
@@ -110,10 +115,12 @@ class LogWriter:
             write_record(self._folder / INDEX, asdict(self._index), durable=False)
         except OSError:
             return  # the reader settles what a missing update leaves open
+        self._saved = self._index
 
     def close(self) -> None:
         """Note what was lost and close the file."""
-        self._save()
+        if self._saved != self._index and (self._saved or self._index.lost):
+            self._save()
         os.close(self._file)
 
 
@@ -164,6 +171,8 @@ def _try_read(folder: Path, offset: int, limit_bytes: int) -> LogPiece | None:
 def _read_both(folder: Path, log: int, old: int, offset: int, limit: int) -> LogPiece | None:
     raw = _load_index(folder)
     status = os.fstat(log)
+    if raw is None and old < 0:  # never rotated
+        raw = Index(0, 0, status.st_ino)
     index = raw and _settle(raw, status.st_ino, os.fstat(old) if old >= 0 else None)
     if not index:
         return None

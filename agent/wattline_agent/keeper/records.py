@@ -24,18 +24,13 @@ def write_record(path: Path, data: object, *, durable: bool = True) -> None:
 
 
 def write_new_record(path: Path, data: object) -> None:
-    """Write `path`, which nobody relies on before this returns: then it is on disk.
-
-    A crash may leave it torn, which `read_record` tells; but it costs one commit of the file
-    system's journal, where a rename after the sync costs a second one.
-    """
+    """Write `path`, in place and not synced: a crash may leave it torn, which `read_record` tells.
+    For what stands on disk elsewhere, or what nobody was told."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.dumps(data).encode())
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

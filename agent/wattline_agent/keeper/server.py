@@ -2,7 +2,8 @@
 
 Clients speak lines of JSON over a UNIX socket that only root and the keeper's own user may use:
 `{"id": 1, "do": "start", "task": {…}}` is answered by `{"id": 1, "ok": true, …}`. A client that
-asked to `subscribe` is sent `{"changed": KEY}` after each change of phase, and nothing else.
+asked to `subscribe` is sent `{"changed": KEY, "view": {…}, "n": 7}` after each change of phase, and
+nothing else. The `n` of news and of answers to `list` grows: what has a lower one is older.
 """
 
 import json
@@ -60,11 +61,13 @@ class Server:
     def __init__(
         self, state_dir: Path, site: Site, listener: socket.socket, log: Callable[[str], None]
     ) -> None:
+        self._state_dir = state_dir
         self._site = site
         self._log = log
         self._listener = listener
         self._clients: dict[int, Client] = {}
         self._is_ending = False
+        self._told = 0
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._holder = Holder(state_dir, site, self._tell_changed, log)
@@ -108,7 +111,7 @@ class Server:
         private = [self._listener.fileno(), self._wake, self._waker]
         private += self._holder.pipes()
         private += [client.link.fileno() for client in self._clients.values()]
-        pid, line = fork_warden(private)
+        pid, line = fork_warden(self._state_dir, private)
         warden = WardenLine(line)
         self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_warden(warden))
         self._holder.hand_over_all(warden, pid)
@@ -188,10 +191,11 @@ class Server:
         if key.events != events:
             self._selector.modify(client.link, events, key.data)
 
-    def _tell_changed(self, key: str) -> None:
+    def _tell_changed(self, key: str, view: dict[str, Any]) -> None:
+        self._told += 1
         for client in list(self._clients.values()):
             if client.is_subscribed:
-                self._send(client, {"changed": key})
+                self._send(client, {"changed": key, "view": view, "n": self._told})
 
     # --- Requests -----------------------------------------------------------------------
 
@@ -238,15 +242,19 @@ class Server:
             "thaw": lambda r: holder.thaw(key(r)),
             "renew": lambda r: holder.renew(_seconds(r["until_s"])),
             "drop": lambda r: holder.drop(key(r)),
-            "list": lambda _: {"tasks": holder.views()},
+            "list": self._list,
             "status": self._status,
             "exit": self._exit,
         }
 
-    def _start(self, request: dict[str, Any]) -> None:
+    def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._is_ending:
             raise Ending("the keeper is ending and starts nothing")
-        self._holder.start(parse_spec(request["task"]))
+        return {"view": self._holder.start(parse_spec(request["task"]))}
+
+    def _list(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._told += 1
+        return {"tasks": self._holder.views(), "n": self._told}
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"pid": os.getpid(), "protocol": PROTOCOL_VERSION, "cgroup": self._site.words}

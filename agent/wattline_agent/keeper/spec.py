@@ -13,6 +13,7 @@ SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
 EXIT_FILE = "exit.json"
+ENDS_FILE = "ends.journal"
 STARTED_FILE = "started.json"
 STOP_FILE = "stop"
 WORK_DIR = "work"
@@ -53,6 +54,10 @@ class TaskSpec:
     log_limit_bytes: int
     uid: int | None
     """User to run as; None = the keeper's own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from typing import NoReturn
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group
+from wattline_agent.keeper.ends import EndsJournal
 from wattline_agent.keeper.logfile import LogWriter
 from wattline_agent.keeper.records import write_new_record
-from wattline_agent.keeper.spec import EXIT_FILE
+from wattline_agent.keeper.spec import ENDS_FILE, EXIT_FILE
 
 CHUNK_BYTES = 64 * 1024
 MAX_PACKET_BYTES = 64 * 1024
@@ -60,8 +61,9 @@ class Stream:
 class Warden:
     """The loop. Runs in its own process, forked from the keeper."""
 
-    def __init__(self, keeper: socket.socket) -> None:
+    def __init__(self, keeper: socket.socket, ends: EndsJournal) -> None:
         self._keeper = keeper
+        self._ends = ends
         self._streams: dict[str, Stream] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(keeper, selectors.EVENT_READ, None)
@@ -84,15 +86,27 @@ class Warden:
             stream.pipe = -1
 
     def _obey(self) -> bool:
-        """One packet from the keeper; False at its end."""
-        data, descriptors, _, _ = socket.recv_fds(self._keeper, MAX_PACKET_BYTES, 1)
-        if not data:
+        """All packets that have come from the keeper; False at its end."""
+        finished: list[dict[str, object]] = []
+        is_there = True
+        while is_there and self._has_packet():
+            data, descriptors, _, _ = socket.recv_fds(self._keeper, MAX_PACKET_BYTES, 1)
+            is_there = bool(data)
+            request = json.loads(data) if data else {}
+            if request.get("do") == "open":
+                self._open(request, descriptors[0])
+            elif data:
+                finished.append(request)
+        if finished:
+            self._finish(finished)
+        return is_there
+
+    def _has_packet(self) -> bool:
+        """Whether a packet, or the end, has come: `recv_fds` itself would wait."""
+        try:
+            self._keeper.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return False
-        request = json.loads(data)
-        if request["do"] == "open":
-            self._open(request, descriptors[0])
-        else:
-            self._finish(request["key"], Path(request["folder"]), request["end"])
         return True
 
     def _open(self, request: dict[str, object], pipe: int) -> None:
@@ -103,18 +117,22 @@ class Warden:
         self._streams[key] = stream
         self._selector.register(pipe, selectors.EVENT_READ, stream)
 
-    def _finish(self, key: str, folder: Path, end: object) -> None:
-        """Write what is left in the pipe, then the end; whoever still holds the pipe writes to
-        nobody. May be asked again, when the end could not be written or the answer is late."""
-        stream = self._streams.pop(key, None)
-        if stream is not None:
-            self._close(stream)
-        answer = {"key": key, "error": ""}
+    def _finish(self, requests: list[dict[str, object]]) -> None:
+        """Write what is left in the pipes, then the ends; whoever still holds a pipe writes to
+        nobody. May be asked again, when an end could not be written or the answer is late."""
+        ends = [(str(request["key"]), request["end"]) for request in requests]
+        for key, _ in ends:
+            stream = self._streams.pop(key, None)
+            if stream is not None:
+                self._close(stream)
         try:
-            write_new_record(folder / EXIT_FILE, end)
+            self._ends.put(ends)
         except OSError as error:
-            answer["error"] = str(error)
-        self._keeper.send(json.dumps(answer).encode())
+            answers = [(key, str(error)) for key, _ in ends]
+        else:
+            folders = {str(request["key"]): Path(str(request["folder"])) for request in requests}
+            answers = [(key, _written(folders[key], end)) for key, end in ends]
+        self._keeper.send(json.dumps(answers).encode())
 
     def _close(self, stream: Stream) -> None:
         if stream.pipe >= 0:
@@ -136,6 +154,15 @@ class Warden:
             self._close(stream)
         for parent in {group.path.parent for group in groups}:
             Group(parent).remove()
+
+
+def _written(folder: Path, end: object) -> str:
+    """Write an end that is in the journal where everybody looks for it; why not, or empty."""
+    try:
+        write_new_record(folder / EXIT_FILE, end)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
@@ -170,18 +197,18 @@ def send_signal(pid: int, number: int) -> None:
         return
 
 
-def fork_warden(close_in_child: list[int]) -> tuple[int, socket.socket]:
+def fork_warden(state_dir: Path, close_in_child: list[int]) -> tuple[int, socket.socket]:
     """Start the warden: its process number and the keeper's end of the line to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_warden(theirs, close_in_child)
+        _be_warden(state_dir, theirs, close_in_child)
     theirs.close()
     return pid, ours
 
 
-def _be_warden(keeper: socket.socket, close: list[int]) -> NoReturn:
+def _be_warden(state_dir: Path, keeper: socket.socket, close: list[int]) -> NoReturn:
     status = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -191,7 +218,7 @@ def _be_warden(keeper: socket.socket, close: list[int]) -> NoReturn:
         for descriptor in close:
             os.close(descriptor)
         spawn.prctl(spawn.PR_SET_NAME, b"wattline-warden")
-        Warden(keeper).run()
+        Warden(keeper, EndsJournal(state_dir / ENDS_FILE)).run()
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -239,5 +266,4 @@ class WardenLine:
                 return None
             if not data:
                 return None
-            answer = json.loads(data)
-            found.append((answer["key"], answer["error"]))
+            found += [(key, error) for key, error in json.loads(data)]

@@ -1,4 +1,4 @@
-"""One site made and run as an operator does it: `wattline` commands, simulated hardware, agents."""
+"""A site made and run as an operator does it: `wattline` commands, simulated hardware, agents."""
 
 import os
 import subprocess
@@ -12,37 +12,65 @@ from time import monotonic, sleep
 from wattline.client import Client
 from wattline.demo.processes import Processes, adopt_orphans
 from wattline.demo.stage import wattline
+from wattline_agent.keeper.spec import SOCKET_NAME
 from wattline_bench.rig.site import LOOK_S, LiveSite, rack_site
 from wattline_sim.node import NodeDir, prepare
 
 PATIENCE_S = 60.0
 GPUS = 8
 
+Within = Callable[[str], Sequence[str]]
+"""What to put before the command of a program: of `scheduler`, `keeper-NODE`, `agent-NODE`."""
+
 
 class HostSite:
-    """A scheduler and one simulated host with a real agent; `within` is put before its command."""
+    """A scheduler and simulated hosts, each with a real keeper and agent."""
 
-    def __init__(self, folder: Path, within: Sequence[str] = ()) -> None:
-        self.live = LiveSite(folder, rack_site(1)).ready()
+    def __init__(self, folder: Path, within: Within = lambda _: (), nodes: int = 1) -> None:
+        self.live = LiveSite(folder, rack_site(nodes), within("scheduler")).ready()
         self.client = Client(self.live.operator)
-        self._folder, self._within = folder, list(within)
+        self.folder, self._within = folder, within
+        self.agents: list[int] = []
+        self.keepers: list[int] = []
+        self.hardware = 0
+        """Process ids."""
         (folder / "logs").mkdir()
         self._processes = Processes(folder / "logs", os.environ)
 
-    def start_node(self) -> int:
-        """Hardware and agent; the agent's process id once the scheduler hears it."""
-        node = self.live.site.nodes[0].id
-        hardware = simulated(self._folder / "hardware", self._processes)
-        bundle = self._folder / "bundles" / f"{node}.toml"
-        where = ["--bundle", str(bundle), "--state-dir", str(self._folder / "agent")]
+    def start_nodes(self) -> None:
+        """Hardware, keepers and agents of all nodes; returns once all are heard."""
+        names = [str(node.id) for node in self.live.site.nodes]
+        self.hardware, machines = simulated(self.folder / "hardware", self._processes, *names)
+        self.keepers = [self._start_keeper(name) for name in names]
+        sockets = [self.state_of(name) / SOCKET_NAME for name in names]
+        self.until(lambda: all(each.exists() for each in sockets), "all keepers listen")
+        self.agents = [self._start_agent(n, at) for n, at in zip(names, machines, strict=True)]
+        self.until(self._all_ok, "all nodes are heard")
+
+    def _start_keeper(self, node: str) -> int:
+        command = [sys.executable, "-m", "wattline_agent.keeper"]
+        name = f"keeper-{node}"
+        where = ["--state-dir", str(self.state_of(node))]
+        return self._processes.start(name, [*self._within(name), *command, *where])
+
+    def _start_agent(self, node: str, hardware: NodeDir) -> int:
+        bundle = self.folder / "bundles" / f"{node}.toml"
+        where = ["--bundle", str(bundle), "--state-dir", str(self.state_of(node))]
         command = wattline("agent", *where, "--sysfs-root", str(hardware.sysfs))
-        pid = self._processes.start("agent", [*self._within, *command], hardware.env())
-        self.until(lambda: self.client.node(node).state == "ok", "the node is heard")
-        return pid
+        name = f"agent-{node}"
+        command = [*self._within(name), *command, "--keeper-service"]
+        return self._processes.start(name, command, hardware.env())
+
+    def _all_ok(self) -> bool:
+        return all(node.state == "ok" for node in self.client.nodes())
+
+    def state_of(self, node: str) -> Path:
+        """The state directory of a node's agent."""
+        return self.folder / "agents" / node
 
     def run(self, *arguments: str) -> str:
         """A `wattline` command as an operator types it; what it prints."""
-        bundle = str(self._folder / "bundles" / "ops.toml")
+        bundle = str(self.folder / "bundles" / "ops.toml")
         done = subprocess.run(
             wattline(*arguments),
             env={**os.environ, "WATTLINE_BUNDLE": bundle},
@@ -68,20 +96,23 @@ class HostSite:
         self._processes.stop_all()
 
 
-def simulated(folder: Path, processes: Processes) -> NodeDir:
-    """A simulated node of eight H100, served by a process of its own."""
-    node = prepare(folder, model="h100", gpus=GPUS, seed=1, name="bench")
-    command = [sys.executable, "-m", "wattline_sim.node", "--dir", str(folder)]
-    processes.start("physics", [*command, "--exit-with-parent"])
-    return node
+def simulated(folder: Path, processes: Processes, *names: str) -> tuple[int, list[NodeDir]]:
+    """Simulated nodes of eight H100 each, and the id of the process that serves them."""
+    nodes = [
+        prepare(folder / name, model="h100", gpus=GPUS, seed=seed, name=name)
+        for seed, name in enumerate(names, start=1)
+    ]
+    folders = [part for node in nodes for part in ("--dir", str(node.path))]
+    command = [sys.executable, "-m", "wattline_sim.node", *folders]
+    return processes.start("physics", [*command, "--exit-with-parent"]), nodes
 
 
 @contextmanager
-def host_site(within: Sequence[str] = ()) -> Iterator[HostSite]:
+def host_site(within: Within = lambda _: (), nodes: int = 1) -> Iterator[HostSite]:
     """A site with its programs, all gone afterwards."""
     adopt_orphans()
     with TemporaryDirectory(prefix="wattline-bench-") as folder:
-        site = HostSite(Path(folder), within)
+        site = HostSite(Path(folder), within, nodes)
         try:
             yield site
         finally:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +108,14 @@ def _waited_ns(pid: int) -> int:
 
 
 class LiveSite:
-    """A site directory below `folder`, every node and an operator enrolled, and its scheduler."""
+    """A site directory below `folder`, every node and an operator enrolled, and its scheduler.
 
-    def __init__(self, folder: Path, site: Site) -> None:
+    `within` is put before the scheduler's command.
+    """
+
+    def __init__(self, folder: Path, site: Site, within: Sequence[str] = ()) -> None:
         self.site = site
+        self._within = within
         self._folder = folder
         self._path = folder / "site"
         self._path.mkdir()
@@ -138,7 +142,7 @@ class LiveSite:
         where = ["--site", str(self._path), "--state", str(self._folder / "state")]
         with (self._folder / "scheduler.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "wattline_scheduler", *where],
+                [*self._within, sys.executable, "-m", "wattline_scheduler", *where],
                 stderr=log,
                 env={**os.environ, "PYTHONDEVMODE": "0"},
             )

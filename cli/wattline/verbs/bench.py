@@ -59,6 +59,19 @@ VERBS = (
         Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 1_000),
         Option("rounds", ("--rounds",), "Beats of all of them.", "integer", 20),
     ),
+    _bench(
+        "dispatch",
+        "Trivial jobs from submission to end, on four nodes with simulated GPUs.",
+        Option("jobs", ("--jobs",), "Jobs, singly and as an array.", "integer", 1_000),
+        Option("samples", ("--samples",), "Jobs one at a time, for the latency.", "integer", 100),
+        Option(
+            "beside",
+            ("--beside",),
+            "Run another scheduler with the same number of tasks afterwards.",
+            choices=("hyperqueue",),
+        ),
+        Option("profile", ("--profile",), "Say where the time goes (slower).", "switch", False),
+    ),
     _bench("gateway", "The serving layer, with a model that echoes.", _seconds(5.0, "each load")),
     _bench(
         "keeper",

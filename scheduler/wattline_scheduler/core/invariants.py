@@ -149,6 +149,9 @@ def _jobs(state: State, now: Now) -> Iterator[str]:
     order = state.work.queue
     if order != sorted(set(order)):
         yield "the queue is out of order or holds a job twice"
+    in_lines = [entry for line in state.work.lines.values() for entry in line.entries]
+    if sorted(in_lines) != order:
+        yield "the lines do not hold the jobs of the queue"
 
 
 def _gang(state: State, gang: Gang, now: Now) -> Iterator[str]:

@@ -79,7 +79,8 @@ def _why_waiting(job: Job) -> str:
     if gates:
         return next(iter(gates.values()))
     own = next((g.reason for g in job.gangs if g.reason), "")
-    return job.wait_reason or own or "waits to be planned"
+    of_line = job.line.wait_reason if job.line is not None else ""
+    return job.wait_reason or own or of_line or "waits to be planned"
 
 
 MAX_PARENTS_NAMED = 3

@@ -13,6 +13,7 @@ from wattline_protocol.messages import TaskReport, TaskUsage
 from wattline_protocol.views import JobState
 from wattline_scheduler.core.accounts import NO_USAGE
 from wattline_scheduler.core.idling import IdleWatch
+from wattline_scheduler.core.numbers import SortedNumbers
 from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
 from wattline_scheduler.power.progress import Progress
@@ -215,6 +216,21 @@ class Gang:
 
 
 @dataclass(slots=True, eq=False)
+class Line:
+    """Queued jobs that the planner cannot tell apart but by priority and age: what it finds of
+    those in front holds for all behind them."""
+
+    key: object
+    """What the planner tells lines apart by."""
+    entries: list[tuple[int, JobId]] = field(default_factory=list)
+    """(-priority, id), in order."""
+    last: JobId | None = None
+    """The last of them that the newest plan looks at."""
+    wait_reason: str = ""
+    """Why it could not place that one."""
+
+
+@dataclass(slots=True, eq=False)
 class Job:
     """An accepted job. `record.state` is derived from the gangs by `job_state.derive`."""
 
@@ -223,8 +239,10 @@ class Job:
     gangs: list[Gang] = field(default_factory=list)
     count: dict[GangPhase, int] = field(default_factory=lambda: dict.fromkeys(LEGAL, 0))
     """Gangs in each phase."""
-    ready: set[int] = field(default_factory=set)
+    ready: SortedNumbers = field(default_factory=SortedNumbers)
     """Numbers of pending gangs that are not backing off."""
+    line: "Line | None" = None
+    """Where it stands while it is in the queue."""
     held: set[int] = field(default_factory=set)
     """Numbers of gangs that are held by themselves."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
@@ -242,7 +260,7 @@ class Job:
     has_run: bool = False
     """Any of its gangs ran at any time: later changes are not told as its start."""
     wait_reason: str = ""
-    """Why the newest plan could not place it."""
+    """Why the newest plan that looked at it could not place it."""
     history: deque[tuple[Instant, int, GangPhase, GangPhase]] = field(
         default_factory=lambda: deque(maxlen=HISTORY_KEPT)
     )

@@ -106,8 +106,7 @@ def plan_now(state: State, now: Now) -> None:
         return
     withheld = why_nothing_starts(state)
     if withheld:
-        for each in waiting:
-            state.work.jobs[each.job].wait_reason = withheld
+        state.work.note_waits({each.job: withheld for each in waiting})
         return
     result = plan(snapshot(state, now, waiting))
     trial = Trial(snapshot(state, now)) if result.placements else None
@@ -117,7 +116,6 @@ def plan_now(state: State, now: Now) -> None:
             state.wants_plan = True  # no longer fits: planned anew
             continue
         place(state, job.gangs[placement.gang], placement, now)
-    for job_id, reason in result.waits.items():
-        state.work.jobs[job_id].wait_reason = reason
+    state.work.note_waits(result.waits)
     state.plan_reserved_for = result.reserved_for
     state.wants_plan = state.wants_plan or result.is_cut

@@ -6,6 +6,8 @@
 import heapq
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Mapping
+from heapq import merge
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
@@ -16,6 +18,7 @@ from wattline_scheduler.core.jobs import (
     Gang,
     IllegalTransition,
     Job,
+    Line,
     Paused,
     Pending,
     Phase,
@@ -50,6 +53,8 @@ class Workload:
         self.live: dict[TaskRef, Attempt] = {}
         self.queue: list[tuple[int, JobId]] = []
         """(-priority, id) of jobs with a gang that may start, in queue order."""
+        self.lines: dict[object, Line] = {}
+        """The same jobs, those together that the planner cannot tell apart."""
         self.backoff: list[tuple[Instant, JobId, int]] = []
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
@@ -144,23 +149,28 @@ class Workload:
                 heapq.heappush(self.backoff, (phase.not_before, *key))
 
     def leave_queue(self, job: Job) -> None:
-        """Before the job's priority changes; `requeue` puts it back."""
-        entry = (-job.spec.priority, job.id)
-        at = bisect_left(self.queue, entry)
-        if at < len(self.queue) and self.queue[at] == entry:
-            del self.queue[at]
+        """Before what its place depends on changes; `requeue` puts it back."""
+        line, entry = job.line, (-job.spec.priority, job.id)
+        if line is None:
+            return
+        _take_out(self.queue, entry)
+        _take_out(line.entries, entry)
+        if not line.entries:
+            del self.lines[line.key]
+        job.line = None
 
     def requeue(self, job: Job) -> None:
         """Put the job into the queue or take it out, as its gangs and its hold say."""
         job.waiting = None
-        entry = (-job.spec.priority, job.id)
-        at = bisect_left(self.queue, entry)
-        is_in = at < len(self.queue) and self.queue[at] == entry
         wants_in = bool(job.ready) and job.may_start
-        if wants_in and not is_in:
+        if job.line is not None and not wants_in:
+            self.leave_queue(job)
+        elif job.line is None and wants_in:
+            entry = (-job.spec.priority, job.id)
+            key = _line_key(job)
+            job.line = self.lines.setdefault(key, Line(key))
             insort(self.queue, entry)
-        elif is_in and not wants_in:
-            del self.queue[at]
+            insort(job.line.entries, entry)
 
     def end_backoffs(self, now: Now) -> bool:
         """Make gangs ready whose back-off is over; True if there were any."""
@@ -179,20 +189,31 @@ class Workload:
         return is_any
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """The queue as the planner sees it."""
-        seen = (self._waiting_of(self.jobs[job]) for _, job in self.queue)
+        """The queue as the planner sees it: of each line as many as one cycle places at most, so
+        that ten thousand equal jobs cost a cycle no more than a few hundred."""
+        fronts = [line.entries[:MAX_PLACEMENTS] for line in self.lines.values()]
+        for line, front in zip(self.lines.values(), fronts, strict=True):
+            line.last = front[-1][1]
+        seen = (self._waiting_of(self.jobs[job]) for _, job in merge(*fronts))
         return tuple(w for w in seen if w.gangs)
+
+    def note_waits(self, waits: Mapping[JobId, str]) -> None:
+        """Why the plan could not place these; those behind them wait for the same reason."""
+        for line in self.lines.values():
+            line.wait_reason = waits.get(line.last, "") if line.last is not None else ""
+        for job, reason in waits.items():
+            self.jobs[job].wait_reason = reason
 
     def _waiting_of(self, job: Job) -> Waiting:
         if job.waiting is None:
-            gangs = heapq.nsmallest(self._may_start(job), job.ready)
+            gangs = job.ready.first(self._may_start(job))
             first = job.gangs[gangs[0]].phase if gangs else None
             job.waiting = Waiting(
                 job=job.id,
                 priority=job.spec.priority,
                 since=first.since if isinstance(first, Pending) else Instant(0.0),
                 shape=job.shape,
-                gangs=tuple(gangs),
+                gangs=gangs,
                 is_late=bool(job.late),
             )
         return job.waiting
@@ -259,3 +280,15 @@ class Workload:
         """Gangs with live attempts that are in one of the phases, each once, by key."""
         gangs = {a.gang.key: a.gang for a in self.live.values() if type(a.gang.phase) in phases}
         return [gangs[key] for key in sorted(gangs)]
+
+
+def _line_key(job: Job) -> tuple[object, ...]:
+    """What the planner looks at, apart from priority and age."""
+    spec = job.spec
+    return job.shape, spec.account or job.record.owner, spec.queue, spec.limits.runtime_s
+
+
+def _take_out(entries: list[tuple[int, JobId]], entry: tuple[int, JobId]) -> None:
+    at = bisect_left(entries, entry)
+    if at < len(entries) and entries[at] == entry:
+        del entries[at]

@@ -4,13 +4,15 @@ Theory. A thousand nodes acknowledge a lowered budget within a second, each at a
 an fsync for each would be most of the scheduler's work. An acknowledgement tells nobody anything:
 what it frees is used by later leases, and their transaction takes it along, in order. So a step
 that only changed books and only answers beats may wait a moment for company. A crash meanwhile
-leaves the larger lease on record, which is the safe side (I3, I9).
+leaves the larger lease on record, which is the safe side (I3, I9). Nor need a start wait for the
+acknowledgement that allows it: attempt and growth are on record since the placement (I9), and a
+step that saves anything but books commits at once.
 """
 
 from collections.abc import Sequence
 
 from wattline_protocol.ids import Instant
-from wattline_protocol.messages import BeatSeen
+from wattline_protocol.messages import BeatSeen, StartTask
 from wattline_scheduler.core.effects import Effect, Save, Send
 from wattline_scheduler.core.records import BookRecord
 from wattline_scheduler.store.rows import Storable
@@ -59,7 +61,7 @@ class Commits:
 def may_wait(effect: Effect) -> bool:
     """Whether nobody learns anything of it before the next transaction."""
     match effect:
-        case Save(record=BookRecord()) | Send(message=BeatSeen()):
+        case Save(record=BookRecord()) | Send(message=BeatSeen() | StartTask()):
             return True
         case _:
             return False

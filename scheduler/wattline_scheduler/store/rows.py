@@ -1,11 +1,14 @@
 """How each record becomes a row. The inverse is in `load`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from wattline_protocol.ids import JobId
+from wattline_protocol.job import JobSpec
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
@@ -163,10 +166,11 @@ def _event_row(r: EventRecord) -> Row:
     return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
 
 
+_WRITE_JOB = JOBS.upsert()
 RECOVERED = "UPDATE meta SET is_recovering = ?"
 
 WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
-    JobRecord: (JOBS.upsert(), _job_row),
+    JobRecord: (_WRITE_JOB, _job_row),
     GangRecord: (GANGS.upsert(), _gang_row),
     AttemptRecord: (ATTEMPTS.upsert(), _attempt_row),
     NodeRecord: (NODES.upsert(), _node_row),
@@ -184,10 +188,37 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
 """Statement and row of each kind of record."""
 
 
-def by_statement(records: Sequence[Storable]) -> dict[str, list[Row]]:
-    """Rows grouped by the statement that writes them; within a group the last one of a key wins."""
+JOB_STATE = (
+    "UPDATE jobs SET ended_unix_s = ?, state = ?, reason = ?, is_held = ?, is_late = ?,"
+    " cancelled_by = ? WHERE id = ?"
+)
+
+
+def _job_state_row(r: JobRecord) -> Row:
+    return (r.ended_unix_s, r.state, r.reason, r.is_held, r.is_late, r.cancelled_by, r.id)
+
+
+def by_statement(
+    records: Sequence[Storable], specs: Mapping[JobId, JobSpec] = MappingProxyType({})
+) -> dict[str, list[Row]]:
+    """Rows grouped by the statement that writes them; the last one of a key wins.
+
+    `specs`: what stands on disk of jobs. Of one whose specification is still that very object only
+    the state is written: an array's names each of its indices, and its state changes often.
+    """
     groups: dict[str, list[Row]] = {}
     for record in records:
-        statement, row = WRITERS[type(record)]
-        groups.setdefault(statement, []).append(row(record))
+        if type(record) is not JobRecord:
+            statement, row = WRITERS[type(record)]
+            groups.setdefault(statement, []).append(row(record))
+    for job in newest_jobs(records):
+        if specs.get(job.id) is job.spec:
+            groups.setdefault(JOB_STATE, []).append(_job_state_row(job))
+        else:
+            groups.setdefault(_WRITE_JOB, []).append(_job_row(job))
     return groups
+
+
+def newest_jobs(records: Sequence[Storable]) -> list[JobRecord]:
+    """The last record of each job."""
+    return list({record.id: record for record in records if type(record) is JobRecord}.values())

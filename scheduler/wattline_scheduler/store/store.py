@@ -17,6 +17,7 @@ import msgspec
 from sqlite_utils import Database
 
 from wattline_protocol.ids import Epoch, JobId
+from wattline_protocol.job import JobSpec
 from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.store.errors import (
@@ -30,7 +31,7 @@ from wattline_scheduler.store.load import JobFile, load_events, load_job, load_s
 from wattline_scheduler.store.lock import DirectoryLock
 from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
-from wattline_scheduler.store.rows import Storable, by_statement
+from wattline_scheduler.store.rows import Storable, by_statement, newest_jobs
 
 RECOVERY_NUMBER_GAP = 1_000_000
 """Job and event numbers skipped by a recovery, where they are above the clock's seconds already:
@@ -65,6 +66,8 @@ class Store:
         self._db = db
         self._connection: sqlite3.Connection = db.conn
         self._owner: tuple[int, str] = (0, "")
+        self._specs: dict[JobId, JobSpec] = {}
+        """What this run has written of jobs that have not ended."""
 
     @classmethod
     def open(
@@ -156,13 +159,18 @@ class Store:
         After an error nothing of `records` is on record and the run must end: the state in
         memory is ahead of the disk.
         """
-        groups = by_statement(records)
+        groups = by_statement(records, self._specs)
 
         def write() -> None:
             for statement, rows in groups.items():
                 self._connection.executemany(statement, rows)
 
         self._transaction("writing", write)
+        for job in newest_jobs(records):
+            if job.ended_unix_s is None:
+                self._specs[job.id] = job.spec
+            else:
+                self._specs.pop(job.id, None)
 
     def tidy(self, now_unix_s: float) -> None:
         """Fold and drop old history. Call about once an hour. Raises StoreError."""

@@ -17,7 +17,7 @@ from support.simnode import DEADLINE_S, wait_until
 from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
-from wattline_agent.keeper.spec import SOCKET_NAME
+from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME
 from wattline_agent.ports import KeeperAbsent, LaunchContext
 
 TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
@@ -209,6 +209,7 @@ def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
     with keeper(tmp_path) as live:
         live.run(shell("exit 0"))
         (live.task_dir() / "exit.json").write_bytes(torn)
+        (live.state_dir / ENDS_FILE).unlink()
         replace_keeper(live)
         seen = live.seen()
         assert seen.exit is not None
@@ -217,10 +218,24 @@ def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
         assert record["kind"] == "keeper_lost"
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"kind": "exi', None])
+def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path, torn: bytes | None) -> None:
+    with keeper(tmp_path) as live:
+        live.run(shell("exit 3"))
+        file = live.task_dir() / "exit.json"
+        file.unlink() if torn is None else file.write_bytes(torn)
+        replace_keeper(live)
+        seen = live.seen()
+        assert seen.exit is not None
+        assert (seen.exit.kind, seen.exit.code) == ("exited", 3)
+        assert json.loads(file.read_bytes())["code"] == 3
+
+
 def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: LiveKeeper) -> None:
     live.run(shell("true"))
     (live.task_dir() / "started.json").unlink()
     (live.task_dir() / "exit.json").unlink()
+    (live.state_dir / ENDS_FILE).unlink()
     replace_keeper(live)
     assert live.runner.observe() == []
     end = live.run(shell("exit 5")).exit
@@ -232,6 +247,7 @@ def test_an_old_order_that_never_reached_the_keeper_is_cleared_away(live: LiveKe
     live.run(shell("true"))
     (live.task_dir() / "started.json").unlink()
     (live.task_dir() / "exit.json").unlink()
+    (live.state_dir / ENDS_FILE).unlink()
     os.utime(live.task_dir() / "order.json", (1, 1))
     replace_keeper(live)
     assert live.runner.observe() == []

@@ -6,7 +6,7 @@ from typing import cast
 from support import records
 from wattline_protocol.ids import Epoch, Incarnation, Instant, NodeId
 from wattline_protocol.ids import Sequence as Seq
-from wattline_protocol.messages import BeatSeen, Lease
+from wattline_protocol.messages import BeatSeen, Lease, StartTask, TaskOrder
 from wattline_protocol.requests import Done
 from wattline_scheduler.core.effects import Effect, Reply, Save, Send
 from wattline_scheduler.shell.commits import MAX_WAITING, WAIT_S, Commits
@@ -16,6 +16,8 @@ from wattline_scheduler.store.store import Store
 NODE = NodeId("n1")
 ACK: list[Effect] = [Save(records.book())]
 SEEN = Send(NODE, BeatSeen(Epoch(1), Incarnation(3), 7))
+ORDER = TaskOrder(records.attempt(1).ref, "try", "ada", "batch", ("true",), {}, (), "process")
+START = Send(NODE, StartTask(Epoch(1), Incarnation(3), Seq(11), ORDER))
 GROWTH = Send(NODE, Lease(Epoch(1), Incarnation(3), Seq(10), 5_000_000, ()))
 
 
@@ -53,7 +55,20 @@ def test_a_lease_takes_what_waits_along_before_it_is_sent() -> None:
     assert store.done == [[records.book(), growth]]
 
 
-def test_a_start_or_an_answer_flushes_what_waits() -> None:
+def test_a_start_that_an_acknowledgement_allows_needs_no_commit_of_its_own() -> None:
+    commits, store = pair()
+    commits.take([*ACK, START], (), Instant(5.0))
+    assert not store.done
+
+
+def test_a_start_with_its_placement_is_on_disk_before_it_is_sent() -> None:
+    commits, store = pair()
+    attempt = records.attempt(1)
+    commits.take([Save(attempt), START], (), Instant(5.0))
+    assert store.done == [[attempt]]
+
+
+def test_a_lease_or_an_answer_flushes_what_waits() -> None:
     for effect in (GROWTH, Reply(b"c", 1, Done("done")), Save(records.event(1))):
         commits, store = pair()
         commits.take(ACK, (), Instant(5.0))

@@ -1,5 +1,6 @@
 """What is committed is read back; what must not be opened is refused in words."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from sqlite_utils import Database
 
 from support import records
-from wattline_protocol.ids import Epoch, JobId, Sequence
+from wattline_protocol.ids import Epoch, JobId, Sequence, UnixTime
 from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease
 from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
@@ -22,7 +23,7 @@ from wattline_scheduler.store.errors import (
     StoreUnwritable,
 )
 from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED
-from wattline_scheduler.store.rows import Storable
+from wattline_scheduler.store.rows import JOB_STATE, Storable, by_statement
 from wattline_scheduler.store.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 from wattline_scheduler.store.store import RECOVERY_NUMBER_GAP, Store
 
@@ -91,6 +92,35 @@ def test_a_record_replaces_the_one_with_its_key(tmp_path: Path) -> None:
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     store.close()
     assert saved.books == (records.book(acked_mw=7),)
+
+
+def test_the_state_of_a_job_is_written_without_its_specification(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    job = records.job(1)
+    store.commit([job])
+    running = msgspec.structs.replace(job, state="RUNNING", reason="because", is_held=True)
+    assert list(by_statement([running], {job.id: job.spec})) == [JOB_STATE]
+    store.commit([running])
+    ended = msgspec.structs.replace(running, state="COMPLETED", ended_unix_s=UnixTime(NOW))
+    store.commit([ended])
+    store.close()
+    with contextlib.closing(opened(tmp_path)) as again:
+        found = again.job(job.id)
+        assert found is not None
+        assert found[0] == ended
+
+
+def test_of_several_records_of_a_job_in_a_transaction_the_last_counts(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    job = records.job(1)
+    store.commit([job])
+    other = msgspec.structs.replace(job, spec=records.spec("renamed"), state="HELD")
+    last = msgspec.structs.replace(other, state="PENDING", reason="waits")
+    store.commit([msgspec.structs.replace(job, state="RUNNING"), other, last])
+    found = store.job(job.id)
+    assert found is not None
+    assert found[0] == last
+    store.close()
 
 
 def test_each_run_has_its_own_epoch_and_instance(tmp_path: Path) -> None:

@@ -61,11 +61,11 @@ def _no_shortage(state: NodeState, gpus: object) -> str:
     return ""
 
 
-def _begin_at_once(state: NodeState) -> bool:
+def _begin_at_once(state: NodeState, now: Now) -> bool:
     """Launches what waits, whatever is held."""
     waiting = [a for a in state.attempts.values() if a.will_load_gpus]
     if waiting:
-        commands._begin(state, waiting[0])
+        commands._begin(state, waiting[0], now)
     return bool(waiting)
 
 

@@ -1,0 +1,44 @@
+"""Numbers in order: which gangs of a job may start. An array has thousands, and each plan asks for
+the first few."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+
+class SortedNumbers:
+    """A set of whole numbers that knows its smallest; adding and taking out moves a short list."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
+    def add(self, number: int) -> None:
+        """Put it in, if it is not there."""
+        numbers = self._numbers
+        if not numbers or number > numbers[-1]:
+            numbers.append(number)
+            return
+        at = bisect_left(numbers, number)
+        if numbers[at] != number:
+            numbers.insert(at, number)
+
+    def discard(self, number: int) -> None:
+        """Take it out, if it is there."""
+        at = bisect_left(self._numbers, number)
+        if at < len(self._numbers) and self._numbers[at] == number:
+            del self._numbers[at]
+
+    def first(self, count: int) -> tuple[int, ...]:
+        """The `count` smallest, or all there are."""
+        return tuple(self._numbers[:count])
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_left(self._numbers, number)
+        return at < len(self._numbers) and self._numbers[at] == number
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
