@@ -38,7 +38,7 @@ _WHICH = (
 _UPDATE_KEYS = (
     *("priority", "queue", "account", "time", "retries", "grace", "checkpoint_every"),
     *("on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory", "cpus_per_gpu", "memory"),
-    *("same_rack", "watts_per_gpu"),
+    *("same_rack", "watts_per_gpu", "energy", "cost", "idle_gpu", "start_only", "deadline"),
 )
 
 _WHICH_DETAILS = (

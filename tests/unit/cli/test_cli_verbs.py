@@ -14,6 +14,8 @@ from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
+from wattline_protocol.jobchange import WHEN
+from wattline_protocol.jobkeys import OPTION_ALIASES
 
 REQUIRED = """init enroll scheduler agent gateway submit jobs job explain logs cancel hold release
 nodes node drain undrain power events top demo sim report"""
@@ -21,6 +23,12 @@ nodes node drain undrain power events top demo sim report"""
 
 def by_name(verb: Verb) -> str:
     return verb.name
+
+
+def test_update_has_a_flag_for_every_flag_of_submit_that_can_change() -> None:
+    flags = {verb.name: {p.name for p in parameters(verb)} for verb in CATALOGUE}
+    changeable = {f for f in flags["submit"] if OPTION_ALIASES.get(f, f) in WHEN}
+    assert changeable <= flags["update"]
 
 
 @pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
