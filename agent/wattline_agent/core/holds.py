@@ -1,5 +1,6 @@
 """What the node holds (I2): every GPU's limit and use, put together with the site's figures."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from msgspec.structs import replace
@@ -25,8 +26,8 @@ def free_permille(state: NodeState, index: GpuIndex) -> int:
 
 def shared(state: NodeState) -> frozenset[GpuIndex]:
     """GPUs of which more than one living attempt holds a share."""
-    held = [index for a in state.attempts.values() if a.is_alive for index in a.gpus]
-    return frozenset(index for index in held if held.count(index) > 1)
+    held = Counter(index for a in state.attempts.values() if a.is_alive for index in a.gpus)
+    return frozenset(index for index, attempts in held.items() if attempts > 1)
 
 
 def has_load(state: NodeState, index: GpuIndex) -> bool:

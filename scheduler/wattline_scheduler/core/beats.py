@@ -61,8 +61,12 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
     for sample in samples:
         if sample.index not in node.gpus:
             continue
-        holders = node.holders.get(sample.index, ())
-        if any(isinstance(holder.gang.phase, Running) for holder in holders):
+        holders = node.holders.get(sample.index)
+        # One holder is the rule, and this is asked for every GPU of every beat.
+        if holders and (
+            isinstance(holders[0].gang.phase, Running)
+            or any(isinstance(other.gang.phase, Running) for other in holders[1:])
+        ):
             _take_draw(state, node, holders, sample, now)
         if sample.is_idle != (sample.index in node.idle):
             (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)

@@ -1,6 +1,6 @@
 """A node in the terms of the power engine: what it draws at least, and what its work could use."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import PRIORITIES
@@ -29,21 +29,23 @@ PROTECTED_PRIORITY = PRIORITIES["high"]
 
 
 def demand_of(
-    state: State, node: NodeNow, gpu: GpuInfo, holders: Collection[Attempt], now: Now
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
 ) -> int:
     """Uncapped demand of a GPU for the tasks that hold it, GPU milliwatts."""
-    needs = [attempt.gang.job.shape.need for attempt in holders]
-    hints_mw = [need.watts_hint_mw for need in needs]
-    hint_mw = max(hints_mw) if all(hints_mw) else 0
-    return state.demand.of(
-        node.id, gpu, hint_mw, now.mono_s, is_protected=any(map(_is_protected, holders))
-    )
+    hint_mw, is_protected = _said(holders[0])
+    for other in holders[1:]:
+        other_mw, is_also = _said(other)
+        hint_mw = max(hint_mw, other_mw) if hint_mw and other_mw else 0
+        is_protected = is_protected or is_also
+    return state.demand.of(node.id, gpu, hint_mw, now.mono_s, is_protected=is_protected)
 
 
-def _is_protected(attempt: Attempt) -> bool:
+def _said(attempt: Attempt) -> tuple[int, bool]:
+    """The draw its user expects (0 = not known), and whether the work is protected."""
     job = attempt.gang.job
-    is_high = job.spec.priority >= PROTECTED_PRIORITY
-    return is_high or job.shape.need.min_performance_permille > 0
+    need = job.shape.need
+    is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
+    return need.watts_hint_mw, is_protected
 
 
 def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) -> NodeLoad:
@@ -72,7 +74,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
 
 
 def _held(
-    state: State, node: NodeNow, gpu: GpuInfo, holders: Collection[Attempt], now: Now
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
 ) -> GpuLoad:
     demand_mw = demand_of(state, node, gpu, holders, now)
     learned = state.demand.learned_of(node.id, gpu.index)
