@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from wattline_sim.replay.jobs.learned import Learned
 from wattline_sim.replay.jobs.muri import Rule, replay
 from wattline_sim.replay.jobs.pool import Counted, Nodes, Pool
 from wattline_sim.replay.jobs.result import report
@@ -105,3 +106,16 @@ def test_the_report_counts_waits_and_held_time() -> None:
     assert found.utilisation == pytest.approx((80 + 80) / (8 * 30), abs=1e-4)
     assert found.wait_s_by_size == {"4": 10.0, "8": 0.0}
     assert (found.jct_s.p50, found.jct_s.p99) == (30.0, 30.0)
+
+
+def test_the_learned_order_does_not_look_at_durations() -> None:
+    """Two jobs that differ only in how long they will run keep the order of their submission."""
+    for first_s, second_s in ((500.0, 50.0), (50.0, 500.0)):
+        jobs = [job(1, at=0, gpus=8, runs_s=first_s), job(2, at=1, gpus=8, runs_s=second_s)]
+        ended = ends(jobs, Nodes(1, 8), Learned())
+        assert ended == {1: first_s, 2: first_s + second_s}
+
+
+def test_the_learned_order_sends_back_who_had_more() -> None:
+    jobs = [job(1, at=0, gpus=8, runs_s=9000), job(2, at=5000, gpus=8, runs_s=100)]
+    assert ends(jobs, Nodes(1, 8), Learned()) == {2: 5100.0, 1: 9100.0}

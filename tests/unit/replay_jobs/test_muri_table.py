@@ -67,3 +67,10 @@ def test_the_verb_says_which_file_is_missing(tmp_path: Path) -> None:
     )
     assert result.exit_code != 0
     assert "restart_overhead_s.csv" in str(result.exception)
+
+
+@pytest.mark.skipif(not TRACES, reason="WATTLINE_TRACES names no folder of traces")
+def test_the_order_of_the_product_beats_tiresias_on_trace3() -> None:
+    found = replay_jobs(MURI / "trace3.csv.gz", "wattline", None)
+    assert found.jobs == 992
+    assert found.jct_s.mean < 0.9 * 347213.2481

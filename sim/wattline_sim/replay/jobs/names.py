@@ -1,3 +1,3 @@
 """Names of policies, for the table of verbs, which loads nothing heavy."""
 
-POLICY_NAMES = ("srtf", "srsf", "tiresias")
+POLICY_NAMES = ("srtf", "srsf", "tiresias", "wattline")

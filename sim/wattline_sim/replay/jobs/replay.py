@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from wattline_sim.replay.jobs.learned import Learned
 from wattline_sim.replay.jobs.muri import Rule, replay
 from wattline_sim.replay.jobs.pool import Counted, Nodes, Pool
 from wattline_sim.replay.jobs.result import JobsReport, report
@@ -12,7 +13,12 @@ from wattline_sim.replay.jobs.trace import OVERHEAD_FILE, read_muri, read_overhe
 NODES, GPUS_PER_NODE = 8, 8
 """The cluster of Muri's protocol."""
 
-_RULES: dict[str, Callable[[], Rule]] = {"srtf": srtf, "srsf": srsf, "tiresias": Tiresias}
+_RULES: dict[str, Callable[[], Rule]] = {
+    "srtf": srtf,
+    "srsf": srsf,
+    "tiresias": Tiresias,
+    "wattline": Learned,
+}
 
 
 def replay_jobs(trace: Path, policy: str, overheads: Path | None) -> JobsReport:

@@ -1,0 +1,42 @@
+"""Who is looked at first: priority, then least expected service, then age.
+
+* **Priority** is strict.
+* **Expected service**: the Gittins index of the job (`runtimes`) times its GPUs: GPU-seconds for
+  one more end. All that is expected to take `LONG_GPU_S` or more counts the same: long work is
+  served by age, so that it does not wait behind every newcomer that is a little shorter.
+* **Age**, then the job's number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
+
+LONG_GPU_S = 1000 * 3600.0
+"""Expected service above which only age counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking(Generic[Key]):
+    """A job that wants to run, or to go on."""
+
+    key: Key
+    priority: int
+    gpus: int
+    index_s: float
+    """Seconds on its GPUs for one more end, from `runtimes`."""
+    since_s: float
+    """When it was submitted."""
+    number: int
+
+
+def in_order(asking: Iterable[Asking[Key]]) -> list[Asking[Key]]:
+    """First served first."""
+    return sorted(asking, key=place_of)
+
+
+def place_of(each: Asking[Key]) -> tuple[int, float, float, int]:
+    """What is compared; the smallest goes first. Work without GPUs counts as one."""
+    service_gpu_s = min(each.index_s * max(1, each.gpus), LONG_GPU_S)
+    return -each.priority, service_gpu_s, each.since_s, each.number

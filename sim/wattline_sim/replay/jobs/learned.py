@@ -1,0 +1,73 @@
+"""`plan.order` with what `plan.runtimes` learns, on a trace.
+
+Of a job it knows what its user could have told: GPUs, account, time of submission. Neither duration
+nor number of steps: with those and one finished run of the model, durations would be known. It
+learns from what the trace has shown so far: ends, and time held without an end.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+from wattline_scheduler.plan.kinds import Kinds
+from wattline_scheduler.plan.order import Asking, in_order
+from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of, next_look_s
+from wattline_sim.replay.jobs.run import Run
+
+
+class Learned:
+    """Serves first who is expected to end soonest for the GPUs it takes."""
+
+    def __init__(self) -> None:
+        self._kinds = Kinds()
+        self._runtimes = Runtimes()
+        self._groups: dict[Run, Groups] = {}
+        self._runs: list[Run] = []
+
+    def arrived(self, run: Run) -> None:
+        """Joins its kind."""
+        job = run.job
+        self._groups[run] = self._kinds.submitted(job.account, job.gpus)
+        self._runs.append(run)
+
+    def ended(self, run: Run, now_s: float) -> None:
+        """Teaches how long its kind runs."""
+        del now_s
+        self._runs.remove(run)
+        self._survived(run)
+        self._runtimes.ended(self._groups.pop(run), run.level)
+
+    def _survived(self, run: Run) -> None:
+        at = bin_of(run.held_s)
+        if at > run.level:
+            self._runtimes.survived(self._groups[run], run.level, at)
+            run.level = at
+
+    def order(self, now_s: float) -> Sequence[Run]:
+        """As `plan.order` says."""
+        del now_s
+        for run in self._runs:
+            if run.is_running:
+                self._survived(run)
+        asking = (self._asking(run) for run in self._runs)
+        return [each.key for each in in_order(asking)]
+
+    def _asking(self, run: Run) -> Asking[Run]:
+        job = run.job
+        return Asking(
+            key=run,
+            priority=0,
+            gpus=job.gpus,
+            index_s=self._runtimes.index_s(self._groups[run], run.held_s),
+            since_s=job.submit_s,
+            number=job.id,
+        )
+
+    def filled(self) -> None:
+        """Changes nothing."""
+
+    def wake_s(self, now_s: float) -> float:
+        """When a running job should be compared with those that wait."""
+        if all(run.is_running for run in self._runs):
+            return inf
+        looks_s = (next_look_s(run.held_s) - run.held_s for run in self._runs if run.is_running)
+        return min((now_s + max(look_s, 1.0) for look_s in looks_s), default=inf)

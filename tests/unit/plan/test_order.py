@@ -1,0 +1,118 @@
+"""The order of a queue, what it learns of run times, and who teaches whom."""
+
+import pytest
+
+from wattline_scheduler.plan.kinds import MAX_LINES, NEIGHBOURS, Kinds
+from wattline_scheduler.plan.order import LONG_GPU_S, Asking, in_order
+from wattline_scheduler.plan.runtimes import (
+    BINS,
+    FIRST_S,
+    MAX_GROUPS,
+    Runtimes,
+    bin_of,
+    next_look_s,
+)
+
+
+def asking(
+    key: str, *, priority: int = 50, gpus: int = 1, index_s: float = 60.0, since_s: float = 0.0
+) -> Asking[str]:
+    return Asking(key, priority, gpus, index_s, since_s, number=1)
+
+
+def keys(*askings: Asking[str]) -> list[str]:
+    return [each.key for each in in_order(askings)]
+
+
+def test_priority_goes_before_everything() -> None:
+    low, high = asking("low", priority=10, index_s=1.0), asking("high", priority=90, index_s=1e6)
+    assert keys(low, high) == ["high", "low"]
+
+
+def test_what_counts_is_time_times_gpus() -> None:
+    wide, narrow = asking("wide", gpus=8, index_s=60.0), asking("narrow", index_s=300.0)
+    assert keys(wide, narrow) == ["narrow", "wide"]
+
+
+def test_long_work_is_served_by_age() -> None:
+    older = asking("older", index_s=LONG_GPU_S * 3, since_s=1.0)
+    newer = asking("newer", index_s=LONG_GPU_S * 2, since_s=2.0)
+    short = asking("short", index_s=LONG_GPU_S / 2, since_s=3.0)
+    assert keys(newer, older, short) == ["short", "older", "newer"]
+
+
+def test_while_nothing_is_known_who_had_least_goes_first() -> None:
+    index = [Runtimes().index_s((), held_s) for held_s in (0.0, 3600.0, 86400.0)]
+    assert index == sorted(index)
+    assert index[0] < index[1] < index[2]
+
+
+def test_a_kind_that_ends_soon_has_a_small_index_and_others_keep_theirs() -> None:
+    runtimes = Runtimes()
+    before = runtimes.index_s(("other",), 0.0)
+    for _ in range(20):
+        runtimes.ended(("short",), 0)
+    assert runtimes.index_s(("short",), 0.0) < FIRST_S
+    assert runtimes.index_s(("other",), 0.0) == before
+
+
+def test_a_kind_that_ends_at_one_time_is_worth_more_the_nearer_that_is() -> None:
+    runtimes, at = Runtimes(), bin_of(40 * 3600.0)
+    for _ in range(20):
+        runtimes.survived(("long",), 0, at)
+        runtimes.ended(("long",), at)
+    index = [runtimes.index_s(("long",), hours * 3600.0) for hours in (0, 10, 20)]
+    assert index[0] > index[1] > index[2]
+
+
+def test_a_job_that_still_runs_teaches_that_its_kind_is_long() -> None:
+    runtimes = Runtimes()
+    before = runtimes.index_s(("kind",), 0.0)
+    runtimes.survived(("kind",), 0, bin_of(86400.0))
+    assert runtimes.index_s(("kind",), 0.0) > before
+
+
+def test_a_narrow_group_leans_on_the_wider_one() -> None:
+    runtimes = Runtimes()
+    for _ in range(50):
+        runtimes.ended(("wide",), 0)
+    nothing = Runtimes().index_s(("narrow",), 0.0)
+    assert runtimes.index_s(("wide", "narrow"), 0.0) < nothing
+
+
+def test_groups_are_bounded_and_the_newest_stay() -> None:
+    runtimes = Runtimes()
+    for number in range(MAX_GROUPS + 10):
+        runtimes.ended((number,), 0)
+    nothing = Runtimes().index_s(("x",), 0.0)
+    assert runtimes.index_s((0,), 0.0) == nothing
+    assert runtimes.index_s((MAX_GROUPS + 9,), 0.0) < nothing
+
+
+@pytest.mark.parametrize(
+    ("held_s", "at"), [(0.0, 0), (599.0, 0), (600.0, 1), (1200.0, 3), (1e12, BINS - 1)]
+)
+def test_bins(held_s: float, at: int) -> None:
+    assert bin_of(held_s) == at
+
+
+@pytest.mark.parametrize(("held_s", "look_s"), [(0.0, 600.0), (600.0, 1200.0), (1300.0, 2400.0)])
+def test_the_time_between_looks_doubles(held_s: float, look_s: float) -> None:
+    assert next_look_s(held_s) == look_s
+
+
+def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
+    kinds = Kinds()
+    groups = [kinds.submitted("vision", 8) for _ in range(NEIGHBOURS + 1)]
+    assert len(set(groups[:NEIGHBOURS])) == 1
+    assert groups[NEIGHBOURS] != groups[0]
+    assert groups[NEIGHBOURS][:2] == groups[0][:2]
+    assert kinds.submitted("speech", 8)[:2] != groups[0][:2]
+
+
+def test_lines_are_bounded() -> None:
+    kinds = Kinds()
+    first = [kinds.submitted("a", 1) for _ in range(NEIGHBOURS + 1)]
+    for number in range(MAX_LINES):
+        kinds.submitted("b", number)
+    assert kinds.submitted("a", 1) == first[0], "counted from the start again"
