@@ -53,11 +53,13 @@ class Mix:
     gpus: Ints
     cpus: Ints
     kind: Ints
-    """[task] position in `needed_milli`: tasks that ask the same of each GPU are of one kind."""
+    """[task] its kind: tasks that ask the same of each GPU are of one."""
     milli: Ints
     """[task] thousandths of each of its GPUs."""
-    needed_milli: Ints32
-    """[class, kind] what must be free of a GPU of that class."""
+    kind_count: int
+    table: Ints32
+    """[class, free thousandths, 3 x kind] of a GPU of that class with so much free: for each kind
+    whether it is large enough, then how many tasks it takes, then how much of it is of use."""
 
     @property
     def size_milli(self) -> Ints:
@@ -100,8 +102,17 @@ def mix_of(frequencies: Sequence[tuple[Ask, float]]) -> Mix:
         cpus=_ints(max(1, ask.cpus) for ask, _ in tasks),
         kind=_ints(kind),
         milli=_ints(ask.milli for ask, _ in tasks),
-        needed_milli=np.array(needed, np.int32).reshape(len(needed), class_count).T,
+        kind_count=len(needed),
+        table=_table(np.array(needed, np.int64).reshape(len(needed), class_count).T),
     )
+
+
+def _table(needed_milli: Ints) -> Ints32:
+    """From [class, kind] what must be free of a GPU."""
+    free = np.arange(WHOLE_MILLI + 1)[:, np.newaxis]
+    takes = free // needed_milli[:, np.newaxis, :]
+    is_large = takes > 0
+    return np.concatenate([is_large, takes, free * is_large], axis=2, dtype=np.int32)
 
 
 def whole_nodes(sizes: Iterable[tuple[int, int]], class_count: int) -> list[tuple[Ask, float]]:
@@ -149,16 +160,18 @@ def use(left: Left, mix: Mix) -> tuple[Floats, Floats]:
 
     A place that lacks CPUs counts in part where tasks are of one GPU: another one may leave them.
     """
-    free = left.free_milli[:, :, np.newaxis]
-    each = free // mix.needed_milli[left.gpu_class]
-    is_large = each > 0
-    large = is_large.sum(axis=1)[:, mix.kind]
-    large_milli = (free * is_large).sum(axis=1)[:, mix.kind]
-    takes = each.sum(axis=1)[:, mix.kind] // mix.gpus
+    by_gpu = mix.table[left.gpu_class, left.free_milli]
+    by_kind = np.add.reduce(by_gpu, axis=1, dtype=np.int32)
+    large = by_kind.take(mix.kind, axis=1)
+    takes = by_kind.take(mix.kind_count + mix.kind, axis=1)
+    large_milli = by_kind.take(2 * mix.kind_count + mix.kind, axis=1)
     by_cpus = left.cpus[:, np.newaxis] / mix.cpus
     fits = (large >= mix.gpus) & (by_cpus >= 1.0)
-    by_cpus = np.where(mix.gpus > 1, np.floor(by_cpus), by_cpus)
-    return (large_milli * fits) @ mix.frequency, np.minimum(takes, by_cpus)
+    places = np.minimum(takes, by_cpus)
+    several = np.flatnonzero(mix.gpus > 1)
+    gpus = mix.gpus[several]
+    places[:, several] = np.minimum(takes[:, several] // gpus, np.floor(by_cpus[:, several]))
+    return (large_milli * fits) @ mix.frequency, places
 
 
 def fragmented_milli(left: Left, mix: Mix) -> Floats:
@@ -209,7 +222,8 @@ def growth_milli(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Floats
     cost = _worth(left_on(columns, positions), of)[node] - _worth(after, of)
     least = np.full(len(positions), np.inf)
     np.minimum.at(least, node, cost - ask.gpus * ask.milli)
-    return least
+    # What is equal but for the order in which it was added up shall be equal.
+    return np.round(least, 6)
 
 
 def best_slot(columns: Columns, ask: Ask, of: Prices, at: int) -> int:
