@@ -16,6 +16,7 @@ import msgspec
 from wattline_agent.config import AgentConfig
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
+from wattline_agent.executor.mps import serving_pipes
 from wattline_agent.host import open_sensors
 from wattline_agent.keeper.cgroup import find_own_group
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
@@ -93,6 +94,7 @@ def _gpus(config: AgentConfig) -> Iterator[Check]:
         yield _driver(collector)
         yield _capping(collector)
         yield _persistence(collector)
+        yield _sharing(collector)
 
 
 def _driver(collector: Collector) -> Check:
@@ -135,6 +137,19 @@ def _persistence(collector: Collector) -> Check:
     if unable:
         return Check("persistence", "failed", unable[0].why_not, remedy)
     return Check("persistence", "ok", "on, so caps outlive the agent while the driver is loaded")
+
+
+def _sharing(collector: Collector) -> Check:
+    gpus = collector.gpus()
+    alone = [gpu for gpu in gpus if not gpu.can_share]
+    if alone:
+        found = f"{len(alone)} of {len(gpus)} GPUs take one process by their compute mode"
+        remedy = "nvidia-smi -c DEFAULT; until then these GPUs are given out whole, never in shares"
+        return Check("GPU sharing", "warning", found, remedy)
+    pipes = serving_pipes(os.environ, os.getuid())
+    if pipes:
+        return Check("GPU sharing", "ok", f"MPS keeps tasks within their shares ({pipes})")
+    return Check("GPU sharing", "ok", "in time slices; no MPS daemon runs for this user")
 
 
 def _node_power(config: AgentConfig) -> Check:

@@ -30,7 +30,12 @@ def find_pipes(
     """
     if order.gpu_share_permille == WHOLE_GPU:
         return ""
-    pipes = order.env.get(PIPES_VARIABLE) or environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
+    return serving_pipes({**environ, **order.env}, uid, proc)
+
+
+def serving_pipes(environ: Mapping[str, str], uid: int, proc: Path = Path("/proc")) -> str:
+    """Directory of the daemon that serves this user; empty = there is none."""
+    pipes = environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
     return pipes if _owner(Path(pipes), proc) in (ROOT, uid) else ""
 
 

@@ -164,6 +164,26 @@ collector.close()
     assert agent_process(code, node) == [[False] * 4, [True] * 4]
 
 
+def test_a_gpu_in_exclusive_mode_is_not_for_sharing_and_the_check_says_so(
+    node: NodeDir, tmp_path: Path
+) -> None:
+    code = f"""
+import pynvml
+from wattline_agent.check import run_checks
+from wattline_agent.config import AgentConfig
+driver = NvmlDriver(LIBRARY, SYSFS)
+handle = pynvml.nvmlDeviceGetHandleByIndex(1)
+pynvml.nvmlDeviceSetComputeMode(handle, pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
+answer([driver.info(index).can_share for index in range(4)])
+driver.close()
+config = AgentConfig(None, Path({str(tmp_path / "state")!r}), SYSFS, LIBRARY)
+answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "GPU sharing"])
+"""
+    can_share, said = agent_process(code, node)
+    assert can_share == [True, False, True, True]
+    assert said == [["warning", "1 of 4 GPUs take one process by their compute mode"]]
+
+
 def test_what_the_bmc_enforces_is_told_from_what_was_asked(node: NodeDir) -> None:
     code = """
 control.oob_cap(node, 1, 350)
