@@ -29,6 +29,7 @@ QUICK = (
     "off-though-newer",
     "task-lease-too-short",
     "gang-before-watts",
+    "start-before-parents",
     "growth-not-on-disk",
     "growth-in-pieces",
     "epoch-not-durable",

@@ -16,6 +16,7 @@ from wattline_protocol.ids import NodeId
 from wattline_scheduler.core.records import (
     BookRecord,
     EventRecord,
+    JobRecord,
     LimitRecord,
     Record,
     RecoveryRecord,
@@ -52,6 +53,8 @@ class Disk:
             lambda *_: None
         )
         """Told of every transaction: the books before it, and the entries that it wrote."""
+        self.on_job: Callable[[JobRecord], None] = lambda _: None
+        """Told of every job record, as it is committed or found at a start."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(empty_database())
         self.store: Store | None = None
@@ -107,6 +110,8 @@ class Disk:
             self.records[_key(record)] = record
             if isinstance(record, BookRecord):
                 self.books[record.node] = record
+            elif isinstance(record, JobRecord):
+                self.on_job(record)
 
     def _replace(self, saved: Saved) -> None:
         self.records.clear()

@@ -28,6 +28,7 @@ from wattline_sim.fleet.scheduler_shell import SchedulerShell
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import Truth
+from wattline_sim.fleet.wishes import with_wishes
 from wattline_sim.fleet.world import World
 
 ASK_AGAIN_S = 1.0
@@ -59,6 +60,7 @@ class FleetSite:
             self.switches.act,
         )
         self.scheduler.disk.on_booked = self.truth.booked
+        self.scheduler.disk.on_job = self.truth.saw_job
         self.agents = {
             node: AgentShell(
                 self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty
@@ -69,6 +71,7 @@ class FleetSite:
         self.lost: set[JobId] = set()
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
+        self._wishes = random.Random(f"{seed} wishes")
         self._cancelled: set[JobId] = set()
         self._unplugged: set[NodeId] = set()
         self._asks = 0
@@ -97,6 +100,7 @@ class FleetSite:
     def submit(self, spec: JobSpec) -> None:
         """Submit until accepted, with one token, as a careful client does."""
         token = f"token-{spec.name}"
+        spec = with_wishes(spec, self.accepted, self._wishes)
 
         def take(answer: Answer) -> None:
             if isinstance(answer, Submitted):

@@ -9,10 +9,11 @@ scheduler's own arithmetic.
 from collections.abc import Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
-from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.site import Domain, Node, Site
+from wattline_protocol.views import JobState
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.core.records import BookRecord
+from wattline_scheduler.core.records import BookRecord, JobRecord
 from wattline_sim.fleet.machine import Machine
 
 Books = Mapping[NodeId, BookRecord]
@@ -34,6 +35,10 @@ class RunTwice(AssertionError):
     """Two attempts of one task ran at the same time, or one attempt was started twice."""
 
 
+class StartedEarly(AssertionError):
+    """A task started though a job that its own waits for never ended as it was to."""
+
+
 class Truth:
     """Checks the hosts against the books on disk."""
 
@@ -42,6 +47,9 @@ class Truth:
         self._machines = machines
         self._rows = _rows(site)
         self._started: set[TaskRef] = set()
+        self._jobs: dict[JobId, JobSpec] = {}
+        self._ended: dict[JobId, set[JobState]] = {}
+        """How each job was ever on record as ended, also before a backup was put back."""
         self.checks = 0
         for machine in machines.values():
             machine.on_launch = self.check_start
@@ -104,6 +112,7 @@ class Truth:
         if ref in self._started:
             raise RunTwice(f"{ref} was started twice")
         self._started.add(ref)
+        self._check_parents(ref.job)
         living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
         for machine in self._machines.values():
             for gpu, permille in machine.given().items():
@@ -114,6 +123,19 @@ class Truth:
             for other, process in machine.processes.items():
                 if process.exit is None and living.get((other.job, other.task), other) != other:
                     raise RunTwice(f"{other} and {ref} run at the same time")
+
+    def saw_job(self, record: JobRecord) -> None:
+        """What is on disk of a job."""
+        self._jobs[record.id] = record.spec
+        if record.ended_unix_s is not None:
+            self._ended.setdefault(record.id, set()).add(record.state)
+
+    def _check_parents(self, job: JobId) -> None:
+        spec = self._jobs[job]
+        for parent in spec.parents:
+            ends = self._ended.get(parent, set())
+            if not ends or (parent in spec.after_ok and "COMPLETED" not in ends):
+                raise StartedEarly(f"job {job} starts, and job {parent} ended {sorted(ends)}")
 
 
 def _committed_mw(node: Node, books: Books) -> int:

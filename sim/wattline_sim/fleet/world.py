@@ -70,6 +70,10 @@ class HostClock:
         mono_s = (self._world.now_s - self._since_boot_s) * self._rate
         return Now(Instant(mono_s), UnixTime(START_UNIX_S + self._world.now_s + self._wall_error_s))
 
+    def set_right(self) -> None:
+        """Someone sets the wall clock as it should be."""
+        self._wall_error_s = 0.0
+
     def jump(self, by_s: float) -> None:
         """Someone sets the wall clock."""
         self._wall_error_s += by_s

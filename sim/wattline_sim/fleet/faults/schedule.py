@@ -54,6 +54,7 @@ class Faults:
         self.is_over = True
         for number in list(self._undo):
             self._end(number)
+        self.site.scheduler.clock.set_right()  # windows of jobs open by it
         self.site.mend()
 
     def lasting(self, low_s: float, high_s: float, undo: Callable[[], None]) -> None:

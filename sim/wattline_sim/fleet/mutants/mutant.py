@@ -13,6 +13,7 @@ CATCHES = frozenset(
         "Overdraw",
         "Overgranted",
         "RunTwice",
+        "StartedEarly",
         "GivenTwice",
         "NotSettled",
         "InvariantBroken",

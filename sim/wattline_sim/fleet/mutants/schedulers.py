@@ -16,7 +16,7 @@ from wattline_scheduler.core import (
 )
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.events import OutOfBandDone
-from wattline_scheduler.core.jobs import Gang
+from wattline_scheduler.core.jobs import Gang, Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import BookRecord
 from wattline_scheduler.core.state import State
@@ -25,6 +25,10 @@ from wattline_sim.fleet.mutants.agents import UNCOVERED
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 RECLAIM_AFTER_S = 5.0
+
+
+def _though_it_waits(job: Job) -> bool:
+    return not job.record.is_held and not job.closed
 
 
 def _acked_only(self: Books, entry: BookRecord) -> int:
@@ -267,5 +271,11 @@ MUTANTS = (
         ((starting, "grow_for", _covered), *UNCOVERED),
         "I1",
         covered_by="an agent starts only what its newest lease covers",
+    ),
+    Mutant(
+        "start-before-parents",
+        "a job starts only when those that it waits for have ended",
+        ((Job, "may_start", property(_though_it_waits)),),
+        "DESIGN 5",
     ),
 )
