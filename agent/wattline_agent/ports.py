@@ -358,6 +358,9 @@ class TaskRunner(Protocol):
     def thaw(self, ref: TaskRef) -> None:
         """Let it run on; once this returns, `observe` no longer calls it paused."""
 
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        """Another run time limit, 0 = none; on disk, so that a restarted agent knows it."""
+
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to the whole group now; `exit` says `kind` and `why`."""
 

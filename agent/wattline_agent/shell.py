@@ -21,6 +21,7 @@ from wattline_agent.core.effects import (
     Freeze,
     Kill,
     Launch,
+    Limit,
     LockClocks,
     Note,
     Notify,
@@ -90,7 +91,7 @@ def now() -> Now:
     return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
 
 
-Order = Stop | Notify | Freeze | Thaw | Kill | Drop | RenewTaskLeases
+Order = Stop | Notify | Freeze | Thaw | Limit | Kill | Drop | RenewTaskLeases
 """To the keeper, about what runs already."""
 
 
@@ -330,6 +331,8 @@ def _give(runner: TaskRunner, effect: Order) -> None:
             runner.freeze(ref)
         case Thaw(ref):
             runner.thaw(ref)
+        case Limit(ref, runtime_limit_s):
+            runner.limit(ref, runtime_limit_s)
         case Kill(ref, kind, why):
             runner.kill(ref, kind, why)
         case Drop(ref):

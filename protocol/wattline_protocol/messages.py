@@ -159,6 +159,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     exit: TaskExit | None = None
     readopted: int = 0
     """How often a restarted agent took this running attempt over again."""
+    runtime_limit_s: float = 0.0
+    """The limit in force; 0 = none."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------
@@ -249,7 +251,7 @@ CommandOutcome = Literal["done", "not_covered", "refused"]
 
 
 class CommandDone(msgspec.Struct, frozen=True, tag_field="t", tag="command_done"):
-    """Answer to Start-, Stop-, Pause-, Resume- and ForgetTask."""
+    """Answer to Start-, Stop-, Pause-, Resume-, Limit- and ForgetTask."""
 
     epoch: Epoch
     incarnation: Incarnation
@@ -457,6 +459,16 @@ class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
     ref: TaskRef
 
 
+class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
+    """A running attempt's run time limit is another one from now on; 0 = none."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    seq: Sequence
+    ref: TaskRef
+    runtime_limit_s: float
+
+
 class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, keep its log."""
 
@@ -491,10 +503,11 @@ ToAgent = (
     | StopTask
     | PauseTask
     | ResumeTask
+    | LimitTask
     | ForgetTask
     | ReadLog
     | RollupsSeen
 )
 
-AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | ForgetTask
+AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
 """What is resent until acknowledged."""

@@ -124,6 +124,10 @@ def test_a_job_is_updated_and_what_is_too_late_says_so(site: CliSite) -> None:
     assert told == f"job {job}: queue default → urgent, priority 50 → 75\n"
     shown = site.json("job", job)
     assert (shown["priority"], shown["queue"], shown["state"]) == (75, "urgent", "RUNNING")
+    site.wattline("update", job, "--time", "1s", "--grace", "1s")
+    assert site.until_state(job, "TIMEOUT")["attempts"][0]["exit"]["kind"] == "runtime_limit"
+    job = site.submit("--gpus", "1", "--queue", "urgent", "--", "sleep", "300")
+    site.until_state(job, "RUNNING")
     refused = site.run("update", job, "--gpus", "2")
     assert refused.returncode == 1
     assert "can change only while none of it does" in refused.stderr

@@ -282,16 +282,19 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(
         at=choices,
-        change=st.sampled_from([("priority", "low"), ("priority", 90), ("at_a_time", 1)]),
+        change=st.sampled_from(
+            [("priority", "low"), ("priority", 90), ("at_a_time", 1), ("time", "1h")]
+        ),
     )
     def update(self, at: int, change: tuple[str, str | int]) -> None:
         jobs = list(self.h.cluster.state.work.jobs)
         if jobs:
             self.ask(Update(only(jobs[at % len(jobs)]), dict([change])))
 
-    @rule(node=nodes, is_drain=st.sampled_from([True, False, False]))
-    def drain(self, node: str, is_drain: bool) -> None:
-        self.ask(Drain(NodeId(node)) if is_drain else Undrain(NodeId(node)))
+    @rule(node=nodes, is_drain=st.sampled_from([True, False, False]), is_now=st.booleans())
+    def drain(self, node: str, is_drain: bool, is_now: bool) -> None:
+        name = NodeId(node)
+        self.ask(Drain(name, is_now=is_now) if is_drain else Undrain(name))
 
     @rule(
         domain=st.sampled_from([None, "pdu-a", "pdu-b", "room"]),
@@ -406,7 +409,7 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.index_verb(r.randint(0, 9), r.randint(0, 2), r.choice((Hold, Release)))),
     (2, lambda m, r: m.requeue(r.randint(0, 9), r.randint(-1, 2))),
     (2, lambda m, r: m.update(r.randint(0, 9), ("priority", r.randint(0, 100)))),
-    (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3)),
+    (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3, r.random() < 0.5)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
     (
         2,

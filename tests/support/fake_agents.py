@@ -28,6 +28,7 @@ from wattline_protocol.messages import (
     Lease,
     LeaseAck,
     LeaseRefused,
+    LimitTask,
     PauseTask,
     Refused,
     Rehello,
@@ -66,6 +67,7 @@ class FakeTask:
             usage=self.usage,
             metrics=dict(self.metrics),
             exit=self.exit,
+            runtime_limit_s=self.order.runtime_limit_s,
         )
 
 
@@ -276,7 +278,15 @@ class FakeAgent:
                     self.say_hello()
             case Refused():
                 pass
-            case Lease() | StartTask() | StopTask() | PauseTask() | ResumeTask() | ForgetTask():
+            case (
+                Lease()
+                | StartTask()
+                | StopTask()
+                | PauseTask()
+                | ResumeTask()
+                | LimitTask()
+                | ForgetTask()
+            ):
                 if (message.epoch, message.incarnation) == (self.epoch, self.incarnation):
                     self._obey(message)
             case _:
@@ -316,6 +326,12 @@ class FakeAgent:
                 self._done(command.seq)
             case ResumeTask():
                 self._resume(command)
+            case LimitTask():
+                task = self.tasks.get(command.ref)
+                if task is not None:
+                    limit_s = command.runtime_limit_s
+                    task.order = msgspec.structs.replace(task.order, runtime_limit_s=limit_s)
+                self._done(command.seq)
             case ForgetTask():
                 self.tasks.pop(command.ref, None)
                 self._done(command.seq)

@@ -6,6 +6,8 @@ refuse, to crash. What the driver would really allow is in `rig.gpus`, for tests
 
 from collections.abc import Callable
 
+import msgspec
+
 from support.node_parts import (
     BOOT,
     IDLE,
@@ -30,6 +32,7 @@ from wattline_agent.core.effects import (
     Freeze,
     Kill,
     Launch,
+    Limit,
     LockClocks,
     Note,
     Notify,
@@ -90,6 +93,7 @@ from wattline_protocol.messages import (
     ForgetTask,
     Hello,
     Lease,
+    LimitTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -213,6 +217,9 @@ class Rig:
             case Thaw(name):
                 if self.tasks[name].exit is None:
                     self.tasks[name].phase = "running"
+            case Limit(name, limit_s):
+                task = self.tasks[name]
+                task.order = msgspec.structs.replace(task.order, runtime_limit_s=limit_s)
             case Drop(name):
                 self.tasks.pop(name, None)
             case _:
@@ -473,6 +480,10 @@ class Rig:
     def resume(self, name: TaskRef) -> list[Effect]:
         """The scheduler resumes an attempt."""
         return self.say(ResumeTask(*self._names(), name))
+
+    def limit(self, name: TaskRef, runtime_limit_s: float) -> list[Effect]:
+        """The scheduler changes an attempt's run time limit."""
+        return self.say(LimitTask(*self._names(), name, runtime_limit_s))
 
     def forget(self, name: TaskRef) -> list[Effect]:
         """The scheduler has the end on disk."""

@@ -153,7 +153,14 @@ class Attempt:
         """The full truth about it."""
         if not isinstance(self.standing, Watched):
             ended = self.standing.exit if isinstance(self.standing, Gone) else None
-            return TaskReport(self.ref, self.phase, self.gpus, exit=ended, usage=self.usage)
+            return TaskReport(
+                self.ref,
+                self.phase,
+                self.gpus,
+                exit=ended,
+                usage=self.usage,
+                runtime_limit_s=self.order.runtime_limit_s,
+            )
         seen = self.standing.seen
         return TaskReport(
             ref=self.ref,
@@ -166,4 +173,5 @@ class Attempt:
             worker_public_key=seen.worker_public_key,
             exit=seen.exit,
             readopted=self.readopted,
+            runtime_limit_s=self.order.runtime_limit_s,
         )

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
+import msgspec
+
 from wattline_agent.core import holds
 from wattline_agent.core.attempt import (
     Attempt,
@@ -20,7 +22,7 @@ from wattline_agent.core.attempt import (
     Watched,
 )
 from wattline_agent.core.attempts import answer, tell_changes
-from wattline_agent.core.effects import Drop, Kill, Launch, Notify, SaveUsage, Stop, Thaw
+from wattline_agent.core.effects import Drop, Kill, Launch, Limit, Notify, SaveUsage, Stop, Thaw
 from wattline_agent.core.gpus import begin_use
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.usage import snapshot
@@ -29,6 +31,7 @@ from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import (
     ForgetTask,
+    LimitTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -44,7 +47,7 @@ WAIT_FOR_CAPS_S = 3.0
 MAX_ATTEMPTS = 256
 """On one node at a time, ended ones included that the scheduler has not forgotten."""
 
-TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | ForgetTask
+TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
 
 
 def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
@@ -65,6 +68,8 @@ def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
             _pause(state, command, now)
         case ResumeTask():
             _resume(state, command, now)
+        case LimitTask():
+            _limit(state, command)
         case ForgetTask():
             _forget(state, command)
         case _:
@@ -308,6 +313,18 @@ def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
     else:
         attempt.pausing = None
         answer(state, command.seq, "done", "it had not been frozen yet")
+
+
+def _limit(state: NodeState, command: LimitTask) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is None or attempt.is_ended or attempt.is_stopping:
+        answer(state, command.seq, "done", "it does not run here, or is being stopped")
+        return
+    limit_s = command.runtime_limit_s
+    attempt.order = msgspec.structs.replace(attempt.order, runtime_limit_s=limit_s)
+    if attempt.is_alive:
+        state.emit(Limit(command.ref, limit_s))
+    answer(state, command.seq, "done")
 
 
 def _forget(state: NodeState, command: ForgetTask) -> None:

@@ -99,6 +99,14 @@ class Thaw:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Another run time limit for an attempt that the keeper has; 0 = none."""
+
+    ref: TaskRef
+    runtime_limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """SIGKILL to the whole group, now."""
 
@@ -179,6 +187,7 @@ Effect = (
     | Notify
     | Freeze
     | Thaw
+    | Limit
     | Kill
     | Drop
     | RenewTaskLeases

@@ -43,6 +43,7 @@ from wattline_protocol.messages import (
     BeatSeen,
     ForgetTask,
     Lease,
+    LimitTask,
     LogChunk,
     PauseTask,
     ReadLog,
@@ -174,6 +175,7 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
             | StopTask()
             | PauseTask()
             | ResumeTask()
+            | LimitTask()
             | (ForgetTask())
         ):
             if session.is_current(state, message.epoch, message.incarnation):
@@ -184,7 +186,7 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
 
 def _obey(
     state: NodeState,
-    message: BeatSeen | Lease | StartTask | StopTask | PauseTask | ResumeTask | ForgetTask,
+    message: BeatSeen | Lease | commands.TaskCommand,
     now: Now,
 ) -> None:
     """A message of this incarnation's own scheduler."""

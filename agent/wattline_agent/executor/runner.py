@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import zmq
 
 from wattline_agent.executor.launch import NotLaunchable, spec_of
@@ -117,6 +118,16 @@ class KeeperRunner:
         with suppress(OSError):  # nobody waits longer for a disk that does not forget
             TaskDir(self._state_dir, ref).notice.unlink()
         self._ask("thaw", key=key_of(ref))
+
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        """Another run time limit, with the keeper and in the order on disk."""
+        attempt = self._attempts.get(ref)
+        if attempt is None or attempt.exit is not None:
+            return
+        order = msgspec.structs.replace(attempt.file.order, runtime_limit_s=runtime_limit_s)
+        attempt.file = msgspec.structs.replace(attempt.file, order=order)
+        self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
+        attempt.folder.save_order(attempt.file)
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to all of it."""

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ class Holder:
         now_s = boottime_s()
         if held is not None and held.life.ask(asked, grace_s, now_s):
             self._tell_to_stop(held, asked)
+
+    def limit(self, key: str, runtime_limit_s: float) -> None:
+        """Another run time limit; 0 = none."""
+        held = self._living(key)
+        if held is not None:
+            held.life.spec = replace(held.life.spec, runtime_limit_s=runtime_limit_s)
 
     def kill(self, key: str, asked: Asked | None) -> None:
         """SIGKILL to all of it."""

@@ -269,9 +269,9 @@ VERBS = (
         name="update",
         section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
-        details="Priority, queue, account, retries, grace and --at-a-time may change until a job "
-        "has ended, the rest while none of it runs, --nodes before its first try. `none` takes a "
-        f"text back to its default. {_WHICH_DETAILS}",
+        details="Priority, queue, account, --time, retries, grace and --at-a-time may change until "
+        "a job has ended, the rest while none of it runs, --nodes before its first try. `none` "
+        f"takes a text back to its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
         role="submitter",

@@ -5,6 +5,7 @@ from wattline_protocol.messages import (
     CommandDone,
     ForgetTask,
     Lease,
+    LimitTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -24,7 +25,7 @@ def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> No
     if answered is None:
         return
     _, command = answered
-    if isinstance(command, Lease | ForgetTask | PauseTask):
+    if isinstance(command, Lease | ForgetTask | LimitTask | PauseTask):
         return
     ref = command.order.ref if isinstance(command, StartTask) else command.ref
     attempt = node.attempts.get(ref)

@@ -7,8 +7,9 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.requests import Denied
+from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
-from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.jobs import Ending, Job
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
@@ -79,6 +80,7 @@ def _too_late(job: Job, name: str) -> str:
 def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     """On record, and in the order of the queue and of the watts at once."""
     del user
+    old_limit_s = strike.job.spec.limits.runtime_s
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
     state.work.leave_queue(job)
@@ -93,7 +95,11 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     state.work.requeue(job)
     for gang in job.gangs:
         for attempt in gang.live:
-            state.nodes[attempt.node].outdate()
+            node = state.nodes[attempt.node]
+            node.outdate()
+            is_running = attempt.is_ordered and not isinstance(gang.phase, Ending)
+            if is_running and spec.limits.runtime_s != old_limit_s:
+                order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
     return f"{strike.name}: {told}"
 

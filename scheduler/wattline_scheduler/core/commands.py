@@ -12,6 +12,7 @@ from wattline_protocol.messages import (
     AgentCommand,
     CommandDone,
     ForgetTask,
+    LimitTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -59,7 +60,7 @@ def order_stop(
     state: State, node: NodeNow, ref: TaskRef, grace_s: float, why: str, now: Now
 ) -> None:
     """Also withdraws whatever else was ordered about the attempt."""
-    for verb in ("start", "pause", "resume"):
+    for verb in ("start", "pause", "resume", "limit"):
         drop(node, (verb, ref))
     if ("stop", ref) not in node.outbox:
         make: Make = lambda e, i, s: StopTask(e, i, s, ref, grace_s, why)  # noqa: E731 - typed
@@ -79,6 +80,14 @@ def order_resume(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:
     drop(node, ("pause", ref))
     if ("resume", ref) not in node.outbox:
         order(state, node, ("resume", ref), lambda e, i, s: ResumeTask(e, i, s, ref), now)
+
+
+def order_limit(
+    state: State, node: NodeNow, ref: TaskRef, runtime_limit_s: float, now: Now
+) -> None:
+    """Replaces one that is under way: the newest counts."""
+    make: Make = lambda e, i, s: LimitTask(e, i, s, ref, runtime_limit_s)  # noqa: E731 - typed
+    order(state, node, ("limit", ref), make, now)
 
 
 def order_forget(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:

@@ -90,7 +90,7 @@ def _free(state: State, attempt: Attempt) -> None:
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
     node.outdate()
-    for verb in ("start", "stop", "pause", "resume"):
+    for verb in ("start", "stop", "pause", "resume", "limit"):
         commands.drop(node, (verb, ref))
 
 

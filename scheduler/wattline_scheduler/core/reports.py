@@ -87,6 +87,7 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
 def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now: Now) -> None:
     """Compare what it does with what it should do, and order what is missing."""
     gang, ref = attempt.gang, attempt.record.ref
+    _align_limit(state, node, attempt, now)
     match gang.phase:
         case Starting(is_ordered=True):
             _note_running(state, gang, now)
@@ -100,6 +101,19 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
             commands.order_resume(state, node, ref, now)
         case _:
             pass
+
+
+def _align_limit(state: State, node: NodeNow, attempt: Attempt, now: Now) -> None:
+    """Its run time limit was changed, and the agent does not know that yet, or any more."""
+    limit_s, report, ref = (
+        attempt.gang.job.spec.limits.runtime_s,
+        attempt.report,
+        attempt.record.ref,
+    )
+    is_known = report is None or report.runtime_limit_s == limit_s
+    if is_known or isinstance(attempt.gang.phase, Ending) or ("limit", ref) in node.outbox:
+        return
+    commands.order_limit(state, node, ref, limit_s, now)
 
 
 def _is_changing(node: NodeNow, attempt: Attempt) -> bool:

@@ -217,6 +217,8 @@ class SimHost:
                 keeper.freeze(ref)
             case fx.Thaw(ref):
                 keeper.thaw(ref)
+            case fx.Limit(ref, runtime_limit_s):
+                keeper.limit(ref, runtime_limit_s)
             case fx.Kill(ref, kind, why):
                 keeper.kill(ref, kind, why)
             case fx.Drop(ref):

@@ -5,6 +5,8 @@ The agent's core orders it through the same `TaskRunner` calls as the real keepe
 
 from dataclasses import dataclass
 
+import msgspec
+
 from wattline_agent.ports import LaunchContext, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
@@ -101,6 +103,12 @@ class SimKeeper:
             process.is_frozen = False
             self.has_news = True
             self._plant.thaw(process.gpus)
+
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        """What a restarted agent is told."""
+        process = self.processes.get(ref)
+        if process is not None:
+            process.order = msgspec.structs.replace(process.order, runtime_limit_s=runtime_limit_s)
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL."""

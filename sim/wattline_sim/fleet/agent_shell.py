@@ -217,6 +217,8 @@ class AgentShell:
                 machine.freeze(effect.ref)
             case fx.Thaw():
                 machine.thaw(effect.ref)
+            case fx.Limit():
+                machine.limit(effect.ref, effect.runtime_limit_s)
             case fx.Kill():
                 machine.kill(effect.ref, effect.kind)
             case fx.Drop():

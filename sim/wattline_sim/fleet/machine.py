@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.ports import (
     CapResult,
@@ -321,6 +323,12 @@ class Machine:
             process.is_frozen = False
             process.resumed_s = self.world.now_s
             self._plan_end(process)
+
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        """What a restarted agent is told."""
+        process = self.processes.get(ref)
+        if process is not None:
+            process.order = msgspec.structs.replace(process.order, runtime_limit_s=runtime_limit_s)
 
     def kill(self, ref: TaskRef, kind: ExitKind) -> None:
         """SIGKILL."""

@@ -213,6 +213,18 @@ def test_the_runtime_limit_is_kept_with_notice_and_grace(live: LiveKeeper) -> No
     assert live.log() == "asked\n"
 
 
+def test_a_runtime_limit_can_be_changed_while_it_runs(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000", runtime_limit_s=1.0), CONTEXT)
+    live.runner.limit(ref(), 1_000.0)
+    assert live.seen().order.runtime_limit_s == 1_000.0
+    wait_until(lambda: live.seen().run_s > 1.5, "it outlives its first limit")
+    assert live.seen().exit is None
+    live.runner.limit(ref(), 0.5)
+    end = live.until("ended").exit
+    assert end is not None
+    assert (end.kind, "0.5 s" in end.detail) == ("runtime_limit", True)
+
+
 def test_a_task_lease_is_kept_without_grace_and_can_be_renewed(live: LiveKeeper) -> None:
     import time
 

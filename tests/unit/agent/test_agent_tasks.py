@@ -4,7 +4,8 @@ import pytest
 
 from support.node_rig import MAX, MIN, Rig, names, of, ref, told, wall
 from wattline_agent.core.answers import MAX_ANSWERS, MAX_CLOSED, Answers, Closed
-from wattline_agent.core.effects import ApplyCaps, Effect, Freeze, Kill, Launch, Notify, Stop
+from wattline_agent.core.attempts import reports
+from wattline_agent.core.effects import ApplyCaps, Effect, Freeze, Kill, Launch, Limit, Notify, Stop
 from wattline_agent.core.events import Connected
 from wattline_protocol.ids import Sequence
 from wattline_protocol.messages import CommandDone, Hello, LeaseAck, TaskUpdate
@@ -295,6 +296,31 @@ def test_a_task_over_its_runtime_is_stopped_once(rig: Rig) -> None:
     (stop,) = of(rig.pass_s(5), Stop)
     assert (stop.kind, stop.grace_s) == ("runtime_limit", 7.0)
     assert "over its runtime limit of 10 s" in stop.why
+
+
+def test_a_run_time_limit_can_be_raised_lowered_and_taken_away(rig: Rig) -> None:
+    rig.run(ref(), 0, runtime_limit_s=10.0)
+    done = rig.limit(ref(), 30.0)
+    assert outcomes(done) == ["done"]
+    assert of(done, Limit) == [Limit(ref(), 30.0)]
+    assert not of(rig.pass_s(20), Stop)
+    rig.limit(ref(), 0.0)
+    assert not of(rig.pass_s(60), Stop)
+    (stop,) = of([*rig.limit(ref(), 50.0), *rig.pass_s(2)], Stop)
+    assert stop.kind == "runtime_limit"
+
+
+def test_the_limit_in_force_is_reported_also_by_an_agent_that_restarted(rig: Rig) -> None:
+    rig.run(ref(), 0, runtime_limit_s=10.0)
+    rig.limit(ref(), 30.0)
+    assert [report.runtime_limit_s for report in reports(rig.node.state)] == [30.0]
+    assert rig.tasks[ref()].order.runtime_limit_s == 30.0, "as the runner keeps it on disk"
+
+
+def test_a_limit_for_what_does_not_run_here_is_answered_and_does_nothing(rig: Rig) -> None:
+    done = rig.limit(ref(7), 30.0)
+    assert outcomes(done) == ["done"]
+    assert not of(done, Limit)
 
 
 # --- pause and resume -------------------------------------------------------------------

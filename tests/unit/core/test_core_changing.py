@@ -6,7 +6,7 @@ from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.jobchange import ChangeValue
-from wattline_protocol.messages import StopTask
+from wattline_protocol.messages import LimitTask, StopTask
 from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Update
 from wattline_protocol.selecting import Selection, only
 
@@ -78,6 +78,46 @@ def test_a_stop_uses_the_new_grace(h: Harness) -> None:
     h.do(Requeue(only(number), "t"))
     stops = [m for name in h.agents for m in h.told(name, StopTask)]
     assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [5.0]
+
+
+def limits(h: Harness, number: JobId) -> list[float]:
+    return [
+        task.order.runtime_limit_s
+        for agent in h.agents.values()
+        for ref, task in agent.tasks.items()
+        if ref.job == number and task.phase != "ended"
+    ]
+
+
+def test_running_work_gets_its_new_run_time_limit_at_once(h: Harness) -> None:
+    number = h.submit(job().gpus(4).nodes(2).runtime(3_600))
+    assert update(h, number, time="2h") == f"job {number}: runtime 1h → 2h"
+    assert limits(h, number) == [7_200.0, 7_200.0]
+    update(h, number, time="none")
+    assert limits(h, number) == [0.0, 0.0]
+    sent = len([m for name in h.agents for m in h.told(name, LimitTask)])
+    h.run(5)
+    assert len([m for name in h.agents for m in h.told(name, LimitTask)]) == sent == 4
+
+
+def test_a_limit_that_the_agent_did_not_hear_is_sent_again(h: Harness) -> None:
+    number = h.submit(job().gpus(1).runtime(3_600))
+    h.cut_off.update(h.agents)
+    h.ask(Update(only(number), {"time": "2h"}))
+    h.restart_scheduler()
+    h.cut_off.clear()
+    h.join()
+    h.run(3)
+    assert h.state_of(number) == "RUNNING"
+    assert limits(h, number) == [7_200.0]
+
+
+def test_a_task_that_is_being_stopped_gets_no_new_limit(h: Harness) -> None:
+    number = h.submit(job().gpus(1).runtime(3_600))
+    h.cut_off.update(h.agents)
+    h.ask(Requeue(only(number), "t"))
+    h.ask(Update(only(number), {"time": "2h"}))
+    assert not [m for name in h.agents for m in h.told(name, LimitTask)]
 
 
 def test_what_running_work_holds_changes_only_while_it_waits(h: Harness) -> None:
