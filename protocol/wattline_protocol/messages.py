@@ -493,21 +493,7 @@ class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"
     last: int
 
 
-ToAgent = (
-    Welcome
-    | Refused
-    | Rehello
-    | BeatSeen
-    | Lease
-    | StartTask
-    | StopTask
-    | PauseTask
-    | ResumeTask
-    | LimitTask
-    | ForgetTask
-    | ReadLog
-    | RollupsSeen
-)
-
 AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
 """What is resent until acknowledged."""
+
+ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | ReadLog | RollupsSeen

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
+
 from wattline_agent.capper import NodeTerms
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import Effect, Note, Tell
@@ -107,6 +109,10 @@ class ModelTask:
     exit: TaskExit | None = None
     group_gone: bool = False
     ended_s: float = 0.0
+
+    def limit(self, runtime_limit_s: float) -> None:
+        """Another run time limit, as the runner keeps it on disk."""
+        self.order = msgspec.structs.replace(self.order, runtime_limit_s=runtime_limit_s)
 
 
 @dataclass(slots=True)

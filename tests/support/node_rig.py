@@ -6,8 +6,6 @@ refuse, to crash. What the driver would really allow is in `rig.gpus`, for tests
 
 from collections.abc import Callable
 
-import msgspec
-
 from support.node_parts import (
     BOOT,
     IDLE,
@@ -218,8 +216,7 @@ class Rig:
                 if self.tasks[name].exit is None:
                     self.tasks[name].phase = "running"
             case Limit(name, limit_s):
-                task = self.tasks[name]
-                task.order = msgspec.structs.replace(task.order, runtime_limit_s=limit_s)
+                self.tasks[name].limit(limit_s)
             case Drop(name):
                 self.tasks.pop(name, None)
             case _:
