@@ -115,7 +115,6 @@ __all__ = [
     "told",
     "wall",
 ]
-"""The parts that tests of the core use with it, too."""
 
 
 class Rig:
@@ -448,8 +447,8 @@ class Rig:
     def lease_message(self, lease_mw: int, *caps_mw: int, seq: int | None = None) -> Lease:
         """A lease of this incarnation."""
         number = self.next_seq() if seq is None else Sequence(seq)
-        names = (Epoch(self.epoch), Incarnation(self.incarnation))
-        return Lease(*names, number, lease_mw, caps_mw or (MAX,) * len(self.gpus))
+        caps_mw = caps_mw or (MAX,) * len(self.gpus)
+        return Lease(Epoch(self.epoch), Incarnation(self.incarnation), number, lease_mw, caps_mw)
 
     def lease(self, lease_mw: int, *caps_mw: int, seq: int | None = None) -> list[Effect]:
         """The scheduler leases."""
