@@ -17,7 +17,7 @@ VERBS = (
             Option(
                 "policy",
                 ("--policy",),
-                f"{', '.join(OPENB_POLICY_NAMES)}, or a mix such as pwr100+fgd900.",
+                f"{', '.join(OPENB_POLICY_NAMES)}, or a mix: pwr100+fgd900, wattline+pwr5000.",
                 required=True,
             ),
             Option(

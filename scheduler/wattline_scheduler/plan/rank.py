@@ -43,6 +43,9 @@ def score(trial: Trial, at: int, shape: Shape) -> Score:
     return (part_left, gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)
 
 
+MILLIWATTS_PER_KW = 1e6
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What each term of the cost counts for; see docs/scheduling.md."""
@@ -55,6 +58,8 @@ class Weights:
     """Each step by which its free GPUs would be too warm at full power."""
     stranding: float = 0.04
     """The whole budget of the tightest row above being used up."""
+    watts: float = 0.0
+    """Each kilowatt that the node must keep more; it draws work to GPUs of few watts."""
     cpus: float = 1e-6
     """Each CPU that is taken already."""
 
@@ -78,6 +83,8 @@ def node_cost(
         + weights.warmth * columns.warmth[at]
         - weights.cpus * columns.cpus_free[at]
     )
+    if weights.watts:
+        cost += weights.watts / MILLIWATTS_PER_KW * needed_mw(columns, ask, at)
     return cost
 
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from support.openb_lists import write_power_model
+from wattline_scheduler.plan.asks import needed_mw
+from wattline_scheduler.plan.rank import Weights, node_cost
 from wattline_scheduler.power.matrix import Floats
 from wattline_sim.replay.openb import policies
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload, classes_of, workload_of
 from wattline_sim.replay.openb.lists import ListedNode, Pod
 from wattline_sim.replay.openb.policies import Policy
-from wattline_sim.replay.openb.power import Watts, read_power_model
+from wattline_sim.replay.openb.power import Watts
+from wattline_sim.replay.openb.powermodel import read_power_model
 
 ANY: frozenset[str] = frozenset()
 NODES = [ListedNode(32_000, 65_536, 2, "T4"), ListedNode(96_000, 393_216, 8, "G2")]
@@ -102,6 +105,21 @@ def test_watts_of_nodes_and_what_a_pod_adds(tmp_path: Path) -> None:
     assert watts.least_slot(whole, 0) == 0
     fleet.take(1, cpus, [])
     assert watts.node_w(both).tolist() == [35, 285 + 225]
+
+
+def test_the_rank_sees_the_watts_of_the_power_model(tmp_path: Path) -> None:
+    model = read_power_model(write_power_model(tmp_path))
+    classes = classes_of(NODES)
+    fleet = Fleet(NODES, classes, model)
+    workload = workload_of(PODS, NODES, classes, model, whole=False)
+    share, both = workload.tasks[0], np.arange(len(NODES))
+    assert needed_mw(fleet.columns, share.ask, both).tolist() == [60_000, 120_000]
+    fleet.take(1, share, [3])
+    # The other half of a GPU that is shared already adds nothing.
+    assert needed_mw(fleet.columns, share.ask, both).tolist() == [60_000, 0]
+    priced = node_cost(fleet.columns, share.ask, both, Weights(watts=5.0))
+    plain = node_cost(fleet.columns, share.ask, both, Weights())
+    assert (priced - plain).tolist() == pytest.approx([5.0 * 0.06, 0.0])
 
 
 def test_power_is_rescaled_over_the_nodes_that_can_and_mixed(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_curve_holds_means_by_percent_and_the_last_one_reached() -> None:
     assert curve.at(100).tolist() == [2.0, 3.0]
 
 
-@pytest.mark.parametrize("policy", [*POLICY_NAMES, "pwr100+fgd900"])
+@pytest.mark.parametrize("policy", [*POLICY_NAMES, "pwr100+fgd900", "wattline+pwr5000"])
 def test_each_policy_fills_a_small_fleet(policy: str, tmp_path: Path) -> None:
     pods, nodes = write_lists(tmp_path)
     lists = read_lists(pods, nodes, write_power_model(tmp_path))
@@ -156,4 +156,6 @@ def test_lists_are_read_packed_and_pods_sorted_by_name(tmp_path: Path) -> None:
 def test_words_for_policies_and_seeds() -> None:
     assert parse_policy("pwr100+fgd900") == ("pwr", 100, 900)
     assert parse_policy("pwr") == ("pwr", 1, 0)
+    assert parse_policy("wattline") == ("wattline", 0, 0)
+    assert parse_policy("wattline+pwr5000") == ("wattline", 5000, 0)
     assert parse_seeds("42-44,7") == (42, 43, 44, 7)

@@ -7,6 +7,7 @@ limited: the published protocol knows none.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns, GpuClasses
 from wattline_scheduler.plan.fragments import Mix, mix_of, typical, whole_nodes
 from wattline_scheduler.power.matrix import Bools, Ints
 from wattline_sim.replay.openb.lists import ListedNode, Pod
+from wattline_sim.replay.openb.powermodel import PowerModel
 
 MIB = 2**20
 
@@ -58,7 +60,12 @@ class Workload:
 class Fleet:
     """Nodes in a given order: of equally good ones the first is taken."""
 
-    def __init__(self, nodes: Sequence[ListedNode], classes: GpuClasses) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[ListedNode],
+        classes: GpuClasses,
+        power_model: PowerModel | None = None,
+    ) -> None:
         slots = max((node.gpus for node in nodes), default=0)
         self.columns = Columns.empty(len(nodes), max(1, slots), classes=classes)
         self.gpus = np.array([node.gpus for node in nodes], np.int64)
@@ -67,7 +74,8 @@ class Fleet:
         self.has_tag: Bools = np.zeros((len(nodes), MAX_TAG), np.bool_)
         """[node, tag] a pod of this tag is there."""
         for at, node in enumerate(nodes):
-            gpus = [gpu_of(node.model, index) for index in range(node.gpus)]
+            idle_mw = gpu_mw(power_model, node.model).idle
+            gpus = [gpu_of(node.model, index, idle_mw) for index in range(node.gpus)]
             self.columns.set_gpus(at, gpus, [WHOLE_MILLI] * node.gpus)
         self.columns.is_open[:] = True
         self.columns.cpus_free[:] = self.cpus
@@ -81,6 +89,8 @@ class Fleet:
         """Put a pod on GPUs of a node; the caller knows that it fits."""
         columns, ask = self.columns, task.ask
         columns.free_milli[at, slots] -= ask.milli
+        # As in the scheduler: what a GPU counts already is no rise for the next share of it.
+        columns.idle_mw[at, slots] = ask.draw_mw[columns.gpu_class[at, slots]]
         columns.note_slots(at)
         columns.cpus_free[at] -= ask.cpus
         columns.memory_free_bytes[at] -= ask.memory_bytes
@@ -88,8 +98,21 @@ class Fleet:
             self.has_tag[at, task.tag] = True
 
 
-def gpu_of(model: str, index: int) -> GpuInfo:
-    """A GPU of which nothing but the model matters."""
+class _Milliwatts(NamedTuple):
+    idle: int
+    full: int
+
+
+def gpu_mw(power_model: PowerModel | None, model: str) -> _Milliwatts:
+    """What a GPU draws; nothing where there is no power model, or the model is not in it."""
+    if power_model is None:
+        return _Milliwatts(0, 0)
+    idle_w, full_w = power_model.gpu_idle_w.get(model, 0.0), power_model.gpu_full_w.get(model, 0.0)
+    return _Milliwatts(round(idle_w * 1000), round(full_w * 1000))
+
+
+def gpu_of(model: str, index: int, idle_mw: int = 0) -> GpuInfo:
+    """A GPU of which the model matters, and what it draws while untouched."""
     return GpuInfo(
         index=GpuIndex(index),
         uuid="",
@@ -98,7 +121,7 @@ def gpu_of(model: str, index: int) -> GpuInfo:
         cap_min_mw=0,
         cap_default_mw=0,
         cap_max_mw=0,
-        idle_mw=0,
+        idle_mw=idle_mw,
         overshoot_permille=1000,
         can_cap=False,
         managed=True,
@@ -114,13 +137,20 @@ def classes_of(nodes: Iterable[ListedNode]) -> GpuClasses:
 
 
 def workload_of(
-    pods: Sequence[Pod], nodes: Sequence[ListedNode], classes: GpuClasses, *, whole: bool
+    pods: Sequence[Pod],
+    nodes: Sequence[ListedNode],
+    classes: GpuClasses,
+    power_model: PowerModel | None = None,
+    *,
+    whole: bool,
 ) -> Workload:
     """Pods as tasks, equal ones shared. `whole`: the mix expects tasks that take a whole node."""
+    full = [gpu_mw(power_model, gpu.name).full for gpu in classes.examples[1:] if gpu is not None]
+    draw_mw = np.array([0, *full], np.int64)
     known: dict[Pod, Task] = {}
     for pod in pods:
         if pod not in known:
-            known[pod] = _task(len(known), pod, classes)
+            known[pod] = _task(len(known), pod, classes, draw_mw)
     mix = [*typical(_counted(pods, known))]
     if whole:
         mix += whole_nodes(((node.gpus, node.cpu_milli) for node in nodes), len(classes))
@@ -142,7 +172,7 @@ def _by_key(one: tuple[tuple[object, ...], int]) -> str:
     return repr((one[0][:3], sorted(one[0][3])))  # type: ignore[call-overload]
 
 
-def _task(number: int, pod: Pod, classes: GpuClasses) -> Task:
+def _task(number: int, pod: Pod, classes: GpuClasses, draw_mw: Ints) -> Task:
     is_suited = [
         gpu is not None and (not pod.models or gpu.name in pod.models) for gpu in classes.examples
     ]
@@ -152,7 +182,7 @@ def _task(number: int, pod: Pod, classes: GpuClasses) -> Task:
         cpus=pod.cpu_milli,
         memory_bytes=pod.memory_mib * MIB,
         is_suited=np.array(is_suited, np.bool_),
-        draw_mw=np.zeros(len(classes), np.int64),
+        draw_mw=draw_mw,
     )
     is_share = pod.gpus == 1 and pod.gpu_milli < WHOLE_MILLI
     return Task(number, ask, SHARE_TAG if is_share else pod.gpus)

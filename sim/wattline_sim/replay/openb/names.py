@@ -6,15 +6,23 @@ POLICY_NAMES = ("random", "dotprod", "clustering", "packing", "bestfit", "fgd", 
 """As in the literature; `wattline` is what the scheduler runs."""
 
 _MIXED = re.compile(r"pwr(\d{1,4})\+fgd(\d{1,4})", re.ASCII)
+_PRICED = re.compile(r"wattline\+pwr(\d{1,6})", re.ASCII)
 
 
 def parse_policy(text: str) -> tuple[str, int, int]:
-    """Name, and for `pwr100+fgd900` the weights of power and fragments. Raises ValueError."""
+    """Name and weights of power and fragments, as in `pwr100+fgd900`; `wattline+pwr5000` makes a
+    kilowatt as dear as 5 GPUs. Raises ValueError.
+    """
     if text in POLICY_NAMES:
-        return text, 1, 0
+        return text, int(text == "pwr"), 0
+    priced = _PRICED.fullmatch(text)
+    if priced is not None:
+        return "wattline", int(priced[1]), 0
     match = _MIXED.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no policy; write {', '.join(POLICY_NAMES)} or pwr100+fgd900")
+        raise ValueError(
+            f"{text!r} is no policy; write {', '.join(POLICY_NAMES)} pwr100+fgd900 or wattline+pwr5000"
+        )
     return "pwr", int(match[1]), int(match[2])
 
 

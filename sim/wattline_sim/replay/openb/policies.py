@@ -206,9 +206,12 @@ class _Wattline:
         return chosen_slots(fleet.columns, task.ask, at, self._prices)
 
 
-def wattline(workload: Workload) -> Policy:
-    """What the scheduler does: `plan.rank` as it is, one task at a time."""
-    ours = _Wattline(workload.mix, WEIGHTS)
+def wattline(workload: Workload, power_weight: int = 0) -> Policy:
+    """What the scheduler does: `plan.rank` as it is, one task at a time.
+
+    `power_weight`: thousandths of a GPU that a kilowatt is worth.
+    """
+    ours = _Wattline(workload.mix, replace(WEIGHTS, watts=power_weight / 1000))
     return Policy(ours.score, ours.slots, are_stale=ours.are_stale)
 
 

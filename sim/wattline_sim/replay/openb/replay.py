@@ -10,7 +10,8 @@ from wattline_sim.replay.openb.fleet import Fleet, Workload, classes_of, workloa
 from wattline_sim.replay.openb.lists import ListedNode, ListUnreadable, Pod, read_nodes, read_pods
 from wattline_sim.replay.openb.names import parse_policy
 from wattline_sim.replay.openb.policies import Policy
-from wattline_sim.replay.openb.power import PowerModel, Watts, read_power_model
+from wattline_sim.replay.openb.power import Watts
+from wattline_sim.replay.openb.powermodel import PowerModel, read_power_model
 from wattline_sim.replay.openb.result import OpenbReport, report_of
 from wattline_sim.replay.openb.run import Curve, PolicyMaker, run_seed
 
@@ -65,7 +66,7 @@ def replay(
 def _run(lists: Lists, policy: str, seed: int) -> Curve:
     make, whole = maker(policy, lists.power_model)
     classes = classes_of(lists.nodes)
-    workload = workload_of(lists.pods, lists.nodes, classes, whole=whole)
+    workload = workload_of(lists.pods, lists.nodes, classes, lists.power_model, whole=whole)
     return run_seed(lists.pods, workload, lists.nodes, make, seed, lists.power_model)
 
 
@@ -80,7 +81,7 @@ def maker(text: str, model: PowerModel | None) -> tuple[PolicyMaker, bool]:
             case "fgd":
                 return policies.fgd(workload)
             case "wattline":
-                return policies.wattline(workload)
+                return policies.wattline(workload, power_weight)
             case "pwr":
                 return policies.pwr(workload, _watts(model, fleet), power_weight, fragments_weight)
             case _:

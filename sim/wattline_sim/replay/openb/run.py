@@ -12,7 +12,8 @@ from wattline_sim.replay.openb.arrivals import arrivals
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload, classes_of
 from wattline_sim.replay.openb.lists import ListedNode, Pod
 from wattline_sim.replay.openb.policies import Policy, best_of
-from wattline_sim.replay.openb.power import PowerModel, Watts
+from wattline_sim.replay.openb.power import Watts
+from wattline_sim.replay.openb.powermodel import PowerModel
 
 PERCENT = 100
 
@@ -122,7 +123,7 @@ def run_seed(
     dice = random.Random(seed)
     in_order = list(nodes)
     dice.shuffle(in_order)
-    fleet = Fleet(in_order, classes_of(nodes))
+    fleet = Fleet(in_order, classes_of(nodes), power_model)
     run = Run(fleet, make(workload, fleet, dice))
     watts = Watts(power_model, fleet) if power_model is not None else None
     curve = Curve(fleet.capacity_milli)
