@@ -20,9 +20,8 @@ def parse_policy(text: str) -> tuple[str, int, int]:
         return "wattline", int(priced[1]), 0
     match = _MIXED.fullmatch(text)
     if match is None:
-        raise ValueError(
-            f"{text!r} is no policy; write {', '.join(POLICY_NAMES)} pwr100+fgd900 or wattline+pwr5000"
-        )
+        names, mixes = ", ".join(POLICY_NAMES), "pwr100+fgd900 or wattline+pwr5000"
+        raise ValueError(f"{text!r} is no policy; write {names}, or a mix such as {mixes}")
     return "pwr", int(match[1]), int(match[2])
 
 
