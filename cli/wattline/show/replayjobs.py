@@ -9,6 +9,7 @@ from wattline_sim.replay.jobs.result import JobsReport
 def jobs_report(r: JobsReport) -> RenderableType:
     """One line a figure."""
     waits = ", ".join(f"{size}: {wait_s:,.0f}" for size, wait_s in r.wait_s_by_size.items())
+    due = f"{r.deadline_misses} of {r.deadlines} missed" if r.deadlines else "none"
     return facts(
         [
             ("run", f"{r.jobs} jobs under {r.policy}"),
@@ -19,5 +20,7 @@ def jobs_report(r: JobsReport) -> RenderableType:
             ("makespan", f"{r.makespan_s:,.1f} s"),
             ("utilisation", f"{r.utilisation:.1%} of GPU time held"),
             ("mean wait by GPUs", f"{waits} s"),
+            ("deadlines", due),
+            ("left out", f"{r.left_out} jobs"),
         ]
     )

@@ -68,8 +68,9 @@ VERBS = (
             ),
         ),
         details=(
-            "The protocol of Muri's simulator: 8 nodes of 8 GPUs. Formats, figures and where the "
-            "traces are public: docs/replay.md."
+            "The header says which trace it is. Muri's: srtf, srsf, tiresias, wattline; Philly's "
+            "of 2017 and Chronus's: fifo, backfill, wattline. Protocols, figures and where "
+            "the traces are public: docs/replay.md."
         ),
         examples=(
             "wattline replay jobs --trace trace1.csv.gz --policy srsf",

@@ -61,9 +61,10 @@ def test_what_is_no_trace_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_the_verb_says_which_file_is_missing(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    trace.write_text(f"{HEADER}\n7,2,4000,10,bert,4,500\n")
     result = CliRunner().invoke(
-        Root(CATALOGUE),
-        ["replay", "jobs", "--trace", str(tmp_path / "t.csv"), "--policy", "srtf"],
+        Root(CATALOGUE), ["replay", "jobs", "--trace", str(trace), "--policy", "srtf"]
     )
     assert result.exit_code != 0
     assert "restart_overhead_s.csv" in str(result.exception)
@@ -74,3 +75,10 @@ def test_the_order_of_the_product_beats_tiresias_on_trace3() -> None:
     found = replay_jobs(MURI / "trace3.csv.gz", "wattline", None)
     assert found.jobs == 992
     assert found.jct_s.mean < 0.9 * 347213.2481
+
+
+def test_each_trace_has_policies_of_its_own(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    trace.write_text(f"{HEADER}\n7,2,4000,10,bert,4,500\n")
+    with pytest.raises(TraceUnreadable, match="srtf, srsf, tiresias, wattline"):
+        replay_jobs(trace, "fifo", None)

@@ -15,9 +15,11 @@ from wattline_sim.replay.jobs.run import Run
 
 
 class Learned:
-    """Serves first who is expected to end soonest for the GPUs it takes."""
+    """Serves first who is expected to end soonest for the GPUs it takes. Without `sends_back` only
+    jobs that wait are put in order: who runs, runs on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends_back: bool = True) -> None:
+        self._sends_back = sends_back
         self._kinds = Kinds()
         self._runtimes = Runtimes()
         self._groups: dict[Run, Groups] = {}
@@ -48,7 +50,10 @@ class Learned:
         for run in self._runs:
             if run.is_running:
                 self._survived(run)
-        asking = (self._asking(run) for run in self._runs)
+        ranked = self._runs
+        if not self._sends_back:
+            ranked = [run for run in self._runs if not run.is_running]
+        asking = (self._asking(run) for run in ranked)
         return [each.key for each in in_order(asking)]
 
     def _asking(self, run: Run) -> Asking[Run]:

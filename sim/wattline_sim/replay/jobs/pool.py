@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+Places = tuple[tuple[int, int], ...]
+"""Nodes, and GPUs taken on each."""
+
 
 class Pool(Protocol):
     """GPUs that jobs take one after the other."""
@@ -50,23 +53,34 @@ class Nodes:
 
     def take(self, gpus: int) -> bool:
         """Take them on the first nodes that have room."""
+        return self.place(gpus) is not None
+
+    def place(self, gpus: int) -> Places | None:
+        """Take them, and say where; None = there is no room."""
         if gpus > self.free:
-            return False
+            return None
         whole, rest = divmod(gpus, self._per_node)
         if gpus <= self._per_node:
             whole, rest = 0, gpus
         used = [at for at, free in enumerate(self._free) if free == self._per_node][:whole]
         if len(used) < whole:
-            return False
-        last = self._first(rest, used) if rest else None
-        if rest and last is None:
-            return False
-        for at in used:
-            self._free[at] = 0
-        if last is not None:
-            self._free[last] -= rest
+            return None
+        places = [(at, self._per_node) for at in used]
+        if rest:
+            last = self._first(rest, used)
+            if last is None:
+                return None
+            places.append((last, rest))
+        for at, count in places:
+            self._free[at] -= count
         self.free -= gpus
-        return True
+        return tuple(places)
+
+    def give_back(self, places: Places) -> None:
+        """GPUs of a job that ended."""
+        for at, count in places:
+            self._free[at] += count
+            self.free += count
 
     def _first(self, gpus: int, used: list[int]) -> int | None:
         fitting = (at for at, free in enumerate(self._free) if free >= gpus and at not in used)

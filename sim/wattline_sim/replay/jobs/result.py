@@ -28,12 +28,18 @@ class JobsReport(msgspec.Struct, frozen=True):
     """GPU-seconds held over GPUs × (last end - first submission)."""
     wait_s_by_size: dict[str, float]
     """Mean seconds in the queue, by GPUs asked for."""
+    left_out: int = 0
+    """Jobs that ask for no GPU, or for more than their cluster has."""
+    deadlines: int = 0
+    """Jobs that have one."""
+    deadline_misses: int = 0
 
 
-def report(policy: str, runs: Sequence[Run], gpus: int) -> JobsReport:
+def report(policy: str, runs: Sequence[Run], gpus: int, *, left_out: int = 0) -> JobsReport:
     """Figures of all jobs, which have ended."""
     last_s = max(run.end_s for run in runs)
     span_s = last_s - min(run.job.submit_s for run in runs)
+    due = [run for run in runs if run.job.deadline_s is not None]
     held_gpu_s = sum(run.held_s * run.job.gpus for run in runs)
     return JobsReport(
         policy=policy,
@@ -42,6 +48,9 @@ def report(policy: str, runs: Sequence[Run], gpus: int) -> JobsReport:
         makespan_s=round(last_s, 6),
         utilisation=round(held_gpu_s / (gpus * span_s), 4) if span_s else 1.0,
         wait_s_by_size=_waits(runs),
+        left_out=left_out,
+        deadlines=len(due),
+        deadline_misses=sum(run.end_s > (run.job.deadline_s or 0.0) for run in due),
     )
 
 

@@ -1,6 +1,7 @@
 """Published rules of order.
 
 * SRTF: shortest remaining time first; SRSF: remaining time × GPUs. Both know the future.
+* FIFO: in order of submission.
 * Tiresias_L: two-dimensional least attained service in three queues (Gu et al., NSDI 2019).
 """
 
@@ -16,11 +17,11 @@ ROUNDING_GPU_S = 1e-6
 """Sums of times miss a threshold by less."""
 
 
-class Remaining:
-    """By what is left. The list is kept and sorted stably: of equals, who was before stays so."""
+class ByFigure:
+    """By one figure, least first. The list is kept and sorted stably: equals stay as they were."""
 
-    def __init__(self, left: Callable[[Run], float]) -> None:
-        self._left = left
+    def __init__(self, figure: Callable[[Run], float]) -> None:
+        self._figure = figure
         self._runs: list[Run] = []
 
     def arrived(self, run: Run) -> None:
@@ -33,9 +34,9 @@ class Remaining:
         self._runs.remove(run)
 
     def order(self, now_s: float) -> Sequence[Run]:
-        """Least left first."""
+        """Least first."""
         del now_s
-        self._runs.sort(key=self._left)
+        self._runs.sort(key=self._figure)
         return self._runs
 
     def filled(self) -> None:
@@ -47,14 +48,19 @@ class Remaining:
         return inf
 
 
-def srtf() -> Remaining:
+def srtf() -> ByFigure:
     """Shortest remaining time first."""
-    return Remaining(lambda run: run.left_s)
+    return ByFigure(lambda run: run.left_s)
 
 
-def srsf() -> Remaining:
+def srsf() -> ByFigure:
     """Shortest remaining service first."""
-    return Remaining(lambda run: run.left_s * run.job.gpus)
+    return ByFigure(lambda run: run.left_s * run.job.gpus)
+
+
+def fifo() -> ByFigure:
+    """First come, first served."""
+    return ByFigure(lambda run: run.job.submit_s)
 
 
 class Tiresias:

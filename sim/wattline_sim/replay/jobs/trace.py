@@ -31,6 +31,8 @@ class TraceJob:
     kind: str
     """What its user would repeat in the next job of the kind: model and batch size."""
     account: str = ""
+    deadline_s: float | None = None
+    """In the trace's time, of those that have one."""
     overhead_s: float = 0.0
     """Lost where it is started, in the sense of the trace's protocol."""
 
