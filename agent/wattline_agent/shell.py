@@ -202,10 +202,15 @@ class Shell:
         due_s = self.node.due_s
         return until_s if due_s is None else min(until_s, due_s - now().mono_s)
 
+    def _is_news_due(self) -> bool:
+        due_s = self.node.due_s
+        return due_s is not None and now().mono_s >= due_s
+
     def _do_due(self) -> None:
         mono_s = time.monotonic()
-        due_s = self.node.due_s
-        if mono_s >= self._tick_due_s or (due_s is not None and now().mono_s >= due_s):
+        if self._is_news_due():
+            self._look_at_tasks()  # what was launched is told as it is now
+        if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
         if mono_s >= self._sample_due_s:
@@ -311,7 +316,6 @@ class Shell:
     def _launch(self) -> None:
         if self._launches:
             launches, self._launches = tuple(self._launches), []
-            self._has_ordered = True
             self._keeping.do(lambda runner: runner.launch_all(launches))
 
     def _send_log(self, wanted: SendLog) -> None:

@@ -20,6 +20,8 @@ LOCK_PATIENCE_S = 10.0
 """A predecessor's warden holds the lock until its tasks are gone: 5 s at most."""
 LOCK_POLL_S = 0.05
 EXIT_IN_USE = 3
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Of a session of our own only: others in it would go first as well."""
 
 
 def _lock(state_dir: Path) -> int | None:
@@ -39,9 +41,13 @@ def _lock(state_dir: Path) -> int | None:
 
 
 def _hurry() -> bool:
+    """Go before others. Where the kernel groups processes by session (sched(7), autogroup) a
+    process's niceness counts only within its own; the group has one as well."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, spawn.KEEPER_NICENESS)
-    except PermissionError:
+        if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
+            AUTOGROUP.write_text(str(spawn.KEEPER_NICENESS))
+    except OSError:
         return False
     return True
 

@@ -108,8 +108,8 @@ class Held:
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
-        if self.group is not None:
-            self.group.remove()
+        if self.group is not None and self.group.remove():
+            self.group = None
 
     def view(self, now_s: float) -> dict[str, Any]:
         """What clients are told."""

@@ -53,6 +53,8 @@ class Client:
     received: bytearray = field(default_factory=bytearray)
     unsent: bytearray = field(default_factory=bytearray)
     is_subscribed: bool = False
+    is_full: bool = False
+    """It has not taken all that was sent: more goes out when it does."""
 
 
 class Server:
@@ -186,10 +188,10 @@ class Server:
         except OSError:
             self._drop_client(client)
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        key = self._selector.get_key(client.link)
-        if key.events != events:
-            self._selector.modify(client.link, events, key.data)
+        if client.is_full != bool(client.unsent):
+            client.is_full = bool(client.unsent)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.is_full else 0)
+            self._selector.modify(client.link, events, self._selector.get_key(client.link).data)
 
     def _tell_changed(self, key: str, view: dict[str, Any]) -> None:
         self._told += 1

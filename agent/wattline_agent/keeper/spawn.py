@@ -75,17 +75,17 @@ class Launch:
 
 def resolve_command(name: str, search_path: str, cwd: str) -> str:
     """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted."""
-    if not Path(cwd).is_dir():
+    if not os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
         raise NotStarted("not_startable", f"the working directory {cwd} does not exist")
     if "/" in name:
         return _resolve_file(name, cwd)
     refused = ""
     for folder in search_path.split(":"):
-        candidate = Path(cwd, folder, name)
-        if candidate.is_file():
+        candidate = os.path.join(cwd, folder, name)  # noqa: PTH118
+        if os.path.isfile(candidate):  # noqa: PTH113
             if os.access(candidate, os.X_OK):
-                return str(candidate)
-            refused = refused or str(candidate)
+                return candidate
+            refused = refused or candidate
     if refused:
         raise NotStarted("not_startable", f"{refused} is not executable")
     beside = Path(cwd, name).is_file()
@@ -94,14 +94,14 @@ def resolve_command(name: str, search_path: str, cwd: str) -> str:
 
 
 def _resolve_file(name: str, cwd: str) -> str:
-    file = Path(cwd, name)
-    if not file.exists():
+    file = os.path.join(cwd, name)  # noqa: PTH118
+    if os.path.isfile(file) and os.access(file, os.X_OK):  # noqa: PTH113
+        return file
+    if not os.path.exists(file):  # noqa: PTH110
         raise NotStarted("not_found", f"command not found: {name} (there is no {file})")
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112
         raise NotStarted("not_startable", f"{name} is a directory")
-    if not os.access(file, os.X_OK):
-        raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")
-    return str(file)
+    raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")
 
 
 def spawn(launch: Launch, patience_s: float = EXEC_PATIENCE_S) -> int:

@@ -1,6 +1,7 @@
 """From a spec to a running first process with its environment, cgroup and output pipe."""
 
 import fcntl
+import functools
 import json
 import os
 from pathlib import Path
@@ -44,8 +45,14 @@ def _fork(held: Held, path: str, env: dict[str, str]) -> None:
         os.close(output)
 
 
+@functools.cache
+def _own_environment() -> dict[str, str]:
+    """The keeper's own, as it is when the first task starts: nothing changes it after that."""
+    return dict(os.environ)
+
+
 def _environment(spec: TaskSpec, folder: Path) -> dict[str, str]:
-    env = {**os.environ, **spec.env}
+    env = {**_own_environment(), **spec.env}
     for name, addition in spec.env_append.items():
         env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
     env[MARKER] = str(folder)
