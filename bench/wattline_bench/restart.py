@@ -1,7 +1,9 @@
-"""How long a restart takes with many jobs on record, until the cluster could serve.
+"""How long a restart takes with many jobs on record, until the scheduler serves.
 
-Budget (DESIGN 10): 100,000 jobs on record, ≤ 3 s. Measured in a fresh process, imports apart;
-by default all but 1,000 jobs have ended; `--open 100000` is the worst case.
+Budget (DESIGN 10): 100,000 jobs on record, ≤ 3 s from the start of the process to its first answer
+to a client, Python and imports included. The part that depends on the record, opening and loading,
+is measured apart, in a fresh process. By default all but 1,000 jobs have ended; `--open 100000` is
+the worst case.
 """
 
 import subprocess
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 
 from wattline_bench.rig import history
+from wattline_bench.rig.site import LiveSite, rack_site
 from wattline_bench.verdict import Figures, judged, over
 from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
@@ -40,10 +43,15 @@ class Restart(Figures, frozen=True):
     loaded: int
     store_mb: float
     restart_s: float
+    """Opening and loading."""
+    serving_s: float
+    """From the start of the process to its first answer."""
+    serving_cpu_s: float
+    """Processor time of the scheduler until then: what a busy machine does not change."""
 
     def misses(self) -> tuple[str, ...]:
-        """Of the time."""
-        return over("seconds to restart", self.restart_s, RESTART_S_MAX)
+        """Of the time to the first answer."""
+        return over("seconds to serving", self.serving_s, RESTART_S_MAX)
 
 
 def _fill(directory: Path, jobs: int, open_jobs: int) -> None:
@@ -68,11 +76,24 @@ def _restart(directory: Path) -> tuple[float, int]:
     return float(seconds), int(loaded)
 
 
+def _serve(folder: Path) -> tuple[float, float]:
+    """Seconds from starting the real scheduler on `folder/state` to its first answer, and the
+    processor time it took."""
+    live = LiveSite(folder, rack_site(4))
+    try:
+        live.ready()
+        return time.monotonic() - live.started_s, live.core_time().used_s
+    finally:
+        live.close()
+
+
 @judged
 def measure(*, jobs: int, open_jobs: int) -> Figures:
     """Fill a store, and restart on it."""
     with tempfile.TemporaryDirectory(prefix="wattline-bench-") as directory:
-        _fill(Path(directory), jobs, open_jobs)
-        size_mb = sum(f.stat().st_size for f in Path(directory).iterdir()) / 1e6
-        seconds, loaded = _restart(Path(directory))
-    return Restart(jobs, loaded, size_mb, seconds)
+        state = Path(directory) / "state"
+        _fill(state, jobs, open_jobs)
+        size_mb = sum(f.stat().st_size for f in state.iterdir()) / 1e6
+        seconds, loaded = _restart(state)
+        serving = _serve(Path(directory))
+    return Restart(jobs, loaded, size_mb, seconds, *serving)

@@ -124,6 +124,7 @@ class LiveSite:
         (folder / "bundles").mkdir()
         self.operator = self._enroll(OPERATOR, "operator")
         self.agents = [self._enroll(node.id, "agent") for node in site.nodes]
+        self.started_s = time.monotonic()
         self._process = self._start()
         self.program = psutil.Process(self._process.pid)
 
