@@ -8,8 +8,18 @@ import msgspec
 from support.site_views import NOON, attempt
 from wattline_protocol.ids import AttemptNo, TaskRef
 from wattline_protocol.messages import TaskExit
-from wattline_protocol.requests import Answer, Done, FetchLog, GetJob, Jobs, Log, Request
-from wattline_protocol.views import JobView, SiteView
+from wattline_protocol.requests import (
+    Answer,
+    Done,
+    Explain,
+    Explained,
+    FetchLog,
+    GetJob,
+    Jobs,
+    Log,
+    Request,
+)
+from wattline_protocol.views import ExplainView, JobView, SiteView
 from wattline_tui.client import FeedLost
 
 LOG_TEXT = "epoch 1 loss 1.92 accuracy 0.41\nepoch 2 loss 0.88 accuracy 0.79\nsaved step 2\n"
@@ -22,6 +32,7 @@ class PlayedFeed:
         self.site = site
         self.lost = lost
         self.asked: list[Request] = []
+        self.explain: ExplainView | None = None
         self._closed = threading.Event()
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
@@ -43,6 +54,8 @@ class PlayedFeed:
             data = LOG_TEXT.encode()[request.offset :]
             ref = TaskRef(request.job, request.task, AttemptNo(1))
             return Log(ref, data, len(LOG_TEXT), at_end=True, task_ended=False)
+        if isinstance(request, Explain) and self.explain is not None:
+            return Explained(self.explain)
         return Done(text="done")
 
     def close(self) -> None:

@@ -35,6 +35,9 @@ ACTIONS = (
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),
     Action("requeue", "r", "Requeue", "Send this job back to the queue", "job"),
     Action("priority", "p", "Priority", "Change this job's priority", "job"),
+    Action(
+        "explain", "x", "Explain", "Say why this job waits, and until when", "job", in_footer=False
+    ),
     Action("follow", "f", "Follow", "Follow the end of the log, or stop following", "job"),
     Action("next_task", "n", "Next task", "Show the log of the job's next task", "job"),
 )

@@ -17,6 +17,8 @@ from wattline_protocol.requests import (
     Denied,
     Done,
     Drain,
+    Explain,
+    Explained,
     FetchLog,
     GetJob,
     Hold,
@@ -32,6 +34,7 @@ from wattline_protocol.requests import (
 from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
+from wattline_tui.explained import explained
 from wattline_tui.messages import (
     Act,
     FeedInterrupted,
@@ -44,7 +47,7 @@ from wattline_tui.messages import (
 from wattline_tui.model import View, interrupted, reduce
 from wattline_tui.orders import parse_shed
 from wattline_tui.screens.base import SiteScreen
-from wattline_tui.screens.dialogs import Ask, Confirm, HelpScreen
+from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
@@ -146,7 +149,7 @@ class TopApp(App[None]):
 
     def action_help(self) -> None:
         """All keys."""
-        self.push_screen(HelpScreen())
+        self.push_screen(Page(help_text()))
 
     async def action_back(self) -> None:
         """To the screen below; the overview stays."""
@@ -214,6 +217,8 @@ class TopApp(App[None]):
                     Ask("Priority: low, normal, high, critical, or 0 to 100?", "normal"),
                     lambda text: self._order(Update(which, {"priority": text})) if text else None,
                 )
+            case "explain" if message.job is not None:
+                self._order(Explain(message.job))
             case _:
                 self.bell()
 
@@ -250,5 +255,8 @@ class TopApp(App[None]):
         elif isinstance(answer, Acted):
             told = "\n".join(job.text for job in answer.jobs)
             self.call_from_thread(self.notify, told)
+        elif isinstance(answer, Explained):
+            now_s = self.view.site.unix_s if self.view.site else 0.0
+            self.call_from_thread(self.push_screen, Page(explained(answer.explain, now_s)))
         elif isinstance(answer, Done):
             self.call_from_thread(self.notify, answer.text)

@@ -7,7 +7,9 @@ from textual.message import Message
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.views import JobView, SiteView
 
-ActName = Literal["redraw", "shed", "restore", "drain", "hold", "cancel", "requeue", "priority"]
+ActName = Literal[
+    "redraw", "shed", "restore", "drain", "hold", "cancel", "requeue", "priority", "explain"
+]
 
 
 class SiteArrived(Message):

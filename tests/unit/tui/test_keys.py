@@ -4,13 +4,16 @@ import pytest
 from textual.pilot import Pilot
 
 from support.feeds import PlayedFeed
-from support.site_views import busy_site
-from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.requests import Cancel, Drain, Hold, Requeue, Shed, Undrain, Update
+from support.site_views import NOON, busy_site
+from support.time_zone import local_time
+from wattline_protocol.ids import JobId, NodeId, UnixTime
+from wattline_protocol.requests import Cancel, Drain, Explain, Hold, Requeue, Shed, Undrain, Update
 from wattline_protocol.selecting import only
+from wattline_protocol.views import ExplainView, FilterRefusal, Remedy
 from wattline_tui.actions import ACTIONS
 from wattline_tui.app import TopApp
-from wattline_tui.screens.dialogs import help_text
+from wattline_tui.explained import explained
+from wattline_tui.screens.dialogs import Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
@@ -68,6 +71,56 @@ async def test_a_priority_is_typed_and_sent() -> None:
         await pilot.press(*"high", "enter")
         await asked(pilot, feed)
     assert feed.asked == [Update(only(JobId(1)), {"priority": "high"})]
+
+
+WAITS = ExplainView(
+    job=JobId(1),
+    state="PENDING",
+    reason="waits for gpus: n1: 4 more free GPUs",
+    nodes_total=2,
+    nodes_feasible=0,
+    nodes_needed=1,
+    refusals=(FilterRefusal("gpus", 2, "n1: 4 more free GPUs; n2: 8 more free GPUs"),),
+    start_unix_s=UnixTime(NOON + 90.0),
+    start_why="once job 7 has ended, by its limit at the latest",
+    remedies=(Remedy("gpus", "with 4 GPUs on each node instead of 8 it would start now"),),
+)
+
+
+def test_an_explanation_reads_from_the_reason_to_the_remedy() -> None:
+    with local_time("UTC"):
+        lines = explained(WAITS, NOON).splitlines()
+    assert lines[0] == "Job 1 is PENDING: waits for gpus: n1: 4 more free GPUs"
+    assert lines[1] == "0 of 2 nodes could take it now, 1 needed"
+    assert lines[2].startswith("Start: about ")
+    assert lines[2].endswith(", once job 7 has ended, by its limit at the latest")
+    assert "  gpus, 2 nodes: n1: 4 more free GPUs; n2: 8 more free GPUs" in lines
+    assert lines[-1] == "  with 4 GPUs on each node instead of 8 it would start now"
+
+
+def test_what_has_its_nodes_is_explained_in_a_line() -> None:
+    runs = ExplainView(JobId(1), "RUNNING", "", 2, 0, 0, ())
+    assert explained(runs, NOON) == "Job 1 is RUNNING"
+
+
+async def test_a_job_is_explained_on_a_page() -> None:
+    feed = PlayedFeed(busy_site())
+    feed.explain = WAITS
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.press("x")
+        for _ in range(200):
+            if isinstance(app.screen, Page):
+                break
+            await pilot.pause(0.01)
+        assert isinstance(app.screen, Page)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(app.screen, JobScreen)
+    assert feed.asked == [Explain(JobId(1))]
 
 
 async def test_cancel_needs_a_yes() -> None:

@@ -68,16 +68,20 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class HelpScreen(ModalScreen[None]):
-    """Every key and the words on screen, from the table of actions."""
+class Page(ModalScreen[None]):
+    """A text to read."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "leave", "Leave")]
 
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
     def compose(self) -> ComposeResult:
-        """Keys by place, then the glossary."""
+        """The text, and how to close it."""
         with VerticalScroll(classes="dialog wide"):
-            yield Static(help_text(), markup=False)
+            yield Static(f"{self._text}\n\nEsc closes this page", markup=False)
 
     def action_leave(self) -> None:
         """Back to the screen below."""
@@ -85,10 +89,10 @@ class HelpScreen(ModalScreen[None]):
 
 
 def help_text() -> str:
-    """The help page."""
+    """Every key and the words on screen, from the table of actions."""
     lines: list[str] = []
     for place in ("everywhere", "overview", "node", "job"):
         lines.append(f"{place.capitalize()}")
         lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
     lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]
-    return "\n".join([*lines, "", "Esc closes this page"])
+    return "\n".join(lines)

@@ -87,6 +87,10 @@ class JobScreen(SiteScreen):
         """Served sooner, or later."""
         self.post_message(Act("priority", job=self.job))
 
+    def action_explain(self) -> None:
+        """Why it waits."""
+        self.post_message(Act("explain", job=self.job))
+
     def action_follow(self) -> None:
         """Follow the end of the log, or stay where the reader is."""
         log = self.query_one(Log)

@@ -1,0 +1,24 @@
+"""Why a job waits, in lines: the same value that `wattline explain` shows."""
+
+from wattline_protocol.views import ExplainView
+from wattline_tui.limits import when
+
+
+def explained(view: ExplainView, now_unix_s: float) -> str:
+    """The sentence, when it will start, what is missing where, and what would help."""
+    lines = [f"Job {view.job} is {view.state}" + (f": {view.reason}" if view.reason else "")]
+    if view.nodes_needed:  # none: it has its nodes
+        feasible = f"{view.nodes_feasible} of {view.nodes_total} nodes could take it now"
+        lines += [f"{feasible}, {view.nodes_needed} needed", _start(view, now_unix_s)]
+    if view.refusals:
+        lines += ["", "Missing"]
+        lines += [f"  {r.filter}, {r.nodes_refused} nodes: {r.missing}" for r in view.refusals]
+    if view.remedies:
+        lines += ["", "What would let it start now", *(f"  {r.text}" for r in view.remedies)]
+    return "\n".join(lines)
+
+
+def _start(view: ExplainView, now_unix_s: float) -> str:
+    if view.start_unix_s is None:
+        return f"Start: {view.start_why}"
+    return f"Start: about {when(view.start_unix_s, now_unix_s)}, {view.start_why}"
