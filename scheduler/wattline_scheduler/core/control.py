@@ -18,7 +18,7 @@ from wattline_scheduler.core.ending import end_gang, end_gangs
 from wattline_scheduler.core.job_state import derive, reason_of, refresh, save_gang
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
-from wattline_scheduler.core.openings import cannot_be_met
+from wattline_scheduler.core.openings import cannot_be_met, is_past
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import used_up
@@ -205,6 +205,9 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
     gangs = tuple(g for g in target.gangs if not is_being_cancelled and _is_requeued(g, now))
     if not gangs:
         return Denied("conflict", f"{_name(target, job)} {_why_not_requeued(target)}")
+    past = is_past(state, job.spec, now)
+    if past:
+        return Denied("impossible", f"{_name(target, job)} would not start again: {past}")
     if job.is_ended:
         if state.work.open_count >= MAX_OPEN_JOBS:
             return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")

@@ -17,15 +17,23 @@ from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.state import State
 
 
-def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
-    """Why a job that has not started cannot be done by its deadline; empty = it may be."""
+def is_past(state: State, spec: JobSpec, now: Now) -> str:
+    """Why nothing of a job starts any more; empty = its deadline is ahead, or it has none."""
     if not spec.windows.deadline:
         return ""
+    deadline = state.calendar.moment(spec.windows.deadline)
+    said = state.calendar.said(deadline)
+    return f"its deadline, {said}, is past" if deadline <= now.unix_s else ""
+
+
+def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
+    """Why a job that has not started cannot be done by its deadline; empty = it may be."""
+    past = is_past(state, spec, now)
+    if past or not spec.windows.deadline:
+        return past
     calendar, runtime_s = state.calendar, spec.limits.runtime_s
     deadline = calendar.moment(spec.windows.deadline)
     by = calendar.said(deadline)
-    if deadline <= now.unix_s:
-        return f"its deadline, {by}, is past"
     if deadline - runtime_s <= now.unix_s:
         starts_by = calendar.said(deadline - runtime_s)
         lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"

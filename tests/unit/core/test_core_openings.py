@@ -238,6 +238,9 @@ def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:
     assert h.state_of(number) == "RUNNING"
     assert reason(h, number) == "its deadline, 2023-11-14 22:14 UTC, has passed"
     assert len(h.events("deadline_missed")) == 1
+    answer = h.ask(Requeue(only(number), token="now"))
+    assert isinstance(answer, Denied)
+    assert "would not start again: its deadline" in answer.reason
     h.restart_scheduler()
     h.join()
     h.run(2)
