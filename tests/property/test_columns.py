@@ -4,37 +4,86 @@ import numpy as np
 from hypothesis import given
 
 from support.plan_strategies import snapshots
-from wattline_scheduler.plan.asks import ask_of, fits, needed_mw, slots_for
-from wattline_scheduler.plan.feasible import refusal
-from wattline_scheduler.plan.offers import columns_of
-from wattline_scheduler.plan.rank import Weights, costs, score
+from wattline_protocol.messages import GpuInfo
+from wattline_protocol.wall import wall_mw
+from wattline_scheduler.plan.asks import Ask, ask_of, fits, free_slots, needed_mw, slots_for
+from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.rank import costs
 from wattline_scheduler.plan.rooms import most_mw, room_for
-from wattline_scheduler.plan.snapshot import Snapshot
-from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot
+from wattline_scheduler.power.loads import gpu_admission_mw
+from wattline_scheduler.power.rows import counted_mw
 
-IN_TURN = Weights(fit=1e9, warmth=1e6, stranding=1e3, cpus=1e-6)
-"""A term counts only where those before it are equal, but for the last two."""
+
+def chosen(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
+    """The GPUs a task would get, and what each counts now: the least memory that suffices, then as
+    they are offered; a share from the smallest part that suffices."""
+    there = [(gpu, 1000, gpu.idle_mw) for gpu in offer.free]
+    if shape.gpu_milli < 1000:
+        there += [(part.gpu, part.free_milli, part.counts_mw) for part in offer.parts]
+    word = shape.gpu_type[0] if shape.gpu_type else ""
+    suited = [
+        (milli if shape.gpu_milli < 1000 else 0, gpu.memory_bytes, gpu, mw)
+        for gpu, milli, mw in there
+        if gpu.memory_bytes * shape.gpu_milli // 1000 >= shape.gpu_memory_min_bytes
+        and word in gpu.name.lower()
+        and milli >= shape.gpu_milli
+        and (gpu.can_share or shape.gpu_milli == 1000)
+    ]
+    best = sorted(suited, key=lambda one: one[:2])[: shape.gpus]
+    return [(gpu, mw) for _, _, gpu, mw in best]
+
+
+def needed(offer: NodeOffer, shape: Shape) -> int:
+    """Wall milliwatts that the node must keep more with a task."""
+    rise_mw = sum(
+        max(0, gpu_admission_mw(gpu, shape.need) - mw) for gpu, mw in chosen(offer, shape)
+    )
+    load_mw, psu = offer.kept.base_mw + offer.kept.busy_mw, offer.kept.psu_efficiency_permille
+    return wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
+
+
+def has_watts(snap: Snapshot, at: int, mw: int, priority: int) -> bool:
+    columns = snap.columns
+    group = columns.group[at]
+    for row, share in zip(columns.group_rows[:, group], columns.group_share[:, group], strict=True):
+        given_back_mw = int(columns.yields_mw[row, :priority].sum())
+        if mw > 0 and counted_mw(mw, int(share)) > int(columns.room_mw[row]) + given_back_mw:
+            return False
+    return True
+
+
+def min_free(columns: Columns, ask: Ask, at: int) -> int:
+    """Of the GPUs that a share may come from, the least that is free."""
+    may = free_slots(columns, ask)[at]
+    return int(columns.free_milli[at][may].min())
 
 
 @given(snapshots())
 def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
-    trial, columns = Trial(snap), columns_of(snap)
+    columns = snap.columns
     for shape in {w.shape for w in snap.waiting}:
         ask = ask_of(shape, columns.classes)
-        can, needed = fits(columns, ask), needed_mw(columns, ask)
+        can, mw = fits(columns, ask), needed_mw(columns, ask)
         most = most_mw(columns, room_for(columns, shape.priority))[columns.group]
-        cost = costs(columns, ask, shape.priority, IN_TURN)
-        for at in range(len(snap.nodes)):
-            refused = refusal(trial, at, shape)
-            is_node_fit = refused is None or refused.name in ("watts", "cooling")
-            assert is_node_fit == can[at]
-            if is_node_fit:
-                assert needed[at] == trial.needed_mw(at, shape)
-                gpus = tuple(sorted(columns.gpu_index[at, slots_for(columns, ask, at)].tolist()))
-                assert gpus == tuple(g.index for g in trial.chosen(at, shape))
-                assert (needed[at] <= most[at]) == (refused is None)
-            assert np.isfinite(cost[at]) == (refused is None)
-        fitting = [at for at in range(len(snap.nodes)) if np.isfinite(cost[at])]
-        if fitting:
-            best = min(fitting, key=lambda at: score(trial, at, shape))
-            assert score(trial, int(np.argmin(cost)), shape)[:3] == score(trial, best, shape)[:3]
+        cost = costs(columns, ask, shape.priority)
+        for at, offer in enumerate(snap.nodes):
+            gpus = chosen(offer, shape)
+            is_fit = (
+                not offer.closed
+                and len(gpus) == shape.gpus
+                and offer.cpus_free >= shape.cpus
+                and offer.memory_free_bytes >= shape.memory_bytes
+            )
+            assert is_fit == can[at]
+            is_covered = has_watts(snap, at, needed(offer, shape), shape.priority)
+            assert np.isfinite(cost[at]) == (is_fit and is_covered)
+            if is_fit:
+                assert mw[at] == needed(offer, shape)
+                assert (mw[at] <= most[at]) == is_covered
+                slots = slots_for(columns, ask, at)
+                given = [columns.free_milli[at, slot] for slot in slots]
+                assert shape.gpu_milli == 1000 or given == [min_free(columns, ask, at)]
+                assert shape.gpu_milli < 1000 or (
+                    columns.gpu_index[at, slots].tolist() == [g.index for g, _ in gpus]
+                )

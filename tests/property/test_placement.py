@@ -1,17 +1,30 @@
 """Plans on arbitrary trees: every room holds, no GPU goes twice, gangs are whole."""
 
+import dataclasses
+
+import numpy as np
 from hypothesis import given
+from hypothesis import strategies as st
 
 from support.plan_strategies import snapshots
+from support.snapshots import same_columns
+from wattline_scheduler.plan.asks import ask_of
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.feasible import feasible
-from wattline_scheduler.plan.gang import GangPlacer
-from wattline_scheduler.plan.rank import score
+from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.offers import put_node
+from wattline_scheduler.plan.rank import Weights, costs
 from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
+
+
+def share_of(snap: Snapshot, at: int, number: int) -> int:
+    group = snap.columns.group[at]
+    rows, shares = snap.columns.group_rows[:, group], snap.columns.group_share[:, group]
+    return int(shares[rows == number].sum())
 
 
 @given(snapshots())
@@ -59,10 +72,10 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
         rise_mw = 0
         for at, offer in enumerate(snap.nodes):
             after_mw = -(-load_mw[at] * 1000 // offer.kept.psu_efficiency_permille)
-            share = dict(snap.above[at]).get(number, 0)
+            share = share_of(snap, at, number)
             rise_mw += counted_mw(after_mw, share) - counted_mw(kept_mw[at], share)
-        given_back_mw = sum(mw for priority, mw in row.yields if priority < highest)
-        assert rise_mw <= max(0, row.room_mw + given_back_mw), f"{row.name} is given too much"
+        given_back_mw = int(snap.columns.yields_mw[number, :highest].sum())
+        assert rise_mw <= max(0, int(snap.columns.room_mw[number]) + given_back_mw), row.name
 
 
 @given(snapshots())
@@ -78,41 +91,52 @@ def test_every_plan_passes_its_check_and_is_repeatable(snap: Snapshot) -> None:
 @given(snapshots())
 def test_trying_and_rolling_back_leaves_no_trace(snap: Snapshot) -> None:
     trial = Trial(snap)
-    for offer_at in range(len(snap.nodes)):
+    for at in range(len(snap.nodes)):
         for one in {w.shape for w in snap.waiting}:
             mark = trial.checkpoint()
-            trial.place(offer_at, one)
+            trial.place(at, one)
             trial.rollback(mark)
-    fresh = Trial(snap)
-    assert (trial.free, trial.parts) == (fresh.free, fresh.parts)
-    assert (trial.cpus, trial.memory) == (fresh.cpus, fresh.memory)
-    assert (trial.load_mw, trial.room_mw, trial.is_taken) == (
-        fresh.load_mw,
-        fresh.room_mw,
-        fresh.is_taken,
-    )
+    assert same_columns(trial.columns, snap.columns)
 
 
 def _by_looking_at_all(trial: Trial, shape: Shape) -> list[str] | None:
-    """What `GangPlacer` must decide, without its heap."""
+    """What `place_gang` must decide, without anything remembered."""
     mark = trial.checkpoint()
     nodes: list[str] = []
     for _ in range(shape.nodes):
-        fits = feasible(trial, shape)
-        if not fits:
+        ask = ask_of(shape, trial.columns.classes)
+        cost = costs(trial.columns, ask, shape.priority)
+        if not np.isfinite(cost).any():
             trial.rollback(mark)
             return None
-        at = min(fits, key=lambda at: score(trial, at, shape))
-        nodes.append(trial.place(at, shape).node)
+        nodes.append(trial.place(int(cost.argmin()), shape).node)
     trial.finish_gang(mark)
     return nodes
 
 
 @given(snapshots())
-def test_lazy_candidates_decide_as_if_all_nodes_were_looked_at(snap: Snapshot) -> None:
-    lazy, plain = GangPlacer(Trial(snap)), Trial(snap)
+def test_what_is_remembered_decides_as_if_all_nodes_were_looked_at(snap: Snapshot) -> None:
+    apart = Weights(locality=0.0)
+    remembering, plain = Trial(snap, Looks(apart)), Trial(snap)
     for one in (w.shape for w in snap.waiting for _ in w.gangs):
         if one.same_rack and one.nodes > 1:
             continue
-        places = lazy.place(one)
+        places = place_gang(remembering, one)
         assert (places and [p.node for p in places]) == _by_looking_at_all(plain, one)
+
+
+@given(snapshots(), st.data())
+def test_a_plan_is_the_same_with_what_earlier_cycles_remember(
+    snap: Snapshot, data: st.DataObject
+) -> None:
+    """Cycle after cycle with the same memory, while nodes change between them."""
+    looks = Looks()
+    for _ in range(3):
+        assert plan(snap, looks) == plan(snap)
+        if not snap.nodes:
+            return
+        at = data.draw(st.integers(0, len(snap.nodes) - 1))
+        offer = snap.nodes[at]
+        offer = dataclasses.replace(offer, free=offer.gpus if data.draw(st.booleans()) else ())
+        put_node(snap.columns, at, offer)
+        looks.touch(at)

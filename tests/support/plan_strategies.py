@@ -8,7 +8,8 @@ from support.snapshots import waits
 from wattline_protocol.ids import Instant, JobId
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import Site
-from wattline_scheduler.plan.snapshot import NodeOffer, Part, RowRoom, Snapshot, Waiting
+from wattline_scheduler.plan.offers import RowRoom, snapshot_of
+from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.keeps import Need
@@ -38,7 +39,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         Waiting(JobId(number), w.priority, w.since, w.shape, w.gangs)
         for number, w in enumerate(sorted(queue, key=lambda w: -w.priority))
     )
-    return Snapshot(Instant(draw(st.sampled_from([0.0, 100.0]))), offers, rooms, above, numbered)
+    now = Instant(draw(st.sampled_from([0.0, 100.0])))
+    return snapshot_of(now, offers, rooms, above, numbered)
 
 
 def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:

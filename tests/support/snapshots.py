@@ -1,15 +1,12 @@
 """Snapshots for tests of the planner: `snapshot(offer("a1"), offer("a2", free=3), room=20)`."""
 
+import numpy as np
+
 from support.sites import BASE_MW, PSU_PERMILLE, JobBuilder, gpu
 from wattline_protocol.ids import DomainId, Instant, JobId, NodeId
-from wattline_scheduler.plan.snapshot import (
-    NodeOffer,
-    RowRoom,
-    Shape,
-    Snapshot,
-    Waiting,
-    shape_of,
-)
+from wattline_scheduler.plan.columns import TRIED, Columns
+from wattline_scheduler.plan.offers import RowRoom, snapshot_of
+from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, Waiting, shape_of
 from wattline_scheduler.power.admission import Kept
 
 
@@ -63,7 +60,7 @@ def snapshot(
         tuple((row, 1000) for row in (0, 1, *([at[o.rack]] if o.rack in at else [])))
         for o in offers
     )
-    return Snapshot(Instant(now), offers, rows, above, waiting)
+    return snapshot_of(Instant(now), offers, rows, above, waiting)
 
 
 def shape(job: JobBuilder) -> Shape:
@@ -76,3 +73,8 @@ def waits(number: int, job: JobBuilder, *, gangs: int = 1, since: float = 0.0) -
     return Waiting(
         JobId(number), spec.priority, Instant(since), shape_of(spec), tuple(range(gangs))
     )
+
+
+def same_columns(one: Columns, other: Columns) -> bool:
+    """Whether two columns are equal to the last number."""
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in TRIED)

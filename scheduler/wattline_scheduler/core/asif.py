@@ -10,7 +10,7 @@ from copy import copy
 from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.placing import offer_of, snapshot, snapshot_of
+from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.explain import wait_reason
@@ -68,13 +68,11 @@ def as_if(state: State, gone: Iterable[Gang], now: Now) -> Snapshot:
             node.memory_used_bytes -= gang.job.shape.memory_bytes
     if not emptied:
         return snapshot(state, now)
-    nodes = (emptied.get(node.id, node) for node in state.nodes.values())
-    return snapshot_of(state, [offer_of(state, node) for node in nodes], now)
+    return snapshot_as_if(state, [offer_of(state, node) for node in emptied.values()], now)
 
 
 def _copied(node: NodeNow) -> NodeNow:
     """To take work away from; nothing but its holders and sums is touched."""
     other = copy(node)
     other.holders = dict(node.holders)
-    other.offer = None
     return other

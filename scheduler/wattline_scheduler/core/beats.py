@@ -9,7 +9,7 @@ from wattline_scheduler.core.progress import watch_progress
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
-from wattline_scheduler.core.watts import demand_of, update_load
+from wattline_scheduler.core.watts import demand_of, kept_of, update_load
 
 BOOKED_BEATS = 16
 """How often what is booked for a node's work follows what was learned of it."""
@@ -38,6 +38,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         return
     if node.beat is None:
         state.wants_rebalance = state.wants_plan = True
+        node.outdate_offer()
     _note_problems(state, node, message, now)
     node.beat = message
     problem = contradiction(state, node, message)
@@ -49,12 +50,19 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     if message.seq % BOOKED_BEATS == 0:
-        node.offer = None  # what its jobs are known to draw may have changed
+        _follow_booked(state, node)
     if message.seq % WARMTH_BEATS == 0 or not node.warmth:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
     update_load(state, node, now)
+
+
+def _follow_booked(state: State, node: NodeNow) -> None:
+    """What its jobs are known to draw may have changed."""
+    offer = state.picture.offers[state.picture.position[node.id]]
+    if kept_of(state, node) != offer.kept:
+        node.outdate_offer()
 
 
 def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], now: Now) -> None:
@@ -104,12 +112,13 @@ def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         gpu.index: state.thermal.warmth(node.id, gpu, message.inlet_c) for gpu in node.gpus.values()
     }
     if warmth != node.warmth:
-        node.warmth, node.offer = warmth, None
+        node.warmth = warmth
+        node.outdate_offer()
 
 
 def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:
     node.outdate()
-    state.verdicts.clear()
+    state.forget_verdicts()
     if sample.lost:
         node.lost.add(sample.index)
         text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
@@ -141,7 +150,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
     )
     node.non_gpu_worst_mw = measured_mw
     node.outdate()
-    state.verdicts.clear()
+    state.forget_verdicts()
     state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
 
 

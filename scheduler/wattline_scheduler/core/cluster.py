@@ -41,11 +41,12 @@ from wattline_scheduler.core.events import (
 from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import follow_clock
 from wattline_scheduler.core.outofband import follow_out_of_band, out_of_band_done
 from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short
-from wattline_scheduler.core.placing import plan_now, snapshot
+from wattline_scheduler.core.placing import plan_now
 from wattline_scheduler.core.planned import follow_planned
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore

@@ -49,6 +49,7 @@ def order(state: State, node: NodeNow, key: CommandKey, make: Make, now: Now) ->
     command = make(state.epoch, node.incarnation, seq)
     node.outbox[key] = Outstanding(command, now.mono_s, now.mono_s)
     node.names[seq] = key
+    _note_full(node)
     state.journal.send(node.id, command)
 
 
@@ -101,12 +102,20 @@ def drop(node: NodeNow, key: CommandKey) -> None:
     old = node.outbox.pop(key, None)
     if old is not None:
         node.names.pop(old.command.seq, None)
+        _note_full(node)
+
+
+def _note_full(node: NodeNow) -> None:
+    """The planner gives no tasks to a node with too much under way."""
+    if len(node.names) in (MAX_OUTSTANDING - 1, MAX_OUTSTANDING):
+        node.outdate_offer()
 
 
 def drop_all(node: NodeNow) -> None:
     """The incarnation that these commands were for is gone."""
     node.outbox.clear()
     node.names.clear()
+    node.outdate_offer()
 
 
 def answered(node: NodeNow, done: CommandDone) -> tuple[CommandKey, AgentCommand] | None:

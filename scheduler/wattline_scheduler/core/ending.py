@@ -176,6 +176,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
     elif cause == "failed":
         _failed(state, gang, now)
     else:
+        state.work.runtimes.note(gang.job, _longest_run_s(gang))
         finish(state, gang, "COMPLETED", now)
 
 

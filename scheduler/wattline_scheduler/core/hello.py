@@ -59,6 +59,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
     if node.id not in state.contradicted:
         state.contradicted[node.id] = None
         state.journal.save(state.books.distrust(node.id))
+        node.outdate_offer()
         state.journal.note("epoch_too_old", reason, now, node=node.id, level="alarm")
         note_overruns(state, f"{node.id} has met a later epoch", now)
 
@@ -90,7 +91,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
     node.outdate()
-    state.verdicts.clear()
+    state.forget_verdicts()
     if was_off:
         heard_though_off(state, node, now)
 
@@ -100,6 +101,7 @@ def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))
+    node.outdate()
     text = f"{node.id} was declared off but is heard: it counts in full until its caps are known"
     state.journal.note("node_off_but_heard", text, now, node=node.id, level="alarm")
     note_overruns(state, f"{node.id} was declared off but is heard", now)
@@ -131,6 +133,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     if not isinstance(link, nodes.Welcomed):
         return  # a repeat: the entry was replaced, and leases may have been sent since
     node.link = nodes.Adopted(link.incarnation, link.nonce, now.mono_s)
+    node.outdate()
     _replace_entry(state, node, message, now)
     state.contradicted.pop(node.id, None)
     heard(state, node, now)

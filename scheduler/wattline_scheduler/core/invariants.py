@@ -4,12 +4,14 @@ Each check tells what is wrong with names and numbers. Costs a walk over everyth
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
+from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of, load_of
 from wattline_scheduler.power.loads import NodeLoad
@@ -205,6 +207,20 @@ def _job(state: State, job: Job) -> Iterator[str]:
         yield f"job {job.id} ended = {job.is_ended}, record says {job.record.ended_unix_s}"
 
 
+def _picture(state: State, now: Now) -> Iterator[str]:
+    """The planner sees every node as it is, but for those that it is to look at anew."""
+    del now
+    for node in state.nodes.values():
+        if node.id in state.outdated:
+            continue
+        known, actual = state.picture.offers[state.picture.position[node.id]], offer_of(state, node)
+        # What is learned of running work is followed from time to time only.
+        booked = known.kept
+        kept = replace(actual.kept, busy_mw=booked.busy_mw, yields=booked.yields, held=booked.held)
+        if known != replace(actual, kept=kept, ends=known.ends):
+            yield f"{node.id}: the planner sees {known}, it is {actual}"
+
+
 def _commands(state: State, now: Now) -> Iterator[str]:
     """I8: every outstanding command is for the present incarnation, in this epoch."""
     del now
@@ -224,6 +240,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _off_tries,
     _loads,
     _gpus,
+    _picture,
     _attempts,
     _jobs,
     _commands,

@@ -13,6 +13,7 @@ from wattline_protocol.messages import TaskReport, TaskUsage
 from wattline_protocol.views import JobState
 from wattline_scheduler.core.accounts import NO_USAGE
 from wattline_scheduler.core.idling import IdleWatch
+from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.numbers import SortedNumbers
 from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
@@ -264,6 +265,14 @@ class Job:
     history: deque[tuple[Instant, int, GangPhase, GangPhase]] = field(
         default_factory=lambda: deque(maxlen=HISTORY_KEPT)
     )
+    _kind: tuple[JobSpec, str] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Of `kind_of`."""
+        if self._kind is None or self._kind[0] is not self.spec:
+            self._kind = self.spec, kind_of(self.record.owner, self.spec)
+        return self._kind[1]
 
     @property
     def id(self) -> JobId:

@@ -3,21 +3,24 @@
 Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from wattline_protocol import jobvalues
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobvalues import MAX_PARENTS
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.placing import snapshot
+from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.asks import is_of_type, suits
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import GIB, fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.offers import RowRoom, snapshot_of
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, shape_of
-from wattline_scheduler.plan.trial import Trial, is_of_type, suits
-from wattline_scheduler.power.rows import counted_mw
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.rows import Row, counted_mw
 
 MAX_GANGS = 10_000
 """Array indices or replicas of one job."""
@@ -95,36 +98,32 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
 def _judge(state: State, shape: Shape, now: Now) -> str:
     if shape.nodes > len(state.nodes):
         return f"wants {shape.nodes} nodes; the site has {len(state.nodes)}"
-    known = [node for node in state.nodes.values() if node.record.incarnation > 0]
-    unknown = len(state.nodes) - len(known)
-    whole = _whole(state, snapshot(state, now), known)
-    trial = Trial(whole)
-    able = [at for at in range(len(whole.nodes)) if fits_when_empty(trial, at, shape)]
-    if len(able) + unknown < shape.nodes:
-        return _lacking(whole.nodes, shape, len(able))
+    if state.whole is None:
+        state.whole = _whole(state, now)
+    trial = Trial(state.whole)
+    able = int(fits_when_empty(trial, shape).sum())
+    unknown = len(state.nodes) - len(state.whole.nodes)
+    if able + unknown < shape.nodes:
+        return _lacking(state.whole.nodes, shape, able)
     if unknown or place_gang(trial, shape) is not None:
         return ""
     return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
 
 
-def _whole(state: State, now: Snapshot, known: list[NodeNow]) -> Snapshot:
+def _whole(state: State, now: Now) -> Snapshot:
     """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
-    numbers = {node.id: at for at, node in enumerate(state.nodes.values())}
-    offers = tuple(_empty(now.nodes[numbers[node.id]], node) for node in known)
+    known = [node for node in state.nodes.values() if node.record.incarnation > 0]
+    offers = tuple(_empty(offer_of(state, node), node) for node in known)
     base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
-    rows = tuple(
-        replace(
-            room,
-            room_mw=state.domains.by_id[row.domain].budget_mw
-            - state.domains.declared_mw(row.domain)
-            - sum(counted_mw(base_mw.get(n, 0), share) for n, share in row.shares.items()),
-            budget_mw=state.domains.by_id[row.domain].budget_mw,
-            yields=(),
-        )
-        for room, row in zip(now.rows, state.domains.rows, strict=True)
-    )
-    above = tuple(now.above[numbers[node.id]] for node in known)
-    return Snapshot(now.now, offers, rows, above, ())
+    rooms = tuple(_whole_room(state, row, base_mw) for row in state.domains.rows)
+    return snapshot_of(now.mono_s, offers, rooms, [state.domains.rows_of[o.node] for o in offers])
+
+
+def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:
+    domain = state.domains.by_id[row.domain]
+    counted = sum(counted_mw(base_mw.get(node, 0), share) for node, share in row.shares.items())
+    room_mw = domain.budget_mw - state.domains.declared_mw(domain.id) - counted
+    return RowRoom(domain.id, row.name, domain.kind, room_mw, domain.budget_mw)
 
 
 def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
@@ -148,7 +147,7 @@ def _said(gpu_milli: int) -> str:
     return "GPUs" if gpu_milli == WHOLE_GPU else f"{gpu_milli / WHOLE_GPU:g} of a GPU"
 
 
-def _lacking(offers: tuple[NodeOffer, ...], shape: Shape, able: int) -> str:
+def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
     """The first thing that too few nodes have, and the most that they do have."""
     gpus = [gpu for offer in offers for gpu in offer.gpus]
     if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):

@@ -1,43 +1,30 @@
 """What is learned of each kind of job while it runs: begun, ended, and put on record."""
 
 from dataclasses import replace
-from hashlib import blake2b
-
-import msgspec
 
 from wattline_protocol.ids import Now, UserName
-from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.core.jobs import Attempt, Job
+from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.snapshot import Shape, shape_of
 from wattline_scheduler.power.demand_memory import SEPARATOR
 from wattline_scheduler.power.keeps import with_known
 
-DIGEST_BYTES = 16
-
 MAX_LABEL_CHARS = 120
-
-
-def kind_of(owner: UserName, spec: JobSpec) -> str:
-    """Jobs with the same one are taken to draw alike: user, command, launcher and shape."""
-    asked = spec.resources
-    part = () if asked.gpu_share_permille == WHOLE_GPU else (asked.gpu_share_permille,)
-    shape = (asked.nodes, asked.gpus_per_node, spec.launch.procs_per_node, *part)
-    what = (owner, spec.kind, spec.command, spec.launch.how, *shape)
-    return blake2b(msgspec.msgpack.encode(what), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def fingerprint(job: Job, gpu: GpuInfo) -> str:
     """The kind of a job, and the GPU model it runs on."""
-    return f"{kind_of(job.record.owner, job.spec)}{SEPARATOR}{gpu.name}"
+    return f"{job.kind}{SEPARATOR}{gpu.name}"
 
 
 def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
     """What the planner looks for: the watts that such a job was seen to need, if there was one."""
     shape = shape_of(spec)
     known_mw = state.demand.memory.known_mw(kind_of(owner, spec)) if shape.gpus else 0
-    return replace(shape, need=with_known(shape.need, known_mw))
+    return state.work.shared(replace(shape, need=with_known(shape.need, known_mw)))
 
 
 def follow_holders(state: State, attempt: Attempt, now: Now) -> None:

@@ -10,7 +10,6 @@ from wattline_protocol.site import Node
 from wattline_protocol.views import NodeState
 from wattline_scheduler.core.jobs import LONG_AGO, Attempt
 from wattline_scheduler.core.records import NodeRecord
-from wattline_scheduler.plan.snapshot import NodeOffer
 from wattline_scheduler.power.loads import NodeLoad
 
 
@@ -105,8 +104,8 @@ class NodeNow:
     """In a row whose power figure was not believed."""
     rehello_at: Instant | None = None
     """When it was last asked to say Hello again."""
-    offer: NodeOffer | None = None
-    """How the planner sees it; None = to be made anew."""
+    outdated: dict[NodeId, None] = field(default_factory=dict)
+    """Shared by all nodes: those that the planner is to look at anew."""
     load: NodeLoad | None = None
     """How the allocator sees it; None = to be made anew."""
     demand_mw: dict[GpuIndex, int] = field(default_factory=dict)
@@ -128,7 +127,12 @@ class NodeNow:
 
     def outdate(self) -> None:
         """Something changed that planner and allocator must know."""
-        self.offer = self.load = None
+        self.load = None
+        self.outdate_offer()
+
+    def outdate_offer(self) -> None:
+        """Something changed that the planner must know."""
+        self.outdated[self.id] = None
 
     @property
     def is_adopted(self) -> bool:

@@ -21,6 +21,7 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
     reason = request.reason or f"drained by {user}"
     node.record = msgspec.structs.replace(node.record, is_draining=True, drain_reason=reason)
     state.journal.save(node.record)
+    node.outdate_offer()
     text = f"{node.id} gets no new tasks: {node.record.drain_reason}"
     state.journal.note("node_draining", text, now, who=user, node=node.id)
     gangs = {a.gang.key: a.gang for a in node.attempts.values()} if request.is_now else {}
@@ -54,6 +55,7 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
         node.record, is_draining=False, drain_reason="", drained_unix_s=None
     )
     state.journal.save(node.record)
+    node.outdate_offer()
     text = f"{node.id} takes tasks again"
     state.journal.note("node_undrained", text, now, who=user, node=node.id)
     state.wants_plan = True
@@ -99,6 +101,7 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     node.is_silent = False
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))
+    node.outdate_offer()
     text = f"{node.id} may draw again: it counts at nameplate until it is heard"
     state.journal.note("node_on", text, now, who=user, node=node.id)
     note_overruns(state, f"{node.id} was declared on", now)

@@ -14,8 +14,8 @@ from wattline_scheduler.core.forecast import Forecast, forecast
 from wattline_scheduler.core.job_state import gates_of, reason_of
 from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import opens
-from wattline_scheduler.core.placing import snapshot
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal

@@ -31,6 +31,7 @@ from wattline_scheduler.core.sensing import restore_sensing
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import Workload
+from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.demand import Demand
@@ -43,6 +44,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     """The state as it was promised. No node is adopted yet: each must say Hello first."""
     _check_removed(site, saved)
     domains = Domains(site)
+    outdated = {node.id: None for node in site.nodes}
     state = State(
         site=site,
         epoch=saved.epoch,
@@ -54,11 +56,13 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         pace=Pace(domains.matrix.nodes, saved.epoch),
         binding=Binding(len(domains.matrix.nodes)),
         demand=Demand(site.timing.beat_period_s, saved.demands),
-        nodes=_nodes(site, saved, now),
+        nodes=_nodes(site, saved, outdated, now),
         work=Workload(),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
         calendar=Calendar(site),
+        picture=Picture(site, domains),
+        outdated=outdated,
     )
     for record in saved.limits:
         reload_limit(state, record, now)
@@ -92,7 +96,9 @@ def _check_removed(site: Site, saved: Saved) -> None:
             )
 
 
-def _nodes(site: Site, saved: Saved, now: Now) -> dict[NodeId, NodeNow]:
+def _nodes(
+    site: Site, saved: Saved, outdated: dict[NodeId, None], now: Now
+) -> dict[NodeId, NodeNow]:
     on_record = {record.node: record for record in saved.nodes}
     nodes = {}
     for node in site.nodes:
@@ -105,6 +111,7 @@ def _nodes(site: Site, saved: Saved, now: Now) -> dict[NodeId, NodeNow]:
             answered_at=now.mono_s,
             gpus={gpu.index: gpu for gpu in record.gpus},
             non_gpu_worst_mw=node.non_gpu_worst_mw,
+            outdated=outdated,
         )
     return nodes
 
@@ -144,6 +151,8 @@ def _restore_job(
         _restore_attempt(state, job, attempt, now)
     for gang in job.gangs:
         gang.phase = _phase(gangs.get(gang.number), now)
+        if gang.phase == Ended("COMPLETED"):
+            state.work.runtimes.note(job, max((a.usage.run_s for a in gang.past), default=0.0))
     job.most_live = sum(gang.phase_name in LIVE for gang in job.gangs)
     job.has_run = any(a.started_unix_s is not None for a in attempts)
     state.work.add(job, now)

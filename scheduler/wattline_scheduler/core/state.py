@@ -10,7 +10,8 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offtries import OffTries
 from wattline_scheduler.core.records import LimitRecord, MeterRecord
 from wattline_scheduler.core.workload import Workload
-from wattline_scheduler.plan.snapshot import Shape
+from wattline_scheduler.plan.picture import Picture
+from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.cooling import ZoneNow
@@ -60,6 +61,9 @@ class State:
     journal: Journal
     next_job: JobId
     calendar: Calendar
+    picture: Picture
+    """How the planner sees the site, but for the nodes in `outdated`."""
+    outdated: dict[NodeId, None]
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     off_tries: OffTries = field(default_factory=OffTries)
     """Hosts that are being switched off without their agents."""
@@ -97,7 +101,14 @@ class State:
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)
     """Of `judge.impossible`, until something changes what nodes have."""
+    whole: Snapshot | None = None
+    """What those were found on; None = to be made anew."""
     gateway_public_key: str = ""
     """With which services' workers know the gateway; the shell reads it from the allow-list."""
     plan_reserved_for: JobId | None = None
     """Job for which the newest plan keeps room, because it waited long."""
+
+    def forget_verdicts(self) -> None:
+        """What nodes have has changed."""
+        self.verdicts.clear()
+        self.whole = None

@@ -15,6 +15,7 @@ def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
     if node.id not in state.contradicted:
         state.contradicted[node.id] = None
         state.journal.save(state.books.distrust(node.id))
+        node.outdate_offer()
         state.journal.note(
             "books_contradicted",
             f"{node.id} {text}; it counts in full until its caps are read back",

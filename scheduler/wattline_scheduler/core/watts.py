@@ -146,7 +146,8 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
 
 def kept_of(state: State, node: NodeNow) -> Kept:
     """What the node must be able to keep with the work placed on it, paused work included."""
-    base_mw, busy_mw = node.non_gpu_worst_mw, 0
+    base_mw = node.non_gpu_worst_mw
+    held: list[tuple[GpuIndex, int]] = []
     yields: dict[int, int] = {}
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index)
@@ -154,7 +155,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
             base_mw += gpu_ceiling_mw(gpu)
         elif holders is not None:
             admission_mw = booked_mw(state, node, gpu)
-            busy_mw += admission_mw
+            held.append((gpu.index, admission_mw))
             priority = max(one.gang.job.spec.priority for one in holders)
             yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
         else:
@@ -162,10 +163,11 @@ def kept_of(state: State, node: NodeNow) -> Kept:
     return Kept(
         node=node.id,
         base_mw=base_mw,
-        busy_mw=busy_mw,
+        busy_mw=sum(mw for _, mw in held),
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         is_controlled=is_leased(state, node),
         yields=tuple(sorted(yields.items())),
+        held=tuple(held),
     )
 
 

@@ -25,8 +25,9 @@ from wattline_scheduler.core.jobs import (
     Starting,
 )
 from wattline_scheduler.core.looks import Looks
+from wattline_scheduler.core.runtimes import Runtimes
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
-from wattline_scheduler.plan.snapshot import Waiting
+from wattline_scheduler.plan.snapshot import Shape, Waiting
 
 MAX_OPEN_JOBS = 100_000
 """Jobs that have not ended; an array is one job."""
@@ -39,6 +40,9 @@ MAX_TOKENS = 100_000
 
 MAX_REQUEUES = 100
 """Answers to requeues remembered: a client repeats within minutes, and each may tell of much."""
+
+MAX_SHAPES = 10_000
+"""Of jobs, remembered to be shared."""
 
 GangKey = tuple[JobId, int]
 
@@ -71,9 +75,17 @@ class Workload:
         """Jobs that have not ended."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
         """By user and token: what ran again meanwhile is not stopped by a repeat."""
+        self.runtimes = Runtimes()
+        self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
+
+    def shared(self, shape: Shape) -> Shape:
+        """The equal shape of another job, if there is one: equal ones are compared at a glance."""
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        return self._shapes.setdefault(shape, shape)
 
     def add(self, job: Job, now: Now) -> None:
         """Take a job whose gangs are all set, in whatever phase."""
@@ -215,6 +227,8 @@ class Workload:
                 shape=job.shape,
                 gangs=gangs,
                 is_late=bool(job.late),
+                runs_s=self.runtimes.most_s(job),
+                replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting
 
@@ -292,3 +306,7 @@ def _take_out(entries: list[tuple[int, JobId]], entry: tuple[int, JobId]) -> Non
     at = bisect_left(entries, entry)
     if at < len(entries) and entries[at] == entry:
         del entries[at]
+
+
+def _nodes_of(job: Job) -> tuple[NodeId, ...]:
+    return tuple(attempt.node for gang in job.gangs for attempt in gang.live)

@@ -4,13 +4,13 @@ All functions take `at`: positions of nodes, as an array, or `ALL`. They look at
 what the rows above them allow is `rooms`' business.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
-from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns, GpuClasses
+from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, GpuClasses
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.matrix import Bools, Ints
@@ -32,6 +32,19 @@ class Ask:
     """[class] of a wanted type, with enough memory. False for `NO_CLASS`."""
     draw_mw: Ints
     """[class] what must be found for such a GPU before a task is placed on it."""
+
+    draws_mw: tuple[int, ...] = field(init=False)
+    """The same for one GPU at a time."""
+    task_mw: Ints = field(init=False)
+    """[class] what must be found for all of them."""
+    about_mw: int = field(init=False)
+    """What must be found for the task at most."""
+
+    def __post_init__(self) -> None:
+        most_mw = int(self.draw_mw.max(where=self.is_suited, initial=0))
+        object.__setattr__(self, "draws_mw", tuple(self.draw_mw.tolist()))
+        object.__setattr__(self, "task_mw", self.gpus * self.draw_mw)
+        object.__setattr__(self, "about_mw", self.gpus * most_mw)
 
 
 def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
@@ -80,8 +93,8 @@ def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
         return enough
     one_class = columns.one_class[at]
     enough_of_it = enough & ask.is_suited[one_class]
-    mixed = np.flatnonzero(enough & (one_class == 0))
-    if len(mixed):
+    if columns.has_mixed:
+        mixed = np.flatnonzero(enough & (one_class == NO_CLASS))
         where = mixed if isinstance(at, slice) else at[mixed]
         enough_of_it[mixed] = free_slots(columns, ask, where).sum(axis=1) >= ask.gpus
     return enough_of_it
@@ -104,11 +117,11 @@ def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
     """
     if ask.milli < WHOLE_MILLI:
         return _share_rise_mw(columns, ask, at)
-    idle_mw = columns.first_idle_mw[at, min(ask.gpus, columns.slot_count)]
+    idle_mw = columns.first_idle_mw[min(ask.gpus, columns.slot_count)][at]
     one_class = columns.one_class[at]
-    rise: Ints = ask.gpus * ask.draw_mw[one_class] - idle_mw
-    mixed = np.flatnonzero(one_class == 0)
-    if ask.gpus and len(mixed):
+    rise: Ints = ask.task_mw[one_class] - idle_mw
+    if ask.gpus and columns.has_mixed:
+        mixed = np.flatnonzero(one_class == NO_CLASS)
         rise[mixed] = _slots_rise_mw(columns, ask, mixed if isinstance(at, slice) else at[mixed])
     return rise
 
@@ -121,16 +134,22 @@ def _slots_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
 
 
 def _share_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
-    free = free_slots(columns, ask, at)
-    left = np.where(free, columns.free_milli[at], WHOLE_MILLI + 1)
-    each = np.where(free, _each_rise_mw(columns, ask, at), 0)
-    rise: Ints = np.take_along_axis(each, left.argmin(axis=1)[:, None], axis=1)[:, 0]
-    return np.maximum(rise, 0)
+    left = np.where(free_slots(columns, ask, at), columns.free_milli[at], WHOLE_MILLI + 1)
+    slot = left.argmin(axis=1)[:, None]
+    rise: Ints = np.take_along_axis(_each_rise_mw(columns, ask, at), slot, axis=1)[:, 0]
+    return rise
+
+
+def part_left(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+    """[node] thousandths that a task on a share leaves free of the GPU that it fills best."""
+    left = np.where(free_slots(columns, ask, at), columns.free_milli[at], 2 * WHOLE_MILLI)
+    least: Ints = left.min(axis=1) - ask.milli
+    return least
 
 
 def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
     each: Ints = ask.draw_mw[columns.gpu_class[at]] - columns.idle_mw[at]
-    return each
+    return np.maximum(each, 0)
 
 
 def needed_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:

@@ -1,9 +1,9 @@
 """Each placement is verified once more against the state at the time it is applied."""
 
-from wattline_protocol.job import WHOLE_GPU
+from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace
-from wattline_scheduler.plan.trial import Trial, suits
+from wattline_scheduler.plan.trial import Trial
 
 
 def check(trial: Trial, placement: Placement, shape: Shape) -> str:
@@ -12,12 +12,11 @@ def check(trial: Trial, placement: Placement, shape: Shape) -> str:
         return f"{len(placement.tasks)} places for {shape.nodes} tasks"
     mark = trial.checkpoint()
     for place in placement.tasks:
-        problem = _problem(trial, place, shape)
+        problem = _take(trial, place, shape)
         if problem:
             trial.rollback(mark)
             return problem
-        trial.place_exactly(place, shape)
-    racks = {trial.offers[trial.position[place.node]].rack for place in placement.tasks}
+    racks = {trial.columns.rack[trial.snapshot.position[place.node]] for place in placement.tasks}
     if shape.same_rack and len(racks) > 1:
         trial.rollback(mark)
         return f"spread over {len(racks)} racks, wanted one"
@@ -25,20 +24,37 @@ def check(trial: Trial, placement: Placement, shape: Shape) -> str:
     return ""
 
 
-def _problem(trial: Trial, place: TaskPlace, shape: Shape) -> str:
-    at = trial.position.get(place.node)
+def _take(trial: Trial, place: TaskPlace, shape: Shape) -> str:
+    at = trial.snapshot.position.get(place.node)
     if at is None:
         return f"{place.node} is no node of the site"
-    free = {gpu.index: gpu for gpu in trial.free[at]}
-    if shape.gpu_milli < WHOLE_GPU:
-        enough = (part for part in trial.parts[at] if part.free_milli >= shape.gpu_milli)
-        free |= {part.gpu.index: part.gpu for part in enough}
     if len(set(place.gpus)) != shape.gpus:
         return f"{len(set(place.gpus))} GPUs on {place.node}, wanted {shape.gpus}"
+    ask = trial.ask(shape)
+    slots = _free_slots(trial, at, ask)
     for index in place.gpus:
-        if index not in free or not suits(free[index], shape):
+        if index not in slots:
             return f"GPU {index} of {place.node} is not free or not suitable"
-    refused = refusal(trial, at, shape)
-    if refused is not None:
-        return f"{place.node}: {refused.name}: {refused.missing(trial, at, shape)}"
+    task = trial.task(at, [slots[index] for index in place.gpus], ask)
+    if not trial.fits(task, shape.priority):
+        refused = refusal(trial, at, shape)
+        why = f"{refused.name}: {refused.missing(trial, at, shape)}" if refused else "watts"
+        return f"{place.node}: {why}"
+    trial.take(task)
     return ""
+
+
+def _free_slots(trial: Trial, at: int, ask: Ask) -> dict[int, int]:
+    """The slot of each GPU that the task may use now, by the GPU's own index."""
+    columns = trial.columns
+    slots = zip(
+        columns.gpu_index[at].tolist(),
+        columns.gpu_class[at].tolist(),
+        columns.free_milli[at].tolist(),
+        strict=True,
+    )
+    return {
+        index: slot
+        for slot, (index, number, free_milli) in enumerate(slots)
+        if free_milli >= ask.milli and ask.is_suited[number]
+    }

@@ -10,14 +10,14 @@ group, so that what rooms allow is computed once per group.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
-from wattline_scheduler.power.matrix import Bools, Ints
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 Ints32 = NDArray[np.int32]
 
@@ -78,16 +78,22 @@ class Columns:
     free_milli: Ints32
     """[node, slot] thousandths that are free; 0 = taken, lost or not there."""
     idle_mw: Ints32
-    """[node, slot] idle draw, or what is found for holders of a part: a task's draw replaces it."""
+    """[node, slot] idle draw, or what is found for who holds the GPU: a task's draw replaces it."""
+    ends_s: Floats
+    """[node, slot] when what holds the GPU will have ended; infinite = not known, or free."""
     whole: Ints32
     """[node] untouched GPUs."""
     one_class: Ints32
     """[node] the class of all its GPUs; `NO_CLASS` = they differ, or there are none."""
+    has_mixed: bool
+    """Some node had, at some time, GPUs that differ."""
     first_idle_mw: Ints32
-    """[node, n] idle draw of the first n untouched GPUs."""
+    """[n, node] idle draw of the first n untouched GPUs; of any value where there are fewer."""
     is_open: Bools
     """[node] tasks may be placed here: healthy, leased, not drained."""
+    cpus: Ints
     cpus_free: Ints
+    memory_bytes: Ints
     memory_free_bytes: Ints
     load_mw: Ints
     """[node] what it must be able to keep now, before the power supplies."""
@@ -98,9 +104,11 @@ class Columns:
     group: Ints
     """[node] number of its group."""
     group_rows: Ints
-    """[group, n] rows above; filled up with the endless row, the last one."""
+    """[n, group] rows above; filled up with the endless row, the last one."""
     group_share: Ints
-    """[group, n] permille of a node's wall watts that count there."""
+    """[n, group] permille of a node's wall watts that count there."""
+    are_whole_shares: bool
+    """Every node counts in full in every row above it."""
     room_mw: Ints
     """[row] what new tasks may count on, at the wall."""
     budget_mw: Ints
@@ -120,17 +128,22 @@ class Columns:
         """Closed nodes without GPUs. `above`: the rows above each node, with permille."""
         slots = (node_count, slot_count)
         group, rows, share = _groups(above or ((),) * node_count, row_count)
+        are_whole = bool((share == PERMILLE).all())
         return cls(
             classes=classes or GpuClasses(),
             gpu_class=np.zeros(slots, np.int32),
             gpu_index=np.zeros(slots, np.int32),
             free_milli=np.zeros(slots, np.int32),
             idle_mw=np.zeros(slots, np.int32),
+            ends_s=np.full(slots, np.inf),
             whole=np.zeros(node_count, np.int32),
             one_class=np.zeros(node_count, np.int32),
-            first_idle_mw=np.zeros((node_count, slot_count + 1), np.int32),
+            has_mixed=False,
+            first_idle_mw=np.zeros((slot_count + 1, node_count), np.int32),
             is_open=np.zeros(node_count, np.bool_),
+            cpus=_zeros(node_count),
             cpus_free=_zeros(node_count),
+            memory_bytes=_zeros(node_count),
             memory_free_bytes=_zeros(node_count),
             load_mw=_zeros(node_count),
             psu_permille=np.full(node_count, PERMILLE, np.int64),
@@ -139,6 +152,7 @@ class Columns:
             group=group,
             group_rows=rows,
             group_share=share,
+            are_whole_shares=are_whole,
             room_mw=np.append(_zeros(row_count), ENDLESS_MW),
             budget_mw=np.append(_zeros(row_count), ENDLESS_MW),
             yields_mw=np.zeros((row_count + 1, PRIORITY_LEVELS), np.int64),
@@ -157,6 +171,12 @@ class Columns:
         changes = {name: getattr(self, name).copy() for name in TRIED}
         return replace(self, **changes)
 
+    def copy_all(self) -> "Columns":
+        """One in which nodes can be written again."""
+        names = (each.name for each in fields(self))
+        arrays = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: a.copy() for n, a in arrays.items() if hasattr(a, "copy")})
+
     def set_gpus(self, at: int, gpus: Sequence[GpuInfo], free_milli: Sequence[int]) -> None:
         """The usable GPUs of a node in the order of slots, and what of each is free."""
         count = len(gpus)
@@ -169,28 +189,31 @@ class Columns:
         self.free_milli[at] = [*free_milli] + [0] * rest
         self.idle_mw[at] = [gpu.idle_mw for gpu in gpus] + [0] * rest
         self.one_class[at] = numbers[0] if len(set(numbers)) == 1 else NO_CLASS
+        self.has_mixed = self.has_mixed or len(set(numbers)) > 1
         self.note_slots(at)
 
     def note_slots(self, at: int) -> None:
         """Write what follows from a node's `free_milli`."""
         idle_mw, total_mw = [0], 0
-        slots = zip(self.free_milli[at].tolist(), self.idle_mw[at].tolist(), strict=True)
-        for free_milli, mw in slots:
+        for free_milli, mw in zip(
+            self.free_milli[at].tolist(), self.idle_mw[at].tolist(), strict=True
+        ):
             if free_milli == WHOLE_MILLI:
                 total_mw += mw
                 idle_mw.append(total_mw)
-        whole = len(idle_mw) - 1
-        self.whole[at] = whole
-        self.first_idle_mw[at] = idle_mw + [0] * (self.slot_count - whole)
+        self.whole[at] = len(idle_mw) - 1
+        self.first_idle_mw[: len(idle_mw), at] = idle_mw
 
     def _widen(self, slot_count: int) -> None:
         more = slot_count - self.slot_count
         for name in SLOTTED:
             setattr(self, name, np.pad(getattr(self, name), ((0, 0), (0, more))))
+        self.first_idle_mw = np.pad(self.first_idle_mw, ((0, more), (0, 0)))
 
 
 TRIED = (
     "free_milli",
+    "idle_mw",
     "whole",
     "first_idle_mw",
     "is_open",
@@ -201,7 +224,7 @@ TRIED = (
 )
 """Columns that a placement changes."""
 
-SLOTTED = ("gpu_class", "gpu_index", "free_milli", "idle_mw", "first_idle_mw")
+SLOTTED = ("gpu_class", "gpu_index", "free_milli", "idle_mw", "ends_s")
 
 
 def _zeros(count: int) -> Ints:
@@ -214,9 +237,9 @@ def _groups(
     numbers: dict[tuple[tuple[int, int], ...], int] = {}
     group = np.array([numbers.setdefault(rows, len(numbers)) for rows in above], np.int64)
     depth = max((len(rows) for rows in numbers), default=0) or 1
-    group_rows = np.full((len(numbers), depth), row_count, np.int64)
-    group_share = np.full((len(numbers), depth), PERMILLE, np.int64)
+    group_rows = np.full((depth, len(numbers)), row_count, np.int64)
+    group_share = np.full((depth, len(numbers)), PERMILLE, np.int64)
     for rows, number in numbers.items():
         for n, (row, share) in enumerate(rows):
-            group_rows[number, n], group_share[number, n] = row, share
+            group_rows[n, number], group_share[n, number] = row, share
     return group, group_rows, group_share

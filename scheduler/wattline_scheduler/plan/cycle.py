@@ -2,90 +2,135 @@
 
 Policy (chosen, see docs/scheduler.md): strict order by priority, then age. A gang that does not fit
 is passed over by later ones, until it has waited `PATIENCE_S`; then the first such gang gets a
-reservation: the nodes that will be free for it soonest, and its watts, are kept from everybody
-behind it. So small jobs fill holes, and a big gang is not starved.
+reservation (`backfill`). So small jobs fill holes, and a big gang is not starved.
 """
 
+from dataclasses import dataclass
+
 from wattline_protocol.ids import JobId
+from wattline_scheduler.plan.backfill import Reservation, reserve
 from wattline_scheduler.plan.explain import wait_reason
-from wattline_scheduler.plan.feasible import fits_when_empty
-from wattline_scheduler.plan.gang import GangPlacer
+from wattline_scheduler.plan.gang import Places, place_gang
+from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.snapshot import Placement, Plan, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
 MAX_PLACEMENTS = 256
 """Gangs placed in one cycle: keeps a burst of submissions from delaying beats."""
 
-MAX_EVALUATIONS = 20_000
-"""Filter runs in one cycle, about a tenth of a second: beats wait no longer than that."""
+MAX_EFFORT = 100_000
+"""Steps in one cycle, about a tenth of a second: beats wait no longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a cycle stops early. The core reads no clock, so work is counted, not time."""
+
+    placements: int = MAX_PLACEMENTS
+    effort: int = MAX_EFFORT
+
+
+INTERACTIVE = Limits()
+
+LARGE_SITE_NODES, REASON_CYCLES = 256, 16
+"""On larger sites the words why a shape waits are found anew in one cycle of so many."""
+
+REASON_STEPS = 100
+"""Effort of finding them."""
 
 PATIENCE_S = 60.0
 """Waiting time after which a gang that could fit gets room reserved."""
 
 
-def plan(snapshot: Snapshot) -> Plan:
-    """Place what fits; pure and deterministic."""
-    return _Cycle(snapshot).run()
+def plan(
+    snapshot: Snapshot,
+    looks: Looks | None = None,
+    limits: Limits = INTERACTIVE,
+) -> Plan:
+    """Place what fits; pure and deterministic. `looks` only saves looking at nodes again."""
+    cycle = _Cycle(snapshot, looks, limits)
+    result = cycle.run()
+    cycle.trial.close()
+    return result
 
 
 class _Cycle:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, looks: Looks | None, limits: Limits) -> None:
         self.snapshot = snapshot
-        self.trial = Trial(snapshot)
-        self.placer = GangPlacer(self.trial)
+        self.limits = limits
+        self.trial = Trial(snapshot, looks)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.hopeless: dict[Shape, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
-        self.reserved_for: JobId | None = None
+        self.hopeless_short: set[Shape] = set()
+        """What did not even fit with the room that is reserved."""
+        self.reservation: Reservation | None = None
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
-        return Plan(tuple(self.placements), self.waits, self.reserved_for, is_cut)
+        placements, effort = tuple(self.placements), self.trial.effort
+        kept = self.reservation
+        if kept is None:
+            return Plan(placements, self.waits, None, is_cut, effort)
+        return Plan(placements, self.waits, kept.job, is_cut, effort, kept.start)
 
     def _is_at_limit(self) -> bool:
-        is_full = len(self.placements) >= MAX_PLACEMENTS
-        return is_full or self.trial.evaluations >= MAX_EVALUATIONS
+        is_full = len(self.placements) >= self.limits.placements
+        return is_full or self.trial.effort >= self.limits.effort
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
-        known = self.hopeless.get(waiting.shape)
-        if known is not None:
+        shape, is_short = waiting.shape, self._is_short(waiting)
+        known = self.hopeless.get(shape)
+        if known is not None and (not is_short or shape in self.hopeless_short):
             self.waits[waiting.job] = known
             return False
+        replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
             if self._is_at_limit():
                 return True
-            places = self.placer.place(waiting.shape)
+            places = self._places(shape, replicas, is_short=is_short)
             if places is None:
                 self._pass_over(waiting)
                 return False
             self.placements.append(Placement(waiting.job, gang, places))
+            if waiting.replicas is not None:
+                replicas += [self.snapshot.position[place.node] for place in places]
         return False
+
+    def _is_short(self, waiting: Waiting) -> bool:
+        """Whether it may use what is reserved."""
+        kept = self.reservation
+        return kept is not None and kept.ends_before(waiting, self.snapshot.now)
+
+    def _places(self, shape: Shape, replicas: list[int], *, is_short: bool) -> Places | None:
+        places = None
+        if shape not in self.hopeless:
+            places = place_gang(self.trial, shape, replicas)
+        if places is not None or not is_short or self.reservation is None:
+            return places
+        self.reservation.lift(self.trial)
+        places = place_gang(self.trial, shape, replicas)
+        self.reservation.hold(self.trial)
+        return places
 
     def _pass_over(self, waiting: Waiting) -> None:
-        reason = wait_reason(self.trial, waiting.shape)
-        self.waits[waiting.job] = reason
-        is_patient = waiting.is_late or self.snapshot.now - waiting.since < PATIENCE_S
-        if self.reserved_for is None and not is_patient and reserve(self.trial, waiting.shape):
-            self.reserved_for = waiting.job
-        self.hopeless[waiting.shape] = reason
+        shape, now = waiting.shape, self.snapshot.now
+        if self._is_short(waiting):
+            self.hopeless_short.add(shape)
+        if shape not in self.hopeless:
+            self.hopeless[shape] = self._reason(shape)
+        self.waits[waiting.job] = self.hopeless[shape]
+        is_patient = waiting.is_late or now - waiting.since < PATIENCE_S
+        if self.reservation is None and not is_patient:
+            self.reservation = reserve(self.trial, waiting, now)
 
-
-def reserve(trial: Trial, shape: Shape) -> bool:
-    """Keep the nodes and watts that a gang will have soonest; False if no nodes would ever do."""
-    by_rack: dict[str, list[int]] = {}
-    for at in range(len(trial.offers)):
-        if fits_when_empty(trial, at, shape):
-            by_rack.setdefault(trial.offers[at].rack if shape.same_rack else "", []).append(at)
-    choices = [_freest(trial, nodes, shape.nodes) for nodes in by_rack.values()]
-    choices = [nodes for nodes in choices if len(nodes) == shape.nodes]
-    if not choices:
-        return False
-    for at in max(choices, key=lambda nodes: sum(len(trial.free[at]) for at in nodes)):
-        trial.hold(at, shape)
-    return True
-
-
-def _freest(trial: Trial, nodes: list[int], count: int) -> list[int]:
-    return sorted(nodes, key=lambda at: (-len(trial.free[at]), at))[:count]
+    def _reason(self, shape: Shape) -> str:
+        """Why the shape does not fit; on a large site that is asked only now and then."""
+        look, cycle = self.trial.look(shape), self.trial.cycle
+        is_large = self.trial.columns.node_count > LARGE_SITE_NODES
+        if not look.reason or cycle - look.reason_at >= (REASON_CYCLES if is_large else 1):
+            look.reason, look.reason_at = wait_reason(self.trial, shape), cycle
+            self.trial.effort += REASON_STEPS
+        return look.reason

@@ -1,52 +1,55 @@
 """Why a job waits, as data: per filter, how many nodes it refused and what was missing."""
 
+import numpy as np
+
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import ExplainView, FilterRefusal, JobState
-from wattline_scheduler.plan.feasible import FILTERS, refusal
+from wattline_scheduler.plan.feasible import FILTERS, Filter, furthest, refusing
 from wattline_scheduler.plan.gang import place_gang
-from wattline_scheduler.plan.snapshot import FilterName, Shape, Snapshot
+from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
-
-
-def refusals(trial: Trial, shape: Shape) -> tuple[list[int], tuple[FilterRefusal, ...]]:
-    """Feasible positions, and for each filter that refused nodes: how many and the least lack."""
-    fits: list[int] = []
-    refused: dict[FilterName, list[str]] = {}
-    for at in range(len(trial.offers)):
-        one = refusal(trial, at, shape)
-        if one is None:
-            fits.append(at)
-        else:
-            refused.setdefault(one.name, []).append(
-                f"{trial.offers[at].node}: {one.missing(trial, at, shape)}"
-            )
-    order = [one.name for one in FILTERS]
-    rows = tuple(
-        FilterRefusal(name, len(refused[name]), _some(refused[name]))
-        for name in sorted(refused, key=order.index)
-    )
-    return fits, rows
-
+from wattline_scheduler.power.matrix import Ints
 
 SHOWN = 3
 """Nodes named in one explanation; the number says how many there are."""
 
 
-def _some(lines: list[str]) -> str:
-    more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-    return "; ".join(lines[:SHOWN]) + more
+def refusals(trial: Trial, shape: Shape) -> tuple[int, tuple[FilterRefusal, ...]]:
+    """How many nodes fit, and for each filter that refused any: how many, and what they lack."""
+    number = refusing(trial, shape)
+    counts = np.bincount(number, minlength=len(FILTERS) + 1).tolist()
+    rows = tuple(
+        FilterRefusal(
+            one.name, counts[at], _lacking(trial, shape, np.flatnonzero(number == at), one)
+        )
+        for at, one in enumerate(FILTERS)
+        if counts[at]
+    )
+    return counts[-1], rows
+
+
+def _lacking(trial: Trial, shape: Shape, nodes: Ints, refused: Filter) -> str:
+    named = (
+        f"{trial.snapshot.nodes[at].node}: {refused.missing(trial, at, shape)}"
+        for at in nodes[:SHOWN].tolist()
+    )
+    more = f"; and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else ""
+    return "; ".join(named) + more
 
 
 def wait_reason(trial: Trial, shape: Shape) -> str:
     """Why a gang did not fit, in a line: what the nodes that got furthest lack."""
-    fits, rows = refusals(trial, shape)
-    if len(fits) >= shape.nodes:
+    number = furthest(trial, shape)
+    refused = number[number < len(FILTERS)]
+    fits = len(number) - len(refused)
+    if fits >= shape.nodes:
         return _gang_reason(shape)
-    if not rows:
-        return f"needs {shape.nodes} nodes, the site has {len(fits)}"
-    nearest = rows[-1]
-    where = f"{len(fits)} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
-    return f"{where}waits for {nearest.filter}: {nearest.missing}"
+    if not len(refused):
+        return f"needs {shape.nodes} nodes, the site has {fits}"
+    last = int(refused.max())
+    lacking = _lacking(trial, shape, np.flatnonzero(number == last), FILTERS[last])
+    where = f"{fits} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
+    return f"{where}waits for {FILTERS[last].name}: {lacking}"
 
 
 def _gang_reason(shape: Shape) -> str:
@@ -61,14 +64,14 @@ def explain(
     """The whole answer to "why does it wait?". `reason` is shown when nothing else stops it."""
     trial = Trial(snapshot)
     fits, rows = refusals(trial, shape)
-    if len(fits) >= shape.nodes and place_gang(trial, shape) is None:
-        rows = (*rows, FilterRefusal("rack", len(fits), _gang_reason(shape)))
+    if fits >= shape.nodes and place_gang(trial, shape) is None:
+        rows = (*rows, FilterRefusal("rack", fits, _gang_reason(shape)))
     return ExplainView(
         job=job,
         state=state,
         reason=reason,
         nodes_total=len(snapshot.nodes),
-        nodes_feasible=len(fits),
+        nodes_feasible=fits,
         nodes_needed=shape.nodes,
         refusals=rows,
     )

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
+from wattline_scheduler.plan import asks
 from wattline_scheduler.plan.snapshot import FilterName, Shape
-from wattline_scheduler.plan.trial import Trial, is_of_type, suits
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools, Ints
 from wattline_scheduler.power.rows import counted_mw
 
 GIB = 2**30
@@ -14,126 +19,171 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on a node; `missing` says in words what a refused node lacks."""
+    """One condition on nodes; `missing` says in words what a refused node lacks."""
 
     name: FilterName
-    passes: Callable[[Trial, int, Shape], bool]
+    passes: Callable[[Trial, Shape], Bools]
+    """[node]"""
     missing: Callable[[Trial, int, Shape], str]
+
+
+def refusing(trial: Trial, shape: Shape) -> Ints:
+    """[node] the number of the first filter that refuses it; that of filters = it fits."""
+    passed = np.ones(trial.columns.node_count, np.bool_)
+    return _refusing(trial, shape, 0, passed)
+
+
+def furthest(trial: Trial, shape: Shape) -> Ints:
+    """As `refusing`, but the others than those that got furthest may be told an earlier filter.
+
+    So only what the rows lack is looked at, where any node has all that is asked of itself.
+    """
+    passed = np.isfinite(trial.look(shape).cost)
+    number = _refusing(trial, shape, NODE_FILTERS, passed)
+    is_told = (number[passed] < len(FILTERS)).any() or passed.sum() >= shape.nodes
+    return number if is_told else refusing(trial, shape)
+
+
+def _refusing(trial: Trial, shape: Shape, first: int, passed: Bools) -> Ints:
+    passed, count = passed.copy(), np.where(passed, first, 0)
+    for one in FILTERS[first:]:
+        passed &= one.passes(trial, shape)
+        count += passed
+    return count
 
 
 def refusal(trial: Trial, at: int, shape: Shape) -> Filter | None:
     """The first filter that refuses the node at `at`; None = it fits."""
-    trial.evaluations += 1
-    for one in FILTERS:
-        if not one.passes(trial, at, shape):
-            return one
-    return None
+    number = int(refusing(trial, shape)[at])
+    return FILTERS[number] if number < len(FILTERS) else None
 
 
-def feasible(trial: Trial, shape: Shape) -> list[int]:
-    """Positions of the nodes that could take one task of `shape` now."""
-    return [at for at in range(len(trial.offers)) if refusal(trial, at, shape) is None]
-
-
-def fits_when_empty(trial: Trial, at: int, shape: Shape) -> bool:
-    """Whether the node would do if nothing ran on it; watts are not looked at."""
-    offer = trial.offers[at]
+def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
+    """[node] would do if nothing ran on it; watts are not looked at."""
+    columns = trial.columns
     return (
-        not offer.closed
-        and sum(suits(gpu, shape) for gpu in offer.gpus) >= shape.gpus
-        and offer.cpus >= shape.cpus
-        and offer.memory_bytes >= shape.memory_bytes
+        columns.is_open
+        & (usable(trial, shape) >= shape.gpus)
+        & (columns.cpus >= shape.cpus)
+        & (columns.memory_bytes >= shape.memory_bytes)
     )
 
 
-def _is_open(trial: Trial, at: int, shape: Shape) -> bool:
+def usable(trial: Trial, shape: Shape) -> Ints:
+    """[node] GPUs that suit and work, free or not."""
+    count: Ints = trial.look(shape).ask.is_suited[trial.columns.gpu_class].sum(axis=1)
+    return count
+
+
+def _is_open(trial: Trial, shape: Shape) -> Bools:
     del shape
-    return not trial.offers[at].closed and not trial.is_taken[at]
+    return trial.columns.is_open
 
 
-def _has_type(trial: Trial, at: int, shape: Shape) -> bool:
-    return not shape.gpus or any(is_of_type(gpu, shape) for gpu in trial.offers[at].gpus)
+def _has_type(trial: Trial, shape: Shape) -> Bools:
+    return _has_class(trial, shape, asks.is_of_type)
 
 
-def _has_gpu_memory(trial: Trial, at: int, shape: Shape) -> bool:
-    return not shape.gpus or any(suits(gpu, shape) for gpu in trial.offers[at].gpus)
+def _has_gpu_memory(trial: Trial, shape: Shape) -> Bools:
+    return _has_class(trial, shape, asks.suits)
 
 
-def _has_gpus(trial: Trial, at: int, shape: Shape) -> bool:
-    if trial.part_for(at, shape) is not None:
-        return True
-    if len(trial.free[at]) < shape.gpus:
-        return False
-    return sum(suits(gpu, shape) for gpu in trial.free[at]) >= shape.gpus
+def _has_class(trial: Trial, shape: Shape, is_wanted: Callable[[GpuInfo, Shape], bool]) -> Bools:
+    columns = trial.columns
+    if not shape.gpus:
+        return np.ones(columns.node_count, np.bool_)
+    examples = columns.classes.examples
+    wanted = np.array([gpu is not None and is_wanted(gpu, shape) for gpu in examples], np.bool_)
+    has_any: Bools = np.logical_or.reduce(wanted[columns.gpu_class], axis=1)
+    return has_any
 
 
-def _has_cpus(trial: Trial, at: int, shape: Shape) -> bool:
-    return trial.cpus[at] >= shape.cpus
+def _has_gpus(trial: Trial, shape: Shape) -> Bools:
+    return asks.has_gpus(trial.columns, trial.look(shape).ask)
 
 
-def _has_memory(trial: Trial, at: int, shape: Shape) -> bool:
-    return trial.memory[at] >= shape.memory_bytes
+def _has_cpus(trial: Trial, shape: Shape) -> Bools:
+    enough: Bools = trial.columns.cpus_free >= shape.cpus
+    return enough
+
+
+def _has_memory(trial: Trial, shape: Shape) -> Bools:
+    enough: Bools = trial.columns.memory_free_bytes >= shape.memory_bytes
+    return enough
+
+
+def _has_watts(trial: Trial, shape: Shape) -> Bools:
+    return _has_room(trial, shape, "power")
+
+
+def _has_cooling(trial: Trial, shape: Shape) -> Bools:
+    return _has_room(trial, shape, "cooling")
+
+
+def _has_room(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
+    most = trial.most_mw(shape.priority, kind)[trial.columns.group]
+    has_room: Bools = trial.look(shape).needed_mw <= most
+    return has_room
 
 
 def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
     """Rows of `kind` without room for the task: (position, missing milliwatts)."""
-    needed_mw = trial.needed_mw(at, shape)
-    if needed_mw <= 0:
-        return []
-    rows = trial.snapshot.rows
+    columns, names = trial.columns, trial.snapshot.rows
+    needed_mw = int(trial.look(shape).needed_mw[at])
+    room_mw = trial.room_for(shape.priority)
+    group = columns.group[at]
+    rows, shares = columns.group_rows[:, group].tolist(), columns.group_share[:, group].tolist()
     return [
         (row, lacks_mw)
-        for row, share in trial.snapshot.above[at]
-        if rows[row].kind == kind
-        and (lacks_mw := counted_mw(needed_mw, share) - trial.room_for(row, shape)) > 0
+        for row, share in zip(rows, shares, strict=True)
+        if row < len(names)
+        and names[row].kind == kind
+        and (lacks_mw := counted_mw(needed_mw, share) - int(room_mw[row])) > 0
     ]
-
-
-def _has_watts(trial: Trial, at: int, shape: Shape) -> bool:
-    return not shape.gpus or not lacking(trial, at, shape, "power")
-
-
-def _has_cooling(trial: Trial, at: int, shape: Shape) -> bool:
-    return not shape.gpus or not lacking(trial, at, shape, "cooling")
 
 
 def _say_state(trial: Trial, at: int, shape: Shape) -> str:
     del shape
-    return trial.offers[at].closed or "already has a task of this gang"
+    return trial.snapshot.nodes[at].closed or "already has a task of this gang"
 
 
 def _say_type(trial: Trial, at: int, shape: Shape) -> str:
-    present = sorted({gpu.name for gpu in trial.offers[at].gpus}) or ["none"]
+    present = sorted({gpu.name for gpu in trial.snapshot.nodes[at].gpus}) or ["none"]
     return f"wants {' or '.join(shape.gpu_type) or 'GPUs'}; there: {', '.join(present)}"
 
 
 def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
-    offer = trial.offers[at]
-    if shape.gpu_milli < WHOLE_GPU and not any(gpu.can_share for gpu in offer.gpus):
+    gpus = trial.snapshot.nodes[at].gpus
+    if shape.gpu_milli < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
         return "GPUs that can be shared; there: their compute mode is not the default one"
-    most = max((gpu.memory_bytes for gpu in offer.gpus), default=0) * shape.gpu_milli // WHOLE_GPU
+    most = max((gpu.memory_bytes for gpu in gpus), default=0) * shape.gpu_milli // WHOLE_GPU
     part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
     wanted = f"{part}GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
     return f"{wanted}; there: the largest has {most / GIB:.0f} GiB"
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
-    usable = sum(suits(gpu, shape) for gpu in trial.offers[at].gpus)
-    if usable < shape.gpus:
-        return f"{shape.gpus} GPUs; there: {usable} that suit and work"
+    columns, ask = trial.columns, trial.look(shape).ask
+    suited = int(ask.is_suited[columns.gpu_class[at]].sum())
+    if suited < shape.gpus:
+        return f"{shape.gpus} GPUs; there: {suited} that suit and work"
     if shape.gpu_milli < WHOLE_GPU:
-        most = max((p.free_milli for p in trial.parts[at] if suits(p.gpu, shape)), default=0)
+        most = int(
+            columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)
+        )
         there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
         return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}"
-    return f"{shape.gpus - sum(suits(g, shape) for g in trial.free[at])} more free GPUs"
+    free = len(asks.slots_for(columns, ask, at))
+    return f"{shape.gpus - free} more free GPUs"
 
 
 def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:
-    return f"{shape.cpus - trial.cpus[at]} more free CPUs"
+    return f"{shape.cpus - trial.columns.cpus_free[at]} more free CPUs"
 
 
 def _say_memory(trial: Trial, at: int, shape: Shape) -> str:
-    return f"{(shape.memory_bytes - trial.memory[at]) / GIB:.1f} GiB more free memory"
+    lacks_bytes = shape.memory_bytes - trial.columns.memory_free_bytes[at]
+    return f"{lacks_bytes / GIB:.1f} GiB more free memory"
 
 
 def _say_power(trial: Trial, at: int, shape: Shape) -> str:
@@ -161,3 +211,6 @@ FILTERS: tuple[Filter, ...] = (
     Filter("cooling", _has_cooling, _say_cooling),
 )
 """In the order in which they are asked; the first refusal counts."""
+
+NODE_FILTERS = 6
+"""So many of them ask the node alone."""

@@ -1,56 +1,77 @@
 """All tasks of a gang or none: tried on a Trial, taken back when one does not fit."""
 
-from wattline_scheduler.plan.candidates import Candidates
-from wattline_scheduler.plan.feasible import feasible
+from collections.abc import Sequence
+
+import numpy as np
+
 from wattline_scheduler.plan.snapshot import Shape, TaskPlace
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
+
+Places = tuple[TaskPlace, ...]
 
 
-class GangPlacer:
-    """Places gangs one after the other on a trial; gangs of one shape share their candidates."""
+def place_gang(trial: Trial, shape: Shape, replicas: Sequence[int] = ()) -> Places | None:
+    """Places for all tasks by rank, already taken in the trial; None and nothing taken if not.
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-        self._candidates: dict[Shape, Candidates] = {}
+    Greedy: each task goes to the best node left. With `same_rack` the racks are tried in turn,
+    the one with the fewest suitable nodes first, so that larger racks stay whole. `replicas`: nodes
+    with others of the same service, which are kept apart where that costs little.
+    """
+    if not shape.same_rack or shape.nodes == 1:
+        return _place(trial, shape, replicas, None)
+    for rack in _racks(trial, shape):
+        places = _place(trial, shape, replicas, trial.columns.rack != rack)
+        if places is not None:
+            return places
+    return None
 
-    def place(self, shape: Shape) -> tuple[TaskPlace, ...] | None:
-        """Places for all tasks by rank, already taken in the trial; None and nothing taken if not.
 
-        Greedy: each task goes to the best node left. With `same_rack` the racks are tried in turn,
-        the one with the fewest suitable nodes first, so that larger racks stay whole.
-        """
-        if shape.same_rack and shape.nodes > 1:
-            for rack in self._racks(shape):
-                places = self._place(Candidates(self.trial, shape, rack), shape)
-                if places is not None:
-                    return places
+def _racks(trial: Trial, shape: Shape) -> list[int]:
+    fitting = np.flatnonzero(np.isfinite(trial.costs(shape)))
+    racks, first, count = np.unique(
+        trial.columns.rack[fitting], return_index=True, return_counts=True
+    )
+    order = np.lexsort((first, count))
+    return [int(rack) for rack in racks[order[count[order] >= shape.nodes]]]
+
+
+def _place(
+    trial: Trial, shape: Shape, replicas: Sequence[int], elsewhere: Bools | None
+) -> Places | None:
+    """`elsewhere`: nodes that are not asked."""
+    mark = trial.checkpoint()
+    taken: list[int] = []
+    places: list[TaskPlace] = []
+    while len(places) < shape.nodes:
+        costs = trial.costs(shape)
+        if elsewhere is not None:
+            costs[elsewhere] = np.inf
+        elif shape.nodes > 1:
+            _together(trial, costs, shape.nodes - len(places), taken)
+        if replicas:
+            costs += trial.weights.spread * _beside(trial, [*replicas])
+        at = int(costs.argmin())
+        if costs[at] == np.inf:
+            trial.rollback(mark)
             return None
-        known = self._candidates.get(shape)
-        if known is None:
-            known = self._candidates[shape] = Candidates(self.trial, shape)
-        return self._place(known, shape)
-
-    def _racks(self, shape: Shape) -> list[list[int]]:
-        by_rack: dict[str, list[int]] = {}
-        for at in feasible(self.trial, shape):
-            by_rack.setdefault(self.trial.offers[at].rack, []).append(at)
-        large = (nodes for nodes in by_rack.values() if len(nodes) >= shape.nodes)
-        return sorted(large, key=lambda nodes: (len(nodes), nodes))
-
-    def _place(self, candidates: Candidates, shape: Shape) -> tuple[TaskPlace, ...] | None:
-        trial = self.trial
-        mark = trial.checkpoint()
-        places: list[TaskPlace] = []
-        while len(places) < shape.nodes:
-            at = candidates.take()
-            if at is None:
-                trial.rollback(mark)
-                return None
-            places.append(trial.place(at, shape))
-        trial.finish_gang(mark)
-        return tuple(places)
+        places.append(trial.place(at, shape))
+        taken.append(at)
+    trial.finish_gang(mark)
+    return tuple(places)
 
 
-def place_gang(trial: Trial, shape: Shape) -> tuple[TaskPlace, ...] | None:
-    """Place a single gang; see `GangPlacer.place`."""
-    return GangPlacer(trial).place(shape)
+def _together(trial: Trial, costs: Floats, left: int, taken: list[int]) -> None:
+    """Racks that can take all that is left of the gang are cheaper, and those it is in already."""
+    rack = trial.columns.rack
+    fitting = np.bincount(rack[np.isfinite(costs)], minlength=int(rack.max()) + 1)
+    costs[(fitting >= left)[rack]] -= trial.weights.locality
+    if taken:
+        costs[rack == rack[taken[-1]]] -= trial.weights.locality
+
+
+def _beside(trial: Trial, replicas: list[int]) -> Ints:
+    """[node] how many of them are in its rack, those on the node itself counted twice."""
+    rack = trial.columns.rack
+    count: Ints = np.bincount(rack[replicas], minlength=int(rack.max()) + 1)[rack]
+    return count + np.bincount(replicas, minlength=len(rack))

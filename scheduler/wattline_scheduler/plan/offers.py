@@ -1,24 +1,55 @@
-"""From what is said of a node, and of the rows, to their entries in the columns."""
+"""From what is said of nodes and rows to their entries in the columns."""
 
-from wattline_scheduler.plan.columns import ENDLESS_MW, WHOLE_MILLI, Columns, GpuClasses
-from wattline_scheduler.plan.snapshot import NodeOffer, Snapshot
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wattline_protocol.ids import DomainId, Instant
+from wattline_protocol.site import DomainKind
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
+from wattline_scheduler.power.admission import Yields
 
 
-def columns_of(snapshot: Snapshot, classes: GpuClasses | None = None) -> Columns:
-    """All of a snapshot as arrays."""
-    slots = max((len(offer.gpus) for offer in snapshot.nodes), default=0)
-    rows = snapshot.rows
-    columns = Columns.empty(len(snapshot.nodes), max(slots, 1), snapshot.above, len(rows), classes)
-    racks: dict[str, int] = {}
-    for at, offer in enumerate(snapshot.nodes):
+@dataclass(frozen=True, slots=True)
+class RowRoom:
+    """What new tasks may count on in one row."""
+
+    domain: DomainId
+    name: str
+    kind: DomainKind
+    room_mw: int
+    budget_mw: int
+    yields: Yields = ()
+
+
+def snapshot_of(
+    now: Instant,
+    offers: Sequence[NodeOffer],
+    rooms: Sequence[RowRoom],
+    above: Sequence[tuple[tuple[int, int], ...]],
+    waiting: tuple[Waiting, ...] = (),
+) -> Snapshot:
+    """A snapshot made from nothing. `above`: the rows above each node, with permille."""
+    slots = max((len(offer.gpus) for offer in offers), default=0)
+    columns = Columns.empty(len(offers), max(slots, 1), above, len(rooms))
+    columns.rack[:] = rack_numbers([offer.rack for offer in offers])
+    for at, offer in enumerate(offers):
         put_node(columns, at, offer)
-        columns.rack[at] = racks.setdefault(offer.rack, len(racks))
-    columns.room_mw[:] = [*(row.room_mw for row in rows), ENDLESS_MW]
-    columns.budget_mw[:] = [*(row.budget_mw for row in rows), ENDLESS_MW]
-    for number, row in enumerate(rows):
-        for priority, mw in row.yields:
+    for number, room in enumerate(rooms):
+        columns.room_mw[number], columns.budget_mw[number] = room.room_mw, room.budget_mw
+        for priority, mw in room.yields:
             columns.yields_mw[number, priority] += mw
-    return columns
+    names = tuple(RowName(room.domain, room.name, room.kind) for room in rooms)
+    position = {offer.node: at for at, offer in enumerate(offers)}
+    return Snapshot(now, tuple(offers), position, names, columns, waiting)
+
+
+def rack_numbers(racks: Sequence[str]) -> list[int]:
+    """Racks by number, in the order in which they appear."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(rack, len(numbers)) for rack in racks]
 
 
 def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
@@ -27,16 +58,28 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     taken = (gpu for gpu in offer.gpus if gpu.index not in free)
     # Stable: among GPUs of one memory the free ones stand as they are offered, coolest first.
     slots = sorted([*offer.free, *taken], key=lambda gpu: gpu.memory_bytes)
-    parts = {part.gpu.index: part for part in offer.parts}
-    left = {index: part.free_milli for index, part in parts.items()}
+    left = {part.gpu.index: part.free_milli for part in offer.parts}
     left |= dict.fromkeys(free, WHOLE_MILLI)
     columns.set_gpus(at, slots, [left.get(gpu.index, 0) for gpu in slots])
-    for slot, gpu in enumerate(slots):
-        if gpu.index in parts:
-            columns.idle_mw[at, slot] = parts[gpu.index].counts_mw
+    ends_s, counts_mw = dict(offer.ends), dict(offer.kept.held)
+    counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
+    columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
+    columns.idle_mw[at, : len(slots)] = [counts_mw.get(gpu.index, gpu.idle_mw) for gpu in slots]
     columns.is_open[at] = not offer.closed
-    columns.cpus_free[at] = offer.cpus_free
+    columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
+    columns.memory_bytes[at] = offer.memory_bytes
     columns.memory_free_bytes[at] = offer.memory_free_bytes
     columns.load_mw[at] = offer.kept.base_mw + offer.kept.busy_mw
     columns.psu_permille[at] = offer.kept.psu_efficiency_permille
     columns.warmth[at] = offer.warmth
+
+
+def add_yields(columns: Columns, at: int, offer: NodeOffer, sign: int = 1) -> None:
+    """Add what the node's work gives back to higher priorities to the rows above, or take it."""
+    if not offer.kept.is_controlled:
+        return
+    group = columns.group[at]
+    rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
+    for priority, load_mw in offer.kept.yields:
+        mw = load_mw * PERMILLE // offer.kept.psu_efficiency_permille
+        columns.yields_mw[rows, priority] += sign * (mw * shares // PERMILLE)

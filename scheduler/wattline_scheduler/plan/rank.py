@@ -10,37 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wattline_protocol.job import WHOLE_GPU
-from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, slots_for
+from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, part_left, slots_for
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Prices, best_slot, growth_milli
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
-from wattline_scheduler.plan.snapshot import Shape
-from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Floats
-from wattline_scheduler.power.rows import counted_mw
-
-Score = tuple[int, int, int, int, int, int]
-
-
-def score(trial: Trial, at: int, shape: Shape) -> Score:
-    """Lower is better; the last part, the position, makes the order total."""
-    part = trial.part_for(at, shape)
-    part_left = (WHOLE_GPU if part is None else part.free_milli) - shape.gpu_milli
-    gpus_left = len(trial.free[at]) - (shape.gpus if part is None else 0)
-    needed_mw = trial.needed_mw(at, shape)
-    rows = trial.snapshot.rows
-    tightest_permille = min(
-        (
-            (trial.room_mw[row] - counted_mw(needed_mw, share))
-            * 1000
-            // max(1, rows[row].budget_mw)
-            for row, share in trial.snapshot.above[at]
-        ),
-        default=1000,
-    )
-    warmth = trial.offers[at].warmth
-    return (part_left, gpus_left, warmth, -tightest_permille, -trial.cpus[at], at)
 
 
 MILLIWATTS_PER_KW = 1e6
@@ -54,6 +28,8 @@ class Weights:
     """Each GPU that the mix of tasks cannot use any more, where a mix is known."""
     fit: float = 1.0
     """Each GPU left over on the node, where no mix is known."""
+    part: float = 0.1
+    """For a share of a GPU: each thousandth that it leaves free of it, as GPUs left over."""
     warmth: float = 0.05
     """Each step by which its free GPUs would be too warm at full power."""
     stranding: float = 0.04
@@ -62,6 +38,10 @@ class Weights:
     """Each kilowatt that the node must keep more; it draws work to GPUs of few watts."""
     cpus: float = 1e-6
     """Each CPU that is taken already."""
+    locality: float = 0.5
+    """For a gang: a rack that cannot take what is left of it, and one that has none of it yet."""
+    spread: float = 1.0
+    """For a service: each other replica in the rack, and each on the node."""
 
 
 DEFAULT_WEIGHTS = Weights()
@@ -90,9 +70,18 @@ def node_cost(
 
 def _packing(columns: Columns, ask: Ask, at: At, weights: Weights, prices: Prices | None) -> Floats:
     if prices is None:
-        left: Floats = columns.whole[at] - np.float64(ask.gpus)
-        return weights.fit * left
+        return weights.fit * _left(columns, ask, at, weights)
     return weights.fragments / WHOLE_MILLI * growth_milli(columns, ask, prices, at)
+
+
+def _left(columns: Columns, ask: Ask, at: At, weights: Weights) -> Floats:
+    if ask.milli == WHOLE_MILLI:
+        whole: Floats = columns.whole[at] - np.float64(ask.gpus)
+        return whole
+    part = part_left(columns, ask, at)
+    is_untouched = part == WHOLE_MILLI - ask.milli
+    left: Floats = columns.whole[at] - is_untouched + weights.part * part
+    return left
 
 
 def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = None) -> list[int]:
@@ -102,9 +91,9 @@ def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = No
     return [best_slot(columns, ask, prices, at)]
 
 
-def group_cost(columns: Columns, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+def group_cost(columns: Columns, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
     """[group] the part of the cost that lies in the rows above: where most is left, is best."""
-    cost: Floats = -weights.stranding * share_left(columns)
+    cost: Floats = -weights.stranding * share_left(columns, ask.about_mw)
     return cost
 
 
@@ -117,5 +106,5 @@ def costs(
     """
     most = most_mw(columns, room_for(columns, priority))[columns.group]
     can = fits(columns, ask) & (needed_mw(columns, ask) <= most)
-    cost = node_cost(columns, ask, ALL, weights) + group_cost(columns, weights)[columns.group]
+    cost = node_cost(columns, ask, ALL, weights) + group_cost(columns, ask, weights)[columns.group]
     return np.where(can, cost, np.inf)

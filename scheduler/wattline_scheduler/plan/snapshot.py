@@ -1,17 +1,18 @@
-"""What the planner sees: an immutable picture of nodes, rooms and waiting gangs.
+"""What the planner sees, and what it answers: nodes, rooms and waiting gangs; placements.
 
-Everything is a tuple in site-file order and rows are numbers into `Snapshot.rows`, so that
-columns can become arrays without a change of meaning.
+What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
-from wattline_scheduler.power.admission import Kept, Yields
+from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.keeps import Need, need_of
 
 
@@ -32,6 +33,22 @@ class Shape:
     same_rack: bool
     priority: int
     """Work of lower priority gives way to it where only watts are missing."""
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Shapes are looked up for every waiting job in every cycle."""
+
+    def __post_init__(self) -> None:
+        fields = (self.nodes, self.gpus, self.gpu_milli, self.gpu_type, self.cpus)
+        more = (
+            self.gpu_memory_min_bytes,
+            self.memory_bytes,
+            self.need,
+            self.same_rack,
+            self.priority,
+        )
+        object.__setattr__(self, "_hash", hash(fields + more))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 def shape_of(spec: JobSpec) -> Shape:
@@ -82,19 +99,18 @@ class NodeOffer:
     """GPUs that are held in part, by index."""
     warmth: int = 0
     """How far its free GPUs would be above comfort at full power, in steps of some °C."""
+    ends: tuple[tuple[GpuIndex, Instant], ...] = ()
+    """When those that are held will be free, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class RowRoom:
-    """What new tasks may count on in one row: a domain in one case."""
+class RowName:
+    """What is told of one row: a domain in one case."""
 
     domain: DomainId
     name: str
     """For people: the domain, and the loss that the case is about."""
     kind: DomainKind
-    room_mw: int
-    budget_mw: int
-    yields: Yields = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +126,22 @@ class Waiting:
     """Numbers, in the order in which they start; as many as may start now."""
     is_late: bool = False
     """It cannot be done by its deadline any more: no room is kept for it."""
+    replicas: tuple[NodeId, ...] | None = None
+    """Nodes of those that run; None: it is no service."""
+    runs_s: float | None = None
+    """How long a gang of it runs at most; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a plan is a function of."""
+    """Everything a plan is a function of. Who plans tries on a copy of the columns."""
 
     now: Instant
-    nodes: tuple[NodeOffer, ...]
-    rows: tuple[RowRoom, ...]
-    above: tuple[tuple[tuple[int, int], ...], ...]
-    """For each node, the rows that count it and the permille of its wall watts that each counts."""
+    nodes: Sequence[NodeOffer]
+    position: Mapping[NodeId, int]
+    """Of each node in `nodes` and in the columns."""
+    rows: tuple[RowName, ...]
+    columns: Columns
     waiting: tuple[Waiting, ...]
     """In queue order: priority, then age."""
 
@@ -158,3 +179,7 @@ class Plan:
     """A job that waited so long that room is being kept for it."""
     is_cut: bool
     """True: stopped at a limit; more may be placeable."""
+    effort: int = 0
+    """Steps of work that it took; see `Trial.effort`."""
+    reserved_from: Instant | None = None
+    """When the room that is being kept will be free; infinite = not known."""

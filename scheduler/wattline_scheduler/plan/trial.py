@@ -1,53 +1,97 @@
-"""Try before you commit: placements on a working copy that can be taken back.
+"""Try before you commit: placements on a copy of the columns that can be taken back.
 
 `checkpoint` and `rollback` bracket a gang; the same copy answers "would it fit?".
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from wattline_protocol.ids import NodeId
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import GpuInfo
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.plan.snapshot import NodeOffer, Part, Shape, Snapshot, TaskPlace
-from wattline_scheduler.power.loads import gpu_admission_mw
-from wattline_scheduler.power.rows import counted_mw
+import numpy as np
+
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.site import DomainKind
+from wattline_protocol.wall import PERMILLE, wall_mw
+from wattline_scheduler.plan.asks import Ask, slots_for
+from wattline_scheduler.plan.columns import ENDLESS_MW, WHOLE_MILLI, Ints32
+from wattline_scheduler.plan.looks import Look, Looks
+from wattline_scheduler.plan.rank import Weights, group_cost
+from wattline_scheduler.plan.rooms import given_back_mw, most_mw
+from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace
+from wattline_scheduler.power.matrix import Floats, Ints
+
+STEPS_PER_LOOK, NODES_PER_STEP = 40, 40
+"""Effort of looking at nodes for a shape: of the array operations, and of the nodes in them."""
+
+STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
+"""The same of choosing the best of nodes that were looked at."""
+
+STEPS_PER_TASK = 30
+"""Effort of entering one task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task on certain GPUs of a node."""
+
+    at: int
+    slots: list[int]
+    ask: Ask
+    rise_mw: int
+    """Before the power supplies."""
+    rows: Ints
+    """Above the node."""
+    counted_mw: Ints | int
+    """In each of them."""
+    is_kept: bool = False
+    """Nobody runs it yet: what its GPU counts for others does not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What one placement changed on one node."""
+    """What one task changed, and by how much."""
 
     at: int
-    free: tuple[GpuInfo, ...]
-    parts: tuple[Part, ...]
+    is_open: bool
+    free_milli: list[int]
     cpus: int
     memory_bytes: int
     load_mw: int
-    taken_mw: int
+    idle_mw: Ints32 | None
+    """Where it changed."""
+    rows: Ints
+    counted_mw: Ints | int
 
 
 class Trial:
     """A snapshot on which placements can be tried. Columns are by position in the snapshot."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, looks: Looks | None = None) -> None:
         self.snapshot = snapshot
-        self.offers: tuple[NodeOffer, ...] = snapshot.nodes
-        self.position: dict[NodeId, int] = {o.node: i for i, o in enumerate(snapshot.nodes)}
-        self.free = [offer.free for offer in snapshot.nodes]
-        self.parts = [offer.parts for offer in snapshot.nodes]
-        self.cpus = [offer.cpus_free for offer in snapshot.nodes]
-        self.memory = [offer.memory_free_bytes for offer in snapshot.nodes]
-        self.load_mw = [offer.kept.base_mw + offer.kept.busy_mw for offer in snapshot.nodes]
-        self.room_mw = [row.room_mw for row in snapshot.rows]
-        self.is_taken = [False] * len(snapshot.nodes)
-        """Already used by the gang being placed: its tasks go to different nodes."""
-        self.evaluations = 0
-        self.touched: list[int] = []
-        """Nodes that placements changed, or that were given back, in order."""
+        self.columns = snapshot.columns.copy()
+        self.effort = 0
+        """What was done so far, in steps of about a microsecond; the same on every machine."""
+        self._looks = looks if looks is not None else Looks()
+        self._began = self._looks.begin(self.columns.node_count)
         self._log: list[_Before] = []
-        self._needed_mw: list[dict[Shape, int]] = [{} for _ in snapshot.nodes]
-        """Of each node, until a placement changes it."""
+        self._given_back_mw: dict[int, Ints] = {}
+        """By priority."""
+        self._most_mw: dict[tuple[int, DomainKind | None], Ints] = {}
+        """By priority and kind of rows, until a placement changes rooms."""
+        self._other_rows: dict[DomainKind, list[int]] = {}
+
+    def close(self) -> None:
+        """The copy goes away: what was kept of its nodes is no longer true."""
+        self._looks.end(self._began)
+
+    @property
+    def cycle(self) -> int:
+        """A number that grows from trial to trial with the same memory."""
+        return self._looks.cycle
+
+    @property
+    def weights(self) -> Weights:
+        """What each term of the cost counts for."""
+        return self._looks.weights
 
     def checkpoint(self) -> int:
         """A point to roll back to."""
@@ -55,134 +99,164 @@ class Trial:
 
     def rollback(self, mark: int) -> None:
         """Take back everything since `mark`."""
+        columns = self.columns
         while len(self._log) > mark:
             before = self._log.pop()
             at = before.at
-            self.free[at], self.parts[at] = before.free, before.parts
-            self.cpus[at] = before.cpus
-            self.memory[at], self.load_mw[at] = before.memory_bytes, before.load_mw
-            self.is_taken[at] = False
-            self.touched.append(at)
-            self._needed_mw[at].clear()
-            for row, share in self.snapshot.above[at]:
-                self.room_mw[row] += counted_mw(before.taken_mw, share)
+            columns.free_milli[at], columns.load_mw[at] = before.free_milli, before.load_mw
+            columns.cpus_free[at] += before.cpus
+            columns.memory_free_bytes[at] += before.memory_bytes
+            if before.idle_mw is not None:
+                columns.idle_mw[at] = before.idle_mw
+            columns.note_slots(at)
+            columns.is_open[at] = before.is_open
+            self._looks.touch(at)
+            self._add_room(before.rows, before.counted_mw)
 
     def finish_gang(self, mark: int) -> None:
         """Commit what was placed since `mark`: the nodes may be used by the next gang."""
         for before in self._log[mark:]:
-            self.is_taken[before.at] = False
-            self.touched.append(before.at)
+            self.columns.is_open[before.at] = before.is_open
+            self._looks.touch(before.at)
         del self._log[mark:]
 
-    def chosen(self, at: int, shape: Shape) -> tuple[GpuInfo, ...]:
-        """The GPUs a task of `shape` would get: the least that suffice, coolest first.
+    def look(self, shape: Shape) -> Look:
+        """The shape on all nodes, as they are now."""
+        look, count = self._looks.of(shape, self.columns)
+        if count:
+            self.effort += STEPS_PER_LOOK + count // NODES_PER_STEP
+        return look
 
-        A part of a GPU comes from the smallest part that suffices, else from an untouched one.
-        """
-        part = self.part_for(at, shape)
-        if part is not None:
-            return (part.gpu,)
-        fitting = [gpu for gpu in self.free[at] if suits(gpu, shape)]
-        if any(gpu.memory_bytes != fitting[0].memory_bytes for gpu in fitting[1:]):
-            fitting.sort(key=lambda gpu: gpu.memory_bytes)
-        return tuple(sorted(fitting[: shape.gpus], key=lambda gpu: gpu.index))
+    def ask(self, shape: Shape) -> Ask:
+        """The shape in the numbers of the columns."""
+        return self._looks.ask(shape, self.columns)
 
-    def part_for(self, at: int, shape: Shape) -> Part | None:
-        """The smallest free part of a GPU that suffices; None = there is none, or none is asked."""
-        if shape.gpu_milli == WHOLE_GPU:
-            return None
-        enough = [p for p in self.parts[at] if p.free_milli >= shape.gpu_milli]
-        fitting = (part for part in enough if suits(part.gpu, shape))
-        return min(fitting, key=lambda p: (p.free_milli, p.gpu.memory_bytes), default=None)
+    def room_for(self, priority: int) -> Ints:
+        """[row] what is left, and what lower priorities there would give back."""
+        return self.columns.room_mw + self._given_back(priority)
 
-    def room_for(self, row: int, shape: Shape) -> int:
-        """What is left in the row, and what lower priorities there would give back."""
-        room_mw = self.room_mw[row]
-        for priority, mw in self.snapshot.rows[row].yields:
-            if priority >= shape.priority:
-                break
-            room_mw += mw
-        return room_mw
-
-    def needed_mw(self, at: int, shape: Shape) -> int:
-        """Wall milliwatts the node must keep more with a task of `shape`."""
-        known = self._needed_mw[at].get(shape)
+    def _given_back(self, priority: int) -> Ints:
+        known = self._given_back_mw.get(priority)
         if known is None:
-            known = self._wall_rise_mw(at, self._rise_mw(at, self.chosen(at, shape), shape))
-            self._needed_mw[at][shape] = known
+            known = self._given_back_mw[priority] = given_back_mw(self.columns, priority)
         return known
 
-    def _rise_mw(self, at: int, gpus: tuple[GpuInfo, ...], shape: Shape) -> int:
-        counts_mw = {part.gpu.index: part.counts_mw for part in self.parts[at]}
-        return sum(
-            max(0, gpu_admission_mw(gpu, shape.need) - counts_mw.get(gpu.index, gpu.idle_mw))
-            for gpu in gpus
-        )
+    def most_mw(self, priority: int, kind: DomainKind | None = None) -> Ints:
+        """[group] the largest task that all rows above, or those of one kind, have room for."""
+        most = self._most_mw.get((priority, kind))
+        if most is None:
+            room_mw = self.room_for(priority)
+            if kind is not None:
+                room_mw[self._others(kind)] = ENDLESS_MW
+            most = self._most_mw[priority, kind] = most_mw(self.columns, room_mw)
+        return most
 
-    def _wall_rise_mw(self, at: int, rise_mw: int) -> int:
-        psu = self.offers[at].kept.psu_efficiency_permille
-        load_mw = self.load_mw[at]
-        return wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
+    def _others(self, kind: DomainKind) -> list[int]:
+        known = self._other_rows.get(kind)
+        if known is None:
+            rows = enumerate(self.snapshot.rows)
+            known = self._other_rows[kind] = [row for row, name in rows if name.kind != kind]
+        return known
+
+    def costs(self, shape: Shape) -> Floats:
+        """[node] the whole cost of a task there; infinite where it does not fit."""
+        look, group = self.look(shape), self.columns.group
+        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
+        costs = look.cost + group_cost(self.columns, look.ask, self._looks.weights)[group]
+        costs[look.needed_mw > self.most_mw(shape.priority)[group]] = np.inf
+        return costs
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
-        """Put one task of `shape` on the node at `at`."""
-        gpus = self.chosen(at, shape)
-        self._take(at, gpus, shape)
-        return TaskPlace(self.offers[at].node, tuple(gpu.index for gpu in gpus))
+        """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
+        ask = self.ask(shape)
+        slots = slots_for(self.columns, ask, at)
+        self.take(self.task(at, slots, ask))
+        index = self.columns.gpu_index[at].tolist()
+        indices = sorted(GpuIndex(index[slot]) for slot in slots)
+        return TaskPlace(self.snapshot.nodes[at].node, tuple(indices))
 
-    def place_exactly(self, place: TaskPlace, shape: Shape) -> None:
-        """Put a task on given GPUs; the caller has checked that they are free."""
-        at = self.position[place.node]
-        wanted = set(place.gpus)
-        there = (*self.free[at], *(part.gpu for part in self.parts[at]))
-        self._take(at, tuple(gpu for gpu in there if gpu.index in wanted), shape)
+    def hold(self, task: Task) -> None:
+        """Keep from everybody else what a task takes that cannot start yet."""
+        self.take(replace(task, is_kept=True))
+        self.finish_gang(len(self._log) - 1)
 
-    def hold(self, at: int, shape: Shape) -> None:
-        """Keep what is free for a task of `shape` that cannot start yet from everybody else."""
-        self._take(at, self.chosen(at, shape), shape)
-        self._log.pop()
-        self.is_taken[at] = False
-        self.touched.append(at)
+    def give_back(self, task: Task) -> None:
+        """Undo `hold`, whatever was placed since."""
+        columns, at = self.columns, task.at
+        columns.free_milli[at, task.slots] += task.ask.milli
+        columns.load_mw[at] -= task.rise_mw
+        columns.cpus_free[at] += task.ask.cpus
+        columns.memory_free_bytes[at] += task.ask.memory_bytes
+        columns.note_slots(at)
+        self._looks.touch(at)
+        self._add_room(task.rows, task.counted_mw)
 
-    def _take(self, at: int, gpus: tuple[GpuInfo, ...], shape: Shape) -> None:
-        rise_mw = self._rise_mw(at, gpus, shape)
-        taken_mw = self._wall_rise_mw(at, rise_mw)
-        free, parts = self.free[at], self.parts[at]
-        self._log.append(
-            _Before(at, free, parts, self.cpus[at], self.memory[at], self.load_mw[at], taken_mw)
+    def task(self, at: int, slots: list[int], ask: Ask, later: Sequence[int] = ()) -> Task:
+        """What a task on these GPUs, which are free, would take.
+
+        `later`: others that it gets once they are free; watts beyond those held there count now.
+        """
+        columns = self.columns
+        number, idle_mw = columns.gpu_class[at].tolist(), columns.idle_mw[at].tolist()
+        rise_mw = 0
+        for slot in (*slots, *later):
+            rise_mw += max(0, ask.draws_mw[number[slot]] - idle_mw[slot])
+        load_mw, psu = int(columns.load_mw[at]), int(columns.psu_permille[at])
+        taken_mw = wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
+        group = columns.group[at]
+        counted: Ints | int = taken_mw
+        if not columns.are_whole_shares:
+            counted = -(-taken_mw * columns.group_share[:, group] // PERMILLE)
+        return Task(at, slots, ask, rise_mw, columns.group_rows[:, group], counted)
+
+    def fits(self, task: Task, priority: int) -> bool:
+        """Whether there is room on the node and below its rows."""
+        columns, at = self.columns, task.at
+        room_mw = columns.room_mw[task.rows] + self._given_back(priority)[task.rows]
+        return bool(
+            columns.is_open[at]
+            and columns.cpus_free[at] >= task.ask.cpus
+            and columns.memory_free_bytes[at] >= task.ask.memory_bytes
+            and (np.maximum(room_mw, 0) >= task.counted_mw).all()
         )
-        gone = {gpu.index for gpu in gpus}
-        self.free[at] = tuple(gpu for gpu in free if gpu.index not in gone)
-        if shape.gpu_milli < WHOLE_GPU:
-            self.parts[at] = tuple(_cut(parts, gpu, shape) for gpu in gpus) + tuple(
-                part for part in parts if part.gpu.index not in gone
+
+    def take(self, task: Task) -> None:
+        """Enter a task."""
+        columns, ask, at = self.columns, task.ask, task.at
+        self.effort += STEPS_PER_TASK
+        load_mw, free_milli = int(columns.load_mw[at]), columns.free_milli[at].tolist()
+        self._log.append(
+            _Before(
+                at=at,
+                is_open=bool(columns.is_open[at]),
+                free_milli=free_milli,
+                cpus=ask.cpus,
+                memory_bytes=ask.memory_bytes,
+                load_mw=load_mw,
+                idle_mw=columns.idle_mw[at].copy() if ask.milli < WHOLE_MILLI else None,
+                rows=task.rows,
+                counted_mw=task.counted_mw,
             )
-        self.cpus[at] -= shape.cpus
-        self.memory[at] -= shape.memory_bytes
-        self.load_mw[at] += rise_mw
-        self.is_taken[at] = True
-        self._needed_mw[at].clear()
-        for row, share in self.snapshot.above[at]:
-            self.room_mw[row] -= counted_mw(taken_mw, share)
+        )
+        columns.load_mw[at] = load_mw + task.rise_mw
+        for slot in task.slots:
+            columns.free_milli[at, slot] = free_milli[slot] - ask.milli
+        if ask.milli < WHOLE_MILLI and not task.is_kept:
+            self._note_part(task)
+        columns.note_slots(at)
+        columns.cpus_free[at] -= ask.cpus
+        columns.memory_free_bytes[at] -= ask.memory_bytes
+        columns.is_open[at] = False
+        self._looks.touch(at)
+        self._add_room(task.rows, -task.counted_mw)
 
+    def _note_part(self, task: Task) -> None:
+        """What a shared GPU counts is what its most demanding holder needs."""
+        columns, at, draws_mw = self.columns, task.at, task.ask.draws_mw
+        for slot in task.slots:
+            draw_mw = draws_mw[columns.gpu_class[at, slot]]
+            columns.idle_mw[at, slot] = max(int(columns.idle_mw[at, slot]), draw_mw)
 
-def _cut(parts: tuple[Part, ...], gpu: GpuInfo, shape: Shape) -> Part:
-    """What is left of a GPU of which a task gets a part."""
-    before = next((p for p in parts if p.gpu.index == gpu.index), Part(gpu, WHOLE_GPU, 0))
-    counts_mw = max(before.counts_mw, gpu_admission_mw(gpu, shape.need))
-    return Part(gpu, before.free_milli - shape.gpu_milli, counts_mw)
-
-
-def suits(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether the GPU is of a wanted type, has enough memory, and can be shared if it is to be."""
-    given_bytes = gpu.memory_bytes * shape.gpu_milli // WHOLE_GPU
-    is_free_to = gpu.can_share or shape.gpu_milli == WHOLE_GPU
-    return is_free_to and given_bytes >= shape.gpu_memory_min_bytes and is_of_type(gpu, shape)
-
-
-def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether one of the wanted words occurs in the GPU's name."""
-    if not shape.gpu_type:
-        return True
-    name = gpu.name.lower()
-    return any(word in name for word in shape.gpu_type)
+    def _add_room(self, rows: Ints, mw: Ints | int) -> None:
+        self.columns.room_mw[rows] += mw
+        self._most_mw.clear()

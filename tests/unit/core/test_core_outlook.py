@@ -12,8 +12,8 @@ from wattline_protocol.selecting import only
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif
 from wattline_scheduler.core.asif import as_if
+from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
-from wattline_scheduler.core.placing import snapshot
 
 ADA = UserName("ada")
 

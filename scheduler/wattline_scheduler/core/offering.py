@@ -1,0 +1,72 @@
+"""What each node offers to waiting jobs, told to the planner's picture when it changed.
+
+What changes a node says so (`NodeNow.outdate`). That nothing forgets to is an invariant.
+"""
+
+from collections.abc import Sequence
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job import WHOLE_GPU
+from wattline_scheduler.core.commands import MAX_OUTSTANDING
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.runtimes import ends
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
+from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
+from wattline_scheduler.power.thermal import coolest_first
+
+
+def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+    """What the planner sees now; good until the next event."""
+    picture, domains = state.picture, state.domains
+    for node in state.outdated:
+        picture.put(offer_of(state, state.nodes[node]))
+    state.outdated.clear()
+    picture.note_rooms(state.books, [domains.budget_mw(row.domain) for row in picture.rows])
+    return picture.snapshot(now.mono_s, waiting)
+
+
+def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snapshot:
+    """What it would see if these nodes offered that."""
+    snapshot(state, now)
+    return state.picture.as_if(offers, state.books).snapshot(now.mono_s)
+
+
+def offer_of(state: State, node: NodeNow) -> NodeOffer:
+    """The node as it is now."""
+    gpus = tuple(
+        gpu
+        for gpu in node.gpus.values()
+        if gpu.managed and gpu.healthy and gpu.index not in node.lost
+    )
+    free = coolest_first(node.warmth, (g for g in gpus if g.index not in node.holders))
+    return NodeOffer(
+        node=node.id,
+        rack=node.site.rack,
+        closed=_closed(state, node),
+        gpus=gpus,
+        free=free,
+        parts=tuple(
+            Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
+            for gpu in gpus
+            if 0 < node.free_milli(gpu.index) < WHOLE_GPU
+        ),
+        cpus=node.record.cpus,
+        cpus_free=node.record.cpus - node.cpus_used,
+        memory_bytes=node.record.memory_bytes,
+        memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
+        kept=kept_of(state, node),
+        ends=ends(state.work.runtimes, node.attempts.values()),
+        warmth=sum(node.warmth.get(gpu.index, 0) for gpu in free) // max(1, len(free)),
+    )
+
+
+def _closed(state: State, node: NodeNow) -> str:
+    """Why no task may be placed on the node; empty = it may."""
+    if node.state != "ok":
+        return node.state
+    if not is_leased(state, node):
+        return "its caps are being read back"
+    if len(node.names) >= MAX_OUTSTANDING:
+        return f"{MAX_OUTSTANDING} commands to it are not answered yet"
+    return ""

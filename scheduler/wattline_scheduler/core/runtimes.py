@@ -1,0 +1,72 @@
+"""How long work runs at most: its user's limit, or less where the same kind of job ended sooner.
+
+What is known of a kind is how long its newest runs took that completed. It is found again from the
+jobs in memory after a restart.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from wattline_protocol.ids import GpuIndex, Instant
+from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Job, Running, Starting
+
+RUNS_KEPT, RUNS_NEEDED = 8, 3
+"""Newest runs of a kind that are remembered, and how many must be known to be relied on."""
+
+SAFETY = 1.25
+"""The next run may take so much longer than the longest of them."""
+
+MAX_KINDS = 10_000
+"""Kinds remembered; those whose last run is longest ago are dropped."""
+
+START_S = 20.0
+"""How long a gang may wait for its watts before it runs (`starting.START_WAIT_S`)."""
+
+
+class Runtimes:
+    """Of each kind of job, how long its newest completed runs took."""
+
+    def __init__(self) -> None:
+        self._runs_s: dict[str, deque[float]] = {}
+
+    def note(self, job: Job, ran_s: float) -> None:
+        """A gang of the job has completed."""
+        kind = job.kind
+        runs = self._runs_s.pop(kind, None) or deque(maxlen=RUNS_KEPT)
+        runs.append(ran_s)
+        self._runs_s[kind] = runs
+        while len(self._runs_s) > MAX_KINDS:
+            del self._runs_s[next(iter(self._runs_s))]
+
+    def most_s(self, job: Job) -> float | None:
+        """How long a gang of it holds its GPUs at most once it runs; None: nobody knows."""
+        if job.spec.kind == "service":
+            return None
+        runs = self._runs_s.get(job.kind, ())
+        known_s = SAFETY * max(runs) if len(runs) >= RUNS_NEEDED else None
+        limit_s = job.spec.limits.runtime_s or None
+        bounds = [bound_s for bound_s in (known_s, limit_s) if bound_s is not None]
+        return min(bounds) + job.spec.recovery.grace_s if bounds else None
+
+
+def ends(runtimes: Runtimes, attempts: Iterable[Attempt]) -> tuple[tuple[GpuIndex, Instant], ...]:
+    """When the GPUs of these attempts will be free, as far as that is known."""
+    known = []
+    for attempt in attempts:
+        end = _end(runtimes, attempt.gang)
+        if end is not None:
+            known += [(gpu, end) for gpu in attempt.record.gpus]
+    return tuple(known)
+
+
+def _end(runtimes: Runtimes, gang: Gang) -> Instant | None:
+    most_s = runtimes.most_s(gang.job)
+    match gang.phase:
+        case Ending(since):
+            return Instant(since + gang.job.spec.recovery.grace_s)
+        case Running(since) if most_s is not None:
+            return Instant(since + most_s)
+        case Starting(since) if most_s is not None:
+            return Instant(since + START_S + most_s)
+        case _:
+            return None

@@ -1,0 +1,127 @@
+"""Room that a large gang waits for is kept, and who will have ended before it is needed may use it.
+
+A gang that waited long gets a reservation: the nodes that will be free for it soonest, by what is
+estimated of the work that runs there, and the time at which they will be. What is free there now is
+kept from everybody behind it (Lifka's EASY backfill, 1995, with one reservation), but for jobs that
+end before that time for certain. So holes are filled, and the gang starts no later for it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_protocol.ids import Instant, JobId
+from wattline_scheduler.plan.asks import Ask, slots_for
+from wattline_scheduler.plan.columns import NO_CLASS
+from wattline_scheduler.plan.feasible import fits_when_empty
+from wattline_scheduler.plan.snapshot import Shape, Waiting
+from wattline_scheduler.plan.trial import Task, Trial
+from wattline_scheduler.power.matrix import Floats, Ints
+
+MARGIN_S = 30.0
+"""Starting may take so long, and stopping as well: a job is to end so much earlier."""
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Nodes kept for a gang. Lifted and held again around each try of a short job."""
+
+    job: JobId
+    shape: Shape
+    nodes: list[int]
+    start: Instant
+    """When the last of them will be free; infinite = not known."""
+    held: list[Task]
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it is known when the room will be needed."""
+        return math.isfinite(self.start)
+
+    def hold(self, trial: Trial) -> None:
+        """Keep from everybody else what is free for it, and the watts of all its tasks.
+
+        Where the end of what runs there is not known, only the watts of what is free.
+        """
+        for at in self.nodes:
+            task = _task(trial, at, self.shape, is_whole=self.is_dated)
+            trial.hold(task)
+            self.held.append(task)
+
+    def lift(self, trial: Trial) -> None:
+        """Give it back for a moment."""
+        while self.held:
+            trial.give_back(self.held.pop())
+
+    def ends_before(self, waiting: Waiting, now: Instant) -> bool:
+        """Whether a gang of the job that starts now has ended when the room is needed."""
+        if waiting.runs_s is None or not self.is_dated:
+            return False
+        return now + waiting.runs_s + MARGIN_S <= self.start
+
+
+def reserve(trial: Trial, waiting: Waiting, now: Instant) -> Reservation | None:
+    """The nodes that the gang can have soonest, held; None if no nodes would ever do."""
+    shape, whole = waiting.shape, trial.columns.whole
+    able = np.flatnonzero(fits_when_empty(trial, shape))
+    free_at = free_at_s(trial, shape, now)
+    racks = trial.columns.rack[able]
+    sets = [able[racks == rack] for rack in np.unique(racks)] if shape.same_rack else [able]
+    choices = [
+        _soonest(trial, free_at, nodes, shape.nodes) for nodes in sets if len(nodes) >= shape.nodes
+    ]
+    if not choices:
+        return None
+    nodes = min(choices, key=lambda at: (float(free_at[at].max()), -int(whole[at].sum())))
+    start = float(free_at[nodes].max())
+    if not _has_watts(trial, nodes.tolist(), shape):
+        start = math.inf
+    reservation = Reservation(waiting.job, shape, nodes.tolist(), Instant(start), [])
+    reservation.hold(trial)
+    return reservation
+
+
+def free_at_s(trial: Trial, shape: Shape, now: Instant) -> Floats:
+    """[node] when a task would find its GPUs free; infinite where that is not known.
+
+    Where CPUs or memory are short, only when all that runs there has ended: who holds how much of
+    them is not known here.
+    """
+    columns, ask = trial.columns, trial.ask(shape)
+    each_s = _each_free_at_s(trial, ask, now)
+    suited_s = np.sort(np.where(ask.is_suited[columns.gpu_class], each_s, np.inf), axis=1)
+    enough = suited_s[:, min(ask.gpus, columns.slot_count) - 1] if ask.gpus else now
+    is_short = (columns.cpus_free < ask.cpus) | (columns.memory_free_bytes < ask.memory_bytes)
+    all_s = np.where(columns.gpu_class != NO_CLASS, each_s, now).max(axis=1)
+    return np.where(is_short, all_s, enough)
+
+
+def _each_free_at_s(trial: Trial, ask: Ask, now: Instant) -> Floats:
+    columns = trial.columns
+    is_free = columns.free_milli >= ask.milli
+    return np.where(is_free, now, np.maximum(columns.ends_s, now))
+
+
+def _soonest(trial: Trial, free_at: Floats, nodes: Ints, count: int) -> Ints:
+    order = np.lexsort((-trial.columns.whole[nodes], free_at[nodes]))
+    return nodes[order[:count]]
+
+
+def _task(trial: Trial, at: int, shape: Shape, *, is_whole: bool) -> Task:
+    columns, ask = trial.columns, trial.ask(shape)
+    free = slots_for(columns, ask, at)
+    if not is_whole:
+        return trial.task(at, free, ask)
+    suited = np.flatnonzero(ask.is_suited[columns.gpu_class[at]]).tolist()
+    others = sorted((slot for slot in suited if slot not in free), key=columns.ends_s[at].item)
+    return trial.task(at, free, ask, others[: ask.gpus - len(free)])
+
+
+def _has_watts(trial: Trial, nodes: list[int], shape: Shape) -> bool:
+    """Whether the rows above have room for all tasks, once what runs there has ended."""
+    left_mw = trial.room_for(shape.priority)
+    for at in nodes:
+        task = _task(trial, at, shape, is_whole=True)
+        left_mw[task.rows] -= task.counted_mw
+    return bool((left_mw >= np.minimum(trial.room_for(shape.priority), 0)).all())

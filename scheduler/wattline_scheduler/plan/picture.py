@@ -1,0 +1,77 @@
+"""A site as the planner sees it, kept up to date: an offer of each node and its row in the columns.
+
+Who keeps it (`core.offering`) puts an offer when a node changed; nothing else is written again.
+"""
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+
+import numpy as np
+
+from wattline_protocol.ids import Instant, NodeId
+from wattline_protocol.site import Site
+from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.offers import add_yields, put_node, rack_numbers
+from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
+from wattline_scheduler.power.admission import Kept, admission_room
+from wattline_scheduler.power.books import Books
+from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.matrix import Bools, Ints
+
+
+class Picture:
+    """All nodes in site-file order; every one is closed until an offer of it is put."""
+
+    def __init__(self, site: Site, domains: Domains) -> None:
+        nodes = [node.id for node in site.nodes]
+        self.offers = [_closed(node.id, node.rack) for node in site.nodes]
+        self.position: dict[NodeId, int] = {node: at for at, node in enumerate(nodes)}
+        self.rows = tuple(
+            RowName(row.domain, row.name, domains.by_id[row.domain].kind) for row in domains.rows
+        )
+        above = [domains.rows_of[node] for node in nodes]
+        self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
+        self.columns.rack[:] = rack_numbers([node.rack for node in site.nodes])
+        self.looks = Looks()
+        self._in_matrix = [domains.matrix.at[node] for node in nodes]
+        self._kept_mw: Ints = np.zeros(len(nodes), np.int64)
+        """In the order of the matrix, as the next."""
+        self._is_controlled: Bools = np.zeros(len(nodes), np.bool_)
+
+    def put(self, offer: NodeOffer) -> None:
+        """What the node offers now, in place of what it offered before."""
+        at = self.position[offer.node]
+        add_yields(self.columns, at, self.offers[at], -1)
+        add_yields(self.columns, at, offer)
+        put_node(self.columns, at, offer)
+        self.offers[at] = offer
+        self._kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
+        self._is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
+        self.looks.touch(at)
+
+    def as_if(self, offers: Iterable[NodeOffer], books: Books) -> "Picture":
+        """Another picture, in which these nodes offer something else."""
+        other = copy(self)
+        other.offers, other.columns = list(self.offers), self.columns.copy_all()
+        other.looks = Looks(self.looks.weights)
+        other._kept_mw, other._is_controlled = self._kept_mw.copy(), self._is_controlled.copy()
+        for offer in offers:
+            other.put(offer)
+        other.note_rooms(books, self.columns.budget_mw[:-1].tolist())
+        return other
+
+    def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:
+        """What each row leaves for new tasks, and its budget, as they are now."""
+        room_mw = admission_room(books, self._kept_mw, self._is_controlled)
+        self.columns.room_mw[:-1], self.columns.budget_mw[:-1] = room_mw, budget_mw
+
+    def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+        """For a plan that is made and applied before anything is put again."""
+        return Snapshot(now, self.offers, self.position, self.rows, self.columns, waiting)
+
+
+def _closed(node: NodeId, rack: str) -> NodeOffer:
+    kept = Kept(node, 0, 0, PERMILLE, is_controlled=False)
+    return NodeOffer(node, rack, "never heard", (), (), 0, 0, 0, 0, kept)

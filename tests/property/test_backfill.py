@@ -1,0 +1,155 @@
+"""Short jobs fill holes, and the gang that room is kept for never starts later for it."""
+
+import dataclasses
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.sites import job
+from support.snapshots import offer, snapshot, waits
+from wattline_protocol.ids import GpuIndex, Instant, JobId
+from wattline_scheduler.plan.backfill import MARGIN_S
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan
+from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
+from wattline_scheduler.power.keeps import Need
+from wattline_scheduler.power.loads import gpu_admission_mw
+
+GANG = JobId(0)
+HORIZON_S = 100_000.0
+
+
+@dataclasses.dataclass
+class Work:
+    """One job that runs: where, and when it is expected to end and does."""
+
+    places: dict[str, tuple[GpuIndex, ...]]
+    expected: float
+    ends: float
+
+
+class Site:
+    """Nodes of eight GPUs, what runs there, and a queue; time goes from end to end."""
+
+    def __init__(self, nodes: int, work: list[Work], room_kw: float) -> None:
+        self.now = PATIENCE_S
+        self.work = work
+        self.nodes = [offer(f"n{at}", rack=f"r{at // 2}") for at in range(nodes)]
+        self.room_kw = room_kw
+        self.started: dict[JobId, float] = {}
+
+    def offers(self) -> list[NodeOffer]:
+        return [self._offer(node) for node in self.nodes]
+
+    def _offer(self, node: NodeOffer) -> NodeOffer:
+        ends = {gpu: one.expected for one in self.work for gpu in one.places.get(node.node, ())}
+        free = tuple(gpu for gpu in node.gpus if gpu.index not in ends)
+        known = tuple((g, Instant(s)) for g, s in ends.items() if math.isfinite(s))
+        drawn = tuple((g, gpu_admission_mw(node.gpus[g], Need())) for g in ends)
+        kept = dataclasses.replace(node.kept, held=drawn)
+        return dataclasses.replace(node, free=free, ends=known, kept=kept)
+
+    def plan(self, queue: list[Waiting]) -> Plan:
+        """Everything that draws counts in the room of the site."""
+        gpu = self.nodes[0].gpus[0]
+        rise_kw = (gpu_admission_mw(gpu, Need()) - gpu.idle_mw) / 0.95 / 1e6
+        busy = sum(len(gpus) for one in self.work for gpus in one.places.values())
+        waiting = tuple(queue)
+        left_kw = self.room_kw - busy * (rise_kw + 1e-6)
+        return plan(snapshot(*self.offers(), waiting=waiting, now=self.now, room_kw=left_kw))
+
+    def start(self, result: Plan, true_s: dict[JobId, tuple[float, float]]) -> None:
+        for placement in result.placements:
+            known_s, ran_s = true_s[placement.job]
+            places: dict[str, tuple[GpuIndex, ...]] = {
+                task.node: task.gpus for task in placement.tasks
+            }
+            self.work.append(Work(places, self.now + known_s, self.now + ran_s))
+            self.started[placement.job] = self.now
+
+    def to_next_end(self) -> bool:
+        """False: nothing runs any more."""
+        if not self.work:
+            return False
+        self.now = max(self.now, min(one.ends for one in self.work))
+        self.work = [one for one in self.work if one.ends > self.now]
+        return True
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]]:
+    """Work that runs, a gang that waited long, and jobs behind it; estimates are upper bounds."""
+    nodes = draw(st.integers(2, 5))
+    work = []
+    for at in range(nodes):
+        busy = draw(st.integers(0, 8))
+        for first in range(0, busy, 2):
+            gpus = tuple(GpuIndex(i) for i in range(first, min(first + 2, busy)))
+            expected = PATIENCE_S + draw(st.integers(1, 500))
+            work.append(Work({f"n{at}": gpus}, expected, draw(st.floats(PATIENCE_S, expected))))
+    size, each = draw(st.integers(1, nodes)), draw(st.integers(1, 8))
+    queue = [waits(GANG, job().nodes(size).gpus(each))]
+    true_s = {GANG: (math.inf, HORIZON_S)}
+    for number in range(1, draw(st.integers(1, 12))):
+        known = draw(st.one_of(st.none(), st.integers(1, 600)))
+        wanted = job().gpus(draw(st.integers(1, 4))).nodes(draw(st.integers(1, 2)))
+        one = waits(number, wanted, since=PATIENCE_S)
+        queue.append(dataclasses.replace(one, runs_s=known))
+        ran_s = draw(st.floats(1, known)) if known is not None else HORIZON_S
+        true_s[JobId(number)] = (known if known is not None else math.inf, ran_s)
+    needs_kw = size * each * 0.31
+    room_kw = draw(st.sampled_from([1_000.0, needs_kw + 2, needs_kw + 8]))
+    return Site(nodes, work, room_kw), queue, true_s
+
+
+@given(scenes())
+def test_backfill_never_delays_the_reservation(
+    scene: tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]],
+) -> None:
+    site, queue, true_s = scene
+    promised: float | None = None
+    while queue and GANG not in site.started:
+        result = site.plan(queue)
+        if promised is None and result.reserved_for == GANG and result.reserved_from is not None:
+            promised = result.reserved_from
+        site.start(result, true_s)
+        queue = [w for w in queue if w.job not in site.started]
+        if not site.to_next_end():
+            break
+    if promised is not None and math.isfinite(promised):
+        assert site.started.get(GANG, math.inf) <= promised
+
+
+def late(*queue: Waiting, ends: float) -> Plan:
+    """Half of the only node is held until `ends`."""
+    a1 = offer("a1")
+    known = tuple((gpu.index, Instant(ends)) for gpu in a1.gpus[:4])
+    half = dataclasses.replace(a1, free=a1.gpus[4:], ends=known)
+    return plan(snapshot(half, waiting=queue, now=PATIENCE_S))
+
+
+def short(number: int, runs_s: float | None, gpus: int = 2) -> Waiting:
+    return dataclasses.replace(waits(number, job().gpus(gpus), since=PATIENCE_S), runs_s=runs_s)
+
+
+def test_who_ends_before_the_room_is_needed_may_use_it() -> None:
+    gang, needed = waits(GANG, job().gpus(8)), PATIENCE_S + 100
+    just, over = 100 - MARGIN_S, 101 - MARGIN_S
+    result = late(gang, short(1, over), short(2, None), short(3, just), ends=needed)
+    assert [p.job for p in result.placements] == [3]
+    assert (result.reserved_for, result.reserved_from) == (GANG, needed)
+    assert result.waits.keys() == {GANG, 1, 2}
+
+
+def test_what_runs_without_a_known_end_lets_nobody_use_the_room() -> None:
+    gang = waits(GANG, job().gpus(8))
+    result = late(gang, short(1, 1.0), ends=math.inf)
+    assert result.placements == ()
+    assert result.reserved_from == math.inf
+
+
+def test_short_jobs_share_the_room_until_it_is_full() -> None:
+    gang = waits(GANG, job().gpus(8))
+    result = late(gang, *(short(number, 1.0) for number in (1, 2, 3)), ends=PATIENCE_S + 100)
+    assert [p.job for p in result.placements] == [1, 2]
+    assert 3 in result.waits
