@@ -99,6 +99,12 @@ VERBS = (
         Option("seed", ("--seed",), "Of the jobs.", "integer", 1),
     ),
     _bench(
+        "planner",
+        "How long a planning cycle takes, up to 12,500 nodes with 10,000 jobs waiting.",
+        Option("cycles", ("--cycles",), "Cycles of each kind at each size.", "integer", 15),
+        Option("seed", ("--seed",), "Of the fleet and the queue.", "integer", 1),
+    ),
+    _bench(
         "restart",
         "How long a restart takes with many jobs on record.",
         Option("jobs", ("--jobs",), "Jobs on record.", "integer", 100_000),
