@@ -8,7 +8,8 @@ from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.messages import StartTask
 from wattline_protocol.requests import Restore, Shed
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
-from wattline_scheduler.core.learning import fingerprint, kind_of
+from wattline_scheduler.core.kinds import kind_of
+from wattline_scheduler.core.learning import fingerprint
 from wattline_scheduler.core.records import DemandRecord
 from wattline_scheduler.core.sharing import tied
 from wattline_scheduler.core.watts import floor_of, kept_of, load_of
