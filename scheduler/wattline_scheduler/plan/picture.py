@@ -36,9 +36,9 @@ class Picture:
         self.columns.rack[:] = rack_numbers([node.rack for node in site.nodes])
         self.looks = Looks()
         self._in_matrix = [domains.matrix.at[node] for node in nodes]
-        self._kept_mw: Ints = np.zeros(len(nodes), np.int64)
+        self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
         """In the order of the matrix, as the next."""
-        self._is_controlled: Bools = np.zeros(len(nodes), np.bool_)
+        self.is_controlled: Bools = np.zeros(len(nodes), np.bool_)
 
     def put(self, offer: NodeOffer) -> None:
         """What the node offers now, in place of what it offered before."""
@@ -47,8 +47,8 @@ class Picture:
         add_yields(self.columns, at, offer)
         put_node(self.columns, at, offer)
         self.offers[at] = offer
-        self._kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
-        self._is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
+        self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
+        self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
         self.looks.touch(at)
 
     def as_if(self, offers: Iterable[NodeOffer], books: Books) -> "Picture":
@@ -56,7 +56,7 @@ class Picture:
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
         other.looks = Looks(self.looks.weights)
-        other._kept_mw, other._is_controlled = self._kept_mw.copy(), self._is_controlled.copy()
+        other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
         for offer in offers:
             other.put(offer)
         other.note_rooms(books, self.columns.budget_mw[:-1].tolist())
@@ -64,12 +64,12 @@ class Picture:
 
     def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:
         """What each row leaves for new tasks, and its budget, as they are now."""
-        room_mw = admission_room(books, self._kept_mw, self._is_controlled)
+        room_mw = admission_room(books, self.kept_mw, self.is_controlled)
         self.columns.room_mw[:-1], self.columns.budget_mw[:-1] = room_mw, budget_mw
 
     def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
         """For a plan that is made and applied before anything is put again."""
-        return Snapshot(now, self.offers, self.position, self.rows, self.columns, waiting)
+        return Snapshot(now, tuple(self.offers), self.position, self.rows, self.columns, waiting)
 
 
 def _closed(node: NodeId, rack: str) -> NodeOffer:

@@ -3,7 +3,7 @@
 What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -137,7 +137,7 @@ class Snapshot:
     """Everything a plan is a function of. Who plans tries on a copy of the columns."""
 
     now: Instant
-    nodes: Sequence[NodeOffer]
+    nodes: tuple[NodeOffer, ...]
     position: Mapping[NodeId, int]
     """Of each node in `nodes` and in the columns."""
     rows: tuple[RowName, ...]
