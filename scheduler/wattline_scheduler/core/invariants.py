@@ -14,6 +14,7 @@ from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of, load_of
+from wattline_scheduler.plan.snapshot import NodeOffer
 from wattline_scheduler.power.loads import NodeLoad
 from wattline_scheduler.power.rows import counted_mw
 
@@ -214,11 +215,15 @@ def _picture(state: State, now: Now) -> Iterator[str]:
         if node.id in state.outdated:
             continue
         known, actual = state.picture.offers[state.picture.position[node.id]], offer_of(state, node)
-        # What is learned of running work is followed from time to time only.
-        booked = known.kept
-        kept = replace(actual.kept, busy_mw=booked.busy_mw, yields=booked.yields, held=booked.held)
-        if known != replace(actual, kept=kept, ends=known.ends):
+        if _without_learned(known) != _without_learned(actual):
             yield f"{node.id}: the planner sees {known}, it is {actual}"
+
+
+def _without_learned(offer: NodeOffer) -> NodeOffer:
+    """What is learned of running work is followed from time to time only."""
+    kept = replace(offer.kept, busy_mw=0, yields=(), held=())
+    parts = tuple(replace(part, counts_mw=0) for part in offer.parts)
+    return replace(offer, kept=kept, parts=parts, ends=())
 
 
 def _commands(state: State, now: Now) -> Iterator[str]:
