@@ -16,7 +16,6 @@ from wattline_scheduler.plan.fragments import Prices, best_slot, growth_milli
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
 from wattline_scheduler.power.matrix import Floats
 
-
 MILLIWATTS_PER_KW = 1e6
 
 
