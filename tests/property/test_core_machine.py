@@ -37,6 +37,7 @@ from wattline_protocol.selecting import only
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
+from wattline_scheduler.core.outlook import outlook
 
 NODES = ("a1", "a2", "b1")
 MAX_IN_FLIGHT = 40
@@ -291,6 +292,19 @@ class CoreMachine(RuleBasedStateMachine):
         if jobs:
             self.ask(Update(only(jobs[at % len(jobs)]), dict([change])))
 
+    @rule(at=choices)
+    def explain(self, at: int) -> None:
+        """Whatever the state: an answer, and nothing is changed by looking."""
+        state = self.h.cluster.state
+        jobs = [job_ for job_ in state.work.jobs.values() if not job_.is_ended]
+        if not jobs:
+            return
+        view = outlook(state, jobs[at % len(jobs)], self.h.now)
+        assert view.start_unix_s is None or view.start_unix_s >= self.h.now.unix_s
+        assert bool(view.start_why) == bool(view.nodes_needed)
+        check_invariants(self.h.cluster, self.h.now)
+        assert not state.journal.take()
+
     @rule(node=nodes, is_drain=st.sampled_from([True, False, False]), is_now=st.booleans())
     def drain(self, node: str, is_drain: bool, is_now: bool) -> None:
         name = NodeId(node)
@@ -409,6 +423,7 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.index_verb(r.randint(0, 9), r.randint(0, 2), r.choice((Hold, Release)))),
     (2, lambda m, r: m.requeue(r.randint(0, 9), r.randint(-1, 2))),
     (2, lambda m, r: m.update(r.randint(0, 9), ("priority", r.randint(0, 100)))),
+    (2, lambda m, r: m.explain(r.randint(0, 9))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3, r.random() < 0.5)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
     (
