@@ -262,3 +262,23 @@ def test_the_coolest_gpus_are_taken_in_the_order_of_their_index() -> None:
     node = offer("a1")
     cool_last = dataclasses.replace(node, free=tuple(reversed(node.free)))
     assert Trial(snapshot(cool_last)).place(0, shape(job().gpus(2))).gpus == (6, 7)
+
+
+def test_a_gang_goes_to_one_rack_where_one_can_take_it() -> None:
+    names = ("a1", "b1", "b2", "c1", "d1", "d2", "d3")
+    snap = snapshot(*(offer(n) for n in names))
+    assert nodes_of(snap, job().gpus(8).nodes(3)) == ["d1", "d2", "d3"]
+    assert nodes_of(snap, job().gpus(8).nodes(2)) == ["b1", "b2"]
+    spread = nodes_of(snap, job().gpus(8).nodes(4))
+    assert spread is not None, "it is wanted, not required"
+    assert {"d1", "d2", "d3"} <= set(spread) or {"b1", "b2"} <= set(spread)
+
+
+def test_replicas_of_a_service_are_kept_apart() -> None:
+    nodes = tuple(offer(name) for name in ("a1", "a2", "b1", "c1"))
+    queue = (dataclasses.replace(waits(1, job(), gangs=2), replicas=(NodeId("b1"),)),)
+    result = plan(snapshot(*nodes, waiting=queue))
+    placed_on = [placement.tasks[0].node for placement in result.placements]
+    assert placed_on == ["a1", "c1"], "each in another rack"
+    packed = plan(snapshot(*nodes, waiting=(waits(1, job(), gangs=3),)))
+    assert {placement.tasks[0].node for placement in packed.placements} == {"a1"}
