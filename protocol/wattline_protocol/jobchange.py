@@ -125,5 +125,7 @@ def _flat(table: Mapping[str, object]) -> dict[str, str]:
         if isinstance(value, Mapping) and name not in BY_NAME:
             flat |= _flat(value)
         else:
-            flat[name] = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            flat[name] = (
+                ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            )
     return flat

@@ -5,6 +5,7 @@ the books say about it. In the end the faults heal and every job must finish.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -233,6 +234,8 @@ class CoreMachine(RuleBasedStateMachine):
         stops=st.booleans(),
         retries=st.integers(0, 1),
         share=st.sampled_from([1000, 1000, 500, 300]),
+        parent=st.none() | choices,
+        due_s=st.sampled_from([0, 0, 20, 90]),
     )
     def submit(
         self,
@@ -243,12 +246,21 @@ class CoreMachine(RuleBasedStateMachine):
         stops: bool,
         retries: int,
         share: int = 1000,
+        parent: int | None = None,
+        due_s: int = 0,
     ) -> None:
         wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
         if share < 1000:
             wanted = wanted.share(share)
         if stops:
             wanted = wanted.stops_on_isolation()
+        others = list(self.h.cluster.state.work.jobs)
+        if parent is not None and others:
+            other = others[parent % len(others)]
+            wanted = wanted.after_any(other) if parent % 2 else wanted.after_ok(other)
+        if due_s:
+            due = datetime.fromtimestamp(self.h.now.unix_s + due_s, UTC)
+            wanted = wanted.deadline(due.isoformat())
         self.ask(Submit(wanted.build(), f"t{self.asks}"))
 
     @rule(node=nodes, at=choices, code=st.integers(0, 1))
@@ -454,6 +466,8 @@ def submit_any(m: CoreMachine, r: Random) -> None:
             stops=r.random() < 0.5,
             retries=r.randint(0, 1),
             share=r.choice((1000, 1000, 500, 300)),
+            parent=r.choice((None, None, r.randint(0, 9))),
+            due_s=r.choice((0, 0, 0, 20, 90)),
         )
 
 

@@ -57,14 +57,19 @@ def wait_for_parents(state: State, job: Job) -> None:
 def follow_restored(state: State, ended: Mapping[JobId, JobState], now: Now) -> None:
     """After a restart: who waits, and whose parent ended just before without it being followed."""
     for job in list(state.work.jobs.values()):
-        if job.is_ended or not job.spec.parents:
+        if job.is_ended or not job.spec.parents or _is_tried(job):
             continue
-        why = "" if job.has_run else never(state, job.spec, ended)
+        why = never(state, job.spec, ended)
         if why:
             end_job(state, job, "cancelled", why, now)
         else:
             wait_for_parents(state, job)
             state.work.requeue(job)
+
+
+def _is_tried(job: Job) -> bool:
+    """Its parents were met once; whatever is done to them later, it waits for them no more."""
+    return any(gang.attempt for gang in job.gangs)
 
 
 def follow_ends(state: State, now: Now) -> None:

@@ -6,7 +6,7 @@ import pytest
 from support.harness import Harness
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
-from wattline_protocol.requests import Cancel, Denied, Hold, Release, Submit
+from wattline_protocol.requests import Cancel, Denied, Hold, Release, Requeue, Submit
 from wattline_protocol.selecting import only
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import dependencies
@@ -247,3 +247,17 @@ def test_a_parent_too_old_to_be_loaded_counts_as_it_ended(
     h.join()
     h.run(2)
     assert h.state_of(number) == state
+
+
+def test_who_was_started_waits_no_more_for_a_parent_that_is_requeued(h: Harness) -> None:
+    parent = h.submit(job())
+    child = h.submit(job().after_any(parent))
+    end(h, parent, 1)
+    h.do(Requeue(only(parent), "again"))
+    assert (h.state_of(parent), h.state_of(child)) == ("RUNNING", "RUNNING")
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    assert not h.job(child).parents
+    end(h, child)
+    assert h.state_of(child) == "COMPLETED"

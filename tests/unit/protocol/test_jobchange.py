@@ -76,3 +76,12 @@ def test_a_throttle_is_a_number_from_one_on(value: ChangeValue) -> None:
 
 def test_every_key_that_may_change_is_one_of_a_job_file() -> None:
     assert set(WHEN) - {"at_a_time"} <= set(BY_NAME)
+
+
+def test_a_job_with_dependencies_can_change() -> None:
+    before = spec(after_ok=[17, 18], idle_gpu="below=0.1,for=5m,action=warn")
+    after = changed(before, {"priority": "high", "energy": "2kWh", "idle_gpu": "none"})
+    assert after.after_ok == (17, 18)
+    told = differences(before, after)
+    assert (told["priority"], told["energy"]) == (("50", "75"), ("none", "2kWh"))
+    assert told["idle_gpu"][1] == "none"
