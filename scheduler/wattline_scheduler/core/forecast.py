@@ -1,7 +1,8 @@
 """When will it start? An estimate, or why there can be none.
 
-What runs is taken to run for as long as its run time limit allows; what is before the job in the
-queue is placed first. The estimate is the earliest end after which the job fits.
+What runs is taken to run for as long as its run time limit allows, or as such jobs took before
+where that is less; what is before the job in the queue is placed first. The estimate is the
+earliest end after which the job fits.
 """
 
 from bisect import bisect_left
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from wattline_protocol.ids import JobId, Now
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.jobs import Ending, Gang, Paused, Running, Starting
-from wattline_scheduler.core.remaining import gone_within_s
+from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.snapshot import Shape
 
@@ -40,15 +41,16 @@ def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
     if look.fits(shape):
         return Forecast(0.0, "there is room for it now")
     live = state.work.gangs_in(Starting, Running, Paused, Ending)
-    ends = [(s, gang.key, gang) for gang in live if (s := gone_within_s(gang, now)) is not None]
-    ends.sort(key=lambda end: end[:2])
-    gangs = [gang for _, _, gang in ends]
+    known = ((left_of(state.work.runtimes, gang, now), gang) for gang in live)
+    ends = [(left, gang) for left, gang in known if left is not None]
+    ends.sort(key=lambda end: (end[0].s, end[1].key))
+    gangs = [gang for _, gang in ends]
     if not look.fits(shape, gangs):
         return Forecast(None, _not_known(look, shape, live, gangs))
     # Of the ends in order, the first after which it fits.
     count = bisect_left(range(len(gangs)), True, key=lambda at: look.fits(shape, gangs[: at + 1]))
-    within_s, _, last = ends[count]
-    return Forecast(within_s, f"once job {last.job.id} has ended, by its limit at the latest")
+    left, last = ends[count]
+    return Forecast(left.s, f"once job {last.job.id} has ended, {left.why}")
 
 
 def _not_known(look: AsIf, shape: Shape, live: list[Gang], ending: list[Gang]) -> str:

@@ -38,12 +38,16 @@ class Runtimes:
         while len(self._runs_s) > MAX_KINDS:
             del self._runs_s[next(iter(self._runs_s))]
 
+    def learned_s(self, job: Job) -> float | None:
+        """The same by what such jobs took before; None: too few have completed."""
+        runs = () if job.spec.kind == "service" else self._runs_s.get(job.kind, ())
+        return SAFETY * max(runs) if len(runs) >= RUNS_NEEDED else None
+
     def most_s(self, job: Job) -> float | None:
         """How long a gang of it holds its GPUs at most once it runs; None: nobody knows."""
         if job.spec.kind == "service":
             return None
-        runs = self._runs_s.get(job.kind, ())
-        known_s = SAFETY * max(runs) if len(runs) >= RUNS_NEEDED else None
+        known_s = self.learned_s(job)
         limit_s = job.spec.limits.runtime_s or None
         bounds = [bound_s for bound_s in (known_s, limit_s) if bound_s is not None]
         return min(bounds) + job.spec.recovery.grace_s if bounds else None

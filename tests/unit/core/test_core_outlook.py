@@ -14,6 +14,7 @@ from wattline_scheduler.core import asif
 from wattline_scheduler.core.asif import as_if
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
+from wattline_scheduler.core.runtimes import RUNS_NEEDED, SAFETY
 
 ADA = UserName("ada")
 
@@ -81,6 +82,19 @@ def test_a_task_that_is_being_stopped_goes_within_its_grace(h: Harness) -> None:
     h.cut_off.update(h.agents)
     h.ask(Cancel(only(numbers[0])))
     assert within_s(h, seen(h, waiting)) == pytest.approx(60, abs=1)
+
+
+def test_what_such_jobs_took_before_is_known_without_a_limit(h: Harness) -> None:
+    for _ in range(RUNS_NEEDED):
+        past = h.submit(job("same").gpus(8))
+        attempt = h.gang(past).live[0]
+        h.agent(attempt.node).end(attempt.record.ref, 0, run_s=400)
+        h.settle()
+    one, _ = (h.submit(job("same").gpus(8)) for _ in range(2))
+    h.run(1)
+    view = seen(h, h.submit(job("other").gpus(4)))
+    assert within_s(h, view) == pytest.approx(SAFETY * 400, abs=15)
+    assert view.start_why == f"once job {one} has ended, going by how long such jobs took"
 
 
 def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
