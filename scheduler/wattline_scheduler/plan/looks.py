@@ -14,7 +14,7 @@ from wattline_scheduler.plan.rank import DEFAULT_WEIGHTS, Weights, node_cost
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.matrix import Floats, Ints
 
-MAX_LOOKS = 2_048
+MAX_LOOKS = 1_024
 """Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
 
 NEVER = -1
