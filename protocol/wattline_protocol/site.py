@@ -92,6 +92,8 @@ class Timing(msgspec.Struct, frozen=True):
     isolation: Literal["keep", "floor"] = "keep"
     task_lease_s: float = 300.0
     emergency_grace_s: float = 5.0
+    protected_run_s: float = 60.0
+    """Work that has run for less is not sent back to the queue for higher priorities."""
 
 
 class Gateway(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ JobState = Literal[
     "CANCELLED",
     "TIMEOUT",
     "NODE_FAIL",
+    "PREEMPTED",
 ]
 ENDED_STATES: frozenset[JobState] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
 

@@ -76,5 +76,12 @@ def waits(number: int, job: JobBuilder, *, gangs: int = 1, since: float = 0.0) -
 
 
 def same_columns(one: Columns, other: Columns) -> bool:
-    """Whether two columns are equal to the last number."""
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in TRIED)
+    """Whether two columns are equal to the last number that means anything."""
+    counted = np.arange(one.slot_count + 1)[:, None] <= one.whole
+    return all(
+        np.array_equal(
+            getattr(one, name)[counted] if name == "first_idle_mw" else getattr(one, name),
+            getattr(other, name)[counted] if name == "first_idle_mw" else getattr(other, name),
+        )
+        for name in TRIED
+    )

@@ -15,6 +15,7 @@ _STATES = {
     "CANCELLED": "dim",
     "TIMEOUT": "red",
     "NODE_FAIL": "red",
+    "PREEMPTED": "yellow",
     "ok": "green",
     "draining": "yellow",
     "drained": "yellow",

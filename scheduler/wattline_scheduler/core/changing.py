@@ -85,7 +85,9 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     told = told_changes(job.spec, spec)
     state.work.leave_queue(job)
     is_late = job.record.is_late and job.spec.windows.deadline == spec.windows.deadline
+    state.work.count_live(job, -job.live_count)
     job.record = msgspec.structs.replace(job.record, spec=spec, is_late=is_late)
+    state.work.count_live(job, job.live_count)
     job.shape = shape_for(state, job.record.owner, spec)
     job.wait_reason = ""
     job.most_live = job.live_count

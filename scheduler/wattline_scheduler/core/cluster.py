@@ -48,6 +48,7 @@ from wattline_scheduler.core.overruns import note_recovery
 from wattline_scheduler.core.pausing import pause_where_short
 from wattline_scheduler.core.placing import plan_now
 from wattline_scheduler.core.planned import follow_planned
+from wattline_scheduler.core.preempting import follow_claims
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
@@ -179,6 +180,7 @@ class Cluster:
         follow_clock(state, now)
         follow_out_of_band(state, now)
         give_up_late(state, now)
+        follow_claims(state, now)
         if state.wants_advance:
             advance_all(state, now)
         if state.work.end_backoffs(now):

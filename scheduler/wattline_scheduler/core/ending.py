@@ -167,7 +167,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         finish(state, gang, FINAL[cause], now)
     elif cause == "lost":
         _lost(state, gang, now)
-    elif cause == "asked":
+    elif cause in ("asked", "preempted"):
         _again(state, gang, 0.0, now)
     elif cause == "requeued":
         _requeued(state, gang, now)

@@ -3,6 +3,7 @@
 Each check tells what is wrong with names and numbers. Costs a walk over everything.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -149,6 +150,14 @@ def _jobs(state: State, now: Now) -> Iterator[str]:
         for gang in job.gangs:
             yield from _gang(state, gang, now)
         yield from _job(state, job)
+    holding = Counter(
+        gang.job.spec.priority
+        for job in state.work.jobs.values()
+        for gang in job.gangs
+        if gang.phase_name in LIVE
+    )
+    if holding != state.work.live_at:
+        yield f"gangs that hold GPUs by priority: {holding}, counted {state.work.live_at}"
     order = state.work.queue
     if order != sorted(set(order)):
         yield "the queue is out of order or holds a job twice"

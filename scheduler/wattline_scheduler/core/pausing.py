@@ -20,7 +20,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.resuming import pause_counted, rows_of
 from wattline_scheduler.core.sharing import is_freed, tied
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.workload import GangKey
+from wattline_scheduler.plan.snapshot import GangKey
 from wattline_scheduler.power.allocator import Allocation
 from wattline_scheduler.power.loads import gpu_floor_mw
 from wattline_scheduler.power.shortage import Candidate, choose

@@ -1,10 +1,12 @@
 """Plan, check, apply: makes the snapshot, and verifies each placement before it counts."""
 
 from dataclasses import replace
+from functools import partial
 
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.offering import snapshot
+from wattline_scheduler.core.preempting import busy, claimed, send_away
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.check import check
@@ -27,16 +29,24 @@ def plan_now(state: State, now: Now) -> None:
     for placement in result.placements:
         job = state.work.jobs[placement.job]
         place(state, job.gangs[placement.gang], placement, now)
+    for preemption in result.preemptions:
+        send_away(state, preemption, now)
     state.work.note_waits(result.waits)
     state.plan_reserved_for = result.reserved_for
-    state.wants_plan = state.wants_plan or result.is_cut
+    # Who else needs others to go is looked for once these are on their way.
+    state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
 
 
 def decide(
     state: State, waiting: tuple[Waiting, ...], now: Now, limits: Limits = INTERACTIVE
 ) -> Plan:
     """What is to start, each placement checked once more, and why the rest waits."""
-    seen = snapshot(state, now, waiting)
+    seen = replace(
+        snapshot(state, now, waiting),
+        claims=claimed(state),
+        busy=partial(busy, state),
+        least_priority=state.work.least_priority,
+    )
     result = plan(seen, state.picture.looks, limits)
     checked = _checked(state, seen, result.placements)
     is_refused = len(checked) < len(result.placements)  # what no longer fits is planned anew

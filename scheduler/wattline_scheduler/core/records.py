@@ -46,9 +46,11 @@ class JobRecord(msgspec.Struct, frozen=True):
     ended_unix_s: UnixTime | None = None
 
 
-Cause = Literal["finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked"]
+Cause = Literal[
+    "finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked", "preempted"
+]
 """Why a try ends. requeued: the try never really ran (lease fell, emergency); asked: somebody sent
-it back to the queue. Neither costs a retry."""
+it back to the queue; preempted: it made room for a higher priority. None of them costs a retry."""
 
 GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
 

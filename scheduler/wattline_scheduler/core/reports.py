@@ -71,9 +71,7 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
     """The agent says that the attempt is over: on record, then it may forget it."""
     gang = attempt.gang
     outcome, cause = meaning(end)
-    if isinstance(gang.phase, Ending) and outcome in ("FAILED", "NODE_FAIL"):
-        outcome = FINAL.get(gang.phase.cause, "CANCELLED")
-    close(state, attempt, outcome, now, end)
+    close(state, attempt, _outcome(gang, outcome), now, end)
     commands.order_forget(state, node, attempt.record.ref, now)
     if end.leftover_pids:
         pids = ", ".join(map(str, end.leftover_pids))
@@ -82,6 +80,17 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
             "processes_left", text, now, job=gang.job.id, node=node.id, level="alarm"
         )
     attempt_over(state, gang, cause, f"{say(end)} (on {node.id})", now)
+
+
+def _outcome(gang: Gang, outcome: JobState) -> JobState:
+    """What was stopped did not fail, and what was sent away is not complete."""
+    match gang.phase:
+        case Ending(cause="preempted") if outcome != "TIMEOUT":
+            return "PREEMPTED"
+        case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):
+            return FINAL.get(cause, "CANCELLED")
+        case _:
+            return outcome
 
 
 def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now: Now) -> None:

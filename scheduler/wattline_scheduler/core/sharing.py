@@ -11,7 +11,7 @@ from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.jobs import Attempt, Gang, Paused
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.workload import GangKey
+from wattline_scheduler.plan.snapshot import GangKey
 
 
 def hold(node: NodeNow, attempt: Attempt) -> None:

@@ -11,7 +11,7 @@ from wattline_scheduler.core.offtries import OffTries
 from wattline_scheduler.core.records import LimitRecord, MeterRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.picture import Picture
-from wattline_scheduler.plan.snapshot import Shape, Snapshot
+from wattline_scheduler.plan.snapshot import GangKey, Shape, Snapshot
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.cooling import ZoneNow
@@ -38,6 +38,17 @@ class Overrun:
     """How far above its budget the domain was at `marked_at`."""
     marked_at: Instant | None = None
     """When that last changed by so much that something is happening."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """Nodes that are being made free for a gang of higher priority."""
+
+    nodes: tuple[NodeId, ...]
+    victims: tuple[GangKey, ...]
+    """Who has to go."""
+    free_since: Instant | None = None
+    """When the last of them was found gone."""
 
 
 @dataclass(slots=True)
@@ -105,6 +116,8 @@ class State:
     """What those were found on; None = to be made anew."""
     gateway_public_key: str = ""
     """With which services' workers know the gateway; the shell reads it from the allow-list."""
+    claims: dict[GangKey, Claim] = field(default_factory=dict)
+    """By the gang that others are making room for."""
     plan_reserved_for: JobId | None = None
     """Job for which the newest plan keeps room, because it waited long."""
 

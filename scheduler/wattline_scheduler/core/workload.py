@@ -5,7 +5,7 @@
 
 import heapq
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from heapq import merge
 
@@ -13,6 +13,7 @@ from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
 from wattline_scheduler.core.jobs import (
     LEGAL,
+    LIVE,
     NAMES,
     Attempt,
     Gang,
@@ -26,8 +27,9 @@ from wattline_scheduler.core.jobs import (
 )
 from wattline_scheduler.core.looks import Looks
 from wattline_scheduler.core.runtimes import Runtimes
+from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
-from wattline_scheduler.plan.snapshot import Shape, Waiting
+from wattline_scheduler.plan.snapshot import GangKey, Shape, Waiting
 
 MAX_OPEN_JOBS = 100_000
 """Jobs that have not ended; an array is one job."""
@@ -43,8 +45,6 @@ MAX_REQUEUES = 100
 
 MAX_SHAPES = 10_000
 """Of jobs, remembered to be shared."""
-
-GangKey = tuple[JobId, int]
 
 
 class Workload:
@@ -73,6 +73,8 @@ class Workload:
         """When the time of day changes something for a job."""
         self.open_count = 0
         """Jobs that have not ended."""
+        self.live_at: Counter[int] = Counter()
+        """Gangs that hold GPUs, by priority; none of 0."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
         """By user and token: what ran again meanwhile is not stopped by a repeat."""
         self.runtimes = Runtimes()
@@ -93,6 +95,7 @@ class Workload:
         self._remember_token(job)
         for gang in job.gangs:
             job.count[gang.phase_name] += 1
+            self.count_live(job, int(gang.phase_name in LIVE))
             self._index(gang, now)
         self.open_count += 1
         self._look_soon(job, now)
@@ -123,6 +126,7 @@ class Workload:
         job = gang.job
         job.count[before] -= 1
         job.count[after] += 1
+        self.count_live(job, int(after in LIVE) - int(before in LIVE))
         if before != after:
             job.history.append((now.mono_s, gang.number, before, after))
         if job.most_live:
@@ -134,6 +138,18 @@ class Workload:
             self._look_soon(job, now)
             self.meter(job)
         self.requeue(job)
+
+    def count_live(self, job: Job, count: int) -> None:
+        """So many gangs more, or fewer, hold GPUs at the job's priority."""
+        priority = job.spec.priority
+        self.live_at[priority] += count
+        if not self.live_at[priority]:
+            del self.live_at[priority]
+
+    @property
+    def least_priority(self) -> int:
+        """The lowest of all that holds GPUs; above every priority where nothing does."""
+        return min(self.live_at, default=PRIORITY_LEVELS)
 
     def take_moved(self) -> list[NodeId]:
         """Nodes on which a gang changed its phase since the last call."""

@@ -3,7 +3,7 @@
 What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,9 +11,11 @@ from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
-from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.columns import PRIORITY_LEVELS, Columns
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.keeps import Need, need_of
+
+GangKey = tuple[JobId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,41 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What one task of running work holds."""
+
+    at: int
+    """Position of its node."""
+    gpus: tuple[GpuIndex, ...]
+    counts_mw: tuple[int, ...]
+    """What is counted for each of them above its idle draw, before the power supplies."""
+    milli: int
+    """Thousandths of each of them."""
+    cpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A gang that holds nodes and may be sent back to the queue for one of higher priority."""
+
+    key: GangKey
+    priority: int
+    lost_gpu_s: float
+    """Work of this try; what it has saved since is not known here."""
+    tasks: tuple[Used, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """Gangs that are to go so that another fits, and the nodes that it is to have."""
+
+    gang: GangKey
+    victims: tuple[GangKey, ...]
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan is a function of. Who plans tries on a copy of the columns."""
 
@@ -144,6 +181,12 @@ class Snapshot:
     columns: Columns
     waiting: tuple[Waiting, ...]
     """In queue order: priority, then age."""
+    claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
+    """Nodes of those that wait until others, which were told to, have gone."""
+    busy: Callable[[], Sequence[Busy]] = tuple
+    """Who may be sent away; asked only where somebody of higher priority does not fit."""
+    least_priority: int = PRIORITY_LEVELS
+    """Of all that holds GPUs: who is not above it need not ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +224,6 @@ class Plan:
     """True: stopped at a limit; more may be placeable."""
     effort: int = 0
     """Steps of work that it took; see `Trial.effort`."""
+    preemptions: tuple[Preemption, ...] = ()
     reserved_from: Instant | None = None
     """When the room that is being kept will be free; infinite = not known."""

@@ -11,12 +11,12 @@ import numpy as np
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.plan.asks import Ask, slots_for
+from wattline_scheduler.plan.asks import Ask, fits, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.looks import Look, Looks
 from wattline_scheduler.plan.rank import Weights, group_cost
 from wattline_scheduler.plan.rooms import given_back_mw, most_mw
-from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace
+from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
 from wattline_scheduler.power.matrix import Floats, Ints
 
 STEPS_PER_LOOK, NODES_PER_STEP = 40, 40
@@ -249,6 +249,43 @@ class Trial:
         columns.is_open[at] = False
         self._looks.touch(at)
         self._add_room(task.rows, -task.counted_mw)
+
+    def take_away(self, used: Used) -> None:
+        """As if a task that runs was not there. Rooms stay: they count on its watts already."""
+        columns, at = self.columns, used.at
+        self.effort += STEPS_PER_TASK
+        free_milli, idle_mw = columns.free_milli[at].tolist(), columns.idle_mw[at].copy()
+        load_mw, rows = int(columns.load_mw[at]), columns.group_rows[:, columns.group[at]]
+        self._log.append(
+            _Before(
+                at=at,
+                is_open=bool(columns.is_open[at]),
+                free_milli=free_milli,
+                cpus=-used.cpus,
+                memory_bytes=-used.memory_bytes,
+                load_mw=load_mw,
+                idle_mw=idle_mw,
+                rows=rows,
+                counted_mw=0,
+            )
+        )
+        idle_of = {gpu.index: gpu.idle_mw for gpu in self.snapshot.nodes[at].gpus}
+        slot_of = dict(zip(columns.gpu_index[at].tolist(), range(len(free_milli)), strict=True))
+        for gpu, counts_mw in zip(used.gpus, used.counts_mw, strict=True):
+            if gpu in idle_of:
+                slot = slot_of[gpu]
+                columns.free_milli[at, slot] += used.milli
+                if columns.free_milli[at, slot] == WHOLE_MILLI:
+                    columns.idle_mw[at, slot] = idle_of[gpu]
+                    columns.load_mw[at] -= counts_mw
+        columns.note_slots(at)
+        columns.cpus_free[at] += used.cpus
+        columns.memory_free_bytes[at] += used.memory_bytes
+        self._looks.touch(at)
+
+    def fits_node(self, at: int, shape: Shape) -> bool:
+        """Whether the node alone could take a task; watts are not looked at."""
+        return bool(fits(self.columns, self.ask(shape), np.array([at]))[0])
 
     def _note_part(self, task: Task) -> None:
         """What a shared GPU counts is what its most demanding holder needs."""

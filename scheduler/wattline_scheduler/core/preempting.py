@@ -1,0 +1,116 @@
+"""Work of lower priority makes room: told to stop, given its grace, and queued again.
+
+What a plan decided stands in `State.claims` until the gang that it is for has started or does not
+wait any more: the nodes that are being made free are kept for it. Claims are not on disk. After a
+restart those who were told to go still go, and the plan finds their room as it finds any.
+"""
+
+from collections.abc import Mapping
+from heapq import nsmallest
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_scheduler.core.ending import end_gang
+from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Pending, Running, Starting
+from wattline_scheduler.core.state import Claim, State
+from wattline_scheduler.core.watts import booked_mw
+from wattline_scheduler.plan.snapshot import Busy, GangKey, Preemption, Used
+
+MAX_BUSY = 4_096
+"""Gangs that a plan chooses among, those of the lowest priority first."""
+
+CLAIM_AFTER_S = 10.0
+"""How long nodes are kept once all have gone: the plan after that has found them free, or never."""
+
+LEAVING = -1
+"""Priority of who is about to end anyhow: sent away before all others, for nothing is lost."""
+
+
+def follow_claims(state: State, now: Now) -> None:
+    """Give up those that do not matter any more: others may have the nodes."""
+    for key, claim in list(state.claims.items()):
+        if not _is_waiting(state, key) or _is_over(state, claim, now):
+            del state.claims[key]
+            state.wants_plan = True
+
+
+def claimed(state: State) -> Mapping[GangKey, tuple[NodeId, ...]]:
+    """Nodes that are being made free, by the gang that they are for."""
+    return {key: claim.nodes for key, claim in state.claims.items()}
+
+
+def _is_waiting(state: State, key: GangKey) -> bool:
+    gang = _gang(state, key)
+    return gang is not None and isinstance(gang.phase, Pending)
+
+
+def _is_over(state: State, claim: Claim, now: Now) -> bool:
+    gangs = (_gang(state, key) for key in claim.victims)
+    if any(gang is not None and isinstance(gang.phase, Ending) for gang in gangs):
+        return False
+    if claim.free_since is None:
+        claim.free_since = now.mono_s
+    return now.mono_s - claim.free_since > CLAIM_AFTER_S
+
+
+def _gang(state: State, key: GangKey) -> Gang | None:
+    job, number = key
+    known = state.work.jobs.get(job)
+    return known.gangs[number] if known is not None else None
+
+
+def busy(state: State) -> tuple[Busy, ...]:
+    """Who may be sent away, and who goes anyhow."""
+    gangs = state.work.gangs_in(Running, Starting, Paused, Ending)
+    ones = [_busy_of(state, gang) for gang in gangs if _may_go(state, gang)]
+    return tuple(nsmallest(MAX_BUSY, ones, key=lambda one: (one.priority, one.lost_gpu_s, one.key)))
+
+
+def _may_go(state: State, gang: Gang) -> bool:
+    """Not from nodes that nobody hears, and not soon after its start."""
+    if not all(state.nodes[attempt.node].is_reachable for attempt in gang.live):
+        return False
+    is_started = isinstance(gang.phase, Running | Paused)
+    return not is_started or _run_s(gang) >= state.site.timing.protected_run_s
+
+
+def _run_s(gang: Gang) -> float:
+    return max((attempt.usage.run_s for attempt in gang.live), default=0.0)
+
+
+def _busy_of(state: State, gang: Gang) -> Busy:
+    is_leaving = isinstance(gang.phase, Ending)
+    gpus = sum(len(attempt.record.gpus) for attempt in gang.live)
+    return Busy(
+        key=gang.key,
+        priority=LEAVING if is_leaving else gang.job.spec.priority,
+        lost_gpu_s=0.0 if is_leaving else _run_s(gang) * gpus,
+        tasks=tuple(_used(state, attempt) for attempt in gang.live),
+    )
+
+
+def _used(state: State, attempt: Attempt) -> Used:
+    node, shape = state.nodes[attempt.node], attempt.gang.job.shape
+    gpus = tuple(index for index in attempt.record.gpus if index in node.gpus)
+    counts_mw = (booked_mw(state, node, node.gpus[i]) - node.gpus[i].idle_mw for i in gpus)
+    return Used(
+        at=state.picture.position[node.id],
+        gpus=gpus,
+        counts_mw=tuple(counts_mw),
+        milli=shape.gpu_milli,
+        cpus=shape.cpus,
+        memory_bytes=shape.memory_bytes,
+    )
+
+
+def send_away(state: State, one: Preemption, now: Now) -> None:
+    """Tell those who have to go, and keep their nodes for the gang."""
+    state.claims[one.gang] = Claim(one.nodes, one.victims)
+    job = state.work.jobs[one.gang[0]]
+    for key in one.victims:
+        gang = _gang(state, key)
+        if gang is None or isinstance(gang.phase, Ending):
+            continue
+        reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority"
+        text = f"gang {gang.number} of {gang.job.spec.name!r} {reason}: it is queued again"
+        state.journal.note("gang_preempted", text, now, job=gang.job.id, level="warning")
+        end_gang(state, gang, "preempted", reason, now)

@@ -1,0 +1,173 @@
+"""Whom a gang of higher priority may send back to the queue: the fewest that are enough.
+
+Work of lower priority is taken away on a trial, the least valuable first, until the gang fits; then
+each of the chosen that turns out not to be needed is left alone. A gang goes whole. Watts are no
+reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_scheduler.plan.feasible import fits_when_empty
+from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools
+
+MAX_NODES_TRIED = 64
+"""Nodes looked at for each task of a gang, those that lack least first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Gangs that have to go, and the nodes on which the gang then fits, by position."""
+
+    victims: tuple[Busy, ...]
+    nodes: tuple[int, ...]
+
+    @property
+    def loss(self) -> tuple[int, int, float]:
+        """What is lost by it: the highest priority, gangs, GPU-seconds of work."""
+        return _loss(self.victims)
+
+
+def choose(trial: Trial, shape: Shape, busy: Sequence[Busy]) -> Choice | None:
+    """Whom to send away so that one gang of `shape` fits; None = that does not help.
+
+    `busy`: those that may be sent away at all. The trial is left as it was. Among choices that
+    need an equal highest priority the one with the fewest gangs, then with the least work, wins.
+    """
+    lower = [one for one in busy if one.priority < shape.priority]
+    if not lower:
+        return None
+    search = _Search(trial, shape, lower)
+    found = [choice for among in _sets(trial, shape) if (choice := search.run(among)) is not None]
+    return min(found, key=lambda choice: (choice.loss, choice.nodes), default=None)
+
+
+def _sets(trial: Trial, shape: Shape) -> list[Bools]:
+    """[node] may be used; one set for each rack where all tasks must be in one."""
+    able = fits_when_empty(trial, shape)
+    if not shape.same_rack or shape.nodes == 1:
+        return [able]
+    racks, count = np.unique(trial.columns.rack[able], return_counts=True)
+    return [able & (trial.columns.rack == rack) for rack in racks[count >= shape.nodes]]
+
+
+class _Search:
+    """One gang, and the work of lower priority on each node."""
+
+    def __init__(self, trial: Trial, shape: Shape, lower: list[Busy]) -> None:
+        self._trial, self._shape = trial, shape
+        self._start = trial.checkpoint()
+        self._on: dict[int, list[Busy]] = {}
+        for one in sorted(lower, key=lambda busy: (_loss((busy,)), busy.key)):
+            for task in one.tasks:
+                self._on.setdefault(task.at, []).append(one)
+
+    def run(self, among: Bools) -> Choice | None:
+        """Each task in turn where least is lost for it."""
+        trial, allowed = self._trial, among.copy()
+        victims: dict[GangKey, Busy] = {}
+        nodes: list[int] = []
+        while len(nodes) < self._shape.nodes:
+            found = self._next(allowed, victims)
+            if found is None:
+                trial.rollback(self._start)
+                return None
+            at, more = found
+            mark = trial.checkpoint()
+            self._send_away(more)
+            allowed[at] = False
+            if not self._fits(at):  # its watts are not there
+                trial.rollback(mark)
+                continue
+            trial.place(at, self._shape)
+            nodes.append(at)
+            victims |= {one.key: one for one in more}
+        needed = self._needed(nodes, list(victims.values()))
+        trial.rollback(self._start)
+        return Choice(tuple(needed), tuple(nodes))
+
+    def _next(
+        self, allowed: Bools, victims: dict[GangKey, Busy]
+    ) -> tuple[int, tuple[Busy, ...]] | None:
+        """The node where the next task costs least, and who has to go for it."""
+        costs = self._trial.costs(self._shape)
+        costs[~allowed] = np.inf
+        at = int(costs.argmin())
+        if np.isfinite(costs[at]):
+            return at, ()
+        enough = [
+            (at, more)
+            for at in self._nearest(allowed)
+            if (more := self._enough(at, victims)) is not None
+        ]
+        return min(enough, key=lambda found: (_loss(found[1]), found[0]), default=None)
+
+    def _nearest(self, allowed: Bools) -> list[int]:
+        whole = self._trial.columns.whole
+        nodes = [at for at in self._on if allowed[at]]
+        return sorted(nodes, key=lambda at: (-int(whole[at]), at))[:MAX_NODES_TRIED]
+
+    def _enough(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
+        """Of those on the node the first that are enough, without the needless among them."""
+        trial, mark = self._trial, self._trial.checkpoint()
+        chosen: list[Busy] = []
+        for one in self._on[at]:
+            if one.key not in victims:
+                self._take_away(one, at)
+                chosen.append(one)
+                if trial.fits_node(at, self._shape):
+                    break
+        else:
+            trial.rollback(mark)
+            return None
+        for one in chosen[-2::-1]:
+            rest = [other for other in chosen if other is not one]
+            trial.rollback(mark)
+            for other in rest:
+                self._take_away(other, at)
+            if trial.fits_node(at, self._shape):
+                chosen = rest
+        trial.rollback(mark)
+        return tuple(chosen)
+
+    def _needed(self, nodes: list[int], victims: list[Busy]) -> list[Busy]:
+        """Those without whom it would not do, whose work is worth most asked first."""
+        for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
+            rest = [other for other in victims if other is not one]
+            if self._is_enough(nodes, rest):
+                victims = rest
+        return victims
+
+    def _is_enough(self, nodes: list[int], victims: list[Busy]) -> bool:
+        self._trial.rollback(self._start)
+        self._send_away(victims)
+        for at in nodes:
+            if not self._fits(at):
+                return False
+            self._trial.place(at, self._shape)
+        return True
+
+    def _fits(self, at: int) -> bool:
+        return bool(np.isfinite(self._trial.costs(self._shape)[at]))
+
+    def _send_away(self, victims: Sequence[Busy]) -> None:
+        for one in victims:
+            for task in one.tasks:
+                self._trial.take_away(task)
+
+    def _take_away(self, one: Busy, at: int) -> None:
+        for task in one.tasks:
+            if task.at == at:
+                self._trial.take_away(task)
+
+
+def _loss(victims: Sequence[Busy]) -> tuple[int, int, float]:
+    return (
+        max((one.priority for one in victims), default=-1),
+        len(victims),
+        sum(one.lost_gpu_s for one in victims),
+    )

@@ -1,0 +1,167 @@
+"""Work of lower priority makes room: who goes, what it costs them, and what is kept meanwhile."""
+
+import pytest
+
+from support.harness import Harness
+from support.sites import JobBuilder, job, site
+from wattline_protocol.ids import JobId, NodeId, TaskRef
+from wattline_protocol.job import PRIORITIES
+from wattline_protocol.messages import StopTask, TaskUsage
+from wattline_protocol.requests import Cancel, Drain
+from wattline_protocol.selecting import only
+from wattline_scheduler.core.preempting import CLAIM_AFTER_S
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 2).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+def low() -> JobBuilder:
+    return job().priority(PRIORITIES["low"])
+
+
+def high() -> JobBuilder:
+    return job().priority(PRIORITIES["high"])
+
+
+def work(h: Harness, number: JobId, run_s: float) -> TaskRef:
+    """Its task has run for so long, and says so."""
+    attempt = h.gang(number).live[0]
+    task = h.agent(attempt.node).tasks[attempt.record.ref]
+    task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
+    h.run(1)
+    return attempt.record.ref
+
+
+def fill(h: Harness, wanted: JobBuilder, run_s: float = 100.0) -> JobId:
+    number = h.submit(wanted)
+    assert h.state_of(number) == "RUNNING"
+    work(h, number, run_s)
+    return number
+
+
+def is_slow_to_stop(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop notices arrive, and the tasks go on for now."""
+    for agent in h.agents.values():
+        monkeypatch.setattr(agent, "_stop", lambda command, agent=agent: agent._done(command.seq))
+
+
+def test_who_gives_way_is_queued_again_and_loses_no_retry(h: Harness) -> None:
+    first, second = fill(h, low().gpus(8), run_s=900.0), fill(h, low().gpus(8))
+    urgent = h.submit(high().gpus(8))
+    assert (h.state_of(first), h.state_of(urgent)) == ("RUNNING", "RUNNING")
+    gang = h.gang(second)
+    assert h.state_of(second) == "PENDING"
+    assert (gang.failures, gang.losses, gang.refusals) == (0, 0, 0)
+    assert gang.past[0].record.state == "PREEMPTED"
+    (event,) = h.events("gang_preempted")
+    assert event.text == (
+        f"gang 0 of 'work' makes room for job {urgent} ('work') of higher priority: "
+        "it is queued again"
+    )
+    h.end_tasks()
+    assert (h.state_of(second), h.gang(second).attempt) == ("RUNNING", 2)
+
+
+def test_work_of_the_same_priority_waits_in_turn(h: Harness) -> None:
+    fill(h, high().gpus(8))
+    fill(h, high().gpus(8))
+    waiting = h.submit(high().gpus(8))
+    assert h.state_of(waiting) == "PENDING"
+    assert not h.events("gang_preempted")
+
+
+def test_young_work_is_protected(h: Harness) -> None:
+    victim = h.submit(low().gpus(8).nodes(2))
+    urgent = h.submit(high().gpus(8))
+    work(h, victim, 59.0)
+    assert h.state_of(urgent) == "PENDING"
+    work(h, victim, 60.0)
+    h.submit(job().gpus(0))  # something that makes the scheduler plan
+    assert h.state_of(urgent) == "RUNNING"
+
+
+def test_the_site_says_how_long_young_work_is_protected() -> None:
+    h = Harness(site().rack("a", 1).times(protected_run_s=0.0).build())
+    h.join()
+    h.run(2)
+    victim = h.submit(low().gpus(8))
+    urgent = h.submit(high().gpus(8))
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
+
+
+def test_the_notice_gives_the_job_its_own_grace(h: Harness) -> None:
+    victim = fill(h, low().gpus(8).nodes(2).grace(45))
+    h.submit(high().gpus(8).nodes(2))
+    stops = [m for name in h.agents for m in h.told(name, StopTask) if isinstance(m, StopTask)]
+    assert {stop.ref.job for stop in stops} == {victim}
+    assert {stop.grace_s for stop in stops} == {45.0}
+
+
+def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_one, on_other = fill(h, low().gpus(6)), fill(h, low().gpus(6))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8))
+    going = next(n for n in (on_one, on_other) if h.gang(n).phase_name == "ending")
+    node = h.gang(going).live[0].node
+    assert h.job(urgent).wait_reason == f"waits for work of lower priority to end on {node}"
+    small = [h.submit(job().gpus(1)) for _ in range(3)]
+    h.run(5)
+    assert len(h.events("gang_preempted")) == 1
+    assert node not in {a.node for n in small for a in h.gang(n).live}
+    h.agent(node).end(h.gang(going).live[0].record.ref, 0)
+    h.settle()
+    assert h.state_of(urgent) == "RUNNING"
+    assert h.gang(going).past[0].record.state == "PREEMPTED", "it may have more to do"
+
+
+def test_a_job_that_is_cancelled_meanwhile_keeps_no_room(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(h, low().gpus(6).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    small = h.submit(job().gpus(2))
+    assert h.state_of(small) == "PENDING"
+    h.do(Cancel(only(urgent)))
+    h.run(1)
+    assert h.state_of(small) == "RUNNING"
+
+
+def test_room_that_did_not_come_is_kept_no_longer(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node is drained while the work on it ends."""
+    victim = fill(h, low().gpus(8).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    h.do(Drain(NodeId("a1")))
+    for attempt in list(h.gang(victim).live):
+        h.agent(attempt.node).end(attempt.record.ref)
+    h.settle()
+    assert (h.state_of(urgent), list(h.cluster.state.claims)) == ("PENDING", [(urgent, 0)])
+    h.run(CLAIM_AFTER_S + 1)
+    small = h.submit(job().gpus(8))
+    assert h.state_of(small) == "RUNNING"
+
+
+def test_after_a_restart_who_was_told_to_go_still_goes(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = fill(h, low().gpus(8).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    monkeypatch.undo()
+    h.restart_scheduler()
+    for agent in h.agents.values():
+        agent.say_hello()
+    h.settle()
+    h.run(3)
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
+    assert h.gang(victim).failures == 0

@@ -1,0 +1,145 @@
+"""Whom a gang of higher priority may send away: the fewest, the least, and only if it helps."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from support.sites import JobBuilder, job
+from support.snapshots import offer, same_columns, shape, snapshot, waits
+from wattline_protocol.ids import GpuIndex, JobId, NodeId
+from wattline_protocol.job import PRIORITIES
+from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.snapshot import Busy, NodeOffer, Plan, Snapshot, Used
+from wattline_scheduler.plan.trial import Trial
+
+RISE_MW = 280_000
+
+
+def runs(
+    number: int, *places: tuple[int, Sequence[int]], priority: str = "low", lost: float = 1.0
+) -> Busy:
+    """Job `number` holds GPUs at these (position of the node, GPUs)."""
+    tasks = tuple(
+        Used(
+            at=at,
+            gpus=tuple(GpuIndex(i) for i in gpus),
+            counts_mw=(RISE_MW,) * len(gpus),
+            milli=1000,
+            cpus=len(gpus),
+            memory_bytes=0,
+        )
+        for at, gpus in places
+    )
+    return Busy((JobId(number), 0), PRIORITIES[priority], lost, tasks)
+
+
+def chosen(snap: Snapshot, wanted: JobBuilder, *busy: Busy) -> list[int] | None:
+    trial = Trial(snap)
+    choice = choose(trial, shape(wanted), busy)
+    assert same_columns(trial.columns, snap.columns), "the trial is left as it was"
+    return None if choice is None else sorted(one.key[0] for one in choice.victims)
+
+
+def high() -> JobBuilder:
+    return job().priority(PRIORITIES["high"])
+
+
+def test_only_work_of_lower_priority_goes() -> None:
+    snap, wanted = snapshot(offer("a1", free=0)), high().gpus(8)
+    assert chosen(snap, wanted, runs(1, (0, range(8)), priority="high")) is None
+    assert chosen(snap, wanted, runs(1, (0, range(8)), priority="normal")) == [1]
+
+
+def test_nobody_goes_where_that_does_not_help() -> None:
+    busy = runs(1, (0, range(4)))
+    assert chosen(snapshot(offer("a1", free=0)), high().gpus(8), busy) is None
+    assert chosen(snapshot(offer("a1", free=4)), high().gpus(9), busy) is None
+    closed = snapshot(offer("a1", free=4, closed="draining"))
+    assert chosen(closed, high().gpus(8), busy) is None
+    assert chosen(snapshot(offer("a1", free=4), room_kw=0.1), high().gpus(8), busy) is None
+
+
+def test_the_lowest_priority_goes_first_then_the_fewest_gangs_then_the_least_work() -> None:
+    two = snapshot(offer("a1", free=0), offer("a2", free=0))
+    normal, low = runs(1, (0, range(8)), priority="normal"), runs(2, (1, range(8)))
+    assert chosen(two, high().gpus(8), normal, low) == [2]
+    halves = runs(3, (1, range(4))), runs(4, (1, range(4, 8)))
+    assert chosen(two, high().gpus(8), runs(1, (0, range(8))), *halves) == [1]
+    long, short = runs(1, (0, range(8)), lost=900.0), runs(2, (1, range(8)), lost=9.0)
+    assert chosen(two, high().gpus(8), long, short) == [2]
+
+
+def test_nobody_goes_without_need() -> None:
+    """The small one alone is not enough, and beside the large one it is not needed."""
+    small, large = runs(1, (0, range(2)), lost=0.0), runs(2, (0, range(2, 8)), lost=9.0)
+    assert chosen(snapshot(offer("a1", free=0)), high().gpus(6), small, large) == [2]
+
+
+def test_a_gang_goes_whole_and_counts_once() -> None:
+    """One gang on both nodes is less than one on each."""
+    snap = snapshot(offer("a1", free=0), offer("a2", free=0))
+    both = runs(1, (0, range(4)), (1, range(4)))
+    each = runs(2, (0, range(4, 8))), runs(3, (1, range(4, 8)))
+    assert chosen(snap, high().nodes(2).gpus(4), both, *each) == [1]
+
+
+def test_cpus_are_won_too() -> None:
+    snap = snapshot(replace(offer("a1", free=4), cpus_free=1))
+    assert chosen(snap, high().gpus(4).cpus_per_gpu(1), runs(1, (0, range(4)))) == [1]
+
+
+def test_in_one_rack_where_it_must_be() -> None:
+    snap = snapshot(*(offer(n, free=0) for n in ("a1", "b1", "b2")))
+    busy = (runs(1, (0, range(8)), lost=0.0), runs(2, (1, range(8))), runs(3, (2, range(8))))
+    assert chosen(snap, high().nodes(2).gpus(8).same_rack(), *busy) == [2, 3]
+
+
+def with_busy(
+    *offers: NodeOffer, queue: Sequence[tuple[int, JobBuilder]], busy: Sequence[Busy]
+) -> Plan:
+    waiting = tuple(waits(number, wanted) for number, wanted in queue)
+    least = min(one.priority for one in busy)
+    return plan(
+        replace(snapshot(*offers, waiting=waiting), busy=lambda: busy, least_priority=least)
+    )
+
+
+def test_what_is_being_made_free_is_kept_from_those_behind() -> None:
+    queue = ((1, high().gpus(8)), (2, job().gpus(2)))
+    result = with_busy(offer("a1", free=4), queue=queue, busy=[runs(9, (0, range(4)))])
+    assert [one.victims for one in result.preemptions] == [((JobId(9), 0),)]
+    assert result.preemptions[0].nodes == ("a1",)
+    assert result.placements == ()
+    assert result.waits[JobId(1)] == "waits for work of lower priority to end on a1"
+
+
+def test_nobody_is_sent_away_for_two() -> None:
+    queue = ((1, high().gpus(8)), (2, high().gpus(8)))
+    result = with_busy(offer("a1", free=0), queue=queue, busy=[runs(9, (0, range(8)))])
+    assert [one.gang[0] for one in result.preemptions] == [1]
+
+
+def test_a_gang_that_others_make_room_for_waits_on_its_nodes_and_sends_nobody_else_away() -> None:
+    waiting = (waits(1, high().gpus(8)), waits(2, job().gpus(1)))
+    snap = snapshot(offer("a1", free=4), offer("a2", free=0), waiting=waiting)
+    snap = replace(
+        snap,
+        claims={(JobId(1), 0): (NodeId("a1"),)},
+        busy=lambda: (runs(9, (1, range(8)), priority="normal"),),
+        least_priority=PRIORITIES["normal"],
+    )
+    result = plan(snap)
+    assert (result.preemptions, result.placements) == ((), ())
+
+
+@pytest.mark.parametrize("priority", ["low", "normal"])
+def test_who_is_not_above_anybody_does_not_ask(priority: str) -> None:
+    def never() -> Sequence[Busy]:
+        raise AssertionError("asked")
+
+    snap = snapshot(
+        offer("a1", free=0), waiting=(waits(1, job().priority(PRIORITIES[priority]).gpus(8)),)
+    )
+    plan(replace(snap, busy=never, least_priority=PRIORITIES["normal"]))
