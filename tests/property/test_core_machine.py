@@ -307,6 +307,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(at=choices)
     def explain(self, at: int) -> None:
         """Whatever the state: an answer, and nothing is changed by looking."""
+        self.h.handle(TimePassed())  # a new run has things to save, before it is asked anything
         state = self.h.cluster.state
         jobs = [job_ for job_ in state.work.jobs.values() if not job_.is_ended]
         if not jobs:
