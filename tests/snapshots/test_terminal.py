@@ -1,5 +1,6 @@
 """Pictures of every screen. Bless new ones with `make bless` and read them in review."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,12 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a picture took to draw does not show on it."""
+    monkeypatch.setattr("wattline_tui.model.STALE_AFTER_S", math.inf)
 
 
 def app(site: SiteView, *, lost: str = "") -> TopApp:
