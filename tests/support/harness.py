@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from support.fake_agents import FakeAgent
 from support.sites import JobBuilder
-from wattline_protocol.ids import Epoch, Instant, JobId, NodeId, Now, UnixTime, UserName
+from wattline_protocol.ids import Epoch, Instant, JobId, NodeId, Now, TaskRef, UnixTime, UserName
 from wattline_protocol.messages import FromAgent, ToAgent
 from wattline_protocol.requests import Acted, Answer, Denied, Done, Request, Submit, Submitted
 from wattline_protocol.site import Role, Site
@@ -240,3 +240,15 @@ class Harness:
             if only(agent):
                 agent.end_all(code)
         self.settle()
+
+
+def running(h: Harness, number: JobId) -> list[tuple[NodeId, TaskRef]]:
+    """Node and name of each live try of the job."""
+    return [(a.node, a.record.ref) for g in h.job(number).gangs for a in g.live]
+
+
+def end_one(h: Harness, number: JobId, code: int, run_s: float = 1.0) -> None:
+    """The first of them ends, and what follows happens."""
+    node, ref = running(h, number)[0]
+    h.agent(node).end(ref, code, run_s=run_s)
+    h.settle()

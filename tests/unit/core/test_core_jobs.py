@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, end_one, running
 from support.sites import job, site
-from wattline_protocol.ids import GpuIndex, JobId, NodeId, TaskRef
+from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.messages import (
     CommandDone,
     ForgetTask,
@@ -31,16 +31,6 @@ def h() -> Harness:
     harness.join()
     harness.run(2)
     return harness
-
-
-def running(h: Harness, number: JobId) -> list[tuple[str, TaskRef]]:
-    return [(a.node, a.record.ref) for g in h.job(number).gangs for a in g.live]
-
-
-def end_one(h: Harness, number: JobId, code: int, run_s: float = 1.0) -> None:
-    node, ref = running(h, number)[0]
-    h.agent(node).end(ref, code, run_s=run_s)
-    h.settle()
 
 
 def test_a_job_runs_to_its_end(h: Harness) -> None:

@@ -45,7 +45,7 @@ def fill(h: Harness, wanted: JobBuilder, run_s: float = 100.0) -> JobId:
 
 
 def is_slow_to_stop(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop notices arrive, and the tasks go on for now."""
+    """Stop notices are taken, and no task ends by itself."""
     for agent in h.agents.values():
         monkeypatch.setattr(agent, "_stop", lambda command, agent=agent: agent._done(command.seq))
 

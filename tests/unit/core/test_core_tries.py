@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, end_one, running
 from support.sites import job, site
-from wattline_protocol.ids import JobId, TaskRef
+from wattline_protocol.ids import JobId
 from wattline_protocol.requests import Cancel, Release
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.ending import CRASH_RUN_S
@@ -18,16 +18,6 @@ def h() -> Harness:
     harness.join()
     harness.run(2)
     return harness
-
-
-def running(h: Harness, number: JobId) -> list[tuple[str, TaskRef]]:
-    return [(a.node, a.record.ref) for g in h.job(number).gangs for a in g.live]
-
-
-def end_one(h: Harness, number: JobId, code: int, run_s: float = 1.0) -> None:
-    node, ref = running(h, number)[0]
-    h.agent(node).end(ref, code, run_s=run_s)
-    h.settle()
 
 
 def wait_s(h: Harness, number: JobId) -> float:
