@@ -28,6 +28,9 @@ HISTORY_KEPT = 64
 CRASHES_HELD = 3
 """Failures soon after the start, in a row, after which a gang is held, rather than burn retries."""
 
+START_WAIT_S = 20.0
+"""How long a placed gang waits for its watts before it gives its GPUs back."""
+
 LONG_AGO = Instant(0.0)
 NEVER_TRIED = AttemptNo(0)
 NOT_DATED = UnixTime(0.0)

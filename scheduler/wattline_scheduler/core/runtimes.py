@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from wattline_protocol.ids import GpuIndex, Instant
-from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Job, Running, Starting
+from wattline_scheduler.core.jobs import START_WAIT_S, Attempt, Ending, Gang, Job, Running, Starting
 
 RUNS_KEPT, RUNS_NEEDED = 8, 3
 """Newest runs of a kind that are remembered, and how many must be known to be relied on."""
@@ -18,9 +18,6 @@ SAFETY = 1.25
 
 MAX_KINDS = 10_000
 """Kinds remembered; those whose last run is longest ago are dropped."""
-
-START_S = 20.0
-"""How long a gang may wait for its watts before it runs (`starting.START_WAIT_S`)."""
 
 
 class Runtimes:
@@ -71,6 +68,6 @@ def _end(runtimes: Runtimes, gang: Gang) -> Instant | None:
         case Running(since) if most_s is not None:
             return Instant(since + most_s)
         case Starting(since) if most_s is not None:
-            return Instant(since + START_S + most_s)
+            return Instant(since + START_WAIT_S + most_s)
         case _:
             return None

@@ -9,7 +9,7 @@ from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.job_state import save_gang
-from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Running, Starting
+from wattline_scheduler.core.jobs import START_WAIT_S, Attempt, Gang, Paused, Running, Starting
 from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.leasing import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.nodes import NodeNow
@@ -19,9 +19,6 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_covered
 from wattline_scheduler.plan.snapshot import Placement
 from wattline_scheduler.power.clocks import clock_permille
-
-START_WAIT_S = 20.0
-"""How long a placed gang waits for its watts before it gives its GPUs back."""
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """Where torchrun gangs meet: below the range from which Linux picks ephemeral ports."""
