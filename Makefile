@@ -61,7 +61,7 @@ docs: $(STAMP) ## write the generated pages again
 	@$(BIN)/python -m wattline.docpage docs/cli.md
 
 bless: docs ## accept new pictures and stored outputs, after looking at them
-	@$(BIN)/python -m pytest -q tests/snapshots --snapshot-update
+	@$(BIN)/python -m pytest -q tests/snapshots tests/scenarios --snapshot-update
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

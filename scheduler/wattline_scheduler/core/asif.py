@@ -13,6 +13,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.backfill import reserve
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, Waiting
@@ -34,16 +35,22 @@ class AsIf:
 
     def __init__(self, state: State, ahead: Sequence[Waiting], now: Now) -> None:
         self._state, self._now = state, now
-        self._ahead = [shape for each in ahead for shape in [each.shape] * len(each.gangs)]
+        self._ahead = [each for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._left = MAX_NODES_LOOKED_AT
 
     def fits(self, shape: Shape, gone: Iterable[Gang] = (), *, is_first: bool = False) -> bool:
         """Whether a gang would be placed. `is_first`: before all others. Raises TooManyLooks."""
         trial = self._trial(gone)
         if not is_first:
-            for each in self._ahead[:MAX_AHEAD]:
-                place_gang(trial, each)
+            self._place_ahead(trial)
         return place_gang(trial, shape) is not None
+
+    def _place_ahead(self, trial: Trial) -> None:
+        """Those before it; for the one that room is kept for, what is kept."""
+        for each in self._ahead:
+            is_placed = place_gang(trial, each.shape) is not None
+            if not is_placed and each.job == self._state.plan_reserved_for:
+                reserve(trial, each, self._now.mono_s)
 
     def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""

@@ -54,8 +54,10 @@ def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
 
 
 def _not_known(look: AsIf, shape: Shape, live: list[Gang], ending: list[Gang]) -> str:
+    if not look.fits(shape, live, is_first=True):
+        return f"not known: even with all that runs gone: {look.lacks(shape, live)}"
     if not look.fits(shape, live):
-        return f"not known: with all that runs gone it still {look.lacks(shape, live)}"
+        return "not known: it depends on how long what is before it in the queue will run"
     endless = dict.fromkeys(gang.job.id for gang in live if gang not in ending)
     return (
         f"not known: it needs what {named(list(endless))} hold{'s' if len(endless) == 1 else ''}, "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_scheduler.plan.backfill import Reservation, reserve
-from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.explain import refusals, wait_reason
 from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.preempt import choose
@@ -187,6 +187,19 @@ class _Cycle:
         look, cycle = self.trial.look(shape), self.trial.cycle
         is_large = self.trial.columns.node_count > LARGE_SITE_NODES
         if not look.reason or cycle - look.reason_at >= (REASON_CYCLES if is_large else 1):
-            look.reason, look.reason_at = wait_reason(self.trial, shape), cycle
+            look.reason, look.reason_at = self._kept_reason(shape), cycle
             self.trial.effort += REASON_STEPS
         return look.reason
+
+    def _kept_reason(self, shape: Shape) -> str:
+        """What the nodes lack, or that they lack nothing but are kept for somebody."""
+        kept = self.reservation
+        if kept is None:
+            return wait_reason(self.trial, shape)
+        kept.lift(self.trial)
+        has_room = refusals(self.trial, shape)[0] >= shape.nodes
+        kept.hold(self.trial)
+        if not has_room:
+            return wait_reason(self.trial, shape)
+        how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
+        return f"there is room, but it is kept for job {kept.job}, which has waited longer{how}"
