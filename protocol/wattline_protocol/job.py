@@ -43,6 +43,8 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int = 0
     """Per node; 0 = no request and no limit."""
     same_rack: bool = False
+    labels: dict[str, str] = {}
+    """Each host has all of these."""
 
 
 class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from typing import Literal
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import JobFileError, default_text, laid_over, table_of
 from wattline_protocol.jobkeys import BY_NAME, OPTION_ALIASES
+from wattline_protocol.labels import labels_text
 
 ChangeValue = str | int | float | bool | tuple[str, ...]
 Changes = Mapping[str, ChangeValue]
@@ -46,6 +47,7 @@ WHEN: dict[str, When] = {
     "cpus_per_gpu": "waiting",
     "memory": "waiting",
     "same_rack": "waiting",
+    "labels": "waiting",
     "watts_per_gpu": "waiting",
     "min_performance": "waiting",
     "nodes": "untried",
@@ -125,7 +127,11 @@ def _flat(table: Mapping[str, object]) -> dict[str, str]:
         if isinstance(value, Mapping) and name not in BY_NAME:
             flat |= _flat(value)
         else:
-            flat[name] = (
-                ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            )
+            flat[name] = _flag_text(name, value)
     return flat
+
+
+def _flag_text(name: str, value: object) -> str:
+    if name == "labels" and isinstance(value, Mapping):
+        return labels_text(value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -52,7 +52,8 @@ def job_from_options(**options: object) -> JobSpec:
     """A job from flags or keywords: the keys of a job file without their tables.
 
     None, False, "" and empty lists mean "not given". Also: `gpus`, `gpu_memory`, `time` as short
-    names, `torchrun=True` for `how="torchrun"`, `env` as a table or a list of "NAME=VALUE".
+    names, `torchrun=True` for `how="torchrun"`, `env` and `labels` as a table or a list of
+    "NAME=VALUE".
     Raises JobFileError, naming the option.
     """
     return _job(Document({}, {}, ""), options)
@@ -172,7 +173,7 @@ def _lay_over(
     inner = table.setdefault(key.table, {}) if key.table else table
     if not isinstance(inner, dict):
         return  # the file's own problem with this table is told by the check
-    if name in ("env", "secrets"):
+    if name in ("env", "secrets", "labels"):
         before = inner.get(name)
         value = {**(before if isinstance(before, dict) else {}), **_pairs(value, path, problems)}
     inner[name] = value

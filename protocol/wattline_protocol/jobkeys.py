@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from wattline_protocol import jobvalues
 from wattline_protocol.fields import Reader, above_zero, choice, flag, quantity, text, texts, whole
+from wattline_protocol.labels import labels
 from wattline_protocol.quantities import parse_duration_s, parse_size_bytes
 
 MAX_NODES = 4096
@@ -112,6 +113,13 @@ JOB_KEYS = (
     ),
     JobKey("resources.same_rack", flag, "resources.same_rack", "true", "All hosts in one rack."),
     JobKey(
+        "resources.labels",
+        labels,
+        "resources.labels",
+        '{ fabric = "ib" }',
+        "Labels that each host has.",
+    ),
+    JobKey(
         "power.watts_per_gpu",
         whole(1, MAX_WATTS_PER_GPU),
         "power.watts_per_gpu",
@@ -214,6 +222,7 @@ OPTION_ALIASES = {
     "gpus": "gpus_per_node",
     "gpu_memory": "gpu_memory_min",
     "time": "runtime",
+    "label": "labels",
     "launch": "how",
 }
 """Short names for flags and keywords."""

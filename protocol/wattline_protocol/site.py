@@ -75,6 +75,8 @@ class Node(msgspec.Struct, frozen=True):
     """Of each input, in the same order; empty = no shares are stated."""
     out_of_band: OutOfBand | None = None
     """How it is switched off, or seen to be off, without its agent; None: by hand only."""
+    labels: dict[str, str] = {}
+    """Words that jobs may ask for."""
 
 
 class Tariff(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from wattline_protocol.fields import (
     read_document,
 )
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.labels import labels
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import (
@@ -40,6 +41,7 @@ DEFAULT_PSU_PERMILLE = 940
 
 _NO_NAMES: tuple[str, ...] = ()
 _NO_INPUTS: tuple[v.Input, ...] = ()
+_NO_LABELS: dict[str, str] = {}
 
 
 class SiteFileError(DocumentError):
@@ -128,6 +130,7 @@ def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
     non_gpu_mw = v.needed_power(fields, "non_gpu_worst")
     nameplate_mw = v.needed_power(fields, "nameplate")
     is_off = fields.take("off", flag, False)
+    words = fields.take("labels", labels, _NO_LABELS)
     switch = siteoutofband.out_of_band(fields) or switch
     fields.end()
     if 0 < nameplate_mw < wall_mw(non_gpu_mw, psu_permille):
@@ -149,6 +152,7 @@ def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
                 nameplate_mw=nameplate_mw,
                 is_off=is_off,
                 out_of_band=siteoutofband.of_node(switch, name),
+                labels=words,
             ),
             fields.path,
         )

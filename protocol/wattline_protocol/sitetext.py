@@ -85,6 +85,8 @@ def _node(node: Node) -> dict[str, Any]:
         written["cooling_zone"] = node.cooling_zone
     if node.out_of_band is not None:
         written["out_of_band"] = out_of_band_keys(node.out_of_band)
+    if node.labels:
+        written["labels"] = dict(node.labels)
     return written | {
         "non_gpu_worst": format_power(node.non_gpu_worst_mw),
         "psu_efficiency": node.psu_efficiency_permille / PERMILLE,
@@ -186,6 +188,7 @@ derate = 0.8
 # nameplate = "10.2kW"                # the most the whole host can ever draw
 # non_gpu_worst = "2kW"               # the most its parts other than GPUs can draw
 # psu_efficiency = 0.94
+# labels = {{ fabric = "ib" }}          # what jobs may ask for
 
 # How a host is switched off without its agent, where a lowered budget is not met otherwise.
 # [out_of_band]

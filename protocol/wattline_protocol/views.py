@@ -172,6 +172,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """When the last task left a node that is being drained; None = not drained."""
     empty_by_unix_s: UnixTime | None = None
     """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
+    labels: dict[str, str] = {}
+    """What the site file says of it."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

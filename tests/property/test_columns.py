@@ -71,6 +71,7 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
             gpus = chosen(offer, shape)
             is_fit = (
                 not offer.closed
+                and shape.labels <= offer.labels
                 and len(gpus) == shape.gpus
                 and offer.cpus_free >= shape.cpus
                 and offer.memory_free_bytes >= shape.memory_bytes

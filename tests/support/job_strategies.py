@@ -54,6 +54,7 @@ def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
         cpus_per_gpu=draw(st.integers(0, 64)) if gpus else 0,
         memory_bytes=draw(st.integers(0, 1 << 45)),
         same_rack=draw(st.booleans()),
+        labels=draw(st.dictionaries(NAMES, NAMES, max_size=3)),
     )
 
 

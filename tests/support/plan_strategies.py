@@ -76,6 +76,7 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
     return NodeOffer(
         node=node.id,
         rack=node.rack,
+        labels=draw(st.sampled_from([frozenset(), frozenset({("fabric", "ib")})])),
         closed=draw(st.sampled_from(["", "", "", "draining"])),
         gpus=gpus,
         free=free,
@@ -102,4 +103,6 @@ def waiting(draw: st.DrawFn) -> Waiting:
         wanted = wanted.same_rack()
     if draw(st.integers(0, 4)) == 0:
         wanted = wanted.gpu_type("a100")
+    if draw(st.integers(0, 4)) == 0:
+        wanted = wanted.labels(fabric="ib")
     return waits(1, wanted, gangs=draw(st.integers(1, 4)))

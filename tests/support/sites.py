@@ -151,6 +151,9 @@ class JobBuilder:
     def same_rack(self) -> Self:
         return self._needs(same_rack=True)
 
+    def labels(self, **wanted: str) -> Self:
+        return self._needs(labels=wanted)
+
     def gpu_type(self, *words: str) -> Self:
         return self._needs(gpu_type=words)
 

@@ -21,6 +21,7 @@ def offer(
     closed: str = "",
     cpus: int = 64,
     memory_gib: int = 512,
+    labels: dict[str, str] | None = None,
 ) -> NodeOffer:
     """A node with `free` of its GPUs free (all, if not said)."""
     all_gpus = tuple(gpu(i, name=gpu_name, gib=gib) for i in range(gpus))
@@ -36,6 +37,7 @@ def offer(
         memory_bytes=memory_gib * 2**30,
         memory_free_bytes=memory_gib * 2**30,
         kept=Kept(NodeId(name), BASE_MW + gpus * 80_000, 0, PSU_PERMILLE, is_controlled=True),
+        labels=frozenset((labels or {}).items()),
     )
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from wattline.show import units
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.labels import labels_text
 from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 
 
@@ -85,6 +86,7 @@ def detail(node: NodeView) -> RenderableType:
     pairs: list[tuple[str, Cell]] = [
         ("node", f"{node.id}, rack {node.rack}" + (" (simulated)" if node.simulated else "")),
         ("state", Text.assemble(state(node.state), _why(node))),
+        ("labels", labels_text(node.labels.items()) or "none"),
         ("heard", f"{heard(node)} ago" if node.heard_ago_s is not None else "never"),
         ("lease", f"{units.watts(node.lease_w)}, committed {units.watts(node.committed_w)}"),
         ("draw", f"{draw(node)}, can be held to {units.watts(node.floor_w)}"),

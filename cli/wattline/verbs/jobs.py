@@ -38,7 +38,16 @@ _WHICH = (
 _UPDATE_KEYS = (
     *("priority", "queue", "account", "time", "retries", "grace", "checkpoint_every"),
     *("on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory", "cpus_per_gpu", "memory"),
-    *("same_rack", "watts_per_gpu", "energy", "cost", "idle_gpu", "start_only", "deadline"),
+    *(
+        "same_rack",
+        "label",
+        "watts_per_gpu",
+        "energy",
+        "cost",
+        "idle_gpu",
+        "start_only",
+        "deadline",
+    ),
 )
 
 _WHICH_DETAILS = (
@@ -61,6 +70,9 @@ _SUBMIT_OPTIONS = (
     Option("cpus_per_gpu", ("--cpus-per-gpu",), "CPUs with each GPU.", kind="integer"),
     Option("memory", ("--memory",), "Memory on each host, as in 200GiB."),
     Option("same_rack", ("--same-rack",), "All hosts in one rack.", kind="switch"),
+    Option(
+        "label", ("--label",), "Label NAME=VALUE that each host has; may be repeated.", many=True
+    ),
     Option("watts_per_gpu", ("--watts-per-gpu",), "Expected uncapped draw.", kind="integer"),
     Option("time", ("--time", "-t"), "Longest run time, as in 12h."),
     Option("energy", ("--energy",), "Most energy of all its attempts, as in 80kWh."),

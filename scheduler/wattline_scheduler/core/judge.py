@@ -3,13 +3,14 @@
 Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from wattline_protocol import jobvalues
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobvalues import MAX_PARENTS
+from wattline_protocol.labels import Labels, labels_text
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
@@ -80,6 +81,9 @@ def _bad_times(spec: JobSpec) -> str:
     return ""
 
 
+MAX_NAMED = 12
+"""Labels that a refusal lists."""
+
 MAX_VERDICTS = 1_024
 """Different shapes remembered; jobs come in few."""
 
@@ -98,13 +102,17 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
 def _judge(state: State, shape: Shape, now: Now) -> str:
     if shape.nodes > len(state.nodes):
         return f"wants {shape.nodes} nodes; the site has {len(state.nodes)}"
+    labelled = _labelled(state, shape.labels)
+    if labelled < shape.nodes:
+        return _without_labels(state, shape, labelled)
     if state.whole is None:
         state.whole = _whole(state, now)
     trial = Trial(state.whole)
     able = int(fits_when_empty(trial, shape).sum())
-    unknown = len(state.nodes) - len(state.whole.nodes)
+    known = [offer for offer in state.whole.nodes if shape.labels <= offer.labels]
+    unknown = labelled - len(known)
     if able + unknown < shape.nodes:
-        return _lacking(state.whole.nodes, shape, able)
+        return _lacking(known, shape, able)
     if unknown or place_gang(trial, shape) is not None:
         return ""
     return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
@@ -141,6 +149,32 @@ def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
         memory_free_bytes=offer.memory_bytes,
         kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),
     )
+
+
+def _labelled(state: State, labels: Labels) -> int:
+    """How many nodes have all of the labels, heard or not."""
+    return sum(labels <= node.site.labels.items() for node in state.nodes.values())
+
+
+def _without_labels(state: State, shape: Shape, labelled: int) -> str:
+    """The site has too few nodes with these labels: what it has that is nearest."""
+    wanted = labels_text(shape.labels)
+    if labelled:
+        return f"wants {shape.nodes} nodes with {wanted}; the site has {labelled}"
+    sets = {frozenset(node.site.labels.items()) for node in state.nodes.values()}
+    best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
+    lacks = shape.labels - best
+    there = {(name, value) for labels in sets for name, value in labels}
+    names = {name for name, _ in lacks}
+    known = {pair for pair in there if pair[0] in names} or there
+    nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
+    said = nearest if shape.labels & best else ""
+    return f"no node has {wanted}{said}; the site's labels are {_few(known)}"
+
+
+def _few(pairs: Collection[tuple[str, str]]) -> str:
+    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
+    return (labels_text(sorted(pairs)[:MAX_NAMED]) or "none") + more
 
 
 def _said(gpu_milli: int) -> str:

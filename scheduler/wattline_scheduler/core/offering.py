@@ -56,6 +56,7 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         kept=kept_of(state, node),
+        labels=frozenset(node.site.labels.items()),
         ends=ends(state.work.runtimes, node.attempts.values()),
         warmth=sum(node.warmth.get(gpu.index, 0) for gpu in free) // max(1, len(free)),
     )

@@ -121,6 +121,8 @@ def _likely_first(state: State, gangs: list[Gang], shape: Shape) -> list[Gang]:
 def _needed_on(state: State, name: NodeId, gangs: list[Gang], shape: Shape) -> int:
     """How many of them, in their order, free the GPUs that a task of the shape wants there."""
     node = state.nodes[name]
+    if not shape.labels <= node.site.labels.items():
+        return len(gangs) + MAX_TRIED
     free = sum(gpu.managed and gpu.index not in node.holders for gpu in node.gpus.values())
     for count, gang in enumerate(gangs):
         if free >= shape.gpus:

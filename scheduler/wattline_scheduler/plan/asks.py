@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, GpuClasses
@@ -32,6 +33,7 @@ class Ask:
     """[class] of a wanted type, with enough memory. False for `NO_CLASS`."""
     draw_mw: Ints
     """[class] what must be found for such a GPU before a task is placed on it."""
+    labels: Labels = frozenset()
 
     draws_mw: tuple[int, ...] = field(init=False)
     """The same for one GPU at a time."""
@@ -59,6 +61,7 @@ def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
         memory_bytes=shape.memory_bytes,
         is_suited=np.array(suited, np.bool_),
         draw_mw=np.array(draw, np.int64),
+        labels=shape.labels,
     )
 
 
@@ -100,14 +103,22 @@ def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     return enough_of_it
 
 
+def has_labels(columns: Columns, labels: Labels, at: At = ALL) -> Bools:
+    """[node] has all of the labels."""
+    suited = np.array([labels <= there for there in columns.label_sets], np.bool_)
+    has_all: Bools = suited[columns.label_set[at]]
+    return has_all
+
+
 def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     """[node] could take the task now, as far as the node alone is asked."""
-    return (
+    can: Bools = (
         has_gpus(columns, ask, at)
         & columns.is_open[at]
         & (columns.cpus_free[at] >= ask.cpus)
         & (columns.memory_free_bytes[at] >= ask.memory_bytes)
     )
+    return can & has_labels(columns, ask.labels, at) if ask.labels else can
 
 
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
@@ -101,6 +102,9 @@ class Columns:
     warmth: Ints
     """[node] how far its free GPUs would be above comfort at full power, in steps."""
     rack: Ints
+    label_set: Ints
+    """[node] which of `label_sets` it has."""
+    label_sets: tuple[Labels, ...]
     group: Ints
     """[node] number of its group."""
     group_rows: Ints
@@ -149,6 +153,8 @@ class Columns:
             psu_permille=np.full(node_count, PERMILLE, np.int64),
             warmth=_zeros(node_count),
             rack=_zeros(node_count),
+            label_set=_zeros(node_count),
+            label_sets=(frozenset(),),
             group=group,
             group_rows=rows,
             group_share=share,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.labels import labels_text
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan import asks
@@ -63,6 +64,7 @@ def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
     columns = trial.columns
     return (
         columns.is_open
+        & asks.has_labels(columns, shape.labels)
         & (usable(trial, shape) >= shape.gpus)
         & (columns.cpus >= shape.cpus)
         & (columns.memory_bytes >= shape.memory_bytes)
@@ -78,6 +80,10 @@ def usable(trial: Trial, shape: Shape) -> Ints:
 def _is_open(trial: Trial, shape: Shape) -> Bools:
     del shape
     return trial.columns.is_open
+
+
+def _has_labels(trial: Trial, shape: Shape) -> Bools:
+    return asks.has_labels(trial.columns, shape.labels)
 
 
 def _has_type(trial: Trial, shape: Shape) -> Bools:
@@ -147,6 +153,11 @@ def _say_state(trial: Trial, at: int, shape: Shape) -> str:
     return trial.snapshot.nodes[at].closed or "already has a task of this gang"
 
 
+def _say_labels(trial: Trial, at: int, shape: Shape) -> str:
+    there = trial.snapshot.nodes[at].labels
+    return f"{labels_text(shape.labels - there)}; there: {labels_text(there) or 'no labels'}"
+
+
 def _say_type(trial: Trial, at: int, shape: Shape) -> str:
     present = sorted({gpu.name for gpu in trial.snapshot.nodes[at].gpus}) or ["none"]
     return f"wants {' or '.join(shape.gpu_type) or 'GPUs'}; there: {', '.join(present)}"
@@ -202,6 +213,7 @@ def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
 
 FILTERS: tuple[Filter, ...] = (
     Filter("state", _is_open, _say_state),
+    Filter("labels", _has_labels, _say_labels),
     Filter("gpu type", _has_type, _say_type),
     Filter("gpu memory", _has_gpu_memory, _say_gpu_memory),
     Filter("gpus", _has_gpus, _say_gpus),
@@ -212,5 +224,5 @@ FILTERS: tuple[Filter, ...] = (
 )
 """In the order in which they are asked; the first refusal counts."""
 
-NODE_FILTERS = 6
+NODE_FILTERS = 7
 """So many of them ask the node alone."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, Instant
+from wattline_protocol.labels import Labels
 from wattline_protocol.site import DomainKind
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
@@ -34,7 +35,7 @@ def snapshot_of(
     """A snapshot made from nothing. `above`: the rows above each node, with permille."""
     slots = max((len(offer.gpus) for offer in offers), default=0)
     columns = Columns.empty(len(offers), max(slots, 1), above, len(rooms))
-    columns.rack[:] = rack_numbers([offer.rack for offer in offers])
+    put_places(columns, [offer.rack for offer in offers], [offer.labels for offer in offers])
     for at, offer in enumerate(offers):
         put_node(columns, at, offer)
     for number, room in enumerate(rooms):
@@ -46,14 +47,17 @@ def snapshot_of(
     return Snapshot(now, tuple(offers), position, names, columns, waiting)
 
 
-def rack_numbers(racks: Sequence[str]) -> list[int]:
-    """Racks by number, in the order in which they appear."""
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(rack, len(numbers)) for rack in racks]
+def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels]) -> None:
+    """Write what never changes of the nodes: their racks and labels, by number."""
+    rack_numbers: dict[str, int] = {}
+    columns.rack[:] = [rack_numbers.setdefault(rack, len(rack_numbers)) for rack in racks]
+    sets: dict[Labels, int] = {}
+    columns.label_set[:] = [sets.setdefault(one, len(sets)) for one in labels]
+    columns.label_sets = tuple(sets)
 
 
 def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
-    """Write the row of a node; which rack it is in, and which rows are above, never changes."""
+    """Write the row of a node, but for `put_places` and the rows above it."""
     free = {gpu.index for gpu in offer.free}
     taken = (gpu for gpu in offer.gpus if gpu.index not in free)
     # Stable: among GPUs of one memory the free ones stand as they are offered, coolest first.

@@ -9,11 +9,11 @@ from copy import copy
 import numpy as np
 
 from wattline_protocol.ids import Instant, NodeId
-from wattline_protocol.site import Site
+from wattline_protocol.site import Node, Site
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.offers import add_yields, put_node, rack_numbers
+from wattline_scheduler.plan.offers import add_yields, put_node, put_places
 from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept, admission_room
 from wattline_scheduler.power.books import Books
@@ -26,14 +26,15 @@ class Picture:
 
     def __init__(self, site: Site, domains: Domains) -> None:
         nodes = [node.id for node in site.nodes]
-        self.offers = [_closed(node.id, node.rack) for node in site.nodes]
+        self.offers = [_closed(node) for node in site.nodes]
         self.position: dict[NodeId, int] = {node: at for at, node in enumerate(nodes)}
         self.rows = tuple(
             RowName(row.domain, row.name, domains.by_id[row.domain].kind) for row in domains.rows
         )
         above = [domains.rows_of[node] for node in nodes]
         self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
-        self.columns.rack[:] = rack_numbers([node.rack for node in site.nodes])
+        racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
+        put_places(self.columns, racks, labels)
         self.looks = Looks()
         self._in_matrix = [domains.matrix.at[node] for node in nodes]
         self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
@@ -72,6 +73,7 @@ class Picture:
         return Snapshot(now, tuple(self.offers), self.position, self.rows, self.columns, waiting)
 
 
-def _closed(node: NodeId, rack: str) -> NodeOffer:
-    kept = Kept(node, 0, 0, PERMILLE, is_controlled=False)
-    return NodeOffer(node, rack, "never heard", (), (), 0, 0, 0, 0, kept)
+def _closed(node: Node) -> NodeOffer:
+    kept = Kept(node.id, 0, 0, PERMILLE, is_controlled=False)
+    labels = frozenset(node.labels.items())
+    return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, kept, labels=labels)

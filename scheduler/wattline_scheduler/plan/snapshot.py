@@ -9,6 +9,7 @@ from typing import Literal
 
 from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
+from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS, Columns
@@ -33,6 +34,8 @@ class Shape:
     memory_bytes: int
     need: Need
     same_rack: bool
+    labels: Labels
+    """Each node has all of them."""
     priority: int
     """Work of lower priority gives way to it where only watts are missing."""
     _hash: int = field(init=False, repr=False, compare=False)
@@ -45,6 +48,7 @@ class Shape:
             self.memory_bytes,
             self.need,
             self.same_rack,
+            self.labels,
             self.priority,
         )
         object.__setattr__(self, "_hash", hash(fields + more))
@@ -66,6 +70,7 @@ def shape_of(spec: JobSpec) -> Shape:
         memory_bytes=r.memory_bytes,
         need=need_of(spec),
         same_rack=r.same_rack,
+        labels=frozenset(r.labels.items()),
         priority=spec.priority,
     )
 
@@ -101,6 +106,7 @@ class NodeOffer:
     """GPUs that are held in part, by index."""
     warmth: int = 0
     """How far its free GPUs would be above comfort at full power, in steps of some °C."""
+    labels: Labels = frozenset()
     ends: tuple[tuple[GpuIndex, Instant], ...] = ()
     """When those that are held will be free, as far as that is known."""
 
@@ -207,7 +213,16 @@ class Placement:
 
 
 FilterName = Literal[
-    "state", "gpu type", "gpu memory", "gpus", "cpus", "memory", "watts", "cooling", "rack"
+    "state",
+    "labels",
+    "gpu type",
+    "gpu memory",
+    "gpus",
+    "cpus",
+    "memory",
+    "watts",
+    "cooling",
+    "rack",
 ]
 
 

@@ -215,6 +215,7 @@ class Trial:
         room_mw = columns.room_mw[task.rows] + self._given_back(priority)[task.rows]
         return bool(
             columns.is_open[at]
+            and task.ask.labels <= columns.label_sets[columns.label_set[at]]
             and columns.cpus_free[at] >= task.ask.cpus
             and columns.memory_free_bytes[at] >= task.ask.memory_bytes
             and (np.maximum(room_mw, 0) >= task.counted_mw).all()

@@ -47,6 +47,7 @@ def node_view(
         out_of_band=_out_of_band(node.site.out_of_band),
         drained_unix_s=node.record.drained_unix_s,
         empty_by_unix_s=_empty_by(node, now),
+        labels=node.site.labels,
     )
 
 

@@ -164,6 +164,38 @@ def test_a_full_site_and_a_lowered_budget_do_not_make_a_job_impossible(h: Harnes
     assert h.state_of(number) == "PENDING"
 
 
+LABELS = [
+    ({"fabric": "eth"}, "no node has fabric=eth; the site's labels are fabric=ib, fabric=roce"),
+    ({"fabrik": "ib"}, "the site's labels are fabric=ib, fabric=roce, storage=nvme"),
+    ({"fabric": "ib", "storage": "nvme"}, "nodes with storage=nvme lack fabric=ib"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "words"), LABELS)
+def test_labels_that_no_node_has_are_refused_before_any_was_heard(
+    wanted: dict[str, str], words: str
+) -> None:
+    ib = site().rack("a", 2, labels={"fabric": "ib"})
+    h = Harness(ib.rack("b", 1, labels={"fabric": "roce", "storage": "nvme"}).build())
+    assert words in h.refuse(job().labels(**wanted))
+    assert "wants 3 nodes with fabric=ib; the site has 2" in h.refuse(
+        job().nodes(3).labels(fabric="ib")
+    )
+    assert h.state_of(h.submit(job().nodes(2).labels(fabric="ib"))) == "PENDING"
+
+
+def test_what_labelled_nodes_lack_is_refused_though_others_have_it() -> None:
+    h = Harness(site().rack("a", 1, labels={"fabric": "ib"}).rack("b", 1).build())
+    h.agent("a1").gpus = h.agent("a1").gpus[:4]
+    h.join()
+    h.run(2)
+    assert "no node has more than 4" in h.refuse(job().gpus(8).labels(fabric="ib"))
+    placed = h.submit(job().gpus(4).labels(fabric="ib"))
+    assert h.gang(placed).live[0].node == "a1"
+    waiting = h.submit(job().labels(fabric="ib"))
+    assert h.job(waiting).wait_reason == "waits for gpus: a1: 1 more free GPUs"
+
+
 def test_before_nodes_said_hello_nothing_is_judged() -> None:
     h = Harness(site().rack("a", 2).build())
     number = h.submit(job().gpus(64).gpu_type("whatever"))

@@ -234,6 +234,18 @@ def test_an_explanation_counts_per_filter_what_was_missing() -> None:
     assert (view.nodes_total, view.nodes_feasible, view.nodes_needed) == (5, 1, 2)
 
 
+def test_an_explanation_names_the_labels_that_are_missing() -> None:
+    nodes = (offer("a1"), offer("a2", labels={"fabric": "roce"}))
+    snap = snapshot(*nodes, offer("a3", labels={"fabric": "ib", "disk": "nvme"}))
+    view = explain(snap, JobId(7), "PENDING", "", shape(job().labels(fabric="ib")))
+    assert [(r.filter, r.nodes_refused, r.missing) for r in view.refusals] == [
+        ("labels", 2, "a1: fabric=ib; there: no labels; a2: fabric=ib; there: fabric=roce")
+    ]
+    assert nodes_of(snap, job().labels(fabric="ib")) == ["a3"]
+    assert nodes_of(snap, job().nodes(2).labels(fabric="ib")) is None
+    assert check(Trial(snap), one("a1", 0), shape(job().labels(fabric="ib"))).startswith("a1: lab")
+
+
 def test_an_explanation_names_the_domain_without_watts() -> None:
     snap = snapshot(offer("a1"), rack_room_kw={"a": 0.1})
     view = explain(snap, JobId(7), "PENDING", "", shape(job()))

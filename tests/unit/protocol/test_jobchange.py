@@ -41,6 +41,14 @@ def test_defaults_are_shown_as_such() -> None:
     }
 
 
+def test_labels_are_added_and_taken_out() -> None:
+    before = spec(labels={"fabric": "ib"})
+    after = changed(before, {"label": ("fabric=roce", "zone=b")})
+    assert after == spec(labels=["fabric=roce", "zone=b"])
+    assert differences(before, after) == {"labels": ("fabric=ib", "fabric=roce, zone=b")}
+    assert changed(after, {"label": ("none",)}) == spec()
+
+
 def test_the_same_again_is_no_difference() -> None:
     before = spec(array="0-3%2", gpus=3, memory="5GiB")
     assert not differences(before, changed(before, {"gpus": 3, "memory": "5GiB"}))

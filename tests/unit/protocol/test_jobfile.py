@@ -44,6 +44,7 @@ gpu_memory_min = "40GiB"
 cpus_per_gpu = 8
 memory = "200GiB"
 same_rack = true
+labels = { fabric = "ib", zone = "b" }
 [power]
 watts_per_gpu = 650
 [limits]
@@ -92,6 +93,7 @@ def test_every_key_that_acts_is_read() -> None:
         cpus_per_gpu=8,
         memory_bytes=200 << 30,
         same_rack=True,
+        labels={"fabric": "ib", "zone": "b"},
     )
     assert job.power.watts_per_gpu == 650
     idle = IdleRule(0.05, 1800, "stop")
@@ -166,6 +168,9 @@ def test_no_two_tables_share_a_key() -> None:
         ('resources.memory = "0B"', "want more than 0; leave the key out for none"),
         ("resources.gpu_type = []", "want a list of 1 to 16 texts"),
         ("resources.same_rack = 1", "want true or false"),
+        ('resources.labels = "ib"', 'want a table such as { fabric = "ib" }'),
+        ('resources.labels = { fabric = "" }', 'fabric: "" is no valid name'),
+        ("resources.labels = { fabric = 1 }", "fabric: want text in quotes"),
         ('limits.runtime = "12"', 'want a duration such as "90s"'),
         ('limits.energy = "80kW"', 'want an energy such as "80kWh"'),
         ('limits.cost = "400"', 'want a cost such as "400USD"'),
@@ -320,6 +325,7 @@ def test_flags_and_the_file_are_one_path() -> None:
         cpus_per_gpu=8,
         memory="200GiB",
         same_rack=True,
+        label=("fabric=ib", "zone=b"),
         watts_per_gpu=650,
         time="12h",
         energy="80kWh",

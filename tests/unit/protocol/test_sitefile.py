@@ -50,6 +50,7 @@ cooling_zone = "room"
 nameplate = "10kW"
 non_gpu_worst = "1.88kW"
 psu_efficiency = 0.94
+labels = { fabric = "ib" }
 [[node]]
 name = "lone"
 rack = "r2"
@@ -143,6 +144,11 @@ def test_warnings_tell_of_what_is_probably_not_meant(full: Site) -> None:
     assert any("low has no node below it" in w for w in warnings)
     assert any("low has a larger budget (16kW) than top above it (8000W)" in w for w in warnings)
     assert any("n alone may draw more (9000W) than the budget of top" in w for w in warnings)
+
+
+def test_all_nodes_of_a_block_have_its_labels() -> None:
+    nodes = parse_site(FULL, "x").nodes
+    assert [node.labels for node in nodes] == [{"fabric": "ib"}] * 4 + [{}]
 
 
 def test_redundant_inputs_count_a_node_in_every_domain_above() -> None:
@@ -258,6 +264,7 @@ def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, s
         ("[01-03,10]", "[x]", "no valid name"),
         ('nameplate = "10kW"', 'nameplate = "1kW"', "nameplate is below what non_gpu_worst draws"),
         ("off = true", 'off = "yes"', "want true or false"),
+        ('fabric = "ib"', 'fabric = ["ib"]', "fabric: want text in quotes"),
         ('http_address = "127.0.0.1:8080"', 'http_address = "8080"', "want HOST:PORT"),
         ('alice = "operator"', 'alice = "agent"', "want one of submitter, operator, admin"),
         ('"0W"', '"45kW"', "nothing could run in pdu-a1"),

@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from wattline_protocol.ids import NodeId
+from wattline_protocol.labels import labels_text
 from wattline_protocol.views import GpuView, NodeView
 from wattline_tui.actions import bindings
 from wattline_tui.limits import when
@@ -79,10 +80,11 @@ def facts_of(node: NodeView, now_s: float) -> str:
     if node.drained_unix_s is not None:
         state += f" since {when(node.drained_unix_s, now_s)}"
     marked = " · simulated hardware" if node.simulated else ""
+    labels = f" · {labels_text(node.labels.items())}" if node.labels else ""
     power = f"drawing {measured} · lease {watts(node.lease_w)}"
     room = f"inlet {inlet} · cooling {node.cooling_zone or '–'} · inputs {', '.join(node.inputs)}"
     lines = [
-        f"{state} · rack {node.rack} · heard {heard}{marked}",
+        f"{state} · rack {node.rack}{labels} · heard {heard}{marked}",
         f"{power} · committed {watts(node.committed_w)} · floor {watts(node.floor_w)}",
         f"{room} · CPU {node.cpu_pct:.0f} %",
         f"tasks: {', '.join(node.tasks) if node.tasks else 'none'}",
