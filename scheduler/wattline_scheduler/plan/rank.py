@@ -39,8 +39,9 @@ class Weights:
     """Each CPU that is taken already."""
     locality: float = 0.5
     """For a gang: a rack that cannot take what is left of it, and one that has none of it yet."""
-    spread: float = 1.0
-    """For a service: each other replica in the rack, and each on the node."""
+    spread: float = 8.0
+    """For a service: each other replica in the rack, and each on the node. More than packing can
+    gain on a node of eight: replicas are apart wherever they can be."""
 
 
 DEFAULT_WEIGHTS = Weights()
