@@ -176,7 +176,7 @@ class Bench:
         self._record.wait_ended(job - 1, 1, LOOK_S)
         times = self._record.times(job)
         node, name = self._record.where(job)
-        log = self._site.state_of(node) / "tasks" / name / "log"
+        log = self._site.state_of(node) / "tasks" / f"{name}.log"
         stages = (submitted, *times, float(log.read_text(encoding="ascii")))
         return tuple(later - earlier for earlier, later in pairwise(stages))
 

@@ -5,6 +5,7 @@ call until its exec has succeeded, on an otherwise idle machine.
 """
 
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def _timed_ms(action: Callable[[], object]) -> float:
     return (time.perf_counter() - begun_s) * 1e3
 
 
-def _lives(runner: KeeperRunner, folder: Path, tasks: int) -> dict[str, list[float]]:
+def _lives(runner: KeeperRunner, tasks: int) -> dict[str, list[float]]:
     """Milliseconds of each step, one task after the other."""
     took: dict[str, list[float]] = {"launch": [], "observe": [], "to end on disk": [], "drop": []}
     for number in range(1, tasks + 1):
@@ -95,11 +96,11 @@ def _lives(runner: KeeperRunner, folder: Path, tasks: int) -> dict[str, list[flo
         begun_s = time.perf_counter()
         took["launch"].append(_timed_ms(partial(runner.launch, task, CONTEXT)))
         took["observe"].append(_timed_ms(runner.observe))
-        exit_file = folder / "tasks" / f"{number}.0.1" / "exit.json"
-        while not exit_file.exists():
-            time.sleep(0.0002)
+        news = runner.fileno()
+        assert news is not None, "a keeper of this version tells what changes"
+        while runner.observe()[0].exit is None:  # told once it is on disk
+            select.select([news], [], [], KEEPER_S)
         took["to end on disk"].append((time.perf_counter() - begun_s) * 1e3)
-        runner.observe()
         took["drop"].append(_timed_ms(partial(runner.drop, task.ref)))
     return took
 
@@ -111,7 +112,7 @@ def measure(*, tasks: int) -> tuple[Figures, ...]:
         folder = Path(name)
         with _keeper(folder) as (runner, process):
             before = process.cpu_times()
-            took = _lives(runner, folder, tasks)
+            took = _lives(runner, tasks)
             after = process.cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
     return tuple(_step(step, times, cpu_s / tasks * 1e3) for step, times in took.items())

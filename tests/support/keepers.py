@@ -77,6 +77,11 @@ class LiveKeeper:
         name = of or ref()
         return self.state_dir / "tasks" / f"{name.job}.{name.task}.{name.attempt}"
 
+    def beside(self, name: str, of: TaskRef | None = None) -> Path:
+        """A file of the attempt."""
+        folder = self.task_dir(of)
+        return folder.with_name(f"{folder.name}.{name}")
+
     def log(self, of: TaskRef | None = None) -> str:
         """The whole log, as the runner gives it."""
         return self.runner.read_log(of or ref(), 0, 10**9).data.decode()

@@ -66,7 +66,7 @@ def environment_of(
     order: TaskOrder,
     context: LaunchContext,
     folder: TaskDir,
-    checkpoint_dir: Path,
+    checkpoint_dir: str,
     mps_pipes: str = "",
 ) -> dict[str, str]:
     """The variables that come on top of the keeper's; ours win over the job's own.
@@ -82,11 +82,11 @@ def environment_of(
         "WATTLINE_ATTEMPT": str(ref.attempt),
         "WATTLINE_ARRAY_INDEX": "" if order.array_index is None else str(order.array_index),
         "WATTLINE_NODE": context.node,
-        "WATTLINE_CHECKPOINT_DIR": str(checkpoint_dir),
+        "WATTLINE_CHECKPOINT_DIR": checkpoint_dir,
         "WATTLINE_CHECKPOINT_EVERY_S": f"{order.checkpoint_every_s:g}",
-        "WATTLINE_METRICS": str(folder.metrics),
-        "WATTLINE_STOP_FILE": str(folder.stop),
-        "WATTLINE_NOTICE_FILE": str(folder.notice),
+        "WATTLINE_METRICS": folder.metrics,
+        "WATTLINE_STOP_FILE": folder.stop,
+        "WATTLINE_NOTICE_FILE": folder.notice,
         "CUDA_VISIBLE_DEVICES": ",".join(context.gpu_uuids),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "WATTLINE_GPU_SHARE": f"{share_permille / WHOLE_GPU:g}",
@@ -98,7 +98,7 @@ def environment_of(
             "WATTLINE_SERVICE": order.job_name,
             "WATTLINE_GATEWAY": ",".join(order.gateways),
             "WATTLINE_GATEWAY_KEY": order.gateway_public_key,
-            "WATTLINE_WORKER_SECRET_FILE": str(folder.secret),
+            "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
     return {"PYTHONUNBUFFERED": "1", **order.env, **ours}
 
@@ -107,20 +107,20 @@ def spec_of(
     order: TaskOrder,
     context: LaunchContext,
     folder: TaskDir,
-    checkpoint_dir: Path,
+    checkpoint_dir: str,
     tasklib: Path,
     mps_pipes: str = "",
 ) -> TaskSpec:
     """What the keeper is asked to start. Raises NotLaunchable."""
-    cwd = Path(order.workdir) if order.workdir else folder.work
-    if not cwd.is_absolute():
+    cwd = order.workdir or folder.path
+    if not cwd.startswith("/"):
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
     return TaskSpec(
         key=key_of(order.ref),
         argv=argv_of(order),
         env=environment_of(order, context, folder, checkpoint_dir, mps_pipes),
         env_append={"PYTHONPATH": str(tasklib)},
-        cwd=str(cwd),
+        cwd=cwd,
         rlimits=RLIMITS,
         cpus=order.cpus,
         memory_bytes=order.memory_bytes,

@@ -1,29 +1,34 @@
-"""Where the files of an attempt lie, and the order as kept on disk."""
+"""Where the files of an attempt lie, and its order as kept on disk."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from wattline_agent.keeper.spec import EXIT_FILE, STARTED_FILE, STOP_FILE, TASKS_DIR, WORK_DIR
+from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
+from wattline_agent.keeper.spec import STOP_FILE, TASKS_DIR, BadRequest, ExitRecord, check_key
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.messages import TaskOrder
 
-ORDER_FILE = "order.json"
+ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"
 NOTICE_FILE = "notice"
 SECRET_FILE = "worker.secret"  # noqa: S105 - a file's name
-FORGOTTEN_FILE = "forgotten"
-MAX_ORDER_BYTES = 4 * 1024 * 1024
 
 
 class OrderFile(msgspec.Struct, frozen=True):
-    """What was launched; enough for a restarted agent to take the attempt over."""
+    """What was launched, a line of the journal of orders; enough for a restarted agent to take the
+    attempt over."""
 
     order: TaskOrder
     context: LaunchContext
     worker_public_key: str = ""
+    unstarted: ExitRecord | None = None
+    """Where the keeper was never asked to start it: why."""
 
 
 def key_of(ref: TaskRef) -> str:
@@ -38,37 +43,21 @@ def ref_of(key: str) -> TaskRef:
 
 
 class TaskDir:
-    """The directory of one attempt: `tasks/JOB.TASK.ATTEMPT`."""
+    """The files of one attempt: its directory `tasks/JOB.TASK.ATTEMPT`, in which it runs unless its
+    order names another, and beside it, made when they are first written, `….log` and the like."""
 
     def __init__(self, state_dir: Path, ref: TaskRef) -> None:
-        self.path = state_dir / TASKS_DIR / key_of(ref)
-        self.order = self.path / ORDER_FILE
-        self.metrics = self.path / METRICS_FILE
-        self.notice = self.path / NOTICE_FILE
-        self.secret = self.path / SECRET_FILE
-        self.forgotten = self.path / FORGOTTEN_FILE
-        self.stop = self.path / STOP_FILE
-        self.started = self.path / STARTED_FILE
-        self.exit = self.path / EXIT_FILE
-        self.work = self.path / WORK_DIR
+        self.path = path = f"{state_dir}/{TASKS_DIR}/{key_of(ref)}"
+        self.log_prefix = f"{path}."
+        self.metrics = f"{path}.{METRICS_FILE}"
+        self.notice = f"{path}.{NOTICE_FILE}"
+        self.secret = f"{path}.{SECRET_FILE}"
+        self.stop = f"{path}.{STOP_FILE}"
 
     def make(self) -> None:
-        """Create it, private, with its working directory. Raises OSError."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.work.mkdir(exist_ok=True)
-
-    def save_order(self, order: OrderFile) -> None:
-        """Nobody relies on it before this returns; torn, it counts as none. A power cut may lose
-        it, for then the attempt is lost as well."""
-        self.order.write_bytes(msgspec.json.encode(order))
-
-    def load_order(self) -> OrderFile | None:
-        """The order, or None when there is none or it is torn."""
-        try:
-            with self.order.open("rb") as file:
-                return msgspec.json.decode(file.read(MAX_ORDER_BYTES), type=OrderFile)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+        """Create the directory, private. Raises OSError."""
+        with suppress(FileExistsError):
+            os.mkdir(self.path, 0o700)  # noqa: PTH102 - a launch is a hot path, and Path costs
 
     def save_secret(self, secret: bytes) -> None:
         """The worker's CURVE secret key, readable by its owner only. Raises OSError."""
@@ -78,3 +67,20 @@ class TaskDir:
             os.write(descriptor, secret + b"\n")
         finally:
             os.close(descriptor)
+
+    def remove(self) -> None:
+        """All of it, as far as this can be done."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for name in (LOG, OLD_LOG, INDEX, METRICS_FILE, NOTICE_FILE, SECRET_FILE, STOP_FILE):
+            with suppress(OSError):
+                os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - see above
+
+
+def all_dirs(state_dir: Path) -> Iterator[tuple[float, TaskRef]]:
+    """Attempts whose directories are there, each with the time at which it was last changed."""
+    with os.scandir(state_dir / TASKS_DIR) as entries:
+        for entry in entries:
+            try:
+                yield entry.stat().st_mtime, ref_of(check_key(entry.name))
+            except BadRequest:
+                continue  # a file beside one

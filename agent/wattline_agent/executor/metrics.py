@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from pathlib import Path
 
 MAX_METRICS = 64
 MAX_NAME_CHARS = 100
@@ -14,7 +13,7 @@ MAX_BYTES_PER_LOOK = 256 * 1024
 class MetricsTail:
     """Follows one metrics file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         self._offset = 0
         self._rest = b""

@@ -1,7 +1,6 @@
 """The TaskRunner that talks to the keeper and keeps the attempts' directories."""
 
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +13,14 @@ import msgspec
 import zmq
 
 from wattline_agent.executor.launch import NotLaunchable, spec_of
-from wattline_agent.executor.layout import OrderFile, TaskDir, key_of, ref_of
+from wattline_agent.executor.layout import (
+    ORDERS_FILE,
+    OrderFile,
+    TaskDir,
+    all_dirs,
+    key_of,
+    ref_of,
+)
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.tasklib import ensure_tasklib
@@ -25,9 +31,9 @@ from wattline_agent.keeper.client import (
     KeeperGone,
     KeeperRefused,
 )
+from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
-from wattline_agent.keeper.records import read_record, write_record
-from wattline_agent.keeper.spec import TASKS_DIR, BadRequest, ExitRecord, TaskSpec, check_key
+from wattline_agent.keeper.spec import ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.messages import (
@@ -45,8 +51,6 @@ PRUNED_AT_ONCE = 2
 MAX_NOTICE_CHARS = 1000
 LIST_S = 0.9
 """How often the keeper is asked for everything: at each sample. What changes phase it tells."""
-LAUNCH_PATIENCE_S = 60.0
-"""An order on disk that the keeper has not started by then never will be."""
 
 
 @dataclass
@@ -73,9 +77,12 @@ class KeeperRunner:
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
         self._tasklib = ensure_tasklib(self._state_dir)
+        self._orders = Journal(self._state_dir / ORDERS_FILE)
         self._attempts: dict[TaskRef, Attempt] = {}
+        self._void: list[str] = []
+        """Orders on file that never reached a keeper."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
-        self._forgotten: deque[Path] = deque()
+        self._forgotten: deque[TaskRef] = deque()
         self._load()
 
     # --- What the core asks -------------------------------------------------------------
@@ -86,7 +93,7 @@ class KeeperRunner:
 
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
         """Write the orders to disk and have the keeper start them, in turn."""
-        specs = [spec for order, context in launches if (spec := self._prepared(order, context))]
+        specs = self._on_disk([spec for one in launches if (spec := self._prepared(*one))])
         tasks = [{"task": spec.to_json()} for spec in specs]
         try:
             answers = self._keeper.ask_all("start", tasks, timeout_s=START_TIMEOUT_S)
@@ -107,7 +114,7 @@ class KeeperRunner:
     def notify(self, ref: TaskRef, why: str) -> None:
         """Write the notice file. It is a courtesy: what follows must happen on a full disk too."""
         with suppress(OSError):
-            TaskDir(self._state_dir, ref).notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
+            Path(TaskDir(self._state_dir, ref).notice).write_text(why[:MAX_NOTICE_CHARS] + "\n")
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the attempt."""
@@ -116,7 +123,7 @@ class KeeperRunner:
     def thaw(self, ref: TaskRef) -> None:
         """Let it run on."""
         with suppress(OSError):  # nobody waits longer for a disk that does not forget
-            TaskDir(self._state_dir, ref).notice.unlink()
+            Path(TaskDir(self._state_dir, ref).notice).unlink()
         self._ask("thaw", key=key_of(ref))
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
@@ -127,7 +134,7 @@ class KeeperRunner:
         order = msgspec.structs.replace(attempt.file.order, runtime_limit_s=runtime_limit_s)
         attempt.file = msgspec.structs.replace(attempt.file, order=order)
         self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
-        attempt.folder.save_order(attempt.file)
+        self._orders.put([_fact(attempt.file)])
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to all of it."""
@@ -138,14 +145,15 @@ class KeeperRunner:
         attempt = self._attempts.get(ref)
         if attempt is None or self._settle_exit(attempt) is None:
             return
-        attempt.folder.secret.unlink(missing_ok=True)
-        attempt.folder.forgotten.touch()
+        if attempt.file.order.kind == "service":
+            Path(attempt.folder.secret).unlink(missing_ok=True)
+        self._orders.put([(key_of(ref), None)])
         try:
             self._keeper.tell("drop", key=key_of(ref))
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
         del self._attempts[ref]
-        self._forgotten.append(attempt.folder.path)
+        self._forgotten.append(ref)
         self._prune()
 
     def renew(self, until_mono_s: float) -> None:
@@ -166,10 +174,12 @@ class KeeperRunner:
     def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
         """A piece of the log, from the oldest byte kept on."""
         limit = max(0, min(limit_bytes, MAX_LOG_CHUNK_BYTES))
+        folder = TaskDir(self._state_dir, ref)
         try:
-            piece = read_piece(TaskDir(self._state_dir, ref).path, offset, limit)
+            piece = read_piece(folder.log_prefix, offset, limit)
         except NoLog as error:
-            return LogSlice(b"", max(offset, 0), at_end=True, error=str(error))
+            words = "" if Path(folder.path).exists() else str(error)
+            return LogSlice(b"", max(offset, 0), at_end=True, error=words)
         data, note = piece.data, b""
         if 0 <= offset < piece.start:
             note = b"[wattline: %d earlier bytes were cut: the log is at its limit]\n" % piece.start
@@ -179,6 +189,7 @@ class KeeperRunner:
     def close(self) -> None:
         """Leave the keeper and its tasks alone and disconnect."""
         self._keeper.close()
+        self._orders.close()
 
     # --- Launching ----------------------------------------------------------------------
 
@@ -192,78 +203,71 @@ class KeeperRunner:
         attempt = Attempt(file, folder, MetricsTail(folder.metrics))
         self._attempts[order.ref] = attempt
         try:
-            return self._on_disk(attempt, secret)
+            folder.make()
+            if secret:
+                folder.save_secret(secret)
+            checkpoints = self._make_checkpoint_dir(order, context)
+            pipes = find_pipes(order, os.environ, os.getuid())
+            return spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
         except NotLaunchable as error:
             self._end_unstarted(attempt, str(error))
         except OSError as error:
             self._end_unstarted(attempt, f"{error.strerror}: {error.filename or folder.path}")
         return None
 
-    def _on_disk(self, attempt: Attempt, secret: bytes) -> TaskSpec:
-        file, folder = attempt.file, attempt.folder
-        folder.make()
-        folder.save_order(file)
-        if secret:
-            folder.save_secret(secret)
-        checkpoints = self._make_checkpoint_dir(file.order, file.context)
-        pipes = find_pipes(file.order, os.environ, os.getuid())
-        return spec_of(file.order, file.context, folder, checkpoints, self._tasklib, pipes)
+    def _on_disk(self, specs: list[TaskSpec]) -> list[TaskSpec]:
+        """Their orders are on file; nobody relies on that before, and a power cut may take it, for
+        then the attempts are lost as well. What cannot be written is not started."""
+        files = [self._attempts[ref_of(spec.key)].file for spec in specs]
+        try:
+            self._orders.put([*((key, None) for key in self._void), *map(_fact, files)])
+        except OSError as error:
+            for file in files:
+                detail = f"{error.strerror}: {self._state_dir / ORDERS_FILE}"
+                self._end_unstarted(self._attempts[file.order.ref], detail)
+            return []
+        self._void.clear()
+        return specs
 
-    def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> Path:
-        root = Path(context.checkpoint_root or self._state_dir / "checkpoints")
-        path = root / str(order.ref.job)
-        path.mkdir(parents=True, exist_ok=True)
+    def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> str:
+        root = context.checkpoint_root or f"{self._state_dir}/checkpoints"
+        path = f"{root}/{order.ref.job}"
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path, and Path costs
         return path
 
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
-        try:
-            write_record(attempt.folder.exit, attempt.record.to_json())
-        except OSError as error:  # told all the same: an unstarted attempt has nothing to lose
-            attempt.record = ExitRecord(
-                "not_startable",
-                detail=f"{detail}; {error.strerror}: {attempt.folder.exit}",
-                ended_unix_s=attempt.record.ended_unix_s,
-            )
+        attempt.file = msgspec.structs.replace(attempt.file, unstarted=attempt.record)
+        with suppress(OSError):  # told all the same: an unstarted attempt has nothing to lose
+            self._orders.put([_fact(attempt.file)])
 
     # --- What is there ------------------------------------------------------------------
 
     def _load(self) -> None:
         """Take over what earlier agents have launched."""
-        forgotten: list[tuple[float, Path]] = []
-        for path in sorted((self._state_dir / TASKS_DIR).iterdir()):
-            try:
-                ref = ref_of(check_key(path.name))
-            except BadRequest:
-                continue
-            folder = TaskDir(self._state_dir, ref)
-            if folder.forgotten.exists():
-                forgotten.append((folder.forgotten.stat().st_mtime, path))
-                continue
-            file = folder.load_order()
-            if file is not None:
-                self._attempts[ref] = Attempt(file, folder, MetricsTail(folder.metrics))
-        self._forgotten.extend(path for _, path in sorted(forgotten))
         held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
-        for _, path in forgotten:  # the last agent may have died before it told
-            if path.name in held:
-                self._ask("drop", key=path.name)
+        orders = read_journal(self._state_dir / ORDERS_FILE)  # after: what is held has one
+        for key in held - set(orders):  # the last agent may have died before it told
+            self._ask("drop", key=key)
+        for data in orders.values():
+            self._take_over(msgspec.convert(data, OrderFile))
         self._list()
         for ref, attempt in list(self._attempts.items()):
             if self._never_launched(attempt):
                 del self._attempts[ref]
-                self._remove_if_old(attempt.folder)
+                self._void.append(key_of(ref))
+        kept = sorted(one for one in all_dirs(self._state_dir) if key_of(one[1]) not in orders)
+        self._forgotten.extend(ref for _, ref in kept)
+
+    def _take_over(self, file: OrderFile) -> None:
+        folder = TaskDir(self._state_dir, file.order.ref)
+        attempt = Attempt(file, folder, MetricsTail(folder.metrics), record=file.unstarted)
+        self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:
         """The agent died between writing the order and telling the keeper: nobody was promised
         anything yet, so the scheduler will send the order again."""
-        at = attempt.folder
-        return not attempt.view and not at.started.exists() and not at.exit.exists()
-
-    def _remove_if_old(self, folder: TaskDir) -> None:
-        """Young ones may be under way: `--check` opens a runner beside the agent's."""
-        if time.time() - folder.order.stat().st_mtime >= LAUNCH_PATIENCE_S:
-            shutil.rmtree(folder.path)
+        return not attempt.view and attempt.record is None
 
     def _take_news(self) -> None:
         try:
@@ -293,15 +297,13 @@ class KeeperRunner:
             record = attempt.record or self._exit_record(attempt)
             if record is not None:
                 attempt.record = record
-                attempt.exit = _task_exit(record, attempt.folder.path)
+                attempt.exit = _task_exit(record, attempt.folder.log_prefix)
         return attempt.exit
 
     def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
         if attempt.view:
             return ExitRecord.from_json(attempt.view["exit"])
-        on_disk = ExitRecord.from_json(read_record(attempt.folder.exit))
-        lost = ExitRecord("keeper_lost", detail="the keeper knows nothing of it any more")
-        return on_disk or lost
+        return ExitRecord("keeper_lost", detail="the keeper knows nothing of it any more")
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit
@@ -325,7 +327,7 @@ class KeeperRunner:
 
     def _prune(self) -> None:
         for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):
-            shutil.rmtree(self._forgotten.popleft(), ignore_errors=True)
+            TaskDir(self._state_dir, self._forgotten.popleft()).remove()
 
     # --- The keeper ---------------------------------------------------------------------
 
@@ -343,13 +345,17 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
 
 
-def _task_exit(record: ExitRecord, folder: Path) -> TaskExit:
+def _fact(file: OrderFile) -> Fact:
+    return key_of(file.order.ref), msgspec.json.encode(file)
+
+
+def _task_exit(record: ExitRecord, log_prefix: str) -> TaskExit:
     kind: Any = record.kind
     detail, tail = record.detail, ""
     try:
-        piece = read_piece(folder, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES)
+        piece = read_piece(log_prefix, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES)
     except NoLog:
-        pass  # it never ran
+        pass  # it has written nothing
     else:
         tail = piece.data.decode(errors="replace")
         if piece.lost:

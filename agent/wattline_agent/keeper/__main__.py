@@ -70,7 +70,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._writer = LogWriter(folder, LOG_LIMIT_BYTES)
+        self._writer = LogWriter(f"{folder}/", LOG_LIMIT_BYTES)
 
     def __call__(self, words: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -95,12 +95,11 @@ def main() -> int:
     if not _hurry():
         log("no permission for a higher priority: on a busy host tasks start later")
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
-    for key in estate.settle(state_dir, boot_id()):
-        log(f"{key} was lost with the keeper before this one")
+    ended = estate.settle(state_dir, boot_id(), log)
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
     log(f"keeper {os.getpid()} begins; {site.words}")
-    server = Server(state_dir, site, listen(state_dir), log)
+    server = Server(state_dir, site, ended, listen(state_dir), log)
     _tell_systemd(log)
     server.run()
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)

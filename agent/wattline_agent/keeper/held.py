@@ -38,7 +38,8 @@ class Held:
     """One attempt and its handles."""
 
     life: Life
-    folder: Path
+    folder: str
+    """The attempt's own directory, also its name to the outside (see `tree`)."""
     group: Group | None = None
     pipe: int = -1
     """Reading end of its output; -1 = none."""
@@ -46,11 +47,6 @@ class Held:
     """How it ended, while that is not known to be on disk."""
     resend_at_s: float = 0.0
     """When the warden is asked once more to write the end."""
-
-    @property
-    def is_living(self) -> bool:
-        """Not ended yet."""
-        return self.life.exit is None
 
     @property
     def group_path(self) -> str:
@@ -61,7 +57,7 @@ class Held:
     def identity(self) -> tree.Identity:
         """By what its processes are known."""
         pids = self.group.pids() if self.group is not None else frozenset()
-        return tree.Identity(self.life.pid, tree.marker_of(str(self.folder)), pids)
+        return tree.Identity(self.life.pid, tree.marker_of(self.folder), pids)
 
     def measure(self, processes: list[tree.Process]) -> None:
         """Add up what its living processes have used."""
@@ -123,5 +119,19 @@ class Held:
             "run_s": life.run_s(now_s) if has_run else 0.0,
             "cpu_s": life.cpu_s,
             "max_rss_bytes": life.max_rss_bytes,
-            "exit": life.exit.to_json() if life.exit is not None else None,
+            "exit": None,
         }
+
+
+def view_of_end(key: str, end: ExitRecord) -> dict[str, Any]:
+    """What clients are told of an attempt that has ended."""
+    return {
+        "key": key,
+        "phase": "ended",
+        "pid": None,
+        "started_unix_s": end.started_unix_s,
+        "run_s": end.run_s,
+        "cpu_s": end.cpu_s,
+        "max_rss_bytes": end.max_rss_bytes,
+        "exit": end.to_json(),
+    }

@@ -7,19 +7,19 @@ last of a log) is taken up again by `tick`, at the time that `next_s` names.
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wattline_agent.keeper import spawn, starting, tree
 from wattline_agent.keeper.cgroup import Site
-from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills
+from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills, view_of_end
+from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Asked, Due, Life
-from wattline_agent.keeper.records import read_record
 from wattline_agent.keeper.spec import (
-    EXIT_FILE,
     MAX_TASKS,
+    STARTS_FILE,
     STOP_FILE,
     TASKS_DIR,
     BadRequest,
@@ -45,16 +45,23 @@ class Holder:
         self,
         state_dir: Path,
         site: Site,
+        ended: Mapping[str, ExitRecord],
         changed: Callable[[str, dict[str, Any]], None],
         log: Callable[[str], None],
     ) -> None:
-        self._tasks_dir = state_dir / TASKS_DIR
+        """`ended`: what earlier keepers have held, and nobody has dropped yet."""
+        self._tasks_dir = str(state_dir / TASKS_DIR)
+        self._starts = Journal(state_dir / STARTS_FILE)
         self._site = site
         self.warden: WardenLine
         self.warden_pid = 0
         self._tell = changed
         self._log = log
         self._held: dict[str, Held] = {}
+        """Those whose end is not on disk yet."""
+        self._ended = dict(ended)
+        self._given_up: set[int] = set()
+        """Processes that could not be ended."""
         self._usage_at_s = 0.0
 
     # --- What clients ask ---------------------------------------------------------------
@@ -62,24 +69,21 @@ class Holder:
     def start(self, spec: TaskSpec) -> dict[str, Any]:
         """Start an attempt, and show it; one that is known already stays as it is. Raises
         BadRequest."""
+        end = self._ended.get(spec.key)
+        if end is not None:
+            return view_of_end(spec.key, end)
         if spec.key not in self._held:
             self._start(spec)
         return self._held[spec.key].view(boottime_s())
 
     def _start(self, spec: TaskSpec) -> None:
-        folder = self._tasks_dir / spec.key
-        if not folder.is_dir():
-            raise BadRequest(f"there is no directory {folder}")
-        past = ExitRecord.from_json(read_record(folder / EXIT_FILE))
-        if past is None and len(self._held) >= MAX_TASKS:
+        if len(self._held) + len(self._ended) >= MAX_TASKS:
             raise BadRequest(f"the keeper holds {MAX_TASKS} attempts already")
+        folder = f"{self._tasks_dir}/{spec.key}"
         life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
         held = self._held[spec.key] = Held(life, folder)
-        if past is not None:
-            life.exit = past
-            return
         try:
-            starting.start(held, self._site)
+            starting.start(held, self._site, self._starts)
             self._hand_over(held)
         except spawn.NotStarted as error:
             self._end(held, _never_ran(error.kind, error.detail))
@@ -143,15 +147,15 @@ class Holder:
 
     def drop(self, key: str) -> None:
         """Forget an ended attempt."""
-        held = self._held.get(key)
-        if held is not None and not held.is_living:
-            held.release()
-            del self._held[key]
+        if self._ended.pop(key, None) is not None:
+            self._starts.put([(key, None)])
+            self.warden.drop(key)
 
     def views(self) -> list[dict[str, Any]]:
         """All attempts as clients see them."""
         now_s = boottime_s()
-        return [held.view(now_s) for held in self._held.values()]
+        ended = [view_of_end(key, end) for key, end in self._ended.items()]
+        return ended + [held.view(now_s) for held in self._held.values()]
 
     def _changed(self, held: Held) -> None:
         self._tell(held.life.spec.key, held.view(boottime_s()))
@@ -162,7 +166,7 @@ class Holder:
 
     def living(self) -> list[str]:
         """Keys of attempts that have not ended."""
-        return [key for key, held in self._held.items() if held.is_living]
+        return list(self._held)
 
     # --- What happens -------------------------------------------------------------------
 
@@ -178,6 +182,7 @@ class Holder:
                 return
             if pid == self.warden_pid:
                 self.warden_pid = 0
+            self._given_up.discard(pid)
             held = roots.get(pid)
             if held is not None and held.life.status is None:
                 self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
@@ -192,15 +197,16 @@ class Holder:
             self._log(f"the end of {key} is not on disk yet: {error}")
             self._changed(held)
             return
-        held.life.exit, held.end = held.end, None
         held.release()
-        self._changed(held)
+        del self._held[key]
+        self._ended[key] = held.end
+        self._tell(key, view_of_end(key, held.end))
 
     def hand_over_all(self, warden: WardenLine, pid: int) -> None:
         """A new warden has taken the place of one that died."""
         self.warden, self.warden_pid = warden, pid
         for held in self._held.values():
-            if held.is_living and held.pipe >= 0:
+            if held.pipe >= 0:
                 self._hand_over(held)
             if held.end is not None:
                 self._send_end(held, held.end)
@@ -217,9 +223,9 @@ class Holder:
     def next_s(self) -> float | None:
         """When `tick` is next needed."""
         now_s = boottime_s()
-        living = [held for held in self._held.values() if held.is_living]
         times = [
-            held.life.next_s(now_s) if held.end is None else held.resend_at_s for held in living
+            held.life.next_s(now_s) if held.end is None else held.resend_at_s
+            for held in self._held.values()
         ]
         if times:
             times.append(self._usage_at_s)
@@ -258,13 +264,14 @@ class Holder:
                 self._look(held, now_s)
             case Due.GIVE_UP:
                 held.life.leftovers = sorted(p.pid for p in self._processes(held))
+                self._given_up.update(held.life.leftovers)
                 self._end(held, held.describe_end())
             case Due.NOTHING:
                 pass
 
     def _tell_to_stop(self, held: Held, asked: Asked) -> None:
         try:
-            (held.folder / STOP_FILE).write_text(asked.why[:MAX_NOTICE_CHARS] + "\n")
+            Path(f"{held.folder}.{STOP_FILE}").write_text(asked.why[:MAX_NOTICE_CHARS] + "\n")
         except OSError as error:  # the signal is notice too
             self._log(f"no stop notice for {held.life.spec.key}: {error}")
         self._signal_all(held, signal.SIGTERM)
@@ -318,7 +325,7 @@ class Holder:
     def _send_end(self, held: Held, end: ExitRecord) -> None:
         held.resend_at_s = boottime_s() + RESEND_S
         try:
-            self.warden.finish(held.life.spec.key, held.folder, end.to_json())
+            self.warden.finish(held.life.spec.key, end.to_json())
         except OSError:  # stuck or dead; asked again then, or the next one is
             return
 
@@ -326,7 +333,7 @@ class Holder:
 
     def _living(self, key: str) -> Held | None:
         held = self._held.get(key)
-        return held if held is not None and held.is_living and held.life.pid else None
+        return held if held is not None and held.life.pid else None
 
     def _is_all_gone(self, held: Held) -> bool:
         """No process of an attempt is left whose first process was reaped. Cheap when true: then
@@ -347,14 +354,9 @@ class Holder:
         """Living processes of every living attempt. An orphan that bears no attempt's sign is
         counted with the only attempt there is, else with none."""
         table = tree.all_processes()
-        identities = {
-            key: held.identity
-            for key, held in self._held.items()
-            if held.is_living and held.life.pid
-        }
+        identities = {key: held.identity for key, held in self._held.items() if held.life.pid}
         ours = [p.pid for p in table.values() if p.parent == os.getpid()]
-        given_up = {pid for held in self._held.values() for pid in held.life.leftovers}
-        mine = [pid for pid in ours if pid != self.warden_pid and pid not in given_up]
+        mine = [pid for pid in ours if pid != self.warden_pid and pid not in self._given_up]
         if len(identities) == 1:
             (key,) = identities
             return {key: tree.living_below(table, mine)}

@@ -8,7 +8,7 @@ left, or the last kill has waited long enough, it has ended.
 from dataclasses import dataclass, field
 from enum import Enum
 
-from wattline_agent.keeper.spec import ExitRecord, TaskSpec
+from wattline_agent.keeper.spec import TaskSpec
 
 KILL_PATIENCE_S = 5.0
 """How long killed processes may take to disappear before they are reported as left over."""
@@ -71,14 +71,11 @@ class Life:
     max_rss_bytes: int = 0
     oom_kills_before: int = 0
     """The host's count of kills for want of memory when the attempt was last seen well."""
-    exit: ExitRecord | None = None
     leftovers: list[int] = field(default_factory=list)
 
     @property
     def phase(self) -> str:
-        """starting, running, paused, stopping or ended."""
-        if self.exit is not None:
-            return "ended"
+        """starting, running, paused or stopping; once its end is on disk, this object is gone."""
         if self.pid == 0:
             return "starting"
         if self.asked is not None or self.status is not None:
@@ -93,7 +90,7 @@ class Life:
     def ask(self, asked: Asked, grace_s: float, now_s: float) -> bool:
         """Begin a stop. A second one only shortens the grace. False: nothing to signal anew."""
         kill_at = now_s + grace_s
-        if self.exit is not None or self.killed_at_s is not None:
+        if self.killed_at_s is not None:
             return False
         is_first = self.asked is None
         if is_first:
@@ -103,7 +100,7 @@ class Life:
 
     def ask_kill(self, asked: Asked | None, now_s: float) -> bool:
         """Begin a kill; a reason given stands over an earlier one. False: killed already."""
-        if self.exit is not None or self.killed_at_s is not None:
+        if self.killed_at_s is not None:
             return False
         self.asked = asked or self.asked
         self.killed_at_s = now_s
@@ -111,8 +108,6 @@ class Life:
 
     def due(self, now_s: float) -> Due:
         """The most pressing thing to do."""
-        if self.exit is not None:
-            return Due.NOTHING
         if self.killed_at_s is not None:
             late = now_s - self.killed_at_s >= KILL_PATIENCE_S
             return Due.GIVE_UP if late else Due.LOOK
@@ -140,8 +135,6 @@ class Life:
 
     def next_s(self, now_s: float) -> float | None:
         """When `due` may say something new; None = not by itself."""
-        if self.exit is not None:
-            return None
         if self.due(now_s) is not Due.NOTHING:
             return now_s + POLL_S
         limit = self.spec.runtime_limit_s

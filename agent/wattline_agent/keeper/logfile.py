@@ -4,7 +4,9 @@
 `log.1`. Offsets count every byte the task ever wrote, so they stay valid over rotation. Which
 offset each file begins at stands in `log.index`, with the inode it speaks of: a reader that comes
 in the middle of a rotation, or after a crash in one, can tell. Most logs are never rotated, and
-have no index.
+have no index; what has written nothing has no log.
+
+All three stand under a prefix: `tasks/KEY.` for a task.
 """
 
 import os
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from wattline_agent.keeper.records import read_record, write_record
 
-LOG, OLD_LOG, INDEX = "log", "log.1", "log.index"
+LOG, OLD_LOG, NEXT_LOG, INDEX = "log", "log.1", "log.next", "log.index"
 MIN_LIMIT_BYTES = 64 * 1024
 READ_TRIES = 10
 """Each try fails only if a rotation falls into it."""
@@ -33,8 +35,8 @@ class Index:
     """Bytes that could not be written (disk full)."""
 
 
-def _load_index(folder: Path) -> Index | None:
-    data = read_record(folder / INDEX)
+def _load_index(prefix: str) -> Index | None:
+    data = read_record(Path(prefix + INDEX))
     if not isinstance(data, dict) or set(data) != {"first", "current", "inode", "lost"}:
         return None
     return Index(**data)
@@ -54,26 +56,41 @@ def _settle(index: Index, log_inode: int, old: os.stat_result | None) -> Index |
 class LogWriter:
     """Appends to a task's log and rotates it. One writer per task."""
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, prefix: str, limit_bytes: int) -> None:
+        self._prefix = prefix
         self._half = max(limit_bytes, MIN_LIMIT_BYTES) // 2
-        self._file = self._open(LOG)
-        status = os.fstat(self._file)
-        old = folder / OLD_LOG
-        index = _load_index(folder)
+        self._file = -1
+        self._saved: Index | None = None
+        self._index = Index(0, 0, 0)
+        self._size = 0
+
+    def _begin(self) -> bool:
+        """Open the log, or go on with one that another writer has left."""
+        try:
+            file = self._open(LOG)
+        except OSError:
+            return False
+        status = os.fstat(file)
+        old = Path(self._prefix + OLD_LOG)
+        index = _load_index(self._prefix)
         settled = index and _settle(index, status.st_ino, old.stat() if old.exists() else None)
-        self._saved = index
+        lost = self._index.lost
+        self._file, self._saved, self._size = file, index, status.st_size
         self._index = settled or Index(0, 0, status.st_ino)
-        self._size = status.st_size
+        self._lose(lost)
         if old.exists():
             self._save()
+        return True
 
     def _open(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self._folder / name, flags, 0o600)
+        return os.open(self._prefix + name, flags, 0o600)
 
     def write(self, data: bytes) -> None:
         """Append `data`. A full disk loses it, is counted, and never stops the task."""
+        if self._file < 0 and not self._begin():
+            self._lose(len(data))
+            return
         view = memoryview(data)
         while view:
             if self._size >= self._half and not self._rotate():
@@ -96,9 +113,9 @@ class LogWriter:
         if self._saved is None:
             self._save()  # so that a crash between the renames leaves word of it
         try:
-            fresh = self._open("log.next")
-            (self._folder / LOG).rename(self._folder / OLD_LOG)
-            (self._folder / "log.next").rename(self._folder / LOG)
+            fresh = self._open(NEXT_LOG)
+            os.rename(self._prefix + LOG, self._prefix + OLD_LOG)  # noqa: PTH104 - prefixes
+            os.rename(self._prefix + NEXT_LOG, self._prefix + LOG)  # noqa: PTH104
         except OSError:
             return False
         os.close(self._file)
@@ -112,21 +129,24 @@ class LogWriter:
 
     def _save(self) -> None:
         try:
-            write_record(self._folder / INDEX, asdict(self._index), durable=False)
+            write_record(Path(self._prefix + INDEX), asdict(self._index), durable=False)
         except OSError:
             return  # the reader settles what a missing update leaves open
         self._saved = self._index
 
     def close(self) -> None:
         """Note what was lost and close the file."""
+        if self._file < 0:
+            return
         if self._saved != self._index and (self._saved or self._index.lost):
             self._save()
         os.close(self._file)
+        self._file = -1
 
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """Bytes of a task's log and where they stand in its whole output."""
+    """Bytes of a log and where they stand in the whole output."""
 
     data: bytes
     start: int
@@ -136,40 +156,40 @@ class LogPiece:
 
 
 class NoLog(Exception):
-    """The attempt has no log here (never started, or long pruned)."""
+    """Nothing was written (yet), or it was pruned long ago."""
 
 
-def read_piece(folder: Path, offset: int, limit_bytes: int) -> LogPiece:
+def read_piece(prefix: str, offset: int, limit_bytes: int) -> LogPiece:
     """Up to `limit_bytes` from `offset`; negative counts from the end, too early starts at the
     oldest byte kept (`start` says). Raises NoLog."""
     for _ in range(READ_TRIES):
-        piece = _try_read(folder, offset, limit_bytes)
+        piece = _try_read(prefix, offset, limit_bytes)
         if piece is not None:
             return piece
-    raise NoLog(f"the log in {folder} is written faster than it can be read")
+    raise NoLog(f"{prefix}{LOG} is written faster than it can be read")
 
 
-def _try_read(folder: Path, offset: int, limit_bytes: int) -> LogPiece | None:
+def _try_read(prefix: str, offset: int, limit_bytes: int) -> LogPiece | None:
     try:
-        log = os.open(folder / LOG, os.O_RDONLY | os.O_CLOEXEC)
+        log = os.open(prefix + LOG, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        if (folder / OLD_LOG).exists():
+        if Path(prefix + OLD_LOG).exists():
             return None  # between the two renames of a rotation
         raise NoLog("this attempt has written no log") from None
     try:
-        old = os.open(folder / OLD_LOG, os.O_RDONLY | os.O_CLOEXEC)
+        old = os.open(prefix + OLD_LOG, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         old = -1
     try:
-        return _read_both(folder, log, old, offset, limit_bytes)
+        return _read_both(prefix, log, old, offset, limit_bytes)
     finally:
         os.close(log)
         if old >= 0:
             os.close(old)
 
 
-def _read_both(folder: Path, log: int, old: int, offset: int, limit: int) -> LogPiece | None:
-    raw = _load_index(folder)
+def _read_both(prefix: str, log: int, old: int, offset: int, limit: int) -> LogPiece | None:
+    raw = _load_index(prefix)
     status = os.fstat(log)
     if raw is None and old < 0:  # never rotated
         raw = Index(0, 0, status.st_ino)

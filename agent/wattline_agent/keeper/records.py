@@ -23,16 +23,6 @@ def write_record(path: Path, data: object, *, durable: bool = True) -> None:
         sync_directory(path.parent)
 
 
-def write_new_record(path: Path, data: object) -> None:
-    """Write `path`, in place and not synced: a crash may leave it torn, which `read_record` tells.
-    For what stands on disk elsewhere, or what nobody was told."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, json.dumps(data).encode())
-    finally:
-        os.close(descriptor)
-
-
 def sync_directory(path: Path) -> None:
     """Make renames and creations in `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

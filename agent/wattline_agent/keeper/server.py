@@ -12,7 +12,7 @@ import selectors
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from wattline_agent.keeper.spec import (
     PROTOCOL_VERSION,
     SOCKET_NAME,
     BadRequest,
+    ExitRecord,
     check_key,
     parse_spec,
 )
@@ -61,7 +62,12 @@ class Server:
     """Everything the keeper process does after it has its socket."""
 
     def __init__(
-        self, state_dir: Path, site: Site, listener: socket.socket, log: Callable[[str], None]
+        self,
+        state_dir: Path,
+        site: Site,
+        ended: Mapping[str, ExitRecord],
+        listener: socket.socket,
+        log: Callable[[str], None],
     ) -> None:
         self._state_dir = state_dir
         self._site = site
@@ -72,7 +78,7 @@ class Server:
         self._told = 0
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._holder = Holder(state_dir, site, self._tell_changed, log)
+        self._holder = Holder(state_dir, site, ended, self._tell_changed, log)
         self._verbs = self._make_verbs()
 
     def run(self) -> None:

@@ -12,11 +12,10 @@ PROTOCOL_VERSION = 1
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
-EXIT_FILE = "exit.json"
+STARTS_FILE = "starts.journal"
+"""What the keeper has started and nobody has dropped yet."""
 ENDS_FILE = "ends.journal"
-STARTED_FILE = "started.json"
 STOP_FILE = "stop"
-WORK_DIR = "work"
 MARKER = "WATTLINE_TASK_DIR"
 """Every process of an attempt carries this in its environment; its value is unique on a host."""
 
@@ -62,7 +61,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """How an attempt ended; the content of `exit.json`."""
+    """How an attempt ended; a line of the journal of ends."""
 
     kind: str
     code: int | None = None

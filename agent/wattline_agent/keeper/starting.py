@@ -4,31 +4,26 @@ import fcntl
 import functools
 import json
 import os
-from pathlib import Path
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group, Site
 from wattline_agent.keeper.held import Held, boot_id, host_oom_kills
-from wattline_agent.keeper.spec import MARKER, STARTED_FILE, TaskSpec
+from wattline_agent.keeper.journal import Journal
+from wattline_agent.keeper.spec import MARKER, TaskSpec
 
 PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
-NOTE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
-def start(held: Held, site: Site) -> None:
+def start(held: Held, site: Site, starts: Journal) -> None:
     """Start the attempt. Raises NotStarted, or OSError when something could not be set up."""
     spec = held.life.spec
     env = _environment(spec, held.folder)
     path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
     held.group = Group.make(site, spec.key, spec.cpus, spec.memory_bytes)
-    note = os.open(held.folder / STARTED_FILE, NOTE_FLAGS, 0o600)
-    try:
-        _note_start(held, note)  # before the fork: what dies between the two is found all the same
-        _fork(held, path, env)
-        _note_start(held, note)
-    finally:
-        os.close(note)
+    _note_start(held, starts)  # before the fork: what dies between the two is found all the same
+    _fork(held, path, env)
+    _note_start(held, starts)
 
 
 def _fork(held: Held, path: str, env: dict[str, str]) -> None:
@@ -51,16 +46,16 @@ def _own_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def _environment(spec: TaskSpec, folder: Path) -> dict[str, str]:
+def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:
     env = {**_own_environment(), **spec.env}
     for name, addition in spec.env_append.items():
         env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
-    env[MARKER] = str(folder)
+    env[MARKER] = folder
     return env
 
 
-def _note_start(held: Held, note: int) -> None:
-    """What a successor needs to find what is left of this attempt; one short write, in place."""
+def _note_start(held: Held, starts: Journal) -> None:
+    """What a successor needs to find what is left of this attempt."""
     pid = held.life.pid
     record = {
         "boot_id": boot_id(),
@@ -69,7 +64,7 @@ def _note_start(held: Held, note: int) -> None:
         "started_unix_s": held.life.started_unix_s,
         "cgroup": held.group_path,
     }
-    os.pwrite(note, json.dumps(record).encode(), 0)
+    starts.put([(held.life.spec.key, json.dumps(record).encode())])
 
 
 def _widen(pipe: int) -> None:

@@ -16,17 +16,18 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group
-from wattline_agent.keeper.ends import EndsJournal
+from wattline_agent.keeper.journal import Fact, Journal
 from wattline_agent.keeper.logfile import LogWriter
-from wattline_agent.keeper.records import write_new_record
-from wattline_agent.keeper.spec import ENDS_FILE, EXIT_FILE
+from wattline_agent.keeper.spec import ENDS_FILE
 
 CHUNK_BYTES = 64 * 1024
 MAX_PACKET_BYTES = 64 * 1024
+MAX_DROPPED = 256
+"""Keys told with one end."""
 LAST_KILL_S = 5.0
 """How long the warden goes on killing after the keeper's death; a process that is still there
 then hangs in the kernel."""
@@ -37,8 +38,7 @@ SCAN_PERIOD_S = 0.02
 class Stream:
     """One task's output."""
 
-    key: str
-    folder: Path
+    folder: str
     pid: int
     cgroup: str
     pipe: int
@@ -61,7 +61,7 @@ class Stream:
 class Warden:
     """The loop. Runs in its own process, forked from the keeper."""
 
-    def __init__(self, keeper: socket.socket, ends: EndsJournal) -> None:
+    def __init__(self, keeper: socket.socket, ends: Journal) -> None:
         self._keeper = keeper
         self._ends = ends
         self._streams: dict[str, Stream] = {}
@@ -87,7 +87,7 @@ class Warden:
 
     def _obey(self) -> bool:
         """All packets that have come from the keeper; False at its end."""
-        finished: list[dict[str, object]] = []
+        finished: list[dict[str, Any]] = []
         is_there = True
         while is_there and self._has_packet():
             data, descriptors, _, _ = socket.recv_fds(self._keeper, MAX_PACKET_BYTES, 1)
@@ -109,29 +109,30 @@ class Warden:
             return False
         return True
 
-    def _open(self, request: dict[str, object], pipe: int) -> None:
-        key, folder = str(request["key"]), Path(str(request["folder"]))
+    def _open(self, request: dict[str, Any], pipe: int) -> None:
+        folder = request["folder"]
         os.set_blocking(pipe, False)
-        writer = LogWriter(folder, int(str(request["limit_bytes"])))
-        stream = Stream(key, folder, int(str(request["pid"])), str(request["cgroup"]), pipe, writer)
-        self._streams[key] = stream
+        writer = LogWriter(f"{folder}.", request["limit_bytes"])
+        stream = Stream(folder, request["pid"], request["cgroup"], pipe, writer)
+        self._streams[request["key"]] = stream
         self._selector.register(pipe, selectors.EVENT_READ, stream)
 
-    def _finish(self, requests: list[dict[str, object]]) -> None:
+    def _finish(self, requests: list[dict[str, Any]]) -> None:
         """Write what is left in the pipes, then the ends; whoever still holds a pipe writes to
         nobody. May be asked again, when an end could not be written or the answer is late."""
-        ends = [(str(request["key"]), request["end"]) for request in requests]
-        for key, _ in ends:
-            stream = self._streams.pop(key, None)
+        facts: list[Fact] = []
+        for request in requests:
+            stream = self._streams.pop(request["key"], None)
             if stream is not None:
                 self._close(stream)
+            facts += [(key, None) for key in request["dropped"]]
+            facts.append((request["key"], json.dumps(request["end"]).encode()))
+        problem = ""
         try:
-            self._ends.put(ends)
+            self._ends.put(facts)
         except OSError as error:
-            answers = [(key, str(error)) for key, _ in ends]
-        else:
-            folders = {str(request["key"]): Path(str(request["folder"])) for request in requests}
-            answers = [(key, _written(folders[key], end)) for key, end in ends]
+            problem = str(error)
+        answers = [(request["key"], problem) for request in requests]
         self._keeper.send(json.dumps(answers).encode())
 
     def _close(self, stream: Stream) -> None:
@@ -145,7 +146,7 @@ class Warden:
     def _end_tasks(self) -> None:
         """The keeper is dead: kill whatever its tasks have left behind, then save their output."""
         identities = {
-            key: tree.Identity(stream.pid, tree.marker_of(str(stream.folder)))
+            key: tree.Identity(stream.pid, tree.marker_of(stream.folder))
             for key, stream in self._streams.items()
         }
         groups = [Group(Path(s.cgroup)) for s in self._streams.values() if s.cgroup]
@@ -154,15 +155,6 @@ class Warden:
             self._close(stream)
         for parent in {group.path.parent for group in groups}:
             Group(parent).remove()
-
-
-def _written(folder: Path, end: object) -> str:
-    """Write an end that is in the journal where everybody looks for it; why not, or empty."""
-    try:
-        write_new_record(folder / EXIT_FILE, end)
-    except OSError as error:
-        return str(error)
-    return ""
 
 
 def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
@@ -218,7 +210,7 @@ def _be_warden(state_dir: Path, keeper: socket.socket, close: list[int]) -> NoRe
         for descriptor in close:
             os.close(descriptor)
         spawn.prctl(spawn.PR_SET_NAME, b"wattline-warden")
-        Warden(keeper, EndsJournal(state_dir / ENDS_FILE)).run()
+        Warden(keeper, Journal(state_dir / ENDS_FILE, is_synced=True)).run()
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -231,27 +223,34 @@ class WardenLine:
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
+        self._dropped: list[str] = []
         line.setblocking(False)
 
     def open(
-        self, key: str, folder: Path, pid: int, cgroup: str, limit_bytes: int, pipe: int
+        self, key: str, folder: str, pid: int, cgroup: str, limit_bytes: int, pipe: int
     ) -> None:
         """Hand a task's output over. Raises OSError when the warden does not listen."""
         packet = {
             "do": "open",
             "key": key,
-            "folder": str(folder),
+            "folder": folder,
             "pid": pid,
             "cgroup": cgroup,
             "limit_bytes": limit_bytes,
         }
         socket.send_fds(self.line, [json.dumps(packet).encode()], [pipe])
 
-    def finish(self, key: str, folder: Path, end: object) -> None:
+    def finish(self, key: str, end: object) -> None:
         """Ask for what is left of the log and for the end to be written; `answers` says when.
         Raises OSError when the warden does not listen."""
-        packet = {"do": "finish", "key": key, "folder": str(folder), "end": end}
+        dropped = self._dropped[:MAX_DROPPED]
+        packet = {"do": "finish", "key": key, "end": end, "dropped": dropped}
         self.line.send(json.dumps(packet).encode())
+        del self._dropped[: len(dropped)]
+
+    def drop(self, key: str) -> None:
+        """An end need not be kept any more; said with the next one, for it is no hurry."""
+        self._dropped.append(key)
 
     def answers(self) -> list[tuple[str, str]] | None:
         """(key, error) of attempts whose end is on disk (no error) or could not be put there;

@@ -14,10 +14,12 @@ import pytest
 
 from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
 from support.simnode import DEADLINE_S, wait_until
+from wattline_agent.executor.layout import ORDERS_FILE
 from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
-from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME
+from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE
 from wattline_agent.ports import KeeperAbsent, LaunchContext
 
 TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
@@ -102,7 +104,7 @@ def warden_of_or_zero(live: LiveKeeper) -> int:
 
 def test_a_frozen_group_that_a_dead_keeper_left_freezes_nobody(live: LiveKeeper) -> None:
     live.runner.launch(shell("sleep 1000"), CONTEXT)
-    group = json.loads((live.task_dir() / "started.json").read_text())["cgroup"]
+    group = read_journal(live.state_dir / STARTS_FILE)["1.0.1"]["cgroup"]
     if not group:
         pytest.skip("no cgroup v2 group here")
     left = Path(group).with_name("2.0.1")
@@ -116,29 +118,29 @@ def test_a_frozen_group_that_a_dead_keeper_left_freezes_nobody(live: LiveKeeper)
 def test_an_end_that_cannot_be_written_is_not_told(live: LiveKeeper) -> None:
     go = live.state_dir / "go"
     live.runner.launch(shell(f"while [ ! -e {go} ]; do sleep 0.02; done; exit 6"), CONTEXT)
-    (live.task_dir() / "exit.json").mkdir()
+    (live.state_dir / ENDS_FILE).mkdir()
     go.touch()
     own_log = live.state_dir / "keeper" / "log"
     wait_until(lambda: "is not on disk yet" in own_log.read_text(), "the keeper says so")
     assert live.seen().phase == "stopping"
-    (live.task_dir() / "exit.json").rmdir()
+    (live.state_dir / ENDS_FILE).rmdir()
     end = live.until("ended").exit
     assert end is not None
     assert end.code == 6
 
 
 def test_a_request_that_meets_a_broken_disk_harms_nobody(live: LiveKeeper) -> None:
-    (live.task_dir() / "exit.json").mkdir(parents=True)
+    live.task_dir().write_text("in the way")
     end = live.run(shell("true")).exit
     assert end is not None
-    assert (end.kind, "exit.json" in end.detail) == ("not_startable", True)
+    assert (end.kind, "1.0.1" in end.detail) == ("not_startable", True)
     assert live.run(shell("true", of=ref(2))).exit is not None
 
 
 def test_a_notice_that_cannot_be_written_or_taken_away_holds_nobody_up(live: LiveKeeper) -> None:
     live.runner.launch(shell("sleep 1000"), CONTEXT)
     live.until("running")
-    (live.task_dir() / "notice").mkdir()
+    live.beside("notice").mkdir()
     live.runner.notify(ref(), "less power soon")
     live.runner.freeze(ref())
     live.until("paused")
@@ -204,37 +206,43 @@ def test_an_end_on_disk_outlives_the_keeper(live: LiveKeeper) -> None:
     assert (seen.exit.kind, seen.exit.code) == ("exited", 7)
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"kind": "exi', b"\0" * 200, b"[1]"])
+@pytest.mark.parametrize("torn", [b"", b'["1.0.1",{"kind": "exi', b"\0" * 200, b"[1]\n"])
 def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
     with keeper(tmp_path) as live:
         live.run(shell("exit 0"))
-        (live.task_dir() / "exit.json").write_bytes(torn)
-        (live.state_dir / ENDS_FILE).unlink()
+        (live.state_dir / ENDS_FILE).write_bytes(torn)
         replace_keeper(live)
         seen = live.seen()
         assert seen.exit is not None
         assert seen.exit.kind == "keeper_lost"
-        record = json.loads((live.task_dir() / "exit.json").read_bytes())
-        assert record["kind"] == "keeper_lost"
+        assert read_journal(live.state_dir / ENDS_FILE)["1.0.1"]["kind"] == "keeper_lost"
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"kind": "exi', None])
-def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path, torn: bytes | None) -> None:
+def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path) -> None:
+    """What was not synced is gone with it."""
     with keeper(tmp_path) as live:
         live.run(shell("exit 3"))
-        file = live.task_dir() / "exit.json"
-        file.unlink() if torn is None else file.write_bytes(torn)
+        (live.state_dir / STARTS_FILE).unlink()
         replace_keeper(live)
         seen = live.seen()
         assert seen.exit is not None
         assert (seen.exit.kind, seen.exit.code) == ("exited", 3)
-        assert json.loads(file.read_bytes())["code"] == 3
+
+
+def test_a_dropped_end_does_not_come_back_with_the_next_keeper(live: LiveKeeper) -> None:
+    live.run(shell("exit 3"))
+    live.runner.drop(ref())
+    live.run(shell("exit 4", of=ref(2)))
+    replace_keeper(live)
+    assert [seen.ref for seen in live.runner.observe()] == [ref(2)]
+    live.run(shell("exit 5", of=ref(3)))
+    assert set(read_journal(live.state_dir / ENDS_FILE)) == {"2.0.1", "3.0.1"}
+    assert set(read_journal(live.state_dir / STARTS_FILE)) == {"2.0.1", "3.0.1"}
 
 
 def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: LiveKeeper) -> None:
     live.run(shell("true"))
-    (live.task_dir() / "started.json").unlink()
-    (live.task_dir() / "exit.json").unlink()
+    (live.state_dir / STARTS_FILE).unlink()
     (live.state_dir / ENDS_FILE).unlink()
     replace_keeper(live)
     assert live.runner.observe() == []
@@ -243,15 +251,25 @@ def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: Liv
     assert end.code == 5
 
 
-def test_an_old_order_that_never_reached_the_keeper_is_cleared_away(live: LiveKeeper) -> None:
+def test_an_order_that_never_reached_the_keeper_is_forgotten_when_another_is_launched(
+    live: LiveKeeper,
+) -> None:
     live.run(shell("true"))
-    (live.task_dir() / "started.json").unlink()
-    (live.task_dir() / "exit.json").unlink()
+    (live.state_dir / STARTS_FILE).unlink()
     (live.state_dir / ENDS_FILE).unlink()
-    os.utime(live.task_dir() / "order.json", (1, 1))
     replace_keeper(live)
-    assert live.runner.observe() == []
-    assert not live.task_dir().exists()
+    live.run(shell("true", of=ref(2)))
+    assert set(read_journal(live.state_dir / ORDERS_FILE)) == {"2.0.1"}
+
+
+def test_an_attempt_that_was_never_asked_for_stays_ended(live: LiveKeeper) -> None:
+    live.run(shell("true", launcher="torchrun"))
+    before = live.seen().exit
+    live.runner.close()
+    live.runner = KeeperRunner(live.state_dir)
+    assert before is not None
+    assert before.kind == "not_startable"
+    assert live.seen().exit == before
 
 
 def test_a_second_keeper_is_refused(live: LiveKeeper) -> None:
@@ -281,7 +299,7 @@ def test_sigterm_stops_all_tasks_then_the_keeper(live: LiveKeeper) -> None:
     live.process.send_signal(signal.SIGTERM)
     assert live.process.wait(20) == 0
     assert live.processes() == set()
-    assert json.loads((live.task_dir() / "exit.json").read_bytes())["kind"] == "exited"
+    assert read_journal(live.state_dir / ENDS_FILE)["1.0.1"]["kind"] == "exited"
 
 
 def test_a_keeper_that_is_ending_starts_nothing_and_fails_nothing(live: LiveKeeper) -> None:

@@ -84,7 +84,7 @@ def test_a_command_is_looked_up_on_the_jobs_own_path(live: LiveKeeper) -> None:
     seen = live.run(order("train-it", env={"PATH": f"{tools}:/usr/bin:/bin"}))
     assert seen.exit is not None
     assert seen.exit.code == 0
-    assert live.log() == f"trained in {live.task_dir()}/work\n"
+    assert live.log() == f"trained in {live.task_dir()}\n"
 
 
 def test_the_task_sees_its_contract(live: LiveKeeper) -> None:
@@ -98,7 +98,7 @@ def test_the_task_sees_its_contract(live: LiveKeeper) -> None:
     assert lines["WATTLINE_ATTEMPT"] == "2"
     assert lines["WATTLINE_ARRAY_INDEX"] == "3"
     assert lines["WATTLINE_NODE"] == "node-1"
-    assert lines["WATTLINE_METRICS"] == str(folder / "metrics.jsonl")
+    assert lines["WATTLINE_METRICS"] == f"{folder}.metrics.jsonl"
     assert lines["CUDA_VISIBLE_DEVICES"] == "GPU-aa,GPU-bb"
     assert lines["PYTHONPATH"].endswith(str(live.state_dir / "tasklib"))
     assert Path(lines["WATTLINE_CHECKPOINT_DIR"]).is_dir()
@@ -161,7 +161,7 @@ def test_children_may_use_the_grace_after_their_shell_has_died(live: LiveKeeper)
     live.runner.stop(ref(), 20, "shed")
     live.until("ended")
     assert live.log() == "ready\nsaved\n"
-    assert (live.task_dir() / "stop").read_text() == "shed\n"
+    assert live.beside("stop").read_text() == "shed\n"
 
 
 COUNTER = "i=0; while true; do i=$((i+1)); echo $i > progress; done"
@@ -169,7 +169,7 @@ COUNTER = "i=0; while true; do i=$((i+1)); echo $i > progress; done"
 
 def test_freeze_stops_every_process_and_thaw_lets_it_go_on(live: LiveKeeper) -> None:
     live.runner.launch(shell(f"({COUNTER}) & wait"), CONTEXT)
-    progress = live.task_dir() / "work" / "progress"
+    progress = live.task_dir() / "progress"
     wait_until(lambda: progress.exists(), "it counts")
     live.runner.freeze(ref())
     live.until("paused")
@@ -246,8 +246,7 @@ def test_a_task_lease_is_kept_without_grace_and_can_be_renewed(live: LiveKeeper)
 def test_the_log_is_bounded_and_keeps_the_newest(live: LiveKeeper) -> None:
     text = "i=0; while [ $i -lt 40000 ]; do echo line-$i-........; i=$((i+1)); done"
     live.run(shell(text, log_limit_bytes=128 * 1024))
-    folder = live.task_dir()
-    kept = (folder / "log").stat().st_size + (folder / "log.1").stat().st_size
+    kept = live.beside("log").stat().st_size + live.beside("log.1").stat().st_size
     assert kept <= 128 * 1024
     whole = sum(len(f"line-{i}-........\n") for i in range(40000))
     first = live.runner.read_log(ref(), 0, 1000)
@@ -289,7 +288,7 @@ def test_a_task_can_run_as_another_user(live: LiveKeeper) -> None:
     task = shell("id -u; id -g; cat /proc/self/cgroup > /dev/null; sleep 1000", workdir="/")
     folder = TaskDir(live.state_dir, task.ref)
     folder.make()
-    spec = spec_of(task, CONTEXT, folder, live.state_dir, live.state_dir)
+    spec = spec_of(task, CONTEXT, folder, str(live.state_dir), live.state_dir)
     client = KeeperClient(live.state_dir)
     client.ask("start", task=asdict(replace(spec, uid=NOBODY)))
     wait_until(lambda: live.log().count("\n") == 2, "it has said who it is")
@@ -308,7 +307,7 @@ def test_a_service_gets_a_key_that_only_it_can_read(live: LiveKeeper) -> None:
         gateway_public_key="k" * 40,
     )
     seen = live.run(task)
-    secret = live.task_dir() / "worker.secret"
+    secret = live.beside("worker.secret")
     assert len(seen.worker_public_key) == 40
     assert secret.stat().st_mode & 0o777 == 0o600
     assert live.log().startswith(secret.read_text())

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from wattline_agent.keeper.logfile import MIN_LIMIT_BYTES, LogWriter, read_piece
 
-writes = st.lists(st.binary(min_size=1, max_size=200).map(lambda b: b * 150), max_size=12)
+writes = st.lists(
+    st.binary(min_size=1, max_size=200).map(lambda b: b * 150), min_size=1, max_size=12
+)
 
 
 @given(writes=writes, reopen_at=st.integers(0, 12), offset=st.integers(-40_000, 200_000))
@@ -17,18 +19,18 @@ def test_any_read_agrees_with_the_whole_output(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        writer = LogWriter(folder, MIN_LIMIT_BYTES)
+        writer = LogWriter(f"{folder}/", MIN_LIMIT_BYTES)
         for number, data in enumerate(writes):
             if number == reopen_at:
                 writer.close()
-                writer = LogWriter(folder, MIN_LIMIT_BYTES)
+                writer = LogWriter(f"{folder}/", MIN_LIMIT_BYTES)
             writer.write(data)
         writer.close()
         whole = b"".join(writes)
         kept_bytes = sum(
             (folder / f).stat().st_size for f in ("log", "log.1") if (folder / f).exists()
         )
-        piece = read_piece(folder, offset, 5000)
+        piece = read_piece(f"{folder}/", offset, 5000)
         assert piece.end == len(whole)
         assert kept_bytes <= MIN_LIMIT_BYTES
         wanted = offset if offset >= 0 else max(0, len(whole) + offset)

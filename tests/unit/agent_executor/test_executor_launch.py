@@ -66,7 +66,7 @@ def test_torchrun_on_one_node_needs_no_meeting_point() -> None:
 
 def test_ours_wins_over_the_jobs_and_the_jobs_over_defaults(tmp_path: Path) -> None:
     task = order("true", env={"CUDA_VISIBLE_DEVICES": "0,1,2,3", "PYTHONUNBUFFERED": ""})
-    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), tmp_path)
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
     assert env["CUDA_VISIBLE_DEVICES"] == "GPU-aa,GPU-bb"
     assert env["PYTHONUNBUFFERED"] == ""
     assert "WATTLINE_GATEWAY" not in env
@@ -75,14 +75,14 @@ def test_ours_wins_over_the_jobs_and_the_jobs_over_defaults(tmp_path: Path) -> N
 def test_an_attempt_without_gpus_sees_none(tmp_path: Path) -> None:
     task = order("true", gpus=())
     context = CONTEXT.__class__((), "", None, "n")
-    env = environment_of(task, context, TaskDir(tmp_path, task.ref), tmp_path)
+    env = environment_of(task, context, TaskDir(tmp_path, task.ref), str(tmp_path))
     assert env["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
     task = order("true", workdir="here")
     with pytest.raises(NotLaunchable, match="absolute"):
-        spec_of(task, CONTEXT, TaskDir(tmp_path, task.ref), tmp_path, tmp_path)
+        spec_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path), tmp_path)
 
 
 def test_names_of_attempts_go_both_ways() -> None:
@@ -95,7 +95,7 @@ def report(**values: object) -> str:
 
 def test_the_newest_value_of_each_metric_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    tail = MetricsTail(path)
+    tail = MetricsTail(str(path))
     tail.look()
     assert tail.latest == {}
     path.write_text(report(loss=2.0, step=1) + report(loss=1.5))
@@ -118,7 +118,7 @@ def test_the_newest_value_of_each_metric_is_kept(tmp_path: Path) -> None:
 def test_what_is_no_report_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('junk\n[1]\n{"metrics": 3}\n{"a": 1}\n' + report(a="x", b=True, c=None, d=4))
-    tail = MetricsTail(path)
+    tail = MetricsTail(str(path))
     tail.look()
     assert tail.latest == {"d": 4.0}
 
@@ -127,7 +127,7 @@ def test_metrics_are_bounded_in_number_and_in_what_is_read(tmp_path: Path) -> No
     path = tmp_path / "metrics.jsonl"
     many = report(**{f"m{i}": i for i in range(MAX_METRICS + 10)})
     path.write_text(report(early=1.0) + "x" * 2 * MAX_BYTES_PER_LOOK + "\n" + many)
-    tail = MetricsTail(path)
+    tail = MetricsTail(str(path))
     tail.look()
     assert "early" not in tail.latest
     assert len(tail.latest) == MAX_METRICS

@@ -64,7 +64,7 @@ def test_a_daemon_of_another_user_does_not_serve(tmp_path: Path) -> None:
 
 def environment(mps_pipes: str = "", env: dict[str, str] | None = None) -> dict[str, str]:
     task = order("true", gpus=(GpuIndex(0),), gpu_share_permille=333, env=env or {})
-    return environment_of(task, CONTEXT, TaskDir(Path("/x"), task.ref), Path("/x"), mps_pipes)
+    return environment_of(task, CONTEXT, TaskDir(Path("/x"), task.ref), "/x", mps_pipes)
 
 
 def test_a_task_is_told_its_share_and_memory() -> None:
@@ -84,7 +84,5 @@ def test_a_daemon_is_told_the_limits_in_its_own_words() -> None:
 
 def test_without_a_gpu_there_is_no_share() -> None:
     task = order("true", gpus=())
-    env = environment_of(
-        task, LaunchContext((), "", None), TaskDir(Path("/x"), task.ref), Path("/")
-    )
+    env = environment_of(task, LaunchContext((), "", None), TaskDir(Path("/x"), task.ref), "/")
     assert (env["WATTLINE_GPU_SHARE"], env["WATTLINE_GPU_MEMORY_BYTES"]) == ("0", "0")

@@ -12,7 +12,7 @@ from wattline_agent.keeper.life import (
     MemoryEvidence,
     describe_exit,
 )
-from wattline_agent.keeper.spec import ExitRecord, TaskSpec
+from wattline_agent.keeper.spec import TaskSpec
 
 SPEC = TaskSpec("1.0.1", ("true",), {}, {}, "/", {}, 0, 0, 30.0, 0.0, None, 65536, None)
 NO_EVIDENCE = MemoryEvidence(in_group=False, on_host=False)
@@ -100,14 +100,6 @@ def test_the_clock_of_an_attempt_stops_with_its_first_process() -> None:
     assert life.run_s(130.0) == 30.0
     life.exited_boot_s = 110.0
     assert life.run_s(130.0) == 10.0
-
-
-def test_an_ended_attempt_needs_nothing_any_more() -> None:
-    life = living(lease_until_s=1.0, runtime_limit_s=1.0)
-    life.exit = ExitRecord("exited")
-    assert (life.phase, life.due(1e9), life.next_s(1e9)) == ("ended", Due.NOTHING, None)
-    assert not life.ask(STOP, 1.0, 1e9)
-    assert not life.ask_kill(STOP, 1e9)
 
 
 @pytest.mark.parametrize(

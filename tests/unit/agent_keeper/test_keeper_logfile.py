@@ -23,31 +23,31 @@ def numbered(start: int, count: int) -> bytes:
     return whole[start - first * 8 :][:count]
 
 
-def write(folder: Path, total: int, step: int) -> None:
-    writer = LogWriter(folder, MIN_LIMIT_BYTES)
+def write(prefix: str, total: int, step: int) -> None:
+    writer = LogWriter(prefix, MIN_LIMIT_BYTES)
     for at in range(0, total, step):
         writer.write(numbered(at, min(step, total - at)))
     writer.close()
 
 
-@pytest.mark.parametrize("total", [0, 100, HALF, HALF + 1, 2 * HALF, 2 * HALF + 1, 7 * HALF + 123])
+@pytest.mark.parametrize("total", [1, 100, HALF, HALF + 1, 2 * HALF, 2 * HALF + 1, 7 * HALF + 123])
 def test_what_is_kept_is_the_newest_and_stands_at_its_offset(tmp_path: Path, total: int) -> None:
-    write(tmp_path, total, step=999)
-    piece = read_piece(tmp_path, 0, 10 * HALF)
+    write(f"{tmp_path}/1.", total, step=999)
+    piece = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
     assert piece.end == total
     assert piece.data == numbered(piece.start, total - piece.start)
     assert total - piece.start <= MIN_LIMIT_BYTES
     assert piece.start == 0 or total - piece.start >= HALF
-    tail = read_piece(tmp_path, -50, 1000)
+    tail = read_piece(f"{tmp_path}/1.", -50, 1000)
     assert tail.data == numbered(max(0, total - 50), min(50, total))
 
 
 def test_pieces_follow_each_other_over_the_seam(tmp_path: Path) -> None:
     total = HALF + HALF // 2
-    write(tmp_path, total, step=4096)
+    write(f"{tmp_path}/1.", total, step=4096)
     data, offset = b"", 0
     while offset < total:
-        piece = read_piece(tmp_path, offset, 1000)
+        piece = read_piece(f"{tmp_path}/1.", offset, 1000)
         assert piece.start == offset
         data, offset = data + piece.data, offset + len(piece.data)
     assert data == numbered(0, total)
@@ -56,34 +56,34 @@ def test_pieces_follow_each_other_over_the_seam(tmp_path: Path) -> None:
 def test_a_writer_that_takes_over_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
     total = 3 * HALF + 10
     for at in range(0, total, 10_000):
-        writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+        writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
         writer.write(numbered(at, min(10_000, total - at)))
         os.close(writer._file)  # died without closing in order
-    piece = read_piece(tmp_path, 0, 10 * HALF)
+    piece = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
     assert (piece.end, piece.data) == (total, numbered(piece.start, total - piece.start))
 
 
 def test_a_crash_between_renames_and_index_is_settled_by_reader_and_writer(tmp_path: Path) -> None:
-    write(tmp_path, HALF + 100, step=1000)
-    stale = (tmp_path / INDEX).read_bytes()
-    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    write(f"{tmp_path}/1.", HALF + 100, step=1000)
+    stale = (tmp_path / f"1.{INDEX}").read_bytes()
+    writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
     writer.write(numbered(HALF + 100, HALF))  # rotates once more
     writer.close()
-    (tmp_path / INDEX).write_bytes(stale)
+    (tmp_path / f"1.{INDEX}").write_bytes(stale)
     total = 2 * HALF + 100
-    piece = read_piece(tmp_path, 0, 10 * HALF)
+    piece = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
     assert (piece.end, piece.data) == (total, numbered(piece.start, total - piece.start))
-    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
     writer.write(numbered(total, 64))
     writer.close()
-    after = read_piece(tmp_path, -64, 64)
+    after = read_piece(f"{tmp_path}/1.", -64, 64)
     assert (after.start, after.data) == (total, numbered(total, 64))
 
 
 def test_a_full_disk_loses_output_is_counted_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = LogWriter(tmp_path, MIN_LIMIT_BYTES)
+    writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
     writer.write(b"kept\n")
     really_write = os.write
 
@@ -95,10 +95,27 @@ def test_a_full_disk_loses_output_is_counted_and_stops_nobody(
     monkeypatch.setattr(os, "write", really_write)
     writer.write(b"kept again\n")
     writer.close()
-    piece = read_piece(tmp_path, 0, 100)
+    piece = read_piece(f"{tmp_path}/1.", 0, 100)
     assert (piece.data, piece.lost) == (b"kept\nkept again\n", 5)
+
+
+def test_what_writes_nothing_has_no_file(tmp_path: Path) -> None:
+    write(f"{tmp_path}/1.", 0, step=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_made_yet_is_made_later_and_says_what_it_lacks(
+    tmp_path: Path,
+) -> None:
+    writer = LogWriter(f"{tmp_path}/later/1.", MIN_LIMIT_BYTES)
+    writer.write(b"lost\n")
+    (tmp_path / "later").mkdir()
+    writer.write(b"kept\n")
+    writer.close()
+    piece = read_piece(f"{tmp_path}/later/1.", 0, 100)
+    assert (piece.data, piece.lost) == (b"kept\n", 5)
 
 
 def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoLog, match="has written no log"):
-        read_piece(tmp_path, 0, 10)
+        read_piece(f"{tmp_path}/1.", 0, 10)

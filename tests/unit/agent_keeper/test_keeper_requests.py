@@ -80,16 +80,16 @@ def test_only_attempt_names_can_name_a_directory(key: object) -> None:
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     record = ExitRecord("signaled", None, 9, "killed", 1.5, 0.5, 1.0, 0.7, 4096, [12])
-    write_record(tmp_path / "exit.json", record.to_json())
-    assert ExitRecord.from_json(read_record(tmp_path / "exit.json")) == record
-    assert [path.name for path in tmp_path.iterdir()] == ["exit.json"]
+    write_record(tmp_path / "log.index", record.to_json())
+    assert ExitRecord.from_json(read_record(tmp_path / "log.index")) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["log.index"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b" " * (MAX_RECORD_BYTES + 1)])
 def test_a_torn_record_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "exit.json").write_bytes(content)
-    assert read_record(tmp_path / "exit.json") is None
-    assert read_record(tmp_path / "missing" / "exit.json") is None
+    (tmp_path / "log.index").write_bytes(content)
+    assert read_record(tmp_path / "log.index") is None
+    assert read_record(tmp_path / "missing" / "log.index") is None
 
 
 def test_foreign_json_is_no_exit_record() -> None:
