@@ -95,6 +95,7 @@ def _gpus(config: AgentConfig) -> Iterator[Check]:
         yield _capping(collector)
         yield _persistence(collector)
         yield _sharing(collector)
+        yield from _mig(collector)
 
 
 def _driver(collector: Collector) -> Check:
@@ -150,6 +151,21 @@ def _sharing(collector: Collector) -> Check:
     if pipes:
         return Check("GPU sharing", "ok", f"MPS keeps tasks within their shares ({pipes})")
     return Check("GPU sharing", "ok", "in time slices; no MPS daemon runs for this user")
+
+
+def _mig(collector: Collector) -> Iterator[Check]:
+    """Which MIG devices were found; nothing where no GPU is in MIG mode."""
+    divided = [(gpu.index, gpu.mig) for gpu in collector.gpus() if gpu.mig is not None]
+    if not divided:
+        return
+    found = "; ".join(
+        f"GPU {index}: {', '.join(one.profile for one in mig) or 'none'}" for index, mig in divided
+    )
+    if all(mig for _, mig in divided):
+        yield Check("MIG", "ok", found)
+    else:
+        remedy = "make some (nvidia-smi mig -cgi PROFILE -C), or turn MIG off: nvidia-smi -mig 0"
+        yield Check("MIG", "warning", found, remedy)
 
 
 def _node_power(config: AgentConfig) -> Check:

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
+from wattline_protocol.messages import ExitKind, TaskExit, TaskPhase
+from wattline_protocol.mig import MigInstance
+from wattline_protocol.orders import TaskOrder
 
 
 class DriverAbsent(Exception):
@@ -57,6 +59,8 @@ class DeviceInfo:
     """This process may lock its clocks."""
     can_share: bool = True
     """Several processes may use it at the same time: its compute mode is the default one."""
+    mig: tuple[MigInstance, ...] | None = None
+    """What it was divided into; None = it is not in MIG mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,8 @@ class SlowReading:
     """0 = none; otherwise the driver wants a reset, a reboot, or the GPU drained."""
     persistence: bool | None = None
     """Whether caps outlive the last client."""
+    mig: tuple[MigInstance, ...] | None = None
+    """As `DeviceInfo.mig`: an operator may divide it anew at any time."""
 
 
 @dataclass(frozen=True, slots=True)

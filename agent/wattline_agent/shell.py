@@ -70,7 +70,8 @@ from wattline_agent.ports import (
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
-from wattline_protocol.messages import LogChunk, TaskOrder
+from wattline_protocol.messages import LogChunk
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import PERMILLE
 
 TICK_S = 0.2

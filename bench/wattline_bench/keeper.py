@@ -22,7 +22,7 @@ from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.ports import KeeperAbsent, LaunchContext
 from wattline_bench.verdict import Figures, judged, over
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.messages import TaskOrder
+from wattline_protocol.orders import TaskOrder
 
 BUDGET_LAUNCH_P50_MS = 5.0
 KEEPER_S = 30.0

@@ -19,7 +19,8 @@ from wattline_protocol.ids import (
     TaskRef,
     UnixTime,
 )
-from wattline_protocol.job import WHOLE_GPU, Launcher, Share
+from wattline_protocol.mig import MigInstance
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import PERMILLE
 
 PROTOCOL_VERSION = 1
@@ -63,6 +64,8 @@ class GpuInfo(msgspec.Struct, frozen=True):
     """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
     can_share: bool = True
     """False: its compute mode lets one process use it at a time (or none)."""
+    mig: tuple[MigInstance, ...] | None = None
+    """In MIG mode only these are given out, each to one task; None = it is not in MIG mode."""
 
 
 SW_POWER_CAP = 0x4
@@ -374,49 +377,6 @@ class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
     lease_mw: int
     caps_mw: tuple[int, ...]
     """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
-
-
-class Rendezvous(msgspec.Struct, frozen=True):
-    """Where the processes of a torchrun gang meet."""
-
-    host: str
-    port: int
-    node_rank: int
-    nodes: int
-    procs_per_node: int
-
-
-class TaskOrder(msgspec.Struct, frozen=True):
-    """All an agent needs to run one attempt. Never holds a secret."""
-
-    ref: TaskRef
-    job_name: str
-    owner: str
-    kind: Literal["training", "batch", "service"]
-    command: tuple[str, ...]
-    env: dict[str, str]
-    gpus: tuple[GpuIndex, ...]
-    launcher: Launcher
-    gpu_share_permille: Share = WHOLE_GPU
-    """What it gets of each of its GPUs; others may hold the rest."""
-    workdir: str = ""
-    """Empty: a directory of the task's own."""
-    array_index: int | None = None
-    rendezvous: Rendezvous | None = None
-    cpus: int = 0
-    """CPU limit; 0 = none."""
-    memory_bytes: int = 0
-    """Memory limit; 0 = none."""
-    grace_s: float = 30.0
-    runtime_limit_s: float = 0.0
-    checkpoint_every_s: float = 0.0
-    clock_permille: int = 1000
-    """Ceiling of its GPUs' SM clock, as a share of their highest; 1000 = none."""
-    on_isolation: Literal["continue", "stop"] = "continue"
-    log_limit_bytes: int = 64 * 1024 * 1024
-    gateways: tuple[str, ...] = ()
-    """Services: worker endpoints of the site's gateways."""
-    gateway_public_key: str = ""
 
 
 class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):

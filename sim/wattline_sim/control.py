@@ -5,12 +5,14 @@ them at once. Raises StateFileError where there is no node, ControlError on a va
 sense.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pynvml
 
-from wattline_sim import state
+from wattline_sim import mig, state
 from wattline_sim.nodedir import NodeDir, node_dir
+from wattline_sim.profiles import UnknownNameError
 from wattline_sim.state import ANY_CLASS, ANY_GPU, CallClass
 from wattline_sim.statefile import DriverWriter, open_state
 
@@ -54,6 +56,15 @@ def lose_gpu(directory: Path | str, gpu: int, *, code: int = pynvml.NVML_ERROR_G
     live = _Live(directory)
     live.gpu(gpu).faults.lost_return = code
     live.writer.push_event(live.state, gpu, pynvml.nvmlEventTypeXidCriticalError, _XID_FELL_OFF_BUS)
+
+
+def partition(directory: Path | str, gpu: int, profiles: Sequence[str] | None) -> None:
+    """Turn MIG mode on with instances of these profiles (maybe none), or off with None."""
+    live = _Live(directory)
+    try:
+        mig.partition(live.gpu(gpu), live.node.spec().gpu_model, profiles)
+    except (mig.MigError, UnknownNameError) as error:
+        raise ControlError(str(error)) from error
 
 
 def push_xid(directory: Path | str, gpu: int, xid: int) -> None:

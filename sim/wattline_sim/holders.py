@@ -7,7 +7,7 @@ small machine can still heat many simulated GPUs.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wattline_sim.profiles import DEFAULT_PROFILE, LOAD_PROFILES, LoadProfile
@@ -26,6 +26,8 @@ class Claim:
     node: int
     devices: tuple[int, ...]
     profile: LoadProfile
+    mig: str = ""
+    """UUID of the MIG device of the one GPU; empty = it sees whole GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Hold:
     is_active: bool
     pids: tuple[int, ...]  # busiest first
     working: frozenset[int] = frozenset()  # of those, which make progress
+    migs: Mapping[int, str] = field(default_factory=dict)
+    """MIG device of each of them that has one."""
 
 
 def claimed_devices(value: str, uuids: Sequence[str]) -> tuple[int, ...]:
@@ -76,22 +80,36 @@ def _device(entry: str, uuids: Sequence[str]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def claim_of(environment: dict[str, str], node: int, uuids: Sequence[str]) -> Claim | None:
+_NO_MIGS: Mapping[str, int] = {}
+
+
+def claim_of(
+    environment: dict[str, str],
+    node: int,
+    uuids: Sequence[str],
+    migs: Mapping[str, int] = _NO_MIGS,
+) -> Claim | None:
     """The claim of a process of that node with that environment; None if it holds no GPU.
 
     A torchrun worker (LOCAL_RANK set) among several devices holds the one of its rank, unless it
     is alone on its node: then it drives all of them. An unknown profile name counts as the default,
-    so that a typing error never makes a GPU look idle.
+    so that a typing error never makes a GPU look idle. `migs`: the GPU of each MIG device; as with
+    the CUDA runtime a process sees one of them, the first that is named.
     """
-    devices = claimed_devices(environment.get("CUDA_VISIBLE_DEVICES", ""), uuids)
+    named = environment.get("WATTLINE_SIM_PROFILE", DEFAULT_PROFILE)
+    profile = LOAD_PROFILES.get(named, LOAD_PROFILES[DEFAULT_PROFILE])
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+    mig = visible.split(",")[0].strip()
+    if mig in migs:
+        return Claim(node, (migs[mig],), profile, mig)
+    devices = claimed_devices(visible, uuids)
     if not devices:
         return None
     rank = environment.get("LOCAL_RANK", "")
     is_alone = environment.get("LOCAL_WORLD_SIZE", "") == "1"
     if rank.isdecimal() and int(rank) < len(devices) and not is_alone:
         devices = (devices[int(rank)],)
-    named = environment.get("WATTLINE_SIM_PROFILE", DEFAULT_PROFILE)
-    return Claim(node, devices, LOAD_PROFILES.get(named, LOAD_PROFILES[DEFAULT_PROFILE]))
+    return Claim(node, devices, profile)
 
 
 @dataclass(slots=True)
@@ -163,7 +181,8 @@ def _hold(
         reverse=True,
     )
     working = {h.pid for h in listed if (h.session, h.claim) in active}
-    return Hold(profile, bool(running), tuple(h.pid for h in listed), frozenset(working))
+    migs = {h.pid: h.claim.mig for h in listed if h.claim.mig}
+    return Hold(profile, bool(running), tuple(h.pid for h in listed), frozenset(working), migs)
 
 
 def _compute_processes(holders: list[HolderProcess]) -> list[HolderProcess]:

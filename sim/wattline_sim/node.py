@@ -60,7 +60,7 @@ class _Holders:
     def __init__(self, nodes: Sequence[ServedNode]) -> None:
         self._nodes = nodes
         self._table = HolderTable()
-        self._scanner = ProcScanner([WatchedNode(n.node.path, n.uuids) for n in nodes])
+        self._scanner = ProcScanner([WatchedNode(n.node.path, n.uuids, n.migs) for n in nodes])
         self._next_ns = 0
 
     def refresh(self, now_ns: int) -> None:

@@ -6,7 +6,7 @@ turn.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ class WatchedNode:
 
     directory: Path
     uuids: Sequence[str]
+    migs: Callable[[], Mapping[str, int]] = dict
+    """GPU of each MIG device that there is now."""
 
 
 @dataclass(slots=True)
@@ -92,7 +94,8 @@ class ProcScanner:
         )
         index = self._node_seen_through(environment.get("LD_LIBRARY_PATH", ""))
         if index is not None:
-            entry.claim = claim_of(environment, index, self._nodes[index][1].uuids)
+            node = self._nodes[index][1]
+            entry.claim = claim_of(environment, index, node.uuids, node.migs())
             entry.image = hash((raw, self._read(pid, "cmdline")))
 
     def _node_seen_through(self, library_path: str) -> int | None:

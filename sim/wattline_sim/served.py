@@ -76,6 +76,14 @@ class ServedNode:
         """The UUIDs of the GPUs, in order."""
         return [gpu.identity.uuid.decode() for gpu in self._gpus]
 
+    def migs(self) -> dict[str, int]:
+        """GPU of each MIG device that there is now."""
+        return {
+            mig.uuid.decode(): index
+            for index, gpu in enumerate(self._gpus)
+            for mig in gpu.mig.instances[: gpu.mig.count if gpu.mig.enabled else 0]
+        }
+
     def _inlet_c(self) -> float:
         return float(self.state.header.inlet_mc) / 1000
 
@@ -99,15 +107,26 @@ class ServedNode:
         used = 0
         if hold is not None:
             pids = hold.pids[: state.PROCESSES_MAX]
-            used = int(self.model.memory_bytes * hold.profile.memory_share)
             processes.count = len(pids)
             for slot, pid in enumerate(pids):
                 entry = processes.entries[slot]
-                entry.pid, entry.memory_bytes = pid, used // len(pids)
+                entry.pid = pid
+                entry.memory_bytes, entry.gpu_instance = self._place(index, hold, pid)
+                used += entry.memory_bytes
                 if pid in hold.working:
                     entry.sm_percent = hold.profile.gpu_percent // len(hold.working)
         self._memory_bytes[index] = used
         self._writer.publish_processes(self._gpus[index], processes)
+
+    def _place(self, index: int, hold: Hold, pid: int) -> tuple[int, int]:
+        """Memory of one process, and the GPU instance that it is in."""
+        mig, instance = hold.migs.get(pid, ""), state.NO_INSTANCE
+        memory_bytes = self.model.memory_bytes
+        for one in self._gpus[index].mig.instances if mig else ():
+            if one.uuid.decode() == mig:
+                memory_bytes, instance = one.memory_bytes, one.gpu_instance
+        sharing = sum(hold.migs.get(other, "") == mig for other in hold.pids)
+        return int(memory_bytes * hold.profile.memory_share) // sharing, instance
 
     def read_inputs(self) -> list[GpuInput]:
         """What clients and fault controls ask for at this moment."""

@@ -6,8 +6,8 @@ it, see ``driver.headers``). Each field has one kind of writer, so no locks cros
 
 * identity: written once, when the file is made;
 * setpoints: written only by NVML clients through setters (atomic stores);
-* faults and health: written only by ``control`` (an operator or a test), but for a GPU that the
-  physics shuts down for heat, which it marks as lost;
+* faults, health and MIG partitions: written only by ``control`` (an operator or a test), but for a
+  GPU that the physics shuts down for heat, which it marks as lost;
 * telemetry and processes: written only by the physics process, under a sequence lock;
 * events: a ring that control and physics push to, with tickets taken atomically in C.
 
@@ -20,11 +20,12 @@ from enum import IntEnum
 from typing import ClassVar
 
 MAGIC = int.from_bytes(b"WATTSIM\x01", "little")
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 GPUS_MAX = 16  # the largest single-host systems in use hold 16
 PROCESSES_MAX = 32  # per GPU; more would not fit a screen and are dropped, busiest first
 EVENTS_MAX = 256  # ring length; a slower reader loses the oldest, as with the real driver
+MIG_MAX = 7  # instances of one GPU, as the hardware has slices
 FORCED_MAX = 16  # forced return codes in force at once
 
 
@@ -42,6 +43,8 @@ class CallClass(IntEnum):
 CALL_CLASSES = len(CallClass)
 ANY_GPU = 0xFFFFFFFF
 ANY_CLASS = 0xFFFFFFFF
+NO_INSTANCE = 0xFFFFFFFF
+"""``Process.gpu_instance`` of one that uses the whole GPU."""
 
 
 class Identity(Structure):
@@ -129,6 +132,28 @@ class Health(Structure):
     ]
 
 
+class MigInstance(Structure):
+    """One MIG device: a compute instance that has a GPU instance to itself."""
+
+    _fields_: ClassVar = [
+        ("uuid", c_char * 80),
+        ("profile", c_char * 32),
+        ("memory_bytes", c_uint64),
+        ("gpu_instance", c_uint32),
+        ("slices", c_uint32),
+    ]
+
+
+class Mig(Structure):
+    """How an operator partitioned the GPU; ``count`` is written last."""
+
+    _fields_: ClassVar = [
+        ("enabled", c_uint32),
+        ("count", c_uint32),
+        ("instances", MigInstance * MIG_MAX),
+    ]
+
+
 class Telemetry(Structure):
     """One consistent sample of a GPU; power in mW, energy in mJ, counters of throttling in ns."""
 
@@ -157,12 +182,14 @@ class Telemetry(Structure):
 
 
 class Process(Structure):
-    """One compute process of a GPU."""
+    """One compute process of a GPU, or of the GPU instance with that number."""
 
     _fields_: ClassVar = [
         ("memory_bytes", c_uint64),
         ("pid", c_uint32),
         ("sm_percent", c_uint32),
+        ("gpu_instance", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -185,6 +212,7 @@ class Gpu(Structure):
         ("setpoints", Setpoints),
         ("faults", Faults),
         ("health", Health),
+        ("mig", Mig),
         ("telemetry_seq", c_uint32),
         ("processes_seq", c_uint32),
         ("telemetry", Telemetry),
@@ -255,6 +283,8 @@ STRUCTS: tuple[type[Structure], ...] = (
     Setpoints,
     Faults,
     Health,
+    MigInstance,
+    Mig,
     Telemetry,
     Process,
     ProcessList,

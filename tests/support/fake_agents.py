@@ -36,7 +36,6 @@ from wattline_protocol.messages import (
     StartTask,
     StopTask,
     TaskExit,
-    TaskOrder,
     TaskPhase,
     TaskReport,
     TaskUpdate,
@@ -44,6 +43,7 @@ from wattline_protocol.messages import (
     ToAgent,
     Welcome,
 )
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import cap_within_mw, gpu_bound_mw, wall_mw
 
 

@@ -14,7 +14,7 @@ from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.ports import KeeperAbsent, LaunchContext, TaskSeen
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.messages import TaskOrder
+from wattline_protocol.orders import TaskOrder
 
 CONTEXT = LaunchContext(("GPU-aa", "GPU-bb"), "", None, "node-1")
 

@@ -10,7 +10,9 @@ from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import Effect, Note, Tell
 from wattline_agent.ports import DeviceInfo
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.messages import Rollup, TaskExit, TaskOrder
+from wattline_protocol.messages import Rollup, TaskExit
+from wattline_protocol.mig import MigInstance
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import wall_mw
 
 M = TypeVar("M")
@@ -62,6 +64,7 @@ class ModelGpu:
     can_cap: bool = True
     can_lock: bool = False
     can_share: bool = True
+    mig: tuple[MigInstance, ...] | None = None
     locked_mhz: int = 0
     """Ceiling of its clocks as the driver has it; 0 = none."""
     is_hung: bool = False
@@ -91,7 +94,14 @@ class ModelGpu:
             clock_max_mhz=2_000,
             can_lock_clocks=self.can_lock,
             can_share=self.can_share,
+            mig=self.mig,
         )
+
+    def util_at(self, power_mw: int) -> int | None:
+        """As the driver tells it: not in MIG mode."""
+        if self.mig is not None:
+            return None
+        return (0 if power_mw <= IDLE else 100) if self.util_pct is None else self.util_pct
 
     @property
     def enforced_mw(self) -> int:

@@ -322,7 +322,7 @@ class Rig:
             power_mw,
             enforced_mw=gpu.enforced_mw,
             host_limit_mw=gpu.limit_mw,
-            util_pct=(0 if power_mw <= IDLE else 100) if gpu.util_pct is None else gpu.util_pct,
+            util_pct=gpu.util_at(power_mw),
             energy_mj=gpu.energy_mj,
             power_throttle_ns=gpu.throttle_ns,
         )

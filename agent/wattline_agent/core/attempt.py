@@ -4,13 +4,8 @@ from dataclasses import dataclass, field
 
 from wattline_agent.ports import TaskSeen
 from wattline_protocol.ids import GpuIndex, Sequence, TaskRef
-from wattline_protocol.messages import (
-    TaskExit,
-    TaskOrder,
-    TaskPhase,
-    TaskReport,
-    TaskUsage,
-)
+from wattline_protocol.messages import TaskExit, TaskPhase, TaskReport, TaskUsage
+from wattline_protocol.orders import TaskOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +87,11 @@ class Attempt:
     def gpus(self) -> tuple[GpuIndex, ...]:
         """GPUs it was given."""
         return self.order.gpus
+
+    @property
+    def mig(self) -> str:
+        """UUID of the MIG device it was given; empty = none."""
+        return self.order.mig
 
     @property
     def share_permille(self) -> int:

@@ -5,7 +5,6 @@ its GPUs free?), then its GPUs count as busy and the caps make room, and again w
 been read back; only then is it launched.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -23,12 +22,11 @@ from wattline_agent.core.attempt import (
 )
 from wattline_agent.core.attempts import answer, tell_changes
 from wattline_agent.core.effects import Drop, Kill, Launch, Limit, Notify, SaveUsage, Stop, Thaw
+from wattline_agent.core.given import MAX_ATTEMPTS, context, refusal, shortage
 from wattline_agent.core.gpus import begin_use
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.usage import snapshot
-from wattline_agent.ports import LaunchContext
-from wattline_protocol.ids import GpuIndex, Now
-from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.ids import Now
 from wattline_protocol.messages import (
     ForgetTask,
     LimitTask,
@@ -37,16 +35,13 @@ from wattline_protocol.messages import (
     StartTask,
     StopTask,
     TaskExit,
-    TaskOrder,
 )
+from wattline_protocol.orders import TaskOrder
 
 NOTICE_S = 0.5
 """Between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
 WAIT_FOR_CAPS_S = 3.0
 """A start or resumption whose caps are not in force by then is given up."""
-MAX_ATTEMPTS = 256
-"""On one node at a time, ended ones included that the scheduler has not forgotten."""
-
 TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
 
 
@@ -85,11 +80,11 @@ def _start(state: NodeState, command: StartTask, now: Now) -> None:
     if known is not None:
         _start_again(state, known, command)
         return
-    refusal = _refusal(state, command, now)
-    if refusal:
-        answer(state, command.seq, "refused", refusal)
+    why_not = refusal(state, command, now)
+    if why_not:
+        answer(state, command.seq, "refused", why_not)
         return
-    short = _shortage(state, order.gpus)
+    short = shortage(state, order.gpus)
     if short:
         answer(state, command.seq, "not_covered", short)
         return
@@ -106,51 +101,6 @@ def _start_again(state: NodeState, known: Attempt, command: StartTask) -> None:
             answer(state, command.seq, "done", "it was started before")
         case _:
             assert_never(known.standing)
-
-
-def _refusal(state: NodeState, command: StartTask, now: Now) -> str:
-    order = command.order
-    if state.facts.is_observe:
-        return "observe mode: this agent starts nothing"
-    if state.closed.forbids(order.ref, command.seq):
-        return "it was stopped or forgotten before this order came"
-    if len(state.attempts) >= MAX_ATTEMPTS:
-        return f"{MAX_ATTEMPTS} attempts are on record here, no more are taken"
-    for other in state.attempts.values():
-        if (other.ref.job, other.ref.task) == (order.ref.job, order.ref.task) and other.holds_gpus:
-            return f"attempt {other.ref} of the same task is still here"
-    if len(set(order.gpus)) != len(order.gpus):
-        return "a GPU is named twice"
-    share = order.gpu_share_permille
-    return next((why for index in order.gpus if (why := _unfit(state, index, share, now))), "")
-
-
-def _unfit(state: NodeState, index: GpuIndex, share_permille: int, now: Now) -> str:
-    """Why this GPU can take no such share of a task."""
-    if not 0 <= index < len(state.gpus):
-        return f"there is no GPU {index}; this node has {len(state.gpus)}"
-    gpu = state.gpus[index]
-    if not gpu.is_managed:
-        return f"GPU {index} is not managed by this agent"
-    if not gpu.is_healthy(now.mono_s):
-        reason = gpu.stale.reason if gpu.stale is not None else "no reading"
-        return f"GPU {index} is not healthy: {reason}"
-    if share_permille < WHOLE_GPU and not gpu.info.can_share:
-        return f"GPU {index} cannot be shared: its compute mode is not the default one"
-    free_permille = holds.free_permille(state, index)
-    if share_permille <= free_permille:
-        return ""
-    held = ", ".join(str(attempt.ref) for attempt in holds.users(state, index))
-    left = f": {free_permille / WHOLE_GPU:g} of it is left" if free_permille else ""
-    return f"GPU {index} is held by {held}{left}"
-
-
-def _shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
-    """Why the newest lease does not cover these GPUs at their floor; empty = it does."""
-    needed_mw, covered_mw = holds.floor_with_mw(state, set(gpus)), holds.covered_mw(state)
-    if needed_mw <= covered_mw:
-        return ""
-    return f"its floor needs a lease of {needed_mw / 1000:g} W, this is {covered_mw / 1000:g} W"
 
 
 def start_waiting(state: NodeState, now: Now) -> bool:
@@ -190,7 +140,7 @@ def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
     if isinstance(attempt.standing, Reserved):
         seq = attempt.standing.seq
         attempt.standing, attempt.launched_s = Launched(), now.mono_s
-        state.emit(Launch(attempt.order, _context(state, attempt.order)))
+        state.emit(Launch(attempt.order, context(state, attempt.order)))
         answer(state, seq, "done")
         return
     assert attempt.resuming is not None, "only starts and resumptions wait"  # noqa: S101 - union
@@ -201,21 +151,6 @@ def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
     state.emit(Thaw(attempt.ref))
     answer(state, seq, "done")
     tell_changes(state, now)
-
-
-def _context(state: NodeState, order: TaskOrder) -> LaunchContext:
-    terms = state.file.terms
-    assert terms is not None, "nothing starts before a Welcome"  # noqa: S101 - I2
-    until_s = state.session.heard_s + terms.task_lease_s
-    given = [state.gpus[index] for index in order.gpus]
-    memory_bytes = min((gpu.info.memory_bytes for gpu in given), default=0)
-    return LaunchContext(
-        gpu_uuids=tuple(gpu.info.uuid for gpu in given),
-        gpu_memory_bytes=memory_bytes * order.gpu_share_permille // WHOLE_GPU,
-        checkpoint_root=terms.checkpoint_root,
-        lease_until_mono_s=until_s if order.on_isolation == "stop" else None,
-        node=state.facts.node,
-    )
 
 
 def _give_up(state: NodeState, attempt: Attempt) -> None:
@@ -304,7 +239,7 @@ def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
         return
     if not attempt.is_frozen and attempt.pausing is not None and attempt.pausing.is_freezing:
         return  # half frozen: answered when the command is repeated and the freeze is done
-    short = _shortage(state, attempt.gpus)
+    short = shortage(state, attempt.gpus)
     if short:
         answer(state, command.seq, "not_covered", short)
     elif attempt.is_frozen:

@@ -251,11 +251,15 @@ def _grown(before: int | None, after: int | None) -> int | None:
 
 
 def learn_idle(gpu: Gpu, has_task: bool) -> bool:
-    """Watch a GPU with nothing to do; True when its idle bound changed."""
+    """Watch a GPU with nothing to do; True when its idle bound changed.
+
+    In MIG mode the driver measures no utilisation: then it is watched while it has no task.
+    """
     reading = gpu.reading
+    is_used = has_task if reading is None or reading.util_pct is None else reading.util_pct > 0
     is_quiet = (
         reading is not None
-        and reading.util_pct == 0
+        and not is_used
         and reading.power_mw is not None
         and reading.power_mw <= gpu.idle_ceiling_mw
     )

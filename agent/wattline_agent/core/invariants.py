@@ -34,6 +34,9 @@ def _no_gpu_given_twice(state: NodeState) -> None:
         if holds.free_permille(state, gpu.index) < 0:
             held = ", ".join(f"{a.ref} ({a.share_permille})" for a in holds.users(state, gpu.index))
             raise InvariantBroken(f"GPU {gpu.index} is held by {held}: more than 1000 thousandths")
+        migs = [attempt.mig for attempt in holds.users(state, gpu.index) if attempt.mig]
+        if len(set(migs)) < len(migs):
+            raise InvariantBroken(f"a MIG device of GPU {gpu.index} is held twice: {migs}")
 
 
 def _acknowledged_is_on_file(state: NodeState) -> None:

@@ -36,6 +36,7 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         healthy=gpu.is_healthy(now.mono_s),
         can_lock_clocks=clocks.can_lock(gpu) and not state.facts.is_observe,
         can_share=info.can_share,
+        mig=info.mig,
     )
 
 

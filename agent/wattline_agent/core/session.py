@@ -99,6 +99,7 @@ def _worth_telling(state: NodeState, member: Member, may_wait: bool, now: Now) -
 def _is_other(state: NodeState, told: GpuInfo, gpu: Gpu, now: Now) -> bool:
     return (
         told.uuid != gpu.info.uuid
+        or told.mig != gpu.info.mig
         or told.can_cap != is_cappable(state, gpu, now)
         or told.healthy != gpu.is_healthy(now.mono_s)
         or state.overshoot_permille(gpu) > told.overshoot_permille

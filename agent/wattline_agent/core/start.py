@@ -1,5 +1,7 @@
 """Beginning and end: adoption of what runs, or floors; driver reloads; a clean stop (I6)."""
 
+from dataclasses import replace
+
 import msgspec
 
 from wattline_agent.capper import Use
@@ -130,7 +132,15 @@ def _as_found(gpu: Gpu) -> int:
 
 
 def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
-    """Every cap is lost: the next step of `steer`, right after this, sets them again."""
+    """Every cap is lost: the next step of `steer`, right after this, sets them again.
+
+    Unless GPUs were only divided into other MIG devices: that leaves caps and counters alone.
+    """
+    if _are_only_divided(state, event):
+        for gpu, info in zip(state.gpus, event.gpus, strict=True):
+            gpu.info = info
+        state.note("gpus_divided", "GPUs were divided into other MIG devices")
+        return
     telemetry.incident(
         state, "the GPU driver was reloaded (or GPUs changed); caps were set again", now
     )
@@ -146,6 +156,12 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
         state.file, driver_instance=event.driver_instance, locked_mhz={}
     )
     state.emit(SaveState(state.file))
+
+
+def _are_only_divided(state: NodeState, event: DriverReloaded) -> bool:
+    known = [replace(gpu.info, mig=None) for gpu in state.gpus]
+    is_same = state.file.driver_instance == event.driver_instance
+    return is_same and known == [replace(info, mig=None) for info in event.gpus]
 
 
 def is_settled(state: NodeState) -> bool:

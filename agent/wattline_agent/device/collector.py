@@ -28,7 +28,7 @@ from wattline_protocol.ids import GpuIndex
 INFO_TIMEOUT_S = 5.0
 """Identity is read at start and after a reload, when drivers are slow."""
 REREAD_PERIOD_S = 30.0
-"""How often a GPU whose identity could not be read is asked again."""
+"""How often a GPU is asked again whose identity could not be read, or is another now."""
 SLOW_PERIOD_S = 15.0
 EVENT_WAIT_S = 1.0
 MAX_EVENTS = 1024
@@ -154,14 +154,18 @@ class DriverCollector:
         return self._instance
 
     def gpus(self) -> tuple[DeviceInfo, ...]:
-        """All GPUs; read again when the driver is another, or when some could not be read."""
+        """All GPUs; read again when the driver is another, or some could not be read or were
+        divided anew."""
         now_s = boottime_s()
         is_due = now_s - self._infos_at_s >= REREAD_PERIOD_S
-        is_partial = any(not info.uuid for info in self._infos)
-        if self._infos_of != self._instance or (is_partial and is_due):
+        if self._infos_of != self._instance or (is_due and self._are_outdated()):
             self._infos_of, self._infos_at_s = self._instance, now_s
             self._infos = self._read_infos()
         return self._infos
+
+    def _are_outdated(self) -> bool:
+        pairs = zip(self._infos, self._slow, strict=True)
+        return any(not i.uuid or (slow is not None and slow.mig != i.mig) for i, slow in pairs)
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
         """Fast telemetry of all GPUs."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from wattline_agent.device import clocks
+from wattline_agent.device import clocks, mig
 from wattline_agent.device.events import EventReader
 from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
 from wattline_agent.ports import (
@@ -157,6 +157,7 @@ class NvmlDriver:
             clock_max_mhz=clock_max_mhz,
             can_lock_clocks=can_lock,
             can_share=mode in (None, pynvml.NVML_COMPUTEMODE_DEFAULT),
+            mig=mig.instances(handle, optional),
         )
 
     def _why_no_cap(self, handle: Any) -> str:
@@ -220,7 +221,8 @@ class NvmlDriver:
         )
 
     def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
-        """Error counters and the like, in two driver calls; persistence mode is put back on."""
+        """Error counters and the like, in three driver calls and a few for each MIG device;
+        persistence mode is put back on."""
         try:
             return self._read_slow(index)
         except pynvml.NVMLError as error:
@@ -235,7 +237,8 @@ class NvmlDriver:
             state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
         counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
         lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
-        return SlowReading(index, boottime_s(), **counters, persistence=lasts)
+        divided = mig.instances(handle, optional)
+        return SlowReading(index, boottime_s(), **counters, persistence=lasts, mig=divided)
 
     def process_use(self, index: GpuIndex) -> dict[int, int]:
         """By process, in one driver call; the mean where there are several samples of one."""

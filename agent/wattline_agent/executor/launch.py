@@ -9,7 +9,7 @@ from wattline_agent.executor.mps import limits
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import TaskOrder
+from wattline_protocol.orders import TaskOrder
 
 NOFILE_LIMIT = 1024 * 1024
 """Open files; lowered to the hard limit. Data loaders need far more than the usual 1,024."""

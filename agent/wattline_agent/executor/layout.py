@@ -12,7 +12,7 @@ from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
 from wattline_agent.keeper.spec import STOP_FILE, TASKS_DIR, BadRequest, ExitRecord, check_key
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.messages import TaskOrder
+from wattline_protocol.orders import TaskOrder
 
 ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import TaskOrder
+from wattline_protocol.orders import TaskOrder
 
 PIPES_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPES = "/tmp/nvidia-mps"  # noqa: S108 - where NVIDIA puts it
@@ -28,7 +28,7 @@ def find_pipes(
 
     The job may name a daemon of its own; else the agent's environment, else the usual place.
     """
-    if order.gpu_share_permille == WHOLE_GPU:
+    if order.gpu_share_permille == WHOLE_GPU or order.mig:
         return ""
     return serving_pipes({**environ, **order.env}, uid, proc)
 

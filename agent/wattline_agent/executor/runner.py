@@ -36,13 +36,8 @@ from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.spec import ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
-from wattline_protocol.messages import (
-    MAX_LOG_CHUNK_BYTES,
-    MAX_LOG_TAIL_BYTES,
-    ExitKind,
-    TaskExit,
-    TaskOrder,
-)
+from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, ExitKind, TaskExit
+from wattline_protocol.orders import TaskOrder
 
 KEPT_ATTEMPTS = 1000
 """Forgotten attempts whose log and working directory stay; the oldest go first."""

@@ -16,7 +16,8 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, Now, TaskRef, UnixTime
-from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskOrder, TaskPhase
+from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
+from wattline_protocol.orders import TaskOrder
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
 WANTED_MW = (250_000, 700_000)

@@ -22,9 +22,10 @@ class SimNode(msgspec.Struct, frozen=True):
 
 
 def node(
-    *, gpus: int, model: str, name: str, seed: int, directory: str | None
+    *, gpus: int, model: str, name: str, seed: int, directory: str | None, mig: tuple[str, ...]
 ) -> Iterator[SimNode]:
     """Tells of the node, then simulates it until SIGINT or SIGTERM."""
+    from wattline_sim.control import ControlError, partition
     from wattline_sim.node import NodeDirError, prepare, serve
     from wattline_sim.profiles import UnknownNameError
     from wattline_sim.statefile import StateFileError
@@ -32,12 +33,24 @@ def node(
     folder = Path(directory or tempfile.mkdtemp(prefix="wattline-sim-"))
     try:
         made = prepare(folder, model=model, gpus=gpus, seed=seed, name=name)
+        for gpu, profiles in map(_partition, mig):
+            partition(folder, gpu, profiles)
         yield SimNode(
             name, str(made.path), made.spec().gpu_model.display_name, gpus, str(made.sysfs)
         )
         serve([folder])
-    except (NodeDirError, StateFileError, UnknownNameError) as error:
+    except (ControlError, NodeDirError, StateFileError, UnknownNameError) as error:
         raise ActFailed(str(error), exits.USAGE) from error
     finally:
         if directory is None:
             shutil.rmtree(folder)
+
+
+def _partition(text: str) -> tuple[int, list[str]]:
+    """What `--mig` says: a GPU and its instances, maybe none."""
+    gpu, equals, profiles = text.partition("=")
+    if not equals or not gpu.isdecimal():
+        raise ActFailed(
+            f'--mig: want GPU=PROFILES, as in 0=3g.40gb,3g.40gb, not "{text}"', exits.USAGE
+        )
+    return int(gpu), [word.strip() for word in profiles.split(",") if word.strip()]

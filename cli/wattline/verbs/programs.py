@@ -190,8 +190,18 @@ VERBS = (
             Option("name", ("--name",), "Name of the node.", default="sim"),
             Option("seed", ("--seed",), "Seed of its small differences.", "integer", 1),
             Option("directory", ("--dir",), "Where to put it.", "path", metavar="DIR"),
+            Option(
+                "mig",
+                ("--mig",),
+                "MIG instances of a GPU, as in 0=3g.40gb,3g.40gb; may be repeated.",
+                many=True,
+                metavar="GPU=PROFILES",
+            ),
         ),
-        examples=("wattline sim node --gpus 8 --model h100",),
+        examples=(
+            "wattline sim node --gpus 8 --model h100",
+            "wattline sim node --gpus 2 --mig 1=3g.40gb,2g.20gb,1g.10gb",
+        ),
     ),
     Verb(
         name="sim seeds",

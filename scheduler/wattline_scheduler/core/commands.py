@@ -17,8 +17,8 @@ from wattline_protocol.messages import (
     ResumeTask,
     StartTask,
     StopTask,
-    TaskOrder,
 )
+from wattline_protocol.orders import TaskOrder
 from wattline_scheduler.core.events import TICK_PERIOD_S
 from wattline_scheduler.core.nodes import CommandKey, NodeNow, Outstanding
 from wattline_scheduler.core.state import State

@@ -3,7 +3,7 @@
 import zlib
 
 from wattline_protocol.ids import AttemptNo, Now, TaskRef
-from wattline_protocol.messages import Rendezvous, TaskOrder
+from wattline_protocol.orders import Rendezvous, TaskOrder
 from wattline_protocol.site import Site
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core import commands

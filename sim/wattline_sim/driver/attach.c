@@ -31,6 +31,7 @@ struct wl_device {
 
 static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct wl_device devices[WL_GPUS_MAX];
+static struct wl_device mig_devices[WL_GPUS_MAX * WL_MIG_MAX];
 static wl_state *mapped;
 static struct stat mapped_file;
 static int read_only;
@@ -39,6 +40,21 @@ static int users; /* nvmlInit calls not yet matched by nvmlShutdown */
 wl_state *sim_state(void) { return LOAD(mapped); }
 
 nvmlDevice_t sim_device(uint32_t index) { return &devices[index]; }
+
+nvmlDevice_t sim_mig_device(uint32_t gpu_index, uint32_t number) {
+    return &mig_devices[gpu_index * WL_MIG_MAX + number];
+}
+
+uint32_t sim_mig_number(const wl_gpu *gpu, const wl_mig_instance *mig) {
+    return (uint32_t)(mig - gpu->mig.instances);
+}
+
+uint32_t sim_mig_count(const wl_gpu *gpu) {
+    uint32_t count = LOAD(gpu->mig.count);
+    if (!LOAD(gpu->mig.enabled))
+        return 0;
+    return count < WL_MIG_MAX ? count : WL_MIG_MAX;
+}
 
 static void state_path(char *path, size_t size) {
     const char *named = getenv("WATTLINE_SIM_STATE");
@@ -199,16 +215,43 @@ static void wait_while_hung(wl_gpu *gpu) {
         sim_futex_wait(&gpu->faults.hang, hung, HANG_SLICE_NS);
 }
 
+/* Which GPU a handle is of, and which of its MIG devices; the handle of one that was destroyed is
+ * no longer valid. */
+static nvmlReturn_t resolve(nvmlDevice_t device, uint32_t *index, const wl_mig_instance **mig) {
+    wl_state *state = sim_state();
+    uintptr_t slot = (uintptr_t)device - (uintptr_t)devices;
+    uintptr_t mig_slot = (uintptr_t)device - (uintptr_t)mig_devices;
+    *mig = NULL;
+    if (device != NULL && slot < state->header.gpu_count) {
+        *index = (uint32_t)slot;
+        return NVML_SUCCESS;
+    }
+    *index = (uint32_t)(mig_slot / WL_MIG_MAX);
+    if (device == NULL || mig_slot >= (uintptr_t)state->header.gpu_count * WL_MIG_MAX)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    wl_gpu *gpu = &state->gpus[*index];
+    if (mig_slot % WL_MIG_MAX >= sim_mig_count(gpu))
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *mig = &gpu->mig.instances[mig_slot % WL_MIG_MAX];
+    return NVML_SUCCESS;
+}
+
 nvmlReturn_t sim_enter(nvmlDevice_t device, uint32_t call_class, const char *symbol, wl_gpu **gpu,
                        uint32_t *index) {
+    const wl_mig_instance *mig;
+    nvmlReturn_t result = sim_enter_either(device, call_class, symbol, gpu, index, &mig);
+    return result == NVML_SUCCESS && mig != NULL ? NVML_ERROR_NOT_SUPPORTED : result;
+}
+
+nvmlReturn_t sim_enter_either(nvmlDevice_t device, uint32_t call_class, const char *symbol,
+                              wl_gpu **gpu, uint32_t *index, const wl_mig_instance **mig) {
     nvmlReturn_t result = sim_enter_system(symbol);
     if (result != NVML_SUCCESS)
         return result;
     wl_state *state = sim_state();
-    uintptr_t slot = (uintptr_t)device - (uintptr_t)devices;
-    if (device == NULL || slot >= state->header.gpu_count)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *index = (uint32_t)slot;
+    result = resolve(device, index, mig);
+    if (result != NVML_SUCCESS)
+        return result;
     *gpu = &state->gpus[*index];
     wait_while_hung(*gpu);
     uint32_t latency_us = LOAD((*gpu)->faults.latency_us[call_class]);

@@ -24,6 +24,7 @@ _C_TYPES: dict[Any, str] = {
     ctypes.c_int64: "int64_t",
     ctypes.c_uint64: "uint64_t",
     ctypes.c_char: "char",
+    ctypes.c_ulong: "unsigned long",
     ctypes.c_double: "double",
 }
 
@@ -43,6 +44,7 @@ NVML_STRUCTS: dict[str, Any] = {
     "nvmlFieldValue_t": pynvml.c_nvmlFieldValue_t,
     "nvmlEventData_t": pynvml.c_nvmlEventData_t,
     "nvmlGpmSupport_t": pynvml.c_nvmlGpmSupport_t,
+    "nvmlDeviceAttributes_t": pynvml.c_nvmlDeviceAttributes,
 }
 
 _CONSTANT_PREFIXES = (
@@ -57,6 +59,7 @@ _CONSTANT_PREFIXES = (
     "NVML_FEATURE_",
     "NVML_PCIE_UTIL_",
     "NVML_COMPUTEMODE_",
+    "NVML_DEVICE_MIG_",
     "nvmlEventType",
     "nvmlClocksEventReason",
     "nvmlMemory_v2",
@@ -105,7 +108,17 @@ def state_header() -> str:
         f"#define WL_MAGIC UINT64_C({state.MAGIC:#x})",
         *(
             f"#define WL_{name} {getattr(state, name):#x}u"
-            for name in ("ABI_VERSION", "GPUS_MAX", "PROCESSES_MAX", "EVENTS_MAX", "FORCED_MAX")
+            for name in (
+                *(
+                    "ABI_VERSION",
+                    "GPUS_MAX",
+                    "PROCESSES_MAX",
+                    "EVENTS_MAX",
+                    "FORCED_MAX",
+                    "MIG_MAX",
+                ),
+                "NO_INSTANCE",
+            )
         ),
         f"#define WL_ANY {state.ANY_GPU:#x}u",
         *(f"#define WL_CALL_{call.name} {call.value}" for call in state.CallClass),

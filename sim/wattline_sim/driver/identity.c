@@ -98,7 +98,21 @@ static nvmlReturn_t handle_by_text(size_t offset, const char *wanted, nvmlDevice
     return NVML_ERROR_NOT_FOUND;
 }
 
+/* A UUID is that of a GPU or of a MIG device. */
 EXPORT nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
+    ENTER_SYSTEM();
+    REQUIRE(uuid);
+    REQUIRE(device);
+    const wl_state *state = sim_state();
+    for (uint32_t i = 0; i < state->header.gpu_count; i++) {
+        const wl_gpu *gpu = &state->gpus[i];
+        for (uint32_t k = 0; k < sim_mig_count(gpu); k++) {
+            if (strcasecmp(gpu->mig.instances[k].uuid, uuid) == 0) {
+                *device = sim_mig_device(i, k);
+                return NVML_SUCCESS;
+            }
+        }
+    }
     return handle_by_text(offsetof(wl_identity, uuid), uuid, device);
 }
 
@@ -120,9 +134,9 @@ EXPORT nvmlReturn_t nvmlDeviceGetHandleByPciBusId(const char *bus_id, nvmlDevice
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index) {
-    ENTER(device, WL_CALL_IDENTITY);
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
     REQUIRE(index);
-    *index = gpu_index;
+    *index = mig != NULL ? sim_mig_number(gpu, mig) : gpu_index;
     return NVML_SUCCESS;
 }
 
@@ -131,10 +145,23 @@ EXPORT nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index)
         ENTER(device, WL_CALL_IDENTITY);                                                           \
         return sim_copy_text(out, size, gpu->identity.field);                                      \
     }
-TEXT(nvmlDeviceGetName, name)
-TEXT(nvmlDeviceGetUUID, uuid)
 TEXT(nvmlDeviceGetSerial, serial)
 TEXT(nvmlDeviceGetVbiosVersion, vbios)
+
+EXPORT nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *out, unsigned int size) {
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
+    char name[sizeof gpu->identity.name + sizeof mig->profile + 8];
+    if (mig != NULL)
+        snprintf(name, sizeof name, "%s MIG %s", gpu->identity.name, mig->profile);
+    else
+        snprintf(name, sizeof name, "%s", gpu->identity.name);
+    return sim_copy_text(out, size, name);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *out, unsigned int size) {
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
+    return sim_copy_text(out, size, mig != NULL ? mig->uuid : gpu->identity.uuid);
+}
 
 #define NUMBER(function, call_class, value)                                                        \
     EXPORT nvmlReturn_t function(nvmlDevice_t device, unsigned int *out) {                         \
@@ -155,7 +182,8 @@ NUMBER(nvmlDeviceGetDisplayActive, WL_CALL_IDENTITY, NVML_FEATURE_DISABLED)
 NUMBER(nvmlDeviceGetDisplayMode, WL_CALL_IDENTITY, NVML_FEATURE_DISABLED)
 NUMBER(nvmlDeviceGetMultiGpuBoard, WL_CALL_IDENTITY, 0)
 NUMBER(nvmlDeviceGetNumFans, WL_CALL_IDENTITY, 0)
-NUMBER(nvmlDeviceGetMaxMigDeviceCount, WL_CALL_IDENTITY, 0)
+/* Zero where MIG is not supported or not enabled. */
+NUMBER(nvmlDeviceGetMaxMigDeviceCount, WL_CALL_IDENTITY, LOAD(gpu->mig.enabled) ? WL_MIG_MAX : 0)
 
 EXPORT nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major,
                                                        int *minor) {
@@ -181,9 +209,9 @@ EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *
 }
 
 EXPORT nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned int *is_mig) {
-    ENTER(device, WL_CALL_IDENTITY);
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
     REQUIRE(is_mig);
-    *is_mig = 0;
+    *is_mig = mig != NULL;
     return NVML_SUCCESS;
 }
 
@@ -194,7 +222,57 @@ EXPORT nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *curr
     REQUIRE(pending);
     if (!gpu->identity.has_mig)
         return NVML_ERROR_NOT_SUPPORTED;
-    *current = *pending = 0;
+    *current = *pending = LOAD(gpu->mig.enabled) ? NVML_DEVICE_MIG_ENABLE : NVML_DEVICE_MIG_DISABLE;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index,
+                                                        nvmlDevice_t *mig_device) {
+    ENTER(device, WL_CALL_IDENTITY);
+    REQUIRE(mig_device);
+    if (!gpu->identity.has_mig || !LOAD(gpu->mig.enabled))
+        return NVML_ERROR_NOT_SUPPORTED;
+    if (index >= WL_MIG_MAX)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (index >= sim_mig_count(gpu))
+        return NVML_ERROR_NOT_FOUND;
+    *mig_device = sim_mig_device(gpu_index, index);
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetDeviceHandleFromMigDeviceHandle(nvmlDevice_t device,
+                                                                 nvmlDevice_t *parent) {
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
+    REQUIRE(parent);
+    if (mig == NULL)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *parent = sim_device(gpu_index);
+    return NVML_SUCCESS;
+}
+
+/* Each GPU instance has one compute instance, number 0. */
+#define MIG_NUMBER(function, value)                                                                \
+    EXPORT nvmlReturn_t function(nvmlDevice_t device, unsigned int *id) {                          \
+        ENTER_EITHER(device, WL_CALL_IDENTITY);                                                    \
+        REQUIRE(id);                                                                               \
+        if (mig == NULL)                                                                           \
+            return NVML_ERROR_NOT_SUPPORTED;                                                       \
+        *id = (value);                                                                             \
+        return NVML_SUCCESS;                                                                       \
+    }
+MIG_NUMBER(nvmlDeviceGetGpuInstanceId, mig->gpu_instance)
+MIG_NUMBER(nvmlDeviceGetComputeInstanceId, 0)
+
+/* Of MIG devices only. Engines other than slices and memory are not simulated. */
+EXPORT nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t device,
+                                               nvmlDeviceAttributes_t *attributes) {
+    ENTER_EITHER(device, WL_CALL_IDENTITY);
+    REQUIRE(attributes);
+    if (mig == NULL)
+        return NVML_ERROR_NOT_SUPPORTED;
+    memset(attributes, 0, sizeof *attributes);
+    attributes->gpuInstanceSliceCount = attributes->computeInstanceSliceCount = mig->slices;
+    attributes->memorySizeMB = mig->memory_bytes >> 20;
     return NVML_SUCCESS;
 }
 

@@ -26,6 +26,18 @@ nvmlDevice_t sim_device(uint32_t index);
 nvmlReturn_t sim_enter(nvmlDevice_t device, uint32_t call_class, const char *symbol, wl_gpu **gpu,
                        uint32_t *index);
 
+/* The same for calls that a MIG device takes as well: *mig is NULL for a whole GPU. All others
+ * answer a MIG device with NOT_SUPPORTED. */
+nvmlReturn_t sim_enter_either(nvmlDevice_t device, uint32_t call_class, const char *symbol,
+                              wl_gpu **gpu, uint32_t *index, const wl_mig_instance **mig);
+
+/* The handle of a MIG device of a GPU, and its number there. */
+nvmlDevice_t sim_mig_device(uint32_t gpu_index, uint32_t number);
+uint32_t sim_mig_number(const wl_gpu *gpu, const wl_mig_instance *mig);
+
+/* How many MIG devices a GPU has now. */
+uint32_t sim_mig_count(const wl_gpu *gpu);
+
 /* The same for calls on the system as a whole. */
 nvmlReturn_t sim_enter_system(const char *symbol);
 
@@ -46,6 +58,19 @@ uint64_t sim_epoch_us(uint64_t monotonic_ns);
     uint32_t gpu_index;                                                                            \
     do {                                                                                           \
         nvmlReturn_t entered = sim_enter(device, call_class, __func__, &gpu, &gpu_index);          \
+        if (entered != NVML_SUCCESS)                                                               \
+            return entered;                                                                        \
+        (void)gpu;                                                                                 \
+        (void)gpu_index;                                                                           \
+    } while (0)
+
+#define ENTER_EITHER(device, call_class)                                                           \
+    wl_gpu *gpu;                                                                                   \
+    uint32_t gpu_index;                                                                            \
+    const wl_mig_instance *mig;                                                                    \
+    do {                                                                                           \
+        nvmlReturn_t entered =                                                                     \
+            sim_enter_either(device, call_class, __func__, &gpu, &gpu_index, &mig);                \
         if (entered != NVML_SUCCESS)                                                               \
             return entered;                                                                        \
         (void)gpu;                                                                                 \

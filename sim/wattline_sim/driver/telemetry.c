@@ -57,6 +57,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t device, unsig
 EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
     ENTER(device, WL_CALL_SENSOR);
     REQUIRE(rates);
+    if (LOAD(gpu->mig.enabled))
+        return NVML_ERROR_NOT_SUPPORTED; /* the driver measures no utilisation in MIG mode */
     wl_telemetry now = sim_telemetry(gpu);
     rates->gpu = now.gpu_percent;
     rates->memory = now.memory_percent;
@@ -69,6 +71,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtili
         ENTER(device, WL_CALL_SENSOR);                                                             \
         REQUIRE(percent);                                                                          \
         REQUIRE(period_us);                                                                        \
+        if (LOAD(gpu->mig.enabled))                                                                \
+            return NVML_ERROR_NOT_SUPPORTED;                                                       \
         *percent = 0; /* no profile uses the video engines */                                      \
         *period_us = 167000;                                                                       \
         return NVML_SUCCESS;                                                                       \
@@ -76,24 +80,51 @@ EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtili
 ENGINE_UTILIZATION(nvmlDeviceGetEncoderUtilization)
 ENGINE_UTILIZATION(nvmlDeviceGetDecoderUtilization)
 
+static wl_process_list process_list(const wl_gpu *gpu) {
+    wl_process_list list;
+    sim_read(&gpu->processes_seq, &gpu->processes, &list, sizeof list);
+    if (list.count > WL_PROCESSES_MAX)
+        list.count = WL_PROCESSES_MAX;
+    return list;
+}
+
+/* A process that the handle shows: all of a GPU, or those of one MIG device. */
+static int is_shown(const wl_process *process, const wl_mig_instance *mig) {
+    return mig == NULL || process->gpu_instance == mig->gpu_instance;
+}
+
+static uint64_t used_bytes(const wl_gpu *gpu, const wl_mig_instance *mig) {
+    if (mig == NULL)
+        return sim_telemetry(gpu).memory_used_bytes;
+    wl_process_list list = process_list(gpu);
+    uint64_t used = 0;
+    for (uint32_t i = 0; i < list.count; i++)
+        used += is_shown(&list.entries[i], mig) ? list.entries[i].memory_bytes : 0;
+    return used;
+}
+
+static uint64_t reserved_bytes(const wl_gpu *gpu, const wl_mig_instance *mig) {
+    return mig == NULL ? gpu->identity.reserved_bytes : 0;
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
-    ENTER(device, WL_CALL_SENSOR);
+    ENTER_EITHER(device, WL_CALL_SENSOR);
     REQUIRE(memory);
-    uint64_t used = sim_telemetry(gpu).memory_used_bytes + gpu->identity.reserved_bytes;
-    memory->total = gpu->identity.memory_bytes;
+    uint64_t used = used_bytes(gpu, mig) + reserved_bytes(gpu, mig);
+    memory->total = mig != NULL ? mig->memory_bytes : gpu->identity.memory_bytes;
     memory->used = used; /* version 1 counts what the driver reserves as used */
     memory->free = memory->total - used;
     return NVML_SUCCESS;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
-    ENTER(device, WL_CALL_SENSOR);
+    ENTER_EITHER(device, WL_CALL_SENSOR);
     REQUIRE(memory);
     if (memory->version != nvmlMemory_v2)
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-    memory->total = gpu->identity.memory_bytes;
-    memory->reserved = gpu->identity.reserved_bytes;
-    memory->used = sim_telemetry(gpu).memory_used_bytes;
+    memory->total = mig != NULL ? mig->memory_bytes : gpu->identity.memory_bytes;
+    memory->reserved = reserved_bytes(gpu, mig);
+    memory->used = used_bytes(gpu, mig);
     memory->free = memory->total - memory->reserved - memory->used;
     return NVML_SUCCESS;
 }
@@ -118,29 +149,29 @@ EXPORT nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, unsigned in
     return NVML_SUCCESS;
 }
 
-static wl_process_list process_list(const wl_gpu *gpu) {
-    wl_process_list list;
-    sim_read(&gpu->processes_seq, &gpu->processes, &list, sizeof list);
-    if (list.count > WL_PROCESSES_MAX)
-        list.count = WL_PROCESSES_MAX;
-    return list;
-}
-
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device,
                                                             unsigned int *count,
                                                             nvmlProcessInfo_t *processes) {
-    ENTER(device, WL_CALL_PROCESSES);
+    ENTER_EITHER(device, WL_CALL_PROCESSES);
     REQUIRE(count);
     wl_process_list list = process_list(gpu);
     unsigned int room = *count;
-    *count = list.count;
-    if (room < list.count)
+    *count = 0;
+    for (uint32_t i = 0; i < list.count; i++)
+        *count += is_shown(&list.entries[i], mig);
+    if (room < *count)
         return NVML_ERROR_INSUFFICIENT_SIZE;
-    for (uint32_t i = 0; i < list.count; i++) {
-        processes[i] = (nvmlProcessInfo_t){0};
-        processes[i].pid = list.entries[i].pid;
-        processes[i].usedGpuMemory = list.entries[i].memory_bytes;
-        processes[i].gpuInstanceId = processes[i].computeInstanceId = UINT32_MAX;
+    for (uint32_t i = 0, shown = 0; i < list.count; i++) {
+        const wl_process *one = &list.entries[i];
+        if (!is_shown(one, mig))
+            continue;
+        int is_whole = one->gpu_instance == WL_NO_INSTANCE;
+        processes[shown++] = (nvmlProcessInfo_t){
+            .pid = one->pid,
+            .usedGpuMemory = one->memory_bytes,
+            .gpuInstanceId = one->gpu_instance,
+            .computeInstanceId = is_whole ? UINT32_MAX : 0,
+        };
     }
     return NVML_SUCCESS;
 }
@@ -163,6 +194,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
                                                     unsigned long long since_us) {
     ENTER(device, WL_CALL_PROCESSES);
     REQUIRE(count);
+    if (LOAD(gpu->mig.enabled))
+        return NVML_ERROR_NOT_SUPPORTED; /* the driver measures no utilisation in MIG mode */
     wl_process_list list = process_list(gpu);
     uint64_t sample_us = sim_epoch_us(list.sample_ns);
     if (list.count == 0 || sample_us <= since_us)

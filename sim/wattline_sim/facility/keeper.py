@@ -9,7 +9,8 @@ import msgspec
 
 from wattline_agent.ports import LaunchContext, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, TaskExit, TaskOrder, TaskPhase
+from wattline_protocol.messages import ExitKind, TaskExit, TaskPhase
+from wattline_protocol.orders import TaskOrder
 from wattline_sim.facility.ground import Ground
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.works import ENDLESS_S, WorkKey

@@ -17,14 +17,8 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
-from wattline_protocol.messages import (
-    SW_POWER_CAP,
-    ExitKind,
-    Rollup,
-    TaskExit,
-    TaskOrder,
-    TaskPhase,
-)
+from wattline_protocol.messages import SW_POWER_CAP, ExitKind, Rollup, TaskExit, TaskPhase
+from wattline_protocol.orders import TaskOrder
 from wattline_sim.fleet.world import HostClock, World
 
 W = 1000

@@ -28,10 +28,10 @@ from wattline_protocol.messages import (
     Rollups,
     StartTask,
     StopTask,
-    TaskOrder,
     TaskReport,
     TaskUpdate,
 )
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import wall_mw
 from wattline_sim import control, truth
 from wattline_sim.node import NodeDir

@@ -12,7 +12,8 @@ from support.drivers import agent_process
 from support.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
 from support.simnode import client, make_node, serving, wait_until
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.messages import Beat, Hello, LeaseAck, StartTask, StopTask, TaskOrder
+from wattline_protocol.messages import Beat, Hello, LeaseAck, StartTask, StopTask
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.wall import wall_mw
 from wattline_sim import control
 from wattline_sim.node import NodeDir

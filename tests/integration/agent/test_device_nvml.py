@@ -184,6 +184,43 @@ answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "GPU shari
     assert said == [["warning", "1 of 4 GPUs take one process by their compute mode"]]
 
 
+def test_mig_devices_are_found_and_the_check_names_them(node: NodeDir, tmp_path: Path) -> None:
+    code = f"""
+from wattline_agent.check import run_checks
+from wattline_agent.config import AgentConfig
+from wattline_agent.device import collector as collecting
+collecting.REREAD_PERIOD_S = collecting.SLOW_PERIOD_S = 0.0
+control.partition(node, 1, ["3g.40gb", "1g.10gb"])
+control.partition(node, 2, [])
+collector = open_collector(LIBRARY, SYSFS)
+infos = collector.gpus()
+answer([infos[0].mig, infos[2].mig])
+answer([[one.uuid[:4], one.profile, one.memory_bytes >> 20, one.share_permille]
+        for one in infos[1].mig])
+readings = collector.sample(5.0)
+answer([r.util_pct is None for r in readings])
+answer([r.power_mw > 0 and r.enforced_mw == 700_000 for r in readings])
+answer([collector.apply_caps({{1: 400_000}}, 5.0)[0].enforced_mw,
+        collector.process_use([1], 5.0)])
+control.partition(node, 1, None)
+while collector.gpus()[1].mig is not None:
+    collector.sample(5.0)
+collector.close()
+config = AgentConfig(None, Path({str(tmp_path / "state")!r}), SYSFS, LIBRARY)
+answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "MIG"])
+control.partition(node, 2, ["7g.80gb"])
+answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "MIG"])
+"""
+    modes, made, are_unknown, are_held, parent, empty, whole = agent_process(code, node)
+    assert modes == [None, []]
+    assert made == [["MIG-", "3g.40gb", 40_779, 428], ["MIG-", "1g.10gb", 10_194, 142]]
+    assert are_unknown == [False, True, True, False]
+    assert are_held == [True] * 4, "power and limits are the whole GPU's"
+    assert parent == [400_000, {}]
+    assert empty == [["warning", "GPU 2: none"]]
+    assert whole == [["ok", "GPU 2: 7g.80gb"]]
+
+
 def test_what_the_bmc_enforces_is_told_from_what_was_asked(node: NodeDir) -> None:
     code = """
 control.oob_cap(node, 1, 350)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.keepers import CONTEXT, keeper, order, ref
-from wattline_protocol.messages import Rendezvous
+from wattline_protocol.orders import Rendezvous
 
 TRAIN = """
 import os, sys

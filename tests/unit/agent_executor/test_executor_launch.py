@@ -9,7 +9,7 @@ from support.keepers import CONTEXT, order, ref
 from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
-from wattline_protocol.messages import Rendezvous
+from wattline_protocol.orders import Rendezvous
 
 MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
 RUN = (

@@ -6,7 +6,8 @@ from typing import cast
 from support import records
 from wattline_protocol.ids import Epoch, Incarnation, Instant, NodeId
 from wattline_protocol.ids import Sequence as Seq
-from wattline_protocol.messages import BeatSeen, Lease, StartTask, TaskOrder
+from wattline_protocol.messages import BeatSeen, Lease, StartTask
+from wattline_protocol.orders import TaskOrder
 from wattline_protocol.requests import Done
 from wattline_scheduler.core.effects import Effect, Reply, Save, Send
 from wattline_scheduler.shell.commits import MAX_WAITING, WAIT_S, Commits
