@@ -78,7 +78,8 @@ class Site:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]]:
-    """Work that runs, a gang that waited long, and jobs behind it; estimates are upper bounds."""
+    """Work that runs, a gang that waited long, and jobs behind it, some of which waited long too;
+    estimates are upper bounds."""
     nodes = draw(st.integers(2, 5))
     work = []
     for at in range(nodes):
@@ -93,7 +94,7 @@ def scenes(draw: st.DrawFn) -> tuple[Site, list[Waiting], dict[JobId, tuple[floa
     for number in range(1, draw(st.integers(1, 12))):
         known = draw(st.one_of(st.none(), st.integers(1, 600)))
         wanted = job().gpus(draw(st.integers(1, 4))).nodes(draw(st.integers(1, 2)))
-        one = waits(number, wanted, since=PATIENCE_S)
+        one = waits(number, wanted, since=draw(st.sampled_from([0.0, PATIENCE_S])))
         queue.append(dataclasses.replace(one, runs_s=known))
         ran_s = draw(st.floats(1, known)) if known is not None else HORIZON_S
         true_s[JobId(number)] = (known if known is not None else math.inf, ran_s)
@@ -110,8 +111,8 @@ def test_backfill_never_delays_the_reservation(
     promised: float | None = None
     while queue and GANG not in site.started:
         result = site.plan(queue)
-        if promised is None and result.reserved_for == GANG and result.reserved_from is not None:
-            promised = result.reserved_from
+        if promised is None:
+            promised = result.reserved.get(GANG)
         site.start(result, true_s)
         queue = [w for w in queue if w.job not in site.started]
         if not site.to_next_end():
@@ -137,7 +138,7 @@ def test_who_ends_before_the_room_is_needed_may_use_it() -> None:
     just, over = 100 - MARGIN_S, 101 - MARGIN_S
     result = late(gang, short(1, over), short(2, None), short(3, just), ends=needed)
     assert [p.job for p in result.placements] == [3]
-    assert (result.reserved_for, result.reserved_from) == (GANG, needed)
+    assert result.reserved == {GANG: needed}
     assert result.waits.keys() == {GANG, 1, 2}
 
 
@@ -145,7 +146,7 @@ def test_what_runs_without_a_known_end_lets_nobody_use_the_room() -> None:
     gang = waits(GANG, job().gpus(8))
     result = late(gang, short(1, 1.0), ends=math.inf)
     assert result.placements == ()
-    assert result.reserved_from == math.inf
+    assert result.reserved == {GANG: math.inf}
 
 
 def test_short_jobs_share_the_room_until_it_is_full() -> None:
@@ -153,3 +154,29 @@ def test_short_jobs_share_the_room_until_it_is_full() -> None:
     result = late(gang, *(short(number, 1.0) for number in (1, 2, 3)), ends=PATIENCE_S + 100)
     assert [p.job for p in result.placements] == [1, 2]
     assert 3 in result.waits
+
+
+def two_nodes(*queue: Waiting, ends: tuple[float, float]) -> Plan:
+    """Half of each of two nodes is held until its time."""
+    nodes = []
+    for name, end in zip(("a1", "a2"), ends, strict=True):
+        one = offer(name)
+        known = tuple((gpu.index, Instant(end)) for gpu in one.gpus[:4] if math.isfinite(end))
+        nodes.append(dataclasses.replace(one, free=one.gpus[4:], ends=known))
+    return plan(snapshot(*nodes, waiting=queue, now=PATIENCE_S))
+
+
+def test_each_gang_that_waited_long_has_room_kept_on_nodes_of_its_own() -> None:
+    first, second = (waits(number, job().gpus(8)) for number in (0, 1))
+    soon, later = PATIENCE_S + 100, PATIENCE_S + 1_000
+    result = two_nodes(first, second, short(2, 500.0, gpus=4), short(3, 50.0), ends=(soon, later))
+    assert result.reserved == {0: soon, 1: later}
+    assert {p.job: p.tasks[0].node for p in result.placements} == {2: "a2", 3: "a1"}
+
+
+def test_a_later_gang_keeps_nothing_whose_time_is_not_known() -> None:
+    first, second = (waits(number, job().gpus(8)) for number in (0, 1))
+    soon = PATIENCE_S + 100
+    result = two_nodes(first, second, short(2, None), ends=(soon, math.inf))
+    assert result.reserved == {0: soon}
+    assert [p.tasks[0].node for p in result.placements] == ["a2"]

@@ -10,6 +10,7 @@ import gzip
 import os
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,16 @@ OWN_GANGS = {1: 0.9, 2: 0.02, 4: 0.02, 8: 0.04, 16: 0.015, 32: 0.005}
 """GPUs of a gang. Rounded shares of the same traces, for where they are absent."""
 
 PRIORITY_SHARES = {"low": 0.2, "normal": 0.6, "high": 0.2}
+
+
+class Wanted(NamedTuple):
+    """What a job asks for, to be counted."""
+
+    nodes: int = 1
+    gpus_per_node: int = 0
+    cpus_per_gpu: int = 0
+    memory_bytes: int = 0
+    gpu_type: tuple[str, ...] = ()
 
 
 class Mix:
@@ -70,14 +81,14 @@ class Mix:
         ]
 
 
-def _shares(counts: Counter[Resources]) -> tuple[list[Resources], list[float]]:
+def _shares(counts: Counter[Wanted]) -> tuple[list[Resources], list[float]]:
     total, kinds = counts.total(), len(counts)
     shares = [(1 - RARE_SHARE) * count / total + RARE_SHARE / kinds for count in counts.values()]
-    return list(counts), shares
+    return [Resources(**wanted._asdict()) for wanted in counts], shares
 
 
-def _openb(folder: Path) -> Counter[Resources]:
-    counts: Counter[Resources] = Counter()
+def _openb(folder: Path) -> Counter[Wanted]:
+    counts: Counter[Wanted] = Counter()
     with gzip.open(folder / PODS, "rt") as file:
         for pod in csv.DictReader(file):
             gpus, cpus = int(pod["num_gpu"]), -(-int(pod["cpu_milli"]) // 1000)
@@ -86,14 +97,14 @@ def _openb(folder: Path) -> Counter[Resources]:
     return counts
 
 
-def _philly(folder: Path) -> Counter[Resources]:
+def _philly(folder: Path) -> Counter[Wanted]:
     with gzip.open(folder / GANGS, "rt") as file:
         sizes = Counter(int(job["num_gpus"]) for job in csv.DictReader(file))
     return Counter({_gang(gpus): count for gpus, count in sizes.items()})
 
 
-def _own_tasks() -> Counter[Resources]:
-    counts: Counter[Resources] = Counter()
+def _own_tasks() -> Counter[Wanted]:
+    counts: Counter[Wanted] = Counter()
     for gpus, share in OWN_GPUS.items():
         for cpus in OWN_CPUS_PER_GPU:
             for memory in OWN_MEMORY_MIB:
@@ -102,12 +113,12 @@ def _own_tasks() -> Counter[Resources]:
     return counts
 
 
-def _own_gangs() -> Counter[Resources]:
+def _own_gangs() -> Counter[Wanted]:
     return Counter({_gang(gpus): round(1_000 * share) for gpus, share in OWN_GANGS.items()})
 
 
-def _task(gpus: int, cpus: int, memory_bytes: int, *, is_choosy: bool) -> Resources:
-    return Resources(
+def _task(gpus: int, cpus: int, memory_bytes: int, *, is_choosy: bool) -> Wanted:
+    return Wanted(
         gpus_per_node=gpus,
         cpus_per_gpu=-(-cpus // gpus) if gpus else 0,
         memory_bytes=min(memory_bytes, MEMORY_BYTES_MAX),
@@ -115,6 +126,6 @@ def _task(gpus: int, cpus: int, memory_bytes: int, *, is_choosy: bool) -> Resour
     )
 
 
-def _gang(gpus: int) -> Resources:
+def _gang(gpus: int) -> Wanted:
     nodes = min(LARGEST_GANG_NODES, -(-gpus // GPUS_PER_NODE))
-    return Resources(nodes=nodes, gpus_per_node=min(gpus, GPUS_PER_NODE), cpus_per_gpu=4)
+    return Wanted(nodes=nodes, gpus_per_node=min(gpus, GPUS_PER_NODE), cpus_per_gpu=4)

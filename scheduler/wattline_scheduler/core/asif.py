@@ -46,11 +46,13 @@ class AsIf:
         return place_gang(trial, shape) is not None
 
     def _place_ahead(self, trial: Trial) -> None:
-        """Those before it; for the one that room is kept for, what is kept."""
+        """Those before it; for those that room is kept for, what is kept."""
+        taken: set[int] = set()
         for each in self._ahead:
             is_placed = place_gang(trial, each.shape) is not None
-            if not is_placed and each.job == self._state.plan_reserved_for:
-                reserve(trial, each, self._now.mono_s)
+            if not is_placed and each.job in self._state.plan_reserved:
+                kept = reserve(trial, each, self._now.mono_s, taken)
+                taken |= set(kept.nodes) if kept is not None else set()
 
     def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""

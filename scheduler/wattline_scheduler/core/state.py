@@ -118,8 +118,8 @@ class State:
     """With which services' workers know the gateway; the shell reads it from the allow-list."""
     claims: dict[GangKey, Claim] = field(default_factory=dict)
     """By the gang that others are making room for."""
-    plan_reserved_for: JobId | None = None
-    """Job for which the newest plan keeps room, because it waited long."""
+    plan_reserved: dict[JobId, Instant] = field(default_factory=dict)
+    """Jobs for which the newest plan keeps room, and when it will be free; infinite = not known."""
 
     def forget_verdicts(self) -> None:
         """What nodes have has changed."""

@@ -2,11 +2,14 @@
 
 A gang that waited long gets a reservation: the nodes that will be free for it soonest, by what is
 estimated of the work that runs there, and the time at which they will be. What is free there now is
-kept from everybody behind it (Lifka's EASY backfill, 1995, with one reservation), but for jobs that
-end before that time for certain. So holes are filled, and the gang starts no later for it.
+kept from everybody behind it (Lifka's EASY backfill, 1995), but for jobs that end before that time
+for certain. So holes are filled, and the gang starts no later for it. Gangs behind it get the same
+on other nodes where their time is known (as in conservative backfill; Mu'alem & Feitelson, IEEE
+TPDS 2001), so that none of them is put off again and again.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +64,22 @@ class Reservation:
         return now + waiting.runs_s + MARGIN_S <= self.start
 
 
-def reserve(trial: Trial, waiting: Waiting, now: Instant) -> Reservation | None:
-    """The nodes that the gang can have soonest, held; None if no nodes would ever do."""
+def reserve(
+    trial: Trial,
+    waiting: Waiting,
+    now: Instant,
+    taken: Collection[int] = (),
+    *,
+    is_dated: bool = False,
+) -> Reservation | None:
+    """The nodes that the gang can have soonest, held; None if no nodes would ever do.
+
+    `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
+    """
     shape, whole = waiting.shape, trial.columns.whole
-    able = np.flatnonzero(fits_when_empty(trial, shape))
+    can = fits_when_empty(trial, shape)
+    can[list(taken)] = False
+    able = np.flatnonzero(can)
     free_at = free_at_s(trial, shape, now)
     racks = trial.columns.rack[able]
     sets = [able[racks == rack] for rack in np.unique(racks)] if shape.same_rack else [able]
@@ -77,6 +92,8 @@ def reserve(trial: Trial, waiting: Waiting, now: Instant) -> Reservation | None:
     start = float(free_at[nodes].max())
     if not _has_watts(trial, nodes.tolist(), shape):
         start = math.inf
+    if is_dated and not math.isfinite(start):
+        return None
     reservation = Reservation(waiting.job, shape, nodes.tolist(), Instant(start), [])
     reservation.hold(trial)
     return reservation

@@ -2,10 +2,13 @@
 
 Policy (chosen, see docs/scheduler.md): strict order by priority, then age. A gang that does not fit
 is passed over by later ones, until it has waited `PATIENCE_S`; then the first such gang gets a
-reservation (`backfill`). So small jobs fill holes, and a big gang is not starved.
+reservation (`backfill`), and the next ones where it is known when they can start. So small jobs
+fill holes, and a big gang is not starved.
 """
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, JobId, NodeId
@@ -32,10 +35,20 @@ MAX_EFFORT = 100_000
 """Steps in one cycle, about a tenth of a second: beats wait no longer than that."""
 
 
+MAX_RESERVATIONS = 8
+"""Gangs for which room is looked for in one cycle: that takes a walk over all nodes."""
+
 MAX_PREEMPTIONS = 8
 """Gangs for which others are sent away in one cycle: looking for whom takes milliseconds."""
 
+MAX_VAIN_TRIES = 8
+"""Shapes for which that is in vain in one cycle of a larger site. They are looked at again
+some cycles later, so that all have their turn."""
+
 NEVER = Instant(math.inf)
+
+Opened = tuple[int, ...]
+"""Positions of the reservations whose room a job may use, since it ends before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,9 @@ class Limits:
 
 INTERACTIVE = Limits()
 
-LARGE_SITE_NODES, REASON_CYCLES = 256, 16
-"""On larger sites the words why a shape waits are found anew in one cycle of so many."""
+LARGE_SITE_NODES, AGAIN_CYCLES = 256, 16
+"""On larger sites the words why a shape waits are found anew in one cycle of so many, and whether
+others may be sent away for it where they could not."""
 
 REASON_STEPS = 100
 """Effort of finding them."""
@@ -75,28 +89,30 @@ class _Cycle:
         self.snapshot = snapshot
         self.limits = limits
         self.trial = Trial(snapshot, looks)
+        self.is_large = self.trial.columns.node_count > LARGE_SITE_NODES
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.hopeless: dict[Shape, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
-        self.hopeless_short: set[Shape] = set()
-        """What did not even fit with the room that is reserved."""
-        self.reservation: Reservation | None = None
+        self.hopeless_short: set[tuple[Shape, Opened]] = set()
+        """What did not even fit with room that is reserved, and which."""
+        self.reservations: list[Reservation] = []
+        self.reserved_nodes: set[int] = set()
+        self.reserve_tries = 0
         self.preemptions: list[Preemption] = []
+        self.vain_tries = 0
         self.busy: list[Busy] | None = None
         """Who may still be sent away; None = was not asked yet."""
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
-        kept = self.reservation
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
-            reserved_for=kept.job if kept is not None else None,
+            reserved={kept.job: kept.start for kept in self.reservations},
             is_cut=is_cut,
             effort=self.trial.effort,
             preemptions=tuple(self.preemptions),
-            reserved_from=kept.start if kept is not None else None,
         )
 
     def _is_at_limit(self) -> bool:
@@ -105,16 +121,16 @@ class _Cycle:
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
-        shape, is_short = waiting.shape, self._is_short(waiting)
+        shape, opened = waiting.shape, self._opened_to(waiting)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
             if self._is_at_limit():
                 return True
             claimed = self.snapshot.claims.get((waiting.job, gang))
-            if claimed is None and self._is_hopeless(shape, is_short=is_short):
-                self.waits[waiting.job] = self.hopeless[shape]
+            if claimed is None and self._is_hopeless(shape, opened):
+                self._pass_over(waiting, opened)
                 return False
-            places = self._places(shape, replicas, is_short=is_short, is_claimed=bool(claimed))
+            places = self._places(shape, replicas, opened, is_claimed=bool(claimed))
             if places is not None:
                 self.placements.append(Placement(waiting.job, gang, places))
                 if waiting.replicas is not None:
@@ -122,12 +138,12 @@ class _Cycle:
             elif claimed is not None:
                 self._wait_on(waiting, claimed)
             elif not self._sends_away(waiting, gang):
-                self._pass_over(waiting)
+                self._pass_over(waiting, opened)
                 return False
         return False
 
-    def _is_hopeless(self, shape: Shape, *, is_short: bool) -> bool:
-        return shape in self.hopeless and (not is_short or shape in self.hopeless_short)
+    def _is_hopeless(self, shape: Shape, opened: Opened) -> bool:
+        return shape in self.hopeless and (not opened or (shape, opened) in self.hopeless_short)
 
     def _sends_away(self, waiting: Waiting, gang: int) -> bool:
         """Whether work of lower priority can make room for the gang; if so, it is to go."""
@@ -135,10 +151,16 @@ class _Cycle:
         is_full = len(self.preemptions) >= MAX_PREEMPTIONS
         if is_full or waiting.priority <= snapshot.least_priority:
             return False
+        look, cycle = self.trial.look(waiting.shape), self.trial.cycle
+        is_recent = cycle - look.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
+        if self.is_large and is_recent:
+            return False
         if self.busy is None:
             self.busy = list(snapshot.busy())
         choice = choose(self.trial, waiting.shape, self.busy)
         if choice is None:
+            self.vain_tries += 1
+            look.vain_at = cycle
             return False
         self.busy = [one for one in self.busy if one not in choice.victims]
         nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
@@ -153,53 +175,71 @@ class _Cycle:
         Reservation(waiting.job, waiting.shape, at, NEVER, []).hold(self.trial)
         self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
-    def _is_short(self, waiting: Waiting) -> bool:
-        """Whether it may use what is reserved."""
-        kept = self.reservation
-        return kept is not None and kept.ends_before(waiting, self.snapshot.now)
+    def _opened_to(self, waiting: Waiting) -> Opened:
+        """Which reserved room it may use."""
+        now, kept = self.snapshot.now, enumerate(self.reservations)
+        return tuple(at for at, one in kept if one.ends_before(waiting, now))
 
     def _places(
-        self, shape: Shape, replicas: list[int], *, is_short: bool, is_claimed: bool
+        self, shape: Shape, replicas: list[int], opened: Opened, *, is_claimed: bool
     ) -> Places | None:
         places = None
         if is_claimed or shape not in self.hopeless:
             places = place_gang(self.trial, shape, replicas)
-        if places is not None or not is_short or self.reservation is None:
-            return places
-        self.reservation.lift(self.trial)
-        places = place_gang(self.trial, shape, replicas)
-        self.reservation.hold(self.trial)
+        if places is None and opened:
+            with self._lifted(self.reservations[at] for at in opened):
+                places = place_gang(self.trial, shape, replicas)
         return places
 
-    def _pass_over(self, waiting: Waiting) -> None:
-        shape, now = waiting.shape, self.snapshot.now
-        if self._is_short(waiting):
-            self.hopeless_short.add(shape)
+    @contextmanager
+    def _lifted(self, reservations: Iterable[Reservation]) -> Iterator[None]:
+        """As if their room was not kept."""
+        lifted = list(reservations)
+        for one in lifted:
+            one.lift(self.trial)
+        yield
+        for one in lifted:
+            one.hold(self.trial)
+
+    def _pass_over(self, waiting: Waiting, opened: Opened) -> None:
+        shape = waiting.shape
+        if opened:
+            self.hopeless_short.add((shape, opened))
         if shape not in self.hopeless:
             self.hopeless[shape] = self._reason(shape)
         self.waits[waiting.job] = self.hopeless[shape]
-        is_patient = waiting.is_late or now - waiting.since < PATIENCE_S
-        if self.reservation is None and not is_patient:
-            self.reservation = reserve(self.trial, waiting, now)
+        if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
+            self._reserve(waiting)
+
+    def _reserve(self, waiting: Waiting) -> None:
+        """Keep room: for the first at any rate, then on other nodes where its start is known."""
+        if self.reserve_tries >= MAX_RESERVATIONS:
+            return
+        self.reserve_tries += 1
+        now, is_later = self.snapshot.now, bool(self.reservations)
+        found = reserve(self.trial, waiting, now, self.reserved_nodes, is_dated=is_later)
+        if found is not None:
+            self.reservations.append(found)
+            self.reserved_nodes |= set(found.nodes)
 
     def _reason(self, shape: Shape) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""
         look, cycle = self.trial.look(shape), self.trial.cycle
-        is_large = self.trial.columns.node_count > LARGE_SITE_NODES
-        if not look.reason or cycle - look.reason_at >= (REASON_CYCLES if is_large else 1):
+        if not look.reason or cycle - look.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
             look.reason, look.reason_at = self._kept_reason(shape), cycle
             self.trial.effort += REASON_STEPS
         return look.reason
 
     def _kept_reason(self, shape: Shape) -> str:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""
-        kept = self.reservation
-        if kept is None:
-            return wait_reason(self.trial, shape)
-        kept.lift(self.trial)
-        has_room = refusals(self.trial, shape)[0] >= shape.nodes
-        kept.hold(self.trial)
-        if not has_room:
-            return wait_reason(self.trial, shape)
-        how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
-        return f"there is room, but it is kept for job {kept.job}, which has waited longer{how}"
+        for at, kept in enumerate(self.reservations):
+            with self._lifted(self.reservations[: at + 1]):
+                has_room = refusals(self.trial, shape)[0] >= shape.nodes
+            if has_room:
+                return _kept_for(kept)
+        return wait_reason(self.trial, shape)
+
+
+def _kept_for(kept: Reservation) -> str:
+    how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
+    return f"there is room, but it is kept for job {kept.job}, which has waited longer{how}"

@@ -6,6 +6,8 @@ known when it was touched last: only nodes touched since are looked at again. It
 state: the same is placed without it, which a property test holds.
 """
 
+import math
+
 import numpy as np
 
 from wattline_scheduler.plan.asks import ALL, Ask, At, ask_of, fits, needed_mw
@@ -26,7 +28,16 @@ MANY = 4
 class Look:
     """One shape on all nodes."""
 
-    __slots__ = ("ask", "class_count", "cost", "needed_mw", "reason", "reason_at", "seen")
+    __slots__ = (
+        "ask",
+        "class_count",
+        "cost",
+        "needed_mw",
+        "reason",
+        "reason_at",
+        "seen",
+        "vain_at",
+    )
 
     def __init__(self, node_count: int) -> None:
         self.ask: Ask
@@ -39,6 +50,8 @@ class Look:
         """What was touched up to then is in it."""
         self.reason, self.reason_at = "", NEVER
         """Why it did not fit, and in which cycle that was found."""
+        self.vain_at = -math.inf
+        """The cycle in which nobody could be sent away for it."""
 
 
 class Looks:

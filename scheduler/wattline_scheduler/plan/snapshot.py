@@ -233,12 +233,11 @@ class Plan:
     placements: tuple[Placement, ...]
     waits: dict[JobId, str]
     """For jobs that were looked at and do not fit: the reason in plain words."""
-    reserved_for: JobId | None
-    """A job that waited so long that room is being kept for it."""
+    reserved: dict[JobId, Instant]
+    """Jobs that waited so long that room is being kept for them, and when it will be free; infinite
+    = not known."""
     is_cut: bool
     """True: stopped at a limit; more may be placeable."""
     effort: int = 0
     """Steps of work that it took; see `Trial.effort`."""
     preemptions: tuple[Preemption, ...] = ()
-    reserved_from: Instant | None = None
-    """When the room that is being kept will be free; infinite = not known."""

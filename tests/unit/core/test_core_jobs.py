@@ -225,7 +225,7 @@ def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
     place = TaskPlace(NodeId("a1"), (GpuIndex(0),))
     numbers = [h.submit(job().held()) for _ in range(2)]
     both = tuple(Placement(number, 0, (place,)) for number in numbers)
-    monkeypatch.setattr(placing, "plan", lambda *_: Plan(both, {}, None, is_cut=False))
+    monkeypatch.setattr(placing, "plan", lambda *_: Plan(both, {}, {}, is_cut=False))
     for number in numbers:
         h.ask(Release(only(number)))
     h.handle(PlanDue())

@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_passed_over() -> None:
     result = plan(snapshot(offer("a1", free=4), waiting=queue))
     assert [p.job for p in result.placements] == [2]
     assert result.waits[JobId(1)] == "waits for gpus: a1: 4 more free GPUs"
-    assert result.reserved_for is None
+    assert not result.reserved
 
 
 def test_a_gang_that_waited_long_gets_its_room_reserved() -> None:
@@ -139,7 +139,7 @@ def test_a_gang_that_waited_long_gets_its_room_reserved() -> None:
     late = snapshot(offer("a1", free=4), waiting=queue, now=PATIENCE_S + 1)
     result = plan(late)
     assert result.placements == ()
-    assert result.reserved_for == 1
+    assert result.reserved.keys() == {1}
     two = snapshot(offer("a1", free=4), offer("a2", free=2), waiting=queue, now=PATIENCE_S + 1)
     assert placed(two) == [2], "the other node is free for all"
     assert plan(two).placements[0].tasks[0].node == "a2"
@@ -156,7 +156,7 @@ def test_nothing_is_reserved_for_what_could_never_run() -> None:
     queue = (waits(1, job().gpus(9)), waits(2, job().gpus(2)))
     result = plan(snapshot(offer("a1"), waiting=queue, now=PATIENCE_S + 1))
     assert [p.job for p in result.placements] == [2]
-    assert result.reserved_for is None
+    assert not result.reserved
 
 
 def test_a_cycle_stops_at_its_limit_and_says_so() -> None:
