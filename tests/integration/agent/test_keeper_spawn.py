@@ -1,0 +1,154 @@
+"""Both ways to start a process do the same, also where it fails: `launch.c` and a plain fork."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.keeper import spawn as spawning
+from wattline_agent.keeper import vfork
+from wattline_agent.keeper.spawn import Launch, NotStarted, spawn
+
+SOURCE = Path(vfork.__file__).with_name("launch.c")
+STANDING = """
+import ctypes, json, os, resource, signal, sys
+death = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(death), 0, 0, 0)
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines())
+print(json.dumps({
+    "argv": sys.argv[1:], "env": os.environ.get("GIVEN"), "cwd": os.getcwd(),
+    "leads its session": os.getsid(0) == os.getpid(), "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    "core": resource.getrlimit(resource.RLIMIT_CORE), "dies by": death.value,
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    "oom": open("/proc/self/oom_score_adj").read(), "parent": os.getppid(),
+    "signals": [status[name] for name in ("SigIgn", "SigBlk")],
+    "descriptors": sorted(os.listdir("/proc/self/fd")), "input": sys.stdin.read(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the install builds it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (cc) here")
+    file = tmp_path_factory.mktemp("launch") / "_launch.so"
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", str(file), str(SOURCE)], check=True, timeout=60)
+    return file
+
+
+@pytest.fixture(params=["vfork", "fork"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, library: Path) -> str:
+    """Of starting a process."""
+    monkeypatch.setattr(vfork, "LIBRARY", "no such file")
+    if request.param == "vfork":
+        monkeypatch.setattr(vfork, "__file__", str(library))
+        monkeypatch.setattr(vfork, "LIBRARY", library.name)
+    monkeypatch.setattr(spawning, "_launcher", vfork.load_launcher())
+    assert (spawning._launcher is None) == (request.param == "fork")
+    return str(request.param)
+
+
+def run(*argv: str, cwd: str = "/", env: dict[str, str] | None = None) -> tuple[str, int]:
+    """What it wrote, and its wait status."""
+    told, tell = os.pipe()
+    try:
+        limits = {"core": 0, "nofile": 512}
+        pid = spawn(Launch(argv[0], argv, env or {}, cwd, tell, limits))
+    finally:
+        os.close(tell)
+    with os.fdopen(told) as output:
+        text = output.read()
+    return text, os.waitpid(pid, 0)[1]
+
+
+def test_how_a_program_finds_itself(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as the keeper does
+    try:
+        text, status = run(
+            sys.executable, "-c", STANDING, "é", "", cwd=str(tmp_path), env={"GIVEN": "a=b"}
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert status == 0
+    found = json.loads(text)
+    assert found.pop("descriptors") in (["0", "1", "2", "3"], ["0", "1", "2", "3", "4"])
+    assert found == {
+        "argv": ["é", ""],
+        "env": "a=b",
+        "cwd": str(tmp_path),
+        "leads its session": True,
+        "nice": max(0, os.getpriority(os.PRIO_PROCESS, 0)),
+        "core": [0, 0],
+        "dies by": signal.SIGKILL,
+        "files": 512,
+        "oom": "300\n",
+        "parent": os.getpid(),
+        "signals": ["0000000001001000", "0" * 16],  # Python's own: SIGPIPE, SIGXFSZ
+        "input": "",
+    }
+
+
+def test_status_127_is_a_programs_own() -> None:
+    assert run("/bin/sh", "-c", "exit 127") == ("", 127 << 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo hello\n", "neither a program nor a script with a #! line"),
+        ("#!/no/such/interpreter\n", "names an interpreter that does not exist"),
+    ],
+)
+def test_why_an_exec_failed_is_said_and_no_process_is_left(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    script = tmp_path / "run"
+    script.write_text(text)
+    script.chmod(0o755)
+    with pytest.raises(NotStarted, match=words) as found:
+        run(str(script))
+    assert found.value.kind == "not_startable"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_is_too_long_is_said() -> None:
+    with pytest.raises(NotStarted, match="too long"):
+        run("/bin/true", "x" * (1024 * 1024))
+
+
+def test_the_step_that_failed_is_said() -> None:
+    with pytest.raises(NotStarted, match=r"could not set output for /bin/true: .*[Bb]ad file"):
+        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 9999, {}))
+    with pytest.raises(NotStarted, match=r"could not set cgroup for /bin/true: .*No such file"):
+        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup_procs="/no/procs"))
+
+
+def test_the_keepers_own_signals_stay_as_they_are() -> None:
+    seen: list[int] = []
+    handler = signal.signal(signal.SIGUSR1, lambda number, _: seen.append(number))
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        run("/bin/true")
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert seen == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+
+
+def test_only_what_lies_on_this_host_is_waited_for(tmp_path: Path, way: str) -> None:
+    if spawning._launcher is None:
+        assert way == "fork"
+        return
+    assert spawning._launcher.may_start(str(tmp_path), "/bin/true")
+    assert not spawning._launcher.may_start(str(tmp_path), "/proc")
+    assert not spawning._launcher.may_start(str(tmp_path / "missing"))
