@@ -13,6 +13,7 @@ from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
 from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
 from wattline_protocol.views import (
+    AccountView,
     DomainView,
     EventView,
     ExplainView,
@@ -218,6 +219,10 @@ class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
     reason: str = ""
 
 
+class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
+    """Accounts with their shares and what they used."""
+
+
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     """Events with seq > `after`; `follow` keeps the answers coming."""
 
@@ -284,6 +289,7 @@ Request = (
     | GridEvent
     | CancelGridEvent
     | SetUnits
+    | ListAccounts
     | ListEvents
     | WatchSite
     | GetSite
@@ -374,6 +380,12 @@ class Why(msgspec.Struct, frozen=True, tag_field="t", tag="why"):
     why: WhyView
 
 
+class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
+    accounts: tuple[AccountView, ...]
+    """Who is served first comes first."""
+    half_life_s: float
+
+
 class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
     events: tuple[EventView, ...]
 
@@ -418,6 +430,7 @@ Answer = (
     | Nodes
     | Power
     | Why
+    | Accounts
     | Events
     | Explained
     | SiteNow

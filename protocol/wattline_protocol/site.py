@@ -86,6 +86,27 @@ class Tariff(msgspec.Struct, frozen=True):
     usd_per_gpu_hour: float = 0.0
 
 
+class FairShare(msgspec.Struct, frozen=True):
+    """How the use of accounts is weighed against their shares."""
+
+    half_life_s: float = 7 * 86_400.0
+    """What was used so long ago counts half."""
+    gpu_hours: float = 1.0
+    """Weight of the time on GPUs; with both weights 0 nobody's use counts."""
+    energy: float = 1.0
+    """Weight of the energy at the wall."""
+    shares: float = 1.0
+    """Of each account that the site file does not name."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who pays. Shares are relative to those of accounts with the same parent."""
+
+    name: str
+    parent: str | None = None
+    shares: float = 1.0
+
+
 class Timing(msgspec.Struct, frozen=True):
     """Periods and grace times of the site."""
 
@@ -159,6 +180,9 @@ class Site(msgspec.Struct, frozen=True):
     http: HttpDoor | None = None
     roles: dict[str, Role] = {}
     """Roles that people hold instead of the one they were enrolled with."""
+    fair_share: FairShare = FairShare()
+    accounts: tuple[Account, ...] = ()
+    """Those that the site file names; others have no parent and the usual shares."""
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

@@ -14,6 +14,7 @@ from wattline_protocol.site import (
     Timing,
     Webhook,
 )
+from wattline_protocol.siteaccounts import account_keys, fair_share_keys
 from wattline_protocol.siteoutofband import out_of_band_keys
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
@@ -35,6 +36,8 @@ def format_site(site: Site) -> str:
             "usd_per_kwh": site.tariff.usd_per_kwh,
             "usd_per_gpu_hour": site.tariff.usd_per_gpu_hour,
         },
+        "fair_share": fair_share_keys(site.fair_share),
+        "account": [account_keys(account) for account in site.accounts],
         "roles": dict(site.roles),
         "power_domain": [_domain(d, "rating") for d in site.domains if d.kind == "power"],
         "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
@@ -209,6 +212,16 @@ derate = 0.8
 # name = "gateway-1"
 # worker_endpoint = "tcp://10.0.0.5:7703"
 # http_address = "127.0.0.1:8080"
+
+# Who is served first among jobs of one priority: whose account used least for its shares.
+# [fair_share]
+# half_life = "7d"                    # what was used so long ago counts half
+# [[account]]
+# name = "research"
+# shares = 60                         # others have 1 each
+# [[account]]
+# name = "vision"
+# parent = "research"
 
 # People may be given another role here than the one they were enrolled with.
 # [roles]

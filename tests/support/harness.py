@@ -29,6 +29,7 @@ from wattline_scheduler.core.records import (
     PlantRecord,
     Record,
     Saved,
+    UseRecord,
 )
 
 START = 1_000.0
@@ -70,6 +71,7 @@ class Disk:
             limits=tuple(r for r in self.of(LimitRecord) if r.phase != "over"),
             meters=self.of(MeterRecord),
             plants=self.of(PlantRecord),
+            uses=self.of(UseRecord),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,

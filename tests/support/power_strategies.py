@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_protocol.site import Domain, InputShare, Node, Site
+from wattline_protocol.site import Account, Domain, FairShare, InputShare, Node, Site
 from wattline_scheduler.power.loads import GpuLoad, NodeLoad
 
 
@@ -47,7 +47,17 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         client_endpoint="tcp://127.0.0.1:2",
         domains=tuple(domains),
         nodes=tuple(nodes),
+        fair_share=draw(_FAIR_SHARES),
+        accounts=draw(_ACCOUNTS),
     )
+
+
+_FAIR_SHARES = st.builds(
+    FairShare, st.sampled_from([3600.0, 604_800.0]), st.floats(0, 10), st.floats(0, 10)
+)
+_ACCOUNTS = st.sampled_from(
+    [(), (Account("research", None, 60.0), Account("vision", "research", 0.5), Account("ada"))]
+)
 
 
 def _with_shares(node: Node, parents: dict[DomainId, DomainId | None]) -> st.SearchStrategy[Node]:

@@ -32,6 +32,7 @@ from wattline_scheduler.core.records import (
     NodeRecord,
     PlantRecord,
     SentLease,
+    UseRecord,
 )
 
 T0 = 1_700_000_000.0
@@ -193,6 +194,11 @@ def meter() -> MeterRecord:
 def plant() -> PlantRecord:
     """Two units in service, says ops."""
     return PlantRecord(DomainId("room"), 2, "ops", "compressor", UnixTime(T0))
+
+
+def use() -> UseRecord:
+    """Ada used a GPU for an hour, most of it today."""
+    return UseRecord("account", "ada", UnixTime(T0), 3600.0, 3.6e9, UnixTime(T0), 3e9)
 
 
 def event(seq: int) -> EventRecord:

@@ -19,6 +19,7 @@ from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
 from wattline_protocol.requests import (
     MAX_LISTED,
+    Accounts,
     CancelGridEvent,
     DeclareOff,
     DeclareOn,
@@ -34,6 +35,7 @@ from wattline_protocol.requests import (
     GetSite,
     GridEvent,
     Jobs,
+    ListAccounts,
     ListEvents,
     ListJobs,
     ListNodes,
@@ -174,6 +176,10 @@ class Client(JobActs):
             if not follow or job.state in ENDED_STATES or request.task >= tasks:
                 raise
             return None
+
+    def accounts(self) -> Accounts:
+        """Accounts with their shares and what they used; who is served first comes first."""
+        return self.get(ListAccounts(), Accounts)
 
     # --- nodes ----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.job import Limits
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.quantities import format_cost, format_energy
-from wattline_protocol.views import AttemptView, ExplainView, JobView
+from wattline_protocol.views import AttemptView, ExplainView, JobView, PlaceView
 
 ATTEMPTS_SHOWN = 50
 """The newest attempts; `--json` has them all."""
@@ -113,6 +113,8 @@ def explanation(why: ExplainView) -> RenderableType:
     if why.nodes_needed:  # none: it has its nodes
         feasible = f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now"
         parts += [Text(f"{feasible}, {why.nodes_needed} needed."), Text(_start(why))]
+    if why.place is not None:
+        parts.append(Text(_place(why.place)))
     if why.refusals:
         parts += [
             Text(""),
@@ -134,6 +136,22 @@ def explanation(why: ExplainView) -> RenderableType:
 def _sentence(why: ExplainView) -> str:
     name = f"Job {why.job} is" if why.job else "If it was submitted now, it would be"
     return f"{name} {why.state}: {why.reason}" if why.reason else f"{name} {why.state}."
+
+
+def _place(where: PlaceView) -> str:
+    """In which place, who is before it for which reason, and what its account has."""
+    reasons = (
+        (where.more_urgent, "of higher priority"),
+        (where.accounts_first, "of accounts that used less for their shares"),
+        (where.older, "older"),
+    )
+    before = ", ".join(f"{count} {why}" for count, why in reasons if count)
+    account = (
+        f"Account {where.account}: {units.share(where.share)} of the site is due to it, it had "
+        f"{units.share(where.used)} of what was used."
+    )
+    ahead = f"; before it {before}" if before else ""
+    return f"Place {where.place} of {where.queued} in the queue{ahead}.\n{account}"
 
 
 def _start(why: ExplainView) -> str:

@@ -1,12 +1,14 @@
 """Weekly windows in the site's time zone: those of its schedules, and those of jobs."""
 
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from wattline_protocol.ids import DomainId, Now, UnixTime
 from wattline_protocol.site import Schedule, Site
 from wattline_protocol.windows import Opening, Window, next_opening, parse_window, time_zone
 from wattline_scheduler.core.records import LimitRecord
+
+NEVER = Opening(UnixTime(0.0), UnixTime(0.0))
 
 MAX_OPENINGS = 1_024
 """Different windows of jobs that are remembered."""
@@ -37,6 +39,7 @@ class Calendar:
         self.newest_unix_s = UnixTime(0.0)
         self.begun: dict[tuple[DomainId, str], UnixTime] = {}
         """Start of the window of each schedule that began last in this run."""
+        self._day = self._month = NEVER
         self._openings: dict[tuple[str, ...], tuple[UnixTime, Opening]] = {}
         """By a job's windows: what was found, and since when that holds."""
 
@@ -73,6 +76,28 @@ class Calendar:
             self._openings.clear()
         self._openings[windows] = now.unix_s, opening
         return opening
+
+    def day(self, unix_s: float) -> Opening:
+        """The day around a time; of 23 or 25 hours where clocks change."""
+        if not self._day.start_unix_s <= unix_s < self._day.end_unix_s:
+            start = self._midnight(unix_s)
+            self._day = self._span(start, start + timedelta(days=1))
+        return self._day
+
+    def month(self, unix_s: float) -> Opening:
+        """The calendar month around a time."""
+        if not self._month.start_unix_s <= unix_s < self._month.end_unix_s:
+            start = self._midnight(unix_s).replace(day=1)
+            later = start + timedelta(days=31)
+            self._month = self._span(start, later.replace(day=1))
+        return self._month
+
+    def _midnight(self, unix_s: float) -> datetime:
+        at = datetime.fromtimestamp(unix_s, self.zone)
+        return at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+
+    def _span(self, start: datetime, end: datetime) -> Opening:
+        return Opening(UnixTime(start.timestamp()), UnixTime(end.timestamp()))
 
     def moment(self, text: str) -> UnixTime:
         """A point in time in ISO 8601, in local time where it has no offset. Raises ValueError."""

@@ -83,7 +83,6 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     old_limit_s = strike.job.spec.limits.runtime_s
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
-    state.work.leave_queue(job)
     is_late = job.record.is_late and job.spec.windows.deadline == spec.windows.deadline
     state.work.count_live(job, -job.live_count)
     job.record = msgspec.structs.replace(job.record, spec=spec, is_late=is_late)

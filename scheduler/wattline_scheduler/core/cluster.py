@@ -55,6 +55,7 @@ from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
 from wattline_scheduler.core.resuming import resume_where_fits
 from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
+from wattline_scheduler.core.shares import follow_shares
 from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello
@@ -191,6 +192,7 @@ class Cluster:
             resume_where_fits(state, now)
             save_learned(state, now)
             follow_use(state, now)
+            follow_shares(state, now)
 
     def _rebalance(self, now: Now) -> None:
         state = self.state

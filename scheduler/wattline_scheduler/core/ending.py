@@ -23,6 +23,7 @@ from wattline_scheduler.core.jobs import (
 from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import Cause
+from wattline_scheduler.core.shares import note_end
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 
@@ -73,6 +74,7 @@ def close(
     attempt.gang.past.append(attempt)
     job = attempt.gang.job
     job.spent = add_usage((job.spent, attempt.record.usage))
+    note_end(state, attempt, attempt.record.usage, now)
     _free(state, attempt)
     follow_holders(state, attempt, now)
     note_drained(state, state.nodes[attempt.node], now)
@@ -176,7 +178,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
     elif cause == "failed":
         _failed(state, gang, now)
     else:
-        state.work.runtimes.note(gang.job, _longest_run_s(gang))
+        state.work.completed(gang, _longest_run_s(gang))
         finish(state, gang, "COMPLETED", now)
 
 

@@ -158,12 +158,24 @@ def _jobs(state: State, now: Now) -> Iterator[str]:
     )
     if holding != state.work.live_at:
         yield f"gangs that hold GPUs by priority: {holding}, counted {state.work.live_at}"
-    order = state.work.queue
-    if order != sorted(set(order)):
-        yield "the queue is out of order or holds a job twice"
-    in_lines = [entry for line in state.work.lines.values() for entry in line.entries]
-    if sorted(in_lines) != order:
-        yield "the lines do not hold the jobs of the queue"
+    yield from _queue(state)
+
+
+def _queue(state: State) -> Iterator[str]:
+    """Each line in order, each job in one line at most, and all that the planner sees in order."""
+    queue, listed = state.work.queue, Counter[int]()
+    for line in queue.lines.values():
+        if not line.entries or line.entries != sorted(set(line.entries)):
+            yield f"line {line.key} is empty, out of order or holds a job twice"
+        listed.update(number for _, number in line.entries)
+        for _, number in line.entries:
+            if state.work.jobs[number].line is not line:
+                yield f"job {number} stands in a line that it does not know"
+    if listed.total() != len(queue) or max(listed.values(), default=1) > 1:
+        yield f"the queue counts {len(queue)} jobs, its lines hold {listed}"
+    seen = [state.work.jobs[number].spec.priority for number, _ in queue.fronts()]
+    if seen != sorted(seen, reverse=True):
+        yield "strict priority: the planner sees somebody before one of higher priority"
 
 
 def _gang(state: State, gang: Gang, now: Now) -> Iterator[str]:
@@ -201,8 +213,8 @@ def _job(state: State, job: Job) -> Iterator[str]:
         actual = sum(gang.phase_name == phase for gang in job.gangs)
         if actual != count:
             yield f"job {job.id} counts {count} gangs {phase}, there are {actual}"
-    is_queued = (-job.spec.priority, job.id) in state.work.queue
-    if is_queued != (bool(job.ready) and job.may_start):
+    is_queued = job.line is not None
+    if is_queued != (job.may_start and state.work.may_start(job) > 0):
         yield f"job {job.id} queued = {is_queued}, ready gangs {len(job.ready)}"
     for parent in job.parents.values():
         if parent.is_ended and parent not in state.work.over:

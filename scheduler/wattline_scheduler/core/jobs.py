@@ -14,6 +14,7 @@ from wattline_protocol.views import JobState
 from wattline_scheduler.core.accounts import NO_USAGE
 from wattline_scheduler.core.idling import IdleWatch
 from wattline_scheduler.core.kinds import kind_of
+from wattline_scheduler.core.lines import Line
 from wattline_scheduler.core.numbers import SortedNumbers
 from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 from wattline_scheduler.plan.snapshot import Shape, Waiting
@@ -220,21 +221,6 @@ class Gang:
 
 
 @dataclass(slots=True, eq=False)
-class Line:
-    """Queued jobs that the planner cannot tell apart but by priority and age: what it finds of
-    those in front holds for all behind them."""
-
-    key: object
-    """What the planner tells lines apart by."""
-    entries: list[tuple[int, JobId]] = field(default_factory=list)
-    """(-priority, id), in order."""
-    last: JobId | None = None
-    """The last of them that the newest plan looks at."""
-    wait_reason: str = ""
-    """Why it could not place that one."""
-
-
-@dataclass(slots=True, eq=False)
 class Job:
     """An accepted job. `record.state` is derived from the gangs by `job_state.derive`."""
 
@@ -245,7 +231,7 @@ class Job:
     """Gangs in each phase."""
     ready: SortedNumbers = field(default_factory=SortedNumbers)
     """Numbers of pending gangs that are not backing off."""
-    line: "Line | None" = None
+    line: Line | None = None
     """Where it stands while it is in the queue."""
     held: set[int] = field(default_factory=set)
     """Numbers of gangs that are held by themselves."""
@@ -284,6 +270,11 @@ class Job:
     @property
     def spec(self) -> JobSpec:
         return self.record.spec
+
+    @property
+    def account(self) -> str:
+        """Who pays; without an account of its own, its owner."""
+        return self.spec.account or self.record.owner
 
     def index_of(self, number: int) -> int:
         """How people number a gang: its index in the array, else from 0."""

@@ -7,7 +7,7 @@ import msgspec
 from wattline_protocol.ids import JobId, Now, UnixTime, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
-from wattline_protocol.views import ExplainView, FilterRefusal, JobState, Remedy
+from wattline_protocol.views import ExplainView, FilterRefusal, JobState, PlaceView, Remedy
 from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast
@@ -20,7 +20,7 @@ from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal
 from wattline_scheduler.plan.explain import explain
-from wattline_scheduler.plan.snapshot import Waiting
+from wattline_scheduler.plan.snapshot import Shape, Waiting
 
 NOT_SUBMITTED = JobId(0)
 
@@ -50,14 +50,17 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
     asked = _Asked(
         job.record.owner,
         job.spec,
-        list(ahead[:place]) if place is not None else _before(state, job.spec.priority),
+        list(ahead[:place]) if place is not None else _before(state, job.account, job.shape),
         opens(state, job.spec, now),
         _stuck(job, gates),
         _backoff_s(job, now),
     )
     view = explain(snapshot(state, now), job.id, shown, reason_of(job, shown), job.shape)
     rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
-    view = msgspec.structs.replace(view, refusals=(*rows, *view.refusals))
+    where = None
+    if job.line is not None:
+        where = _place(state, job.account, job.shape, job.record.submitted_unix_s, job.id)
+    view = msgspec.structs.replace(view, refusals=(*rows, *view.refusals), place=where)
     return _with_outlook(state, view, asked, now)
 
 
@@ -72,11 +75,14 @@ def what_if(
     stuck = "it would be held until released" if spec.hold else ""
     if any(parent is not None and not parent.is_ended for parent in parents):
         stuck = stuck or "it would wait for other jobs to end"
-    ahead = _before(state, spec.priority)
+    account, shape = spec.account or owner, shape_for(state, owner, spec)
+    ahead = _before(state, account, shape)
     asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck)
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    shape = shape_for(state, owner, spec)
     view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck, shape)
+    if not stuck:
+        where = _place(state, account, shape, now.unix_s, state.next_job)
+        view = msgspec.structs.replace(view, place=where)
     return _with_outlook(state, view, asked, now)
 
 
@@ -84,9 +90,35 @@ def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView
     return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
 
 
-def _before(state: State, priority: int) -> list[Waiting]:
-    """Who would be before a new job of this priority."""
-    return [each for each in state.work.waiting() if each.priority >= priority]
+def _before(state: State, account: str, shape: Shape) -> list[Waiting]:
+    """Who would be before a new job of that account."""
+    work = state.work
+    rank = work.queue.order.rank(account, shape)
+    ranks = ((each, work.jobs[each.job]) for each in work.waiting())
+    return [
+        each
+        for each, job in ranks
+        if work.queue.order.rank(job.account, job.shape).before <= rank.before
+    ]
+
+
+def _place(
+    state: State, account: str, shape: Shape, submitted_unix_s: UnixTime, job: JobId
+) -> PlaceView:
+    """Where it stands, and why. A job that is not submitted yet comes last of those like it."""
+    queue = state.work.queue
+    ahead = queue.ahead_of(queue.order.rank(account, shape), submitted_unix_s, job)
+    standing = queue.order.standing(account)
+    return PlaceView(
+        place=sum(ahead) + 1,
+        queued=len(queue) + (job == state.next_job),
+        more_urgent=ahead.more_urgent,
+        accounts_first=ahead.accounts_first,
+        older=ahead.older,
+        account=account,
+        share=standing.share,
+        used=standing.used,
+    )
 
 
 def _stuck(job: Job, gates: dict[str, str]) -> str:

@@ -238,6 +238,27 @@ class PlantRecord(msgspec.Struct, frozen=True):
     since_unix_s: UnixTime = UnixTime(0.0)
 
 
+UseKind = Literal["account", "queue"]
+
+
+class UseRecord(msgspec.Struct, frozen=True):
+    """What the ended tries of one account, or of one queue, used. Written with the tries' ends."""
+
+    key: ClassVar[tuple[str, ...]] = ("kind", "name")
+    kind: UseKind
+    name: str
+    as_of_unix_s: UnixTime
+    """To which the next two are decayed."""
+    gpu_s: float = 0.0
+    energy_mj: float = 0.0
+    day_unix_s: UnixTime = UnixTime(0.0)
+    """Beginning of the day of which `day_energy_mj` is."""
+    day_energy_mj: float = 0.0
+    month_unix_s: UnixTime = UnixTime(0.0)
+    month_gpu_s: float = 0.0
+    month_energy_mj: float = 0.0
+
+
 class RecoveryRecord(msgspec.Struct, frozen=True):
     """Whether everything that ran before a backup was restored is known again."""
 
@@ -263,6 +284,7 @@ Record = (
     | DemandRecord
     | MeterRecord
     | PlantRecord
+    | UseRecord
     | RecoveryRecord
     | EventRecord
 )
@@ -285,6 +307,8 @@ class Saved(msgspec.Struct, frozen=True):
     demands: tuple[DemandRecord, ...] = ()
     meters: tuple[MeterRecord, ...] = ()
     plants: tuple[PlantRecord, ...] = ()
+    uses: tuple[UseRecord, ...] = ()
+    """Those of the newest ends."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

@@ -22,15 +22,19 @@ from wattline_scheduler.core.jobs import (
 )
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.ledger import Ledger
 from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.sensing import restore_sensing
+from wattline_scheduler.core.shares import follow_shares
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.workload import Workload
+from wattline_scheduler.plan.fairshare import FairTree
 from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
@@ -43,7 +47,7 @@ from wattline_scheduler.power.pace import Pace
 def restore(site: Site, saved: Saved, now: Now) -> State:
     """The state as it was promised. No node is adopted yet: each must say Hello first."""
     _check_removed(site, saved)
-    domains = Domains(site)
+    domains, calendar = Domains(site), Calendar(site)
     outdated = {node.id: None for node in site.nodes}
     state = State(
         site=site,
@@ -57,10 +61,11 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         binding=Binding(len(domains.matrix.nodes)),
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, outdated, now),
-        work=Workload(),
+        work=Workload(Order(FairTree(site.fair_share, site.accounts))),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
-        calendar=Calendar(site),
+        calendar=calendar,
+        ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses),
         picture=Picture(site, domains),
         outdated=outdated,
     )
@@ -75,6 +80,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         state.is_recovering = True
         state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
     state.attempt_floor = saved.attempt_floor
+    follow_shares(state, now)
     note_start(state, now)
     state.wants_plan = True
     return state

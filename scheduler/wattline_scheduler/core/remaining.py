@@ -43,7 +43,7 @@ def _by_limit(gang: Gang) -> Left | None:
 
 def _by_runs(runtimes: Runtimes, gang: Gang) -> Left | None:
     """One that runs longer than all before it says nothing any more."""
-    took_s = runtimes.learned_s(gang.job)
+    took_s = runtimes.learned_s(gang.job.kind)
     ran_s = max((attempt.usage.run_s for attempt in gang.live), default=0.0)
     if took_s is None or ran_s >= took_s:
         return None

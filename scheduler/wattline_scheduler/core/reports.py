@@ -13,6 +13,7 @@ from wattline_scheduler.core.exits import meaning, say
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.shares import note_end
 from wattline_scheduler.core.state import State
 
 SHOWN_AS: dict[TaskPhase, JobState] = {
@@ -142,7 +143,7 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
     known = _ended_attempt(state, report)
     if report.phase == "ended":
         if known is not None:
-            _add_usage(state, known, report)
+            _add_usage(state, known, report, now)
         commands.order_forget(state, node, report.ref, now)
         strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
         return
@@ -166,11 +167,12 @@ def _ended_attempt(state: State, report: TaskReport) -> Attempt | None:
     return next((a for a in job.gangs[number].past if a.record.ref == report.ref), None)
 
 
-def _add_usage(state: State, attempt: Attempt, report: TaskReport) -> None:
+def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
     """Accounting of an attempt that was given up and is heard of after all."""
     if attempt.record.exit is None:
-        job, before = attempt.gang.job, attempt.record.usage
-        job.spent = add_usage((job.spent, less(report.usage, before)))
+        job, more = attempt.gang.job, less(report.usage, attempt.record.usage)
+        job.spent = add_usage((job.spent, more))
+        note_end(state, attempt, more, now)
         attempt.record = msgspec.structs.replace(
             attempt.record, usage=report.usage, metrics=report.metrics, exit=report.exit
         )

@@ -26,28 +26,37 @@ class Runtimes:
     def __init__(self) -> None:
         self._runs_s: dict[str, deque[float]] = {}
 
-    def note(self, job: Job, ran_s: float) -> None:
-        """A gang of the job has completed."""
+    def note(self, job: Job, ran_s: float) -> bool:
+        """A gang of the job has completed; True = only now is enough known of its kind."""
         kind = job.kind
         runs = self._runs_s.pop(kind, None) or deque(maxlen=RUNS_KEPT)
         runs.append(ran_s)
         self._runs_s[kind] = runs
         while len(self._runs_s) > MAX_KINDS:
             del self._runs_s[next(iter(self._runs_s))]
+        return len(runs) == RUNS_NEEDED
 
-    def learned_s(self, job: Job) -> float | None:
-        """The same by what such jobs took before; None: too few have completed."""
-        runs = () if job.spec.kind == "service" else self._runs_s.get(job.kind, ())
+    def knows(self, job: Job) -> bool:
+        """Whether enough runs of its kind have completed to rely on them."""
+        return len(self._runs_s.get(job.kind, ())) >= RUNS_NEEDED
+
+    def learned_s(self, kind: str) -> float | None:
+        """The most that such jobs took before, and a quarter; None: too few have completed."""
+        runs = self._runs_s.get(kind, ())
         return SAFETY * max(runs) if len(runs) >= RUNS_NEEDED else None
 
+    def bound_s(self, kind: str, limit_s: float, grace_s: float) -> float | None:
+        """How long a gang holds its GPUs at most; `limit_s` 0: no limit. None: nobody knows."""
+        known_s = self.learned_s(kind)
+        bounds = [bound_s for bound_s in (known_s, limit_s or None) if bound_s is not None]
+        return min(bounds) + grace_s if bounds else None
+
     def most_s(self, job: Job) -> float | None:
-        """How long a gang of it holds its GPUs at most once it runs; None: nobody knows."""
-        if job.spec.kind == "service":
+        """The same of a job; a service runs until it is cancelled."""
+        spec = job.spec
+        if spec.kind == "service":
             return None
-        known_s = self.learned_s(job)
-        limit_s = job.spec.limits.runtime_s or None
-        bounds = [bound_s for bound_s in (known_s, limit_s) if bound_s is not None]
-        return min(bounds) + job.spec.recovery.grace_s if bounds else None
+        return self.bound_s(job.kind, spec.limits.runtime_s, spec.recovery.grace_s)
 
 
 def ends(runtimes: Runtimes, attempts: Iterable[Attempt]) -> tuple[tuple[GpuIndex, Instant], ...]:

@@ -6,6 +6,7 @@ from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, TaskR
 from wattline_protocol.site import Site
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.journal import Journal
+from wattline_scheduler.core.ledger import Ledger
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offtries import OffTries
 from wattline_scheduler.core.records import LimitRecord, MeterRecord
@@ -72,6 +73,8 @@ class State:
     journal: Journal
     next_job: JobId
     calendar: Calendar
+    ledger: Ledger
+    """What accounts and queues used."""
     picture: Picture
     """How the planner sees the site, but for the nodes in `outdated`."""
     outdated: dict[NodeId, None]
@@ -94,6 +97,8 @@ class State:
     strays: dict[TaskRef, NodeId] = field(default_factory=dict)
     """What runs there without being on record."""
     attempt_floor: int = 0
+    shares_at: Instant | None = None
+    """When the use of live tries was last added up."""
     sensed_at: Instant | None = None
     """When meters and zones were last looked at."""
     contradicted: dict[NodeId, None] = field(default_factory=dict)

@@ -4,10 +4,8 @@
 """
 
 import heapq
-from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Mapping
-from heapq import merge
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
@@ -19,13 +17,14 @@ from wattline_scheduler.core.jobs import (
     Gang,
     IllegalTransition,
     Job,
-    Line,
     Paused,
     Pending,
     Phase,
     Starting,
 )
 from wattline_scheduler.core.looks import Looks
+from wattline_scheduler.core.order import Order
+from wattline_scheduler.core.queue import Queue
 from wattline_scheduler.core.runtimes import Runtimes
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
@@ -50,15 +49,14 @@ MAX_SHAPES = 10_000
 class Workload:
     """Jobs by id, and what a handler must find without looking at all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Order) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.tokens: dict[tuple[UserName, str], JobId] = {}
         """By user: nobody can learn or block somebody else's job by guessing a token."""
         self.live: dict[TaskRef, Attempt] = {}
-        self.queue: list[tuple[int, JobId]] = []
-        """(-priority, id) of jobs with a gang that may start, in queue order."""
-        self.lines: dict[object, Line] = {}
-        """The same jobs, those together that the planner cannot tell apart."""
+        self.runtimes = Runtimes()
+        self.queue = Queue(order, self.runtimes)
+        """Jobs with a gang that may start."""
         self.backoff: list[tuple[Instant, JobId, int]] = []
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
@@ -77,7 +75,6 @@ class Workload:
         """Gangs that hold GPUs, by priority; none of 0."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
         """By user and token: what ran again meanwhile is not stopped by a repeat."""
-        self.runtimes = Runtimes()
         self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
         self._moved: dict[NodeId, None] = {}
@@ -176,29 +173,19 @@ class Workload:
             else:
                 heapq.heappush(self.backoff, (phase.not_before, *key))
 
-    def leave_queue(self, job: Job) -> None:
-        """Before what its place depends on changes; `requeue` puts it back."""
-        line, entry = job.line, (-job.spec.priority, job.id)
-        if line is None:
-            return
-        _take_out(self.queue, entry)
-        _take_out(line.entries, entry)
-        if not line.entries:
-            del self.lines[line.key]
-        job.line = None
-
     def requeue(self, job: Job) -> None:
-        """Put the job into the queue or take it out, as its gangs and its hold say."""
+        """Put the job where it belongs in the queue, or take it out, as its gangs say."""
         job.waiting = None
-        wants_in = bool(job.ready) and job.may_start
-        if job.line is not None and not wants_in:
-            self.leave_queue(job)
-        elif job.line is None and wants_in:
-            entry = (-job.spec.priority, job.id)
-            key = _line_key(job)
-            job.line = self.lines.setdefault(key, Line(key))
-            insort(self.queue, entry)
-            insort(job.line.entries, entry)
+        self.queue.set(job, wants_in=job.may_start and self.may_start(job) > 0)
+
+    def completed(self, gang: Gang, ran_s: float) -> None:
+        """A gang has done its work: how long it took says something of others."""
+        job = gang.job
+        if self.runtimes.note(job, ran_s):
+            for number in self.queue.unknown_kinds(job.shape):
+                other = self.jobs[number]
+                if other.kind == job.kind:
+                    self.requeue(other)
 
     def end_backoffs(self, now: Now) -> bool:
         """Make gangs ready whose back-off is over; True if there were any."""
@@ -219,23 +206,23 @@ class Workload:
     def waiting(self) -> tuple[Waiting, ...]:
         """The queue as the planner sees it: of each line as many as one cycle places at most, so
         that ten thousand equal jobs cost a cycle no more than a few hundred."""
-        fronts = [line.entries[:MAX_PLACEMENTS] for line in self.lines.values()]
-        for line, front in zip(self.lines.values(), fronts, strict=True):
-            line.last = front[-1][1]
-        seen = (self._waiting_of(self.jobs[job]) for _, job in merge(*fronts))
-        return tuple(w for w in seen if w.gangs)
+        runs_s = {key: self.queue.runs_s(line) for key, line in self.queue.lines.items()}
+        return tuple(
+            self._waiting_of(self.jobs[number], runs_s[line.key])
+            for number, line in self.queue.fronts()
+        )
 
     def note_waits(self, waits: Mapping[JobId, str]) -> None:
         """Why the plan could not place these; those behind them wait for the same reason."""
-        for line in self.lines.values():
+        for line in self.queue.lines.values():
             line.wait_reason = waits.get(line.last, "") if line.last is not None else ""
         for job, reason in waits.items():
             self.jobs[job].wait_reason = reason
 
-    def _waiting_of(self, job: Job) -> Waiting:
-        if job.waiting is None:
-            gangs = job.ready.first(self._may_start(job))
-            first = job.gangs[gangs[0]].phase if gangs else None
+    def _waiting_of(self, job: Job, runs_s: float | None) -> Waiting:
+        if job.waiting is None or job.waiting.runs_s != runs_s:
+            gangs = job.ready.first(self.may_start(job))
+            first = job.gangs[gangs[0]].phase
             job.waiting = Waiting(
                 job=job.id,
                 priority=job.spec.priority,
@@ -243,16 +230,17 @@ class Workload:
                 shape=job.shape,
                 gangs=gangs,
                 is_late=bool(job.late),
-                runs_s=self.runtimes.most_s(job),
+                runs_s=runs_s,
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting
 
-    def _may_start(self, job: Job) -> int:
-        array = job.spec.array
+    def may_start(self, job: Job) -> int:
+        """How many of its gangs a plan may place: of those that are ready, as its throttle says."""
+        array, count = job.spec.array, min(MAX_PLACEMENTS, len(job.ready))
         if array is None or not array.at_a_time:
-            return MAX_PLACEMENTS
-        return max(0, min(MAX_PLACEMENTS, array.at_a_time - job.live_count))
+            return count
+        return max(0, min(count, array.at_a_time - job.live_count))
 
     def wait_for(self, job: Job, parent: Job) -> None:
         """Nothing of the job starts before its parent has ended."""
@@ -310,18 +298,6 @@ class Workload:
         """Gangs with live attempts that are in one of the phases, each once, by key."""
         gangs = {a.gang.key: a.gang for a in self.live.values() if type(a.gang.phase) in phases}
         return [gangs[key] for key in sorted(gangs)]
-
-
-def _line_key(job: Job) -> tuple[object, ...]:
-    """What the planner looks at, apart from priority and age."""
-    spec = job.spec
-    return job.shape, spec.account or job.record.owner, spec.queue, spec.limits.runtime_s
-
-
-def _take_out(entries: list[tuple[int, JobId]], entry: tuple[int, JobId]) -> None:
-    at = bisect_left(entries, entry)
-    if at < len(entries) and entries[at] == entry:
-        del entries[at]
 
 
 def _nodes_of(job: Job) -> tuple[NodeId, ...]:

@@ -1,6 +1,6 @@
 """One planning cycle: the queue in order, each gang placed whole or passed over.
 
-Policy (chosen, see docs/scheduler.md): strict order by priority, then age. A gang that does not fit
+Policy (chosen, see docs/scheduling.md): in the order of the queue. A gang that does not fit
 is passed over by later ones, until it has waited `PATIENCE_S`; then the first such gang gets a
 reservation (`backfill`), and the next ones where it is known when they can start. So small jobs
 fill holes, and a big gang is not starved.

@@ -186,7 +186,7 @@ class Snapshot:
     rows: tuple[RowName, ...]
     columns: Columns
     waiting: tuple[Waiting, ...]
-    """In queue order: priority, then age."""
+    """In the order of the queue."""
     claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
     """Nodes of those that wait until others, which were told to, have gone."""
     busy: Callable[[], Sequence[Busy]] = tuple

@@ -25,6 +25,7 @@ from wattline_protocol.requests import (
     GetPower,
     GetReport,
     GetSite,
+    ListAccounts,
     ListEvents,
     ListJobs,
     ListNodes,
@@ -214,6 +215,7 @@ class Loop:
                 | GetPower()
                 | WhyNode()
                 | GetSite()
+                | ListAccounts()
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]

@@ -15,6 +15,7 @@ from wattline_protocol.requests import (
     GetPower,
     GetSite,
     Jobs,
+    ListAccounts,
     ListEvents,
     ListJobs,
     ListNodes,
@@ -39,6 +40,7 @@ from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
 from wattline_scheduler.views.nodes import node_view
@@ -46,7 +48,16 @@ from wattline_scheduler.views.site import site_view
 from wattline_scheduler.views.why import why_view
 
 ReadRequest = (
-    ListJobs | GetJob | Explain | ListNodes | GetNode | GetPower | WhyNode | GetSite | ListEvents
+    ListJobs
+    | GetJob
+    | Explain
+    | ListNodes
+    | GetNode
+    | GetPower
+    | WhyNode
+    | GetSite
+    | ListAccounts
+    | ListEvents
 )
 
 
@@ -80,6 +91,8 @@ class Reads:
                 return self._why(name)
             case GetSite():
                 return SiteNow(self.site(now))
+            case ListAccounts():
+                return account_views(self._state)
             case ListEvents(after=after, limit=limit):
                 return Events(self._store.events(after, max(0, min(limit, MAX_LISTED))))
 

@@ -22,6 +22,7 @@ from wattline_scheduler.core.records import (
     PlantRecord,
     Saved,
     SentLease,
+    UseRecord,
 )
 from wattline_scheduler.store.rows import (
     ATTEMPTS,
@@ -34,11 +35,15 @@ from wattline_scheduler.store.rows import (
     METERS,
     NODES,
     PLANTS,
+    USES,
     Row,
 )
 
 ENDED_JOBS_LOADED = 10_000
 """Newest ended jobs that a restart holds in memory: as many as one list shows."""
+
+USES_LOADED = 10_000
+"""Accounts and queues of which something ended last."""
 
 EVENTS_LOADED = 1_000
 """Newest events that a restart holds in memory; older ones are read from disk when asked for."""
@@ -168,6 +173,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
     recent = (ENDED_JOBS_LOADED,)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
+    uses = USES.select("ORDER BY as_of_unix_s DESC LIMIT ?")
     next_job, next_event, is_recovering, attempt_floor = db.execute(
         "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + 1,"
         " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1,"
@@ -190,6 +196,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         demands=tuple(_demand(row) for row in db.execute(DEMANDS.select("ORDER BY seen_unix_s"))),
         meters=tuple(MeterRecord(*row) for row in db.execute(METERS.select())),
         plants=tuple(PlantRecord(*row) for row in db.execute(PLANTS.select())),
+        uses=tuple(UseRecord(*row) for row in db.execute(uses, (USES_LOADED,))),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

@@ -22,6 +22,7 @@ from wattline_scheduler.core.records import (
     PlantRecord,
     Record,
     RecoveryRecord,
+    UseRecord,
 )
 from wattline_scheduler.store.marks import WebhookMark
 from wattline_scheduler.store.rollups import (
@@ -119,6 +120,14 @@ DEMANDS = Layout(
 )
 METERS = Layout("meters", _columns("domain held_mw factor_permille"), MeterRecord.key)
 PLANTS = Layout("plants", _columns("zone units_said who why since_unix_s"), PlantRecord.key)
+USES = Layout(
+    "uses",
+    _columns(
+        "kind name as_of_unix_s gpu_s energy_mj day_unix_s day_energy_mj month_unix_s month_gpu_s "
+        "month_energy_mj"
+    ),
+    ("kind", "name"),
+)
 WEBHOOKS = Layout("webhooks", _columns("url settled_seq"), WebhookMark.key)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
@@ -180,6 +189,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     RecoveryRecord: (RECOVERED, lambda r: (not r.is_over,)),
     MeterRecord: (METERS.upsert(), msgspec.structs.astuple),
     PlantRecord: (PLANTS.upsert(), msgspec.structs.astuple),
+    UseRecord: (USES.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

@@ -284,6 +284,23 @@ def _drained(db: Database) -> None:
     db.execute("ALTER TABLE nodes ADD COLUMN drained_unix_s REAL")
 
 
+def _uses(db: Database) -> None:
+    """What accounts and queues used: for fair share, by the day and by the month."""
+    columns: Columns = {
+        "kind": str,
+        "name": str,
+        "as_of_unix_s": float,
+        "gpu_s": float,
+        "energy_mj": float,
+        "day_unix_s": float,
+        "day_energy_mj": float,
+        "month_unix_s": float,
+        "month_gpu_s": float,
+        "month_energy_mj": float,
+    }
+    _table(db, "uses", columns, ("kind", "name"), ())
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -297,6 +314,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _job_life,
     _late,
     _drained,
+    _uses,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

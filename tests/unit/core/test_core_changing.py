@@ -43,7 +43,7 @@ def test_the_order_of_the_queue_follows_at_once(h: Harness) -> None:
     numbers = [h.submit(job().gpus(8)) for _ in range(3)]
     update(h, numbers[2], priority=90)
     update(h, numbers[0], priority=10)
-    queue = [number for _, number in h.cluster.state.work.queue]
+    queue = [waiting.job for waiting in h.cluster.state.work.waiting()]
     assert queue == [numbers[2], numbers[1], numbers[0]]
 
 

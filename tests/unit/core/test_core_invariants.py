@@ -12,7 +12,7 @@ from wattline_protocol.messages import ForgetTask, Lease
 from wattline_protocol.requests import Shed
 from wattline_scheduler.core.commands import LEASE_KEY
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
-from wattline_scheduler.core.jobs import Attempt, Running, Starting
+from wattline_scheduler.core.jobs import Attempt, Job, Running, Starting
 from wattline_scheduler.core.nodes import Outstanding, Welcomed
 from wattline_scheduler.core.records import SentLease
 from wattline_scheduler.power.budgets import Limit
@@ -24,6 +24,7 @@ def h() -> Harness:
     harness.join()
     harness.run(2)
     harness.submit(job().gpus(2).nodes(2))
+    harness.submit(job().gpus(8).nodes(2))
     harness.submit(job().array(4, 1))
     return harness
 
@@ -94,12 +95,18 @@ def wrong_count(h: Harness) -> None:
     gang_attempt(h).gang.job.count["running"] += 1
 
 
+def first_waiting(h: Harness) -> Job:
+    return h.job(h.cluster.state.work.waiting()[0].job)
+
+
 def not_queued(h: Harness) -> None:
-    h.cluster.state.work.queue.clear()
+    h.cluster.state.work.queue.set(first_waiting(h), wants_in=False)
 
 
 def queued_twice(h: Harness) -> None:
-    h.cluster.state.work.queue.append(h.cluster.state.work.queue[0])
+    line = first_waiting(h).line
+    assert line is not None
+    line.entries.append(line.entries[0])
 
 
 def ordered_in_part(h: Harness) -> None:

@@ -16,7 +16,7 @@ FEW = 3
 @pytest.fixture
 def h(monkeypatch: pytest.MonkeyPatch) -> Harness:
     """Two busy nodes, and a planner that looks at three jobs of a line."""
-    monkeypatch.setattr("wattline_scheduler.core.workload.MAX_PLACEMENTS", FEW)
+    monkeypatch.setattr("wattline_scheduler.core.queue.MAX_PLACEMENTS", FEW)
     harness = Harness(site().rack("a", 2, kw=40.0).site_budget(40.0).build())
     harness.join()
     harness.run(2)

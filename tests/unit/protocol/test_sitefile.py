@@ -307,3 +307,41 @@ def test_a_large_site_is_read_quickly() -> None:
         'nameplate = "10kW"\nnon_gpu_worst = "1kW"\n'
     )
     assert len(parse_site(text, "x").nodes) == 20_000
+
+
+ACCOUNTS = """
+[fair_share]
+half_life = "3d"
+energy = 2
+[[account]]
+name = "research"
+shares = 60
+[[account]]
+name = "vision"
+parent = "research"
+"""
+
+
+def test_accounts_and_fair_share_are_read() -> None:
+    site = parse_site(FULL + ACCOUNTS, "site.toml")
+    assert (site.fair_share.half_life_s, site.fair_share.energy) == (3 * 86_400, 2.0)
+    names = [(a.name, a.parent, a.shares) for a in site.accounts]
+    assert names == [("research", None, 60.0), ("vision", "research", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[account]]\nname = "a"\n[[account]]\nname = "a"', "an account named a already"),
+        ('[[account]]\nname = "ab"\nparent = "bc"', "no account named bc; there are ab"),
+        ('[[account]]\nname = "abc"\nparent = "abd"', "the nearest is abc"),
+        ('[[account]]\nname = "a"\nparent = "a"', "a → a is a loop"),
+        ('[[account]]\nname = "a"\nshares = 0', "want more than 0"),
+        ('[fair_share]\nhalf_life = "1s"', "want from 1m to 366d"),
+        ('[fair_share]\nhalflife = "1d"', "the nearest is half_life"),
+    ],
+)
+def test_accounts_that_cannot_be_are_told_of(text: str, told: str) -> None:
+    with pytest.raises(SiteFileError) as caught:
+        parse_site(f"{FULL}\n{text}\n", "site.toml")
+    assert told in str(caught.value)

@@ -51,6 +51,7 @@ def everything() -> list[Storable]:
         records.limit("event 7", is_over=True),
         records.meter(),
         records.plant(),
+        records.use(),
         records.event(1),
         records.event(2),
     ]
@@ -73,6 +74,7 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.demands == (records.demand(0), records.demand(1))
     assert saved.meters == (records.meter(),)
     assert saved.plants == (records.plant(),)
+    assert saved.uses == (records.use(),)
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
 

@@ -1,0 +1,131 @@
+"""The queue: jobs with a gang that may start, in lines, and the lines in the order of the planner.
+
+Theory. A hundred thousand jobs may wait, but only a few hundred of them differ in what the planner
+looks at. Those that do not stand in one *line*, by age; what a plan finds of the first ones holds
+for all behind them, so a cycle is shown as many of each line as it can place at most. What the
+order of lines depends on (the use of accounts, what is learned of run times) changes all the time;
+it is asked for once per line and cycle, and nothing is sorted again but what the cycle is shown.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.lines import Entry, Line, LineKey
+from wattline_scheduler.core.order import Order, Rank
+from wattline_scheduler.core.runtimes import Runtimes
+from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
+from wattline_scheduler.plan.snapshot import Shape
+
+
+class Ahead(NamedTuple):
+    """Jobs that come before another, by the first reason that puts them there."""
+
+    more_urgent: int
+    accounts_first: int
+    older: int
+
+
+class Queue:
+    """Lines of jobs, and who comes first."""
+
+    def __init__(self, order: Order, runtimes: Runtimes) -> None:
+        self.order = order
+        self.runtimes = runtimes
+        self.lines: dict[LineKey, Line] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Jobs in it."""
+        return self._count
+
+    def set(self, job: Job, *, wants_in: bool) -> None:
+        """Put the job where it belongs now, or nowhere."""
+        if job.line is None and not wants_in:
+            return
+        key = self._key(job) if wants_in else None
+        if job.line is not None:
+            if job.line.key == key:
+                return
+            self._leave(job.line, job)
+        if key is not None:
+            line = self.lines.get(key)
+            if line is None:
+                line = self.lines[key] = Line(key)
+            insort(line.entries, _entry(job))
+            job.line = line
+            self._count += 1
+
+    def _leave(self, line: Line, job: Job) -> None:
+        del line.entries[bisect_left(line.entries, _entry(job))]
+        if not line.entries:
+            del self.lines[line.key]
+        job.line = None
+        self._count -= 1
+
+    def _key(self, job: Job) -> LineKey:
+        spec = job.spec
+        is_service = spec.kind == "service"
+        return LineKey(
+            shape=job.shape,
+            account=job.account,
+            queue=spec.queue,
+            kind=job.kind if self.runtimes.knows(job) else "",
+            runtime_s=spec.limits.runtime_s,
+            grace_s=spec.recovery.grace_s,
+            is_service=is_service,
+            is_late=bool(job.late),
+        )
+
+    def runs_s(self, line: Line) -> float | None:
+        """How long a gang of such a job runs at most; None = nobody knows."""
+        key = line.key
+        if key.is_service:
+            return None
+        return self.runtimes.bound_s(key.kind, key.runtime_s, key.grace_s)
+
+    def unknown_kinds(self, shape: Shape) -> list[JobId]:
+        """Those of about that shape of which it was not known how long they take."""
+        return [
+            number
+            for line in self.lines.values()
+            if not line.key.kind and (line.key.shape.nodes, line.key.shape.gpus) == _size(shape)
+            for _, number in line.entries
+        ]
+
+    def fronts(self) -> Iterator[tuple[JobId, Line]]:
+        """Of each line as many as one cycle places at most, all in order."""
+        seen = []
+        for number, line in enumerate(self.lines.values()):
+            rank = self._rank(line)
+            front = line.entries[:MAX_PLACEMENTS]
+            line.last = front[-1][1]
+            seen += [(rank.before, at + rank.later_s, job, number) for at, job in front]
+        seen.sort()
+        lines = list(self.lines.values())
+        return ((job, lines[number]) for _, _, job, number in seen)
+
+    def _rank(self, line: Line) -> Rank:
+        return self.order.rank(line.key.account, line.key.shape)
+
+    def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
+        """How many jobs come before one of this rank."""
+        turn_s, ahead = submitted_unix_s + rank.later_s, [0, 0, 0]
+        for line in self.lines.values():
+            other = self._rank(line)
+            if other.before < rank.before:
+                ahead[other.before[0] == rank.before[0]] += len(line.entries)
+            elif other.before == rank.before:
+                turn = UnixTime(turn_s - other.later_s)
+                ahead[2] += bisect_left(line.entries, (turn, job))
+        return Ahead(*ahead)
+
+
+def _entry(job: Job) -> Entry:
+    return job.record.submitted_unix_s, job.id
+
+
+def _size(shape: Shape) -> tuple[int, int]:
+    return shape.nodes, shape.gpus

@@ -1,0 +1,45 @@
+"""The ledger is kept: what tries used goes into it, and from it comes the order of accounts."""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.messages import TaskUsage
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.ledger import Key, Spell
+from wattline_scheduler.core.state import State
+
+FOLLOW_GAP_S_PER_TRY = 0.000_1
+"""Between two times that live tries are added up, so that it takes a bounded share of the time."""
+
+
+def keys_of(attempt: Attempt) -> tuple[Key, ...]:
+    """Whose its use is."""
+    job = attempt.gang.job
+    return ("account", job.account), ("queue", job.spec.queue)
+
+
+def note_end(state: State, attempt: Attempt, usage: TaskUsage, now: Now) -> None:
+    """What it used, or more of it, is all there is; on record with the end of the try itself."""
+    if usage.gpu_s <= 0 and usage.node_energy_mj <= 0:
+        return
+    for record in state.ledger.end(_spell(attempt, usage, now)):
+        state.journal.save(record)
+
+
+def _spell(attempt: Attempt, usage: TaskUsage, now: Now) -> Spell:
+    """Agents' clocks may be wrong: nothing was used before it was placed, or in the future."""
+    record = attempt.record
+    end_unix_s = min(now.unix_s, record.ended_unix_s or now.unix_s)
+    start_unix_s = min(end_unix_s, max(record.placed_unix_s, record.started_unix_s or 0.0))
+    return Spell(keys_of(attempt), usage, start_unix_s, end_unix_s)
+
+
+def follow_shares(state: State, now: Now) -> None:
+    """Once a beat, on large sites less often: add up what was used, and order the accounts."""
+    work, ledger = state.work, state.ledger
+    gap_s = FOLLOW_GAP_S_PER_TRY * len(work.live)
+    if state.shares_at is not None and now.mono_s - state.shares_at < gap_s:
+        return
+    state.shares_at = now.mono_s
+    ledger.follow(_spell(attempt, attempt.usage, now) for attempt in work.live.values())
+    waiting = (line.key.account for line in work.queue.lines.values())
+    accounts = dict.fromkeys((*ledger.names("account"), *waiting))
+    work.queue.order.note({name: ledger.use(("account", name), now.unix_s) for name in accounts})
