@@ -117,6 +117,8 @@ class Timing(msgspec.Struct, frozen=True):
     emergency_grace_s: float = 5.0
     protected_run_s: float = 60.0
     """Work that has run for less is not sent back to the queue for higher priorities."""
+    overtake_s: float = 3600.0
+    """Who is expected to take little comes before others that were submitted so long before it."""
 
 
 class Gateway(msgspec.Struct, frozen=True):

@@ -185,6 +185,7 @@ def _timing(fields: Fields) -> Timing:
         task_lease_s=take("task_lease", v.seconds(5, 86_400), usual.task_lease_s),
         emergency_grace_s=take("emergency_grace", v.seconds(0, 60), usual.emergency_grace_s),
         protected_run_s=take("protected_run", v.seconds(0, 86_400), usual.protected_run_s),
+        overtake_s=take("overtake", v.seconds(0, 30 * 86_400), usual.overtake_s),
     )
     fields.end()
     if timing.isolation_after_s < 2 * timing.beat_period_s:

@@ -58,6 +58,7 @@ def _timing(timing: Timing) -> dict[str, str]:
         "task_lease": format_duration(timing.task_lease_s),
         "emergency_grace": format_duration(timing.emergency_grace_s),
         "protected_run": format_duration(timing.protected_run_s),
+        "overtake": format_duration(timing.overtake_s),
     }
 
 

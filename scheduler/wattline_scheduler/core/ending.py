@@ -163,6 +163,9 @@ def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, no
 def settle(state: State, gang: Gang, now: Now) -> None:
     """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
     cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
+    if ran_s := _longest_run_s(gang):
+        is_end = cause in ("finished", "failed")
+        state.work.queue.order.service.held(gang, ran_s, is_end=is_end)
     if gang.job.record.cancelled_by:
         finish(state, gang, "CANCELLED", now)
     elif cause in FINAL:

@@ -1,10 +1,13 @@
-"""Who is looked at first: strict priority, then the level of the account, then age."""
+"""Who is looked at first: strict priority, then the level of the account, then age, counted from
+when what a job is expected to take is due (see `plan.order.later_s`).
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.core.service import Service
 from wattline_scheduler.plan.fairshare import NOTHING, FairTree, Level, Standing, Use
-from wattline_scheduler.plan.snapshot import Shape
 
 
 class Rank(NamedTuple):
@@ -19,8 +22,9 @@ class Rank(NamedTuple):
 class Order:
     """The order among accounts as it stands; asked for once per line and cycle."""
 
-    def __init__(self, tree: FairTree) -> None:
+    def __init__(self, tree: FairTree, service: Service) -> None:
         self._tree = tree
+        self.service = service
         self._use: dict[str, Use] = {}
         self._standings: dict[str, Standing] = tree.standings({})
 
@@ -40,6 +44,7 @@ class Order:
         """Of all accounts of the site file and all that are known."""
         return dict(self._standings)
 
-    def rank(self, account: str, shape: Shape) -> Rank:
-        """Of a job of that account."""
-        return Rank((-shape.priority, self.standing(account).level), 0.0)
+    def rank(self, key: LineKey) -> Rank:
+        """Of the jobs of a line."""
+        level = self.standing(key.account).level
+        return Rank((-key.shape.priority, level), self.service.later_s(key))

@@ -13,14 +13,16 @@ from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast
 from wattline_scheduler.core.job_state import gates_of, reason_of
 from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import opens
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal
 from wattline_scheduler.plan.explain import explain
-from wattline_scheduler.plan.snapshot import Shape, Waiting
+from wattline_scheduler.plan.snapshot import Waiting
 
 NOT_SUBMITTED = JobId(0)
 
@@ -47,10 +49,11 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
         return _bare(state, job.id, shown, reason_of(job, shown))
     ahead = state.work.waiting()
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
+    key = state.work.queue.key(job)
     asked = _Asked(
         job.record.owner,
         job.spec,
-        list(ahead[:place]) if place is not None else _before(state, job.account, job.shape),
+        list(ahead[:place]) if place is not None else _before(state, key),
         opens(state, job.spec, now),
         _stuck(job, gates),
         _backoff_s(job, now),
@@ -59,7 +62,7 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
     rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
     where = None
     if job.line is not None:
-        where = _place(state, job.account, job.shape, job.record.submitted_unix_s, job.id)
+        where = _place(state, key, job.record.submitted_unix_s, job.id)
     view = msgspec.structs.replace(view, refusals=(*rows, *view.refusals), place=where)
     return _with_outlook(state, view, asked, now)
 
@@ -75,13 +78,13 @@ def what_if(
     stuck = "it would be held until released" if spec.hold else ""
     if any(parent is not None and not parent.is_ended for parent in parents):
         stuck = stuck or "it would wait for other jobs to end"
-    account, shape = spec.account or owner, shape_for(state, owner, spec)
-    ahead = _before(state, account, shape)
+    key = _key(state, owner, spec)
+    ahead = _before(state, key)
     asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck)
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck, shape)
+    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck, key.shape)
     if not stuck:
-        where = _place(state, account, shape, now.unix_s, state.next_job)
+        where = _place(state, key, now.unix_s, state.next_job)
         view = msgspec.structs.replace(view, place=where)
     return _with_outlook(state, view, asked, now)
 
@@ -90,32 +93,35 @@ def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView
     return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
 
 
-def _before(state: State, account: str, shape: Shape) -> list[Waiting]:
-    """Who would be before a new job of that account."""
-    work = state.work
-    rank = work.queue.order.rank(account, shape)
-    ranks = ((each, work.jobs[each.job]) for each in work.waiting())
-    return [
-        each
-        for each, job in ranks
-        if work.queue.order.rank(job.account, job.shape).before <= rank.before
-    ]
+def _key(state: State, owner: UserName, spec: JobSpec) -> LineKey:
+    """In which line it would stand."""
+    shape = shape_for(state, owner, spec)
+    return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
 
 
-def _place(
-    state: State, account: str, shape: Shape, submitted_unix_s: UnixTime, job: JobId
-) -> PlaceView:
+def _before(state: State, key: LineKey) -> list[Waiting]:
+    """Who would be before a new job of that line."""
+    work, order = state.work, state.work.queue.order
+    rank, found = order.rank(key), list[Waiting]()
+    for each in work.waiting():
+        line = work.jobs[each.job].line
+        if line is not None and order.rank(line.key).before <= rank.before:
+            found.append(each)
+    return found
+
+
+def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
     """Where it stands, and why. A job that is not submitted yet comes last of those like it."""
     queue = state.work.queue
-    ahead = queue.ahead_of(queue.order.rank(account, shape), submitted_unix_s, job)
-    standing = queue.order.standing(account)
+    ahead = queue.ahead_of(queue.order.rank(key), submitted_unix_s, job)
+    standing = queue.order.standing(key.account)
     return PlaceView(
         place=sum(ahead) + 1,
         queued=len(queue) + (job == state.next_job),
         more_urgent=ahead.more_urgent,
         accounts_first=ahead.accounts_first,
         older=ahead.older,
-        account=account,
+        account=key.account,
         share=standing.share,
         used=standing.used,
     )

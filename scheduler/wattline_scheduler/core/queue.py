@@ -11,7 +11,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.ids import JobId, UnixTime, UserName
+from wattline_protocol.job import JobSpec
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.lines import Entry, Line, LineKey
 from wattline_scheduler.core.order import Order, Rank
@@ -45,7 +46,7 @@ class Queue:
         """Put the job where it belongs now, or nowhere."""
         if job.line is None and not wants_in:
             return
-        key = self._key(job) if wants_in else None
+        key = self.key(job) if wants_in else None
         if job.line is not None:
             if job.line.key == key:
                 return
@@ -65,19 +66,23 @@ class Queue:
         job.line = None
         self._count -= 1
 
-    def _key(self, job: Job) -> LineKey:
-        spec = job.spec
-        is_service = spec.kind == "service"
+    def key_of(self, owner: UserName, spec: JobSpec, shape: Shape, kind: str) -> LineKey:
+        """Of a job, whether it is submitted or not."""
         return LineKey(
-            shape=job.shape,
-            account=job.account,
+            shape=shape,
+            account=spec.account or owner,
             queue=spec.queue,
-            kind=job.kind if self.runtimes.knows(job) else "",
+            kind=kind if self.runtimes.knows(kind) else "",
             runtime_s=spec.limits.runtime_s,
             grace_s=spec.recovery.grace_s,
-            is_service=is_service,
-            is_late=bool(job.late),
+            is_service=spec.kind == "service",
+            is_late=False,
         )
+
+    def key(self, job: Job) -> LineKey:
+        """Of the line where it belongs."""
+        key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
+        return key._replace(is_late=True) if job.late else key
 
     def runs_s(self, line: Line) -> float | None:
         """How long a gang of such a job runs at most; None = nobody knows."""
@@ -99,7 +104,7 @@ class Queue:
         """Of each line as many as one cycle places at most, all in order."""
         seen = []
         for number, line in enumerate(self.lines.values()):
-            rank = self._rank(line)
+            rank = self.order.rank(line.key)
             front = line.entries[:MAX_PLACEMENTS]
             line.last = front[-1][1]
             seen += [(rank.before, at + rank.later_s, job, number) for at, job in front]
@@ -107,14 +112,11 @@ class Queue:
         lines = list(self.lines.values())
         return ((job, lines[number]) for _, _, job, number in seen)
 
-    def _rank(self, line: Line) -> Rank:
-        return self.order.rank(line.key.account, line.key.shape)
-
     def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
         """How many jobs come before one of this rank."""
         turn_s, ahead = submitted_unix_s + rank.later_s, [0, 0, 0]
         for line in self.lines.values():
-            other = self._rank(line)
+            other = self.order.rank(line.key)
             if other.before < rank.before:
                 ahead[other.before[0] == rank.before[0]] += len(line.entries)
             elif other.before == rank.before:

@@ -30,6 +30,7 @@ from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.sensing import restore_sensing
+from wattline_scheduler.core.service import Service
 from wattline_scheduler.core.shares import follow_shares
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
@@ -61,7 +62,9 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         binding=Binding(len(domains.matrix.nodes)),
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, outdated, now),
-        work=Workload(Order(FairTree(site.fair_share, site.accounts))),
+        work=Workload(
+            Order(FairTree(site.fair_share, site.accounts), Service(site.timing.overtake_s))
+        ),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
         calendar=calendar,
@@ -157,8 +160,12 @@ def _restore_job(
         _restore_attempt(state, job, attempt, now)
     for gang in job.gangs:
         gang.phase = _phase(gangs.get(gang.number), now)
+        ran_s = max((a.usage.run_s for a in gang.past), default=0.0)
         if gang.phase == Ended("COMPLETED"):
-            state.work.runtimes.note(job, max((a.usage.run_s for a in gang.past), default=0.0))
+            state.work.runtimes.note(job, ran_s)
+        if gang.past:
+            is_end = gang.phase in (Ended("COMPLETED"), Ended("FAILED"))
+            state.work.queue.order.service.held(gang, ran_s, is_end=is_end)
     job.most_live = sum(gang.phase_name in LIVE for gang in job.gangs)
     job.has_run = any(a.started_unix_s is not None for a in attempts)
     state.work.add(job, now)

@@ -36,9 +36,9 @@ class Runtimes:
             del self._runs_s[next(iter(self._runs_s))]
         return len(runs) == RUNS_NEEDED
 
-    def knows(self, job: Job) -> bool:
-        """Whether enough runs of its kind have completed to rely on them."""
-        return len(self._runs_s.get(job.kind, ())) >= RUNS_NEEDED
+    def knows(self, kind: str) -> bool:
+        """Whether enough runs of the kind have completed to rely on them."""
+        return len(self._runs_s.get(kind, ())) >= RUNS_NEEDED
 
     def learned_s(self, kind: str) -> float | None:
         """The most that such jobs took before, and a quarter; None: too few have completed."""

@@ -1,0 +1,45 @@
+"""How much service a job is expected to take: learned from how long such jobs held their GPUs.
+
+Alike are all jobs, those of an account with as many GPUs, and those of a kind (see `kinds`); the
+narrower one counts the more the more is known of it (`plan.runtimes`). It is learned again from the
+jobs in memory after a restart.
+"""
+
+from wattline_scheduler.core.jobs import Gang
+from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.plan.order import later_s
+from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of
+from wattline_scheduler.plan.snapshot import Shape
+
+
+class Service:
+    """What is expected of the jobs of a line."""
+
+    def __init__(self, overtake_s: float) -> None:
+        self._overtake_s = overtake_s
+        self._runtimes = Runtimes()
+
+    def held(self, gang: Gang, held_s: float, *, is_end: bool) -> None:
+        """A try held its GPUs so long; `is_end`: then its work was done, or had failed."""
+        job = gang.job
+        if job.spec.kind == "service":
+            return
+        groups, last = _groups(job.account, job.shape, job.kind), bin_of(held_s)
+        if last:
+            self._runtimes.survived(groups, 0, last)
+        if is_end:
+            self._runtimes.ended(groups, last)
+
+    def later_s(self, key: LineKey) -> float:
+        """As if it had been submitted so much later: what it is expected to take, up to a bound."""
+        if key.is_service or not self._overtake_s:
+            return self._overtake_s
+        groups = _groups(key.account, key.shape, key.kind)
+        index_s = self._runtimes.index_s(groups, 0.0)
+        return later_s(index_s, key.shape.nodes * key.shape.gpus, self._overtake_s)
+
+
+def _groups(account: str, shape: Shape, kind: str) -> Groups:
+    """Widest first; without a kind where too little is known of it."""
+    alike = ("all", (account, shape.nodes * shape.gpus))
+    return (*alike, kind) if kind else alike

@@ -1,0 +1,124 @@
+"""Who is expected to take little goes first, of equals in priority and account, within a bound."""
+
+import pytest
+
+from support.harness import Harness
+from support.sites import JobBuilder, job, site
+from wattline_protocol.ids import JobId
+from wattline_scheduler.plan.order import later_s
+
+SHORT, LONG = ("true", "--short"), ("true", "--long")
+
+
+def started(overtake_s: float = 3600.0) -> Harness:
+    plain = site().rack("a", 2, kw=40.0).site_budget(40.0).times(overtake_s=overtake_s)
+    h = Harness(plain.build())
+    h.join()
+    h.run(2)
+    return h
+
+
+def learn(h: Harness) -> None:
+    """Short ones take a minute, long ones two days."""
+    for command, ran_s in ((SHORT, 60.0), (LONG, 172_800.0)):
+        for _ in range(4):
+            number = h.submit(one(command))
+            h.run(1)
+            attempt = h.gang(number).live[0]
+            h.agent(attempt.node).end(attempt.record.ref, 0, run_s=ran_s)
+            h.settle()
+    for _ in range(2):
+        h.submit(job("filler").gpus(8))
+    h.run(2)
+
+
+def one(command: tuple[str, ...]) -> JobBuilder:
+    return job().command(*command).gpus(1)
+
+
+def queue(h: Harness) -> list[JobId]:
+    return [waiting.job for waiting in h.cluster.state.work.waiting()]
+
+
+def test_a_job_that_takes_little_comes_before_one_that_takes_long() -> None:
+    h = started()
+    learn(h)
+    long, short = h.submit(one(LONG)), h.submit(one(SHORT))
+    assert queue(h) == [short, long]
+    assert queue(h) == [short, long], "asking changes nothing"
+
+
+def test_priority_comes_before_what_is_expected() -> None:
+    h = started()
+    learn(h)
+    short = h.submit(one(SHORT).priority(49))
+    long = h.submit(one(LONG))
+    assert queue(h) == [long, short]
+
+
+def test_nobody_is_overtaken_by_who_came_later_than_the_bound() -> None:
+    h = started(overtake_s=900.0)
+    learn(h)
+    long = h.submit(one(LONG))
+    h.run(301)
+    soon = h.submit(one(SHORT))
+    assert queue(h) == [soon, long]
+    h.run(605)
+    late = h.submit(one(SHORT))
+    assert queue(h) == [soon, long, late]
+
+
+def test_without_a_bound_age_alone_counts() -> None:
+    h = started(overtake_s=0.0)
+    learn(h)
+    numbers = [h.submit(one(command)) for command in (LONG, SHORT, LONG, SHORT)]
+    assert queue(h) == numbers
+
+
+def test_while_nothing_is_known_age_alone_counts() -> None:
+    h = started()
+    for _ in range(2):
+        h.submit(job("filler").gpus(8))
+    h.run(2)
+    numbers = [h.submit(job().gpus(size)) for size in (8, 1, 4)]
+    assert queue(h) == numbers
+
+
+def test_what_was_learned_is_learned_again_after_a_restart() -> None:
+    h = started()
+    learn(h)
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    long, short = h.submit(one(LONG)), h.submit(one(SHORT))
+    assert queue(h) == [short, long]
+
+
+def test_jobs_that_waited_when_their_kind_became_known_are_told_apart() -> None:
+    """The third end of a kind puts those that wait into a line of their own."""
+    h = started()
+    first = [h.submit(one(SHORT)) for _ in range(3)]
+    for size in (8, 5):
+        h.submit(job("filler").gpus(size).priority(60))
+    h.run(2)
+    assert {h.state_of(number) for number in first} == {"RUNNING"}
+    long, short = h.submit(job().command(*LONG).gpus(8)), h.submit(one(SHORT))
+    h.run(1)
+    assert queue(h) == [long, short]
+    for number in first:
+        attempt = h.gang(number).live[0]
+        h.agent(attempt.node).end(attempt.record.ref, 0, run_s=60.0)
+    h.cluster.state.wants_plan = False
+    h.settle()
+    line = h.job(short).line
+    assert line is None or line.key.kind == h.job(short).kind
+
+
+@pytest.mark.parametrize(
+    ("index_s", "gpus", "later"),
+    [(60.0, 1, 60.0), (60.0, 8, 480.0), (60.0, 0, 60.0), (86_400.0, 64, 3600.0)],
+)
+def test_a_job_counts_as_later_by_what_it_takes_up_to_the_bound(
+    index_s: float, gpus: int, later: float
+) -> None:
+    assert later_s(index_s, gpus, 3600.0) == later
