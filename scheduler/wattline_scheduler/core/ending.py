@@ -129,8 +129,9 @@ def end_gang(
     state.work.move(gang, Ending(now.mono_s, cause), now)
     grace_s = gang.job.spec.recovery.grace_s if grace_s is None else grace_s
     for attempt in list(gang.live):
+        node = state.nodes[attempt.node]
+        node.outdate_offer()  # what it holds is about to be free
         if attempt.is_ordered:
-            node = state.nodes[attempt.node]
             commands.order_stop(state, node, attempt.record.ref, grace_s, reason, now)
         else:
             close(state, attempt, "CANCELLED", now)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
+from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.runtimes import ends
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
-from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
+from wattline_scheduler.plan.columns import PRIORITY_LEVELS
+from wattline_scheduler.plan.snapshot import LEAVING, NodeOffer, Part, Snapshot, Waiting
 from wattline_scheduler.power.thermal import coolest_first
 
 
@@ -56,10 +58,16 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         kept=kept_of(state, node),
+        least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
         ends=ends(state.work.runtimes, node.attempts.values()),
         warmth=sum(node.warmth.get(gpu.index, 0) for gpu in free) // max(1, len(free)),
     )
+
+
+def _priority(attempt: Attempt) -> int:
+    is_leaving = isinstance(attempt.gang.phase, Ending)
+    return LEAVING if is_leaving else attempt.gang.job.spec.priority
 
 
 def _closed(state: State, node: NodeNow) -> str:

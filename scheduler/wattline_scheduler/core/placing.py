@@ -6,7 +6,7 @@ from functools import partial
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.preempting import busy, claimed, send_away
+from wattline_scheduler.core.preempting import busy_on, claimed, send_away
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.check import check
@@ -44,7 +44,7 @@ def decide(
     seen = replace(
         snapshot(state, now, waiting),
         claims=claimed(state),
-        busy=partial(busy, state),
+        busy_on=partial(busy_on, state),
         least_priority=state.work.least_priority,
     )
     result = plan(seen, state.picture.looks, limits)

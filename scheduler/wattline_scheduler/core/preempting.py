@@ -6,23 +6,16 @@ restart those who were told to go still go, and the plan finds their room as it 
 """
 
 from collections.abc import Mapping
-from heapq import nsmallest
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.ending import end_gang
-from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Pending, Running, Starting
+from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Pending, Running
 from wattline_scheduler.core.state import Claim, State
 from wattline_scheduler.core.watts import booked_mw
-from wattline_scheduler.plan.snapshot import Busy, GangKey, Preemption, Used
-
-MAX_BUSY = 4_096
-"""Gangs that a plan chooses among, those of the lowest priority first."""
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Preemption, Used
 
 CLAIM_AFTER_S = 10.0
 """How long nodes are kept once all have gone: the plan after that has found them free, or never."""
-
-LEAVING = -1
-"""Priority of who is about to end anyhow: sent away before all others, for nothing is lost."""
 
 
 def follow_claims(state: State, now: Now) -> None:
@@ -58,11 +51,11 @@ def _gang(state: State, key: GangKey) -> Gang | None:
     return known.gangs[number] if known is not None else None
 
 
-def busy(state: State) -> tuple[Busy, ...]:
-    """Who may be sent away, and who goes anyhow."""
-    gangs = state.work.gangs_in(Running, Starting, Paused, Ending)
-    ones = [_busy_of(state, gang) for gang in gangs if _may_go(state, gang)]
-    return tuple(nsmallest(MAX_BUSY, ones, key=lambda one: (one.priority, one.lost_gpu_s, one.key)))
+def busy_on(state: State, at: int) -> tuple[Busy, ...]:
+    """Who may be sent away from the node at a position, and who goes anyhow."""
+    node = state.nodes[state.picture.offers[at].node]
+    gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
+    return tuple(_busy_of(state, gang) for gang in gangs.values() if _may_go(state, gang))
 
 
 def _may_go(state: State, gang: Gang) -> bool:

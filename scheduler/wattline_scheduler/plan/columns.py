@@ -101,6 +101,8 @@ class Columns:
     psu_permille: Ints
     warmth: Ints
     """[node] how far its free GPUs would be above comfort at full power, in steps."""
+    least_priority: Ints
+    """[node] of all that runs there; `PRIORITY_LEVELS` where nothing does."""
     rack: Ints
     label_set: Ints
     """[node] which of `label_sets` it has."""
@@ -152,6 +154,7 @@ class Columns:
             load_mw=_zeros(node_count),
             psu_permille=np.full(node_count, PERMILLE, np.int64),
             warmth=_zeros(node_count),
+            least_priority=np.full(node_count, PRIORITY_LEVELS),
             rack=_zeros(node_count),
             label_set=_zeros(node_count),
             label_sets=(frozenset(),),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_scheduler.plan.backfill import Reservation, reserve
@@ -18,7 +19,7 @@ from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.snapshot import (
-    Busy,
+    GangKey,
     Placement,
     Plan,
     Preemption,
@@ -101,8 +102,8 @@ class _Cycle:
         self.reserve_tries = 0
         self.preemptions: list[Preemption] = []
         self.vain_tries = 0
-        self.busy: list[Busy] | None = None
-        """Who may still be sent away; None = was not asked yet."""
+        self.busy_on = cache(snapshot.busy_on)
+        self.sent_away: set[GangKey] = set()
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
@@ -155,16 +156,14 @@ class _Cycle:
         is_recent = cycle - look.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
         if self.is_large and is_recent:
             return False
-        if self.busy is None:
-            self.busy = list(snapshot.busy())
-        choice = choose(self.trial, waiting.shape, self.busy)
+        choice = choose(self.trial, waiting.shape, self.busy_on, self.sent_away)
         if choice is None:
             self.vain_tries += 1
             look.vain_at = cycle
             return False
-        self.busy = [one for one in self.busy if one not in choice.victims]
         nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
         victims = tuple(one.key for one in choice.victims)
+        self.sent_away.update(victims)
         self.preemptions.append(Preemption((waiting.job, gang), victims, nodes))
         self._wait_on(waiting, nodes)
         return True

@@ -75,7 +75,7 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     columns.memory_free_bytes[at] = offer.memory_free_bytes
     columns.load_mw[at] = offer.kept.base_mw + offer.kept.busy_mw
     columns.psu_permille[at] = offer.kept.psu_efficiency_permille
-    columns.warmth[at] = offer.warmth
+    columns.warmth[at], columns.least_priority[at] = offer.warmth, offer.least_priority
 
 
 def add_yields(columns: Columns, at: int, offer: NodeOffer, sign: int = 1) -> None:

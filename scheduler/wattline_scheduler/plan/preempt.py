@@ -5,8 +5,9 @@ each of the chosen that turns out not to be needed is left alone. A gang goes wh
 reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools
 
-MAX_NODES_TRIED = 64
-"""Nodes looked at for each task of a gang, those that lack least first."""
+MAX_NODES_TRIED, MAX_NODES_ASKED = 64, 256
+"""Nodes looked at for each task of a gang, those of the least priority first, then those that lack
+least; and among how many of them these are found: what runs there may be protected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,19 @@ class Choice:
         return _loss(self.victims)
 
 
-def choose(trial: Trial, shape: Shape, busy: Sequence[Busy]) -> Choice | None:
+def choose(
+    trial: Trial,
+    shape: Shape,
+    busy_on: Callable[[int], Sequence[Busy]],
+    spared: Collection[GangKey] = (),
+) -> Choice | None:
     """Whom to send away so that one gang of `shape` fits; None = that does not help.
 
-    `busy`: those that may be sent away at all. The trial is left as it was. Among choices that
-    need an equal highest priority the one with the fewest gangs, then with the least work, wins.
+    `busy_on`: those that may be sent away at all, by a node on which they run. `spared`: those that
+    may not. The trial is left as it was. Among choices that need an equal highest priority the one
+    with the fewest gangs, then with the least work, wins.
     """
-    lower = [one for one in busy if one.priority < shape.priority]
-    if not lower:
-        return None
-    search = _Search(trial, shape, lower)
+    search = _Search(trial, shape, busy_on, spared)
     found = [choice for among in _sets(trial, shape) if (choice := search.run(among)) is not None]
     return min(found, key=lambda choice: (choice.loss, choice.nodes), default=None)
 
@@ -56,15 +61,30 @@ def _sets(trial: Trial, shape: Shape) -> list[Bools]:
 
 
 class _Search:
-    """One gang, and the work of lower priority on each node."""
+    """One gang, and the work of lower priority on each node that is looked at."""
 
-    def __init__(self, trial: Trial, shape: Shape, lower: list[Busy]) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        shape: Shape,
+        busy_on: Callable[[int], Sequence[Busy]],
+        spared: Collection[GangKey],
+    ) -> None:
         self._trial, self._shape = trial, shape
         self._start = trial.checkpoint()
+        self._busy_on, self._spared = busy_on, spared
         self._on: dict[int, list[Busy]] = {}
-        for one in sorted(lower, key=lambda busy: (_loss((busy,)), busy.key)):
-            for task in one.tasks:
-                self._on.setdefault(task.at, []).append(one)
+
+    def _lower(self, at: int) -> list[Busy]:
+        """Who may go from the node, the least loss first."""
+        known = self._on.get(at)
+        if known is None:
+            priority, spared = self._shape.priority, self._spared
+            lower = (one for one in self._busy_on(at) if one.priority < priority)
+            known = [one for one in lower if one.key not in spared]
+            known.sort(key=lambda busy: (_loss((busy,)), busy.key))
+            self._on[at] = known
+        return known
 
     def run(self, among: Bools) -> Choice | None:
         """Each task in turn where least is lost for it."""
@@ -107,15 +127,17 @@ class _Search:
         return min(enough, key=lambda found: (_loss(found[1]), found[0]), default=None)
 
     def _nearest(self, allowed: Bools) -> list[int]:
-        whole = self._trial.columns.whole
-        nodes = [at for at in self._on if allowed[at]]
-        return sorted(nodes, key=lambda at: (-int(whole[at]), at))[:MAX_NODES_TRIED]
+        columns = self._trial.columns
+        nodes = np.flatnonzero(allowed & (columns.least_priority < self._shape.priority))
+        order = np.lexsort((-columns.whole[nodes], columns.least_priority[nodes]))
+        asked = nodes[order[:MAX_NODES_ASKED]].tolist()
+        return list(islice((at for at in asked if self._lower(at)), MAX_NODES_TRIED))
 
     def _enough(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
         """Of those on the node the first that are enough, without the needless among them."""
         trial, mark = self._trial, self._trial.checkpoint()
         chosen: list[Busy] = []
-        for one in self._on[at]:
+        for one in self._lower(at):
             if one.key not in victims:
                 self._take_away(one, at)
                 chosen.append(one)

@@ -106,6 +106,8 @@ class NodeOffer:
     """GPUs that are held in part, by index."""
     warmth: int = 0
     """How far its free GPUs would be above comfort at full power, in steps of some °C."""
+    least_priority: int = PRIORITY_LEVELS
+    """Of all that runs there; `LEAVING` of what is about to end."""
     labels: Labels = frozenset()
     ends: tuple[tuple[GpuIndex, Instant], ...] = ()
     """When those that are held will be free, as far as that is known."""
@@ -166,6 +168,15 @@ class Busy:
     tasks: tuple[Used, ...]
 
 
+LEAVING = -1
+"""Priority of who is about to end anyhow: sent away before all others, for nothing is lost."""
+
+
+def _nobody(at: int) -> Sequence[Busy]:
+    del at
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Preemption:
     """Gangs that are to go so that another fits, and the nodes that it is to have."""
@@ -189,8 +200,9 @@ class Snapshot:
     """In the order of the queue."""
     claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
     """Nodes of those that wait until others, which were told to, have gone."""
-    busy: Callable[[], Sequence[Busy]] = tuple
-    """Who may be sent away; asked only where somebody of higher priority does not fit."""
+    busy_on: Callable[[int], Sequence[Busy]] = _nobody
+    """Who may be sent away from the node at a position; asked only where somebody of higher
+    priority does not fit."""
     least_priority: int = PRIORITY_LEVELS
     """Of all that holds GPUs: who is not above it need not ask."""
 

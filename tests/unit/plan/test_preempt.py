@@ -1,6 +1,6 @@
 """Whom a gang of higher priority may send away: the fewest, the least, and only if it helps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,6 +9,7 @@ from support.sites import JobBuilder, job
 from support.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_protocol.job import PRIORITIES
+from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.snapshot import Busy, NodeOffer, Plan, Snapshot, Used
@@ -35,9 +36,23 @@ def runs(
     return Busy((JobId(number), 0), PRIORITIES[priority], lost, tasks)
 
 
+def on_nodes(busy: Sequence[Busy]) -> Callable[[int], Sequence[Busy]]:
+    return lambda at: [one for one in busy if any(task.at == at for task in one.tasks)]
+
+
+def with_work(snap: Snapshot, busy: Sequence[Busy]) -> Snapshot:
+    """The same, in which these run."""
+    for one in busy:
+        for task in one.tasks:
+            least = int(snap.columns.least_priority[task.at])
+            snap.columns.least_priority[task.at] = min(least, one.priority)
+    least = min((one.priority for one in busy), default=PRIORITY_LEVELS)
+    return replace(snap, busy_on=on_nodes(busy), least_priority=least)
+
+
 def chosen(snap: Snapshot, wanted: JobBuilder, *busy: Busy) -> list[int] | None:
-    trial = Trial(snap)
-    choice = choose(trial, shape(wanted), busy)
+    trial = Trial(with_work(snap, busy))
+    choice = choose(trial, shape(wanted), on_nodes(busy))
     assert same_columns(trial.columns, snap.columns), "the trial is left as it was"
     return None if choice is None else sorted(one.key[0] for one in choice.victims)
 
@@ -100,10 +115,7 @@ def with_busy(
     *offers: NodeOffer, queue: Sequence[tuple[int, JobBuilder]], busy: Sequence[Busy]
 ) -> Plan:
     waiting = tuple(waits(number, wanted) for number, wanted in queue)
-    least = min(one.priority for one in busy)
-    return plan(
-        replace(snapshot(*offers, waiting=waiting), busy=lambda: busy, least_priority=least)
-    )
+    return plan(with_work(snapshot(*offers, waiting=waiting), busy))
 
 
 def test_what_is_being_made_free_is_kept_from_those_behind() -> None:
@@ -124,22 +136,19 @@ def test_nobody_is_sent_away_for_two() -> None:
 def test_a_gang_that_others_make_room_for_waits_on_its_nodes_and_sends_nobody_else_away() -> None:
     waiting = (waits(1, high().gpus(8)), waits(2, job().gpus(1)))
     snap = snapshot(offer("a1", free=4), offer("a2", free=0), waiting=waiting)
-    snap = replace(
-        snap,
-        claims={(JobId(1), 0): (NodeId("a1"),)},
-        busy=lambda: (runs(9, (1, range(8)), priority="normal"),),
-        least_priority=PRIORITIES["normal"],
-    )
+    snap = with_work(snap, [runs(9, (1, range(8)), priority="normal")])
+    snap = replace(snap, claims={(JobId(1), 0): (NodeId("a1"),)})
     result = plan(snap)
     assert (result.preemptions, result.placements) == ((), ())
 
 
 @pytest.mark.parametrize("priority", ["low", "normal"])
 def test_who_is_not_above_anybody_does_not_ask(priority: str) -> None:
-    def never() -> Sequence[Busy]:
+    def never(at: int) -> Sequence[Busy]:
+        del at
         raise AssertionError("asked")
 
     snap = snapshot(
         offer("a1", free=0), waiting=(waits(1, job().priority(PRIORITIES[priority]).gpus(8)),)
     )
-    plan(replace(snap, busy=never, least_priority=PRIORITIES["normal"]))
+    plan(replace(snap, busy_on=never, least_priority=PRIORITIES["normal"]))
