@@ -91,7 +91,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     job.wait_reason = ""
     job.most_live = job.live_count
     state.journal.save(job.record)
-    state.work.looks.set(job.id, now.unix_s)
+    state.work.alarms.set(job.id, now.unix_s)
     state.work.meter(job)
     state.work.requeue(job)
     for gang in job.gangs:

@@ -56,7 +56,7 @@ def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
 
 def follow_clock(state: State, now: Now) -> None:
     """Look at the jobs for which the time of day has changed something."""
-    for number in state.work.looks.take_due(now.unix_s):
+    for number in state.work.alarms.take_due(now.unix_s):
         job = state.work.jobs.get(number)
         if job is not None and not job.is_ended:
             _look(state, job, now)
@@ -77,7 +77,7 @@ def _look(state: State, job: Job, now: Now) -> None:
     state.wants_plan = state.wants_plan or is_open
     next_look = _next_look(state, job, now)
     if next_look is not None:
-        state.work.looks.set(job.id, next_look)
+        state.work.alarms.set(job.id, next_look)
 
 
 def _follow_deadline(state: State, job: Job, now: Now) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
+from wattline_scheduler.core.alarms import Alarms
 from wattline_scheduler.core.jobs import (
     LEGAL,
     LIVE,
@@ -22,7 +23,6 @@ from wattline_scheduler.core.jobs import (
     Phase,
     Starting,
 )
-from wattline_scheduler.core.looks import Looks
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.queue import Queue
 from wattline_scheduler.core.runtimes import Runtimes
@@ -67,7 +67,7 @@ class Workload:
         """Jobs that have ended and whose children were not all told yet."""
         self.metered: dict[JobId, Job] = {}
         """Jobs with limits of what they use that hold GPUs, or did a moment ago."""
-        self.looks = Looks()
+        self.alarms = Alarms()
         """When the time of day changes something for a job."""
         self.open_count = 0
         """Jobs that have not ended."""
@@ -106,7 +106,7 @@ class Workload:
 
     def _look_soon(self, job: Job, now: Now) -> None:
         if job.follows_clock:
-            self.looks.set(job.id, now.unix_s)
+            self.alarms.set(job.id, now.unix_s)
 
     def _remember_token(self, job: Job) -> None:
         self.tokens[job.record.owner, job.record.token] = job.id
@@ -258,7 +258,7 @@ class Workload:
     def ended(self, job: Job) -> None:
         """Note that a job ended; the oldest ended ones are dropped from memory."""
         self.open_count -= 1
-        self.looks.forget(job.id)
+        self.alarms.forget(job.id)
         for parent in list(job.parents.values()):
             self.wait_no_more(job, parent)
         if job.id in self.children:

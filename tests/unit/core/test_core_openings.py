@@ -11,10 +11,10 @@ from wattline_protocol.ids import Instant, JobId, Now, UnixTime
 from wattline_protocol.requests import Denied, Hold, Release, Requeue, Submit, Update
 from wattline_protocol.selecting import only
 from wattline_scheduler.core import calendar as calendars
+from wattline_scheduler.core.alarms import Alarms
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.events import TimePassed
 from wattline_scheduler.core.job_state import gates_of, reason_of
-from wattline_scheduler.core.looks import Looks
 
 T0 = UNIX_START
 SOON = "Tue 22:15-22:17"
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_back_closes_windows_again(h: Harness) -> None:
 
 
 def test_each_job_is_looked_at_once_however_often_it_was_set() -> None:
-    looks = Looks()
+    looks = Alarms()
     for due_s in (5.0, 3.0, 7.0):
         looks.set(JobId(1), UnixTime(due_s))
     looks.set(JobId(2), UnixTime(6.0))

@@ -8,7 +8,7 @@ CLOCK_SET_BACK_S = 1.0
 """A wall clock that goes back by more makes every job be looked at anew."""
 
 
-class Looks:
+class Alarms:
     """One time for each job, in order of time."""
 
     def __init__(self) -> None:
