@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,11 +53,6 @@ class TaskDir:
         self.secret = f"{path}.{SECRET_FILE}"
         self.stop = f"{path}.{STOP_FILE}"
 
-    def make(self) -> None:
-        """Create the directory, private. Raises OSError."""
-        with suppress(FileExistsError):
-            os.mkdir(self.path, 0o700)  # noqa: PTH102 - a launch is a hot path, and Path costs
-
     def save_secret(self, secret: bytes) -> None:
         """The worker's CURVE secret key, readable by its owner only. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -76,11 +70,12 @@ class TaskDir:
                 os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - see above
 
 
-def all_dirs(state_dir: Path) -> Iterator[tuple[float, TaskRef]]:
-    """Attempts whose directories are there, each with the time at which it was last changed."""
+def on_disk(state_dir: Path) -> list[TaskRef]:
+    """Attempts of which there are files; what was changed last comes last."""
+    changed_s: dict[TaskRef, float] = {}
     with os.scandir(state_dir / TASKS_DIR) as entries:
         for entry in entries:
-            try:
-                yield entry.stat().st_mtime, ref_of(check_key(entry.name))
-            except BadRequest:
-                continue  # a file beside one
+            with suppress(BadRequest):  # not ours
+                ref = ref_of(check_key(".".join(entry.name.split(".")[:3])))
+                changed_s[ref] = max(changed_s.get(ref, 0.0), entry.stat().st_mtime)
+    return sorted(changed_s, key=changed_s.__getitem__)

@@ -17,12 +17,13 @@ from wattline_agent.executor.layout import (
     ORDERS_FILE,
     OrderFile,
     TaskDir,
-    all_dirs,
     key_of,
+    on_disk,
     ref_of,
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
+from wattline_agent.executor.spares import Spares
 from wattline_agent.executor.tasklib import ensure_tasklib
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import (
@@ -35,7 +36,7 @@ from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.spec import ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
-from wattline_protocol.ids import TaskRef, UnixTime
+from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, ExitKind, TaskExit
 from wattline_protocol.orders import TaskOrder
 
@@ -78,6 +79,7 @@ class KeeperRunner:
         """Orders on file that never reached a keeper."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
+        self._spares = Spares()
         self._load()
 
     # --- What the core asks -------------------------------------------------------------
@@ -149,6 +151,9 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
         del self._attempts[ref]
         self._forgotten.append(ref)
+        self._spares.offer(attempt.folder.path)
+        if all(other.job != ref.job for other in self._attempts):
+            self._spares.offer(self._own_checkpoint_dir(ref.job))
         self._prune()
 
     def renew(self, until_mono_s: float) -> None:
@@ -169,11 +174,11 @@ class KeeperRunner:
     def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
         """A piece of the log, from the oldest byte kept on."""
         limit = max(0, min(limit_bytes, MAX_LOG_CHUNK_BYTES))
-        folder = TaskDir(self._state_dir, ref)
         try:
-            piece = read_piece(folder.log_prefix, offset, limit)
+            piece = read_piece(TaskDir(self._state_dir, ref).log_prefix, offset, limit)
         except NoLog as error:
-            words = "" if Path(folder.path).exists() else str(error)
+            is_known = ref in self._attempts or ref in self._forgotten
+            words = "" if is_known else str(error)
             return LogSlice(b"", max(offset, 0), at_end=True, error=words)
         data, note = piece.data, b""
         if 0 <= offset < piece.start:
@@ -198,7 +203,7 @@ class KeeperRunner:
         attempt = Attempt(file, folder, MetricsTail(folder.metrics))
         self._attempts[order.ref] = attempt
         try:
-            folder.make()
+            self._spares.make(folder.path)
             if secret:
                 folder.save_secret(secret)
             checkpoints = self._make_checkpoint_dir(order, context)
@@ -225,10 +230,16 @@ class KeeperRunner:
         return specs
 
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> str:
-        root = context.checkpoint_root or f"{self._state_dir}/checkpoints"
-        path = f"{root}/{order.ref.job}"
-        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path, and Path costs
+        if context.checkpoint_root:
+            path = f"{context.checkpoint_root}/{order.ref.job}"
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path, and Path costs
+        else:
+            path = self._own_checkpoint_dir(order.ref.job)
+            self._spares.make(path)
         return path
+
+    def _own_checkpoint_dir(self, job: JobId) -> str:
+        return f"{self._state_dir}/checkpoints/{job}"
 
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
@@ -251,8 +262,8 @@ class KeeperRunner:
             if self._never_launched(attempt):
                 del self._attempts[ref]
                 self._void.append(key_of(ref))
-        kept = sorted(one for one in all_dirs(self._state_dir) if key_of(one[1]) not in orders)
-        self._forgotten.extend(ref for _, ref in kept)
+        kept = (ref for ref in on_disk(self._state_dir) if key_of(ref) not in orders)
+        self._forgotten.extend(kept)
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)

@@ -13,7 +13,7 @@ from support.simnode import wait_until
 from wattline_agent.executor.launch import spec_of
 from wattline_agent.executor.layout import TaskDir
 from wattline_agent.keeper.client import KeeperClient
-from wattline_agent.ports import LaunchContext
+from wattline_agent.ports import LaunchContext, LogSlice
 
 NOBODY = 65534
 
@@ -287,7 +287,7 @@ def test_metrics_and_log_tail_come_with_the_report(live: LiveKeeper) -> None:
 def test_a_task_can_run_as_another_user(live: LiveKeeper) -> None:
     task = shell("id -u; id -g; cat /proc/self/cgroup > /dev/null; sleep 1000", workdir="/")
     folder = TaskDir(live.state_dir, task.ref)
-    folder.make()
+    Path(folder.path).mkdir()
     spec = spec_of(task, CONTEXT, folder, str(live.state_dir), live.state_dir)
     client = KeeperClient(live.state_dir)
     client.ask("start", task=asdict(replace(spec, uid=NOBODY)))
@@ -321,6 +321,38 @@ def test_a_dropped_attempt_is_forgotten_but_its_log_stays(live: LiveKeeper) -> N
     live.runner.drop(ref())
     assert live.runner.observe() == []
     assert live.log() == "kept\n"
+
+
+def test_directories_that_were_left_empty_serve_the_next_attempts(live: LiveKeeper) -> None:
+    where = "stat -c %i:%a . $WATTLINE_CHECKPOINT_DIR"
+    for job in (1, 2):
+        live.run(shell(where, of=ref(job)))
+        live.runner.drop(ref(job))
+    assert set(live.log(ref(1)).split()) == set(live.log(ref(2)).split())
+    assert not live.task_dir(ref(1)).exists()
+    live.run(shell("echo x > mine; echo x > $WATTLINE_CHECKPOINT_DIR/saved", of=ref(3)))
+    live.runner.drop(ref(3))
+    live.run(shell("ls -A . $WATTLINE_CHECKPOINT_DIR | grep -v :", of=ref(4)))
+    assert live.log(ref(4)).split() == []
+    assert (live.task_dir(ref(3)) / "mine").exists()
+    assert (live.state_dir / "checkpoints" / "3" / "saved").exists()
+
+
+def test_a_directory_whose_rights_were_changed_serves_nobody_else(live: LiveKeeper) -> None:
+    live.run(shell("chmod 777 ."))
+    live.runner.drop(ref())
+    live.run(shell("stat -c %a .", of=ref(2)))
+    assert live.log(ref(2)) == "700\n"
+    assert live.task_dir().exists()
+
+
+def test_what_wrote_nothing_has_an_empty_log(live: LiveKeeper) -> None:
+    live.run(shell("true"))
+    assert not live.beside("log").exists()
+    assert live.runner.read_log(ref(), 0, 100) == LogSlice(b"", 0, at_end=True)
+    live.runner.drop(ref())
+    assert live.runner.read_log(ref(), 0, 100) == LogSlice(b"", 0, at_end=True)
+    assert "no log" in live.runner.read_log(ref(9), 0, 100).error
 
 
 def test_launching_twice_runs_once(live: LiveKeeper) -> None:
