@@ -79,7 +79,7 @@ TICK_S = 0.2
 SAMPLE_TIMEOUT_S = 0.3
 CAPS_TIMEOUT_S = 1.0
 """A GPU that has not answered by then is counted as not capped."""
-USAGE_GAP_S = 0.1
+USAGE_GAP_S = 0.5
 """Between two saves of usage: replacing a file costs the disk some milliseconds each time. What a
 crash in between loses is that long a time's energy, booked to the task that comes next."""
 EXTRA_SAMPLE_S = 0.25
@@ -309,9 +309,9 @@ class Shell:
             self._log.info("task_launched", ref=str(effect.order.ref), gpus=effect.order.gpus)
             return
         self._launch()  # first: this order may be about one of them
-        if not isinstance(effect, RenewTaskLeases):
+        if not isinstance(effect, RenewTaskLeases | Drop):
             self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
-        self._has_ordered |= not isinstance(effect, RenewTaskLeases | Drop)
+            self._has_ordered = True
         self._keeping.do(lambda runner: _give(runner, effect))
 
     def _launch(self) -> None:

@@ -60,6 +60,8 @@ class Attempt:
     """As the keeper last told; empty when it does not hold the attempt."""
     exit: TaskExit | None = None
     record: ExitRecord | None = None
+    shown: TaskSeen | None = None
+    """As last shown to the core, while nothing of it can have changed."""
 
 
 class KeeperRunner:
@@ -101,7 +103,7 @@ class KeeperRunner:
             if isinstance(answer, KeeperRefused):
                 self._end_unstarted(attempt, str(answer))
             else:
-                attempt.view = answer.get("view", {})
+                attempt.view, attempt.shown = answer.get("view", {}), None
                 self._is_list_due |= not attempt.view
 
     def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
@@ -130,6 +132,7 @@ class KeeperRunner:
             return
         order = msgspec.structs.replace(attempt.file.order, runtime_limit_s=runtime_limit_s)
         attempt.file = msgspec.structs.replace(attempt.file, order=order)
+        attempt.shown = None
         self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
         self._orders.put([_fact(attempt.file)])
 
@@ -165,7 +168,7 @@ class KeeperRunner:
         self._take_news()
         if self._is_list_due or time.monotonic() - self._listed_s >= LIST_S:
             self._list()
-        return [self._seen(attempt) for attempt in self._attempts.values()]
+        return [attempt.shown or self._seen(attempt) for attempt in self._attempts.values()]
 
     def fileno(self) -> int | None:
         """The descriptor on which the keeper tells of changes."""
@@ -285,7 +288,7 @@ class KeeperRunner:
             if "view" not in news:  # an older keeper
                 self._is_list_due = True
             elif attempt is not None and news["n"] > self._listed_n:
-                attempt.view = news["view"]
+                attempt.view, attempt.shown = news["view"], None
 
     def _list(self) -> None:
         answer = self._ask_strictly("list")
@@ -293,8 +296,8 @@ class KeeperRunner:
         self._listed_n, self._listed_s = answer.get("n", 0), time.monotonic()
         self._is_list_due = False
         for ref, attempt in self._attempts.items():
-            attempt.view = views.get(key_of(ref), {})
             if attempt.exit is None:
+                attempt.view, attempt.shown = views.get(key_of(ref), {}), None
                 attempt.metrics.look()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
@@ -317,7 +320,7 @@ class KeeperRunner:
             attempt.metrics.look()  # after: what it wrote before its end is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
-        return TaskSeen(
+        seen = TaskSeen(
             order=attempt.file.order,
             phase="ended" if end is not None else view["phase"],
             pid=view.get("pid"),
@@ -330,6 +333,9 @@ class KeeperRunner:
             exit=end,
             group_gone=end is not None and not _living(end.leftover_pids),
         )
+        if end is None or seen.group_gone:
+            attempt.shown = seen
+        return seen
 
     def _prune(self) -> None:
         for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):

@@ -14,6 +14,7 @@ WANTED_CONTROLLERS = ("cpu", "memory", "pids")
 MAX_PIDS = 32768
 """Processes and threads of one task: a fork bomb must not take the host with it."""
 CPU_PERIOD_US = 100_000
+READ_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def discover(name: str) -> Site:
             frozenset(),
             f"cgroup v2 at {own} is not writable ({error.strerror}): tasks are held by session",
         )
-    offered = set(_text(own / "cgroup.controllers").split())
+    offered = set(_text(f"{own}/cgroup.controllers").split())
     wanted = [c for c in WANTED_CONTROLLERS if c in offered]
     if wanted and _has_parent_processes_rule(own):
         _move_self(own / f"{name}-keeper")
@@ -81,12 +82,21 @@ def _describe(own: Path, got: list[str]) -> str:
     )
 
 
-def _text(path: str | Path) -> str:
+def _text(path: str) -> str:
+    """A small file of /proc or a cgroup; empty where there is none."""
     try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - hot path
-            return file.read()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        data = b""
+        while chunk := os.read(file, READ_BYTES):
+            data += chunk
+    except OSError:  # the group was removed meanwhile
+        return ""
+    finally:
+        os.close(file)
+    return data.decode()
 
 
 def _has_parent_processes_rule(own: Path) -> bool:
@@ -106,23 +116,28 @@ def _hand_down(group: Path, controller: str) -> bool:
         (group / "cgroup.subtree_control").write_text(f"+{controller}")
     except OSError:
         return False
-    return controller in _text(group / "cgroup.subtree_control").split()
+    return controller in _text(f"{group}/cgroup.subtree_control").split()
 
 
 class Group:
     """The cgroup of one attempt."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str, *, has_memory: bool = True) -> None:
+        """`has_memory`: its memory may be accounted."""
         self.path = path
+        self._has_memory = has_memory
 
     @staticmethod
     def make(site: Site, key: str, cpus: int, memory_bytes: int) -> "Group | None":
         """A fresh group with its limits, or None where there are no groups. Raises OSError."""
         if site.base is None:
             return None
-        group = Group(site.base / key)
-        group._clear()
-        group.path.mkdir(parents=True)  # someone may have tidied the parent away
+        group = Group(f"{site.base}/{key}", has_memory="memory" in site.controllers)
+        try:
+            os.mkdir(group.path)  # noqa: PTH102 - a start is a hot path, and Path costs
+        except OSError:
+            group._clear()
+            os.makedirs(group.path)  # noqa: PTH103 - someone may have tidied the parent away
         if "pids" in site.controllers:
             group._write("pids.max", str(MAX_PIDS))
         if cpus and "cpu" in site.controllers:
@@ -134,30 +149,29 @@ class Group:
 
     def _clear(self) -> None:
         """A group that a dead keeper left may be frozen, and would freeze whoever moves in."""
-        if self.path.exists():
-            self.kill()
-            self.freeze(False)
-            self.remove()
+        self.kill()
+        self.freeze(False)
+        self.remove()
 
     @property
     def procs_file(self) -> str:
         """Writing 0 to it moves the writer in."""
-        return str(self.path / "cgroup.procs")
+        return f"{self.path}/cgroup.procs"
 
     def _write(self, name: str, value: str) -> None:
-        (self.path / name).write_text(value)
+        Path(self.path, name).write_text(value)
 
     def pids(self) -> frozenset[int]:
         """Processes in the group, zombies included."""
-        return frozenset(int(word) for word in _text(self.path / "cgroup.procs").split())
+        return frozenset(int(word) for word in _text(f"{self.path}/cgroup.procs").split())
 
     def is_populated(self) -> bool:
         """Whether any living process is in the group."""
-        return "populated 1" in _text(self.path / "cgroup.events")
+        return "populated 1" in _text(f"{self.path}/cgroup.events")
 
     def is_frozen(self) -> bool:
         """Whether every process has come to rest after `freeze`."""
-        return "frozen 1" in _text(self.path / "cgroup.events")
+        return "frozen 1" in _text(f"{self.path}/cgroup.events")
 
     def freeze(self, frozen: bool) -> None:
         """Ask for all processes to be frozen, or to run on; takes effect soon after, and
@@ -176,7 +190,7 @@ class Group:
 
     def out_of_memory_kills(self) -> int:
         """Kills in this group for want of memory; 0 where memory is not accounted."""
-        return self._number("memory.events", "oom_kill")
+        return self._number("memory.events", "oom_kill") if self._has_memory else 0
 
     def cpu_s(self) -> float:
         """CPU time of all that ever ran in the group."""
@@ -184,11 +198,11 @@ class Group:
 
     def peak_memory_bytes(self) -> int:
         """Highest use so far; 0 where memory is not accounted."""
-        text = _text(self.path / "memory.peak").strip()
+        text = _text(f"{self.path}/memory.peak").strip() if self._has_memory else ""
         return int(text) if text.isdigit() else 0
 
     def _number(self, name: str, key: str) -> int:
-        for line in _text(self.path / name).splitlines():
+        for line in _text(f"{self.path}/{name}").splitlines():
             word, _, value = line.partition(" ")
             if word == key:
                 return int(value)
@@ -208,4 +222,4 @@ class Group:
 def remove_site(site: Site) -> None:
     """Take the groups' parent away when the keeper ends; busy ones stay."""
     if site.base is not None:
-        Group(site.base).remove()
+        Group(str(site.base)).remove()

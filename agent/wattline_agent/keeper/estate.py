@@ -23,7 +23,7 @@ def settle(state_dir: Path, boot: str, log: Callable[[str], None]) -> dict[str, 
         return ended
     here = {key: note for key, note in lost.items() if note.get("boot_id") == boot}
     identities = {key: _identity(state_dir / TASKS_DIR / key, note) for key, note in here.items()}
-    groups = [Group(Path(note["cgroup"])) for note in here.values() if note.get("cgroup")]
+    groups = [Group(note["cgroup"]) for note in here.values() if note.get("cgroup")]
     left = sorted(kill_all(identities, groups, time.monotonic() + LAST_KILL_S))
     for key, note in lost.items():
         log(f"{key} was lost with the keeper before this one")

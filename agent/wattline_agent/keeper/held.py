@@ -51,7 +51,7 @@ class Held:
     @property
     def group_path(self) -> str:
         """Its cgroup's directory; empty = none."""
-        return str(self.group.path) if self.group is not None else ""
+        return self.group.path if self.group is not None else ""
 
     @property
     def identity(self) -> tree.Identity:

@@ -36,6 +36,8 @@ RECORD_RETRY_S = 1.0
 RESEND_S = 10.0
 """How long the warden may take over an end (a stalling disk) before it is asked again."""
 MAX_DETAIL_CHARS = 2000
+OOM_COUNT_S = 0.1
+"""A kill for want of memory in so long a time before a start may be taken for one during it."""
 
 
 class Holder:
@@ -63,6 +65,7 @@ class Holder:
         self._given_up: set[int] = set()
         """Processes that could not be ended."""
         self._usage_at_s = 0.0
+        self._oom_kills, self._oom_kills_at_s = 0, -OOM_COUNT_S
 
     # --- What clients ask ---------------------------------------------------------------
 
@@ -81,6 +84,7 @@ class Holder:
             raise BadRequest(f"the keeper holds {MAX_TASKS} attempts already")
         folder = f"{self._tasks_dir}/{spec.key}"
         life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
+        life.oom_kills_before = self._oom_kills_lately(life.started_boot_s)
         held = self._held[spec.key] = Held(life, folder)
         try:
             starting.start(held, self._site, self._starts)
@@ -90,6 +94,12 @@ class Holder:
         except OSError as error:
             detail = f"could not be set up: {error.strerror}: {error.filename or folder}"
             self._end(held, _never_ran("not_startable", detail))
+
+    def _oom_kills_lately(self, now_s: float) -> int:
+        """Counted anew now and then, for starts that come together."""
+        if now_s - self._oom_kills_at_s >= OOM_COUNT_S:
+            self._oom_kills, self._oom_kills_at_s = host_oom_kills(), now_s
+        return self._oom_kills
 
     def stop(self, key: str, grace_s: float, asked: Asked) -> None:
         """Notice, SIGTERM to all of it, SIGKILL after the grace."""

@@ -91,6 +91,8 @@ class Server:
             for entry, _ in self._selector.select(self._wait_s()):
                 entry.data()
             self._holder.tick()
+            self._flush_all()
+        self._flush_all()
         for client in list(self._clients.values()):
             self._drop_client(client)
 
@@ -155,8 +157,8 @@ class Server:
             client.link.close()
 
     def _serve(self, client: Client) -> None:
-        """Socket is ready, in either direction."""
-        self._flush(client)
+        """Socket is ready, in either direction. What a client is to get leaves with the loop's
+        turn, answers and news together: it is woken once."""
         try:
             data = client.link.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -180,12 +182,13 @@ class Server:
         if len(client.unsent) > MAX_UNSENT_BYTES:
             self._log("dropped a client that does not read")
             self._drop_client(client)
-        else:
-            self._flush(client)
+
+    def _flush_all(self) -> None:
+        for client in list(self._clients.values()):
+            if client.unsent or client.is_full:
+                self._flush(client)
 
     def _flush(self, client: Client) -> None:
-        if client.link.fileno() not in self._clients:
-            return
         try:
             while client.unsent:
                 del client.unsent[: client.link.send(client.unsent)]

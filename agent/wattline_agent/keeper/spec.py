@@ -76,15 +76,17 @@ class ExitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in _EXIT_FIELDS}
 
     @staticmethod
     def from_json(data: object) -> "ExitRecord | None":
         """The record in `data`, or None when it is not one (torn or foreign file)."""
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
             return None
-        known = {f.name for f in fields(ExitRecord)}
-        return ExitRecord(**{name: value for name, value in data.items() if name in known})
+        return ExitRecord(**{name: value for name, value in data.items() if name in _EXIT_FIELDS})
+
+
+_EXIT_FIELDS = tuple(f.name for f in fields(ExitRecord))
 
 
 def _is_text_map(value: object) -> bool:

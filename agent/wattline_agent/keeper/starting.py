@@ -7,7 +7,7 @@ import os
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.cgroup import Group, Site
-from wattline_agent.keeper.held import Held, boot_id, host_oom_kills
+from wattline_agent.keeper.held import Held, boot_id
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.spec import MARKER, TaskSpec
 
@@ -27,13 +27,12 @@ def start(held: Held, site: Site, starts: Journal) -> None:
 
 
 def _fork(held: Held, path: str, env: dict[str, str]) -> None:
-    spec, life = held.life.spec, held.life
+    spec = held.life.spec
     held.pipe, output = os.pipe()
     try:
         _widen(held.pipe)
-        life.oom_kills_before = host_oom_kills()
         procs = held.group.procs_file if held.group is not None else ""
-        life.pid = spawn.spawn(
+        held.life.pid = spawn.spawn(
             spawn.Launch(path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, procs)
         )
     finally:

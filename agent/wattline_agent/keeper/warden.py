@@ -149,12 +149,12 @@ class Warden:
             key: tree.Identity(stream.pid, tree.marker_of(stream.folder))
             for key, stream in self._streams.items()
         }
-        groups = [Group(Path(s.cgroup)) for s in self._streams.values() if s.cgroup]
+        groups = [Group(s.cgroup) for s in self._streams.values() if s.cgroup]
         kill_all(identities, groups, time.monotonic() + LAST_KILL_S)
         for stream in self._streams.values():
             self._close(stream)
-        for parent in {group.path.parent for group in groups}:
-            Group(parent).remove()
+        for parent in {Path(group.path).parent for group in groups}:
+            Group(str(parent)).remove()
 
 
 def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
