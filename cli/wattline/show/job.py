@@ -146,12 +146,13 @@ def _place(where: PlaceView) -> str:
         (where.older, "older"),
     )
     before = ", ".join(f"{count} {why}" for count, why in reasons if count)
-    account = (
-        f"Account {where.account}: {units.share(where.share)} of the site is due to it, it had "
-        f"{units.share(where.used)} of what was used."
-    )
     ahead = f"; before it {before}" if before else ""
-    return f"Place {where.place} of {where.queued} in the queue{ahead}.\n{account}"
+    place = f"Place {where.place} of {where.queued} in the queue{ahead}."
+    if where.share >= 1:  # it is the only one
+        return place
+    due, used = units.share(where.share), units.share(where.used)
+    account = f"Account {where.account}: {due} of the site is due to it, it had {used} of what"
+    return f"{place}\n{account} was used."
 
 
 def _start(why: ExplainView) -> str:

@@ -31,8 +31,12 @@ class Service:
             self._runtimes.ended(groups, last)
 
     def later_s(self, key: LineKey) -> float:
-        """As if it had been submitted so much later: what it is expected to take, up to a bound."""
-        if key.is_service or not self._overtake_s:
+        """As if it had been submitted so much later: what it is expected to take, up to a bound.
+
+        Only a kind of which enough is known may come earlier than by its age: that others ran
+        short says too little of a new one to let it go before a gang that waits.
+        """
+        if not key.kind or not self._overtake_s:
             return self._overtake_s
         groups = _groups(key.account, key.shape, key.kind)
         index_s = self._runtimes.index_s(groups, 0.0)
@@ -40,6 +44,5 @@ class Service:
 
 
 def _groups(account: str, shape: Shape, kind: str) -> Groups:
-    """Widest first; without a kind where too little is known of it."""
-    alike = ("all", (account, shape.nodes * shape.gpus))
-    return (*alike, kind) if kind else alike
+    """Widest first."""
+    return "all", (account, shape.nodes * shape.gpus), kind
