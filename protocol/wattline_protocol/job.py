@@ -35,6 +35,8 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus_per_node: int = 1
     gpu_share_permille: Share = WHOLE_GPU
     """What a task gets of each of its GPUs; less than the whole only of a single one."""
+    mig: str = ""
+    """A MIG device of this profile instead of the one GPU; empty = none."""
     gpu_type: tuple[str, ...] = ()
     """Any of these words in the GPU's name, case ignored; empty = any type."""
     gpu_memory_min_bytes: int = 0

@@ -326,8 +326,23 @@ def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:
         ("limits.idle_gpu", job.limits.idle_gpu is not None),
     )
     is_part = job.resources.gpu_share_permille < WHOLE_GPU
-    gpus = job.resources.gpus_per_node
+    gpus, is_mig = job.resources.gpus_per_node, bool(job.resources.mig)
     return [
+        (
+            "resources.mig",
+            is_mig and gpus != 1,
+            f"a task sees one MIG device, and gpus_per_node is {gpus}: leave one of them out",
+        ),
+        (
+            "resources.mig",
+            is_mig and is_part,
+            "gpu_share is a part of a GPU that is not in MIG mode: leave one of them out",
+        ),
+        (
+            "limits.idle_gpu",
+            is_mig and job.limits.idle_gpu is not None,
+            "the driver measures no utilisation of MIG devices, so none can be called idle",
+        ),
         (
             "resources.gpu_share",
             is_part and gpus != 1,

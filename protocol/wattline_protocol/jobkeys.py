@@ -96,7 +96,7 @@ JOB_KEYS = (
         "0.5",
         "A part of one GPU.",
     ),
-    JobKey("resources.mig", jobvalues.mig_profile, LATER, '"3g.40gb"', "A MIG instance."),
+    JobKey("resources.mig", jobvalues.mig_profile, "resources.mig", '"3g.40gb"', "A MIG device."),
     JobKey(
         "resources.cpus_per_gpu",
         whole(1, MAX_CPUS_PER_GPU),

@@ -55,7 +55,7 @@ _OPEN_PREFIX = "WATTLINE_SIM_"
 """What simulated hardware reads: a user may name a load profile."""
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _DIGITS = re.compile(r" *[0-9]{1,15} *")
-_MIG = re.compile(r"[1-7]g\.\d{1,3}gb(?:\+me)?")
+_MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -293,14 +293,14 @@ def gpu_share_text(permille: int) -> float:
     return permille / PERMILLE
 
 
-# --- Keys of later versions: their form is checked so that the better error is given --------
-
-
 def mig_profile(value: object) -> str:
-    """A MIG profile."""
-    if not isinstance(value, str) or _MIG.fullmatch(value) is None:
+    """A MIG profile, as the driver names it."""
+    if not isinstance(value, str) or _MIG.fullmatch(value.lower()) is None:
         raise ValueError('want a MIG profile such as "3g.40gb"')
-    return value
+    return value.lower()
+
+
+# --- Keys of later versions: their form is checked so that the better error is given --------
 
 
 def datasets(value: object) -> tuple[str, ...]:

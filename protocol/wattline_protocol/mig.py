@@ -1,7 +1,8 @@
-"""MIG devices: parts of a GPU that its operator made, as agents tell of them."""
+"""MIG devices: parts of a GPU that its operator made, as agents tell of them and as people see."""
 
 import msgspec
 
+from wattline_protocol.ids import JobId
 from wattline_protocol.job import Share
 
 
@@ -15,3 +16,12 @@ class MigInstance(msgspec.Struct, frozen=True):
     memory_bytes: int
     share_permille: Share
     """Its compute slices, of those that the GPU has."""
+
+
+class MigView(msgspec.Struct, frozen=True):
+    """One MIG device of a GPU."""
+
+    uuid: str
+    profile: str
+    memory_bytes: int
+    job: JobId | None

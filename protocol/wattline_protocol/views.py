@@ -19,6 +19,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.messages import TaskExit, TaskUsage
+from wattline_protocol.mig import MigView
 from wattline_protocol.site import DomainKind
 
 JobState = Literal[
@@ -55,6 +56,13 @@ class AttemptView(msgspec.Struct, frozen=True):
     exit: TaskExit | None = None
     pid: int | None = None
     readopted: int = 0
+    mig: str = ""
+    """Profile of the MIG device of its GPU that it has; empty = none."""
+
+    @property
+    def places(self) -> str:
+        """Its GPUs for people: "0,1", or "0 3g.40gb" for a MIG device."""
+        return f"{','.join(map(str, self.gpus))} {self.mig}".strip()
 
 
 def holders_text(job: JobId | None, others: tuple[JobId, ...]) -> str:
@@ -99,10 +107,14 @@ class JobView(msgspec.Struct, frozen=True):
     spec: JobSpec | None = None
     gpu_share_permille: Share = WHOLE_GPU
     """What it gets of each of them."""
+    mig: str = ""
+    """Profile of the MIG devices that it gets instead; empty = GPUs."""
 
     @property
     def gpu_count(self) -> str:
-        """`gpus` for people: "8", or "0.5" for half of one."""
+        """`gpus` for people: "8", "0.5" for half of one, or "4 x 3g.40gb" for MIG devices."""
+        if self.mig:
+            return self.mig if self.gpus == 1 else f"{self.gpus} x {self.mig}"
         return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
 
 
@@ -132,10 +144,18 @@ class GpuView(msgspec.Struct, frozen=True):
     """Ceiling of the SM clock that is locked; 0 = none."""
     others: tuple[JobId, ...] = ()
     """Jobs that hold parts of it beside `job`."""
+    mig: tuple[MigView, ...] | None = None
+    """What it was divided into; None = it is not in MIG mode."""
 
     @property
     def jobs(self) -> str:
-        """Everybody who holds it, for people: "17", "17, 18"; empty = nobody."""
+        """Everybody who holds it, for people: "17", "17, 18"; empty = nobody.
+
+        In MIG mode by device: "3g.40gb 17, 1g.10gb –".
+        """
+        if self.mig is not None:
+            devices = (f"{one.profile} {one.job or '–'}" for one in self.mig)
+            return ", ".join(devices) or "no MIG devices"
         return holders_text(self.job, self.others)
 
 

@@ -8,6 +8,7 @@ from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.plan.asks import Ask, ask_of, fits, free_slots, needed_mw, slots_for
 from wattline_scheduler.plan.columns import Columns
+from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.rank import costs
 from wattline_scheduler.plan.rooms import most_mw, room_for
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot
@@ -18,7 +19,8 @@ from wattline_scheduler.power.rows import counted_mw
 def chosen(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
     """The GPUs a task would get, and what each counts now: the least memory that suffices, then as
     they are offered; a share from the smallest part that suffices."""
-    there = [(gpu, 1000, gpu.idle_mw) for gpu in offer.free]
+    held = dict(offer.kept.held)
+    there = [(gpu, 1000, held.get(gpu_of(gpu.index), gpu.idle_mw)) for gpu in offer.free]
     if shape.gpu_milli < 1000:
         there += [(part.gpu, part.free_milli, part.counts_mw) for part in offer.parts]
     word = shape.gpu_type[0] if shape.gpu_type else ""
@@ -27,6 +29,7 @@ def chosen(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
         for gpu, milli, mw in there
         if gpu.memory_bytes * shape.gpu_milli // 1000 >= shape.gpu_memory_min_bytes
         and word in gpu.name.lower()
+        and profile_of(gpu) == shape.mig
         and milli >= shape.gpu_milli
         and (gpu.can_share or shape.gpu_milli == 1000)
     ]

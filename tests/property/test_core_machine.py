@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.harness import TICK_S, Harness
-from support.sites import job, site
+from support.sites import A_FEW, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, JobId, NodeId, UserName
 from wattline_protocol.messages import FromAgent, ToAgent
 from wattline_protocol.requests import (
@@ -41,6 +41,8 @@ from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.outlook import outlook
 
 NODES = ("a1", "a2", "b1")
+MIG = 0
+"""In place of a share: a MIG device, of GPU 0 of each node."""
 MAX_IN_FLIGHT = 40
 HEAL_S = 240.0
 STEPS = 250
@@ -79,6 +81,7 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize()
     def join(self) -> None:
         for agent in self.h.agents.values():
+            agent.gpus[0] = gpu(0, mig=migs(*A_FEW, *A_FEW[:1], node=agent.node))
             agent.now_s = self.h.mono_s
             agent.say_hello()
         self.calm()
@@ -233,7 +236,7 @@ class CoreMachine(RuleBasedStateMachine):
         count=st.integers(1, 3),
         stops=st.booleans(),
         retries=st.integers(0, 1),
-        share=st.sampled_from([1000, 1000, 500, 300]),
+        share=st.sampled_from([1000, 1000, 500, 300, MIG]),
         parent=st.none() | choices,
         due_s=st.sampled_from([0, 0, 20, 90]),
     )
@@ -250,7 +253,9 @@ class CoreMachine(RuleBasedStateMachine):
         due_s: int = 0,
     ) -> None:
         wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
-        if share < 1000:
+        if share == MIG:
+            wanted = wanted.gpus(1).mig(A_FEW[gpus % len(A_FEW)])
+        elif share < 1000:
             wanted = wanted.share(share)
         if stops:
             wanted = wanted.stops_on_isolation()
@@ -378,6 +383,9 @@ class CoreMachine(RuleBasedStateMachine):
                 for index in task.order.gpus if task.phase != "ended" else ():
                     given[index] = given.get(index, 0) + task.order.gpu_share_permille
             assert max(given.values(), default=0) <= 1000, f"{node} in thousandths: {given}"
+            live = [task.order.mig for task in agent.tasks.values() if task.phase != "ended"]
+            devices = [mig for mig in live if mig]
+            assert len(set(devices)) == len(devices), f"{node} gave a MIG device twice"
 
     @invariant()
     def no_task_runs_twice(self) -> None:
@@ -466,7 +474,7 @@ def submit_any(m: CoreMachine, r: Random) -> None:
             count=r.randint(1, 3),
             stops=r.random() < 0.5,
             retries=r.randint(0, 1),
-            share=r.choice((1000, 1000, 500, 300)),
+            share=r.choice((1000, 1000, 500, 300, MIG)),
             parent=r.choice((None, None, r.randint(0, 9))),
             due_s=r.choice((0, 0, 0, 20, 90)),
         )

@@ -11,6 +11,7 @@ from support.snapshots import same_columns
 from wattline_scheduler.plan.asks import ask_of
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.offers import put_node
@@ -42,10 +43,13 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
         ]
     }
     counts_mw = {
-        (offer.node, gpu.index): mw
+        (offer.node, gpu_of(gpu.index)): mw
         for offer in snap.nodes
         for gpu, mw in [
-            *((gpu, gpu.idle_mw) for gpu in offer.free),
+            *(
+                (gpu, dict(offer.kept.held).get(gpu_of(gpu.index), gpu.idle_mw))
+                for gpu in offer.free
+            ),
             *((part.gpu, part.counts_mw) for part in offer.parts),
         ]
     }
@@ -64,9 +68,11 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
                 left[one] -= shape.gpu_milli
                 assert left[one] >= 0, "no part of a GPU goes twice"
                 assert gpu.can_share or shape.gpu_milli == 1000
-                now_mw = max(gpu_admission_mw(gpu, shape.need), counts_mw[one])
-                load_mw[at] += now_mw - counts_mw[one]
-                counts_mw[one] = now_mw
+                assert profile_of(gpu) == shape.mig
+                whole = (task.node, gpu_of(index))
+                now_mw = max(gpu_admission_mw(gpu, shape.need), counts_mw[whole])
+                load_mw[at] += now_mw - counts_mw[whole]
+                counts_mw[whole] = now_mw
     highest = max((shapes[p.job].priority for p in result.placements), default=0)
     for number, row in enumerate(snap.rows):
         rise_mw = 0

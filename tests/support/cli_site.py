@@ -125,11 +125,12 @@ class CliSite:
         where = ("--site", str(self.site))
         return self.start("scheduler", "scheduler", *where, *options, within=within)
 
-    def start_node(self, node: str = "n1", gpus: int = 8) -> int:
+    def start_node(self, node: str = "n1", gpus: int = 8, mig: tuple[str, ...] = ()) -> int:
         """Simulate its hardware, enroll it, run its agent, and wait until it is heard; the agent's
         process id."""
         hardware = self.hardware(node)
-        made = ("--dir", str(hardware), "--name", node, "--gpus", str(gpus))
+        made = ["--dir", str(hardware), "--name", node, "--gpus", str(gpus)]
+        made += [word for one in mig for word in ("--mig", one)]
         self.start(f"sim-{node}", "sim", "node", *made)
         self.until((hardware / "node.json").exists, f"the hardware of {node}")
         if not self.bundle(node).exists():

@@ -3,17 +3,21 @@
 from hypothesis import strategies as st
 
 from support.power_strategies import sites
-from support.sites import gpu, job
+from support.sites import A_FEW, gpu, job, migs
 from support.snapshots import waits
 from wattline_protocol.ids import Instant, JobId
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import Site
+from wattline_scheduler.plan.devices import devices, gpu_of
 from wattline_scheduler.plan.offers import RowRoom, snapshot_of
 from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.keeps import Need
 from wattline_scheduler.power.loads import gpu_admission_mw
+
+DIVIDED = [(), A_FEW, ("1g.10gb",) * 7, ("3g.40gb", "3g.40gb")]
+"""GPUs in MIG mode, one without a device among them."""
 
 
 @st.composite
@@ -55,6 +59,7 @@ def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:
             gib=gib,
             idle_mw=70_000 + 1_000 * draw(st.integers(0, 9)),
             can_share=draw(st.integers(0, 9)) > 0,
+            mig=migs(*draw(st.sampled_from(DIVIDED))) if draw(st.integers(0, 4)) == 0 else None,
         )
         for i in range(draw(st.integers(1, 8)))
         for name, gib in [draw(st.sampled_from(models)) if kinds == "mixed" else models[0]]
@@ -63,15 +68,22 @@ def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:
 
 def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
     node = site.nodes[at]
-    gpus = _gpus(draw)
+    whole = _gpus(draw)
+    gpus = tuple(device for gpu in whole for device in devices(gpu))
     free = tuple(draw(st.permutations(gpus)))[draw(st.integers(0, len(gpus))) :]
-    held = {g.index: Need(draw(st.sampled_from([0, 200_000]))) for g in gpus if g not in free}
-    busy_mw = sum(gpu_admission_mw(g, held[g.index]) for g in gpus if g not in free)
-    base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in free)
+    taken = {gpu_of(g.index) for g in gpus if g not in free}
+    held = {
+        g.index: gpu_admission_mw(g, Need(draw(st.sampled_from([0, 200_000]))))
+        for g in whole
+        if g.index in taken
+    }
+    base_mw = node.non_gpu_worst_mw + sum(g.idle_mw for g in whole if g.index not in taken)
     parts = tuple(
-        Part(g, left, gpu_admission_mw(g, held[g.index]))
-        for g in gpus
-        if g not in free and (left := draw(st.sampled_from([0, 0, 250, 300, 900])))
+        Part(g, left, held[g.index])
+        for g in whole
+        if g.mig is None
+        and g.index in taken
+        and (left := draw(st.sampled_from([0, 0, 250, 300, 900])))
     )
     return NodeOffer(
         node=node.id,
@@ -85,7 +97,14 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
         cpus_free=draw(st.integers(0, 8)),
         memory_bytes=2**40,
         memory_free_bytes=2**40,
-        kept=Kept(node.id, base_mw, busy_mw, node.psu_efficiency_permille, is_controlled=True),
+        kept=Kept(
+            node.id,
+            base_mw,
+            sum(held.values()),
+            node.psu_efficiency_permille,
+            is_controlled=True,
+            held=tuple(held.items()),
+        ),
         warmth=draw(st.integers(0, 3)),
     )
 
@@ -97,6 +116,8 @@ def waiting(draw: st.DrawFn) -> Waiting:
     if draw(st.integers(0, 2)) == 0:
         wanted = wanted.share(draw(st.sampled_from([100, 250, 500, 700])))
         wanted = wanted.gpu_memory(draw(st.sampled_from([0, 0, 30])))
+    elif draw(st.integers(0, 3)) == 0:
+        wanted = wanted.gpus(1).mig(draw(st.sampled_from(A_FEW)))
     wanted = wanted.watts_per_gpu(draw(st.sampled_from([0, 150, 300, 700])))
     wanted = wanted.priority(draw(st.sampled_from([10, 50, 50, 75])))
     if draw(st.booleans()):

@@ -19,6 +19,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job import JobSpec, Resources
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.views import EventView
 from wattline_scheduler.core.records import (
     AttemptRecord,
@@ -93,6 +94,7 @@ def attempt(number: int, *, run_s: float = 100.0, at: float | None = None) -> At
         metrics={"accuracy": 0.97},
         pid=4711,
         exit=TaskExit(kind="exited", code=0, ended_unix_s=UnixTime(start + run_s)),
+        mig=MigInstance("MIG-1", "3g.40gb", 40 << 30, 428) if number % 2 else None,
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from support.fake_agents import FakeAgent
 from support.harness import Harness, running
-from support.sites import gpu
+from support.sites import gpu, migs
 from wattline.show.job import explanation
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.jobfile import parse_job
@@ -74,11 +75,14 @@ class _Play:
         self.h.settle()
 
     def _join(self, name: NodeId, host: dict[str, Any]) -> None:
-        """Eight H100s, 64 CPUs and 512 GiB where the scenario says nothing else."""
+        """Eight H100s, 64 CPUs and 512 GiB where the scenario says nothing else; `mig` divides the
+        first GPU."""
         memory_gib = parse_size_bytes(host.get("gpu_memory", "80GiB")) // GIB
         more = {"can_share": False} if host.get("is_exclusive") else {}
         model = host.get("gpu", "NVIDIA H100 80GB HBM3")
         gpus = [gpu(at, name=model, gib=memory_gib, **more) for at in range(host.get("gpus", 8))]
+        if "mig" in host:
+            gpus[0] = msgspec.structs.replace(gpus[0], mig=migs(*host["mig"], node=name))
         self.h.agents[name] = FakeAgent(name, gpus)
         if not host.get("is_silent"):
             memory = parse_size_bytes(host.get("memory", "512GiB"))
@@ -99,10 +103,8 @@ class _Play:
 
     def _said(self, number: JobId) -> str:
         record = self.h.job(number).record
-        places = [
-            f"{node}[{folded(self.h.agents[node].tasks[ref].order.gpus)}]"
-            for node, ref in running(self.h, number)
-        ]
+        orders = ((n, self.h.agents[n].tasks[ref].order) for n, ref in running(self.h, number))
+        places = [f"{node}[{folded(order.gpus)}]{order.mig}" for node, order in orders]
         where = f" on {', '.join(places)}" if places else ""
         why = f": {reason_of(self.h.job(number), record.state)}".rstrip(": ")
         return f"{record.state}{where}{why}"

@@ -18,6 +18,7 @@ from wattline_protocol.job import (
     ServiceSpec,
 )
 from wattline_protocol.messages import GpuInfo
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.sensing import CommandSource, Meter, Plant, Sensor
 from wattline_protocol.site import Domain, Gateway, Node, Site, Timing
 
@@ -42,6 +43,22 @@ def gpu(
         **more,
     }
     return GpuInfo(index=GpuIndex(index), name=name, memory_bytes=gib * 2**30, **fields)  # type: ignore[arg-type]  # tests choose the fields
+
+
+A_FEW = ("1g.10gb", "2g.20gb", "3g.40gb")
+
+
+def migs(*profiles: str, node: str = "") -> tuple[MigInstance, ...]:
+    """What a GPU of 80 GB was divided into; UUIDs tell the node and the place."""
+    return tuple(
+        MigInstance(
+            uuid=f"MIG-{node}-{number}",
+            profile=profile,
+            memory_bytes=int(profile[3:-2]) * 2**30,
+            share_permille=int(profile[0]) * 1000 // 7,
+        )
+        for number, profile in enumerate(profiles)
+    )
 
 
 @dataclass
@@ -144,6 +161,9 @@ class JobBuilder:
 
     def share(self, permille: int) -> Self:
         return self._needs(gpus_per_node=1, gpu_share_permille=permille)
+
+    def mig(self, profile: str) -> Self:
+        return self._needs(mig=profile)
 
     def nodes(self, count: int) -> Self:
         return self._needs(nodes=count)

@@ -72,7 +72,7 @@ def _attempts(attempts: tuple[AttemptView, ...]) -> Listing:
             Column("ATTEMPT", [str(a.attempt) for a in attempts], is_right=True, weight=1),
             Column("STATE", [state(a.state) for a in attempts]),
             Column("NODE", [a.node for a in attempts]),
-            Column("GPUS", [",".join(map(str, a.gpus)) for a in attempts], weight=3),
+            Column("GPUS", [a.places for a in attempts], weight=3),
             Column("PID", [str(a.pid or units.NOT_KNOWN) for a in attempts], True, weight=5),
             Column("RUN", [units.seconds(a.usage.run_s) for a in attempts], True, weight=2),
             Column(

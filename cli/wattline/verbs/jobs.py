@@ -65,6 +65,7 @@ _SUBMIT_OPTIONS = (
     Option("nodes", ("--nodes", "-N"), "Hosts that start together.", kind="integer"),
     Option("gpus", ("--gpus", "-g"), "GPUs on each host.", kind="integer"),
     Option("gpu_share", ("--gpu-share",), "A part of one GPU, as in 0.5.", kind="number"),
+    Option("mig", ("--mig",), "A MIG device of this profile, as in 3g.40gb."),
     Option("gpu_type", ("--gpu-type",), "Word in the GPU's name; may be repeated.", many=True),
     Option("gpu_memory", ("--gpu-memory",), "Least memory of each GPU, as in 40GiB."),
     Option("cpus_per_gpu", ("--cpus-per-gpu",), "CPUs with each GPU.", kind="integer"),

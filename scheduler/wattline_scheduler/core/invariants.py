@@ -108,7 +108,8 @@ def _gpus(state: State, now: Now) -> Iterator[str]:
             for gpu in attempt.record.gpus:
                 held[gpu] = (*held.get(gpu, ()), attempt)
         for gpu, holders in held.items():
-            if sum(one.gang.job.shape.gpu_milli for one in holders) > WHOLE_GPU:
+            migs = [one.record.mig.uuid for one in holders if one.record.mig is not None]
+            if sum(one.gpu_milli for one in holders) > WHOLE_GPU or len(set(migs)) < len(migs):
                 refs = " and ".join(str(one.record.ref) for one in holders)
                 yield f"GPU {gpu} of {node.id} is given to {refs}"
         if held != node.holders:

@@ -134,6 +134,12 @@ class Attempt:
         return self.record.node
 
     @property
+    def gpu_milli(self) -> int:
+        """Thousandths that it has of each of its GPUs."""
+        mig = self.record.mig
+        return self.gang.job.shape.gpu_milli if mig is None else mig.share_permille
+
+    @property
     def usage(self) -> TaskUsage:
         """The newest known usage."""
         reported = self.report.usage if self.report is not None else None

@@ -15,6 +15,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.asks import is_of_type, suits
+from wattline_scheduler.plan.devices import devices, profile_of
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import GIB, fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
@@ -39,6 +40,10 @@ def malformed(spec: JobSpec) -> str:
         return f"priority {spec.priority} is not between 0 and 100"
     if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
         return "a job needs at least 1 node, and no resource may be negative"
+    if r.mig and (r.gpus_per_node != 1 or r.gpu_share_permille < WHOLE_GPU):
+        return f"a task sees one MIG device and no share of a GPU; it wants {r.mig} and more"
+    if r.mig and spec.limits.idle_gpu is not None:
+        return "the driver measures no utilisation of MIG devices, so none can be called idle"
     if r.gpu_share_permille < WHOLE_GPU and r.gpus_per_node != 1:
         return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
     if not 1 <= spec.gang_count <= MAX_GANGS:
@@ -136,9 +141,10 @@ def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoo
 
 def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
     """A GPU that hangs or is lost counts too: it or its like comes back, and the job waits."""
-    gpus = tuple(gpu for gpu in node.gpus.values() if gpu.managed)
+    managed = [gpu for gpu in node.gpus.values() if gpu.managed]
+    gpus = tuple(device for gpu in managed for device in devices(gpu))
     base_mw = offer.kept.base_mw
-    idle_mw = sum(gpu.idle_mw for gpu in gpus if gpu.index in node.holders)
+    idle_mw = sum(gpu.idle_mw for gpu in managed if gpu.index in node.holders)
     return replace(
         offer,
         closed="",
@@ -184,6 +190,12 @@ def _said(gpu_milli: int) -> str:
 def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
     """The first thing that too few nodes have, and the most that they do have."""
     gpus = [gpu for offer in offers for gpu in offer.gpus]
+    profiles = ", ".join(sorted({profile_of(gpu) for gpu in gpus} - {""}))
+    if shape.mig and shape.mig not in profiles.split(", "):
+        there = f"the site has {profiles}" if profiles else "no GPU is in MIG mode"
+        return f"no GPU has a MIG device {shape.mig}; {there}"
+    if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
+        return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
     if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
         present = ", ".join(sorted({gpu.name for gpu in gpus})) or "no GPUs"
         return f"no GPU is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"

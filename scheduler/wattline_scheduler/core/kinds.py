@@ -13,7 +13,8 @@ DIGEST_BYTES = 16
 def kind_of(owner: UserName, spec: JobSpec) -> str:
     """Jobs with the same one are taken to draw and run alike: user, command, launcher and shape."""
     asked = spec.resources
-    part = () if asked.gpu_share_permille == WHOLE_GPU else (asked.gpu_share_permille,)
+    is_part = asked.gpu_share_permille < WHOLE_GPU or asked.mig
+    part = (asked.mig or asked.gpu_share_permille,) if is_part else ()
     shape = (asked.nodes, asked.gpus_per_node, spec.launch.procs_per_node, *part)
     what = (owner, spec.kind, spec.command, spec.launch.how, *shape)
     return blake2b(msgspec.msgpack.encode(what), digest_size=DIGEST_BYTES).hexdigest()

@@ -119,7 +119,7 @@ class NodeNow:
 
     def free_milli(self, gpu: GpuIndex) -> int:
         """Thousandths of a GPU that were given to nobody."""
-        return WHOLE_GPU - sum(held.gang.job.shape.gpu_milli for held in self.holders.get(gpu, ()))
+        return WHOLE_GPU - sum(held.gpu_milli for held in self.holders.get(gpu, ()))
 
     def jobs_on(self, gpu: GpuIndex) -> tuple[JobId, ...]:
         """Jobs whose attempts a GPU was given to, each once."""

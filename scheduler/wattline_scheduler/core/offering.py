@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
+from wattline_scheduler.core.devices import free_devices
 from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.runtimes import ends
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
+from wattline_scheduler.plan.devices import devices, gpu_of
 from wattline_scheduler.plan.snapshot import LEAVING, NodeOffer, Part, Snapshot, Waiting
-from wattline_scheduler.power.thermal import coolest_first
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
@@ -36,22 +37,22 @@ def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snaps
 
 def offer_of(state: State, node: NodeNow) -> NodeOffer:
     """The node as it is now."""
-    gpus = tuple(
+    usable = [
         gpu
         for gpu in node.gpus.values()
         if gpu.managed and gpu.healthy and gpu.index not in node.lost
-    )
-    free = coolest_first(node.warmth, (g for g in gpus if g.index not in node.holders))
+    ]
+    free = free_devices(node, usable)
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
         closed=_closed(state, node),
-        gpus=gpus,
+        gpus=tuple(device for gpu in usable for device in devices(gpu)),
         free=free,
         parts=tuple(
             Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
-            for gpu in gpus
-            if 0 < node.free_milli(gpu.index) < WHOLE_GPU
+            for gpu in usable
+            if gpu.mig is None and 0 < node.free_milli(gpu.index) < WHOLE_GPU
         ),
         cpus=node.record.cpus,
         cpus_free=node.record.cpus - node.cpus_used,
@@ -60,8 +61,8 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         kept=kept_of(state, node),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
-        ends=ends(state.work.runtimes, node.attempts.values()),
-        warmth=sum(node.warmth.get(gpu.index, 0) for gpu in free) // max(1, len(free)),
+        ends=ends(state.work.runtimes, node),
+        warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 
 

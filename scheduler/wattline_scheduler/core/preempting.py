@@ -8,10 +8,12 @@ restart those who were told to go still go, and the plan finds their room as it 
 from collections.abc import Mapping
 
 from wattline_protocol.ids import NodeId, Now
+from wattline_scheduler.core.devices import held_devices
 from wattline_scheduler.core.ending import end_gang
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Pending, Running
 from wattline_scheduler.core.state import Claim, State
 from wattline_scheduler.core.watts import booked_mw
+from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Preemption, Used
 
 CLAIM_AFTER_S = 10.0
@@ -83,11 +85,12 @@ def _busy_of(state: State, gang: Gang) -> Busy:
 
 def _used(state: State, attempt: Attempt) -> Used:
     node, shape = state.nodes[attempt.node], attempt.gang.job.shape
-    gpus = tuple(index for index in attempt.record.gpus if index in node.gpus)
-    counts_mw = (booked_mw(state, node, node.gpus[i]) - node.gpus[i].idle_mw for i in gpus)
+    held = held_devices(node, attempt)
+    gpus = (node.gpus[gpu_of(device)] for device in held)
+    counts_mw = (booked_mw(state, node, gpu) - gpu.idle_mw for gpu in gpus)
     return Used(
         at=state.picture.position[node.id],
-        gpus=gpus,
+        gpus=held,
         counts_mw=tuple(counts_mw),
         milli=shape.gpu_milli,
         cpus=shape.cpus,

@@ -24,6 +24,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.views import EventView, JobState, LimitSource
 
 
@@ -101,6 +102,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     pid: int | None = None
     readopted: int = 0
     exit: TaskExit | None = None
+    mig: MigInstance | None = None
+    """The MIG device of its one GPU that it was given; None = GPUs, or a share of one."""
 
     @property
     def ref(self) -> TaskRef:

@@ -10,9 +10,11 @@ from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.views import Remedy
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.control import name_of
+from wattline_scheduler.core.devices import free_devices
 from wattline_scheduler.core.jobs import Gang, Running, Starting
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.asks import suits
 from wattline_scheduler.plan.snapshot import Shape
 
 MAX_TRIED = 64
@@ -123,11 +125,12 @@ def _needed_on(state: State, name: NodeId, gangs: list[Gang], shape: Shape) -> i
     node = state.nodes[name]
     if not shape.labels <= node.site.labels.items():
         return len(gangs) + MAX_TRIED
-    free = sum(gpu.managed and gpu.index not in node.holders for gpu in node.gpus.values())
+    managed = [gpu for gpu in node.gpus.values() if gpu.managed]
+    free = sum(suits(device, shape) for device in free_devices(node, managed))
     for count, gang in enumerate(gangs):
         if free >= shape.gpus:
             return count
-        free += gang.job.shape.gpus
+        free += gang.job.shape.gpus * (gang.job.shape.mig == shape.mig)
     return len(gangs) if free >= shape.gpus else len(gangs) + MAX_TRIED
 
 

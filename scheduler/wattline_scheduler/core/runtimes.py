@@ -5,10 +5,11 @@ jobs in memory after a restart.
 """
 
 from collections import deque
-from collections.abc import Iterable
 
 from wattline_protocol.ids import GpuIndex, Instant
-from wattline_scheduler.core.jobs import START_WAIT_S, Attempt, Ending, Gang, Job, Running, Starting
+from wattline_scheduler.core.devices import held_devices
+from wattline_scheduler.core.jobs import START_WAIT_S, Ending, Gang, Job, Running, Starting
+from wattline_scheduler.core.nodes import NodeNow
 
 RUNS_KEPT, RUNS_NEEDED = 8, 3
 """Newest runs of a kind that are remembered, and how many must be known to be relied on."""
@@ -59,13 +60,13 @@ class Runtimes:
         return self.bound_s(job.kind, spec.limits.runtime_s, spec.recovery.grace_s)
 
 
-def ends(runtimes: Runtimes, attempts: Iterable[Attempt]) -> tuple[tuple[GpuIndex, Instant], ...]:
-    """When the GPUs of these attempts will be free, as far as that is known."""
+def ends(runtimes: Runtimes, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
+    """When the devices that are held will be free, as far as that is known."""
     known = []
-    for attempt in attempts:
+    for attempt in node.attempts.values():
         end = _end(runtimes, attempt.gang)
         if end is not None:
-            known += [(gpu, end) for gpu in attempt.record.gpus]
+            known += [(device, end) for device in held_devices(node, attempt)]
     return tuple(known)
 
 

@@ -17,7 +17,7 @@ from wattline_scheduler.plan.snapshot import GangKey
 def hold(node: NodeNow, attempt: Attempt) -> None:
     """Give the attempt its part of its GPUs. Raises AssertionError where that is not free."""
     for gpu in attempt.record.gpus:
-        if attempt.gang.job.shape.gpu_milli > node.free_milli(gpu):
+        if attempt.gpu_milli > node.free_milli(gpu):
             held = ", ".join(str(one.record.ref) for one in node.holders[gpu])
             raise AssertionError(
                 f"GPU {gpu} of {node.id} is held by {held}, wanted for {attempt.record.ref}; "
@@ -53,7 +53,7 @@ def tied(state: State, gangs: Iterable[Gang]) -> list[list[Gang]]:
     """Gangs in groups: those that hold parts of the same GPUs are in one, in the order given."""
     group = {gang.key: [gang] for gang in gangs}
     for gang in [members[0] for members in group.values()]:
-        if gang.job.shape.gpu_milli == WHOLE_GPU:
+        if gang.job.shape.gpu_milli == WHOLE_GPU and not gang.job.shape.mig:
             continue
         for attempt in gang.live:
             holders = state.nodes[attempt.node].holders

@@ -2,7 +2,8 @@
 
 import zlib
 
-from wattline_protocol.ids import AttemptNo, Now, TaskRef
+from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import Rendezvous, TaskOrder
 from wattline_protocol.site import Site
 from wattline_protocol.wall import PERMILLE
@@ -17,6 +18,7 @@ from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.core.sharing import hold
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_covered
+from wattline_scheduler.plan.devices import gpu_of, instance_of
 from wattline_scheduler.plan.snapshot import Placement
 from wattline_scheduler.power.clocks import clock_permille
 
@@ -32,19 +34,30 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
     gang.job.wait_reason = ""
     state.work.move(gang, Starting(now.mono_s), now)
     for rank, task in enumerate(placement.tasks):
+        gpus, mig = _given(state.nodes[task.node], task.gpus)
         record = AttemptRecord(
             job=gang.job.id,
             task=gang.task_no(rank),
             attempt=gang.attempt,
             node=task.node,
-            gpus=task.gpus,
+            gpus=gpus,
             state="STARTING",
             placed_unix_s=now.unix_s,
+            mig=mig,
         )
         state.journal.save(record)
         take(state, Attempt(gang, record), now)
     save_gang(state, gang, now)
     advance(state, gang, now)
+
+
+def _given(
+    node: NodeNow, devices: tuple[GpuIndex, ...]
+) -> tuple[tuple[GpuIndex, ...], MigInstance | None]:
+    """GPUs, and the MIG device of the one GPU, that the planner's devices are."""
+    gpus = tuple(map(gpu_of, devices))
+    migs = (instance_of(node.gpus[gpu_of(one)], one) for one in devices)
+    return gpus, next((mig for mig in migs if mig is not None), None)
 
 
 def take(state: State, attempt: Attempt, now: Now) -> None:
@@ -123,7 +136,8 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         env=spec.env,
         gpus=record.gpus,
         launcher=spec.launch.how,
-        gpu_share_permille=spec.resources.gpu_share_permille,
+        gpu_share_permille=attempt.gpu_milli,
+        mig="" if record.mig is None else record.mig.uuid,
         workdir=spec.workdir,
         array_index=spec.array.indices[gang.number] if spec.array is not None else None,
         rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,

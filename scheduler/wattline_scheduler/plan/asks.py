@@ -12,6 +12,7 @@ from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, GpuClasses
+from wattline_scheduler.plan.devices import profile_of
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.matrix import Bools, Ints
@@ -34,6 +35,8 @@ class Ask:
     draw_mw: Ints
     """[class] what must be found for such a GPU before a task is placed on it."""
     labels: Labels = frozenset()
+    is_mig: bool = False
+    """A MIG device: what others draw on its GPU counts already."""
 
     draws_mw: tuple[int, ...] = field(init=False)
     """The same for one GPU at a time."""
@@ -62,6 +65,7 @@ def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
         is_suited=np.array(suited, np.bool_),
         draw_mw=np.array(draw, np.int64),
         labels=shape.labels,
+        is_mig=bool(shape.mig),
     )
 
 
@@ -73,7 +77,9 @@ def suits(gpu: GpuInfo, shape: Shape) -> bool:
 
 
 def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether one of the wanted words occurs in the GPU's name."""
+    """Whether it is a GPU or MIG device as wanted, with one of the wanted words in its name."""
+    if profile_of(gpu) != shape.mig:
+        return False
     if not shape.gpu_type:
         return True
     name = gpu.name.lower()
@@ -124,10 +130,13 @@ def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
     """[node] load that the task adds before the power supplies; for nodes that it fits on.
 
-    A task on a share of a GPU adds what it needs beyond what the GPU counts for its holders.
+    A task on a share of a GPU, or on one of its MIG devices, adds what it needs beyond what the GPU
+    counts for its holders.
     """
     if ask.milli < WHOLE_MILLI:
         return _share_rise_mw(columns, ask, at)
+    if ask.is_mig:
+        return _slots_rise_mw(columns, ask, at)
     idle_mw = columns.first_idle_mw[min(ask.gpus, columns.slot_count)][at]
     one_class = columns.one_class[at]
     rise: Ints = ask.task_mw[one_class] - idle_mw

@@ -10,6 +10,7 @@ from wattline_protocol.labels import labels_text
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan import asks
+from wattline_scheduler.plan.devices import profile_of
 from wattline_scheduler.plan.snapshot import FilterName, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools, Ints
@@ -159,8 +160,14 @@ def _say_labels(trial: Trial, at: int, shape: Shape) -> str:
 
 
 def _say_type(trial: Trial, at: int, shape: Shape) -> str:
-    present = sorted({gpu.name for gpu in trial.snapshot.nodes[at].gpus}) or ["none"]
-    return f"wants {' or '.join(shape.gpu_type) or 'GPUs'}; there: {', '.join(present)}"
+    gpus = trial.snapshot.nodes[at].gpus
+    present = sorted({gpu.name for gpu in gpus}) or ["none"]
+    wanted = " or ".join(shape.gpu_type) or "GPUs"
+    if shape.mig:
+        wanted = f"{' or '.join(shape.gpu_type)} MIG {shape.mig}".strip()
+    elif any(map(profile_of, gpus)):
+        wanted += " not in MIG mode"
+    return f"wants {wanted}; there: {', '.join(present)}"
 
 
 def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
@@ -185,7 +192,7 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
         there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
         return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}"
     free = len(asks.slots_for(columns, ask, at))
-    return f"{shape.gpus - free} more free GPUs"
+    return f"{shape.gpus - free} more free {f'MIG {shape.mig}' if shape.mig else 'GPUs'}"
 
 
 def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:

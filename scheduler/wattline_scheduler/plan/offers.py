@@ -9,6 +9,7 @@ from wattline_protocol.labels import Labels
 from wattline_protocol.site import DomainKind
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
 from wattline_scheduler.power.admission import Yields
 
@@ -68,7 +69,11 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     ends_s, counts_mw = dict(offer.ends), dict(offer.kept.held)
     counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
     columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
-    columns.idle_mw[at, : len(slots)] = [counts_mw.get(gpu.index, gpu.idle_mw) for gpu in slots]
+    columns.idle_mw[at, : len(slots)] = [
+        counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots
+    ]
+    if any(map(profile_of, slots)):  # what is free may count more than its idle draw
+        columns.note_slots(at)
     columns.is_open[at] = not offer.closed
     columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
     columns.memory_bytes[at] = offer.memory_bytes

@@ -28,6 +28,8 @@ class Shape:
     """Per node, as are all below."""
     gpu_milli: int
     """Thousandths of each of them; less than 1000 only of a single one."""
+    mig: str
+    """Profile of the MIG device that it wants instead of a GPU; empty = a GPU."""
     gpu_type: tuple[str, ...]
     gpu_memory_min_bytes: int
     cpus: int
@@ -42,7 +44,7 @@ class Shape:
     """Shapes are looked up for every waiting job in every cycle."""
 
     def __post_init__(self) -> None:
-        fields = (self.nodes, self.gpus, self.gpu_milli, self.gpu_type, self.cpus)
+        fields = (self.nodes, self.gpus, self.gpu_milli, self.mig, self.gpu_type, self.cpus)
         more = (
             self.gpu_memory_min_bytes,
             self.memory_bytes,
@@ -64,6 +66,7 @@ def shape_of(spec: JobSpec) -> Shape:
         nodes=r.nodes,
         gpus=r.gpus_per_node,
         gpu_milli=r.gpu_share_permille,
+        mig=r.mig,
         gpu_type=tuple(word.lower() for word in r.gpu_type),
         gpu_memory_min_bytes=r.gpu_memory_min_bytes,
         cpus=r.cpus_per_gpu * r.gpus_per_node if r.gpus_per_node else 1,
@@ -94,9 +97,9 @@ class NodeOffer:
     closed: str
     """Why no task may be placed here, in plain words; empty = open."""
     gpus: tuple[GpuInfo, ...]
-    """All managed, healthy GPUs."""
+    """All managed, healthy GPUs; in place of one in MIG mode its devices (`devices`)."""
     free: tuple[GpuInfo, ...]
-    """Those of them that no attempt holds, coolest first."""
+    """Those of them that no attempt holds, of GPUs in use and then of the coolest first."""
     cpus: int
     cpus_free: int
     memory_bytes: int

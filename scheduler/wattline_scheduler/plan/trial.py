@@ -12,7 +12,8 @@ from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind
 from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.plan.asks import Ask, fits, slots_for
-from wattline_scheduler.plan.columns import ENDLESS_MW, WHOLE_MILLI, Ints32
+from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
+from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks
 from wattline_scheduler.plan.rank import Weights, group_cost
 from wattline_scheduler.plan.rooms import given_back_mw, most_mw
@@ -226,6 +227,7 @@ class Trial:
         columns, ask, at = self.columns, task.ask, task.at
         self.effort += STEPS_PER_TASK
         load_mw, free_milli = int(columns.load_mw[at]), columns.free_milli[at].tolist()
+        is_part = ask.milli < WHOLE_MILLI or ask.is_mig
         self._log.append(
             _Before(
                 at=at,
@@ -234,7 +236,7 @@ class Trial:
                 cpus=ask.cpus,
                 memory_bytes=ask.memory_bytes,
                 load_mw=load_mw,
-                idle_mw=columns.idle_mw[at].copy() if ask.milli < WHOLE_MILLI else None,
+                idle_mw=columns.idle_mw[at].copy() if is_part else None,
                 rows=task.rows,
                 counted_mw=task.counted_mw,
             )
@@ -242,7 +244,7 @@ class Trial:
         columns.load_mw[at] = load_mw + task.rise_mw
         for slot in task.slots:
             columns.free_milli[at, slot] = free_milli[slot] - ask.milli
-        if ask.milli < WHOLE_MILLI and not task.is_kept:
+        if is_part and not task.is_kept:
             self._note_part(task)
         columns.note_slots(at)
         columns.cpus_free[at] -= ask.cpus
@@ -276,8 +278,9 @@ class Trial:
             if gpu in idle_of:
                 slot = slot_of[gpu]
                 columns.free_milli[at, slot] += used.milli
-                if columns.free_milli[at, slot] == WHOLE_MILLI:
-                    columns.idle_mw[at, slot] = idle_of[gpu]
+                of_gpu = self._slots_of(at, gpu)
+                if (columns.free_milli[at, of_gpu] == WHOLE_MILLI).all():
+                    columns.idle_mw[at, of_gpu] = idle_of[gpu]
                     columns.load_mw[at] -= counts_mw
         columns.note_slots(at)
         columns.cpus_free[at] += used.cpus
@@ -292,8 +295,18 @@ class Trial:
         """What a shared GPU counts is what its most demanding holder needs."""
         columns, at, draws_mw = self.columns, task.at, task.ask.draws_mw
         for slot in task.slots:
-            draw_mw = draws_mw[columns.gpu_class[at, slot]]
-            columns.idle_mw[at, slot] = max(int(columns.idle_mw[at, slot]), draw_mw)
+            counts_mw = max(int(columns.idle_mw[at, slot]), draws_mw[columns.gpu_class[at, slot]])
+            columns.idle_mw[at, self._slots_of(at, int(columns.gpu_index[at, slot]))] = counts_mw
+
+    def _slots_of(self, at: int, device: int) -> list[int]:
+        """Slots of the GPU that a device belongs to: more than one where it is in MIG mode."""
+        indices = self.columns.gpu_index[at].tolist()
+        numbers = self.columns.gpu_class[at].tolist()
+        return [
+            slot
+            for slot, (index, number) in enumerate(zip(indices, numbers, strict=True))
+            if number != NO_CLASS and gpu_of(index) == gpu_of(device)
+        ]
 
     def _add_room(self, rows: Ints, mw: Ints | int) -> None:
         self.columns.room_mw[rows] += mw

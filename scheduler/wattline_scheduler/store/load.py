@@ -8,6 +8,7 @@ import msgspec
 from wattline_protocol.ids import Epoch, GpuIndex, JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.records import (
     AttemptRecord,
@@ -51,6 +52,7 @@ EVENTS_LOADED = 1_000
 _spec = msgspec.json.Decoder(JobSpec)
 _gpu_indices = msgspec.json.Decoder(tuple[GpuIndex, ...])
 _gpus = msgspec.json.Decoder(tuple[GpuInfo, ...])
+_mig = msgspec.json.Decoder(MigInstance)
 _caps = msgspec.json.Decoder(tuple[int, ...])
 _sent = msgspec.json.Decoder(tuple[SentLease, ...])
 _metrics = msgspec.json.Decoder(dict[str, float])
@@ -83,7 +85,7 @@ def _gang(row: Row) -> GangRecord:
 
 def _attempt(row: Row) -> AttemptRecord:
     job, task, attempt, node, gpus, state, placed, started, ended = row[:9]
-    metrics, key, pid, readopted, end = row[17:]
+    metrics, key, pid, readopted, end, mig = row[17:]
     return AttemptRecord(
         job=job,
         task=task,
@@ -100,6 +102,7 @@ def _attempt(row: Row) -> AttemptRecord:
         pid=pid,
         readopted=readopted,
         exit=None if end is None else _exit.decode(end),
+        mig=None if mig is None else _mig.decode(mig),
     )
 
 

@@ -1,8 +1,8 @@
 """Tables and migrations. Real columns, so that an operator can query with any SQLite tool.
 
-Columns named after structs of ours (`gpus`, `spec`, `sent`, `exit` …) hold JSON. Times are Unix
-seconds, power milliwatts, energy millijoules. A migration is never edited once it was released:
-a change is a new one at the end of `MIGRATIONS`.
+Columns named after structs of ours (`gpus`, `spec`, `sent`, `exit`, `mig` …) hold JSON. Times are
+Unix seconds, power milliwatts, energy millijoules. A migration is never edited once it was
+released: a change is a new one at the end of `MIGRATIONS`.
 """
 
 from collections.abc import Callable
@@ -301,6 +301,11 @@ def _uses(db: Database) -> None:
     _table(db, "uses", columns, ("kind", "name"), ())
 
 
+def _mig(db: Database) -> None:
+    """Which MIG device a try was given."""
+    db.execute("ALTER TABLE attempts ADD COLUMN mig TEXT")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -315,6 +320,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _late,
     _drained,
     _uses,
+    _mig,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -18,7 +18,7 @@ def account_views(state: State) -> Accounts:
         queued[line.key.account] += len(line.entries)
     for attempt in state.work.live.values():
         job = attempt.gang.job
-        milli[job.account] += len(attempt.record.gpus) * job.shape.gpu_milli
+        milli[job.account] += len(attempt.record.gpus) * attempt.gpu_milli
         running.setdefault(job.account, set()).add(job)
     for account in (*queued, *running):
         order.standing(account)

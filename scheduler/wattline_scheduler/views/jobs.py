@@ -80,6 +80,7 @@ def job_view(
     live = [a for a in newest if a.ended_unix_s is None]
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
     gang_gpus = spec.gang_size * spec.resources.gpus_per_node
+    is_measured = not spec.resources.mig
     return JobView(
         id=record.id,
         name=spec.name,
@@ -102,14 +103,15 @@ def job_view(
         gpu_hours=gpu_hours(usage),
         energy_kwh=energy_kwh(usage),
         cost_usd=cost_usd(usage, tariff),
-        utilisation=utilisation(usage),
+        utilisation=utilisation(usage, is_measured=is_measured),
         cap_bound_gpu_s=usage.cap_bound_gpu_s,
-        verdict=verdict(usage),
+        verdict=verdict(usage, is_measured=is_measured),
         exit_code=exit_code(newest) if record.state in ENDED_STATES else None,
         metrics=merged_metrics(newest),
         attempts=attempt_views(attempts) if with_attempts else (),
         spec=spec if with_attempts else None,
         gpu_share_permille=spec.resources.gpu_share_permille,
+        mig=spec.resources.mig,
     )
 
 
@@ -166,4 +168,5 @@ def attempt_view(record: AttemptRecord) -> AttemptView:
         exit=record.exit,
         pid=record.pid,
         readopted=record.readopted,
+        mig="" if record.mig is None else record.mig.profile,
     )

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.messages import Beat, GpuInfo, GpuSample
+from wattline_protocol.mig import MigView
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.views import GpuView, NodeView, OutOfBandView
 from wattline_scheduler.core.draw import Draw, node_draw
@@ -48,6 +49,19 @@ def node_view(
         drained_unix_s=node.record.drained_unix_s,
         empty_by_unix_s=_empty_by(node, now),
         labels=node.site.labels,
+    )
+
+
+def _migs(node: NodeNow, gpu: GpuInfo) -> tuple[MigView, ...] | None:
+    if gpu.mig is None:
+        return None
+    job_on = {
+        one.record.mig.uuid: one.gang.job.id
+        for one in node.holders.get(gpu.index, ())
+        if one.record.mig is not None
+    }
+    return tuple(
+        MigView(one.uuid, one.profile, one.memory_bytes, job_on.get(one.uuid)) for one in gpu.mig
     )
 
 
@@ -103,6 +117,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         healthy=gpu.healthy and gpu.index not in node.lost,
         job=jobs[0] if jobs else None,
         others=jobs[1:],
+        mig=_migs(node, gpu),
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

@@ -16,17 +16,20 @@ COMPUTE_BOUND_FROM = 0.80
 """Mean utilisation from which the GPUs were what held the job up."""
 
 
-def utilisation(usage: TaskUsage) -> float | None:
-    """Mean GPU utilisation 0..1; None where no GPU time was measured."""
-    if usage.gpu_s <= 0:
+def utilisation(usage: TaskUsage, *, is_measured: bool = True) -> float | None:
+    """Mean GPU utilisation 0..1; None where no GPU time was measured.
+
+    `is_measured`: not for MIG devices, of which the driver tells none.
+    """
+    if usage.gpu_s <= 0 or not is_measured:
         return None
     # Samples straddle the start and the end, so a run of seconds may add up to a little more.
     return min(1.0, usage.util_gpu_s / usage.gpu_s)
 
 
-def verdict(usage: TaskUsage) -> Verdict:
+def verdict(usage: TaskUsage, *, is_measured: bool = True) -> Verdict:
     """One word for what held the job up."""
-    mean = utilisation(usage)
+    mean = utilisation(usage, is_measured=is_measured)
     if mean is None or usage.gpu_s < JUDGED_FROM_GPU_S:
         return "unknown"
     if mean < IDLE_BELOW:

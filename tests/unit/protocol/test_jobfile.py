@@ -109,6 +109,14 @@ def test_every_key_that_acts_is_read() -> None:
     assert parse_job(format_job(job), "again") == job
 
 
+def test_a_mig_profile_is_read_and_written() -> None:
+    job = job_from_options(command="x", mig="3G.40GB")
+    assert job.resources == Resources(mig="3g.40gb")
+    assert parse_job(format_job(job), "again") == job
+    for profile in ("1c.3g.40gb", "1g.10gb+me", "1g.24gb-me", "7g.141gb"):
+        assert job_from_options(command="x", mig=profile).resources.mig == profile
+
+
 def test_a_command_is_enough() -> None:
     job = parse_job("command = \"python  score.py --name 'a b'\"", "job.toml")
     assert job == JobSpec(name="python", command=("python", "score.py", "--name", "a b"))
@@ -369,7 +377,12 @@ def test_options_that_are_not_given_change_nothing() -> None:
         ({"gpus": 2.5}, "--gpus: resources.gpus_per_node = 2.5: want a whole number"),
         ({"gpu_memory": "40"}, "--gpu-memory: resources.gpu_memory_min"),
         ({"time": "12"}, "--time: limits.runtime"),
-        ({"mig": "3g.40gb"}, "--mig: resources.mig is not supported yet"),
+        (
+            {"mig": "3g.40gb", "gpus": 2},
+            "--mig: a task sees one MIG device, and gpus_per_node is 2",
+        ),
+        ({"mig": "3g.40gb", "gpu_share": 0.5}, "--mig: gpu_share is a part of a GPU that is not"),
+        ({"secrets": {"A": "b"}}, "--secrets: secrets is not supported yet"),
         ({"idle_gpu": "below=x"}, "--idle-gpu: limits.idle_gpu"),
         ({"env": ["A"]}, '--env: "A": want NAME=VALUE'),
         ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),

@@ -138,7 +138,7 @@ def _row(attempt: AttemptView, now_unix_s: float) -> Row:
         str(attempt.attempt),
         attempt.state,
         attempt.node,
-        ",".join(str(g) for g in attempt.gpus),
+        attempt.places,
         duration(ran_s),
         f"{attempt.usage.node_energy_mj / 3.6e9:.3f}",
         attempt.exit.detail if attempt.exit else "",

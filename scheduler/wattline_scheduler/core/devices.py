@@ -1,0 +1,35 @@
+"""Devices of a node's GPUs as the planner counts them: which are free, and which an attempt has."""
+
+from collections.abc import Iterable
+
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.messages import GpuInfo
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.plan.devices import devices
+from wattline_scheduler.power.thermal import coolest_first
+
+
+def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...]:
+    """Those that no attempt holds: of GPUs in use already first, then of the coolest."""
+    ready = (g for g in usable if g.mig is not None or g.index not in node.holders)
+    cool = coolest_first(node.warmth, ready)
+    in_use_first = sorted(cool, key=lambda gpu: gpu.index not in node.holders)
+    return tuple(device for gpu in in_use_first for device in _left_of(node, gpu))
+
+
+def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
+    holders = node.holders.get(gpu.index, ())
+    if any(one.record.mig is None for one in holders):
+        return ()
+    held = {one.record.mig.uuid for one in holders if one.record.mig is not None}
+    return (device for device in devices(gpu) if device.uuid not in held)
+
+
+def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
+    """What the attempt has, as far as the node still has it."""
+    known = [node.gpus[index] for index in attempt.record.gpus if index in node.gpus]
+    mig = attempt.record.mig
+    if mig is None:
+        return tuple(gpu.index for gpu in known)
+    return tuple(one.index for gpu in known for one in devices(gpu) if one.uuid == mig.uuid)
