@@ -12,9 +12,11 @@ from wattline_protocol.requests import (
     Hold,
     Release,
     Request,
+    Requeue,
     Restore,
     Shed,
     Undrain,
+    Update,
 )
 from wattline_protocol.selecting import only
 
@@ -75,6 +77,29 @@ def _hold(faults: "Faults") -> str:
     return f"job {job}"
 
 
+def _requeue(faults: "Faults") -> str:
+    job, rng = _some_job(faults), faults.rng
+    request = Requeue(only(job), f"requeue-{rng.getrandbits(32)}")
+    for _ in range(rng.choice([1, 1, 2])):  # a client that repeats itself
+        faults.site.order(request)
+    return f"job {job}"
+
+
+def _update(faults: "Faults") -> str:
+    job, rng = _some_job(faults), faults.rng
+    changes: dict[str, str | int | float | bool | tuple[str, ...]] = rng.choice(
+        [
+            {"priority": rng.randint(0, 100)},
+            {"account": rng.choice(["vision", "speech"])},
+            {"retries": rng.randint(0, 5), "grace": f"{rng.randint(1, 9)}s"},
+            {"nodes": rng.randint(1, 3)},
+            {"no-such-key": 1},
+        ]
+    )
+    faults.site.order(Update(only(job), changes))
+    return f"job {job}: {changes}"
+
+
 def _nonsense(faults: "Faults") -> str:
     node, domain, nowhere = faults.some_node(), _some_domain(faults), DomainId("nowhere")
     requests: list[Request] = [
@@ -105,5 +130,7 @@ KINDS = {
     "drain": _drain,
     "cancel": _cancel,
     "hold": _hold,
+    "requeue": _requeue,
+    "update": _update,
     "nonsense request": _nonsense,
 }
