@@ -77,7 +77,7 @@ def _raised_at_once(state: NodeState, now: Now) -> tuple[int, ...]:
 
 
 UNCOVERED: tuple[Swap, ...] = (
-    (commands, "_shortage", _no_shortage),
+    (commands, "shortage", _no_shortage),
     (commands, "start_waiting", _begin_at_once),
 )
 """An agent that starts whatever it is told to."""
