@@ -24,6 +24,7 @@ from wattline_protocol.door import Context, Door, Verdict
 from wattline_protocol.endpoints import split_endpoint
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.members import Member
+from wattline_protocol.pace import Pace
 from wattline_protocol.refusals import RateLimit, Refusal, RefusalReason, Refusals
 
 MAX_BATCH = 1000
@@ -49,8 +50,11 @@ class SocketLimits(msgspec.Struct, frozen=True):
     send_queue: int = 200
     """Messages waiting for a slow reader; then `send` says False."""
     messages_per_s: float = 1000.0
-    """A member's sustained rate over all its connections; above it messages are dropped."""
+    """A member's sustained rate over all its connections; what is above it waits or is lost."""
     burst: int = 5000
+    waiting: int = 0
+    """Messages of one member above its rate that wait their turn; more are dropped. Whoever sets it
+    looks at `ServerSocket.retry_in_s`."""
     handshake_s: float = 10.0
     """A connection that has not proved a key by then is cut."""
     heartbeat_s: float = 10.0
@@ -96,6 +100,7 @@ class ServerSocket:
         self._clock = clock
         self._refusals = Refusals()
         self._rate = RateLimit(limits.messages_per_s, limits.burst)
+        self._pace: Pace[Incoming] = Pace(self._rate, limits.waiting)
         self._routes: OrderedDict[bytes, str] = OrderedDict()
         self._context: Context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -121,6 +126,11 @@ class ServerSocket:
         """Connections and messages refused since the start, by reason."""
         return self._refusals.counts
 
+    @property
+    def retry_in_s(self) -> float | None:
+        """When to call `recv_batch` though nothing comes in; None = nothing waits for its turn."""
+        return self._pace.retry_in_s
+
     def take_refusals(self) -> list[Refusal]:
         """Refusals since the last call, for the log; see MAX_UNTAKEN."""
         return self._refusals.take()
@@ -139,8 +149,8 @@ class ServerSocket:
         if len(self._rate) > MAX_RATE_BUCKETS:
             self._rate.forget_full(now_s)
         senders: dict[str, Member | None] = {}
-        batch: list[Incoming] = []
-        for _ in range(max_messages):
+        batch = self._due(max_messages, now_s)
+        for _ in range(max_messages - len(batch)):
             try:
                 frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
@@ -205,24 +215,37 @@ class ServerSocket:
             return "wrong_role", f"{member.name} is {member.role}; this socket serves {served}"
         return None
 
+    def _due(self, most: int, now_s: float) -> list[Incoming]:
+        """What has waited for its turn, if its sender may still be heard."""
+        batch: list[Incoming] = []
+        for public_key, incoming in self._pace.due(most, now_s):
+            verdict = self._verdict(self._allow(public_key))
+            if verdict is None:
+                batch.append(incoming)
+            else:
+                self.refuse(incoming, *verdict)
+        return batch
+
     def _admitted(
         self, frames: list[zmq.Frame], senders: dict[str, Member | None], now_s: float
     ) -> Incoming | None:
-        """The message in `frames`, or None when it is refused (and counted)."""
+        """The message in `frames`; None when it is refused (and counted), or has to wait."""
         public_key = str(frames[-1].get("User-Id"))
         if public_key not in senders:
             senders[public_key] = self._allow(public_key)
         member = senders[public_key]
         verdict = self._verdict(member) or self._fault(frames)
-        if verdict is None and not self._rate.allows(public_key, now_s):
-            verdict = "rate", f"over {self._limits.messages_per_s:g} messages a second"
         if verdict is not None or member is None:
             reason, detail = verdict or ("revoked", "")
             self._refusals.add(reason, member.name if member else public_key, detail)
             return None
-        routing_id = frames[0].bytes
-        self._remember(routing_id, public_key)
-        return Incoming(routing_id, member, frames[1].bytes)
+        incoming = Incoming(frames[0].bytes, member, frames[1].bytes)
+        turn = self._pace.judge(public_key, incoming, len(incoming.data), now_s)
+        if turn == "no":
+            self.refuse(incoming, "rate", f"over {self._limits.messages_per_s:g} messages a second")
+            return None
+        self._remember(incoming.routing_id, public_key)
+        return incoming if turn == "now" else None
 
     def _fault(self, frames: list[zmq.Frame]) -> Verdict:
         """What is wrong with the form of a message."""

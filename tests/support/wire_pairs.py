@@ -15,12 +15,19 @@ QUICK_LIMITS = SocketLimits(reconnect_first_s=0.02, reconnect_most_s=0.1, handsh
 class Peers:
     """One server and an allow-list that tests change as they go."""
 
-    def __init__(self, roles: tuple[str, ...], limits: SocketLimits) -> None:
+    def __init__(
+        self, roles: tuple[str, ...], limits: SocketLimits, clock: Callable[[], float]
+    ) -> None:
         self.keys = KeyPair.generate()
         self.members: dict[str, Member] = {}
         self.limits = limits
         self.server = ServerSocket(
-            "tcp://127.0.0.1:*", self.keys, lambda key: self.members.get(key), roles, limits
+            "tcp://127.0.0.1:*",
+            self.keys,
+            lambda key: self.members.get(key),
+            roles,
+            limits,
+            clock,
         )
         self._clients: list[ClientSocket] = []
 
@@ -57,15 +64,23 @@ class Peers:
         assert len(got) == count
         return got
 
-    def wait_refused(self, reason: str, count: int = 1) -> None:
-        """Until the server has refused `count` times for `reason`."""
+    def wait(self, holds: Callable[[], bool], what: str) -> None:
+        """Receive until it holds; nothing may come."""
 
         def enough() -> bool:
             self.server.socket.poll(20)
             assert self.server.recv_batch() == []
-            return self.server.refused[reason] >= count  # type: ignore[index] # any reason's name
+            return holds()
 
-        wait_until(enough, f"refusals for {reason}, got {self.server.refused}")
+        wait_until(enough, what)
+
+    def wait_refused(self, reason: str, count: int = 1) -> None:
+        """Until the server has refused `count` times for `reason`."""
+        refused = self.server.refused
+        self.wait(
+            lambda: self.server.refused[reason] >= count,  # type: ignore[index] # any reason's name
+            f"refusals for {reason}, got {refused}",
+        )
 
     def close(self) -> None:
         for client in self._clients:
@@ -75,10 +90,12 @@ class Peers:
 
 @contextmanager
 def peers(
-    roles: tuple[str, ...] = ("agent",), limits: SocketLimits = QUICK_LIMITS
+    roles: tuple[str, ...] = ("agent",),
+    limits: SocketLimits = QUICK_LIMITS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Peers]:
     """A server on loopback for members of `roles`."""
-    made = Peers(roles, limits)
+    made = Peers(roles, limits, clock)
     try:
         yield made
     finally:

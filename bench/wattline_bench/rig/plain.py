@@ -1,6 +1,5 @@
 """A client without a thread: what it costs is next to nothing."""
 
-import math
 import time
 
 from wattline_bench.rig.site import LiveSite
@@ -51,23 +50,14 @@ class PlainClient:
             raise RuntimeError(f"not accepted: {told}")
         return told.answer.job
 
-    def submit_all(
-        self, spec: JobSpec, count: int, under_way: int, per_s: float = math.inf
-    ) -> float:
-        """Submit a job so often, with that many under way and no more than `per_s` a second;
-        seconds until all were accepted."""
+    def submit_all(self, spec: JobSpec, count: int, under_way: int) -> float:
+        """Submit a job so often, with that many under way; seconds until all were accepted."""
         began_s = time.perf_counter()
-        started = answered = 0
-        while answered < count:
-            may_start = min(count, under_way + (time.perf_counter() - began_s) * per_s)
-            while started < may_start and started - answered < under_way:
-                started += 1
+        for started in range(1, count + under_way + 1):
+            if started <= count:
                 self.submit(started, spec, f"{began_s}-{started}")
-            if answered < started:
+            if started > under_way:
                 self.accepted()
-                answered += 1
-            else:
-                time.sleep(1.0 / per_s)
         return time.perf_counter() - began_s
 
     def _say(self, message: FromClient) -> None:

@@ -25,8 +25,9 @@ from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
 from wattline_scheduler.shell.fitting import fit
 from wattline_scheduler.shell.greeting import spoken_version, version_refusal
 
-CLIENT_LIMITS = SocketLimits(send_queue=16)
-"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones."""
+CLIENT_LIMITS = SocketLimits(send_queue=16, waiting=1_000)
+"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones. A
+member that asks faster than it may is answered later."""
 
 RETRY_SOON_S = 0.001
 RETRY_LATER_S = 0.05
@@ -161,11 +162,13 @@ class ClientDesk:
                 self.end(session)
 
     def retry_in_s(self, now: Instant) -> float | None:
-        """When to flush next, though nothing comes in; None where no answer waits."""
+        """When to receive and flush next, though nothing comes in; None where nothing waits."""
+        paced_s = self._socket.retry_in_s
         if not self._waiting:
-            return None
+            return paced_s
         newest = max(one.stuck_since or now for one in self._waiting.values())
-        return RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
+        flush_s = RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
+        return flush_s if paced_s is None else min(flush_s, paced_s)
 
     def end(self, session: Session) -> None:
         """Forget a session; its client says hello again if it is still there."""

@@ -39,6 +39,7 @@ class Pipe:
         self.arriving: list[Incoming] = []
         self.sent: list[ToClient] = []
         self.refused: list[str] = []
+        self.retry_in_s: float | None = None
 
     def recv_batch(self, max_messages: int) -> list[Incoming]:
         batch, self.arriving = self.arriving[:max_messages], self.arriving[max_messages:]
