@@ -6,16 +6,19 @@ beats and leases do not wait for it.
 
 from collections.abc import Iterable, Sequence
 from copy import copy
+from functools import partial
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
+from wattline_scheduler.core.preempting import busy_on
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import reserve
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
@@ -53,6 +56,15 @@ class AsIf:
             if not is_placed and each.job in self._state.plan_reserved:
                 kept = reserve(trial, each, self._now.mono_s, taken)
                 taken |= set(kept.nodes) if kept is not None else set()
+
+    def choose(self, shape: Shape) -> list[Gang]:
+        """The fewest of lower priority that would have to go; none: that does not help.
+
+        Raises TooManyLooks.
+        """
+        choice = choose(self._trial(()), shape, partial(busy_on, self._state, with_young=True))
+        keys = (one.key for one in choice.victims) if choice is not None else ()
+        return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
     def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""

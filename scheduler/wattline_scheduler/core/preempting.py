@@ -53,19 +53,26 @@ def _gang(state: State, key: GangKey) -> Gang | None:
     return known.gangs[number] if known is not None else None
 
 
-def busy_on(state: State, at: int) -> tuple[Busy, ...]:
-    """Who may be sent away from the node at a position, and who goes anyhow."""
+def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[Busy, ...]:
+    """Who may be sent away from the node at a position, and who goes anyhow.
+
+    `with_young`: and who is protected because it has not run for long.
+    """
     node = state.nodes[state.picture.offers[at].node]
     gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
-    return tuple(_busy_of(state, gang) for gang in gangs.values() if _may_go(state, gang))
+    heard = (gang for gang in gangs.values() if _is_heard(state, gang))
+    return tuple(
+        _busy_of(state, gang) for gang in heard if with_young or not _is_young(state, gang)
+    )
 
 
-def _may_go(state: State, gang: Gang) -> bool:
-    """Not from nodes that nobody hears, and not soon after its start."""
-    if not all(state.nodes[attempt.node].is_reachable for attempt in gang.live):
-        return False
+def _is_heard(state: State, gang: Gang) -> bool:
+    return all(state.nodes[attempt.node].is_reachable for attempt in gang.live)
+
+
+def _is_young(state: State, gang: Gang) -> bool:
     is_started = isinstance(gang.phase, Running | Paused)
-    return not is_started or _run_s(gang) >= state.site.timing.protected_run_s
+    return is_started and _run_s(gang) < state.site.timing.protected_run_s
 
 
 def _run_s(gang: Gang) -> float:

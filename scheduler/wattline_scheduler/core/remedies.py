@@ -5,20 +5,15 @@ from contextlib import suppress
 
 import msgspec
 
-from wattline_protocol.ids import NodeId, UserName
+from wattline_protocol.ids import UserName
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.views import Remedy
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.control import name_of
-from wattline_scheduler.core.devices import free_devices
-from wattline_scheduler.core.jobs import Gang, Running, Starting
+from wattline_scheduler.core.jobs import Ending, Gang
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.asks import suits
 from wattline_scheduler.plan.snapshot import Shape
-
-MAX_TRIED = 64
-"""Gangs of lower priority among which the fewest are looked for."""
 
 MAX_NAMED = 5
 
@@ -36,7 +31,9 @@ def _each(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[
     shape = shape_for(state, owner, spec)
     if look.fits(shape):
         return
-    yield from _preempt(state, look, shape)
+    gangs = [gang for gang in look.choose(shape) if not isinstance(gang.phase, Ending)]
+    if gangs:
+        yield Remedy("preempt", _made_way(gangs))
     yield from _fewer_gpus(state, look, owner, spec)
     yield from _fewer_nodes(state, look, owner, spec)
 
@@ -77,61 +74,6 @@ def _most(fits: Callable[[int], bool], least: int, wanted: int) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-# --- preemption ---------------------------------------------------------------------------
-
-
-def _preempt(state: State, look: AsIf, shape: Shape) -> Iterator[Remedy]:
-    """The fewest gangs of lower priority whose going would be enough; none of them is spare."""
-    lower = [g for g in state.work.gangs_in(Starting, Running) if _is_below(g, shape)]
-    gangs = _likely_first(state, lower, shape)[:MAX_TRIED]
-    if not gangs or not look.fits(shape, gangs, is_first=True):
-        return
-    enough = _prefix(lambda count: look.fits(shape, gangs[:count], is_first=True), len(gangs))
-    needed = gangs[:enough]
-    for gang in list(needed[:-1]):
-        others = [one for one in needed if one is not gang]
-        if look.fits(shape, others, is_first=True):
-            needed = others
-    yield Remedy("preempt", _made_way(needed))
-
-
-def _is_below(gang: Gang, shape: Shape) -> bool:
-    return gang.job.spec.priority < shape.priority
-
-
-def _prefix(fits: Callable[[int], bool], count: int) -> int:
-    """The shortest start of a list that is enough; all of it is."""
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
-
-
-def _likely_first(state: State, gangs: list[Gang], shape: Shape) -> list[Gang]:
-    """Those on the nodes on which the fewest would have to go; of a node the largest first."""
-    on_node: dict[NodeId, list[Gang]] = {}
-    for gang in sorted(gangs, key=lambda g: (-g.job.shape.gpus, g.job.spec.priority, g.key)):
-        for attempt in gang.live:
-            on_node.setdefault(attempt.node, []).append(gang)
-    ranked = sorted((_needed_on(state, node, on_node[node], shape), node) for node in on_node)
-    return list({g.key: g for _, node in ranked for g in on_node[node]}.values())
-
-
-def _needed_on(state: State, name: NodeId, gangs: list[Gang], shape: Shape) -> int:
-    """How many of them, in their order, free the GPUs that a task of the shape wants there."""
-    node = state.nodes[name]
-    if not shape.labels <= node.site.labels.items():
-        return len(gangs) + MAX_TRIED
-    managed = [gpu for gpu in node.gpus.values() if gpu.managed]
-    free = sum(suits(device, shape) for device in free_devices(node, managed))
-    for count, gang in enumerate(gangs):
-        if free >= shape.gpus:
-            return count
-        free += gang.job.shape.gpus * (gang.job.shape.mig == shape.mig)
-    return len(gangs) if free >= shape.gpus else len(gangs) + MAX_TRIED
 
 
 def _made_way(gangs: list[Gang]) -> str:
