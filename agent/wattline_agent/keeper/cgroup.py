@@ -153,11 +153,6 @@ class Group:
         self.freeze(False)
         self.remove()
 
-    @property
-    def procs_file(self) -> str:
-        """Writing 0 to it moves the writer in."""
-        return f"{self.path}/cgroup.procs"
-
     def _write(self, name: str, value: str) -> None:
         Path(self.path, name).write_text(value)
 

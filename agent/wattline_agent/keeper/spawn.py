@@ -74,8 +74,8 @@ class Launch:
     """Descriptor that becomes standard output and error."""
     rlimits: Mapping[str, int]
     uid: int | None = None
-    cgroup_procs: str = ""
-    """`cgroup.procs` of the task's own cgroup; empty = none."""
+    cgroup: str = ""
+    """Directory of the task's own cgroup; empty = none."""
 
 
 def resolve_command(name: str, search_path: str, cwd: str) -> str:
@@ -126,16 +126,17 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
         launch.argv,
         launch.env,
         cwd=launch.cwd,
-        cgroup_procs=launch.cgroup_procs,
+        cgroup=launch.cgroup,
         oom_score_adj=TASK_OOM_SCORE_ADJ,
         output=launch.output,
         niceness=TASK_NICENESS,
         limits=_limits(launch.rlimits),
     )
-    if pid < 0:
+    if pid < 0 and step == "fork":
         raise NotStarted("not_startable", f"no new process: {os.strerror(code)}")
     if step:
-        os.waitpid(pid, 0)
+        if pid > 0:
+            os.waitpid(pid, 0)
         raise _explain(launch, step, code, os.strerror(code))
     return pid
 
@@ -179,8 +180,8 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         step = "cgroup"
-        if launch.cgroup_procs:
-            _write_file(launch.cgroup_procs, b"0")
+        if launch.cgroup:
+            _write_file(f"{launch.cgroup}/cgroup.procs", b"0")
         step = "priority"
         _step_back()
         step = "limits"

@@ -31,9 +31,10 @@ def _fork(held: Held, path: str, env: dict[str, str]) -> None:
     held.pipe, output = os.pipe()
     try:
         _widen(held.pipe)
-        procs = held.group.procs_file if held.group is not None else ""
         held.life.pid = spawn.spawn(
-            spawn.Launch(path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, procs)
+            spawn.Launch(
+                path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, held.group_path
+            )
         )
     finally:
         os.close(output)

@@ -12,6 +12,7 @@ import pytest
 
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
+from wattline_agent.keeper.cgroup import Group, discover, remove_site
 from wattline_agent.keeper.spawn import Launch, NotStarted, spawn
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
@@ -56,12 +57,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, library
     return str(request.param)
 
 
-def run(*argv: str, cwd: str = "/", env: dict[str, str] | None = None) -> tuple[str, int]:
+def run(
+    *argv: str, cwd: str = "/", env: dict[str, str] | None = None, cgroup: str = ""
+) -> tuple[str, int]:
     """What it wrote, and its wait status."""
     told, tell = os.pipe()
     try:
         limits = {"core": 0, "nofile": 512}
-        pid = spawn(Launch(argv[0], argv, env or {}, cwd, tell, limits))
+        pid = spawn(Launch(argv[0], argv, env or {}, cwd, tell, limits, cgroup=cgroup))
     finally:
         os.close(tell)
     with os.fdopen(told) as output:
@@ -94,6 +97,24 @@ def test_how_a_program_finds_itself(tmp_path: Path) -> None:
         "signals": ["0000000001001000", "0" * 16],  # Python's own: SIGPIPE, SIGXFSZ
         "input": "",
     }
+
+
+def test_it_begins_in_its_cgroup() -> None:
+    site = discover("wattline-test-spawn")
+    if site.base is None:
+        pytest.skip(site.words)
+    group = Group.make(site, "1.0.1", 0, 0)
+    assert group is not None
+    try:
+        text, status = run("/bin/sh", "-c", "cat /proc/self/cgroup", cgroup=group.path)
+        assert status == 0
+        assert "0::" in text
+        assert next(line for line in text.splitlines() if line.startswith("0::")).endswith(
+            "wattline-test-spawn/1.0.1"
+        )
+    finally:
+        assert group.remove()
+        remove_site(site)
 
 
 def test_status_127_is_a_programs_own() -> None:
@@ -129,7 +150,7 @@ def test_the_step_that_failed_is_said() -> None:
     with pytest.raises(NotStarted, match=r"could not set output for /bin/true: .*[Bb]ad file"):
         spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 9999, {}))
     with pytest.raises(NotStarted, match=r"could not set cgroup for /bin/true: .*No such file"):
-        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup_procs="/no/procs"))
+        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup="/no/group"))
 
 
 def test_the_keepers_own_signals_stay_as_they_are() -> None:

@@ -135,9 +135,9 @@ def test_a_start_that_hangs_before_its_exec_is_given_up(
 ) -> None:
     """Opening a FIFO that nobody reads takes as long as a file system that is away."""
     monkeypatch.setattr("wattline_agent.keeper.vfork.Launcher.may_start", lambda *_: False)
-    hangs = tmp_path / "hangs"
+    hangs = tmp_path / "cgroup.procs"
     os.mkfifo(hangs)
-    launch = Launch("/bin/true", ("true",), {}, "/", 1, {}, cgroup_procs=str(hangs))
+    launch = Launch("/bin/true", ("true",), {}, "/", 1, {}, cgroup=str(tmp_path))
     with pytest.raises(NotStarted, match="no exec within") as found:
         spawn(launch, patience_s=0.1)
     assert found.value.kind == "not_startable"
