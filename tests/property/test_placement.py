@@ -15,9 +15,10 @@ from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.offers import put_node
-from wattline_scheduler.plan.rank import Weights, costs
+from wattline_scheduler.plan.rank import costs
 from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.weights import Weights
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
 
@@ -111,7 +112,8 @@ def _by_looking_at_all(trial: Trial, shape: Shape) -> list[str] | None:
     nodes: list[str] = []
     for _ in range(shape.nodes):
         ask = ask_of(shape, trial.columns.classes)
-        cost = costs(trial.columns, ask, shape.priority)
+        seen = trial.snapshot
+        cost = costs(trial.columns, ask, shape.priority, seen.weights, seen.prices)
         if not np.isfinite(cost).any():
             trial.rollback(mark)
             return None
@@ -122,8 +124,8 @@ def _by_looking_at_all(trial: Trial, shape: Shape) -> list[str] | None:
 
 @given(snapshots())
 def test_what_is_remembered_decides_as_if_all_nodes_were_looked_at(snap: Snapshot) -> None:
-    apart = Weights(locality=0.0)
-    remembering, plain = Trial(snap, Looks(apart)), Trial(snap)
+    snap = dataclasses.replace(snap, weights=Weights(locality=0.0))
+    remembering, plain = Trial(snap), Trial(snap)
     for one in (w.shape for w in snap.waiting for _ in w.gangs):
         if one.same_rack and one.nodes > 1:
             continue

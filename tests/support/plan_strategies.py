@@ -1,5 +1,7 @@
 """Random snapshots for the planner: sites, mixed nodes, rooms that bind, queues."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from support.power_strategies import sites
@@ -9,6 +11,8 @@ from wattline_protocol.ids import Instant, JobId
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import Site
 from wattline_scheduler.plan.devices import devices, gpu_of
+from wattline_scheduler.plan.fragments import Prices, prices
+from wattline_scheduler.plan.mix import RecentMix
 from wattline_scheduler.plan.offers import RowRoom, snapshot_of
 from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept
@@ -44,7 +48,17 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         for number, w in enumerate(sorted(queue, key=lambda w: -w.priority))
     )
     now = Instant(draw(st.sampled_from([0.0, 100.0])))
-    return snapshot_of(now, offers, rooms, above, numbered)
+    snap = snapshot_of(now, offers, rooms, above, numbered)
+    return replace(snap, prices=_prices(draw, snap))
+
+
+def _prices(draw: st.DrawFn, snap: Snapshot) -> Prices | None:
+    """Of a mix of what waits and of other tasks; or none is known."""
+    recent = RecentMix()
+    for shape in (w.shape for w in (*snap.waiting, *draw(st.lists(waiting(), max_size=4)))):
+        recent.note(shape, draw(st.integers(1, 40)))
+    mix = recent.mix(snap.columns)
+    return prices(snap.columns, mix) if mix is not None else None
 
 
 def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:

@@ -135,6 +135,8 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     for record in sorted(saved.jobs, key=lambda r: (r.ended_unix_s or 0.0, r.id)):
         _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
     state.work.jobs = dict(sorted(state.work.jobs.items()))
+    for job in state.work.jobs.values():
+        state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
     follow_restored(state, saved.outcomes, now)
 
 

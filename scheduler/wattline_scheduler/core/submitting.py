@@ -74,6 +74,7 @@ def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:
     state.journal.save(record)
     wait_for_parents(state, job)
     state.work.add(job, now)
+    state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {spec.gang_size} tasks)"
     state.journal.note("job_submitted", text, now, who=user, job=job_id)
     state.wants_plan = True

@@ -45,6 +45,11 @@ class Ask:
     about_mw: int = field(init=False)
     """What must be found for the task at most."""
 
+    @property
+    def is_share(self) -> bool:
+        """Of one GPU."""
+        return self.milli < WHOLE_MILLI
+
     def __post_init__(self) -> None:
         most_mw = int(self.draw_mw.max(where=self.is_suited, initial=0))
         object.__setattr__(self, "draws_mw", tuple(self.draw_mw.tolist()))
@@ -94,7 +99,7 @@ def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 
 def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     """[node] enough free GPUs that suit."""
-    if ask.milli < WHOLE_MILLI:
+    if ask.is_share:
         has_any: Bools = np.logical_or.reduce(free_slots(columns, ask, at), axis=1)
         return has_any
     enough: Bools = columns.whole[at] >= ask.gpus
@@ -127,14 +132,18 @@ def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     return can & has_labels(columns, ask.labels, at) if ask.labels else can
 
 
-def rise_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+def rise_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
     """[node] load that the task adds before the power supplies; for nodes that it fits on.
 
     A task on a share of a GPU, or on one of its MIG devices, adds what it needs beyond what the GPU
-    counts for its holders.
+    counts for its holders. `slot`: [node] the GPU that a share is taken of; None = the one that it
+    fills best.
     """
-    if ask.milli < WHOLE_MILLI:
-        return _share_rise_mw(columns, ask, at)
+    if ask.is_share:
+        slot = fullest_slot(columns, ask, at) if slot is None else slot
+        rise_of = _each_rise_mw(columns, ask, at)
+        share_rise: Ints = np.take_along_axis(rise_of, slot[:, np.newaxis], axis=1)[:, 0]
+        return share_rise
     if ask.is_mig:
         return _slots_rise_mw(columns, ask, at)
     idle_mw = columns.first_idle_mw[min(ask.gpus, columns.slot_count)][at]
@@ -153,11 +162,11 @@ def _slots_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
     return total
 
 
-def _share_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
+def fullest_slot(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+    """[node] the GPU with the least left that suffices for a share; any where none does."""
     left = np.where(free_slots(columns, ask, at), columns.free_milli[at], WHOLE_MILLI + 1)
-    slot = left.argmin(axis=1)[:, None]
-    rise: Ints = np.take_along_axis(_each_rise_mw(columns, ask, at), slot, axis=1)[:, 0]
-    return rise
+    slot: Ints = left.argmin(axis=1)
+    return slot
 
 
 def part_left(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
@@ -172,10 +181,10 @@ def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
     return np.maximum(each, 0)
 
 
-def needed_mw(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
-    """[node] wall milliwatts that the node must keep more with the task; exact."""
+def needed_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
+    """[node] wall milliwatts that the node must keep more with the task; exact. `slot`: above."""
     load_mw, psu = columns.load_mw[at], columns.psu_permille[at]
-    with_task_mw = load_mw + rise_mw(columns, ask, at)
+    with_task_mw = load_mw + rise_mw(columns, ask, at, slot)
     needed: Ints = -(-with_task_mw * PERMILLE // psu) + (-load_mw * PERMILLE // psu)
     return needed
 
@@ -192,6 +201,6 @@ def slots_for(columns: Columns, ask: Ask, at: int) -> list[int]:
         for slot, milli in enumerate(free_milli)
         if milli >= ask.milli and ask.is_suited[number[slot]]
     ]
-    if ask.milli < WHOLE_MILLI:
+    if ask.is_share:
         fitting.sort(key=lambda slot: free_milli[slot])
     return fitting[: ask.gpus]

@@ -17,6 +17,7 @@ is full. Of two places, the one that is scarcer costs more than in proportion.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,8 @@ MAX_NODE_KINDS = 16
 
 STALE = 1 / 20
 """Part of the fleet's GPUs that is taken or given back before prices are made anew."""
+
+NANO_PER_MILLI = 1_000_000
 
 NEVER = 2**30
 """Thousandths of a GPU of the wrong class that a task would need."""
@@ -156,16 +159,25 @@ def left_on(columns: Columns, at: At = ALL) -> Left:
 
 
 def use(left: Left, mix: Mix) -> tuple[Floats, Floats]:
-    """[node] thousandths of GPUs that the mix can use, and [node, task] places for each task.
+    """[node] thousandths of GPUs that the mix can use, and [node, task] places for each task."""
+    return use_with_cpus(by_kind(left.free_milli, left.gpu_class, mix), left.cpus, mix)
+
+
+def by_kind(free_milli: Ints32, gpu_class: Ints32, mix: Mix) -> Ints32:
+    """[node, 3 x kind] sums over the GPUs of a node of what `Mix.table` says of each."""
+    total: Ints32 = np.add.reduce(mix.table[gpu_class, free_milli], axis=1, dtype=np.int32)
+    return total
+
+
+def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
+    """`use` of nodes with such GPUs; a single row of `kinds` stands for one node with all `cpus`.
 
     A place that lacks CPUs counts in part where tasks are of one GPU: another one may leave them.
     """
-    by_gpu = mix.table[left.gpu_class, left.free_milli]
-    by_kind = np.add.reduce(by_gpu, axis=1, dtype=np.int32)
-    large = by_kind.take(mix.kind, axis=1)
-    takes = by_kind.take(mix.kind_count + mix.kind, axis=1)
-    large_milli = by_kind.take(2 * mix.kind_count + mix.kind, axis=1)
-    by_cpus = left.cpus[:, np.newaxis] / mix.cpus
+    large = kinds.take(mix.kind, axis=1)
+    takes = kinds.take(mix.kind_count + mix.kind, axis=1)
+    large_milli = kinds.take(2 * mix.kind_count + mix.kind, axis=1)
+    by_cpus = cpus[:, np.newaxis] / mix.cpus
     fits = (large >= mix.gpus) & (by_cpus >= 1.0)
     places = np.minimum(takes, by_cpus)
     several = np.flatnonzero(mix.gpus > 1)
@@ -212,38 +224,54 @@ def prices(columns: Columns, mix: Mix) -> Prices:
     return Prices(mix, mix.size_milli * scarcity**2, free_milli)
 
 
-def growth_milli(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Floats:
-    """[node] what a task costs there in thousandths of GPUs; infinite where no GPUs suit it.
+class Growth(NamedTuple):
+    """What a task costs on some nodes."""
 
-    A share of a GPU is taken where it costs least on the node. CPUs are not asked for.
+    milli: Floats
+    """[node] in thousandths of GPUs; infinite where no GPUs suit it."""
+    slot: Ints | None
+    """[node] the GPU that a share is taken of; None where whole ones are asked for."""
+
+
+def growth(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Growth:
+    """What a task costs on nodes; CPUs are not asked for.
+
+    A share of a GPU is taken where it costs least on the node, of equals of the first.
     """
     positions = np.arange(columns.node_count)[at]
-    node, _, after = _ways(columns, ask, positions)
-    cost = _worth(left_on(columns, positions), of)[node] - _worth(after, of)
+    node, slot, after = _ways(columns, ask, positions)
+    before_nano = worth_nano(*use(left_on(columns, positions), of.mix), of)
+    lost_nano = before_nano[node] - worth_nano(*use(after, of.mix), of)
     least = np.full(len(positions), np.inf)
-    np.minimum.at(least, node, cost - ask.gpus * ask.milli)
-    # What is equal but for the order in which it was added up shall be equal.
-    return np.round(least, 6)
+    np.minimum.at(least, node, growth_of(lost_nano, ask))
+    if not ask.is_share:
+        return Growth(least, None)
+    best = np.flatnonzero(growth_of(lost_nano, ask) == least[node])[::-1]
+    taken = np.zeros(len(positions), np.int64)
+    taken[node[best]] = slot[best]
+    return Growth(least, taken)
 
 
-def best_slot(columns: Columns, ask: Ask, of: Prices, at: int) -> int:
-    """The GPU of a node on which a share of one costs least; the first of equals."""
-    _, slot, after = _ways(columns, ask, np.array([at]))
-    return int(slot[np.argmax(_worth(after, of))])
+def growth_of(lost_nano: Ints, ask: Ask) -> Floats:
+    """Thousandths of GPUs by which fragments and prices grow where so much worth is lost."""
+    milli: Floats = lost_nano / NANO_PER_MILLI - ask.gpus * ask.milli
+    return milli
 
 
-def _worth(left: Left, of: Prices) -> Floats:
-    """[node] thousandths that the mix can use, and its places by price."""
-    usable_milli, places = use(left, of.mix)
-    worth: Floats = usable_milli + places @ of.milli
-    return worth
+def worth_nano(usable_milli: Floats, places: Floats, of: Prices) -> Ints:
+    """[node] what the mix can use, and its places by price, in billionths of a GPU.
+
+    Whole numbers: what is equal but for the order in which it was added up shall be equal.
+    """
+    worth = np.rint((usable_milli + places @ of.milli) * NANO_PER_MILLI)
+    return worth.astype(np.int64)
 
 
 def _ways(columns: Columns, ask: Ask, at: Ints) -> tuple[Ints, Ints, Left]:
     """Ways to put a task on nodes: position in `at`, slot (-1 = no share), what is left then."""
     free = free_slots(columns, ask, at)
     before = left_on(columns, at)
-    if ask.gpus == 1 and ask.milli < WHOLE_MILLI:
+    if ask.is_share:
         node, slot = np.nonzero(free & ~_like_earlier(before))
         free_milli = before.free_milli[node]
         free_milli[np.arange(len(node)), slot] -= ask.milli

@@ -10,11 +10,14 @@ import math
 
 import numpy as np
 
-from wattline_scheduler.plan.asks import ALL, Ask, At, ask_of, fits, needed_mw
-from wattline_scheduler.plan.columns import Columns
-from wattline_scheduler.plan.rank import DEFAULT_WEIGHTS, Weights, node_cost
-from wattline_scheduler.plan.snapshot import Shape
-from wattline_scheduler.power.matrix import Floats, Ints
+from wattline_scheduler.plan.asks import ALL, Ask, At, ask_of, fits, fullest_slot, needed_mw
+from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.fragments import Growth, Prices
+from wattline_scheduler.plan.rank import node_cost
+from wattline_scheduler.plan.snapshot import Shape, Snapshot
+from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
+from wattline_scheduler.plan.worths import Worths
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 MAX_LOOKS = 1_024
 """Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
@@ -36,6 +39,7 @@ class Look:
         "reason",
         "reason_at",
         "seen",
+        "slot",
         "vain_at",
     )
 
@@ -46,6 +50,8 @@ class Look:
         """[node] of the part that lies in the node; infinite = it does not fit there."""
         self.needed_mw: Ints = np.zeros(node_count, np.int64)
         """[node] wall milliwatts; of any value where it does not fit."""
+        self.slot: Ints | None = None
+        """[node] for a share: the GPU that it is taken of, where it fits; None: whole GPUs."""
         self.seen = NEVER
         """What was touched up to then is in it."""
         self.reason, self.reason_at = "", NEVER
@@ -57,31 +63,54 @@ class Look:
 class Looks:
     """All shapes, and when each node was touched last."""
 
-    def __init__(self, weights: Weights = DEFAULT_WEIGHTS) -> None:
-        self.weights = weights
+    def __init__(self) -> None:
         self.cycle = 0
         """Number of the present one."""
         self._looks: dict[Shape, Look] = {}
         self._touched: Ints = np.zeros(0, np.int64)
         self._time = 0
+        self._weights: Weights = DEFAULT_WEIGHTS
+        self._worths: Worths | None = None
+        """At the prices of the present cycle."""
+        self._unfollowed: set[int] = set()
+        """Nodes that those do not know as they are."""
 
-    def begin(self, node_count: int) -> int:
+    def begin(self, seen: Snapshot) -> int:
         """A cycle, or another trial, begins; see `end`."""
-        if len(self._touched) != node_count:
-            self._touched = np.zeros(node_count, np.int64)
+        columns, prices = seen.columns, seen.prices
+        if len(self._touched) != columns.node_count:
+            self._touched = np.zeros(columns.node_count, np.int64)
+        if seen.weights != self._weights or prices is not self._prices:
+            self._weights = seen.weights
+            for look in self._looks.values():
+                look.seen = NEVER
+        if prices is None:
+            self._worths = None
+        elif self._worths is None or not self._worths.is_for(columns, prices):
+            self._worths = Worths(columns, prices)
+            self._unfollowed = set(range(columns.node_count))
         self.cycle += 1
         return self._time
+
+    @property
+    def _prices(self) -> Prices | None:
+        return self._worths.of if self._worths is not None else None
 
     def end(self, began: int) -> None:
         """It is over: nodes touched since it began are as they were before it."""
         self._time += 1
-        self._touched[self._touched > began] = self._time
+        changed = self._touched > began
+        self._touched[changed] = self._time
+        if self._worths is not None:
+            self._unfollowed.update(np.flatnonzero(changed).tolist())
 
     def touch(self, at: int) -> None:
         """The node is not as it was."""
         self._time += 1
         if len(self._touched):
             self._touched[at] = self._time
+        if self._worths is not None:
+            self._unfollowed.add(at)
 
     def of(self, shape: Shape, columns: Columns) -> tuple[Look, int]:
         """The shape on the nodes as they are now, and how many were looked at for it."""
@@ -89,11 +118,24 @@ class Looks:
         if look.seen == self._time:
             return look, 0
         at, count = self._changed_for(look, columns)
-        can = fits(columns, look.ask, at)
-        look.needed_mw[at] = needed_mw(columns, look.ask, at)
-        look.cost[at] = np.where(can, node_cost(columns, look.ask, at, self.weights), np.inf)
+        ask, can = look.ask, fits(columns, look.ask, at)
+        grown = self._growth(columns, ask, at, can)
+        slot = grown.slot if grown is not None else None
+        if look.slot is not None:
+            slot = fullest_slot(columns, ask, at) if slot is None else slot
+            look.slot[at] = slot
+        look.needed_mw[at] = needed_mw(columns, ask, at, slot)
+        look.cost[at] = np.where(can, node_cost(columns, ask, at, self._weights, grown), np.inf)
         look.seen = self._time
         return look, count
+
+    def _growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth | None:
+        if self._worths is None:
+            return None
+        if self._unfollowed:
+            self._worths.follow(columns, np.array(list(self._unfollowed), np.int64))
+            self._unfollowed.clear()
+        return self._worths.growth(columns, ask, at, can)
 
     def ask(self, shape: Shape, columns: Columns) -> Ask:
         """The shape in the numbers of the columns."""
@@ -104,6 +146,8 @@ class Looks:
         if look is None:
             self._make_room()
             look = self._looks[shape] = Look(columns.node_count)
+            if shape.gpu_milli < WHOLE_MILLI:
+                look.slot = np.zeros(columns.node_count, np.int64)
         if look.class_count != len(columns.classes):
             look.ask, look.class_count = ask_of(shape, columns.classes), len(columns.classes)
             look.seen = NEVER

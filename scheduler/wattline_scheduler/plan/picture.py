@@ -13,8 +13,10 @@ from wattline_protocol.site import Node, Site
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.mix import Pricing, RecentMix
 from wattline_scheduler.plan.offers import add_yields, put_node, put_places
 from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
+from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS
 from wattline_scheduler.power.admission import Kept, admission_room
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.domains import Domains
@@ -36,6 +38,10 @@ class Picture:
         racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
         put_places(self.columns, racks, labels)
         self.looks = Looks()
+        self.weights = DEFAULT_WEIGHTS
+        self.recent = RecentMix()
+        """What tasks are asked for; who takes a job in notes it."""
+        self.pricing = Pricing()
         self._in_matrix = [domains.matrix.at[node] for node in nodes]
         self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
         """In the order of the matrix, as the next."""
@@ -56,7 +62,7 @@ class Picture:
         """Another picture, in which these nodes offer something else."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
-        other.looks = Looks(self.looks.weights)
+        other.looks, other.pricing = Looks(), copy(self.pricing)
         other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
         for offer in offers:
             other.put(offer)
@@ -70,7 +76,19 @@ class Picture:
 
     def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
         """For a plan that is made and applied before anything is put again."""
-        return Snapshot(now, tuple(self.offers), self.position, self.rows, self.columns, waiting)
+        mix = self.recent.mix(self.columns)
+        if mix is not None:
+            self.pricing.renew(self.columns, mix)
+        return Snapshot(
+            now,
+            tuple(self.offers),
+            self.position,
+            self.rows,
+            self.columns,
+            waiting,
+            prices=self.pricing.prices,
+            weights=self.weights,
+        )
 
 
 def _closed(node: Node) -> NodeOffer:

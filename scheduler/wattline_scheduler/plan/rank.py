@@ -1,50 +1,22 @@
-"""Which of the feasible nodes is best: best fit on GPUs, cool air, then the most watts left above.
+"""Which of the feasible nodes is best: least lost to the mix, cool air, then the most watts left.
 
-A share of a GPU goes first of all to the free part that it fills best, on whatever node that is.
-Best fit keeps whole nodes free for large gangs. Among equals the one whose GPUs would stay coolest
-at full power, where any would get warm at all; then the node whose tightest domain, in
-either tree, keeps the largest share of its budget wins: a lease can rise highest there.
+What a task costs the mix is for `fragments` to say. Where no mix is known yet, GPUs are packed by
+best fit, and a share goes first of all to the free part that it fills best, on whatever node.
+Among equals the one whose GPUs would stay coolest at full power, where any would get warm at all;
+then the node whose tightest domain, in either tree, keeps the largest share of its budget wins: a
+lease can rise highest there.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, part_left, slots_for
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
-from wattline_scheduler.plan.fragments import Prices, best_slot, growth_milli
+from wattline_scheduler.plan.fragments import Growth, Prices, growth
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
+from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
 from wattline_scheduler.power.matrix import Floats
 
 MILLIWATTS_PER_KW = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What each term of the cost counts for; see docs/scheduling.md."""
-
-    fragments: float = 1.0
-    """Each GPU that the mix of tasks cannot use any more, where a mix is known."""
-    fit: float = 1.0
-    """Each GPU left over on the node, where no mix is known."""
-    part: float = 0.1
-    """For a share of a GPU: each thousandth that it leaves free of it, as GPUs left over."""
-    warmth: float = 0.05
-    """Each step by which its free GPUs would be too warm at full power."""
-    stranding: float = 0.04
-    """The whole budget of the tightest row above being used up."""
-    watts: float = 0.0
-    """Each kilowatt that the node must keep more; it draws work to GPUs of few watts."""
-    cpus: float = 1e-6
-    """Each CPU that is taken already."""
-    locality: float = 0.5
-    """For a gang: a rack that cannot take what is left of it, and one that has none of it yet."""
-    spread: float = 8.0
-    """For a service: each other replica in the rack, and each on the node. More than packing can
-    gain on a node of eight: replicas are apart wherever they can be."""
-
-
-DEFAULT_WEIGHTS = Weights()
 
 
 def node_cost(
@@ -52,30 +24,31 @@ def node_cost(
     ask: Ask,
     at: At = ALL,
     weights: Weights = DEFAULT_WEIGHTS,
-    prices: Prices | None = None,
+    grown: Growth | None = None,
 ) -> Floats:
     """[node] the part of the cost that lies in the node; the lowest is best.
 
-    `prices` say what the mix of tasks would lose; without them GPUs are packed by best fit.
+    `grown` says what the mix of tasks would lose; None = not known, GPUs are packed by best fit.
     """
     cost: Floats = (
-        _packing(columns, ask, at, weights, prices)
+        _packing(columns, ask, at, weights, grown)
         + weights.warmth * columns.warmth[at]
         - weights.cpus * columns.cpus_free[at]
     )
     if weights.watts:
-        cost += weights.watts / MILLIWATTS_PER_KW * needed_mw(columns, ask, at)
+        slot = grown.slot if grown is not None else None
+        cost += weights.watts / MILLIWATTS_PER_KW * needed_mw(columns, ask, at, slot)
     return cost
 
 
-def _packing(columns: Columns, ask: Ask, at: At, weights: Weights, prices: Prices | None) -> Floats:
-    if prices is None:
+def _packing(columns: Columns, ask: Ask, at: At, weights: Weights, grown: Growth | None) -> Floats:
+    if grown is None:
         return weights.fit * _left(columns, ask, at, weights)
-    return weights.fragments / WHOLE_MILLI * growth_milli(columns, ask, prices, at)
+    return weights.fragments / WHOLE_MILLI * grown.milli
 
 
 def _left(columns: Columns, ask: Ask, at: At, weights: Weights) -> Floats:
-    if ask.milli == WHOLE_MILLI:
+    if not ask.is_share:
         whole: Floats = columns.whole[at] - np.float64(ask.gpus)
         return whole
     part = part_left(columns, ask, at)
@@ -86,9 +59,10 @@ def _left(columns: Columns, ask: Ask, at: At, weights: Weights) -> Floats:
 
 def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = None) -> list[int]:
     """The GPUs that a task gets on a node: as `slots_for`, but a share where it costs least."""
-    if prices is None or ask.milli == WHOLE_MILLI:
+    if prices is None or not ask.is_share:
         return slots_for(columns, ask, at)
-    return [best_slot(columns, ask, prices, at)]
+    slot = growth(columns, ask, prices, np.array([at])).slot
+    return [] if slot is None else slot.tolist()
 
 
 def group_cost(columns: Columns, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
@@ -98,13 +72,20 @@ def group_cost(columns: Columns, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -
 
 
 def costs(
-    columns: Columns, ask: Ask, priority: int = 0, weights: Weights = DEFAULT_WEIGHTS
+    columns: Columns,
+    ask: Ask,
+    priority: int = 0,
+    weights: Weights = DEFAULT_WEIGHTS,
+    prices: Prices | None = None,
 ) -> Floats:
     """[node] cost of the task on every node; infinite where it does not fit now.
 
     The node to take is the first with the least (`argmin`).
     """
+    grown = growth(columns, ask, prices) if prices is not None else None
+    slot = grown.slot if grown is not None else None
     most = most_mw(columns, room_for(columns, priority))[columns.group]
-    can = fits(columns, ask) & (needed_mw(columns, ask) <= most)
-    cost = node_cost(columns, ask, ALL, weights) + group_cost(columns, ask, weights)[columns.group]
+    can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
+    cost = node_cost(columns, ask, ALL, weights, grown)
+    cost += group_cost(columns, ask, weights)[columns.group]
     return np.where(can, cost, np.inf)

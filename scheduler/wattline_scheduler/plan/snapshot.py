@@ -5,7 +5,7 @@ What decides is in `Snapshot.columns`; offers and names of rows are for what peo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
@@ -13,8 +13,12 @@ from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS, Columns
+from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.keeps import Need, need_of
+
+if TYPE_CHECKING:
+    from wattline_scheduler.plan.fragments import Prices
 
 GangKey = tuple[JobId, int]
 
@@ -208,6 +212,9 @@ class Snapshot:
     priority does not fit."""
     least_priority: int = PRIORITY_LEVELS
     """Of all that holds GPUs: who is not above it need not ask."""
+    prices: "Prices | None" = None
+    """What places are worth to the mix of tasks; None: no mix is known."""
+    weights: Weights = DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from wattline_scheduler.plan.asks import Ask, fits, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks
-from wattline_scheduler.plan.rank import Weights, group_cost
+from wattline_scheduler.plan.rank import group_cost
 from wattline_scheduler.plan.rooms import given_back_mw, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
+from wattline_scheduler.plan.weights import Weights
 from wattline_scheduler.power.matrix import Floats, Ints
 
 STEPS_PER_LOOK, NODES_PER_STEP = 40, 40
@@ -72,7 +73,7 @@ class Trial:
         self.effort = 0
         """What was done so far, in steps of about a microsecond; the same on every machine."""
         self._looks = looks if looks is not None else Looks()
-        self._began = self._looks.begin(self.columns.node_count)
+        self._began = self._looks.begin(snapshot)
         self._log: list[_Before] = []
         self._given_back_mw: dict[int, Ints] = {}
         """By priority."""
@@ -92,7 +93,7 @@ class Trial:
     @property
     def weights(self) -> Weights:
         """What each term of the cost counts for."""
-        return self._looks.weights
+        return self.snapshot.weights
 
     def checkpoint(self) -> int:
         """A point to roll back to."""
@@ -163,18 +164,24 @@ class Trial:
         """[node] the whole cost of a task there; infinite where it does not fit."""
         look, group = self.look(shape), self.columns.group
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        costs = look.cost + group_cost(self.columns, look.ask, self._looks.weights)[group]
+        costs = look.cost + group_cost(self.columns, look.ask, self.weights)[group]
         costs[look.needed_mw > self.most_mw(shape.priority)[group]] = np.inf
         return costs
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
-        ask = self.ask(shape)
-        slots = slots_for(self.columns, ask, at)
+        ask, slots = self.ask(shape), self._slots(at, shape)
         self.take(self.task(at, slots, ask))
         index = self.columns.gpu_index[at].tolist()
         indices = sorted(GpuIndex(index[slot]) for slot in slots)
         return TaskPlace(self.snapshot.nodes[at].node, tuple(indices))
+
+    def _slots(self, at: int, shape: Shape) -> list[int]:
+        """The GPUs that the look at the node counted on."""
+        look = self.look(shape)
+        if look.slot is not None and look.cost[at] < np.inf:
+            return [int(look.slot[at])]
+        return slots_for(self.columns, look.ask, at)
 
     def hold(self, task: Task) -> None:
         """Keep from everybody else what a task takes that cannot start yet."""
@@ -227,7 +234,7 @@ class Trial:
         columns, ask, at = self.columns, task.ask, task.at
         self.effort += STEPS_PER_TASK
         load_mw, free_milli = int(columns.load_mw[at]), columns.free_milli[at].tolist()
-        is_part = ask.milli < WHOLE_MILLI or ask.is_mig
+        is_part = ask.is_share or ask.is_mig
         self._log.append(
             _Before(
                 at=at,

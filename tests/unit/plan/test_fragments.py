@@ -12,9 +12,8 @@ from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import (
     COVERED,
     Mix,
-    best_slot,
     fragmented_milli,
-    growth_milli,
+    growth,
     left_on,
     mix_of,
     no_prices,
@@ -87,8 +86,10 @@ def test_growth_is_the_difference_of_fragments_and_a_share_goes_where_it_costs_l
     # Node 0: the GPU with 600 left becomes full (300 of fragments go away); node 1: 400 are left,
     # which nobody can use; node 2 has no GPU for it.
     assert before == [300.0, 0.0, 100.0]
-    assert growth_milli(columns, share, plain).tolist() == [-300.0, 400.0, np.inf]
-    assert best_slot(columns, share, plain, 0) == 1
+    grown = growth(columns, share, plain)
+    assert grown.milli.tolist() == [-300.0, 400.0, np.inf]
+    assert grown.slot is not None
+    assert grown.slot[:2].tolist() == [1, 0]
     assert chosen_slots(columns, share, 0, plain) == [1]
 
 
@@ -102,7 +103,7 @@ def test_what_is_scarce_is_kept_for_who_needs_it() -> None:
     columns = fleet(*[("small", (1000,), 4)] * 8, *[("large", (1000,), 4)] * 2)
     mix = mix_of([(ask(), 0.7), (ask(on=(LARGE,)), 0.3)])
     plain, priced = (
-        growth_milli(columns, ask(), p) for p in (no_prices(mix), prices(columns, mix))
+        growth(columns, ask(), p).milli for p in (no_prices(mix), prices(columns, mix))
     )
     # Without prices: a small GPU was of no use to 0.3 of the mix, so taking it costs less.
     assert plain.tolist() == [-300.0] * 8 + [0.0] * 2
@@ -115,8 +116,8 @@ def test_cpus_of_gpus_that_are_still_free_have_a_price() -> None:
     columns = fleet(("small", (1000, 1000), 8), ("small", (1000, 1000), 80))
     mix = mix_of([(ask(cpus=4), 1.0)])
     hungry = ask(gpus=0, cpus=4)
-    assert growth_milli(columns, hungry, no_prices(mix)).tolist() == [0.0, 0.0]
-    priced = growth_milli(columns, hungry, prices(columns, mix))
+    assert growth(columns, hungry, no_prices(mix)).milli.tolist() == [0.0, 0.0]
+    priced = growth(columns, hungry, prices(columns, mix)).milli
     assert priced[0] > priced[1] == 0.0
 
 
@@ -124,8 +125,8 @@ def test_whole_nodes_are_broken_only_where_nothing_else_does() -> None:
     columns = fleet(("small", (1000,) * 4, 16), ("small", (1000, 1000, 1000, 0), 16))
     whole = whole_nodes([(4, 16), (4, 16)], 3)
     mix = mix_of([*typical([(ask(), 9.0)]), *whole])
-    growth = growth_milli(columns, ask(), prices(columns, mix))
-    assert growth[1] < growth[0]
+    grown = growth(columns, ask(), prices(columns, mix)).milli
+    assert grown[1] < grown[0]
     assert [task.gpus for task, _ in whole] == [4]
     assert [task.cpus for task, _ in whole] == [14]
 
@@ -150,6 +151,7 @@ def test_prices_are_stale_when_a_twentieth_part_has_changed() -> None:
 def test_the_rank_counts_fragments_where_a_mix_is_known_and_best_fit_where_not() -> None:
     columns = fleet(("small", (1000, 1000), 4), ("large", (1000, 1000, 1000), 4))
     mix: Mix = mix_of([(ask(on=(SMALL,)), 0.5), (ask(on=(LARGE,)), 0.01)])
-    by_fit, by_mix = node_cost(columns, ask()), node_cost(columns, ask(), prices=no_prices(mix))
+    by_fit = node_cost(columns, ask())
+    by_mix = node_cost(columns, ask(), grown=growth(columns, ask(), no_prices(mix)))
     assert by_fit[0] < by_fit[1]
     assert by_mix[1] < by_mix[0]

@@ -12,15 +12,10 @@ import numpy as np
 
 from wattline_scheduler.plan.asks import free_slots, slots_for
 from wattline_scheduler.plan.columns import WHOLE_MILLI
-from wattline_scheduler.plan.fragments import (
-    Mix,
-    Prices,
-    best_slot,
-    growth_milli,
-    no_prices,
-    prices,
-)
-from wattline_scheduler.plan.rank import DEFAULT_WEIGHTS, Weights, chosen_slots, node_cost
+from wattline_scheduler.plan.fragments import Mix, growth, no_prices
+from wattline_scheduler.plan.mix import Pricing
+from wattline_scheduler.plan.rank import chosen_slots, node_cost
+from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
 from wattline_scheduler.power.matrix import Floats, Ints
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload
 from wattline_sim.replay.openb.power import Watts
@@ -140,13 +135,11 @@ def fgd(workload: Workload) -> Policy:
     plain = no_prices(workload.mix)
 
     def score(fleet: Fleet, task: Task, at: Ints) -> Floats:
-        growth = growth_milli(fleet.columns, task.ask, plain, at)
-        return _whole(FULL / (1 + np.exp(growth / WHOLE_MILLI)))
+        grown = growth(fleet.columns, task.ask, plain, at)
+        return _whole(FULL / (1 + np.exp(grown.milli / WHOLE_MILLI)))
 
     def slots(fleet: Fleet, task: Task, at: int) -> list[int]:
-        if not task.is_share:
-            return smallest(fleet, task, at)
-        return [best_slot(fleet.columns, task.ask, plain, at)]
+        return chosen_slots(fleet.columns, task.ask, at, plain)
 
     return Policy(score, slots)
 
@@ -189,21 +182,20 @@ class _Wattline:
     def __init__(self, mix: Mix, weights: Weights) -> None:
         self._mix = mix
         self._weights = weights
-        self._prices: Prices | None = None
+        self._pricing = Pricing()
 
     def are_stale(self, fleet: Fleet) -> bool:
-        if self._prices is not None and not self._prices.are_stale(fleet.columns):
-            return False
-        self._prices = prices(fleet.columns, self._mix)
-        return True
+        return self._pricing.renew(fleet.columns, self._mix)
 
     def score(self, fleet: Fleet, task: Task, at: Ints) -> Floats:
-        cost = node_cost(fleet.columns, task.ask, at, self._weights, self._prices)
+        of = self._pricing.prices
+        grown = growth(fleet.columns, task.ask, of, at) if of is not None else None
+        cost = node_cost(fleet.columns, task.ask, at, self._weights, grown)
         negative: Floats = -cost[np.newaxis]
         return negative
 
     def slots(self, fleet: Fleet, task: Task, at: int) -> list[int]:
-        return chosen_slots(fleet.columns, task.ask, at, self._prices)
+        return chosen_slots(fleet.columns, task.ask, at, self._pricing.prices)
 
 
 def wattline(workload: Workload, power_weight: int = 0) -> Policy:

@@ -1,0 +1,177 @@
+"""What nodes are worth to the mix, from a table: the growth of `fragments` for the price of a look.
+
+What is left on a node is a *profile*, how much is free of which GPUs, and a number of CPUs. Many
+nodes have the same profile, and taking whole GPUs leads from one to another. So the worth of a
+profile is computed once for all numbers of CPUs, when it is needed first; what a task costs is then
+one entry of the table less another. Shares of a GPU lead to ever new profiles: what they cost is
+computed from the nodes.
+
+It is a memory: the figures are those of `fragments.growth`, which a property test holds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wattline_scheduler.plan.asks import Ask, At
+from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns
+from wattline_scheduler.plan.fragments import (
+    Growth,
+    Prices,
+    by_kind,
+    growth,
+    growth_of,
+    use_with_cpus,
+    worth_nano,
+)
+from wattline_scheduler.power.matrix import Bools, Ints
+
+Profile = tuple[tuple[int, ...], tuple[int, ...]]
+"""Thousandths that are free, and the class of each GPU; both 0 where nothing is."""
+
+MAX_PROFILES = 8_192
+"""Numbered before all are forgotten, or four for each node if that is more: 1.5 kB each where
+nodes have 192 CPUs."""
+
+MANY = 64
+"""From so many nodes on equal ones are found by sorting."""
+
+NOWHERE = 0
+"""The profile that a task leads to where its GPUs are not free."""
+
+UNKNOWN = -1
+
+
+class Worths:
+    """Profiles by number, where tasks lead from each, and what each is worth at certain prices."""
+
+    def __init__(self, columns: Columns, of: Prices) -> None:
+        self.of = of
+        self._slot_count = columns.slot_count
+        self._cpus: Ints = np.arange(int(columns.cpus.max(initial=0)) + 1)
+        self._max_profiles = max(MAX_PROFILES, 4 * columns.node_count)
+        self._profile: Ints = np.zeros(columns.node_count, np.int64)
+        """[node] number of its profile."""
+        self._forget()
+
+    def _forget(self) -> None:
+        nothing: Profile = ((0,) * self._slot_count,) * 2
+        self._numbers: dict[Profile, int] = {}
+        self._profiles = [nothing]
+        self._worth_nano: Ints = np.zeros((1, len(self._cpus)), np.int64)
+        """[profile, CPUs]"""
+        self._is_known: Bools = np.ones(1, np.bool_)
+        """[profile] its worth was computed."""
+        self._leads: dict[tuple[int, bytes], Ints] = {}
+        """For so many GPUs of classes that suit: [profile] number of what is left."""
+
+    def is_for(self, columns: Columns, of: Prices) -> bool:
+        """Whether it holds for nodes as large as these, at these prices."""
+        most_cpus = int(columns.cpus.max(initial=0))
+        has_room = self._slot_count == columns.slot_count and most_cpus < len(self._cpus)
+        return self.of is of and has_room
+
+    def follow(self, columns: Columns, at: Ints) -> None:
+        """These nodes are not as they were."""
+        if len(self._profiles) + len(at) > self._max_profiles:
+            self._forget()
+            at = np.arange(columns.node_count)
+        free, classes = columns.free_milli[at], columns.gpu_class[at]
+        which: Ints = np.arange(len(at))
+        if len(at) > MANY:
+            rows = np.concatenate([free, classes], axis=1)
+            _, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+            free, classes = free[first], classes[first]
+        each = zip(free.tolist(), classes.tolist(), strict=True)
+        numbers = [self._number(_profile(one, of_class)) for one, of_class in each]
+        self._profile[at] = np.array(numbers, np.int64)[which.reshape(-1)]
+
+    def growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
+        """As `fragments.growth`, for nodes that are followed; any where the task does not fit."""
+        if ask.is_share:
+            return self._share_growth(columns, ask, at, can)
+        profile = self._profile[at]
+        after = self._after(ask, profile) if ask.gpus else profile
+        self._learn(profile)
+        self._learn(after)
+        cpus = np.maximum(columns.cpus_free[at], 0)
+        lost_nano = self._worth_nano[profile, cpus]
+        lost_nano -= self._worth_nano[after, np.maximum(cpus - ask.cpus, 0)]
+        return Growth(growth_of(lost_nano, ask), None)
+
+    def _share_growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
+        where = np.flatnonzero(can)
+        some = growth(columns, ask, self.of, where if isinstance(at, slice) else at[where])
+        milli, slot = np.full(len(can), np.inf), np.zeros(len(can), np.int64)
+        milli[where] = some.milli
+        if some.slot is not None:
+            slot[where] = some.slot
+        return Growth(milli, slot)
+
+    def _number(self, profile: Profile) -> int:
+        known = self._numbers.get(profile)
+        if known is None:
+            known = self._numbers[profile] = len(self._profiles)
+            self._profiles.append(profile)
+        return known
+
+    def _after(self, ask: Ask, profile: Ints) -> Ints:
+        """Numbers of what is left of each when the task has its GPUs."""
+        key = ask.gpus, ask.is_suited.tobytes()
+        leads = self._leads.get(key)
+        if leads is None or len(leads) < len(self._profiles):
+            leads = self._leads[key] = _longer(leads, len(self._profiles), UNKNOWN)
+        after: Ints = leads[profile]
+        if after.min(initial=0) == UNKNOWN:
+            for number in np.unique(profile[after == UNKNOWN]).tolist():
+                left = _left(self._profiles[number], ask)
+                leads[number] = NOWHERE if left is None else self._number(left)
+            after = leads[profile]
+        return after
+
+    def _learn(self, profile: Ints) -> None:
+        """Compute the worth of those that it is not known of."""
+        if len(self._profiles) > len(self._is_known):
+            room = len(self._profiles)
+            self._is_known = np.pad(self._is_known, (0, room))
+            self._worth_nano = np.pad(self._worth_nano, ((0, room), (0, 0)))
+        is_known = self._is_known[profile]
+        if is_known.all():
+            return
+        for number in np.unique(profile[~is_known]).tolist():
+            free, classes = (np.array([part], np.int32) for part in self._profiles[number])
+            kinds = by_kind(free, classes, self.of.mix)
+            usable_milli, places = use_with_cpus(kinds, self._cpus, self.of.mix)
+            self._worth_nano[number] = worth_nano(usable_milli, places, self.of)
+            self._is_known[number] = True
+
+
+def _longer(leads: Ints | None, count: int, fill: int) -> Ints:
+    longer: Ints = np.full(2 * count, fill, np.int64)
+    if leads is not None:
+        longer[: len(leads)] = leads
+    return longer
+
+
+def _profile(free_milli: Sequence[int], classes: Sequence[int]) -> Profile:
+    """The order of slots says which GPUs are taken first; among those of one class, nothing."""
+    present = [n if free else NO_CLASS for free, n in zip(free_milli, classes, strict=True)]
+    kinds = set(present) - {NO_CLASS}
+    if len(kinds) > 1:
+        return tuple(free_milli), tuple(present)
+    return tuple(sorted(free_milli, reverse=True)), tuple(sorted(present, reverse=True))
+
+
+def _left(profile: Profile, ask: Ask) -> Profile | None:
+    """What the task leaves; None = its GPUs are not free."""
+    free_milli, classes = list(profile[0]), profile[1]
+    fitting = [
+        slot
+        for slot, free in enumerate(free_milli)
+        if free == WHOLE_MILLI and ask.is_suited[classes[slot]]
+    ]
+    if len(fitting) < ask.gpus:
+        return None
+    for slot in fitting[: ask.gpus]:
+        free_milli[slot] = 0
+    return _profile(free_milli, classes)

@@ -1,0 +1,57 @@
+"""The table of worths says what looking at fragments and prices of each node says."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.plan_strategies import snapshots
+from wattline_scheduler.plan.asks import ask_of, fits
+from wattline_scheduler.plan.fragments import growth
+from wattline_scheduler.plan.snapshot import Snapshot
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.worths import Worths
+
+CLOSE_MILLI = 1e-5
+"""Sums in another order, rounded to millionths."""
+
+
+@given(snapshots(), st.data())
+def test_the_table_is_exact_while_nodes_change(snap: Snapshot, data: st.DataObject) -> None:
+    columns, of = snap.columns, snap.prices
+    if of is None or not snap.nodes:
+        return
+    worths = Worths(columns, of)
+    worths.follow(columns, np.arange(columns.node_count))
+    shapes = sorted({w.shape for w in snap.waiting}, key=repr)
+    for _ in range(3):
+        for shape in shapes:
+            ask = ask_of(shape, columns.classes)
+            can = fits(columns, ask)
+            found, wanted = worths.growth(columns, ask, slice(None), can), growth(columns, ask, of)
+            assert np.allclose(found.milli[can], wanted.milli[can], rtol=0, atol=CLOSE_MILLI)
+            if ask.is_share:
+                assert found.slot is not None
+                assert wanted.slot is not None
+                assert (found.slot[can] == wanted.slot[can]).all()
+        at = data.draw(st.integers(0, columns.node_count - 1))
+        columns.free_milli[at] = data.draw(st.permutations(columns.free_milli[at].tolist()))
+        columns.cpus_free[at] = data.draw(st.integers(0, int(columns.cpus[at])))
+        columns.free_milli[at][columns.gpu_class[at] == 0] = 0
+        columns.note_slots(at)
+        worths.follow(columns, np.array([at]))
+
+
+@given(snapshots())
+def test_a_share_gets_the_gpu_whose_watts_were_counted(snap: Snapshot) -> None:
+    """What is booked is what is placed: rooms shrink by what the look at the node said."""
+    trial = Trial(snap)
+    for shape in (w.shape for w in snap.waiting if w.shape.gpu_milli < 1000):
+        costs = trial.costs(shape)
+        for at in np.flatnonzero(np.isfinite(costs)).tolist():
+            needed_mw, mark = int(trial.look(shape).needed_mw[at]), trial.checkpoint()
+            before_mw = int(trial.columns.load_mw[at])
+            trial.place(at, shape)
+            psu = int(trial.columns.psu_permille[at])
+            after_mw = int(trial.columns.load_mw[at])
+            assert -(-after_mw * 1000 // psu) - -(-before_mw * 1000 // psu) == needed_mw
+            trial.rollback(mark)
