@@ -10,6 +10,7 @@ from wattline_protocol.messages import StartTask, StopTask
 from wattline_protocol.requests import Cancel, DeclareOff, DeclareOn
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
 
@@ -36,6 +37,19 @@ def test_running_tasks_go_on_untouched(h: Harness) -> None:
     assert h.gang(number).attempt == 1
     assert {name: len(h.told(name, StartTask)) for name in h.agents} == starts
     assert not any(h.told(name, StopTask) for name in h.agents)
+
+
+def test_the_mix_of_tasks_is_counted_anew_from_the_jobs(h: Harness) -> None:
+    assert snapshot(h.cluster.state, h.now).prices is None, "nothing was asked for yet"
+    h.submit(job().gpus(1).array(30))
+    h.submit(job().gpus(2).nodes(2))
+    before = snapshot(h.cluster.state, h.now).prices
+    restart(h)
+    after = snapshot(h.cluster.state, h.now).prices
+    assert before is not None
+    assert after is not None
+    assert before.mix.gpus[:2].tolist() == after.mix.gpus[:2].tolist() == [1, 2]
+    assert before.mix.frequency.tolist() == after.mix.frequency.tolist()
 
 
 def test_a_task_that_ended_meanwhile_is_told_of(h: Harness) -> None:
