@@ -7,7 +7,7 @@ is allowed and probably not meant.
 
 from typing import cast
 
-from wattline_protocol import siteaccounts, sitebudgets, siteoutofband, sitesensing
+from wattline_protocol import siteaccounts, sitebudgets, siteoutofband, sitesensing, siteweights
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
     DocumentError,
@@ -89,6 +89,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         webhooks=sitebudgets.webhooks(top),
         http=sitebudgets.http_door(top),
         roles=v.roles_of(top),
+        weights=siteweights.weights(top),
         fair_share=siteaccounts.fair_share(top),
         accounts=siteaccounts.accounts(top),
     )

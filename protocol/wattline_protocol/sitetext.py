@@ -16,6 +16,7 @@ from wattline_protocol.site import (
 )
 from wattline_protocol.siteaccounts import account_keys, fair_share_keys
 from wattline_protocol.siteoutofband import out_of_band_keys
+from wattline_protocol.siteweights import weight_keys
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
 
@@ -36,6 +37,7 @@ def format_site(site: Site) -> str:
             "usd_per_kwh": site.tariff.usd_per_kwh,
             "usd_per_gpu_hour": site.tariff.usd_per_gpu_hour,
         },
+        "weights": weight_keys(site.weights),
         "fair_share": fair_share_keys(site.fair_share),
         "account": [account_keys(account) for account in site.accounts],
         "roles": dict(site.roles),
@@ -223,6 +225,10 @@ derate = 0.8
 # [[account]]
 # name = "vision"
 # parent = "research"
+
+# What the cost of a place counts, in GPUs; see docs/site-file.md.
+# [weights]
+# watts = 0.5                         # draws work to GPUs of few watts
 
 # People may be given another role here than the one they were enrolled with.
 # [roles]

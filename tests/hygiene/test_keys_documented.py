@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
 ARRAYS = ("power_domain", "cooling_zone", "node", "gateway", "schedule", "webhook", "account")
-SITE_TABLES = ("site", "timing", "tariff", "fair_share", "http", "out_of_band", *ARRAYS)
+SITE_TABLES = ("site", "timing", "tariff", "fair_share", "weights", "http", "out_of_band", *ARRAYS)
 
 
 @pytest.mark.parametrize("key", JOB_KEYS, ids=lambda key: key.path)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from support.plan_strategies import snapshots
 from support.snapshots import same_columns
+from wattline_protocol.site import Weights
 from wattline_scheduler.plan.asks import ask_of
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
@@ -18,7 +19,6 @@ from wattline_scheduler.plan.offers import put_node
 from wattline_scheduler.plan.rank import costs
 from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.plan.weights import Weights
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
 

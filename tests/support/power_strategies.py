@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_protocol.site import Account, Domain, FairShare, InputShare, Node, Site
+from wattline_protocol.site import Account, Domain, FairShare, InputShare, Node, Site, Weights
 from wattline_scheduler.power.loads import GpuLoad, NodeLoad
 
 
@@ -48,6 +48,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         domains=tuple(domains),
         nodes=tuple(nodes),
         fair_share=draw(_FAIR_SHARES),
+        weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
     )
 
@@ -55,6 +56,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
 _FAIR_SHARES = st.builds(
     FairShare, st.sampled_from([3600.0, 604_800.0]), st.floats(0, 10), st.floats(0, 10)
 )
+_WEIGHTS = st.builds(Weights, st.floats(0, 10), watts=st.sampled_from([0.0, 0.5]))
 _ACCOUNTS = st.sampled_from(
     [(), (Account("research", None, 60.0), Account("vision", "research", 0.5), Account("ada"))]
 )

@@ -14,8 +14,7 @@ from wattline_scheduler.plan.asks import ALL, Ask, At, ask_of, fits, fullest_slo
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices
 from wattline_scheduler.plan.rank import node_cost
-from wattline_scheduler.plan.snapshot import Shape, Snapshot
-from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
+from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
 from wattline_scheduler.plan.worths import Worths
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
@@ -69,7 +68,7 @@ class Looks:
         self._looks: dict[Shape, Look] = {}
         self._touched: Ints = np.zeros(0, np.int64)
         self._time = 0
-        self._weights: Weights = DEFAULT_WEIGHTS
+        self._weights = DEFAULT_WEIGHTS
         self._worths: Worths | None = None
         """At the prices of the present cycle."""
         self._unfollowed: set[int] = set()

@@ -16,7 +16,6 @@ from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.mix import Pricing, RecentMix
 from wattline_scheduler.plan.offers import add_yields, put_node, put_places
 from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
-from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS
 from wattline_scheduler.power.admission import Kept, admission_room
 from wattline_scheduler.power.books import Books
 from wattline_scheduler.power.domains import Domains
@@ -38,7 +37,7 @@ class Picture:
         racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
         put_places(self.columns, racks, labels)
         self.looks = Looks()
-        self.weights = DEFAULT_WEIGHTS
+        self.weights = site.weights
         self.recent = RecentMix()
         """What tasks are asked for; who takes a job in notes it."""
         self.pricing = Pricing()

@@ -9,11 +9,12 @@ lease can rise highest there.
 
 import numpy as np
 
+from wattline_protocol.site import Weights
 from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, part_left, slots_for
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices, growth
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
-from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
+from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS
 from wattline_scheduler.power.matrix import Floats
 
 MILLIWATTS_PER_KW = 1e6

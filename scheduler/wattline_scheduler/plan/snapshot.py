@@ -11,9 +11,8 @@ from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
-from wattline_protocol.site import DomainKind
+from wattline_protocol.site import DomainKind, Weights
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS, Columns
-from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.keeps import Need, need_of
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from wattline_scheduler.plan.fragments import Prices
 
 GangKey = tuple[JobId, int]
+
+DEFAULT_WEIGHTS = Weights()
 
 
 @dataclass(frozen=True, slots=True)

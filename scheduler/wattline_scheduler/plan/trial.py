@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wattline_protocol.ids import GpuIndex
-from wattline_protocol.site import DomainKind
+from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.plan.asks import Ask, fits, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
@@ -18,7 +18,6 @@ from wattline_scheduler.plan.looks import Look, Looks
 from wattline_scheduler.plan.rank import group_cost
 from wattline_scheduler.plan.rooms import given_back_mw, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
-from wattline_scheduler.plan.weights import Weights
 from wattline_scheduler.power.matrix import Floats, Ints
 
 STEPS_PER_LOOK, NODES_PER_STEP = 40, 40

@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import Gateway, InputShare, Site
+from wattline_protocol.site import Gateway, InputShare, Site, Weights
 from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site, site_template
@@ -327,6 +327,26 @@ def test_accounts_and_fair_share_are_read() -> None:
     assert (site.fair_share.half_life_s, site.fair_share.energy) == (3 * 86_400, 2.0)
     names = [(a.name, a.parent, a.shares) for a in site.accounts]
     assert names == [("research", None, 60.0), ("vision", "research", 1.0)]
+
+
+def test_weights_that_are_not_given_are_the_usual_ones() -> None:
+    site = parse_site(f"{FULL}\n[weights]\nwatts = 0.5\nstranding = 0\n", "site.toml")
+    assert site.weights == Weights(watts=0.5, stranding=0.0)
+    assert parse_site(FULL, "site.toml").weights == Weights()
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("stranding = -1", "want a number from 0 to 1000"),
+        ("spred = 1", "the nearest is spread"),
+        ("heat = 1", "unknown key weights.heat"),
+    ],
+)
+def test_weights_that_cannot_be_are_told_of(key: str, told: str) -> None:
+    with pytest.raises(SiteFileError) as caught:
+        parse_site(f"{FULL}\n[weights]\n{key}\n", "site.toml")
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from support.openb_lists import write_power_model
+from wattline_protocol.site import Weights
 from wattline_scheduler.plan.asks import needed_mw
 from wattline_scheduler.plan.rank import node_cost
-from wattline_scheduler.plan.weights import Weights
 from wattline_scheduler.power.matrix import Floats
 from wattline_sim.replay.openb import policies
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload, classes_of, workload_of

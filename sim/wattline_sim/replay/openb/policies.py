@@ -6,16 +6,18 @@ rounded. Sources: Weng et al., USENIX ATC 2023, and the plug-ins of its simulato
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
+from wattline_protocol.site import Weights
 from wattline_scheduler.plan.asks import free_slots, slots_for
 from wattline_scheduler.plan.columns import WHOLE_MILLI
 from wattline_scheduler.plan.fragments import Mix, growth, no_prices
 from wattline_scheduler.plan.mix import Pricing
 from wattline_scheduler.plan.rank import chosen_slots, node_cost
-from wattline_scheduler.plan.weights import DEFAULT_WEIGHTS, Weights
+from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS
 from wattline_scheduler.power.matrix import Floats, Ints
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload
 from wattline_sim.replay.openb.power import Watts
@@ -25,7 +27,7 @@ MOST_CPU_MILLI, MOST_GPU_MILLI = 128_000, 8_000
 
 FULL = 100
 
-WEIGHTS = replace(DEFAULT_WEIGHTS, cpus=DEFAULT_WEIGHTS.cpus / 1000)
+WEIGHTS = structs.replace(DEFAULT_WEIGHTS, cpus=DEFAULT_WEIGHTS.cpus / 1000)
 """Those of the scheduler, of thousandths of CPUs."""
 
 
@@ -203,7 +205,7 @@ def wattline(workload: Workload, power_weight: int = 0) -> Policy:
 
     `power_weight`: thousandths of a GPU that a kilowatt is worth.
     """
-    ours = _Wattline(workload.mix, replace(WEIGHTS, watts=power_weight / 1000))
+    ours = _Wattline(workload.mix, structs.replace(WEIGHTS, watts=power_weight / 1000))
     return Policy(ours.score, ours.slots, are_stale=ours.are_stale)
 
 
