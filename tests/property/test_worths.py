@@ -21,7 +21,7 @@ def test_the_table_is_exact_while_nodes_change(snap: Snapshot, data: st.DataObje
     if of is None or not snap.nodes:
         return
     worths = Worths(columns, of)
-    worths.follow(columns, np.arange(columns.node_count))
+    worths.follow(columns, range(columns.node_count))
     shapes = sorted({w.shape for w in snap.waiting}, key=repr)
     for _ in range(3):
         for shape in shapes:
@@ -38,7 +38,7 @@ def test_the_table_is_exact_while_nodes_change(snap: Snapshot, data: st.DataObje
         columns.cpus_free[at] = data.draw(st.integers(0, int(columns.cpus[at])))
         columns.free_milli[at][columns.gpu_class[at] == 0] = 0
         columns.note_slots(at)
-        worths.follow(columns, np.array([at]))
+        worths.follow(columns, [at])
 
 
 @given(snapshots())

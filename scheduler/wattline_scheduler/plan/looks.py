@@ -132,7 +132,7 @@ class Looks:
         if self._worths is None:
             return None
         if self._unfollowed:
-            self._worths.follow(columns, np.array(list(self._unfollowed), np.int64))
+            self._worths.follow(columns, list(self._unfollowed))
             self._unfollowed.clear()
         return self._worths.growth(columns, ask, at, can)
 

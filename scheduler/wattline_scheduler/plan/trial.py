@@ -169,18 +169,19 @@ class Trial:
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
-        ask, slots = self.ask(shape), self._slots(at, shape)
+        ask = self.ask(shape)
+        slots = self._share_slot(at, shape) if ask.is_share else slots_for(self.columns, ask, at)
         self.take(self.task(at, slots, ask))
         index = self.columns.gpu_index[at].tolist()
         indices = sorted(GpuIndex(index[slot]) for slot in slots)
         return TaskPlace(self.snapshot.nodes[at].node, tuple(indices))
 
-    def _slots(self, at: int, shape: Shape) -> list[int]:
-        """The GPUs that the look at the node counted on."""
+    def _share_slot(self, at: int, shape: Shape) -> list[int]:
+        """The GPU that the look at the node counted on."""
         look = self.look(shape)
-        if look.slot is not None and look.cost[at] < np.inf:
-            return [int(look.slot[at])]
-        return slots_for(self.columns, look.ask, at)
+        if look.slot is None or look.cost[at] == np.inf:
+            return slots_for(self.columns, look.ask, at)
+        return [int(look.slot[at])]
 
     def hold(self, task: Task) -> None:
         """Keep from everybody else what a task takes that cannot start yet."""

@@ -30,11 +30,8 @@ Profile = tuple[tuple[int, ...], tuple[int, ...]]
 """Thousandths that are free, and the class of each GPU; both 0 where nothing is."""
 
 MAX_PROFILES = 8_192
-"""Numbered before all are forgotten, or four for each node if that is more: 1.5 kB each where
-nodes have 192 CPUs."""
-
-MANY = 64
-"""From so many nodes on equal ones are found by sorting."""
+"""Known before all are forgotten, or four for each node if that is more: 1.5 kB each where nodes
+have 192 CPUs."""
 
 NOWHERE = 0
 """The profile that a task leads to where its GPUs are not free."""
@@ -52,16 +49,18 @@ class Worths:
         self._max_profiles = max(MAX_PROFILES, 4 * columns.node_count)
         self._profile: Ints = np.zeros(columns.node_count, np.int64)
         """[node] number of its profile."""
+        self._worth_now: Ints = np.zeros(columns.node_count, np.int64)
+        """[node] in billionths of a GPU, as is the next."""
         self._forget()
 
     def _forget(self) -> None:
         nothing: Profile = ((0,) * self._slot_count,) * 2
         self._numbers: dict[Profile, int] = {}
         self._profiles = [nothing]
-        self._worth_nano: Ints = np.zeros((1, len(self._cpus)), np.int64)
+        self._seen: dict[bytes, int] = {}
+        """Numbers by what is free of which classes, slot by slot."""
+        self._worth: Ints = np.zeros((1, len(self._cpus)), np.int64)
         """[profile, CPUs]"""
-        self._is_known: Bools = np.ones(1, np.bool_)
-        """[profile] its worth was computed."""
         self._leads: dict[tuple[int, bytes], Ints] = {}
         """For so many GPUs of classes that suit: [profile] number of what is left."""
 
@@ -71,32 +70,30 @@ class Worths:
         has_room = self._slot_count == columns.slot_count and most_cpus < len(self._cpus)
         return self.of is of and has_room
 
-    def follow(self, columns: Columns, at: Ints) -> None:
+    def follow(self, columns: Columns, at: Sequence[int]) -> None:
         """These nodes are not as they were."""
-        if len(self._profiles) + len(at) > self._max_profiles:
+        if len(self._profiles) + len(self._seen) + len(at) > self._max_profiles:
             self._forget()
-            at = np.arange(columns.node_count)
-        free, classes = columns.free_milli[at], columns.gpu_class[at]
-        which: Ints = np.arange(len(at))
-        if len(at) > MANY:
-            rows = np.concatenate([free, classes], axis=1)
-            _, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-            free, classes = free[first], classes[first]
-        each = zip(free.tolist(), classes.tolist(), strict=True)
-        numbers = [self._number(_profile(one, of_class)) for one, of_class in each]
-        self._profile[at] = np.array(numbers, np.int64)[which.reshape(-1)]
+            at = range(columns.node_count)
+        free, classes, seen = columns.free_milli, columns.gpu_class, self._seen
+        for one in at:
+            key = free[one].tobytes() + classes[one].tobytes()
+            number = seen.get(key)
+            if number is None:
+                profile = _profile(free[one].tolist(), classes[one].tolist())
+                number = seen[key] = self._number(profile)
+            self._profile[one] = number
+        where = np.array(at, np.int64)
+        cpus = np.maximum(columns.cpus_free[where], 0)
+        self._worth_now[where] = self._worth[self._profile[where], cpus]
 
     def growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
         """As `fragments.growth`, for nodes that are followed; any where the task does not fit."""
         if ask.is_share:
             return self._share_growth(columns, ask, at, can)
-        profile = self._profile[at]
-        after = self._after(ask, profile) if ask.gpus else profile
-        self._learn(profile)
-        self._learn(after)
-        cpus = np.maximum(columns.cpus_free[at], 0)
-        lost_nano = self._worth_nano[profile, cpus]
-        lost_nano -= self._worth_nano[after, np.maximum(cpus - ask.cpus, 0)]
+        after = self._after(ask, self._profile[at])
+        cpus = np.maximum(columns.cpus_free[at] - ask.cpus, 0)
+        lost_nano = self._worth_now[at] - self._worth[after, cpus]
         return Growth(growth_of(lost_nano, ask), None)
 
     def _share_growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
@@ -113,14 +110,22 @@ class Worths:
         if known is None:
             known = self._numbers[profile] = len(self._profiles)
             self._profiles.append(profile)
+            if known >= len(self._worth):
+                self._worth = np.pad(self._worth, ((0, known), (0, 0)))
+            free, classes = (np.array([part], np.int32) for part in profile)
+            kinds = by_kind(free, classes, self.of.mix)
+            usable_milli, places = use_with_cpus(kinds, self._cpus, self.of.mix)
+            self._worth[known] = worth_nano(usable_milli, places, self.of)
         return known
 
     def _after(self, ask: Ask, profile: Ints) -> Ints:
         """Numbers of what is left of each when the task has its GPUs."""
+        if not ask.gpus:
+            return profile
         key = ask.gpus, ask.is_suited.tobytes()
         leads = self._leads.get(key)
         if leads is None or len(leads) < len(self._profiles):
-            leads = self._leads[key] = _longer(leads, len(self._profiles), UNKNOWN)
+            leads = self._leads[key] = _longer(leads, len(self._profiles))
         after: Ints = leads[profile]
         if after.min(initial=0) == UNKNOWN:
             for number in np.unique(profile[after == UNKNOWN]).tolist():
@@ -129,25 +134,9 @@ class Worths:
             after = leads[profile]
         return after
 
-    def _learn(self, profile: Ints) -> None:
-        """Compute the worth of those that it is not known of."""
-        if len(self._profiles) > len(self._is_known):
-            room = len(self._profiles)
-            self._is_known = np.pad(self._is_known, (0, room))
-            self._worth_nano = np.pad(self._worth_nano, ((0, room), (0, 0)))
-        is_known = self._is_known[profile]
-        if is_known.all():
-            return
-        for number in np.unique(profile[~is_known]).tolist():
-            free, classes = (np.array([part], np.int32) for part in self._profiles[number])
-            kinds = by_kind(free, classes, self.of.mix)
-            usable_milli, places = use_with_cpus(kinds, self._cpus, self.of.mix)
-            self._worth_nano[number] = worth_nano(usable_milli, places, self.of)
-            self._is_known[number] = True
 
-
-def _longer(leads: Ints | None, count: int, fill: int) -> Ints:
-    longer: Ints = np.full(2 * count, fill, np.int64)
+def _longer(leads: Ints | None, count: int) -> Ints:
+    longer: Ints = np.full(2 * count, UNKNOWN, np.int64)
     if leads is not None:
         longer[: len(leads)] = leads
     return longer
