@@ -79,6 +79,8 @@ class KeeperRunner:
         self._attempts: dict[TaskRef, Attempt] = {}
         self._void: list[str] = []
         """Orders on file that never reached a keeper."""
+        self._dropped: list[str] = []
+        """Neither the journal of orders nor the keeper has been told yet: it is no hurry."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
@@ -93,6 +95,7 @@ class KeeperRunner:
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
         """Write the orders to disk and have the keeper start them, in turn."""
         specs = self._on_disk([spec for one in launches if (spec := self._prepared(*one))])
+        self._tell_dropped()
         tasks = [{"task": spec.to_json()} for spec in specs]
         try:
             answers = self._keeper.ask_all("start", tasks, timeout_s=START_TIMEOUT_S)
@@ -147,17 +150,26 @@ class KeeperRunner:
             return
         if attempt.file.order.kind == "service":
             Path(attempt.folder.secret).unlink(missing_ok=True)
-        self._orders.put([(key_of(ref), None)])
-        try:
-            self._keeper.tell("drop", key=key_of(ref))
-        except KeeperGone as error:
-            raise KeeperAbsent(str(error)) from error
+        self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)
         self._spares.offer(attempt.folder.path)
         if all(other.job != ref.job for other in self._attempts):
             self._spares.offer(self._own_checkpoint_dir(ref.job))
         self._prune()
+
+    def _tell_dropped(self) -> None:
+        """With the next launch or look at everything: each by itself would wake the keeper."""
+        if not self._dropped:
+            return
+        try:
+            self._orders.put([(key, None) for key in self._dropped])
+            self._keeper.tell("drop", keys=self._dropped)
+        except OSError:  # the disk is full: once more when it is time again
+            return
+        except KeeperGone as error:
+            raise KeeperAbsent(str(error)) from error
+        self._dropped.clear()
 
     def renew(self, until_mono_s: float) -> None:
         """Extend all task leases."""
@@ -256,8 +268,8 @@ class KeeperRunner:
         """Take over what earlier agents have launched."""
         held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
         orders = read_journal(self._state_dir / ORDERS_FILE)  # after: what is held has one
-        for key in held - set(orders):  # the last agent may have died before it told
-            self._ask("drop", key=key)
+        if gone := sorted(held - set(orders)):  # the last agent may have died before it told
+            self._ask("drop", keys=gone)
         for data in orders.values():
             self._take_over(msgspec.convert(data, OrderFile))
         self._list()
@@ -291,6 +303,7 @@ class KeeperRunner:
                 attempt.view, attempt.shown = news["view"], None
 
     def _list(self) -> None:
+        self._tell_dropped()
         answer = self._ask_strictly("list")
         views = {view["key"]: view for view in answer["tasks"]}
         self._listed_n, self._listed_s = answer.get("n", 0), time.monotonic()

@@ -7,7 +7,7 @@ last of a log) is taken up again by `tick`, at the time that `next_s` names.
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,11 +155,11 @@ class Holder:
             if held.life.lease_until_s is not None:
                 held.life.lease_until_s = max(held.life.lease_until_s, until_s)
 
-    def drop(self, key: str) -> None:
-        """Forget an ended attempt."""
-        if self._ended.pop(key, None) is not None:
-            self._starts.put([(key, None)])
-            self.warden.drop(key)
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget those of the attempts that have ended."""
+        gone = [key for key in keys if self._ended.pop(key, None) is not None]
+        self._starts.put([(key, None) for key in gone])
+        self.warden.drop(gone)
 
     def views(self) -> list[dict[str, Any]]:
         """All attempts as clients see them."""

@@ -253,7 +253,7 @@ class Server:
             "freeze": lambda r: holder.freeze(key(r)),
             "thaw": lambda r: holder.thaw(key(r)),
             "renew": lambda r: holder.renew(_seconds(r["until_s"])),
-            "drop": lambda r: holder.drop(key(r)),
+            "drop": lambda r: holder.drop([check_key(one) for one in r["keys"]]),
             "list": self._list,
             "status": self._status,
             "exit": self._exit,

@@ -101,7 +101,7 @@ def resolve_command(name: str, search_path: str, cwd: str) -> str:
 def _resolve_file(name: str, cwd: str) -> str:
     file = os.path.join(cwd, name)  # noqa: PTH118
     if os.path.isfile(file) and os.access(file, os.X_OK):  # noqa: PTH113
-        return str(Path(file))
+        return file if name.startswith("/") else str(Path(file))
     if not os.path.exists(file):  # noqa: PTH110
         raise NotStarted("not_found", f"command not found: {name} (there is no {file})")
     if os.path.isdir(file):  # noqa: PTH112

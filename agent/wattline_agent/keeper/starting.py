@@ -57,14 +57,12 @@ def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:
 def _note_start(held: Held, starts: Journal) -> None:
     """What a successor needs to find what is left of this attempt."""
     pid = held.life.pid
-    record = {
-        "boot_id": boot_id(),
-        "pid": pid,
-        "start_ticks": tree.start_ticks(pid) if pid else 0,
-        "started_unix_s": held.life.started_unix_s,
-        "cgroup": held.group_path,
-    }
-    starts.put([(held.life.spec.key, json.dumps(record).encode())])
+    ticks = tree.start_ticks(pid) if pid else 0
+    note = (
+        f'{{"boot_id":"{boot_id()}","pid":{pid},"start_ticks":{ticks},'
+        f'"started_unix_s":{held.life.started_unix_s!r},"cgroup":{json.dumps(held.group_path)}}}'
+    )
+    starts.put([(held.life.spec.key, note.encode())])
 
 
 def _widen(pipe: int) -> None:

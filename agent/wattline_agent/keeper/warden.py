@@ -248,9 +248,9 @@ class WardenLine:
         self.line.send(json.dumps(packet).encode())
         del self._dropped[: len(dropped)]
 
-    def drop(self, key: str) -> None:
-        """An end need not be kept any more; said with the next one, for it is no hurry."""
-        self._dropped.append(key)
+    def drop(self, keys: list[str]) -> None:
+        """Ends need not be kept any more; said with the next one, for it is no hurry."""
+        self._dropped += keys
 
     def answers(self) -> list[tuple[str, str]] | None:
         """(key, error) of attempts whose end is on disk (no error) or could not be put there;

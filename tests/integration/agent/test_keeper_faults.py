@@ -232,12 +232,27 @@ def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path) -> None:
 def test_a_dropped_end_does_not_come_back_with_the_next_keeper(live: LiveKeeper) -> None:
     live.run(shell("exit 3"))
     live.runner.drop(ref())
-    live.run(shell("exit 4", of=ref(2)))
+    live.run(shell("exit 4", of=ref(2)))  # what was dropped is told with the next launch
     replace_keeper(live)
     assert [seen.ref for seen in live.runner.observe()] == [ref(2)]
     live.run(shell("exit 5", of=ref(3)))
     assert set(read_journal(live.state_dir / ENDS_FILE)) == {"2.0.1", "3.0.1"}
     assert set(read_journal(live.state_dir / STARTS_FILE)) == {"2.0.1", "3.0.1"}
+
+
+def test_what_was_dropped_but_not_told_is_shown_again_to_the_next_agent(
+    live: LiveKeeper,
+) -> None:
+    live.run(shell("exit 3"))
+    live.runner.drop(ref())
+    live.runner.close()  # killed before it told
+    live.runner = KeeperRunner(live.state_dir)
+    assert live.seen().phase == "ended"
+    live.runner.drop(ref())
+    wait_until(
+        lambda: not live.runner.observe() and not read_journal(live.state_dir / ORDERS_FILE),
+        "the next look at everything tells it",
+    )
 
 
 def test_an_order_that_never_reached_the_keeper_was_promised_to_nobody(live: LiveKeeper) -> None:
@@ -339,7 +354,7 @@ def raw_answers(state_dir: Path, data: bytes) -> list[dict[str, object]]:
         (b"[]\n", "a request is a map"),
         (b'{"id": 1}\n', "is none of"),
         (b'{"id": 1, "do": "kill"}\n', "no 'key'"),
-        (b'{"id": 1, "do": "drop", "key": "../../etc"}\n', "is not JOB.TASK.ATTEMPT"),
+        (b'{"id": 1, "do": "drop", "keys": ["../../etc"]}\n', "is not JOB.TASK.ATTEMPT"),
         (b'{"id": 1, "do": "renew", "until_s": "soon"}\n', "is not a time"),
         (b'{"id": 1, "do": "start", "task": {"key": "1.0.1"}}\n', "missing or unknown keys"),
         (b"\xff\xfe\n", "Expecting value"),
