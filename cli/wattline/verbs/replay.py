@@ -1,6 +1,7 @@
 """Verbs that run public traces through the planner."""
 
 from wattline.verbs.verb import Option, Verb
+from wattline_sim.replay.fleet.names import ADMISSIONS, COPIES, DAYS, FLEET_POLICY_NAMES
 from wattline_sim.replay.jobs.names import POLICY_NAMES
 from wattline_sim.replay.openb.names import POLICY_NAMES as OPENB_POLICY_NAMES
 
@@ -75,6 +76,49 @@ VERBS = (
         examples=(
             "wattline replay jobs --trace trace1.csv.gz --policy srsf",
             "wattline replay jobs --trace trace3.csv.gz --policy tiresias --json",
+        ),
+    ),
+    Verb(
+        name="replay fleet",
+        section="Simulation",
+        help="Run the work of a trace on a fleet of unlike GPUs below power budgets.",
+        act="wattline.acts.replayfleet:replay_fleet",
+        show="wattline.show.replayfleet:fleet_report",
+        args=(
+            Option("nodes", ("--nodes",), "Node list, CSV or gzip.", "path", required=True),
+            Option("jobs", ("--jobs",), "Jobs of one cluster.", "path", required=True),
+            Option(
+                "policy",
+                ("--policy",),
+                "Who is served first, and who may pass.",
+                required=True,
+                choices=FLEET_POLICY_NAMES,
+            ),
+            Option(
+                "budget",
+                ("--budget",),
+                "Watts for GPUs, as a share of the sum of their TDP.",
+                "number",
+                default=1.0,
+            ),
+            Option(
+                "admission",
+                ("--admission",),
+                "What work counts when it starts: the TDP of its GPUs, or the knee of its curve, "
+                "with caps; otherwise knee for wattline, tdp for the others.",
+                choices=ADMISSIONS,
+            ),
+            Option("copies", ("--copies",), "How often the trace runs.", "integer", default=COPIES),
+            Option("days", ("--days",), "Of submission, from its start.", "number", default=DAYS),
+            Option("seed", ("--seed",), "Of shifts and GPU models.", "integer", default=1),
+        ),
+        details=(
+            "Nodes: Alibaba's list of 2026. Jobs: Chronus's trace or Philly's of 2017. The "
+            "production planner and allocator decide. What is assumed, figures, and where the "
+            "files are public: docs/replay.md."
+        ),
+        examples=(
+            "wattline replay fleet --nodes N.csv.gz --jobs J.csv.gz --policy wattline --budget 0.8",
         ),
     ),
 )

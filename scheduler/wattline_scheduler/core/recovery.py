@@ -164,7 +164,7 @@ def _restore_job(
         gang.phase = _phase(gangs.get(gang.number), now)
         ran_s = max((a.usage.run_s for a in gang.past), default=0.0)
         if gang.phase == Ended("COMPLETED"):
-            state.work.runtimes.note(job, ran_s)
+            state.work.runtimes.note(job.kind, ran_s)
         if gang.past:
             is_end = gang.phase in (Ended("COMPLETED"), Ended("FAILED"))
             state.work.queue.order.service.held(gang, ran_s, is_end=is_end)

@@ -27,9 +27,8 @@ class Runtimes:
     def __init__(self) -> None:
         self._runs_s: dict[str, deque[float]] = {}
 
-    def note(self, job: Job, ran_s: float) -> bool:
-        """A gang of the job has completed; True = only now is enough known of its kind."""
-        kind = job.kind
+    def note(self, kind: str, ran_s: float) -> bool:
+        """One of the kind has completed; True = only now is enough known of it."""
         runs = self._runs_s.pop(kind, None) or deque(maxlen=RUNS_KEPT)
         runs.append(ran_s)
         self._runs_s[kind] = runs

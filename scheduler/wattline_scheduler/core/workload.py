@@ -181,7 +181,7 @@ class Workload:
     def completed(self, gang: Gang, ran_s: float) -> None:
         """A gang has done its work: how long it took says something of others."""
         job = gang.job
-        if self.runtimes.note(job, ran_s):
+        if self.runtimes.note(job.kind, ran_s):
             for number in self.queue.unknown_kinds(job.shape):
                 other = self.jobs[number]
                 if other.kind == job.kind:

@@ -29,7 +29,7 @@ def test_what_the_kind_was_seen_to_take_corrects_it(h: Harness) -> None:
     state = h.cluster.state
     for ran_s in (30.0, 40.0, 20.0)[:RUNS_NEEDED]:
         assert most_s(h, number) == 1_005, "too few runs are known"
-        state.work.runtimes.note(state.work.jobs[number], ran_s)
+        state.work.runtimes.note(state.work.jobs[number].kind, ran_s)
     assert most_s(h, number) == 40 * SAFETY + 5
     assert most_s(h, h.submit(job().command("other").grace(5))) is None
 

@@ -1,0 +1,1 @@
+"""A whole fleet of unlike GPUs below power budgets, planned by the production planner."""

@@ -1,0 +1,95 @@
+"""What is counted while a fleet runs: GPUs held and stranded, watts, shares of accounts.
+
+A GPU is *stranded* while nobody holds it though work of its model waits; a watt while nobody draws
+it though work waits that would. So neither counts what nobody asked for.
+
+The *share error* of an account over a day is by how much its share of the GPU time held differs
+from the share that max-min fairness gives it: at every moment the GPUs held are divided evenly,
+but nobody gets more than it asks for (the fluid of Parekh and Gallager, 1993; the absolute error
+of Waldspurger and Weihl's stride scheduling, 1995).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from wattline_scheduler.power.matrix import Floats
+
+DAY_S = 86_400.0
+
+
+class Meter:
+    """Integrals over the time in which jobs are submitted; what drains afterwards is not in it."""
+
+    def __init__(self, free: dict[str, int], accounts: Iterable[str], until_s: float) -> None:
+        """`free`: GPUs of each model."""
+        self._until_s = until_s
+        self._model = {model: at for at, model in enumerate(free)}
+        self._account = {account: at for at, account in enumerate(accounts)}
+        self._free = np.array(list(free.values()), np.float64)
+        self._wanted = np.zeros(len(free))
+        self._held = np.zeros(len(self._account))
+        self._asked = np.zeros(len(self._account))
+        self._wanted_mw = 0.0
+        self._now_s = 0.0
+        self.held_gpu_s = self.work_gpu_s = self.stranded_gpu_s = 0.0
+        self.drawn_mw_s = self.stranded_mw_s = self.span_s = 0.0
+        self._share_gpu_s: dict[int, tuple[Floats, Floats]] = defaultdict(
+            lambda: (np.zeros(len(self._account)), np.zeros(len(self._account)))
+        )
+        """By day: held, and what would have been fair."""
+
+    def submitted(self, account: str, model: str, gpus: int, mw: float) -> None:
+        """So many GPUs are waited for, which would draw so much."""
+        self._asked[self._account[account]] += gpus
+        self._wanted[self._model[model]] += gpus
+        self._wanted_mw += mw
+
+    def started(self, account: str, model: str, gpus: int, mw: float) -> None:
+        """They are held, and not waited for any more."""
+        self._held[self._account[account]] += gpus
+        self._wanted[self._model[model]] -= gpus
+        self._free[self._model[model]] -= gpus
+        self._wanted_mw -= mw
+
+    def ended(self, account: str, model: str, gpus: int) -> None:
+        """They are free."""
+        self._held[self._account[account]] -= gpus
+        self._asked[self._account[account]] -= gpus
+        self._free[self._model[model]] += gpus
+
+    def pass_to(self, now_s: float, working_gpus: float, drawn_mw: float, budget_mw: float) -> None:
+        """Until now everything was as it is."""
+        before_s, self._now_s = self._now_s, now_s
+        span_s = min(now_s, self._until_s) - before_s
+        if span_s <= 0.0:
+            return
+        self.span_s += span_s
+        self.held_gpu_s += span_s * float(self._held.sum())
+        self.work_gpu_s += span_s * working_gpus
+        self.stranded_gpu_s += span_s * float(np.minimum(self._free, self._wanted).sum())
+        self.drawn_mw_s += span_s * drawn_mw
+        self.stranded_mw_s += span_s * min(max(0.0, budget_mw - drawn_mw), self._wanted_mw)
+        held, fair = self._share_gpu_s[int(before_s // DAY_S)]
+        held += span_s * self._held
+        fair += span_s * max_min(self._asked, float(self._held.sum()))
+
+    def share_errors(self) -> Floats:
+        """[day, account] of all GPU time held on that day."""
+        days = [(held - fair) / max(1.0, held.sum()) for held, fair in self._share_gpu_s.values()]
+        return np.abs(np.array(days)) if days else np.zeros((1, 1))
+
+
+def max_min(asked: Floats | Sequence[float], total: float) -> Floats:
+    """Divide evenly, but give nobody more than it asks for."""
+    wants = np.asarray(asked, np.float64)
+    order = np.argsort(wants)
+    ascending = wants[order]
+    before = np.concatenate([[0.0], np.cumsum(ascending)[:-1]])
+    levels = (total - before) / np.arange(len(wants), 0, -1)
+    short = np.flatnonzero(ascending >= levels)
+    if not len(short):
+        return wants.copy()
+    level: Floats = np.minimum(wants, max(0.0, float(levels[short[0]])))
+    return level
