@@ -8,9 +8,9 @@ from wattline_sim.replay.fleet.engine import Engine, NeverFits
 from wattline_sim.replay.fleet.inventory import MODELS, Host, site_of
 from wattline_sim.replay.fleet.lines import ByExpectedService, BySubmission
 from wattline_sim.replay.fleet.machines import Machines
-from wattline_sim.replay.fleet.meter import Meter
 from wattline_sim.replay.fleet.mixing import mixed
 from wattline_sim.replay.jobs.trace import TraceJob
+from wattline_sim.replay.meter import Meter
 
 HOSTS = st.lists(
     st.tuples(st.sampled_from(sorted(MODELS)), st.sampled_from([1, 4, 8])), min_size=1, max_size=8

@@ -21,6 +21,17 @@ def jobs_report(r: JobsReport) -> RenderableType:
             ("utilisation", f"{r.utilisation:.1%} of GPU time held"),
             ("mean wait by GPUs", f"{waits} s"),
             ("deadlines", due),
+            *_shared(r),
             ("left out", f"{r.left_out} jobs"),
         ]
     )
+
+
+def _shared(r: JobsReport) -> list[tuple[str, str]]:
+    if r.stranded_gpus is None or r.share_error_pct is None:
+        return []
+    error = r.share_error_pct
+    return [
+        ("stranded", f"{r.stranded_gpus:,.1f} GPUs"),
+        ("share error", f"at most {error.max:.2f} % of a day, mean {error.mean:.3f} %"),
+    ]

@@ -13,10 +13,10 @@ from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root
 from wattline_sim.replay.fleet.ask import Ask
 from wattline_sim.replay.fleet.inventory import Host, read_hosts, site_of
-from wattline_sim.replay.fleet.meter import max_min
 from wattline_sim.replay.fleet.mixing import DAY_S, mixed, split
 from wattline_sim.replay.fleet.replay import replay_fleet
 from wattline_sim.replay.jobs.trace import TraceJob, TraceUnreadable
+from wattline_sim.replay.meter import max_min
 
 TRACES = os.environ.get("WATTLINE_TRACES", "")
 HEADER = "gpu_model,gpu_capacity_num,cpu_num,node_name\n"
@@ -52,7 +52,7 @@ def test_all_of_the_tdp_is_enough_for_all_and_less_is_less_of_the_gpus_alone() -
     hosts = [Host(str(number), "A10", 1, 128) for number in range(600)]
     full, part = (site_of(hosts, share) for share in (1.0, 0.6))
     whole_mw = sum(node.nameplate_mw for node in full.nodes)
-    budgets = {domain.id: domain.budget_mw for domain in full.domains}
+    budgets = {str(domain.id): domain.budget_mw for domain in full.domains}
     assert budgets["site"] == whole_mw
     gpus_mw = 600 * 150_000 * 1000 / full.nodes[0].psu_efficiency_permille
     assert part.domains[0].budget_mw == pytest.approx(whole_mw - 0.4 * gpus_mw, rel=1e-5)

@@ -28,7 +28,7 @@ def test_backfill_passes_over_whom_fifo_waits_for(
     passes_over: bool,
     ends: dict[int, float],
 ) -> None:
-    runs = serve(JOBS, Nodes(1, 8), fifo(), passes_over=passes_over)
+    runs = serve(JOBS, Nodes(1, 8), fifo(), passes_over=passes_over).runs
     assert {run.job.id: run.end_s for run in runs} == ends
 
 
@@ -67,3 +67,19 @@ def test_philly_is_read_whole() -> None:
     found = replay_jobs(Path(TRACES) / "philly-2017/jobs_2017-09_to_10.csv.gz", "fifo", None)
     assert found.jobs + found.left_out == 52_849
     assert found.jct_s.mean > 12_000
+
+
+def test_gpus_are_stranded_while_fifo_waits_for_a_large_job() -> None:
+    late = TraceJob(4, 1, 100.0, 1.0, 1.0, "")
+    counted = serve([*JOBS, late], Nodes(1, 8), fifo(), passes_over=False).meters[0]
+    assert counted.stranded_gpu_s == 3 * 99.0, "three are free from 1 s on, and wanted"
+
+
+def test_clusters_of_their_own_leave_nothing_to_divide(tmp_path: Path) -> None:
+    (tmp_path / "vc_nodes.csv").write_text("vc,node num\na,1\nb,1\n")
+    trace = tmp_path / "jobs.csv"
+    trace.write_text("submit_s,duration_s,num_gpus,vc\n0,10,8,a\n0,10,8,a\n0,10,1,b\n8,1,1,b\n")
+    found = replay_jobs(trace, "fifo", None)
+    assert found.share_error_pct is not None
+    assert found.share_error_pct.max == 0.0
+    assert found.stranded_gpus == 0.0

@@ -19,9 +19,9 @@ from wattline_scheduler.power.keeps import NOTHING_SAID, Need, with_known
 from wattline_sim.replay.fleet.gangs import NEVER_CAPPED, Gang, Kind, gang_of
 from wattline_sim.replay.fleet.lines import Line
 from wattline_sim.replay.fleet.machines import Machines
-from wattline_sim.replay.fleet.meter import Meter
 from wattline_sim.replay.fleet.mixing import Asked
 from wattline_sim.replay.fleet.speeds import Ended, Speeds
+from wattline_sim.replay.meter import Meter
 
 TICK_S = 60.0
 

@@ -1,11 +1,11 @@
 """A job of the fleet while it waits or runs, in the planner's words."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from wattline_protocol.ids import Instant, JobId
-from wattline_protocol.job import PRIORITIES, WHOLE_GPU
-from wattline_scheduler.plan.snapshot import Shape, TaskPlace, Waiting
+from wattline_protocol.job import JobSpec, Resources
+from wattline_scheduler.plan.snapshot import Shape, TaskPlace, Waiting, shape_of
 from wattline_scheduler.power.keeps import Need
 from wattline_scheduler.power.models import node_model
 from wattline_sim.replay.fleet.inventory import MODELS
@@ -94,22 +94,12 @@ def gang_of(asked: Asked, need: Need) -> Gang:
     model = MODELS[asked.model]
     draw = DRAW_PERMILLE.get(asked.job.kind, DRAW_UNKNOWN_PERMILLE)
     demand_mw = max(model.cap_min_w, model.cap_max_w * draw // 1000) * 1000
-    shape = _shape(asked.tasks, asked.gpus_per_task, model.driver_name.lower(), need)
+    shape = _shape(asked.tasks, asked.gpus_per_task, model.driver_name, need)
     return Gang(asked, Run(asked.job, asked.job.steps), shape, demand_mw)
 
 
 @lru_cache(maxsize=MAX_SHAPES)
 def _shape(tasks: int, gpus: int, gpu_type: str, need: Need) -> Shape:
     """Equal ones are the same one: they are compared at a glance."""
-    return Shape(
-        nodes=tasks,
-        gpus=gpus,
-        gpu_milli=WHOLE_GPU,
-        gpu_type=(gpu_type,),
-        gpu_memory_min_bytes=0,
-        cpus=0,
-        memory_bytes=0,
-        need=need,
-        same_rack=False,
-        priority=PRIORITIES["normal"],
-    )
+    resources = Resources(nodes=tasks, gpus_per_node=gpus, gpu_type=(gpu_type,))
+    return replace(shape_of(JobSpec("replayed", ("true",), resources=resources)), need=need)

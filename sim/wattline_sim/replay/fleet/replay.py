@@ -9,7 +9,6 @@ from wattline_sim.replay.fleet.engine import Engine
 from wattline_sim.replay.fleet.inventory import Host, read_hosts, site_of
 from wattline_sim.replay.fleet.lines import ByExpectedService, BySubmission, Line
 from wattline_sim.replay.fleet.machines import Machines
-from wattline_sim.replay.fleet.meter import DAY_S, Meter
 from wattline_sim.replay.fleet.mixing import Mixed, mixed
 from wattline_sim.replay.fleet.result import FleetReport, report
 from wattline_sim.replay.jobs.formats import (
@@ -20,6 +19,7 @@ from wattline_sim.replay.jobs.formats import (
     read_philly,
 )
 from wattline_sim.replay.jobs.trace import TraceJob, TraceUnreadable
+from wattline_sim.replay.meter import DAY_S, Meter
 
 _LINES: dict[str, Callable[[], Line]] = {
     "fifo": BySubmission,

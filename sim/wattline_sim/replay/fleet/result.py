@@ -6,22 +6,13 @@ import msgspec
 
 from wattline_sim.replay.fleet.ask import Ask
 from wattline_sim.replay.fleet.machines import Machines
-from wattline_sim.replay.fleet.meter import Meter
 from wattline_sim.replay.fleet.mixing import Mixed
 from wattline_sim.replay.fleet.speeds import Ended
 from wattline_sim.replay.jobs.result import Jct, jct
+from wattline_sim.replay.meter import Meter, ShareError, share_error
 
 KILO = 1e6
 """Milliwatts in a kilowatt."""
-
-
-class ShareError(msgspec.Struct, frozen=True):
-    """By how much accounts' shares of the GPU time of a day differ from max-min fair ones, in
-    percent of all GPU time held on that day."""
-
-    max: float
-    """Of any account on any day."""
-    mean: float
 
 
 class FleetReport(msgspec.Struct, frozen=True):
@@ -68,7 +59,6 @@ def report(
     gpus = sum(len(machine.gpus) for machine in machines.all)
     span_s = max(meter.span_s, 1.0)
     fleet_gpu_s = gpus * span_s
-    errors = 100.0 * meter.share_errors()
     due = [run for run in runs if run.job.deadline_s is not None]
     return FleetReport(
         policy=ask.policy,
@@ -91,7 +81,7 @@ def report(
         stranded_kw=round(meter.stranded_mw_s / span_s / KILO, 1),
         deadlines=len(due),
         deadline_misses=sum(run.end_s > (run.job.deadline_s or 0.0) for run in due),
-        share_error_pct=ShareError(round(float(errors.max()), 2), round(float(errors.mean()), 3)),
+        share_error_pct=share_error([meter]),
         makespan_s=round(max(run.end_s for run in runs), 1),
         left_out=work.left_out,
     )

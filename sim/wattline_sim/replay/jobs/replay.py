@@ -59,11 +59,12 @@ def _fleet(trace: Path, policy: str, queue: Queue) -> JobsReport:
     if policy not in _FLEET:
         raise TraceUnreadable(f"{trace}: on this trace run one of {', '.join(_FLEET)}")
     rule, passes_over = _FLEET[policy]
-    runs = serve_all(queue, rule, passes_over=passes_over)
-    if not runs:
+    served = serve_all(queue, rule, passes_over=passes_over)
+    if not served.runs:
         raise TraceUnreadable(f"{trace}: no job that its cluster could run")
     gpus = sum(queue.nodes.values()) * GPUS_PER_NODE
-    return report(policy, runs, gpus, left_out=len(queue.jobs) - len(runs))
+    left_out = len(queue.jobs) - len(served.runs)
+    return report(policy, served.runs, gpus, served.meters, left_out=left_out)
 
 
 def _pool(policy: str) -> Pool:

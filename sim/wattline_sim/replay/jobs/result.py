@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from wattline_sim.replay.jobs.run import Run
+from wattline_sim.replay.meter import Meter, ShareError, share_error
 
 
 class Jct(msgspec.Struct, frozen=True):
@@ -33,9 +34,21 @@ class JobsReport(msgspec.Struct, frozen=True):
     deadlines: int = 0
     """Jobs that have one."""
     deadline_misses: int = 0
+    stranded_gpus: float | None = None
+    """Mean GPUs that nobody held while work of their cluster waited, until the last submission;
+    None: this protocol does not count them."""
+    share_error_pct: ShareError | None = None
+    """Of accounts that share a cluster."""
 
 
-def report(policy: str, runs: Sequence[Run], gpus: int, *, left_out: int = 0) -> JobsReport:
+def report(
+    policy: str,
+    runs: Sequence[Run],
+    gpus: int,
+    meters: Sequence[Meter] = (),
+    *,
+    left_out: int = 0,
+) -> JobsReport:
     """Figures of all jobs, which have ended."""
     last_s = max(run.end_s for run in runs)
     span_s = last_s - min(run.job.submit_s for run in runs)
@@ -51,7 +64,15 @@ def report(policy: str, runs: Sequence[Run], gpus: int, *, left_out: int = 0) ->
         left_out=left_out,
         deadlines=len(due),
         deadline_misses=sum(run.end_s > (run.job.deadline_s or 0.0) for run in due),
+        stranded_gpus=_stranded(meters, runs) if meters else None,
+        share_error_pct=share_error(meters) if meters else None,
     )
+
+
+def _stranded(meters: Sequence[Meter], runs: Sequence[Run]) -> float:
+    submitted_s = [run.job.submit_s for run in runs]
+    span_s = max(1.0, max(submitted_s) - min(submitted_s))
+    return round(sum(meter.stranded_gpu_s for meter in meters) / span_s, 2)
 
 
 def jct(runs: Sequence[Run]) -> Jct:
