@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from wattline_scheduler.power.admission import admission_room
 from wattline_sim.replay.fleet.engine import Engine, NeverFits
 from wattline_sim.replay.fleet.inventory import MODELS, Host, site_of
-from wattline_sim.replay.fleet.lines import ByExpectedService, BySubmission
+from wattline_sim.replay.fleet.lines import BySubmission, ByTurn
 from wattline_sim.replay.fleet.machines import Machines
 from wattline_sim.replay.fleet.mixing import mixed
 from wattline_sim.replay.jobs.trace import TraceJob
@@ -45,7 +45,7 @@ def test_all_work_ends_within_its_budget(
     for host in hosts:
         free[host.model] += host.gpus
     meter = Meter(free, ["a/0", "b/0", "c/0"], 86_400.0)
-    line = ByExpectedService() if passes_over else BySubmission()
+    line = ByTurn() if passes_over else BySubmission()
 
     def check(_: float) -> None:
         room_mw = admission_room(

@@ -22,9 +22,12 @@ class Service:
     def held(self, gang: Gang, held_s: float, *, is_end: bool) -> None:
         """A try held its GPUs so long; `is_end`: then its work was done, or had failed."""
         job = gang.job
-        if job.spec.kind == "service":
-            return
-        groups, last = _groups(job.account, job.shape, job.kind), bin_of(held_s)
+        if job.spec.kind != "service":
+            self.learn(job.account, job.shape, job.kind, held_s, is_end=is_end)
+
+    def learn(self, account: str, shape: Shape, kind: str, held_s: float, *, is_end: bool) -> None:
+        """The same of a job by what it is known for."""
+        groups, last = _groups(account, shape, kind), bin_of(held_s)
         if last:
             self._runtimes.survived(groups, 0, last)
         if is_end:

@@ -31,10 +31,6 @@ class Asking(Generic[Key]):
     number: int
 
 
-Place = tuple[int, float, float, int]
-"""Where one stands; the smallest goes first."""
-
-
 def in_order(asking: Iterable[Asking[Key]]) -> list[Asking[Key]]:
     """First served first."""
     return sorted(asking, key=place_of)
@@ -51,7 +47,7 @@ def later_s(index_s: float, gpus: int, most_s: float) -> float:
     return min(index_s * max(1, gpus), most_s)
 
 
-def place_of(each: Asking[Key]) -> Place:
+def place_of(each: Asking[Key]) -> tuple[int, float, float, int]:
     """What is compared; the smallest goes first. Work without GPUs counts as one."""
     service_gpu_s = min(each.index_s * max(1, each.gpus), LONG_GPU_S)
     return -each.priority, service_gpu_s, each.since_s, each.number

@@ -17,7 +17,7 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.snapshot import Placement
 from wattline_scheduler.power.keeps import NOTHING_SAID, Need, with_known
 from wattline_sim.replay.fleet.gangs import NEVER_CAPPED, Gang, Kind, gang_of
-from wattline_sim.replay.fleet.lines import Line
+from wattline_sim.replay.fleet.lines import SHOWN, Line
 from wattline_sim.replay.fleet.machines import Machines
 from wattline_sim.replay.fleet.mixing import Asked
 from wattline_sim.replay.fleet.speeds import Ended, Speeds
@@ -31,10 +31,6 @@ ROUNDING_S = 1e-6
 DIVIDE_S = 300.0
 """A scheduler divides watts every beat; here what started runs at what was found for it, and what
 ended leaves its watts unused, until then."""
-
-SHOWN = 32
-"""Of equal gangs a cycle is shown so many, and of a queue where none may pass another; where all of
-them fit, another cycle follows."""
 
 
 _Line = tuple[int, float | None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from wattline_sim.replay.fleet.ask import Ask
 from wattline_sim.replay.fleet.engine import Engine
 from wattline_sim.replay.fleet.inventory import Host, read_hosts, site_of
-from wattline_sim.replay.fleet.lines import ByExpectedService, BySubmission, Line
+from wattline_sim.replay.fleet.lines import BySubmission, ByTurn, Line
 from wattline_sim.replay.fleet.machines import Machines
 from wattline_sim.replay.fleet.mixing import Mixed, mixed
 from wattline_sim.replay.fleet.result import FleetReport, report
@@ -24,7 +24,7 @@ from wattline_sim.replay.meter import DAY_S, Meter
 _LINES: dict[str, Callable[[], Line]] = {
     "fifo": BySubmission,
     "backfill": BySubmission,
-    "wattline": ByExpectedService,
+    "wattline": ByTurn,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import inf
 
 from wattline_scheduler.plan.kinds import Kinds
-from wattline_scheduler.plan.order import Asking, Place, in_order, place_of
+from wattline_scheduler.plan.order import Asking, in_order
 from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of, next_look_s
 from wattline_sim.replay.jobs.run import Run
 
@@ -23,18 +23,18 @@ class Learned:
         self._kinds = Kinds()
         self._runtimes = Runtimes()
         self._groups: dict[Run, Groups] = {}
-        self._runs: dict[Run, None] = {}
+        self._runs: list[Run] = []
 
     def arrived(self, run: Run) -> None:
         """Joins its kind."""
         job = run.job
         self._groups[run] = self._kinds.submitted(job.account, job.gpus)
-        self._runs[run] = None
+        self._runs.append(run)
 
     def ended(self, run: Run, now_s: float) -> None:
         """Teaches how long its kind runs."""
         del now_s
-        del self._runs[run]
+        self._runs.remove(run)
         self._survived(run)
         self._runtimes.ended(self._groups.pop(run), run.level)
 
@@ -47,20 +47,14 @@ class Learned:
     def order(self, now_s: float) -> Sequence[Run]:
         """As `plan.order` says."""
         del now_s
-        self.look()
-        ranked = [run for run in self._runs if self._sends_back or not run.is_running]
-        asking = (self._asking(run) for run in ranked)
-        return [each.key for each in in_order(asking)]
-
-    def look(self) -> None:
-        """What still runs teaches too: it did not end so far."""
         for run in self._runs:
             if run.is_running:
                 self._survived(run)
-
-    def place(self, run: Run) -> Place:
-        """Where it stands now."""
-        return place_of(self._asking(run))
+        ranked = self._runs
+        if not self._sends_back:
+            ranked = [run for run in self._runs if not run.is_running]
+        asking = (self._asking(run) for run in ranked)
+        return [each.key for each in in_order(asking)]
 
     def _asking(self, run: Run) -> Asking[Run]:
         job = run.job
