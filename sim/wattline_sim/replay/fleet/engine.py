@@ -60,6 +60,8 @@ class Engine:
         self._known_mw: dict[Kind, int] = {}
         self._gangs: dict[int, Gang] = {}
         """Those that wait, by number."""
+        self._of_model: dict[str, dict[Gang, None]] = defaultdict(dict)
+        """The same of each GPU model, by submission."""
         self._divided_s = -inf
         self._is_stale = False
         """What runs has changed since watts were divided."""
@@ -110,6 +112,7 @@ class Engine:
         gang = gang_of(asked, need)
         gang.runs_s = self._longest.learned_s(gang.size)
         self._gangs[asked.job.id] = gang
+        self._of_model[asked.model][gang] = None
         self._line.arrived(gang)
         self._meter.submitted(asked.job.account, asked.model, gang.gpus, gang.wanted_mw)
 
@@ -125,7 +128,7 @@ class Engine:
             while self._cycle(now_s):
                 pass
             return
-        for model in list(dict.fromkeys(gang.asked.model for gang in self._gangs.values())):
+        for model in list(self._of_model):
             while self._cycle_in_order(now_s, model):
                 pass
 
@@ -154,8 +157,7 @@ class Engine:
 
     def _cycle_in_order(self, now_s: float, model: str) -> bool:
         """Each GPU model has a queue of its own, in which nobody is passed."""
-        line = (gang for gang in self._line.ordered(now_s) if gang.asked.model == model)
-        waiting = tuple(gang.in_queue() for gang in islice(line, SHOWN))
+        waiting = tuple(gang.in_queue() for gang in islice(self._of_model[model], SHOWN))
         if not waiting:
             return False
         seen = self._machines.snapshot(now_s, waiting)
@@ -172,6 +174,7 @@ class Engine:
         for placement in placements:
             gang = self._gangs.pop(placement.job)
             job = gang.asked.job
+            del self._of_model[gang.asked.model][gang]
             gang.runs_s = self._longest.learned_s(gang.size)
             self._machines.give(gang, placement.tasks)
             self._speeds.start(gang, now_s)
