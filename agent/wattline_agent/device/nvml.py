@@ -361,8 +361,14 @@ def _host_limit(values: dict[int, int | None], handle: Any) -> int | None:
 
 
 def _memory(handle: Any) -> Any:
-    newer = optional(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-    return newer or optional(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    """None also where it is not for everybody: that of a whole GPU in MIG mode."""
+    try:
+        newer = optional(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+        return newer or optional(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    except pynvml.NVMLError as error:
+        if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+            return None
+        raise
 
 
 def _reasons(handle: Any) -> int:

@@ -14,11 +14,14 @@ def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...
     """Those that no attempt holds: of GPUs in use already first, then of the coolest."""
     ready = (g for g in usable if g.mig is not None or g.index not in node.holders)
     cool = coolest_first(node.warmth, ready)
+    if all(gpu.mig is None for gpu in cool):
+        return cool
     in_use_first = sorted(cool, key=lambda gpu: gpu.index not in node.holders)
     return tuple(device for gpu in in_use_first for device in _left_of(node, gpu))
 
 
 def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
+    """Nothing of a GPU whose holder has more than a device of it."""
     holders = node.holders.get(gpu.index, ())
     if any(one.record.mig is None for one in holders):
         return ()

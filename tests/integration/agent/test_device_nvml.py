@@ -221,6 +221,19 @@ answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "MIG"])
     assert whole == [["ok", "GPU 2: 7g.80gb"]]
 
 
+def test_memory_that_is_not_for_everybody_is_not_known_and_no_more(node: NodeDir) -> None:
+    code = """
+import pynvml
+for name in ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetMemoryInfo"):
+    control.force_return(node, name, pynvml.NVML_ERROR_NO_PERMISSION, gpu=1)
+driver = NvmlDriver(LIBRARY, SYSFS)
+readings = [driver.read(index) for index in (0, 1)]
+answer([[r.power_mw > 0, r.memory_used_bytes is None] for r in readings])
+driver.close()
+"""
+    assert agent_process(code, node) == [[[True, False], [True, True]]]
+
+
 def test_what_the_bmc_enforces_is_told_from_what_was_asked(node: NodeDir) -> None:
     code = """
 control.oob_cap(node, 1, 350)

@@ -14,6 +14,7 @@ from wattline.show import job as job_detail
 from wattline.show.tables import Column, fitting
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.messages import TaskExit
+from wattline_protocol.mig import MigView
 from wattline_protocol.views import DomainPeak, ExplainView, FilterRefusal, JobState, ReportView
 
 
@@ -99,6 +100,26 @@ def test_node_shows_what_holds_its_gpus_back() -> None:
     assert "GPU 3 is lost (XID 79)" in shown
     assert "not healthy" in shown
     assert "HW thermal" in shown
+
+
+def test_node_shows_its_labels_and_who_has_each_mig_device() -> None:
+    node = troubled_site().nodes[0]
+    taken = MigView("MIG-1", "3g.40gb", 40 << 30, JobId(17))
+    free = MigView("MIG-2", "1g.10gb", 10 << 30, None)
+    divided = msgspec.structs.replace(node.gpus[0], mig=(taken, free))
+    empty = msgspec.structs.replace(node.gpus[1], mig=())
+    gpus = (divided, empty, *node.gpus[2:])
+    shown = msgspec.structs.replace(node, gpus=gpus, labels={"fabric": "ib", "disk": "nvme"})
+    text = text_of(nodes.detail(shown))
+    assert "disk=nvme, fabric=ib" in text
+    assert "3g.40gb 17, 1g.10gb –" in text
+    assert "no MIG devices" in text
+
+
+def test_jobs_on_mig_devices_say_so() -> None:
+    view = msgspec.structs.replace(job(7, "part", "RUNNING"), gpus=1, mig="3g.40gb")
+    assert view.gpu_count == "3g.40gb"
+    assert msgspec.structs.replace(view, gpus=4).gpu_count == "4 x 3g.40gb"
 
 
 def test_estimates_are_marked() -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from support.sites import JobBuilder, job
+from support.sites import JobBuilder, gpu, job, migs
 from support.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_protocol.job import PRIORITIES
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.devices import devices
 from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.snapshot import Busy, NodeOffer, Plan, Snapshot, Used
 from wattline_scheduler.plan.trial import Trial
@@ -152,3 +153,21 @@ def test_who_is_not_above_anybody_does_not_ask(priority: str) -> None:
         offer("a1", free=0), waiting=(waits(1, job().priority(PRIORITIES[priority]).gpus(8)),)
     )
     plan(replace(snap, busy_on=never, least_priority=PRIORITIES["normal"]))
+
+
+def test_a_device_in_the_way_is_won_and_the_watts_of_its_gpu_with_the_last_holder() -> None:
+    made = devices(gpu(0, mig=migs("1g.10gb", "1g.10gb")))
+    first, second = made
+    counts_mw = first.idle_mw + RISE_MW
+    full = offer("a1", gpus=1)
+    kept = replace(full.kept, busy_mw=counts_mw, held=((GpuIndex(0), counts_mw),))
+    snap = snapshot(replace(full, gpus=made, free=(), kept=kept))
+    low, other = runs(1, (0, [first.index])), runs(2, (0, [second.index]), lost=2.0)
+    assert chosen(snap, high().mig("1g.10gb"), low, other) == [1]
+    trial = Trial(snap)
+    loads = [int(trial.columns.load_mw[0])]
+    for one in (low, other):
+        trial.take_away(one.tasks[0])
+        loads.append(int(trial.columns.load_mw[0]))
+    assert [load - loads[0] for load in loads] == [0, 0, -RISE_MW]
+    assert trial.columns.idle_mw[0].tolist() == [first.idle_mw] * 2
