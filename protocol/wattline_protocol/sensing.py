@@ -6,6 +6,8 @@ its core. A struct says where a number comes from; it never holds a secret, only
 
 import msgspec
 
+from wattline_protocol.wall import PERMILLE
+
 
 class Access(msgspec.Struct, frozen=True):
     """How to be let in over HTTP."""
@@ -95,7 +97,13 @@ class Plant(msgspec.Struct, frozen=True):
     """Rising in temperature; between the points in proportion, outside them as at the nearest."""
     inlet_limit_c: float | None = None
     """The inlets of the zone's nodes shall stay below; None: inlets limit nothing."""
+    overbook_permille: int = PERMILLE
+    """What leases may book of its capacity while inlets are cool."""
     units_sensor: Sensor | None = None
     outside_sensor: Sensor | None = None
     weather_file: str = ""
     """Outside temperature by the hour of the year; empty: not from a file."""
+
+    def booked_mw(self, heat_mw: int) -> int:
+        """What leases may book at most where so much heat can be removed."""
+        return heat_mw * self.overbook_permille // PERMILLE

@@ -39,6 +39,8 @@ def plant_keys(plant: Plant) -> dict[str, Any]:
         written["capacity_at"] = [{"outside_c": c, "share": share} for c, share in points]
     if plant.inlet_limit_c is not None:
         written["inlet_limit_c"] = plant.inlet_limit_c
+    if plant.overbook_permille != PERMILLE:
+        written["overbook"] = plant.overbook_permille / PERMILLE
     if plant.units_sensor is not None:
         written["units_sensor"] = _sensor(plant.units_sensor)
     if plant.outside_sensor is not None:

@@ -34,8 +34,9 @@ class Domain(msgspec.Struct, frozen=True):
 
     @property
     def budget_mw(self) -> int:
-        """Rating x derate: the most the domain may ever be given."""
-        return self.rating_mw * self.derate_permille // 1000
+        """Rating x derate, x overbook of a zone: the most the domain may ever be given."""
+        usable_mw = self.rating_mw * self.derate_permille // PERMILLE
+        return usable_mw if self.plant is None else self.plant.booked_mw(usable_mw)
 
 
 class InputShare(msgspec.Struct, frozen=True):

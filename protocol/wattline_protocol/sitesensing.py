@@ -20,9 +20,11 @@ from wattline_protocol.sensing import (
     Sensor,
     Source,
 )
+from wattline_protocol.wall import PERMILLE
 
 MAX_UNITS = 1_000
 MAX_POINTS = 32
+MAX_OVERBOOK = 2.0
 MAX_ARGUMENTS = 64
 LOWEST_OUTSIDE_C, HIGHEST_OUTSIDE_C = -60.0, 70.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -66,6 +68,7 @@ def plant(fields: Fields) -> Plant | None:
         unit_mw=v.power(fields, "unit_capacity") or 0,
         capacity_at=fields.take("capacity_at", _points, ()),
         inlet_limit_c=fields.take("inlet_limit_c", number(5, 60), None),
+        overbook_permille=round(PERMILLE * fields.take("overbook", number(1, MAX_OVERBOOK), 1.0)),
         units_sensor=_table_of_sensor(fields, "units_sensor"),
         outside_sensor=_table_of_sensor(fields, "outside_sensor"),
         weather_file=fields.take("weather_file", v.file_path, ""),
@@ -78,6 +81,8 @@ def _check_plant(fields: Fields, read: Plant) -> None:
     if (read.units > 0) != (read.unit_mw > 0):
         missing = "unit_capacity" if read.units else "units"
         fields.blame("units and unit_capacity go together: how many, and what one removes", missing)
+    if read.overbook_permille > PERMILLE and read.inlet_limit_c is None:
+        fields.blame("overbook wants inlet_limit_c: the inlets are what holds it back", "overbook")
     if read.units_sensor is not None and not read.units:
         fields.blame("units_sensor wants units and unit_capacity beside it", "units_sensor")
     has_outside = read.outside_sensor is not None or bool(read.weather_file)

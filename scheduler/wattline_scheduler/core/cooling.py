@@ -45,6 +45,7 @@ def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
         zone.capacity.now_mw = None if left is None else left.value_mw
         if domain.plant.inlet_limit_c is not None:
             zone.inlets = InletControl(domain.plant.inlet_limit_c, now.mono_s)
+            zone.inlets.base_permille = PERMILLE * PERMILLE / domain.plant.overbook_permille
             _resume(state, zone.inlets, state.limits.get((domain.id, INLETS)))
         state.zones[domain.id] = zone
 
@@ -66,12 +67,17 @@ def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
     had_any = zone.capacity.at is not None
     full_mw = state.domains.limits.full_mw(zone_id)
     capacity_mw = zone.follow_capacity(full_mw, now.mono_s)
-    units = zone.capacity.units
+    units, overbook = zone.capacity.units, zone.plant.overbook_permille
+    removed_mw = capacity_mw * PERMILLE // overbook
+    if zone.inlets is not None and overbook > PERMILLE:
+        zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
     why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
     if had_any and units != before:
-        text = f"{zone_id}: {why}, it can remove {capacity_mw / 1000:.0f} W now"
+        text = f"{zone_id}: {why}, it can remove {removed_mw / 1000:.0f} W now"
         level: Level = "alarm" if units < before else "info"
         state.journal.note("cooling_units", text, now, level=level)
+        if units < before and zone.inlets is not None:
+            zone.inlets.lose_unit()
     is_step = not had_any or units < before
     _limit(state, zone_id, CAPACITY, capacity_mw, 0.0 if is_step else STEP_S, why, now)
 
@@ -97,7 +103,7 @@ def _follow_inlets(
     full_mw = state.domains.limits.full_mw(zone_id)
     fixed_mw = state.domains.by_id[zone_id].fixed_load_mw
     heat_mw = fixed_mw + sum(draws[node].mw for node in state.domains.members[zone_id])
-    was_limited, was_blind = inlets.share_permille is not None, inlets.is_blind
+    was_warm, was_blind = inlets.is_warm, inlets.is_blind
     share = inlets.step(
         inlet_of(state, zone_id),
         heat_mw * PERMILLE / full_mw,
@@ -107,7 +113,7 @@ def _follow_inlets(
     value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
     why = f"inlets of at most {inlets.limit_c:g} °C"
     _limit(state, zone_id, INLETS, value_mw, STEP_S, why, now)
-    _tell_inlets(state, zone_id, inlets, was_limited, was_blind, now)
+    _tell_inlets(state, zone_id, inlets, was_warm, was_blind, now)
 
 
 def inlet_of(state: State, zone_id: DomainId) -> float | None:
@@ -133,18 +139,17 @@ def _tell_inlets(
     state: State,
     zone_id: DomainId,
     inlets: InletControl,
-    was_limited: bool,
+    was_warm: bool,
     was_blind: bool,
     now: Now,
 ) -> None:
     if inlets.is_blind and not was_blind:
         text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
         state.journal.note("inlets_unseen", text, now, level="alarm")
-    is_limited = inlets.share_permille is not None
-    if is_limited and not was_limited and inlets.inlet_c is not None:
+    if inlets.is_warm and not was_warm and inlets.inlet_c is not None:
         text = f"{zone_id}: inlets of {inlets.inlet_c:.1f} °C near {inlets.limit_c:g} °C"
         state.journal.note("inlets_warm", f"{text}, its budget falls", now, level="warning")
-    elif was_limited and not is_limited:
+    elif was_warm and not inlets.is_warm:
         state.journal.note("inlets_cool", f"{zone_id}: its inlets limit nothing any more", now)
     is_over = inlets.inlet_c is not None and inlets.inlet_c > inlets.limit_c
     if is_over and not inlets.is_told_over:

@@ -40,11 +40,11 @@ def outside_share_permille(points: Sequence[OutsidePoint], outside_c: float | No
 
 
 def capacity_mw(plant: Plant, full_mw: int, units: int, outside_c: float | None) -> int:
-    """Heat that the zone may be given: `full_mw` (its capacity x derate) or less."""
+    """What leases may book in the zone: `full_mw` (its capacity x derate x overbook) or less."""
     share = outside_share_permille(plant.capacity_at, outside_c)
     if not plant.units:
         return full_mw * share // PERMILLE
-    return min(full_mw, units * plant.unit_mw * share // PERMILLE)
+    return min(full_mw, plant.booked_mw(units * plant.unit_mw * share // PERMILLE))
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class ZoneNow:
         return (has_units or self.is_units_stale(at)) and (has_outside or self.is_outside_stale(at))
 
     def follow_capacity(self, full_mw: int, at: Instant) -> int:
-        """The zone's capacity in force at `at`; `full_mw` is its capacity x derate."""
+        """The zone's capacity in force at `at`; `full_mw` is the most it may have."""
         outside_c = None if self.is_outside_stale(at) else self.outside_c
         units = self.units(at)
         target_mw = capacity_mw(self.plant, full_mw, units, outside_c)

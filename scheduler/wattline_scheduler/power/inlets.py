@@ -6,6 +6,10 @@ output stands at a bound or at a pace limit, its integral does not run on in tha
 (anti-windup by conditional integration, Astrom & Hagglund, PID Controllers, 1995, 3.5). It does not
 go below what running work needs at its floors until the inlets are far above their limit.
 
+Leases book what nodes might draw, and rooms warm by what they do draw. Where the site file lets a
+zone `overbook`, its budget begins at what its cooling removes, and rises above that while inlets
+are cool, at the same slow pace; a unit that is lost takes all of that back at once.
+
 Gains are for an air-cooled room in which all cooling lost at full load warms the air by 1-5 °C a
 minute. With a third of it lost unannounced the tests see inlets 0.0 °C above the limit at 3 °C a
 minute and 30 s of lag, 1.1 °C at 5 °C a minute and 60 s; a loss that is announced never gets there.
@@ -40,7 +44,7 @@ that one broken sensor of many does not rule the room."""
 
 BLIND_AFTER_S = 60.0
 BLIND_PERMILLE = 900
-"""Of its budget a zone may use while nobody knows how warm it is."""
+"""Of what its cooling removes a zone may use while nobody knows how warm it is."""
 
 
 def is_plausible_c(inlet_c: float) -> bool:
@@ -62,6 +66,8 @@ class InletControl:
 
     limit_c: float
     since: Instant
+    base_permille: float = float(PERMILLE)
+    """What the cooling removes at present, where the zone overbooks; else all."""
     share_permille: float | None = None
     """In force; None: the inlets limit nothing."""
     inlet_c: float | None = None
@@ -73,8 +79,14 @@ class InletControl:
     _slow_c: float = 0.0
     _taken_permille: float = 0.0
     """The integral: what is taken away beside the proportional part."""
+    _has_begun: bool = False
     _at: Instant | None = None
     _seen_at: Instant | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        """The inlets take something of what the cooling could remove."""
+        return self.share_permille is not None and self.share_permille < self.base_permille
 
     @property
     def aim_c(self) -> float:
@@ -83,7 +95,15 @@ class InletControl:
 
     def resume(self, share_permille: float) -> None:
         """Go on from the share that an earlier run left with."""
-        self.share_permille = share_permille
+        self._start_at(share_permille)
+
+    def lose_unit(self) -> None:
+        """What is booked above what is left of the cooling is taken back at once."""
+        if self.share_permille is None or self.share_permille > self.base_permille:
+            self._start_at(self.base_permille)
+
+    def _start_at(self, share_permille: float) -> None:
+        self._has_begun, self.share_permille = True, share_permille
         self._taken_permille = PERMILLE - share_permille
 
     def step(
@@ -103,14 +123,21 @@ class InletControl:
         if inlet_c is None:
             return self._step_blind(passed_s, at)
         error_c = self._look_ahead(inlet_c, passed_s, at) - self.aim_c
-        if self.share_permille is None:
-            if error_c <= 0.0:
+        share = self.share_permille
+        if share is None:
+            share = self._begin(min(float(PERMILLE), heat_permille), error_c)
+            if share is None:
                 return None
-            self.share_permille = min(float(PERMILLE), heat_permille)
-            self._taken_permille = PERMILLE - self.share_permille
+            self._start_at(share)
         is_emergency = inlet_c >= self.limit_c + EMERGENCY_C
         floor = _nothing if is_emergency else floor_permille
-        return self._move(self.share_permille, error_c, floor, passed_s)
+        return self._move(share, error_c, floor, passed_s)
+
+    def _begin(self, heat_permille: float, error_c: float) -> float | None:
+        """From where to go on: heat that is there is no new heat. None: they limit nothing."""
+        if error_c > 0.0:
+            return heat_permille
+        return None if self._has_begun else max(self.base_permille, heat_permille)
 
     def _move(
         self, now: float, error_c: float, floor: Callable[[], float], passed_s: float
@@ -130,13 +157,13 @@ class InletControl:
 
     def _step_blind(self, passed_s: float, at: Instant) -> float | None:
         """Nobody knows how warm it is: nothing rises, and after a while a part is kept free."""
+        bound = BLIND_PERMILLE * self.base_permille / PERMILLE
         if at - (self.since if self._seen_at is None else self._seen_at) < BLIND_AFTER_S:
             return self.share_permille
         self.is_blind, self.inlet_c = True, None
         now = float(PERMILLE) if self.share_permille is None else self.share_permille
         fallen = now - RISE_PERMILLE_PER_S * passed_s
-        self.share_permille = now if now <= BLIND_PERMILLE else max(float(BLIND_PERMILLE), fallen)
-        self._taken_permille = PERMILLE - self.share_permille
+        self._start_at(now if now <= bound else max(bound, fallen))
         return self.share_permille
 
     def _look_ahead(self, inlet_c: float, passed_s: float, at: Instant) -> float:

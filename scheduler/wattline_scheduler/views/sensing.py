@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import DomainId, Now
 from wattline_protocol.views import MeterView, PlantView
+from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.state import State
 
 MW = 1000
@@ -29,7 +30,7 @@ def plant_view(state: State, zone_id: DomainId, now: Now) -> PlantView | None:
     if zone is None:
         return None
     full_mw = state.domains.limits.full_mw(zone_id)
-    now_mw = zone.capacity.now_mw
+    booked_mw = full_mw if zone.capacity.now_mw is None else zone.capacity.now_mw
     return PlantView(
         units=zone.plant.units,
         units_in_service=zone.units(now.mono_s),
@@ -37,6 +38,6 @@ def plant_view(state: State, zone_id: DomainId, now: Now) -> PlantView | None:
         outside_c=zone.outside_c,
         inlet_c=None if zone.inlets is None else zone.inlets.inlet_c,
         inlet_limit_c=zone.plant.inlet_limit_c,
-        capacity_w=(full_mw if now_mw is None else now_mw) / MW,
+        capacity_w=booked_mw * PERMILLE / zone.plant.overbook_permille / MW,
         problems=tuple(zone.problems.values()),
     )

@@ -36,6 +36,8 @@ COOLING_DERATE = ((30.0, 1.0), (35.0, 0.97), (45.0, 0.85))
 """(°C outside, share of a unit's capacity): condensers of packaged units, typical."""
 INLET_LIMIT_C = 27.0
 """Upper end of what ASHRAE recommends for all classes."""
+OVERBOOK_PERMILLE = 1_300
+"""Of a zone's capacity that may be booked while inlets are cool. Work draws less than it may."""
 _SENSOR = Sensor(CommandSource(("simulated",)))
 """Read by `sensors`, at the usual period."""
 OVERSHOOT_PERMILLE = 1050
@@ -240,6 +242,7 @@ def _cooling(rating_mw: int) -> Cooling:
         unit_mw=rating_mw // ZONE_UNITS,
         capacity_at=tuple(OutsidePoint(c, round(1000 * share)) for c, share in COOLING_DERATE),
         inlet_limit_c=INLET_LIMIT_C,
+        overbook_permille=OVERBOOK_PERMILLE,
         units_sensor=_SENSOR,
         outside_sensor=_SENSOR,
     )

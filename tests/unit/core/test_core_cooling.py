@@ -118,3 +118,26 @@ def test_a_restart_in_the_middle_lets_nothing_rise(hall: Hall) -> None:
     assert max(hall.budgets_mw[-20:]) < before_mw * 1.02
     hall.run(300, lambda: 667.0)
     assert max(hall.inlets_c) < LIMIT_C
+
+
+def test_a_zone_that_overbooks_books_what_is_not_drawn_while_its_inlets_are_cool() -> None:
+    hall = Hall(overbook_permille=1_300)
+    hall.run(5, units=lambda: 1000.0, sensed=3)
+    assert hall.budgets_mw[-1] == pytest.approx(FULL_MW, rel=0.01)
+    hall.run(420, units=lambda: 1000.0, sensed=3)
+    assert hall.budgets_mw[-1] == FULL_MW * 13 // 10
+    assert not hall.h.events("inlets_warm")
+    hall.run(10, units=lambda: 667.0, sensed=2)
+    assert hall.budgets_mw[-1] == pytest.approx(15_000_000, rel=0.03), "what two units remove"
+
+
+def test_where_more_is_drawn_than_the_cooling_removes_inlets_take_back_what_was_overbooked() -> (
+    None
+):
+    hall = Hall(overbook_permille=1_300)
+    hall.run(420, units=lambda: 700.0, sensed=3)
+    for _ in range(3):
+        hall.h.submit(job().gpus(8))
+    hall.run(700, units=lambda: 700.0, sensed=3)
+    assert max(hall.inlets_c) < LIMIT_C
+    assert 600 < hall.budgets_mw[-1] * 1000 / FULL_MW < 800

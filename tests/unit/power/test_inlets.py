@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from support.rooms import Room, controlled
+from support.rooms import Room, Story, controlled
 from wattline_protocol.ids import Instant
 from wattline_scheduler.power.inlets import (
     BLIND_AFTER_S,
@@ -44,6 +44,55 @@ def test_a_third_of_the_cooling_lost_and_nobody_says_so(warms: float, lag_s: flo
     settled = story.shares[-1800:]
     assert max(settled) - min(settled) < 20
     assert min(settled) > 640, "it holds no more than it has to"
+
+
+def overbooking() -> InletControl:
+    """What the cooling removes is 1000 / 1.3 of the budget."""
+    return InletControl(LIMIT_C, Instant(0.0), base_permille=1000 / 1.3)
+
+
+def test_cool_inlets_let_more_be_booked_than_the_cooling_removes() -> None:
+    story = controlled(Room(), overbooking(), lambda _: 1000 / 1.3, demand=600.0)
+    assert story.shares[1] == pytest.approx(1000 / 1.3, abs=2)
+    assert story.shares[-1] == 1000.0
+    assert max(b - a for a, b in pairwise(story.shares[1:])) <= 1.0
+    assert max(story.inlets_c) < LIMIT_C
+
+
+@pytest.mark.parametrize("warms", [0.7, 1.5, 3.0])
+@pytest.mark.parametrize("lag_s", [5.0, 30.0])
+def test_when_all_that_is_booked_is_drawn_inlets_stay_below_their_limit(
+    warms: float, lag_s: float
+) -> None:
+    room, control = Room(warms, sensor_lag_s=lag_s), overbooking()
+    controlled(room, control, lambda _: 769.0, demand=600.0, seconds=1_800)
+    assert control.share_permille is None, "all of it is booked"
+    story = Story()
+    for second in range(1_800, 9_000):
+        share = 1000.0 if control.share_permille is None else control.share_permille
+        told_c = room.step(share, 769.0)
+        control.step(told_c, share, lambda: 300.0, Instant(float(second)))
+        story.inlets_c.append(room.inlet_c)
+        story.shares.append(share)
+    assert max(story.inlets_c) < LIMIT_C
+    assert 740 < min(story.shares[-1_800:]) <= max(story.shares[-1_800:]) < 830
+
+
+def test_a_lost_unit_takes_back_what_was_overbooked_and_nothing_else() -> None:
+    control = overbooking()
+    controlled(Room(), control, lambda _: 769.0, demand=600.0, seconds=1_800)
+    control.base_permille = 500.0
+    control.lose_unit()
+    assert control.share_permille == 500.0
+    plain = InletControl(LIMIT_C, Instant(0.0))
+    controlled(Room(), plain, lambda _: 1000.0, demand=600.0, seconds=60)
+    plain.lose_unit()
+    assert plain.step(25.0, 600.0, lambda: 0.0, Instant(61.0)) is None
+
+
+def test_a_restart_takes_nothing_from_what_is_drawn() -> None:
+    control = overbooking()
+    assert control.step(24.0, 900.0, lambda: 0.0, Instant(1.0)) == 900.0
 
 
 @pytest.mark.parametrize("warms", [0.7, 3.0, 8.0])

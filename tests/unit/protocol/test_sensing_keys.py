@@ -80,11 +80,13 @@ def test_a_redfish_resource() -> None:
 
 def test_units_weather_and_inlets() -> None:
     found = plant(
-        'units = 3\nunit_capacity = "40kW"\ninlet_limit_c = 27\nweather_file = "/etc/w.csv"\n'
+        'units = 3\nunit_capacity = "40kW"\ninlet_limit_c = 27\noverbook = 1.25\n'
+        'weather_file = "/etc/w.csv"\n'
         "capacity_at = [{ outside_c = 35, share = 1.0 }, { outside_c = 45, share = 0.8 }]\n"
         '[cooling_zone.units_sensor]\ncommand = ["crah-count"]\nperiod = "10s"\n'
     )
     assert (found.units, found.unit_mw, found.inlet_limit_c) == (3, 40_000_000, 27.0)
+    assert found.overbook_permille == 1_250
     assert found.capacity_at == (s.OutsidePoint(35.0, 1000), s.OutsidePoint(45.0, 800))
     assert found.units_sensor == s.Sensor(s.CommandSource(("crah-count",)), period_s=10.0)
 
@@ -128,6 +130,8 @@ def test_a_meter_that_makes_no_sense(keys: str, words: str) -> None:
             "capacity_at = [{ outside_c = 35, share = 1.0 }, { outside_c = 35, share = 0.9 }]",
             "rising order",
         ),
+        ("overbook = 1.2", "overbook wants inlet_limit_c"),
+        ("inlet_limit_c = 27\noverbook = 3", "want a number from 1 to 2"),
         ("inlet_limit_c = 270", "want a number from 5 to 60"),
         ('[cooling_zone.units_sensor]\ncommand = ["a"]', "units_sensor wants units"),
     ],
