@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import psutil
 
+from wattline_agent.keeper.vfork import load_launcher
 from wattline_bench.rig import peers
 from wattline_bench.rig.forks import fork_exec_per_s
 from wattline_bench.rig.hosts import GPUS, HostSite, host_site
@@ -79,6 +80,8 @@ class Dispatch(Figures, frozen=True, omit_defaults=True):
     """Control processor time by program, in the two loads; the simulated hardware's too."""
     rss_mib: float
     """Of all control processes together, at the end."""
+    starts_by: str
+    """How keepers start tasks here: vfork, or fork where `launch.c` was not built."""
     fork_exec_per_s: float
     hyperqueue: peers.Peer | None = None
     profile: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
@@ -163,6 +166,7 @@ class Bench:
             control_cpu_s_per_1000=sum(ms for k, ms in cpu_ms.items() if k != "hardware"),
             cpu_ms_per_job=cpu_ms,
             rss_mib=self._rss_mib(),
+            starts_by="fork" if load_launcher() is None else "vfork",
             fork_exec_per_s=forks,
         )
 

@@ -98,7 +98,7 @@ def main() -> int:
     ended = estate.settle(state_dir, boot_id(), log)
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
-    log(f"keeper {os.getpid()} begins; {site.words}")
+    log(f"keeper {os.getpid()} begins; {site.words}; tasks start by {spawn.way()}")
     server = Server(state_dir, site, ended, listen(state_dir), log)
     _tell_systemd(log)
     server.run()

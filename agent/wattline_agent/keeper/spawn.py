@@ -46,6 +46,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _launcher = load_launcher()
 
 
+def way() -> str:
+    """How tasks are started on this host, unless what they need may hang."""
+    return "fork, for launch.c was not compiled" if _launcher is None else "vfork"
+
+
 def prctl(option: int, argument: int | bytes) -> None:
     """The system call; raises OSError."""
     if _libc.prctl(option, argument, 0, 0, 0) != 0:
