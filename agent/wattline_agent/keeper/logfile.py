@@ -129,7 +129,7 @@ class LogWriter:
 
     def _save(self) -> None:
         try:
-            write_record(Path(self._prefix + INDEX), asdict(self._index), durable=False)
+            write_record(Path(self._prefix + INDEX), asdict(self._index))
         except OSError:
             return  # the reader settles what a missing update leaves open
         self._saved = self._index

@@ -1,4 +1,4 @@
-"""Small JSON files that survive a crash: written beside, synced, renamed over."""
+"""Small JSON files that are replaced at once: written beside, renamed over."""
 
 import json
 import os
@@ -8,19 +8,15 @@ MAX_RECORD_BYTES = 1024 * 1024
 """A larger file is not one of ours and is not read."""
 
 
-def write_record(path: Path, data: object, *, durable: bool = True) -> None:
-    """Replace `path` with `data` as JSON. Durable: on disk, rename included, on return."""
+def write_record(path: Path, data: object) -> None:
+    """Replace `path` with `data` as JSON. Not synced: readers see the old or the new one."""
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.dumps(data).encode())
-        if durable:
-            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     beside.rename(path)
-    if durable:
-        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
