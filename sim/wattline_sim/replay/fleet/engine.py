@@ -113,6 +113,7 @@ class Engine:
         gang.runs_s = self._longest.learned_s(gang.size)
         self._gangs[asked.job.id] = gang
         self._of_model[asked.model][gang] = None
+        self._machines.picture.recent.note(gang.shape, gang.shape.nodes)
         self._line.arrived(gang)
         self._meter.submitted(asked.job.account, asked.model, gang.gpus, gang.wanted_mw)
 
