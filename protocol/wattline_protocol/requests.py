@@ -7,13 +7,13 @@ same number. Watches are answered with many Tells until Unwatch or the connectio
 
 import msgspec
 
+from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
 from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
 from wattline_protocol.views import (
-    AccountView,
     DomainView,
     EventView,
     ExplainView,
@@ -384,6 +384,8 @@ class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
     accounts: tuple[AccountView, ...]
     """Who is served first comes first."""
     half_life_s: float
+    quotas: tuple[QuotaView, ...] = ()
+    """Of queues, then of accounts, in site-file order."""
 
 
 class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):

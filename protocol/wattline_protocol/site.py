@@ -100,12 +100,39 @@ class FairShare(msgspec.Struct, frozen=True):
     """Of each account that the site file does not name."""
 
 
+class Quota(msgspec.Struct, frozen=True):
+    """What all jobs of an account, or of a queue, may use together; 0 = no limit."""
+
+    gpus: int = 0
+    """At a time."""
+    power_mw: int = 0
+    """At a time: what is booked for their GPUs, at the wall."""
+    energy_per_day_wh: float = 0.0
+    cost_per_month_usd: float = 0.0
+
+
+NO_QUOTA = Quota()
+
+
 class Account(msgspec.Struct, frozen=True):
     """Who pays. Shares are relative to those of accounts with the same parent."""
 
     name: str
     parent: str | None = None
     shares: float = 1.0
+    quota: Quota = NO_QUOTA
+    """Together with the accounts below it."""
+    users: tuple[str, ...] = ()
+    """Who may use it, and what is below it; empty = everybody."""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """Where jobs wait, with a quota of its own."""
+
+    name: str
+    quota: Quota = NO_QUOTA
+    users: tuple[str, ...] = ()
+    """Who may submit to it; empty = everybody."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -211,6 +238,8 @@ class Site(msgspec.Struct, frozen=True):
     fair_share: FairShare = FairShare()
     accounts: tuple[Account, ...] = ()
     """Those that the site file names; others have no parent and the usual shares."""
+    queues: tuple[Queue, ...] = ()
+    """Those that the site file names; where it names none, any word is one."""
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

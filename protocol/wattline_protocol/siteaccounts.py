@@ -1,13 +1,33 @@
-"""Keys of the site file about who pays: fair share, accounts and their tree."""
+"""Keys of the site file about who pays and who waits where: accounts, queues, quotas."""
 
 from typing import Any
 
 from wattline_protocol import sitevalues as v
-from wattline_protocol.fields import Fields, Reader, nearest, number
-from wattline_protocol.quantities import format_duration
-from wattline_protocol.site import Account, FairShare
+from wattline_protocol.fields import (
+    Fields,
+    Reader,
+    above_zero,
+    nearest,
+    number,
+    quantity,
+    texts,
+    whole,
+)
+from wattline_protocol.names import check_name
+from wattline_protocol.quantities import (
+    format_cost,
+    format_duration,
+    format_energy,
+    format_power,
+    parse_cost_usd,
+    parse_energy_wh,
+)
+from wattline_protocol.site import Account, FairShare, Queue, Quota, Tariff
 
 MAX_ACCOUNTS = 1_000
+MAX_QUEUES = 1_000
+MAX_USERS = 1_000
+MAX_QUOTA_GPUS = 1_000_000
 MAX_DEPTH = 8
 """Accounts above each other."""
 
@@ -38,12 +58,12 @@ def fair_share(top: Fields) -> FairShare:
     return read
 
 
-def accounts(top: Fields) -> tuple[Account, ...]:
+def accounts(top: Fields, tariff: Tariff) -> tuple[Account, ...]:
     """All tables [[account]]; reports names used twice or of nothing, and loops."""
     tables = top.tables("account")
     if len(tables) > MAX_ACCOUNTS:
         top.blame(f"{len(tables)} accounts, at most {MAX_ACCOUNTS}", "account")
-    read = tuple(_account(fields) for fields in tables)
+    read = tuple(_account(fields, tariff) for fields in tables)
     parents = {account.name: account.parent for account in read}
     for at, (fields, account) in enumerate(zip(tables, read, strict=True)):
         if account.name and account.name in {other.name for other in read[:at]}:
@@ -53,15 +73,63 @@ def accounts(top: Fields) -> tuple[Account, ...]:
     return read
 
 
-def _account(fields: Fields) -> Account:
+def _account(fields: Fields, tariff: Tariff) -> Account:
     none: str | None = None
     account = Account(
         name=fields.need("name", v.name, ""),
         parent=fields.take("parent", v.name, none),
         shares=fields.take("shares", _shares, Account("").shares),
+        quota=_quota(fields, tariff),
+        users=fields.take("users", _users, ()),
     )
     fields.end()
     return account
+
+
+def queues(top: Fields, tariff: Tariff) -> tuple[Queue, ...]:
+    """All tables [[queue]]; reports names used twice."""
+    tables = top.tables("queue")
+    if len(tables) > MAX_QUEUES:
+        top.blame(f"{len(tables)} queues, at most {MAX_QUEUES}", "queue")
+    read = tuple(_queue(fields, tariff) for fields in tables)
+    for at, (fields, queue) in enumerate(zip(tables, read, strict=True)):
+        if queue.name and queue.name in {other.name for other in read[:at]}:
+            fields.blame(f"there is a queue named {queue.name} already", "name")
+    return read
+
+
+def _queue(fields: Fields, tariff: Tariff) -> Queue:
+    queue = Queue(
+        name=fields.need("name", v.name, ""),
+        quota=_quota(fields, tariff),
+        users=fields.take("users", _users, ()),
+    )
+    fields.end()
+    return queue
+
+
+def _quota(fields: Fields, tariff: Tariff) -> Quota:
+    power_mw = v.power(fields, "power")
+    quota = Quota(
+        gpus=fields.take("gpus", whole(1, MAX_QUOTA_GPUS), 0),
+        power_mw=power_mw or 0,
+        energy_per_day_wh=fields.take("energy_per_day", _energy, 0.0),
+        cost_per_month_usd=fields.take("cost_per_month", _cost, 0.0),
+    )
+    if power_mw == 0:
+        fields.blame("power wants more than 0; leave the key out for no limit", "power")
+    if quota.cost_per_month_usd and tariff == Tariff():
+        said = "cost_per_month would never act: there is no [tariff], so nothing costs"
+        fields.blame(said, "cost_per_month")
+    return quota
+
+
+_energy = above_zero(quantity(parse_energy_wh))
+_cost = above_zero(quantity(parse_cost_usd))
+
+
+def _users(value: object) -> tuple[str, ...]:
+    return tuple(check_name(name) for name in texts(MAX_USERS)(value))
 
 
 def _check_parent(fields: Fields, account: Account, parents: dict[str, str | None]) -> None:
@@ -98,4 +166,22 @@ def fair_share_keys(rules: FairShare) -> dict[str, Any]:
 def account_keys(account: Account) -> dict[str, Any]:
     """The table that `accounts` reads back."""
     above = {} if account.parent is None else {"parent": account.parent}
-    return {"name": account.name, **above, "shares": account.shares}
+    return {"name": account.name, **above, "shares": account.shares, **_limits(account)}
+
+
+def queue_keys(queue: Queue) -> dict[str, Any]:
+    """The table that `queues` reads back."""
+    return {"name": queue.name, **_limits(queue)}
+
+
+def _limits(of: Account | Queue) -> dict[str, Any]:
+    quota, keys = of.quota, dict[str, Any]()
+    if quota.gpus:
+        keys["gpus"] = quota.gpus
+    if quota.power_mw:
+        keys["power"] = format_power(quota.power_mw)
+    if quota.energy_per_day_wh:
+        keys["energy_per_day"] = format_energy(quota.energy_per_day_wh)
+    if quota.cost_per_month_usd:
+        keys["cost_per_month"] = format_cost(quota.cost_per_month_usd)
+    return keys | ({"users": list(of.users)} if of.users else {})

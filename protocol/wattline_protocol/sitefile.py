@@ -73,6 +73,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
     ]
     switch = siteoutofband.out_of_band(top)
     nodes = [placed for fields in top.tables("node") for placed in _nodes(fields, switch)]
+    tariff = _tariff(top.table("tariff"))
     schedules = [sitebudgets.schedule(fields) for fields in top.tables("schedule")]
     site = Site(
         name=head.need("name", v.name, "site"),
@@ -83,7 +84,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
         timing=_timing(top.table("timing")),
-        tariff=_tariff(top.table("tariff")),
+        tariff=tariff,
         gateways=tuple(_gateway(fields) for fields in top.tables("gateway")),
         schedules=sitebudgets.resolved(schedules, {d.domain.id: d.domain for d in drafts}),
         webhooks=sitebudgets.webhooks(top),
@@ -91,7 +92,8 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         roles=v.roles_of(top),
         weights=siteweights.weights(top),
         fair_share=siteaccounts.fair_share(top),
-        accounts=siteaccounts.accounts(top),
+        accounts=siteaccounts.accounts(top, tariff),
+        queues=siteaccounts.queues(top, tariff),
     )
     head.end()
     top.end()

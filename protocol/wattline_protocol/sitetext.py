@@ -14,7 +14,7 @@ from wattline_protocol.site import (
     Timing,
     Webhook,
 )
-from wattline_protocol.siteaccounts import account_keys, fair_share_keys
+from wattline_protocol.siteaccounts import account_keys, fair_share_keys, queue_keys
 from wattline_protocol.siteoutofband import out_of_band_keys
 from wattline_protocol.siteweights import weight_keys
 from wattline_protocol.tomltext import document_text, quoted
@@ -40,6 +40,7 @@ def format_site(site: Site) -> str:
         "weights": weight_keys(site.weights),
         "fair_share": fair_share_keys(site.fair_share),
         "account": [account_keys(account) for account in site.accounts],
+        "queue": [queue_keys(queue) for queue in site.queues],
         "roles": dict(site.roles),
         "power_domain": [_domain(d, "rating") for d in site.domains if d.kind == "power"],
         "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
@@ -225,6 +226,12 @@ derate = 0.8
 # [[account]]
 # name = "vision"
 # parent = "research"
+# gpus = 64                           # at a time; also power, energy_per_day, cost_per_month
+
+# [[queue]]                           # where any is named, no other is accepted
+# name = "night"
+# power = "20kW"
+# users = ["ada", "bob"]
 
 # What the cost of a place counts, in GPUs; see docs/site-file.md.
 # [weights]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from wattline_protocol.accountviews import PlaceView
 from wattline_protocol.ids import (
     AttemptNo,
     DomainId,
@@ -379,26 +380,6 @@ class Remedy(msgspec.Struct, frozen=True):
     text: str
 
 
-class PlaceView(msgspec.Struct, frozen=True):
-    """Where a job stands in the queue, and what put it there."""
-
-    place: int
-    """1 = first."""
-    queued: int
-    """Jobs in the queue, with this one."""
-    more_urgent: int
-    """Before it because of their priority,"""
-    accounts_first: int
-    """of the others because their accounts used less for their shares,"""
-    older: int
-    """and because they have waited longer."""
-    account: str
-    share: float
-    """What is due to the account of the whole site, 0..1."""
-    used: float
-    """What it had of all that was used, 0..1; older use counts less."""
-
-
 class ExplainView(msgspec.Struct, frozen=True):
     """Why a job waits, and until when. Data; CLI and TUI render the same value."""
 
@@ -446,25 +427,6 @@ class DomainPeak(msgspec.Struct, frozen=True):
     budget_w: float
     peak_committed_w: float
     peak_measured_w: float
-
-
-class AccountView(msgspec.Struct, frozen=True):
-    """What is due to one account and what it used, older use counting less."""
-
-    name: str
-    parent: str | None
-    share: float
-    """Of the whole site, 0..1."""
-    used: float
-    """Part of all that was used, by the site's weights, 0..1; with all accounts below it."""
-    ratio: float
-    """Part of its siblings' use over its part of their shares; the least is served first."""
-    gpu_hours: float
-    energy_kwh: float
-    gpus_running: float
-    """GPUs that its own jobs hold."""
-    jobs_running: int
-    jobs_queued: int
 
 
 class GroupTotals(msgspec.Struct, frozen=True):

@@ -12,7 +12,16 @@ from wattline_protocol.sitefile import SiteFileError, parse_site
 DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
-ARRAYS = ("power_domain", "cooling_zone", "node", "gateway", "schedule", "webhook", "account")
+ARRAYS = (
+    "power_domain",
+    "cooling_zone",
+    "node",
+    "gateway",
+    "schedule",
+    "webhook",
+    "account",
+    "queue",
+)
 SITE_TABLES = ("site", "timing", "tariff", "fair_share", "weights", "http", "out_of_band", *ARRAYS)
 
 

@@ -13,10 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from support.harness import TICK_S, Harness
-from support.sites import A_FEW, gpu, job, migs, site
+from support.harness import TICK_S
+from support.lossy import MAX_IN_FLIGHT, LossyHarness
+from support.sites import A_FEW, gpu, job, migs
 from wattline_protocol.ids import DomainId, JobId, NodeId, UserName
-from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import (
     Cancel,
     CancelGridEvent,
@@ -35,41 +36,19 @@ from wattline_protocol.requests import (
     Update,
 )
 from wattline_protocol.selecting import only
-from wattline_scheduler.core.effects import Save, Send
-from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.events import AgentSaid, ClientAsked, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.outlook import outlook
 
 NODES = ("a1", "a2", "b1")
 MIG = 0
 """In place of a share: a MIG device, of GPU 0 of each node."""
-MAX_IN_FLIGHT = 40
+QUEUES, ACCOUNTS = ("default", "default", "small", "cool"), ("", "", "lab", "vision")
 HEAL_S = 240.0
 STEPS = 250
 
 nodes = st.sampled_from(NODES)
 choices = st.integers(0, 1_000)
-
-
-class LossyHarness(Harness):
-    """Messages stay in flight until a rule delivers, repeats or drops them."""
-
-    def __init__(self) -> None:
-        built = site().rack("a", 2, kw=9.0).rack("b", 1, kw=6.0).site_budget(13.0)
-        super().__init__(built.times(task_lease_s=20.0, isolation_after_s=5.0).build())
-        self.to_agents: dict[NodeId, list[ToAgent]] = {node: [] for node in self.agents}
-
-    def handle(self, event: Event) -> list[object]:  # type: ignore[override]  # effects are not looked at here
-        effects = self.cluster.handle(event, self.now)
-        check_invariants(self.cluster, self.now)
-        for effect in effects:
-            if isinstance(effect, Save):
-                self.disk.save(effect.record)
-            elif isinstance(effect, Send) and effect.node not in self.cut_off:
-                flying = self.to_agents[effect.node]
-                flying.append(effect.message)
-                del flying[:-MAX_IN_FLIGHT]
-        return []
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -239,6 +218,8 @@ class CoreMachine(RuleBasedStateMachine):
         share=st.sampled_from([1000, 1000, 500, 300, MIG]),
         parent=st.none() | choices,
         due_s=st.sampled_from([0, 0, 20, 90]),
+        queue=st.sampled_from(QUEUES),
+        account=st.sampled_from(ACCOUNTS),
     )
     def submit(
         self,
@@ -251,8 +232,11 @@ class CoreMachine(RuleBasedStateMachine):
         share: int = 1000,
         parent: int | None = None,
         due_s: int = 0,
+        queue: str = "default",
+        account: str = "",
     ) -> None:
         wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
+        wanted = wanted.queue(queue).account(account)
         if share == MIG:
             wanted = wanted.gpus(1).mig(A_FEW[gpus % len(A_FEW)])
         elif share < 1000:
@@ -301,7 +285,10 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(
         at=choices,
         change=st.sampled_from(
-            [("priority", "low"), ("priority", 90), ("at_a_time", 1), ("time", "1h")]
+            [
+                *[("priority", "low"), ("priority", 90), ("at_a_time", 1), ("time", "1h")],
+                *[("queue", "small"), ("queue", "default"), ("account", "vision")],
+            ]
         ),
     )
     def update(self, at: int, change: tuple[str, str | int]) -> None:
@@ -444,6 +431,8 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.index_verb(r.randint(0, 9), r.randint(0, 2), r.choice((Hold, Release)))),
     (2, lambda m, r: m.requeue(r.randint(0, 9), r.randint(-1, 2))),
     (2, lambda m, r: m.update(r.randint(0, 9), ("priority", r.randint(0, 100)))),
+    (2, lambda m, r: m.update(r.randint(0, 9), ("queue", r.choice(QUEUES)))),
+    (1, lambda m, r: m.update(r.randint(0, 9), ("account", r.choice(ACCOUNTS[2:])))),
     (2, lambda m, r: m.explain(r.randint(0, 9))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3, r.random() < 0.5)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
@@ -477,6 +466,8 @@ def submit_any(m: CoreMachine, r: Random) -> None:
             share=r.choice((1000, 1000, 500, 300, MIG)),
             parent=r.choice((None, None, r.randint(0, 9))),
             due_s=r.choice((0, 0, 0, 20, 90)),
+            queue=r.choice(QUEUES),
+            account=r.choice(ACCOUNTS),
         )
 
 

@@ -16,8 +16,9 @@ from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.offers import put_node
+from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.rank import costs
-from wattline_scheduler.plan.snapshot import Shape, Snapshot
+from wattline_scheduler.plan.snapshot import QuotaRoom, Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
@@ -90,9 +91,55 @@ def test_every_plan_passes_its_check_and_is_repeatable(snap: Snapshot) -> None:
     result = plan(snap)
     assert plan(snap) == result
     shapes = {w.job: w.shape for w in snap.waiting}
-    trial = Trial(snap)
+    trial, counted = Trial(snap), {w.job: w.quotas for w in snap.waiting}
+    quotas = Quotas(trial)
     for placement in result.placements:
-        assert check(trial, placement, shapes[placement.job]) == ""
+        one = placement.job
+        assert check(trial, placement, shapes[one], counted[one], quotas) == ""
+
+
+@given(snapshots())
+def test_a_plan_breaks_no_quota(snap: Snapshot) -> None:
+    """Added up by hand: GPUs and watts stay within, and of what is used up nothing starts."""
+    held = [[room.used_milli, room.used_mw] for room in snap.quotas]
+    waiting = {w.job: w for w in snap.waiting}
+    for placement in plan(snap).placements:
+        one = waiting[placement.job]
+        mw = 0
+        for task in placement.tasks:
+            offer = snap.nodes[snap.position[task.node]]
+            gpus = [gpu for gpu in offer.gpus if gpu.index in task.gpus]
+            load_mw = sum(gpu_admission_mw(gpu, one.shape.need) for gpu in gpus)
+            load_mw = load_mw * one.shape.gpu_milli // 1000
+            mw += -(-load_mw * 1000 // offer.kept.psu_efficiency_permille)
+        for number in one.quotas:
+            assert not snap.quotas[number].closed
+            held[number][0] += sum(len(t.gpus) for t in placement.tasks) * one.shape.gpu_milli
+            held[number][1] += mw
+            if one.shape.gpus:
+                assert not snap.quotas[number].most_milli or (
+                    held[number][0] <= snap.quotas[number].most_milli
+                )
+                assert not snap.quotas[number].most_mw or (
+                    held[number][1] <= snap.quotas[number].most_mw
+                )
+
+
+@given(snapshots())
+def test_the_check_refuses_what_breaks_a_quota(snap: Snapshot) -> None:
+    """A plan that was made without quotas is stopped at the first gang that breaks one."""
+    free = dataclasses.replace(snap, quotas=tuple(QuotaRoom("none") for _ in snap.quotas))
+    trial, counted = Trial(snap), {w.job: w for w in snap.waiting}
+    quotas = Quotas(trial)
+    for placement in plan(free).placements:
+        one = counted[placement.job]
+        check(trial, placement, one.shape, one.quotas, quotas)
+        for before, room in zip(snap.quotas, quotas.left, strict=True):
+            assert room == before or not room.closed
+            grew = room.used_milli > before.used_milli
+            assert not (grew and room.most_milli) or room.used_milli <= room.most_milli
+            grew = room.used_mw > before.used_mw
+            assert not (grew and room.most_mw) or room.used_mw <= room.most_mw
 
 
 @given(snapshots())

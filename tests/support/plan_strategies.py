@@ -14,7 +14,7 @@ from wattline_scheduler.plan.devices import devices, gpu_of
 from wattline_scheduler.plan.fragments import Prices, prices
 from wattline_scheduler.plan.mix import RecentMix
 from wattline_scheduler.plan.offers import RowRoom, snapshot_of
-from wattline_scheduler.plan.snapshot import NodeOffer, Part, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, Part, QuotaRoom, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.domains import Domains
 from wattline_scheduler.power.keeps import Need
@@ -43,13 +43,15 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         for row in domains.rows
     )
     above = tuple(domains.rows_of[node.id] for node in site.nodes)
+    quotas = tuple(draw(st.lists(quota_rooms(), max_size=3)))
+    counted = st.lists(st.sampled_from(range(len(quotas))), unique=True) if quotas else st.just([])
     numbered = tuple(
-        Waiting(JobId(number), w.priority, w.since, w.shape, w.gangs)
+        Waiting(JobId(number), w.priority, w.since, w.shape, w.gangs, quotas=tuple(draw(counted)))
         for number, w in enumerate(sorted(queue, key=lambda w: -w.priority))
     )
     now = Instant(draw(st.sampled_from([0.0, 100.0])))
     snap = snapshot_of(now, offers, rooms, above, numbered)
-    return replace(snap, prices=_prices(draw, snap))
+    return replace(snap, prices=_prices(draw, snap), quotas=quotas)
 
 
 def _prices(draw: st.DrawFn, snap: Snapshot) -> Prices | None:
@@ -59,6 +61,19 @@ def _prices(draw: st.DrawFn, snap: Snapshot) -> Prices | None:
         recent.note(shape, draw(st.integers(1, 40)))
     mix = recent.mix(snap.columns)
     return prices(snap.columns, mix) if mix is not None else None
+
+
+def quota_rooms() -> st.SearchStrategy[QuotaRoom]:
+    """Of quotas that bind, of some that do not, and of some that are used up."""
+    return st.builds(
+        QuotaRoom,
+        st.just("queue night"),
+        st.sampled_from([0, 1_000, 4_000, 8_000]),
+        st.sampled_from([0, 500, 3_000]),
+        st.sampled_from([0, 400_000, 3_000_000]),
+        st.sampled_from([0, 300_000]),
+        st.sampled_from(["", "", "", "used up"]),
+    )
 
 
 def _gpus(draw: st.DrawFn) -> tuple[GpuInfo, ...]:

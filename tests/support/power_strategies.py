@@ -4,7 +4,17 @@ import msgspec
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_protocol.site import Account, Domain, FairShare, InputShare, Node, Site, Weights
+from wattline_protocol.site import (
+    Account,
+    Domain,
+    FairShare,
+    InputShare,
+    Node,
+    Queue,
+    Quota,
+    Site,
+    Weights,
+)
 from wattline_scheduler.power.loads import GpuLoad, NodeLoad
 
 
@@ -50,6 +60,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         fair_share=draw(_FAIR_SHARES),
         weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
+        queues=draw(_QUEUES),
     )
 
 
@@ -57,9 +68,17 @@ _FAIR_SHARES = st.builds(
     FairShare, st.sampled_from([3600.0, 604_800.0]), st.floats(0, 10), st.floats(0, 10)
 )
 _WEIGHTS = st.builds(Weights, st.floats(0, 10), watts=st.sampled_from([0.0, 0.5]))
-_ACCOUNTS = st.sampled_from(
-    [(), (Account("research", None, 60.0), Account("vision", "research", 0.5), Account("ada"))]
+_QUOTAS = st.builds(
+    Quota, st.integers(0, 9), st.integers(0, 10**8), st.integers(0, 10**6).map(float)
 )
+_ACCOUNTS = st.one_of(
+    st.just(()),
+    st.tuples(
+        st.builds(Account, st.just("research"), quota=_QUOTAS, users=st.just(("ada", "bob"))),
+        st.builds(Account, st.just("vision"), st.just("research"), st.floats(0.1, 9)),
+    ),
+)
+_QUEUES = st.one_of(st.just(()), st.tuples(st.builds(Queue, st.just("night"), _QUOTAS)))
 
 
 def _with_shares(node: Node, parents: dict[DomainId, DomainId | None]) -> st.SearchStrategy[Node]:

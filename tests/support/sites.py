@@ -186,6 +186,12 @@ class JobBuilder:
     def memory(self, gib: int) -> Self:
         return self._needs(memory_bytes=gib * 2**30)
 
+    def queue(self, name: str) -> Self:
+        return self._with(queue=name)
+
+    def account(self, name: str) -> Self:
+        return self._with(account=name)
+
     def priority(self, value: int) -> Self:
         return self._with(priority=value)
 

@@ -22,9 +22,10 @@ def offer(
     cpus: int = 64,
     memory_gib: int = 512,
     labels: dict[str, str] | None = None,
+    **more: object,
 ) -> NodeOffer:
     """A node with `free` of its GPUs free (all, if not said)."""
-    all_gpus = tuple(gpu(i, name=gpu_name, gib=gib) for i in range(gpus))
+    all_gpus = tuple(gpu(i, name=gpu_name, gib=gib, **more) for i in range(gpus))
     left = gpus if free is None else free
     return NodeOffer(
         node=NodeId(name),

@@ -5,11 +5,13 @@ from wattline_tui.limits import when
 
 
 def explained(view: ExplainView, now_unix_s: float) -> str:
-    """The sentence, when it will start, what is missing where, and what would help."""
+    """The sentence, when it will start, its place, what is missing where, and what would help."""
     lines = [f"Job {view.job} is {view.state}" + (f": {view.reason}" if view.reason else "")]
     if view.nodes_needed:  # none: it has its nodes
         feasible = f"{view.nodes_feasible} of {view.nodes_total} nodes could take it now"
         lines += [f"{feasible}, {view.nodes_needed} needed", _start(view, now_unix_s)]
+    if view.place is not None:
+        lines += view.place.lines
     if view.refusals:
         lines += ["", "Missing"]
         lines += [f"  {r.filter}, {r.nodes_refused} nodes: {r.missing}" for r in view.refusals]

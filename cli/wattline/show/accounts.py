@@ -1,13 +1,13 @@
-"""Accounts: what is due to each, and what it used."""
+"""Accounts: what is due to each and what it used; and quotas."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.show import units
 from wattline.show.tables import Column, Listing
+from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Accounts
-from wattline_protocol.views import AccountView
 
 
 def listing(value: Accounts) -> RenderableType:
@@ -28,8 +28,42 @@ def listing(value: Accounts) -> RenderableType:
         ),
         empty="No account has used anything yet.",
     )
-    half_life = f"What was used {format_duration(value.half_life_s)} ago counts half."
-    return Group(table, Text(f"\n{half_life}")) if rows else table
+    parts: list[RenderableType] = [table]
+    if rows:
+        half_life = format_duration(value.half_life_s)
+        parts.append(Text(f"\nWhat was used {half_life} ago counts half."))
+    if value.quotas:
+        parts += [Text(""), _quotas(value.quotas)]
+    return Group(*parts)
+
+
+def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
+    """What may be used, and what is; work that would break one waits."""
+    return Listing(
+        columns=(
+            Column("QUOTA OF", [f"{q.of} {q.name}" for q in rows]),
+            Column("LIMIT", [_amount(q, q.limit) for q in rows], is_right=True),
+            Column("USED", [_amount(q, q.used) for q in rows], is_right=True),
+            Column("BEGINS ANEW", [_resets(q) for q in rows], weight=1),
+        ),
+        empty="",
+    )
+
+
+def _amount(quota: QuotaView, value: float) -> str:
+    match quota.what:
+        case "gpus":
+            return f"{value:g} GPUs"
+        case "power_w":
+            return units.watts(value)
+        case "kwh_per_day":
+            return f"{units.kwh(value)} a day"
+        case "usd_per_month":
+            return f"{units.usd(value)} a month"
+
+
+def _resets(quota: QuotaView) -> str:
+    return "as work ends" if quota.resets_unix_s is None else units.clock(quota.resets_unix_s)
 
 
 def _depths(rows: tuple[AccountView, ...]) -> dict[str, int]:

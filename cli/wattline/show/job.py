@@ -11,7 +11,7 @@ from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.job import Limits
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.quantities import format_cost, format_energy
-from wattline_protocol.views import AttemptView, ExplainView, JobView, PlaceView
+from wattline_protocol.views import AttemptView, ExplainView, JobView
 
 ATTEMPTS_SHOWN = 50
 """The newest attempts; `--json` has them all."""
@@ -114,7 +114,7 @@ def explanation(why: ExplainView) -> RenderableType:
         feasible = f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now"
         parts += [Text(f"{feasible}, {why.nodes_needed} needed."), Text(_start(why))]
     if why.place is not None:
-        parts.append(Text(_place(why.place)))
+        parts += [Text(line) for line in why.place.lines]
     if why.refusals:
         parts += [
             Text(""),
@@ -136,23 +136,6 @@ def explanation(why: ExplainView) -> RenderableType:
 def _sentence(why: ExplainView) -> str:
     name = f"Job {why.job} is" if why.job else "If it was submitted now, it would be"
     return f"{name} {why.state}: {why.reason}" if why.reason else f"{name} {why.state}."
-
-
-def _place(where: PlaceView) -> str:
-    """In which place, who is before it for which reason, and what its account has."""
-    reasons = (
-        (where.more_urgent, "of higher priority"),
-        (where.accounts_first, "of accounts that used less for their shares"),
-        (where.older, "older"),
-    )
-    before = ", ".join(f"{count} {why}" for count, why in reasons if count)
-    ahead = f"; before it {before}" if before else ""
-    place = f"Place {where.place} of {where.queued} in the queue{ahead}."
-    if where.share >= 1:  # it is the only one
-        return place
-    due, used = units.share(where.share), units.share(where.used)
-    account = f"Account {where.account}: {due} of the site is due to it, it had {used} of what"
-    return f"{place}\n{account} was used."
 
 
 def _start(why: ExplainView) -> str:

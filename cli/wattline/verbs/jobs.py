@@ -195,9 +195,10 @@ VERBS = (
     Verb(
         name="accounts",
         section="Jobs",
-        help="Show what is due to each account and what it used: who is served first comes first.",
-        details="Among jobs of one priority the account that used least for its shares comes "
-        "first. USED/DUE compares it with its siblings: below 1 it had less than is due to it. "
+        help="Show what is due to each account, what it used, and quotas.",
+        details="Who is served first comes first: among jobs of one priority the account that used "
+        "least for its shares. USED/DUE compares it with its siblings: below 1 it had less than is "
+        "due to it. "
         "Use is of GPU time and energy by the weights of the site file, and older use counts less.",
         act="wattline.acts.accounts:accounts",
         show="wattline.show.accounts:listing",

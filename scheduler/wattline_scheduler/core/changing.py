@@ -13,9 +13,18 @@ from wattline_scheduler.core.jobs import Ending, Job
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
+from wattline_scheduler.core.quotachecks import (
+    count_elsewhere,
+    never_fits,
+    not_allowed,
+    would_break,
+)
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
+
+MOVES = frozenset({"queue", "account"})
+"""Keys by which a job counts elsewhere."""
 
 ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
 """Keys by which a deadline may become one that cannot be met."""
@@ -54,7 +63,19 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     problem = malformed(spec)
     if problem:
         return Denied("bad_request", problem)
-    problem = impossible(state, spec, now) or never_reached(spec, state.site.tariff)
+    owner = job.record.owner
+    denied = not_allowed(state, owner, spec) if not MOVES.isdisjoint(names) else None
+    if denied is not None:
+        return denied
+    account = spec.account or owner
+    problem = would_break(state, job, account, spec.queue)
+    if problem:
+        return Denied("conflict", problem)
+    problem = (
+        impossible(state, spec, now)
+        or never_reached(spec, state.site.tariff)
+        or never_fits(state, account, spec.queue, shape_for(state, owner, spec), now)
+    )
     if not problem and not ABOUT_TIME.isdisjoint(names):
         problem = cannot_be_met(state, spec, now)
     if problem:
@@ -87,6 +108,9 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     state.work.count_live(job, -job.live_count)
     job.record = msgspec.structs.replace(job.record, spec=spec, is_late=is_late)
     state.work.count_live(job, job.live_count)
+    for gang in job.gangs:
+        for attempt in gang.live:
+            count_elsewhere(state, attempt)
     job.shape = shape_for(state, job.record.owner, spec)
     job.wait_reason = ""
     job.most_live = job.live_count

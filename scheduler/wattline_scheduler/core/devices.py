@@ -31,8 +31,13 @@ def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
 
 def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
     """What the attempt has, as far as the node still has it."""
+    return tuple(one.index for one in held_infos(node, attempt))
+
+
+def held_infos(node: NodeNow, attempt: Attempt) -> tuple[GpuInfo, ...]:
+    """The same, as the planner sees them."""
     known = [node.gpus[index] for index in attempt.record.gpus if index in node.gpus]
     mig = attempt.record.mig
     if mig is None:
-        return tuple(gpu.index for gpu in known)
-    return tuple(one.index for gpu in known for one in devices(gpu) if one.uuid == mig.uuid)
+        return tuple(known)
+    return tuple(one for gpu in known for one in devices(gpu) if one.uuid == mig.uuid)

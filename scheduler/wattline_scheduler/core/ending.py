@@ -22,6 +22,7 @@ from wattline_scheduler.core.jobs import (
 )
 from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.quotachecks import discount
 from wattline_scheduler.core.records import Cause
 from wattline_scheduler.core.shares import note_end
 from wattline_scheduler.core.sharing import let_go
@@ -86,6 +87,7 @@ def _free(state: State, attempt: Attempt) -> None:
     ref, spec = attempt.record.ref, attempt.gang.job.shape
     del node.attempts[ref]
     let_go(node, attempt)
+    discount(state, attempt)
     for gpu in attempt.record.gpus:
         # Its process tree may just have gone; the agent says when it counts as idle again (I2).
         node.idle.discard(gpu)
@@ -164,9 +166,10 @@ def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, no
 def settle(state: State, gang: Gang, now: Now) -> None:
     """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
     cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
-    if ran_s := _longest_run_s(gang):
-        is_end = cause in ("finished", "failed")
-        state.work.queue.order.service.held(gang, ran_s, is_end=is_end)
+    is_cancelled, is_service = bool(gang.job.record.cancelled_by), gang.job.spec.kind == "service"
+    is_done = cause == "finished" and not is_cancelled and not is_service
+    is_end = cause in ("finished", "failed")
+    state.work.learn(gang, _longest_run_s(gang), is_end=is_end, is_done=is_done)
     if gang.job.record.cancelled_by:
         finish(state, gang, "CANCELLED", now)
     elif cause in FINAL:
@@ -182,7 +185,6 @@ def settle(state: State, gang: Gang, now: Now) -> None:
     elif cause == "failed":
         _failed(state, gang, now)
     else:
-        state.work.completed(gang, _longest_run_s(gang))
         finish(state, gang, "COMPLETED", now)
 
 

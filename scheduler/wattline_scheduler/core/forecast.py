@@ -41,7 +41,7 @@ def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
     if look.fits(shape):
         return Forecast(0.0, "there is room for it now")
     live = state.work.gangs_in(Starting, Running, Paused, Ending)
-    known = ((left_of(state.work.runtimes, gang, now), gang) for gang in live)
+    known = ((left_of(state.work.longest, gang, now), gang) for gang in live)
     ends = [(left, gang) for left, gang in known if left is not None]
     ends.sort(key=lambda end: (end[0].s, end[1].key))
     gangs = [gang for _, gang in ends]

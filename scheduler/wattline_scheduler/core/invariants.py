@@ -162,6 +162,26 @@ def _jobs(state: State, now: Now) -> Iterator[str]:
     yield from _queue(state)
 
 
+def _quotas(state: State, now: Now) -> Iterator[str]:
+    """What is held of each quota is what live tries hold, and no more than the quota."""
+    del now
+    held = [[0, 0] for _ in state.work.quotas.all]
+    for attempt in state.work.live.values():
+        job = attempt.gang.job
+        if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
+            yield f"{attempt.record.ref} counts in quotas {attempt.quotas}, not in those of its job"
+        for number in attempt.quotas:
+            held[number][0] += len(attempt.record.gpus) * job.shape.gpu_milli
+            held[number][1] += attempt.quota_mw
+    for one, (milli, mw) in zip(state.work.quotas.all, held, strict=True):
+        if (one.held_milli, one.held_mw) != (milli, mw):
+            yield f"{one.name}: {one.held_milli}, {one.held_mw} mW counted, {milli}, {mw} mW held"
+        if one.quota.gpus and milli > max(one.quota.gpus * WHOLE_GPU, one.once_milli):
+            yield f"{one.name} holds {milli} thousandths of GPUs, its quota is {one.quota.gpus}"
+        if one.quota.power_mw and mw > max(one.quota.power_mw, one.once_mw):
+            yield f"{one.name} holds {mw} mW, its quota is {one.quota.power_mw} mW"
+
+
 def _queue(state: State) -> Iterator[str]:
     """Each line in order, each job in one line at most, and all that the planner sees in order."""
     queue, listed = state.work.queue, Counter[int]()
@@ -270,5 +290,6 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _picture,
     _attempts,
     _jobs,
+    _quotas,
     _commands,
 )

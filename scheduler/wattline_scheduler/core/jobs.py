@@ -128,6 +128,10 @@ class Attempt:
     """Of gangs that report one: what it says about caps."""
     beat_seq: int | None = None
     """Newest beat that listed it, within the node's present incarnation."""
+    quotas: tuple[int, ...] = ()
+    """Those in which it counts, and how much."""
+    quota_milli: int = 0
+    quota_mw: int = 0
 
     @property
     def node(self) -> NodeId:

@@ -74,13 +74,28 @@ class Ledger:
             del self._ended[next(iter(self._ended))]
         return saved
 
-    def follow(self, live: Iterable[Spell]) -> None:
-        """What live tries have used until now."""
-        self._live = {}
+    def follow(self, live: Iterable[Spell], now_unix_s: float) -> None:
+        """What live tries have used until now; all of them end now."""
+        day, month = self._calendar.day(now_unix_s), self._calendar.month(now_unix_s)
+        sums: dict[Key, list[float]] = {}
         for spell in live:
+            gpu_s, energy_mj = spell.usage.gpu_s, spell.usage.node_energy_mj
+            in_day, in_month = spell.within(day), spell.within(month)
+            spread = self._spread(spell)
             for key in spell.keys:
-                known = self._live.get(key) or _nothing(key)
-                self._live[key] = self._added(known, spell)
+                of = sums.get(key)
+                if of is None:
+                    of = sums[key] = [0.0] * 5
+                of[0] += gpu_s * spread
+                of[1] += energy_mj * spread
+                of[2] += energy_mj * in_day
+                of[3] += gpu_s * in_month
+                of[4] += energy_mj * in_month
+        at, start, first = UnixTime(now_unix_s), day.start_unix_s, month.start_unix_s
+        self._live = {
+            key: UseRecord(key[0], key[1], at, of[0], of[1], start, of[2], first, of[3], of[4])
+            for key, of in sums.items()
+        }
 
     def names(self, of: UseKind) -> list[str]:
         """Of which anything is known."""

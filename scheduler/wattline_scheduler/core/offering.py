@@ -10,8 +10,8 @@ from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.devices import free_devices
 from wattline_scheduler.core.jobs import Attempt, Ending
+from wattline_scheduler.core.longest import ends
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.runtimes import ends
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
@@ -61,7 +61,7 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         kept=kept_of(state, node),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
-        ends=ends(state.work.runtimes, node),
+        ends=ends(state.work.longest, node),
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 

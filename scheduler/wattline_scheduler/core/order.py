@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.service import Service
-from wattline_scheduler.plan.fairshare import NOTHING, FairTree, Level, Standing, Use
+from wattline_scheduler.plan.fairshare import (
+    NOTHING,
+    FairTree,
+    Level,
+    Standing,
+    Use,
+    comparable,
+)
 
 
 class Rank(NamedTuple):
@@ -46,5 +53,5 @@ class Order:
 
     def rank(self, key: LineKey) -> Rank:
         """Of the jobs of a line."""
-        level = self.standing(key.account).level
+        level = comparable(self.standing(key.account).level)
         return Rank((-key.shape.priority, level), self.service.later_s(key))

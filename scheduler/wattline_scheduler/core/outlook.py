@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from wattline_protocol.accountviews import PlaceView
 from wattline_protocol.ids import JobId, Now, UnixTime, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
-from wattline_protocol.views import ExplainView, FilterRefusal, JobState, PlaceView, Remedy
+from wattline_protocol.views import (
+    ExplainView,
+    FilterRefusal,
+    JobState,
+    Remedy,
+)
 from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast
@@ -18,6 +24,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import opens
+from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal
@@ -39,6 +46,8 @@ class _Asked:
     stuck: str = ""
     """Why nobody can say when it may start at all."""
     backoff_s: float = 0.0
+    quota_until: UnixTime | None = None
+    """When the quota that keeps it from starting begins anew."""
 
 
 def outlook(state: State, job: Job, now: Now) -> ExplainView:
@@ -50,13 +59,17 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
     ahead = state.work.waiting()
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
     key = state.work.queue.key(job)
+    quota, until = waits_for(state, key, now)
+    if quota:
+        gates["quota"] = quota
     asked = _Asked(
         job.record.owner,
         job.spec,
         list(ahead[:place]) if place is not None else _before(state, key),
         opens(state, job.spec, now),
-        _stuck(job, gates),
+        _stuck(job, gates) or (quota if until is None else ""),
         _backoff_s(job, now),
+        until,
     )
     view = explain(snapshot(state, now), job.id, shown, reason_of(job, shown), job.shape)
     rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
@@ -71,7 +84,7 @@ def what_if(
     state: State, owner: UserName, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> ExplainView | Denied:
     """What would become of a job that is submitted now; refused as its submission would be."""
-    denied = refusal(state, spec, ended, now)
+    denied = refusal(state, owner, spec, ended, now)
     if denied is not None:
         return denied
     parents = (state.work.jobs.get(number) for number in spec.parents)
@@ -79,11 +92,13 @@ def what_if(
     if any(parent is not None and not parent.is_ended for parent in parents):
         stuck = stuck or "it would wait for other jobs to end"
     key = _key(state, owner, spec)
+    quota, until = waits_for(state, key, now)
+    stuck = stuck or (quota if until is None else "")
     ahead = _before(state, key)
-    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck)
+    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, quota_until=until)
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck, key.shape)
-    if not stuck:
+    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck or quota, key.shape)
+    if not stuck or quota:
         where = _place(state, key, now.unix_s, state.next_job)
         view = msgspec.structs.replace(view, place=where)
     return _with_outlook(state, view, asked, now)
@@ -166,6 +181,7 @@ def _start(found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, s
         (now.unix_s + found.within_s, found.why),
         (asked.opens, "once its window opens"),
         (now.unix_s + asked.backoff_s, "once its back-off is over"),
+        (asked.quota_until or now.unix_s, "once its quota begins anew"),
     )
     start, why = max(times, key=lambda one: one[0])
     return UnixTime(start), why

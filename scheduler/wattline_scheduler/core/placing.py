@@ -11,6 +11,7 @@ from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
+from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.snapshot import Placement, Plan, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
@@ -46,6 +47,7 @@ def decide(
         claims=claimed(state),
         busy_on=partial(busy_on, state),
         least_priority=state.work.least_priority,
+        quotas=state.work.quotas.rooms(),
     )
     result = plan(seen, state.picture.looks, limits)
     checked = _checked(state, seen, result.placements)
@@ -57,7 +59,12 @@ def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) ->
     if not placements:
         return []
     trial = Trial(seen, state.picture.looks)
-    shape_of = {each.job: each.shape for each in seen.waiting}
-    checked = [one for one in placements if not check(trial, one, shape_of[one.job])]
+    quotas, waiting = Quotas(trial), {each.job: each for each in seen.waiting}
+    checked = [
+        one
+        for one in placements
+        for each in [waiting[one.job]]
+        if not check(trial, one, each.shape, each.quotas, quotas)
+    ]
     trial.close()
     return checked

@@ -15,8 +15,8 @@ from wattline_protocol.ids import JobId, UnixTime, UserName
 from wattline_protocol.job import JobSpec
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.lines import Entry, Line, LineKey
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.order import Order, Rank
-from wattline_scheduler.core.runtimes import Runtimes
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import Shape
 
@@ -32,11 +32,13 @@ class Ahead(NamedTuple):
 class Queue:
     """Lines of jobs, and who comes first."""
 
-    def __init__(self, order: Order, runtimes: Runtimes) -> None:
+    def __init__(self, order: Order, longest: Longest) -> None:
         self.order = order
-        self.runtimes = runtimes
+        self.longest = longest
         self.lines: dict[LineKey, Line] = {}
         self._count = 0
+        self._unknown: dict[str, dict[JobId, None]] = {}
+        """By the kind that they had when they were put there; an update may have changed it."""
 
     def __len__(self) -> int:
         """Jobs in it."""
@@ -58,6 +60,8 @@ class Queue:
             insort(line.entries, _entry(job))
             job.line = line
             self._count += 1
+            if not key.kind:
+                self._unknown.setdefault(job.kind, {})[job.id] = None
 
     def _leave(self, line: Line, job: Job) -> None:
         del line.entries[bisect_left(line.entries, _entry(job))]
@@ -65,6 +69,10 @@ class Queue:
             del self.lines[line.key]
         job.line = None
         self._count -= 1
+        alike = self._unknown.get(job.kind, {})
+        alike.pop(job.id, None)
+        if not alike:
+            self._unknown.pop(job.kind, None)
 
     def key_of(self, owner: UserName, spec: JobSpec, shape: Shape, kind: str) -> LineKey:
         """Of a job, whether it is submitted or not."""
@@ -72,7 +80,7 @@ class Queue:
             shape=shape,
             account=spec.account or owner,
             queue=spec.queue,
-            kind=kind if self.runtimes.knows(kind) else "",
+            kind=kind if self.longest.knows(kind) else "",
             runtime_s=spec.limits.runtime_s,
             grace_s=spec.recovery.grace_s,
             is_service=spec.kind == "service",
@@ -89,16 +97,11 @@ class Queue:
         key = line.key
         if key.is_service:
             return None
-        return self.runtimes.bound_s(key.kind, key.runtime_s, key.grace_s)
+        return self.longest.bound_s(key.kind, key.runtime_s, key.grace_s)
 
-    def unknown_kinds(self, shape: Shape) -> list[JobId]:
-        """Those of about that shape of which it was not known how long they take."""
-        return [
-            number
-            for line in self.lines.values()
-            if not line.key.kind and (line.key.shape.nodes, line.key.shape.gpus) == _size(shape)
-            for _, number in line.entries
-        ]
+    def unknown(self, kind: str) -> list[JobId]:
+        """Jobs of a kind of which too little was known when they were put where they stand."""
+        return list(self._unknown.get(kind, ()))
 
     def fronts(self) -> Iterator[tuple[JobId, Line]]:
         """Of each line as many as one cycle places at most, all in order."""
@@ -127,7 +130,3 @@ class Queue:
 
 def _entry(job: Job) -> Entry:
     return job.record.submitted_unix_s, job.id
-
-
-def _size(shape: Shape) -> tuple[int, int]:
-    return shape.nodes, shape.gpus

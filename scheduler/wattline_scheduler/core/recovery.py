@@ -28,6 +28,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
+from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.sensing import restore_sensing
 from wattline_scheduler.core.service import Service
@@ -63,7 +64,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, outdated, now),
         work=Workload(
-            Order(FairTree(site.fair_share, site.accounts), Service(site.timing.overtake_s))
+            Order(FairTree(site.fair_share, site.accounts), Service(site.timing.overtake_s)),
+            QuotaBook(site),
         ),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
@@ -83,6 +85,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         state.is_recovering = True
         state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
     state.attempt_floor = saved.attempt_floor
+    state.work.quotas.begin()
     follow_shares(state, now)
     note_start(state, now)
     state.wants_plan = True
@@ -163,11 +166,10 @@ def _restore_job(
     for gang in job.gangs:
         gang.phase = _phase(gangs.get(gang.number), now)
         ran_s = max((a.usage.run_s for a in gang.past), default=0.0)
-        if gang.phase == Ended("COMPLETED"):
-            state.work.runtimes.note(job.kind, ran_s)
-        if gang.past:
-            is_end = gang.phase in (Ended("COMPLETED"), Ended("FAILED"))
-            state.work.queue.order.service.held(gang, ran_s, is_end=is_end)
+        is_done = gang.phase == Ended("COMPLETED")
+        if gang.past or is_done:
+            is_end = is_done or gang.phase == Ended("FAILED")
+            state.work.learn(gang, ran_s, is_end=is_end, is_done=is_done)
     job.most_live = sum(gang.phase_name in LIVE for gang in job.gangs)
     job.has_run = any(a.started_unix_s is not None for a in attempts)
     state.work.add(job, now)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.runtimes import Runtimes
 
 
 def most_left_s(attempt: Attempt) -> float | None:
@@ -23,14 +23,14 @@ class Left:
     """As the end of "once job 7 has ended, ..."."""
 
 
-def left_of(runtimes: Runtimes, gang: Gang, now: Now) -> Left | None:
+def left_of(longest: Longest, gang: Gang, now: Now) -> Left | None:
     """The least that is known; None where nobody knows."""
     if isinstance(gang.phase, Paused):
         return None
     if isinstance(gang.phase, Ending):
         left_s = gang.phase.since + gang.job.spec.recovery.grace_s - now.mono_s
         return Left(max(0.0, left_s), "which is being stopped")
-    known = [_by_limit(gang), _by_runs(runtimes, gang)]
+    known = [_by_limit(gang), _by_runs(longest, gang)]
     return min((left for left in known if left is not None), key=lambda left: left.s, default=None)
 
 
@@ -41,9 +41,9 @@ def _by_limit(gang: Gang) -> Left | None:
     return Left(max(s for s in left if s is not None), "by its limit at the latest")
 
 
-def _by_runs(runtimes: Runtimes, gang: Gang) -> Left | None:
+def _by_runs(longest: Longest, gang: Gang) -> Left | None:
     """One that runs longer than all before it says nothing any more."""
-    took_s = runtimes.learned_s(gang.job.kind)
+    took_s = longest.learned_s(gang.job.kind)
     ran_s = max((attempt.usage.run_s for attempt in gang.live), default=0.0)
     if took_s is None or ran_s >= took_s:
         return None

@@ -22,7 +22,7 @@ class Service:
     def held(self, gang: Gang, held_s: float, *, is_end: bool) -> None:
         """A try held its GPUs so long; `is_end`: then its work was done, or had failed."""
         job = gang.job
-        if job.spec.kind != "service":
+        if job.spec.kind != "service" and (held_s or is_end):
             self.learn(job.account, job.shape, job.kind, held_s, is_end=is_end)
 
     def learn(self, account: str, shape: Shape, kind: str, held_s: float, *, is_end: bool) -> None:

@@ -4,10 +4,11 @@ from wattline_protocol.ids import Now
 from wattline_protocol.messages import TaskUsage
 from wattline_scheduler.core.jobs import Attempt
 from wattline_scheduler.core.ledger import Key, Spell
+from wattline_scheduler.core.quotachecks import follow_quotas
 from wattline_scheduler.core.state import State
 
-FOLLOW_GAP_S_PER_TRY = 0.000_1
-"""Between two times that live tries are added up, so that it takes a bounded share of the time."""
+FOLLOW_GAP_S_PER_TRY = 0.000_3
+"""Between two times that live tries are added up: it takes about a hundredth of the time."""
 
 
 def keys_of(attempt: Attempt) -> tuple[Key, ...]:
@@ -39,7 +40,9 @@ def follow_shares(state: State, now: Now) -> None:
     if state.shares_at is not None and now.mono_s - state.shares_at < gap_s:
         return
     state.shares_at = now.mono_s
-    ledger.follow(_spell(attempt, attempt.usage, now) for attempt in work.live.values())
+    spells = (_spell(attempt, attempt.usage, now) for attempt in work.live.values())
+    ledger.follow(spells, now.unix_s)
     waiting = (line.key.account for line in work.queue.lines.values())
     accounts = dict.fromkeys((*ledger.names("account"), *waiting))
     work.queue.order.note({name: ledger.use(("account", name), now.unix_s) for name in accounts})
+    follow_quotas(state, now)

@@ -14,6 +14,7 @@ from wattline_scheduler.core.jobs import START_WAIT_S, Attempt, Gang, Paused, Ru
 from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.leasing import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.quotachecks import count
 from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.core.sharing import hold
 from wattline_scheduler.core.state import State
@@ -70,6 +71,7 @@ def take(state: State, attempt: Attempt, now: Now) -> None:
     node.cpus_used += shape.cpus
     node.memory_used_bytes += shape.memory_bytes
     node.outdate()
+    count(state, attempt)
     follow_holders(state, attempt, now)
 
 

@@ -12,6 +12,7 @@ from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
+from wattline_scheduler.core.quotachecks import never_fits, not_allowed
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
@@ -28,14 +29,14 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
         return Submitted(known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    denied = refusal(state, request.spec, event.ended, now)
+    denied = refusal(state, user, request.spec, event.ended, now)
     if denied is not None:
         return denied
     return Submitted(_accept(state, user, request, now))
 
 
 def refusal(
-    state: State, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
+    state: State, owner: UserName, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
 ) -> Denied | None:
     """Why such a job is not accepted, and what would be; None = it is.
 
@@ -44,12 +45,16 @@ def refusal(
     problem = malformed(spec)
     if problem:
         return Denied("bad_request", problem)
+    denied = not_allowed(state, owner, spec)
+    if denied is not None:
+        return denied
     if state.work.open_count >= MAX_OPEN_JOBS:
         return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
     problem = (
         never(state, spec, ended)
         or cannot_be_met(state, spec, now)
         or never_reached(spec, state.site.tariff)
+        or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
         or impossible(state, spec, now)
     )
     return Denied("impossible", problem) if problem else None

@@ -23,9 +23,10 @@ from wattline_scheduler.core.jobs import (
     Phase,
     Starting,
 )
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.queue import Queue
-from wattline_scheduler.core.runtimes import Runtimes
+from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import GangKey, Shape, Waiting
@@ -49,14 +50,15 @@ MAX_SHAPES = 10_000
 class Workload:
     """Jobs by id, and what a handler must find without looking at all of them."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, quotas: QuotaBook) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.tokens: dict[tuple[UserName, str], JobId] = {}
         """By user: nobody can learn or block somebody else's job by guessing a token."""
         self.live: dict[TaskRef, Attempt] = {}
-        self.runtimes = Runtimes()
-        self.queue = Queue(order, self.runtimes)
+        self.longest = Longest()
+        self.queue = Queue(order, self.longest)
         """Jobs with a gang that may start."""
+        self.quotas = quotas
         self.backoff: list[tuple[Instant, JobId, int]] = []
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
@@ -178,13 +180,15 @@ class Workload:
         job.waiting = None
         self.queue.set(job, wants_in=job.may_start and self.may_start(job) > 0)
 
-    def completed(self, gang: Gang, ran_s: float) -> None:
-        """A gang has done its work: how long it took says something of others."""
+    def learn(self, gang: Gang, held_s: float, *, is_end: bool, is_done: bool) -> None:
+        """A try held its GPUs so long, which says something of others of its kind: that it lasts
+        longer, or ends by then (`is_end`); that such work is done by then (`is_done`)."""
         job = gang.job
-        if self.runtimes.note(job.kind, ran_s):
-            for number in self.queue.unknown_kinds(job.shape):
-                other = self.jobs[number]
-                if other.kind == job.kind:
+        self.queue.order.service.held(gang, held_s, is_end=is_end)
+        if is_done and self.longest.note(job.kind, held_s):
+            for number in self.queue.unknown(job.kind):
+                other = self.jobs.get(number)
+                if other is not None and other.line is not None:
                     self.requeue(other)
 
     def end_backoffs(self, now: Now) -> bool:
@@ -231,6 +235,7 @@ class Workload:
                 gangs=gangs,
                 is_late=bool(job.late),
                 runs_s=runs_s,
+                quotas=self.quotas.of(job.account, job.spec.queue),
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting

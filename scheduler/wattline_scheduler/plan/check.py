@@ -1,13 +1,33 @@
 """Each placement is verified once more against the state at the time it is applied."""
 
+from collections.abc import Sequence
+
 from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.feasible import refusal
+from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace
 from wattline_scheduler.plan.trial import Trial
 
 
-def check(trial: Trial, placement: Placement, shape: Shape) -> str:
-    """Why the placement may not be applied any more; empty = it may, and is taken in `trial`."""
+def check(
+    trial: Trial,
+    placement: Placement,
+    shape: Shape,
+    counts_in: Sequence[int] = (),
+    quotas: Quotas | None = None,
+) -> str:
+    """Why the placement may not be applied any more; empty = it may, and is taken in `trial`.
+
+    `counts_in`: the quotas that count it, of which `quotas` knows what is left.
+    """
+    problem = quotas.breaks(counts_in, shape, placement) if quotas is not None else ""
+    problem = problem or _check(trial, placement, shape)
+    if not problem and quotas is not None:
+        quotas.take(counts_in, shape, placement)
+    return problem
+
+
+def _check(trial: Trial, placement: Placement, shape: Shape) -> str:
     if len(placement.tasks) != shape.nodes:
         return f"{len(placement.tasks)} places for {shape.nodes} tasks"
     mark = trial.checkpoint()

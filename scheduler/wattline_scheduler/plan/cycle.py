@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_scheduler.plan.backfill import Reservation, reserve
 from wattline_scheduler.plan.explain import refusals, wait_reason
 from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.snapshot import (
     GangKey,
     Placement,
@@ -28,6 +31,7 @@ from wattline_scheduler.plan.snapshot import (
     Waiting,
 )
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools
 
 MAX_PLACEMENTS = 256
 """Gangs placed in one cycle: keeps a burst of submissions from delaying beats."""
@@ -91,6 +95,7 @@ class _Cycle:
         self.limits = limits
         self.trial = Trial(snapshot, looks)
         self.is_large = self.trial.columns.node_count > LARGE_SITE_NODES
+        self.quotas = Quotas(self.trial)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.hopeless: dict[Shape, str] = {}
@@ -127,21 +132,42 @@ class _Cycle:
         for gang in waiting.gangs:
             if self._is_at_limit():
                 return True
+            if self._waits_for_quota(waiting):
+                return False
             claimed = self.snapshot.claims.get((waiting.job, gang))
             if claimed is None and self._is_hopeless(shape, opened):
                 self._pass_over(waiting, opened)
                 return False
-            places = self._places(shape, replicas, opened, is_claimed=bool(claimed))
+            barred = self.quotas.barred(waiting.quotas, shape)
+            places = self._places(shape, replicas, opened, barred, is_claimed=bool(claimed))
             if places is not None:
                 self.placements.append(Placement(waiting.job, gang, places))
+                self.quotas.take(waiting.quotas, shape, self.placements[-1])
                 if waiting.replicas is not None:
                     replicas += [self.snapshot.position[place.node] for place in places]
+            elif barred is not None and self._fits_somewhere(shape):
+                self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
+                return False
             elif claimed is not None:
                 self._wait_on(waiting, claimed)
-            elif not self._sends_away(waiting, gang):
+            elif barred is not None or not self._sends_away(waiting, gang):
                 self._pass_over(waiting, opened)
                 return False
         return False
+
+    def _waits_for_quota(self, waiting: Waiting) -> bool:
+        """Whether a quota keeps it from starting. If it waited long, what is left of that quota is
+        kept for it, or a stream of smaller ones would use it up for ever."""
+        refused = self.quotas.refuses(waiting.quotas, waiting.shape)
+        if refused:
+            self.waits[waiting.job] = refused
+            if self.snapshot.now - waiting.since >= PATIENCE_S:
+                self.quotas.keep(waiting.quotas, waiting.shape)
+        return bool(refused)
+
+    def _fits_somewhere(self, shape: Shape) -> bool:
+        """Whether room is not what it lacks."""
+        return int(np.isfinite(self.trial.costs(shape)).sum()) >= shape.nodes
 
     def _is_hopeless(self, shape: Shape, opened: Opened) -> bool:
         return shape in self.hopeless and (not opened or (shape, opened) in self.hopeless_short)
@@ -171,6 +197,7 @@ class _Cycle:
     def _wait_on(self, waiting: Waiting, nodes: tuple[NodeId, ...]) -> None:
         """What is free on nodes where others are about to end is kept from everybody behind."""
         at = [self.snapshot.position[node] for node in nodes]
+        self.quotas.expect(waiting.quotas, waiting.shape)
         Reservation(waiting.job, waiting.shape, at, NEVER, []).hold(self.trial)
         self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
@@ -180,14 +207,20 @@ class _Cycle:
         return tuple(at for at, one in kept if one.ends_before(waiting, now))
 
     def _places(
-        self, shape: Shape, replicas: list[int], opened: Opened, *, is_claimed: bool
+        self,
+        shape: Shape,
+        replicas: list[int],
+        opened: Opened,
+        barred: Bools | None,
+        *,
+        is_claimed: bool,
     ) -> Places | None:
         places = None
         if is_claimed or shape not in self.hopeless:
-            places = place_gang(self.trial, shape, replicas)
+            places = place_gang(self.trial, shape, replicas, barred)
         if places is None and opened:
             with self._lifted(self.reservations[at] for at in opened):
-                places = place_gang(self.trial, shape, replicas)
+                places = place_gang(self.trial, shape, replicas, barred)
         return places
 
     @contextmanager

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from math import log
 
 from wattline_protocol.site import Account, FairShare
+from wattline_protocol.siteaccounts import MAX_DEPTH
 
 Level = tuple[int, ...]
-"""From the top of the tree down: the smaller, the earlier. Equal ones are served alike."""
+"""From the top of the tree down: the smaller, the earlier (see `comparable`)."""
 
 STEP = 1.1
 """Accounts are told apart where use for shares differs by so much."""
@@ -131,3 +132,14 @@ class FairTree:
 
 def _step(ratio: float) -> int:
     return round(log(max(ratio, LEAST_RATIO)) / log(STEP))
+
+
+LEAST_STEP = _step(0.0)
+DEEPEST = MAX_DEPTH + 1
+
+
+def comparable(level: Level) -> Level:
+    """As long as the deepest, so that depth alone puts nobody first: an account without parts is
+    one with a single part, which has just what is due to it, or nothing if nothing was used."""
+    last = LEAST_STEP if level[-1:] == (LEAST_STEP,) else 0
+    return (*level, *(last,) * (DEEPEST - len(level)))

@@ -11,17 +11,20 @@ from wattline_scheduler.power.matrix import Bools, Floats, Ints
 Places = tuple[TaskPlace, ...]
 
 
-def place_gang(trial: Trial, shape: Shape, replicas: Sequence[int] = ()) -> Places | None:
+def place_gang(
+    trial: Trial, shape: Shape, replicas: Sequence[int] = (), barred: Bools | None = None
+) -> Places | None:
     """Places for all tasks by rank, already taken in the trial; None and nothing taken if not.
 
     Greedy: each task goes to the best node left. With `same_rack` the racks are tried in turn,
     the one with the fewest suitable nodes first, so that larger racks stay whole. `replicas`: nodes
-    with others of the same service, which are kept apart where that costs little.
+    with others of the same service, which are kept apart where that costs little. `barred`: [node]
+    those that are not asked.
     """
     if not shape.same_rack or shape.nodes == 1:
-        return _place(trial, shape, replicas, None)
+        return _place(trial, shape, replicas, None, barred)
     for rack in _racks(trial, shape):
-        places = _place(trial, shape, replicas, trial.columns.rack != rack)
+        places = _place(trial, shape, replicas, trial.columns.rack != rack, barred)
         if places is not None:
             return places
     return None
@@ -37,14 +40,20 @@ def _racks(trial: Trial, shape: Shape) -> list[int]:
 
 
 def _place(
-    trial: Trial, shape: Shape, replicas: Sequence[int], elsewhere: Bools | None
+    trial: Trial,
+    shape: Shape,
+    replicas: Sequence[int],
+    elsewhere: Bools | None,
+    barred: Bools | None,
 ) -> Places | None:
-    """`elsewhere`: nodes that are not asked."""
+    """`elsewhere`: nodes of other racks."""
     mark = trial.checkpoint()
     taken: list[int] = []
     places: list[TaskPlace] = []
     while len(places) < shape.nodes:
         costs = trial.costs(shape)
+        if barred is not None:
+            costs[barred] = np.inf
         if elsewhere is not None:
             costs[elsewhere] = np.inf
         elif shape.nodes > 1:

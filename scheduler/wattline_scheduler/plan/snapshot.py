@@ -148,6 +148,24 @@ class Waiting:
     """Nodes of those that run; None: it is no service."""
     runs_s: float | None = None
     """How long a gang of it runs at most; None: not known."""
+    quotas: tuple[int, ...] = ()
+    """Those that count it: positions in `Snapshot.quotas`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRoom:
+    """A quota, and what is used of it. Of GPUs and watts 0 is no limit."""
+
+    name: str
+    """For people: `account research`."""
+    most_milli: int = 0
+    """Thousandths of GPUs at a time."""
+    used_milli: int = 0
+    most_mw: int = 0
+    """Booked for GPUs at a time, at the wall."""
+    used_mw: int = 0
+    closed: str = ""
+    """Why nothing of it may start, in plain words; empty = it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +234,7 @@ class Snapshot:
     prices: "Prices | None" = None
     """What places are worth to the mix of tasks; None: no mix is known."""
     weights: Weights = DEFAULT_WEIGHTS
+    quotas: tuple[QuotaRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Reads:
             case GetSite():
                 return SiteNow(self.site(now))
             case ListAccounts():
-                return account_views(self._state)
+                return account_views(self._state, now)
             case ListEvents(after=after, limit=limit):
                 return Events(self._store.events(after, max(0, min(limit, MAX_LISTED))))
 

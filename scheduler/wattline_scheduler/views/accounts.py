@@ -1,16 +1,19 @@
-"""Accounts as they are shown: shares, use, and what runs and waits."""
+"""Accounts as they are shown: shares, use, what runs and waits, and quotas."""
 
 from collections import Counter
+from collections.abc import Iterator
 
+from wattline_protocol.accountviews import AccountView, QuotaView
+from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.requests import MAX_LISTED, Accounts
-from wattline_protocol.views import AccountView
 from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.quotas import QuotaNow
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.fairshare import Standing
+from wattline_scheduler.plan.fairshare import Level, Standing, comparable
 
 
-def account_views(state: State) -> Accounts:
+def account_views(state: State, now: Now) -> Accounts:
     """Those of the site file and all that used anything lately or have jobs, first served first."""
     order, milli = state.work.queue.order, Counter[str]()
     queued, running = Counter[str](), dict[str, set[Job]]()
@@ -23,13 +26,36 @@ def account_views(state: State) -> Accounts:
     for account in (*queued, *running):
         order.standing(account)
     parents = {account.name: account.parent for account in state.site.accounts}
-    ranked = sorted(order.standings().items(), key=lambda item: (item[1].level, item[0]))
+    ranked = sorted(order.standings().items(), key=_turn)
     views = tuple(
         _view(name, parents.get(name), standing, milli[name] / WHOLE_GPU, queued[name], len(jobs))
         for name, standing in ranked[:MAX_LISTED]
         for jobs in [running.get(name, set())]
     )
-    return Accounts(views, state.site.fair_share.half_life_s)
+    quotas = tuple(view for one in state.work.quotas.all for view in _quota(state, one, now))
+    return Accounts(views, state.site.fair_share.half_life_s, quotas)
+
+
+def _quota(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
+    """Its limits, one by one."""
+    quota, (kind, name) = one.quota, one.key
+    if quota.gpus:
+        yield QuotaView(kind, name, "gpus", quota.gpus, one.held_milli / WHOLE_GPU)
+    if quota.power_mw:
+        yield QuotaView(kind, name, "power_w", quota.power_mw / 1000, one.held_mw / 1000)
+    if quota.energy_per_day_wh:
+        limit, used = quota.energy_per_day_wh / 1000, one.used_wh / 1000
+        resets = state.calendar.day(now.unix_s).end_unix_s
+        yield QuotaView(kind, name, "kwh_per_day", limit, used, resets)
+    if quota.cost_per_month_usd:
+        limit, resets = quota.cost_per_month_usd, state.calendar.month(now.unix_s).end_unix_s
+        yield QuotaView(kind, name, "usd_per_month", limit, one.used_usd, resets)
+
+
+def _turn(item: tuple[str, Standing]) -> tuple[Level, Level, str]:
+    """An account comes right before what is below it."""
+    name, standing = item
+    return comparable(standing.level), standing.level, name
 
 
 def _view(

@@ -23,6 +23,7 @@ from wattline_scheduler.core.records import JobRecord
 from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
+from wattline_sim.fleet.quotas import with_place, with_quotas
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
 from wattline_sim.fleet.story import Story
@@ -43,7 +44,9 @@ class FleetSite:
         self.story = Story()
         self.network = Network(self.world)
         dice = random.Random(f"{seed} out of band")
-        self.site = with_switches(random_site(self.world.rng), dice)
+        plain = with_switches(random_site(self.world.rng), dice)
+        self._quota_dice = random.Random(f"{seed} quotas")
+        self.site = with_quotas(plain, self._quota_dice)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.truth = Truth(self.site, self.machines)
         self.switches = Switches(
@@ -101,6 +104,7 @@ class FleetSite:
         """Submit until accepted, with one token, as a careful client does."""
         token = f"token-{spec.name}"
         spec = with_wishes(spec, self.accepted, self._wishes)
+        spec = with_place(spec, self.site, self._quota_dice)
 
         def take(answer: Answer) -> None:
             if isinstance(answer, Submitted):

@@ -6,16 +6,25 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
-from support.site_views import attempt, busy_site, domain, event, job, troubled_site
+from support.site_views import NOON, attempt, busy_site, domain, event, job, troubled_site
+from support.time_zone import local_time
 from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
-from wattline.show import events, jobs, nodes, power, report
+from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
 from wattline.show.tables import Column, fitting
+from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.mig import MigView
-from wattline_protocol.views import DomainPeak, ExplainView, FilterRefusal, JobState, ReportView
+from wattline_protocol.requests import Accounts
+from wattline_protocol.views import (
+    DomainPeak,
+    ExplainView,
+    FilterRefusal,
+    JobState,
+    ReportView,
+)
 
 
 def text_of(thing: RenderableType, width: int = 200) -> str:
@@ -232,3 +241,31 @@ def test_a_watch_says_when_it_shows_old_figures() -> None:
     now = PowerNow(1_780_000_000.0, busy_site().domains, "the scheduler does not answer")
     assert "not fresh: the scheduler does not answer" in text_of(power.live_page(now))
     assert len(rows_of(power.page(now))) == 1
+
+
+def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
+    def account(name: str, parent: str | None, share: float, used: float) -> AccountView:
+        return AccountView(name, parent, share, used, used / share, 12.5, 8.25, 4.0, 2, 3)
+
+    value = Accounts(
+        (account("research", None, 0.75, 0.5), account("vision", "research", 0.375, 0.5)),
+        half_life_s=604_800.0,
+        quotas=(
+            QuotaView("queue", "night", "gpus", 8.0, 6.5),
+            QuotaView("account", "research", "power_w", 20_000.0, 1_520.0),
+            QuotaView("account", "research", "kwh_per_day", 200.0, 20.25, NOON),
+            QuotaView("account", "research", "usd_per_month", 5_000.0, 12.0, NOON),
+        ),
+    )
+    with local_time("UTC"):
+        shown = text_of(accounts.listing(value))
+    assert "research   75 %  50 %      0.67" in shown
+    assert "\n  vision" in shown
+    assert "What was used 7d ago counts half." in shown
+    assert "8 GPUs" in shown
+    assert "6.5 GPUs" in shown
+    assert "as work ends" in shown
+    assert "20.0 kW" in shown
+    assert "a day" in shown
+    assert "a month" in shown
+    assert "No account" in text_of(accounts.listing(Accounts((), 604_800.0)))

@@ -12,9 +12,9 @@ from wattline_protocol.selecting import only
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif
 from wattline_scheduler.core.asif import as_if
+from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
-from wattline_scheduler.core.runtimes import RUNS_NEEDED, SAFETY
 
 ADA = UserName("ada")
 

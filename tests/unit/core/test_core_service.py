@@ -84,6 +84,17 @@ def test_while_nothing_is_known_age_alone_counts() -> None:
     assert queue(h) == numbers
 
 
+def test_who_waits_over_a_restart_stands_where_its_kind_belongs() -> None:
+    h = started()
+    learn(h)
+    long, short = h.submit(one(LONG)), h.submit(one(SHORT))
+    h.restart_scheduler()
+    assert queue(h)[-2:] == [short, long]
+    line = h.job(short).line
+    assert line is not None
+    assert line.key.kind == h.job(short).kind
+
+
 def test_what_was_learned_is_learned_again_after_a_restart() -> None:
     h = started()
     learn(h)

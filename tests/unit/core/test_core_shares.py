@@ -101,7 +101,7 @@ def test_what_is_served_first_is_placed_first(h: Harness) -> None:
 def test_an_account_of_its_own_pays_not_the_user(h: Harness) -> None:
     fill(h, {"ada": 30.0, "bob": 10.0})
     bob = h.submit(job().gpus(8), user="bob")
-    other = h.submit(job()._with(account="vision").gpus(8), user="ada")
+    other = h.submit(job().account("vision").gpus(8), user="ada")
     assert queue(h) == [other, bob]
     h.do(Update(only(other), {"account": "ada"}))
     assert queue(h) == [bob, other]
@@ -134,11 +134,11 @@ def test_a_restart_keeps_what_was_used(h: Harness, is_ended: bool) -> None:
     if is_ended:
         ends(h, held["ada"], 30.0)
         ends(h, held["bob"], 10.0)
-    before = account_views(h.cluster.state).accounts
+    before = account_views(h.cluster.state, h.now).accounts
     h.restart_scheduler()
     h.join()
     h.run(2)
-    after = {a.name: a for a in account_views(h.cluster.state).accounts}
+    after = {a.name: a for a in account_views(h.cluster.state, h.now).accounts}
     for view in before:
         assert after[view.name].gpu_hours == pytest.approx(view.gpu_hours, rel=0.01)
         assert after[view.name].energy_kwh == pytest.approx(view.energy_kwh, rel=0.01)
@@ -172,7 +172,7 @@ def test_a_job_that_is_not_submitted_says_where_it_would_stand(h: Harness) -> No
 def test_the_view_of_accounts_is_in_the_order_of_service(h: Harness) -> None:
     fill(h, {"ada": 30.0, "bob": 10.0})
     h.submit(job().gpus(8), user="eve")
-    views = account_views(h.cluster.state).accounts
+    views = account_views(h.cluster.state, h.now).accounts
     assert [v.name for v in views] == ["eve", "bob", "ada"]
     ada = views[2]
     assert (ada.gpus_running, ada.jobs_running, ada.jobs_queued) == (8.0, 1, 0)
@@ -199,4 +199,20 @@ def test_a_user_that_is_new_needs_no_list(h: Harness) -> None:
         )
         assert answer is not None
     h.settle()
-    assert len(account_views(h.cluster.state).accounts) >= 20
+    assert len(account_views(h.cluster.state, h.now).accounts) >= 20
+
+
+@pytest.mark.parametrize(("ada", "bob"), [(1.0, 1.0), (3.0, 1.0), (1.0, 4.0)])
+def test_where_both_always_wait_each_gets_its_share(ada: float, bob: float) -> None:
+    """Whoever came first, and however many jobs one of them has."""
+    h = started(built(Account("ada", shares=ada), Account("bob", shares=bob)))
+    waiting = {user: [h.submit(job().gpus(8), user=user) for _ in range(40)] for user in ("ada",)}
+    waiting["bob"] = [h.submit(job().gpus(8), user="bob") for _ in range(40)]
+    done = {"ada": 0, "bob": 0}
+    for _ in range(20):
+        for attempt in list(h.cluster.state.work.live.values()):
+            done[attempt.gang.job.account] += 1
+            ends(h, attempt.gang.job.id, 8.0)
+            h.run(1)
+    due = ada / (ada + bob) * sum(done.values())
+    assert abs(done["ada"] - due) <= 3, done

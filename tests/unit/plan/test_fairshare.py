@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattline_protocol.site import Account, FairShare
-from wattline_scheduler.plan.fairshare import LEAST_USE, FairTree, Standing, Use
+from wattline_scheduler.plan.fairshare import LEAST_USE, FairTree, Standing, Use, comparable
 
 
 def standings(
@@ -89,6 +89,14 @@ def test_small_differences_and_hardly_any_use_do_not_count() -> None:
     assert close["ada"].level == close["bob"].level
     little = standings({"ada": hours(LEAST_USE / 1000), "bob": hours(0)})
     assert little["ada"].level == little["bob"].level
+
+
+def test_depth_alone_puts_nobody_first() -> None:
+    accounts = (Account("research"), Account("vision", "research"))
+    unused = standings({"ada": hours(0), "vision": hours(0)}, *accounts)
+    assert comparable(unused["ada"].level) == comparable(unused["vision"].level)
+    even = standings({"ada": hours(50), "vision": hours(50)}, *accounts)
+    assert comparable(even["ada"].level) == comparable(even["vision"].level)
 
 
 names = st.sampled_from("abcdef")

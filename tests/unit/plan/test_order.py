@@ -2,7 +2,7 @@
 
 import pytest
 
-from wattline_scheduler.plan.kinds import MAX_LINES, NEIGHBOURS, Kinds
+from wattline_scheduler.plan.neighbours import MAX_LINES, NEIGHBOURS, Neighbours
 from wattline_scheduler.plan.order import LONG_GPU_S, Asking, in_order
 from wattline_scheduler.plan.runtimes import (
     BINS,
@@ -102,7 +102,7 @@ def test_the_time_between_looks_doubles(held_s: float, look_s: float) -> None:
 
 
 def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
-    kinds = Kinds()
+    kinds = Neighbours()
     groups = [kinds.submitted("vision", 8) for _ in range(NEIGHBOURS + 1)]
     assert len(set(groups[:NEIGHBOURS])) == 1
     assert groups[NEIGHBOURS] != groups[0]
@@ -111,7 +111,7 @@ def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
 
 
 def test_lines_are_bounded() -> None:
-    kinds = Kinds()
+    kinds = Neighbours()
     first = [kinds.submitted("a", 1) for _ in range(NEIGHBOURS + 1)]
     for number in range(MAX_LINES):
         kinds.submitted("b", number)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from support.sites import JobBuilder, job
+from support.sites import PSU_PERMILLE, JobBuilder, job
 from support.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_scheduler.plan.check import check
@@ -12,7 +12,8 @@ from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
 from wattline_scheduler.plan.explain import explain
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.gang import place_gang
-from wattline_scheduler.plan.snapshot import Placement, Snapshot, TaskPlace
+from wattline_scheduler.plan.quotas import task_mw
+from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
 from wattline_scheduler.plan.trial import Trial
 
 KNEE_KW = (700 * 0.50 * 1.03 - 80) / 0.95 / 1000
@@ -294,3 +295,29 @@ def test_replicas_of_a_service_are_kept_apart() -> None:
     assert placed_on == ["a1", "c1"], "each in another rack"
     packed = plan(snapshot(*nodes, waiting=(waits(1, job(), gangs=3),)))
     assert {placement.tasks[0].node for placement in packed.placements} == {"a1"}
+
+
+def quota_of_watts(mw: int) -> QuotaRoom:
+    return QuotaRoom("queue cool", most_mw=mw)
+
+
+def mixed(mw: int, *, a100s_free: int = 8) -> Snapshot:
+    """Eight H100s, eight A100s of 400 W, and a quota; the job may run on either."""
+    h100s = offer("a1")
+    a100s = offer("b1", gpu_name="NVIDIA A100", free=a100s_free, cap_max_mw=300_000)
+    waiting = dataclasses.replace(waits(1, job().gpus(8)), quotas=(0,))
+    return dataclasses.replace(
+        snapshot(h100s, a100s, waiting=(waiting,)), quotas=(quota_of_watts(mw),)
+    )
+
+
+def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
+    hungry, frugal = (task_mw(o.gpus, shape(job().gpus(8)), PSU_PERMILLE) for o in mixed(1).nodes)
+    assert frugal < hungry
+    (placed,) = plan(mixed(frugal)).placements
+    assert [task.node for task in placed.tasks] == ["b1"]
+    assert len(plan(mixed(hungry)).placements) == 1
+    result = plan(mixed(frugal, a100s_free=4))
+    assert not result.placements
+    assert result.waits[JobId(1)].endswith("and the GPUs that are free take more than is left")
+    assert "never starts" in plan(mixed(frugal - 1)).waits[JobId(1)]

@@ -12,7 +12,7 @@ from math import ceil, inf
 
 import numpy as np
 
-from wattline_scheduler.core.runtimes import Runtimes
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.snapshot import Placement
 from wattline_scheduler.power.keeps import NOTHING_SAID, Need, with_known
@@ -56,7 +56,7 @@ class Engine:
         self._machines, self._line, self._meter = machines, line, meter
         self._is_capped, self._passes_over = is_capped, passes_over
         self._speeds = Speeds(machines)
-        self._longest = Runtimes()
+        self._longest = Longest()
         self._known_mw: dict[Kind, int] = {}
         self._gangs: dict[int, Gang] = {}
         """Those that wait, by number."""

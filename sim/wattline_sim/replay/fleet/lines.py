@@ -7,8 +7,8 @@ from typing import Protocol
 
 from wattline_protocol.site import FairShare, Timing
 from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.order import Order
-from wattline_scheduler.core.runtimes import Runtimes
 from wattline_scheduler.core.service import Service
 from wattline_scheduler.plan.fairshare import NOTHING, FairTree, Level, Use
 from wattline_sim.replay.fleet.gangs import Gang
@@ -71,7 +71,7 @@ class ByTurn:
 
     def __init__(self) -> None:
         self.order = Order(FairTree(RULES, ()), Service(Timing().overtake_s))
-        self._runtimes = Runtimes()
+        self._longest = Longest()
         self._lines: dict[LineKey, dict[Gang, None]] = {}
         """Each by submission."""
         self._key: dict[Gang, LineKey] = {}
@@ -84,7 +84,7 @@ class ByTurn:
 
     def arrived(self, gang: Gang) -> None:
         """Joins those that cannot be told from it but by age."""
-        kind = gang.size if self._runtimes.knows(gang.size) else ""
+        kind = gang.size if self._longest.knows(gang.size) else ""
         if not kind:
             self._unknown[gang.size][gang] = None
         account = gang.asked.job.account
@@ -116,7 +116,7 @@ class ByTurn:
         account, held_s = gang.asked.job.account, now_s - gang.start_s
         self.order.service.learn(account, gang.shape, gang.size, held_s, is_end=True)
         self._draws(gang, -1.0)
-        if self._runtimes.note(gang.size, held_s):
+        if self._longest.note(gang.size, held_s):
             for one in self._unknown.pop(gang.size, {}):
                 self._leave(one)
                 self.arrived(one)

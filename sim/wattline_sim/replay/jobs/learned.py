@@ -8,7 +8,7 @@ learns from what the trace has shown so far: ends, and time held without an end.
 from collections.abc import Sequence
 from math import inf
 
-from wattline_scheduler.plan.kinds import Kinds
+from wattline_scheduler.plan.neighbours import Neighbours
 from wattline_scheduler.plan.order import Asking, in_order
 from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of, next_look_s
 from wattline_sim.replay.jobs.run import Run
@@ -20,7 +20,7 @@ class Learned:
 
     def __init__(self, *, sends_back: bool = True) -> None:
         self._sends_back = sends_back
-        self._kinds = Kinds()
+        self._neighbours = Neighbours()
         self._runtimes = Runtimes()
         self._groups: dict[Run, Groups] = {}
         self._runs: list[Run] = []
@@ -28,7 +28,7 @@ class Learned:
     def arrived(self, run: Run) -> None:
         """Joins its kind."""
         job = run.job
-        self._groups[run] = self._kinds.submitted(job.account, job.gpus)
+        self._groups[run] = self._neighbours.submitted(job.account, job.gpus)
         self._runs.append(run)
 
     def ended(self, run: Run, now_s: float) -> None:

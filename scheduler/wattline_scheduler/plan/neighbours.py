@@ -1,4 +1,4 @@
-"""Which jobs are alike, by what is known when they are submitted: groups for `runtimes`.
+"""Groups for `runtimes` of jobs of which only account, size and time of submission are known.
 
 Users submit the same thing several times in a row: in Philly's traces the run time of a job goes
 with that of the one of its size before it (correlation of logarithms 0.5 to 0.9), and hardly with
@@ -18,7 +18,7 @@ Line = tuple[str, int]
 """Account and GPUs."""
 
 
-class Kinds:
+class Neighbours:
     """Tells each job its groups as it is submitted."""
 
     def __init__(self) -> None:

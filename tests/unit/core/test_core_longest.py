@@ -4,7 +4,7 @@ import pytest
 
 from support.harness import Harness
 from support.sites import job, site
-from wattline_scheduler.core.runtimes import RUNS_NEEDED, SAFETY
+from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def h() -> Harness:
 
 
 def most_s(h: Harness, number: int) -> float | None:
-    return h.cluster.state.work.runtimes.most_s(h.cluster.state.work.jobs[number])  # type: ignore[index]  # ids are ints
+    return h.cluster.state.work.longest.most_s(h.cluster.state.work.jobs[number])  # type: ignore[index]  # ids are ints
 
 
 def test_nobody_knows_without_a_limit(h: Harness) -> None:
@@ -29,7 +29,7 @@ def test_what_the_kind_was_seen_to_take_corrects_it(h: Harness) -> None:
     state = h.cluster.state
     for ran_s in (30.0, 40.0, 20.0)[:RUNS_NEEDED]:
         assert most_s(h, number) == 1_005, "too few runs are known"
-        state.work.runtimes.note(state.work.jobs[number].kind, ran_s)
+        state.work.longest.note(state.work.jobs[number].kind, ran_s)
     assert most_s(h, number) == 40 * SAFETY + 5
     assert most_s(h, h.submit(job().command("other").grace(5))) is None
 

@@ -21,7 +21,7 @@ MAX_KINDS = 10_000
 """Kinds remembered; those whose last run is longest ago are dropped."""
 
 
-class Runtimes:
+class Longest:
     """Of each kind of job, how long its newest completed runs took."""
 
     def __init__(self) -> None:
@@ -59,18 +59,18 @@ class Runtimes:
         return self.bound_s(job.kind, spec.limits.runtime_s, spec.recovery.grace_s)
 
 
-def ends(runtimes: Runtimes, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
+def ends(longest: Longest, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
     """When the devices that are held will be free, as far as that is known."""
     known = []
     for attempt in node.attempts.values():
-        end = _end(runtimes, attempt.gang)
+        end = _end(longest, attempt.gang)
         if end is not None:
             known += [(device, end) for device in held_devices(node, attempt)]
     return tuple(known)
 
 
-def _end(runtimes: Runtimes, gang: Gang) -> Instant | None:
-    most_s = runtimes.most_s(gang.job)
+def _end(longest: Longest, gang: Gang) -> Instant | None:
+    most_s = longest.most_s(gang.job)
     match gang.phase:
         case Ending(since):
             return Instant(since + gang.job.spec.recovery.grace_s)

@@ -1,0 +1,192 @@
+"""Whether quotas let work in: at submission, at a change, while it waits; and what is used up."""
+
+from wattline_protocol.fields import nearest
+from wattline_protocol.ids import Now, UnixTime, UserName
+from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.quantities import format_cost, format_energy
+from wattline_protocol.requests import Denied
+from wattline_scheduler.core.devices import held_infos
+from wattline_scheduler.core.jobs import Attempt, Job
+from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.core.offering import snapshot
+from wattline_scheduler.core.quotas import QuotaNow
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.asks import ask_of
+from wattline_scheduler.plan.quotas import (
+    gang_milli,
+    gpus_said,
+    lacks,
+    least_mw,
+    task_mw,
+    watts_said,
+)
+from wattline_scheduler.plan.snapshot import Shape
+
+DEFAULT_QUEUE = "default"
+"""Where jobs wait that name none; it needs no entry in the site file."""
+
+MAX_USERS_NAMED = 5
+
+
+# --- what is held -------------------------------------------------------------------------
+
+
+def count(state: State, attempt: Attempt) -> None:
+    """A try has its GPUs: they count in the quotas of its job."""
+    job = attempt.gang.job
+    attempt.quotas = state.work.quotas.of(job.account, job.spec.queue)
+    if attempt.quotas:
+        attempt.quota_mw = _counts_mw(state, attempt)
+        attempt.quota_milli = len(attempt.record.gpus) * job.shape.gpu_milli
+        state.work.quotas.hold(attempt.quotas, attempt.quota_milli, attempt.quota_mw)
+
+
+def count_elsewhere(state: State, attempt: Attempt) -> None:
+    """The account or the queue of its job was changed."""
+    job = attempt.gang.job
+    if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
+        discount(state, attempt)
+        count(state, attempt)
+
+
+def discount(state: State, attempt: Attempt) -> None:
+    """It gave them back."""
+    state.work.quotas.hold(attempt.quotas, -attempt.quota_milli, -attempt.quota_mw)
+    attempt.quotas = ()
+
+
+# --- what is used up ----------------------------------------------------------------------
+
+
+def follow_quotas(state: State, now: Now) -> None:
+    """With the ledger: what of the day's energy and the month's money is used."""
+    for one in state.work.quotas.all:
+        if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
+            continue
+        was_closed = one.closed
+        _look(state, one, now)
+        if one.closed and not was_closed:
+            text = one.closed.replace("waits for the", "nothing more starts by the", 1)
+            state.journal.note("quota_used_up", text, now, level="warning")
+        elif was_closed and not one.closed:
+            state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
+            state.wants_plan = True
+
+
+def _look(state: State, one: QuotaNow, now: Now) -> None:
+    ledger, tariff, calendar = state.ledger, state.site.tariff, state.calendar
+    quota, unix_s = one.quota, now.unix_s
+    one.used_wh = 1000 * sum(ledger.kwh_today(key, unix_s) for key in one.names)
+    one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
+    one.closed, one.resets_unix_s = "", None
+    if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
+        most, used = format_cost(quota.cost_per_month_usd), f"{one.used_usd:.2f}USD"
+        _close(state, one, f"{most} a month", used, calendar.month(unix_s).end_unix_s)
+    elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
+        most, used = format_energy(quota.energy_per_day_wh), f"{one.used_wh / 1000:.1f}kWh"
+        _close(state, one, f"{most} a day", used, calendar.day(unix_s).end_unix_s)
+
+
+def _close(state: State, one: QuotaNow, most: str, used: str, until: UnixTime) -> None:
+    one.resets_unix_s = until
+    one.closed = (
+        f"waits for the quota of {one.name}: {most}, {used} used; "
+        f"it begins anew {state.calendar.said(until)}"
+    )
+
+
+# --- who waits for one --------------------------------------------------------------------
+
+
+def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
+    """The quota that keeps such a job from starting, in words, and until when; "" = none does."""
+    for number in state.work.quotas.of(key.account, key.queue):
+        one = state.work.quotas.all[number]
+        why = one.closed or lacks(
+            one.room(), gang_milli(key.shape), _least_mw(state, key.shape, now)
+        )
+        if why:
+            return why, one.resets_unix_s
+    return "", None
+
+
+def _least_mw(state: State, shape: Shape, now: Now) -> int:
+    """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
+    columns = snapshot(state, now).columns
+    return least_mw(columns, ask_of(shape, columns.classes), shape)
+
+
+def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
+    """Why no gang of it could ever start, whatever ends; empty = it could."""
+    milli = gang_milli(shape)
+    for number in state.work.quotas.of(account, queue):
+        one = state.work.quotas.all[number]
+        quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
+        if most_milli and milli > most_milli:
+            most = f"{gpus_said(most_milli)} at a time"
+            return f"wants {gpus_said(milli)}, and the quota of {one.name} is {most}"
+        least = _least_mw(state, shape, now) if quota.power_mw else 0
+        if least > quota.power_mw:
+            most = f"{watts_said(quota.power_mw)} at a time"
+            wants = f"wants {watts_said(least)} for its GPUs"
+            return f"{wants}, and the quota of {one.name} is {most}"
+    return ""
+
+
+# --- who may use what ---------------------------------------------------------------------
+
+
+def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why the user may not submit such a job to its queue, or under its account."""
+    problem = _unknown(state, owner, spec)
+    if problem:
+        return Denied("bad_request", problem)
+    account = spec.account or owner
+    above = state.work.quotas.accounts_above(account)
+    users = {f"account {a.name}": a.users for a in state.site.accounts if a.name in above}
+    users |= {f"queue {q.name}": q.users for q in state.site.queues if q.name == spec.queue}
+    for name, allowed in users.items():
+        if allowed and owner not in allowed:
+            shown = ", ".join(allowed[:MAX_USERS_NAMED])
+            more = len(allowed) - MAX_USERS_NAMED
+            others = f" and {more} more" if more > 0 else ""
+            return Denied("not_allowed", f"{name} is for {shown}{others}; you are {owner}")
+    return None
+
+
+def _unknown(state: State, owner: UserName, spec: JobSpec) -> str:
+    """Where the site file names queues, or accounts, a new word is a mistake."""
+    queues = [queue.name for queue in state.site.queues]
+    if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
+        return _no_such("queue", spec.queue, queues)
+    accounts = [account.name for account in state.site.accounts]
+    if accounts and spec.account and spec.account not in (*accounts, owner):
+        return _no_such("account", spec.account, accounts)
+    return ""
+
+
+def _no_such(what: str, name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    hint = f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_USERS_NAMED])}"
+    return f"there is no {what} {name}; {hint}"
+
+
+def would_break(state: State, job: Job, account: str, queue: str) -> str:
+    """Why running work may not be counted there; empty = it may."""
+    live = [attempt for gang in job.gangs for attempt in gang.live]
+    milli = len([g for a in live for g in a.record.gpus]) * job.shape.gpu_milli
+    before = state.work.quotas.of(job.account, job.spec.queue)
+    for number in state.work.quotas.of(account, queue):
+        one = state.work.quotas.all[number]
+        mw = sum(_counts_mw(state, attempt) for attempt in live)
+        why = lacks(one.room(), milli, mw) if number not in before else ""
+        if why:
+            return f"job {job.id} runs: {why}"
+    return ""
+
+
+def _counts_mw(state: State, attempt: Attempt) -> int:
+    node = state.nodes[attempt.node]
+    return task_mw(
+        held_infos(node, attempt), attempt.gang.job.shape, node.site.psu_efficiency_permille
+    )
