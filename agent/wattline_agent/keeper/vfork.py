@@ -9,6 +9,9 @@ from typing import NamedTuple
 LIBRARY = "_launch*.so"
 """A compiler makes it when the package is installed; without one, tasks are forked."""
 
+LAYOUT = 1
+"""Of the structures below; a library with another one was built from other sources."""
+
 
 class _Limit(ctypes.Structure):
     _fields_ = (
@@ -100,10 +103,12 @@ def _strings(texts: Sequence[str]) -> "ctypes.Array[ctypes.c_char_p]":
 
 
 def load_launcher() -> Launcher | None:
-    """None where the library was not built, or not for this machine."""
+    """None where the library was not built, or not for this machine or these sources."""
     for file in Path(__file__).parent.glob(LIBRARY):
         try:
-            return Launcher(ctypes.CDLL(str(file)))
-        except OSError:
+            library = ctypes.CDLL(str(file))
+            if ctypes.c_int.in_dll(library, "wattline_launch_layout").value == LAYOUT:
+                return Launcher(library)
+        except (OSError, ValueError):  # not a library of this machine, or an older one
             continue
     return None

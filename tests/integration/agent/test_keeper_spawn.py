@@ -173,3 +173,17 @@ def test_only_what_lies_on_this_host_is_waited_for(tmp_path: Path, way: str) -> 
     assert spawning._launcher.may_start(str(tmp_path), "/bin/true")
     assert not spawning._launcher.may_start(str(tmp_path), "/proc")
     assert not spawning._launcher.may_start(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("layout", ["", "const int wattline_launch_layout = 0;"])
+def test_a_library_of_other_sources_is_left_alone(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that an older version left behind would read what it is given in the wrong places."""
+    source, library = tmp_path / "old.c", tmp_path / "_launch.so"
+    source.write_text(f"{layout}\nint wattline_launch(void) {{ return -1; }}\n")
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    monkeypatch.setattr(vfork, "__file__", str(library))
+    monkeypatch.setattr(vfork, "LIBRARY", library.name)
+    assert vfork.load_launcher() is None
