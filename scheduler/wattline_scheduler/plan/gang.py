@@ -21,6 +21,8 @@ def place_gang(
     with others of the same service, which are kept apart where that costs little. `barred`: [node]
     those that are not asked.
     """
+    if shape.nodes == 1 and not replicas:
+        return _place_alone(trial, shape)
     if not shape.same_rack or shape.nodes == 1:
         return _place(trial, shape, replicas, None, barred)
     for rack in _racks(trial, shape):
@@ -28,6 +30,16 @@ def place_gang(
         if places is not None:
             return places
     return None
+
+
+def _place_alone(trial: Trial, shape: Shape) -> Places | None:
+    at = trial.best(shape)
+    if at is None:
+        return None
+    mark = trial.checkpoint()
+    places = (trial.place(at, shape),)
+    trial.finish_gang(mark)
+    return places
 
 
 def _racks(trial: Trial, shape: Shape) -> list[int]:

@@ -16,7 +16,7 @@ from wattline_scheduler.plan.fragments import Growth, Prices
 from wattline_scheduler.plan.rank import node_cost
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
 from wattline_scheduler.plan.worths import Worths
-from wattline_scheduler.power.matrix import Bools, Floats, Ints
+from wattline_scheduler.power.matrix import Floats, Ints
 
 MAX_LOOKS = 1_024
 """Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
@@ -117,24 +117,31 @@ class Looks:
         if look.seen == self._time:
             return look, 0
         at, count = self._changed_for(look, columns)
-        ask, can = look.ask, fits(columns, look.ask, at)
-        grown = self._growth(columns, ask, at, can)
-        slot = grown.slot if grown is not None else None
-        if look.slot is not None:
-            slot = fullest_slot(columns, ask, at) if slot is None else slot
-            look.slot[at] = slot
-        look.needed_mw[at] = needed_mw(columns, ask, at, slot)
-        look.cost[at] = np.where(can, node_cost(columns, ask, at, self._weights, grown), np.inf)
+        can = fits(columns, look.ask, at)
+        look.cost[at] = np.inf
+        able = np.flatnonzero(can) if isinstance(at, slice) else at[can]
+        if len(able):
+            self._look_at(look, columns, able)
         look.seen = self._time
         return look, count
 
-    def _growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth | None:
+    def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
+        """Nodes that the shape fits on."""
+        ask, grown = look.ask, self._growth(columns, look.ask, able)
+        slot = grown.slot if grown is not None else None
+        if look.slot is not None:
+            slot = fullest_slot(columns, ask, able) if slot is None else slot
+            look.slot[able] = slot
+        look.needed_mw[able] = needed_mw(columns, ask, able, slot)
+        look.cost[able] = node_cost(columns, ask, able, self._weights, grown)
+
+    def _growth(self, columns: Columns, ask: Ask, able: Ints) -> Growth | None:
         if self._worths is None:
             return None
         if self._unfollowed:
             self._worths.follow(columns, list(self._unfollowed))
             self._unfollowed.clear()
-        return self._worths.growth(columns, ask, at, can)
+        return self._worths.growth(columns, ask, able)
 
     def ask(self, shape: Shape, columns: Columns) -> Ask:
         """The shape in the numbers of the columns."""

@@ -167,6 +167,20 @@ class Trial:
         costs[look.needed_mw > self.most_mw(shape.priority)[group]] = np.inf
         return costs
 
+    def best(self, shape: Shape) -> int | None:
+        """The first node of those with the least of `costs`; None = it fits nowhere.
+
+        Only nodes that it fits on are asked what their rows allow: on a full site they are few.
+        """
+        look, columns = self.look(shape), self.columns
+        self.effort += STEPS_PER_CHOICE + columns.node_count // NODES_PER_CHOICE_STEP
+        able = np.flatnonzero(look.cost < np.inf)
+        group = columns.group[able]
+        costs = look.cost[able] + group_cost(columns, look.ask, self.weights)[group]
+        costs[look.needed_mw[able] > self.most_mw(shape.priority)[group]] = np.inf
+        first = int(costs.argmin()) if len(able) else 0
+        return int(able[first]) if len(able) and costs[first] < np.inf else None
+
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
         ask = self.ask(shape)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wattline_scheduler.plan.asks import Ask, At
+from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import (
     Growth,
@@ -24,7 +24,7 @@ from wattline_scheduler.plan.fragments import (
     use_with_cpus,
     worth_nano,
 )
-from wattline_scheduler.power.matrix import Bools, Ints
+from wattline_scheduler.power.matrix import Ints
 
 Profile = tuple[tuple[int, ...], tuple[int, ...]]
 """Thousandths that are free, and the class of each GPU; both 0 where nothing is."""
@@ -87,23 +87,13 @@ class Worths:
         cpus = np.maximum(columns.cpus_free[where], 0)
         self._worth_now[where] = self._worth[self._profile[where], cpus]
 
-    def growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
-        """As `fragments.growth`, for nodes that are followed; any where the task does not fit."""
+    def growth(self, columns: Columns, ask: Ask, at: Ints) -> Growth:
+        """As `fragments.growth`, for nodes that are followed and that the task fits on."""
         if ask.is_share:
-            return self._share_growth(columns, ask, at, can)
+            return growth(columns, ask, self.of, at)
         after = self._after(ask, self._profile[at])
-        cpus = np.maximum(columns.cpus_free[at] - ask.cpus, 0)
-        lost_nano = self._worth_now[at] - self._worth[after, cpus]
+        lost_nano = self._worth_now[at] - self._worth[after, columns.cpus_free[at] - ask.cpus]
         return Growth(growth_of(lost_nano, ask), None)
-
-    def _share_growth(self, columns: Columns, ask: Ask, at: At, can: Bools) -> Growth:
-        where = np.flatnonzero(can)
-        some = growth(columns, ask, self.of, where if isinstance(at, slice) else at[where])
-        milli, slot = np.full(len(can), np.inf), np.zeros(len(can), np.int64)
-        milli[where] = some.milli
-        if some.slot is not None:
-            slot[where] = some.slot
-        return Growth(milli, slot)
 
     def _number(self, profile: Profile) -> int:
         known = self._numbers.get(profile)
