@@ -21,7 +21,7 @@ def place_gang(
     with others of the same service, which are kept apart where that costs little. `barred`: [node]
     those that are not asked.
     """
-    if shape.nodes == 1 and not replicas:
+    if shape.nodes == 1 and not replicas and barred is None:
         return _place_alone(trial, shape)
     if not shape.same_rack or shape.nodes == 1:
         return _place(trial, shape, replicas, None, barred)
