@@ -4,6 +4,7 @@ All functions take `at`: positions of nodes, as an array, or `ALL`. They look at
 what the rows above them allow is `rooms`' business.
 """
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,13 +83,18 @@ def suits(gpu: GpuInfo, shape: Shape) -> bool:
 
 
 def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether it is a GPU or MIG device as wanted, with one of the wanted words in its name."""
+    """Whether it is a GPU or MIG device as wanted, with one of the wanted words in its name.
+
+    Whole words: an A100 is no A10.
+    """
     if profile_of(gpu) != shape.mig:
         return False
     if not shape.gpu_type:
         return True
     name = gpu.name.lower()
-    return any(word in name for word in shape.gpu_type)
+    return any(
+        re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", name) for word in shape.gpu_type
+    )
 
 
 def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:

@@ -321,3 +321,18 @@ def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
     assert not result.placements
     assert result.waits[JobId(1)].endswith("and the GPUs that are free take more than is left")
     assert "never starts" in plan(mixed(frugal - 1)).waits[JobId(1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "is_one"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100", True),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB", True),
+        ("NVIDIA A100-SXM4-80GB", "a10", False),
+        ("NVIDIA L40S", "l40", False),
+        ("NVIDIA H100 80GB HBM3", "h100 80gb", True),
+    ],
+)
+def test_a_type_is_a_whole_word_of_the_name(name: str, word: str, is_one: bool) -> None:
+    snap = snapshot(offer("a1", gpu_name=name), waiting=(waits(1, job().gpus(1).gpu_type(word)),))
+    assert bool(placed(snap)) == is_one
