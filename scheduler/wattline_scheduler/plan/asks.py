@@ -12,7 +12,7 @@ import numpy as np
 from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
-from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, GpuClasses
+from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Columns, GpuClasses
 from wattline_scheduler.plan.devices import profile_of
 from wattline_scheduler.plan.snapshot import Shape
 from wattline_scheduler.power.loads import gpu_admission_mw
@@ -172,6 +172,13 @@ def fullest_slot(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
     """[node] the GPU with the least left that suffices for a share; any where none does."""
     left = np.where(free_slots(columns, ask, at), columns.free_milli[at], WHOLE_MILLI + 1)
     slot: Ints = left.argmin(axis=1)
+    return slot
+
+
+def leanest_slot(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
+    """[node] the GPU on which a share adds the fewest watts; any where none suffices."""
+    rise = np.where(free_slots(columns, ask, at), _each_rise_mw(columns, ask, at), ENDLESS_MW)
+    slot: Ints = rise.argmin(axis=1)
     return slot
 
 

@@ -10,7 +10,16 @@ import math
 
 import numpy as np
 
-from wattline_scheduler.plan.asks import ALL, Ask, At, ask_of, fits, fullest_slot, needed_mw
+from wattline_scheduler.plan.asks import (
+    ALL,
+    Ask,
+    At,
+    ask_of,
+    fits,
+    fullest_slot,
+    leanest_slot,
+    needed_mw,
+)
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices
 from wattline_scheduler.plan.rank import node_cost
@@ -48,9 +57,9 @@ class Look:
         self.cost: Floats = np.full(node_count, np.inf)
         """[node] of the part that lies in the node; infinite = it does not fit there."""
         self.needed_mw: Ints = np.zeros(node_count, np.int64)
-        """[node] wall milliwatts; of any value where it does not fit."""
+        """[node] wall milliwatts at least; of any value where it does not fit."""
         self.slot: Ints | None = None
-        """[node] for a share: the GPU that it is taken of, where it fits; None: whole GPUs."""
+        """[node] for a share: the GPU that it is taken of, if watts suffice; None: whole GPUs."""
         self.seen = NEVER
         """What was touched up to then is in it."""
         self.reason, self.reason_at = "", NEVER
@@ -130,8 +139,8 @@ class Looks:
         ask, grown = look.ask, self._growth(columns, look.ask, able)
         slot = grown.slot if grown is not None else None
         if look.slot is not None:
-            slot = fullest_slot(columns, ask, able) if slot is None else slot
-            look.slot[able] = slot
+            look.slot[able] = fullest_slot(columns, ask, able) if slot is None else slot
+            slot = leanest_slot(columns, ask, able)
         look.needed_mw[able] = needed_mw(columns, ask, able, slot)
         look.cost[able] = node_cost(columns, ask, able, self._weights, grown)
 

@@ -10,7 +10,16 @@ lease can rise highest there.
 import numpy as np
 
 from wattline_protocol.site import Weights
-from wattline_scheduler.plan.asks import ALL, Ask, At, fits, needed_mw, part_left, slots_for
+from wattline_scheduler.plan.asks import (
+    ALL,
+    Ask,
+    At,
+    fits,
+    leanest_slot,
+    needed_mw,
+    part_left,
+    slots_for,
+)
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices, growth
 from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
@@ -84,7 +93,7 @@ def costs(
     The node to take is the first with the least (`argmin`).
     """
     grown = growth(columns, ask, prices) if prices is not None else None
-    slot = grown.slot if grown is not None else None
+    slot = leanest_slot(columns, ask) if ask.is_share else None
     most = most_mw(columns, room_for(columns, priority))[columns.group]
     can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
     cost = node_cost(columns, ask, ALL, weights, grown)

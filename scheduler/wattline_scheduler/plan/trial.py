@@ -11,7 +11,7 @@ import numpy as np
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.plan.asks import Ask, fits, slots_for
+from wattline_scheduler.plan.asks import Ask, fits, leanest_slot, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks
@@ -191,11 +191,14 @@ class Trial:
         return TaskPlace(self.snapshot.nodes[at].node, tuple(indices))
 
     def _share_slot(self, at: int, shape: Shape) -> list[int]:
-        """The GPU that the look at the node counted on."""
+        """The GPU on which it costs least; where its watts lack, that which needs the fewest."""
         look = self.look(shape)
         if look.slot is None or look.cost[at] == np.inf:
             return slots_for(self.columns, look.ask, at)
-        return [int(look.slot[at])]
+        best = [int(look.slot[at])]
+        if self.has_watts(self.task(at, best, look.ask), shape.priority):
+            return best
+        return [int(leanest_slot(self.columns, look.ask, np.array([at]))[0])]
 
     def hold(self, task: Task) -> None:
         """Keep from everybody else what a task takes that cannot start yet."""
@@ -231,16 +234,20 @@ class Trial:
             counted = -(-taken_mw * columns.group_share[:, group] // PERMILLE)
         return Task(at, slots, ask, rise_mw, columns.group_rows[:, group], counted)
 
+    def has_watts(self, task: Task, priority: int) -> bool:
+        """Whether there is room below the rows of its node."""
+        room_mw = self.columns.room_mw[task.rows] + self._given_back(priority)[task.rows]
+        return bool((np.maximum(room_mw, 0) >= task.counted_mw).all())
+
     def fits(self, task: Task, priority: int) -> bool:
         """Whether there is room on the node and below its rows."""
         columns, at = self.columns, task.at
-        room_mw = columns.room_mw[task.rows] + self._given_back(priority)[task.rows]
         return bool(
             columns.is_open[at]
             and task.ask.labels <= columns.label_sets[columns.label_set[at]]
             and columns.cpus_free[at] >= task.ask.cpus
             and columns.memory_free_bytes[at] >= task.ask.memory_bytes
-            and (np.maximum(room_mw, 0) >= task.counted_mw).all()
+            and self.has_watts(task, priority)
         )
 
     def take(self, task: Task) -> None:
