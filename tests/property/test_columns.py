@@ -16,15 +16,15 @@ from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
 
 
-def chosen(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
-    """The GPUs a task would get, and what each counts now: the least memory that suffices, then as
-    they are offered; a share from the smallest part that suffices."""
+def suited(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
+    """The GPUs that would do, and what each counts now: the least memory that suffices first, then
+    as they are offered; for a share the smallest part that suffices."""
     held = dict(offer.kept.held)
     there = [(gpu, 1000, held.get(gpu_of(gpu.index), gpu.idle_mw)) for gpu in offer.free]
     if shape.gpu_milli < 1000:
         there += [(part.gpu, part.free_milli, part.counts_mw) for part in offer.parts]
     word = shape.gpu_type[0] if shape.gpu_type else ""
-    suited = [
+    would_do = [
         (milli if shape.gpu_milli < 1000 else 0, gpu.memory_bytes, gpu, mw)
         for gpu, milli, mw in there
         if gpu.memory_bytes * shape.gpu_milli // 1000 >= shape.gpu_memory_min_bytes
@@ -33,15 +33,12 @@ def chosen(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
         and milli >= shape.gpu_milli
         and (gpu.can_share or shape.gpu_milli == 1000)
     ]
-    best = sorted(suited, key=lambda one: one[:2])[: shape.gpus]
-    return [(gpu, mw) for _, _, gpu, mw in best]
+    return [(gpu, mw) for _, _, gpu, mw in sorted(would_do, key=lambda one: one[:2])]
 
 
-def needed(offer: NodeOffer, shape: Shape) -> int:
-    """Wall milliwatts that the node must keep more with a task."""
-    rise_mw = sum(
-        max(0, gpu_admission_mw(gpu, shape.need) - mw) for gpu, mw in chosen(offer, shape)
-    )
+def needed(offer: NodeOffer, shape: Shape, gpus: list[tuple[GpuInfo, int]]) -> int:
+    """Wall milliwatts that the node must keep more with a task on these GPUs."""
+    rise_mw = sum(max(0, gpu_admission_mw(gpu, shape.need) - mw) for gpu, mw in gpus)
     load_mw, psu = offer.kept.base_mw + offer.kept.busy_mw, offer.kept.psu_efficiency_permille
     return wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
 
@@ -71,7 +68,8 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
         most = most_mw(columns, room_for(columns, shape.priority))[columns.group]
         cost = costs(columns, ask, shape.priority)
         for at, offer in enumerate(snap.nodes):
-            gpus = chosen(offer, shape)
+            would_do = suited(offer, shape)
+            gpus = would_do[: shape.gpus]
             is_fit = (
                 not offer.closed
                 and shape.labels <= offer.labels
@@ -80,11 +78,14 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
                 and offer.memory_free_bytes >= shape.memory_bytes
             )
             assert is_fit == can[at]
-            is_covered = has_watts(snap, at, needed(offer, shape), shape.priority)
-            assert np.isfinite(cost[at]) == (is_fit and is_covered)
+            ways = [[one] for one in would_do] if shape.gpu_milli < 1000 else [gpus]
+            is_covered = [
+                has_watts(snap, at, needed(offer, shape, way), shape.priority) for way in ways
+            ]
+            assert np.isfinite(cost[at]) == (is_fit and any(is_covered))
             if is_fit:
-                assert mw[at] == needed(offer, shape)
-                assert (mw[at] <= most[at]) == is_covered
+                assert mw[at] == needed(offer, shape, gpus)
+                assert (mw[at] <= most[at]) == is_covered[0]
                 slots = slots_for(columns, ask, at)
                 given = [columns.free_milli[at, slot] for slot in slots]
                 assert shape.gpu_milli == 1000 or given == [min_free(columns, ask, at)]
