@@ -36,7 +36,7 @@ class RunTwice(AssertionError):
 
 
 class StartedEarly(AssertionError):
-    """A task started though a job that its own waits for never ended as it was to."""
+    """A task started though its job is on no disk, or one that it waits for never ended so."""
 
 
 class Truth:
@@ -131,7 +131,9 @@ class Truth:
             self._ended.setdefault(record.id, set()).add(record.state)
 
     def _check_parents(self, job: JobId) -> None:
-        spec = self._jobs[job]
+        spec = self._jobs.get(job)
+        if spec is None:
+            raise StartedEarly(f"job {job} starts and never was on record")
         for parent in spec.parents:
             ends = self._ended.get(parent, set())
             if not ends or (parent in spec.after_ok and "COMPLETED" not in ends):
