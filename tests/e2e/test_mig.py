@@ -1,6 +1,5 @@
 """MIG devices on a real site: found, given out one by one, told to tasks, and counted by slices."""
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,23 +8,11 @@ from pathlib import Path
 import pytest
 
 from support.cli_site import CliSite
+from support.telling import are_readopted, told, write_program
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import GpuView, JobView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("mig")]
-
-WORK = """
-import json, os, sys
-from wattline import task
-
-with open(sys.argv[1] + ".new", "w") as file:
-    sees = os.environ["CUDA_VISIBLE_DEVICES"]
-    json.dump({"sees": sees, "limit": task.gpu_memory_limit_bytes()}, file)
-os.rename(sys.argv[1] + ".new", sys.argv[1])
-while not task.stop_requested():
-    sum(range(10_000))
-"""
-"""A task that says what it was given and works until it is told to stop."""
 
 MIB = 2**20
 
@@ -41,9 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    path = tmp_path / "work.py"
-    path.write_text(WORK)
-    return path
+    return write_program(tmp_path)
 
 
 def part(site: CliSite, program: Path, name: str) -> str:
@@ -59,13 +44,6 @@ def view(site: CliSite, job: str) -> JobView:
     return site.client.job(JobId(int(job)))
 
 
-def told(site: CliSite, program: Path, name: str) -> dict[str, object]:
-    says = program.with_name(name)
-    site.until(says.exists, f"{name} has said what it sees")
-    found: dict[str, object] = json.loads(says.read_text())
-    return found
-
-
 def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
     site: CliSite, program: Path
 ) -> None:
@@ -78,7 +56,7 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
 
     devices = [one.uuid for one in gpu(site).mig or ()]
     said = [told(site, program, name) for name in ("first", "second")]
-    assert sorted(str(one["sees"]) for one in said) == sorted(devices)
+    assert sorted(str(one["CUDA_VISIBLE_DEVICES"]) for one in said) == sorted(devices)
     assert [one["limit"] for one in said] == [40_779 * MIB] * 2
     assert [one.job for one in gpu(site).mig or ()] == [int(first), int(second)]
     assert [a.gpus for a in view(site, whole).attempts] == [(1,)]
@@ -89,11 +67,11 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
 
     site.stop("agent-n1", signal.SIGKILL)
     site.start_agent("n1")
-    site.until(lambda: _readopted(site, first, second), "both are taken over")
+    site.until(lambda: are_readopted(site, first, second), "both are taken over")
 
     site.wattline("cancel", first)
     site.until_state(third, "RUNNING")
-    assert told(site, program, "third")["sees"] == said[0]["sees"]
+    assert told(site, program, "third")["CUDA_VISIBLE_DEVICES"] == said[0]["CUDA_VISIBLE_DEVICES"]
     for job in (second, third):
         site.wattline("cancel", job)
         site.until_state(job, "CANCELLED")
@@ -102,11 +80,6 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
         assert attempt.usage.gpu_s == pytest.approx(attempt.usage.run_s * 0.428, rel=0.01)
         assert attempt.usage.gpu_energy_mj > 0
         assert attempt.mig == "3g.40gb"
-
-
-def _readopted(site: CliSite, *jobs: str) -> bool:
-    attempts = [view(site, job).attempts[-1] for job in jobs]
-    return all(attempt.state == "RUNNING" and attempt.readopted == 1 for attempt in attempts)
 
 
 def test_what_no_gpu_has_is_refused_with_what_there_is(site: CliSite) -> None:

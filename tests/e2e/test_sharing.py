@@ -1,6 +1,5 @@
 """Halves of a GPU on a real site: work side by side, limits handed over, who waits and why."""
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,23 +8,11 @@ from pathlib import Path
 import pytest
 
 from support.cli_site import CliSite
+from support.telling import are_readopted, told, write_program
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import GpuView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("sharing")]
-
-WORK = """
-import json, os, sys, time
-from wattline import task
-
-with open(sys.argv[1], "w") as file:
-    names = ("CUDA_VISIBLE_DEVICES", "WATTLINE_GPU_SHARE")
-    told = {name: os.environ[name] for name in names}
-    json.dump({**told, "limit": task.gpu_memory_limit_bytes()}, file)
-while not task.stop_requested():
-    sum(range(10_000))
-"""
-"""A task that says what it was given and works until it is told to stop."""
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    path = tmp_path / "work.py"
-    path.write_text(WORK)
-    return path
+    return write_program(tmp_path)
 
 
 def half(site: CliSite, program: Path, name: str, *more: str) -> str:
@@ -64,14 +49,11 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
     third = half(site, program, "third")
     whole = site.submit("--gpus", "1", "--", "true")
 
-    for name in ("first", "second"):
-        site.until(lambda name=name: program.with_name(name).exists(), f"{name} has begun")  # type: ignore[misc]  # bound now
-        site.until(lambda name=name: bool(program.with_name(name).read_text()), "it has said so")  # type: ignore[misc]  # bound now
-    told = [json.loads(program.with_name(name).read_text()) for name in ("first", "second")]
-    assert told[0] == told[1]
-    assert told[0]["CUDA_VISIBLE_DEVICES"].startswith("GPU-")
-    assert told[0]["WATTLINE_GPU_SHARE"] == "0.5"
-    assert told[0]["limit"] == gpu(site).memory_bytes // 2
+    said = [told(site, program, name) for name in ("first", "second")]
+    assert said[0] == said[1]
+    assert str(said[0]["CUDA_VISIBLE_DEVICES"]).startswith("GPU-")
+    assert said[0]["WATTLINE_GPU_SHARE"] == "0.5"
+    assert said[0]["limit"] == gpu(site).memory_bytes // 2
     site.until(lambda: (gpu(site).util_pct or 0) > 50, "the GPU is busy")
     assert (gpu(site).job, gpu(site).others) == (int(first), (int(second),))
 
@@ -82,7 +64,7 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
 
     site.stop("agent-n1", signal.SIGKILL)
     site.start_agent("n1")
-    site.until(lambda: _readopted(site, first, second), "both are taken over")
+    site.until(lambda: are_readopted(site, first, second), "both are taken over")
 
     site.wattline("cancel", first)
     site.until_state(third, "RUNNING")
@@ -96,11 +78,6 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
         (attempt,) = view.attempts
         assert attempt.usage.gpu_s == pytest.approx(attempt.usage.run_s / 2, rel=0.01)
         assert attempt.usage.gpu_energy_mj > 0
-
-
-def _readopted(site: CliSite, *jobs: str) -> bool:
-    attempts = [site.client.job(JobId(int(job))).attempts[-1] for job in jobs]
-    return all(attempt.state == "RUNNING" and attempt.readopted == 1 for attempt in attempts)
 
 
 def test_energy_goes_to_the_half_that_works(site: CliSite, program: Path) -> None:
