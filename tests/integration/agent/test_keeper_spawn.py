@@ -110,7 +110,8 @@ def test_how_a_program_finds_itself(tmp_path: Path) -> None:
 
 
 def test_it_begins_in_its_cgroup() -> None:
-    site = discover("wattline-test-spawn")
+    name = f"wattline-test-{os.getpid()}"  # other workers and suites test this at the same time
+    site = discover(name)
     if site.base is None:
         pytest.skip(site.words)
     group = Group.make(site, "1.0.1", 0, 0)
@@ -120,7 +121,7 @@ def test_it_begins_in_its_cgroup() -> None:
         assert status == 0
         assert "0::" in text
         assert next(line for line in text.splitlines() if line.startswith("0::")).endswith(
-            "wattline-test-spawn/1.0.1"
+            f"{name}/1.0.1"
         )
     finally:
         assert group.remove()
