@@ -104,7 +104,7 @@ def scenes(draw: st.DrawFn) -> tuple[Site, list[Waiting], dict[JobId, tuple[floa
 
 
 @given(scenes())
-def test_backfill_never_delays_the_reservation(
+def test_backfill_never_delays_the_promise(
     scene: tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]],
 ) -> None:
     site, queue, true_s = scene
@@ -112,7 +112,7 @@ def test_backfill_never_delays_the_reservation(
     while queue and GANG not in site.started:
         result = site.plan(queue)
         if promised is None:
-            promised = result.reserved.get(GANG)
+            promised = result.promised.get(GANG)
         site.start(result, true_s)
         queue = [w for w in queue if w.job not in site.started]
         if not site.to_next_end():
@@ -138,7 +138,7 @@ def test_who_ends_before_the_room_is_needed_may_use_it() -> None:
     just, over = 100 - MARGIN_S, 101 - MARGIN_S
     result = late(gang, short(1, over), short(2, None), short(3, just), ends=needed)
     assert [p.job for p in result.placements] == [3]
-    assert result.reserved == {GANG: needed}
+    assert result.promised == {GANG: needed}
     assert result.waits.keys() == {GANG, 1, 2}
 
 
@@ -146,7 +146,7 @@ def test_what_runs_without_a_known_end_lets_nobody_use_the_room() -> None:
     gang = waits(GANG, job().gpus(8))
     result = late(gang, short(1, 1.0), ends=math.inf)
     assert result.placements == ()
-    assert result.reserved == {GANG: math.inf}
+    assert result.promised == {GANG: math.inf}
 
 
 def test_short_jobs_share_the_room_until_it_is_full() -> None:
@@ -170,7 +170,7 @@ def test_each_gang_that_waited_long_has_room_kept_on_nodes_of_its_own() -> None:
     first, second = (waits(number, job().gpus(8)) for number in (0, 1))
     soon, later = PATIENCE_S + 100, PATIENCE_S + 1_000
     result = two_nodes(first, second, short(2, 500.0, gpus=4), short(3, 50.0), ends=(soon, later))
-    assert result.reserved == {0: soon, 1: later}
+    assert result.promised == {0: soon, 1: later}
     assert {p.job: p.tasks[0].node for p in result.placements} == {2: "a2", 3: "a1"}
 
 
@@ -178,5 +178,5 @@ def test_a_later_gang_keeps_nothing_whose_time_is_not_known() -> None:
     first, second = (waits(number, job().gpus(8)) for number in (0, 1))
     soon = PATIENCE_S + 100
     result = two_nodes(first, second, short(2, None), ends=(soon, math.inf))
-    assert result.reserved == {0: soon}
+    assert result.promised == {0: soon}
     assert [p.tasks[0].node for p in result.placements] == ["a2"]

@@ -15,7 +15,7 @@ from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
 from wattline_scheduler.core.preempting import busy_on
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.backfill import reserve
+from wattline_scheduler.plan.backfill import promise
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.preempt import choose
@@ -53,8 +53,8 @@ class AsIf:
         taken: set[int] = set()
         for each in self._ahead:
             is_placed = place_gang(trial, each.shape) is not None
-            if not is_placed and each.job in self._state.plan_reserved:
-                kept = reserve(trial, each, self._now.mono_s, taken)
+            if not is_placed and each.job in self._state.promised:
+                kept = promise(trial, each, self._now.mono_s, taken)
                 taken |= set(kept.nodes) if kept is not None else set()
 
     def choose(self, shape: Shape) -> list[Gang]:

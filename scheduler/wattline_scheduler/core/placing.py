@@ -33,7 +33,7 @@ def plan_now(state: State, now: Now) -> None:
     for preemption in result.preemptions:
         send_away(state, preemption, now)
     state.work.note_waits(result.waits)
-    state.plan_reserved = result.reserved
+    state.promised = result.promised
     # Who else needs others to go is looked for once these are on their way.
     state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
 

@@ -123,7 +123,7 @@ class State:
     """With which services' workers know the gateway; the shell reads it from the allow-list."""
     claims: dict[GangKey, Claim] = field(default_factory=dict)
     """By the gang that others are making room for."""
-    plan_reserved: dict[JobId, Instant] = field(default_factory=dict)
+    promised: dict[JobId, Instant] = field(default_factory=dict)
     """Jobs for which the newest plan keeps room, and when it will be free; infinite = not known."""
 
     def forget_verdicts(self) -> None:

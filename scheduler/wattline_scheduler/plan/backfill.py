@@ -1,6 +1,6 @@
 """Room that a large gang waits for is kept, and who will have ended before it is needed may use it.
 
-A gang that waited long gets a reservation: the nodes that will be free for it soonest, by what is
+A gang that waited long gets a promise: the nodes that will be free for it soonest, by what is
 estimated of the work that runs there, and the time at which they will be. What is free there now is
 kept from everybody behind it (Lifka's EASY backfill, 1995), but for jobs that end before that time
 for certain. So holes are filled, and the gang starts no later for it. Gangs behind it get the same
@@ -27,7 +27,7 @@ MARGIN_S = 30.0
 
 
 @dataclass(slots=True)
-class Reservation:
+class Promise:
     """Nodes kept for a gang. Lifted and held again around each try of a short job."""
 
     job: JobId
@@ -64,14 +64,14 @@ class Reservation:
         return now + waiting.runs_s + MARGIN_S <= self.start
 
 
-def reserve(
+def promise(
     trial: Trial,
     waiting: Waiting,
     now: Instant,
     taken: Collection[int] = (),
     *,
     is_dated: bool = False,
-) -> Reservation | None:
+) -> Promise | None:
     """The nodes that the gang can have soonest, held; None if no nodes would ever do.
 
     `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
@@ -94,9 +94,9 @@ def reserve(
         start = math.inf
     if is_dated and not math.isfinite(start):
         return None
-    reservation = Reservation(waiting.job, shape, nodes.tolist(), Instant(start), [])
-    reservation.hold(trial)
-    return reservation
+    made = Promise(waiting.job, shape, nodes.tolist(), Instant(start), [])
+    made.hold(trial)
+    return made
 
 
 def free_at_s(trial: Trial, shape: Shape, now: Instant) -> Floats:

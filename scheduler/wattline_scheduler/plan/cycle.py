@@ -2,7 +2,7 @@
 
 Policy (chosen, see docs/scheduling.md): in the order of the queue. A gang that does not fit
 is passed over by later ones, until it has waited `PATIENCE_S`; then the first such gang gets a
-reservation (`backfill`), and the next ones where it is known when they can start. So small jobs
+promise (`backfill`), and the next ones where it is known when they can start. So small jobs
 fill holes, and a big gang is not starved.
 """
 
@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 
 from wattline_protocol.ids import Instant, JobId, NodeId
-from wattline_scheduler.plan.backfill import Reservation, reserve
+from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.explain import refusals, wait_reason
 from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
@@ -40,7 +40,7 @@ MAX_EFFORT = 100_000
 """Steps in one cycle, about a tenth of a second: beats wait no longer than that."""
 
 
-MAX_RESERVATIONS = 8
+MAX_PROMISES = 8
 """Gangs for which room is looked for in one cycle: that takes a walk over all nodes."""
 
 MAX_PREEMPTIONS = 8
@@ -53,7 +53,7 @@ some cycles later, so that all have their turn."""
 NEVER = Instant(math.inf)
 
 Opened = tuple[int, ...]
-"""Positions of the reservations whose room a job may use, since it ends before."""
+"""Positions of the promises whose room a job may use, since it ends before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ REASON_STEPS = 100
 """Effort of finding them."""
 
 PATIENCE_S = 60.0
-"""Waiting time after which a gang that could fit gets room reserved."""
+"""Waiting time after which a gang that could fit is promised room."""
 
 
 def plan(
@@ -101,10 +101,10 @@ class _Cycle:
         self.hopeless: dict[Shape, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
         self.hopeless_short: set[tuple[Shape, Opened]] = set()
-        """What did not even fit with room that is reserved, and which."""
-        self.reservations: list[Reservation] = []
-        self.reserved_nodes: set[int] = set()
-        self.reserve_tries = 0
+        """What did not even fit with room that is promised, and which."""
+        self.promises: list[Promise] = []
+        self.promised_nodes: set[int] = set()
+        self.promise_tries = 0
         self.preemptions: list[Preemption] = []
         self.vain_tries = 0
         self.busy_on = cache(snapshot.busy_on)
@@ -115,7 +115,7 @@ class _Cycle:
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
-            reserved={kept.job: kept.start for kept in self.reservations},
+            promised={kept.job: kept.start for kept in self.promises},
             is_cut=is_cut,
             effort=self.trial.effort,
             preemptions=tuple(self.preemptions),
@@ -198,12 +198,12 @@ class _Cycle:
         """What is free on nodes where others are about to end is kept from everybody behind."""
         at = [self.snapshot.position[node] for node in nodes]
         self.quotas.expect(waiting.quotas, waiting.shape)
-        Reservation(waiting.job, waiting.shape, at, NEVER, []).hold(self.trial)
+        Promise(waiting.job, waiting.shape, at, NEVER, []).hold(self.trial)
         self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
     def _opened_to(self, waiting: Waiting) -> Opened:
-        """Which reserved room it may use."""
-        now, kept = self.snapshot.now, enumerate(self.reservations)
+        """Which promised room it may use."""
+        now, kept = self.snapshot.now, enumerate(self.promises)
         return tuple(at for at, one in kept if one.ends_before(waiting, now))
 
     def _places(
@@ -219,14 +219,14 @@ class _Cycle:
         if is_claimed or shape not in self.hopeless:
             places = place_gang(self.trial, shape, replicas, barred)
         if places is None and opened:
-            with self._lifted(self.reservations[at] for at in opened):
+            with self._lifted(self.promises[at] for at in opened):
                 places = place_gang(self.trial, shape, replicas, barred)
         return places
 
     @contextmanager
-    def _lifted(self, reservations: Iterable[Reservation]) -> Iterator[None]:
+    def _lifted(self, promises: Iterable[Promise]) -> Iterator[None]:
         """As if their room was not kept."""
-        lifted = list(reservations)
+        lifted = list(promises)
         for one in lifted:
             one.lift(self.trial)
         yield
@@ -241,18 +241,18 @@ class _Cycle:
             self.hopeless[shape] = self._reason(shape)
         self.waits[waiting.job] = self.hopeless[shape]
         if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
-            self._reserve(waiting)
+            self._promise(waiting)
 
-    def _reserve(self, waiting: Waiting) -> None:
+    def _promise(self, waiting: Waiting) -> None:
         """Keep room: for the first at any rate, then on other nodes where its start is known."""
-        if self.reserve_tries >= MAX_RESERVATIONS:
+        if self.promise_tries >= MAX_PROMISES:
             return
-        self.reserve_tries += 1
-        now, is_later = self.snapshot.now, bool(self.reservations)
-        found = reserve(self.trial, waiting, now, self.reserved_nodes, is_dated=is_later)
+        self.promise_tries += 1
+        now, is_later = self.snapshot.now, bool(self.promises)
+        found = promise(self.trial, waiting, now, self.promised_nodes, is_dated=is_later)
         if found is not None:
-            self.reservations.append(found)
-            self.reserved_nodes |= set(found.nodes)
+            self.promises.append(found)
+            self.promised_nodes |= set(found.nodes)
 
     def _reason(self, shape: Shape) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""
@@ -264,14 +264,14 @@ class _Cycle:
 
     def _kept_reason(self, shape: Shape) -> str:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""
-        for at, kept in enumerate(self.reservations):
-            with self._lifted(self.reservations[: at + 1]):
+        for at, kept in enumerate(self.promises):
+            with self._lifted(self.promises[: at + 1]):
                 has_room = refusals(self.trial, shape)[0] >= shape.nodes
             if has_room:
                 return _kept_for(kept)
         return wait_reason(self.trial, shape)
 
 
-def _kept_for(kept: Reservation) -> str:
+def _kept_for(kept: Promise) -> str:
     how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
     return f"there is room, but it is kept for job {kept.job}, which has waited longer{how}"

@@ -1,7 +1,7 @@
 """What of a GPU is given out: the GPU itself, or in MIG mode each of its MIG devices.
 
 To the planner a MIG device is a GPU of its own kind, taken or free as a whole, so that filters,
-rank, reservations and preemption need not know of MIG. Two things tie the devices of a GPU
+rank, promises and preemption need not know of MIG. Two things tie the devices of a GPU
 together: its index, which theirs are made of, and its watts, which count once for all of them
 (`trial`).
 """

@@ -275,7 +275,7 @@ class Plan:
     placements: tuple[Placement, ...]
     waits: dict[JobId, str]
     """For jobs that were looked at and do not fit: the reason in plain words."""
-    reserved: dict[JobId, Instant]
+    promised: dict[JobId, Instant]
     """Jobs that waited so long that room is being kept for them, and when it will be free; infinite
     = not known."""
     is_cut: bool

@@ -222,7 +222,7 @@ def test_a_late_job_still_starts_but_no_room_is_kept_for_it(h: Harness) -> None:
     run_to(h, 660)
     h.run(3)
     assert h.job(number).late
-    assert not h.cluster.state.plan_reserved
+    assert not h.cluster.state.promised
     small = h.submit(job().gpus(4))
     assert h.state_of(small) == "RUNNING", "it is not held up by one that is late anyway"
     h.end_tasks()

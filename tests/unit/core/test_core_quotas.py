@@ -86,7 +86,7 @@ def test_nobody_else_is_held_up_by_who_waits_for_a_quota() -> None:
     h.run(2)
     assert h.state_of(other) == "RUNNING"
     assert h.state_of(waits) == "PENDING"
-    assert not h.cluster.state.plan_reserved
+    assert not h.cluster.state.promised
     assert not h.events("gang_preempted")
 
 

@@ -1,4 +1,4 @@
-"""Filters, rank, gangs, reservations: each decision of the planner on small snapshots."""
+"""Filters, rank, gangs, promises: each decision of the planner on small snapshots."""
 
 import dataclasses
 
@@ -132,32 +132,32 @@ def test_what_does_not_fit_is_passed_over() -> None:
     result = plan(snapshot(offer("a1", free=4), waiting=queue))
     assert [p.job for p in result.placements] == [2]
     assert result.waits[JobId(1)] == "waits for gpus: a1: 4 more free GPUs"
-    assert not result.reserved
+    assert not result.promised
 
 
-def test_a_gang_that_waited_long_gets_its_room_reserved() -> None:
+def test_a_gang_that_waited_long_is_promised_its_room() -> None:
     queue = (waits(1, job().gpus(8)), waits(2, job().gpus(2)))
     late = snapshot(offer("a1", free=4), waiting=queue, now=PATIENCE_S + 1)
     result = plan(late)
     assert result.placements == ()
-    assert result.reserved.keys() == {1}
+    assert result.promised.keys() == {1}
     two = snapshot(offer("a1", free=4), offer("a2", free=2), waiting=queue, now=PATIENCE_S + 1)
     assert placed(two) == [2], "the other node is free for all"
     assert plan(two).placements[0].tasks[0].node == "a2"
 
 
-def test_watts_are_reserved_too() -> None:
+def test_watts_are_promised_too() -> None:
     queue = (waits(1, job().gpus(8)), waits(2, job().gpus(1)))
     nodes = (offer("a1"), offer("a2"))
     rooms = {"room_kw": 7.5 * KNEE_KW, "now": PATIENCE_S + 1}
     assert placed(snapshot(*nodes, waiting=queue, **rooms)) == []  # type: ignore[arg-type]  # a table
 
 
-def test_nothing_is_reserved_for_what_could_never_run() -> None:
+def test_nothing_is_promised_to_what_could_never_run() -> None:
     queue = (waits(1, job().gpus(9)), waits(2, job().gpus(2)))
     result = plan(snapshot(offer("a1"), waiting=queue, now=PATIENCE_S + 1))
     assert [p.job for p in result.placements] == [2]
-    assert not result.reserved
+    assert not result.promised
 
 
 def test_a_cycle_stops_at_its_limit_and_says_so() -> None:
