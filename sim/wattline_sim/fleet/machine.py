@@ -217,14 +217,14 @@ class Machine:
 
     def reload_driver(self) -> None:
         """Unload and load the driver: takes a while, and fails once a process holds a GPU."""
-        if self._is_loaded():
+        if self.is_loaded():
             return
         for gpu in self.gpus.values():
             gpu.hung_until_s = self.world.now_s + RELOAD_S
         boot = self.boots
 
         def loaded() -> None:
-            if self.boots == boot and self.is_up and not self._is_loaded():
+            if self.boots == boot and self.is_up and not self.is_loaded():
                 self.driver_loads += 1
                 for gpu in self.gpus.values():
                     gpu.limit_mw = CAP_MAX_MW
@@ -232,7 +232,8 @@ class Machine:
 
         self.world.after(RELOAD_S, loaded)
 
-    def _is_loaded(self) -> bool:
+    def is_loaded(self) -> bool:
+        """Some GPU draws more than idle, or did a moment ago."""
         return any(draw_mw > IDLE_MW for draw_mw in self.draws_mw().values())
 
     # --- truth --------------------------------------------------------------------------

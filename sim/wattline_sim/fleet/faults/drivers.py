@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wattline_sim.fleet.machine import Gpu, Machine
+from wattline_sim.fleet.machine import RELOAD_S, Gpu, Machine
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
@@ -24,6 +24,19 @@ def _reload(faults: "Faults") -> str:
     node = faults.some_node()
     faults.site.machines[node].reload_driver()
     return node
+
+
+def _reload_unseen(faults: "Faults") -> str:
+    """The agent stands still until the driver is back: what was said to it meanwhile is heard
+    before the first sample that could tell.
+    """
+    machines = [m for m in faults.site.machines.values() if not m.is_loaded()]
+    if not machines:
+        return "nowhere: every host is at work"
+    machine = faults.rng.choice(machines)
+    machine.reload_driver()
+    faults.site.agents[machine.node].stall(RELOAD_S + faults.rng.uniform(0.0, 2.0))
+    return machine.node
 
 
 def _bmc_limit(faults: "Faults") -> str:
@@ -51,6 +64,7 @@ def _lost(faults: "Faults") -> str:
 KINDS = {
     "driver hang": _hang,
     "driver reload": _reload,
+    "driver reload unseen": _reload_unseen,
     "BMC limit": _bmc_limit,
     "cap refused": _refused,
     "GPU lost": _lost,
