@@ -171,7 +171,7 @@ def _quotas(state: State, now: Now) -> Iterator[str]:
         if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
             yield f"{attempt.record.ref} counts in quotas {attempt.quotas}, not in those of its job"
         for number in attempt.quotas:
-            held[number][0] += len(attempt.record.gpus) * job.shape.gpu_milli
+            held[number][0] += len(attempt.record.gpus) * attempt.gpu_milli
             held[number][1] += attempt.quota_mw
     for one, (milli, mw) in zip(state.work.quotas.all, held, strict=True):
         if (one.held_milli, one.held_mw) != (milli, mw):

@@ -13,11 +13,11 @@ from wattline_scheduler.core.quotas import QuotaNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.asks import ask_of
 from wattline_scheduler.plan.quotas import (
-    gang_milli,
+    Held,
     gpus_said,
     lacks,
-    least_mw,
-    task_mw,
+    least_held,
+    task_held,
     watts_said,
 )
 from wattline_scheduler.plan.snapshot import Shape
@@ -36,8 +36,7 @@ def count(state: State, attempt: Attempt) -> None:
     job = attempt.gang.job
     attempt.quotas = state.work.quotas.of(job.account, job.spec.queue)
     if attempt.quotas:
-        attempt.quota_mw = _counts_mw(state, attempt)
-        attempt.quota_milli = len(attempt.record.gpus) * job.shape.gpu_milli
+        attempt.quota_milli, attempt.quota_mw = _held(state, attempt)
         state.work.quotas.hold(attempt.quotas, attempt.quota_milli, attempt.quota_mw)
 
 
@@ -102,33 +101,31 @@ def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | Non
     """The quota that keeps such a job from starting, in words, and until when; "" = none does."""
     for number in state.work.quotas.of(key.account, key.queue):
         one = state.work.quotas.all[number]
-        why = one.closed or lacks(
-            one.room(), gang_milli(key.shape), _least_mw(state, key.shape, now)
-        )
+        why = one.closed or lacks(one.room(), _least(state, key.shape, now))
         if why:
             return why, one.resets_unix_s
     return "", None
 
 
-def _least_mw(state: State, shape: Shape, now: Now) -> int:
+def _least(state: State, shape: Shape, now: Now) -> Held:
     """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
     columns = snapshot(state, now).columns
-    return least_mw(columns, ask_of(shape, columns.classes), shape)
+    return least_held(columns, ask_of(shape, columns.classes), shape)
 
 
 def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
     """Why no gang of it could ever start, whatever ends; empty = it could."""
-    milli = gang_milli(shape)
-    for number in state.work.quotas.of(account, queue):
+    numbers = state.work.quotas.of(account, queue)
+    least = _least(state, shape, now) if numbers else Held(0, 0)
+    for number in numbers:
         one = state.work.quotas.all[number]
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
-        if most_milli and milli > most_milli:
+        if most_milli and least.milli > most_milli:
             most = f"{gpus_said(most_milli)} at a time"
-            return f"wants {gpus_said(milli)}, and the quota of {one.name} is {most}"
-        least = _least_mw(state, shape, now) if quota.power_mw else 0
-        if least > quota.power_mw:
+            return f"wants {gpus_said(least.milli)}, and the quota of {one.name} is {most}"
+        if quota.power_mw and least.mw > quota.power_mw:
             most = f"{watts_said(quota.power_mw)} at a time"
-            wants = f"wants {watts_said(least)} for its GPUs"
+            wants = f"wants {watts_said(least.mw)} for its GPUs"
             return f"{wants}, and the quota of {one.name} is {most}"
     return ""
 
@@ -174,19 +171,19 @@ def _no_such(what: str, name: str, known: list[str]) -> str:
 def would_break(state: State, job: Job, account: str, queue: str) -> str:
     """Why running work may not be counted there; empty = it may."""
     live = [attempt for gang in job.gangs for attempt in gang.live]
-    milli = len([g for a in live for g in a.record.gpus]) * job.shape.gpu_milli
+    held = [_held(state, attempt) for attempt in live]
+    all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
     before = state.work.quotas.of(job.account, job.spec.queue)
     for number in state.work.quotas.of(account, queue):
         one = state.work.quotas.all[number]
-        mw = sum(_counts_mw(state, attempt) for attempt in live)
-        why = lacks(one.room(), milli, mw) if number not in before else ""
+        why = lacks(one.room(), all_held) if number not in before else ""
         if why:
             return f"job {job.id} runs: {why}"
     return ""
 
 
-def _counts_mw(state: State, attempt: Attempt) -> int:
-    node = state.nodes[attempt.node]
-    return task_mw(
-        held_infos(node, attempt), attempt.gang.job.shape, node.site.psu_efficiency_permille
-    )
+def _held(state: State, attempt: Attempt) -> Held:
+    """What counts for it; GPUs count also when their node has lost them."""
+    node, shape = state.nodes[attempt.node], attempt.gang.job.shape
+    mw = task_held(held_infos(node, attempt), shape, node.site.psu_efficiency_permille).mw
+    return Held(len(attempt.record.gpus) * attempt.gpu_milli, mw)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.devices import profile_of, size_milli
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 Ints32 = NDArray[np.int32]
@@ -41,6 +42,7 @@ class GpuClasses:
     def __init__(self) -> None:
         self.examples: list[GpuInfo | None] = [None]
         """One GPU of each class, by number."""
+        self._sizes_milli = [0]
         self._numbers: dict[tuple[object, ...], int] = {}
 
     def __len__(self) -> int:
@@ -56,12 +58,25 @@ class GpuClasses:
             gpu.overshoot_permille,
             gpu.can_cap,
             gpu.can_share,
+            size_milli(gpu),
         )
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = len(self.examples)
             self.examples.append(gpu)
+            self._sizes_milli.append(size_milli(gpu))
         return known
+
+    @property
+    def sizes_milli(self) -> Ints:
+        """[class] thousandths of a GPU that one of it counts as; 0 = no GPU."""
+        return np.array(self._sizes_milli, np.int64)
+
+    @property
+    def are_gpus(self) -> Bools:
+        """[class] whole GPUs, no MIG devices."""
+        is_gpu = [gpu is not None and not profile_of(gpu) for gpu in self.examples]
+        return np.array(is_gpu, np.bool_)
 
 
 @dataclass(slots=True)
@@ -185,6 +200,16 @@ class Columns:
         names = (each.name for each in fields(self))
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{n: a.copy() for n, a in arrays.items() if hasattr(a, "copy")})
+
+    def gpus_milli(self) -> Ints:
+        """[node] thousandths of GPUs that are there, free or not."""
+        there: Ints = self.classes.sizes_milli[self.gpu_class].sum(axis=1)
+        return there
+
+    def free_gpus_milli(self) -> int:
+        """Thousandths of GPUs that are free on all nodes."""
+        free = self.free_milli * self.classes.sizes_milli[self.gpu_class] // WHOLE_MILLI
+        return int(free.sum())
 
     def set_gpus(self, at: int, gpus: Sequence[GpuInfo], free_milli: Sequence[int]) -> None:
         """The usable GPUs of a node in the order of slots, and what of each is free."""

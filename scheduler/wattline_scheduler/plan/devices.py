@@ -9,6 +9,7 @@ together: its index, which theirs are made of, and its watts, which count once f
 import msgspec
 
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job import WHOLE_GPU, Share
 from wattline_protocol.messages import MAX_GPUS, GpuInfo
 from wattline_protocol.mig import MigInstance
 
@@ -17,6 +18,8 @@ class MigDevice(GpuInfo, frozen=True):
     """One MIG device; watts and limits are those of its GPU."""
 
     profile: str = ""
+    share_permille: Share = WHOLE_GPU
+    """Its compute slices, of those that the GPU has."""
 
 
 def devices(gpu: GpuInfo) -> tuple[GpuInfo, ...]:
@@ -35,7 +38,8 @@ def _device(gpu: GpuInfo, number: int, one: MigInstance) -> MigDevice:
         "can_share": False,
         "mig": None,
     }
-    return MigDevice(**{**msgspec.structs.asdict(gpu), **own}, profile=one.profile)
+    whole = {**msgspec.structs.asdict(gpu), **own}
+    return MigDevice(**whole, profile=one.profile, share_permille=one.share_permille)
 
 
 def gpu_of(index: int) -> GpuIndex:
@@ -52,3 +56,8 @@ def instance_of(gpu: GpuInfo, index: int) -> MigInstance | None:
 def profile_of(gpu: GpuInfo) -> str:
     """The profile of a MIG device; empty for a GPU."""
     return gpu.profile if isinstance(gpu, MigDevice) else ""
+
+
+def size_milli(gpu: GpuInfo) -> int:
+    """Thousandths of a GPU that it counts as: of a MIG device its compute slices."""
+    return gpu.share_permille if isinstance(gpu, MigDevice) else WHOLE_GPU

@@ -10,6 +10,8 @@ enough, and the GPUs of such a task where they run out. What a placement costs i
 
     growth of fragments + Σ over the mix of price x places lost,    in thousandths of GPUs.
 
+A MIG device counts as its compute slices are of those of its GPU.
+
 Prices are quadratic in scarcity: the share of the fleet's places that the mix needs until the fleet
 is full. Of two places, the one that is scarcer costs more than in proportion.
 """
@@ -22,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wattline_scheduler.plan.asks import ALL, Ask, At, free_slots
-from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI, Columns, Ints32
+from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns, Ints32
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 COVERED = 0.95
@@ -58,11 +60,12 @@ class Mix:
     kind: Ints
     """[task] its kind: tasks that ask the same of each GPU are of one."""
     milli: Ints
-    """[task] thousandths of each of its GPUs."""
+    """[task] thousandths of a GPU that each of its GPUs, or its MIG device, counts as."""
     kind_count: int
     table: Ints32
-    """[class, free thousandths, 3 x kind] of a GPU of that class with so much free: for each kind
-    whether it is large enough, then how many tasks it takes, then how much of it is of use."""
+    """[class, free thousandths, 3 x kind + 1] of a GPU of that class with so much free: for each
+    kind whether it is large enough, then how many tasks it takes, then how much of it is of use;
+    last how much is free."""
 
     @property
     def size_milli(self) -> Ints:
@@ -86,9 +89,14 @@ def typical(
     return [(ask, count / so_far) for ask, count in ranked[:kept]]
 
 
-def mix_of(frequencies: Sequence[tuple[Ask, float]]) -> Mix:
-    """Tasks as columns; at least one, be it without GPUs."""
+def mix_of(frequencies: Sequence[tuple[Ask, float]], sizes_milli: Ints | None = None) -> Mix:
+    """Tasks as columns; at least one, be it without GPUs.
+
+    `sizes_milli`: [class] thousandths of a GPU that one counts as; None = there are no MIG devices.
+    """
     class_count = len(frequencies[0][0].is_suited)
+    if sizes_milli is None:
+        sizes_milli = np.full(class_count, WHOLE_MILLI)
     tasks = [(ask, often) for ask, often in frequencies if ask.gpus]
     kinds: dict[tuple[int, bytes], int] = {}
     needed: list[Ints] = []
@@ -104,23 +112,36 @@ def mix_of(frequencies: Sequence[tuple[Ask, float]]) -> Mix:
         gpus=_ints(ask.gpus for ask, _ in tasks),
         cpus=_ints(max(1, ask.cpus) for ask, _ in tasks),
         kind=_ints(kind),
-        milli=_ints(ask.milli for ask, _ in tasks),
+        milli=_ints(each_milli(ask, sizes_milli) for ask, _ in tasks),
         kind_count=len(needed),
-        table=_table(np.array(needed, np.int64).reshape(len(needed), class_count).T),
+        table=_table(np.array(needed, np.int64).reshape(len(needed), class_count).T, sizes_milli),
     )
 
 
-def _table(needed_milli: Ints) -> Ints32:
+def each_milli(ask: Ask, sizes_milli: Ints) -> int:
+    """Thousandths of a GPU that each GPU of the task counts as, or its part or MIG device.
+
+    Of MIG devices the largest that suits: GPUs of other makes may have more slices.
+    """
+    size = int(sizes_milli.max(where=ask.is_suited, initial=0)) or WHOLE_MILLI
+    return ask.milli * size // WHOLE_MILLI
+
+
+def _table(needed_milli: Ints, sizes_milli: Ints) -> Ints32:
     """From [class, kind] what must be free of a GPU."""
     free = np.arange(WHOLE_MILLI + 1)[:, np.newaxis]
     takes = free // needed_milli[:, np.newaxis, :]
     is_large = takes > 0
-    return np.concatenate([is_large, takes, free * is_large], axis=2, dtype=np.int32)
+    counts_milli = free * sizes_milli[:, np.newaxis, np.newaxis] // WHOLE_MILLI
+    of_use = counts_milli * is_large
+    return np.concatenate([is_large, takes, of_use, counts_milli], axis=2, dtype=np.int32)
 
 
-def whole_nodes(sizes: Iterable[tuple[int, int]], class_count: int) -> list[tuple[Ask, float]]:
-    """A task that takes all of a node, for each kind of node. `sizes`: GPUs and CPUs of each."""
-    is_suited = np.arange(class_count) != NO_CLASS
+def whole_nodes(sizes: Iterable[tuple[int, int]], is_suited: Bools) -> list[tuple[Ask, float]]:
+    """A task that takes all of a node, for each kind of node. `sizes`: GPUs and CPUs of each.
+
+    `is_suited`: [class] GPUs, and no MIG devices.
+    """
     kinds = Counter((gpus, cpus) for gpus, cpus in sizes if gpus > 1)
     return [
         (
@@ -130,7 +151,7 @@ def whole_nodes(sizes: Iterable[tuple[int, int]], class_count: int) -> list[tupl
                 cpus=cpus * WHOLE_NODE_CPUS_PERCENT // 100,
                 memory_bytes=0,
                 is_suited=is_suited,
-                draw_mw=np.zeros(class_count, np.int64),
+                draw_mw=np.zeros(len(is_suited), np.int64),
             ),
             WHOLE_NODE_FREQUENCY,
         )
@@ -164,7 +185,7 @@ def use(left: Left, mix: Mix) -> tuple[Floats, Floats]:
 
 
 def by_kind(free_milli: Ints32, gpu_class: Ints32, mix: Mix) -> Ints32:
-    """[node, 3 x kind] sums over the GPUs of a node of what `Mix.table` says of each."""
+    """[node, 3 x kind + 1] sums over the GPUs of a node of what `Mix.table` says of each."""
     total: Ints32 = np.add.reduce(mix.table[gpu_class, free_milli], axis=1, dtype=np.int32)
     return total
 
@@ -188,7 +209,8 @@ def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
 
 def fragmented_milli(left: Left, mix: Mix) -> Floats:
     """[node] free thousandths of GPUs that a task drawn from the mix cannot use, on average."""
-    total: Floats = left.free_milli.sum(axis=1) - use(left, mix)[0]
+    kinds = by_kind(left.free_milli, left.gpu_class, mix)
+    total: Floats = kinds[:, -1] - use_with_cpus(kinds, left.cpus, mix)[0]
     return total
 
 
@@ -204,8 +226,8 @@ class Prices:
 
     def are_stale(self, columns: Columns) -> bool:
         """So much was taken or given back that they should be made anew."""
-        total_milli = int((columns.gpu_class != NO_CLASS).sum()) * WHOLE_MILLI
-        changed_milli = abs(int(columns.free_milli.sum()) - self.free_milli)
+        total_milli = int(columns.gpus_milli().sum())
+        changed_milli = abs(columns.free_gpus_milli() - self.free_milli)
         return changed_milli > STALE * total_milli
 
 
@@ -217,7 +239,7 @@ def no_prices(mix: Mix) -> Prices:
 def prices(columns: Columns, mix: Mix) -> Prices:
     """What a place for each task of the mix is worth in the fleet as it is."""
     places = use(left_on(columns), mix)[1].sum(axis=0)
-    free_milli = int(columns.free_milli.sum())
+    free_milli = columns.free_gpus_milli()
     mean_milli = float(mix.frequency @ mix.size_milli)
     to_come = mix.frequency * (free_milli / max(1.0, mean_milli))
     scarcity = np.minimum(1.0, to_come / (places + 1.0))
@@ -240,31 +262,37 @@ def growth(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Growth:
     """
     positions = np.arange(columns.node_count)[at]
     node, slot, after = _ways(columns, ask, positions)
-    before_nano = worth_nano(*use(left_on(columns, positions), of.mix), of)
-    lost_nano = before_nano[node] - worth_nano(*use(after, of.mix), of)
+    lost_nano = _worth_nano(left_on(columns, positions), of)[node] - _worth_nano(after, of)
     least = np.full(len(positions), np.inf)
-    np.minimum.at(least, node, growth_of(lost_nano, ask))
+    np.minimum.at(least, node, growth_of(lost_nano))
     if not ask.is_share:
         return Growth(least, None)
-    best = np.flatnonzero(growth_of(lost_nano, ask) == least[node])[::-1]
+    best = np.flatnonzero(growth_of(lost_nano) == least[node])[::-1]
     taken = np.zeros(len(positions), np.int64)
     taken[node[best]] = slot[best]
     return Growth(least, taken)
 
 
-def growth_of(lost_nano: Ints, ask: Ask) -> Floats:
+def growth_of(lost_nano: Ints) -> Floats:
     """Thousandths of GPUs by which fragments and prices grow where so much worth is lost."""
-    milli: Floats = lost_nano / NANO_PER_MILLI - ask.gpus * ask.milli
+    milli: Floats = lost_nano / NANO_PER_MILLI
     return milli
 
 
-def worth_nano(usable_milli: Floats, places: Floats, of: Prices) -> Ints:
-    """[node] what the mix can use, and its places by price, in billionths of a GPU.
+def _worth_nano(left: Left, of: Prices) -> Ints:
+    return worth_nano(by_kind(left.free_milli, left.gpu_class, of.mix), left.cpus, of)
 
-    Whole numbers: what is equal but for the order in which it was added up shall be equal.
+
+def worth_nano(kinds: Ints32, cpus: Ints, of: Prices) -> Ints:
+    """[node] places for the mix by price, less what it cannot use, in billionths of a GPU.
+
+    Whole numbers: what is equal but for the order in which it was added up shall be equal. For the
+    arguments see `use_with_cpus`.
     """
+    usable_milli, places = use_with_cpus(kinds, cpus, of.mix)
     worth = np.rint((usable_milli + places @ of.milli) * NANO_PER_MILLI)
-    return worth.astype(np.int64)
+    free_milli = kinds[:, -1].astype(np.int64)
+    return worth.astype(np.int64) - free_milli * NANO_PER_MILLI
 
 
 def _ways(columns: Columns, ask: Ask, at: Ints) -> tuple[Ints, Ints, Left]:

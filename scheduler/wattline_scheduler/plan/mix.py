@@ -7,7 +7,7 @@ memory say. It is counted by what was submitted, so a queue that waits counts as
 from dataclasses import replace
 
 from wattline_scheduler.plan.asks import ask_of
-from wattline_scheduler.plan.columns import NO_CLASS, Columns
+from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.fragments import (
     Mix,
     Prices,
@@ -50,7 +50,7 @@ class RecentMix:
         """Tasks since it was last asked whether the mix has changed."""
         self._known: Mix | None = None
         self._known_shares: dict[Shape, float] = {}
-        self._known_gpus = 0
+        self._known_milli = 0
 
     def note(self, shape: Shape, tasks: int) -> None:
         """A job with so many tasks was submitted."""
@@ -78,21 +78,22 @@ class RecentMix:
         """For the GPUs that there are: the same one until it has changed; None = not known yet."""
         if self._total < (FEWEST - 0.5) * self._scale:  # the first of them count a little less
             return None
-        gpus = (columns.gpu_class != NO_CLASS).sum(axis=1)
-        if self._known is None or self._has_changed(self._known, columns, int(gpus.sum())):
-            self._known_shares, self._known_gpus = self._shares(), int(gpus.sum())
-            tasks = [(ask_of(kind, columns.classes), n) for kind, n in self._known_shares.items()]
+        gpus_milli, classes = int(columns.gpus_milli().sum()), columns.classes
+        if self._known is None or self._has_changed(self._known, columns, gpus_milli):
+            self._known_shares, self._known_milli = self._shares(), gpus_milli
+            tasks = [(ask_of(kind, classes), n) for kind, n in self._known_shares.items()]
+            gpus = classes.are_gpus[columns.gpu_class].sum(axis=1)
             sizes = zip(gpus.tolist(), columns.cpus.tolist(), strict=True)
-            whole = whole_nodes(sizes, len(columns.classes))
-            self._known = mix_of([*typical(tasks), *whole])
+            whole = whole_nodes(sizes, classes.are_gpus)
+            self._known = mix_of([*typical(tasks), *whole], classes.sizes_milli)
         return self._known
 
     def _shares(self) -> dict[Shape, float]:
         return {kind: weight / self._total for kind, weight in self._weight.items()}
 
-    def _has_changed(self, known: Mix, columns: Columns, gpus: int) -> bool:
+    def _has_changed(self, known: Mix, columns: Columns, gpus_milli: int) -> bool:
         is_grown = len(known.table) != len(columns.classes)
-        if is_grown or abs(gpus - self._known_gpus) > CHANGED * self._known_gpus:
+        if is_grown or abs(gpus_milli - self._known_milli) > CHANGED * self._known_milli:
             return True
         if self._unseen < CHANGED * self._total / self._scale:
             return False

@@ -1,12 +1,14 @@
 """Quotas as a plan sees them: what is left of each, and whether a gang would break one.
 
-GPUs and watts are limits of what is held at a time: the start of a gang takes of them. Energy and
-cost are of a day and a month: where one is used up nothing starts, and what runs goes on. A gang
-that a quota keeps from starting is passed over: it takes no room from others, none is kept for it.
+GPUs and watts are limits of what is held at a time: the start of a gang takes of them. A share of
+a GPU counts as its part, a MIG device by its compute slices. Energy and cost are of a day and a
+month: where one is used up nothing starts, and what runs goes on. A gang that a quota keeps from
+starting is passed over: it takes no room from others, none is kept for it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,21 +18,31 @@ from wattline_protocol.quantities import format_power
 from wattline_protocol.wall import PERMILLE, ceil_div, wall_mw
 from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.columns import NO_CLASS, Columns
+from wattline_scheduler.plan.devices import size_milli
+from wattline_scheduler.plan.fragments import each_milli
 from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.loads import gpu_admission_mw
-from wattline_scheduler.power.matrix import Bools
+from wattline_scheduler.power.matrix import Bools, Ints
 
 
-def task_mw(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> int:
-    """What counts for a task on these GPUs, at the wall: what is found for them at its start."""
-    found_mw = sum(gpu_admission_mw(gpu, shape.need) for gpu in gpus)
-    return wall_mw(found_mw * shape.gpu_milli // WHOLE_GPU, psu_permille)
+class Held(NamedTuple):
+    """What counts in a quota."""
+
+    milli: int
+    """Thousandths of GPUs."""
+    mw: int
+    """What is found for them at a start, at the wall."""
 
 
-def gang_milli(shape: Shape) -> int:
-    """Thousandths of GPUs that a gang holds."""
-    return shape.nodes * shape.gpus * shape.gpu_milli
+def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
+    """What counts for a task on these GPUs or MIG devices."""
+    milli = found_mw = 0
+    for gpu in gpus:
+        size = size_milli(gpu) * shape.gpu_milli // WHOLE_GPU
+        milli += size
+        found_mw += gpu_admission_mw(gpu, shape.need) * size // WHOLE_GPU
+    return Held(milli, wall_mw(found_mw, psu_permille))
 
 
 ENDS = "free when others of it end"
@@ -42,7 +54,7 @@ class Quotas:
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self.left: list[QuotaRoom] = list(trial.snapshot.quotas)
-        self._least_mw: dict[Shape, int] = {}
+        self._least: dict[Shape, Held] = {}
 
     def refuses(self, numbers: Sequence[int], shape: Shape) -> str:
         """Which of these keeps a gang of the shape from starting, and why; empty = none does.
@@ -54,7 +66,7 @@ class Quotas:
 
     def _refuses(self, number: int, shape: Shape) -> str:
         room = self.left[number]
-        return room.closed or lacks(room, gang_milli(shape), self._least(shape))
+        return room.closed or lacks(room, self._least_of(shape))
 
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
         """[node] where a task would take more than its equal part of the watts that are left, so
@@ -64,9 +76,10 @@ class Quotas:
         if not left:
             return None
         columns, ask = self._trial.columns, self._trial.ask(shape)
+        of_class_mw = _found_mw(columns, ask)
+        most_mw = of_class_mw.max(where=ask.is_suited, initial=0)
         mixed = columns.one_class == NO_CLASS
-        load_mw = np.where(mixed, ask.about_mw, ask.task_mw[columns.one_class])
-        load_mw = load_mw * shape.gpu_milli // WHOLE_GPU
+        load_mw = np.where(mixed, most_mw, of_class_mw[columns.one_class])
         is_more: Bools = -(-load_mw * PERMILLE // columns.psu_permille) > min(left) // shape.nodes
         return is_more if is_more.any() else None
 
@@ -88,59 +101,71 @@ class Quotas:
 
     def _never(self, number: int, shape: Shape) -> bool:
         room = replace(self.left[number], used_milli=0, used_mw=0)
-        return bool(lacks(room, gang_milli(shape), self._least(shape)))
+        return bool(lacks(room, self._least_of(shape)))
 
     def expect(self, numbers: Sequence[int], shape: Shape) -> None:
         """The gang will start somewhere."""
         if numbers:
-            self._add(numbers, gang_milli(shape), self._least(shape))
+            self._add(numbers, self._least_of(shape))
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
         """The gang starts there."""
         if numbers:
-            self._add(numbers, gang_milli(shape), self._mw(shape, placement))
+            self._add(numbers, self._held(shape, placement))
 
-    def _add(self, numbers: Sequence[int], milli: int, mw: int) -> None:
+    def _add(self, numbers: Sequence[int], more: Held) -> None:
         for number in numbers:
             room = self.left[number]
             self.left[number] = replace(
-                room, used_milli=room.used_milli + milli, used_mw=room.used_mw + mw
+                room, used_milli=room.used_milli + more.milli, used_mw=room.used_mw + more.mw
             )
 
     def breaks(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> str:
         """As `refuses`, of a gang whose places are known."""
-        milli, mw = gang_milli(shape), self._mw(shape, placement) if numbers else 0
-        whys = (self.left[n].closed or lacks(self.left[n], milli, mw) for n in numbers)
+        if not numbers:
+            return ""
+        held = self._held(shape, placement)
+        whys = (self.left[n].closed or lacks(self.left[n], held) for n in numbers)
         return next((why for why in whys if why), "")
 
-    def _mw(self, shape: Shape, placement: Placement) -> int:
-        trial, total_mw = self._trial, 0
+    def _held(self, shape: Shape, placement: Placement) -> Held:
+        trial, total = self._trial, Held(0, 0)
         for place in placement.tasks:
             at = trial.snapshot.position[place.node]
             wanted = set(place.gpus)
             gpus = (gpu for gpu in trial.snapshot.nodes[at].gpus if gpu.index in wanted)
-            total_mw += task_mw(gpus, shape, int(trial.columns.psu_permille[at]))
-        return total_mw
+            task = task_held(gpus, shape, int(trial.columns.psu_permille[at]))
+            total = Held(total.milli + task.milli, total.mw + task.mw)
+        return total
 
-    def _least(self, shape: Shape) -> int:
-        known = self._least_mw.get(shape)
+    def _least_of(self, shape: Shape) -> Held:
+        known = self._least.get(shape)
         if known is None:
             columns = self._trial.columns
-            known = self._least_mw[shape] = least_mw(columns, self._trial.ask(shape), shape)
+            known = self._least[shape] = least_held(columns, self._trial.ask(shape), shape)
         return known
 
 
-def least_mw(columns: Columns, ask: Ask, shape: Shape) -> int:
-    """What counts for a gang on the GPUs that suit it and need least; 0 where none is known."""
-    suited_mw = ask.draw_mw[ask.is_suited]
+def least_held(columns: Columns, ask: Ask, shape: Shape) -> Held:
+    """What counts for a gang on the GPUs that suit and need least; no watts where none is known."""
+    milli = shape.nodes * ask.gpus * each_milli(ask, columns.classes.sizes_milli)
+    suited_mw = _found_mw(columns, ask)[ask.is_suited]
     if not len(suited_mw) or not columns.node_count:
-        return 0
-    each_mw = ask.gpus * int(suited_mw.min()) * shape.gpu_milli // WHOLE_GPU
-    return shape.nodes * wall_mw(each_mw, int(columns.psu_permille.max()))
+        return Held(milli, 0)
+    task_mw = wall_mw(int(suited_mw.min()), int(columns.psu_permille.max()))
+    return Held(milli, shape.nodes * task_mw)
 
 
-def lacks(room: QuotaRoom, milli: int, mw: int) -> str:
+def _found_mw(columns: Columns, ask: Ask) -> Ints:
+    """[class] what counts for a task on such GPUs, before the power supplies."""
+    sizes = columns.classes.sizes_milli * ask.milli // WHOLE_GPU
+    found_mw: Ints = ask.gpus * (ask.draw_mw * sizes // WHOLE_GPU)
+    return found_mw
+
+
+def lacks(room: QuotaRoom, wants: Held) -> str:
     """What a gang that wants so much would exceed, in words; empty = nothing."""
+    milli, mw = wants
     if room.most_milli and milli and room.used_milli + milli > room.most_milli:
         most, used = gpus_said(room.most_milli), f"{gpus_said(room.used_milli)} in use"
         return _waits(room, most, used, gpus_said(milli), is_vain=milli > room.most_milli)

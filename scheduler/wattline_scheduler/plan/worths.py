@@ -21,7 +21,6 @@ from wattline_scheduler.plan.fragments import (
     by_kind,
     growth,
     growth_of,
-    use_with_cpus,
     worth_nano,
 )
 from wattline_scheduler.power.matrix import Ints
@@ -93,7 +92,7 @@ class Worths:
             return growth(columns, ask, self.of, at)
         after = self._after(ask, self._profile[at])
         lost_nano = self._worth_now[at] - self._worth[after, columns.cpus_free[at] - ask.cpus]
-        return Growth(growth_of(lost_nano, ask), None)
+        return Growth(growth_of(lost_nano), None)
 
     def _number(self, profile: Profile) -> int:
         known = self._numbers.get(profile)
@@ -104,8 +103,7 @@ class Worths:
                 self._worth = np.pad(self._worth, ((0, known), (0, 0)))
             free, classes = (np.array([part], np.int32) for part in profile)
             kinds = by_kind(free, classes, self.of.mix)
-            usable_milli, places = use_with_cpus(kinds, self._cpus, self.of.mix)
-            self._worth[known] = worth_nano(usable_milli, places, self.of)
+            self._worth[known] = worth_nano(kinds, self._cpus, self.of)
         return known
 
     def _after(self, ask: Ask, profile: Ints) -> Ints:

@@ -8,16 +8,25 @@ from support.sites import A_FEW, JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.messages import StartTask, TaskUsage
 from wattline_protocol.requests import Shed
+from wattline_protocol.site import Account, Quota
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
 from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.watts import floor_of, kept_of
+from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.jobs import job_in_memory
 from wattline_scheduler.views.nodes import node_view
 
 
-def cluster(*profiles: str, nodes: int = 1, whole: int = 0, kw: float = 100.0) -> Harness:
+def cluster(
+    *profiles: str,
+    nodes: int = 1,
+    whole: int = 0,
+    kw: float = 100.0,
+    accounts: tuple[Account, ...] = (),
+) -> Harness:
     """Nodes a1, a2 … with one GPU that is divided so, then so many whole ones."""
-    h = Harness(site().rack("a", nodes).site_budget(kw).build())
+    plain = site().rack("a", nodes).site_budget(kw).build()
+    h = Harness(msgspec.structs.replace(plain, accounts=accounts))
     for agent in h.agents.values():
         divided = gpu(0, mig=migs(*profiles, node=agent.node))
         agent.gpus = [divided, *(gpu(1 + i) for i in range(whole))]
@@ -135,6 +144,50 @@ def test_without_any_mig_device_the_refusal_says_so() -> None:
     h.join()
     h.run(2)
     assert h.refuse(small()) == "no GPU has a MIG device 1g.10gb; no GPU is in MIG mode"
+
+
+# --- quotas -----------------------------------------------------------------------------
+
+
+def test_a_quota_counts_the_compute_slices_of_a_device_and_so_does_its_account() -> None:
+    h = cluster(*["3g.40gb"] * 2, nodes=2, accounts=(Account("lab", quota=Quota(gpus=1)),))
+    paid = [h.submit(job().mig("3g.40gb").account("lab")) for _ in range(3)]
+    assert [h.state_of(n) for n in paid] == ["RUNNING", "RUNNING", "PENDING"]
+    h.run(2)
+    assert h.job(paid[2]).wait_reason == (
+        "waits for the quota of account lab: 1 GPU at a time, 0.856 GPUs in use, it wants "
+        "0.428 GPUs; free when others of it end"
+    )
+    for _ in range(2):  # as it is, and after a restart of the scheduler
+        shown = account_views(h.cluster.state, h.now)
+        (account,) = (one for one in shown.accounts if one.name == "lab")
+        (quota,) = shown.quotas
+        assert account.gpus_running == quota.used == 0.856
+        h.restart_scheduler()
+        h.join()
+        h.run(2)
+
+
+def test_a_quota_of_watts_counts_a_device_as_such_a_part_of_its_gpu() -> None:
+    h = cluster(
+        *["3g.40gb"] * 2, whole=1, accounts=(Account("lab", quota=Quota(power_mw=10_000_000)),)
+    )
+    book = h.cluster.state.work.quotas.all[0]
+    part = h.submit(job().mig("3g.40gb").account("lab"))
+    part_mw = book.held_mw
+    h.submit(job().gpus(1).account("lab"))
+    whole_mw = book.held_mw - part_mw
+    assert h.state_of(part) == "RUNNING"
+    assert part_mw == pytest.approx(0.428 * whole_mw, rel=0.001)
+
+
+def test_who_wants_more_than_its_quota_ever_has_is_refused_by_slices() -> None:
+    h = cluster(*["3g.40gb"] * 2, nodes=3, accounts=(Account("lab", quota=Quota(gpus=1)),))
+    asked = job().mig("3g.40gb").account("lab")
+    assert h.refuse(asked.nodes(3)) == (
+        "wants 1.284 GPUs, and the quota of account lab is 1 GPU at a time"
+    )
+    assert h.state_of(h.submit(asked.nodes(2))) == "RUNNING"
 
 
 # --- watts ------------------------------------------------------------------------------

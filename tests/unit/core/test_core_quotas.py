@@ -13,10 +13,10 @@ from wattline_protocol.site import Account, Queue, Quota, Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook, what_if
-from wattline_scheduler.plan.quotas import task_mw, watts_said
+from wattline_scheduler.plan.quotas import task_held, watts_said
 from wattline_scheduler.plan.snapshot import shape_of
 
-GPU_MW = task_mw([gpu(0)], shape_of(job().build()), PSU_PERMILLE)
+GPU_MW = task_held([gpu(0)], shape_of(job().build()), PSU_PERMILLE).mw
 """What is found for a GPU at the start of a job, at the wall of its node."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from wattline_protocol.ids import GpuIndex
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.devices import MigDevice
 from wattline_scheduler.plan.fragments import (
     COVERED,
     Mix,
@@ -123,12 +125,39 @@ def test_cpus_of_gpus_that_are_still_free_have_a_price() -> None:
 
 def test_whole_nodes_are_broken_only_where_nothing_else_does() -> None:
     columns = fleet(("small", (1000,) * 4, 16), ("small", (1000, 1000, 1000, 0), 16))
-    whole = whole_nodes([(4, 16), (4, 16)], 3)
+    whole = whole_nodes([(4, 16), (4, 16)], np.array([False, True, True]))
     mix = mix_of([*typical([(ask(), 9.0)]), *whole])
     grown = growth(columns, ask(), prices(columns, mix)).milli
     assert grown[1] < grown[0]
     assert [task.gpus for task, _ in whole] == [4]
     assert [task.cpus for task, _ in whole] == [14]
+
+
+def test_a_mig_device_counts_by_its_compute_slices() -> None:
+    """A GPU as 3g and 4g, a whole GPU beside it: a mix of whole GPUs cannot use the devices."""
+    columns = Columns.empty(2, 2)
+    small, large = (
+        MigDevice(**msgspec.structs.asdict(gpu(name, at)), profile=name, share_permille=share)
+        for at, (name, share) in enumerate([("3g", 428), ("4g", 571)])
+    )
+    columns.set_gpus(0, [small, large], [1000, 1000])
+    columns.set_gpus(1, [gpu("small", 0)], [1000])
+    columns.cpus_free[:] = 8
+    columns.is_open[:] = True
+    sizes_milli = columns.classes.sizes_milli
+    assert columns.gpus_milli().tolist() == [428 + 571, 1000]
+    whole, device = (
+        Ask(1, 1000, 1, 0, sizes_milli == n, np.zeros(4, np.int64)) for n in (1000, 428)
+    )
+    mix = mix_of([(whole, 0.5), (device, 0.5)], sizes_milli)
+    assert mix.size_milli.tolist() == [1000, 428]
+    left = left_on(columns)
+    assert fragmented_milli(left, mix).tolist() == [0.5 * 428 + 571, 500.0]
+    # What goes is 428 of which half the mix could make use.
+    assert growth(columns, device, no_prices(mix)).milli.tolist() == [-0.5 * 428, np.inf]
+    assert whole_nodes([(4, 16)], columns.classes.are_gpus)[0][0].is_suited.tolist() == [
+        size == 1000 for size in sizes_milli.tolist()
+    ]
 
 
 def test_the_typical_tasks_are_the_most_frequent_ones() -> None:

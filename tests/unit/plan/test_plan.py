@@ -12,7 +12,7 @@ from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
 from wattline_scheduler.plan.explain import explain
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.gang import place_gang
-from wattline_scheduler.plan.quotas import task_mw
+from wattline_scheduler.plan.quotas import task_held
 from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
 from wattline_scheduler.plan.trial import Trial
 
@@ -312,7 +312,9 @@ def mixed(mw: int, *, a100s_free: int = 8) -> Snapshot:
 
 
 def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
-    hungry, frugal = (task_mw(o.gpus, shape(job().gpus(8)), PSU_PERMILLE) for o in mixed(1).nodes)
+    hungry, frugal = (
+        task_held(o.gpus, shape(job().gpus(8)), PSU_PERMILLE).mw for o in mixed(1).nodes
+    )
     assert frugal < hungry
     (placed,) = plan(mixed(frugal)).placements
     assert [task.node for task in placed.tasks] == ["b1"]

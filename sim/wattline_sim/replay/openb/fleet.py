@@ -153,7 +153,7 @@ def workload_of(
             known[pod] = _task(len(known), pod, classes, draw_mw)
     mix = [*typical(_counted(pods, known))]
     if whole:
-        mix += whole_nodes(((node.gpus, node.cpu_milli) for node in nodes), len(classes))
+        mix += whole_nodes(((node.gpus, node.cpu_milli) for node in nodes), classes.are_gpus)
     return Workload(tuple(known[pod] for pod in pods), mix_of(mix))
 
 
