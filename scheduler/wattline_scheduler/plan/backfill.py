@@ -57,6 +57,12 @@ class Promise:
         while self.held:
             trial.give_back(self.held.pop())
 
+    def redeem(self, trial: Trial) -> None:
+        """Place its tasks, as far as they fit; while nothing is held."""
+        for at in self.nodes:
+            if trial.fits_node(at, self.shape):
+                trial.place(at, self.shape)
+
     def ends_before(self, waiting: Waiting, now: Instant) -> bool:
         """Whether a gang of the job that starts now has ended when the room is needed."""
         if waiting.runs_s is None or not self.is_dated:

@@ -7,7 +7,7 @@ fill holes, and a big gang is not starved.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +19,11 @@ from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.explain import refusals, wait_reason
 from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.preempt import Choice, choose
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.snapshot import (
+    LEAVING,
+    Busy,
     GangKey,
     Placement,
     Plan,
@@ -108,7 +110,8 @@ class _Cycle:
         self.preemptions: list[Preemption] = []
         self.vain_tries = 0
         self.busy_on = cache(snapshot.busy_on)
-        self.sent_away: set[GangKey] = set()
+        self.awaited: list[tuple[Promise, tuple[Busy, ...]]] = []
+        """What is kept for gangs that others make room for, and who does."""
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
@@ -149,7 +152,7 @@ class _Cycle:
                 self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
                 return False
             elif claimed is not None:
-                self._wait_on(waiting, claimed)
+                self._wait_on(waiting, claimed, self._leaving(claimed))
             elif barred is not None or not self._sends_away(waiting, gang):
                 self._pass_over(waiting, opened)
                 return False
@@ -182,23 +185,56 @@ class _Cycle:
         is_recent = cycle - look.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
         if self.is_large and is_recent:
             return False
-        choice = choose(self.trial, waiting.shape, self.busy_on, self.sent_away)
-        if choice is None:
+        with self._once_they_are_gone() as gone:
+            choice = choose(self.trial, waiting.shape, self.busy_on, gone)
+        victims = self._awaited_by(choice, gone)
+        if choice is None or not victims:
             self.vain_tries += 1
             look.vain_at = cycle
             return False
         nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
-        victims = tuple(one.key for one in choice.victims)
-        self.sent_away.update(victims)
-        self.preemptions.append(Preemption((waiting.job, gang), victims, nodes))
-        self._wait_on(waiting, nodes)
+        keys = tuple(one.key for one in victims)
+        self.preemptions.append(Preemption((waiting.job, gang), keys, nodes))
+        self._wait_on(waiting, nodes, victims)
         return True
 
-    def _wait_on(self, waiting: Waiting, nodes: tuple[NodeId, ...]) -> None:
+    @staticmethod
+    def _awaited_by(choice: Choice | None, gone: Mapping[GangKey, Busy]) -> tuple[Busy, ...]:
+        """Whose end such a gang waits for: those who go for it, or on its nodes for others."""
+        if choice is None:
+            return ()
+        return *choice.victims, *(one for one in gone.values() if one.is_on(choice.nodes))
+
+    @contextmanager
+    def _once_they_are_gone(self) -> Iterator[dict[GangKey, Busy]]:
+        """As it will be when those who make room for others have, and these have started: what
+        they leave over is for the next, and what they take is not. Yields who is gone then."""
+        gone = {one.key: one for _, victims in self.awaited for one in victims}
+        trial, kept = self.trial, [promise for promise, _ in self.awaited]
+        with self._lifted(kept):
+            mark = trial.checkpoint()
+            for task in (task for one in gone.values() for task in one.tasks):
+                trial.take_away(task)
+            for promise in kept:
+                promise.redeem(trial)
+                trial.open_again(mark)
+            yield gone
+            trial.rollback(mark)
+
+    def _leaving(self, nodes: tuple[NodeId, ...]) -> tuple[Busy, ...]:
+        """Who is about to end there."""
+        busy = (one for node in nodes for one in self.busy_on(self.snapshot.position[node]))
+        return tuple({one.key: one for one in busy if one.priority == LEAVING}.values())
+
+    def _wait_on(
+        self, waiting: Waiting, nodes: tuple[NodeId, ...], victims: tuple[Busy, ...]
+    ) -> None:
         """What is free on nodes where others are about to end is kept from everybody behind."""
         at = [self.snapshot.position[node] for node in nodes]
         self.quotas.expect(waiting.quotas, waiting.shape)
-        Promise(waiting.job, waiting.shape, at, NEVER, []).hold(self.trial)
+        promise = Promise(waiting.job, waiting.shape, at, NEVER, [])
+        promise.hold(self.trial)
+        self.awaited.append((promise, victims))
         self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
     def _opened_to(self, waiting: Waiting) -> Opened:

@@ -3,7 +3,7 @@
 What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -192,6 +192,10 @@ class Busy:
     lost_gpu_s: float
     """Work of this try; what it has saved since is not known here."""
     tasks: tuple[Used, ...]
+
+    def is_on(self, nodes: Collection[int]) -> bool:
+        """Whether it holds something on one of these, by position."""
+        return any(task.at in nodes for task in self.tasks)
 
 
 LEAVING = -1

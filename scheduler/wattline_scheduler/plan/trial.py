@@ -116,10 +116,14 @@ class Trial:
 
     def finish_gang(self, mark: int) -> None:
         """Commit what was placed since `mark`: the nodes may be used by the next gang."""
+        self.open_again(mark)
+        del self._log[mark:]
+
+    def open_again(self, mark: int) -> None:
+        """The same, but it can still be rolled back."""
         for before in self._log[mark:]:
             self.columns.is_open[before.at] = before.is_open
             self._looks.touch(before.at)
-        del self._log[mark:]
 
     def look(self, shape: Shape) -> Look:
         """The shape on all nodes, as they are now."""

@@ -13,7 +13,7 @@ from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.devices import devices
 from wattline_scheduler.plan.preempt import choose
-from wattline_scheduler.plan.snapshot import Busy, NodeOffer, Plan, Snapshot, Used
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, NodeOffer, Plan, Snapshot, Used
 from wattline_scheduler.plan.trial import Trial
 
 RISE_MW = 280_000
@@ -171,3 +171,40 @@ def test_a_device_in_the_way_is_won_and_the_watts_of_its_gpu_with_the_last_holde
         loads.append(int(trial.columns.load_mw[0]))
     assert [load - loads[0] for load in loads] == [0, 0, -RISE_MW]
     assert trial.columns.idle_mw[0].tolist() == [first.idle_mw] * 2
+
+
+def on_claimed(*behind: tuple[int, JobBuilder], claim_gpus: int, busy: Sequence[Busy]) -> Plan:
+    """Job 1 waits on a1, and these come behind it; a1 has eight GPUs in use, a2 has as many."""
+    urgent = job().priority(PRIORITIES["critical"]).gpus(claim_gpus)
+    waiting = (waits(1, urgent), *(waits(number, wanted) for number, wanted in behind))
+    snap = snapshot(offer("a1", free=0), offer("a2", free=0), waiting=waiting)
+    snap = with_work(snap, busy)
+    return plan(replace(snap, claims={(JobId(1), 0): (NodeId("a1"),)}))
+
+
+def leaves(number: int, *places: tuple[int, Sequence[int]]) -> Busy:
+    return replace(runs(number, *places), priority=LEAVING)
+
+
+def test_nobody_counts_on_what_is_being_made_free_for_another() -> None:
+    """Job 8 on a1 would be sent away in vain: all of it is for job 1."""
+    busy = [leaves(9, (0, range(6))), runs(8, (0, range(6, 8)))]
+    result = on_claimed((2, high().gpus(8)), claim_gpus=6, busy=busy)
+    assert result.preemptions == ()
+    result = on_claimed((2, high().gpus(2)), claim_gpus=6, busy=busy)
+    assert [one.victims[0] for one in result.preemptions] == [(JobId(8), 0)]
+
+
+def test_what_is_left_over_of_those_who_leave_anyhow_is_waited_for_first() -> None:
+    busy = [leaves(9, (0, range(8))), runs(8, (1, range(8)), lost=0.0)]
+    queue = ((2, high().gpus(6)), (3, high().gpus(1)))
+    first, second = on_claimed(*queue, claim_gpus=2, busy=busy).preemptions
+    assert (first.gang[0], first.victims, first.nodes) == (2, ((JobId(9), 0),), ("a1",))
+    assert (second.gang[0], second.victims, second.nodes) == (3, ((JobId(8), 0),), ("a2",))
+
+
+def test_of_one_who_goes_in_this_cycle_the_next_gets_what_is_left_over() -> None:
+    queue = ((1, high().gpus(2)), (2, high().gpus(6)), (3, high().gpus(1)))
+    result = with_busy(offer("a1", free=0), queue=queue, busy=[runs(9, (0, range(8)))])
+    assert [one.gang[0] for one in result.preemptions] == [1, 2]
+    assert {one.victims for one in result.preemptions} == {((JobId(9), 0),)}
