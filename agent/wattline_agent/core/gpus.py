@@ -61,7 +61,7 @@ class Gpu:
     limit_since_s: float = 0.0
     """Since when the limit has been the same."""
     checked_s: float = 0.0
-    """When the driver was last asked for the limit, whatever it said."""
+    """When the driver was asked for the limit that it told last, or failed to tell."""
     fault: str = ""
     """Why its limit cannot be trusted; empty = what was asked is in force."""
     faulty_since_s: float = 0.0
@@ -163,7 +163,6 @@ def take_read(gpu: Gpu, result: CapResult, now_s: float) -> None:
 
 
 def _take(gpu: Gpu, result: CapResult, now_s: float) -> None:
-    gpu.checked_s = now_s
     if result.enforced_mw is None:
         return
     if result.enforced_mw != gpu.enforced_mw:

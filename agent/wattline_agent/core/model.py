@@ -112,6 +112,8 @@ class Caps:
     generation: int = 0
     is_waiting: bool = False
     """ApplyCaps or ReadCaps is out, CapsRead not in."""
+    asked_s: float = 0.0
+    """When the newest of them went out."""
     asked: frozenset[GpuIndex] = frozenset()
     """GPUs whose caps the one that is out sets; empty for a read."""
     verifies: Sequence | None = None

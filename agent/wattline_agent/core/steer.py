@@ -18,6 +18,8 @@ from wattline_protocol.ids import GpuIndex, Now
 
 RETRY_S = 5.0
 """A GPU whose cap could not be set is tried again after this long."""
+LIMITS_HOLD_S = 1.5
+"""No start rests on limits asked for longer ago: in less time no driver is unloaded and loaded."""
 
 
 def step(state: NodeState, now: Now, here: Standpoint | None) -> None:
@@ -97,6 +99,7 @@ def _take_result(state: NodeState, gpu: Gpu, result: CapResult, now: Now) -> Non
         gpu.retry_at_s = now.mono_s + RETRY_S if gpu.fault else 0.0
     else:
         take_read(gpu, result, now.mono_s)
+    gpu.checked_s = state.caps.asked_s
     if gpu.fault and gpu.fault != had_fault:
         state.note("gpu_not_capped", f"GPU {gpu.index}: {gpu.fault}")
 
@@ -106,7 +109,7 @@ def _next(state: NodeState, now: Now) -> bool:
     member = state.session.member
     if member is not None and member.adopted is None:
         if not member.is_read:
-            _read(state, member)
+            _read(state, member, now)
             return True
         if adoption.adopt(state, member, now):
             return True
@@ -122,10 +125,10 @@ def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
     is_growth = state.lease is not None and pending.lease.lease_mw >= state.lease.lease_mw
     if not pending.is_verified and not (is_kept and is_growth):
         # Every limit is set or read again: a shrink rests on nothing older than itself.
-        if _apply(state, _settable(state, low, now)):
+        if _apply(state, _settable(state, low, now), now):
             return True
         pending.is_verified = True
-    if _apply(state, _differing(state, low, now)):
+    if _apply(state, _differing(state, low, now), now):
         return True
     if is_kept:
         lease.enter_into_force(state)
@@ -137,9 +140,9 @@ def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
 def _toward_goal(state: NodeState, now: Now) -> bool:
     goal = _by_gpu(state, goal_caps(state, now))
     # What must go down goes first, and is read back: only then may the room be given to others.
-    if _apply(state, _differing(state, _not_above_now(state, goal), now)):
+    if _apply(state, _differing(state, _not_above_now(state, goal), now), now):
         return True
-    if _apply(state, _differing(state, goal, now)):
+    if _apply(state, _differing(state, goal, now), now):
         return True
     if not state.is_acked and state.lease is not None:
         if holds.holding_mw(state) > state.lease.lease_mw:
@@ -150,18 +153,20 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
 
 
 def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
-    """What waits to load GPUs starts on limits asked for since it waits, never on older ones.
+    """What waits to load GPUs starts on limits asked for since it waits, and not long ago.
 
-    The driver may have been loaded anew a moment ago, and no sample has told yet.
+    The driver may have been loaded anew, and no sample has told yet: before the start was ordered,
+    or while this process stood still with the driver's answer in hand.
     """
+    since_s = now.mono_s - LIMITS_HOLD_S
     stale = {
         index: goal[index]
         for attempt in state.attempts.values()
         if attempt.will_load_gpus
         for index in attempt.gpus
-        if state.gpus[index].checked_s < commands.waits_since(attempt)
+        if state.gpus[index].checked_s < max(commands.waits_since(attempt), since_s)
     }
-    return _apply(state, _settable(state, stale, now))
+    return _apply(state, _settable(state, stale, now), now)
 
 
 def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
@@ -222,27 +227,27 @@ def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gp
     return {index: cap for index, cap in tried.items() if not is_at(state.gpus[index], cap)}
 
 
-def _apply(state: NodeState, caps: dict[GpuIndex, int]) -> bool:
+def _apply(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> bool:
     if not caps:
         return False
     for index, cap_mw in caps.items():
         state.gpus[index].asked_mw = cap_mw
-    generation = _next_generation(state)
+    generation = _next_generation(state, now)
     state.caps.asked = frozenset(caps)
     state.caps.verifies = state.pending.lease.seq if state.pending is not None else None
     state.emit(ApplyCaps(generation, caps))
     return True
 
 
-def _read(state: NodeState, member: Member) -> None:
-    generation = _next_generation(state)
+def _read(state: NodeState, member: Member, now: Now) -> None:
+    generation = _next_generation(state, now)
     state.caps.reads_for = member.welcome.incarnation
     state.emit(ReadCaps(generation))
 
 
-def _next_generation(state: NodeState) -> int:
+def _next_generation(state: NodeState, now: Now) -> int:
     state.caps.generation += 1
-    state.caps.is_waiting = True
+    state.caps.is_waiting, state.caps.asked_s = True, now.mono_s
     state.caps.asked, state.caps.verifies, state.caps.reads_for = frozenset(), None, None
     return state.caps.generation
 
@@ -250,7 +255,7 @@ def _next_generation(state: NodeState) -> int:
 def apply_floors(state: NodeState, now: Now) -> None:
     """Least power, before anything else (I6)."""
     floors = {gpu.index: gpu.info.cap_min_mw for gpu in state.gpus}
-    _apply(state, _differing(state, floors, now))
+    _apply(state, _differing(state, floors, now), now)
 
 
 def _show(state: NodeState) -> None:

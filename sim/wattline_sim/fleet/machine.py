@@ -26,7 +26,7 @@ CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
 SETTLE_S = 1.0
 """A GPU's 1 s average needs this long to fall to idle when its load ends."""
 FREEZE_S = 0.05
-RELOAD_S = 1.5
+RELOAD_S = 2.0
 """Unloading and loading the driver; nothing answers meanwhile."""
 SIM_SECONDS = "WATTLINE_FLEET_SECONDS"
 SIM_EXIT = "WATTLINE_FLEET_EXIT"

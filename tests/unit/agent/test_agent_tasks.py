@@ -186,6 +186,19 @@ def test_a_start_whose_caps_never_come_into_force_is_given_up(rig: Rig) -> None:
     assert not rig.launches
 
 
+def test_no_launch_on_an_answer_that_waited_as_long_as_a_driver_takes_to_load(rig: Rig) -> None:
+    rig.lease(wall(MIN + 93 * W))
+    rig.pass_s(4)
+    rig.holds_answers = True
+    rig.start(ref(), 0)
+    rig.now_s += 2.0
+    for gpu in rig.gpus:
+        gpu.limit_mw = MAX  # loaded anew while the agent stood still
+    rig.answer_caps()
+    assert rig.launches == [ref()]
+    assert rig.gpus[0].limit_mw == MIN
+
+
 def test_no_launch_while_a_neighbour_cannot_be_lowered(rig: Rig) -> None:
     rig.run(ref(0), 0)
     rig.pass_s(4)
