@@ -1,10 +1,16 @@
 """What is shown of the queue and of accounts: places, shares, use, quotas."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from wattline_protocol.ids import UnixTime
+from wattline_protocol.ids import JobId, UnixTime
+
+MAX_NAMED = 5
+"""Jobs named that wait for a quota."""
+
+QuotaLimit = Literal["gpus", "power_w", "kwh_per_day", "usd_per_month"]
 
 
 class PlaceView(msgspec.Struct, frozen=True):
@@ -68,8 +74,36 @@ class QuotaView(msgspec.Struct, frozen=True):
 
     of: Literal["account", "queue"]
     name: str
-    what: Literal["gpus", "power_w", "kwh_per_day", "usd_per_month"]
+    what: QuotaLimit
     limit: float
     used: float
     resets_unix_s: UnixTime | None = None
     """When it begins anew; None: as work of it ends."""
+    waiting: int = 0
+    """Jobs in the queue that it keeps from starting now."""
+    first_waiting: tuple[JobId, ...] = ()
+    """The oldest of them, at most `MAX_NAMED`."""
+
+    @property
+    def left(self) -> float:
+        """What may still be used; a stricter site file may have left less than nothing."""
+        return max(0.0, self.limit - self.used)
+
+    @property
+    def who_waits(self) -> str:
+        """For people: "3, 7", "1, 2, 3, 4, 5 and 9 more"; empty = nobody."""
+        more = self.waiting - len(self.first_waiting)
+        named = ", ".join(map(str, self.first_waiting))
+        return f"{named} and {more} more" if more else named
+
+
+def depths(accounts: Iterable[AccountView]) -> dict[str, int]:
+    """How many accounts are above each."""
+    parents = {account.name: account.parent for account in accounts}
+    found: dict[str, int] = {}
+    for name in parents:
+        above, depth = parents[name], 0
+        while above is not None:
+            above, depth = parents.get(above), depth + 1
+        found[name] = depth
+    return found

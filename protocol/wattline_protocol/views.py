@@ -119,6 +119,18 @@ class JobView(msgspec.Struct, frozen=True):
         return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
 
 
+class PartView(msgspec.Struct, frozen=True):
+    """A part of a GPU that a task holds."""
+
+    job: JobId
+    share_permille: int
+
+    @property
+    def text(self) -> str:
+        """For people: "17 (0.5)"."""
+        return f"{self.job} ({self.share_permille / WHOLE_GPU:g})"
+
+
 class GpuView(msgspec.Struct, frozen=True):
     """One GPU now. None = not known."""
 
@@ -147,16 +159,20 @@ class GpuView(msgspec.Struct, frozen=True):
     """Jobs that hold parts of it beside `job`."""
     mig: tuple[MigView, ...] | None = None
     """What it was divided into; None = it is not in MIG mode."""
+    parts: tuple[PartView, ...] = ()
+    """Who holds shares of it; empty = nobody, or one task holds all of it."""
 
     @property
     def jobs(self) -> str:
-        """Everybody who holds it, for people: "17", "17, 18"; empty = nobody.
+        """Everybody who holds it, for people: "17", "17 (0.5), 18 (0.25)"; empty = nobody.
 
         In MIG mode by device: "3g.40gb 17, 1g.10gb –".
         """
         if self.mig is not None:
             devices = (f"{one.profile} {one.job or '–'}" for one in self.mig)
             return ", ".join(devices) or "no MIG devices"
+        if self.parts:
+            return ", ".join(part.text for part in self.parts)
         return holders_text(self.job, self.others)
 
 

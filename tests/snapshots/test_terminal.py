@@ -8,7 +8,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from support.feeds import PlayedFeed
-from support.site_views import busy_site, empty_site, troubled_site
+from support.site_views import busy_site, empty_site, shared_site, troubled_site
+from wattline_protocol.requests import Accounts
 from wattline_protocol.views import SiteView
 from wattline_tui.app import TopApp
 
@@ -38,7 +39,8 @@ async def settled(pilot: Pilot[None]) -> None:
     """The snapshot has been drawn on the screen that is open."""
     while pilot.app.view.site is None:  # type: ignore[attr-defined]  # a TopApp
         await pilot.pause(0.01)
-    while any(w.name in {"job", "order"} and not w.is_finished for w in pilot.app.workers):
+    asks = {"job", "order", "accounts"}
+    while any(w.name in asks and not w.is_finished for w in pilot.app.workers):
         await pilot.pause(0.01)
     await pilot.pause()
     await pilot.pause()
@@ -81,6 +83,23 @@ def test_scheduler_away(snap_compare: SNAP) -> None:
 def test_node(snap_compare: SNAP) -> None:
     keys = ("shift+tab", "enter")
     assert snap_compare(app(troubled_site()), terminal_size=(120, 36), run_before=after(*keys))
+
+
+def test_node_with_shared_and_divided_gpus(snap_compare: SNAP) -> None:
+    keys = ("shift+tab", "down", "down", "enter")
+    assert snap_compare(app(shared_site()), terminal_size=(120, 36), run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+def test_accounts(snap_compare: SNAP, size: tuple[int, int]) -> None:
+    assert snap_compare(app(busy_site()), terminal_size=size, run_before=after("a", "tab"))
+
+
+def test_accounts_of_a_site_without_any(snap_compare: SNAP) -> None:
+    none = app(empty_site())
+    assert isinstance(none.feed, PlayedFeed)
+    none.feed.accounts = Accounts((), 604_800.0)
+    assert snap_compare(none, terminal_size=(80, 24), run_before=after("a"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=["80x24", "120x36"])

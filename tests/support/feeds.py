@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from support.site_views import NOON, attempt
+from support.site_views import NOON, accounts_now, attempt
 from wattline_protocol.ids import AttemptNo, TaskRef
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.requests import (
@@ -16,6 +16,7 @@ from wattline_protocol.requests import (
     FetchLog,
     GetJob,
     Jobs,
+    ListAccounts,
     Log,
     Request,
 )
@@ -33,6 +34,7 @@ class PlayedFeed:
         self.lost = lost
         self.asked: list[Request] = []
         self.explain: ExplainView | None = None
+        self.accounts = accounts_now()
         self._closed = threading.Event()
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
@@ -45,11 +47,13 @@ class PlayedFeed:
         self._closed.wait()
 
     def ask(self, request: Request) -> Answer:
-        if not isinstance(request, GetJob | FetchLog):
+        if not isinstance(request, GetJob | FetchLog | ListAccounts):
             self.asked.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
             return Jobs(jobs=tuple(_with_attempts(j) for j in found))
+        if isinstance(request, ListAccounts):
+            return self.accounts
         if isinstance(request, FetchLog):
             data = LOG_TEXT.encode()[request.offset :]
             ref = TaskRef(request.job, request.task, AttemptNo(1))

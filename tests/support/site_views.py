@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import (
     AttemptNo,
     DomainId,
@@ -13,6 +14,8 @@ from wattline_protocol.ids import (
     UnixTime,
 )
 from wattline_protocol.messages import TaskExit, TaskUsage
+from wattline_protocol.mig import MigView
+from wattline_protocol.requests import Accounts
 from wattline_protocol.views import (
     AttemptView,
     DomainView,
@@ -22,6 +25,7 @@ from wattline_protocol.views import (
     JobView,
     LimitView,
     NodeView,
+    PartView,
     SiteView,
 )
 
@@ -203,6 +207,57 @@ def busy_site() -> SiteView:
             event(4, "budget of site lowered by 25 % by ops", "warning"),
         ),
         refused_messages=0,
+    )
+
+
+def shared_site() -> SiteView:
+    """The busy site; on its third node a GPU is shared, and one is divided."""
+    site = busy_site()
+    node = site.nodes[2]
+    parts = (PartView(JobId(1), 500), PartView(JobId(2), 250))
+    shared = msgspec.structs.replace(node.gpus[0], parts=parts, others=(JobId(2),))
+    devices = (
+        MigView("MIG-1", "3g.40gb", 40 << 30, JobId(2)),
+        MigView("MIG-2", "3g.40gb", 40 << 30, None),
+    )
+    divided = msgspec.structs.replace(node.gpus[1], mig=devices, job=JobId(2), util_pct=None)
+    node = msgspec.structs.replace(node, gpus=(shared, divided, *node.gpus[2:]))
+    return msgspec.structs.replace(site, nodes=(*site.nodes[:2], node, site.nodes[3]))
+
+
+def accounts_now() -> Accounts:
+    """A department with two groups and a user of their own; quotas of which one is used up."""
+
+    def account(
+        name: str, parent: str | None, share: float, used: float, *counts: float
+    ) -> AccountView:
+        hours, kwh, gpus, running, queued = counts
+        of = (hours, kwh, gpus, int(running), int(queued))
+        return AccountView(name, parent, share, used, used / share, *of)
+
+    return Accounts(
+        accounts=(
+            account("grace", None, 0.2, 0.04, 12.5, 8.1, 0.5, 1, 0),
+            account("research", None, 0.8, 0.96, 2.0, 1.4, 0.0, 0, 0),
+            account("vision", "research", 0.5, 0.41, 141.3, 92.6, 16, 2, 1),
+            account("language", "research", 0.3, 0.55, 190.2, 121.0, 6, 1, 12),
+        ),
+        half_life_s=604_800.0,
+        quotas=(
+            QuotaView("queue", "night", "gpus", 8.0, 6.428, None, 1, (JobId(3),)),
+            QuotaView("account", "research", "power_w", 20_000.0, 11_520.0),
+            QuotaView(
+                "account",
+                "language",
+                "kwh_per_day",
+                60.0,
+                60.2,
+                UnixTime(NOON + 36_000),
+                12,
+                tuple(JobId(n) for n in (5, 7, 8, 11, 12)),
+            ),
+            QuotaView("account", "research", "usd_per_month", 5_000.0, 1_812.5, NOON),
+        ),
     )
 
 

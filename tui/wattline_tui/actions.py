@@ -5,7 +5,7 @@ from typing import Literal
 
 from textual.binding import Binding
 
-Place = Literal["everywhere", "overview", "node", "job"]
+Place = Literal["everywhere", "overview", "accounts", "node", "job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,23 @@ class Action:
 ACTIONS = (
     Action("help", "question_mark,f1", "Help", "Show all keys and the glossary", "everywhere"),
     Action("quit", "q", "Quit", "Leave the terminal; the site runs on", "everywhere"),
-    Action("back", "escape", "Back", "Go back to the overview", "everywhere", in_footer=False),
+    Action("back", "escape", "Back", "Go back", "everywhere", in_footer=False),
     Action("open", "enter", "Open", "Open the selected node or job", "overview"),
+    Action(
+        "accounts", "a", "Accounts", "Show what accounts are due and used, and quotas", "overview"
+    ),
     Action("heat", "t", "Power/temp", "Show GPU power or temperature", "overview"),
     Action("ended", "e", "Ended", "Show or hide ended jobs", "overview"),
     Action("shed", "s", "Shed", "Lower a domain's budget, e.g. 25% or 40kW", "overview"),
     Action("restore", "r", "Restore", "Restore all lowered budgets", "overview"),
     Action("drain", "d", "Drain", "Drain the selected node, or take it back", "overview"),
+    Action(
+        "open_waiting",
+        "enter",
+        "Open job",
+        "Open the oldest job that waits for this quota",
+        "accounts",
+    ),
     Action("drain_node", "d", "Drain", "Drain this node, or take it back", "node"),
     Action("hold", "h", "Hold", "Hold this job, or release it", "job"),
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),

@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.requests import (
+    Accounts,
     Acted,
     Cancel,
     Denied,
@@ -23,6 +24,7 @@ from wattline_protocol.requests import (
     GetJob,
     Hold,
     Jobs,
+    ListAccounts,
     Log,
     Release,
     Request,
@@ -36,16 +38,19 @@ from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained
 from wattline_tui.messages import (
+    AccountsArrived,
     Act,
     FeedInterrupted,
     JobArrived,
     LogArrived,
+    OpenAccounts,
     OpenJob,
     OpenNode,
     SiteArrived,
 )
 from wattline_tui.model import View, interrupted, reduce
 from wattline_tui.orders import parse_shed
+from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
 from wattline_tui.screens.job import JobScreen
@@ -109,6 +114,8 @@ class TopApp(App[None]):
         self._redraw()
         if isinstance(self.screen, JobScreen):
             self._follow_job(self.screen)
+        elif isinstance(self.screen, AccountsScreen):
+            self._follow_accounts()
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
         """Keep what is on screen, marked."""
@@ -120,6 +127,12 @@ class TopApp(App[None]):
         if isinstance(self.screen, JobScreen) and self.screen.job == message.job.id:
             now_s = self.view.site.unix_s if self.view.site else 0.0
             self.screen.show_details(message.job, now_s)
+
+    def on_accounts_arrived(self, message: AccountsArrived) -> None:
+        """What is due, used and left."""
+        if isinstance(self.screen, AccountsScreen):
+            now_s = self.view.site.unix_s if self.view.site else 0.0
+            self.screen.show_accounts(message.accounts, now_s)
 
     def on_log_arrived(self, message: LogArrived) -> None:
         """More of a log."""
@@ -147,6 +160,13 @@ class TopApp(App[None]):
         self.call_after_refresh(self._redraw)
         self.call_after_refresh(self._follow_job, screen)
 
+    def on_open_accounts(self, message: OpenAccounts) -> None:
+        """Show accounts and quotas."""
+        del message
+        self.push_screen(AccountsScreen())
+        self.call_after_refresh(self._redraw)
+        self.call_after_refresh(self._follow_accounts)
+
     def action_help(self) -> None:
         """All keys."""
         self.push_screen(Page(help_text()))
@@ -166,6 +186,20 @@ class TopApp(App[None]):
             exclusive=True,
             name="job",
         )
+
+    def _follow_accounts(self) -> None:
+        self.run_worker(
+            self._fetch_accounts, thread=True, group="accounts", exclusive=True, name="accounts"
+        )
+
+    def _fetch_accounts(self) -> None:
+        try:
+            answer = self.feed.ask(ListAccounts())
+        except FeedLost as lost:
+            self.post_message(FeedInterrupted(str(lost)))
+            return
+        if isinstance(answer, Accounts):
+            self.post_message(AccountsArrived(answer))
 
     def _fetch(self, job: JobId, task: TaskNo, key: str, offset: int, screen: JobScreen) -> None:
         try:

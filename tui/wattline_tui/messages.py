@@ -5,6 +5,7 @@ from typing import Literal
 from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.requests import Accounts
 from wattline_protocol.views import JobView, SiteView
 
 ActName = Literal[
@@ -40,6 +41,14 @@ class JobArrived(Message):
         self.job = job
 
 
+class AccountsArrived(Message):
+    """Accounts and quotas as they are now."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__()
+        self.accounts = accounts
+
+
 class LogArrived(Message):
     """More of the log on screen."""
 
@@ -47,6 +56,10 @@ class LogArrived(Message):
         super().__init__()
         self.key = key
         self.text = text
+
+
+class OpenAccounts(Message):
+    """Show accounts and quotas."""
 
 
 class OpenNode(Message):

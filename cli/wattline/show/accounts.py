@@ -5,7 +5,7 @@ from rich.text import Text
 
 from wattline.show import units
 from wattline.show.tables import Column, Listing
-from wattline_protocol.accountviews import AccountView, QuotaView
+from wattline_protocol.accountviews import QuotaView, depths
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Accounts
 
@@ -13,7 +13,7 @@ from wattline_protocol.requests import Accounts
 def listing(value: Accounts) -> RenderableType:
     """Who is served first comes first; what is below an account is set in."""
     rows = value.accounts
-    depth = _depths(rows)
+    depth = depths(rows)
     table = Listing(
         columns=(
             Column("ACCOUNT", ["  " * depth[a.name] + a.name for a in rows]),
@@ -45,6 +45,7 @@ def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
             Column("LIMIT", [_amount(q, q.limit) for q in rows], is_right=True),
             Column("USED", [_amount(q, q.used) for q in rows], is_right=True),
             Column("BEGINS ANEW", [_resets(q) for q in rows], weight=1),
+            Column("WAITING", [q.who_waits for q in rows], weight=2),
         ),
         empty="",
     )
@@ -64,14 +65,3 @@ def _amount(quota: QuotaView, value: float) -> str:
 
 def _resets(quota: QuotaView) -> str:
     return "as work ends" if quota.resets_unix_s is None else units.clock(quota.resets_unix_s)
-
-
-def _depths(rows: tuple[AccountView, ...]) -> dict[str, int]:
-    parents = {account.name: account.parent for account in rows}
-    depths: dict[str, int] = {}
-    for name in parents:
-        above, depth = parents[name], 0
-        while above is not None:
-            above, depth = parents.get(above), depth + 1
-        depths[name] = depth
-    return depths

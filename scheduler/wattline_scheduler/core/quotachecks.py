@@ -1,19 +1,23 @@
 """Whether quotas let work in: at submission, at a change, while it waits; and what is used up."""
 
+from wattline_protocol.accountviews import MAX_NAMED, QuotaLimit
 from wattline_protocol.fields import nearest
-from wattline_protocol.ids import Now, UnixTime, UserName
+from wattline_protocol.ids import JobId, Now, UnixTime, UserName
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.quantities import format_cost, format_energy
 from wattline_protocol.requests import Denied
 from wattline_scheduler.core.devices import held_infos
 from wattline_scheduler.core.jobs import Attempt, Job
-from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.core.ledger import Key
+from wattline_scheduler.core.lines import Line, LineKey
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.quotas import QuotaNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.asks import ask_of
+from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.quotas import (
     Held,
+    exceeded,
     gpus_said,
     lacks,
     least_held,
@@ -77,12 +81,14 @@ def _look(state: State, one: QuotaNow, now: Now) -> None:
     quota, unix_s = one.quota, now.unix_s
     one.used_wh = 1000 * sum(ledger.kwh_today(key, unix_s) for key in one.names)
     one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
-    one.closed, one.resets_unix_s = "", None
+    one.closed, one.closed_by, one.resets_unix_s = "", None, None
     if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
         most, used = format_cost(quota.cost_per_month_usd), f"{one.used_usd:.2f}USD"
+        one.closed_by = "usd_per_month"
         _close(state, one, f"{most} a month", used, calendar.month(unix_s).end_unix_s)
     elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
         most, used = format_energy(quota.energy_per_day_wh), f"{one.used_wh / 1000:.1f}kWh"
+        one.closed_by = "kwh_per_day"
         _close(state, one, f"{most} a day", used, calendar.day(unix_s).end_unix_s)
 
 
@@ -99,24 +105,65 @@ def _close(state: State, one: QuotaNow, most: str, used: str, until: UnixTime) -
 
 def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
     """The quota that keeps such a job from starting, in words, and until when; "" = none does."""
-    for number in state.work.quotas.of(key.account, key.queue):
-        one = state.work.quotas.all[number]
-        why = one.closed or lacks(one.room(), _least(state, key.shape, now))
-        if why:
-            return why, one.resets_unix_s
-    return "", None
+    refusing = _refusing(state, key, snapshot(state, now).columns)
+    if refusing is None:
+        return "", None
+    one, _, wants = refusing
+    return one.closed or lacks(one.room(), wants), one.resets_unix_s
 
 
-def _least(state: State, shape: Shape, now: Now) -> Held:
-    """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
+class Waiters:
+    """Jobs that one limit of a quota keeps from starting."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[JobId] = []
+        """The oldest."""
+
+    def add(self, line: Line) -> None:
+        """All of a line."""
+        self.count += len(line.entries)
+        oldest = (job for _, job in line.entries[:MAX_NAMED])
+        self.first = sorted([*self.first, *oldest])[:MAX_NAMED]
+
+
+def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], Waiters]:
+    """Who waits for which limit of which quota: for the first that refuses, as a job is told."""
+    found: dict[tuple[Key, QuotaLimit], Waiters] = {}
+    if not state.work.quotas.all:
+        return found
     columns = snapshot(state, now).columns
+    for line in state.work.queue.lines.values():
+        refusing = _refusing(state, line.key, columns)
+        if refusing is not None:
+            one, limit, _ = refusing
+            found.setdefault((one.key, limit), Waiters()).add(line)
+    return found
+
+
+def _refusing(
+    state: State, key: LineKey, columns: Columns
+) -> tuple[QuotaNow, QuotaLimit, Held] | None:
+    """The first quota that such a job would exceed, what of it, and what the job wants."""
+    numbers = state.work.quotas.of(key.account, key.queue)
+    wants = _least(columns, key.shape) if numbers else Held(0, 0)
+    for number in numbers:
+        one = state.work.quotas.all[number]
+        limit = one.closed_by or exceeded(one.room(), wants)
+        if limit is not None:
+            return one, limit, wants
+    return None
+
+
+def _least(columns: Columns, shape: Shape) -> Held:
+    """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
     return least_held(columns, ask_of(shape, columns.classes), shape)
 
 
 def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
     """Why no gang of it could ever start, whatever ends; empty = it could."""
     numbers = state.work.quotas.of(account, queue)
-    least = _least(state, shape, now) if numbers else Held(0, 0)
+    least = _least(snapshot(state, now).columns, shape) if numbers else Held(0, 0)
     for number in numbers:
         one = state.work.quotas.all[number]
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU

@@ -7,6 +7,7 @@ are counted from the placement of a try until its end, whatever becomes of its j
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wattline_protocol.accountviews import QuotaLimit
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.site import NO_QUOTA, Quota, Site
@@ -36,6 +37,8 @@ class QuotaNow:
     """This month."""
     closed: str = ""
     """Why nothing of it may start, in plain words."""
+    closed_by: QuotaLimit | None = None
+    """What of it is used up."""
     resets_unix_s: UnixTime | None = None
     """When that is over."""
 

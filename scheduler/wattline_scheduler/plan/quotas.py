@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wattline_protocol.accountviews import QuotaLimit
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.quantities import format_power
@@ -163,13 +164,23 @@ def _found_mw(columns: Columns, ask: Ask) -> Ints:
     return found_mw
 
 
+def exceeded(room: QuotaRoom, wants: Held) -> QuotaLimit | None:
+    """What of the quota a gang that wants so much would exceed."""
+    if room.most_milli and wants.milli and room.used_milli + wants.milli > room.most_milli:
+        return "gpus"
+    if room.most_mw and wants.mw and room.used_mw + wants.mw > room.most_mw:
+        return "power_w"
+    return None
+
+
 def lacks(room: QuotaRoom, wants: Held) -> str:
-    """What a gang that wants so much would exceed, in words; empty = nothing."""
+    """The same in words; empty = nothing."""
     milli, mw = wants
-    if room.most_milli and milli and room.used_milli + milli > room.most_milli:
+    limit = exceeded(room, wants)
+    if limit == "gpus":
         most, used = gpus_said(room.most_milli), f"{gpus_said(room.used_milli)} in use"
         return _waits(room, most, used, gpus_said(milli), is_vain=milli > room.most_milli)
-    if room.most_mw and mw and room.used_mw + mw > room.most_mw:
+    if limit == "power_w":
         most, used = watts_said(room.most_mw), f"{watts_said(room.used_mw)} booked"
         return _waits(room, most, used, watts_said(mw), is_vain=mw > room.most_mw)
     return ""

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
+
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.requests import MAX_LISTED, Accounts
 from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.quotachecks import Waiters, waiters
 from wattline_scheduler.core.quotas import QuotaNow
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.fairshare import Level, Standing, comparable
@@ -32,12 +35,19 @@ def account_views(state: State, now: Now) -> Accounts:
         for name, standing in ranked[:MAX_LISTED]
         for jobs in [running.get(name, set())]
     )
-    quotas = tuple(view for one in state.work.quotas.all for view in _quota(state, one, now))
-    return Accounts(views, state.site.fair_share.half_life_s, quotas)
+    return Accounts(views, state.site.fair_share.half_life_s, tuple(_quotas(state, now)))
 
 
-def _quota(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
-    """Its limits, one by one."""
+def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
+    """Limit by limit, with who waits for each."""
+    waiting, nobody = waiters(state, now), Waiters()
+    for one in state.work.quotas.all:
+        for view in _limits(state, one, now):
+            who = waiting.get((one.key, view.what), nobody)
+            yield msgspec.structs.replace(view, waiting=who.count, first_waiting=tuple(who.first))
+
+
+def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
     quota, (kind, name) = one.quota, one.key
     if quota.gpus:
         yield QuotaView(kind, name, "gpus", quota.gpus, one.held_milli / WHOLE_GPU)

@@ -1,10 +1,11 @@
 """Nodes and their GPUs as people see them."""
 
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.mig import MigView
 from wattline_protocol.outofband import OutOfBand
-from wattline_protocol.views import GpuView, NodeView, OutOfBandView
+from wattline_protocol.views import GpuView, NodeView, OutOfBandView, PartView
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.remaining import empty_within_s
@@ -65,6 +66,13 @@ def _migs(node: NodeNow, gpu: GpuInfo) -> tuple[MigView, ...] | None:
     )
 
 
+def _parts(node: NodeNow, gpu: GpuInfo) -> tuple[PartView, ...]:
+    held = [(one.gang.job.id, one.gpu_milli) for one in node.holders.get(gpu.index, ())]
+    if gpu.mig is not None or not any(milli < WHOLE_GPU for _, milli in held):
+        return ()
+    return tuple(PartView(job, milli) for job, milli in held)
+
+
 def _empty_by(node: NodeNow, now: Now) -> UnixTime | None:
     left_s = empty_within_s(node) if node.record.is_draining and node.attempts else None
     return None if left_s is None else UnixTime(now.unix_s + left_s)
@@ -118,6 +126,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         job=jobs[0] if jobs else None,
         others=jobs[1:],
         mig=_migs(node, gpu),
+        parts=_parts(node, gpu),
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

@@ -15,6 +15,7 @@ from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.plan.quotas import task_held, watts_said
 from wattline_scheduler.plan.snapshot import shape_of
+from wattline_scheduler.views.accounts import account_views
 
 GPU_MW = task_held([gpu(0)], shape_of(job().build()), PSU_PERMILLE).mw
 """What is found for a GPU at the start of a job, at the wall of its node."""
@@ -74,6 +75,29 @@ def test_what_would_be_too_many_gpus_at_a_time_waits_and_says_so() -> None:
     h.end_tasks()
     h.run(2)
     assert h.state_of(second) == "RUNNING"
+
+
+def test_who_waits_for_a_quota_is_shown_beside_it_oldest_first() -> None:
+    h = night(gpus=8)
+    h.submit(in_queue("night", 6))
+    large = [h.submit(in_queue("night", 4).priority(50 + n)) for n in range(7)]
+    h.submit(in_queue("day", 8).nodes(2))
+    h.submit(in_queue("day", 1))
+    (shown,) = account_views(h.cluster.state, h.now).quotas
+    assert (shown.used, shown.left) == (6.0, 2.0)
+    assert (shown.waiting, shown.first_waiting) == (7, tuple(large[:5]))
+    assert shown.who_waits == ", ".join(map(str, large[:5])) + " and 2 more"
+
+
+def test_a_job_is_shown_at_the_limit_that_it_waits_for() -> None:
+    h = started(accounts=(Account("lab", quota=Quota(gpus=8, energy_per_day_wh=500.0)),))
+    first = h.submit(paid_by("lab", 6))
+    more = h.submit(paid_by("lab", 4))
+    gpus, energy = account_views(h.cluster.state, h.now).quotas
+    assert (gpus.first_waiting, energy.first_waiting) == ((more,), ())
+    uses(h, first, kwh=0.6)
+    gpus, energy = account_views(h.cluster.state, h.now).quotas
+    assert (gpus.first_waiting, energy.first_waiting) == ((), (more,))
 
 
 def test_nobody_else_is_held_up_by_who_waits_for_a_quota() -> None:

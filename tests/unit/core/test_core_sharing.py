@@ -250,7 +250,11 @@ def test_views_name_all_holders_and_count_parts() -> None:
     h = cluster()
     first, second = (h.submit(half()) for _ in range(2))
     (shown,) = node_view(h.cluster.state, h.node("a1"), h.now).gpus
-    assert (shown.job, shown.others, shown.jobs) == (first, (second,), f"{first}, {second}")
+    assert (shown.job, shown.others, shown.jobs) == (
+        first,
+        (second,),
+        f"{first} (0.5), {second} (0.5)",
+    )
     view = job_in_memory(h.job(first), h.site.tariff)
     assert (view.gpus, view.gpu_count) == (1, "0.5")
 

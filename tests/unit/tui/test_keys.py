@@ -13,12 +13,19 @@ from wattline_protocol.views import ExplainView, FilterRefusal, Remedy
 from wattline_tui.actions import ACTIONS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained
+from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.dialogs import Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
 
-OWNERS = {"everywhere": TopApp, "overview": OverviewScreen, "node": NodeScreen, "job": JobScreen}
+OWNERS = {
+    "everywhere": TopApp,
+    "overview": OverviewScreen,
+    "accounts": AccountsScreen,
+    "node": NodeScreen,
+    "job": JobScreen,
+}
 
 
 async def drawn(pilot: Pilot[None], app: TopApp) -> None:
@@ -146,6 +153,30 @@ async def test_drain_acts_on_the_node_under_the_cursor() -> None:
         await pilot.press("down", "down", "down", "d")
         await asked(pilot, feed, 2)
     assert feed.asked == [Drain(NodeId("gpu-01"), "from top"), Undrain(NodeId("gpu-04"))]
+
+
+async def test_who_waits_for_a_quota_is_opened_from_it_and_escape_goes_back() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("a")
+        for _ in range(200):
+            if isinstance(app.screen, AccountsScreen) and app.screen.accounts.quotas:
+                break
+            await pilot.pause(0.01)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, AccountsScreen), "an account is no job"
+        await pilot.press("tab", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, JobScreen)
+        assert app.screen.job == 3
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(app.screen, AccountsScreen)
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, AccountsScreen), "nobody waits for this one"
 
 
 async def test_shed_is_typed_and_sent() -> None:

@@ -11,11 +11,13 @@ from textual.widgets import Input, Static
 from wattline_tui.actions import ACTIONS, key_names
 
 GLOSSARY = (
-    ("domain", "nodes behind one limit: a breaker, a feed, or a cooling zone"),
+    ("domain", "nodes behind one limit: breaker, feed, cooling"),
     ("budget", "rating × derate, or less while a limit is in force"),
     ("committed", "the most the nodes may draw, by the leases they hold"),
     ("lease", "wall watts granted to one node until replaced"),
     ("cap", "power limit in force on one GPU"),
+    ("due, used", "an account's part of the site, and of what was used"),
+    ("used/due", "of accounts with one parent the least is served first"),
     ("▾ or power cap", "the cap holds the GPU's clocks down: it could use more watts"),
 )
 
@@ -91,7 +93,7 @@ class Page(ModalScreen[None]):
 def help_text() -> str:
     """Every key and the words on screen, from the table of actions."""
     lines: list[str] = []
-    for place in ("everywhere", "overview", "node", "job"):
+    for place in ("everywhere", "overview", "accounts", "node", "job"):
         lines.append(f"{place.capitalize()}")
         lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
     lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]

@@ -12,6 +12,7 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.labels import labels_text
 from wattline_protocol.views import GpuView, NodeView
 from wattline_tui.actions import bindings
+from wattline_tui.holders import held_in_short, holders_of
 from wattline_tui.limits import when
 from wattline_tui.messages import Act
 from wattline_tui.model import View
@@ -62,7 +63,8 @@ class NodeScreen(SiteScreen):
         facts.update(facts_of(node, view.site.unix_s if view.site else 0.0))
         table = self.query_one(SteadyTable)
         table.border_title = "GPUs"
-        table.show([_row(gpu, view.history.get((node.id, gpu.index), ())) for gpu in node.gpus])
+        rows = (_rows(gpu, view.history.get((node.id, gpu.index), ()), view) for gpu in node.gpus)
+        table.show([row for of_gpu in rows for row in of_gpu])
 
     def action_drain_node(self) -> None:
         """Drain this node, or take it back."""
@@ -92,6 +94,15 @@ def facts_of(node: NodeView, now_s: float) -> str:
     return "\n".join([*lines, *(f"! {problem}" for problem in node.problems)])
 
 
+def _rows(gpu: GpuView, history: tuple[float, ...], view: View) -> list[Row]:
+    """Of the GPU, and of each part of it where it is shared or divided."""
+    parts = [
+        (f"{gpu.index}/{n}", ("", f"  {part}", *[""] * 6, who, ""))
+        for n, (part, who) in enumerate(holders_of(gpu, view))
+    ]
+    return [_row(gpu, history), *parts]
+
+
 def _row(gpu: GpuView, history: tuple[float, ...]) -> Row:
     def known(value: int | None, unit: str = "") -> str:
         return "–" if value is None else f"{value}{unit}"
@@ -106,6 +117,6 @@ def _row(gpu: GpuView, history: tuple[float, ...]) -> Row:
         known(gpu.temp_c),
         known(gpu.util_pct, " %"),
         known(gpu.sm_clock_mhz),
-        gpu.jobs or "–",
+        held_in_short(gpu),
         limited,
     )

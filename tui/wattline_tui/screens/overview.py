@@ -9,7 +9,7 @@ from textual.widgets import DataTable
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_tui.actions import bindings
-from wattline_tui.messages import Act, OpenJob, OpenNode
+from wattline_tui.messages import Act, OpenAccounts, OpenJob, OpenNode
 from wattline_tui.model import View
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.widgets.domains import DomainBars
@@ -59,6 +59,10 @@ class OverviewScreen(SiteScreen):
         """Open what the cursor is on."""
         if isinstance(self.focused, NodeTable | JobTable):
             self.focused.action_select_cursor()
+
+    def action_accounts(self) -> None:
+        """Who is due what."""
+        self.post_message(OpenAccounts())
 
     def action_heat(self) -> None:
         """Power or temperature in the heat map."""

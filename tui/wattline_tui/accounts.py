@@ -1,0 +1,72 @@
+"""Accounts and quotas as rows of text: what is due, what was used, what is left and who waits."""
+
+from wattline_protocol.accountviews import AccountView, QuotaLimit, QuotaView, depths
+from wattline_protocol.requests import Accounts
+from wattline_tui.limits import when
+from wattline_tui.units import watts
+from wattline_tui.widgets.tables import Row
+
+ACCOUNT_COLUMNS = ("account", "due", "used", "used/due", "GPUs", "run", "wait", "GPU-h", "kWh")
+QUOTA_COLUMNS = ("quota of", "used", " ", "of", "left", "jobs that wait", "anew")
+
+BAR = 8
+"""Characters of the bar that shows how much of a quota is used."""
+
+UNITS: dict[QuotaLimit, str] = {
+    "gpus": "GPUs",
+    "power_w": "",
+    "kwh_per_day": "kWh/day",
+    "usd_per_month": "$/month",
+}
+
+
+def account_rows(accounts: Accounts) -> list[Row]:
+    """Who is served first comes first; what is below an account is set in."""
+    depth = depths(accounts.accounts)
+    return [_account(account, depth[account.name]) for account in accounts.accounts]
+
+
+def _account(account: AccountView, depth: int) -> Row:
+    return account.name, (
+        "  " * depth + account.name,
+        f"{account.share:.0%}",
+        f"{account.used:.0%}",
+        f"{account.ratio:.2f}",
+        f"{account.gpus_running:g}",
+        str(account.jobs_running),
+        str(account.jobs_queued),
+        f"{account.gpu_hours:.1f}",
+        f"{account.energy_kwh:.1f}",
+    )
+
+
+def quota_rows(accounts: Accounts, now_unix_s: float) -> list[Row]:
+    """Limit by limit, in the order of the site file."""
+    return [_quota(quota, now_unix_s) for quota in accounts.quotas]
+
+
+def _quota(quota: QuotaView, now_unix_s: float) -> Row:
+    resets = quota.resets_unix_s
+    return f"{quota.of} {quota.name} {quota.what}", (
+        f"{quota.of} {quota.name}",
+        amount(quota, quota.used),
+        bar(quota.used, quota.limit),
+        f"{amount(quota, quota.limit)} {UNITS[quota.what]}".rstrip(),
+        amount(quota, quota.left),
+        quota.who_waits or "–",
+        "as work ends" if resets is None else when(resets, now_unix_s),
+    )
+
+
+def amount(quota: QuotaView, value: float) -> str:
+    """A figure of the quota, in its unit but without its name."""
+    return watts(value) if quota.what == "power_w" else f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def bar(used: float, limit: float) -> str:
+    """How much of it is used; full only where nothing is left, empty only where nothing is used."""
+    part = used / limit if limit > 0 else 1.0
+    filled = round(part * BAR)
+    if 0 < part < 1:
+        filled = min(BAR - 1, max(1, filled))
+    return "█" * min(BAR, filled) + "·" * (BAR - filled)

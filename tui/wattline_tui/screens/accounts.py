@@ -1,0 +1,74 @@
+"""Accounts: what each is due and used, what quotas have left, and who waits for one."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import DataTable
+
+from wattline_protocol.quantities import format_duration
+from wattline_protocol.requests import Accounts
+from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
+from wattline_tui.actions import bindings
+from wattline_tui.messages import OpenJob
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.widgets.tables import SteadyTable
+
+
+class AccountsScreen(SiteScreen):
+    """Opened from the overview."""
+
+    CSS_PATH = "accounts.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("accounts")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts = Accounts((), 0.0)
+
+    def content(self) -> ComposeResult:
+        """Accounts above, quotas below where there are any."""
+        with Vertical(id="content"):
+            yield SteadyTable(ACCOUNT_COLUMNS, id="accounts")
+            yield SteadyTable(QUOTA_COLUMNS, id="quotas")
+
+    def on_mount(self) -> None:
+        """The rows come with the first answer."""
+        self._accounts.border_title = "accounts, served first on top"
+        self._quotas.border_title = "quotas"
+        self._accounts.focus()
+
+    @property
+    def _accounts(self) -> SteadyTable:
+        return self.query_one("#accounts", SteadyTable)
+
+    @property
+    def _quotas(self) -> SteadyTable:
+        return self.query_one("#quotas", SteadyTable)
+
+    def show_accounts(self, accounts: Accounts, now_unix_s: float) -> None:
+        """Draw what the scheduler answered."""
+        self.accounts = accounts
+        self._accounts.show(account_rows(accounts))
+        half_life = format_duration(accounts.half_life_s)
+        counts = f"what was used {half_life} ago counts half"
+        self._accounts.border_subtitle = counts if accounts.accounts else "nothing was used yet"
+        waiting = sum(quota.waiting for quota in accounts.quotas)
+        self._quotas.show(quota_rows(accounts, now_unix_s))
+        self._quotas.display = bool(accounts.quotas)
+        self._quotas.border_subtitle = f"{waiting} waiting"
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter or click on a row."""
+        event.stop()
+        self.action_open_waiting()
+
+    def action_open_waiting(self) -> None:
+        """The oldest job that waits for the quota under the cursor."""
+        if self.focused is not self._quotas or not self.accounts.quotas:
+            return
+        waiting = self.accounts.quotas[self._quotas.cursor_row].first_waiting
+        if waiting:
+            self.post_message(OpenJob(waiting[0]))
+        else:
+            self.notify("Nobody waits for this quota.")
