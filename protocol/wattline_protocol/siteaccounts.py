@@ -1,6 +1,6 @@
 """Keys of the site file about who pays and who waits where: accounts, queues, quotas."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
@@ -23,6 +23,8 @@ from wattline_protocol.quantities import (
     parse_energy_wh,
 )
 from wattline_protocol.site import Account, FairShare, Queue, Quota, Tariff
+
+Named = TypeVar("Named", Account, Queue)
 
 MAX_ACCOUNTS = 1_000
 MAX_QUEUES = 1_000
@@ -60,16 +62,28 @@ def fair_share(top: Fields) -> FairShare:
 
 def accounts(top: Fields, tariff: Tariff) -> tuple[Account, ...]:
     """All tables [[account]]; reports names used twice or of nothing, and loops."""
-    tables = top.tables("account")
-    if len(tables) > MAX_ACCOUNTS:
-        top.blame(f"{len(tables)} accounts, at most {MAX_ACCOUNTS}", "account")
+    tables = _tables(top, "account", MAX_ACCOUNTS)
     read = tuple(_account(fields, tariff) for fields in tables)
     parents = {account.name: account.parent for account in read}
-    for at, (fields, account) in enumerate(zip(tables, read, strict=True)):
-        if account.name and account.name in {other.name for other in read[:at]}:
-            fields.blame(f"there is an account named {account.name} already", "name")
-        elif account.parent is not None:
+    for fields, account in zip(tables, read, strict=True):
+        if account.parent is not None:
             _check_parent(fields, account, parents)
+    return _each_once(tables, read, "an account")
+
+
+def _tables(top: Fields, key: str, most: int) -> list[Fields]:
+    tables = top.tables(key)
+    if len(tables) > most:
+        top.blame(f"{len(tables)} {key}s, at most {most}", key)
+    return tables
+
+
+def _each_once(tables: list[Fields], read: tuple[Named, ...], what: str) -> tuple[Named, ...]:
+    names = set[str]()
+    for fields, one in zip(tables, read, strict=True):
+        if one.name and one.name in names:
+            fields.blame(f"there is {what} named {one.name} already", "name")
+        names.add(one.name)
     return read
 
 
@@ -88,14 +102,8 @@ def _account(fields: Fields, tariff: Tariff) -> Account:
 
 def queues(top: Fields, tariff: Tariff) -> tuple[Queue, ...]:
     """All tables [[queue]]; reports names used twice."""
-    tables = top.tables("queue")
-    if len(tables) > MAX_QUEUES:
-        top.blame(f"{len(tables)} queues, at most {MAX_QUEUES}", "queue")
-    read = tuple(_queue(fields, tariff) for fields in tables)
-    for at, (fields, queue) in enumerate(zip(tables, read, strict=True)):
-        if queue.name and queue.name in {other.name for other in read[:at]}:
-            fields.blame(f"there is a queue named {queue.name} already", "name")
-    return read
+    tables = _tables(top, "queue", MAX_QUEUES)
+    return _each_once(tables, tuple(_queue(fields, tariff) for fields in tables), "a queue")
 
 
 def _queue(fields: Fields, tariff: Tariff) -> Queue:

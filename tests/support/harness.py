@@ -31,6 +31,7 @@ from wattline_scheduler.core.records import (
     Saved,
     UseRecord,
 )
+from wattline_scheduler.core.watts import floor_of, kept_of
 
 START = 1_000.0
 UNIX_START = 1_700_000_000.0
@@ -222,6 +223,11 @@ class Harness:
 
     def node(self, name: str) -> NodeNow:
         return self.cluster.state.nodes[NodeId(name)]
+
+    def counted_mw(self, name: str) -> tuple[int, int]:
+        """The floor of a node, and what must be kept for it, once beats were heard."""
+        self.run(2)
+        return floor_of(self.node(name)), kept_of(self.cluster.state, self.node(name)).kept_mw
 
     def agent(self, name: str) -> FakeAgent:
         return self.agents[NodeId(name)]

@@ -5,6 +5,13 @@ from wattline_sim.replay.fleet.names import ADMISSIONS, COPIES, DAYS, FLEET_POLI
 from wattline_sim.replay.jobs.names import POLICY_NAMES
 from wattline_sim.replay.openb.names import POLICY_NAMES as OPENB_POLICY_NAMES
 
+NODES = Option("nodes", ("--nodes",), "Node list, CSV or gzip.", "path", required=True)
+
+
+def _policy(text: str, names: tuple[str, ...]) -> Option:
+    return Option("policy", ("--policy",), text, required=True, choices=names)
+
+
 VERBS = (
     Verb(
         name="replay openb",
@@ -14,7 +21,7 @@ VERBS = (
         show="wattline.show.replayopenb:openb_report",
         args=(
             Option("pods", ("--pods",), "Pod list, CSV or gzip.", "path", required=True),
-            Option("nodes", ("--nodes",), "Node list, CSV or gzip.", "path", required=True),
+            NODES,
             Option(
                 "policy",
                 ("--policy",),
@@ -52,13 +59,7 @@ VERBS = (
         show="wattline.show.replayjobs:jobs_report",
         args=(
             Option("trace", ("--trace",), "Jobs, as CSV or packed.", "path", required=True),
-            Option(
-                "policy",
-                ("--policy",),
-                "Who is served first.",
-                required=True,
-                choices=POLICY_NAMES,
-            ),
+            _policy("Who is served first.", POLICY_NAMES),
             Option(
                 "overheads",
                 ("--restart-overhead",),
@@ -85,15 +86,9 @@ VERBS = (
         act="wattline.acts.replayfleet:replay_fleet",
         show="wattline.show.replayfleet:fleet_report",
         args=(
-            Option("nodes", ("--nodes",), "Node list, CSV or gzip.", "path", required=True),
+            NODES,
             Option("jobs", ("--jobs",), "Jobs of one cluster.", "path", required=True),
-            Option(
-                "policy",
-                ("--policy",),
-                "Who is served first, and who may pass.",
-                required=True,
-                choices=FLEET_POLICY_NAMES,
-            ),
+            _policy("Who is served first, and who may pass.", FLEET_POLICY_NAMES),
             Option(
                 "budget",
                 ("--budget",),

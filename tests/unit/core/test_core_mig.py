@@ -11,7 +11,6 @@ from wattline_protocol.requests import Shed
 from wattline_protocol.site import Account, Quota
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
 from wattline_scheduler.core.kinds import kind_of
-from wattline_scheduler.core.watts import floor_of, kept_of
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.jobs import job_in_memory
 from wattline_scheduler.views.nodes import node_view
@@ -196,12 +195,9 @@ def test_who_wants_more_than_its_quota_ever_has_is_refused_by_slices() -> None:
 def test_all_devices_of_a_gpu_count_its_watts_once() -> None:
     h = cluster("1g.10gb", "1g.10gb")
     h.submit(small())
-    h.run(2)
-    node, state = h.node("a1"), h.cluster.state
-    before = floor_of(node), kept_of(state, node).kept_mw
+    before = h.counted_mw("a1")
     h.submit(small())
-    h.run(2)
-    assert (floor_of(node), kept_of(state, node).kept_mw) == before
+    assert h.counted_mw("a1") == before
 
 
 def test_the_second_device_starts_where_watts_are_there_for_one_gpu_only() -> None:

@@ -12,7 +12,7 @@ from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.learning import fingerprint
 from wattline_scheduler.core.records import DemandRecord
 from wattline_scheduler.core.sharing import tied
-from wattline_scheduler.core.watts import floor_of, kept_of, load_of
+from wattline_scheduler.core.watts import kept_of, load_of
 from wattline_scheduler.power.loads import GpuLoad
 from wattline_scheduler.views.jobs import job_in_memory
 from wattline_scheduler.views.nodes import node_view
@@ -129,12 +129,9 @@ def test_a_gang_has_a_part_on_each_of_its_nodes() -> None:
 def test_a_shared_gpu_counts_once() -> None:
     h = cluster()
     h.submit(half())
-    h.run(2)
-    node, state = h.node("a1"), h.cluster.state
-    before = floor_of(node), kept_of(state, node).kept_mw
+    before = h.counted_mw("a1")
     h.submit(half())
-    h.run(2)
-    assert (floor_of(node), kept_of(state, node).kept_mw) == before
+    assert h.counted_mw("a1") == before
 
 
 def test_the_second_half_starts_where_watts_are_there_for_one_gpu_only() -> None:
