@@ -10,7 +10,7 @@ from wattline_scheduler.plan.asks import Ask, ask_of, fits, free_slots, needed_m
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.rank import costs
-from wattline_scheduler.plan.rooms import most_mw, room_for
+from wattline_scheduler.plan.rooms import Rooms
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
@@ -65,7 +65,7 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
     for shape in {w.shape for w in snap.waiting}:
         ask = ask_of(shape, columns.classes)
         can, mw = fits(columns, ask), needed_mw(columns, ask)
-        most = most_mw(columns, room_for(columns, shape.priority))[columns.group]
+        most = Rooms(columns).most_mw(shape.priority)[columns.group]
         cost = costs(columns, ask, shape.priority)
         for at, offer in enumerate(snap.nodes):
             would_do = suited(offer, shape)

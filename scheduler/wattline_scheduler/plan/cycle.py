@@ -7,7 +7,7 @@ fill holes, and a big gang is not starved.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -102,6 +102,8 @@ class _Cycle:
         self.waits: dict[JobId, str] = {}
         self.hopeless: dict[Shape, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
+        self.refused: dict[Hashable, list[Shape]] = {}
+        """Tasks that no node took, by what they ask of GPUs: who asks for no less fits nowhere."""
         self.hopeless_short: set[tuple[Shape, Opened]] = set()
         """What did not even fit with room that is promised, and which."""
         self.promises: list[Promise] = []
@@ -181,8 +183,8 @@ class _Cycle:
         is_full = len(self.preemptions) >= MAX_PREEMPTIONS
         if is_full or waiting.priority <= snapshot.least_priority:
             return False
-        look, cycle = self.trial.look(waiting.shape), self.trial.cycle
-        is_recent = cycle - look.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
+        tried, cycle = self.trial.tried(waiting.shape), self.trial.cycle
+        is_recent = cycle - tried.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
         if self.is_large and is_recent:
             return False
         with self._once_they_are_gone() as gone:
@@ -190,7 +192,7 @@ class _Cycle:
         victims = self._awaited_by(choice, gone)
         if choice is None or not victims:
             self.vain_tries += 1
-            look.vain_at = cycle
+            tried.vain_at = cycle
             return False
         nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
         keys = tuple(one.key for one in victims)
@@ -252,12 +254,23 @@ class _Cycle:
         is_claimed: bool,
     ) -> Places | None:
         places = None
-        if is_claimed or shape not in self.hopeless:
+        if is_claimed or not (shape in self.hopeless or self._asks_no_less(shape)):
             places = place_gang(self.trial, shape, replicas, barred)
+            if places is None and shape.nodes == 1 and barred is None:
+                self.refused.setdefault(shape.gpu_demand, []).append(shape)
         if places is None and opened:
             with self._lifted(self.promises[at] for at in opened):
                 places = place_gang(self.trial, shape, replicas, barred)
         return places
+
+    def _asks_no_less(self, shape: Shape) -> bool:
+        """Whether a task that no node took asked for no more than one of these."""
+        return any(
+            one.cpus <= shape.cpus
+            and one.memory_bytes <= shape.memory_bytes
+            and one.priority >= shape.priority
+            for one in self.refused.get(shape.gpu_demand, ())
+        )
 
     @contextmanager
     def _lifted(self, promises: Iterable[Promise]) -> Iterator[None]:
@@ -292,11 +305,11 @@ class _Cycle:
 
     def _reason(self, shape: Shape) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""
-        look, cycle = self.trial.look(shape), self.trial.cycle
-        if not look.reason or cycle - look.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
-            look.reason, look.reason_at = self._kept_reason(shape), cycle
+        tried, cycle = self.trial.tried(shape), self.trial.cycle
+        if not tried.reason or cycle - tried.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
+            tried.reason, tried.reason_at = self._kept_reason(shape), cycle
             self.trial.effort += REASON_STEPS
-        return look.reason
+        return tried.reason
 
     def _kept_reason(self, shape: Shape) -> str:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""

@@ -7,6 +7,7 @@ state: the same is placed without it, which a property test holds.
 """
 
 import math
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -37,31 +38,32 @@ MANY = 4
 
 
 class Look:
-    """One shape on all nodes."""
+    """One task of a shape on all nodes; shapes that ask the same of each node share it."""
 
-    __slots__ = (
-        "ask",
-        "class_count",
-        "cost",
-        "needed_mw",
-        "reason",
-        "reason_at",
-        "seen",
-        "slot",
-        "vain_at",
-    )
+    __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot")
 
-    def __init__(self, node_count: int) -> None:
+    def __init__(self, node_count: int, *, is_share: bool) -> None:
         self.ask: Ask
         self.class_count = 0
         self.cost: Floats = np.full(node_count, np.inf)
         """[node] of the part that lies in the node; infinite = it does not fit there."""
         self.needed_mw: Ints = np.zeros(node_count, np.int64)
         """[node] wall milliwatts at least; of any value where it does not fit."""
-        self.slot: Ints | None = None
+        self.slot: Ints | None = np.zeros(node_count, np.int64) if is_share else None
         """[node] for a share: the GPU that it is taken of, if watts suffice; None: whole GPUs."""
         self.seen = NEVER
         """What was touched up to then is in it."""
+
+
+class Tried:
+    """One shape: its look, and what was found of it in earlier cycles."""
+
+    __slots__ = ("asked_at", "look", "reason", "reason_at", "vain_at")
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self.asked_at = NEVER
+        """The newest cycle in which it was asked for."""
         self.reason, self.reason_at = "", NEVER
         """Why it did not fit, and in which cycle that was found."""
         self.vain_at = -math.inf
@@ -74,7 +76,9 @@ class Looks:
     def __init__(self) -> None:
         self.cycle = 0
         """Number of the present one."""
-        self._looks: dict[Shape, Look] = {}
+        self._tried: dict[Shape, Tried] = {}
+        self._looks: dict[Hashable, Look] = {}
+        """By what one task asks."""
         self._touched: Ints = np.zeros(0, np.int64)
         self._time = 0
         self._weights = DEFAULT_WEIGHTS
@@ -128,7 +132,7 @@ class Looks:
         at, count = self._changed_for(look, columns)
         can = fits(columns, look.ask, at)
         look.cost[at] = np.inf
-        able = np.flatnonzero(can) if isinstance(at, slice) else at[can]
+        able = can.nonzero()[0] if isinstance(at, slice) else at[can]
         if len(able):
             self._look_at(look, columns, able)
         look.seen = self._time
@@ -156,27 +160,36 @@ class Looks:
         """The shape in the numbers of the columns."""
         return self._look(shape, columns).ask
 
-    def _look(self, shape: Shape, columns: Columns) -> Look:
-        look = self._looks.get(shape)
-        if look is None:
+    def tried(self, shape: Shape, columns: Columns) -> Tried:
+        """What is known of the shape; its look is as old as it is."""
+        tried = self._tried.get(shape)
+        if tried is None:
             self._make_room()
-            look = self._looks[shape] = Look(columns.node_count)
-            if shape.gpu_milli < WHOLE_MILLI:
-                look.slot = np.zeros(columns.node_count, np.int64)
-        if look.class_count != len(columns.classes):
-            look.ask, look.class_count = ask_of(shape, columns.classes), len(columns.classes)
+            look = self._looks.get(shape.task)
+            if look is None:
+                is_share = shape.gpu_milli < WHOLE_MILLI
+                look = self._looks[shape.task] = Look(columns.node_count, is_share=is_share)
+            tried = self._tried[shape] = Tried(look)
+        tried.asked_at = self.cycle
+        return tried
+
+    def _look(self, shape: Shape, columns: Columns) -> Look:
+        look, class_count = self.tried(shape, columns).look, len(columns.classes)
+        if look.class_count != class_count:
+            look.ask, look.class_count = ask_of(shape, columns.classes), class_count
             look.seen = NEVER
         return look
 
     def _make_room(self) -> None:
         """Forget the half that was not asked for longest."""
-        if len(self._looks) >= MAX_LOOKS:
-            newest = sorted(self._looks.items(), key=lambda item: -item[1].seen)
-            self._looks = dict(newest[: MAX_LOOKS // 2])
+        if len(self._tried) >= MAX_LOOKS:
+            newest = sorted(self._tried.items(), key=lambda item: -item[1].asked_at)
+            self._tried = dict(newest[: MAX_LOOKS // 2])
+            self._looks = {shape.task: tried.look for shape, tried in self._tried.items()}
 
     def _changed_for(self, look: Look, columns: Columns) -> tuple[At, int]:
         if look.seen == NEVER:
             return ALL, columns.node_count
-        changed = np.flatnonzero(self._touched > look.seen)
+        changed = (self._touched > look.seen).nonzero()[0]
         is_most = len(changed) * MANY > columns.node_count
         return ALL if is_most else changed, len(changed)

@@ -74,6 +74,8 @@ class _Search:
         self._start = trial.checkpoint()
         self._busy_on, self._spared = busy_on, spared
         self._on: dict[int, list[Busy]] = {}
+        self._found: dict[int, tuple[Busy, ...] | None] = {}
+        """What `_enough` found of nodes that are as they were."""
 
     def _lower(self, at: int) -> list[Busy]:
         """Who may go from the node, the least loss first."""
@@ -89,6 +91,7 @@ class _Search:
     def run(self, among: Bools) -> Choice | None:
         """Each task in turn where least is lost for it."""
         trial, allowed = self._trial, among.copy()
+        self._found.clear()
         victims: dict[GangKey, Busy] = {}
         nodes: list[int] = []
         while len(nodes) < self._shape.nodes:
@@ -135,6 +138,11 @@ class _Search:
 
     def _enough(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
         """Of those on the node the first that are enough, without the needless among them."""
+        if at not in self._found:
+            self._found[at] = self._look_for(at, victims)
+        return self._found[at]
+
+    def _look_for(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
         trial, mark = self._trial, self._trial.checkpoint()
         chosen: list[Busy] = []
         for one in self._lower(at):
@@ -180,6 +188,7 @@ class _Search:
         for one in victims:
             for task in one.tasks:
                 self._trial.take_away(task)
+                self._found.pop(task.at, None)
 
     def _take_away(self, one: Busy, at: int) -> None:
         for task in one.tasks:

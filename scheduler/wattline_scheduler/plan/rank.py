@@ -22,7 +22,7 @@ from wattline_scheduler.plan.asks import (
 )
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices, growth
-from wattline_scheduler.plan.rooms import most_mw, room_for, share_left
+from wattline_scheduler.plan.rooms import Rooms
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS
 from wattline_scheduler.power.matrix import Floats
 
@@ -75,9 +75,9 @@ def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = No
     return [] if slot is None else slot.tolist()
 
 
-def group_cost(columns: Columns, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+def group_cost(rooms: Rooms, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
     """[group] the part of the cost that lies in the rows above: where most is left, is best."""
-    cost: Floats = -weights.stranding * share_left(columns, ask.about_mw)
+    cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw)
     return cost
 
 
@@ -94,8 +94,9 @@ def costs(
     """
     grown = growth(columns, ask, prices) if prices is not None else None
     slot = leanest_slot(columns, ask) if ask.is_share else None
-    most = most_mw(columns, room_for(columns, priority))[columns.group]
+    rooms = Rooms(columns)
+    most = rooms.most_mw(priority)[columns.group]
     can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
     cost = node_cost(columns, ask, ALL, weights, grown)
-    cost += group_cost(columns, ask, weights)[columns.group]
+    cost += group_cost(rooms, ask, weights)[columns.group]
     return np.where(can, cost, np.inf)

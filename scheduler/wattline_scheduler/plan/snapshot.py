@@ -3,7 +3,7 @@
 What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -45,20 +45,20 @@ class Shape:
     """Each node has all of them."""
     priority: int
     """Work of lower priority gives way to it where only watts are missing."""
+    gpu_demand: Hashable = field(init=False, repr=False, compare=False)
+    """What a task asks of a node, but for CPUs and memory."""
+    task: Hashable = field(init=False, repr=False, compare=False)
+    """All that a task asks of a node; gangs of any size and priority ask the same."""
     _hash: int = field(init=False, repr=False, compare=False)
     """Shapes are looked up for every waiting job in every cycle."""
 
     def __post_init__(self) -> None:
-        fields = (self.nodes, self.gpus, self.gpu_milli, self.mig, self.gpu_type, self.cpus)
-        more = (
-            self.gpu_memory_min_bytes,
-            self.memory_bytes,
-            self.need,
-            self.same_rack,
-            self.labels,
-            self.priority,
-        )
-        object.__setattr__(self, "_hash", hash(fields + more))
+        gpus = (self.gpus, self.gpu_milli, self.mig, self.gpu_type, self.gpu_memory_min_bytes)
+        gpu_demand = (*gpus, self.need, self.labels)
+        task = (gpu_demand, self.cpus, self.memory_bytes)
+        object.__setattr__(self, "gpu_demand", gpu_demand)
+        object.__setattr__(self, "task", task)
+        object.__setattr__(self, "_hash", hash((task, self.nodes, self.same_rack, self.priority)))
 
     def __hash__(self) -> int:
         return self._hash

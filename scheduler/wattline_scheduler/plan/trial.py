@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.plan.asks import Ask, fits, leanest_slot, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
-from wattline_scheduler.plan.looks import Look, Looks
+from wattline_scheduler.plan.looks import Look, Looks, Tried
 from wattline_scheduler.plan.rank import group_cost
-from wattline_scheduler.plan.rooms import given_back_mw, most_mw
+from wattline_scheduler.plan.rooms import Rooms, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
 from wattline_scheduler.power.matrix import Floats, Ints
 
@@ -30,8 +30,7 @@ STEPS_PER_TASK = 30
 """Effort of entering one task."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A task on certain GPUs of a node."""
 
     at: int
@@ -47,8 +46,7 @@ class Task:
     """Nobody runs it yet: what its GPU counts for others does not change."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
+class _Before(NamedTuple):
     """What one task changed, and by how much."""
 
     at: int
@@ -74,10 +72,7 @@ class Trial:
         self._looks = looks if looks is not None else Looks()
         self._began = self._looks.begin(snapshot)
         self._log: list[_Before] = []
-        self._given_back_mw: dict[int, Ints] = {}
-        """By priority."""
-        self._most_mw: dict[tuple[int, DomainKind | None], Ints] = {}
-        """By priority and kind of rows, until a placement changes rooms."""
+        self._rooms = Rooms(self.columns)
         self._other_rows: dict[DomainKind, list[int]] = {}
 
     def close(self) -> None:
@@ -112,7 +107,7 @@ class Trial:
             columns.note_slots(at)
             columns.is_open[at] = before.is_open
             self._looks.touch(at)
-            self._add_room(before.rows, before.counted_mw)
+            self._rooms.add(before.rows, before.counted_mw)
 
     def finish_gang(self, mark: int) -> None:
         """Commit what was placed since `mark`: the nodes may be used by the next gang."""
@@ -132,29 +127,23 @@ class Trial:
             self.effort += STEPS_PER_LOOK + count // NODES_PER_STEP
         return look
 
+    def tried(self, shape: Shape) -> Tried:
+        """What earlier cycles found of the shape."""
+        return self._looks.tried(shape, self.columns)
+
     def ask(self, shape: Shape) -> Ask:
         """The shape in the numbers of the columns."""
         return self._looks.ask(shape, self.columns)
 
     def room_for(self, priority: int) -> Ints:
         """[row] what is left, and what lower priorities there would give back."""
-        return self.columns.room_mw + self._given_back(priority)
+        return self._rooms.room_mw(priority)
 
-    def _given_back(self, priority: int) -> Ints:
-        known = self._given_back_mw.get(priority)
-        if known is None:
-            known = self._given_back_mw[priority] = given_back_mw(self.columns, priority)
-        return known
-
-    def most_mw(self, priority: int, kind: DomainKind | None = None) -> Ints:
-        """[group] the largest task that all rows above, or those of one kind, have room for."""
-        most = self._most_mw.get((priority, kind))
-        if most is None:
-            room_mw = self.room_for(priority)
-            if kind is not None:
-                room_mw[self._others(kind)] = ENDLESS_MW
-            most = self._most_mw[priority, kind] = most_mw(self.columns, room_mw)
-        return most
+    def most_mw(self, priority: int, kind: DomainKind) -> Ints:
+        """[group] the largest task that all rows of one kind above have room for."""
+        room_mw = self.room_for(priority)
+        room_mw[self._others(kind)] = ENDLESS_MW
+        return most_mw(self.columns, room_mw)
 
     def _others(self, kind: DomainKind) -> list[int]:
         known = self._other_rows.get(kind)
@@ -167,8 +156,8 @@ class Trial:
         """[node] the whole cost of a task there; infinite where it does not fit."""
         look, group = self.look(shape), self.columns.group
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        costs = look.cost + group_cost(self.columns, look.ask, self.weights)[group]
-        costs[look.needed_mw > self.most_mw(shape.priority)[group]] = np.inf
+        costs = look.cost + group_cost(self._rooms, look.ask, self.weights)[group]
+        costs[look.needed_mw > self._rooms.most_mw(shape.priority)[group]] = np.inf
         return costs
 
     def best(self, shape: Shape) -> int | None:
@@ -178,12 +167,14 @@ class Trial:
         """
         look, columns = self.look(shape), self.columns
         self.effort += STEPS_PER_CHOICE + columns.node_count // NODES_PER_CHOICE_STEP
-        able = np.flatnonzero(look.cost < np.inf)
+        able = (look.cost < np.inf).nonzero()[0]
+        if not len(able):
+            return None
         group = columns.group[able]
-        costs = look.cost[able] + group_cost(columns, look.ask, self.weights)[group]
-        costs[look.needed_mw[able] > self.most_mw(shape.priority)[group]] = np.inf
-        first = int(costs.argmin()) if len(able) else 0
-        return int(able[first]) if len(able) and costs[first] < np.inf else None
+        costs = look.cost[able] + group_cost(self._rooms, look.ask, self.weights)[group]
+        costs[look.needed_mw[able] > self._rooms.most_mw(shape.priority)[group]] = np.inf
+        first = costs.argmin()
+        return int(able[first]) if costs[first] < np.inf else None
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
@@ -206,7 +197,7 @@ class Trial:
 
     def hold(self, task: Task) -> None:
         """Keep from everybody else what a task takes that cannot start yet."""
-        self.take(replace(task, is_kept=True))
+        self.take(task._replace(is_kept=True))
         self.finish_gang(len(self._log) - 1)
 
     def give_back(self, task: Task) -> None:
@@ -218,7 +209,7 @@ class Trial:
         columns.memory_free_bytes[at] += task.ask.memory_bytes
         columns.note_slots(at)
         self._looks.touch(at)
-        self._add_room(task.rows, task.counted_mw)
+        self._rooms.add(task.rows, task.counted_mw)
 
     def task(self, at: int, slots: list[int], ask: Ask, later: Sequence[int] = ()) -> Task:
         """What a task on these GPUs, which are free, would take.
@@ -240,8 +231,8 @@ class Trial:
 
     def has_watts(self, task: Task, priority: int) -> bool:
         """Whether there is room below the rows of its node."""
-        room_mw = self.columns.room_mw[task.rows] + self._given_back(priority)[task.rows]
-        return bool((np.maximum(room_mw, 0) >= task.counted_mw).all())
+        room_mw = self.columns.room_mw[task.rows] + self._rooms.given_back_mw(priority)[task.rows]
+        return bool(np.logical_and.reduce(np.maximum(room_mw, 0) >= task.counted_mw))
 
     def fits(self, task: Task, priority: int) -> bool:
         """Whether there is room on the node and below its rows."""
@@ -283,7 +274,7 @@ class Trial:
         columns.memory_free_bytes[at] -= ask.memory_bytes
         columns.is_open[at] = False
         self._looks.touch(at)
-        self._add_room(task.rows, -task.counted_mw)
+        self._rooms.add(task.rows, -task.counted_mw)
 
     def take_away(self, used: Used) -> None:
         """As if a task that runs was not there. Rooms stay: they count on its watts already."""
@@ -339,7 +330,3 @@ class Trial:
             for slot, (index, number) in enumerate(zip(indices, numbers, strict=True))
             if number != NO_CLASS and gpu_of(index) == gpu_of(device)
         ]
-
-    def _add_room(self, rows: Ints, mw: Ints | int) -> None:
-        self.columns.room_mw[rows] += mw
-        self._most_mw.clear()
