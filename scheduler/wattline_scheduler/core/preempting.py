@@ -106,12 +106,15 @@ def _used(state: State, attempt: Attempt) -> Used:
 
 
 def send_away(state: State, one: Preemption, now: Now) -> None:
-    """Tell those who have to go, and keep their nodes for the gang."""
+    """Tell those who have to go, and keep their nodes for the gang.
+
+    Some were told already, for another gang: whose tasks were not ordered yet are gone by now.
+    """
     state.claims[one.gang] = Claim(one.nodes, one.victims)
     job = state.work.jobs[one.gang[0]]
     for key in one.victims:
         gang = _gang(state, key)
-        if gang is None or isinstance(gang.phase, Ending):
+        if gang is None or not gang.live or isinstance(gang.phase, Ending):
             continue
         reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority"
         text = f"gang {gang.number} of {gang.job.spec.name!r} {reason}: it is queued again"

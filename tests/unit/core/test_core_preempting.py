@@ -111,7 +111,7 @@ def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
     going = next(n for n in (on_one, on_other) if h.gang(n).phase_name == "ending")
     node = h.gang(going).live[0].node
     assert h.job(urgent).wait_reason == f"waits for work of lower priority to end on {node}"
-    small = [h.submit(job().gpus(1)) for _ in range(3)]
+    small = [h.submit(low().gpus(1)) for _ in range(3)]
     h.run(5)
     assert len(h.events("gang_preempted")) == 1
     assert node not in {a.node for n in small for a in h.gang(n).live}
@@ -149,6 +149,20 @@ def test_room_that_did_not_come_is_kept_no_longer(
     h.run(CLAIM_AFTER_S + 1)
     small = h.submit(job().gpus(8))
     assert h.state_of(small) == "RUNNING"
+
+
+def test_who_makes_room_for_two_and_had_not_begun_goes_once() -> None:
+    h = Harness(site().rack("a", 1).build())
+    h.join()
+    h.run(2)
+    h.agent("a1").is_slow_to_ack = True
+    victim = h.submit(low().gpus(8))
+    assert h.gang(victim).phase_name == "starting"
+    urgent = h.submit(high().gpus(4).array(2))
+    assert len(h.events("gang_preempted")) == 1
+    h.agent("a1").ack_now()
+    h.run(2)
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
 
 
 def test_after_a_restart_who_was_told_to_go_still_goes(
