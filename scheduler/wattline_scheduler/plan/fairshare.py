@@ -104,8 +104,8 @@ class FairTree:
         all_shares, all_use = sum(shares.values()), sum(sums.values(), NOTHING)
         for name, each in shares.items():
             due = each / all_shares
-            ratio = self._part(sums[name], all_use, LEAST_USE) / due
-            level = (*above, _step(ratio))
+            ratio = self._part(sums[name], all_use) / due
+            level = (*above, _step(self._part(sums[name], all_use, LEAST_USE) / due))
             if name == own:
                 found[name] = replace(found[name], level=level)
                 continue

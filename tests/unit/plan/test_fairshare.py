@@ -69,6 +69,12 @@ def test_who_is_not_named_has_the_usual_shares_at_the_top() -> None:
     assert isclose(found["ada"].share, 0.05)
 
 
+def test_what_hardly_counts_is_shown_as_it_is() -> None:
+    found = standings({"ada": hours(0.001), "bob": hours(0.003)})
+    assert found["ada"].level == found["bob"].level
+    assert isclose(found["bob"].ratio, 1.5)
+
+
 def test_each_measure_counts_by_its_weight_whatever_its_unit() -> None:
     use = {"cool": Use(30, 1_000), "hot": Use(10, 3_000)}
     assert in_order(standings(use, rules=FairShare(gpu_hours=1, energy=0))) == ["hot", "cool"]
