@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.reserved import may_start, span_of
 from support.sites import job
 from support.snapshots import offer, snapshot, waits
 from wattline_protocol.ids import GpuIndex, Instant, JobId
-from wattline_scheduler.plan.backfill import MARGIN_S
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan
+from wattline_scheduler.plan.reservations import MARGIN_S, Reservations, Span
 from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
 from wattline_scheduler.power.keeps import Need
 from wattline_scheduler.power.loads import gpu_admission_mw
@@ -31,8 +33,11 @@ class Work:
 class Site:
     """Nodes of eight GPUs, what runs there, and a queue; time goes from end to end."""
 
-    def __init__(self, nodes: int, work: list[Work], room_kw: float) -> None:
+    def __init__(
+        self, nodes: int, work: list[Work], room_kw: float, spans: Sequence[Span] = ()
+    ) -> None:
         self.now = PATIENCE_S
+        self.spans = spans
         self.work = work
         self.nodes = [offer(f"n{at}", rack=f"r{at // 2}") for at in range(nodes)]
         self.room_kw = room_kw
@@ -56,7 +61,11 @@ class Site:
         busy = sum(len(gpus) for one in self.work for gpus in one.places.values())
         waiting = tuple(queue)
         left_kw = self.room_kw - busy * (rise_kw + 1e-6)
-        return plan(snapshot(*self.offers(), waiting=waiting, now=self.now, room_kw=left_kw))
+        seen = snapshot(*self.offers(), waiting=waiting, now=self.now, room_kw=left_kw)
+        if self.spans:
+            reservations = Reservations(self.spans, len(self.nodes), self.now)
+            seen = dataclasses.replace(seen, reservations=reservations)
+        return plan(seen)
 
     def start(self, result: Plan, true_s: dict[JobId, tuple[float, float]]) -> None:
         for placement in result.placements:
@@ -68,10 +77,11 @@ class Site:
             self.started[placement.job] = self.now
 
     def to_next_end(self) -> bool:
-        """False: nothing runs any more."""
+        """Of work or of a reservation; False: nothing runs any more."""
         if not self.work:
             return False
-        self.now = max(self.now, min(one.ends for one in self.work))
+        over = (span.end_unix_s for span in self.spans if span.end_unix_s > self.now)
+        self.now = max(self.now, min([*(one.ends for one in self.work), *over]))
         self.work = [one for one in self.work if one.ends > self.now]
         return True
 
@@ -119,6 +129,46 @@ def test_backfill_never_delays_the_promise(
             break
     if promised is not None and math.isfinite(promised):
         assert site.started.get(GANG, math.inf) <= promised
+
+
+@given(scenes(), st.data())
+def test_a_promise_is_kept_beside_reservations(
+    scene: tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]], data: st.DataObject
+) -> None:
+    site, queue, true_s = scene
+    queue[0] = dataclasses.replace(queue[0], runs_s=data.draw(st.sampled_from([10.0, 300.0])))
+    nodes, spans = range(len(site.nodes)), list[Span]()
+    for one in data.draw(st.sets(st.sampled_from(nodes))):
+        start = data.draw(st.integers(0, 900))
+        length = data.draw(st.integers(1, 600))
+        spans.append(span_of(f"r{one}", start, start + length, [one]))
+    site.spans, promised = spans, None
+    while queue and GANG not in site.started:
+        result = site.plan(queue)
+        promised = result.promised.get(GANG) if promised is None else promised
+        for placement in result.placements:
+            stay = next(w.stay for w in queue if w.job == placement.job)
+            at = [int(task.node[1:]) for task in placement.tasks]
+            assert all(may_start(spans, where, stay, site.now) for where in at)
+        site.start(result, true_s)
+        queue = [w for w in queue if w.job not in site.started]
+        if not site.to_next_end():
+            break
+    if promised is not None and math.isfinite(promised):
+        assert site.started.get(GANG, math.inf) <= promised
+
+
+def test_nothing_is_promised_on_nodes_that_are_reserved_before_the_start() -> None:
+    a1, a2 = offer("a1", free=4), offer("a2", free=4)
+    soon, later = PATIENCE_S + 100, PATIENCE_S + 500
+    ends = [tuple((gpu.index, Instant(at)) for gpu in a1.gpus[:4]) for at in (soon, later)]
+    nodes = [dataclasses.replace(one, ends=e) for one, e in zip((a1, a2), ends, strict=True)]
+    gang = dataclasses.replace(waits(GANG, job().gpus(8)), runs_s=60.0)
+    seen = snapshot(*nodes, waiting=(gang,), now=PATIENCE_S)
+    spans = [span_of("early", soon + 60, soon + 4_000, [0])]
+    reserved = dataclasses.replace(seen, reservations=Reservations(spans, 2, PATIENCE_S))
+    assert plan(seen).promised == {GANG: soon}
+    assert plan(reserved).promised == {GANG: later}
 
 
 def late(*queue: Waiting, ends: float) -> Plan:

@@ -19,6 +19,7 @@ from wattline_scheduler.plan.backfill import promise
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
@@ -36,8 +37,10 @@ class TooManyLooks(Exception):
 class AsIf:
     """Looks at the site as if some gangs had gone, with those ahead in the queue placed first."""
 
-    def __init__(self, state: State, ahead: Sequence[Waiting], now: Now) -> None:
-        self._state, self._now = state, now
+    def __init__(
+        self, state: State, ahead: Sequence[Waiting], now: Now, stay: Stay = ANY_STAY
+    ) -> None:
+        self._state, self._now, self._stay = state, now, stay
         self._ahead = [each for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._left = MAX_NODES_LOOKED_AT
 
@@ -46,13 +49,13 @@ class AsIf:
         trial = self._trial(gone)
         if not is_first:
             self._place_ahead(trial)
-        return place_gang(trial, shape) is not None
+        return place_gang(trial, shape, (), trial.barred(self._stay)) is not None
 
     def _place_ahead(self, trial: Trial) -> None:
         """Those before it; for those that room is kept for, what is kept."""
         taken: set[int] = set()
         for each in self._ahead:
-            is_placed = place_gang(trial, each.shape) is not None
+            is_placed = place_gang(trial, each.shape, (), trial.barred(each.stay)) is not None
             if not is_placed and each.job in self._state.promised:
                 kept = promise(trial, each, self._now.mono_s, taken)
                 taken |= set(kept.nodes) if kept is not None else set()
@@ -62,13 +65,14 @@ class AsIf:
 
         Raises TooManyLooks.
         """
-        choice = choose(self._trial(()), shape, partial(busy_on, self._state, with_young=True))
+        trial, busy = self._trial(()), partial(busy_on, self._state, with_young=True)
+        choice = choose(trial, shape, busy, (), trial.barred(self._stay))
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
     def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""
-        return wait_reason(self._trial(gone), shape)
+        return wait_reason(self._trial(gone), shape, self._stay)
 
     def _trial(self, gone: Iterable[Gang]) -> Trial:
         self._left -= len(self._state.nodes)

@@ -64,7 +64,7 @@ def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) ->
         one
         for one in placements
         for each in [waiting[one.job]]
-        if not check(trial, one, each.shape, each.quotas, quotas)
+        if not check(trial, one, each.shape, each.quotas, quotas, each.stay)
     ]
     trial.close()
     return checked

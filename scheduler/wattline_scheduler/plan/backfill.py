@@ -18,12 +18,14 @@ from wattline_protocol.ids import Instant, JobId
 from wattline_scheduler.plan.asks import Ask, slots_for
 from wattline_scheduler.plan.columns import NO_CLASS
 from wattline_scheduler.plan.feasible import fits_when_empty
+from wattline_scheduler.plan.reservations import MARGIN_S
 from wattline_scheduler.plan.snapshot import Shape, Waiting
 from wattline_scheduler.plan.trial import Task, Trial
-from wattline_scheduler.power.matrix import Floats, Ints
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
-MARGIN_S = 30.0
-"""Starting may take so long, and stopping as well: a job is to end so much earlier."""
+MAX_TRIES = 8
+"""Sets of nodes looked at for a gang, each without those of the one before that are reserved too
+early."""
 
 
 @dataclass(slots=True)
@@ -82,19 +84,13 @@ def promise(
 
     `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
     """
-    shape, whole = waiting.shape, trial.columns.whole
+    shape = waiting.shape
     can = fits_when_empty(trial, shape)
     can[list(taken)] = False
-    able = np.flatnonzero(can)
     free_at = free_at_s(trial, shape, now)
-    racks = trial.columns.rack[able]
-    sets = [able[racks == rack] for rack in np.unique(racks)] if shape.same_rack else [able]
-    choices = [
-        _soonest(trial, free_at, nodes, shape.nodes) for nodes in sets if len(nodes) >= shape.nodes
-    ]
-    if not choices:
+    nodes = _in_time(trial, shape, can, free_at, _latest_s(trial, waiting, now))
+    if nodes is None:
         return None
-    nodes = min(choices, key=lambda at: (float(free_at[at].max()), -int(whole[at].sum())))
     start = float(free_at[nodes].max())
     if not _has_watts(trial, nodes.tolist(), shape):
         start = math.inf
@@ -103,6 +99,44 @@ def promise(
     made = Promise(waiting.job, shape, nodes.tolist(), Instant(start), [])
     made.hold(trial)
     return made
+
+
+def _latest_s(trial: Trial, waiting: Waiting, now: Instant) -> Floats:
+    """[node] when it must start there at the latest because of reservations; infinite = none."""
+    reservations = trial.snapshot.reservations
+    if reservations is None:
+        return np.full(trial.columns.node_count, np.inf)
+    return now + reservations.latest_s(waiting.stay)
+
+
+def _in_time(
+    trial: Trial, shape: Shape, can: Bools, free_at: Floats, latest: Floats
+) -> Ints | None:
+    """The nodes that are free soonest, all of them before they are reserved; None: not found.
+
+    Where it is not known when they are free, those are taken on which it may start now.
+    """
+    now = trial.snapshot.now
+    can = can & (latest >= np.where(np.isfinite(free_at), free_at, now))
+    for _ in range(MAX_TRIES):
+        nodes = _all_soonest(trial, shape, np.flatnonzero(can), free_at)
+        start = np.inf if nodes is None else free_at[nodes].max()
+        if nodes is None or np.isinf(start) or (latest[nodes] >= start).all():
+            return nodes
+        can[nodes[latest[nodes] < start]] = False
+    return None
+
+
+def _all_soonest(trial: Trial, shape: Shape, able: Ints, free_at: Floats) -> Ints | None:
+    """As many as the gang needs, in one rack where it wants that."""
+    whole, racks = trial.columns.whole, trial.columns.rack[able]
+    sets = [able[racks == rack] for rack in np.unique(racks)] if shape.same_rack else [able]
+    choices = [
+        _soonest(trial, free_at, nodes, shape.nodes) for nodes in sets if len(nodes) >= shape.nodes
+    ]
+    if not choices:
+        return None
+    return min(choices, key=lambda at: (float(free_at[at].max()), -int(whole[at].sum())))
 
 
 def free_at_s(trial: Trial, shape: Shape, now: Instant) -> Floats:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.quotas import Quotas
+from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace
 from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools
 
 
 def check(
@@ -15,24 +17,26 @@ def check(
     shape: Shape,
     counts_in: Sequence[int] = (),
     quotas: Quotas | None = None,
+    stay: Stay = ANY_STAY,
 ) -> str:
     """Why the placement may not be applied any more; empty = it may, and is taken in `trial`.
 
-    `counts_in`: the quotas that count it, of which `quotas` knows what is left.
+    `counts_in`: the quotas that count it, of which `quotas` knows what is left. `stay`: what it may
+    use of nodes that are reserved, or will be.
     """
     problem = quotas.breaks(counts_in, shape, placement) if quotas is not None else ""
-    problem = problem or _check(trial, placement, shape)
+    problem = problem or _check(trial, placement, shape, stay)
     if not problem and quotas is not None:
         quotas.take(counts_in, shape, placement)
     return problem
 
 
-def _check(trial: Trial, placement: Placement, shape: Shape) -> str:
+def _check(trial: Trial, placement: Placement, shape: Shape, stay: Stay) -> str:
     if len(placement.tasks) != shape.nodes:
         return f"{len(placement.tasks)} places for {shape.nodes} tasks"
-    mark = trial.checkpoint()
+    mark, barred = trial.checkpoint(), trial.barred(stay)
     for place in placement.tasks:
-        problem = _take(trial, place, shape)
+        problem = _reserved(trial, place, barred, stay) or _take(trial, place, shape)
         if problem:
             trial.rollback(mark)
             return problem
@@ -42,6 +46,13 @@ def _check(trial: Trial, placement: Placement, shape: Shape) -> str:
         return f"spread over {len(racks)} racks, wanted one"
     trial.finish_gang(mark)
     return ""
+
+
+def _reserved(trial: Trial, place: TaskPlace, barred: Bools | None, stay: Stay) -> str:
+    at, reservations = trial.snapshot.position.get(place.node), trial.snapshot.reservations
+    if barred is None or reservations is None or at is None or not barred[at]:
+        return ""
+    return f"{place.node}: {reservations.why(at, stay)}"
 
 
 def _take(trial: Trial, place: TaskPlace, shape: Shape) -> str:

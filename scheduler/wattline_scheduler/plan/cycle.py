@@ -21,6 +21,7 @@ from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.preempt import Choice, choose
 from wattline_scheduler.plan.quotas import Quotas
+from wattline_scheduler.plan.reservations import Key
 from wattline_scheduler.plan.snapshot import (
     LEAVING,
     Busy,
@@ -53,6 +54,9 @@ MAX_VAIN_TRIES = 8
 some cycles later, so that all have their turn."""
 
 NEVER = Instant(math.inf)
+
+Asked = tuple[Shape, Key]
+"""What is wanted, and on which nodes reservations let it start."""
 
 Opened = tuple[int, ...]
 """Positions of the promises whose room a job may use, since it ends before."""
@@ -100,11 +104,11 @@ class _Cycle:
         self.quotas = Quotas(self.trial)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
-        self.hopeless: dict[Shape, str] = {}
+        self.hopeless: dict[Asked, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
         self.refused: dict[Hashable, list[Shape]] = {}
         """Tasks that no node took, by what they ask of GPUs: who asks for no less fits nowhere."""
-        self.hopeless_short: set[tuple[Shape, Opened]] = set()
+        self.hopeless_short: set[tuple[Asked, Opened]] = set()
         """What did not even fit with room that is promised, and which."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
@@ -133,6 +137,7 @@ class _Cycle:
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
         shape, opened = waiting.shape, self._opened_to(waiting)
+        reserved = self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
             if self._is_at_limit():
@@ -140,22 +145,23 @@ class _Cycle:
             if self._waits_for_quota(waiting):
                 return False
             claimed = self.snapshot.claims.get((waiting.job, gang))
-            if claimed is None and self._is_hopeless(shape, opened):
+            if claimed is None and self._is_hopeless(self._asked(waiting), opened):
                 self._pass_over(waiting, opened)
                 return False
-            barred = self.quotas.barred(waiting.quotas, shape)
-            places = self._places(shape, replicas, opened, barred, is_claimed=bool(claimed))
+            too_many_mw = self.quotas.barred(waiting.quotas, shape)
+            barred = _either(too_many_mw, reserved)
+            places = self._places(waiting, replicas, opened, barred, is_claimed=bool(claimed))
             if places is not None:
                 self.placements.append(Placement(waiting.job, gang, places))
                 self.quotas.take(waiting.quotas, shape, self.placements[-1])
                 if waiting.replicas is not None:
                     replicas += [self.snapshot.position[place.node] for place in places]
-            elif barred is not None and self._fits_somewhere(shape):
+            elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
                 self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
                 return False
             elif claimed is not None:
                 self._wait_on(waiting, claimed, self._leaving(claimed))
-            elif barred is not None or not self._sends_away(waiting, gang):
+            elif too_many_mw is not None or not self._sends_away(waiting, gang):
                 self._pass_over(waiting, opened)
                 return False
         return False
@@ -170,12 +176,16 @@ class _Cycle:
                 self.quotas.keep(waiting.quotas, waiting.shape)
         return bool(refused)
 
-    def _fits_somewhere(self, shape: Shape) -> bool:
+    def _fits_somewhere(self, shape: Shape, reserved: Bools | None) -> bool:
         """Whether room is not what it lacks."""
-        return int(np.isfinite(self.trial.costs(shape)).sum()) >= shape.nodes
+        fits_on = np.isfinite(self.trial.costs(shape))
+        return int((fits_on if reserved is None else fits_on & ~reserved).sum()) >= shape.nodes
 
-    def _is_hopeless(self, shape: Shape, opened: Opened) -> bool:
-        return shape in self.hopeless and (not opened or (shape, opened) in self.hopeless_short)
+    def _asked(self, waiting: Waiting) -> Asked:
+        return waiting.shape, self.trial.key(waiting.stay)
+
+    def _is_hopeless(self, asked: Asked, opened: Opened) -> bool:
+        return asked in self.hopeless and (not opened or (asked, opened) in self.hopeless_short)
 
     def _sends_away(self, waiting: Waiting, gang: int) -> bool:
         """Whether work of lower priority can make room for the gang; if so, it is to go."""
@@ -184,15 +194,17 @@ class _Cycle:
         if is_full or waiting.priority <= snapshot.least_priority:
             return False
         tried, cycle = self.trial.tried(waiting.shape), self.trial.cycle
-        is_recent = cycle - tried.vain_at < AGAIN_CYCLES or self.vain_tries >= MAX_VAIN_TRIES
-        if self.is_large and is_recent:
+        key = self.trial.key(waiting.stay)
+        is_recent = tried.vain_for == key and cycle - tried.vain_at < AGAIN_CYCLES
+        if self.is_large and (is_recent or self.vain_tries >= MAX_VAIN_TRIES):
             return False
+        barred = self.trial.barred(waiting.stay)
         with self._once_they_are_gone() as gone:
-            choice = choose(self.trial, waiting.shape, self.busy_on, gone)
+            choice = choose(self.trial, waiting.shape, self.busy_on, gone, barred)
         victims = self._awaited_by(choice, gone)
         if choice is None or not victims:
             self.vain_tries += 1
-            tried.vain_at = cycle
+            tried.vain_at, tried.vain_for = cycle, key
             return False
         nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
         keys = tuple(one.key for one in victims)
@@ -246,15 +258,16 @@ class _Cycle:
 
     def _places(
         self,
-        shape: Shape,
+        waiting: Waiting,
         replicas: list[int],
         opened: Opened,
         barred: Bools | None,
         *,
         is_claimed: bool,
     ) -> Places | None:
-        places = None
-        if is_claimed or not (shape in self.hopeless or self._asks_no_less(shape)):
+        shape, places = waiting.shape, None
+        is_vain = self._asked(waiting) in self.hopeless or self._asks_no_less(shape)
+        if is_claimed or not is_vain:
             places = place_gang(self.trial, shape, replicas, barred)
             if places is None and shape.nodes == 1 and barred is None:
                 self.refused.setdefault(shape.gpu_demand, []).append(shape)
@@ -283,12 +296,12 @@ class _Cycle:
             one.hold(self.trial)
 
     def _pass_over(self, waiting: Waiting, opened: Opened) -> None:
-        shape = waiting.shape
+        asked = self._asked(waiting)
         if opened:
-            self.hopeless_short.add((shape, opened))
-        if shape not in self.hopeless:
-            self.hopeless[shape] = self._reason(shape)
-        self.waits[waiting.job] = self.hopeless[shape]
+            self.hopeless_short.add((asked, opened))
+        if asked not in self.hopeless:
+            self.hopeless[asked] = self._reason(waiting)
+        self.waits[waiting.job] = self.hopeless[asked]
         if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
             self._promise(waiting)
 
@@ -303,22 +316,32 @@ class _Cycle:
             self.promises.append(found)
             self.promised_nodes |= set(found.nodes)
 
-    def _reason(self, shape: Shape) -> str:
+    def _reason(self, waiting: Waiting) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""
-        tried, cycle = self.trial.tried(shape), self.trial.cycle
-        if not tried.reason or cycle - tried.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
-            tried.reason, tried.reason_at = self._kept_reason(shape), cycle
+        tried, cycle = self.trial.tried(waiting.shape), self.trial.cycle
+        key = self.trial.key(waiting.stay)
+        is_known = bool(tried.reason) and tried.reason_for == key
+        if not is_known or cycle - tried.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
+            tried.reason, tried.reason_at, tried.reason_for = self._kept_reason(waiting), cycle, key
             self.trial.effort += REASON_STEPS
         return tried.reason
 
-    def _kept_reason(self, shape: Shape) -> str:
+    def _kept_reason(self, waiting: Waiting) -> str:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""
+        shape, stay = waiting.shape, waiting.stay
         for at, kept in enumerate(self.promises):
             with self._lifted(self.promises[: at + 1]):
-                has_room = refusals(self.trial, shape)[0] >= shape.nodes
+                has_room = refusals(self.trial, shape, stay)[0] >= shape.nodes
             if has_room:
                 return _kept_for(kept)
-        return wait_reason(self.trial, shape)
+        return wait_reason(self.trial, shape, stay)
+
+
+def _either(one: Bools | None, other: Bools | None) -> Bools | None:
+    """[node] in any of them; None: in none."""
+    if one is None or other is None:
+        return one if other is None else other
+    return one | other
 
 
 def _kept_for(kept: Promise) -> str:

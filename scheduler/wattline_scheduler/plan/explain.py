@@ -4,8 +4,9 @@ import numpy as np
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import ExplainView, FilterRefusal, JobState
-from wattline_scheduler.plan.feasible import FILTERS, Filter, furthest, refusing
+from wattline_scheduler.plan.feasible import Filter, filters_of, furthest, refusing
 from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Ints
@@ -14,15 +15,17 @@ SHOWN = 3
 """Nodes named in one explanation; the number says how many there are."""
 
 
-def refusals(trial: Trial, shape: Shape) -> tuple[int, tuple[FilterRefusal, ...]]:
+def refusals(
+    trial: Trial, shape: Shape, stay: Stay = ANY_STAY
+) -> tuple[int, tuple[FilterRefusal, ...]]:
     """How many nodes fit, and for each filter that refused any: how many, and what they lack."""
-    number = refusing(trial, shape)
-    counts = np.bincount(number, minlength=len(FILTERS) + 1).tolist()
+    number, filters = refusing(trial, shape, stay), filters_of(stay)
+    counts = np.bincount(number, minlength=len(filters) + 1).tolist()
     rows = tuple(
         FilterRefusal(
             one.name, counts[at], _lacking(trial, shape, np.flatnonzero(number == at), one)
         )
-        for at, one in enumerate(FILTERS)
+        for at, one in enumerate(filters)
         if counts[at]
     )
     return counts[-1], rows
@@ -37,19 +40,19 @@ def _lacking(trial: Trial, shape: Shape, nodes: Ints, refused: Filter) -> str:
     return "; ".join(named) + more
 
 
-def wait_reason(trial: Trial, shape: Shape) -> str:
+def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     """Why a gang did not fit, in a line: what the nodes that got furthest lack."""
-    number = furthest(trial, shape)
-    refused = number[number < len(FILTERS)]
+    number, filters = furthest(trial, shape, stay), filters_of(stay)
+    refused = number[number < len(filters)]
     fits = len(number) - len(refused)
     if fits >= shape.nodes:
         return _gang_reason(shape)
     if not len(refused):
         return f"needs {shape.nodes} nodes, the site has {fits}"
     last = int(refused.max())
-    lacking = _lacking(trial, shape, np.flatnonzero(number == last), FILTERS[last])
+    lacking = _lacking(trial, shape, np.flatnonzero(number == last), filters[last])
     where = f"{fits} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
-    return f"{where}waits for {FILTERS[last].name}: {lacking}"
+    return f"{where}waits for {filters[last].name}: {lacking}"
 
 
 def _gang_reason(shape: Shape) -> str:
@@ -59,12 +62,18 @@ def _gang_reason(shape: Shape) -> str:
 
 
 def explain(
-    snapshot: Snapshot, job: JobId, state: JobState, reason: str, shape: Shape
+    snapshot: Snapshot,
+    job: JobId,
+    state: JobState,
+    reason: str,
+    shape: Shape,
+    stay: Stay = ANY_STAY,
 ) -> ExplainView:
     """The whole answer to "why does it wait?". `reason` is shown when nothing else stops it."""
     trial = Trial(snapshot)
-    fits, rows = refusals(trial, shape)
-    if fits >= shape.nodes and place_gang(trial, shape) is None:
+    fits, rows = refusals(trial, shape, stay)
+    is_placed = fits >= shape.nodes and place_gang(trial, shape, (), trial.barred(stay)) is not None
+    if fits >= shape.nodes and not is_placed:
         rows = (*rows, FilterRefusal("rack", fits, _gang_reason(shape)))
     return ExplainView(
         job=job,

@@ -1,6 +1,6 @@
 """Named filters, in order: which nodes could take a task now, and what the others lack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan import asks
 from wattline_scheduler.plan.devices import profile_of
+from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import FilterName, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools, Ints
@@ -29,35 +30,54 @@ class Filter:
     missing: Callable[[Trial, int, Shape], str]
 
 
-def refusing(trial: Trial, shape: Shape) -> Ints:
+def filters_of(stay: Stay) -> tuple[Filter, ...]:
+    """In the order in which they are asked; the first refusal counts."""
+
+    def passes(trial: Trial, shape: Shape) -> Bools:
+        del shape
+        barred = trial.barred(stay)
+        return np.ones(trial.columns.node_count, np.bool_) if barred is None else ~barred
+
+    def missing(trial: Trial, at: int, shape: Shape) -> str:
+        del shape
+        reservations = trial.snapshot.reservations
+        return reservations.why(at, stay) if reservations is not None else ""
+
+    return (*FILTERS, Filter("reservation", passes, missing))
+
+
+def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
     """[node] the number of the first filter that refuses it; that of filters = it fits."""
     passed = np.ones(trial.columns.node_count, np.bool_)
-    return _refusing(trial, shape, 0, passed)
+    return _refusing(trial, shape, filters_of(stay), 0, passed)
 
 
-def furthest(trial: Trial, shape: Shape) -> Ints:
+def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
     """As `refusing`, but the others than those that got furthest may be told an earlier filter.
 
     So only what the rows lack is looked at, where any node has all that is asked of itself.
     """
     passed = np.isfinite(trial.look(shape).cost)
-    number = _refusing(trial, shape, NODE_FILTERS, passed)
-    is_told = (number[passed] < len(FILTERS)).any() or passed.sum() >= shape.nodes
-    return number if is_told else refusing(trial, shape)
+    filters = filters_of(stay)
+    number = _refusing(trial, shape, filters, NODE_FILTERS, passed)
+    is_told = (number[passed] < len(filters)).any() or passed.sum() >= shape.nodes
+    return number if is_told else refusing(trial, shape, stay)
 
 
-def _refusing(trial: Trial, shape: Shape, first: int, passed: Bools) -> Ints:
+def _refusing(
+    trial: Trial, shape: Shape, filters: Sequence[Filter], first: int, passed: Bools
+) -> Ints:
     passed, count = passed.copy(), np.where(passed, first, 0)
-    for one in FILTERS[first:]:
+    for one in filters[first:]:
         passed &= one.passes(trial, shape)
         count += passed
     return count
 
 
-def refusal(trial: Trial, at: int, shape: Shape) -> Filter | None:
+def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filter | None:
     """The first filter that refuses the node at `at`; None = it fits."""
-    number = int(refusing(trial, shape)[at])
-    return FILTERS[number] if number < len(FILTERS) else None
+    filters, number = filters_of(stay), int(refusing(trial, shape, stay)[at])
+    return filters[number] if number < len(filters) else None
 
 
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
@@ -229,7 +249,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter("watts", _has_watts, _say_power),
     Filter("cooling", _has_cooling, _say_cooling),
 )
-"""In the order in which they are asked; the first refusal counts."""
+"""Those that ask for the shape alone, in order."""
 
 NODE_FILTERS = 7
 """So many of them ask the node alone."""

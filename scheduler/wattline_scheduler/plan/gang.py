@@ -21,19 +21,19 @@ def place_gang(
     with others of the same service, which are kept apart where that costs little. `barred`: [node]
     those that are not asked.
     """
-    if shape.nodes == 1 and not replicas and barred is None:
-        return _place_alone(trial, shape)
+    if shape.nodes == 1 and not replicas:
+        return _place_alone(trial, shape, barred)
     if not shape.same_rack or shape.nodes == 1:
         return _place(trial, shape, replicas, None, barred)
-    for rack in _racks(trial, shape):
+    for rack in _racks(trial, shape, barred):
         places = _place(trial, shape, replicas, trial.columns.rack != rack, barred)
         if places is not None:
             return places
     return None
 
 
-def _place_alone(trial: Trial, shape: Shape) -> Places | None:
-    at = trial.best(shape)
+def _place_alone(trial: Trial, shape: Shape, barred: Bools | None) -> Places | None:
+    at = trial.best(shape, barred)
     if at is None:
         return None
     mark = trial.checkpoint()
@@ -42,8 +42,9 @@ def _place_alone(trial: Trial, shape: Shape) -> Places | None:
     return places
 
 
-def _racks(trial: Trial, shape: Shape) -> list[int]:
-    fitting = np.flatnonzero(np.isfinite(trial.costs(shape)))
+def _racks(trial: Trial, shape: Shape, barred: Bools | None) -> list[int]:
+    fits_on = np.isfinite(trial.costs(shape))
+    fitting = np.flatnonzero(fits_on if barred is None else fits_on & ~barred)
     racks, first, count = np.unique(
         trial.columns.rack[fitting], return_index=True, return_counts=True
     )

@@ -24,6 +24,7 @@ from wattline_scheduler.plan.asks import (
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices
 from wattline_scheduler.plan.rank import node_cost
+from wattline_scheduler.plan.reservations import EVERYWHERE
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
 from wattline_scheduler.plan.worths import Worths
 from wattline_scheduler.power.matrix import Floats, Ints
@@ -58,16 +59,16 @@ class Look:
 class Tried:
     """One shape: its look, and what was found of it in earlier cycles."""
 
-    __slots__ = ("asked_at", "look", "reason", "reason_at", "vain_at")
+    __slots__ = ("asked_at", "look", "reason", "reason_at", "reason_for", "vain_at", "vain_for")
 
     def __init__(self, look: Look) -> None:
         self.look = look
         self.asked_at = NEVER
         """The newest cycle in which it was asked for."""
-        self.reason, self.reason_at = "", NEVER
-        """Why it did not fit, and in which cycle that was found."""
-        self.vain_at = -math.inf
-        """The cycle in which nobody could be sent away for it."""
+        self.reason, self.reason_at, self.reason_for = "", NEVER, EVERYWHERE
+        """Why it did not fit, in which cycle that was found, and for which stays."""
+        self.vain_at, self.vain_for = -math.inf, EVERYWHERE
+        """The cycle in which nobody could be sent away for it, and for which stays."""
 
 
 class Looks:

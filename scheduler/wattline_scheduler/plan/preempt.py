@@ -39,21 +39,26 @@ def choose(
     shape: Shape,
     busy_on: Callable[[int], Sequence[Busy]],
     spared: Collection[GangKey] = (),
+    barred: Bools | None = None,
 ) -> Choice | None:
     """Whom to send away so that one gang of `shape` fits; None = that does not help.
 
     `busy_on`: those that may be sent away at all, by a node on which they run. `spared`: those that
-    may not. The trial is left as it was. Among choices that need an equal highest priority the one
-    with the fewest gangs, then with the least work, wins.
+    may not. `barred`: [node] those that are not asked. The trial is left as it was. Among choices
+    that need an equal highest priority the one with the fewest gangs, then the least work, wins.
     """
     search = _Search(trial, shape, busy_on, spared)
-    found = [choice for among in _sets(trial, shape) if (choice := search.run(among)) is not None]
+    found = [
+        choice for among in _sets(trial, shape, barred) if (choice := search.run(among)) is not None
+    ]
     return min(found, key=lambda choice: (choice.loss, choice.nodes), default=None)
 
 
-def _sets(trial: Trial, shape: Shape) -> list[Bools]:
+def _sets(trial: Trial, shape: Shape, barred: Bools | None) -> list[Bools]:
     """[node] may be used; one set for each rack where all tasks must be in one."""
     able = fits_when_empty(trial, shape)
+    if barred is not None:
+        able &= ~barred
     if not shape.same_rack or shape.nodes == 1:
         return [able]
     racks, count = np.unique(trial.columns.rack[able], return_counts=True)

@@ -13,6 +13,7 @@ from wattline_protocol.labels import Labels
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.site import DomainKind, Weights
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS, Columns
+from wattline_scheduler.plan.reservations import Reservations, Stay
 from wattline_scheduler.power.admission import Kept
 from wattline_scheduler.power.keeps import Need, need_of
 
@@ -150,6 +151,13 @@ class Waiting:
     """How long a gang of it runs at most; None: not known."""
     quotas: tuple[int, ...] = ()
     """Those that count it: positions in `Snapshot.quotas`."""
+    reservation: str = ""
+    """In which it starts; empty = in none."""
+
+    @property
+    def stay(self) -> Stay:
+        """Which nodes reservations leave it."""
+        return Stay(self.reservation, self.runs_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,8 @@ class Snapshot:
     """What places are worth to the mix of tasks; None: no mix is known."""
     weights: Weights = DEFAULT_WEIGHTS
     quotas: tuple[QuotaRoom, ...] = ()
+    reservations: Reservations | None = None
+    """None: nobody has reserved anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +279,7 @@ FilterName = Literal[
     "watts",
     "cooling",
     "rack",
+    "reservation",
 ]
 
 

@@ -16,9 +16,10 @@ from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, I
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks, Tried
 from wattline_scheduler.plan.rank import group_cost
+from wattline_scheduler.plan.reservations import EVERYWHERE, Key, Stay
 from wattline_scheduler.plan.rooms import Rooms, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
-from wattline_scheduler.power.matrix import Floats, Ints
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 STEPS_PER_LOOK, NODES_PER_STEP = 40, 40
 """Effort of looking at nodes for a shape: of the array operations, and of the nodes in them."""
@@ -74,6 +75,8 @@ class Trial:
         self._log: list[_Before] = []
         self._rooms = Rooms(self.columns)
         self._other_rows: dict[DomainKind, list[int]] = {}
+        self._barred: dict[Key, Bools | None] = {}
+        """Where reservations let nobody of that key start."""
 
     def close(self) -> None:
         """The copy goes away: what was kept of its nodes is no longer true."""
@@ -120,6 +123,21 @@ class Trial:
             self.columns.is_open[before.at] = before.is_open
             self._looks.touch(before.at)
 
+    def key(self, stay: Stay) -> Key:
+        """Of stays with the same key `barred` is the same."""
+        reservations = self.snapshot.reservations
+        return EVERYWHERE if reservations is None else reservations.key(stay)
+
+    def barred(self, stay: Stay) -> Bools | None:
+        """[node] where reservations do not let it start now; None: they let it everywhere."""
+        reservations = self.snapshot.reservations
+        if reservations is None:
+            return None
+        key = reservations.key(stay)
+        if key not in self._barred:
+            self._barred[key] = reservations.barred(stay)
+        return self._barred[key]
+
     def look(self, shape: Shape) -> Look:
         """The shape on all nodes, as they are now."""
         look, count = self._looks.of(shape, self.columns)
@@ -160,14 +178,16 @@ class Trial:
         costs[look.needed_mw > self._rooms.most_mw(shape.priority)[group]] = np.inf
         return costs
 
-    def best(self, shape: Shape) -> int | None:
-        """The first node of those with the least of `costs`; None = it fits nowhere.
+    def best(self, shape: Shape, barred: Bools | None = None) -> int | None:
+        """The first node of those with the least of `costs`, but for those that are `barred`;
+        None = it fits on none.
 
         Only nodes that it fits on are asked what their rows allow: on a full site they are few.
         """
         look, columns = self.look(shape), self.columns
         self.effort += STEPS_PER_CHOICE + columns.node_count // NODES_PER_CHOICE_STEP
-        able = (look.cost < np.inf).nonzero()[0]
+        fits_on = look.cost < np.inf
+        able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
             return None
         group = columns.group[able]

@@ -1,0 +1,144 @@
+"""Reservations as a plan sees them: on which nodes a gang may start, and how long yet.
+
+An operator keeps nodes for some from a time to a time. While a reservation is active only a gang
+that names it starts on its nodes. Before that everybody may who will have ended when it begins; of
+whom nobody knows the end that is believed until it is near. A node has one at a time.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from wattline_protocol.quantities import format_duration
+from wattline_scheduler.power.matrix import Bools, Floats, Ints
+
+NEAR_S = 24 * 3600.0
+"""Work without a known end does not start on a node whose reservation begins sooner. Slurm never
+starts it there; a day lets services and first runs use nodes that are needed next week."""
+
+MARGIN_S = 30.0
+"""Starting may take so long, and stopping as well: a job is to end so much earlier."""
+
+NOBODY = 0
+"""Number of no reservation."""
+
+
+class Stay(NamedTuple):
+    """How a gang wants to use nodes."""
+
+    reservation: str = ""
+    """In which it starts; empty = in none."""
+    runs_s: float | None = None
+    """At most; None: nobody knows."""
+
+    @property
+    def needs_s(self) -> float:
+        """So long before a reservation begins it may start at the latest."""
+        return NEAR_S if self.runs_s is None else self.runs_s + MARGIN_S
+
+
+ANY_STAY = Stay()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One reservation: the positions of its nodes, its times, and what is told of it."""
+
+    name: str
+    start_unix_s: float
+    end_unix_s: float
+    nodes: Ints
+    whom: str
+    """For people: `account vision`, `maintenance`."""
+    start_said: str
+    end_said: str
+
+
+class Key(NamedTuple):
+    """What stays have in common that may start on the same nodes."""
+
+    reservation: str
+    passed: int
+    """Reservations that begin too soon for them."""
+
+
+EVERYWHERE = Key("", 0)
+
+
+class Reservations:
+    """Of each node: which reservation is active there, until when, and when the next begins."""
+
+    def __init__(self, spans: Sequence[Span], node_count: int, unix_s: float) -> None:
+        self._spans = sorted(spans, key=lambda span: span.start_unix_s)
+        self.unix_s = unix_s
+        self._inside: Ints = np.full(node_count, NOBODY, np.int64)
+        self._ends: Floats = np.full(node_count, np.inf)
+        self._next: Ints = np.full(node_count, NOBODY, np.int64)
+        self._begins: Floats = np.full(node_count, np.inf)
+        self._number = {span.name: at for at, span in enumerate(self._spans, 1)}
+        for number, span in reversed(list(enumerate(self._spans, 1))):  # the first is written last
+            if span.start_unix_s <= unix_s < span.end_unix_s:
+                self._inside[span.nodes] = number
+                self._ends[span.nodes] = span.end_unix_s
+            elif unix_s < span.start_unix_s:
+                self._next[span.nodes] = number
+                self._begins[span.nodes] = span.start_unix_s
+        self._levels = np.unique(self._begins[np.isfinite(self._begins)])
+        times = [t for span in self._spans for t in (span.start_unix_s, span.end_unix_s)]
+        self._good_from = max((t for t in times if t <= unix_s), default=-np.inf)
+        self._good_until = min((t for t in times if t > unix_s), default=np.inf)
+
+    def at(self, unix_s: float) -> "Reservations":
+        """The same at another time at which it `is_good_at`."""
+        other = copy(self)
+        other.unix_s = unix_s
+        return other
+
+    def is_good_at(self, unix_s: float) -> bool:
+        """Whether none has begun or ended between its time and that one."""
+        return self._good_from <= unix_s < self._good_until
+
+    def key(self, stay: Stay) -> Key:
+        """Of stays with the same key `barred` is the same."""
+        passed = np.searchsorted(self._levels, self.unix_s + stay.needs_s, side="left")
+        return Key(stay.reservation, int(passed))
+
+    def latest_s(self, stay: Stay) -> Floats:
+        """[node] seconds from now until which it may start there; negative = not even now."""
+        latest: Floats = self._begins - stay.needs_s - self.unix_s
+        if stay.reservation:
+            latest = np.minimum(latest, self._ends - self.unix_s)
+        latest[self._inside != self._wanted(stay)] = -np.inf
+        return latest
+
+    def _wanted(self, stay: Stay) -> int:
+        """What must be active on a node; a name that is not there is so on none."""
+        return self._number.get(stay.reservation, -1) if stay.reservation else NOBODY
+
+    def barred(self, stay: Stay) -> Bools | None:
+        """[node] where it may not start now; None: it may on all of them."""
+        is_barred: Bools = self._begins < self.unix_s + stay.needs_s
+        is_barred |= self._inside != self._wanted(stay)
+        return is_barred if is_barred.any() else None
+
+    def changes_s(self) -> list[float]:
+        """Seconds from now until each time at which one begins or ends."""
+        times = {t for one in self._spans for t in (one.start_unix_s, one.end_unix_s)}
+        return sorted(t - self.unix_s for t in times if t > self.unix_s)
+
+    def why(self, at: int, stay: Stay) -> str:
+        """Why it may not start on the node at `at`, in words."""
+        inside = int(self._inside[at])
+        if stay.reservation and inside != self._wanted(stay):
+            return f"not in reservation {stay.reservation} now"
+        if inside != self._wanted(stay):
+            span = self._spans[inside - 1]
+            return f"reserved as {span.name} for {span.whom} until {span.end_said}"
+        span = self._spans[int(self._next[at]) - 1]
+        begins = f"reservation {span.name} for {span.whom} begins {span.start_said}"
+        if stay.runs_s is None:
+            return f"{begins}, and nobody has said how long it runs (--time)"
+        return f"{begins}, and it may run {format_duration(round(stay.runs_s))}"
