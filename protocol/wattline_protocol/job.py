@@ -124,6 +124,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: str = "default"
     account: str = ""
     """Who pays; empty = the submitting user."""
+    reservation: str = ""
+    """In which it starts; empty = in none."""
     priority: int = PRIORITIES["normal"]
     array: ArraySpec | None = None
     workdir: str = ""

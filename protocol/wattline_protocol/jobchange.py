@@ -30,6 +30,7 @@ WHEN: dict[str, When] = {
     "priority": "open",
     "queue": "open",
     "account": "open",
+    "reservation": "open",
     AT_A_TIME: "open",
     "retries": "open",
     "grace": "open",

@@ -57,6 +57,9 @@ JOB_KEYS = (
     JobKey("command", jobvalues.command, "command", '["python", "train.py"]', "What to run."),
     JobKey("queue", jobvalues.name, "queue", '"research"', "Where it waits."),
     JobKey("account", jobvalues.name, "account", '"vision"', "Who pays; else who submits."),
+    JobKey(
+        "reservation", jobvalues.name, "reservation", '"lab-week"', "Starts only on what it keeps."
+    ),
     JobKey("priority", jobvalues.priority, "priority", '"high"', "Served first, capped last."),
     JobKey("array", jobvalues.array, "array", '"0-31%8"', "One gang per index, 8 at a time."),
     JobKey("workdir", jobvalues.absolute_path, "workdir", '"/data/run1"', "Where it starts."),

@@ -11,6 +11,7 @@ from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
+from wattline_protocol.reserving import ListReservations, Reservations, Reserve, Unreserve
 from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
 from wattline_protocol.views import (
@@ -289,6 +290,9 @@ Request = (
     | GridEvent
     | CancelGridEvent
     | SetUnits
+    | Reserve
+    | Unreserve
+    | ListReservations
     | ListAccounts
     | ListEvents
     | WatchSite
@@ -433,6 +437,7 @@ Answer = (
     | Power
     | Why
     | Accounts
+    | Reservations
     | Events
     | Explained
     | SiteNow

@@ -392,7 +392,7 @@ class FilterRefusal(msgspec.Struct, frozen=True):
 class Remedy(msgspec.Struct, frozen=True):
     """One change after which a job would start now."""
 
-    kind: Literal["preempt", "gpus", "nodes", "window"]
+    kind: Literal["preempt", "gpus", "nodes", "time", "window"]
     text: str
 
 

@@ -28,6 +28,7 @@ from wattline_scheduler.core.records import (
     NodeRecord,
     PlantRecord,
     Record,
+    ReservationRecord,
     Saved,
     UseRecord,
 )
@@ -73,6 +74,7 @@ class Disk:
             meters=self.of(MeterRecord),
             plants=self.of(PlantRecord),
             uses=self.of(UseRecord),
+            reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,

@@ -32,6 +32,7 @@ from wattline_scheduler.core.records import (
     MeterRecord,
     NodeRecord,
     PlantRecord,
+    ReservationRecord,
     SentLease,
     UseRecord,
 )
@@ -201,6 +202,21 @@ def plant() -> PlantRecord:
 def use() -> UseRecord:
     """Ada used a GPU for an hour, most of it today."""
     return UseRecord("account", "ada", UnixTime(T0), 3600.0, 3.6e9, UnixTime(T0), 3e9)
+
+
+def reservation(name: str = "lab-week", *, is_over: bool = False) -> ReservationRecord:
+    """Node n1 for an account and a user, for an hour."""
+    return ReservationRecord(
+        name,
+        "over" if is_over else "planned",
+        UnixTime(T0),
+        UnixTime(T0 + 3600),
+        (NodeId("n1"),),
+        ("vision",),
+        ("ada",),
+        "ops",
+        "course",
+    )
 
 
 def event(seq: int) -> EventRecord:

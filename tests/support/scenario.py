@@ -42,6 +42,7 @@ from wattline_protocol.requests import (
     Undrain,
     Update,
 )
+from wattline_protocol.reserving import Reserve, Unreserve
 from wattline_protocol.selecting import Selection, parse_jobs
 from wattline_protocol.sitefile import parse_site
 from wattline_protocol.spans import folded
@@ -193,6 +194,10 @@ VERBS: dict[str, Verb] = {
         Update(Selection(parse_jobs(str(jobs))), step["changes"])
     ),
     "shed": _shed,
+    "reserve": lambda play, name, step: play.ask(
+        msgspec.convert({"t": "reserve", "name": name, **step["of"]}, Reserve)
+    ),
+    "unreserve": lambda play, name, _: play.ask(Unreserve(name)),
 }
 
 

@@ -192,6 +192,9 @@ class JobBuilder:
     def account(self, name: str) -> Self:
         return self._with(account=name)
 
+    def reservation(self, name: str) -> Self:
+        return self._with(reservation=name)
+
     def priority(self, value: int) -> Self:
         return self._with(priority=value)
 

@@ -4,7 +4,8 @@ import time
 
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline.verbs.values import moment_unix_s, shed_amount
+from wattline.verbs.values import shed_amount
+from wattline_protocol.moments import moment_unix_s
 from wattline_protocol.views import LimitView
 
 

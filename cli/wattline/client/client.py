@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from wattline.client.errors import (
     Busy,
@@ -57,6 +57,13 @@ from wattline_protocol.requests import (
     Why,
     WhyNode,
     WorkerRoute,
+)
+from wattline_protocol.reserving import (
+    ListReservations,
+    Reservations,
+    ReservationView,
+    Reserve,
+    Unreserve,
 )
 from wattline_protocol.views import (
     ENDED_STATES,
@@ -236,6 +243,55 @@ class Client(JobActs):
     def declare_on(self, node: str) -> str:
         """Take a node declared off back."""
         return self.act(DeclareOn(NodeId(node)))
+
+    # --- reservations ---------------------------------------------------------------------
+
+    def reserve(
+        self,
+        name: str,
+        *,
+        until: str = "",
+        for_s: float = 0.0,
+        start: str = "",
+        nodes: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
+        gpu_type: Iterable[str] = (),
+        count: int = 0,
+        gpus: int = 0,
+        accounts: Iterable[str] = (),
+        users: Iterable[str] = (),
+        maintenance: bool = False,
+        reason: str = "",
+    ) -> str:
+        """Keep nodes from a time (now, if not said) until a time or `for_s`; on disk on return.
+
+        For accounts and users, or for nobody: `maintenance`. Times are as on the command line.
+        """
+        return self.act(
+            Reserve(
+                name=name,
+                end=until,
+                start=start,
+                for_s=for_s,
+                nodes=tuple(nodes),
+                labels=dict(labels or {}),
+                gpu_type=tuple(gpu_type),
+                count=count,
+                gpus=gpus,
+                accounts=tuple(accounts),
+                users=tuple(users),
+                is_maintenance=maintenance,
+                reason=reason,
+            )
+        )
+
+    def unreserve(self, name: str, reason: str = "") -> str:
+        """Take a reservation back; its nodes are for everybody at once."""
+        return self.act(Unreserve(name, reason))
+
+    def reservations(self) -> tuple[ReservationView, ...]:
+        """Those that are not over, by their beginning."""
+        return self.get(ListReservations(), Reservations).reservations
 
     # --- power ----------------------------------------------------------------------------
 

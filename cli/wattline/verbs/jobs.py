@@ -36,8 +36,9 @@ _WHICH = (
 )
 
 _UPDATE_KEYS = (
-    *("priority", "queue", "account", "time", "retries", "grace", "checkpoint_every"),
-    *("on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory", "cpus_per_gpu", "memory"),
+    *("priority", "queue", "account", "reservation", "time", "retries", "grace"),
+    *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
+    *("cpus_per_gpu", "memory"),
     *(
         "same_rack",
         "label",
@@ -60,6 +61,7 @@ _SUBMIT_OPTIONS = (
     Option("kind", ("--kind",), "What it is.", choices=("training", "batch", "service")),
     Option("queue", ("--queue",), "Queue it waits in."),
     Option("account", ("--account",), "Who pays; otherwise you."),
+    Option("reservation", ("--reservation",), "Reservation it starts in, and nowhere else."),
     Option("priority", ("--priority", "-p"), "low, normal, high, critical, or 0-100."),
     Option("array", ("--array", "-a"), "One task per index, as in 0-31%8 (8 at a time)."),
     Option("nodes", ("--nodes", "-N"), "Hosts that start together.", kind="integer"),
@@ -294,9 +296,9 @@ VERBS = (
         name="update",
         section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
-        details="Priority, queue, account, --time, retries, grace and --at-a-time may change until "
-        "a job has ended, the rest while none of it runs, --nodes before its first try. `none` "
-        f"takes a text back to its default. {_WHICH_DETAILS}",
+        details="Priority, queue, account, reservation, --time, retries, grace and --at-a-time may "
+        "change until a job has ended, the rest while none of it runs, --nodes before its first "
+        f"try. `none` takes a text back to its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
         role="submitter",

@@ -81,6 +81,69 @@ VERBS = (
         ),
     ),
     Verb(
+        name="reserve",
+        section="Nodes",
+        help="Keep nodes from a time to a time for accounts, for users, or for maintenance.",
+        details="Jobs that name it (`submit --reservation`) start there while it lasts; others do "
+        "before that if they will have ended by then. What still runs when it begins runs on. "
+        "Nodes are those with one of the names, all labels and a GPU of one of the models; with "
+        "--count or --gpus as many of them as are free soonest. Times are those of the site.",
+        act="wattline.acts.reservations:reserve",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(
+            Argument("name", "What to call it."),
+            Option(
+                "nodes",
+                ("--nodes",),
+                "Names or patterns of nodes, as in a1,a2 or 'gpu-*'; may be repeated.",
+                many=True,
+            ),
+            Option("label", ("--label",), "Label NAME=VALUE of nodes; may be repeated.", many=True),
+            Option(
+                "gpu_type", ("--gpu-type",), "Word in the GPU's name; may be repeated.", many=True
+            ),
+            Option("count", ("--count",), "So many such nodes.", kind="integer"),
+            Option("gpus", ("--gpus", "-g"), "Nodes with so many such GPUs.", kind="integer"),
+            Option(
+                "start",
+                ("--from",),
+                "When it begins: 2026-12-01T16:00, 16:00 (the next), or 'in 2h'; otherwise now.",
+                metavar="TIME",
+            ),
+            Option("until", ("--until",), "When it ends, written like --from.", metavar="TIME"),
+            Option(
+                "for_s", ("--for",), "How long it lasts; give this or --until.", kind="duration"
+            ),
+            Option("account", ("--account",), "Whom it is for; may be repeated.", many=True),
+            Option("user", ("--user", "-u"), "Whom else it is for; may be repeated.", many=True),
+            Option("maintenance", ("--maintenance",), "It is for nobody.", kind="switch"),
+            _REASON,
+        ),
+        examples=(
+            "wattline reserve lab-week --count 4 --gpu-type h100 --from 08:00 --for 5d --user ada",
+            "wattline reserve new-fans --nodes 'rack7-*' --from 22:00 --for 2h --maintenance",
+        ),
+    ),
+    Verb(
+        name="reservations",
+        section="Nodes",
+        help="List reservations that are not over: for whom, which nodes, what is free there.",
+        details="STILL THERE names jobs on its nodes that are not of it.",
+        act="wattline.acts.reservations:reservations",
+        show="wattline.show.reservations:listing",
+        role="submitter",
+    ),
+    Verb(
+        name="unreserve",
+        section="Nodes",
+        help="Take a reservation back, whether it has begun or not; what runs in it runs on.",
+        act="wattline.acts.reservations:unreserve",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(Argument("name", "Its name."), _REASON),
+    ),
+    Verb(
         name="undrain",
         section="Nodes",
         help="Let tasks start on a node again.",

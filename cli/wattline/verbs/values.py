@@ -1,13 +1,8 @@
-"""Values on the command line that are more than a word: durations, sheds, moments."""
-
-import re
-from datetime import datetime, time, timedelta
+"""Values on the command line that are more than a word: durations, sheds."""
 
 import click
 
 from wattline_protocol.quantities import parse_duration_s, parse_percent, parse_power_mw
-
-_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 
 def duration_option(
@@ -36,23 +31,3 @@ def shed_amount(text: str) -> tuple[float, int]:
     if by_mw == 0:
         raise ValueError(f"{text}: shed more than nothing, or use `wattline power restore`")
     return 0.0, by_mw
-
-
-def moment_unix_s(text: str, after_unix_s: float) -> float:
-    """A time of day (the next one after `after_unix_s`), a date and time, or `in 30m` from it.
-
-    Local time, unless the text says otherwise (`2026-12-01T16:00Z`). Raises ValueError.
-    """
-    after = datetime.fromtimestamp(after_unix_s).astimezone()
-    if text.startswith("in "):
-        return after_unix_s + parse_duration_s(text.removeprefix("in "))
-    try:
-        if _TIME_OF_DAY.fullmatch(text):
-            at = datetime.combine(after.date(), time.fromisoformat(text)).astimezone()
-            later = at if at > after else (at.replace(tzinfo=None) + timedelta(days=1)).astimezone()
-            return later.timestamp()
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no time; write 16:00, 2026-12-01T16:00 or 'in 30m'"
-        ) from None

@@ -19,12 +19,13 @@ from wattline_scheduler.core.quotachecks import (
     not_allowed,
     would_break,
 )
+from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
 
-MOVES = frozenset({"queue", "account"})
-"""Keys by which a job counts elsewhere."""
+MOVES = frozenset({"queue", "account", "reservation"})
+"""Keys by which a job counts elsewhere, or starts elsewhere."""
 
 ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
 """Keys by which a deadline may become one that cannot be met."""
@@ -64,9 +65,10 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     if problem:
         return Denied("bad_request", problem)
     owner = job.record.owner
-    denied = not_allowed(state, owner, spec) if not MOVES.isdisjoint(names) else None
-    if denied is not None:
-        return denied
+    if not MOVES.isdisjoint(names):
+        denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
+        if denied is not None:
+            return denied
     account = spec.account or owner
     problem = would_break(state, job, account, spec.queue)
     if problem:

@@ -53,6 +53,7 @@ from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
+from wattline_scheduler.core.reservations import follow_reservations
 from wattline_scheduler.core.resuming import resume_where_fits
 from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
 from wattline_scheduler.core.shares import follow_shares
@@ -178,6 +179,7 @@ class Cluster:
         note_recovery(state, now)
         follow_planned(state, now)
         follow_limits(state, now)
+        follow_reservations(state, now)
         follow_clock(state, now)
         follow_out_of_band(state, now)
         give_up_late(state, now)

@@ -8,15 +8,16 @@ earliest end after which the job fits.
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from wattline_protocol.ids import JobId, Now
+from wattline_protocol.ids import Now
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.jobs import Ending, Gang, Paused, Running, Starting
-from wattline_scheduler.core.remaining import left_of
+from wattline_scheduler.core.naming import named
+from wattline_scheduler.core.remaining import Left, left_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.snapshot import Shape
 
-MAX_NAMED = 3
-"""Jobs named in one sentence."""
+MAX_OPENINGS = 8
+"""Reservations whose end is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,41 @@ def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
     known = ((left_of(state.work.longest, gang, now), gang) for gang in live)
     ends = [(left, gang) for left, gang in known if left is not None]
     ends.sort(key=lambda end: (end[0].s, end[1].key))
+    found = _among_ends(look, shape, ends, 0.0) or _after_reservations(look, shape, ends)
+    return found or Forecast(None, _not_known(look, shape, live, [gang for _, gang in ends]))
+
+
+Ends = list[tuple[Left, Gang]]
+
+
+def _after_reservations(look: AsIf, shape: Shape, ends: Ends) -> Forecast | None:
+    """From the first of the times on at which a reservation lets it have nodes that it bars now."""
+    reservations = look.reservations
+    openings = [] if reservations is None else reservations.openings(look.stay)
+    for at_s, why in openings[:MAX_OPENINGS]:
+        gone = [gang for left, gang in ends if left.s <= at_s]
+        if look.fits(shape, gone, later_s=at_s):
+            return Forecast(at_s, why)
+        found = _among_ends(look, shape, ends, at_s)
+        if found is not None:
+            return found
+    return None
+
+
+def _among_ends(look: AsIf, shape: Shape, ends: Ends, from_s: float) -> Forecast | None:
+    """By the first of the ends after which it fits, as reservations are from `from_s` on."""
     gangs = [gang for _, gang in ends]
-    if not look.fits(shape, gangs):
-        return Forecast(None, _not_known(look, shape, live, gangs))
-    # Of the ends in order, the first after which it fits.
-    count = bisect_left(range(len(gangs)), True, key=lambda at: look.fits(shape, gangs[: at + 1]))
+    if not look.fits(shape, gangs, later_s=from_s):
+        return None
+    first = sum(left.s <= from_s for left, _ in ends) if from_s else 0
+    count = first + bisect_left(
+        range(first, len(gangs)),
+        True,
+        key=lambda at: look.fits(shape, gangs[: at + 1], later_s=from_s),
+    )
     left, last = ends[count]
+    if look.reservations is not None and not look.fits(shape, gangs[: count + 1], later_s=left.s):
+        return None  # by then another one has begun, or is too near
     return Forecast(left.s, f"once job {last.job.id} has ended, {left.why}")
 
 
@@ -63,10 +93,3 @@ def _not_known(look: AsIf, shape: Shape, live: list[Gang], ending: list[Gang]) -
         f"not known: it needs what {named(list(endless))} hold{'s' if len(endless) == 1 else ''}, "
         "and nobody has said for how long (--time)"
     )
-
-
-def named(jobs: list[JobId]) -> str:
-    """`job 3`, `jobs 3, 7, 9 and 4 more`."""
-    shown = ", ".join(map(str, jobs[:MAX_NAMED]))
-    more = f" and {len(jobs) - MAX_NAMED} more" if len(jobs) > MAX_NAMED else ""
-    return f"job{'s' if len(jobs) > 1 else ''} {shown}{more}"

@@ -96,6 +96,8 @@ def gates_of(job: Job) -> dict[str, str]:
         gates["dependencies"] = _waits_for(job)
     if job.closed:
         gates["window"] = job.closed
+    if job.outside:
+        gates["reservation"] = job.outside
     return gates
 
 

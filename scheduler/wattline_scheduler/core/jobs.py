@@ -253,6 +253,8 @@ class Job:
     """Of all attempts that have ended, however long ago."""
     closed: str = ""
     """Why it may not start at this time of the week; empty = it may."""
+    outside: str = ""
+    """Why its reservation does not let it start; empty = it does, or it names none."""
     late: str = ""
     """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     waiting: Waiting | None = None
@@ -294,12 +296,14 @@ class Job:
     @property
     def may_start(self) -> bool:
         """Nothing but room is missing for the gangs that are ready."""
-        return not self.record.is_held and not self.parents and not self.closed
+        is_kept = self.record.is_held or self.parents or self.closed or self.outside
+        return not is_kept
 
     @property
     def follows_clock(self) -> bool:
-        """It has windows or a deadline."""
-        return bool(self.spec.windows.start_only or self.spec.windows.deadline)
+        """It has windows or a deadline, or names a reservation."""
+        spec = self.spec
+        return bool(spec.windows.start_only or spec.windows.deadline or spec.reservation)
 
     @property
     def live_count(self) -> int:

@@ -22,6 +22,7 @@ class LineKey(NamedTuple):
     grace_s: float
     is_service: bool
     is_late: bool
+    reservation: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ What changes a node says so (`NodeNow.outdate`). That nothing forgets to is an i
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
@@ -12,6 +13,7 @@ from wattline_scheduler.core.devices import free_devices
 from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.longest import ends
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
@@ -26,13 +28,14 @@ def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snaps
         picture.put(offer_of(state, state.nodes[node]))
     state.outdated.clear()
     picture.note_rooms(state.books, [domains.budget_mw(row.domain) for row in picture.rows])
-    return picture.snapshot(now.mono_s, waiting)
+    return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
 
 
 def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snapshot:
     """What it would see if these nodes offered that."""
-    snapshot(state, now)
-    return state.picture.as_if(offers, state.books).snapshot(now.mono_s)
+    seen = snapshot(state, now)
+    as_if = state.picture.as_if(offers, state.books).snapshot(now.mono_s)
+    return replace(as_if, reservations=seen.reservations)
 
 
 def offer_of(state: State, node: NodeNow) -> NodeOffer:

@@ -14,6 +14,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.ending import end_gangs
 from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.reservations import waits_for
 from wattline_scheduler.core.state import State
 
 
@@ -68,13 +69,14 @@ def _look(state: State, job: Job, now: Now) -> None:
     job.closed = (
         "" if is_open else f"waits for its window, which opens {state.calendar.said(opening)}"
     )
+    job.outside = waits_for(state, job.spec, now)
     job.late = ""
     if job.spec.windows.deadline:
         _follow_deadline(state, job, now)
     if job.is_ended:
         return
     state.work.requeue(job)
-    state.wants_plan = state.wants_plan or is_open
+    state.wants_plan = state.wants_plan or (is_open and not job.outside)
     next_look = _next_look(state, job, now)
     if next_look is not None:
         state.work.alarms.set(job.id, next_look)
@@ -112,4 +114,7 @@ def _next_look(state: State, job: Job, now: Now) -> UnixTime | None:
     if windows.deadline:
         deadline = calendar.moment(windows.deadline)
         times += [UnixTime(deadline - job.spec.limits.runtime_s), deadline]
+    if job.spec.reservation in state.reservations:
+        record = state.reservations[job.spec.reservation]
+        times += [record.start_unix_s, record.end_unix_s]
     return min((at for at in times if at > now.unix_s), default=None)

@@ -1,6 +1,6 @@
 """What is ahead of a job that waits, or that is not submitted yet: when, and what would help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -26,10 +26,12 @@ from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import opens
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
+from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal
 from wattline_scheduler.plan.explain import explain
-from wattline_scheduler.plan.snapshot import Waiting
+from wattline_scheduler.plan.reservations import ANY_STAY, Stay
+from wattline_scheduler.plan.snapshot import Snapshot, Waiting
 
 NOT_SUBMITTED = JobId(0)
 
@@ -46,6 +48,7 @@ class _Asked:
     stuck: str = ""
     """Why nobody can say when it may start at all."""
     backoff_s: float = 0.0
+    stay: Stay = ANY_STAY
     quota_until: UnixTime | None = None
     """When the quota that keeps it from starting begins anew."""
 
@@ -67,11 +70,13 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
         job.spec,
         list(ahead[:place]) if place is not None else _before(state, key),
         opens(state, job.spec, now),
-        _stuck(job, gates) or (quota if until is None else ""),
+        _stuck(state, job, gates) or (quota if until is None else ""),
         _backoff_s(job, now),
+        _stay(state, key),
         until,
     )
-    view = explain(snapshot(state, now), job.id, shown, reason_of(job, shown), job.shape)
+    seen = _seen(state, job.outside, now)
+    view = explain(seen, job.id, shown, reason_of(job, shown), job.shape, asked.stay)
     rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
     where = None
     if job.line is not None:
@@ -95,9 +100,11 @@ def what_if(
     quota, until = waits_for(state, key, now)
     stuck = stuck or (quota if until is None else "")
     ahead = _before(state, key)
-    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, quota_until=until)
+    stay, outside = _stay(state, key), waits_for_reservation(state, spec, now)
+    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, until)
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    view = explain(snapshot(state, now), NOT_SUBMITTED, shown, stuck or quota, key.shape)
+    reason, seen = stuck or quota or outside, _seen(state, outside, now)
+    view = explain(seen, NOT_SUBMITTED, shown, reason, key.shape, stay)
     if not stuck or quota:
         where = _place(state, key, now.unix_s, state.next_job)
         view = msgspec.structs.replace(view, place=where)
@@ -142,9 +149,21 @@ def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -
     )
 
 
-def _stuck(job: Job, gates: dict[str, str]) -> str:
+def _stay(state: State, key: LineKey) -> Stay:
+    return Stay(key.reservation, state.work.queue.runs_s(key))
+
+
+def _seen(state: State, outside: str, now: Now) -> Snapshot:
+    """Where its reservation is a gate, no node is told to be reserved as well."""
+    seen = snapshot(state, now)
+    return replace(seen, reservations=None) if outside else seen
+
+
+def _stuck(state: State, job: Job, gates: dict[str, str]) -> str:
     if "hold" in gates or "dependencies" in gates:
         return gates.get("hold") or gates["dependencies"]
+    if job.outside and job.spec.reservation not in state.reservations:
+        return job.outside
     array = job.spec.array
     if array is not None and array.at_a_time and job.live_count >= array.at_a_time:
         return f"{job.live_count} of its indices run, and at most {array.at_a_time} may at a time"
@@ -159,7 +178,7 @@ def _backoff_s(job: Job, now: Now) -> float:
 
 
 def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> ExplainView:
-    look = AsIf(state, asked.ahead, now)
+    look = AsIf(state, asked.ahead, now, asked.stay)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)

@@ -85,6 +85,7 @@ class Queue:
             grace_s=spec.recovery.grace_s,
             is_service=spec.kind == "service",
             is_late=False,
+            reservation=spec.reservation,
         )
 
     def key(self, job: Job) -> LineKey:
@@ -92,9 +93,8 @@ class Queue:
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
         return key._replace(is_late=True) if job.late else key
 
-    def runs_s(self, line: Line) -> float | None:
+    def runs_s(self, key: LineKey) -> float | None:
         """How long a gang of such a job runs at most; None = nobody knows."""
-        key = line.key
         if key.is_service:
             return None
         return self.longest.bound_s(key.kind, key.runtime_s, key.grace_s)

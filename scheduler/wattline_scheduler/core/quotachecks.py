@@ -209,6 +209,12 @@ def _unknown(state: State, owner: UserName, spec: JobSpec) -> str:
     return ""
 
 
+def no_account(state: State, name: str) -> str:
+    """Why there is no such account; empty = there is, or the site file names none at all."""
+    accounts = [account.name for account in state.site.accounts]
+    return _no_such("account", name, accounts) if accounts and name not in accounts else ""
+
+
 def _no_such(what: str, name: str, known: list[str]) -> str:
     near = nearest(name, known)
     hint = f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_USERS_NAMED])}"

@@ -241,6 +241,25 @@ class PlantRecord(msgspec.Struct, frozen=True):
     since_unix_s: UnixTime = UnixTime(0.0)
 
 
+ReservationPhase = Literal["planned", "active", "over"]
+
+
+class ReservationRecord(msgspec.Struct, frozen=True):
+    """Nodes that an operator keeps from a time to a time; over: at its end, or taken back."""
+
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    phase: ReservationPhase
+    """As it was told last: what may start where goes by the times."""
+    start_unix_s: UnixTime
+    end_unix_s: UnixTime
+    nodes: tuple[NodeId, ...]
+    accounts: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    who: str = ""
+    why: str = ""
+
+
 UseKind = Literal["account", "queue"]
 
 
@@ -288,6 +307,7 @@ Record = (
     | MeterRecord
     | PlantRecord
     | UseRecord
+    | ReservationRecord
     | RecoveryRecord
     | EventRecord
 )
@@ -312,6 +332,8 @@ class Saved(msgspec.Struct, frozen=True):
     plants: tuple[PlantRecord, ...] = ()
     uses: tuple[UseRecord, ...] = ()
     """Those of the newest ends."""
+    reservations: tuple[ReservationRecord, ...] = ()
+    """Those that are not over."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

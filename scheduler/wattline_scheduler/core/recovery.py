@@ -77,6 +77,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for record in saved.limits:
         reload_limit(state, record, now)
     reconcile(state, now)
+    state.reservations = {record.name: record for record in saved.reservations}
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     for node in state.nodes.values():

@@ -1,5 +1,6 @@
 """What would have to change for a job to start now: asked of the planner, not guessed."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -7,15 +8,20 @@ import msgspec
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.quantities import format_duration
 from wattline_protocol.views import Remedy
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.control import name_of
 from wattline_scheduler.core.jobs import Ending, Gang
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.reservations import MARGIN_S, Stay
 from wattline_scheduler.plan.snapshot import Shape
 
 MAX_NAMED = 5
+
+MAX_BEGINNINGS = 8
+"""Of reservations, tried as the time by which it would have to be done."""
 
 
 def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> tuple[Remedy, ...]:
@@ -36,6 +42,7 @@ def _each(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[
         yield Remedy("preempt", _made_way(gangs))
     yield from _fewer_gpus(state, look, owner, spec)
     yield from _fewer_nodes(state, look, owner, spec)
+    yield from _shorter(look, shape, spec)
 
 
 def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[Remedy]:
@@ -58,6 +65,20 @@ def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> It
     if most is not None:
         text = f"with {most} node{'' if most == 1 else 's'} instead of {wanted} it would start now"
         yield Remedy("nodes", text)
+
+
+def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Iterator[Remedy]:
+    """Where it would have ended before a reservation begins."""
+    if look.reservations is None or spec.reservation or spec.kind == "service":
+        return
+    for begins_s in look.reservations.begins_s()[:MAX_BEGINNINGS]:
+        runtime_s = math.floor(begins_s - MARGIN_S - spec.recovery.grace_s)
+        if look.stay.needs_s <= begins_s or runtime_s <= 0:
+            continue
+        if look.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s)):
+            limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
+            yield Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
+            return
 
 
 def _with(state: State, owner: UserName, spec: JobSpec, key: str, value: int) -> Shape:

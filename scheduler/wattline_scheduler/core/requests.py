@@ -22,8 +22,17 @@ from wattline_protocol.requests import (
     Undrain,
     Update,
 )
+from wattline_protocol.reserving import Reserve, Unreserve
 from wattline_protocol.site import Role
-from wattline_scheduler.core import acting, budgets, cooling, gridevents, operating, submitting
+from wattline_scheduler.core import (
+    acting,
+    budgets,
+    cooling,
+    gridevents,
+    operating,
+    reserving,
+    submitting,
+)
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
@@ -33,7 +42,8 @@ ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
 """What submitters may do, to their own jobs; operators to all."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn)
-ON_SITE = (*ON_NODES, Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
+ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
+ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
 """What takes an operator."""
 
 
@@ -68,6 +78,10 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
             return gridevents.add(state, event.user, request, now)
         case CancelGridEvent():
             return gridevents.cancel(state, event.user, request, now)
+        case Reserve():
+            return reserving.reserve(state, event.user, request, now)
+        case Unreserve():
+            return reserving.unreserve(state, event.user, request, now)
         case SetUnits():
             return cooling.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release() | Requeue() | Update():

@@ -9,9 +9,10 @@ from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.ledger import Ledger
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offtries import OffTries
-from wattline_scheduler.core.records import LimitRecord, MeterRecord
+from wattline_scheduler.core.records import LimitRecord, MeterRecord, ReservationRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.picture import Picture
+from wattline_scheduler.plan.reservations import Reservations
 from wattline_scheduler.plan.snapshot import GangKey, Shape, Snapshot
 from wattline_scheduler.power.binding import Binding
 from wattline_scheduler.power.books import Books
@@ -83,6 +84,10 @@ class State:
     """Hosts that are being switched off without their agents."""
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""
+    reservations: dict[str, ReservationRecord] = field(default_factory=dict)
+    """Those that are not over, by name."""
+    reserved: Reservations | None = None
+    """The same as the planner sees them; None = to be made anew."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
     """Of every domain that has one in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)

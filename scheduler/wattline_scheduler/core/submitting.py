@@ -14,6 +14,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import never_fits, not_allowed
 from wattline_scheduler.core.records import JobRecord
+from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
 from wattline_scheduler.core.workload import MAX_OPEN_JOBS
@@ -45,7 +46,7 @@ def refusal(
     problem = malformed(spec)
     if problem:
         return Denied("bad_request", problem)
-    denied = not_allowed(state, owner, spec)
+    denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
     if denied is not None:
         return denied
     if state.work.open_count >= MAX_OPEN_JOBS:

@@ -12,7 +12,7 @@ MAX_NAMED = 10
 
 def not_there(word: str, name: str, known: Collection[str]) -> Denied:
     """A refusal with the nearest name, or with some of those that are there."""
-    some = ", ".join(islice(known, MAX_NAMED))
+    some = ", ".join(islice(known, MAX_NAMED)) or "none"
     more = " …" if len(known) > MAX_NAMED else ""
     near = nearest(name, known)
     hint = f"the nearest is {near}" if near else f"the site has {some}{more}"

@@ -210,7 +210,7 @@ class Workload:
     def waiting(self) -> tuple[Waiting, ...]:
         """The queue as the planner sees it: of each line as many as one cycle places at most, so
         that ten thousand equal jobs cost a cycle no more than a few hundred."""
-        runs_s = {key: self.queue.runs_s(line) for key, line in self.queue.lines.items()}
+        runs_s = {key: self.queue.runs_s(key) for key in self.queue.lines}
         return tuple(
             self._waiting_of(self.jobs[number], runs_s[line.key])
             for number, line in self.queue.fronts()
@@ -236,6 +236,7 @@ class Workload:
                 is_late=bool(job.late),
                 runs_s=runs_s,
                 quotas=self.quotas.of(job.account, job.spec.queue),
+                reservation=job.spec.reservation,
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting

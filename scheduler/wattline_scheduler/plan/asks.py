@@ -5,6 +5,7 @@ what the rows above them allow is `rooms`' business.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,12 +90,13 @@ def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
     """
     if profile_of(gpu) != shape.mig:
         return False
-    if not shape.gpu_type:
-        return True
+    return not shape.gpu_type or is_called(gpu, shape.gpu_type)
+
+
+def is_called(gpu: GpuInfo, words: Iterable[str]) -> bool:
+    """Whether one of the words, in small letters, is in its name."""
     name = gpu.name.lower()
-    return any(
-        re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", name) for word in shape.gpu_type
-    )
+    return any(re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", name) for word in words)
 
 
 def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:

@@ -31,7 +31,11 @@ class Filter:
 
 
 def filters_of(stay: Stay) -> tuple[Filter, ...]:
-    """In the order in which they are asked; the first refusal counts."""
+    """In the order in which they are asked; the first refusal counts.
+
+    Reservations come last, so that a node that lacks nothing else says so; but first for who wants
+    into one: other nodes are out of the question.
+    """
 
     def passes(trial: Trial, shape: Shape) -> Bools:
         del shape
@@ -43,7 +47,8 @@ def filters_of(stay: Stay) -> tuple[Filter, ...]:
         reservations = trial.snapshot.reservations
         return reservations.why(at, stay) if reservations is not None else ""
 
-    return (*FILTERS, Filter("reservation", passes, missing))
+    reserved = Filter("reservation", passes, missing)
+    return (reserved, *FILTERS) if stay.reservation else (*FILTERS, reserved)
 
 
 def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
@@ -57,9 +62,12 @@ def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
 
     So only what the rows lack is looked at, where any node has all that is asked of itself.
     """
-    passed = np.isfinite(trial.look(shape).cost)
-    filters = filters_of(stay)
-    number = _refusing(trial, shape, filters, NODE_FILTERS, passed)
+    passed, filters = np.isfinite(trial.look(shape).cost), filters_of(stay)
+    first, barred = NODE_FILTERS, trial.barred(stay) if stay.reservation else None
+    if stay.reservation:
+        first += 1
+        passed = passed if barred is None else passed & ~barred
+    number = _refusing(trial, shape, filters, first, passed)
     is_told = (number[passed] < len(filters)).any() or passed.sum() >= shape.nodes
     return number if is_told else refusing(trial, shape, stay)
 

@@ -97,6 +97,13 @@ class Reservations:
         other.unix_s = unix_s
         return other
 
+    def later(self, by_s: float) -> "Reservations":
+        """The same so much later, whatever has begun or ended by then."""
+        unix_s = self.unix_s + by_s
+        if self.is_good_at(unix_s):
+            return self.at(unix_s)
+        return Reservations(self._spans, len(self._inside), unix_s)
+
     def is_good_at(self, unix_s: float) -> bool:
         """Whether none has begun or ended between its time and that one."""
         return self._good_from <= unix_s < self._good_until
@@ -124,10 +131,21 @@ class Reservations:
         is_barred |= self._inside != self._wanted(stay)
         return is_barred if is_barred.any() else None
 
-    def changes_s(self) -> list[float]:
-        """Seconds from now until each time at which one begins or ends."""
-        times = {t for one in self._spans for t in (one.start_unix_s, one.end_unix_s)}
-        return sorted(t - self.unix_s for t in times if t > self.unix_s)
+    def openings(self, stay: Stay) -> list[tuple[float, str]]:
+        """Seconds from now until nodes become free for it that are not now, and by what."""
+        found = []
+        for span in self._spans:
+            is_its = span.name == stay.reservation
+            at_s = (span.start_unix_s if is_its else span.end_unix_s) - self.unix_s
+            if at_s > 0:
+                found.append(
+                    (at_s, f"once reservation {span.name} {'begins' if is_its else 'is over'}")
+                )
+        return sorted(found)
+
+    def begins_s(self) -> list[float]:
+        """Seconds from now until those begin that are next on some node, the latest first."""
+        return [begins - self.unix_s for begins in reversed(self._levels.tolist())]
 
     def why(self, at: int, stay: Stay) -> str:
         """Why it may not start on the node at `at`, in words."""

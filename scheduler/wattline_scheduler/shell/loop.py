@@ -36,6 +36,7 @@ from wattline_protocol.requests import (
     WhatIf,
     WhyNode,
 )
+from wattline_protocol.reserving import ListReservations
 from wattline_protocol.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
@@ -216,6 +217,7 @@ class Loop:
                 | WhyNode()
                 | GetSite()
                 | ListAccounts()
+                | ListReservations()
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]

@@ -28,6 +28,7 @@ from wattline_protocol.requests import (
     WhyNode,
     WorkerRoute,
 )
+from wattline_protocol.reserving import ListReservations, Reservations
 from wattline_protocol.views import (
     ENDED_STATES,
     JobState,
@@ -44,6 +45,7 @@ from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
 from wattline_scheduler.views.nodes import node_view
+from wattline_scheduler.views.reservations import reservation_views
 from wattline_scheduler.views.site import site_view
 from wattline_scheduler.views.why import why_view
 
@@ -57,6 +59,7 @@ ReadRequest = (
     | WhyNode
     | GetSite
     | ListAccounts
+    | ListReservations
     | ListEvents
 )
 
@@ -93,6 +96,8 @@ class Reads:
                 return SiteNow(self.site(now))
             case ListAccounts():
                 return account_views(self._state, now)
+            case ListReservations():
+                return Reservations(reservation_views(self._state, now))
             case ListEvents(after=after, limit=limit):
                 return Events(self._store.events(after, max(0, min(limit, MAX_LISTED))))
 

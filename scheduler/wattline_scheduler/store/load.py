@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from wattline_protocol.ids import Epoch, GpuIndex, JobId
+from wattline_protocol.ids import Epoch, GpuIndex, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.mig import MigInstance
@@ -21,6 +21,7 @@ from wattline_scheduler.core.records import (
     MeterRecord,
     NodeRecord,
     PlantRecord,
+    ReservationRecord,
     Saved,
     SentLease,
     UseRecord,
@@ -36,6 +37,7 @@ from wattline_scheduler.store.rows import (
     METERS,
     NODES,
     PLANTS,
+    RESERVATIONS,
     USES,
     Row,
 )
@@ -57,6 +59,7 @@ _caps = msgspec.json.Decoder(tuple[int, ...])
 _sent = msgspec.json.Decoder(tuple[SentLease, ...])
 _metrics = msgspec.json.Decoder(dict[str, float])
 _counts = msgspec.json.Decoder(tuple[int, ...])
+_words = msgspec.json.Decoder(tuple[str, ...])
 _exit = msgspec.json.Decoder(TaskExit)
 
 
@@ -139,6 +142,13 @@ def _demand(row: Row) -> DemandRecord:
     return DemandRecord(**{**values, "bins": _counts.decode(values["bins"])})
 
 
+def _reservation(row: Row) -> ReservationRecord:
+    name, phase, start, end, nodes, accounts, users, who, why = row
+    of_nodes = tuple(map(NodeId, _words.decode(nodes)))
+    whom = (_words.decode(accounts), _words.decode(users))
+    return ReservationRecord(name, phase, start, end, of_nodes, *whom, who, why)
+
+
 def _event(row: Row) -> EventRecord:
     return EventRecord(seq=row[0], event=EventView(*row))
 
@@ -152,6 +162,8 @@ _OPEN_OR_RECENT = """
 
 
 _NOT_OVER = "WHERE phase <> 'over' ORDER BY domain, start_unix_s, name"
+
+_OPEN = "WHERE phase <> 'over' ORDER BY start_unix_s, name"
 
 
 def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
@@ -200,6 +212,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         meters=tuple(MeterRecord(*row) for row in db.execute(METERS.select())),
         plants=tuple(PlantRecord(*row) for row in db.execute(PLANTS.select())),
         uses=tuple(UseRecord(*row) for row in db.execute(uses, (USES_LOADED,))),
+        reservations=tuple(_reservation(row) for row in db.execute(RESERVATIONS.select(_OPEN))),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

@@ -22,6 +22,7 @@ from wattline_scheduler.core.records import (
     PlantRecord,
     Record,
     RecoveryRecord,
+    ReservationRecord,
     UseRecord,
 )
 from wattline_scheduler.store.marks import WebhookMark
@@ -128,6 +129,11 @@ USES = Layout(
     ),
     ("kind", "name"),
 )
+RESERVATIONS = Layout(
+    "reservations",
+    _columns("name phase start_unix_s end_unix_s nodes accounts users who why"),
+    ReservationRecord.key,
+)
 WEBHOOKS = Layout("webhooks", _columns("url settled_seq"), WebhookMark.key)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
@@ -171,6 +177,11 @@ def _demand_row(r: DemandRecord) -> Row:
     return (*figures, _json(bins), seen_unix_s)
 
 
+def _reservation_row(r: ReservationRecord) -> Row:
+    whom = (_json(r.nodes), _json(r.accounts), _json(r.users))
+    return (r.name, r.phase, r.start_unix_s, r.end_unix_s, *whom, r.who, r.why)
+
+
 def _event_row(r: EventRecord) -> Row:
     e = r.event
     return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
@@ -191,6 +202,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     MeterRecord: (METERS.upsert(), msgspec.structs.astuple),
     PlantRecord: (PLANTS.upsert(), msgspec.structs.astuple),
     UseRecord: (USES.upsert(), msgspec.structs.astuple),
+    ReservationRecord: (RESERVATIONS.upsert(), _reservation_row),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

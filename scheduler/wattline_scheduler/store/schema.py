@@ -306,6 +306,23 @@ def _mig(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN mig TEXT")
 
 
+def _reservations(db: Database) -> None:
+    """What operators keep for whom, from when until when."""
+    columns: Columns = {
+        "name": str,
+        "phase": str,
+        "start_unix_s": float,
+        "end_unix_s": float,
+        "nodes": str,
+        "accounts": str,
+        "users": str,
+        "who": str,
+        "why": str,
+    }
+    _table(db, "reservations", columns, "name", ())
+    db.execute("CREATE INDEX reservations_open ON reservations (name) WHERE phase <> 'over'")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -321,6 +338,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _drained,
     _uses,
     _mig,
+    _reservations,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

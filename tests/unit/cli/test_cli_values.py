@@ -7,7 +7,8 @@ import pytest
 from support.time_zone import local_time
 from wattline.acts.report import moment
 from wattline.failures import ActFailed
-from wattline.verbs.values import moment_unix_s, shed_amount
+from wattline.verbs.values import shed_amount
+from wattline_protocol.moments import moment_unix_s
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ def everything() -> list[Storable]:
         records.meter(),
         records.plant(),
         records.use(),
+        records.reservation(),
+        records.reservation("gone", is_over=True),
         records.event(1),
         records.event(2),
     ]
@@ -75,6 +77,7 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.meters == (records.meter(),)
     assert saved.plants == (records.plant(),)
     assert saved.uses == (records.use(),)
+    assert saved.reservations == (records.reservation(),)
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
 

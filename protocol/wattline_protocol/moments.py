@@ -1,0 +1,40 @@
+"""Moments as people write them: a time of day, a date and time, or so long from now."""
+
+import re
+from datetime import datetime, time, timedelta, tzinfo
+
+from wattline_protocol.quantities import parse_duration_s
+
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+
+
+def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) -> float:
+    """A time of day (the next one after `after_unix_s`), a date and time, or `in 30m` from it.
+
+    In `zone` (None: that of this machine), unless the text says otherwise (`2026-12-01T16:00Z`).
+    Raises ValueError.
+    """
+    if text.startswith("in "):
+        return after_unix_s + parse_duration_s(text.removeprefix("in "))
+    try:
+        if _TIME_OF_DAY.fullmatch(text):
+            return _next(time.fromisoformat(text), after_unix_s, zone)
+        return _aware(datetime.fromisoformat(text), zone).timestamp()
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time; write 16:00, 2026-12-01T16:00 or 'in 30m'"
+        ) from None
+
+
+def _next(of_day: time, after_unix_s: float, zone: tzinfo | None) -> float:
+    today = datetime.fromtimestamp(after_unix_s, zone).date()
+    at = _aware(datetime.combine(today, of_day), zone).timestamp()
+    if at > after_unix_s:
+        return at
+    return _aware(datetime.combine(today + timedelta(days=1), of_day), zone).timestamp()
+
+
+def _aware(at: datetime, zone: tzinfo | None) -> datetime:
+    if at.tzinfo is not None:
+        return at
+    return at.astimezone() if zone is None else at.replace(tzinfo=zone)

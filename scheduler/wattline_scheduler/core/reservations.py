@@ -1,0 +1,148 @@
+"""Nodes that operators keep from a time to a time: what that means now for whom.
+
+Who may start where goes by the wall clock at the moment of the plan; a tick only tells that one has
+begun or is over, and wakes the jobs that name it. How they are made: `reserving`.
+"""
+
+import msgspec
+import numpy as np
+
+from wattline_protocol.ids import JobId, Now, UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.requests import Denied
+from wattline_protocol.reserving import whom_said
+from wattline_scheduler.core.journal import SCHEDULER
+from wattline_scheduler.core.naming import named
+from wattline_scheduler.core.records import ReservationPhase, ReservationRecord
+from wattline_scheduler.core.state import State
+from wattline_scheduler.core.unknown import not_there
+from wattline_scheduler.plan.reservations import Reservations, Span
+
+MAX_NODES_NAMED = 10
+"""In one sentence."""
+
+
+def reserved(state: State, now: Now) -> Reservations | None:
+    """As the planner sees them; None where there are none."""
+    if not state.reservations:
+        return None
+    if state.reserved is None or not state.reserved.is_good_at(now.unix_s):
+        spans = [_span(state, record) for record in state.reservations.values()]
+        state.reserved = Reservations(spans, len(state.nodes), now.unix_s)
+    return state.reserved.at(now.unix_s)
+
+
+def _span(state: State, record: ReservationRecord) -> Span:
+    """A node that has left the site file is left out."""
+    position, said = state.picture.position, state.calendar.said
+    nodes = [position[node] for node in record.nodes if node in position]
+    return Span(
+        record.name,
+        record.start_unix_s,
+        record.end_unix_s,
+        np.array(nodes, np.int64),
+        whom_said(record.accounts, record.users),
+        said(record.start_unix_s),
+        said(record.end_unix_s),
+    )
+
+
+def is_active(record: ReservationRecord, now: Now) -> bool:
+    return record.start_unix_s <= now.unix_s < record.end_unix_s
+
+
+def waits_for(state: State, spec: JobSpec, now: Now) -> str:
+    """Why nothing of such a job starts by the reservation that it names; empty = it may."""
+    record = state.reservations.get(spec.reservation)
+    if not spec.reservation or (record is not None and is_active(record, now)):
+        return ""
+    if record is not None and now.unix_s < record.start_unix_s:
+        begins = state.calendar.said(record.start_unix_s)
+        return f"waits for its reservation {record.name}, which begins {begins}"
+    return (
+        f"its reservation {spec.reservation} is over or was taken back; name another one, or none, "
+        "with `wattline update --reservation`"
+    )
+
+
+def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why such a job may not name its reservation; None = it may, or names none."""
+    if not spec.reservation:
+        return None
+    record = state.reservations.get(spec.reservation)
+    if record is None:
+        return not_there("reservation", spec.reservation, state.reservations)
+    accounts = {spec.account or owner, *state.work.quotas.accounts_above(spec.account or owner)}
+    if owner not in record.users and accounts.isdisjoint(record.accounts):
+        whom = whom_said(record.accounts, record.users)
+        who = f"account {spec.account}, user {owner}" if spec.account else f"user {owner}"
+        return Denied("not_allowed", f"reservation {record.name} is for {whom}; this is {who}")
+    return _too_few(spec, record)
+
+
+def _too_few(spec: JobSpec, record: ReservationRecord) -> Denied | None:
+    count, wanted = len(record.nodes), spec.resources.nodes
+    if count >= wanted:
+        return None
+    return Denied("impossible", f"reservation {record.name} has {nodes_said(count)}, not {wanted}")
+
+
+def follow_reservations(state: State, now: Now) -> None:
+    """At every tick: tell which have begun and which are over."""
+    for record in list(state.reservations.values()):
+        if record.end_unix_s <= now.unix_s:
+            end(state, record, f"{record.name} is over", SCHEDULER, now)
+        elif record.phase == "planned" and is_active(record, now):
+            _put(state, record, "active", now)
+            text = f"reservation {record.name} has begun: {said(state, record)}"
+            others = by_part(state, record)[1]
+            still = f"; {named(others)} still run{'' if len(others) > 1 else 's'} there"
+            text += still if others else ""
+            state.journal.note("reservation_begun", text, now, who=record.who)
+
+
+def end(state: State, record: ReservationRecord, text: str, who: str, now: Now) -> None:
+    """It keeps nothing any more."""
+    del state.reservations[record.name]
+    _put(state, record, "over", now)
+    state.journal.note("reservation_over", f"reservation {text}", now, who=who)
+
+
+def keep(state: State, record: ReservationRecord, now: Now) -> None:
+    """A new one."""
+    _put(state, record, "planned", now)
+
+
+def _put(state: State, record: ReservationRecord, phase: ReservationPhase, now: Now) -> None:
+    record = msgspec.structs.replace(record, phase=phase)
+    if phase != "over":
+        state.reservations[record.name] = record
+    state.reserved = None
+    state.journal.save(record)
+    state.wants_plan = True
+    for job in state.work.jobs.values():
+        if job.spec.reservation == record.name and not job.is_ended:
+            state.work.alarms.set(job.id, now.unix_s)
+
+
+def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...], ...]:
+    """Jobs that run on its nodes: those of it, and the others."""
+    nodes = (state.nodes[name] for name in record.nodes if name in state.nodes)
+    jobs = {a.gang.job.id: a.gang.job for node in nodes for a in node.attempts.values()}
+    inside = {number for number, job in jobs.items() if job.spec.reservation == record.name}
+    return tuple(sorted(inside)), tuple(sorted(jobs.keys() - inside))
+
+
+def nodes_said(count: int) -> str:
+    """`1 node`, `3 nodes`."""
+    return f"{count} node{'' if count == 1 else 's'}"
+
+
+def said(state: State, record: ReservationRecord) -> str:
+    """`a1, a2 (2 nodes) for account vision from … until …`."""
+    count, calendar = len(record.nodes), state.calendar
+    shown = ", ".join(record.nodes[:MAX_NODES_NAMED])
+    more = ", …" if count > MAX_NODES_NAMED else ""
+    whom = whom_said(record.accounts, record.users)
+    times = f"from {calendar.said(record.start_unix_s)} until {calendar.said(record.end_unix_s)}"
+    return f"{nodes_said(count)} ({shown}{more}) for {whom} {times}"
