@@ -1,0 +1,85 @@
+"""Reservations by hand on a real site: who waits, who runs, the scheduler killed meanwhile."""
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from support.cli_site import CliSite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("reservations")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
+    with CliSite(tmp_path_factory.mktemp("reservations")) as made:
+        made.start_node("n1")
+        yield made
+
+
+def kinds(site: CliSite) -> list[str]:
+    """What the audit log says of reservations."""
+    events = map(json.loads, site.wattline("events", "--json").splitlines())
+    return [event["kind"] for event in events if event["kind"].startswith("reservation_")]
+
+
+def test_maintenance_begins_and_ends_by_itself(site: CliSite) -> None:
+    told = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "6s", "--maintenance")
+    assert "fans keeps 1 node (n1) for maintenance from " in told
+    waits = site.submit("--gpus", "1", "--", "true")
+    assert "reserved as fans for maintenance until " in site.wattline("explain", waits)
+    (listed,) = site.json("reservations")
+    assert (listed["state"], listed["nodes"], listed["gpus"]) == ("active", ["n1"], 8)
+    assert site.json("job", waits)["state"] == "PENDING"
+    site.until_state(waits, "COMPLETED")
+    assert site.json("reservations") == []
+    assert kinds(site) == ["reservation_made", "reservation_begun", "reservation_over"]
+
+
+def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
+    still = site.submit("--gpus", "2", "--", "sleep", "300")
+    site.until_state(still, "RUNNING")
+    for_admin = ("--count", "1", "--for", "1h", "--user", "admin", "--reason", "course")
+    told = site.wattline("reserve", "lab", *for_admin)
+    assert f"; job {still} runs there and may still when it begins" in told
+    inside = site.submit("--gpus", "2", "--reservation", "lab", "--", "sleep", "300")
+    outside = site.submit("--gpus", "2", "--", "sleep", "300")
+    site.until_state(inside, "RUNNING")
+
+    site.stop("scheduler", signal.SIGKILL)
+    site.start_scheduler()
+    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
+    (listed,) = site.json("reservations")
+    assert (listed["jobs"], listed["others"]) == ([int(inside)], [int(still)])
+    assert (listed["gpus_free"], listed["who"], listed["why"]) == (4, "admin", "course")
+    shown = site.wattline("reservations")
+    assert "STILL THERE" in shown
+    assert "4/8" in shown
+    assert "reserved as lab for user admin" in site.wattline("explain", outside)
+    states = [site.json("job", job)["state"] for job in (still, inside, outside)]
+    assert states == ["RUNNING", "RUNNING", "PENDING"]
+
+    assert f"job {inside} of it runs on" in site.wattline("unreserve", "lab", "--reason", "moved")
+    site.until_state(outside, "RUNNING")
+    assert "taken back (moved)" in site.wattline("events")
+    for job in (still, inside, outside):
+        site.wattline("cancel", job)
+
+
+def test_what_is_refused_says_why_and_exits_so(site: CliSite) -> None:
+    done = site.run("submit", "--reservation", "lab", "--", "true")
+    assert (done.returncode, "there is no reservation 'lab'" in done.stderr) == (3, True)
+    done = site.run("reserve", "lab", "--nodes", "n1", "--for", "1h")
+    assert (done.returncode, "--maintenance for nobody" in done.stderr) == (2, True)
+    done = site.run("reserve", "lab", "--nodes", "n1", "--user", "eve", "--from", "tomorrow")
+    assert (done.returncode, "either --until 20:00 or --for 2h" in done.stderr) == (2, True)
+    planned = ("--nodes", "n1", "--user", "eve", "--from", "in 1h", "--for", "1h")
+    site.wattline("reserve", "lab", *planned)
+    done = site.run("submit", "--reservation", "lab", "--", "true")
+    assert (done.returncode, "is for user eve; this is user admin" in done.stderr) == (4, True)
+    done = site.run("reserve", "two", "--nodes", "n1", "--user", "eve", "--for", "2h")
+    assert (done.returncode, "n1 would be reserved twice" in done.stderr) == (1, True)
+    view = site.json("whatif", "--gpus", "1", "--", "true")
+    assert [one["kind"] for one in view["remedies"]] == ["time"]
+    site.wattline("unreserve", "lab")
