@@ -20,6 +20,7 @@ from wattline_scheduler.core.records import (
     LimitRecord,
     Record,
     RecoveryRecord,
+    ReservationRecord,
     Saved,
 )
 from wattline_scheduler.store.errors import StoreError
@@ -55,6 +56,8 @@ class Disk:
         """Told of every transaction: the books before it, and the entries that it wrote."""
         self.on_job: Callable[[JobRecord], None] = lambda _: None
         """Told of every job record, as it is committed or found at a start."""
+        self.on_commit: Callable[[Mapping[Key, Record], Sequence[Record]], None] = lambda *_: None
+        """Told of every transaction: what was on record before it, and what it wrote."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(empty_database())
         self.store: Store | None = None
@@ -77,6 +80,7 @@ class Disk:
         if records:
             self.store.commit(records)
             self.on_booked(self.books, [r for r in records if isinstance(r, BookRecord)])
+            self.on_commit(self.records, records)
             self._remember(records)
 
     def every(self, kind: type[R]) -> tuple[R, ...]:
@@ -107,7 +111,7 @@ class Disk:
 
     def _remember(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.records[_key(record)] = record
+            self.records[key_of(record)] = record
             if isinstance(record, BookRecord):
                 self.books[record.node] = record
             elif isinstance(record, JobRecord):
@@ -120,21 +124,22 @@ class Disk:
 
     def _compare(self, saved: Saved) -> None:
         """Whatever a restart needs must come back as it was."""
-        loaded = {_key(record): record for record in _all(saved)}
+        loaded = {key_of(record): record for record in _all(saved)}
         for key, record in self.records.items():
             if _is_needed(record) and loaded.get(key) != record:
                 raise StoreLied(f"committed {record}, found {loaded.get(key)}")
 
 
 def _is_needed(record: Record) -> bool:
-    """Old events and limits that are over are only for people to read; the end of a recovery is
-    no row but a mark.
+    """Old events, and limits and reservations that are over, are only for people to read; the end
+    of a recovery is no row but a mark.
     """
-    is_over = isinstance(record, LimitRecord) and record.phase == "over"
+    is_over = isinstance(record, LimitRecord | ReservationRecord) and record.phase == "over"
     return not isinstance(record, EventRecord | RecoveryRecord) and not is_over
 
 
-def _key(record: Record) -> Key:
+def key_of(record: Record) -> Key:
+    """Under which it is kept."""
     return type(record).__name__, tuple(getattr(record, name) for name in record.key)
 
 

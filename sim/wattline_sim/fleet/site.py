@@ -24,6 +24,7 @@ from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.quotas import with_place, with_quotas
+from wattline_sim.fleet.reserving import Reserving, check_placed
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
 from wattline_sim.fleet.story import Story
@@ -64,6 +65,7 @@ class FleetSite:
         )
         self.scheduler.disk.on_booked = self.truth.booked
         self.scheduler.disk.on_job = self.truth.saw_job
+        self.scheduler.disk.on_commit = check_placed
         self.agents = {
             node: AgentShell(
                 self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty
@@ -75,6 +77,8 @@ class FleetSite:
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
         self._wishes = random.Random(f"{seed} wishes")
+        nodes, dice = sorted(self.machines), random.Random(f"{seed} reservations")
+        self.reserving = Reserving(self.world, nodes, dice)
         self._cancelled: set[JobId] = set()
         self._unplugged: set[NodeId] = set()
         self._asks = 0
@@ -86,6 +90,7 @@ class FleetSite:
         for agent in self.agents.values():
             self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
         self.switches.tempt(self.order, lambda: not self.is_faulty)
+        self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
 
     def machine(self, node: NodeId) -> Machine:
         """The host of this name."""
@@ -131,6 +136,8 @@ class FleetSite:
                 self.insist(Restore(domain.id, reason="healed"))
             for node in self.site.nodes:
                 self.insist(Undrain(node.id))
+            for request in self.reserving.ended(sorted(self._jobs_on_record())):
+                self.insist(request)
             for job in sorted(self._jobs_on_record()):
                 self.insist(Cancel(only(job)) if job in self._cancelled else Release(only(job)))
 
