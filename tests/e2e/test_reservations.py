@@ -80,6 +80,6 @@ def test_what_is_refused_says_why_and_exits_so(site: CliSite) -> None:
     assert (done.returncode, "is for user eve; this is user admin" in done.stderr) == (4, True)
     done = site.run("reserve", "two", "--nodes", "n1", "--user", "eve", "--for", "2h")
     assert (done.returncode, "n1 would be reserved twice" in done.stderr) == (1, True)
-    view = site.json("whatif", "--gpus", "1", "--", "true")
+    view = json.loads(site.wattline("whatif", "--json", "--gpus", "1", "--", "true"))
     assert [one["kind"] for one in view["remedies"]] == ["time"]
     site.wattline("unreserve", "lab")

@@ -30,6 +30,7 @@ QUICK = (
     "task-lease-too-short",
     "gang-before-watts",
     "start-before-parents",
+    "start-where-reserved",
     "growth-not-on-disk",
     "growth-in-pieces",
     "epoch-not-durable",

@@ -6,13 +6,14 @@ from multiprocessing import get_context
 
 import msgspec
 
-from wattline_sim.fleet.mutants import agents, disks, schedulers, surroundings
+from wattline_sim.fleet.mutants import agents, disks, plans, schedulers, surroundings
 from wattline_sim.fleet.mutants.mutant import CATCHES, Mutant, applied
 from wattline_sim.fleet.run import Run, Violation
 
 MUTANTS: tuple[Mutant, ...] = (
     *agents.MUTANTS,
     *schedulers.MUTANTS,
+    *plans.MUTANTS,
     *disks.MUTANTS,
     *surroundings.MUTANTS,
 )

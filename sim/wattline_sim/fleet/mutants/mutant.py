@@ -14,6 +14,7 @@ CATCHES = frozenset(
         "Overgranted",
         "RunTwice",
         "StartedEarly",
+        "StartedOutside",
         "GivenTwice",
         "NotSettled",
         "InvariantBroken",
