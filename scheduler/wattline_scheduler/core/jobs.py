@@ -59,6 +59,8 @@ class Running:
     """Every task was reported running once."""
 
     since: Instant
+    ran_s: float | None = 0.0
+    """Run time of this try before that; None = not heard yet, after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ NAMES: dict[type[Phase], GangPhase] = {
 LEGAL: dict[GangPhase, frozenset[GangPhase]] = {
     "pending": frozenset({"pending", "starting", "ended"}),
     "starting": frozenset({"starting", "running", "ending", "pending", "ended"}),
-    "running": frozenset({"paused", "ending", "pending", "ended"}),
+    "running": frozenset({"running", "paused", "ending", "pending", "ended"}),
     "paused": frozenset({"paused", "running", "ending", "pending", "ended"}),
     "ending": frozenset({"ending", "pending", "ended"}),
     "ended": frozenset({"pending"}),
@@ -191,6 +193,11 @@ class Gang:
     @property
     def key(self) -> tuple[JobId, int]:
         return self.job.id, self.number
+
+    @property
+    def ran_s(self) -> float:
+        """Run time of the present try as last heard, of the task that ran least."""
+        return min((attempt.usage.run_s for attempt in self.live), default=0.0)
 
     @property
     def is_held(self) -> bool:

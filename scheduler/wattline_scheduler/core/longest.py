@@ -6,11 +6,6 @@ jobs in memory after a restart.
 
 from collections import deque
 
-from wattline_protocol.ids import GpuIndex, Instant
-from wattline_scheduler.core.devices import held_devices
-from wattline_scheduler.core.jobs import START_WAIT_S, Ending, Gang, Job, Running, Starting
-from wattline_scheduler.core.nodes import NodeNow
-
 RUNS_KEPT, RUNS_NEEDED = 8, 3
 """Newest runs of a kind that are remembered, and how many must be known to be relied on."""
 
@@ -50,33 +45,3 @@ class Longest:
         known_s = self.learned_s(kind)
         bounds = [bound_s for bound_s in (known_s, limit_s or None) if bound_s is not None]
         return min(bounds) + grace_s if bounds else None
-
-    def most_s(self, job: Job) -> float | None:
-        """The same of a job; a service runs until it is cancelled."""
-        spec = job.spec
-        if spec.kind == "service":
-            return None
-        return self.bound_s(job.kind, spec.limits.runtime_s, spec.recovery.grace_s)
-
-
-def ends(longest: Longest, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
-    """When the devices that are held will be free, as far as that is known."""
-    known = []
-    for attempt in node.attempts.values():
-        end = _end(longest, attempt.gang)
-        if end is not None:
-            known += [(device, end) for device in held_devices(node, attempt)]
-    return tuple(known)
-
-
-def _end(longest: Longest, gang: Gang) -> Instant | None:
-    most_s = longest.most_s(gang.job)
-    match gang.phase:
-        case Ending(since):
-            return Instant(since + gang.job.spec.recovery.grace_s)
-        case Running(since) if most_s is not None:
-            return Instant(since + most_s)
-        case Starting(since) if most_s is not None:
-            return Instant(since + START_WAIT_S + most_s)
-        case _:
-            return None

@@ -11,8 +11,8 @@ from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.devices import free_devices
 from wattline_scheduler.core.jobs import Attempt, Ending
-from wattline_scheduler.core.longest import ends
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.remaining import ends
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of

@@ -29,10 +29,10 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
         if not isinstance(gangs[key].phase, Ending):
             end_gang(state, gangs[key], "asked", f"{node.id} is drained: {reason}", now)
     note_drained(state, node, now)
-    return Done(f"{node.id} {_how_far(node)}")
+    return Done(f"{node.id} {_how_far(node, now)}")
 
 
-def _how_far(node: NodeNow) -> str:
+def _how_far(node: NodeNow, now: Now) -> str:
     """What still runs on a node that is being drained, and for how long at most."""
     count = len(node.attempts)
     if not count:
@@ -40,7 +40,7 @@ def _how_far(node: NodeNow) -> str:
     tasks = "1 task still runs" if count == 1 else f"{count} tasks still run"
     if all(isinstance(a.gang.phase, Ending) for a in node.attempts.values()):
         return f"is draining: {tasks} there and {'is' if count == 1 else 'are'} being stopped"
-    left_s = empty_within_s(node)
+    left_s = empty_within_s(node, now)
     if left_s is None:
         return f"is draining: {tasks} there, not all with a run time limit"
     return f"is draining: {tasks} there, for {format_duration(round(left_s))} at most"

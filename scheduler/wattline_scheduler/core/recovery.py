@@ -201,7 +201,7 @@ def _phase(saved: GangRecord | None, now: Now) -> Phase:
         case "starting":
             return Starting(now.mono_s, is_ordered=True)
         case "running":
-            return Running(now.mono_s)
+            return Running(now.mono_s, ran_s=None)
         case "paused":
             return Paused(now.mono_s)
         case "ending":

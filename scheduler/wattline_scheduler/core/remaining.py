@@ -1,17 +1,59 @@
-"""How long work that runs will run yet."""
+"""How long work that runs holds its GPUs yet: one answer for explanations, promises and drains.
+
+A try ends by its run time limit, or as such jobs ended before, and has its grace after that. Run
+time does not count pauses, so its end is counted from when it last began to run, less what it had
+run before. Nobody knows when what is paused ends, or a service.
+"""
 
 from dataclasses import dataclass
 
-from wattline_protocol.ids import Now
-from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused
+from wattline_protocol.ids import GpuIndex, Instant, Now
+from wattline_scheduler.core.devices import held_devices
+from wattline_scheduler.core.jobs import START_WAIT_S, Ending, Gang, Phase, Running, Starting
 from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.nodes import NodeNow
 
 
-def most_left_s(attempt: Attempt) -> float | None:
-    """By its run time limit, which does not count pauses; None where it has none."""
-    limit_s = attempt.gang.job.spec.limits.runtime_s
-    return max(0.0, limit_s - attempt.usage.run_s) if limit_s else None
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a gang will have given its GPUs back at the latest, and how that is known."""
+
+    at: Instant
+    why: str
+    """As the end of "once job 7 has ended, ..."."""
+    is_guess: bool = False
+    """By what others took: one that runs on beyond it says nothing any more."""
+
+
+def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
+    """What is known of its end. `longest` None: by limits alone."""
+    spec, phase = gang.job.spec, gang.phase
+    if isinstance(phase, Ending):
+        stopped = Instant(phase.since + spec.recovery.grace_s)
+        return [End(stopped, "which is being stopped")]
+    began, found = _began(phase), list[End]()
+    if began is None or spec.kind == "service":
+        return found
+    over = began + spec.recovery.grace_s
+    if spec.limits.runtime_s:
+        by_limit = Instant(over + spec.limits.runtime_s)
+        found.append(End(by_limit, "by its limit at the latest"))
+    took_s = longest.learned_s(gang.job.kind) if longest is not None else None
+    if took_s is not None:
+        as_others = Instant(over + took_s)
+        found.append(End(as_others, "going by how long such jobs took", is_guess=True))
+    return found
+
+
+def _began(phase: Phase) -> float | None:
+    """When it would have begun to run if it had run ever since."""
+    match phase:
+        case Running(since, ran_s):
+            return since - (ran_s or 0.0)
+        case Starting(since):
+            return since + START_WAIT_S
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,37 +62,29 @@ class Left:
 
     s: float
     why: str
-    """As the end of "once job 7 has ended, ..."."""
 
 
-def left_of(longest: Longest, gang: Gang, now: Now) -> Left | None:
+def left_of(longest: Longest | None, gang: Gang, now: Now) -> Left | None:
     """The least that is known; None where nobody knows."""
-    if isinstance(gang.phase, Paused):
-        return None
-    if isinstance(gang.phase, Ending):
-        left_s = gang.phase.since + gang.job.spec.recovery.grace_s - now.mono_s
-        return Left(max(0.0, left_s), "which is being stopped")
-    known = [_by_limit(gang), _by_runs(longest, gang)]
-    return min((left for left in known if left is not None), key=lambda left: left.s, default=None)
+    left = [
+        Left(max(0.0, end.at - now.mono_s), end.why)
+        for end in ends_of(longest, gang)
+        if end.at > now.mono_s or not end.is_guess
+    ]
+    return min(left, key=lambda one: one.s, default=None)
 
 
-def _by_limit(gang: Gang) -> Left | None:
-    left = [most_left_s(attempt) for attempt in gang.live]
-    if None in left:
-        return None
-    return Left(max(s for s in left if s is not None), "by its limit at the latest")
+def ends(longest: Longest, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
+    """When the devices that are held will be free, as far as that is known."""
+    known = []
+    for attempt in node.attempts.values():
+        end = min((one.at for one in ends_of(longest, attempt.gang)), default=None)
+        if end is not None:
+            known += [(device, end) for device in held_devices(node, attempt)]
+    return tuple(known)
 
 
-def _by_runs(longest: Longest, gang: Gang) -> Left | None:
-    """One that runs longer than all before it says nothing any more."""
-    took_s = longest.learned_s(gang.job.kind)
-    ran_s = max((attempt.usage.run_s for attempt in gang.live), default=0.0)
-    if took_s is None or ran_s >= took_s:
-        return None
-    return Left(took_s - ran_s, "going by how long such jobs took")
-
-
-def empty_within_s(node: NodeNow) -> float | None:
+def empty_within_s(node: NodeNow, now: Now) -> float | None:
     """When the node is empty by the limits of what runs there; None where one has no limit."""
-    left = [most_left_s(attempt) for attempt in node.attempts.values()]
-    return None if None in left else max((s for s in left if s is not None), default=0.0)
+    left = [left_of(None, one.gang, now) for one in node.attempts.values()]
+    return None if None in left else max((one.s for one in left if one is not None), default=0.0)

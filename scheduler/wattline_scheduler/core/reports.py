@@ -101,6 +101,8 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
     match gang.phase:
         case Starting(is_ordered=True):
             _note_running(state, gang, now)
+        case Running(ran_s=None) if all(a.report is not None for a in gang.live):
+            state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         case Ending() if phase != "stopping":
             grace_s = gang.job.spec.recovery.grace_s
             commands.order_stop(state, node, ref, grace_s, gang.reason, now)
@@ -134,7 +136,7 @@ def _is_changing(node: NodeNow, attempt: Attempt) -> bool:
 def _note_running(state: State, gang: Gang, now: Now) -> None:
     if all(a.report is not None and a.report.phase != "starting" for a in gang.live):
         gang.refusals = 0
-        state.work.move(gang, Running(now.mono_s), now)
+        state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         save_gang(state, gang, now)
 
 

@@ -85,7 +85,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             attempt.is_ordered = True
             commands.order_start(state, state.nodes[attempt.node], task_order(state, attempt), now)
     elif isinstance(gang.phase, Paused):
-        state.work.move(gang, Running(now.mono_s), now)
+        state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         for attempt in gang.live:
             commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)

@@ -74,7 +74,7 @@ def _parts(node: NodeNow, gpu: GpuInfo) -> tuple[PartView, ...]:
 
 
 def _empty_by(node: NodeNow, now: Now) -> UnixTime | None:
-    left_s = empty_within_s(node) if node.record.is_draining and node.attempts else None
+    left_s = empty_within_s(node, now) if node.record.is_draining and node.attempts else None
     return None if left_s is None else UnixTime(now.unix_s + left_s)
 
 
