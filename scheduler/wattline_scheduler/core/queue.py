@@ -18,6 +18,7 @@ from wattline_scheduler.core.lines import Entry, Line, LineKey
 from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.order import Order, Rank
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
+from wattline_scheduler.plan.fairshare import Level
 from wattline_scheduler.plan.snapshot import Shape
 
 
@@ -105,15 +106,17 @@ class Queue:
 
     def fronts(self) -> Iterator[tuple[JobId, Line]]:
         """Of each line as many as one cycle places at most, all in order."""
-        seen = []
+        seen: dict[tuple[int, Level], list[tuple[float, JobId, int]]] = {}
         for number, line in enumerate(self.lines.values()):
-            rank = self.order.rank(line.key)
+            before, later_s = self.order.rank(line.key)
             front = line.entries[:MAX_PLACEMENTS]
             line.last = front[-1][1]
-            seen += [(rank.before, at + rank.later_s, job, number) for at, job in front]
-        seen.sort()
+            alike = seen.setdefault(before, [])
+            alike += [(at + later_s, job, number) for at, job in front]
         lines = list(self.lines.values())
-        return ((job, lines[number]) for _, _, job, number in seen)
+        for before in sorted(seen):
+            for _, job, number in sorted(seen[before]):
+                yield job, lines[number]
 
     def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
         """How many jobs come before one of this rank."""

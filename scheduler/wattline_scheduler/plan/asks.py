@@ -46,6 +46,10 @@ class Ask:
     """[class] what must be found for all of them."""
     about_mw: int = field(init=False)
     """What must be found for the task at most."""
+    suited: tuple[bool, ...] = field(init=False)
+    """[class] `is_suited`, for one GPU at a time."""
+    suits_all: bool = field(init=False)
+    """Whatever GPUs a node has."""
 
     @property
     def is_share(self) -> bool:
@@ -57,6 +61,8 @@ class Ask:
         object.__setattr__(self, "draws_mw", tuple(self.draw_mw.tolist()))
         object.__setattr__(self, "task_mw", self.gpus * self.draw_mw)
         object.__setattr__(self, "about_mw", self.gpus * most_mw)
+        object.__setattr__(self, "suited", tuple(self.is_suited.tolist()))
+        object.__setattr__(self, "suits_all", all(self.suited[NO_CLASS + 1 :]))
 
 
 def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
@@ -111,7 +117,7 @@ def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
         has_any: Bools = np.logical_or.reduce(free_slots(columns, ask, at), axis=1)
         return has_any
     enough: Bools = columns.whole[at] >= ask.gpus
-    if ask.gpus == 0:
+    if ask.gpus == 0 or ask.suits_all:
         return enough
     one_class = columns.one_class[at]
     enough_of_it = enough & ask.is_suited[one_class]
@@ -214,7 +220,7 @@ def slots_for(columns: Columns, ask: Ask, at: int) -> list[int]:
     fitting = [
         slot
         for slot, milli in enumerate(free_milli)
-        if milli >= ask.milli and ask.is_suited[number[slot]]
+        if milli >= ask.milli and ask.suited[number[slot]]
     ]
     if ask.is_share:
         fitting.sort(key=lambda slot: free_milli[slot])

@@ -40,10 +40,12 @@ def _check(trial: Trial, placement: Placement, shape: Shape, stay: Stay) -> str:
         if problem:
             trial.rollback(mark)
             return problem
-    racks = {trial.columns.rack[trial.snapshot.position[place.node]] for place in placement.tasks}
-    if shape.same_rack and len(racks) > 1:
-        trial.rollback(mark)
-        return f"spread over {len(racks)} racks, wanted one"
+    if shape.same_rack:
+        position, rack = trial.snapshot.position, trial.columns.rack
+        racks = {rack[position[place.node]] for place in placement.tasks}
+        if len(racks) > 1:
+            trial.rollback(mark)
+            return f"spread over {len(racks)} racks, wanted one"
     trial.finish_gang(mark)
     return ""
 
@@ -87,5 +89,5 @@ def _free_slots(trial: Trial, at: int, ask: Ask) -> dict[int, int]:
     return {
         index: slot
         for slot, (index, number, free_milli) in enumerate(slots)
-        if free_milli >= ask.milli and ask.is_suited[number]
+        if free_milli >= ask.milli and ask.suited[number]
     }

@@ -253,6 +253,8 @@ class _Cycle:
 
     def _opened_to(self, waiting: Waiting) -> Opened:
         """Which promised room it may use."""
+        if not self.promises:
+            return ()
         now, kept = self.snapshot.now, enumerate(self.promises)
         return tuple(at for at, one in kept if one.ends_before(waiting, now))
 

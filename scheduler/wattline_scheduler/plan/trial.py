@@ -241,7 +241,7 @@ class Trial:
         rise_mw = 0
         for slot in (*slots, *later):
             rise_mw += max(0, ask.draws_mw[number[slot]] - idle_mw[slot])
-        load_mw, psu = int(columns.load_mw[at]), int(columns.psu_permille[at])
+        load_mw, psu = columns.load_mw.item(at), columns.psu_permille.item(at)
         taken_mw = wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
         group = columns.group[at]
         counted: Ints | int = taken_mw
@@ -269,7 +269,7 @@ class Trial:
         """Enter a task."""
         columns, ask, at = self.columns, task.ask, task.at
         self.effort += STEPS_PER_TASK
-        load_mw, free_milli = int(columns.load_mw[at]), columns.free_milli[at].tolist()
+        load_mw, free_milli = columns.load_mw.item(at), columns.free_milli[at].tolist()
         is_part = ask.is_share or ask.is_mig
         self._log.append(
             _Before(

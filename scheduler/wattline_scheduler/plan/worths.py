@@ -60,7 +60,7 @@ class Worths:
         """Numbers by what is free of which classes, slot by slot."""
         self._worth: Ints = np.zeros((1, len(self._cpus)), np.int64)
         """[profile, CPUs]"""
-        self._leads: dict[tuple[int, bytes], Ints] = {}
+        self._leads: dict[tuple[int, tuple[bool, ...]], Ints] = {}
         """For so many GPUs of classes that suit: [profile] number of what is left."""
 
     def is_for(self, columns: Columns, of: Prices) -> bool:
@@ -110,12 +110,12 @@ class Worths:
         """Numbers of what is left of each when the task has its GPUs."""
         if not ask.gpus:
             return profile
-        key = ask.gpus, ask.is_suited.tobytes()
+        key = ask.gpus, ask.suited
         leads = self._leads.get(key)
         if leads is None or len(leads) < len(self._profiles):
             leads = self._leads[key] = _longer(leads, len(self._profiles))
         after: Ints = leads[profile]
-        if after.min(initial=0) == UNKNOWN:
+        if np.minimum.reduce(after) == UNKNOWN:
             for number in np.unique(profile[after == UNKNOWN]).tolist():
                 left = _left(self._profiles[number], ask)
                 leads[number] = NOWHERE if left is None else self._number(left)
