@@ -169,6 +169,8 @@ class _Cycle:
     def _waits_for_quota(self, waiting: Waiting) -> bool:
         """Whether a quota keeps it from starting. If it waited long, what is left of that quota is
         kept for it, or a stream of smaller ones would use it up for ever."""
+        if not waiting.quotas:
+            return False
         refused = self.quotas.refuses(waiting.quotas, waiting.shape)
         if refused:
             self.waits[waiting.job] = refused

@@ -63,8 +63,6 @@ class Quotas:
         Where it will run is not known yet, so it is asked for the watts of the GPUs that suit it
         and need least.
         """
-        if not numbers:
-            return ""
         return next((why for number in numbers if (why := self._refuses(number, shape))), "")
 
     def _refuses(self, number: int, shape: Shape) -> str:

@@ -23,7 +23,7 @@ class Rooms:
         """By priority, as are the next two."""
         self._given_back_mw: dict[int, Ints] = {}
         self._each_given_back_mw: dict[int, Ints] = {}
-        self._each_budget_mw = np.maximum(columns.budget_mw, 1).take(columns.group_rows)
+        self._each_budget_mw = np.maximum(columns.budget_mw, 1.0).take(columns.group_rows)
 
     def add(self, rows: Ints, mw: Ints | int) -> None:
         """These rows have so much more room, or less."""

@@ -75,6 +75,7 @@ class Worths:
             self._forget()
             at = range(columns.node_count)
         free, classes, seen = columns.free_milli, columns.gpu_class, self._seen
+        cpus_free = columns.cpus_free
         for one in at:
             key = free[one].tobytes() + classes[one].tobytes()
             number = seen.get(key)
@@ -82,9 +83,7 @@ class Worths:
                 profile = _profile(free[one].tolist(), classes[one].tolist())
                 number = seen[key] = self._number(profile)
             self._profile[one] = number
-        where = np.array(at, np.int64)
-        cpus = np.maximum(columns.cpus_free[where], 0)
-        self._worth_now[where] = self._worth[self._profile[where], cpus]
+            self._worth_now[one] = self._worth[number, max(0, cpus_free.item(one))]
 
     def growth(self, columns: Columns, ask: Ask, at: Ints) -> Growth:
         """As `fragments.growth`, for nodes that are followed and that the task fits on."""
