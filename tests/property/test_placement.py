@@ -176,6 +176,8 @@ def test_what_is_remembered_decides_as_if_all_nodes_were_looked_at(snap: Snapsho
     for one in (w.shape for w in snap.waiting for _ in w.gangs):
         if one.same_rack and one.nodes > 1:
             continue
+        able = np.isfinite(remembering.costs(one)).tolist()
+        assert [remembering.fits_now(at, one) for at in range(len(snap.nodes))] == able
         places = place_gang(remembering, one)
         assert (places and [p.node for p in places]) == _by_looking_at_all(plain, one)
 

@@ -108,7 +108,7 @@ class _Search:
             mark = trial.checkpoint()
             self._send_away(more)
             allowed[at] = False
-            if not self._fits(at):  # its watts are not there
+            if not self._trial.fits_now(at, self._shape):  # its watts are not there
                 trial.rollback(mark)
                 continue
             trial.place(at, self._shape)
@@ -181,13 +181,10 @@ class _Search:
         self._trial.rollback(self._start)
         self._send_away(victims)
         for at in nodes:
-            if not self._fits(at):
+            if not self._trial.fits_now(at, self._shape):
                 return False
             self._trial.place(at, self._shape)
         return True
-
-    def _fits(self, at: int) -> bool:
-        return bool(np.isfinite(self._trial.costs(self._shape)[at]))
 
     def _send_away(self, victims: Sequence[Busy]) -> None:
         for one in victims:

@@ -11,7 +11,7 @@ import numpy as np
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.plan.asks import Ask, fits, leanest_slot, slots_for
+from wattline_scheduler.plan.asks import Ask, fits, leanest_slot, needed_mw, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks, Tried
@@ -333,6 +333,15 @@ class Trial:
     def fits_node(self, at: int, shape: Shape) -> bool:
         """Whether the node alone could take a task; watts are not looked at."""
         return bool(fits(self.columns, self.ask(shape), np.array([at]))[0])
+
+    def fits_now(self, at: int, shape: Shape) -> bool:
+        """Whether the node could take a task, with what its rows leave: its cost is finite."""
+        columns, ask, one = self.columns, self.ask(shape), np.array([at])
+        if not fits(columns, ask, one)[0]:
+            return False
+        slot = leanest_slot(columns, ask, one) if ask.is_share else None
+        most_mw = self._rooms.most_mw(shape.priority)[columns.group[at]]
+        return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw)
 
     def _note_part(self, task: Task) -> None:
         """What a shared GPU counts is what its most demanding holder needs."""

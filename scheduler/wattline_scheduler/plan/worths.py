@@ -114,7 +114,7 @@ class Worths:
         if leads is None or len(leads) < len(self._profiles):
             leads = self._leads[key] = _longer(leads, len(self._profiles))
         after: Ints = leads[profile]
-        if np.minimum.reduce(after) == UNKNOWN:
+        if np.minimum.reduce(after, initial=0) == UNKNOWN:
             for number in np.unique(profile[after == UNKNOWN]).tolist():
                 left = _left(self._profiles[number], ask)
                 leads[number] = NOWHERE if left is None else self._number(left)

@@ -14,7 +14,7 @@ from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.quotas import task_held
 from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
-from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.trial import STEPS_PER_CHOICE, Trial
 
 KNEE_KW = (700 * 0.50 * 1.03 - 80) / 0.95 / 1000
 """What placing one GPU at its admission watts takes at the wall."""
@@ -176,6 +176,15 @@ def test_equal_shapes_are_judged_once() -> None:
     result = plan(snapshot(offer("a1", free=1), waiting=queue))
     assert len(result.waits) == 1_000
     assert not result.is_cut, "a thousand hopeless jobs cost one evaluation"
+
+
+def test_who_asks_no_less_than_a_task_that_no_node_took_is_not_placed_in_vain() -> None:
+    less, more = job().gpus(8), job().gpus(8).cpus_per_gpu(2).priority(0)
+    site = offer("a1", free=1)
+    after_less = plan(snapshot(site, waiting=(waits(1, less), waits(2, more))))
+    after_more = plan(snapshot(site, waiting=(waits(1, more), waits(2, less))))
+    assert set(after_less.waits) == set(after_more.waits) == {1, 2}
+    assert after_more.effort == after_less.effort + STEPS_PER_CHOICE, "who asks for less may fit"
 
 
 # --- check and explain ------------------------------------------------------------------
