@@ -30,6 +30,13 @@ class Forecast:
     """What it waits for, or why it is not known."""
 
 
+def sooner(one: Forecast, other: Forecast | None) -> Forecast:
+    """What is known comes before what is not."""
+    if other is None or other.within_s is None:
+        return one
+    return other if one.within_s is None or other.within_s < one.within_s else one
+
+
 def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
     """The estimate for a gang that nothing but room keeps from starting."""
     try:

@@ -16,12 +16,13 @@ from wattline_protocol.views import (
 )
 from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
-from wattline_scheduler.core.forecast import Forecast, forecast
+from wattline_scheduler.core.forecast import Forecast, forecast, sooner
 from wattline_scheduler.core.job_state import gates_of, reason_of
 from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import opens
 from wattline_scheduler.core.quotachecks import waits_for
@@ -182,6 +183,8 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
+    if found.within_s != 0.0 and not (stuck or asked.ahead or asked.quota_until):
+        found = sooner(found, making_way(state, look, shape, now))
     start, why = _start(found, asked, now)
     helps: tuple[Remedy, ...] = ()
     if not stuck:

@@ -62,7 +62,7 @@ def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[Busy, .
     gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
     heard = (gang for gang in gangs.values() if _is_heard(state, gang))
     return tuple(
-        _busy_of(state, gang) for gang in heard if with_young or not _is_young(state, gang)
+        _busy_of(state, gang) for gang in heard if with_young or not protected_s(state, gang)
     )
 
 
@@ -70,9 +70,10 @@ def _is_heard(state: State, gang: Gang) -> bool:
     return all(state.nodes[attempt.node].is_reachable for attempt in gang.live)
 
 
-def _is_young(state: State, gang: Gang) -> bool:
+def protected_s(state: State, gang: Gang) -> float:
+    """For how much longer it may not be sent away, since it has not run for long."""
     is_started = isinstance(gang.phase, Running | Paused)
-    return is_started and _run_s(gang) < state.site.timing.protected_run_s
+    return max(0.0, state.site.timing.protected_run_s - _run_s(gang)) if is_started else 0.0
 
 
 def _run_s(gang: Gang) -> float:

@@ -68,8 +68,8 @@ def test_a_gang_waits_for_as_many_ends_as_it_has_nodes(h: Harness) -> None:
 
 
 def test_what_is_before_it_in_the_queue_goes_first(h: Harness) -> None:
-    h.submit(job().gpus(8).runtime(7_200))
-    h.submit(job().gpus(8).runtime(3_600))
+    h.submit(job().gpus(8).runtime(7_200).priority(75))
+    h.submit(job().gpus(8).runtime(3_600).priority(75))
     first, second = h.submit(job().gpus(8)), h.submit(job().gpus(8))
     assert within_s(h, seen(h, first)) == pytest.approx(3_600, abs=15)
     assert within_s(h, seen(h, second)) == pytest.approx(7_200, abs=15)

@@ -9,6 +9,7 @@ from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import StopTask, TaskUsage
 from wattline_protocol.requests import Cancel, Drain
 from wattline_protocol.selecting import only
+from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.preempting import CLAIM_AFTER_S
 
 
@@ -83,6 +84,21 @@ def test_young_work_is_protected(h: Harness) -> None:
     work(h, victim, 60.0)
     h.submit(job().gpus(0))  # something that makes the scheduler plan
     assert h.state_of(urgent) == "RUNNING"
+
+
+def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
+    """Two thirds of their first minute are left, and then the longer grace."""
+    young = fill(h, low().gpus(8).grace(10), run_s=20.0)
+    older = fill(h, low().gpus(8).grace(5), run_s=45.0)
+    urgent = h.submit(high().nodes(2).gpus(8))
+    behind = h.submit(high().gpus(8))
+    view = outlook(h.cluster.state, h.job(urgent), h.now)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert view.start_why == (
+        f"once jobs {young}, {older} of lower priority have made way; "
+        "they are protected for 40s more"
+    )
+    assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
 
 
 def test_the_site_says_how_long_young_work_is_protected() -> None:

@@ -1,0 +1,43 @@
+"""When those whom a gang may send away will have made room for it: mostly before their own ends."""
+
+from math import ceil
+
+from wattline_protocol.ids import Now
+from wattline_protocol.quantities import format_duration
+from wattline_scheduler.core.asif import AsIf, TooManyLooks
+from wattline_scheduler.core.forecast import Forecast
+from wattline_scheduler.core.jobs import Ending, Gang
+from wattline_scheduler.core.naming import named
+from wattline_scheduler.core.preempting import protected_s
+from wattline_scheduler.core.remaining import left_of
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.snapshot import Shape
+
+
+def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast | None:
+    """The estimate for the first in the queue: whom it would send away if all had run for long
+    enough has, and their graces are over. None: that is no help, or too much to find out."""
+    try:
+        gangs = look.choose(shape)
+    except TooManyLooks:
+        return None
+    going = [gang for gang in gangs if not isinstance(gang.phase, Ending)]
+    if not going:
+        return None
+    young_s = max(protected_s(state, gang) for gang in going)
+    within_s = young_s + max(gang.job.spec.recovery.grace_s for gang in going)
+    return Forecast(max(within_s, _gone_s(state, gangs, now)), _why(going, young_s))
+
+
+def _gone_s(state: State, gangs: list[Gang], now: Now) -> float:
+    """Until those are gone who were told already."""
+    ending = (gang for gang in gangs if isinstance(gang.phase, Ending))
+    left = (left_of(state.work.longest, gang, now) for gang in ending)
+    return max((one.s for one in left if one is not None), default=0.0)
+
+
+def _why(going: list[Gang], young_s: float) -> str:
+    jobs = list(dict.fromkeys(sorted(gang.job.id for gang in going)))
+    has, it_is = ("have", "they are") if len(jobs) > 1 else ("has", "it is")
+    young = f"; {it_is} protected for {format_duration(ceil(young_s))} more" if young_s else ""
+    return f"once {named(jobs)} of lower priority {has} made way{young}"
