@@ -51,6 +51,8 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     if job.metrics:
         shown = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
         pairs.append(("metrics", shown))
+    if job.spec is not None and job.spec.reservation:
+        pairs.append(("reservation", job.spec.reservation))
     if job.spec is not None:
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs

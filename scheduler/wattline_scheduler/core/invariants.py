@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.offering import offer_of
+from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of, load_of
 from wattline_scheduler.plan.snapshot import NodeOffer
@@ -280,6 +281,21 @@ def _commands(state: State, now: Now) -> Iterator[str]:
                 yield f"I8: {key} to {node.id} has a sequence that was never used"
 
 
+def _reservations(state: State, now: Now) -> Iterator[str]:
+    """A node has one at a time, and the planner sees them as they are on record."""
+    until: dict[NodeId, tuple[UnixTime, str]] = {}
+    for record in sorted(state.reservations.values(), key=lambda one: one.start_unix_s):
+        for node in record.nodes:
+            end_unix_s, other = until.get(node, (record.start_unix_s, ""))
+            if record.start_unix_s < end_unix_s:
+                yield f"{node} is reserved by {record.name} and {other} at a time"
+            until[node] = record.end_unix_s, record.name
+    seen = reserved(state, now)
+    names = sorted(state.reservations)
+    if names != ([] if seen is None else sorted(seen.names)):
+        yield f"the planner does not see the {len(names)} reservations on record as they are"
+
+
 CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
     _sensing,
@@ -292,4 +308,5 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _jobs,
     _quotas,
     _commands,
+    _reservations,
 )

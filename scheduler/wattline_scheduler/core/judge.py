@@ -101,7 +101,21 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
         if len(state.verdicts) >= MAX_VERDICTS:
             state.verdicts.clear()
         verdict = state.verdicts[shape] = _judge(state, shape, now)
-    return verdict
+    return verdict or _impossible_inside(state, spec, shape, now)
+
+
+def _impossible_inside(state: State, spec: JobSpec, shape: Shape, now: Now) -> str:
+    """The same on the nodes of the reservation that it names."""
+    record = state.reservations.get(spec.reservation)
+    if record is None:
+        return ""
+    whole = _known(state, now)
+    fits = fits_when_empty(Trial(whole), shape)
+    able = [node for node in record.nodes if node not in whole.position]
+    able += [node for node in record.nodes if node in whole.position and fits[whole.position[node]]]
+    if len(able) >= shape.nodes:
+        return ""
+    return f"wants {shape.nodes} such nodes; reservation {record.name} has {len(able)} of them"
 
 
 def _judge(state: State, shape: Shape, now: Now) -> str:
@@ -110,17 +124,22 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
     labelled = _labelled(state, shape.labels)
     if labelled < shape.nodes:
         return _without_labels(state, shape, labelled)
-    if state.whole is None:
-        state.whole = _whole(state, now)
-    trial = Trial(state.whole)
+    whole = _known(state, now)
+    trial = Trial(whole)
     able = int(fits_when_empty(trial, shape).sum())
-    known = [offer for offer in state.whole.nodes if shape.labels <= offer.labels]
+    known = [offer for offer in whole.nodes if shape.labels <= offer.labels]
     unknown = labelled - len(known)
     if able + unknown < shape.nodes:
         return _lacking(known, shape, able)
     if unknown or place_gang(trial, shape) is not None:
         return ""
     return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
+
+
+def _known(state: State, now: Now) -> Snapshot:
+    if state.whole is None:
+        state.whole = _whole(state, now)
+    return state.whole
 
 
 def _whole(state: State, now: Now) -> Snapshot:

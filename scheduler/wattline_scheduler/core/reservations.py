@@ -77,14 +77,7 @@ def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
         whom = whom_said(record.accounts, record.users)
         who = f"account {spec.account}, user {owner}" if spec.account else f"user {owner}"
         return Denied("not_allowed", f"reservation {record.name} is for {whom}; this is {who}")
-    return _too_few(spec, record)
-
-
-def _too_few(spec: JobSpec, record: ReservationRecord) -> Denied | None:
-    count, wanted = len(record.nodes), spec.resources.nodes
-    if count >= wanted:
-        return None
-    return Denied("impossible", f"reservation {record.name} has {nodes_said(count)}, not {wanted}")
+    return None
 
 
 def follow_reservations(state: State, now: Now) -> None:

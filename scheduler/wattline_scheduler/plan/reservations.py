@@ -91,6 +91,11 @@ class Reservations:
         self._good_from = max((t for t in times if t <= unix_s), default=-np.inf)
         self._good_until = min((t for t in times if t > unix_s), default=np.inf)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all of them, by their beginning."""
+        return tuple(self._number)
+
     def at(self, unix_s: float) -> "Reservations":
         """The same at another time at which it `is_good_at`."""
         other = copy(self)

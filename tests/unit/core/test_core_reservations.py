@@ -161,6 +161,7 @@ def test_there_are_only_so_many() -> None:
             made, name=f"r{number}", start_unix_s=start, end_unix_s=start + 1
         )
         h.cluster.state.reservations[other.name] = other
+    h.cluster.state.reserved = None
     denied = h.ask(kept("one-more", nodes=("a2",)))
     assert isinstance(denied, Denied)
     assert denied.kind == "busy"
@@ -288,11 +289,20 @@ def test_an_update_is_held_to_the_same_rules() -> None:
     assert nodes_of(h, number) == ["a1"]
 
 
-def test_more_nodes_than_it_has_are_refused() -> None:
-    h = started()
+def test_what_never_fits_on_its_nodes_is_refused() -> None:
+    """Here or by an update; a node that was never heard may have anything."""
+    plain = site().rack("a", 2, kw=80.0).site_budget(80.0).build()
+    h = Harness(plain)
+    h.join("a1")
     h.do(kept())
-    text = "reservation course has 1 node, not 2"
+    text = "wants 2 such nodes; reservation course has 1 of them"
     assert h.refuse(job().nodes(2).reservation("course")) == text
+    outside = h.submit(job().nodes(2))
+    answer = h.ask(Update(only(outside), {"reservation": "course"}))
+    assert isinstance(answer, Denied)
+    assert text in answer.reason
+    h.do(kept("unheard", nodes=("a2",)))
+    h.submit(job().gpus(8).reservation("unheard"))
 
 
 def test_others_are_sent_away_only_where_the_gang_may_start() -> None:
