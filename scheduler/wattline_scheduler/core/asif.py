@@ -4,12 +4,13 @@ Each look costs a walk over the nodes; how many are taken for one question is bo
 beats and leases do not wait for it.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
@@ -17,12 +18,14 @@ from wattline_scheduler.core.preempting import busy_on
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.backfill import promise
+from wattline_scheduler.plan.backfill import Promise, promise
+from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.preempt import choose
-from wattline_scheduler.plan.reservations import ANY_STAY, Reservations, Stay
-from wattline_scheduler.plan.snapshot import Shape, Snapshot, Waiting
+from wattline_scheduler.plan.quotas import Quotas
+from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
+from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Shape, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
 MAX_NODES_LOOKED_AT = 20_000
@@ -36,48 +39,124 @@ class TooManyLooks(Exception):
     """The site is too large for one more look; what was found before still holds."""
 
 
+@dataclass(slots=True)
+class _Before:
+    """A gang before it in the queue."""
+
+    waiting: Waiting
+    over_s: float = math.inf
+    """When it will have ended, from now; infinite = not known."""
+
+
+@dataclass(slots=True)
+class _Budget:
+    nodes: int
+    """That may still be looked at."""
+
+
 class AsIf:
-    """Looks at the site as if some gangs had gone, with those ahead in the queue placed first."""
+    """Looks at the site as if some gangs had gone, with those ahead in the queue placed first.
+
+    Who is ahead and waits for a quota takes no room. Who is ahead and was promised room has a date,
+    so it is known when it will have ended; of others that may be estimated (`estimate`).
+    """
 
     def __init__(
-        self, state: State, ahead: Sequence[Waiting], now: Now, stay: Stay = ANY_STAY
+        self,
+        state: State,
+        ahead: Sequence[Waiting],
+        now: Now,
+        stay: Stay = ANY_STAY,
+        quotas: Sequence[int] = (),
     ) -> None:
-        self._state, self._now, self.stay = state, now, stay
-        self._ahead = [each for each in ahead for _ in each.gangs][:MAX_AHEAD]
-        self._left = MAX_NODES_LOOKED_AT
+        self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
+        self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
+        self._budget = _Budget(MAX_NODES_LOOKED_AT)
+        dated = set[JobId]()
+        for before in self.ahead:
+            if before.waiting.job not in dated:  # the promise is to the first of its gangs
+                before.over_s = self._date_s(before.waiting) + _runs_s(before.waiting)
+                dated.add(before.waiting.job)
 
     def fits(
         self,
         shape: Shape,
-        gone: Iterable[Gang] = (),
+        gone: Sequence[Gang] = (),
         *,
         is_first: bool = False,
+        at_s: float = 0.0,
         later_s: float = 0.0,
         stay: Stay | None = None,
     ) -> bool:
         """Whether a gang would be placed. Raises TooManyLooks.
 
-        `is_first`: before all others. `later_s`: by the reservations of so much later. `stay`: if
-        it used nodes so.
+        `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
+        `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
         """
-        trial = self._trial(gone, later_s)
+        trial, stay = self._trial(gone, at_s, later_s), stay or self.stay
+        quotas = Quotas(trial)
         if not is_first:
-            self._place_ahead(trial)
-        return place_gang(trial, shape, (), trial.barred(stay or self.stay)) is not None
+            self._place_ahead(trial, quotas, at_s, stay)
+        if quotas.exceeds(self.quotas, shape):
+            return False
+        return place_gang(trial, shape, (), trial.barred(stay)) is not None
 
     @property
     def reservations(self) -> Reservations | None:
         """Of the site now."""
         return reserved(self._state, self._now)
 
-    def _place_ahead(self, trial: Trial) -> None:
+    def ahead_ends(self) -> list[tuple[float, JobId]]:
+        """When who is ahead will have ended, as far as that is known."""
+        known = (each for each in self.ahead if math.isfinite(each.over_s))
+        return sorted((each.over_s, each.waiting.job) for each in known)
+
+    def estimate(self, start_of: Callable[["AsIf", Shape], float | None]) -> bool:
+        """Find when who is ahead and has no date will have ended; whether any was found.
+
+        `start_of` answers for one of them as it is answered for the job that is asked about. At
+        most half of the looks are spent on it.
+        """
+        is_any = False
+        for at, each in enumerate(self.ahead):
+            runs_s = _runs_s(each.waiting)
+            if self._budget.nodes < MAX_NODES_LOOKED_AT // 2:
+                break
+            if math.isfinite(runs_s) and math.isinf(each.over_s):
+                start_s = start_of(self._asked_by(at), each.waiting.shape)
+                if start_s is not None:
+                    each.over_s, is_any = start_s + runs_s, True
+        return is_any
+
+    def _asked_by(self, at: int) -> "AsIf":
+        other, waiting = copy(self), self.ahead[at].waiting
+        other.ahead, other.stay, other.quotas = self.ahead[:at], waiting.stay, waiting.quotas
+        return other
+
+    def _date_s(self, waiting: Waiting) -> float:
+        """From now, when it starts at the latest; infinite = nothing was promised."""
+        return self._state.promised.get(waiting.job, math.inf) - self._now.mono_s
+
+    def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> None:
         """Those before it; for those that room is kept for, what is kept."""
-        taken: set[int] = set()
-        for each in self._ahead:
-            is_placed = place_gang(trial, each.shape, (), trial.barred(each.stay)) is not None
-            if not is_placed and each.job in self._state.promised:
+        taken, kept_room = set[int](), list[Promise]()
+        for each in (before.waiting for before in self.ahead if before.over_s > at_s):
+            if quotas.refuses(each.quotas, each.shape):
+                if self._now.mono_s + at_s - each.since >= PATIENCE_S:
+                    quotas.keep(each.quotas, each.shape)
+                continue
+            places = place_gang(trial, each.shape, (), trial.barred(each.stay))
+            if places is not None:
+                quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
+            elif each.job in self._state.promised:
                 kept = promise(trial, each, self._now.mono_s, taken)
-                taken |= set(kept.nodes) if kept is not None else set()
+                if kept is not None:
+                    taken |= set(kept.nodes)
+                    kept_room.append(kept)
+        for kept in kept_room:
+            waits_s = self._state.promised[kept.job] - self._now.mono_s - at_s
+            if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
+                kept.lift(trial)  # it has ended before that room is needed
 
     def choose(self, shape: Shape) -> list[Gang]:
         """The fewest of lower priority that would have to go; none: that does not help.
@@ -89,18 +168,40 @@ class AsIf:
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
-    def lacks(self, shape: Shape, gone: Iterable[Gang] = ()) -> str:
+    def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""
         return wait_reason(self._trial(gone), shape, self.stay)
 
-    def _trial(self, gone: Iterable[Gang], later_s: float = 0.0) -> Trial:
-        self._left -= len(self._state.nodes)
-        if self._left < 0:
+    def _trial(self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0) -> Trial:
+        self._budget.nodes -= len(self._state.nodes)
+        if self._budget.nodes < 0:
             raise TooManyLooks
         seen = as_if(self._state, gone, self._now)
+        rooms = quota_rooms(self._state, gone, UnixTime(self._now.unix_s + at_s))
         if later_s and seen.reservations is not None:
             seen = replace(seen, reservations=seen.reservations.later(later_s))
-        return Trial(seen)
+        return Trial(replace(seen, quotas=rooms))
+
+
+def _runs_s(waiting: Waiting) -> float:
+    return math.inf if waiting.runs_s is None else waiting.runs_s
+
+
+def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
+    """What quotas would have left then if these gangs had gone."""
+    rooms = list(state.work.quotas.rooms())
+    for attempt in (attempt for gang in gone for attempt in gang.live):
+        for at in attempt.quotas:
+            room = rooms[at]
+            rooms[at] = replace(
+                room,
+                used_milli=room.used_milli - attempt.quota_milli,
+                used_mw=room.used_mw - attempt.quota_mw,
+            )
+    for at, one in enumerate(state.work.quotas.all):
+        if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
+            rooms[at] = replace(rooms[at], closed="")
+    return tuple(rooms)
 
 
 def as_if(state: State, gone: Iterable[Gang], now: Now) -> Snapshot:

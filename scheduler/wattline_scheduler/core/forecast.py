@@ -1,18 +1,20 @@
 """When will it start? An estimate, or why there can be none.
 
 What runs is taken to run for as long as its run time limit allows, or as such jobs took before
-where that is less; what is before the job in the queue is placed first. The estimate is the
-earliest end after which the job fits.
+where that is less; what is before the job in the queue is placed first, and ends where it is known
+when it starts and how long it runs. The estimate is the earliest end after which the job fits.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import JobId, Now
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.jobs import Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.naming import named
-from wattline_scheduler.core.remaining import Left, left_of
+from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.snapshot import Shape
 
@@ -45,52 +47,91 @@ def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
         return Forecast(None, "not known: the site is too large to try so many ways at once")
 
 
+class _Step(NamedTuple):
+    """Something ends: work that runs, or work that is ahead in the queue once it has run."""
+
+    s: float
+    job: JobId
+    why: str
+    gang: Gang | None = None
+    """None: it does not run yet."""
+
+
+_Steps = list[_Step]
+
+
 def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
     if look.fits(shape):
         return Forecast(0.0, "there is room for it now")
     live = state.work.gangs_in(Starting, Running, Paused, Ending)
     known = ((left_of(state.work.longest, gang, now), gang) for gang in live)
-    ends = [(left, gang) for left, gang in known if left is not None]
-    ends.sort(key=lambda end: (end[0].s, end[1].key))
-    found = _among_ends(look, shape, ends, 0.0) or _after_reservations(look, shape, ends)
-    return found or Forecast(None, _not_known(look, shape, live, [gang for _, gang in ends]))
+    ends = [
+        _Step(left.s, gang.job.id, f"has ended, {left.why}", gang)
+        for left, gang in known
+        if left is not None
+    ]
+
+    def start_of(look: AsIf, shape: Shape) -> float | None:
+        if look.fits(shape):
+            return 0.0
+        found = _find(look, shape, _with_ahead(look, ends))
+        return None if found is None else found.within_s
+
+    found = _find(look, shape, _with_ahead(look, ends))
+    if found is None and look.estimate(start_of):
+        found = _find(look, shape, _with_ahead(look, ends))
+    return found or Forecast(None, _not_known(look, shape, live, _gone(_with_ahead(look, ends))))
 
 
-Ends = list[tuple[Left, Gang]]
+def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
+    """All that ends, in order."""
+    ahead = (
+        _Step(over_s, job, "has run, which is before it in the queue")
+        for over_s, job in look.ahead_ends()
+    )
+    return sorted([*ends, *ahead], key=lambda step: (step.s, step.job))
 
 
-def _after_reservations(look: AsIf, shape: Shape, ends: Ends) -> Forecast | None:
+def _gone(steps: _Steps) -> list[Gang]:
+    return [step.gang for step in steps if step.gang is not None]
+
+
+def _find(look: AsIf, shape: Shape, steps: _Steps) -> Forecast | None:
+    return _among_ends(look, shape, steps, 0.0) or _after_reservations(look, shape, steps)
+
+
+def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Forecast | None:
     """From the first of the times on at which a reservation lets it have nodes that it bars now."""
     reservations = look.reservations
     openings = [] if reservations is None else reservations.openings(look.stay)
     for at_s, why in openings[:MAX_OPENINGS]:
-        gone = [gang for left, gang in ends if left.s <= at_s]
-        if look.fits(shape, gone, later_s=at_s):
+        gone = _gone([step for step in steps if step.s <= at_s])
+        if look.fits(shape, gone, at_s=at_s, later_s=at_s):
             return Forecast(at_s, why)
-        found = _among_ends(look, shape, ends, at_s)
+        found = _among_ends(look, shape, steps, at_s)
         if found is not None:
             return found
     return None
 
 
-def _among_ends(look: AsIf, shape: Shape, ends: Ends, from_s: float) -> Forecast | None:
+def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Forecast | None:
     """By the first of the ends after which it fits, as reservations are from `from_s` on."""
-    gangs = [gang for _, gang in ends]
-    if not look.fits(shape, gangs, later_s=from_s):
+
+    def fits(count: int, later_s: float = from_s) -> bool:
+        at_s = max(from_s, steps[count - 1].s) if count else from_s
+        return look.fits(shape, _gone(steps[:count]), at_s=at_s, later_s=later_s)
+
+    if not steps or not fits(len(steps)):
         return None
-    first = sum(left.s <= from_s for left, _ in ends) if from_s else 0
-    count = first + bisect_left(
-        range(first, len(gangs)),
-        True,
-        key=lambda at: look.fits(shape, gangs[: at + 1], later_s=from_s),
-    )
-    left, last = ends[count]
-    if look.reservations is not None and not look.fits(shape, gangs[: count + 1], later_s=left.s):
+    first = sum(step.s <= from_s for step in steps) if from_s else 0
+    at = first + bisect_left(range(first, len(steps)), True, key=lambda at: fits(at + 1))
+    last = steps[at]
+    if look.reservations is not None and not fits(at + 1, last.s):
         return None  # by then another one has begun, or is too near
-    return Forecast(left.s, f"once job {last.job.id} has ended, {left.why}")
+    return Forecast(last.s, f"once job {last.job} {last.why}")
 
 
-def _not_known(look: AsIf, shape: Shape, live: list[Gang], ending: list[Gang]) -> str:
+def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[Gang]) -> str:
     if not look.fits(shape, live, is_first=True):
         return f"not known: even with all that runs gone: {look.lacks(shape, live)}"
     if not look.fits(shape, live):

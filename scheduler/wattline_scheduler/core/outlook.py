@@ -50,8 +50,10 @@ class _Asked:
     """Why nobody can say when it may start at all."""
     backoff_s: float = 0.0
     stay: Stay = ANY_STAY
+    quota: str = ""
+    """The quota that keeps it from starting, in words."""
     quota_until: UnixTime | None = None
-    """When the quota that keeps it from starting begins anew."""
+    """When that begins anew; None: as work of it ends."""
 
 
 def outlook(state: State, job: Job, now: Now) -> ExplainView:
@@ -71,9 +73,10 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
         job.spec,
         list(ahead[:place]) if place is not None else _before(state, key),
         opens(state, job.spec, now),
-        _stuck(state, job, gates) or (quota if until is None else ""),
+        _stuck(state, job, gates),
         _backoff_s(job, now),
         _stay(state, key),
+        quota,
         until,
     )
     seen = _seen(state, job.outside, now)
@@ -99,10 +102,9 @@ def what_if(
         stuck = stuck or "it would wait for other jobs to end"
     key = _key(state, owner, spec)
     quota, until = waits_for(state, key, now)
-    stuck = stuck or (quota if until is None else "")
     ahead = _before(state, key)
     stay, outside = _stay(state, key), waits_for_reservation(state, spec, now)
-    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, until)
+    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
     shown: JobState = "HELD" if spec.hold else "PENDING"
     reason, seen = stuck or quota or outside, _seen(state, outside, now)
     view = explain(seen, NOT_SUBMITTED, shown, reason, key.shape, stay)
@@ -179,15 +181,19 @@ def _backoff_s(job: Job, now: Now) -> float:
 
 
 def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> ExplainView:
-    look = AsIf(state, asked.ahead, now, asked.stay)
+    numbers = state.work.quotas.of(asked.spec.account or asked.owner, asked.spec.queue)
+    look = AsIf(state, asked.ahead, now, asked.stay, numbers)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
-    if found.within_s != 0.0 and not (stuck or asked.ahead or asked.quota_until):
+    if found.within_s != 0.0 and not (stuck or asked.ahead or asked.quota):
         found = sooner(found, making_way(state, look, shape, now))
+    held_back = asked.quota if asked.quota_until is None else ""
+    if held_back and found.within_s is None:
+        found = Forecast(None, f"not known: {stuck or held_back}")
     start, why = _start(found, asked, now)
     helps: tuple[Remedy, ...] = ()
-    if not stuck:
+    if not stuck and not held_back:
         helps = remedies(state, look, asked.owner, asked.spec)
         if asked.opens > now.unix_s and found.within_s == 0.0:
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"

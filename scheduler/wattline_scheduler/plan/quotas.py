@@ -69,6 +69,11 @@ class Quotas:
         room = self.left[number]
         return room.closed or lacks(room, self._least_of(shape))
 
+    def exceeds(self, numbers: Sequence[int], shape: Shape) -> bool:
+        """Whether a gang would exceed what may be held of one of these at a time."""
+        wants = self._least_of(shape) if numbers else Held(0, 0)
+        return any(exceeded(self.left[number], wants) for number in numbers)
+
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
         """[node] where a task would take more than its equal part of the watts that are left, so
         that the gang stays within them wherever it is placed; None: no node is."""

@@ -146,6 +146,56 @@ def test_what_has_its_nodes_waits_for_nothing(h: Harness) -> None:
     assert (view.nodes_needed, view.start_unix_s, view.remedies) == (0, None, ())
 
 
+# --- what is before it ----------------------------------------------------------------------
+
+
+def alone() -> Harness:
+    """One node of eight GPUs."""
+    harness = Harness(site().rack("a", 1).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+@pytest.mark.parametrize("waited_s", [1, 90], ids=["no promise yet", "promised"])
+def test_who_is_before_it_ends_too_where_that_is_known(waited_s: int) -> None:
+    h = alone()
+    h.submit(job().gpus(8).runtime(3_600))
+    first = h.submit(job().gpus(8).runtime(7_200))
+    then = h.submit(job().gpus(8).runtime(600))
+    last = h.submit(job().gpus(8))
+    h.run(waited_s)
+    assert (first in h.cluster.state.promised) == (waited_s > 60)
+    view = seen(h, then)
+    assert within_s(h, view) == pytest.approx(3_600 + 7_200 - waited_s, abs=15)
+    assert view.start_why == f"once job {first} has run, which is before it in the queue"
+    view = seen(h, last)
+    assert within_s(h, view) == pytest.approx(3_600 + 7_200 + 600 - waited_s, abs=20)
+    assert view.start_why == f"once job {then} has run, which is before it in the queue"
+
+
+def test_nobody_can_say_when_one_before_it_ends_without_a_limit() -> None:
+    h = alone()
+    h.submit(job().gpus(8).runtime(3_600))
+    h.submit(job().gpus(8))
+    view = seen(h, h.submit(job().gpus(8)))
+    text = "not known: it depends on how long what is before it in the queue will run"
+    assert (view.start_unix_s, view.start_why) == (None, text)
+
+
+def test_who_ends_before_promised_room_is_needed_may_use_it(h: Harness) -> None:
+    for gpus in (8, 4):
+        h.submit(job().gpus(gpus).runtime(3_600))
+    waits = h.submit(job().gpus(8).nodes(2))
+    h.run(90)
+    assert waits in h.cluster.state.promised
+    short, unknown = asked(h, job().gpus(4).runtime(600)), asked(h, job().gpus(4))
+    assert (within_s(h, short), short.start_why) == (0.0, "there is room for it now")
+    assert unknown.start_unix_s is None
+    assert h.state_of(h.submit(job().gpus(4))) == "PENDING"
+    assert h.state_of(h.submit(job().gpus(4).runtime(600))) == "RUNNING"
+
+
 # --- what would help --------------------------------------------------------------------
 
 

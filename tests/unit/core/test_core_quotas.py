@@ -382,6 +382,32 @@ def test_explain_names_the_quota_and_until_when() -> None:
     assert getattr(asked, "start_why", "") == "once its quota begins anew"
 
 
+def test_who_is_held_back_by_a_quota_takes_no_room_in_an_estimate() -> None:
+    h = night(gpus=8)
+    h.submit(in_queue("night", 8))
+    h.submit(in_queue("night", 8).priority(90))
+    h.run(2)
+    wanted = in_queue("day", 8)
+    view = what_if(h.cluster.state, UserName("ada"), wanted.build(), {}, h.now)
+    assert getattr(view, "start_why", "") == "there is room for it now"
+    assert h.state_of(h.submit(wanted)) == "RUNNING"
+
+
+def test_explain_says_when_enough_of_its_quota_ends() -> None:
+    h = night(gpus=8)
+    first = h.submit(in_queue("night", 6).runtime(3_600))
+    waits = h.submit(in_queue("night", 4).runtime(600))
+    last = h.submit(in_queue("night", 8))
+    h.run(2)
+    view = outlook(h.cluster.state, h.job(waits), h.now)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 3_600, abs=15)
+    assert view.start_why == f"once job {first} has ended, by its limit at the latest"
+    assert not view.remedies
+    view = outlook(h.cluster.state, h.job(last), h.now)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 4_200, abs=20)
+    assert view.start_why == f"once job {waits} has run, which is before it in the queue"
+
+
 def test_explain_does_not_guess_when_others_of_a_quota_end() -> None:
     h = night(gpus=8)
     h.submit(in_queue("night", 6))
