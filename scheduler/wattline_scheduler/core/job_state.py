@@ -61,7 +61,8 @@ def reason_of(job: Job, state: JobState) -> str:
     if state == "CANCELLED" and job.record.cancelled_by:
         return f"cancelled by {job.record.cancelled_by}"
     if state in ("HELD", "PENDING"):
-        return "; ".join(filter(None, (job.late, _why_waiting(job))))
+        late = job.late or job.at_risk
+        return "; ".join(filter(None, (late, _why_waiting(job))))
     if job.is_ended:
         told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
         return next((_where(g) for g in told if g.reason), "")

@@ -7,9 +7,12 @@ that it cannot be done in time: it may run as long as `limits.runtime` says, so 
 long before its deadline, in one of its windows. Both follow the wall clock.
 """
 
+import math
+from collections.abc import Iterable
+
 import msgspec
 
-from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.ending import end_gangs
@@ -45,6 +48,42 @@ def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
         window = f"its next window opens {calendar.said(opening)}"
         return f"cannot be done by its deadline, {by}: {window}{lasts}"
     return ""
+
+
+def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
+    """What becomes of its deadline if a job starts then; empty = it may be met."""
+    runtime_s = spec.limits.runtime_s
+    if not spec.windows.deadline:
+        return ""
+    deadline = state.calendar.moment(spec.windows.deadline)
+    if start_unix_s + runtime_s <= deadline:
+        return ""
+    lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
+    return f"too late for its deadline, {state.calendar.said(deadline)}{lasts}"
+
+
+def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
+    """Say at once of a job that is promised room too late for its deadline that it is.
+
+    No more than that: it still has its room, for others may end sooner than they must.
+    """
+    for number in before:
+        if number in state.work.jobs:
+            state.work.jobs[number].at_risk = ""
+    for number, start in state.promised.items():
+        job = state.work.jobs[number]
+        if math.isinf(start) or job.late:
+            continue
+        start_unix_s = now.unix_s + max(0.0, start - now.mono_s)
+        late = too_late(state, job.spec, start_unix_s)
+        if not late:
+            continue
+        said = state.calendar.said(start_unix_s)
+        job.at_risk = f"may not start before {said}: {late}"
+        if not job.is_risk_told:
+            job.is_risk_told = True
+            text = f"{job.spec.name!r} {job.at_risk}"
+            state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
 
 
 def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:

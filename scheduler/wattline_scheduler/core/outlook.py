@@ -24,7 +24,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import opens
+from wattline_scheduler.core.openings import opens, too_late
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
@@ -192,6 +192,8 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     if held_back and found.within_s is None:
         found = Forecast(None, f"not known: {stuck or held_back}")
     start, why = _start(found, asked, now)
+    late = "" if start is None else too_late(state, asked.spec, start)
+    why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()
     if not stuck and not held_back:
         helps = remedies(state, look, asked.owner, asked.spec)

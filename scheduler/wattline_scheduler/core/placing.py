@@ -6,6 +6,7 @@ from functools import partial
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.offering import snapshot
+from wattline_scheduler.core.openings import follow_promises
 from wattline_scheduler.core.preempting import busy_on, claimed, send_away
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
@@ -33,7 +34,8 @@ def plan_now(state: State, now: Now) -> None:
     for preemption in result.preemptions:
         send_away(state, preemption, now)
     state.work.note_waits(result.waits)
-    state.promised = result.promised
+    before, state.promised = state.promised, result.promised
+    follow_promises(state, before, now)
     # Who else needs others to go is looked for once these are on their way.
     state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
 

@@ -15,6 +15,7 @@ from wattline_scheduler.core.alarms import Alarms
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.events import TimePassed
 from wattline_scheduler.core.job_state import gates_of, reason_of
+from wattline_scheduler.core.outlook import outlook
 
 T0 = UNIX_START
 SOON = "Tue 22:15-22:17"
@@ -230,6 +231,29 @@ def test_a_late_job_still_starts_but_no_room_is_kept_for_it(h: Harness) -> None:
     assert h.state_of(number) == "RUNNING"
     h.tick()
     assert reason(h, number) == "", "it runs, and may yet be done in time"
+
+
+def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harness) -> None:
+    """The one before it may run until 23:13, and it for 30 minutes."""
+    first = h.submit(job().gpus(8).runtime(3_600))
+    number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
+    in_time = h.submit(job().gpus(8).runtime(60).deadline("2023-11-15T12:00"))
+    view = outlook(h.cluster.state, h.job(number), h.now)
+    late = "too late for its deadline, 2023-11-14 23:30 UTC, and it may run 30m"
+    assert view.start_why == f"once job {first} has ended, by its limit at the latest; {late}"
+    assert "deadline" not in outlook(h.cluster.state, h.job(in_time), h.now).start_why
+    assert not h.events("deadline_at_risk")
+    run_to(h, 70)
+    h.run(10)
+    assert reason(h, number).startswith(f"may not start before 2023-11-14 23:13 UTC: {late}; waits")
+    assert "deadline" not in reason(h, in_time)
+    (told,) = h.events("deadline_at_risk")
+    assert (told.job, told.level) == (number, "warning")
+    assert number in h.cluster.state.promised, "it keeps its room: the other may end sooner"
+    h.end_tasks()
+    h.run(2)
+    assert h.state_of(number) == "RUNNING"
+    assert reason(h, number) == ""
 
 
 def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:
