@@ -211,6 +211,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
     labels: dict[str, str] = {}
     """What the site file says of it."""
+    reserved: str = ""
+    """For whom until when, or what begins there next, in words; empty = nothing."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

@@ -53,7 +53,8 @@ def note(node: NodeView) -> Text:
     """What is wrong, or what there is to know."""
     if node.problems:
         return alarm("; ".join(node.problems))
-    notes = (node.reason, drained(node), "simulated" if node.simulated else "")
+    simulated = "simulated" if node.simulated else ""
+    notes = (node.reason, drained(node), node.reserved, simulated)
     return Text(" · ".join(x for x in notes if x))
 
 
@@ -70,7 +71,7 @@ def drained(node: NodeView) -> str:
 
 
 def _why(node: NodeView) -> str:
-    return "".join(f" {text}" for text in (node.reason, drained(node)) if text)
+    return "".join(f" {text}" for text in (node.reason, drained(node), node.reserved) if text)
 
 
 OUT_OF_BAND: dict[OutOfBandView, str] = {

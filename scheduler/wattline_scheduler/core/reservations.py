@@ -7,7 +7,7 @@ begun or is over, and wakes the jobs that name it. How they are made: `reserving
 import msgspec
 import numpy as np
 
-from wattline_protocol.ids import JobId, Now, UserName
+from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
 from wattline_protocol.reserving import whom_said
@@ -30,6 +30,12 @@ def reserved(state: State, now: Now) -> Reservations | None:
         spans = [_span(state, record) for record in state.reservations.values()]
         state.reserved = Reservations(spans, len(state.nodes), now.unix_s)
     return state.reserved.at(now.unix_s)
+
+
+def reserved_said(state: State, node: NodeId, now: Now) -> str:
+    """What is reserved of a node now, or next, in words; empty = nothing."""
+    seen = reserved(state, now)
+    return "" if seen is None else seen.said(state.picture.position[node])
 
 
 def _span(state: State, record: ReservationRecord) -> Span:

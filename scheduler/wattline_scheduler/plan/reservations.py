@@ -158,10 +158,23 @@ class Reservations:
         if stay.reservation and inside != self._wanted(stay):
             return f"not in reservation {stay.reservation} now"
         if inside != self._wanted(stay):
-            span = self._spans[inside - 1]
-            return f"reserved as {span.name} for {span.whom} until {span.end_said}"
-        span = self._spans[int(self._next[at]) - 1]
-        begins = f"reservation {span.name} for {span.whom} begins {span.start_said}"
+            return self._active_said(inside)
+        begins = self._next_said(int(self._next[at]))
         if stay.runs_s is None:
             return f"{begins}, and nobody has said how long it runs (--time)"
         return f"{begins}, and it may run {format_duration(round(stay.runs_s))}"
+
+    def said(self, at: int) -> str:
+        """What is active on the node at `at`, or begins there next; empty = nothing."""
+        inside, later = int(self._inside[at]), int(self._next[at])
+        if inside != NOBODY:
+            return self._active_said(inside)
+        return self._next_said(later) if later != NOBODY else ""
+
+    def _active_said(self, number: int) -> str:
+        span = self._spans[number - 1]
+        return f"reserved as {span.name} for {span.whom} until {span.end_said}"
+
+    def _next_said(self, number: int) -> str:
+        span = self._spans[number - 1]
+        return f"reservation {span.name} for {span.whom} begins {span.start_said}"

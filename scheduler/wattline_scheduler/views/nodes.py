@@ -9,6 +9,7 @@ from wattline_protocol.views import GpuView, NodeView, OutOfBandView, PartView
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.remaining import empty_within_s
+from wattline_scheduler.core.reservations import reserved_said
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of
 
@@ -50,6 +51,7 @@ def node_view(
         drained_unix_s=node.record.drained_unix_s,
         empty_by_unix_s=_empty_by(node, now),
         labels=node.site.labels,
+        reserved=reserved_said(state, node.id, now),
     )
 
 

@@ -15,6 +15,7 @@ from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.reserving import MAX_RESERVATIONS, MAX_WORDS
 from wattline_scheduler.plan.reservations import NEAR_S
+from wattline_scheduler.views.nodes import node_view
 from wattline_scheduler.views.reservations import reservation_views
 
 HOUR_S = 3600.0
@@ -226,6 +227,19 @@ def test_who_is_in_it_starts_when_it_begins_and_only_on_its_nodes() -> None:
     h.do(Update(only(waits), {"reservation": "none"}))
     h.run(1)
     assert nodes_of(h, waits) == ["a2"]
+
+
+def test_a_node_says_what_is_reserved_of_it() -> None:
+    h = started()
+    h.do(kept("now", for_s=60.0))
+    h.do(kept("later", nodes=("a*",), start="in 1h", is_maintenance=True))
+    told = [node_view(h.cluster.state, h.node(name), h.now).reserved for name in ("a1", "a2")]
+    assert told[0].startswith("reserved as now for user ada until 2023-11-14 22:14")
+    assert told[1].startswith("reservation later for maintenance begins 2023-11-14 23:13")
+    h.run(61)
+    assert "later" in node_view(h.cluster.state, h.node("a1"), h.now).reserved
+    h.do(Unreserve("later"))
+    assert not node_view(h.cluster.state, h.node("a1"), h.now).reserved
 
 
 def test_what_runs_when_it_begins_runs_on_and_is_shown() -> None:
