@@ -59,7 +59,7 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
 
     assert "n1: 0.5 of a GPU; none is free" in site.wattline("explain", third)
     assert "1 more free GPUs" in site.wattline("explain", whole)
-    assert f"{first}, {second}" in site.wattline("node", "n1")
+    assert f"{first} (0.5), {second} (0.5)" in site.wattline("node", "n1")
     assert site.json("job", first)["gpu_share_permille"] == 500
 
     site.stop("agent-n1", signal.SIGKILL)
