@@ -35,6 +35,10 @@ QUICK = (
     "growth-in-pieces",
     "epoch-not-durable",
     "backup-without-recover",
+    "start-beyond-quota",
+    "held-uncounted",
+    "use-forgotten",
+    "use-after-the-end",
     "normal-operation-only",
     "durations-by-wall-clock",
 )

@@ -58,6 +58,8 @@ class Disk:
         """Told of every job record, as it is committed or found at a start."""
         self.on_commit: Callable[[Mapping[Key, Record], Sequence[Record]], None] = lambda *_: None
         """Told of every transaction: what was on record before it, and what it wrote."""
+        self.on_found: Callable[[Iterable[Record]], None] = lambda _: None
+        """Told of everything that a start finds."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(empty_database())
         self.store: Store | None = None
@@ -121,6 +123,7 @@ class Disk:
         self.records.clear()
         self.books.clear()
         self._remember(_all(saved))
+        self.on_found(self.records.values())
 
     def _compare(self, saved: Saved) -> None:
         """Whatever a restart needs must come back as it was."""

@@ -28,9 +28,9 @@ SETTLE_S = 1.0
 FREEZE_S = 0.05
 RELOAD_S = 2.0
 """Unloading and loading the driver; nothing answers meanwhile."""
-SIM_SECONDS = "WATTLINE_FLEET_SECONDS"
-SIM_EXIT = "WATTLINE_FLEET_EXIT"
-SIM_DEMAND_MW = "WATTLINE_FLEET_DEMAND_MW"
+SIM_SECONDS = "FLEET_SECONDS"
+SIM_EXIT = "FLEET_EXIT"
+SIM_DEMAND_MW = "FLEET_DEMAND_MW"
 """What a simulated process does, in its job's environment."""
 
 

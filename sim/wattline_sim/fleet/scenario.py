@@ -20,6 +20,8 @@ W = 1000
 NON_GPU_MW = 1_900 * W
 EFFICIENCY_PERMILLE = 940
 GPUS_PER_NODE = 4
+KNEE_MW = CAP_MAX_MW // 2
+"""A job that says nothing else is placed with so much for a whole GPU, or more (docs/power.md)."""
 SHARING = 0.3
 """So many of the jobs ask for a part of a GPU."""
 TASK_LEASE_S = 20.0

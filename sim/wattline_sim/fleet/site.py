@@ -1,7 +1,7 @@
 """A whole simulated site: hosts, agents, scheduler, a client that insists, and the checks."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job import JobSpec
@@ -19,8 +19,10 @@ from wattline_protocol.requests import (
     Undrain,
 )
 from wattline_protocol.selecting import only
-from wattline_scheduler.core.records import JobRecord
+from wattline_scheduler.core.records import JobRecord, Record
 from wattline_sim.fleet.agent_shell import AgentShell
+from wattline_sim.fleet.allowances import Allowances
+from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.quotas import with_place, with_quotas
@@ -65,7 +67,9 @@ class FleetSite:
         )
         self.scheduler.disk.on_booked = self.truth.booked
         self.scheduler.disk.on_job = self.truth.saw_job
-        self.scheduler.disk.on_commit = check_placed
+        self.allowances = Allowances(self.site)
+        self.scheduler.disk.on_commit = self._committed
+        self.scheduler.disk.on_found = self.allowances.found
         self.agents = {
             node: AgentShell(
                 self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty
@@ -99,6 +103,10 @@ class FleetSite:
     def check(self, only: NodeId | None = None) -> None:
         """After every step: of the scheduler, or of the agent of one node."""
         self.truth.check(self.scheduler.disk.books, only)
+
+    def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
+        check_placed(before, records)
+        self.allowances.committed(records)
 
     def _checks_of(self, node: NodeId) -> Callable[[], None]:
         return lambda: self.check(node)

@@ -19,6 +19,7 @@ from wattline_protocol.requests import (
     Update,
 )
 from wattline_protocol.selecting import only
+from wattline_scheduler.core.records import AttemptRecord
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
@@ -91,13 +92,27 @@ def _update(faults: "Faults") -> str:
         [
             {"priority": rng.randint(0, 100)},
             {"account": rng.choice(["vision", "speech"])},
-            {"retries": rng.randint(0, 5), "grace": f"{rng.randint(1, 9)}s"},
-            {"nodes": rng.randint(1, 3)},
+            {"retries": rng.randint(0, 2), "grace": f"{rng.randint(1, 9)}s"},
+            {"nodes": rng.randint(1, 2)},
             {"no-such-key": 1},
         ]
     )
     faults.site.order(Update(only(job), changes))
     return f"job {job}: {changes}"
+
+
+def _move(faults: "Faults") -> str:
+    """Work that runs is to count elsewhere, whatever is held there."""
+    rng, tries = faults.rng, faults.site.scheduler.disk.every(AttemptRecord)
+    running = sorted({one.job for one in tries if one.ended_unix_s is None})
+    if not running or not faults.site.site.queues:
+        return "nothing runs, or there is nowhere else"
+    job = rng.choice(running)
+    where: dict[str, str | int | float | bool | tuple[str, ...]] = rng.choice(
+        [{"account": rng.choice(["lab", "vision"])}, {"queue": rng.choice(["small", "cool"])}]
+    )
+    faults.site.order(Update(only(job), where))
+    return f"job {job}: {where}"
 
 
 def _nonsense(faults: "Faults") -> str:
@@ -132,5 +147,6 @@ KINDS = {
     "hold": _hold,
     "requeue": _requeue,
     "update": _update,
+    "move": _move,
     "nonsense request": _nonsense,
 }

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import msgspec
 
-from wattline_sim.fleet.mutants import agents, disks, plans, schedulers, surroundings
+from wattline_sim.fleet.mutants import agents, disks, plans, quotas, schedulers, surroundings
 from wattline_sim.fleet.mutants.mutant import CATCHES, Mutant, applied
 from wattline_sim.fleet.run import Run, Violation
 
@@ -15,6 +15,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *schedulers.MUTANTS,
     *plans.MUTANTS,
     *disks.MUTANTS,
+    *quotas.MUTANTS,
     *surroundings.MUTANTS,
 )
 MOST_SEEDS = 1_000

@@ -16,6 +16,8 @@ CATCHES = frozenset(
         "StartedEarly",
         "StartedOutside",
         "GivenTwice",
+        "OverQuota",
+        "UseMiscounted",
         "NotSettled",
         "InvariantBroken",
         "StoreLied",

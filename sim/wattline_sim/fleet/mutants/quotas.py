@@ -1,0 +1,131 @@
+"""Rules of quotas and of what accounts and queues have used, each removed.
+
+The scheduler's own check of its quotas is removed as well, so that only the disk can show the harm.
+"""
+
+from collections.abc import Sequence
+
+from wattline_scheduler.core import changing, invariants, quotachecks, recovery, starting
+from wattline_scheduler.core.calendar import Calendar
+from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.ledger import Ledger
+from wattline_scheduler.core.quotas import QuotaBook
+from wattline_scheduler.core.records import Record, UseRecord
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan import quotas as planned
+from wattline_scheduler.plan.quotas import Held, Quotas
+from wattline_scheduler.plan.snapshot import Placement, Shape
+from wattline_sim.fleet.mutants.mutant import Mutant, Swap
+from wattline_sim.fleet.scheduler_shell import SchedulerShell
+
+UNWATCHED: Swap = (
+    invariants,
+    "CHECKS",
+    tuple(check for check in invariants.CHECKS if check is not invariants._quotas),
+)
+SOURCE = "scheduling"
+"""The page of the manual on which they stand."""
+
+
+def _never_refuses(self: Quotas, numbers: Sequence[int], shape: Shape) -> str:
+    del self, numbers, shape
+    return ""
+
+
+def _nowhere_barred(self: Quotas, numbers: Sequence[int], shape: Shape) -> None:
+    del self, numbers, shape
+
+
+def _never_breaks(self: Quotas, numbers: Sequence[int], shape: Shape, placement: Placement) -> str:
+    del self, numbers, shape, placement
+    return ""
+
+
+def _counts_nowhere(state: State, attempt: Attempt) -> None:
+    del state, attempt
+
+
+def _alone(self: QuotaBook, account: str) -> list[str]:
+    return [account] if account in self._parents else []
+
+
+def _without_watts(*of: object) -> Held:
+    return Held(_held(*of).milli, 0)  # type: ignore[arg-type]  # as it was called
+
+
+_held = planned.task_held
+
+
+def _may_move(*of: object) -> str:
+    del of
+    return ""
+
+
+def _from_nothing(half_life_s: float, calendar: Calendar, records: object) -> Ledger:
+    del records
+    return Ledger(half_life_s, calendar)
+
+
+def _use_later(self: SchedulerShell, records: list[Record]) -> None:
+    """What was used in a transaction of its own, after the one with the ends."""
+    uses = [record for record in records if isinstance(record, UseRecord)]
+    _commit(self, [record for record in records if not isinstance(record, UseRecord)])
+    _commit(self, list(uses))
+
+
+_commit = SchedulerShell._commit
+
+MUTANTS = (
+    Mutant(
+        "start-beyond-quota",
+        "a placement is checked against its quotas once more",
+        (
+            UNWATCHED,
+            (Quotas, "breaks", _never_breaks),
+            (Quotas, "refuses", _never_refuses),
+            (Quotas, "barred", _nowhere_barred),
+        ),
+        SOURCE,
+        covered_by="the plan starts nothing that a quota has no room for",
+    ),
+    Mutant(
+        "held-uncounted",
+        "what a try holds counts in its quotas from its placement",
+        (UNWATCHED, (starting, "count", _counts_nowhere)),
+        SOURCE,
+    ),
+    Mutant(
+        "accounts-alone",
+        "the quota of an account counts the accounts below it",
+        (UNWATCHED, (QuotaBook, "_chain", _alone)),
+        SOURCE,
+    ),
+    Mutant(
+        "watts-uncounted",
+        "a quota of watts counts what is found for the GPUs of a try",
+        (
+            UNWATCHED,
+            (quotachecks, "task_held", _without_watts),
+            (planned, "task_held", _without_watts),
+        ),
+        SOURCE,
+    ),
+    Mutant(
+        "moved-beyond-quota",
+        "running work is counted elsewhere only if the quotas there have room for it",
+        (UNWATCHED, (changing, "would_break", _may_move)),
+        SOURCE,
+    ),
+    Mutant(
+        "use-forgotten",
+        "a restart goes on from the use on record",
+        ((recovery, "Ledger", _from_nothing),),
+        SOURCE,
+    ),
+    Mutant(
+        "use-after-the-end",
+        "what a try used is on record in the transaction of its end",
+        ((SchedulerShell, "_commit", _use_later),),
+        "I9",
+    ),
+)
