@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -56,6 +56,8 @@ from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
+
+Shown = TypeVar("Shown", bound=SiteScreen)
 
 PERIOD_S = 1.0
 RETRY_S = 1.0
@@ -112,9 +114,10 @@ class TopApp(App[None]):
         """A new snapshot."""
         self.view = reduce(self.view, message.site, time.monotonic())
         self._redraw()
-        if isinstance(self.screen, JobScreen):
-            self._follow_job(self.screen)
-        elif isinstance(self.screen, AccountsScreen):
+        job = self._on_top(JobScreen)
+        if job is not None:
+            self._follow_job(job)
+        elif self._on_top(AccountsScreen) is not None:
             self._follow_accounts()
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
@@ -124,20 +127,30 @@ class TopApp(App[None]):
 
     def on_job_arrived(self, message: JobArrived) -> None:
         """Details of the job on screen."""
-        if isinstance(self.screen, JobScreen) and self.screen.job == message.job.id:
-            now_s = self.view.site.unix_s if self.view.site else 0.0
-            self.screen.show_details(message.job, now_s)
+        screen = self._on_top(JobScreen)
+        if screen is not None and screen.job == message.job.id:
+            screen.show_details(message.job, self._now_s)
 
     def on_accounts_arrived(self, message: AccountsArrived) -> None:
         """What is due, used and left."""
-        if isinstance(self.screen, AccountsScreen):
-            now_s = self.view.site.unix_s if self.view.site else 0.0
-            self.screen.show_accounts(message.accounts, now_s)
+        screen = self._on_top(AccountsScreen)
+        if screen is not None:
+            screen.show_accounts(message.accounts, self._now_s)
 
     def on_log_arrived(self, message: LogArrived) -> None:
         """More of a log."""
-        if isinstance(self.screen, JobScreen):
-            self.screen.add_log(message.key, message.text)
+        screen = self._on_top(JobScreen)
+        if screen is not None:
+            screen.add_log(message.key, message.text)
+
+    @property
+    def _now_s(self) -> float:
+        return self.view.site.unix_s if self.view.site else 0.0
+
+    def _on_top(self, kind: type[Shown]) -> Shown | None:
+        """The screen on top if it is of that kind; None also while the app closes."""
+        stack = self.screen_stack if self.is_running else []
+        return stack[-1] if stack and isinstance(stack[-1], kind) else None
 
     def _redraw(self) -> None:
         if not self.is_running:
@@ -290,7 +303,7 @@ class TopApp(App[None]):
             told = "\n".join(job.text for job in answer.jobs)
             self.call_from_thread(self.notify, told)
         elif isinstance(answer, Explained):
-            now_s = self.view.site.unix_s if self.view.site else 0.0
-            self.call_from_thread(self.push_screen, Page(explained(answer.explain, now_s)))
+            page = Page(explained(answer.explain, self._now_s))
+            self.call_from_thread(self.push_screen, page)
         elif isinstance(answer, Done):
             self.call_from_thread(self.notify, answer.text)

@@ -1,12 +1,14 @@
 """Closing the terminal while it redraws."""
 
 import pytest
+from textual.message import Message
 
 from support.feeds import PlayedFeed
-from support.site_views import busy_site
+from support.site_views import accounts_now, busy_site
 from wattline_protocol.ids import JobId
 from wattline_tui import app as app_module
 from wattline_tui.app import TopApp
+from wattline_tui.messages import AccountsArrived, JobArrived, LogArrived, SiteArrived
 from wattline_tui.screens.job import JobScreen
 
 
@@ -20,3 +22,22 @@ async def test_a_redraw_that_falls_into_the_closing_is_harmless(
         app.push_screen(JobScreen(JobId(1)))
         await pilot.pause()
     assert not app.is_running
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AccountsArrived(accounts_now()),
+        JobArrived(busy_site().jobs[0]),
+        LogArrived("1.0", "more"),
+        SiteArrived(busy_site()),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_an_answer_that_arrives_while_it_closes_is_harmless(message: Message) -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("a")
+    assert not app.is_running
+    handler = getattr(app, message.handler_name)
+    handler(message)
