@@ -18,6 +18,11 @@ def test_seeds(first: int) -> None:
         assert sum(outcome.faults.values()) > 0
 
 
+def test_a_kind_of_which_the_draw_is_learned_may_count_less_in_a_quota() -> None:
+    """The truth once took the knee of an unknown job for the least of any."""
+    assert run_seed(2466).violation is None
+
+
 def test_a_seed_replays_exactly() -> None:
     assert run_seed(7) == run_seed(7)
 

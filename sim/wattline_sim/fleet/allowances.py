@@ -5,7 +5,8 @@ books of its account and its queue from the transaction on that puts its end, or
 on record. Nothing here asks the scheduler what counts where: the sums are its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.job import WHOLE_GPU
@@ -18,6 +19,7 @@ from wattline_scheduler.core.records import (
     UseKind,
     UseRecord,
 )
+from wattline_sim.fleet.machine import CAP_MIN_MW
 from wattline_sim.fleet.scenario import EFFICIENCY_PERMILLE, KNEE_MW
 
 Key = tuple[UseKind, str]
@@ -26,6 +28,24 @@ Use = tuple[float, float]
 
 EXACT = 1e-6
 """Of what was used: sums in another order differ by less."""
+
+LEARNED_AFTER_GPU_S = 30.0
+"""On GPUs before anything is learned of a kind of jobs (docs/power.md): so long its next try counts
+the knee. After that it may count as little as the smallest cap."""
+
+
+@dataclass(slots=True)
+class _Stay:
+    """A try since it was first on record."""
+
+    kind: Hashable
+    gpus: int
+    since_s: float
+    until_s: float | None = None
+
+    def gpu_s(self, now_s: float) -> float:
+        """On its GPUs at most."""
+        return self.gpus * ((now_s if self.until_s is None else self.until_s) - self.since_s)
 
 
 class OverQuota(AssertionError):
@@ -39,13 +59,16 @@ class UseMiscounted(AssertionError):
 class Allowances:
     """Follows the scheduler's disk, transaction by transaction."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self._quotas: dict[Key, Quota] = {("queue", q.name): q.quota for q in site.queues}
         self._quotas |= {("account", a.name): a.quota for a in site.accounts}
         self._above = {account.name: account.parent for account in site.accounts}
         self._jobs: dict[JobId, JobRecord] = {}
         self._tries: dict[TaskRef, AttemptRecord] = {}
         self._holds: Mapping[Key, tuple[int, int]] = {}
+        self._stays: dict[TaskRef, _Stay] = {}
+        """Also of tries that a backup knows nothing of: what was learned from them may be known."""
         self._used: dict[Key, Use] = {}
         """By ended tries, added up here."""
         self._written: dict[Key, Use] = {}
@@ -75,14 +98,18 @@ class Allowances:
                 raise UseMiscounted(f"{key} used {used}, on record are {written}")
 
     def _take(self, records: Iterable[Record]) -> None:
+        tries: list[AttemptRecord] = []
         for record in records:
             if isinstance(record, JobRecord):
                 self._jobs[record.id] = record
             elif isinstance(record, AttemptRecord):
                 self._add_use(record, self._tries.get(record.ref))
                 self._tries[record.ref] = record
+                tries.append(record)
             elif isinstance(record, UseRecord):
                 self._written[record.kind, record.name] = record.month_gpu_s, record.month_energy_mj
+        for record in tries:  # once their jobs are known too
+            self._note_stay(record)
 
     def _add_use(self, record: AttemptRecord, before: AttemptRecord | None) -> None:
         if record.ended_unix_s is None:
@@ -94,14 +121,39 @@ class Allowances:
             gpu_s, energy_mj = self._used.get(key, (0.0, 0.0))
             self._used[key] = gpu_s + new[0] - old[0], energy_mj + new[1] - old[1]
 
+    def _note_stay(self, record: AttemptRecord) -> None:
+        stay = self._stays.get(record.ref)
+        if stay is None:
+            kind, count = self._kind(record.job), len(record.gpus)
+            stay = self._stays[record.ref] = _Stay(kind, count, self._now_s())
+        if record.ended_unix_s is not None and stay.until_s is None:
+            stay.until_s = self._now_s()
+
+    def _kind(self, job: JobId) -> Hashable:
+        """What is learned holds for jobs that have at least this in common."""
+        record = self._jobs[job]
+        asked = record.spec.resources
+        return record.owner, asked.nodes, asked.gpus_per_node, asked.gpu_share_permille
+
+    def _learned(self) -> set[Hashable]:
+        """Kinds of which something may be known."""
+        worked: dict[Hashable, float] = {}
+        for stay in self._stays.values():
+            worked[stay.kind] = worked.get(stay.kind, 0.0) + stay.gpu_s(self._now_s())
+        return {kind for kind, gpu_s in worked.items() if gpu_s >= LEARNED_AFTER_GPU_S}
+
     def _held(self) -> Mapping[Key, tuple[int, int]]:
         """Thousandths of GPUs, and the least that is found for them at the wall, of each quota."""
         held: dict[Key, tuple[int, int]] = {}
-        for record in self._tries.values() if self._quotas else ():
+        if not self._quotas:
+            return held
+        learned = self._learned()
+        for record in self._tries.values():
             if record.ended_unix_s is None:
                 share = self._jobs[record.job].spec.resources.gpu_share_permille
                 milli = len(record.gpus) * share
-                mw = wall_mw(KNEE_MW * milli // WHOLE_GPU, EFFICIENCY_PERMILLE)
+                least_mw = CAP_MIN_MW if self._kind(record.job) in learned else KNEE_MW
+                mw = wall_mw(least_mw * milli // WHOLE_GPU, EFFICIENCY_PERMILLE)
                 for key in self._counts_in(record.job):
                     had = held.get(key, (0, 0))
                     held[key] = had[0] + milli, had[1] + mw

@@ -67,7 +67,7 @@ class FleetSite:
         )
         self.scheduler.disk.on_booked = self.truth.booked
         self.scheduler.disk.on_job = self.truth.saw_job
-        self.allowances = Allowances(self.site)
+        self.allowances = Allowances(self.site, lambda: self.world.now_s)
         self.scheduler.disk.on_commit = self._committed
         self.scheduler.disk.on_found = self.allowances.found
         self.agents = {
