@@ -9,11 +9,13 @@ _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 
 def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) -> float:
-    """A time of day (the next one after `after_unix_s`), a date and time, or `in 30m` from it.
+    """A time of day (the next one after `after_unix_s`), a date and time, `now`, or `in 30m`.
 
     In `zone` (None: that of this machine), unless the text says otherwise (`2026-12-01T16:00Z`).
     Raises ValueError.
     """
+    if text == "now":
+        return after_unix_s
     if text.startswith("in "):
         return after_unix_s + parse_duration_s(text.removeprefix("in "))
     try:
@@ -22,7 +24,7 @@ def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) ->
         return _aware(datetime.fromisoformat(text), zone).timestamp()
     except ValueError:
         raise ValueError(
-            f"{text!r} is no time; write 16:00, 2026-12-01T16:00 or 'in 30m'"
+            f"{text!r} is no time; write 16:00, 2026-12-01T16:00, now or 'in 30m'"
         ) from None
 
 

@@ -5,6 +5,7 @@ narrower one counts the more the more is known of it (`plan.runtimes`). It is le
 jobs in memory after a restart.
 """
 
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.plan.order import later_s
@@ -43,7 +44,9 @@ class Service:
             return self._overtake_s
         groups = _groups(key.account, key.shape, key.kind)
         index_s = self._runtimes.index_s(groups, 0.0)
-        return later_s(index_s, key.shape.nodes * key.shape.gpus, self._overtake_s)
+        shape = key.shape
+        gpus = shape.nodes * shape.gpus * shape.gpu_milli / WHOLE_GPU
+        return later_s(index_s, gpus, self._overtake_s)
 
 
 def _groups(account: str, shape: Shape, kind: str) -> Groups:

@@ -36,15 +36,16 @@ def in_order(asking: Iterable[Asking[Key]]) -> list[Asking[Key]]:
     return sorted(asking, key=place_of)
 
 
-def later_s(index_s: float, gpus: int, most_s: float) -> float:
+def later_s(index_s: float, gpus: float, most_s: float) -> float:
     """What the scheduler's queue makes of it: a job counts as submitted later by what it is
     expected to take, in seconds of one GPU, but by no more than `most_s`.
 
     That is the earliest due date of a job that may wait as long as it takes (Bender, Chakrabarti
     and Muthukrishnan, SODA 1998, for the stretch of jobs), bounded: nobody is overtaken by who came
-    more than `most_s` after it, so large work is not starved by a stream of small work.
+    more than `most_s` after it, so large work is not starved by a stream of small work. Work
+    without GPUs counts as one, a share of a GPU as its part.
     """
-    return min(index_s * max(1, gpus), most_s)
+    return min(index_s * (gpus or 1.0), most_s)
 
 
 def place_of(each: Asking[Key]) -> tuple[int, float, float, int]:

@@ -127,9 +127,15 @@ def test_jobs_that_waited_when_their_kind_became_known_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("index_s", "gpus", "later"),
-    [(60.0, 1, 60.0), (60.0, 8, 480.0), (60.0, 0, 60.0), (86_400.0, 64, 3600.0)],
+    [
+        (60.0, 1, 60.0),
+        (60.0, 8, 480.0),
+        (60.0, 0.5, 30.0),
+        (60.0, 0, 60.0),
+        (86_400.0, 64, 3600.0),
+    ],
 )
 def test_a_job_counts_as_later_by_what_it_takes_up_to_the_bound(
-    index_s: float, gpus: int, later: float
+    index_s: float, gpus: float, later: float
 ) -> None:
     assert later_s(index_s, gpus, 3600.0) == later
