@@ -204,12 +204,14 @@ def test_nobody_gets_what_somebody_before_was_refused(snap: Snapshot) -> None:
     """Before each placement: whoever is before it in the queue and waits does not fit any more.
 
     Of gangs of one node: a larger one that was tried node by node may fit in another way later. Not
-    of those below quotas: they may wait for these where nodes would do.
+    of those below quotas: they may wait for these where nodes would do. Nor of those behind the
+    first that room is kept for: they may wait for that.
     """
     result, trial = plan(snap), Trial(snap)
     place_of = {w.job: at for at, w in enumerate(snap.waiting)}
+    kept_from = min((place_of[job] + 1 for job in result.promised), default=len(place_of))
     for placement in result.placements:
-        before = snap.waiting[: place_of[placement.job]]
+        before = snap.waiting[: min(place_of[placement.job], kept_from)]
         waiting = (w for w in before if w.job in result.waits and not w.quotas)
         for refused in (w for w in waiting if w.shape.nodes == 1):
             assert place_gang(trial, refused.shape) is None
