@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,14 +22,6 @@ for index in range(nvml.nvmlDeviceGetCount()):
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     print(nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
 """
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
-    """One scheduler and one simulated node of eight GPUs for all tests of this file."""
-    with CliSite(tmp_path_factory.mktemp("tour")) as made:
-        made.start_node("n1")
-        yield made
 
 
 def test_node_is_listed_with_its_gpus(site: CliSite) -> None:

@@ -23,14 +23,6 @@ PSU = 0.92
 HOT = "WATTLINE_SIM_PROFILE=training-hot"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
-    """One node of eight GPUs; each test heals what it broke."""
-    with CliSite(tmp_path_factory.mktemp("gpus")) as made:
-        made.start_node("n1")
-        yield made
-
-
 @pytest.fixture
 def quiet(site: CliSite) -> Iterator[None]:
     """The node is healthy and has nothing to do; healed and without jobs when the test ends."""

@@ -1,7 +1,6 @@
 """What decides when a job starts and when it must end: real processes, simulated GPUs."""
 
 import signal
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,14 +9,6 @@ from support.cli_site import CliSite
 from wattline_protocol.windows import DAYS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("job-life")]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
-    """One node of eight GPUs."""
-    with CliSite(tmp_path_factory.mktemp("life")) as made:
-        made.start_node("n1")
-        yield made
 
 
 def test_a_chain_of_jobs_waits_runs_and_ends_with_its_first_failure(site: CliSite) -> None:

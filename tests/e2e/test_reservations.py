@@ -2,20 +2,12 @@
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from support.cli_site import CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("reservations")]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
-    with CliSite(tmp_path_factory.mktemp("reservations")) as made:
-        made.start_node("n1")
-        yield made
 
 
 def kinds(site: CliSite) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,22 +113,29 @@ def scenes(draw: st.DrawFn) -> tuple[Site, list[Waiting], dict[JobId, tuple[floa
     return Site(nodes, work, room_kw), queue, true_s
 
 
-@given(scenes())
-def test_backfill_never_delays_the_promise(
-    scene: tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]],
-) -> None:
-    site, queue, true_s = scene
+def until_it_starts(
+    site: Site, queue: list[Waiting], true_s: dict[JobId, tuple[float, float]]
+) -> Iterator[tuple[Plan, list[Waiting]]]:
+    """Plan after plan, each with the queue it was made for, until the gang has started or nothing
+    ends any more. The gang starts by the first time that it was promised."""
     promised: float | None = None
     while queue and GANG not in site.started:
         result = site.plan(queue)
-        if promised is None:
-            promised = result.promised.get(GANG)
+        promised = result.promised.get(GANG) if promised is None else promised
+        yield result, queue
         site.start(result, true_s)
         queue = [w for w in queue if w.job not in site.started]
         if not site.to_next_end():
             break
     if promised is not None and math.isfinite(promised):
         assert site.started.get(GANG, math.inf) <= promised
+
+
+@given(scenes())
+def test_backfill_never_delays_the_promise(
+    scene: tuple[Site, list[Waiting], dict[JobId, tuple[float, float]]],
+) -> None:
+    assert list(until_it_starts(*scene))
 
 
 @given(scenes(), st.data())
@@ -142,20 +149,12 @@ def test_a_promise_is_kept_beside_reservations(
         start = data.draw(st.integers(0, 900))
         length = data.draw(st.integers(1, 600))
         spans.append(span_of(f"r{one}", start, start + length, [one]))
-    site.spans, promised = spans, None
-    while queue and GANG not in site.started:
-        result = site.plan(queue)
-        promised = result.promised.get(GANG) if promised is None else promised
+    site.spans = spans
+    for result, waiting in until_it_starts(site, queue, true_s):
         for placement in result.placements:
-            stay = next(w.stay for w in queue if w.job == placement.job)
+            stay = next(w.stay for w in waiting if w.job == placement.job)
             at = [int(task.node[1:]) for task in placement.tasks]
             assert all(may_start(spans, where, stay, site.now) for where in at)
-        site.start(result, true_s)
-        queue = [w for w in queue if w.job not in site.started]
-        if not site.to_next_end():
-            break
-    if promised is not None and math.isfinite(promised):
-        assert site.started.get(GANG, math.inf) <= promised
 
 
 def test_nothing_is_promised_on_nodes_that_are_reserved_before_the_start() -> None:
