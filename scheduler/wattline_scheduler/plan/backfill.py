@@ -9,7 +9,8 @@ TPDS 2001), so that none of them is put off again and again.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,17 @@ class Promise:
         if waiting.runs_s is None or not self.is_dated:
             return False
         return now + waiting.runs_s + MARGIN_S <= self.start
+
+
+@contextmanager
+def lifted(trial: Trial, promises: Iterable[Promise]) -> Iterator[None]:
+    """As if their room was not kept."""
+    taken = list(promises)
+    for one in taken:
+        one.lift(trial)
+    yield
+    for one in taken:
+        one.hold(trial)
 
 
 def promise(

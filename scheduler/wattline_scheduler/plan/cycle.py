@@ -6,26 +6,23 @@ promise (`backfill`), and the next ones where it is known when they can start. S
 fill holes, and a big gang is not starved.
 """
 
-import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from wattline_protocol.ids import Instant, JobId, NodeId
-from wattline_scheduler.plan.backfill import Promise, promise
+from wattline_protocol.ids import JobId, NodeId
+from wattline_scheduler.plan.backfill import Promise, lifted, promise
+from wattline_scheduler.plan.claims import Claims, awaited
 from wattline_scheduler.plan.explain import refusals, wait_reason
 from wattline_scheduler.plan.gang import Places, place_gang
 from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.preempt import Choice, choose
+from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import Key
 from wattline_scheduler.plan.snapshot import (
-    LEAVING,
     Busy,
-    GangKey,
     Placement,
     Plan,
     Preemption,
@@ -52,8 +49,6 @@ MAX_PREEMPTIONS = 8
 MAX_VAIN_TRIES = 8
 """Shapes for which that is in vain in one cycle of a larger site. They are looked at again
 some cycles later, so that all have their turn."""
-
-NEVER = Instant(math.inf)
 
 Asked = tuple[Shape, Key]
 """What is wanted, and on which nodes reservations let it start."""
@@ -116,8 +111,7 @@ class _Cycle:
         self.preemptions: list[Preemption] = []
         self.vain_tries = 0
         self.busy_on = cache(snapshot.busy_on)
-        self.awaited: list[tuple[Promise, tuple[Busy, ...]]] = []
-        """What is kept for gangs that others make room for, and who does."""
+        self.claims = Claims(self.trial, self.busy_on)
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
@@ -160,7 +154,7 @@ class _Cycle:
                 self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
                 return False
             elif claimed is not None:
-                self._wait_on(waiting, claimed, self._leaving(claimed))
+                self._wait_on(waiting, claimed)
             elif too_many_mw is not None or not self._sends_away(waiting, gang):
                 self._pass_over(waiting, opened)
                 return False
@@ -201,9 +195,9 @@ class _Cycle:
         if self.is_large and (is_recent or self.vain_tries >= MAX_VAIN_TRIES):
             return False
         barred = self.trial.barred(waiting.stay)
-        with self._once_they_are_gone() as gone:
+        with self.claims.settled() as gone:
             choice = choose(self.trial, waiting.shape, self.busy_on, gone, barred)
-        victims = self._awaited_by(choice, gone)
+        victims = awaited(choice, gone) if choice is not None else ()
         if choice is None or not victims:
             self.vain_tries += 1
             tried.vain_at, tried.vain_for = cycle, key
@@ -214,43 +208,15 @@ class _Cycle:
         self._wait_on(waiting, nodes, victims)
         return True
 
-    @staticmethod
-    def _awaited_by(choice: Choice | None, gone: Mapping[GangKey, Busy]) -> tuple[Busy, ...]:
-        """Whose end such a gang waits for: those who go for it, or on its nodes for others."""
-        if choice is None:
-            return ()
-        return *choice.victims, *(one for one in gone.values() if one.is_on(choice.nodes))
-
-    @contextmanager
-    def _once_they_are_gone(self) -> Iterator[dict[GangKey, Busy]]:
-        """As it will be when those who make room for others have, and these have started: what
-        they leave over is for the next, and what they take is not. Yields who is gone then."""
-        gone = {one.key: one for _, victims in self.awaited for one in victims}
-        trial, kept = self.trial, [promise for promise, _ in self.awaited]
-        with self._lifted(kept):
-            mark = trial.checkpoint()
-            for task in (task for one in gone.values() for task in one.tasks):
-                trial.take_away(task)
-            for promise in kept:
-                promise.redeem(trial)
-                trial.open_again(mark)
-            yield gone
-            trial.rollback(mark)
-
-    def _leaving(self, nodes: tuple[NodeId, ...]) -> tuple[Busy, ...]:
-        """Who is about to end there."""
-        busy = (one for node in nodes for one in self.busy_on(self.snapshot.position[node]))
-        return tuple({one.key: one for one in busy if one.priority == LEAVING}.values())
-
     def _wait_on(
-        self, waiting: Waiting, nodes: tuple[NodeId, ...], victims: tuple[Busy, ...]
+        self,
+        waiting: Waiting,
+        nodes: tuple[NodeId, ...],
+        victims: tuple[Busy, ...] | None = None,
     ) -> None:
-        """What is free on nodes where others are about to end is kept from everybody behind."""
-        at = [self.snapshot.position[node] for node in nodes]
+        """Nobody behind gets what is free on nodes where others are about to end for it."""
         self.quotas.expect(waiting.quotas, waiting.shape)
-        promise = Promise(waiting.job, waiting.shape, at, NEVER, [])
-        promise.hold(self.trial)
-        self.awaited.append((promise, victims))
+        self.claims.hold(waiting, [self.snapshot.position[node] for node in nodes], victims)
         self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
     def _opened_to(self, waiting: Waiting) -> Opened:
@@ -276,7 +242,7 @@ class _Cycle:
             if places is None and shape.nodes == 1 and barred is None:
                 self.refused.setdefault(shape.gpu_demand, []).append(shape)
         if places is None and opened:
-            with self._lifted(self.promises[at] for at in opened):
+            with lifted(self.trial, (self.promises[at] for at in opened)):
                 places = place_gang(self.trial, shape, replicas, barred)
         return places
 
@@ -288,16 +254,6 @@ class _Cycle:
             and one.priority >= shape.priority
             for one in self.refused.get(shape.gpu_demand, ())
         )
-
-    @contextmanager
-    def _lifted(self, promises: Iterable[Promise]) -> Iterator[None]:
-        """As if their room was not kept."""
-        lifted = list(promises)
-        for one in lifted:
-            one.lift(self.trial)
-        yield
-        for one in lifted:
-            one.hold(self.trial)
 
     def _pass_over(self, waiting: Waiting, opened: Opened) -> None:
         asked = self._asked(waiting)
@@ -334,7 +290,7 @@ class _Cycle:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""
         shape, stay = waiting.shape, waiting.stay
         for at, kept in enumerate(self.promises):
-            with self._lifted(self.promises[: at + 1]):
+            with lifted(self.trial, self.promises[: at + 1]):
                 has_room = refusals(self.trial, shape, stay)[0] >= shape.nodes
             if has_room:
                 return _kept_for(kept)

@@ -1,0 +1,56 @@
+"""What is kept for gangs that others are about to make room for, while a plan is made."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from wattline_protocol.ids import Instant
+from wattline_scheduler.plan.backfill import Promise, lifted
+from wattline_scheduler.plan.preempt import Choice
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Waiting
+from wattline_scheduler.plan.trial import Trial
+
+NEVER = Instant(math.inf)
+
+
+class Claims:
+    """Nodes by position, and whose end each gang waits for."""
+
+    def __init__(self, trial: Trial, busy_on: Callable[[int], Sequence[Busy]]) -> None:
+        self._trial = trial
+        self._busy_on = busy_on
+        self._all: list[tuple[Promise, tuple[Busy, ...]]] = []
+
+    def hold(
+        self, waiting: Waiting, nodes: Sequence[int], victims: tuple[Busy, ...] | None = None
+    ) -> None:
+        """What is free there is kept from everybody behind. `victims`: who is to end for it; None:
+        who was told so already."""
+        made = Promise(waiting.job, waiting.shape, list(nodes), NEVER, [])
+        made.hold(self._trial)
+        self._all.append((made, self._leaving(nodes) if victims is None else victims))
+
+    def _leaving(self, nodes: Sequence[int]) -> tuple[Busy, ...]:
+        busy = (one for at in nodes for one in self._busy_on(at) if one.priority == LEAVING)
+        return tuple({one.key: one for one in busy}.values())
+
+    @contextmanager
+    def settled(self) -> Iterator[Mapping[GangKey, Busy]]:
+        """As it will be when those who make room for others have, and these have started: what
+        they leave over is for the next, and what they take is not. Yields who is gone then."""
+        gone = {one.key: one for _, victims in self._all for one in victims}
+        trial, kept = self._trial, [made for made, _ in self._all]
+        with lifted(trial, kept):
+            mark = trial.checkpoint()
+            for task in (task for one in gone.values() for task in one.tasks):
+                trial.take_away(task)
+            for made in kept:
+                made.redeem(trial)
+                trial.open_again(mark)
+            yield gone
+            trial.rollback(mark)
+
+
+def awaited(choice: Choice, gone: Mapping[GangKey, Busy]) -> tuple[Busy, ...]:
+    """Whose end a gang waits for: those who go for it, or on its nodes for others."""
+    return *choice.victims, *(one for one in gone.values() if one.is_on(choice.nodes))
