@@ -48,7 +48,11 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     shown = site.wattline("reservations")
     assert "STILL THERE" in shown
     assert "4/8" in shown
-    assert "reserved as lab for user admin" in site.wattline("explain", outside)
+    # A node that is heard again is asked for its limits first.
+    site.until(
+        lambda: "reserved as lab for user admin" in site.wattline("explain", outside),
+        "the reservation as the reason",
+    )
     states = [site.json("job", job)["state"] for job in (still, inside, outside)]
     assert states == ["RUNNING", "RUNNING", "PENDING"]
 
