@@ -130,11 +130,20 @@ class Fields:
         if key in self._table and len(self._problems) == before:
             self.blame(f"{self.name(key)} is not supported yet; leave it out", key)
 
-    def end(self, elsewhere: Mapping[str, str] | None = None) -> None:
-        """Report keys that nobody took. `elsewhere`: key → the table it belongs to."""
+    def end(
+        self, elsewhere: Mapping[str, str] | None = None, written: Mapping[str, str] | None = None
+    ) -> None:
+        """Report keys that nobody took.
+
+        `elsewhere`: key → the table it belongs to. `written`: other names of keys → how they are
+        written here.
+        """
         for key in self._table:
             if key not in self._known:
-                advice = self._advice(key, elsewhere or {})
+                is_other = written is not None and key in written
+                advice = (
+                    f"; write {written[key]}" if is_other else self._advice(key, elsewhere or {})
+                )
                 self.blame(f"unknown key {self.name(key)}{advice}", key)
 
     def blame(self, text: str, *keys: str | int) -> None:
@@ -169,15 +178,24 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as a problem shows it: short, on one line."""
-    text = f'"{value}"' if isinstance(value, str) else _plain(value)
-    text = text.replace("\n", "\\n")
+    text = _plain(value).replace("\n", "\\n")
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    """As a TOML file has it, on one line."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value}"'
+        case list() | tuple():
+            return f"[{', '.join(map(_plain, value))}]"
+        case Mapping():
+            pairs = ", ".join(f"{key} = {_plain(one)}" for key, one in value.items())
+            return f"{{ {pairs} }}" if pairs else "{}"
+        case _:
+            return str(value)
 
 
 # --- Readers ----------------------------------------------------------------------------

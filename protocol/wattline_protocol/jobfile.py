@@ -19,7 +19,15 @@ from wattline_protocol.fields import (
     read_document,
 )
 from wattline_protocol.job import WHOLE_GPU, JobSpec
-from wattline_protocol.jobkeys import BY_NAME, ELSEWHERE, JOB_KEYS, LATER, OPTION_ALIASES, TABLES
+from wattline_protocol.jobkeys import (
+    BY_NAME,
+    ELSEWHERE,
+    JOB_KEYS,
+    LATER,
+    OPTION_ALIASES,
+    TABLES,
+    WRITTEN,
+)
 from wattline_protocol.jobvalues import array_text, gpu_share_text, idle_table
 from wattline_protocol.names import MAX_NAME_CHARS
 from wattline_protocol.quantities import format_cost, format_duration, format_energy, format_size
@@ -188,9 +196,10 @@ def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, o
         [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
     ):
         name, equals, rest = str(item).partition("=")
-        if not equals:
+        if equals:
+            pairs[name] = rest
+        else:
             problems.append(Problem(path, f'"{item}": want NAME=VALUE'))
-        pairs[name] = rest
     return pairs
 
 
@@ -224,7 +233,7 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
         else:
             fields.take(key.name, key.reader, None)
     for fields in groups.values():
-        fields.end(ELSEWHERE)
+        fields.end(ELSEWHERE, WRITTEN)
     if "command" not in top:
         top.blame('command is missing, as in command = ["python", "train.py"]', "command")
     if problems:

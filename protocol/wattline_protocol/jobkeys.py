@@ -229,3 +229,13 @@ OPTION_ALIASES = {
     "launch": "how",
 }
 """Short names for flags and keywords."""
+
+WRITTEN = {short: BY_NAME[name].path for short, name in OPTION_ALIASES.items()}
+"""How a job file writes them."""
+
+_SHORT = {name: short for short, name in OPTION_ALIASES.items()}
+
+
+def flag_of(name: str) -> str:
+    """The flag of `submit` that gives a key."""
+    return f"--{_SHORT.get(name, name).replace('_', '-')}"

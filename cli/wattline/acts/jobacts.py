@@ -78,10 +78,18 @@ def update(
 ) -> Outcome:
     """Change what they asked for."""
     chosen = which(jobs, user, from_account, from_queue, name, state)
-    changes = {key: value for key, value in options.items() if value not in (None, False, ())}
+    changes = {key: value for key, value in options.items() if _is_given(value)}
+    at_a_time = changes.get("at_a_time")
+    if isinstance(at_a_time, str) and at_a_time.isdecimal():
+        changes["at_a_time"] = int(at_a_time)
     if not changes:
         raise ActFailed("say what to change, for example --priority high", exits.USAGE)
     return _told(client.update(chosen, dry_run=dry_run, **changes))
+
+
+def _is_given(value: object) -> bool:
+    """Whether an option was on the command line; 0 is a value like any other."""
+    return value is not None and value is not False and value != ()
 
 
 def _told(acted: Acted) -> Outcome:

@@ -43,6 +43,7 @@ _UPDATE_KEYS = (
         "same_rack",
         "label",
         "watts_per_gpu",
+        "min_performance",
         "energy",
         "cost",
         "idle_gpu",
@@ -77,6 +78,13 @@ _SUBMIT_OPTIONS = (
         "label", ("--label",), "Label NAME=VALUE that each host has; may be repeated.", many=True
     ),
     Option("watts_per_gpu", ("--watts-per-gpu",), "Expected uncapped draw.", kind="integer"),
+    Option(
+        "min_performance",
+        ("--min-performance",),
+        "Slowdown by capping that it tolerates, as in 0.7; 1 = never capped.",
+        kind="number",
+    ),
+    Option("progress", ("--progress",), "Metric that tells how fast it works."),
     Option("time", ("--time", "-t"), "Longest run time, as in 12h."),
     Option("energy", ("--energy",), "Most energy of all its attempts, as in 80kWh."),
     Option("cost", ("--cost",), "Most cost of all its attempts, as in 400USD."),
@@ -123,7 +131,7 @@ _WHICH_FROM = tuple(
 
 _UPDATES = (
     *(option for option in _SUBMIT_OPTIONS if option.name in _UPDATE_KEYS),
-    Option("at_a_time", ("--at-a-time",), "Indices of an array that may run.", kind="integer"),
+    Option("at_a_time", ("--at-a-time",), "Indices of an array that may run; none: all."),
 )
 
 VERBS = (
@@ -296,9 +304,9 @@ VERBS = (
         name="update",
         section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
-        details="Priority, queue, account, reservation, --time, retries, grace and --at-a-time may "
-        "change until a job has ended, the rest while none of it runs, --nodes before its first "
-        f"try. `none` takes a text back to its default. {_WHICH_DETAILS}",
+        details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits and "
+        "windows may change until a job has ended, the rest while none of it runs, --nodes before "
+        f"its first try. `none` takes a text back to its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
         role="submitter",

@@ -6,6 +6,7 @@ from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
+from wattline_protocol.jobkeys import flag_of
 from wattline_protocol.requests import Denied
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
@@ -87,7 +88,7 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
 
 def _too_late(job: Job, name: str) -> str:
     """Why this key of the job cannot change any more; empty = it can."""
-    flag = f"--{name.replace('_', '-')}"
+    flag = flag_of(name)
     match WHEN[name]:
         case "waiting" if job.live_count:
             return (

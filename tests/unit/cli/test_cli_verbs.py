@@ -15,7 +15,8 @@ from wattline.verbs.group import Root, parameters
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
 from wattline_protocol.jobchange import WHEN
-from wattline_protocol.jobkeys import OPTION_ALIASES
+from wattline_protocol.jobkeys import JOB_KEYS, LATER, OPTION_ALIASES, flag_of
+from wattline_protocol.requests import Acted, Selection
 
 REQUIRED = """init enroll scheduler agent gateway submit jobs job explain logs cancel hold release
 nodes node drain undrain power events top demo sim report"""
@@ -105,3 +106,42 @@ def test_page_has_every_verb_once() -> None:
 def test_the_version_is_that_of_the_distribution() -> None:
     done = CliRunner().invoke(Root(CATALOGUE), ["--version"])
     assert (done.exit_code, done.output) == (0, f"wattline {version('wattline')}\n")
+
+
+def test_submit_has_a_flag_for_every_key_that_acts() -> None:
+    flags = {p.name for verb in CATALOGUE if verb.name == "submit" for p in parameters(verb)}
+    given = {OPTION_ALIASES.get(flag, flag) for flag in flags} | {"how"}  # said by --torchrun
+    acting = {key.name for key in JOB_KEYS if key.field != LATER}
+    assert acting <= given
+    assert {flag_of(name) for name in ("gpus_per_node", "same_rack")} == {"--gpus", "--same-rack"}
+
+
+class Recording:
+    """A client that notes what an update would change."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, object] = {}
+
+    def update(self, which: Selection, *, dry_run: bool, **changes: object) -> Acted:
+        assert not dry_run
+        assert which.jobs
+        self.changes = changes
+        return Acted((), is_dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"retries": 0, "priority": None, "gpu_type": (), "same_rack": False}, {"retries": 0}),
+        ({"at_a_time": "4"}, {"at_a_time": 4}),
+        ({"at_a_time": "none"}, {"at_a_time": "none"}),
+    ],
+)
+def test_an_update_takes_every_value_that_was_given(
+    options: dict[str, object], changes: dict[str, object]
+) -> None:
+    client = Recording()
+    filters = dict.fromkeys(("user", "from_account", "from_queue", "name", "state"), ())
+    update = load("wattline.acts.jobacts:update")
+    update(client, dry_run=False, jobs="3", **filters, **options)
+    assert client.changes == changes

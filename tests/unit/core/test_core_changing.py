@@ -124,7 +124,7 @@ def test_what_running_work_holds_changes_only_while_it_waits(h: Harness) -> None
     number = h.submit(job().gpus(8))
     assert refusal(h, number, gpus=4) == Denied(
         "conflict",
-        f"job {number} runs, and --gpus-per-node can change only while none of it does: "
+        f"job {number} runs, and --gpus can change only while none of it does: "
         "hold it, requeue it, update it, release it",
     )
     h.do(Hold(only(number)))

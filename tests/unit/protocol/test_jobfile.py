@@ -167,6 +167,10 @@ def test_no_two_tables_share_a_key() -> None:
         ("comand = []", "unknown key comand; the nearest is command"),
         ("gpus_per_nod = 1", "the nearest is gpus_per_node of [resources]"),
         ("zzzzzzz = 1", "unknown key zzzzzzz; keys here are "),
+        ("resources.gpus = 2", "unknown key resources.gpus; write resources.gpus_per_node"),
+        ('time = "2h"', "unknown key time; write limits.runtime"),
+        ('resources.labels = ["ib", 1]', 'resources.labels = ["ib", 1]: want a table'),
+        ("resources.nodes = { a = true }", "resources.nodes = { a = true }: want a whole number"),
         ('resources.nodes = "two"', 'resources.nodes = "two": want a whole number from 1 to'),
         ("resources.nodes = 0", "want a whole number from 1 to"),
         ("resources.nodes = true", "want a whole number from 1 to"),
@@ -449,3 +453,9 @@ def test_a_share_of_several_gpus_is_a_contradiction() -> None:
         JobFileError, match="gpu_share is a part of one GPU, and gpus_per_node is 2"
     ):
         job_from_options(command="true", gpu_share=0.5, gpus=2)
+
+
+def test_an_option_without_its_value_is_told_once() -> None:
+    with pytest.raises(JobFileError) as refused:
+        job_from_options(command=["x"], label=["fabric", "disk=nvme"])
+    assert refused.value.problems == ('--label: "fabric": want NAME=VALUE',)
