@@ -65,11 +65,12 @@ def drain(
     if after_jobs and now:
         raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
     told = client.drain(node, reason, now=now)
-    if not wait:
+    over = f"{node} is drained: nothing runs there"
+    if not wait or told == over:
         return told
     print(told, file=sys.stderr)
     client.wait_drained(node)
-    return f"{node} is drained: nothing runs there"
+    return over
 
 
 def undrain(client: Client, *, node: str) -> str:

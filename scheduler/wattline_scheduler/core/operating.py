@@ -17,8 +17,12 @@ from wattline_scheduler.core.state import State
 
 
 def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now) -> Answer:
-    """No new tasks; what runs there goes on, or is sent back to the queue."""
-    reason = request.reason or f"drained by {user}"
+    """No new tasks; what runs there goes on, or is sent back to the queue.
+
+    The reason of a drain that is said again without one stays.
+    """
+    before = node.record.drain_reason if node.record.is_draining else ""
+    reason = request.reason or before or f"drained by {user}"
     node.record = msgspec.structs.replace(node.record, is_draining=True, drain_reason=reason)
     state.journal.save(node.record)
     node.outdate_offer()

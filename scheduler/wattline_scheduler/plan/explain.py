@@ -4,7 +4,13 @@ import numpy as np
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import ExplainView, FilterRefusal, JobState
-from wattline_scheduler.plan.feasible import Filter, filters_of, furthest, refusing
+from wattline_scheduler.plan.feasible import (
+    Filter,
+    filters_of,
+    furthest,
+    may_fit_once,
+    refusing,
+)
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Shape, Snapshot
@@ -41,16 +47,22 @@ def _lacking(trial: Trial, shape: Shape, nodes: Ints, refused: Filter) -> str:
 
 
 def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
-    """Why a gang did not fit, in a line: what the nodes that got furthest lack."""
+    """Why a gang did not fit, in a line: what the nodes that got furthest lack.
+
+    Of those that will never do something is said only where there are no others: that a node is
+    drained is worth more than that the others are of another type.
+    """
     number, filters = furthest(trial, shape, stay), filters_of(stay)
-    refused = number[number < len(filters)]
-    fits = len(number) - len(refused)
+    refused = number < len(filters)
+    fits = len(number) - int(refused.sum())
     if fits >= shape.nodes:
         return _gang_reason(shape)
-    if not len(refused):
+    if not refused.any():
         return f"needs {shape.nodes} nodes, the site has {fits}"
-    last = int(refused.max())
-    lacking = _lacking(trial, shape, np.flatnonzero(number == last), filters[last])
+    able = refused & may_fit_once(trial, shape)
+    told = able if able.any() else refused
+    last = int(number[told].max())
+    lacking = _lacking(trial, shape, np.flatnonzero(told & (number == last)), filters[last])
     where = f"{fits} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
     return f"{where}waits for {filters[last].name}: {lacking}"
 

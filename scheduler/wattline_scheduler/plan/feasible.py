@@ -90,10 +90,20 @@ def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filte
 
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
     """[node] would do if nothing ran on it; watts are not looked at."""
+    return trial.columns.is_open & _suits(trial, shape)
+
+
+def may_fit_once(trial: Trial, shape: Shape) -> Bools:
+    """[node] would do if it were empty and open, or nobody knows yet what it has."""
+    columns = trial.columns
+    is_unknown = (columns.cpus == 0) & ~columns.is_open
+    return _suits(trial, shape) | (is_unknown & asks.has_labels(columns, shape.labels))
+
+
+def _suits(trial: Trial, shape: Shape) -> Bools:
     columns = trial.columns
     return (
-        columns.is_open
-        & asks.has_labels(columns, shape.labels)
+        asks.has_labels(columns, shape.labels)
         & (usable(trial, shape) >= shape.gpus)
         & (columns.cpus >= shape.cpus)
         & (columns.memory_bytes >= shape.memory_bytes)

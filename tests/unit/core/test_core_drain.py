@@ -125,3 +125,15 @@ def test_a_task_that_is_being_cancelled_stays_cancelled_when_its_node_is_drained
 def test_an_unknown_node_is_named(h: Harness) -> None:
     answer = h.ask(Drain(NodeId("a9")))
     assert answer == Denied("not_found", "there is no node 'a9'; the site has a1, a2, b1")
+
+
+def test_a_drain_that_is_said_again_keeps_its_reason(h: Harness) -> None:
+    name = NodeId("a1")
+    h.do(Drain(name, "new fan"))
+    h.do(Drain(name))
+    assert h.node("a1").record.drain_reason == "new fan"
+    h.do(Drain(name, "new board"))
+    assert h.node("a1").record.drain_reason == "new board"
+    h.do(Undrain(name))
+    h.do(Drain(name))
+    assert h.node("a1").record.drain_reason.startswith("drained by ")
