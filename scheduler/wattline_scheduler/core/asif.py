@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
-from wattline_scheduler.core.jobs import Gang
+from wattline_scheduler.core.devices import held_devices
+from wattline_scheduler.core.jobs import Attempt, Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
 from wattline_scheduler.core.preempting import busy_on
@@ -21,6 +22,7 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.quotas import Quotas
@@ -167,6 +169,22 @@ class AsIf:
         choice = choose(trial, shape, busy, (), trial.barred(self.stay))
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
+
+    def holding(self, shape: Shape, gangs: Iterable[Gang]) -> list[Gang]:
+        """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
+        trial = self._trial(())
+        columns, able = trial.columns, fits_when_empty(trial, shape)
+        suited = trial.look(shape).ask.is_suited[columns.gpu_class]
+
+        def is_held(attempt: Attempt) -> bool:
+            node, of = self._state.nodes[attempt.node], attempt.gang.job.shape
+            at = trial.snapshot.position[node.id]
+            devices = columns.gpu_index[at][suited[at]].tolist() if shape.gpus else ()
+            is_short = (shape.cpus and of.cpus) or (shape.memory_bytes and of.memory_bytes)
+            is_on = is_short or not {*held_devices(node, attempt)}.isdisjoint(devices)
+            return bool(able[at] and is_on)
+
+        return [gang for gang in gangs if any(map(is_held, gang.live))]
 
     def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""

@@ -132,12 +132,26 @@ def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Forec
 
 
 def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[Gang]) -> str:
-    if not look.fits(shape, live, is_first=True):
+    later_s = _open_s(look, shape, live)
+    if later_s is None:
         return f"not known: even with all that runs gone: {look.lacks(shape, live)}"
-    if not look.fits(shape, live):
+    if not look.fits(shape, live, later_s=later_s):
         return "not known: it depends on how long what is before it in the queue will run"
-    endless = dict.fromkeys(gang.job.id for gang in live if gang not in ending)
+    known = {gang.key for gang in ending}
+    endless = [gang for gang in live if gang.key not in known]
+    holding = look.holding(shape, endless)
+    if len(holding) < len(endless) and look.fits(shape, [*ending, *holding], later_s=later_s):
+        endless = holding
+    jobs = list(dict.fromkeys(gang.job.id for gang in endless))
     return (
-        f"not known: it needs what {named(list(endless))} hold{'s' if len(endless) == 1 else ''}, "
+        f"not known: it needs what {named(jobs)} hold{'s' if len(jobs) == 1 else ''}, "
         "and nobody has said for how long (--time)"
     )
+
+
+def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> float | None:
+    """From when on reservations would let it start if nothing else ran; None: never."""
+    reservations = look.reservations
+    openings = [] if reservations is None else reservations.openings(look.stay)[:MAX_OPENINGS]
+    times = (0.0, *(at_s for at_s, _ in openings))
+    return next((s for s in times if look.fits(shape, live, is_first=True, later_s=s)), None)

@@ -107,6 +107,21 @@ def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
     )
 
 
+def test_only_work_is_named_that_holds_what_it_needs() -> None:
+    racks = site().rack("a", 1, labels={"fabric": "ib"}).rack("b", 1)
+    h = Harness(racks.build())
+    h.join()
+    h.run(2)
+    holder = h.submit(job().gpus(8).labels(fabric="ib"))
+    other = h.submit(job().gpus(8))
+    view = seen(h, h.submit(job().gpus(2).labels(fabric="ib")))
+    assert view.start_why == (
+        f"not known: it needs what job {holder} holds, and nobody has said for how long (--time)"
+    )
+    both = seen(h, h.submit(job().gpus(2)))
+    assert f"jobs {holder}, {other} hold" in both.start_why
+
+
 def test_nobody_can_say_where_even_an_empty_site_would_not_do(h: Harness) -> None:
     h.submit(job().gpus(8).runtime(60))
     h.do(Drain(h.node("a1").id))

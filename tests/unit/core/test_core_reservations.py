@@ -430,3 +430,16 @@ def test_a_node_that_left_the_site_file_is_left_out() -> None:
     number = h.submit(job().gpus(8))
     assert h.state_of(number) == "PENDING"
     assert shown(h)[0].gpus == 8
+
+
+def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
+    h = started()
+    holder = h.submit(job().gpus(8).nodes(2))
+    h.do(kept(is_maintenance=True, nodes=("a1", "a2")))
+    waiting = h.submit(job().gpus(8).nodes(2))
+    view = outlook(h.cluster.state, h.job(waiting), h.now)
+    said = f"it needs what job {holder} holds, and nobody has said for how long (--time)"
+    assert (view.start_unix_s, view.start_why) == (None, f"not known: {said}")
+    behind = outlook(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
+    said = "it depends on how long what is before it in the queue will run"
+    assert (behind.start_unix_s, behind.start_why) == (None, f"not known: {said}")
