@@ -305,8 +305,9 @@ VERBS = (
         section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits and "
-        "windows may change until a job has ended, the rest while none of it runs, --nodes before "
-        f"its first try. `none` takes a text back to its default. {_WHICH_DETAILS}",
+        "windows may change at any time, the rest while none of it runs, --nodes before its first "
+        "try. What ended without completing may change before `requeue` runs it again, but not its "
+        f"queue, account or reservation. `none` takes a text back to its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
         role="submitter",

@@ -52,7 +52,7 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
             "bad_request",
             f"an update is of a whole job: all indices of job {job.id} share one specification",
         )
-    if job.is_ended:
+    if job.is_ended and job.record.state == "COMPLETED":
         return over(target, job)
     try:
         spec = changed(job.spec, changes)
@@ -89,6 +89,8 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
 def _too_late(job: Job, name: str) -> str:
     """Why this key of the job cannot change any more; empty = it can."""
     flag = flag_of(name)
+    if job.is_ended and name in MOVES:
+        return f"job {job.id} has ended, and what it used is on record; requeue it, then {flag}"
     match WHEN[name]:
         case "waiting" if job.live_count:
             return (
@@ -129,7 +131,8 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
-    return f"{strike.name}: {told}"
+    again = f"; `wattline requeue {job.id}` runs it again" if job.is_ended else ""
+    return f"{strike.name}: {told}{again}"
 
 
 def told_changes(before: JobSpec, after: JobSpec) -> str:

@@ -212,12 +212,11 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
         if state.work.open_count >= MAX_OPEN_JOBS:
             return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
         gone = "" if job.has_run else never(state, job.spec, {})
-        problem = (
-            gone
-            or used_up(job, state.site.tariff)
-            or cannot_be_met(state, job.spec, now)
-            or impossible(state, job.spec, now)
-        )
+        used = used_up(job, state.site.tariff)
+        if used and not gone:
+            text = f"{_name(target, job)} {used}; raise that first with `wattline update`"
+            return Denied("impossible", text)
+        problem = gone or cannot_be_met(state, job.spec, now) or impossible(state, job.spec, now)
         if problem:
             return Denied("impossible", problem)
     return Strike(job, gangs, target.numbers is None)

@@ -165,11 +165,27 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_flag(h: Harness) -> Non
     )
 
 
-def test_an_ended_job_stays_as_it_was(h: Harness) -> None:
+def test_a_completed_job_stays_as_it_was(h: Harness) -> None:
     number = h.submit(job())
     h.end_tasks()
     text = f"job {number} has ended already: COMPLETED"
     assert refusal(h, number, priority="low") == Denied("conflict", text)
+
+
+def test_a_failed_job_changes_before_it_is_requeued_but_not_who_paid(h: Harness) -> None:
+    number = h.submit(job().gpus(8))
+    h.end_tasks(1)
+    assert h.state_of(number) == "FAILED"
+    denied = refusal(h, number, account="vision")
+    said = f"job {number} has ended, and what it used is on record; requeue it, then --account"
+    assert denied == Denied("conflict", said)
+    update(h, number, gpus=4, priority="high")
+    h.restart_scheduler()
+    h.join()
+    h.do(Requeue(only(number), "t"))
+    h.run(1)
+    assert h.job(number).spec.priority == 75
+    assert len(h.gang(number).live[0].record.gpus) == 4
 
 
 def test_an_index_has_no_specification_of_its_own(h: Harness) -> None:

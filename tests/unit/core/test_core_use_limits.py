@@ -143,8 +143,22 @@ def test_a_job_that_used_up_its_limit_is_not_requeued_for_nothing(h: Harness) ->
     work(h, 8)
     assert h.state_of(number) == "TIMEOUT"
     answer = h.ask(Requeue(only(number), "again"))
-    assert isinstance(answer, Denied)
-    assert "reached its energy limit" in answer.reason
+    text = f"job {number} reached its energy limit of 50Wh; raise that first with `wattline update`"
+    assert answer == Denied("impossible", text)
+
+
+def test_a_job_that_ended_at_its_limit_goes_on_once_it_is_raised(h: Harness) -> None:
+    number = h.submit(job().energy(0.05))
+    work(h, 8)
+    told = h.do(Update(only(number), {"energy": "100Wh"}))
+    assert told == f"job {number}: energy 50Wh → 100Wh; `wattline requeue {number}` runs it again"
+    h.restart_scheduler()
+    h.join()
+    h.do(Requeue(only(number), "again"))
+    work(h, 3)
+    assert h.state_of(number) == "RUNNING"
+    work(h, 8)
+    assert reason(h, number) == "reached its energy limit of 100Wh"
 
 
 def test_a_limit_can_be_set_and_raised_while_it_runs(h: Harness) -> None:
