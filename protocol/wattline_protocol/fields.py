@@ -140,10 +140,8 @@ class Fields:
         """
         for key in self._table:
             if key not in self._known:
-                is_other = written is not None and key in written
-                advice = (
-                    f"; write {written[key]}" if is_other else self._advice(key, elsewhere or {})
-                )
+                right = (written or {}).get(key)
+                advice = f"; write {right}" if right else self._advice(key, elsewhere or {})
                 self.blame(f"unknown key {self.name(key)}{advice}", key)
 
     def blame(self, text: str, *keys: str | int) -> None:

@@ -118,6 +118,14 @@ class JobView(msgspec.Struct, frozen=True):
             return self.mig if self.gpus == 1 else f"{self.gpus} x {self.mig}"
         return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
 
+    def elapsed_s(self, now_unix_s: float) -> float | None:
+        """Seconds since its first start, waits between tries among them; once it has ended, until
+        then. None while it waits, since nothing of it runs."""
+        end_s = self.ended_unix_s if self.state in ENDED_STATES else now_unix_s
+        if self.started_unix_s is None or end_s is None or self.state in ("PENDING", "HELD"):
+            return None
+        return max(0.0, end_s - self.started_unix_s)
+
 
 class PartView(msgspec.Struct, frozen=True):
     """A part of a GPU that a task holds."""

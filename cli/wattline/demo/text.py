@@ -7,7 +7,7 @@ from wattline.demo.findings import Findings
 from wattline.demo.report import DemoReport, Evidence, missing
 from wattline.show import units
 from wattline.show.events import line
-from wattline.show.jobs import run_time_s
+from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.views import JobView
@@ -48,7 +48,7 @@ def _jobs(jobs: list[JobView]) -> Listing:
             Column("KIND", [job.kind for job in jobs], weight=3),
             Column("STATE", [state(job.state) for job in jobs]),
             Column("ATTEMPTS", [str(job.attempt_count) for job in jobs], is_right=True, weight=4),
-            Column("RUN", [units.seconds(run_time_s(job)) for job in jobs], True),
+            Column("RUN", [units.seconds(elapsed_s(job)) for job in jobs], True),
             Column("GPU-H", [f"{job.gpu_hours:.3f}" for job in jobs], is_right=True),
             Column("ENERGY", [units.kwh(job.energy_kwh) for job in jobs], is_right=True),
             Column("COST", [units.usd(job.cost_usd) for job in jobs], is_right=True, weight=1),

@@ -5,7 +5,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wattline.show import units
-from wattline.show.jobs import progress, run_time_s, where
+from wattline.show.jobs import elapsed_s, progress, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.job import Limits
@@ -38,7 +38,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("submitted", units.clock(job.submitted_unix_s)),
         ("started", units.clock(job.started_unix_s)),
         ("ended", units.clock(job.ended_unix_s)),
-        ("run time", units.seconds(run_time_s(job))),
+        ("elapsed", units.seconds(elapsed_s(job))),
         ("tasks", progress(job)),
         ("GPUs", job.gpu_count),
         ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),

@@ -24,7 +24,7 @@ def submitted(value: Submission) -> RenderableType:
         return f"Submitted job {value.job} ({value.name})."
     ended = value.ended
     why = f": {ended.reason}" if ended.reason else ""
-    took = units.seconds(run_time_s(ended))
+    took = units.seconds(elapsed_s(ended))
     return Text.assemble(
         f"Job {value.job} ({value.name}) ", state(ended.state), f" after {took}{why}"
     )
@@ -46,7 +46,7 @@ def listing(jobs: Sequence[JobView]) -> Listing:
             Column("QUEUE", [j.queue for j in jobs], weight=7),
             Column("PRI", [str(j.priority) for j in jobs], is_right=True, weight=6),
             Column("STATE", [state(j.state) for j in jobs]),
-            Column("TIME", [units.seconds(run_time_s(j)) for j in jobs], is_right=True, weight=1),
+            Column("TIME", [units.seconds(elapsed_s(j)) for j in jobs], is_right=True, weight=1),
             Column("TASKS", [progress(j) for j in jobs], is_right=True, weight=5),
             Column("GPUS", [j.gpu_count for j in jobs], is_right=True, weight=2),
             Column("WHERE / REASON", [where(j) for j in jobs], grows=True),
@@ -55,15 +55,11 @@ def listing(jobs: Sequence[JobView]) -> Listing:
     )
 
 
-def run_time_s(job: JobView) -> float | None:
-    """Seconds from its first start to its end; of a job that runs, as of its newest attempt."""
-    if job.started_unix_s is None:
-        return None
-    if job.ended_unix_s is not None:
-        return max(0.0, job.ended_unix_s - job.started_unix_s)
+def elapsed_s(job: JobView) -> float | None:
+    """Seconds since its first start, as of now or of its end; None while it waits."""
     from time import time
 
-    return max(0.0, time() - job.started_unix_s)
+    return job.elapsed_s(time())
 
 
 def progress(job: JobView) -> str:

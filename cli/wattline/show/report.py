@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.show import units
-from wattline.show.jobs import run_time_s
+from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.views import DomainPeak, JobView, ReportView
@@ -45,7 +45,7 @@ def jobs(rows: tuple[JobView, ...]) -> Listing:
             Column("ACCOUNT", [j.account or j.owner for j in rows], weight=7),
             Column("STATE", [state(j.state) for j in rows]),
             Column("ATTEMPTS", [str(j.attempt_count) for j in rows], is_right=True, weight=5),
-            Column("RUN", [units.seconds(run_time_s(j)) for j in rows], is_right=True, weight=1),
+            Column("RUN", [units.seconds(elapsed_s(j)) for j in rows], is_right=True, weight=1),
             Column("GPU-H", [f"{j.gpu_hours:.3f}" for j in rows], is_right=True),
             Column("ENERGY", [units.kwh(j.energy_kwh) for j in rows], is_right=True),
             Column("COST", [units.usd(j.cost_usd) for j in rows], is_right=True, weight=2),

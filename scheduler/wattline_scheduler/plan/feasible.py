@@ -90,14 +90,16 @@ def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filte
 
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
     """[node] would do if nothing ran on it; watts are not looked at."""
-    return trial.columns.is_open & _suits(trial, shape)
+    fits: Bools = trial.columns.is_open & _suits(trial, shape)
+    return fits
 
 
 def may_fit_once(trial: Trial, shape: Shape) -> Bools:
     """[node] would do if it were empty and open, or nobody knows yet what it has."""
     columns = trial.columns
     is_unknown = (columns.cpus == 0) & ~columns.is_open
-    return _suits(trial, shape) | (is_unknown & asks.has_labels(columns, shape.labels))
+    may: Bools = _suits(trial, shape) | (is_unknown & asks.has_labels(columns, shape.labels))
+    return may
 
 
 def _suits(trial: Trial, shape: Shape) -> Bools:

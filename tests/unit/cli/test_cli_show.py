@@ -131,6 +131,26 @@ def test_jobs_on_mig_devices_say_so() -> None:
     assert msgspec.structs.replace(view, gpus=4).gpu_count == "4 x 3g.40gb"
 
 
+@pytest.mark.parametrize(
+    ("state", "started_s", "ended_s", "elapsed_s"),
+    [
+        ("RUNNING", 100.0, None, 50.0),
+        ("PAUSED", 100.0, None, 50.0),
+        ("COMPLETED", 100.0, 110.0, 10.0),
+        ("PENDING", 100.0, None, None),
+        ("HELD", 100.0, None, None),
+        ("CANCELLED", None, 110.0, None),
+    ],
+)
+def test_what_waits_again_is_not_shown_as_if_it_ran(
+    state: JobState, started_s: float | None, ended_s: float | None, elapsed_s: float | None
+) -> None:
+    shown = msgspec.structs.replace(
+        job(7, "part", state), started_unix_s=started_s, ended_unix_s=ended_s
+    )
+    assert shown.elapsed_s(150.0) == elapsed_s
+
+
 def test_estimates_are_marked() -> None:
     silent = troubled_site().nodes[1]
     assert nodes.draw(silent).startswith("~")

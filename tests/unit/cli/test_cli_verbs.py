@@ -16,7 +16,8 @@ from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
 from wattline_protocol.jobchange import WHEN
 from wattline_protocol.jobkeys import JOB_KEYS, LATER, OPTION_ALIASES, flag_of
-from wattline_protocol.requests import Acted, Selection
+from wattline_protocol.requests import Acted
+from wattline_protocol.selecting import Selection
 
 REQUIRED = """init enroll scheduler agent gateway submit jobs job explain logs cancel hold release
 nodes node drain undrain power events top demo sim report"""

@@ -8,7 +8,7 @@ from textual.containers import Vertical
 from textual.widgets import Log, Static
 
 from wattline_protocol.ids import JobId, TaskNo
-from wattline_protocol.views import ENDED_STATES, AttemptView, JobView
+from wattline_protocol.views import AttemptView, JobView
 from wattline_tui.actions import bindings
 from wattline_tui.messages import Act
 from wattline_tui.model import View
@@ -114,16 +114,14 @@ class JobScreen(SiteScreen):
 
 def facts_of(job: JobView, now_unix_s: float) -> str:
     """The job in a few lines."""
-    ended = job.state in ENDED_STATES
-    end_s = job.ended_unix_s if ended else now_unix_s
-    ran_s = end_s - job.started_unix_s if job.started_unix_s and end_s else None
+    ran = duration(job.elapsed_s(now_unix_s))
     used = "–" if job.utilisation is None else f"{job.utilisation:.0%}"
     metrics = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
     owner = f"by {job.owner} (account {job.account}, queue {job.queue})"
     used_s = f"{job.gpu_hours:.2f} GPU-hours · {job.energy_kwh:.3f} kWh · ${job.cost_usd:.2f}"
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
-        f"{owner} · priority {job.priority} · {job.gpu_count} GPUs · ran {duration(ran_s)}",
+        f"{owner} · priority {job.priority} · {job.gpu_count} GPUs · ran {ran}",
         f"{used_s} · utilisation {used} · {job.verdict}",
         f"cap-bound {job.cap_bound_gpu_s:.0f} GPU-seconds · attempts {job.attempt_count}",
     ]

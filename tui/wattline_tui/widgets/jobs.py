@@ -1,6 +1,6 @@
 """The queue: what runs, what waits and why."""
 
-from wattline_protocol.views import ENDED_STATES, JobView, SiteView
+from wattline_protocol.views import JobView, SiteView
 from wattline_tui.model import waiting_and_running
 from wattline_tui.units import duration
 from wattline_tui.widgets.tables import Row, SteadyTable
@@ -25,10 +25,6 @@ class JobTable(SteadyTable):
 
 
 def _row(job: JobView, now_unix_s: float) -> Row:
-    end = job.ended_unix_s if job.state in ENDED_STATES else now_unix_s
-    ran = None
-    if job.started_unix_s is not None and end is not None:
-        ran = end - job.started_unix_s
     gangs = f"{job.gangs_running}/{job.gangs}" if job.gangs > 1 else str(job.gangs)
     where = ",".join(job.nodes) if job.state == "RUNNING" and not job.reason else job.reason
     return str(job.id), (
@@ -36,7 +32,7 @@ def _row(job: JobView, now_unix_s: float) -> Row:
         job.name,
         job.state,
         job.gpu_count,
-        duration(ran),
+        duration(job.elapsed_s(now_unix_s)),
         where,
         job.kind,
         str(job.priority),
