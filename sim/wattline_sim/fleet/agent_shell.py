@@ -19,6 +19,8 @@ FROM_AGENT: Codec[FromAgent] = Codec(FromAgent)
 DRIVER_CALL_S = 0.01
 SAMPLE_PERIOD_S = 1.0
 LOOK_PERIOD_S = 0.3
+SAMPLES_PER_SLOW = 15
+"""Samples until somebody looks again how GPUs are divided."""
 TICK_PERIOD_S = 0.2
 START_AGAIN_S = 1.0
 """After a state directory that cannot be written, as the systemd unit says."""
@@ -49,6 +51,7 @@ class AgentShell:
         self._after_step, self._may_crash = after_step, may_crash
         self._life = 0
         self._stalled_until_s = 0.0
+        self._samples = 0
         self.node: Node | None = None
 
     def start(self) -> None:
@@ -144,9 +147,16 @@ class AgentShell:
         self._handle(ev.HostRead(HostReading(cpu_pct=10.0, memory_used_bytes=1 << 30)))
 
     def _notice_reload(self, node: Node) -> None:
-        if node.state.file.driver_instance != self.machine.driver_instance:
-            machine = self.machine
+        machine = self.machine
+        self._samples += 1
+        is_other = node.state.file.driver_instance != machine.driver_instance
+        if is_other or (self._samples % SAMPLES_PER_SLOW == 0 and self._is_divided_anew(node)):
             self._handle(ev.DriverReloaded(machine.driver_instance, machine.infos()))
+
+    def _is_divided_anew(self, node: Node) -> bool:
+        return [gpu.info.mig for gpu in node.state.gpus] != [
+            gpu.mig for gpu in self.machine.gpus.values()
+        ]
 
     def _receive(self, source: str, data: bytes) -> None:
         del source

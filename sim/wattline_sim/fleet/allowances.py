@@ -19,6 +19,7 @@ from wattline_scheduler.core.records import (
     UseKind,
     UseRecord,
 )
+from wattline_sim.fleet.dividing import slices_permille
 from wattline_sim.fleet.machine import CAP_MIN_MW
 from wattline_sim.fleet.scenario import EFFICIENCY_PERMILLE, KNEE_MW
 
@@ -150,7 +151,8 @@ class Allowances:
         learned = self._learned()
         for record in self._tries.values():
             if record.ended_unix_s is None:
-                share = self._jobs[record.job].spec.resources.gpu_share_permille
+                asked = self._jobs[record.job].spec.resources
+                share = slices_permille(asked.mig) if asked.mig else asked.gpu_share_permille
                 milli = len(record.gpus) * share
                 least_mw = CAP_MIN_MW if self._kind(record.job) in learned else KNEE_MW
                 mw = wall_mw(least_mw * milli // WHOLE_GPU, EFFICIENCY_PERMILLE)

@@ -17,7 +17,9 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import SW_POWER_CAP, ExitKind, Rollup, TaskExit, TaskPhase
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import TaskOrder
 from wattline_sim.fleet.world import HostClock, World
 
@@ -28,6 +30,8 @@ SETTLE_S = 1.0
 FREEZE_S = 0.05
 RELOAD_S = 2.0
 """Unloading and loading the driver; nothing answers meanwhile."""
+NO_DEVICE_S = 0.05
+"""A program ends so soon when it does not find the device that it was given."""
 SIM_SECONDS = "FLEET_SECONDS"
 SIM_EXIT = "FLEET_EXIT"
 SIM_DEMAND_MW = "FLEET_DEMAND_MW"
@@ -50,6 +54,8 @@ class Gpu:
     last_load_mw: int = IDLE_MW
     energy_mj: float = 0.0
     read_s: float = 0.0
+    mig: tuple[MigInstance, ...] | None = None
+    """Its MIG devices; None = it is not in MIG mode."""
 
     @property
     def enforced_mw(self) -> int:
@@ -112,6 +118,8 @@ class Machine:
         """Processes ever started."""
         self.on_launch: Callable[[TaskRef], None] = lambda _: None
         """Told of each process that is started."""
+        self.on_boot: Callable[[], None] = lambda: None
+        """Called before anything runs again."""
 
     # --- driver -------------------------------------------------------------------------
 
@@ -137,6 +145,7 @@ class Machine:
                 cap_default_mw=CAP_MAX_MW,
                 cap_max_mw=CAP_MAX_MW,
                 can_cap=True,
+                mig=gpu.mig,
             )
             for gpu in self.gpus.values()
         )
@@ -209,7 +218,7 @@ class Machine:
             enforced_mw=gpu.enforced_mw,
             host_limit_mw=gpu.limit_mw,
             temp_c=40,
-            util_pct=100 if power_mw > IDLE_MW else 0,
+            util_pct=None if gpu.mig is not None else 100 if power_mw > IDLE_MW else 0,
             reasons=SW_POWER_CAP if capped else 0,
             energy_mj=int(gpu.energy_mj),
             power_throttle_ns=0,
@@ -244,7 +253,12 @@ class Machine:
         for process in self.processes.values():
             if process.is_running:
                 for index in process.order.gpus:
-                    loads[index] = max(loads.get(index, IDLE_MW), process.demand_mw)
+                    load_mw = loads.get(index, IDLE_MW)
+                    if process.order.mig:
+                        part_mw = (process.demand_mw - IDLE_MW) * self._part(process, index)
+                        loads[index] = load_mw + part_mw // WHOLE_GPU
+                    else:
+                        loads[index] = max(load_mw, process.demand_mw)
         return loads
 
     def given(self) -> dict[GpuIndex, int]:
@@ -252,8 +266,35 @@ class Machine:
         given: dict[GpuIndex, int] = {}
         for process in self._living():
             for index in process.order.gpus:
-                given[index] = given.get(index, 0) + process.order.gpu_share_permille
+                given[index] = given.get(index, 0) + self._part(process, index)
         return given
+
+    def _part(self, process: Process, index: GpuIndex) -> int:
+        """Thousandths of the GPU that the process has; nothing with a MIG device that is gone."""
+        mig, divided = process.order.mig, self.gpus[index].mig or ()
+        if not mig:
+            return process.order.gpu_share_permille
+        return next((one.share_permille for one in divided if one.uuid == mig), 0)
+
+    def devices_in_use(self, gpu: Gpu) -> list[str]:
+        """MIG devices of the GPU that living processes have, as often as they are had."""
+        return [p.order.mig for p in self._living() if p.order.mig and gpu.index in p.order.gpus]
+
+    def profile_of(self, ref: TaskRef) -> str | None:
+        """Of the MIG device of a process, empty for GPUs; None = it is not here, or its device is
+        not.
+        """
+        process = self.processes.get(ref)
+        if process is None or not process.order.mig:
+            return None if process is None else ""
+        here = (one for index in process.order.gpus for one in self.gpus[index].mig or ())
+        return next((one.profile for one in here if one.uuid == process.order.mig), None)
+
+    def undivided(self, gpu: Gpu) -> list[TaskRef]:
+        """Living processes that were given the GPU itself, or a share of it."""
+        return [
+            p.order.ref for p in self._living() if not p.order.mig and gpu.index in p.order.gpus
+        ]
 
     def draws_mw(self) -> dict[GpuIndex, int]:
         """1 s average draw of each GPU now."""
@@ -295,6 +336,8 @@ class Machine:
         self.on_launch(order.ref)
         self._plan_end(process)
         self._watch_lease(process)
+        if order.mig and not any(self._part(process, index) for index in order.gpus):
+            self.world.after(NO_DEVICE_S, functools.partial(self._end, process, "exited", 1))
 
     def stop(self, ref: TaskRef, grace_s: float, kind: ExitKind | None) -> None:
         """SIGTERM now, SIGKILL after the grace; how soon it obeys is random."""
@@ -360,6 +403,7 @@ class Machine:
         for gpu in self.gpus.values():
             gpu.limit_mw, gpu.hung_until_s, gpu.is_lost = CAP_MAX_MW, 0.0, False
             gpu.busy_until_s = -1e9
+        self.on_boot()
 
     def _seen(self, process: Process) -> TaskSeen:
         end_s = process.ended_s if process.exit else self.world.now_s

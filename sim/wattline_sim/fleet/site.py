@@ -23,6 +23,7 @@ from wattline_scheduler.core.records import JobRecord, Record
 from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
+from wattline_sim.fleet.dividing import Dividing, check_devices
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.quotas import with_place, with_quotas
@@ -51,6 +52,9 @@ class FleetSite:
         self._quota_dice = random.Random(f"{seed} quotas")
         self.site = with_quotas(plain, self._quota_dice)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
+        self.dividing = Dividing(
+            self.world, self.story, self.machines, random.Random(f"{seed} MIG")
+        )
         self.truth = Truth(self.site, self.machines)
         self.switches = Switches(
             self.world, self.story, self.site, self.machines, dice, self.cut_power
@@ -93,6 +97,7 @@ class FleetSite:
         self.world.after(self.world.rng.uniform(0.0, 2.0), self.scheduler.start)
         for agent in self.agents.values():
             self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
+        self.dividing.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
 
@@ -106,6 +111,7 @@ class FleetSite:
 
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
+        check_devices(before, records)
         self.allowances.committed(records)
 
     def _checks_of(self, node: NodeId) -> Callable[[], None]:
@@ -118,6 +124,7 @@ class FleetSite:
         token = f"token-{spec.name}"
         spec = with_wishes(spec, self.accepted, self._wishes)
         spec = with_place(spec, self.site, self._quota_dice)
+        spec = self.dividing.with_devices(spec)
 
         def take(answer: Answer) -> None:
             if isinstance(answer, Submitted):
@@ -149,7 +156,13 @@ class FleetSite:
             for job in sorted(self._jobs_on_record()):
                 self.insist(Cancel(only(job)) if job in self._cancelled else Release(only(job)))
 
+        self.dividing.heal(self.reboot)
         self._once_recovered(say)
+
+    def reboot(self, node: NodeId, down_s: float = 1.0) -> None:
+        """The host boots; its agent is there again after a while."""
+        self.crash_agent(node, down_s)
+        self.machines[node].reboot()
 
     def crash_agent(self, node: NodeId, down_s: float) -> None:
         """SIGKILL the agent; it starts again after a while."""

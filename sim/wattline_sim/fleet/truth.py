@@ -28,7 +28,11 @@ class Overgranted(AssertionError):
 
 
 class GivenTwice(AssertionError):
-    """Tasks that run at the same time were given more of a GPU than there is."""
+    """Tasks that run at the same time were given more of a GPU than there is, or one MIG device."""
+
+
+class GivenOther(AssertionError):
+    """A task was given a GPU in MIG mode itself, or a MIG device of which its job did not ask."""
 
 
 class RunTwice(AssertionError):
@@ -113,16 +117,32 @@ class Truth:
             raise RunTwice(f"{ref} was started twice")
         self._started.add(ref)
         self._check_parents(ref.job)
+        self._check_profile(ref)
         living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
         for machine in self._machines.values():
-            for gpu, permille in machine.given().items():
-                if permille > WHOLE_GPU:
-                    raise GivenTwice(
-                        f"{permille} thousandths of GPU {gpu} of {machine.node} after {ref}"
-                    )
+            self._check_given(machine, ref)
             for other, process in machine.processes.items():
                 if process.exit is None and living.get((other.job, other.task), other) != other:
                     raise RunTwice(f"{other} and {ref} run at the same time")
+
+    def _check_profile(self, ref: TaskRef) -> None:
+        """Of what it was given; a MIG device that its operator has just taken away has none."""
+        asked = self._jobs[ref.job].resources.mig
+        for machine in self._machines.values():
+            profile = machine.profile_of(ref)
+            if profile is not None and profile != asked:
+                raise GivenOther(f"{ref} was given {profile or 'GPUs'}, it asked for {asked!r}")
+
+    def _check_given(self, machine: Machine, ref: TaskRef) -> None:
+        for index, permille in machine.given().items():
+            at, gpu = f"GPU {index} of {machine.node} after {ref}", machine.gpus[index]
+            if permille > WHOLE_GPU:
+                raise GivenTwice(f"{permille} thousandths of {at}")
+            devices = machine.devices_in_use(gpu)
+            if len(set(devices)) < len(devices):
+                raise GivenTwice(f"MIG devices {sorted(devices)} of {at}")
+            if gpu.mig is not None and machine.undivided(gpu):
+                raise GivenOther(f"{machine.undivided(gpu)} were given {at}, which is in MIG mode")
 
     def saw_job(self, record: JobRecord) -> None:
         """What is on disk of a job."""

@@ -26,8 +26,7 @@ def _agent_stall(faults: "Faults") -> str:
 
 def _reboot(faults: "Faults") -> str:
     node = faults.some_node()
-    faults.site.crash_agent(node, down_s=faults.rng.uniform(1.0, 10.0))
-    faults.site.machines[node].reboot()
+    faults.site.reboot(node, down_s=faults.rng.uniform(1.0, 10.0))
     return node
 
 

@@ -6,7 +6,15 @@ from multiprocessing import get_context
 
 import msgspec
 
-from wattline_sim.fleet.mutants import agents, disks, plans, quotas, schedulers, surroundings
+from wattline_sim.fleet.mutants import (
+    agents,
+    disks,
+    dividing,
+    plans,
+    quotas,
+    schedulers,
+    surroundings,
+)
 from wattline_sim.fleet.mutants.mutant import CATCHES, Mutant, applied
 from wattline_sim.fleet.run import Run, Violation
 
@@ -16,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *plans.MUTANTS,
     *disks.MUTANTS,
     *quotas.MUTANTS,
+    *dividing.MUTANTS,
     *surroundings.MUTANTS,
 )
 MOST_SEEDS = 1_000

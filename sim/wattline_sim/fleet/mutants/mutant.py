@@ -16,6 +16,7 @@ CATCHES = frozenset(
         "StartedEarly",
         "StartedOutside",
         "GivenTwice",
+        "GivenOther",
         "OverQuota",
         "UseMiscounted",
         "NotSettled",

@@ -1,0 +1,88 @@
+"""Rules of MIG devices, each removed: nothing but a GPU in MIG mode shows the harm."""
+
+from collections.abc import Iterable
+
+from wattline_agent.core import given
+from wattline_agent.core.gpus import Gpu
+from wattline_agent.core.model import NodeState
+from wattline_protocol.messages import GpuInfo
+from wattline_scheduler.core import devices, invariants, offering, starting
+from wattline_scheduler.core.jobs import Attempt as Try
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.plan import asks
+from wattline_scheduler.plan import quotas as planned
+from wattline_scheduler.plan.devices import devices as devices_of
+from wattline_scheduler.plan.devices import profile_of
+from wattline_scheduler.plan.snapshot import Shape
+from wattline_sim.fleet.mutants.mutant import Mutant, Swap
+from wattline_sim.fleet.mutants.quotas import SOURCE, UNWATCHED
+
+UNSEEN: Swap = (
+    invariants,
+    "CHECKS",
+    tuple(check for check in invariants.CHECKS if check is not invariants._gpus),
+)
+"""The scheduler's own check of who has which GPU, removed."""
+
+
+def _all_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
+    del node
+    return devices_of(gpu)
+
+
+def _hold_unseen(node: NodeNow, attempt: Try) -> None:
+    """Whatever others have."""
+    for gpu in attempt.record.gpus:
+        node.holders[gpu] = (*node.holders.get(gpu, ()), attempt)
+
+
+def _any_device(gpu: GpuInfo, shape: Shape) -> bool:
+    is_called = not shape.gpu_type or asks.is_called(gpu, shape.gpu_type)
+    return bool(profile_of(gpu)) == bool(shape.mig) and is_called
+
+
+def _itself(gpu: GpuInfo) -> tuple[GpuInfo, ...]:
+    return (gpu,)
+
+
+def _always_fit(state: NodeState, gpu: Gpu, uuid: str) -> str:
+    del state, gpu, uuid
+    return ""
+
+
+def _nothing(gpu: GpuInfo) -> int:
+    del gpu
+    return 0
+
+
+MUTANTS = (
+    Mutant(
+        "device-given-twice",
+        "a MIG device that an attempt holds is given to nobody else",
+        (UNSEEN, (devices, "_left_of", _all_of), (starting, "hold", _hold_unseen)),
+        SOURCE,
+    ),
+    Mutant(
+        "whole-though-divided",
+        "a GPU in MIG mode is given out neither whole nor in shares",
+        (
+            (offering, "devices", _itself),
+            (devices, "devices", _itself),
+            (given, "_unfit_mig", _always_fit),
+        ),
+        SOURCE,
+        covered_by="an agent starts nothing on a GPU in MIG mode but on its devices",
+    ),
+    Mutant(
+        "any-profile",
+        "a MIG device is given only to who asks for its profile",
+        ((asks, "is_of_type", _any_device),),
+        SOURCE,
+    ),
+    Mutant(
+        "slices-uncounted",
+        "a MIG device counts in quotas by its compute slices",
+        (UNWATCHED, (planned, "size_milli", _nothing)),
+        SOURCE,
+    ),
+)
