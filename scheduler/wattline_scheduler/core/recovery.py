@@ -50,6 +50,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     """The state as it was promised. No node is adopted yet: each must say Hello first."""
     _check_removed(site, saved)
     domains, calendar = Domains(site), Calendar(site)
+    picture = Picture(site, domains)
+    service = Service(site.timing.overtake_s, picture.columns.classes)
     outdated = {node.id: None for node in site.nodes}
     state = State(
         site=site,
@@ -64,14 +66,14 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         demand=Demand(site.timing.beat_period_s, saved.demands),
         nodes=_nodes(site, saved, outdated, now),
         work=Workload(
-            Order(FairTree(site.fair_share, site.accounts), Service(site.timing.overtake_s)),
+            Order(FairTree(site.fair_share, site.accounts), service),
             QuotaBook(site),
         ),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
         calendar=calendar,
         ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses),
-        picture=Picture(site, domains),
+        picture=picture,
         outdated=outdated,
     )
     for record in saved.limits:

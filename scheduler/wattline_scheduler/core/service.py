@@ -8,16 +8,19 @@ jobs in memory after a restart.
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.lines import LineKey
+from wattline_scheduler.plan.asks import is_of_type
+from wattline_scheduler.plan.columns import GpuClasses
+from wattline_scheduler.plan.devices import size_milli
 from wattline_scheduler.plan.order import later_s
 from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of
 from wattline_scheduler.plan.snapshot import Shape
 
 
 class Service:
-    """What is expected of the jobs of a line."""
+    """What is expected of the jobs of a line. `classes`: GPUs and MIG devices that are known."""
 
-    def __init__(self, overtake_s: float) -> None:
-        self._overtake_s = overtake_s
+    def __init__(self, overtake_s: float, classes: GpuClasses) -> None:
+        self._overtake_s, self._classes = overtake_s, classes
         self._runtimes = Runtimes()
 
     def held(self, gang: Gang, held_s: float, *, is_end: bool) -> None:
@@ -45,8 +48,16 @@ class Service:
         groups = _groups(key.account, key.shape, key.kind)
         index_s = self._runtimes.index_s(groups, 0.0)
         shape = key.shape
-        gpus = shape.nodes * shape.gpus * shape.gpu_milli / WHOLE_GPU
+        gpus = shape.nodes * shape.gpus * self._each_milli(shape) / WHOLE_GPU
         return later_s(index_s, gpus, self._overtake_s)
+
+    def _each_milli(self, shape: Shape) -> int:
+        """Of a MIG device the slices of the largest that suits, as in quotas; until one is known it
+        counts as a GPU."""
+        if not shape.mig:
+            return shape.gpu_milli
+        known = (gpu for gpu in self._classes.examples if gpu is not None)
+        return max((size_milli(gpu) for gpu in known if is_of_type(gpu, shape)), default=WHOLE_GPU)
 
 
 def _groups(account: str, shape: Shape, kind: str) -> Groups:

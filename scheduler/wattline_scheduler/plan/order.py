@@ -43,7 +43,7 @@ def later_s(index_s: float, gpus: float, most_s: float) -> float:
     That is the earliest due date of a job that may wait as long as it takes (Bender, Chakrabarti
     and Muthukrishnan, SODA 1998, for the stretch of jobs), bounded: nobody is overtaken by who came
     more than `most_s` after it, so large work is not starved by a stream of small work. Work
-    without GPUs counts as one, a share of a GPU as its part.
+    without GPUs counts as one, a share of a GPU as its part, a MIG device by its slices.
     """
     return min(index_s * (gpus or 1.0), most_s)
 

@@ -1,10 +1,14 @@
 """Who is expected to take little goes first, of equals in priority and account, within a bound."""
 
+from dataclasses import replace
+
 import pytest
 
 from support.harness import Harness
-from support.sites import JobBuilder, job, site
+from support.sites import JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import JobId
+from wattline_scheduler.core.service import Service
+from wattline_scheduler.plan.columns import GpuClasses
 from wattline_scheduler.plan.order import later_s
 
 SHORT, LONG = ("true", "--short"), ("true", "--long")
@@ -123,6 +127,55 @@ def test_jobs_that_waited_when_their_kind_became_known_are_told_apart() -> None:
     h.settle()
     line = h.job(short).line
     assert line is None or line.key.kind == h.job(short).kind
+
+
+def divided() -> Harness:
+    """One GPU with seven devices and a whole one; a job on either takes as long."""
+    h = Harness(site().rack("a", 1).site_budget(40.0).build())
+    for agent in h.agents.values():
+        agent.gpus = [gpu(0, mig=migs(*["1g.10gb"] * 7, node=agent.node)), gpu(1)]
+        agent.__post_init__()
+    h.join()
+    h.run(2)
+    for wanted in (small(), whole()):
+        for _ in range(4):
+            number = h.submit(wanted)
+            h.run(1)
+            attempt = h.gang(number).live[0]
+            h.agent(attempt.node).end(attempt.record.ref, 0, run_s=60.0)
+            h.settle()
+    return h
+
+
+def small() -> JobBuilder:
+    return job("small").mig("1g.10gb")
+
+
+def whole() -> JobBuilder:
+    return job("whole").gpus(1)
+
+
+def test_a_mig_device_is_expected_to_take_what_its_slices_are_of_a_gpu() -> None:
+    h = divided()
+    for filler in (*[small()] * 7, whole()):
+        h.submit(filler.command("fill"))
+    h.run(2)
+    first = h.submit(whole())
+    h.run(20)
+    last = h.submit(small())
+    assert queue(h) == [last, first]
+    service, queued = h.cluster.state.work.queue.order.service, h.cluster.state.work.queue
+    later = {job.spec.name: service.later_s(queued.key(job)) for job in map(h.job, (first, last))}
+    assert later["small"] == pytest.approx(later["whole"] * 142 / 1000)
+
+
+def test_a_mig_device_that_nobody_knows_yet_counts_as_a_gpu() -> None:
+    h = divided()
+    key = h.cluster.state.work.queue.key(h.job(h.submit(small())))
+    service = Service(3600.0, GpuClasses())
+    service.learn(key.account, key.shape, key.kind, 60.0, is_end=True)
+    on_a_gpu = key._replace(shape=replace(key.shape, mig=""))
+    assert service.later_s(key) == service.later_s(on_a_gpu)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.service import Service
+from wattline_scheduler.plan.columns import GpuClasses
 from wattline_scheduler.plan.fairshare import NOTHING, FairTree, Level, Use
 from wattline_sim.replay.fleet.gangs import Gang
 
@@ -70,7 +71,7 @@ class ByTurn:
     from when what the job is expected to take is due. The parts are `core`'s."""
 
     def __init__(self) -> None:
-        self.order = Order(FairTree(RULES, ()), Service(Timing().overtake_s))
+        self.order = Order(FairTree(RULES, ()), Service(Timing().overtake_s, GpuClasses()))
         self._longest = Longest()
         self._lines: dict[LineKey, dict[Gang, None]] = {}
         """Each by submission."""
