@@ -1,7 +1,8 @@
 """Arbitrary events, messages lost, repeated and reordered, crashes of everything: rules hold.
 
 After every step `check_invariants` runs, and what each node could truly draw is compared with what
-the books say about it. In the end the faults heal and every job must finish.
+the books say about it; each start is held against the reservations on disk. In the end the faults
+heal and every job must finish.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,13 @@ from random import Random
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.harness import TICK_S
-from support.lossy import MAX_IN_FLIGHT, LossyHarness
+from support.lossy import MAX_IN_FLIGHT
+from support.reserving_rules import NODES, ReservingRules, choices, nodes, reserve_any
 from support.sites import A_FEW, gpu, job, migs
-from wattline_protocol.ids import DomainId, JobId, NodeId, UserName
+from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import (
     Cancel,
@@ -27,7 +29,6 @@ from wattline_protocol.requests import (
     GridEvent,
     Hold,
     Release,
-    Request,
     Requeue,
     Restore,
     Shed,
@@ -36,27 +37,18 @@ from wattline_protocol.requests import (
     Update,
 )
 from wattline_protocol.selecting import only
-from wattline_scheduler.core.events import AgentSaid, ClientAsked, PlanDue, TimePassed
+from wattline_scheduler.core.events import AgentSaid, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.outlook import outlook
 
-NODES = ("a1", "a2", "b1")
 MIG = 0
 """In place of a share: a MIG device, of GPU 0 of each node."""
 QUEUES, ACCOUNTS = ("default", "default", "small", "cool"), ("", "", "lab", "vision")
 HEAL_S = 240.0
 STEPS = 250
 
-nodes = st.sampled_from(NODES)
-choices = st.integers(0, 1_000)
 
-
-class CoreMachine(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.h = LossyHarness()
-        self.asks = 0
-
+class CoreMachine(ReservingRules):
     @initialize()
     def join(self) -> None:
         for agent in self.h.agents.values():
@@ -89,10 +81,6 @@ class CoreMachine(RuleBasedStateMachine):
     def arrives(self, node: NodeId, message: FromAgent) -> None:
         if node not in self.h.cut_off:
             self.h.handle(AgentSaid(node, message))
-
-    def ask(self, request: Request) -> None:
-        self.asks += 1
-        self.h.handle(ClientAsked(b"c", self.asks, UserName("ops"), "admin", request))
 
     # --- the network --------------------------------------------------------------------
 
@@ -220,6 +208,8 @@ class CoreMachine(RuleBasedStateMachine):
         due_s=st.sampled_from([0, 0, 20, 90]),
         queue=st.sampled_from(QUEUES),
         account=st.sampled_from(ACCOUNTS),
+        inside=st.none() | choices,
+        runtime_s=st.sampled_from([0, 0, 5]),
     )
     def submit(
         self,
@@ -234,9 +224,13 @@ class CoreMachine(RuleBasedStateMachine):
         due_s: int = 0,
         queue: str = "default",
         account: str = "",
+        inside: int | None = None,
+        runtime_s: int = 0,
     ) -> None:
         wanted = job().gpus(gpus).nodes(size).priority(priority).array(count, 2).retries(retries)
-        wanted = wanted.queue(queue).account(account)
+        wanted = wanted.queue(queue).account(account).runtime(runtime_s)
+        if inside is not None and self.reserved:
+            wanted = wanted.reservation(self.some_reservation(inside))
         if share == MIG:
             wanted = wanted.gpus(1).mig(A_FEW[gpus % len(A_FEW)])
         elif share < 1000:
@@ -393,6 +387,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.ask(Undrain(NodeId(node)))
         for domain, _ in list(h.cluster.state.limits):
             self.ask(Restore(domain))
+        self.reserve_nothing()
         for number in list(h.cluster.state.work.jobs):
             self.ask(Release(only(number)))
         end_s = h.mono_s + HEAL_S
@@ -443,6 +438,9 @@ WALK: tuple[tuple[int, Step], ...] = (
         ),
     ),
     (1, lambda m, r: m.cancel_event(r.randint(0, 9))),
+    (3, reserve_any),
+    (2, lambda m, r: m.unreserve(r.randint(0, 9)) if m.reserved else None),
+    (2, lambda m, r: m.send_inside(r.randint(0, 9), r.random() < 0.7) if m.reserved else None),
 )
 
 
@@ -468,6 +466,8 @@ def submit_any(m: CoreMachine, r: Random) -> None:
             due_s=r.choice((0, 0, 0, 20, 90)),
             queue=r.choice(QUEUES),
             account=r.choice(ACCOUNTS),
+            inside=r.choice((None, r.randint(0, 9))),
+            runtime_s=r.choice((0, 0, 5)),
         )
 
 

@@ -1,5 +1,7 @@
 """A cluster whose messages stay in flight until somebody delivers, repeats or drops them."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from support.harness import Harness
@@ -10,6 +12,7 @@ from wattline_protocol.site import Account, Queue, Quota
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.events import Event
 from wattline_scheduler.core.invariants import check_invariants
+from wattline_scheduler.core.records import Record
 
 MAX_IN_FLIGHT = 40
 
@@ -24,12 +27,15 @@ class LossyHarness(Harness):
         queues = (Queue("small", Quota(gpus=3)), Queue("cool", Quota(power_mw=4_000_000)))
         super().__init__(msgspec.structs.replace(plain, accounts=accounts, queues=queues))
         self.to_agents: dict[NodeId, list[ToAgent]] = {node: [] for node in self.agents}
+        self.on_save: Callable[[Record], None] = lambda _: None
+        """Told of each record before it is on disk."""
 
     def handle(self, event: Event) -> list[object]:  # type: ignore[override]  # effects are not looked at here
         effects = self.cluster.handle(event, self.now)
         check_invariants(self.cluster, self.now)
         for effect in effects:
             if isinstance(effect, Save):
+                self.on_save(effect.record)
                 self.disk.save(effect.record)
             elif isinstance(effect, Send) and effect.node not in self.cut_off:
                 flying = self.to_agents[effect.node]
