@@ -212,7 +212,7 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
         gang.reason = f"lost {gang.losses} times with its node, last: {gang.reason}"
         finish(state, gang, "FAILED", now)
         return
-    text = f"gang {gang.number} of {gang.job.spec.name!r} is queued again: {gang.reason}"
+    text = f"{gang.name} is queued again: {gang.reason}"
     state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
     _again(state, gang, _doubled(gang.losses), now)
 
@@ -236,7 +236,7 @@ def _hold(state: State, gang: Gang, now: Now) -> None:
     )
     gang.job.held.add(gang.number)
     state.work.move(gang, Pending(now.mono_s), now)
-    text = f"gang {gang.number} of {gang.job.spec.name!r} is {gang.reason}"
+    text = f"{gang.name} is {gang.reason}"
     state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
     gang.job.wait_reason = ""
     save_gang(state, gang, now)
@@ -251,7 +251,7 @@ def _restart_service(state: State, gang: Gang, now: Now) -> None:
         return
     wait_s = _doubled(gang.failures, LONGEST_BACKOFF_S)
     why = gang.reason or "ended"
-    text = f"replica {gang.number} of {gang.job.spec.name!r} is restarted in {wait_s:.0f} s: {why}"
+    text = f"{gang.name} is restarted in {wait_s:.0f} s: {why}"
     state.journal.note("service_restarted", text, now, job=gang.job.id, level="warning")
     _again(state, gang, wait_s, now)
 

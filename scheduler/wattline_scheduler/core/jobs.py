@@ -195,6 +195,12 @@ class Gang:
         return self.job.id, self.number
 
     @property
+    def name(self) -> str:
+        """In sentences: `'train'`, of an array or a service `'train'[7]`, as people number it."""
+        name, job = repr(self.job.spec.name), self.job
+        return name if len(job.gangs) == 1 else f"{name}[{job.index_of(self.number)}]"
+
+    @property
     def ran_s(self) -> float:
         """Run time of the present try as last heard, of the task that ran least."""
         return min((attempt.usage.run_s for attempt in self.live), default=0.0)

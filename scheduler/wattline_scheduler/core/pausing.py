@@ -226,7 +226,7 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         state.work.move(gang, Paused(gang.phase.since), now)
         return
     grace_s = state.site.timing.emergency_grace_s
-    text = f"gang {gang.number} of {gang.job.spec.name!r} is paused to stay within the budget"
+    text = f"{gang.name} is paused to stay within the budget"
     state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
     if isinstance(gang.phase, Starting):
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)

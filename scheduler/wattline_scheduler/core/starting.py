@@ -89,11 +89,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
         for attempt in gang.live:
             commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)
-        state.journal.note("gang_resumed", f"{_name(gang)} goes on", now, job=gang.job.id)
-
-
-def _name(gang: Gang) -> str:
-    return f"gang {gang.number} of {gang.job.spec.name!r}"
+        state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
 
 
 def advance_all(state: State, now: Now) -> None:

@@ -73,7 +73,7 @@ def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
             _idles(state, gang, rule, mean, now)
         elif mean is not None and gang.warning:
             gang.warning = ""
-            _tell(state, job, "gpus_busy", f"{_name(gang)} uses its GPUs again", now)
+            _tell(state, job, "gpus_busy", f"{gang.name} uses its GPUs again", now)
 
 
 def _is_measured(state: State, gang: Gang) -> bool:
@@ -100,15 +100,9 @@ def _idles(state: State, gang: Gang, rule: IdleRule, mean: float, now: Now) -> N
     used = f"used to {mean:.1%} over {format_duration(rule.for_s)}, less than {rule.below:.1%}"
     if rule.action == "stop":
         reason = f"stopped because its GPUs idle: {used}"
-        _tell(state, gang.job, "limit_reached", f"{_name(gang)} is {reason}", now)
+        _tell(state, gang.job, "limit_reached", f"{gang.name} is {reason}", now)
         end_gang(state, gang, "timeout", reason, now)
         return
     if not gang.warning:
-        _tell(state, gang.job, "gpus_idle", f"the GPUs of {_name(gang)} idle: {used}", now)
+        _tell(state, gang.job, "gpus_idle", f"the GPUs of {gang.name} idle: {used}", now)
     gang.warning = f"its GPUs idle: {used}"
-
-
-def _name(gang: Gang) -> str:
-    job = gang.job
-    name = repr(job.spec.name)
-    return name if len(job.gangs) == 1 else f"{name}[{job.index_of(gang.number)}]"

@@ -5,6 +5,7 @@ import pytest
 from support.harness import Harness, end_one, running
 from support.sites import job, site
 from wattline_protocol.ids import JobId
+from wattline_protocol.job import ArraySpec
 from wattline_protocol.requests import Cancel, Release
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.ending import CRASH_RUN_S
@@ -155,3 +156,17 @@ def test_a_service_that_ran_long_starts_its_count_anew(h: Harness) -> None:
         h.settle()
         h.run(3)
     assert h.state_of(number) == "RUNNING"
+
+
+def test_events_number_indices_as_people_do(h: Harness) -> None:
+    number = h.submit(job("sweep").retries(9)._with(array=ArraySpec((5, 9))))
+    for _ in range(CRASHES_HELD):
+        node, ref = next((n, r) for n, r in running(h, number) if r.task == 1)
+        h.agent(node).end(ref, 3)
+        h.run(5)
+    (held,) = h.events("gang_held")
+    assert held.text.startswith("'sweep'[9] is held: 3 tries in a row")
+    alone = h.submit(job("alone").service(1))
+    end_one(h, alone, 1)
+    (restarted,) = h.events("service_restarted")
+    assert restarted.text.startswith("'alone' is restarted in 1 s: ")
