@@ -10,6 +10,7 @@ from textual.widgets import Input
 from support.feeds import PlayedFeed
 from support.site_views import busy_site, empty_site, shared_site, troubled_site
 from wattline_protocol.requests import Accounts
+from wattline_protocol.reserving import Reservations
 from wattline_protocol.views import SiteView
 from wattline_tui.app import TopApp
 
@@ -39,7 +40,7 @@ async def settled(pilot: Pilot[None]) -> None:
     """The snapshot has been drawn on the screen that is open."""
     while pilot.app.view.site is None:  # type: ignore[attr-defined]  # a TopApp
         await pilot.pause(0.01)
-    asks = {"job", "order", "accounts"}
+    asks = {"job", "order", "list"}
     while any(w.name in asks and not w.is_finished for w in pilot.app.workers):
         await pilot.pause(0.01)
     await pilot.pause()
@@ -100,6 +101,18 @@ def test_accounts_of_a_site_without_any(snap_compare: SNAP) -> None:
     assert isinstance(none.feed, PlayedFeed)
     none.feed.accounts = Accounts((), 604_800.0)
     assert snap_compare(none, terminal_size=(80, 24), run_before=after("a"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+def test_reservations(snap_compare: SNAP, size: tuple[int, int]) -> None:
+    assert snap_compare(app(busy_site()), terminal_size=size, run_before=after("v"))
+
+
+def test_reservations_of_a_site_without_any(snap_compare: SNAP) -> None:
+    none = app(empty_site())
+    assert isinstance(none.feed, PlayedFeed)
+    none.feed.reservations = Reservations(())
+    assert snap_compare(none, terminal_size=(80, 24), run_before=after("v"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=["80x24", "120x36"])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from support.site_views import NOON, accounts_now, attempt
+from support.site_views import NOON, accounts_now, attempt, reservations_now
 from wattline_protocol.ids import AttemptNo, TaskRef
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.requests import (
@@ -20,6 +20,7 @@ from wattline_protocol.requests import (
     Log,
     Request,
 )
+from wattline_protocol.reserving import ListReservations
 from wattline_protocol.views import ExplainView, JobView, SiteView
 from wattline_tui.client import FeedLost
 
@@ -35,6 +36,7 @@ class PlayedFeed:
         self.asked: list[Request] = []
         self.explain: ExplainView | None = None
         self.accounts = accounts_now()
+        self.reservations = reservations_now()
         self._closed = threading.Event()
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
@@ -47,13 +49,15 @@ class PlayedFeed:
         self._closed.wait()
 
     def ask(self, request: Request) -> Answer:
-        if not isinstance(request, GetJob | FetchLog | ListAccounts):
+        if not isinstance(request, GetJob | FetchLog | ListAccounts | ListReservations):
             self.asked.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
             return Jobs(jobs=tuple(_with_attempts(j) for j in found))
         if isinstance(request, ListAccounts):
             return self.accounts
+        if isinstance(request, ListReservations):
+            return self.reservations
         if isinstance(request, FetchLog):
             data = LOG_TEXT.encode()[request.offset :]
             ref = TaskRef(request.job, request.task, AttemptNo(1))

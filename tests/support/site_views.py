@@ -16,6 +16,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.mig import MigView
 from wattline_protocol.requests import Accounts
+from wattline_protocol.reserving import Reservations, ReservationView
 from wattline_protocol.views import (
     AttemptView,
     DomainView,
@@ -259,6 +260,43 @@ def accounts_now() -> Accounts:
             QuotaView("account", "research", "usd_per_month", 5_000.0, 1_812.5, NOON),
         ),
     )
+
+
+def reservations_now() -> Reservations:
+    """A course that has begun beside a job that was there, and a maintenance to come."""
+    course = ReservationView(
+        name="course",
+        state="active",
+        start_unix_s=UnixTime(NOON - 1_800),
+        end_unix_s=UnixTime(NOON + 5_400),
+        start="20:10",
+        end="22:10",
+        accounts=("vision", "language"),
+        users=("ada",),
+        nodes=(NodeId("gpu-01"), NodeId("gpu-02")),
+        gpus=16,
+        gpus_free=3,
+        jobs=tuple(JobId(number) for number in (1, 2, 5, 8)),
+        others=(JobId(4),),
+        who="olga",
+        why="summer school, room 3",
+    )
+    maintenance = msgspec.structs.replace(
+        course,
+        name="new-fans",
+        state="planned",
+        start_unix_s=UnixTime(NOON + 86_400),
+        end_unix_s=UnixTime(NOON + 100_800),
+        accounts=(),
+        users=(),
+        nodes=(NodeId("gpu-04"),),
+        gpus=8,
+        gpus_free=8,
+        jobs=(),
+        others=(),
+        why="",
+    )
+    return Reservations((course, maintenance))
 
 
 def troubled_site() -> SiteView:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from textual.binding import Binding
 
-Place = Literal["everywhere", "overview", "accounts", "node", "job"]
+Place = Literal["everywhere", "overview", "accounts", "reservations", "node", "job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,15 @@ ACTIONS = (
     Action(
         "accounts", "a", "Accounts", "Show what accounts are due and used, and quotas", "overview"
     ),
-    Action("heat", "t", "Power/temp", "Show GPU power or temperature", "overview"),
-    Action("ended", "e", "Ended", "Show or hide ended jobs", "overview"),
+    Action(
+        "reservations",
+        "v",
+        "Reserved",
+        "Show who has reserved which nodes, and when",
+        "overview",
+    ),
+    Action("heat", "t", "Heat", "Show GPU power or temperature", "overview"),
+    Action("ended", "e", "Ended", "Show or hide ended jobs", "overview", in_footer=False),
     Action("shed", "s", "Shed", "Lower a domain's budget, e.g. 25% or 40kW", "overview"),
     Action("restore", "r", "Restore", "Restore all lowered budgets", "overview"),
     Action("drain", "d", "Drain", "Drain the selected node, or take it back", "overview"),
@@ -39,6 +46,13 @@ ACTIONS = (
         "Open job",
         "Open the oldest job that waits for this quota",
         "accounts",
+    ),
+    Action(
+        "open_inside",
+        "enter",
+        "Open job",
+        "Open the first job that runs on these nodes",
+        "reservations",
     ),
     Action("drain_node", "d", "Drain", "Drain this node, or take it back", "node"),
     Action("hold", "h", "Hold", "Hold this job, or release it", "job"),

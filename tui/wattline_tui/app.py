@@ -33,6 +33,7 @@ from wattline_protocol.requests import (
     Undrain,
     Update,
 )
+from wattline_protocol.reserving import ListReservations, Reservations
 from wattline_protocol.selecting import only
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
@@ -46,6 +47,8 @@ from wattline_tui.messages import (
     OpenAccounts,
     OpenJob,
     OpenNode,
+    OpenReservations,
+    ReservationsArrived,
     SiteArrived,
 )
 from wattline_tui.model import View, interrupted, reduce
@@ -56,6 +59,7 @@ from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
+from wattline_tui.screens.reservations import ReservationsScreen
 
 Shown = TypeVar("Shown", bound=SiteScreen)
 
@@ -118,7 +122,9 @@ class TopApp(App[None]):
         if job is not None:
             self._follow_job(job)
         elif self._on_top(AccountsScreen) is not None:
-            self._follow_accounts()
+            self._follow(ListAccounts())
+        elif self._on_top(ReservationsScreen) is not None:
+            self._follow(ListReservations())
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
         """Keep what is on screen, marked."""
@@ -136,6 +142,12 @@ class TopApp(App[None]):
         screen = self._on_top(AccountsScreen)
         if screen is not None:
             screen.show_accounts(message.accounts, self._now_s)
+
+    def on_reservations_arrived(self, message: ReservationsArrived) -> None:
+        """Who has reserved what."""
+        screen = self._on_top(ReservationsScreen)
+        if screen is not None:
+            screen.show_reservations(message.reservations.reservations, self._now_s)
 
     def on_log_arrived(self, message: LogArrived) -> None:
         """More of a log."""
@@ -176,9 +188,18 @@ class TopApp(App[None]):
     def on_open_accounts(self, message: OpenAccounts) -> None:
         """Show accounts and quotas."""
         del message
-        self.push_screen(AccountsScreen())
+        self._open(AccountsScreen(), ListAccounts())
+
+    def on_open_reservations(self, message: OpenReservations) -> None:
+        """Show reservations."""
+        del message
+        self._open(ReservationsScreen(), ListReservations())
+
+    def _open(self, screen: SiteScreen, request: Request) -> None:
+        """A screen that draws what this is answered with."""
+        self.push_screen(screen)
         self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._follow_accounts)
+        self.call_after_refresh(self._follow, request)
 
     def action_help(self) -> None:
         """All keys."""
@@ -200,19 +221,25 @@ class TopApp(App[None]):
             name="job",
         )
 
-    def _follow_accounts(self) -> None:
+    def _follow(self, request: Request) -> None:
         self.run_worker(
-            self._fetch_accounts, thread=True, group="accounts", exclusive=True, name="accounts"
+            lambda: self._fetch_list(request),
+            thread=True,
+            group="list",
+            exclusive=True,
+            name="list",
         )
 
-    def _fetch_accounts(self) -> None:
+    def _fetch_list(self, request: Request) -> None:
         try:
-            answer = self.feed.ask(ListAccounts())
+            answer = self.feed.ask(request)
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
             return
         if isinstance(answer, Accounts):
             self.post_message(AccountsArrived(answer))
+        elif isinstance(answer, Reservations):
+            self.post_message(ReservationsArrived(answer))
 
     def _fetch(self, job: JobId, task: TaskNo, key: str, offset: int, screen: JobScreen) -> None:
         try:

@@ -6,6 +6,7 @@ from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.requests import Accounts
+from wattline_protocol.reserving import Reservations
 from wattline_protocol.views import JobView, SiteView
 
 ActName = Literal[
@@ -49,6 +50,14 @@ class AccountsArrived(Message):
         self.accounts = accounts
 
 
+class ReservationsArrived(Message):
+    """Reservations as they are now."""
+
+    def __init__(self, reservations: Reservations) -> None:
+        super().__init__()
+        self.reservations = reservations
+
+
 class LogArrived(Message):
     """More of the log on screen."""
 
@@ -60,6 +69,10 @@ class LogArrived(Message):
 
 class OpenAccounts(Message):
     """Show accounts and quotas."""
+
+
+class OpenReservations(Message):
+    """Show reservations."""
 
 
 class OpenNode(Message):

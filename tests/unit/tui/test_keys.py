@@ -2,6 +2,7 @@
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from support.feeds import PlayedFeed
 from support.site_views import NOON, busy_site
@@ -18,11 +19,13 @@ from wattline_tui.screens.dialogs import Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
+from wattline_tui.screens.reservations import ReservationsScreen
 
 OWNERS = {
     "everywhere": TopApp,
     "overview": OverviewScreen,
     "accounts": AccountsScreen,
+    "reservations": ReservationsScreen,
     "node": NodeScreen,
     "job": JobScreen,
 }
@@ -177,6 +180,40 @@ async def test_who_waits_for_a_quota_is_opened_from_it_and_escape_goes_back() ->
         await pilot.press("down", "enter")
         await pilot.pause()
         assert isinstance(app.screen, AccountsScreen), "nobody waits for this one"
+
+
+async def test_what_runs_in_a_reservation_is_opened_from_it_and_the_rest_is_said_below() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("v")
+        for _ in range(200):
+            if isinstance(app.screen, ReservationsScreen) and app.screen.reservations:
+                break
+            await pilot.pause(0.01)
+        screen = app.screen
+        assert isinstance(screen, ReservationsScreen)
+        await pilot.pause()
+        facts = screen.query_one("#facts", Static)
+        assert str(facts.content).startswith(
+            "by olga: summer school, room 3\nnodes: gpu-01, gpu-02"
+        )
+        await pilot.press("down")
+        await pilot.pause()
+        assert (facts.border_title, str(facts.content).splitlines()[1]) == (
+            "new-fans",
+            "nodes: gpu-04",
+        )
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen is screen, "nothing runs there"
+        await pilot.press("up", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, JobScreen)
+        assert app.screen.job == 1
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, OverviewScreen)
 
 
 async def test_shed_is_typed_and_sent() -> None:

@@ -18,6 +18,7 @@ GLOSSARY = (
     ("cap", "power limit in force on one GPU"),
     ("due, used", "an account's part of the site, and of what was used"),
     ("used/due", "of accounts with one parent the least is served first"),
+    ("still there", "jobs of others that run on reserved nodes: nothing stops them"),
     ("▾ or power cap", "the cap holds the GPU's clocks down: it could use more watts"),
 )
 
@@ -93,7 +94,7 @@ class Page(ModalScreen[None]):
 def help_text() -> str:
     """Every key and the words on screen, from the table of actions."""
     lines: list[str] = []
-    for place in ("everywhere", "overview", "accounts", "node", "job"):
+    for place in ("everywhere", "overview", "accounts", "reservations", "node", "job"):
         lines.append(f"{place.capitalize()}")
         lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
     lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]

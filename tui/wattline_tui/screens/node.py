@@ -90,6 +90,7 @@ def facts_of(node: NodeView, now_s: float) -> str:
         f"{power} · committed {watts(node.committed_w)} · floor {watts(node.floor_w)}",
         f"{room} · CPU {node.cpu_pct:.0f} %",
         f"tasks: {', '.join(node.tasks) if node.tasks else 'none'}",
+        *([node.reserved] if node.reserved else []),
     ]
     return "\n".join([*lines, *(f"! {problem}" for problem in node.problems)])
 

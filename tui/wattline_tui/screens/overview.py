@@ -9,7 +9,7 @@ from textual.widgets import DataTable
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_tui.actions import bindings
-from wattline_tui.messages import Act, OpenAccounts, OpenJob, OpenNode
+from wattline_tui.messages import Act, OpenAccounts, OpenJob, OpenNode, OpenReservations
 from wattline_tui.model import View
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.widgets.domains import DomainBars
@@ -63,6 +63,10 @@ class OverviewScreen(SiteScreen):
     def action_accounts(self) -> None:
         """Who is due what."""
         self.post_message(OpenAccounts())
+
+    def action_reservations(self) -> None:
+        """Who has reserved what."""
+        self.post_message(OpenReservations())
 
     def action_heat(self) -> None:
         """Power or temperature in the heat map."""

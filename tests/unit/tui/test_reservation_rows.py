@@ -1,0 +1,48 @@
+"""Reservations as rows of text, and what a node says of its own."""
+
+import msgspec
+
+from support.site_views import NOON, busy_site, reservations_now
+from support.time_zone import local_time
+from wattline_protocol.ids import JobId, NodeId
+from wattline_tui.reservations import COLUMNS, SHOWN_BELOW, details_of, reservation_rows
+from wattline_tui.screens.node import facts_of
+
+
+def test_a_reservation_says_whose_until_when_and_who_is_there() -> None:
+    with local_time("UTC"):
+        rows = reservation_rows(reservations_now().reservations, NOON)
+    course, fans = (dict(zip(COLUMNS, cells, strict=True)) for _, cells in rows)
+    assert (course["reservation"], course["state"]) == ("course", "active")
+    assert (course["from"], course["until"]) == ("19:56:40", "21:56:40")
+    assert course["for"] == "account vision, account language, user ada"
+    assert (course["GPUs free"], course["jobs"]) == ("3 of 16", "1, 2, 5 and 1 more")
+    assert course["still there"] == "4"
+    assert (fans["state"], fans["from"], fans["for"]) == ("planned", "Fri 20:26", "maintenance")
+    assert (fans["jobs"], fans["still there"]) == ("–", "–")
+
+
+def test_below_stands_everything_up_to_a_bound() -> None:
+    course, fans = reservations_now().reservations
+    assert details_of(course).splitlines() == [
+        "by olga: summer school, room 3",
+        "nodes: gpu-01, gpu-02",
+        "jobs in it: 1, 2, 5, 8",
+        "jobs of others that still run there: 4",
+    ]
+    assert details_of(fans).splitlines()[0] == "by olga"
+    assert details_of(fans).splitlines()[2:] == [
+        "jobs in it: none",
+        "jobs of others that still run there: none",
+    ]
+    many = msgspec.structs.replace(
+        course, nodes=tuple(NodeId(f"n{at}") for at in range(SHOWN_BELOW + 2)), jobs=(JobId(1),)
+    )
+    assert details_of(many).splitlines()[1].endswith(f"n{SHOWN_BELOW - 1} and 2 more")
+
+
+def test_a_node_says_what_is_reserved_of_it() -> None:
+    node = busy_site().nodes[0]
+    said = "reserved as course for user ada until 22:10"
+    assert said not in facts_of(node, NOON)
+    assert said in facts_of(msgspec.structs.replace(node, reserved=said), NOON).splitlines()

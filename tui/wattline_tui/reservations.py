@@ -1,0 +1,50 @@
+"""Reservations as rows of text: whose, from when until when, what is free, who runs there."""
+
+from collections.abc import Sequence
+
+from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.reserving import ReservationView
+from wattline_tui.limits import when
+from wattline_tui.widgets.tables import Row
+
+COLUMNS = ("reservation", "state", "from", "until", "GPUs free", "for", "jobs", "still there")
+
+SHOWN, SHOWN_BELOW = 3, 40
+"""Jobs in one cell; jobs and nodes below the table, for the one under the cursor."""
+
+
+def reservation_rows(reservations: Sequence[ReservationView], now_unix_s: float) -> list[Row]:
+    """By their beginning."""
+    return [_row(one, now_unix_s) for one in reservations]
+
+
+def _row(one: ReservationView, now_unix_s: float) -> Row:
+    return one.name, (
+        one.name,
+        one.state,
+        when(one.start_unix_s, now_unix_s),
+        when(one.end_unix_s, now_unix_s),
+        f"{one.gpus_free} of {one.gpus}",
+        one.whom,
+        listed(one.jobs, SHOWN) or "–",
+        listed(one.others, SHOWN) or "–",
+    )
+
+
+def listed(names: Sequence[JobId] | Sequence[NodeId], most: int) -> str:
+    """`1, 2, 3 and 7 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+def details_of(one: ReservationView) -> str:
+    """All that does not fit into a row."""
+    why = f": {one.why}" if one.why else ""
+    return "\n".join(
+        (
+            f"by {one.who}{why}",
+            f"nodes: {listed(one.nodes, SHOWN_BELOW)}",
+            f"jobs in it: {listed(one.jobs, SHOWN_BELOW) or 'none'}",
+            f"jobs of others that still run there: {listed(one.others, SHOWN_BELOW) or 'none'}",
+        )
+    )

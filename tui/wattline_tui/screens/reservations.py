@@ -1,0 +1,84 @@
+"""Reservations: who has reserved which nodes and when, and who runs there."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import DataTable, Static
+
+from wattline_protocol.reserving import ReservationView
+from wattline_tui.actions import bindings
+from wattline_tui.messages import OpenJob
+from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
+from wattline_tui.screens.base import SiteScreen
+from wattline_tui.widgets.tables import SteadyTable
+
+
+class ReservationsScreen(SiteScreen):
+    """Opened from the overview."""
+
+    CSS_PATH = "reservations.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("reservations")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reservations: tuple[ReservationView, ...] = ()
+
+    def content(self) -> ComposeResult:
+        """All of them above, the one under the cursor below."""
+        with Vertical(id="content"):
+            yield SteadyTable(COLUMNS, id="reservations")
+            yield Static(id="facts", markup=False)
+
+    def on_mount(self) -> None:
+        """The rows come with the first answer."""
+        self._table.border_title = "reservations, by their beginning"
+        self._table.focus()
+
+    @property
+    def _table(self) -> SteadyTable:
+        return self.query_one(SteadyTable)
+
+    @property
+    def selected(self) -> ReservationView | None:
+        """The one under the cursor."""
+        name = self._table.selected
+        return next((one for one in self.reservations if one.name == name), None)
+
+    def show_reservations(
+        self, reservations: tuple[ReservationView, ...], now_unix_s: float
+    ) -> None:
+        """Draw what the scheduler answered."""
+        self.reservations = reservations
+        self._table.show(reservation_rows(reservations, now_unix_s))
+        active = sum(one.state == "active" for one in reservations)
+        self._table.border_subtitle = f"{active} of {len(reservations)} active"
+        self._draw_selected()
+
+    def _draw_selected(self) -> None:
+        one, facts = self.selected, self.query_one("#facts", Static)
+        facts.border_title = "" if one is None else one.name
+        nothing = "Nothing is reserved, and nothing will be." if not self.reservations else ""
+        facts.update(nothing if one is None else details_of(one))
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """The cursor has moved."""
+        event.stop()
+        self._draw_selected()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter or click on a row."""
+        event.stop()
+        self.action_open_inside()
+
+    def action_open_inside(self) -> None:
+        """The first job of the reservation under the cursor, or of those that still run there."""
+        one = self.selected
+        if one is None:
+            return
+        jobs = one.jobs or one.others
+        if jobs:
+            self.post_message(OpenJob(jobs[0]))
+        else:
+            self.notify(f"Nothing runs on the nodes of {one.name}.")
