@@ -5,14 +5,14 @@ each of the chosen that turns out not to be needed is left alone. A gang goes wh
 reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from wattline_scheduler.plan.feasible import fits_when_empty
-from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools
 
@@ -179,12 +179,7 @@ class _Search:
 
     def _is_enough(self, nodes: list[int], victims: list[Busy]) -> bool:
         self._trial.rollback(self._start)
-        self._send_away(victims)
-        for at in nodes:
-            if not self._trial.fits_now(at, self._shape):
-                return False
-            self._trial.place(at, self._shape)
-        return True
+        return suffices(self._trial, self._shape, nodes, victims)
 
     def _send_away(self, victims: Sequence[Busy]) -> None:
         for one in victims:
@@ -198,9 +193,26 @@ class _Search:
                 self._trial.take_away(task)
 
 
+def suffices(trial: Trial, shape: Shape, nodes: Sequence[int], victims: Iterable[Busy]) -> bool:
+    """Whether a gang fits on these nodes once those have gone. The trial is left as it was."""
+    mark = trial.checkpoint()
+    for task in (task for one in victims for task in one.tasks):
+        trial.take_away(task)
+    is_enough = all(_placed(trial, at, shape) for at in nodes)
+    trial.rollback(mark)
+    return is_enough
+
+
+def _placed(trial: Trial, at: int, shape: Shape) -> bool:
+    fits = trial.fits_now(at, shape)
+    if fits:
+        trial.place(at, shape)
+    return fits
+
+
 def _loss(victims: Sequence[Busy]) -> tuple[int, int, float]:
     return (
-        max((one.priority for one in victims), default=-1),
-        len(victims),
+        max((one.priority for one in victims), default=LEAVING),
+        sum(one.priority != LEAVING for one in victims),
         sum(one.lost_gpu_s for one in victims),
     )

@@ -3,10 +3,11 @@
 import pytest
 
 from support.harness import Harness
+from support.preempting import fill, is_slow_to_stop, work
 from support.sites import JobBuilder, job, site
-from wattline_protocol.ids import JobId, NodeId, TaskRef
+from wattline_protocol.ids import NodeId
 from wattline_protocol.job import PRIORITIES
-from wattline_protocol.messages import StopTask, TaskUsage
+from wattline_protocol.messages import StopTask
 from wattline_protocol.requests import Cancel, Drain
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.outlook import outlook
@@ -27,28 +28,6 @@ def low() -> JobBuilder:
 
 def high() -> JobBuilder:
     return job().priority(PRIORITIES["high"])
-
-
-def work(h: Harness, number: JobId, run_s: float) -> TaskRef:
-    """Its task has run for so long, and says so."""
-    attempt = h.gang(number).live[0]
-    task = h.agent(attempt.node).tasks[attempt.record.ref]
-    task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
-    h.run(1)
-    return attempt.record.ref
-
-
-def fill(h: Harness, wanted: JobBuilder, run_s: float = 100.0) -> JobId:
-    number = h.submit(wanted)
-    assert h.state_of(number) == "RUNNING"
-    work(h, number, run_s)
-    return number
-
-
-def is_slow_to_stop(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop notices are taken, and no task ends by itself."""
-    for agent in h.agents.values():
-        monkeypatch.setattr(agent, "_stop", lambda command, agent=agent: agent._done(command.seq))
 
 
 def test_who_gives_way_is_queued_again_and_loses_no_retry(h: Harness) -> None:

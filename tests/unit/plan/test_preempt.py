@@ -1,54 +1,20 @@
 """Whom a gang of higher priority may send away: the fewest, the least, and only if it helps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from support.running import RISE_MW, on_nodes, runs, with_work
 from support.sites import JobBuilder, gpu, job, migs
 from support.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_protocol.job import PRIORITIES
-from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.devices import devices
 from wattline_scheduler.plan.preempt import choose
-from wattline_scheduler.plan.snapshot import LEAVING, Busy, NodeOffer, Plan, Snapshot, Used
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, NodeOffer, Plan, Snapshot
 from wattline_scheduler.plan.trial import Trial
-
-RISE_MW = 280_000
-
-
-def runs(
-    number: int, *places: tuple[int, Sequence[int]], priority: str = "low", lost: float = 1.0
-) -> Busy:
-    """Job `number` holds GPUs at these (position of the node, GPUs)."""
-    tasks = tuple(
-        Used(
-            at=at,
-            gpus=tuple(GpuIndex(i) for i in gpus),
-            counts_mw=(RISE_MW,) * len(gpus),
-            milli=1000,
-            cpus=len(gpus),
-            memory_bytes=0,
-        )
-        for at, gpus in places
-    )
-    return Busy((JobId(number), 0), PRIORITIES[priority], lost, tasks)
-
-
-def on_nodes(busy: Sequence[Busy]) -> Callable[[int], Sequence[Busy]]:
-    return lambda at: [one for one in busy if any(task.at == at for task in one.tasks)]
-
-
-def with_work(snap: Snapshot, busy: Sequence[Busy]) -> Snapshot:
-    """The same, in which these run."""
-    for one in busy:
-        for task in one.tasks:
-            least = int(snap.columns.least_priority[task.at])
-            snap.columns.least_priority[task.at] = min(least, one.priority)
-    least = min((one.priority for one in busy), default=PRIORITY_LEVELS)
-    return replace(snap, busy_on=on_nodes(busy), least_priority=least)
 
 
 def chosen(snap: Snapshot, wanted: JobBuilder, *busy: Busy) -> list[int] | None:
@@ -85,6 +51,18 @@ def test_the_lowest_priority_goes_first_then_the_fewest_gangs_then_the_least_wor
     assert chosen(two, high().gpus(8), runs(1, (0, range(8))), *halves) == [1]
     long, short = runs(1, (0, range(8)), lost=900.0), runs(2, (1, range(8)), lost=9.0)
     assert chosen(two, high().gpus(8), long, short) == [2]
+
+
+def test_who_leaves_anyhow_is_none_of_those_who_are_sent_away() -> None:
+    """Of the one node one gang goes and two end anyhow, of the other two would go."""
+    snap = snapshot(offer("a1", free=0), offer("a2", free=0))
+    leaving = leaves(1, (0, range(3))), leaves(2, (0, range(3, 6)))
+    halves = runs(4, (1, range(4))), runs(5, (1, range(4, 8)))
+    assert chosen(snap, high().gpus(8), *leaving, runs(3, (0, [6, 7]), lost=9.0), *halves) == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_nobody_goes_without_need() -> None:
