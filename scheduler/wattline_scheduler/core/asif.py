@@ -15,7 +15,7 @@ from wattline_scheduler.core.devices import held_devices
 from wattline_scheduler.core.jobs import Attempt, Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
-from wattline_scheduler.core.preempting import busy_on
+from wattline_scheduler.core.preempting import busy_in, busy_on
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
@@ -24,7 +24,7 @@ from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
-from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
 from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Shape, Snapshot, Waiting
@@ -165,8 +165,12 @@ class AsIf:
 
         Raises TooManyLooks.
         """
-        trial, busy = self._trial(()), partial(busy_on, self._state, with_young=True)
-        choice = choose(trial, shape, busy, (), trial.barred(self.stay))
+        trial, state = self._trial(()), self._state
+        runs = Runs(
+            partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
+        )
+        wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
+        choice = choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 

@@ -16,7 +16,7 @@ from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import floor_of, load_of
-from wattline_scheduler.plan.snapshot import NodeOffer
+from wattline_scheduler.plan.snapshot import GangKey, NodeOffer
 from wattline_scheduler.power.loads import NodeLoad
 from wattline_scheduler.power.rows import counted_mw
 
@@ -167,6 +167,7 @@ def _quotas(state: State, now: Now) -> Iterator[str]:
     """What is held of each quota is what live tries hold, and no more than the quota."""
     del now
     held = [[0, 0] for _ in state.work.quotas.all]
+    holders = [Counter[GangKey]() for _ in state.work.quotas.all]
     for attempt in state.work.live.values():
         job = attempt.gang.job
         if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
@@ -174,7 +175,10 @@ def _quotas(state: State, now: Now) -> Iterator[str]:
         for number in attempt.quotas:
             held[number][0] += len(attempt.record.gpus) * attempt.gpu_milli
             held[number][1] += attempt.quota_mw
-    for one, (milli, mw) in zip(state.work.quotas.all, held, strict=True):
+            holders[number][attempt.gang.key] += 1
+    for one, (milli, mw), gangs in zip(state.work.quotas.all, held, holders, strict=True):
+        if one.holders != gangs:
+            yield f"{one.name} is held by {dict(gangs)}, counted are {one.holders}"
         if (one.held_milli, one.held_mw) != (milli, mw):
             yield f"{one.name}: {one.held_milli}, {one.held_mw} mW counted, {milli}, {mw} mW held"
         if one.quota.gpus and milli > max(one.quota.gpus * WHOLE_GPU, one.once_milli):

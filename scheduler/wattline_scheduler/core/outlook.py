@@ -186,7 +186,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
-    if found.within_s != 0.0 and not (stuck or asked.ahead or asked.quota):
+    if found.within_s != 0.0 and not (stuck or asked.ahead):
         found = sooner(found, making_way(state, look, shape, now))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
@@ -195,7 +195,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     late = "" if start is None else too_late(state, asked.spec, start)
     why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()
-    if not stuck and not held_back:
+    if not stuck and asked.quota_until is None:
         helps = remedies(state, look, asked.owner, asked.spec)
         if asked.opens > now.unix_s and found.within_s == 0.0:
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"

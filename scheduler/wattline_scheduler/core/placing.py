@@ -7,7 +7,7 @@ from wattline_protocol.ids import Now
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import follow_promises
-from wattline_scheduler.core.preempting import busy_on, claimed, send_away
+from wattline_scheduler.core.preempting import busy_in, busy_on, claimed, send_away
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.check import check
@@ -48,6 +48,7 @@ def decide(
         snapshot(state, now, waiting),
         claims=claimed(state),
         busy_on=partial(busy_on, state),
+        busy_in=partial(busy_in, state),
         least_priority=state.work.least_priority,
         quotas=state.work.quotas.rooms(),
     )

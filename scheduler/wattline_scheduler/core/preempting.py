@@ -5,7 +5,8 @@ wait any more: the nodes that are being made free are kept for it. Claims are no
 restart those who were told to go still go, and the plan finds their room as it finds any.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.devices import held_devices
@@ -14,7 +15,12 @@ from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Pending,
 from wattline_scheduler.core.state import Claim, State
 from wattline_scheduler.core.watts import booked_mw
 from wattline_scheduler.plan.devices import gpu_of
+from wattline_scheduler.plan.makingroom import quotas_named
 from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Preemption, Used
+
+MAX_GANGS_ASKED = 512
+"""Of those that count in a quota, from the lowest priority on: each is weighed against the others,
+and one quota may hold as many gangs as there are GPUs."""
 
 CLAIM_AFTER_S = 10.0
 """How long nodes are kept once all have gone: the plan after that has found them free, or never."""
@@ -66,6 +72,21 @@ def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[Busy, .
     )
 
 
+def busy_in(state: State, number: int, *, with_young: bool = False) -> tuple[Busy, ...]:
+    """The same of those that count in a quota, the lowest priority first."""
+    work = state.work
+    gangs = (work.jobs[job].gangs[gang] for job, gang in work.quotas.all[number].holders)
+    first = nsmallest(MAX_GANGS_ASKED, gangs, key=_present_priority)
+    heard = (gang for gang in first if _is_heard(state, gang))
+    return tuple(
+        _busy_of(state, gang) for gang in heard if with_young or not protected_s(state, gang)
+    )
+
+
+def _present_priority(gang: Gang) -> int:
+    return LEAVING if isinstance(gang.phase, Ending) else gang.job.spec.priority
+
+
 def _is_heard(state: State, gang: Gang) -> bool:
     return all(state.nodes[attempt.node].is_reachable for attempt in gang.live)
 
@@ -81,13 +102,16 @@ def _run_s(gang: Gang) -> float:
 
 
 def _busy_of(state: State, gang: Gang) -> Busy:
-    is_leaving = isinstance(gang.phase, Ending)
+    priority = _present_priority(gang)
     gpus = sum(len(attempt.record.gpus) for attempt in gang.live)
     return Busy(
         key=gang.key,
-        priority=LEAVING if is_leaving else gang.job.spec.priority,
-        lost_gpu_s=0.0 if is_leaving else _run_s(gang) * gpus,
+        priority=priority,
+        lost_gpu_s=0.0 if priority == LEAVING else _run_s(gang) * gpus,
         tasks=tuple(_used(state, attempt) for attempt in gang.live),
+        quotas=gang.live[0].quotas,
+        quota_milli=sum(attempt.quota_milli for attempt in gang.live),
+        quota_mw=sum(attempt.quota_mw for attempt in gang.live),
     )
 
 
@@ -117,7 +141,14 @@ def send_away(state: State, one: Preemption, now: Now) -> None:
         gang = _gang(state, key)
         if gang is None or not gang.live or isinstance(gang.phase, Ending):
             continue
-        reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority"
+        within = _names(state, [at for at in one.quotas if at in gang.live[0].quotas])
+        reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority{within}"
         text = f"gang {gang.number} of {gang.job.spec.name!r} {reason}: it is queued again"
         state.journal.note("gang_preempted", text, now, job=gang.job.id, level="warning")
         end_gang(state, gang, "preempted", reason, now)
+
+
+def _names(state: State, quotas: Sequence[int]) -> str:
+    """Those in which it makes room."""
+    names = [state.work.quotas.all[number].name for number in quotas]
+    return f" in {quotas_named(names)}" if names else ""

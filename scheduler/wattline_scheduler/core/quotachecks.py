@@ -41,7 +41,8 @@ def count(state: State, attempt: Attempt) -> None:
     attempt.quotas = state.work.quotas.of(job.account, job.spec.queue)
     if attempt.quotas:
         attempt.quota_milli, attempt.quota_mw = _held(state, attempt)
-        state.work.quotas.hold(attempt.quotas, attempt.quota_milli, attempt.quota_mw)
+        held = attempt.quota_milli, attempt.quota_mw
+        state.work.quotas.hold(attempt.quotas, attempt.gang.key, *held)
 
 
 def count_elsewhere(state: State, attempt: Attempt) -> None:
@@ -54,7 +55,8 @@ def count_elsewhere(state: State, attempt: Attempt) -> None:
 
 def discount(state: State, attempt: Attempt) -> None:
     """It gave them back."""
-    state.work.quotas.hold(attempt.quotas, -attempt.quota_milli, -attempt.quota_mw)
+    held = attempt.quota_milli, attempt.quota_mw
+    state.work.quotas.give_back(attempt.quotas, attempt.gang.key, *held)
     attempt.quotas = ()
 
 
@@ -104,12 +106,16 @@ def _close(state: State, one: QuotaNow, most: str, used: str, until: UnixTime) -
 
 
 def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
-    """The quota that keeps such a job from starting, in words, and until when; "" = none does."""
+    """The first quota that keeps such a job from starting, in words; "" = none does. And until when
+    what is used up of any of its quotas is; None = nothing is."""
     refusing = _refusing(state, key, snapshot(state, now).columns)
     if refusing is None:
         return "", None
     one, _, wants = refusing
-    return one.closed or lacks(one.room(), wants), one.resets_unix_s
+    numbers = state.work.quotas.of(key.account, key.queue)
+    resets = (state.work.quotas.all[number].resets_unix_s for number in numbers)
+    until = max((at for at in resets if at is not None), default=None)
+    return one.closed or lacks(one.room(), wants), until
 
 
 class Waiters:

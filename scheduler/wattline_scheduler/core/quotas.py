@@ -5,14 +5,14 @@ are counted from the placement of a try until its end, whatever becomes of its j
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wattline_protocol.accountviews import QuotaLimit
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.site import NO_QUOTA, Quota, Site
 from wattline_scheduler.core.ledger import Key
-from wattline_scheduler.plan.snapshot import QuotaRoom
+from wattline_scheduler.plan.snapshot import GangKey, QuotaRoom
 
 MAX_CHAINS = 10_000
 """Pairs of account and queue whose quotas are remembered."""
@@ -39,6 +39,8 @@ class QuotaNow:
     """Why nothing of it may start, in plain words."""
     closed_by: QuotaLimit | None = None
     """What of it is used up."""
+    holders: dict[GangKey, int] = field(default_factory=dict)
+    """Gangs that hold something of it, and by how many of their tries."""
     resets_unix_s: UnixTime | None = None
     """When that is over."""
 
@@ -100,14 +102,23 @@ class QuotaBook:
             self._of[account, queue] = known
         return known
 
-    def hold(self, numbers: Sequence[int], milli: int, mw: int) -> None:
-        """So much more is held, or less, of each of these."""
-        for number in numbers:
-            one = self.all[number]
+    def hold(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+        """A try of the gang holds so much of each of these from now on."""
+        for one in (self.all[number] for number in numbers):
             one.held_milli += milli
             one.held_mw += mw
+            one.holders[gang] = one.holders.get(gang, 0) + 1
+
+    def give_back(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+        """It does not hold that any more."""
+        for one in (self.all[number] for number in numbers):
+            one.held_milli -= milli
+            one.held_mw -= mw
             one.once_milli = min(one.once_milli, one.held_milli)
             one.once_mw = min(one.once_mw, one.held_mw)
+            one.holders[gang] -= 1
+            if not one.holders[gang]:
+                del one.holders[gang]
 
     def begin(self) -> None:
         """What is held now was placed by the rules of earlier runs."""

@@ -1,7 +1,7 @@
 """What is kept for gangs that others are about to make room for, while a plan is made."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from wattline_protocol.ids import Instant
@@ -51,6 +51,10 @@ class Claims:
             trial.rollback(mark)
 
 
-def awaited(choice: Choice, gone: Mapping[GangKey, Busy]) -> tuple[Busy, ...]:
-    """Whose end a gang waits for: those who go for it, or on its nodes for others."""
-    return *choice.victims, *(one for one in gone.values() if one.is_on(choice.nodes))
+def awaited(
+    choice: Choice, gone: Mapping[GangKey, Busy], quotas: Collection[int]
+) -> tuple[Busy, ...]:
+    """Whose end a gang waits for: those who go for it, or for others on its nodes, or in `quotas`,
+    those in which it has no room yet."""
+    others = (one for one in gone.values() if one.is_on(choice.nodes) or one.counts_in(quotas))
+    return *choice.victims, *others

@@ -8,24 +8,20 @@ fill holes, and a big gang is not starved.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_scheduler.plan.backfill import Promise, lifted, promise
-from wattline_scheduler.plan.claims import Claims, awaited
 from wattline_scheduler.plan.explain import refusals, wait_reason
-from wattline_scheduler.plan.gang import Places, place_gang
+from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.preempt import choose
+from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import Key
 from wattline_scheduler.plan.snapshot import (
-    Busy,
     Placement,
     Plan,
-    Preemption,
     Shape,
     Snapshot,
     Waiting,
@@ -43,13 +39,6 @@ MAX_EFFORT = 100_000
 MAX_PROMISES = 8
 """Gangs for which room is looked for in one cycle: that takes a walk over all nodes."""
 
-MAX_PREEMPTIONS = 8
-"""Gangs for which others are sent away in one cycle: looking for whom takes milliseconds."""
-
-MAX_VAIN_TRIES = 8
-"""Shapes for which that is in vain in one cycle of a larger site. They are looked at again
-some cycles later, so that all have their turn."""
-
 Asked = tuple[Shape, Key]
 """What is wanted, and on which nodes reservations let it start."""
 
@@ -66,10 +55,6 @@ class Limits:
 
 
 INTERACTIVE = Limits()
-
-LARGE_SITE_NODES, AGAIN_CYCLES = 256, 16
-"""On larger sites the words why a shape waits are found anew in one cycle of so many, and whether
-others may be sent away for it where they could not."""
 
 REASON_STEPS = 100
 """Effort of finding them."""
@@ -108,10 +93,7 @@ class _Cycle:
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
         self.promise_tries = 0
-        self.preemptions: list[Preemption] = []
-        self.vain_tries = 0
-        self.busy_on = cache(snapshot.busy_on)
-        self.claims = Claims(self.trial, self.busy_on)
+        self.making = MakingRoom(snapshot, self.trial, self.quotas)
 
     def run(self) -> Plan:
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
@@ -121,7 +103,7 @@ class _Cycle:
             promised={kept.job: kept.start for kept in self.promises},
             is_cut=is_cut,
             effort=self.trial.effort,
-            preemptions=tuple(self.preemptions),
+            preemptions=tuple(self.making.preemptions),
         )
 
     def _is_at_limit(self) -> bool:
@@ -136,41 +118,51 @@ class _Cycle:
         for gang in waiting.gangs:
             if self._is_at_limit():
                 return True
-            if self._waits_for_quota(waiting):
-                return False
             claimed = self.snapshot.claims.get((waiting.job, gang))
+            if self.quotas.refuses(waiting.quotas, shape):
+                if self._wins_room(waiting, gang, claimed):
+                    continue
+                self._wait_for_quota(waiting)
+                return False
             if claimed is None and self._is_hopeless(self._asked(waiting), opened):
                 self._pass_over(waiting, opened)
                 return False
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
-            barred = _either(too_many_mw, reserved)
+            barred = either(too_many_mw, reserved)
             places = self._places(waiting, replicas, opened, barred, is_claimed=bool(claimed))
             if places is not None:
                 self.placements.append(Placement(waiting.job, gang, places))
                 self.quotas.take(waiting.quotas, shape, self.placements[-1])
                 if waiting.replicas is not None:
                     replicas += [self.snapshot.position[place.node] for place in places]
+            elif self._wins_room(waiting, gang, claimed):
+                continue
             elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
                 self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
                 return False
-            elif claimed is not None:
-                self._wait_on(waiting, claimed)
-            elif too_many_mw is not None or not self._sends_away(waiting, gang):
+            else:
                 self._pass_over(waiting, opened)
                 return False
         return False
 
-    def _waits_for_quota(self, waiting: Waiting) -> bool:
-        """Whether a quota keeps it from starting. If it waited long, what is left of that quota is
-        kept for it, or a stream of smaller ones would use it up for ever."""
-        if not waiting.quotas:
+    def _wins_room(self, waiting: Waiting, gang: int, claimed: tuple[NodeId, ...] | None) -> bool:
+        """Whether others make room for the gang: they were told so before, or are told now."""
+        if not self.quotas.may_have_room(waiting.quotas, waiting.shape):
             return False
-        refused = self.quotas.refuses(waiting.quotas, waiting.shape)
-        if refused:
-            self.waits[waiting.job] = refused
-            if self.snapshot.now - waiting.since >= PATIENCE_S:
-                self.quotas.keep(waiting.quotas, waiting.shape)
-        return bool(refused)
+        if claimed is not None:
+            waits = self.making.wait_on(waiting, claimed)
+        else:
+            waits = self.making.sends_away(waiting, gang)
+        if waits:
+            self.waits[waiting.job] = waits
+        return bool(waits)
+
+    def _wait_for_quota(self, waiting: Waiting) -> None:
+        """If it waited long, what is left of the quota that keeps it from starting is kept for it,
+        or a stream of smaller ones would use it up for ever."""
+        self.waits[waiting.job] = self.quotas.refuses(waiting.quotas, waiting.shape)
+        if self.snapshot.now - waiting.since >= PATIENCE_S:
+            self.quotas.keep(waiting.quotas, waiting.shape)
 
     def _fits_somewhere(self, shape: Shape, reserved: Bools | None) -> bool:
         """Whether room is not what it lacks."""
@@ -182,42 +174,6 @@ class _Cycle:
 
     def _is_hopeless(self, asked: Asked, opened: Opened) -> bool:
         return asked in self.hopeless and (not opened or (asked, opened) in self.hopeless_short)
-
-    def _sends_away(self, waiting: Waiting, gang: int) -> bool:
-        """Whether work of lower priority can make room for the gang; if so, it is to go."""
-        snapshot = self.snapshot
-        is_full = len(self.preemptions) >= MAX_PREEMPTIONS
-        if is_full or waiting.priority <= snapshot.least_priority:
-            return False
-        tried, cycle = self.trial.tried(waiting.shape), self.trial.cycle
-        key = self.trial.key(waiting.stay)
-        is_recent = tried.vain_for == key and cycle - tried.vain_at < AGAIN_CYCLES
-        if self.is_large and (is_recent or self.vain_tries >= MAX_VAIN_TRIES):
-            return False
-        barred = self.trial.barred(waiting.stay)
-        with self.claims.settled() as gone:
-            choice = choose(self.trial, waiting.shape, self.busy_on, gone, barred)
-        victims = awaited(choice, gone) if choice is not None else ()
-        if choice is None or not victims:
-            self.vain_tries += 1
-            tried.vain_at, tried.vain_for = cycle, key
-            return False
-        nodes = tuple(snapshot.nodes[at].node for at in choice.nodes)
-        keys = tuple(one.key for one in victims)
-        self.preemptions.append(Preemption((waiting.job, gang), keys, nodes))
-        self._wait_on(waiting, nodes, victims)
-        return True
-
-    def _wait_on(
-        self,
-        waiting: Waiting,
-        nodes: tuple[NodeId, ...],
-        victims: tuple[Busy, ...] | None = None,
-    ) -> None:
-        """Nobody behind gets what is free on nodes where others are about to end for it."""
-        self.quotas.expect(waiting.quotas, waiting.shape)
-        self.claims.hold(waiting, [self.snapshot.position[node] for node in nodes], victims)
-        self.waits[waiting.job] = f"waits for work of lower priority to end on {', '.join(nodes)}"
 
     def _opened_to(self, waiting: Waiting) -> Opened:
         """Which promised room it may use."""
@@ -295,13 +251,6 @@ class _Cycle:
             if has_room:
                 return _kept_for(kept)
         return wait_reason(self.trial, shape, stay)
-
-
-def _either(one: Bools | None, other: Bools | None) -> Bools | None:
-    """[node] in any of them; None: in none."""
-    if one is None or other is None:
-        return one if other is None else other
-    return one | other
 
 
 def _kept_for(kept: Promise) -> str:

@@ -97,3 +97,10 @@ def _beside(trial: Trial, replicas: list[int]) -> Ints:
     rack = trial.columns.rack
     count: Ints = np.bincount(rack[replicas], minlength=int(rack.max()) + 1)[rack]
     return count + np.bincount(replicas, minlength=len(rack))
+
+
+def either(one: Bools | None, other: Bools | None) -> Bools | None:
+    """[node] barred by any of them; None: no node is."""
+    if one is None or other is None:
+        return one if other is None else other
+    return one | other

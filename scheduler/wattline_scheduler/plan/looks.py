@@ -67,8 +67,9 @@ class Tried:
         """The newest cycle in which it was asked for."""
         self.reason, self.reason_at, self.reason_for = "", NEVER, EVERYWHERE
         """Why it did not fit, in which cycle that was found, and for which stays."""
-        self.vain_at, self.vain_for = -math.inf, EVERYWHERE
-        """The cycle in which nobody could be sent away for it, and for which stays."""
+        self.vain_at: float = -math.inf
+        self.vain_for: Hashable = None
+        """The cycle in which nobody could be sent away for it, for which stays and quotas."""
 
 
 class Looks:

@@ -3,10 +3,11 @@
 GPUs and watts are limits of what is held at a time: the start of a gang takes of them. A share of
 a GPU counts as its part, a MIG device by its compute slices. Energy and cost are of a day and a
 month: where one is used up nothing starts, and what runs goes on. A gang that a quota keeps from
-starting is passed over: it takes no room from others, none is kept for it.
+starting is passed over, unless others make room in it (`quotapreempt`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.columns import NO_CLASS, Columns
 from wattline_scheduler.plan.devices import size_milli
 from wattline_scheduler.plan.fragments import each_milli
-from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Shape
+from wattline_scheduler.plan.snapshot import Busy, Placement, QuotaRoom, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.matrix import Bools, Ints
@@ -34,6 +35,9 @@ class Held(NamedTuple):
     """Thousandths of GPUs."""
     mw: int
     """What is found for them at a start, at the wall."""
+
+
+NOTHING = Held(0, 0)
 
 
 def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
@@ -71,7 +75,7 @@ class Quotas:
 
     def exceeds(self, numbers: Sequence[int], shape: Shape) -> bool:
         """Whether a gang would exceed what may be held of one of these at a time."""
-        wants = self._least_of(shape) if numbers else Held(0, 0)
+        wants = self._least_of(shape) if numbers else NOTHING
         return any(exceeded(self.left[number], wants) for number in numbers)
 
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
@@ -81,13 +85,44 @@ class Quotas:
         left = [room.most_mw - room.used_mw for room in rooms if room.most_mw]
         if not left:
             return None
+        is_more: Bools = self._task_mw(shape) > min(left) // shape.nodes
+        return is_more if is_more.any() else None
+
+    def _task_mw(self, shape: Shape) -> Ints:
+        """[node] what counts for a task there at most."""
         columns, ask = self._trial.columns, self._trial.ask(shape)
         of_class_mw = _found_mw(columns, ask)
         most_mw = of_class_mw.max(where=ask.is_suited, initial=0)
         mixed = columns.one_class == NO_CLASS
         load_mw = np.where(mixed, most_mw, of_class_mw[columns.one_class])
-        is_more: Bools = -(-load_mw * PERMILLE // columns.psu_permille) > min(left) // shape.nodes
-        return is_more if is_more.any() else None
+        task_mw: Ints = -(-load_mw * PERMILLE // columns.psu_permille)
+        return task_mw
+
+    def wants(self, shape: Shape, nodes: Sequence[int] = ()) -> Held:
+        """What must be left for a gang. On nodes that are known `barred` asks for an equal part of
+        the watts for each task; elsewhere the GPUs that suit and need least are counted."""
+        least = self._least_of(shape)
+        if not nodes:
+            return least
+        return Held(least.milli, shape.nodes * int(self._task_mw(shape)[list(nodes)].max()))
+
+    def missing(self, numbers: Sequence[int], wants: Held) -> dict[int, Held]:
+        """What those of these that have too little left lack."""
+        lacks = ((number, missing(self.left[number], wants)) for number in numbers)
+        return {number: lack for number, lack in lacks if lack != NOTHING}
+
+    def may_have_room(self, numbers: Sequence[int], shape: Shape) -> bool:
+        """Whether ends of others alone could make room in all of these."""
+        return not any(self.left[n].closed or self._never(n, shape) for n in numbers)
+
+    @contextmanager
+    def without(self, gone: Iterable[Busy]) -> Iterator[None]:
+        """As if these did not count any more."""
+        before = list(self.left)
+        for one in gone:
+            self._add(one.quotas, Held(-one.quota_milli, -one.quota_mw))
+        yield
+        self.left = before
 
     def waits_for_less(self, numbers: Sequence[int]) -> str:
         """Why a gang waits that fits nowhere else than where it would take too many watts."""
@@ -105,14 +140,18 @@ class Quotas:
         if not any(self._never(n, shape) for n in lacking):
             self.expect(lacking, shape)
 
+    def refusing(self, numbers: Sequence[int], shape: Shape) -> tuple[int, ...]:
+        """Which of these keep a gang of the shape from starting."""
+        return tuple(number for number in numbers if self._refuses(number, shape))
+
     def _never(self, number: int, shape: Shape) -> bool:
         room = replace(self.left[number], used_milli=0, used_mw=0)
         return bool(lacks(room, self._least_of(shape)))
 
-    def expect(self, numbers: Sequence[int], shape: Shape) -> None:
-        """The gang will start somewhere."""
+    def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
+        """The gang will start somewhere, or on these nodes."""
         if numbers:
-            self._add(numbers, self._least_of(shape))
+            self._add(numbers, self.wants(shape, nodes))
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
         """The gang starts there."""
@@ -135,7 +174,7 @@ class Quotas:
         return next((why for why in whys if why), "")
 
     def _held(self, shape: Shape, placement: Placement) -> Held:
-        trial, total = self._trial, Held(0, 0)
+        trial, total = self._trial, NOTHING
         for place in placement.tasks:
             at = trial.snapshot.position[place.node]
             wanted = set(place.gpus)
@@ -169,13 +208,20 @@ def _found_mw(columns: Columns, ask: Ask) -> Ints:
     return found_mw
 
 
+def missing(room: QuotaRoom, wants: Held) -> Held:
+    """By how much a gang that wants so much would exceed the quota."""
+    more_milli = room.used_milli + wants.milli - room.most_milli
+    more_mw = room.used_mw + wants.mw - room.most_mw
+    return Held(
+        max(0, more_milli) if room.most_milli and wants.milli else 0,
+        max(0, more_mw) if room.most_mw and wants.mw else 0,
+    )
+
+
 def exceeded(room: QuotaRoom, wants: Held) -> QuotaLimit | None:
     """What of the quota a gang that wants so much would exceed."""
-    if room.most_milli and wants.milli and room.used_milli + wants.milli > room.most_milli:
-        return "gpus"
-    if room.most_mw and wants.mw and room.used_mw + wants.mw > room.most_mw:
-        return "power_w"
-    return None
+    more = missing(room, wants)
+    return "gpus" if more.milli else "power_w" if more.mw else None
 
 
 def lacks(room: QuotaRoom, wants: Held) -> str:

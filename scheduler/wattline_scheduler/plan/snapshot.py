@@ -200,18 +200,27 @@ class Busy:
     lost_gpu_s: float
     """Work of this try; what it has saved since is not known here."""
     tasks: tuple[Used, ...]
+    quotas: tuple[int, ...] = ()
+    """Those that count it: positions in `Snapshot.quotas`; and how much, as `QuotaRoom` has it."""
+    quota_milli: int = 0
+    quota_mw: int = 0
 
     def is_on(self, nodes: Collection[int]) -> bool:
         """Whether it holds something on one of these, by position."""
         return any(task.at in nodes for task in self.tasks)
+
+    def counts_in(self, quotas: Collection[int]) -> bool:
+        """Whether any of these counts it."""
+        return any(number in quotas for number in self.quotas)
 
 
 LEAVING = -1
 """Priority of who is about to end anyhow: sent away before all others, for nothing is lost."""
 
 
-def _nobody(at: int) -> Sequence[Busy]:
-    del at
+def nobody(number: int) -> Sequence[Busy]:
+    """There is nobody who may be sent away."""
+    del number
     return ()
 
 
@@ -222,6 +231,8 @@ class Preemption:
     gang: GangKey
     victims: tuple[GangKey, ...]
     nodes: tuple[NodeId, ...]
+    quotas: tuple[int, ...] = ()
+    """Those in which there was no room for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +249,12 @@ class Snapshot:
     """In the order of the queue."""
     claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
     """Nodes of those that wait until others, which were told to, have gone."""
-    busy_on: Callable[[int], Sequence[Busy]] = _nobody
+    busy_on: Callable[[int], Sequence[Busy]] = nobody
     """Who may be sent away from the node at a position; asked only where somebody of higher
     priority does not fit."""
+    busy_in: Callable[[int], Sequence[Busy]] = nobody
+    """The same of those that count in a quota, the lowest priority first; asked only where it keeps
+    somebody of higher priority from starting."""
     least_priority: int = PRIORITY_LEVELS
     """Of all that holds GPUs: who is not above it need not ask."""
     prices: "Prices | None" = None

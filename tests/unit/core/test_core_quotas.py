@@ -402,7 +402,9 @@ def test_explain_says_when_enough_of_its_quota_ends() -> None:
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 3_600, abs=15)
     assert view.start_why == f"once job {first} has ended, by its limit at the latest"
-    assert not view.remedies
+    assert [one.text for one in view.remedies] == [
+        "with 2 GPUs on each node instead of 4 it would start now"
+    ]
     view = outlook(h.cluster.state, h.job(last), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 4_200, abs=20)
     assert view.start_why == f"once job {waits} has run, which is before it in the queue"

@@ -1,0 +1,135 @@
+"""Whom a gang may send back to the queue where quotas, or quotas and room, keep it from starting.
+
+Only work that counts in a quota makes room in it, and what goes there leaves nodes as well; what
+goes from nodes may count in a quota. So both orders are tried: who is enough for the quotas, and
+then who else for the nodes; and who is enough for the nodes (of those in the quotas alone, or of
+all), and then who else for the quotas. The choice that loses least is taken, without those who turn
+out not to be needed. Where no order leads to a start nobody goes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wattline_scheduler.plan.covering import cover
+from wattline_scheduler.plan.gang import either
+from wattline_scheduler.plan.preempt import Choice, choose, suffices
+from wattline_scheduler.plan.quotas import Held, Quotas
+from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape, nobody
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools
+
+STEPS_PER_MEMBER = 5
+"""Effort of weighing one gang in a quota."""
+
+
+class Wanted(NamedTuple):
+    """A gang, the quotas that count it, and the nodes that reservations keep from it."""
+
+    shape: Shape
+    quotas: Sequence[int]
+    barred: Bools | None
+
+
+class Runs(NamedTuple):
+    """Who may be sent away, and who goes anyhow: by the position of a node, by a quota."""
+
+    on: Callable[[int], Sequence[Busy]]
+    within: Callable[[int], Sequence[Busy]]
+
+
+def choose_with_quotas(
+    trial: Trial, quotas: Quotas, wanted: Wanted, runs: Runs, gone: Mapping[GangKey, Busy]
+) -> Choice | None:
+    """Whom to send away so that quotas and nodes have room for one gang; None = that does not help.
+
+    `gone`: who is on the way already; in `trial` they have gone, in `quotas` they count. Both are
+    left as they were.
+    """
+    with quotas.without(gone.values()):
+        if not quotas.may_have_room(wanted.quotas, wanted.shape):
+            return None
+        lacks = quotas.missing(wanted.quotas, quotas.wants(wanted.shape))
+        if not lacks and quotas.barred(wanted.quotas, wanted.shape) is None:
+            return choose(trial, wanted.shape, runs.on, gone, wanted.barred)
+        search = _Search(trial, quotas, wanted, runs, gone)
+        found = [search.without_needless(choice) for choice in search.ways(lacks)]
+    return min(found, key=lambda choice: choice.loss, default=None)
+
+
+class _Search:
+    """One gang, and the work of lower priority in its quotas."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        quotas: Quotas,
+        wanted: Wanted,
+        runs: Runs,
+        gone: Mapping[GangKey, Busy],
+    ) -> None:
+        self._trial, self._quotas, self._wanted, self._runs = trial, quotas, wanted, runs
+        self._gone = gone
+        within = (one for number in wanted.quotas for one in runs.within(number))
+        lower = (one for one in within if one.priority < wanted.shape.priority)
+        self._members = {one.key: one for one in lower if one.key not in gone}
+        trial.effort += STEPS_PER_MEMBER * len(self._members)
+
+    def ways(self, lacks: Mapping[int, Held]) -> Iterator[Choice]:
+        """Each is enough; some in it may not be needed."""
+        members = cover(lacks, tuple(self._members.values()))
+        if members is None:
+            return  # nor would it be where it needs more watts
+        ways = (self._quotas_first(members), self._nodes_first(self._members_on))
+        yield from (choice for choice in ways if choice is not None)
+        choice = self._nodes_first(self._runs.on)
+        if choice is not None:
+            yield choice
+
+    def _members_on(self, at: int) -> Sequence[Busy]:
+        return [one for one in self._runs.on(at) if one.key in self._members]
+
+    def _quotas_first(self, members: Sequence[Busy]) -> Choice | None:
+        trial, wanted, quotas = self._trial, self._wanted, self._quotas
+        with quotas.without(members):
+            barred = either(quotas.barred(wanted.quotas, wanted.shape), wanted.barred)
+        mark = trial.checkpoint()
+        for task in (task for one in members for task in one.tasks):
+            trial.take_away(task)
+        spared = {*self._gone, *(one.key for one in members)}
+        elsewhere = np.ones(trial.columns.node_count, np.bool_)
+        elsewhere[[task.at for one in members for task in one.tasks]] = False
+        # Where they run nothing has to stand empty until they have gone.
+        choice = choose(trial, wanted.shape, nobody, spared, either(elsewhere, barred))
+        choice = choice or choose(trial, wanted.shape, self._runs.on, spared, barred)
+        trial.rollback(mark)
+        return choice and Choice((*members, *choice.victims), choice.nodes)
+
+    def _nodes_first(self, on: Callable[[int], Sequence[Busy]]) -> Choice | None:
+        wanted, quotas = self._wanted, self._quotas
+        choice = choose(self._trial, wanted.shape, on, self._gone, wanted.barred)
+        if choice is None:
+            return None
+        keys = {one.key for one in choice.victims}
+        with quotas.without(choice.victims):
+            wants = quotas.wants(wanted.shape, choice.nodes)
+            lacks = quotas.missing(wanted.quotas, wants)
+        others = cover(lacks, [one for one in self._members.values() if one.key not in keys])
+        return None if others is None else Choice((*choice.victims, *others), choice.nodes)
+
+    def without_needless(self, choice: Choice) -> Choice:
+        """Those without whom it would not do, whose work is worth most asked first."""
+        victims = choice.victims
+        for one in sorted(victims, key=lambda busy: (busy.priority, busy.lost_gpu_s), reverse=True):
+            rest = tuple(other for other in victims if other is not one)
+            if self._is_enough(choice.nodes, rest):
+                victims = rest
+        return Choice(victims, choice.nodes)
+
+    def _is_enough(self, nodes: Sequence[int], victims: Sequence[Busy]) -> bool:
+        wanted, quotas = self._wanted, self._quotas
+        with quotas.without(victims):
+            if quotas.missing(wanted.quotas, quotas.wants(wanted.shape, nodes)):
+                return False
+        return suffices(self._trial, wanted.shape, nodes, victims)
