@@ -109,9 +109,14 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     old_limit_s = strike.job.spec.limits.runtime_s
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
-    is_late = job.record.is_late and job.spec.windows.deadline == spec.windows.deadline
+    is_same = job.spec.windows.deadline == spec.windows.deadline
     state.work.count_live(job, -job.live_count)
-    job.record = msgspec.structs.replace(job.record, spec=spec, is_late=is_late)
+    job.record = msgspec.structs.replace(
+        job.record,
+        spec=spec,
+        is_late=is_same and job.record.is_late,
+        is_risk_told=is_same and job.record.is_risk_told,
+    )
     state.work.count_live(job, job.live_count)
     for gang in job.gangs:
         for attempt in gang.live:

@@ -272,7 +272,6 @@ class Job:
     """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     at_risk: str = ""
     """Why it will be too late for its deadline, going by the room that it was promised."""
-    is_risk_told: bool = False
     waiting: Waiting | None = None
     """How the planner sees it; None = to be made anew."""
     has_run: bool = False

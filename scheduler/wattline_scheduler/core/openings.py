@@ -80,10 +80,17 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
             continue
         said = state.calendar.said(start_unix_s)
         job.at_risk = f"may not start before {said}: {late}"
-        if not job.is_risk_told:
-            job.is_risk_told = True
-            text = f"{job.spec.name!r} {job.at_risk}"
-            state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
+        _tell_risk(state, job, now)
+
+
+def _tell_risk(state: State, job: Job, now: Now) -> None:
+    """Once, also over restarts."""
+    if job.record.is_risk_told:
+        return
+    job.record = msgspec.structs.replace(job.record, is_risk_told=True)
+    state.journal.save(job.record)
+    text = f"{job.spec.name!r} {job.at_risk}"
+    state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
 
 
 def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:

@@ -42,6 +42,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     is_held: bool = False
     is_late: bool = False
     """It was told that the job cannot be done by its deadline."""
+    is_risk_told: bool = False
+    """It was told that the job is promised room too late for its deadline."""
     cancelled_by: str = ""
     """Who asked for cancellation; empty = nobody."""
     ended_unix_s: UnixTime | None = None

@@ -65,7 +65,7 @@ _exit = msgspec.json.Decoder(TaskExit)
 
 def _job(row: Row) -> JobRecord:
     id_, token, owner = row[:3]
-    submitted, ended, state, reason, is_held, is_late, by, spec = row[8:]
+    submitted, ended, state, reason, is_held, is_late, is_risk_told, by, spec = row[8:]
     return JobRecord(
         id=id_,
         token=token,
@@ -76,6 +76,7 @@ def _job(row: Row) -> JobRecord:
         reason=reason,
         is_held=bool(is_held),
         is_late=bool(is_late),
+        is_risk_told=bool(is_risk_told),
         cancelled_by=by,
         ended_unix_s=ended,
     )

@@ -323,6 +323,11 @@ def _reservations(db: Database) -> None:
     db.execute("CREATE INDEX reservations_open ON reservations (name) WHERE phase <> 'over'")
 
 
+def _risk_told(db: Database) -> None:
+    """Whether it was told that a job is promised room too late for its deadline."""
+    db.execute("ALTER TABLE jobs ADD COLUMN is_risk_told INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -339,6 +344,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _uses,
     _mig,
     _reservations,
+    _risk_told,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -256,6 +256,22 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
     assert reason(h, number) == ""
 
 
+def test_a_risk_is_told_once_also_over_restarts_and_anew_for_another_deadline(h: Harness) -> None:
+    h.submit(job().gpus(8).runtime(3_600))
+    number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
+    run_to(h, 70)
+    assert len(h.events("deadline_at_risk")) == 1
+    h.restart_scheduler()
+    assert not h.job(number).at_risk
+    h.join()
+    h.run(70)
+    assert h.job(number).at_risk, "it is promised the same room again"
+    assert len(h.events("deadline_at_risk")) == 1
+    h.do(Update(only(number), {"deadline": "2023-11-14T23:35"}))
+    h.run(2)
+    assert [event.job for event in h.events("deadline_at_risk")] == [number] * 2
+
+
 def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:
     number = h.submit(job().deadline("2023-11-14T22:14:00"))
     run_to(h, 41)
