@@ -58,7 +58,7 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
     assert (gpu(site).job, gpu(site).others) == (int(first), (int(second),))
 
     assert "n1: 0.5 of a GPU; none is free" in site.wattline("explain", third)
-    assert "1 more free GPUs" in site.wattline("explain", whole)
+    assert "1 more free GPU" in site.wattline("explain", whole)
     assert f"{first} (0.5), {second} (0.5)" in site.wattline("node", "n1")
     assert site.json("job", first)["gpu_share_permille"] == 500
 
@@ -99,7 +99,7 @@ def _energy_j(site: CliSite, job: str) -> float:
 
 def test_what_no_gpu_can_give_is_refused_with_what_would_fit(site: CliSite) -> None:
     done = site.run("submit", "--gpu-share", "0.5", "--gpu-memory", "50GiB", "--", "true")
-    assert "wants 0.5 of a GPU with 50 GiB; the largest of that type has 40 GiB" in done.stderr
+    assert "wants 0.5 of a GPU with 50 GiB; the largest has 40 GiB" in done.stderr
     done = site.run("submit", "--gpu-share", "0.3333", "--", "true")
     assert "want whole thousandths; the nearest is 0.333" in done.stderr
     done = site.run("submit", "--gpu-share", "0.5", "--gpus", "2", "--", "true")

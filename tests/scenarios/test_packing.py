@@ -4,6 +4,7 @@ What came of each is stored beside it. `make bless` stores what comes of them no
 difference in review, it is what users would see.
 """
 
+import re
 import time
 from pathlib import Path
 from typing import get_args
@@ -38,6 +39,48 @@ def test_scenario(path: Path, snapshot: SnapshotAssertion) -> None:
     assert played(path) == snapshot(extension_class=Stories)
 
 
-def test_every_filter_refuses_somebody_in_a_scenario() -> None:
-    said = set().union(*(waits_said(played(path)) for path in SCENARIOS))
-    assert set(get_args(FilterName)) <= said
+@pytest.fixture(scope="module")
+def stories() -> str:
+    """As they are stored; that they are true is what `test_scenario` tests."""
+    stored = sorted((HERE.parent / "__snapshots__" / "test_packing").glob("*.txt"))
+    assert len(stored) == len(SCENARIOS)
+    return "\n".join(path.read_text() for path in stored)
+
+
+def test_every_filter_refuses_somebody_in_a_scenario(stories: str) -> None:
+    assert set(get_args(FilterName)) <= waits_said(stories)
+
+
+REFUSED = """
+no GPU is of type | the largest has | no GPU has a MIG device | no GPU is in MIG mode
+every GPU is in MIG mode | wants a part of a GPU | GPUs per node; no node has more than
+CPUs per node; no node has more than | of memory per node; no node has more than
+such nodes; the site has | such nodes; reservation | no node has | nodes; the site has
+even on an empty site at full budgets | limits.cost would never act
+is past | so it had to start by | its next window opens | there is no job
+was to start only after its success | it never succeeds, it runs until it is cancelled
+and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
+has left: 8 GPUs at a time | has left: 4000W at a time
+there is no queue | there is no account | there is no reservation | is for ben; you are
+reservation course is for | reservation maint is for maintenance
+"""
+"""How a submission or an update is refused."""
+
+WAITED = """
+held until released | held: 3 tries in a row | waits for job | waits for its window
+waits for its reservation | is over or was taken back | of its indices run
+GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is left
+waits for state: | waits for gpus: | waits for cpus: | waits for memory:
+waits for watts: | waits for cooling: | waits for reservation: | no rack has
+but their domains lack watts | it is kept for job | waits for work of lower priority to end
+may not start before | cannot be done by its deadline | not started by its deadline
+its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
+never heard | drained | draining | none is free | more free MIG
+even with all that runs gone | it depends on how long what is before it | nobody has said for how
+"""
+"""Why a job waits, or nobody can say until when."""
+
+
+@pytest.mark.parametrize("text", re.split(r" \| |\n", f"{REFUSED.strip()}\n{WAITED.strip()}"))
+def test_every_reason_is_told_in_a_scenario(text: str, stories: str) -> None:
+    assert text in re.sub(r"\s+", " ", stories)

@@ -104,6 +104,8 @@ class FakeAgent:
     answer_starts: CommandOutcome = "done"
     is_unstoppable: bool = False
     """Its tasks neither freeze nor die when they are told to pause."""
+    is_stubborn: bool = False
+    """Its tasks hear the stop notice and run on until they end by themselves."""
     wants_mw: int | None = None
     """Uncapped draw of a busy GPU; None: whatever its cap allows, and the cap never binds."""
     util_pct: int | None = None
@@ -403,6 +405,9 @@ class FakeAgent:
             end = TaskExit(kind="not_startable", detail="was not running here")
             self.tasks[command.ref] = task = FakeTask(order, "ended", end)
         elif task.phase != "ended":
+            if self.is_stubborn:
+                self._done(command.seq)
+                return
             task.phase = "ended"
             task.exit = TaskExit(kind="signaled", signal=15)
         self._done(command.seq)

@@ -23,6 +23,7 @@ from wattline_protocol.messages import TaskUsage
 from wattline_protocol.quantities import (
     parse_duration_s,
     parse_percent,
+    parse_power_mw,
     parse_size_bytes,
 )
 from wattline_protocol.requests import (
@@ -46,6 +47,7 @@ from wattline_protocol.reserving import Reserve, Unreserve
 from wattline_protocol.selecting import Selection, parse_jobs
 from wattline_protocol.sitefile import parse_site
 from wattline_protocol.spans import folded
+from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook
 
@@ -77,14 +79,19 @@ class _Play:
 
     def _join(self, name: NodeId, host: dict[str, Any]) -> None:
         """Eight H100s, 64 CPUs and 512 GiB where the scenario says nothing else; `mig` divides the
-        first GPU."""
+        first GPU, tasks on an `is_stubborn` host end by themselves only."""
         memory_gib = parse_size_bytes(host.get("gpu_memory", "80GiB")) // GIB
-        more = {"can_share": False} if host.get("is_exclusive") else {}
+        more: dict[str, object] = {"can_share": False} if host.get("is_exclusive") else {}
+        if "gpu_power" in host:
+            most_mw = parse_power_mw(host["gpu_power"])
+            more |= {"cap_max_mw": most_mw, "cap_default_mw": most_mw, "cap_min_mw": most_mw // 3}
+            more["idle_mw"] = most_mw // 10
         model = host.get("gpu", "NVIDIA H100 80GB HBM3")
         gpus = [gpu(at, name=model, gib=memory_gib, **more) for at in range(host.get("gpus", 8))]
         if "mig" in host:
             gpus[0] = msgspec.structs.replace(gpus[0], mig=migs(*host["mig"], node=name))
         self.h.agents[name] = FakeAgent(name, gpus)
+        self.h.agents[name].is_stubborn = host.get("is_stubborn", False)
         if not host.get("is_silent"):
             memory = parse_size_bytes(host.get("memory", "512GiB"))
             self.h.agents[name].say_hello(cpus=host.get("cpus", 64), memory_bytes=memory)
@@ -128,12 +135,17 @@ class _Play:
         return _words(answer)
 
     def wait(self, duration: str, step: dict[str, Any]) -> str:
-        """Time passes, with a beat of every host each second."""
-        del step
-        for _ in range(round(parse_duration_s(duration))):
+        """Time passes, with a beat of every host each second; each task uses `kwh` in it."""
+        seconds = round(parse_duration_s(duration))
+        each_mj = round(step.get("kwh", 0.0) * MJ_PER_KWH / seconds)
+        for _ in range(seconds):
             for task in (task for agent in self.h.agents.values() for task in agent.tasks.values()):
-                run_s = task.usage.run_s + 1.0
-                task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
+                before, gpus = task.usage, len(task.order.gpus)
+                task.usage = TaskUsage(
+                    run_s=before.run_s + 1.0,
+                    gpu_s=(before.run_s + 1.0) * gpus,
+                    node_energy_mj=before.node_energy_mj + each_mj,
+                )
             self.h.run(1)
         return ""
 

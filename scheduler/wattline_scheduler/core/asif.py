@@ -23,7 +23,7 @@ from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
-from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.gang import either, place_gang
 from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
@@ -101,7 +101,8 @@ class AsIf:
             self._place_ahead(trial, quotas, at_s, stay)
         if quotas.exceeds(self.quotas, shape):
             return False
-        return place_gang(trial, shape, (), trial.barred(stay)) is not None
+        barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
+        return place_gang(trial, shape, (), barred) is not None
 
     @property
     def reservations(self) -> Reservations | None:
@@ -147,7 +148,8 @@ class AsIf:
                 if self._now.mono_s + at_s - each.since >= PATIENCE_S:
                     quotas.keep(each.quotas, each.shape)
                 continue
-            places = place_gang(trial, each.shape, (), trial.barred(each.stay))
+            barred = either(quotas.barred(each.quotas, each.shape), trial.barred(each.stay))
+            places = place_gang(trial, each.shape, (), barred)
             if places is not None:
                 quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
             elif each.job in self._state.promised:

@@ -224,10 +224,9 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
     memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
     largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
-        return (
-            f"wants {_said(part)} with {shape.gpu_memory_min_bytes / GIB:.0f} GiB; the largest of "
-            f"that type has {largest / GIB:.0f} GiB"
-        )
+        wants = f"wants {_said(part)} with {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
+        which = " of that type" if shape.gpu_type else ""
+        return f"{wants}; the largest{which} has {largest / GIB:.0f} GiB"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
         return f"wants {shape.gpus} GPUs per node; no node has more than {most} that suit"

@@ -24,7 +24,7 @@ from wattline_scheduler.plan.quotas import (
     task_held,
     watts_said,
 )
-from wattline_scheduler.plan.snapshot import Shape
+from wattline_scheduler.plan.snapshot import QuotaRoom, Shape
 
 DEFAULT_QUEUE = "default"
 """Where jobs wait that name none; it needs no entry in the site file."""
@@ -234,11 +234,21 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
     all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
     before = state.work.quotas.of(job.account, job.spec.queue)
     for number in state.work.quotas.of(account, queue):
-        one = state.work.quotas.all[number]
-        why = lacks(one.room(), all_held) if number not in before else ""
-        if why:
-            return f"job {job.id} runs: {why}"
+        room = state.work.quotas.all[number].room()
+        limit = exceeded(room, all_held) if number not in before else None
+        if limit is not None:
+            return f"job {job.id} runs with {_left_said(room, limit, all_held)}"
     return ""
+
+
+def _left_said(room: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
+    if limit == "gpus":
+        has, most, used = map(gpus_said, (held.milli, room.most_milli, room.used_milli))
+        return (
+            f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} in use"
+        )
+    has, most, used = map(watts_said, (held.mw, room.most_mw, room.used_mw))
+    return f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} booked"
 
 
 def _held(state: State, attempt: Attempt) -> Held:

@@ -232,11 +232,14 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
         there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
         return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}"
     free = len(asks.slots_for(columns, ask, at))
-    return f"{shape.gpus - free} more free {f'MIG {shape.mig}' if shape.mig else 'GPUs'}"
+    lacks = shape.gpus - free
+    what = f"MIG {shape.mig}" if shape.mig else f"GPU{'' if lacks == 1 else 's'}"
+    return f"{lacks} more free {what}"
 
 
 def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:
-    return f"{shape.cpus - trial.columns.cpus_free[at]} more free CPUs"
+    lacks = shape.cpus - trial.columns.cpus_free[at]
+    return f"{lacks} more free CPU{'' if lacks == 1 else 's'}"
 
 
 def _say_memory(trial: Trial, at: int, shape: Shape) -> str:

@@ -349,8 +349,8 @@ def test_running_work_moves_to_another_queue_only_where_it_fits() -> None:
     first, second = h.submit(in_queue("night", 6)), h.submit(in_queue("day", 4))
     h.run(2)
     answer = h.ask(Update(only(second), {"queue": "night"}))
-    assert isinstance(answer, Denied)
-    assert "the quota of queue night: 8 GPUs at a time, 6 GPUs in use" in answer.reason
+    said = "more than the quota of queue night has left: 8 GPUs at a time, 6 GPUs in use"
+    assert answer == Denied("conflict", f"job {second} runs with 4 GPUs, {said}")
     h.do(Update(only(first), {"queue": "day"}))
     h.do(Update(only(second), {"queue": "night"}))
     assert [one.held_milli for one in h.cluster.state.work.quotas.all] == [4000]

@@ -124,7 +124,7 @@ IMPOSSIBLE: list[tuple[JobBuilder, str]] = [
     (job().nodes(4), "the site has 3"),
     (job().gpus(9), "no node has more than 8"),
     (job().gpu_type("mi300"), "the site has NVIDIA H100"),
-    (job().gpu_memory(141), "the largest of that type has 80 GiB"),
+    (job().gpu_memory(141), "the largest has 80 GiB"),
     (job().gpus(8).cpus_per_gpu(9), "no node has more than 64"),
     (job().memory(513), "no node has more than 512.0 GiB"),
     (job().nodes(3).same_rack(), "no rack has 3 such nodes"),
@@ -193,7 +193,7 @@ def test_what_labelled_nodes_lack_is_refused_though_others_have_it() -> None:
     placed = h.submit(job().gpus(4).labels(fabric="ib"))
     assert h.gang(placed).live[0].node == "a1"
     waiting = h.submit(job().labels(fabric="ib"))
-    assert h.job(waiting).wait_reason == "waits for gpus: a1: 1 more free GPUs"
+    assert h.job(waiting).wait_reason == "waits for gpus: a1: 1 more free GPU"
 
 
 def test_before_nodes_said_hello_nothing_is_judged() -> None:
