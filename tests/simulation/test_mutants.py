@@ -39,6 +39,11 @@ QUICK = (
     "held-uncounted",
     "use-forgotten",
     "use-after-the-end",
+    "device-given-twice",
+    "whole-though-divided",
+    "any-profile",
+    "watts-by-slices",
+    "slices-uncounted",
     "normal-operation-only",
     "durations-by-wall-clock",
 )

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
-from wattline_agent.core import given
+from msgspec.structs import replace
+
+from wattline_agent.capper import GpuHold
+from wattline_agent.core import given, holds
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.core import devices, invariants, offering, starting
 from wattline_scheduler.core.jobs import Attempt as Try
@@ -50,6 +54,19 @@ def _always_fit(state: NodeState, gpu: Gpu, uuid: str) -> str:
     return ""
 
 
+def _by_slices(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[GpuHold]:
+    """Of a GPU in MIG mode what its devices in use are of it."""
+    found = []
+    for hold in _holds(state, planned=planned, presume=presume):
+        used = [one.share_permille for one in holds.users(state, hold.index) if one.mig]
+        part = hold.overshoot_permille * sum(used) // WHOLE_GPU
+        found.append(replace(hold, overshoot_permille=part) if used else hold)
+    return found
+
+
+_holds = holds.holds
+
+
 def _nothing(gpu: GpuInfo) -> int:
     del gpu
     return 0
@@ -78,6 +95,12 @@ MUTANTS = (
         "a MIG device is given only to who asks for its profile",
         ((asks, "is_of_type", _any_device),),
         SOURCE,
+    ),
+    Mutant(
+        "watts-by-slices",
+        "a GPU in MIG mode counts in full while any of its devices is in use",
+        ((holds, "holds", _by_slices),),
+        "I2",
     ),
     Mutant(
         "slices-uncounted",
