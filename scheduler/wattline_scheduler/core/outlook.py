@@ -71,7 +71,9 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
     asked = _Asked(
         job.record.owner,
         job.spec,
-        list(ahead[:place]) if place is not None else _before(state, key),
+        list(ahead[:place])
+        if place is not None
+        else _before(state, key, job.record.submitted_unix_s, job.id),
         opens(state, job.spec, now),
         _stuck(state, job, gates),
         _backoff_s(job, now),
@@ -102,7 +104,7 @@ def what_if(
         stuck = stuck or "it would wait for other jobs to end"
     key = _key(state, owner, spec)
     quota, until = waits_for(state, key, now)
-    ahead = _before(state, key)
+    ahead = _before(state, key, now.unix_s, state.next_job)
     stay, outside = _stay(state, key), waits_for_reservation(state, spec, now)
     asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
     shown: JobState = "HELD" if spec.hold else "PENDING"
@@ -124,13 +126,17 @@ def _key(state: State, owner: UserName, spec: JobSpec) -> LineKey:
     return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
 
 
-def _before(state: State, key: LineKey) -> list[Waiting]:
-    """Who would be before a new job of that line."""
+def _before(state: State, key: LineKey, submitted_unix_s: UnixTime, number: JobId) -> list[Waiting]:
+    """Who is before a job of that line; it need not be in the queue."""
     work, order = state.work, state.work.queue.order
     rank, found = order.rank(key), list[Waiting]()
+    turn = (rank.before, submitted_unix_s + rank.later_s, number)
     for each in work.waiting():
-        line = work.jobs[each.job].line
-        if line is not None and order.rank(line.key).before <= rank.before:
+        job = work.jobs[each.job]
+        if job.line is None:
+            continue
+        other = order.rank(job.line.key)
+        if (other.before, job.record.submitted_unix_s + other.later_s, each.job) < turn:
             found.append(each)
     return found
 

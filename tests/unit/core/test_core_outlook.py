@@ -97,6 +97,21 @@ def test_what_such_jobs_took_before_is_known_without_a_limit(h: Harness) -> None
     assert view.start_why == f"once job {one} has ended, going by how long such jobs took"
 
 
+def test_a_kind_that_is_known_to_be_short_does_not_wait_for_whom_it_overtakes(h: Harness) -> None:
+    for _ in range(RUNS_NEEDED):
+        past = h.submit(job().command("short").gpus(8))
+        attempt = h.gang(past).live[0]
+        h.agent(attempt.node).end(attempt.record.ref, 0, run_s=10)
+        h.settle()
+    fills = [h.submit(job().command("fills").gpus(8).runtime(600)) for _ in range(2)]
+    h.submit(job().command("long").gpus(8).nodes(2).runtime(7_200))
+    view = asked(h, job().command("short").gpus(8))
+    assert view.place is not None
+    assert (view.place.place, view.place.older) == (1, 0)
+    assert within_s(h, view) == pytest.approx(600, abs=60)
+    assert view.start_why == f"once job {fills[0]} has ended, by its limit at the latest"
+
+
 def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
     numbers = [h.submit(job().gpus(8)) for _ in range(2)]
     view = seen(h, h.submit(job().gpus(8)))
