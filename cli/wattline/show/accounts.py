@@ -64,4 +64,6 @@ def _amount(quota: QuotaView, value: float) -> str:
 
 
 def _resets(quota: QuotaView) -> str:
-    return "as work ends" if quota.resets_unix_s is None else units.clock(quota.resets_unix_s)
+    return (
+        "as work ends" if quota.resets_unix_s is None else units.clock_in_zone(quota.resets_unix_s)
+    )

@@ -143,4 +143,4 @@ def _sentence(why: ExplainView) -> str:
 def _start(why: ExplainView) -> str:
     if why.start_unix_s is None:
         return f"Start: {why.start_why}."
-    return f"Start: about {units.clock(why.start_unix_s)}, {why.start_why}."
+    return f"Start: about {units.clock_in_zone(why.start_unix_s)}, {why.start_why}."

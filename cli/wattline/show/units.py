@@ -71,6 +71,13 @@ def clock(unix_s: float | None) -> str:
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def clock_in_zone(unix_s: float | None) -> str:
+    """The same with its zone, for where times of the site stand beside it, which may be another."""
+    if unix_s is None:
+        return NOT_KNOWN
+    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
 def time_of_day(unix_s: float) -> str:
     """Local time to the second."""
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%H:%M:%S")
