@@ -8,7 +8,7 @@ from wattline.show import units
 from wattline.show.jobs import elapsed_s, progress, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.job import Limits
+from wattline_protocol.job import JobSpec, Limits
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.quantities import format_cost, format_energy
 from wattline_protocol.views import AttemptView, ExplainView, JobView
@@ -20,7 +20,7 @@ ATTEMPTS_SHOWN = 50
 def detail(job: JobView) -> RenderableType:
     """Everything about one job."""
     newest = job.attempts[-ATTEMPTS_SHOWN:]
-    parts: list[RenderableType] = [facts(_facts(job)), Text(""), _attempts(newest)]
+    parts: list[RenderableType] = [facts(_facts(job)), Text(""), _attempts(newest, job.spec)]
     if len(newest) < len(job.attempts):
         parts.append(Text(f"… the newest {len(newest)} of {len(job.attempts)} attempts"))
     parts += [_log_tail(a) for a in newest if a.exit is not None and a.exit.log_tail]
@@ -67,10 +67,11 @@ def _used(job: JobView) -> str:
     return f"{energy}, {cost}" + (f" of {format_cost(limits.cost_usd)}" if limits.cost_usd else "")
 
 
-def _attempts(attempts: tuple[AttemptView, ...]) -> Listing:
+def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listing:
     return Listing(
         columns=(
             Column("TASK", [str(a.task) for a in attempts], is_right=True),
+            *_indices(attempts, spec),
             Column("ATTEMPT", [str(a.attempt) for a in attempts], is_right=True, weight=1),
             Column("STATE", [state(a.state) for a in attempts]),
             Column("NODE", [a.node for a in attempts]),
@@ -87,6 +88,14 @@ def _attempts(attempts: tuple[AttemptView, ...]) -> Listing:
         ),
         empty="Not tried yet.",
     )
+
+
+def _indices(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> tuple[Column, ...]:
+    """Of an array: by which index each is named in `job 12[5]`."""
+    if spec is None or spec.array is None:
+        return ()
+    indices = (spec.array.indices[a.task // spec.gang_size] for a in attempts)
+    return (Column("INDEX", [str(index) for index in indices], is_right=True),)
 
 
 def ending(end: TaskExit | None) -> str:

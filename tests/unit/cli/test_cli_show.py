@@ -15,6 +15,7 @@ from wattline.show import job as job_detail
 from wattline.show.tables import Column, fitting
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
+from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.mig import MigView
 from wattline_protocol.requests import Accounts
@@ -162,6 +163,17 @@ def test_failed_attempt_shows_its_end_and_its_log() -> None:
     shown = text_of(job_detail.detail(view))
     assert "exit code 3" in shown
     assert "ValueError: no such file" in shown
+
+
+def test_attempts_of_an_array_say_by_which_index_people_name_them() -> None:
+    tries = (attempt(0, "COMPLETED"), attempt(3, "RUNNING"))
+    alone = job(7, "sweep", "RUNNING", attempts=tries)
+    assert "INDEX" not in text_of(job_detail.detail(alone))
+    resources = {"nodes": 2}
+    spec = {"name": "sweep", "command": ["x"], "array": {"indices": [5, 9]}, "resources": resources}
+    array = msgspec.structs.replace(alone, spec=msgspec.convert(spec, JobSpec))
+    rows = text_of(job_detail.detail(array)).split("TASK  INDEX")[1].splitlines()
+    assert [row.split()[:2] for row in rows[1:3]] == [["0", "5"], ["3", "9"]]
 
 
 def test_explanation_names_every_filter() -> None:
