@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from support.plan_strategies import snapshots
@@ -19,6 +19,7 @@ from wattline_scheduler.plan.offers import put_node
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.rank import costs
 from wattline_scheduler.plan.snapshot import QuotaRoom, Shape, Snapshot
+from wattline_scheduler.plan.together import hold_together
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.loads import gpu_admission_mw
 from wattline_scheduler.power.rows import counted_mw
@@ -98,6 +99,25 @@ def test_every_plan_passes_its_check_and_is_repeatable(snap: Snapshot) -> None:
         assert check(trial, placement, shapes[one], counted[one], quotas) == ""
 
 
+@given(snapshots(), st.data())
+def test_placements_that_hold_together_pass_one_by_one(snap: Snapshot, data: st.DataObject) -> None:
+    """Also where less is left by then than the plan was made for."""
+    waiting = {w.job: w for w in snap.waiting}
+    placed = [(one, waiting[one.job]) for one in plan(snap).placements]
+    for name in ("cpus_free", "memory_free_bytes", "room_mw", "free_milli"):
+        if data.draw(st.booleans(), label=name):
+            left = getattr(snap.columns, name)
+            left //= data.draw(st.sampled_from([2, 8, 1000]))
+    together = hold_together(Trial(snap), placed)
+    event(f"together: {together}")
+    trial = Trial(snap)
+    one_by_one = [check(trial, one, w.shape, stay=w.stay) for one, w in placed]
+    assert not together or not any(one_by_one)
+    has_parts = any(w.shape.gpu_milli < 1000 or w.shape.mig for _, w in placed)
+    if not has_parts and snap.columns.are_whole_shares and len({w.priority for _, w in placed}) < 2:
+        assert together == (not any(one_by_one)), "without what is rounded up it knows"
+
+
 @given(snapshots())
 def test_a_plan_breaks_no_quota(snap: Snapshot) -> None:
     """Added up by hand: GPUs and watts stay within, and of what is used up nothing starts."""
@@ -105,16 +125,21 @@ def test_a_plan_breaks_no_quota(snap: Snapshot) -> None:
     waiting = {w.job: w for w in snap.waiting}
     for placement in plan(snap).placements:
         one = waiting[placement.job]
-        mw = 0
+        milli = mw = 0
         for task in placement.tasks:
             offer = snap.nodes[snap.position[task.node]]
             gpus = [gpu for gpu in offer.gpus if gpu.index in task.gpus]
-            load_mw = sum(gpu_admission_mw(gpu, one.shape.need) for gpu in gpus)
-            load_mw = load_mw * one.shape.gpu_milli // 1000
+            # A MIG device counts by its slices.
+            sizes = [getattr(gpu, "share_permille", 1000) * one.shape.gpu_milli for gpu in gpus]
+            draws_mw = [gpu_admission_mw(gpu, one.shape.need) for gpu in gpus]
+            load_mw = sum(
+                draw_mw * size // 1_000_000 for draw_mw, size in zip(draws_mw, sizes, strict=True)
+            )
+            milli += sum(sizes) // 1000
             mw += -(-load_mw * 1000 // offer.kept.psu_efficiency_permille)
         for number in one.quotas:
             assert not snap.quotas[number].closed
-            held[number][0] += sum(len(t.gpus) for t in placement.tasks) * one.shape.gpu_milli
+            held[number][0] += milli
             held[number][1] += mw
             if one.shape.gpus:
                 assert not snap.quotas[number].most_milli or (

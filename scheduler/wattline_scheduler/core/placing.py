@@ -14,6 +14,7 @@ from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.snapshot import Placement, Plan, Snapshot, Waiting
+from wattline_scheduler.plan.together import hold_together
 from wattline_scheduler.plan.trial import Trial
 
 
@@ -59,15 +60,29 @@ def decide(
 
 
 def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) -> list[Placement]:
+    """Those that hold: all at once, or else one after the other."""
     if not placements:
         return []
+    waiting = {each.job: each for each in seen.waiting}
+    placed = [(one, waiting[one.job]) for one in placements]
     trial = Trial(seen, state.picture.looks)
-    quotas, waiting = Quotas(trial), {each.job: each for each in seen.waiting}
-    checked = [
-        one
-        for one in placements
-        for each in [waiting[one.job]]
-        if not check(trial, one, each.shape, each.quotas, quotas, each.stay)
-    ]
+    if _keep_quotas(trial, placed) and hold_together(trial, placed):
+        held = list(placements)
+    else:
+        quotas = Quotas(trial)
+        held = [
+            one
+            for one, each in placed
+            if not check(trial, one, each.shape, each.quotas, quotas, each.stay)
+        ]
     trial.close()
-    return checked
+    return held
+
+
+def _keep_quotas(trial: Trial, placed: list[tuple[Placement, Waiting]]) -> bool:
+    quotas = Quotas(trial)
+    for one, each in placed:
+        if quotas.breaks(each.quotas, each.shape, one):
+            return False
+        quotas.take(each.quotas, each.shape, one)
+    return True
