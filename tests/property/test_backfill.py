@@ -170,12 +170,14 @@ def test_nothing_is_promised_on_nodes_that_are_reserved_before_the_start() -> No
     assert plan(reserved).promised == {GANG: later}
 
 
-def late(*queue: Waiting, ends: float) -> Plan:
+def late(*queue: Waiting, ends: float, held: int = 4, room_kw: float = 1_000.0) -> Plan:
     """Half of the only node is held until `ends`."""
     a1 = offer("a1")
-    known = tuple((gpu.index, Instant(ends)) for gpu in a1.gpus[:4])
-    half = dataclasses.replace(a1, free=a1.gpus[4:], ends=known)
-    return plan(snapshot(half, waiting=queue, now=PATIENCE_S))
+    known = tuple((gpu.index, Instant(ends)) for gpu in a1.gpus[:held])
+    drawn = tuple((gpu.index, gpu_admission_mw(gpu, Need())) for gpu in a1.gpus[:held])
+    kept = dataclasses.replace(a1.kept, held=drawn)
+    half = dataclasses.replace(a1, free=a1.gpus[held:], ends=known, kept=kept)
+    return plan(snapshot(half, waiting=queue, now=PATIENCE_S, room_kw=room_kw))
 
 
 def short(number: int, runs_s: float | None, gpus: int = 2) -> Waiting:
@@ -189,6 +191,13 @@ def test_who_ends_before_the_room_is_needed_may_use_it() -> None:
     assert [p.job for p in result.placements] == [3]
     assert result.promised == {GANG: needed}
     assert result.waits.keys() == {GANG, 1, 2}
+
+
+def test_no_date_is_promised_while_a_domain_is_over_its_budget() -> None:
+    """The watts of what ends are not there for the next: they are what is too much."""
+    gang, ends = waits(GANG, job().gpus(2)), PATIENCE_S + 100
+    assert late(gang, ends=ends, held=8, room_kw=0.0).promised == {GANG: ends}
+    assert late(gang, ends=ends, held=8, room_kw=-1.0).promised == {GANG: math.inf}
 
 
 def test_what_runs_without_a_known_end_lets_nobody_use_the_room() -> None:

@@ -188,9 +188,14 @@ def _task(trial: Trial, at: int, shape: Shape, *, is_whole: bool) -> Task:
 
 
 def _has_watts(trial: Trial, nodes: list[int], shape: Shape) -> bool:
-    """Whether the rows above have room for all tasks, once what runs there has ended."""
+    """Whether the rows above have room for all tasks, once what runs there has ended.
+
+    A row that is over its budget has none, also where the gang would draw no more than what ends.
+    """
     left_mw = trial.room_for(shape.priority)
+    asked = np.zeros(len(left_mw), np.bool_)
     for at in nodes:
         task = _task(trial, at, shape, is_whole=True)
         left_mw[task.rows] -= task.counted_mw
-    return bool((left_mw >= np.minimum(trial.room_for(shape.priority), 0)).all())
+        asked[task.rows] = task.ask.about_mw > 0
+    return bool((left_mw[asked] >= 0).all())
