@@ -6,7 +6,7 @@ from hypothesis import given
 from support.plan_strategies import snapshots
 from wattline_protocol.messages import GpuInfo
 from wattline_protocol.wall import wall_mw
-from wattline_scheduler.plan.asks import Ask, ask_of, fits, free_slots, needed_mw, slots_for
+from wattline_scheduler.plan.asks import ALL, Ask, ask_of, fits, free_slots, needed_mw, slots_for
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.devices import gpu_of, profile_of
 from wattline_scheduler.plan.rank import costs
@@ -65,7 +65,7 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
     for shape in {w.shape for w in snap.waiting}:
         ask = ask_of(shape, columns.classes)
         can, mw = fits(columns, ask), needed_mw(columns, ask)
-        most = Rooms(columns).most_mw(shape.priority)[columns.group]
+        most = Rooms(columns).most_mw(shape.priority, ALL)
         cost = costs(columns, ask, shape.priority)
         for at, offer in enumerate(snap.nodes):
             would_do = suited(offer, shape)

@@ -56,6 +56,11 @@ class Ask:
         """Of one GPU."""
         return self.milli < WHOLE_MILLI
 
+    @property
+    def is_part(self) -> bool:
+        """Others may hold the rest of its GPU."""
+        return self.is_share or self.is_mig
+
     def __post_init__(self) -> None:
         most_mw = int(self.draw_mw.max(where=self.is_suited, initial=0))
         object.__setattr__(self, "draws_mw", tuple(self.draw_mw.tolist()))
@@ -146,6 +151,26 @@ def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     return can & has_labels(columns, ask.labels, at) if ask.labels else can
 
 
+def fitting(columns: Columns, ask: Ask, among: Bools) -> Ints:
+    """Positions of the nodes, of those in `among`, of which `fits` is true.
+
+    Few have as many whole GPUs, so that is asked of all, and the rest of these only.
+    """
+    if ask.is_share:
+        able = (among & columns.is_open).nonzero()[0]
+        return able[fits(columns, ask, able)]
+    able = (among & columns.is_open & (columns.whole >= ask.gpus)).nonzero()[0]
+    if not len(able):
+        return able
+    can = columns.cpus_free[able] >= ask.cpus
+    can &= columns.memory_free_bytes[able] >= ask.memory_bytes
+    if ask.gpus and not ask.suits_all:
+        can &= has_gpus(columns, ask, able)
+    if ask.labels:
+        can &= has_labels(columns, ask.labels, able)
+    return able[can]
+
+
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
     """[node] load that the task adds before the power supplies; for nodes that it fits on.
 
@@ -204,9 +229,12 @@ def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
 
 def needed_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
     """[node] wall milliwatts that the node must keep more with the task; exact. `slot`: above."""
-    load_mw, psu = columns.load_mw[at], columns.psu_permille[at]
-    with_task_mw = load_mw + rise_mw(columns, ask, at, slot)
-    needed: Ints = -(-with_task_mw * PERMILLE // psu) + (-load_mw * PERMILLE // psu)
+    # Rounded up with and without it: -(-a // b) is a / b rounded up.
+    psu = columns.psu_permille[at]
+    less = columns.load_mw[at] * -PERMILLE
+    needed: Ints = less // psu
+    less -= rise_mw(columns, ask, at, slot) * PERMILLE
+    needed -= less // psu
     return needed
 
 

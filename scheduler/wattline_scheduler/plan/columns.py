@@ -99,7 +99,7 @@ class Columns:
     """[node, slot] when what holds the GPU will have ended; infinite = not known, or free."""
     whole: Ints32
     """[node] untouched GPUs."""
-    one_class: Ints32
+    one_class: Ints
     """[node] the class of all its GPUs; `NO_CLASS` = they differ, or there are none."""
     has_mixed: bool
     """Some node had, at some time, GPUs that differ."""
@@ -158,7 +158,7 @@ class Columns:
             idle_mw=np.zeros(slots, np.int32),
             ends_s=np.full(slots, np.inf),
             whole=np.zeros(node_count, np.int32),
-            one_class=np.zeros(node_count, np.int32),
+            one_class=_zeros(node_count),
             has_mixed=False,
             first_idle_mw=np.zeros((slot_count + 1, node_count), np.int32),
             is_open=np.zeros(node_count, np.bool_),

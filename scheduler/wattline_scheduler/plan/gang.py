@@ -34,12 +34,7 @@ def place_gang(
 
 def _place_alone(trial: Trial, shape: Shape, barred: Bools | None) -> Places | None:
     at = trial.best(shape, barred)
-    if at is None:
-        return None
-    mark = trial.checkpoint()
-    places = (trial.place(at, shape),)
-    trial.finish_gang(mark)
-    return places
+    return (trial.settle(at, shape),) if at is not None else None
 
 
 def _racks(trial: Trial, shape: Shape, barred: Bools | None) -> list[int]:

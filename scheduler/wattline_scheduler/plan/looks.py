@@ -12,11 +12,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from wattline_scheduler.plan.asks import (
-    ALL,
     Ask,
-    At,
     ask_of,
-    fits,
+    fitting,
     fullest_slot,
     leanest_slot,
     needed_mw,
@@ -33,9 +31,6 @@ MAX_LOOKS = 1_024
 """Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
 
 NEVER = -1
-
-MANY = 4
-"""From this part of all nodes on all are looked at: positions cost more than they save."""
 
 
 class Look:
@@ -131,14 +126,13 @@ class Looks:
         look = self._look(shape, columns)
         if look.seen == self._time:
             return look, 0
-        at, count = self._changed_for(look, columns)
-        can = fits(columns, look.ask, at)
-        look.cost[at] = np.inf
-        able = can.nonzero()[0] if isinstance(at, slice) else at[can]
+        changed = self._touched > look.seen
+        np.putmask(look.cost, changed, np.inf)
+        able = fitting(columns, look.ask, changed)
         if len(able):
             self._look_at(look, columns, able)
         look.seen = self._time
-        return look, count
+        return look, int(np.count_nonzero(changed))
 
     def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
         """Nodes that the shape fits on."""
@@ -188,10 +182,3 @@ class Looks:
             newest = sorted(self._tried.items(), key=lambda item: -item[1].asked_at)
             self._tried = dict(newest[: MAX_LOOKS // 2])
             self._looks = {shape.task: tried.look for shape, tried in self._tried.items()}
-
-    def _changed_for(self, look: Look, columns: Columns) -> tuple[At, int]:
-        if look.seen == NEVER:
-            return ALL, columns.node_count
-        changed = (self._touched > look.seen).nonzero()[0]
-        is_most = len(changed) * MANY > columns.node_count
-        return ALL if is_most else changed, len(changed)

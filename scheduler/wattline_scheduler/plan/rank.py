@@ -40,11 +40,9 @@ def node_cost(
 
     `grown` says what the mix of tasks would lose; None = not known, GPUs are packed by best fit.
     """
-    cost: Floats = (
-        _packing(columns, ask, at, weights, grown)
-        + weights.warmth * columns.warmth[at]
-        - weights.cpus * columns.cpus_free[at]
-    )
+    cost = _packing(columns, ask, at, weights, grown)
+    cost += weights.warmth * columns.warmth[at]
+    cost -= weights.cpus * columns.cpus_free[at]
     if weights.watts:
         slot = grown.slot if grown is not None else None
         cost += weights.watts / MILLIWATTS_PER_KW * needed_mw(columns, ask, at, slot)
@@ -75,9 +73,9 @@ def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = No
     return [] if slot is None else slot.tolist()
 
 
-def group_cost(rooms: Rooms, ask: Ask, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
-    """[group] the part of the cost that lies in the rows above: where most is left, is best."""
-    cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw)
+def rows_cost(rooms: Rooms, ask: Ask, at: At, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+    """[node] the part of the cost that lies in the rows above: where most is left, is best."""
+    cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw, at)
     return cost
 
 
@@ -95,8 +93,7 @@ def costs(
     grown = growth(columns, ask, prices) if prices is not None else None
     slot = leanest_slot(columns, ask) if ask.is_share else None
     rooms = Rooms(columns)
-    most = rooms.most_mw(priority)[columns.group]
+    most = rooms.most_mw(priority, ALL)
     can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
-    cost = node_cost(columns, ask, ALL, weights, grown)
-    cost += group_cost(rooms, ask, weights)[columns.group]
+    cost = node_cost(columns, ask, ALL, weights, grown) + rows_cost(rooms, ask, ALL, weights)
     return np.where(can, cost, np.inf)

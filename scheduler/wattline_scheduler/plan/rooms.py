@@ -7,28 +7,31 @@ below a row with room if `ceil(needed x share) <= room`, which is `needed <= flo
 import numpy as np
 
 from wattline_protocol.wall import PERMILLE
+from wattline_scheduler.plan.asks import At
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.power.matrix import Floats, Ints
 
+FEW = 2
+"""Where the nodes asked for are fewer than one in so many groups, only their rows are looked at."""
+
 
 class Rooms:
-    """The rooms of columns on which a plan is made. What each choice asks is kept until one of them
-    changes, what no placement changes for good."""
+    """The rooms of columns on which a plan is made.
+
+    What no placement changes is kept for good, what rooms allow until one of them changes.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._each_mw: Ints | None = None
-        """[n, group] room of the rows above."""
         self._most_mw: dict[int, Ints] = {}
-        """By priority, as are the next two."""
+        """[group] by priority."""
         self._given_back_mw: dict[int, Ints] = {}
-        self._each_given_back_mw: dict[int, Ints] = {}
-        self._each_budget_mw = np.maximum(columns.budget_mw, 1.0).take(columns.group_rows)
+        """[row] by priority."""
+        self._budget_mw = np.maximum(columns.budget_mw, 1.0)
 
     def add(self, rows: Ints, mw: Ints | int) -> None:
         """These rows have so much more room, or less."""
         self._columns.room_mw[rows] += mw
-        self._each_mw = None
         self._most_mw.clear()
 
     def given_back_mw(self, priority: int) -> Ints:
@@ -43,38 +46,39 @@ class Rooms:
         """[row] what is left, and what lower priorities there would give back."""
         return self._columns.room_mw + self.given_back_mw(priority)
 
-    def most_mw(self, priority: int) -> Ints:
-        """[group] the largest task that all rows above have room for; 0 where there is none."""
+    def most_mw(self, priority: int, at: At) -> Ints:
+        """[node] the largest task that all rows above have room for; 0 where there is none."""
+        columns = self._columns
+        group = columns.group[at]
+        if FEW * len(group) < columns.group_rows.shape[1]:
+            return most_mw(columns, self.room_mw(priority), group)
         most = self._most_mw.get(priority)
         if most is None:
-            given_back = self._each_given_back_mw.get(priority)
-            if given_back is None:
-                given_back = self.given_back_mw(priority).take(self._columns.group_rows)
-                self._each_given_back_mw[priority] = given_back
-            most = self._most_mw[priority] = _most_mw(self._columns, self._each() + given_back)
-        return most
+            most = self._most_mw[priority] = most_mw(columns, self.room_mw(priority))
+        return most[group]
 
-    def share_left(self, task_mw: int) -> Floats:
-        """[group] of the tightest row above, which share of its budget such a task would leave."""
-        left: Floats = np.minimum.reduce((self._each() - task_mw) / self._each_budget_mw)
-        return left
-
-    def _each(self) -> Ints:
-        if self._each_mw is None:
-            self._each_mw = self._columns.room_mw.take(self._columns.group_rows)
-        return self._each_mw
+    def share_left(self, task_mw: int, at: At) -> Floats:
+        """[node] of the tightest row above, which share of its budget such a task would leave."""
+        columns = self._columns
+        row_left = (columns.room_mw - task_mw) / self._budget_mw
+        group = columns.group[at]
+        if FEW * len(group) < columns.group_rows.shape[1]:
+            few: Floats = np.minimum.reduce(row_left.take(columns.group_rows.take(group, axis=1)))
+            return few
+        left: Floats = np.minimum.reduce(row_left.take(columns.group_rows))
+        return left[group]
 
 
-def most_mw(columns: Columns, room_mw: Ints) -> Ints:
+def most_mw(columns: Columns, room_mw: Ints, group: Ints | None = None) -> Ints:
     """[group] the largest task that all rows above have room for; 0 where there is none.
 
-    `room_mw`: [row]. A task without watts fits everywhere.
+    `room_mw`: [row]. A task without watts fits everywhere. `group`: only of these; None = of all.
     """
-    return _most_mw(columns, room_mw.take(columns.group_rows))
-
-
-def _most_mw(columns: Columns, each_mw: Ints) -> Ints:
+    rows, share = columns.group_rows, columns.group_share
+    if group is not None:
+        rows, share = rows.take(group, axis=1), share.take(group, axis=1)
+    each_mw = room_mw.take(rows)
     if not columns.are_whole_shares:
-        each_mw = each_mw * PERMILLE // columns.group_share
+        each_mw = each_mw * PERMILLE // share
     most: Ints = np.maximum(np.minimum.reduce(each_mw), 0)
     return most

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.plan.asks import Ask, fits, leanest_slot, needed_mw, slots_for
+from wattline_scheduler.plan.asks import ALL, Ask, At, fits, leanest_slot, needed_mw, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks, Tried
-from wattline_scheduler.plan.rank import group_cost
+from wattline_scheduler.plan.rank import rows_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE, Key, Stay
 from wattline_scheduler.plan.rooms import Rooms, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
@@ -172,10 +171,13 @@ class Trial:
 
     def costs(self, shape: Shape) -> Floats:
         """[node] the whole cost of a task there; infinite where it does not fit."""
-        look, group = self.look(shape), self.columns.group
+        look = self.look(shape)
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        costs = look.cost + group_cost(self._rooms, look.ask, self.weights)[group]
-        costs[look.needed_mw > self._rooms.most_mw(shape.priority)[group]] = np.inf
+        return self._costs_on(look, ALL, shape.priority)
+
+    def _costs_on(self, look: Look, at: At, priority: int) -> Floats:
+        costs = look.cost[at] + rows_cost(self._rooms, look.ask, at, self.weights)
+        np.putmask(costs, look.needed_mw[at] > self._rooms.most_mw(priority, at), np.inf)
         return costs
 
     def best(self, shape: Shape, barred: Bools | None = None) -> int | None:
@@ -190,20 +192,31 @@ class Trial:
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
             return None
-        group = columns.group[able]
-        costs = look.cost[able] + group_cost(self._rooms, look.ask, self.weights)[group]
-        costs[look.needed_mw[able] > self._rooms.most_mw(shape.priority)[group]] = np.inf
+        costs = self._costs_on(look, able, shape.priority)
         first = costs.argmin()
         return int(able[first]) if costs[first] < np.inf else None
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
+        task = self._best_task(at, shape)
+        self.take(task)
+        return self._place_of(task)
+
+    def settle(self, at: int, shape: Shape) -> TaskPlace:
+        """The same for all of a gang of one node, committed: it cannot be rolled back."""
+        task = self._best_task(at, shape)
+        self._enter(task)
+        return self._place_of(task)
+
+    def _best_task(self, at: int, shape: Shape) -> Task:
         ask = self.ask(shape)
         slots = self._share_slot(at, shape) if ask.is_share else slots_for(self.columns, ask, at)
-        self.take(self.task(at, slots, ask))
-        index = self.columns.gpu_index[at].tolist()
-        indices = sorted(GpuIndex(index[slot]) for slot in slots)
-        return TaskPlace(self.snapshot.nodes[at].node, tuple(indices))
+        return self.task(at, slots, ask)
+
+    def _place_of(self, task: Task) -> TaskPlace:
+        index = self.columns.gpu_index[task.at].tolist()
+        indices = sorted(index[slot] for slot in task.slots)
+        return TaskPlace(self.snapshot.nodes[task.at].node, tuple(indices))
 
     def _share_slot(self, at: int, shape: Shape) -> list[int]:
         """The GPU on which it costs least; where its watts lack, that which needs the fewest."""
@@ -268,31 +281,32 @@ class Trial:
     def take(self, task: Task) -> None:
         """Enter a task."""
         columns, ask, at = self.columns, task.ask, task.at
-        self.effort += STEPS_PER_TASK
-        load_mw, free_milli = columns.load_mw.item(at), columns.free_milli[at].tolist()
-        is_part = ask.is_share or ask.is_mig
         self._log.append(
             _Before(
                 at=at,
                 is_open=bool(columns.is_open[at]),
-                free_milli=free_milli,
+                free_milli=columns.free_milli[at].tolist(),
                 cpus=ask.cpus,
                 memory_bytes=ask.memory_bytes,
-                load_mw=load_mw,
-                idle_mw=columns.idle_mw[at].copy() if is_part else None,
+                load_mw=columns.load_mw.item(at),
+                idle_mw=columns.idle_mw[at].copy() if ask.is_part else None,
                 rows=task.rows,
                 counted_mw=task.counted_mw,
             )
         )
-        columns.load_mw[at] = load_mw + task.rise_mw
-        for slot in task.slots:
-            columns.free_milli[at, slot] = free_milli[slot] - ask.milli
-        if is_part and not task.is_kept:
+        columns.is_open[at] = False
+        self._enter(task)
+
+    def _enter(self, task: Task) -> None:
+        columns, ask, at = self.columns, task.ask, task.at
+        self.effort += STEPS_PER_TASK
+        columns.load_mw[at] += task.rise_mw
+        columns.free_milli[at, task.slots] -= ask.milli
+        if ask.is_part and not task.is_kept:
             self._note_part(task)
         columns.note_slots(at)
         columns.cpus_free[at] -= ask.cpus
         columns.memory_free_bytes[at] -= ask.memory_bytes
-        columns.is_open[at] = False
         self._looks.touch(at)
         self._rooms.add(task.rows, -task.counted_mw)
 
@@ -340,8 +354,8 @@ class Trial:
         if not fits(columns, ask, one)[0]:
             return False
         slot = leanest_slot(columns, ask, one) if ask.is_share else None
-        most_mw = self._rooms.most_mw(shape.priority)[columns.group[at]]
-        return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw)
+        most_mw = self._rooms.most_mw(shape.priority, one)
+        return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw[0])
 
     def _note_part(self, task: Task) -> None:
         """What a shared GPU counts is what its most demanding holder needs."""
