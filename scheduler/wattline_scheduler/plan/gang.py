@@ -22,7 +22,8 @@ def place_gang(
     those that are not asked.
     """
     if shape.nodes == 1 and not replicas:
-        return _place_alone(trial, shape, barred)
+        place = trial.place_best(shape, barred)
+        return (place,) if place is not None else None
     if not shape.same_rack or shape.nodes == 1:
         return _place(trial, shape, replicas, None, barred)
     for rack in _racks(trial, shape, barred):
@@ -30,11 +31,6 @@ def place_gang(
         if places is not None:
             return places
     return None
-
-
-def _place_alone(trial: Trial, shape: Shape, barred: Bools | None) -> Places | None:
-    at = trial.best(shape, barred)
-    return (trial.settle(at, shape),) if at is not None else None
 
 
 def _racks(trial: Trial, shape: Shape, barred: Bools | None) -> list[int]:

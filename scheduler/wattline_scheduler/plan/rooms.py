@@ -57,6 +57,16 @@ class Rooms:
             most = self._most_mw[priority] = most_mw(columns, self.room_mw(priority))
         return most[group]
 
+    def allow(self, mw: int, priority: int, at: int) -> bool:
+        """Whether the rows above a node have room for a task of so many wall milliwatts."""
+        columns = self._columns
+        group = columns.group.item(at)
+        rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
+        left_mw = columns.room_mw[rows] + self.given_back_mw(priority)[rows]
+        if not columns.are_whole_shares:
+            left_mw = left_mw * PERMILLE // shares
+        return mw <= max(0, int(np.minimum.reduce(left_mw)))
+
     def share_left(self, task_mw: int, at: At) -> Floats:
         """[node] of the tightest row above, which share of its budget such a task would leave."""
         columns = self._columns

@@ -153,11 +153,11 @@ class Waiting:
     """Those that count it: positions in `Snapshot.quotas`."""
     reservation: str = ""
     """In which it starts; empty = in none."""
+    stay: Stay = field(init=False, repr=False, compare=False)
+    """Which nodes reservations leave it."""
 
-    @property
-    def stay(self) -> Stay:
-        """Which nodes reservations leave it."""
-        return Stay(self.reservation, self.runs_s)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stay", Stay(self.reservation, self.runs_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.plan.asks import ALL, Ask, At, fits, leanest_slot, needed_mw, slots_for
+from wattline_scheduler.plan.asks import ALL, Ask, fits, leanest_slot, needed_mw, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks, Tried
@@ -173,43 +173,45 @@ class Trial:
         """[node] the whole cost of a task there; infinite where it does not fit."""
         look = self.look(shape)
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        return self._costs_on(look, ALL, shape.priority)
-
-    def _costs_on(self, look: Look, at: At, priority: int) -> Floats:
-        costs = look.cost[at] + rows_cost(self._rooms, look.ask, at, self.weights)
-        np.putmask(costs, look.needed_mw[at] > self._rooms.most_mw(priority, at), np.inf)
+        costs = look.cost + rows_cost(self._rooms, look.ask, ALL, self.weights)
+        costs[look.needed_mw > self._rooms.most_mw(shape.priority, ALL)] = np.inf
         return costs
 
-    def best(self, shape: Shape, barred: Bools | None = None) -> int | None:
-        """The first node of those with the least of `costs`, but for those that are `barred`;
-        None = it fits on none.
-
-        Only nodes that it fits on are asked what their rows allow: on a full site they are few.
+    def place_best(self, shape: Shape, barred: Bools | None = None) -> TaskPlace | None:
+        """Put a gang of one node on the first of the nodes with the least of `costs`, without those
+        that are `barred`; None = it fits on none. It cannot be rolled back.
         """
-        look, columns = self.look(shape), self.columns
-        self.effort += STEPS_PER_CHOICE + columns.node_count // NODES_PER_CHOICE_STEP
+        look = self.look(shape)
+        at = self._best(look, shape.priority, barred)
+        return self._settle(self._best_task(at, shape, look.ask)) if at is not None else None
+
+    def _best(self, look: Look, priority: int, barred: Bools | None) -> int | None:
+        """Only nodes that it fits on are asked what their rows allow, and if the best of them has
+        the watts, no others: on a full site they are few."""
+        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
         fits_on = look.cost < np.inf
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
             return None
-        costs = self._costs_on(look, able, shape.priority)
-        first = costs.argmin()
-        return int(able[first]) if costs[first] < np.inf else None
+        costs = look.cost[able] + rows_cost(self._rooms, look.ask, able, self.weights)
+        first = able.item(costs.argmin())
+        if self._rooms.allow(look.needed_mw.item(first), priority, first):
+            return first
+        costs[look.needed_mw[able] > self._rooms.most_mw(priority, able)] = np.inf
+        best = costs.argmin()
+        return able.item(best) if costs[best] < np.inf else None
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
-        task = self._best_task(at, shape)
+        task = self._best_task(at, shape, self.ask(shape))
         self.take(task)
         return self._place_of(task)
 
-    def settle(self, at: int, shape: Shape) -> TaskPlace:
-        """The same for all of a gang of one node, committed: it cannot be rolled back."""
-        task = self._best_task(at, shape)
+    def _settle(self, task: Task) -> TaskPlace:
         self._enter(task)
         return self._place_of(task)
 
-    def _best_task(self, at: int, shape: Shape) -> Task:
-        ask = self.ask(shape)
+    def _best_task(self, at: int, shape: Shape, ask: Ask) -> Task:
         slots = self._share_slot(at, shape) if ask.is_share else slots_for(self.columns, ask, at)
         return self.task(at, slots, ask)
 
@@ -301,7 +303,9 @@ class Trial:
         columns, ask, at = self.columns, task.ask, task.at
         self.effort += STEPS_PER_TASK
         columns.load_mw[at] += task.rise_mw
-        columns.free_milli[at, task.slots] -= ask.milli
+        free_milli = columns.free_milli[at]
+        for slot in task.slots:
+            free_milli[slot] -= ask.milli
         if ask.is_part and not task.is_kept:
             self._note_part(task)
         columns.note_slots(at)
