@@ -112,8 +112,18 @@ class _Cycle:
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
-        shape, opened = waiting.shape, self._opened_to(waiting)
-        reserved = self.trial.barred(waiting.stay)
+        asked, opened = self._asked(waiting), self._opened_to(waiting)
+        is_free = not waiting.quotas and not self.snapshot.claims
+        if is_free and self._is_hopeless(asked, opened):
+            # Most of a long queue: nothing else can be said of it.
+            if not self._is_at_limit():
+                self._pass_over(waiting, asked, opened)
+                return False
+            return True
+        return self._is_cut_short_in(waiting, asked, opened)
+
+    def _is_cut_short_in(self, waiting: Waiting, asked: Asked, opened: Opened) -> bool:
+        shape, reserved = waiting.shape, self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
             if self._is_at_limit():
@@ -124,12 +134,15 @@ class _Cycle:
                     continue
                 self._wait_for_quota(waiting)
                 return False
-            if claimed is None and self._is_hopeless(self._asked(waiting), opened):
-                self._pass_over(waiting, opened)
+            if claimed is None and self._is_hopeless(asked, opened):
+                self._pass_over(waiting, asked, opened)
                 return False
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
             barred = either(too_many_mw, reserved)
-            places = self._places(waiting, replicas, opened, barred, is_claimed=bool(claimed))
+            is_vain = claimed is None and (asked in self.hopeless or self._asks_no_less(shape))
+            places = None if is_vain else self._places(shape, replicas, barred)
+            if places is None and opened:
+                places = self._promised_places(shape, replicas, opened, barred)
             if places is not None:
                 self.placements.append(Placement(waiting.job, gang, places))
                 self.quotas.take(waiting.quotas, shape, self.placements[-1])
@@ -141,7 +154,7 @@ class _Cycle:
                 self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
                 return False
             else:
-                self._pass_over(waiting, opened)
+                self._pass_over(waiting, asked, opened)
                 return False
         return False
 
@@ -182,25 +195,17 @@ class _Cycle:
         now, kept = self.snapshot.now, enumerate(self.promises)
         return tuple(at for at, one in kept if one.ends_before(waiting, now))
 
-    def _places(
-        self,
-        waiting: Waiting,
-        replicas: list[int],
-        opened: Opened,
-        barred: Bools | None,
-        *,
-        is_claimed: bool,
-    ) -> Places | None:
-        shape, places = waiting.shape, None
-        is_vain = self._asked(waiting) in self.hopeless or self._asks_no_less(shape)
-        if is_claimed or not is_vain:
-            places = place_gang(self.trial, shape, replicas, barred)
-            if places is None and shape.nodes == 1 and barred is None:
-                self.refused.setdefault(shape.gpu_demand, []).append(shape)
-        if places is None and opened:
-            with lifted(self.trial, (self.promises[at] for at in opened)):
-                places = place_gang(self.trial, shape, replicas, barred)
+    def _places(self, shape: Shape, replicas: list[int], barred: Bools | None) -> Places | None:
+        places = place_gang(self.trial, shape, replicas, barred)
+        if places is None and shape.nodes == 1 and barred is None:
+            self.refused.setdefault(shape.gpu_demand, []).append(shape)
         return places
+
+    def _promised_places(
+        self, shape: Shape, replicas: list[int], opened: Opened, barred: Bools | None
+    ) -> Places | None:
+        with lifted(self.trial, (self.promises[at] for at in opened)):
+            return place_gang(self.trial, shape, replicas, barred)
 
     def _asks_no_less(self, shape: Shape) -> bool:
         """Whether a task that no node took asked for no more than one of these."""
@@ -211,8 +216,7 @@ class _Cycle:
             for one in self.refused.get(shape.gpu_demand, ())
         )
 
-    def _pass_over(self, waiting: Waiting, opened: Opened) -> None:
-        asked = self._asked(waiting)
+    def _pass_over(self, waiting: Waiting, asked: Asked, opened: Opened) -> None:
         if opened:
             self.hopeless_short.add((asked, opened))
         if asked not in self.hopeless:

@@ -30,6 +30,9 @@ from wattline_scheduler.power.matrix import Floats, Ints
 MAX_LOOKS = 1_024
 """Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
 
+STEPS_PER_LOOK, NODES_PER_STEP, NODES_PER_STEP_OF_ALL = 40, 40, 250
+"""Effort of a look: of the array operations, of the nodes that the shape fits on, and of all."""
+
 NEVER = -1
 
 
@@ -122,7 +125,7 @@ class Looks:
             self._unfollowed.add(at)
 
     def of(self, shape: Shape, columns: Columns) -> tuple[Look, int]:
-        """The shape on the nodes as they are now, and how many were looked at for it."""
+        """The shape on the nodes as they are now, and the effort of finding out."""
         look = self._look(shape, columns)
         if look.seen == self._time:
             return look, 0
@@ -132,7 +135,8 @@ class Looks:
         if len(able):
             self._look_at(look, columns, able)
         look.seen = self._time
-        return look, int(np.count_nonzero(changed))
+        all_steps = columns.node_count // NODES_PER_STEP_OF_ALL
+        return look, STEPS_PER_LOOK + all_steps + len(able) // NODES_PER_STEP
 
     def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
         """Nodes that the shape fits on."""

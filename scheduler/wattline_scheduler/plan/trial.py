@@ -20,9 +20,6 @@ from wattline_scheduler.plan.rooms import Rooms, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
-STEPS_PER_LOOK, NODES_PER_STEP = 40, 40
-"""Effort of looking at nodes for a shape: of the array operations, and of the nodes in them."""
-
 STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
 """The same of choosing the best of nodes that were looked at."""
 
@@ -139,9 +136,8 @@ class Trial:
 
     def look(self, shape: Shape) -> Look:
         """The shape on all nodes, as they are now."""
-        look, count = self._looks.of(shape, self.columns)
-        if count:
-            self.effort += STEPS_PER_LOOK + count // NODES_PER_STEP
+        look, effort = self._looks.of(shape, self.columns)
+        self.effort += effort
         return look
 
     def tried(self, shape: Shape) -> Tried:
