@@ -143,7 +143,7 @@ def send_away(state: State, one: Preemption, now: Now) -> None:
             continue
         within = _names(state, [at for at in one.quotas if at in gang.live[0].quotas])
         reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority{within}"
-        text = f"gang {gang.number} of {gang.job.spec.name!r} {reason}: it is queued again"
+        text = f"{gang.name} {reason}: it is queued again"
         state.journal.note("gang_preempted", text, now, job=gang.job.id, level="warning")
         end_gang(state, gang, "preempted", reason, now)
 

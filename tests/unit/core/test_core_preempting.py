@@ -40,8 +40,7 @@ def test_who_gives_way_is_queued_again_and_loses_no_retry(h: Harness) -> None:
     assert gang.past[0].record.state == "PREEMPTED"
     (event,) = h.events("gang_preempted")
     assert event.text == (
-        f"gang 0 of 'work' makes room for job {urgent} ('work') of higher priority: "
-        "it is queued again"
+        f"'work' makes room for job {urgent} ('work') of higher priority: it is queued again"
     )
     h.end_tasks()
     assert (h.state_of(second), h.gang(second).attempt) == ("RUNNING", 2)

@@ -60,7 +60,7 @@ def test_who_counts_in_the_quota_makes_room_and_no_other() -> None:
     assert (gang.failures, gang.losses, gang.past[0].record.state) == (0, 0, "PREEMPTED")
     (event,) = h.events("gang_preempted")
     assert event.text == (
-        f"gang 0 of 'work' makes room for job {urgent} ('work') of higher priority "
+        f"'work' makes room for job {urgent} ('work') of higher priority "
         "in the quota of queue night: it is queued again"
     )
     h.end_tasks()
