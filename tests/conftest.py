@@ -1,6 +1,10 @@
 """Settings for the whole suite."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+SHRINKING_S = 300
+"""Hypothesis looks so long for the smallest example that fails; cut short, it shows none."""
 
 # Machines are small and shared, so hypothesis must not fail a test for being slow; a failing
 # example is printed as a blob that replays it.
@@ -8,3 +12,11 @@ settings.register_profile(
     "wattline", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("wattline")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A property that fails has time to say with which example."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item.obj, "hypothesis"):
+            usual_s = float(item.config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(usual_s + SHRINKING_S))
