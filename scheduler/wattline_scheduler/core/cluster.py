@@ -74,7 +74,7 @@ class Cluster:
     @property
     def wants_plan(self) -> bool:
         """Something changed that may let a waiting job start."""
-        return self.state.wants_plan and bool(self.state.work.queue)
+        return self.state.wants_plan and bool(self.state.work.queue or self.state.promised)
 
     def snapshot(self, now: Now) -> Snapshot:
         """What the planner would see now, for explanations."""

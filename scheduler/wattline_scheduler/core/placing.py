@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import Instant, JobId, Now
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import follow_promises
@@ -23,6 +23,7 @@ def plan_now(state: State, now: Now) -> None:
     state.wants_plan = False
     waiting = state.work.waiting()
     if not waiting:
+        _promise(state, {}, now)
         return
     withheld = why_nothing_starts(state)
     if withheld:
@@ -35,10 +36,15 @@ def plan_now(state: State, now: Now) -> None:
     for preemption in result.preemptions:
         send_away(state, preemption, now)
     state.work.note_waits(result.waits)
-    before, state.promised = state.promised, result.promised
-    follow_promises(state, before, now)
+    _promise(state, result.promised, now)
     # Who else needs others to go is looked for once these are on their way.
     state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
+
+
+def _promise(state: State, promised: dict[JobId, Instant], now: Now) -> None:
+    """These and no others: of a job that is held or gone nothing is promised any more."""
+    before, state.promised = state.promised, promised
+    follow_promises(state, before, now)
 
 
 def decide(

@@ -256,6 +256,18 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
     assert reason(h, number) == ""
 
 
+def test_what_is_held_is_promised_nothing_and_at_no_risk(h: Harness) -> None:
+    h.submit(job().gpus(8).runtime(3_600))
+    number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
+    run_to(h, 70)
+    h.run(10)
+    assert reason(h, number).startswith("may not start before")
+    h.do(Hold(only(number)))
+    h.run(2)
+    assert reason(h, number) == "held until released"
+    assert not h.cluster.state.promised
+
+
 def test_a_risk_is_told_once_also_over_restarts_and_anew_for_another_deadline(h: Harness) -> None:
     h.submit(job().gpus(8).runtime(3_600))
     number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
