@@ -88,6 +88,8 @@ def _outcome(gang: Gang, outcome: JobState) -> JobState:
     match gang.phase:
         case Ending(cause="preempted") if outcome != "TIMEOUT":
             return "PREEMPTED"
+        case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and left; it runs again
+            return "CANCELLED"
         case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):
             return FINAL.get(cause, "CANCELLED")
         case _:

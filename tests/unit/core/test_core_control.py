@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, running
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import ArraySpec
@@ -450,3 +450,16 @@ def test_a_child_that_its_parent_ended_is_requeued_after_it(h: Harness) -> None:
     assert (h.state_of(parent), h.state_of(child)) == ("RUNNING", "PENDING")
     end_one(h, parent, 0)
     assert h.state_of(child) == "RUNNING"
+
+
+def test_a_try_that_was_sent_back_and_left_in_order_is_not_complete(h: Harness) -> None:
+    """A program that saves on the stop notice and exits with 0 runs again."""
+    number = h.submit(job())
+    node, ref = running(h, number)[0]
+    h.agent(node).is_stubborn = True
+    h.do(Requeue(only(number), "t"))
+    h.agent(node).end(ref, 0)
+    h.run(2)
+    assert [a.record.state for a in h.gang(number).past] == ["CANCELLED"]
+    assert h.state_of(number) == "RUNNING"
+    assert h.gang(number).attempt == 2
