@@ -1,13 +1,18 @@
 """Others make room for a gang while a plan is made: who goes, and what is kept until they have."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.plan.claims import Claims, awaited
 from wattline_scheduler.plan.preempt import Choice
-from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
-from wattline_scheduler.plan.quotas import Quotas
+from wattline_scheduler.plan.quotapreempt import (
+    STEPS_PER_MEMBER,
+    Runs,
+    Wanted,
+    choose_with_quotas,
+)
+from wattline_scheduler.plan.quotas import Held, Quotas
 from wattline_scheduler.plan.snapshot import Busy, Preemption, Snapshot, Waiting
 from wattline_scheduler.plan.trial import Trial
 
@@ -34,40 +39,45 @@ class MakingRoom:
         self._vain = set[Hashable]()
         """Room and quotas only shrink within a cycle."""
         self._runs = Runs(cache(snapshot.busy_on), cache(snapshot.busy_in))
+        self._lower = cache(self._held_by_lower)
         self._claims = Claims(trial, self._runs.on)
 
     def sends_away(self, waiting: Waiting, gang: int) -> str:
         """If work of lower priority can make room for the gang it is to go: what the gang waits
         for then; empty = it cannot."""
-        lacking = self._lacking(waiting)
-        if not self._may_try(waiting, lacking):
+        if not self._may_try(waiting):
             return ""
         with self._claims.settled() as gone:
             wanted = Wanted(waiting.shape, waiting.quotas, self._trial.barred(waiting.stay))
             choice = choose_with_quotas(self._trial, self._quotas, wanted, self._runs, gone)
-        if choice is not None:
-            lacking = self._lacking(waiting, choice.nodes)
+        lacking = self._lacking(waiting, choice.nodes) if choice is not None else {}
         victims = awaited(choice, gone, lacking) if choice is not None else ()
         if choice is None or not victims:
             self._note_vain(waiting)
             return ""
-        return self._preempt(waiting, gang, choice, victims, lacking)
+        return self._preempt(waiting, gang, choice, victims, tuple(lacking))
 
-    def _lacking(self, waiting: Waiting, nodes: Sequence[int] = ()) -> tuple[int, ...]:
-        """Quotas in which there is no room for it."""
+    def _lacking(self, waiting: Waiting, nodes: Sequence[int] = ()) -> dict[int, Held]:
+        """Quotas in which there is no room for it, and what they lack."""
         if not waiting.quotas:
-            return ()
-        wants = self._quotas.wants(waiting.shape, nodes)
-        return tuple(self._quotas.missing(waiting.quotas, wants))
+            return {}
+        return self._quotas.missing(waiting.quotas, self._quotas.wants(waiting.shape, nodes))
 
-    def _may_try(self, waiting: Waiting, lacking: Collection[int]) -> bool:
+    def _held_by_lower(self, number: int, priority: int) -> Held:
+        """By all who may be sent away in a quota."""
+        lower = [one for one in self._runs.within(number) if one.priority < priority]
+        self._trial.effort += STEPS_PER_MEMBER * len(lower)
+        milli, mw = sum(one.quota_milli for one in lower), sum(one.quota_mw for one in lower)
+        return Held(milli, mw)
+
+    def _may_try(self, waiting: Waiting) -> bool:
         is_full = len(self.preemptions) >= MAX_PREEMPTIONS
         if is_full or waiting.priority <= self._snapshot.least_priority:
             return False
-        for number in lacking:
-            lowest = self._runs.within(number)[:1]
-            if not lowest or lowest[0].priority >= waiting.priority:
-                return False  # nobody whom to send away there
+        for number, lack in self._lacking(waiting).items():
+            milli, mw = self._lower(number, waiting.priority)
+            if milli < lack.milli or mw < lack.mw:
+                return False  # quotas are asked by every line of the queue: most are told here
         what, tried = self._what(waiting), self._trial.tried(waiting.shape)
         if (waiting.shape, what) in self._vain:
             return False

@@ -171,15 +171,23 @@ class _Search:
 
     def _needed(self, nodes: list[int], victims: list[Busy]) -> list[Busy]:
         """Those without whom it would not do, whose work is worth most asked first."""
-        for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
-            rest = [other for other in victims if other is not one]
-            if self._is_enough(nodes, rest):
-                victims = rest
-        return victims
-
-    def _is_enough(self, nodes: list[int], victims: list[Busy]) -> bool:
         self._trial.rollback(self._start)
-        return suffices(self._trial, self._shape, nodes, victims)
+        needed = victims
+        for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
+            rest = [other for other in needed if other is not one]
+            if all(self._fits_without(at, rest) for at in nodes if one.is_on((at,))):
+                needed = rest
+        # Each node alone: their watts together are asked for once.
+        return needed if suffices(self._trial, self._shape, nodes, needed) else victims
+
+    def _fits_without(self, at: int, victims: Sequence[Busy]) -> bool:
+        """Whether the node has room for a task once these have gone."""
+        mark = self._trial.checkpoint()
+        for one in victims:
+            self._take_away(one, at)
+        fits = self._trial.fits_now(at, self._shape)
+        self._trial.rollback(mark)
+        return fits
 
     def _send_away(self, victims: Sequence[Busy]) -> None:
         for one in victims:

@@ -54,7 +54,7 @@ def choose_with_quotas(
         if not lacks and quotas.barred(wanted.quotas, wanted.shape) is None:
             return choose(trial, wanted.shape, runs.on, gone, wanted.barred)
         search = _Search(trial, quotas, wanted, runs, gone)
-        found = [search.without_needless(choice) for choice in search.ways(lacks)]
+        found = list(search.found(lacks))
     return min(found, key=lambda choice: choice.loss, default=None)
 
 
@@ -76,16 +76,23 @@ class _Search:
         self._members = {one.key: one for one in lower if one.key not in gone}
         trial.effort += STEPS_PER_MEMBER * len(self._members)
 
-    def ways(self, lacks: Mapping[int, Held]) -> Iterator[Choice]:
-        """Each is enough; some in it may not be needed."""
+    def found(self, lacks: Mapping[int, Held]) -> Iterator[Choice]:
+        """What is enough, by each order, until one needs no more than the quotas alone."""
         members = cover(lacks, tuple(self._members.values()))
         if members is None:
             return  # nor would it be where it needs more watts
-        ways = (self._quotas_first(members), self._nodes_first(self._members_on))
-        yield from (choice for choice in ways if choice is not None)
-        choice = self._nodes_first(self._runs.on)
-        if choice is not None:
-            yield choice
+        priority, count, _ = Choice(members, ()).loss
+        for choice in self._ways(members):
+            if choice is not None:
+                least = self._without_needless(choice)
+                yield least
+                if least.loss[:2] <= (priority, count):
+                    return
+
+    def _ways(self, members: Sequence[Busy]) -> Iterator[Choice | None]:
+        yield self._quotas_first(members)
+        yield self._nodes_first(self._members_on)
+        yield self._nodes_first(self._runs.on)
 
     def _members_on(self, at: int) -> Sequence[Busy]:
         return [one for one in self._runs.on(at) if one.key in self._members]
@@ -118,7 +125,7 @@ class _Search:
         others = cover(lacks, [one for one in self._members.values() if one.key not in keys])
         return None if others is None else Choice((*choice.victims, *others), choice.nodes)
 
-    def without_needless(self, choice: Choice) -> Choice:
+    def _without_needless(self, choice: Choice) -> Choice:
         """Those without whom it would not do, whose work is worth most asked first."""
         victims = choice.victims
         for one in sorted(victims, key=lambda busy: (busy.priority, busy.lost_gpu_s), reverse=True):

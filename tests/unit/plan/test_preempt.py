@@ -71,6 +71,14 @@ def test_nobody_goes_without_need() -> None:
     assert chosen(snapshot(offer("a1", free=0)), high().gpus(6), small, large) == [2]
 
 
+def test_who_was_chosen_before_one_that_leaves_its_node_too_is_left_alone() -> None:
+    """The cheap one is enough for the first task; for the second one on both nodes has to go."""
+    snap = snapshot(offer("a1", free=0), offer("a2", free=0))
+    cheap, other = runs(1, (0, range(4)), lost=0.0), runs(3, (1, range(4)), priority="high")
+    both = runs(2, (0, range(4, 8)), (1, range(4, 8)), lost=9.0)
+    assert chosen(snap, high().nodes(2).gpus(4), cheap, both, other) == [2]
+
+
 def test_a_gang_goes_whole_and_counts_once() -> None:
     """One gang on both nodes is less than one on each."""
     snap = snapshot(offer("a1", free=0), offer("a2", free=0))

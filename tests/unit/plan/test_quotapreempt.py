@@ -12,6 +12,7 @@ from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job import PRIORITIES
 from wattline_scheduler.plan.covering import cover
 from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.makingroom import LARGE_SITE_NODES, MAX_VAIN_TRIES
 from wattline_scheduler.plan.quotas import Held, task_held
 from wattline_scheduler.plan.snapshot import (
     LEAVING,
@@ -293,6 +294,20 @@ def test_what_was_in_vain_for_one_is_not_looked_for_again_for_those_like_it() ->
         for count in (1, 50)
     )
     assert one.effort == many.effort
+
+
+def test_who_has_nobody_to_send_away_in_a_quota_uses_up_no_try_of_a_cycle() -> None:
+    """On a large site few shapes are looked at in vain in one cycle."""
+    count = LARGE_SITE_NODES + 1
+    offers = [offer(f"n{at}", gpus=2, free=0 if at < 4 else 2) for at in range(count)]
+    busy = [runs(at, (at, range(2)), quotas=[0 if at < 3 else 1]) for at in range(4)]
+    vain = [wants(10 + n, high(2).nodes(4 + n), 0) for n in range(MAX_VAIN_TRIES)]
+    rooms = replace(NIGHT, most_milli=40000), replace(LAB, most_milli=2000)
+    used = runs(9, (5, range(2)), quotas=[0], priority="critical")
+    used = replace(used, quota_milli=33000)
+    queue = [*vain, wants(30, high(2), 1)]
+    result = planned(*offers, queue=queue, busy=[*busy, used], quotas=rooms)
+    assert [one.gang[0] for one in result.preemptions] == [30]
 
 
 # --- the choice among those of quotas --------------------------------------------------------
