@@ -37,6 +37,7 @@ QUICK = (
     "backup-without-recover",
     "start-beyond-quota",
     "held-uncounted",
+    "sent-away-from-above",
     "use-forgotten",
     "use-after-the-end",
     "device-given-twice",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, TaskRef
-from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.site import Quota, Site
 from wattline_protocol.wall import wall_mw
 from wattline_scheduler.core.records import (
@@ -62,8 +62,8 @@ class Allowances:
 
     def __init__(self, site: Site, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._quotas: dict[Key, Quota] = {("queue", q.name): q.quota for q in site.queues}
-        self._quotas |= {("account", a.name): a.quota for a in site.accounts}
+        self.quotas: dict[Key, Quota] = {("queue", q.name): q.quota for q in site.queues}
+        self.quotas |= {("account", a.name): a.quota for a in site.accounts}
         self._above = {account.name: account.parent for account in site.accounts}
         self._jobs: dict[JobId, JobRecord] = {}
         self._tries: dict[TaskRef, AttemptRecord] = {}
@@ -88,7 +88,7 @@ class Allowances:
         self._take(records)
         self._holds = self._held()
         for key, (milli, mw) in self._holds.items():
-            quota, (old_milli, old_mw) = self._quotas[key], before.get(key, (0, 0))
+            quota, (old_milli, old_mw) = self.quotas[key], before.get(key, (0, 0))
             if quota.gpus and milli > max(quota.gpus * WHOLE_GPU, old_milli):
                 raise OverQuota(f"{key} holds {milli} thousandths of GPUs, allowed: {quota.gpus}")
             if quota.power_mw and mw > max(quota.power_mw, old_mw):
@@ -118,7 +118,8 @@ class Allowances:
         new, old = _use_of(record), (0.0, 0.0)
         if before is not None and before.ended_unix_s is not None:
             old = _use_of(before)
-        for key in (self._account(record.job), self._queue(record.job)):
+        job = self._jobs[record.job]
+        for key in (_account(job), _queue(job)):
             gpu_s, energy_mj = self._used.get(key, (0.0, 0.0))
             self._used[key] = gpu_s + new[0] - old[0], energy_mj + new[1] - old[1]
 
@@ -146,36 +147,47 @@ class Allowances:
     def _held(self) -> Mapping[Key, tuple[int, int]]:
         """Thousandths of GPUs, and the least that is found for them at the wall, of each quota."""
         held: dict[Key, tuple[int, int]] = {}
-        if not self._quotas:
+        if not self.quotas:
             return held
         learned = self._learned()
         for record in self._tries.values():
             if record.ended_unix_s is None:
-                asked = self._jobs[record.job].spec.resources
-                share = slices_permille(asked.mig) if asked.mig else asked.gpu_share_permille
-                milli = len(record.gpus) * share
+                job = self._jobs[record.job]
+                milli = len(record.gpus) * each_milli(job.spec)
                 least_mw = CAP_MIN_MW if self._kind(record.job) in learned else KNEE_MW
                 mw = wall_mw(least_mw * milli // WHOLE_GPU, EFFICIENCY_PERMILLE)
-                for key in self._counts_in(record.job):
+                for key in self.counts_in(job):
                     had = held.get(key, (0, 0))
                     held[key] = had[0] + milli, had[1] + mw
         return held
 
-    def _counts_in(self, job: JobId) -> list[Key]:
+    def counts_in(self, job: JobRecord) -> list[Key]:
         """Quotas of the site that count the job."""
-        keys, account = [self._queue(job)], self._account(job)
-        name: str | None = account[1]
+        keys = [_queue(job)]
+        name: str | None = _account(job)[1]
         while name is not None:
             keys.append(("account", name))
             name = self._above.get(name)
-        return [key for key in keys if key in self._quotas]
+        return [key for key in keys if key in self.quotas]
 
-    def _account(self, job: JobId) -> Key:
-        record = self._jobs[job]
-        return "account", record.spec.account or record.owner
 
-    def _queue(self, job: JobId) -> Key:
-        return "queue", self._jobs[job].spec.queue
+def each_milli(spec: JobSpec) -> int:
+    """Thousandths of a GPU that each of its GPUs or MIG devices counts as."""
+    asked = spec.resources
+    return slices_permille(asked.mig) if asked.mig else asked.gpu_share_permille
+
+
+def named(key: Key) -> str:
+    """As people are told of a quota."""
+    return " ".join(key)
+
+
+def _account(job: JobRecord) -> Key:
+    return "account", job.spec.account or job.owner
+
+
+def _queue(job: JobRecord) -> Key:
+    return "queue", job.spec.queue
 
 
 def _use_of(record: AttemptRecord) -> Use:

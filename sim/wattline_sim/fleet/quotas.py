@@ -13,6 +13,7 @@ from wattline_protocol.site import Account, Queue, Quota, Site
 from wattline_sim.fleet.scenario import gang_mw
 
 SITES_SHARE = 0.5
+PROTECTED_S = (0.0, 2.0, 60.0)
 
 
 def with_quotas(site: Site, dice: random.Random) -> Site:
@@ -25,7 +26,10 @@ def with_quotas(site: Site, dice: random.Random) -> Site:
         Queue("cool", Quota(power_mw=int(gang_mw() * dice.uniform(1.0, 1.5)))),
     )
     lab = Account("lab", shares=3.0, quota=Quota(gpus=dice.randint(4, 16)))
-    return msgspec.structs.replace(site, queues=queues, accounts=(lab, Account("vision", "lab")))
+    accounts = lab, Account("vision", "lab")
+    # Who is protected for longer than a job takes here is never sent away.
+    times = msgspec.structs.replace(site.timing, protected_run_s=dice.choice(PROTECTED_S))
+    return msgspec.structs.replace(site, queues=queues, accounts=accounts, timing=times)
 
 
 def with_place(spec: JobSpec, site: Site, dice: random.Random) -> JobSpec:

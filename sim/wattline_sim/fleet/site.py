@@ -30,6 +30,7 @@ from wattline_sim.fleet.quotas import with_place, with_quotas
 from wattline_sim.fleet.reserving import Reserving, check_placed
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
+from wattline_sim.fleet.sentaway import check_sent_away
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import Truth
@@ -111,6 +112,7 @@ class FleetSite:
 
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
+        check_sent_away(self.allowances, before, records)
         check_devices(before, records)
         self.allowances.committed(records)
 

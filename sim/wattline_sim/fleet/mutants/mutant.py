@@ -19,6 +19,7 @@ CATCHES = frozenset(
         "GivenOther",
         "OverQuota",
         "UseMiscounted",
+        "SentAwayInVain",
         "NotSettled",
         "InvariantBroken",
         "StoreLied",

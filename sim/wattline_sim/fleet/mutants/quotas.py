@@ -4,17 +4,28 @@ The scheduler's own check of its quotas is removed as well, so that only the dis
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from wattline_scheduler.core import changing, invariants, quotachecks, recovery, starting
+from wattline_protocol.job import WHOLE_GPU
+from wattline_scheduler.core import (
+    changing,
+    invariants,
+    placing,
+    preempting,
+    quotachecks,
+    recovery,
+    starting,
+)
 from wattline_scheduler.core.calendar import Calendar
-from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.jobs import Attempt, Ending, Gang
 from wattline_scheduler.core.ledger import Ledger
+from wattline_scheduler.core.preempting import busy_on
 from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.core.records import Record, UseRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan import quotas as planned
 from wattline_scheduler.plan.quotas import Held, Quotas
-from wattline_scheduler.plan.snapshot import Placement, Shape
+from wattline_scheduler.plan.snapshot import LEAVING, Busy, Placement, Shape
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
 
@@ -75,6 +86,23 @@ def _use_later(self: SchedulerShell, records: list[Record]) -> None:
 
 _commit = SchedulerShell._commit
 
+
+def _below_all(gang: Gang) -> int:
+    """Whatever it is: it may go for anybody."""
+    return LEAVING if isinstance(gang.phase, Ending) else 0
+
+
+def _all_of_the_site(state: State, number: int) -> tuple[Busy, ...]:
+    """Of every quota: all that runs, as if it counted there."""
+    nodes = range(len(state.picture.offers))
+    busy = {one.key: one for at in nodes for one in busy_on(state, at)}
+    alike = (
+        replace(one, quotas=(number,), quota_milli=WHOLE_GPU * sum(len(t.gpus) for t in one.tasks))
+        for one in busy.values()
+    )
+    return tuple(sorted(alike, key=lambda one: one.priority))
+
+
 MUTANTS = (
     Mutant(
         "start-beyond-quota",
@@ -114,6 +142,18 @@ MUTANTS = (
         "moved-beyond-quota",
         "running work is counted elsewhere only if the quotas there have room for it",
         (UNWATCHED, (changing, "would_break", _may_move)),
+        SOURCE,
+    ),
+    Mutant(
+        "sent-away-from-above",
+        "only work of lower priority is sent back to the queue",
+        ((preempting, "_present_priority", _below_all),),
+        SOURCE,
+    ),
+    Mutant(
+        "sent-away-elsewhere",
+        "only work that counts in a quota makes room in it",
+        ((placing, "busy_in", _all_of_the_site),),
         SOURCE,
     ),
     Mutant(
