@@ -238,3 +238,12 @@ def test_a_later_gang_keeps_nothing_whose_time_is_not_known() -> None:
     result = two_nodes(first, second, short(2, None), ends=(soon, math.inf))
     assert result.promised == {0: soon}
     assert [p.tasks[0].node for p in result.placements] == ["a2"]
+
+
+def test_what_cannot_run_as_the_site_stands_takes_no_promise_from_who_can() -> None:
+    gang = waits(GANG, job().gpus(8).nodes(2))
+    nowhere = [waits(number, job().gpus(2).labels(fabric="ib")) for number in range(1, 20)]
+    unlike = [waits(20 + gpus, job().gpus(gpus).labels(fabric="ib")) for gpus in range(1, 9)]
+    soon, later = PATIENCE_S + 100, PATIENCE_S + 1_000
+    result = two_nodes(*nowhere, *unlike, gang, ends=(soon, later))
+    assert result.promised == {GANG: later}

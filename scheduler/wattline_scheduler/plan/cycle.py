@@ -14,6 +14,7 @@ import numpy as np
 from wattline_protocol.ids import JobId, NodeId
 from wattline_scheduler.plan.backfill import Promise, lifted, promise
 from wattline_scheduler.plan.explain import refusals, wait_reason
+from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
@@ -93,6 +94,8 @@ class _Cycle:
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
         self.promise_tries = 0
+        self.unpromised: set[Asked] = set()
+        """What no room can be kept for: nodes that are taken only grow in number within a cycle."""
         self.making = MakingRoom(snapshot, self.trial, self.quotas)
 
     def run(self) -> Plan:
@@ -227,7 +230,11 @@ class _Cycle:
 
     def _promise(self, waiting: Waiting) -> None:
         """Keep room: for the first at any rate, then on other nodes where its start is known."""
-        if self.promise_tries >= MAX_PROMISES:
+        shape, asked = waiting.shape, self._asked(waiting)
+        if self.promise_tries >= MAX_PROMISES or asked in self.unpromised:
+            return
+        if int(fits_when_empty(self.trial, shape).sum()) < shape.nodes:
+            self.unpromised.add(asked)  # it cannot run on the site as it stands: no try of others
             return
         self.promise_tries += 1
         now, is_later = self.snapshot.now, bool(self.promises)
@@ -235,6 +242,8 @@ class _Cycle:
         if found is not None:
             self.promises.append(found)
             self.promised_nodes |= set(found.nodes)
+        else:
+            self.unpromised.add(asked)
 
     def _reason(self, waiting: Waiting) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""
