@@ -5,13 +5,14 @@ each of the chosen that turns out not to be needed is left alone. A gang goes wh
 reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from wattline_scheduler.plan.feasible import fits_when_empty
+from wattline_scheduler.plan.freeing import Freeing
 from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools
@@ -19,6 +20,9 @@ from wattline_scheduler.power.matrix import Bools
 MAX_NODES_TRIED, MAX_NODES_ASKED = 64, 256
 """Nodes looked at for each task of a gang, those of the least priority first, then those that lack
 least; and among how many of them these are found: what runs there may be protected."""
+
+MAX_RACKS_TRIED = 32
+"""The same for racks, where all of a gang must be in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,21 @@ def _sets(trial: Trial, shape: Shape, barred: Bools | None) -> list[Bools]:
         able &= ~barred
     if not shape.same_rack or shape.nodes == 1:
         return [able]
-    racks, count = np.unique(trial.columns.rack[able], return_counts=True)
-    return [able & (trial.columns.rack == rack) for rack in racks[count >= shape.nodes]]
+    return [able & (trial.columns.rack == rack) for rack in _racks(trial, shape, able)]
+
+
+def _racks(trial: Trial, shape: Shape, able: Bools) -> list[int]:
+    """Of those with nodes enough the first by what the last node that the gang needs has: work of
+    the least priority, then most GPUs that are free."""
+    columns, nodes = trial.columns, np.flatnonzero(able)
+    least, free, rack = columns.least_priority, -columns.whole, columns.rack
+    nodes = nodes[np.lexsort((free[nodes], least[nodes], rack[nodes]))]
+    racks, first, count = np.unique(rack[nodes], return_index=True, return_counts=True)
+    is_large = count >= shape.nodes
+    last, racks = nodes[first[is_large] + shape.nodes - 1], racks[is_large]
+    order = np.lexsort((racks, free[last], least[last]))
+    found: list[int] = racks[order[:MAX_RACKS_TRIED]].tolist()
+    return found
 
 
 class _Search:
@@ -114,9 +131,9 @@ class _Search:
             trial.place(at, self._shape)
             nodes.append(at)
             victims |= {one.key: one for one in more}
-        needed = self._needed(nodes, list(victims.values()))
         trial.rollback(self._start)
-        return Choice(tuple(needed), tuple(nodes))
+        kept = needed(trial, self._shape, nodes, tuple(victims.values()))
+        return Choice(kept, tuple(nodes))
 
     def _next(
         self, allowed: Bools, victims: dict[GangKey, Busy]
@@ -148,46 +165,15 @@ class _Search:
         return self._found[at]
 
     def _look_for(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
-        trial, mark = self._trial, self._trial.checkpoint()
+        node = Freeing(self._trial, at, self._shape)
         chosen: list[Busy] = []
         for one in self._lower(at):
             if one.key not in victims:
-                self._take_away(one, at)
+                node.go(one)
                 chosen.append(one)
-                if trial.fits_node(at, self._shape):
-                    break
-        else:
-            trial.rollback(mark)
-            return None
-        for one in chosen[-2::-1]:
-            rest = [other for other in chosen if other is not one]
-            trial.rollback(mark)
-            for other in rest:
-                self._take_away(other, at)
-            if trial.fits_node(at, self._shape):
-                chosen = rest
-        trial.rollback(mark)
-        return tuple(chosen)
-
-    def _needed(self, nodes: list[int], victims: list[Busy]) -> list[Busy]:
-        """Those without whom it would not do, whose work is worth most asked first."""
-        self._trial.rollback(self._start)
-        needed = victims
-        for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
-            rest = [other for other in needed if other is not one]
-            if all(self._fits_without(at, rest) for at in nodes if one.is_on((at,))):
-                needed = rest
-        # Each node alone: their watts together are asked for once.
-        return needed if suffices(self._trial, self._shape, nodes, needed) else victims
-
-    def _fits_without(self, at: int, victims: Sequence[Busy]) -> bool:
-        """Whether the node has room for a task once these have gone."""
-        mark = self._trial.checkpoint()
-        for one in victims:
-            self._take_away(one, at)
-        fits = self._trial.fits_now(at, self._shape)
-        self._trial.rollback(mark)
-        return fits
+                if node.fits:
+                    return _needed_on(node, chosen)
+        return None
 
     def _send_away(self, victims: Sequence[Busy]) -> None:
         for one in victims:
@@ -195,10 +181,57 @@ class _Search:
                 self._trial.take_away(task)
                 self._found.pop(task.at, None)
 
-    def _take_away(self, one: Busy, at: int) -> None:
-        for task in one.tasks:
-            if task.at == at:
-                self._trial.take_away(task)
+
+def _needed_on(node: Freeing, gone: list[Busy]) -> tuple[Busy, ...]:
+    """Those of them, the least loss first, without whom a task would not fit."""
+    needed = gone[-1:]
+    for one in gone[-2::-1]:
+        node.stay(one)
+        if not node.fits:
+            node.go(one)
+            needed.append(one)
+    return tuple(reversed(needed))
+
+
+def _anyhow(one: Busy) -> bool:
+    del one
+    return True
+
+
+def needed(
+    trial: Trial,
+    shape: Shape,
+    nodes: Sequence[int],
+    victims: Sequence[Busy],
+    may_stay: Callable[[Busy], bool] = _anyhow,
+) -> tuple[Busy, ...]:
+    """Those of the victims without whom a gang would not fit on its nodes; whose work is worth most
+    are asked first. In the trial nobody has gone yet.
+
+    `may_stay`: whether anything but nodes lets one stay, besides those for whom it was true before.
+    """
+    freeing = {at: Freeing(trial, at, shape) for at in nodes}
+    going = {one.key: one for one in victims}
+    for one in victims:
+        for node in _its(freeing, one):
+            node.go(one)
+    for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
+        its = _its(freeing, one)
+        for node in its:
+            node.stay(one)
+        if all(node.fits for node in its) and may_stay(one):
+            del going[one.key]
+        else:
+            for node in its:
+                node.go(one)
+    kept = tuple(going.values())
+    # With other GPUs of a node some milliwatts may be missing that all of them together win.
+    return kept if suffices(trial, shape, nodes, kept) else tuple(victims)
+
+
+def _its(freeing: Mapping[int, Freeing], one: Busy) -> list[Freeing]:
+    nodes = dict.fromkeys(used.at for used in one.tasks)
+    return [freeing[at] for at in nodes if at in freeing]
 
 
 def suffices(trial: Trial, shape: Shape, nodes: Sequence[int], victims: Iterable[Busy]) -> bool:

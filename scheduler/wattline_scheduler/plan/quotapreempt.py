@@ -14,7 +14,7 @@ import numpy as np
 
 from wattline_scheduler.plan.covering import cover
 from wattline_scheduler.plan.gang import either
-from wattline_scheduler.plan.preempt import Choice, choose, suffices
+from wattline_scheduler.plan.preempt import Choice, choose, needed
 from wattline_scheduler.plan.quotas import Held, Quotas
 from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape, nobody
 from wattline_scheduler.plan.trial import Trial
@@ -126,17 +126,15 @@ class _Search:
         return None if others is None else Choice((*choice.victims, *others), choice.nodes)
 
     def _without_needless(self, choice: Choice) -> Choice:
-        """Those without whom it would not do, whose work is worth most asked first."""
-        victims = choice.victims
-        for one in sorted(victims, key=lambda busy: (busy.priority, busy.lost_gpu_s), reverse=True):
-            rest = tuple(other for other in victims if other is not one)
-            if self._is_enough(choice.nodes, rest):
-                victims = rest
-        return Choice(victims, choice.nodes)
-
-    def _is_enough(self, nodes: Sequence[int], victims: Sequence[Busy]) -> bool:
+        """Without those who would not have to go."""
         wanted, quotas = self._wanted, self._quotas
-        with quotas.without(victims):
-            if quotas.missing(wanted.quotas, quotas.wants(wanted.shape, nodes)):
-                return False
-        return suffices(self._trial, wanted.shape, nodes, victims)
+        with quotas.without(choice.victims):
+            wants = quotas.wants(wanted.shape, choice.nodes)
+            kept = needed(
+                self._trial,
+                wanted.shape,
+                choice.nodes,
+                choice.victims,
+                lambda one: quotas.counts_again(one, wanted.quotas, wants),
+            )
+        return Choice(kept, choice.nodes)

@@ -124,6 +124,16 @@ class Quotas:
         yield
         self.left = before
 
+    def counts_again(self, one: Busy, numbers: Sequence[int], wants: Held) -> bool:
+        """Whether these have room for what a gang wants beside one that had gone; if so, it counts
+        again."""
+        before = list(self.left)
+        self._add(one.quotas, Held(one.quota_milli, one.quota_mw))
+        if not self.missing(numbers, wants):
+            return True
+        self.left = before
+        return False
+
     def waits_for_less(self, numbers: Sequence[int]) -> str:
         """Why a gang waits that fits nowhere else than where it would take too many watts."""
         rooms = [self.left[number] for number in numbers if self.left[number].most_mw]

@@ -330,7 +330,9 @@ class Trial:
             )
         )
         idle_of = {gpu.index: gpu.idle_mw for gpu in self.snapshot.nodes[at].gpus}
-        slot_of = dict(zip(columns.gpu_index[at].tolist(), range(len(free_milli)), strict=True))
+        index = enumerate(columns.gpu_index[at].tolist())
+        numbers = columns.gpu_class[at].tolist()
+        slot_of = {gpu: slot for slot, gpu in index if numbers[slot] != NO_CLASS}
         for gpu, counts_mw in zip(used.gpus, used.counts_mw, strict=True):
             if gpu in idle_of:
                 slot = slot_of[gpu]
