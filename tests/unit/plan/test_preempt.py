@@ -159,6 +159,12 @@ def test_a_device_in_the_way_is_won_and_the_watts_of_its_gpu_with_the_last_holde
     assert trial.columns.idle_mw[0].tolist() == [first.idle_mw] * 2
 
 
+def test_what_goes_from_a_node_of_fewer_gpus_than_others_comes_back_to_its_own_slots() -> None:
+    trial = Trial(snapshot(offer("a1", gpus=8), offer("a2", gpus=4, free=0)))
+    trial.take_away(runs(1, (1, range(4))).tasks[0])
+    assert trial.columns.free_milli[1].tolist() == [1000] * 4 + [0] * 4
+
+
 def on_claimed(*behind: tuple[int, JobBuilder], claim_gpus: int, busy: Sequence[Busy]) -> Plan:
     """Job 1 waits on a1, and these come behind it; a1 has eight GPUs in use, a2 has as many."""
     urgent = job().priority(PRIORITIES["critical"]).gpus(claim_gpus)
