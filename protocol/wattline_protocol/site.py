@@ -147,6 +147,8 @@ class Timing(msgspec.Struct, frozen=True):
     """Work that has run for less is not sent back to the queue for higher priorities."""
     overtake_s: float = 3600.0
     """Who is expected to take little comes before others that were submitted so long before it."""
+    max_grace_s: float = 3600.0
+    """No job may take longer from stop notice to kill: others wait for that."""
 
 
 class Weights(msgspec.Struct, frozen=True):

@@ -189,6 +189,7 @@ def _timing(fields: Fields) -> Timing:
         emergency_grace_s=take("emergency_grace", v.seconds(0, 60), usual.emergency_grace_s),
         protected_run_s=take("protected_run", v.seconds(0, 86_400), usual.protected_run_s),
         overtake_s=take("overtake", v.seconds(0, 30 * 86_400), usual.overtake_s),
+        max_grace_s=take("max_grace", v.seconds(1, 30 * 86_400), usual.max_grace_s),
     )
     fields.end()
     if timing.isolation_after_s < 2 * timing.beat_period_s:

@@ -62,6 +62,7 @@ def _timing(timing: Timing) -> dict[str, str]:
         "emergency_grace": format_duration(timing.emergency_grace_s),
         "protected_run": format_duration(timing.protected_run_s),
         "overtake": format_duration(timing.overtake_s),
+        "max_grace": format_duration(timing.max_grace_s),
     }
 
 

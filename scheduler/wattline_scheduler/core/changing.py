@@ -11,7 +11,7 @@ from wattline_protocol.requests import Denied
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Ending, Job
-from wattline_scheduler.core.judge import impossible, malformed
+from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import (
@@ -63,6 +63,8 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     if problem:
         return Denied("conflict", problem)
     problem = malformed(spec)
+    if not problem and spec.recovery != job.spec.recovery:
+        problem = slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
     owner = job.record.owner

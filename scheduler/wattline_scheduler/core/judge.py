@@ -11,6 +11,7 @@ from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobvalues import MAX_PARENTS
 from wattline_protocol.labels import Labels, labels_text
+from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
@@ -70,6 +71,14 @@ def malformed(spec: JobSpec) -> str:
     if size > MAX_COMMAND_BYTES:
         return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
     return ""
+
+
+def slow_to_stop(spec: JobSpec, max_grace_s: float) -> str:
+    """That its grace is more than the site allows, for others wait for it; empty = it is not."""
+    if spec.recovery.grace_s <= max_grace_s:
+        return ""
+    grace, most = format_duration(spec.recovery.grace_s), format_duration(max_grace_s)
+    return f"recovery.grace is {grace}, and jobs of this site have {most} to stop at most"
 
 
 def _bad_times(spec: JobSpec) -> str:

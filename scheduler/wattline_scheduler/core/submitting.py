@@ -9,7 +9,7 @@ from wattline_protocol.views import JobState
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
-from wattline_scheduler.core.judge import impossible, malformed
+from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import never_fits, not_allowed
@@ -43,7 +43,7 @@ def refusal(
 
     `ended`: how jobs ended that it names and that are not in memory any more.
     """
-    problem = malformed(spec)
+    problem = malformed(spec) or slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
     denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)

@@ -7,7 +7,7 @@ from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.messages import LimitTask, StopTask
-from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Update
+from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Submit, Update
 from wattline_protocol.selecting import Selection, only
 
 
@@ -233,3 +233,14 @@ def test_an_array_is_throttled_while_it_runs(h: Harness) -> None:
     update(h, number, at_a_time="none")
     h.run(1)
     assert h.job(number).live_count == 3
+
+
+def test_no_job_takes_longer_to_stop_than_the_site_allows() -> None:
+    """Who sends it away waits for that."""
+    h = Harness(site().rack("a", 1).times(max_grace_s=600.0).build())
+    h.join()
+    said = "recovery.grace is 10m1s, and jobs of this site have 10m to stop at most"
+    denied = h.ask(Submit(job().grace(601.0).build(), "long"))
+    assert denied == Denied("bad_request", said)
+    number = h.submit(job().grace(600.0))
+    assert refusal(h, number, grace="10m1s") == Denied("bad_request", said)
