@@ -7,7 +7,7 @@ spread evenly over its time, so a long one, of which a part lies before the day 
 now, counts with what is due.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import expm1, log
 
@@ -21,7 +21,8 @@ from wattline_scheduler.core.records import UseKind, UseRecord
 from wattline_scheduler.plan.fairshare import Use
 
 MAX_NAMES = 10_000
-"""Accounts and queues followed: users may name any. That of the oldest end is forgotten."""
+"""Accounts and queues followed: users may name any. That of the oldest end is forgotten, but none
+that the site file names: it may have a quota."""
 
 Key = tuple[UseKind, str]
 
@@ -52,8 +53,14 @@ class Ledger:
     """The use of every account and queue."""
 
     def __init__(
-        self, half_life_s: float, calendar: Calendar, records: Iterable[UseRecord] = ()
+        self,
+        half_life_s: float,
+        calendar: Calendar,
+        records: Iterable[UseRecord] = (),
+        lasting: Collection[Key] = (),
     ) -> None:
+        """`lasting`: accounts and queues that are never forgotten."""
+        self._lasting = frozenset(lasting)
         self._half_life_s = half_life_s
         self._calendar = calendar
         self._ended: dict[Key, UseRecord] = {}
@@ -70,8 +77,8 @@ class Ledger:
             record = self._added(known or _nothing(key), spell)
             self._ended[key] = record
             saved.append(record)
-        while len(self._ended) > MAX_NAMES:
-            del self._ended[next(iter(self._ended))]
+        while len(self._ended) > MAX_NAMES + len(self._lasting):
+            del self._ended[next(key for key in self._ended if key not in self._lasting)]
         return saved
 
     def follow(self, live: Iterable[Spell], now_unix_s: float) -> None:

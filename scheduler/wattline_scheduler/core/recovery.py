@@ -22,7 +22,7 @@ from wattline_scheduler.core.jobs import (
 )
 from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.learning import shape_for
-from wattline_scheduler.core.ledger import Ledger
+from wattline_scheduler.core.ledger import Key, Ledger
 from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.order import Order
@@ -72,7 +72,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
         calendar=calendar,
-        ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses),
+        ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses, _named(site)),
         picture=picture,
         outdated=outdated,
     )
@@ -109,6 +109,12 @@ def _check_removed(site: Site, saved: Saved) -> None:
                 f"node {record.node} may draw power and is no longer in the site file; put it "
                 f"back, switch it off, and run `wattline node off {record.node}` before removing it"
             )
+
+
+def _named(site: Site) -> list[Key]:
+    """Accounts and queues of the site file."""
+    accounts: list[Key] = [("account", one.name) for one in site.accounts]
+    return accounts + [("queue", one.name) for one in site.queues]
 
 
 def _nodes(

@@ -1,5 +1,6 @@
 """What accounts used: decayed, by the day and the month, of ended and of live tries alike."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -99,3 +100,14 @@ def test_records_bring_everything_back() -> None:
     assert again.use(ADA, later) == book.use(ADA, later)
     assert again.kwh_today(ADA, later) == book.kwh_today(ADA, later)
     assert again.names("account") == ["ada"]
+
+
+def test_what_users_name_pushes_out_no_account_of_the_site_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wattline_scheduler.core.ledger.MAX_NAMES", 3)
+    lab: Key = ("account", "lab")
+    book = Ledger(DAY_S, Calendar(site().rack("a", 1).build()), lasting=[lab])
+    for name in ("lab", "a", "b", "c", "d", "e"):
+        book.end(replace(spell(1.0), keys=(("account", name),)))
+    assert book.names("account") == ["lab", "c", "d", "e"]
