@@ -73,6 +73,7 @@ GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | no rack has
 but their domains lack watts | it is kept for job | waits for work of lower priority to end
+to end in the quota of | kept for others
 may not start before | cannot be done by its deadline | not started by its deadline
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
 never heard | drained | draining | none is free | more free MIG

@@ -6,7 +6,7 @@ month: where one is used up nothing starts, and what runs goes on. A gang that a
 starting is passed over, unless others make room in it (`quotapreempt`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -138,9 +138,9 @@ class Quotas:
         """Why a gang waits that fits nowhere else than where it would take too many watts."""
         rooms = [self.left[number] for number in numbers if self.left[number].most_mw]
         room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
-        most, used = watts_said(room.most_mw), watts_said(room.used_mw)
+        most, booked = watts_said(room.most_mw), _booked(room)
         return (
-            f"waits for the quota of {room.name}: {most} at a time, {used} booked, and the GPUs "
+            f"waits for the quota of {room.name}: {most} at a time, {booked}, and the GPUs "
             "that are free take more than is left"
         )
 
@@ -155,13 +155,17 @@ class Quotas:
         return tuple(number for number in numbers if self._refuses(number, shape))
 
     def _never(self, number: int, shape: Shape) -> bool:
-        room = replace(self.left[number], used_milli=0, used_mw=0)
+        room = replace(self.left[number], used_milli=0, used_mw=0, kept_milli=0, kept_mw=0)
         return bool(lacks(room, self._least_of(shape)))
 
     def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
         """The gang will start somewhere, or on these nodes."""
-        if numbers:
-            self._add(numbers, self.wants(shape, nodes))
+        wants = self.wants(shape, nodes) if numbers else NOTHING
+        self._add(numbers, wants)
+        for number in numbers:
+            room = self.left[number]
+            kept = Held(room.kept_milli + wants.milli, room.kept_mw + wants.mw)
+            self.left[number] = replace(room, kept_milli=kept.milli, kept_mw=kept.mw)
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
         """The gang starts there."""
@@ -239,12 +243,23 @@ def lacks(room: QuotaRoom, wants: Held) -> str:
     milli, mw = wants
     limit = exceeded(room, wants)
     if limit == "gpus":
-        most, used = gpus_said(room.most_milli), f"{gpus_said(room.used_milli)} in use"
+        held = gpus_said(room.used_milli - room.kept_milli)
+        most, used = gpus_said(room.most_milli), f"{held} in use"
+        used += _kept(room.kept_milli, gpus_said)
         return _waits(room, most, used, gpus_said(milli), is_vain=milli > room.most_milli)
     if limit == "power_w":
-        most, used = watts_said(room.most_mw), f"{watts_said(room.used_mw)} booked"
+        most, used = watts_said(room.most_mw), _booked(room)
         return _waits(room, most, used, watts_said(mw), is_vain=mw > room.most_mw)
     return ""
+
+
+def _booked(room: QuotaRoom) -> str:
+    held = watts_said(room.used_mw - room.kept_mw)
+    return f"{held} booked{_kept(room.kept_mw, watts_said)}"
+
+
+def _kept(amount: int, said: Callable[[int], str]) -> str:
+    return f", {said(amount)} kept for others" if amount else ""
 
 
 def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:

@@ -174,6 +174,9 @@ class QuotaRoom:
     used_mw: int = 0
     closed: str = ""
     """Why nothing of it may start, in plain words; empty = it may."""
+    kept_milli: int = 0
+    """Of what is used: what nobody holds yet, but is kept for gangs that are to start."""
+    kept_mw: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from wattline_protocol.job import PRIORITIES
 from wattline_scheduler.plan.covering import cover
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.makingroom import LARGE_SITE_NODES, MAX_VAIN_TRIES
-from wattline_scheduler.plan.quotas import Held, task_held
+from wattline_scheduler.plan.quotas import Held, task_held, watts_said
 from wattline_scheduler.plan.snapshot import (
     LEAVING,
     Busy,
@@ -192,7 +192,10 @@ def test_nobody_else_goes_for_who_waits_already_and_nobody_takes_what_it_waits_f
     result = planned(*offers, queue=queue, busy=busy, claims=claims)
     assert (result.preemptions, result.placements) == ((), ())
     assert "to end in the quota of queue night" in result.waits[JobId(1)]
-    assert "waits for the quota of queue night" in result.waits[JobId(2)]
+    assert result.waits[JobId(2)] == (
+        "waits for the quota of queue night: 8 GPUs at a time, 8 GPUs in use, "
+        "8 GPUs kept for others, it wants 1 GPU; free when others of it end"
+    )
 
 
 def test_nodes_are_kept_where_those_run_who_go_rather_than_free_ones() -> None:
@@ -249,6 +252,8 @@ def test_the_watts_of_the_gpus_that_are_kept_are_kept() -> None:
     behind = wants(2, job().gpus(3), 0)
     result = planned(*offers, queue=[wants(1, high(8), 0), behind], busy=busy, quotas=[cool(10)])
     assert (going(result), result.placements) == ([[8]], ())
+    booked, kept = (watts_said(gpus * GPU_MW) for gpus in (5, 8))
+    assert f"{booked} booked, {kept} kept for others" in result.waits[JobId(2)]
     alone = planned(*offers, queue=[behind], busy=busy, quotas=[cool(10)])
     assert [one.job for one in alone.placements] == [2]
 
