@@ -148,9 +148,8 @@ def _until(site: FleetSite, time_s: float) -> None:
 
 def _unsettled(site: FleetSite, count: int) -> NotSettled | None:
     """What is not as it should be once nothing is broken any more; None = all well."""
-    if len(site.accepted) + len(site.refused) < count:
-        some = len(site.accepted)
-        return NotSettled(f"{count} jobs submitted, {some} accepted, the rest unanswered")
+    if len(site.answered) < count:
+        return NotSettled(f"{count} jobs submitted, {len(site.answered)} answered")
     records = {r.id: r for r in site.scheduler.disk.every(JobRecord)}
     lost = sorted(job for job in site.accepted if job not in records and job not in site.lost)
     if lost:

@@ -82,6 +82,10 @@ class FleetSite:
             for node, machine in self.machines.items()
         }
         self.accepted: dict[JobId, JobSpec] = {}
+        self.answered: set[str] = set()
+        """Tokens of submissions. Not as many as jobs: of two backups that are put back one after
+        the other, with a clock that was set back between them, the second may give numbers again.
+        """
         self.lost: set[JobId] = set()
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
@@ -129,6 +133,7 @@ class FleetSite:
         spec = self.dividing.with_devices(spec)
 
         def take(answer: Answer) -> None:
+            self.answered.add(token)
             if isinstance(answer, Submitted):
                 self.accepted[answer.job] = spec
                 if spec.kind == "service":
