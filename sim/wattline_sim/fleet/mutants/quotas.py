@@ -72,8 +72,8 @@ def _may_move(*of: object) -> str:
     return ""
 
 
-def _from_nothing(half_life_s: float, calendar: Calendar, records: object) -> Ledger:
-    del records
+def _from_nothing(half_life_s: float, calendar: Calendar, *on_record: object) -> Ledger:
+    del on_record
     return Ledger(half_life_s, calendar)
 
 
