@@ -1,7 +1,14 @@
 """Settings for the whole suite."""
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Shells let what they start in the background ignore SIGINT, and programs inherit that: those of
+# the tests would not end at Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHRINKING_S = 300
 """Hypothesis looks so long for the smallest example that fails; cut short, it shows none."""
