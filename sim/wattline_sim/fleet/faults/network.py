@@ -44,6 +44,13 @@ def _cut(faults: "Faults", ways: list[Way]) -> None:
     faults.lasting(1.0, 40.0, lambda: weather.cut.subtract(ways))
 
 
+def cut_off(faults: "Faults", node: NodeId, for_s: float) -> None:
+    """The node and the scheduler do not hear each other for so long."""
+    weather, ways = faults.site.network.weather, _both_ways(node)
+    weather.cut.update(ways)
+    faults.undo_after(for_s, lambda: weather.cut.subtract(ways))
+
+
 def _both_ways(node: NodeId) -> list[Way]:
     return [(node, SCHEDULER), (SCHEDULER, node)]
 

@@ -59,10 +59,14 @@ class Faults:
 
     def lasting(self, low_s: float, high_s: float, undo: Callable[[], None]) -> None:
         """Undo this fault after a while, or when everything is healed, once."""
+        self.undo_after(self.rng.uniform(low_s, high_s), undo)
+
+    def undo_after(self, after_s: float, undo: Callable[[], None]) -> None:
+        """The same where it is known when."""
         self._undone += 1
         number = self._undone
         self._undo[number] = undo
-        self.site.world.after(self.rng.uniform(low_s, high_s), lambda: self._end(number))
+        self.site.world.after(after_s, lambda: self._end(number))
 
     def some_node(self) -> NodeId:
         """Any node of the site."""
