@@ -5,10 +5,12 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Shells let what they start in the background ignore SIGINT, and programs inherit that: those of
-# the tests would not end at Ctrl-C.
+# Shells let what they start in the background ignore these, and programs inherit that: those of the
+# tests would not end at Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 SHRINKING_S = 300
 """Hypothesis looks so long for the smallest example that fails; cut short, it shows none."""

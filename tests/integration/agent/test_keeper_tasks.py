@@ -179,7 +179,7 @@ def test_freeze_stops_every_process_and_thaw_lets_it_go_on(live: LiveKeeper) -> 
     assert states <= {"T", "D", "S"}
     live.runner.thaw(ref())
     wait_until(lambda: progress.stat().st_mtime_ns > before[0], "it counts again")
-    assert live.seen().phase == "running"
+    live.until("running")
     live.runner.freeze(ref())
     live.until("paused")
     live.runner.stop(ref(), 10, "cancelled")
