@@ -35,6 +35,9 @@ RECHECK_S = 1.0
 STRANGER_RECHECK_S = 0.05
 """An unknown key makes the list be looked at again, but no more often than this, whoever knocks."""
 
+USER_ROLES: frozenset[Role] = frozenset({"submitter", "operator", "admin"})
+"""People: the others are programs."""
+
 SCHEDULER_KEY = Path("keys/scheduler.key")
 AUTHORIZED = Path("authorized")
 
@@ -95,6 +98,12 @@ class Authorized:
         """Everyone who may connect now, by name."""
         self._recheck(RECHECK_S)
         return tuple(sorted(self._members.values(), key=lambda member: member.name))
+
+    def users(self) -> tuple[str, ...]:
+        """Names of those who may submit, in order; who was enrolled a moment ago is among them."""
+        self._recheck(STRANGER_RECHECK_S)
+        people = (one.name for one in self._members.values() if one.role in USER_ROLES)
+        return tuple(sorted(people))
 
     def _recheck(self, after_s: float) -> None:
         if self._clock() - self._checked_s < after_s:

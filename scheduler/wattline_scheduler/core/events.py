@@ -1,6 +1,6 @@
 """What can happen to a site: the inputs of `Cluster.handle`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import DomainId, Instant, JobId, NodeId, UserName
@@ -30,6 +30,8 @@ class ClientAsked:
     request: Request
     ended: Mapping[JobId, JobState] = field(default_factory=dict)
     """Jobs that a submission names and that only the disk remembers: how they ended."""
+    users: Sequence[str] | None = None
+    """Who may submit, where the request names users; None = nobody looked it up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
         case CancelGridEvent():
             return gridevents.cancel(state, event.user, request, now)
         case Reserve():
-            return reserving.reserve(state, event.user, request, now)
+            return reserving.reserve(state, event, request, now)
         case Unreserve():
             return reserving.unreserve(state, event.user, request, now)
         case SetUnits():

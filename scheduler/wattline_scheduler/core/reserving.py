@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.moments import moment_unix_s
 from wattline_protocol.names import check_name
@@ -14,6 +16,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.reserving import Reserve, Unreserve
 from wattline_scheduler.core.budgets import MAX_SHED_S
+from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.nodes import NodeNow
@@ -40,9 +43,10 @@ MAX_NAMED = 3
 """Nodes named in one refusal."""
 
 
-def reserve(state: State, user: UserName, request: Reserve, now: Now) -> Answer:
+def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Answer:
     """Keep nodes; it begins and ends by itself, at once if its beginning has come."""
-    denied = _malformed(request) or _taken(state, request) or _for_whom(state, request)
+    user = event.user
+    denied = _malformed(request) or _taken(state, request) or _for_whom(state, event, request)
     if denied is not None:
         return denied
     try:
@@ -101,12 +105,25 @@ def _taken(state: State, request: Reserve) -> Denied | None:
     return None
 
 
-def _for_whom(state: State, request: Reserve) -> Denied | None:
+def _for_whom(state: State, event: ClientAsked, request: Reserve) -> Denied | None:
     if bool(request.accounts or request.users) == request.is_maintenance:
         text = "say whom it is for: --account and --user, or --maintenance for nobody"
         return Denied("bad_request", text)
     problem = next((why for name in request.accounts if (why := no_account(state, name))), "")
-    return Denied("bad_request", problem) if problem else None
+    if problem:
+        return Denied("bad_request", problem)
+    return next(filter(None, (_no_user(state, event, name) for name in request.users)), None)
+
+
+def _no_user(state: State, event: ClientAsked, name: str) -> Denied | None:
+    """Why nobody of that name could use it; None = somebody may submit, or has work here still."""
+    if event.users is None or name in event.users:
+        return None
+    if any(job.record.owner == name and not job.is_ended for job in state.work.jobs.values()):
+        return None
+    denied = not_there("user", name, event.users)
+    advice = "who is new is enrolled first: `wattline enroll NAME --role submitter`"
+    return msgspec.structs.replace(denied, reason=f"{denied.reason}; {advice}")
 
 
 def _times(state: State, request: Reserve, now: Now) -> tuple[UnixTime, UnixTime]:

@@ -36,7 +36,7 @@ from wattline_protocol.requests import (
     WhatIf,
     WhyNode,
 )
-from wattline_protocol.reserving import ListReservations
+from wattline_protocol.reserving import ListReservations, Reserve
 from wattline_protocol.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
@@ -223,13 +223,16 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case WhatIf():
                 return [Reply(client, ask.ask, self._reads.what_if(session.user, request, now))]
-            case Submit(spec=spec):
-                ended = self._reads.ended(spec.parents)
-                asked = ClientAsked(client, ask.ask, session.user, session.role, request, ended)
-                return self._handle(asked, now)
             case _:
-                asked = ClientAsked(client, ask.ask, session.user, session.role, request)
-                return self._handle(asked, now)
+                return self._handle(self._asked(session, ask), now)
+
+    def _asked(self, session: Session, ask: Ask) -> ClientAsked:
+        """With what the core does not remember of what the request names."""
+        request = ask.request
+        ended = self._reads.ended(request.spec.parents) if isinstance(request, Submit) else {}
+        users = self._members.users() if isinstance(request, Reserve) else None
+        by = (session.connection, ask.ask, session.user, session.role)
+        return ClientAsked(*by, request, ended, users)
 
     def _door_asked(self, number: int, request: DoorRequest) -> list[Effect]:
         """By HTTP, from whoever has the token: an operator for grid events and nothing else."""

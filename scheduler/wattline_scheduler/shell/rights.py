@@ -1,10 +1,10 @@
 """Who may ask what before anything is looked up. Acts are checked by role in the core."""
 
-from wattline_protocol.members import Authorized
+from wattline_protocol.members import USER_ROLES, Authorized
 from wattline_protocol.requests import Denied, Request, Unwatch, WatchRoutes
 from wattline_protocol.site import Role
 
-CLIENT_ROLES: frozenset[Role] = frozenset({"gateway", "submitter", "operator", "admin"})
+CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
 AGENT_ROLES: frozenset[Role] = frozenset({"agent"})
 
 

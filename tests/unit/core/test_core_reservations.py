@@ -5,12 +5,13 @@ import pytest
 
 from support.harness import Harness, running
 from support.sites import JobBuilder, job, site
-from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.messages import TaskUsage
-from wattline_protocol.requests import Denied, Update
+from wattline_protocol.requests import Answer, Denied, Done, Update
 from wattline_protocol.reserving import ReservationView, Reserve, Unreserve
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account
+from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.reserving import MAX_RESERVATIONS, MAX_WORDS
@@ -137,6 +138,25 @@ def test_what_cannot_be_reserved(request_: Reserve | Unreserve, words: str) -> N
     assert isinstance(denied, Denied)
     assert words in denied.reason
     assert shown(h) == ()
+
+
+def by_operator(h: Harness, request: Reserve, users: tuple[str, ...]) -> Answer:
+    """The answer where these may submit."""
+    h.handle(ClientAsked(b"c", 9_999, UserName("olga"), "operator", request, users=users))
+    return h.replies[9_999]
+
+
+def test_a_name_that_nobody_has_is_refused_unless_work_of_it_is_there() -> None:
+    h = started()
+    h.submit(job(), user="gone")
+    advice = "who is new is enrolled first: `wattline enroll NAME --role submitter`"
+    for users, hint in [(("bea", "adam"), "the nearest is adam"), (("bea",), "the site has bea")]:
+        denied = by_operator(h, kept(), users)
+        assert denied == Denied("not_found", f"there is no user 'ada'; {hint}; {advice}")
+    assert shown(h) == ()
+    assert isinstance(by_operator(h, kept(), ("ada", "bea")), Done)
+    request = kept("work", nodes=("a2",), users=("gone",))
+    assert isinstance(by_operator(h, request, ("bea",)), Done)
 
 
 def test_a_node_has_one_reservation_at_a_time() -> None:

@@ -119,6 +119,17 @@ def test_a_key_enrolled_just_now_is_let_in_at_once(site: Path) -> None:
     assert listed.member(bob.public_key) is not None
 
 
+def test_users_are_people_who_may_submit_also_one_enrolled_just_now(site: Path) -> None:
+    clock = Clock()
+    for role in get_args(Role):
+        enrolled(site, f"some-{role}", role)
+    listed = Authorized(site / AUTHORIZED, clock=clock)
+    assert listed.users() == ("some-admin", "some-operator", "some-submitter")
+    enrolled(site, "bob")
+    clock.now_s += 2 * STRANGER_RECHECK_S
+    assert listed.users() == ("bob", "some-admin", "some-operator", "some-submitter")
+
+
 def test_an_edit_in_place_is_seen(site: Path) -> None:
     clock = Clock()
     alice = enrolled(site, "alice")
