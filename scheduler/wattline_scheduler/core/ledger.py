@@ -10,6 +10,9 @@ now, counts with what is due.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import expm1, log
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.messages import TaskUsage
@@ -25,6 +28,14 @@ MAX_NAMES = 10_000
 that the site file names: it may have a quota."""
 
 Key = tuple[UseKind, str]
+
+
+class Told(NamedTuple):
+    """That a quota is used up: until when, and what of it there was."""
+
+    until_unix_s: UnixTime
+    limit: float
+    """Watt-hours a day, or dollars a month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,19 @@ class Ledger:
         hours = sum(r.month_gpu_s for r in records) / 3600
         return kwh * tariff.usd_per_kwh + hours * tariff.usd_per_gpu_hour
 
+    def told(self, key: Key) -> Told | None:
+        """What was told last of its quota; None = nothing, or that it is open again."""
+        record = self._ended.get(key) or _nothing(key)
+        return Told(record.told_until_unix_s, record.told_limit) if record.told_limit else None
+
+    def tell(self, key: Key, told: Told | None, now_unix_s: float) -> UseRecord:
+        """Remember that this was told of its quota; what is to be put on record."""
+        until, limit = told or Told(UnixTime(0.0), 0.0)
+        known = self._ended.get(key) or UseRecord(key[0], key[1], UnixTime(now_unix_s))
+        record = replace(known, told_until_unix_s=until, told_limit=limit)
+        self._ended[key] = record
+        return record
+
     def _both(self, key: Key) -> list[UseRecord]:
         found = (self._ended.get(key), self._live.get(key))
         return [record for record in found if record is not None]
@@ -163,6 +187,8 @@ class Ledger:
             month_unix_s=month.start_unix_s,
             month_gpu_s=record.month_gpu_s * is_month + usage.gpu_s * in_month,
             month_energy_mj=record.month_energy_mj * is_month + usage.node_energy_mj * in_month,
+            told_until_unix_s=record.told_until_unix_s,
+            told_limit=record.told_limit,
         )
 
 

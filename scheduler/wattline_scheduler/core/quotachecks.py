@@ -6,9 +6,10 @@ from wattline_protocol.ids import JobId, Now, UnixTime, UserName
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.quantities import format_cost, format_energy
 from wattline_protocol.requests import Denied
+from wattline_protocol.site import Quota
 from wattline_scheduler.core.devices import held_infos
 from wattline_scheduler.core.jobs import Attempt, Job
-from wattline_scheduler.core.ledger import Key
+from wattline_scheduler.core.ledger import Key, Told
 from wattline_scheduler.core.lines import Line, LineKey
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.quotas import QuotaNow
@@ -68,14 +69,38 @@ def follow_quotas(state: State, now: Now) -> None:
     for one in state.work.quotas.all:
         if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
             continue
-        was_closed = one.closed
+        was_closed = bool(one.closed)
         _look(state, one, now)
-        if one.closed and not was_closed:
-            text = one.closed.replace("waits for the", "nothing more starts by the", 1)
-            state.journal.note("quota_used_up", text, now, level="warning")
-        elif was_closed and not one.closed:
-            state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
+        if was_closed and not one.closed:
             state.wants_plan = True
+        _tell(state, one, now)
+
+
+def _tell(state: State, one: QuotaNow, now: Now) -> None:
+    """Once a day or month that it is used up, and then that it is open; also over restarts.
+
+    After one the use of live tries is not known for a moment: that it seems open says nothing yet.
+    """
+    ledger, periods = state.ledger, _periods(state, one.quota, now)
+    before = ledger.told(one.key)
+    told = before if before in periods.values() else None
+    said = periods[one.closed_by] if one.closed_by is not None else None
+    if said is not None and (told is None or said.until_unix_s > told.until_unix_s):
+        state.journal.save(ledger.tell(one.key, said, now.unix_s))
+        text = one.closed.replace("waits for the", "nothing more starts by the", 1)
+        state.journal.note("quota_used_up", text, now, level="warning")
+    elif before is not None and told is None:
+        state.journal.save(ledger.tell(one.key, None, now.unix_s))
+        state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
+
+
+def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, Told]:
+    """What may be told of it now; what was told of another day, month or quota is over."""
+    day, month = state.calendar.day(now.unix_s), state.calendar.month(now.unix_s)
+    return {
+        "usd_per_month": Told(month.end_unix_s, quota.cost_per_month_usd),
+        "kwh_per_day": Told(day.end_unix_s, quota.energy_per_day_wh),
+    }
 
 
 def _look(state: State, one: QuotaNow, now: Now) -> None:

@@ -266,7 +266,10 @@ UseKind = Literal["account", "queue"]
 
 
 class UseRecord(msgspec.Struct, frozen=True):
-    """What the ended tries of one account, or of one queue, used. Written with the tries' ends."""
+    """What the ended tries of one account, or of one queue, used. Written with the tries' ends.
+
+    And what was told last of its quota, if it has one that is used up by the day or month.
+    """
 
     key: ClassVar[tuple[str, ...]] = ("kind", "name")
     kind: UseKind
@@ -281,6 +284,10 @@ class UseRecord(msgspec.Struct, frozen=True):
     month_unix_s: UnixTime = UnixTime(0.0)
     month_gpu_s: float = 0.0
     month_energy_mj: float = 0.0
+    told_until_unix_s: UnixTime = UnixTime(0.0)
+    """End of the day or month of which it was told that the quota of this name is used up."""
+    told_limit: float = 0.0
+    """What the quota was then: watt-hours a day, or dollars a month."""
 
 
 class RecoveryRecord(msgspec.Struct, frozen=True):

@@ -125,7 +125,7 @@ USES = Layout(
     "uses",
     _columns(
         "kind name as_of_unix_s gpu_s energy_mj day_unix_s day_energy_mj month_unix_s month_gpu_s "
-        "month_energy_mj"
+        "month_energy_mj told_until_unix_s told_limit"
     ),
     ("kind", "name"),
 )

@@ -328,6 +328,12 @@ def _risk_told(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN is_risk_told INTEGER NOT NULL DEFAULT 0")
 
 
+def _quota_told(db: Database) -> None:
+    """Until when a quota was told to be used up, and what the quota was then."""
+    for column in ("told_until_unix_s", "told_limit"):
+        db.execute(f"ALTER TABLE uses ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -345,6 +351,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _mig,
     _reservations,
     _risk_told,
+    _quota_told,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

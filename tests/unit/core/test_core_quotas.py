@@ -262,6 +262,60 @@ def test_a_restart_keeps_what_was_used_today(is_ended: bool) -> None:
     assert one.held_milli == (0 if is_ended else 1000)
 
 
+def again(h: Harness) -> None:
+    """The scheduler was killed, and all nodes are heard."""
+    h.restart_scheduler()
+    h.run(3)
+    h.join()
+    h.run(3)
+
+
+def test_that_a_quota_is_used_up_is_told_once_a_day_also_over_restarts() -> None:
+    h = night(energy_per_day_wh=5000.0, gpus=8)
+    uses(h, h.submit(in_queue("night")), 5.2)
+    again(h)
+    waits = h.submit(in_queue("night"))
+    assert "5kWh a day, 5.2kWh used" in reason(h, waits), "it is still used up"
+    assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 0)
+    h.restart_scheduler()
+    h.mono_s += 2 * 3600  # it was away at midnight
+    h.join()
+    h.run(3)
+    assert h.state_of(waits) == "RUNNING"
+    again(h)
+    assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 1)
+    uses(h, waits, 5.2)
+    again(h)
+    assert len(h.events("quota_used_up")) == 2, "another day"
+
+
+def test_it_is_told_anew_of_a_quota_that_is_another() -> None:
+    h = night(energy_per_day_wh=5000.0)
+    runs = h.submit(in_queue("night"))
+    uses(h, runs, 5.2)
+    h.site = msgspec.structs.replace(
+        h.site, queues=(Queue("night", Quota(energy_per_day_wh=6000.0)), Queue("day"))
+    )
+    again(h)
+    assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 1)
+    uses(h, runs, 6.1)
+    again(h)
+    told = h.events("quota_used_up")
+    assert ["5kWh a day" in told[0].text, "6kWh a day" in told[1].text] == [True, True]
+    assert len(told) == 2
+
+
+def test_that_the_month_is_used_up_is_told_although_the_day_was() -> None:
+    h = night(energy_per_day_wh=5000.0, cost_per_month_usd=20.0)
+    runs = h.submit(in_queue("night"))
+    for kwh in (5.2, 8.1):
+        uses(h, runs, kwh)
+        again(h)
+    texts = [event.text for event in h.events("quota_used_up")]
+    assert ["5kWh a day" in texts[0], "20USD a month" in texts[1]] == [True, True]
+    assert len(texts) == 2
+
+
 def test_one_that_can_never_start_any_more_says_so_and_keeps_nobody_waiting() -> None:
     """It was accepted by another site file, and has waited long."""
     h = night(gpus=8)
