@@ -1,5 +1,7 @@
 """A job's state as it is shown: derived from its gangs, saved and told when it changes."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from wattline_protocol.ids import Now
@@ -94,7 +96,7 @@ def gates_of(job: Job) -> dict[str, str]:
         looping = _crash_loop(job)
         gates["hold"] = "held until released" if looping is None else _where(looping)
     if job.parents:
-        gates["dependencies"] = _waits_for(job)
+        gates["dependencies"] = waits_for_jobs(job.parents.values())
     if job.closed:
         gates["window"] = job.closed
     if job.outside:
@@ -114,9 +116,9 @@ def _crash_loop(job: Job) -> Gang | None:
     return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
 
 
-def _waits_for(job: Job) -> str:
-    """The jobs whose end it waits for, and how far they are."""
-    parents = [f"{p.id} ({p.record.state.lower()})" for p in job.parents.values()]
+def waits_for_jobs(which: Iterable[Job]) -> str:
+    """Those whose end a job waits for, and how far they are."""
+    parents = [f"{p.id} ({p.record.state.lower()})" for p in which]
     named, more = parents[:MAX_PARENTS_NAMED], len(parents) - MAX_PARENTS_NAMED
     others = f" and {more} more" if more > 0 else ""
     return f"waits for job{'s' if len(parents) > 1 else ''} {', '.join(named)}{others}"

@@ -101,6 +101,14 @@ def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
     return UnixTime(max(now.unix_s, opening.start_unix_s))
 
 
+def closed(state: State, spec: JobSpec, now: Now) -> str:
+    """Why nothing of it starts at this time of the week; empty = it may."""
+    opening = opens(state, spec, now)
+    if opening <= now.unix_s:
+        return ""
+    return f"waits for its window, which opens {state.calendar.said(opening)}"
+
+
 def follow_clock(state: State, now: Now) -> None:
     """Look at the jobs for which the time of day has changed something."""
     for number in state.work.alarms.take_due(now.unix_s):
@@ -110,11 +118,7 @@ def follow_clock(state: State, now: Now) -> None:
 
 
 def _look(state: State, job: Job, now: Now) -> None:
-    opening = opens(state, job.spec, now)
-    is_open = opening <= now.unix_s
-    job.closed = (
-        "" if is_open else f"waits for its window, which opens {state.calendar.said(opening)}"
-    )
+    job.closed = closed(state, job.spec, now)
     job.outside = waits_for(state, job.spec, now)
     job.late = ""
     if job.spec.windows.deadline:
@@ -122,7 +126,7 @@ def _look(state: State, job: Job, now: Now) -> None:
     if job.is_ended:
         return
     state.work.requeue(job)
-    state.wants_plan = state.wants_plan or (is_open and not job.outside)
+    state.wants_plan = state.wants_plan or not (job.closed or job.outside)
     next_look = _next_look(state, job, now)
     if next_look is not None:
         state.work.alarms.set(job.id, next_look)

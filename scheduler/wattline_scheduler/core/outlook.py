@@ -17,14 +17,14 @@ from wattline_protocol.views import (
 from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast, sooner
-from wattline_scheduler.core.job_state import gates_of, reason_of
+from wattline_scheduler.core.job_state import gates_of, reason_of, waits_for_jobs
 from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import opens, too_late
+from wattline_scheduler.core.openings import closed, opens, too_late
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
@@ -83,11 +83,10 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
     )
     seen = _seen(state, job.outside, now)
     view = explain(seen, job.id, shown, reason_of(job, shown), job.shape, asked.stay)
-    rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
     where = None
     if job.line is not None:
         where = _place(state, key, job.record.submitted_unix_s, job.id)
-    view = msgspec.structs.replace(view, refusals=(*rows, *view.refusals), place=where)
+    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
     return _with_outlook(state, view, asked, now)
 
 
@@ -98,22 +97,39 @@ def what_if(
     denied = refusal(state, owner, spec, ended, now)
     if denied is not None:
         return denied
-    parents = (state.work.jobs.get(number) for number in spec.parents)
-    stuck = "it would be held until released" if spec.hold else ""
-    if any(parent is not None and not parent.is_ended for parent in parents):
-        stuck = stuck or "it would wait for other jobs to end"
     key = _key(state, owner, spec)
     quota, until = waits_for(state, key, now)
     ahead = _before(state, key, now.unix_s, state.next_job)
-    stay, outside = _stay(state, key), waits_for_reservation(state, spec, now)
+    gates, stay = _gates_if(state, spec, now), _stay(state, key)
+    where = None if gates else _place(state, key, now.unix_s, state.next_job)
+    stuck = gates.get("hold") or gates.get("dependencies", "")
     asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
+    if quota:
+        gates["quota"] = quota
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    reason, seen = stuck or quota or outside, _seen(state, outside, now)
+    reason, seen = next(iter(gates.values()), ""), _seen(state, gates.get("reservation", ""), now)
     view = explain(seen, NOT_SUBMITTED, shown, reason, key.shape, stay)
-    if not stuck or quota:
-        where = _place(state, key, now.unix_s, state.next_job)
-        view = msgspec.structs.replace(view, place=where)
+    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
     return _with_outlook(state, view, asked, now)
+
+
+def _gates_if(state: State, spec: JobSpec, now: Now) -> dict[str, str]:
+    """Of a job that is not submitted yet, what `gates_of` says of one that is."""
+    named = (state.work.jobs.get(number) for number in spec.parents)
+    parents = [parent for parent in named if parent is not None and not parent.is_ended]
+    gates = {
+        "hold": "it would be held until released" if spec.hold else "",
+        "dependencies": waits_for_jobs(parents) if parents else "",
+        "window": closed(state, spec, now),
+        "reservation": waits_for_reservation(state, spec, now),
+    }
+    return {name: text for name, text in gates.items() if text}
+
+
+def _with_gates(gates: dict[str, str], view: ExplainView) -> tuple[FilterRefusal, ...]:
+    """A gate refuses every node."""
+    rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
+    return (*rows, *view.refusals)
 
 
 def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView:

@@ -7,7 +7,7 @@ import pytest
 from support.harness import Harness
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
-from wattline_protocol.requests import Cancel, Denied, Drain, Hold
+from wattline_protocol.requests import Cancel, Denied, Drain, Hold, Release
 from wattline_protocol.selecting import only
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif
@@ -336,6 +336,27 @@ def test_what_would_be_refused_is_refused_here_too(h: Harness) -> None:
 def test_what_if_it_is_to_be_held(h: Harness) -> None:
     view = asked(h, job().held())
     assert (view.state, view.start_why) == ("HELD", "not known: it would be held until released")
+
+
+def test_what_if_names_every_gate_that_explain_names(h: Harness) -> None:
+    parent = h.submit(job())
+    wanted = job().held().after_ok(parent).start_only(_closed_now(h))
+    before, number = asked(h, wanted), h.submit(wanted)
+    assert [row.filter for row in before.refusals] == ["hold", "dependencies", "window"]
+    h.do(Release(only(number)))
+    h.run(1)
+    after = seen(h, number)
+    assert before.refusals[1:] == after.refusals
+    assert all(row.nodes_refused == 2 for row in before.refusals)
+
+
+def test_what_if_names_the_first_gate_as_the_reason(h: Harness) -> None:
+    opens = job().start_only(_closed_now(h))
+    parent = h.submit(job())
+    for wanted in (opens, job().after_any(parent)):
+        view = asked(h, wanted)
+        assert view.reason == view.refusals[0].missing
+        assert view.place is None, "it would be in no queue"
 
 
 # --- the look itself --------------------------------------------------------------------
