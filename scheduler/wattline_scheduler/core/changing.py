@@ -8,6 +8,7 @@ from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.jobkeys import flag_of
 from wattline_protocol.requests import Denied
+from wattline_scheduler.core.allowed import barred, not_allowed
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Ending, Job
@@ -17,7 +18,6 @@ from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import (
     count_elsewhere,
     never_fits,
-    not_allowed,
     would_break,
 )
 from wattline_scheduler.core.reservations import refusal as not_inside
@@ -124,6 +124,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
         for attempt in gang.live:
             count_elsewhere(state, attempt)
     job.shape = shape_for(state, job.record.owner, spec)
+    job.barred = barred(state, job.record.owner, spec)
     job.wait_reason = ""
     job.most_live = job.live_count
     state.journal.save(job.record)

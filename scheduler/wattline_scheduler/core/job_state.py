@@ -95,6 +95,8 @@ def gates_of(job: Job) -> dict[str, str]:
     if job.record.is_held or _are_all_held(job):
         looping = _crash_loop(job)
         gates["hold"] = "held until released" if looping is None else _where(looping)
+    if job.barred is not None:
+        gates[job.barred[0]] = job.barred[1]
     if job.parents:
         gates["dependencies"] = waits_for_jobs(job.parents.values())
     if job.closed:

@@ -268,6 +268,8 @@ class Job:
     """Why it may not start at this time of the week; empty = it may."""
     outside: str = ""
     """Why its reservation does not let it start; empty = it does, or it names none."""
+    barred: tuple[str, str] | None = None
+    """`queue` or `account`, and why that does not let it start: the site file has changed."""
     late: str = ""
     """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     at_risk: str = ""
@@ -312,7 +314,7 @@ class Job:
     def may_start(self) -> bool:
         """Nothing but room is missing for the gangs that are ready."""
         is_kept = self.record.is_held or self.parents or self.closed or self.outside
-        return not is_kept
+        return not (is_kept or self.barred)
 
     @property
     def follows_clock(self) -> bool:

@@ -36,6 +36,9 @@ from wattline_scheduler.plan.snapshot import Snapshot, Waiting
 
 NOT_SUBMITTED = JobId(0)
 
+STUCK = ("hold", "queue", "account", "dependencies")
+"""Gates of which nobody knows when they open."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -102,7 +105,7 @@ def what_if(
     ahead = _before(state, key, now.unix_s, state.next_job)
     gates, stay = _gates_if(state, spec, now), _stay(state, key)
     where = None if gates else _place(state, key, now.unix_s, state.next_job)
-    stuck = gates.get("hold") or gates.get("dependencies", "")
+    stuck = next((gates[name] for name in STUCK if name in gates), "")
     asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
     if quota:
         gates["quota"] = quota
@@ -185,8 +188,9 @@ def _seen(state: State, outside: str, now: Now) -> Snapshot:
 
 
 def _stuck(state: State, job: Job, gates: dict[str, str]) -> str:
-    if "hold" in gates or "dependencies" in gates:
-        return gates.get("hold") or gates["dependencies"]
+    stuck = next((gates[name] for name in STUCK if name in gates), "")
+    if stuck:
+        return stuck
     if job.outside and job.spec.reservation not in state.reservations:
         return job.outside
     array = job.spec.array

@@ -1,11 +1,9 @@
 """Whether quotas let work in: at submission, at a change, while it waits; and what is used up."""
 
 from wattline_protocol.accountviews import MAX_NAMED, QuotaLimit
-from wattline_protocol.fields import nearest
-from wattline_protocol.ids import JobId, Now, UnixTime, UserName
-from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.ids import JobId, Now, UnixTime
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.quantities import format_cost, format_energy
-from wattline_protocol.requests import Denied
 from wattline_protocol.site import Quota
 from wattline_scheduler.core.devices import held_infos
 from wattline_scheduler.core.jobs import Attempt, Job
@@ -26,12 +24,6 @@ from wattline_scheduler.plan.quotas import (
     watts_said,
 )
 from wattline_scheduler.plan.snapshot import QuotaRoom, Shape
-
-DEFAULT_QUEUE = "default"
-"""Where jobs wait that name none; it needs no entry in the site file."""
-
-MAX_USERS_NAMED = 5
-
 
 # --- what is held -------------------------------------------------------------------------
 
@@ -208,48 +200,7 @@ def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -
     return ""
 
 
-# --- who may use what ---------------------------------------------------------------------
-
-
-def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why the user may not submit such a job to its queue, or under its account."""
-    problem = _unknown(state, owner, spec)
-    if problem:
-        return Denied("bad_request", problem)
-    account = spec.account or owner
-    above = state.work.quotas.accounts_above(account)
-    users = {f"account {a.name}": a.users for a in state.site.accounts if a.name in above}
-    users |= {f"queue {q.name}": q.users for q in state.site.queues if q.name == spec.queue}
-    for name, allowed in users.items():
-        if allowed and owner not in allowed:
-            shown = ", ".join(allowed[:MAX_USERS_NAMED])
-            more = len(allowed) - MAX_USERS_NAMED
-            others = f" and {more} more" if more > 0 else ""
-            return Denied("not_allowed", f"{name} is for {shown}{others}; you are {owner}")
-    return None
-
-
-def _unknown(state: State, owner: UserName, spec: JobSpec) -> str:
-    """Where the site file names queues, or accounts, a new word is a mistake."""
-    queues = [queue.name for queue in state.site.queues]
-    if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
-        return _no_such("queue", spec.queue, queues)
-    accounts = [account.name for account in state.site.accounts]
-    if accounts and spec.account and spec.account not in (*accounts, owner):
-        return _no_such("account", spec.account, accounts)
-    return ""
-
-
-def no_account(state: State, name: str) -> str:
-    """Why there is no such account; empty = there is, or the site file names none at all."""
-    accounts = [account.name for account in state.site.accounts]
-    return _no_such("account", name, accounts) if accounts and name not in accounts else ""
-
-
-def _no_such(what: str, name: str, known: list[str]) -> str:
-    near = nearest(name, known)
-    hint = f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_USERS_NAMED])}"
-    return f"there is no {what} {name}; {hint}"
+# --- what runs counts elsewhere -----------------------------------------------------------
 
 
 def would_break(state: State, job: Job, account: str, queue: str) -> str:

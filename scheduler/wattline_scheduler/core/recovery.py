@@ -3,6 +3,7 @@
 from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.accounts import add_usage
+from wattline_scheduler.core.allowed import follow_site_file
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.ending import LONGEST_BACKOFF_S, note_drained
@@ -149,6 +150,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
         state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
+    follow_site_file(state)
     follow_restored(state, saved.outcomes, now)
 
 

@@ -15,12 +15,12 @@ from wattline_protocol.requests import (
     Done,
 )
 from wattline_protocol.reserving import Reserve, Unreserve
+from wattline_scheduler.core.allowed import no_account
 from wattline_scheduler.core.budgets import MAX_SHED_S
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang
 from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.quotachecks import no_account
 from wattline_scheduler.core.records import ReservationRecord
 from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.reservations import by_part, end, keep, nodes_said, said

@@ -6,13 +6,14 @@ from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_protocol.views import JobState
+from wattline_scheduler.core.allowed import not_allowed
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openings import cannot_be_met
-from wattline_scheduler.core.quotachecks import never_fits, not_allowed
+from wattline_scheduler.core.quotachecks import never_fits
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.state import State

@@ -1,0 +1,109 @@
+"""Who may use which queue and account of the site file: asked at a submission and at a change, and
+once a run of what was accepted before, since the site file may say something else now.
+"""
+
+from typing import Literal
+
+from wattline_protocol.fields import nearest
+from wattline_protocol.ids import UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.requests import Denied
+from wattline_scheduler.core.state import State
+
+DEFAULT_QUEUE = "default"
+"""Where jobs wait that name none; it needs no entry in the site file."""
+
+MAX_SHOWN = 5
+"""Users, or names that there are, in one sentence."""
+
+What = Literal["queue", "account"]
+
+
+def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why the user may not submit such a job to its queue, or under its account."""
+    unknown = _unknown(state, owner, spec)
+    if unknown:
+        name = spec.queue if unknown == "queue" else spec.account
+        return Denied("bad_request", _no_such(unknown, name, _known(state, unknown)))
+    others = _for_others(state, owner, spec)
+    if others is not None:
+        return Denied("not_allowed", f"{others[1]}; you are {owner}")
+    return None
+
+
+def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | None:
+    """Which of the two keeps a job that was accepted from starting, and why; None = neither does.
+
+    It would start in no quota at all, or in one that its user may not use any more.
+    """
+    unknown = _unknown(state, owner, spec)
+    if unknown:
+        name = spec.queue if unknown == "queue" else spec.account
+        return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
+    others = _for_others(state, owner, spec)
+    if others is not None:
+        what, text = others
+        return what, f"{text}, and this is a job of {owner}; {_way_out(what)}"
+    return None
+
+
+def follow_site_file(state: State) -> None:
+    """At the begin of a run: what waits and may not start by the site file as it is now."""
+    known: dict[tuple[UserName, str, str], tuple[What, str] | None] = {}
+    for job in state.work.jobs.values():
+        owner, spec = job.record.owner, job.spec
+        alike = owner, spec.account, spec.queue
+        if alike not in known:
+            known[alike] = barred(state, owner, spec)
+        job.barred = known[alike]
+        if job.barred is not None:
+            state.work.requeue(job)
+
+
+def no_account(state: State, name: str) -> str:
+    """Why there is no such account; empty = there is, or the site file names none at all."""
+    accounts = _known(state, "account")
+    return _no_such("account", name, accounts) if accounts and name not in accounts else ""
+
+
+def _unknown(state: State, owner: UserName, spec: JobSpec) -> What | Literal[""]:
+    """Where the site file names queues, or accounts, a new word is a mistake."""
+    queues, accounts = _known(state, "queue"), _known(state, "account")
+    if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
+        return "queue"
+    if accounts and spec.account and spec.account not in (*accounts, owner):
+        return "account"
+    return ""
+
+
+def _known(state: State, what: What) -> list[str]:
+    there = state.site.queues if what == "queue" else state.site.accounts
+    return [one.name for one in there]
+
+
+def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | None:
+    """What this user may not use, its account and those above first: for whom it is; None = all of
+    it may be used."""
+    above = state.work.quotas.accounts_above(spec.account or owner)
+    accounts = {account.name: account.users for account in state.site.accounts}
+    queues = (queue.users for queue in state.site.queues if queue.name == spec.queue)
+    asked: list[tuple[What, str, tuple[str, ...]]] = [
+        *(("account", name, accounts[name]) for name in above),
+        *(("queue", spec.queue, users) for users in queues),
+    ]
+    for what, name, users in asked:
+        if users and owner not in users:
+            more = len(users) - MAX_SHOWN
+            others = f" and {more} more" if more > 0 else ""
+            return what, f"{what} {name} is for {', '.join(users[:MAX_SHOWN])}{others}"
+    return None
+
+
+def _no_such(what: What, name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    hint = f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_SHOWN])}"
+    return f"there is no {what} {name}; {hint}"
+
+
+def _way_out(what: What) -> str:
+    return f"name another one with `wattline update --{what}`"

@@ -1,0 +1,78 @@
+"""Queues and accounts of a site file that has changed: what waits there starts in no other way."""
+
+import msgspec
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from wattline_protocol.ids import JobId
+from wattline_protocol.requests import Release, Update
+from wattline_protocol.selecting import only
+from wattline_protocol.site import Account, Queue, Quota
+from wattline_scheduler.core.job_state import reason_of
+from wattline_scheduler.core.outlook import outlook
+
+
+def started(**words: object) -> Harness:
+    h = Harness(msgspec.structs.replace(site().rack("a", 2).build(), **words))
+    h.join()
+    h.run(2)
+    return h
+
+
+def with_site(h: Harness, **changes: object) -> None:
+    """The scheduler is started again with another site file."""
+    h.site = msgspec.structs.replace(h.site, **changes)
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+
+
+def reason(h: Harness, number: JobId) -> str:
+    h.run(2)
+    return reason_of(h.job(number), h.state_of(number))
+
+
+def test_what_waits_in_a_queue_that_left_the_site_file_starts_in_no_other_unasked() -> None:
+    h = started(queues=(Queue("night", Quota(gpus=4)), Queue("day")))
+    runs, waits = h.submit(job().queue("night").gpus(4)), h.submit(job().queue("night").gpus(4))
+    with_site(h, queues=(Queue("day"),))
+    assert h.state_of(runs) == "RUNNING"
+    said = "there is no queue night any more; name another one with `wattline update --queue`"
+    assert reason(h, waits) == said
+    view = outlook(h.cluster.state, h.job(waits), h.now)
+    assert (view.refusals[0].filter, view.start_why) == ("queue", f"not known: {said}")
+    assert not view.remedies
+    h.do(Update(only(waits), {"queue": "day"}))
+    h.run(2)
+    assert h.state_of(waits) == "RUNNING"
+
+
+def test_what_is_paid_by_an_account_that_was_renamed_waits_for_its_new_name() -> None:
+    h = started(accounts=(Account("lab"), Account("nlp", "lab", quota=Quota(gpus=4))))
+    waits, own = h.submit(job().account("nlp").held()), h.submit(job().held())
+    with_site(h, accounts=(Account("lab"), Account("lang", "lab", quota=Quota(gpus=4))))
+    for number in (waits, own):
+        h.do(Release(only(number)))
+    said = "there is no account nlp any more; name another one with `wattline update --account`"
+    assert reason(h, waits) == said
+    assert h.state_of(own) == "RUNNING", "a user's own account needs no name"
+    h.do(Update(only(waits), {"account": "lang"}))
+    h.run(2)
+    assert h.state_of(waits) == "RUNNING"
+
+
+@pytest.mark.parametrize("what", ["queue", "account"])
+def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) -> None:
+    h = started(accounts=(Account("lab"),), queues=(Queue("night"),))
+    waits = h.submit(job().queue("night").account("lab").held())
+    ours = {"queue": "queues", "account": "accounts"}[what]
+    kind, name = (Queue, "night") if what == "queue" else (Account, "lab")
+    with_site(h, **{ours: (kind(name, users=("bob", "cyd")),)})
+    h.do(Release(only(waits)))
+    assert reason(h, waits) == (
+        f"{what} {name} is for bob, cyd, and this is a job of ada; "
+        f"name another one with `wattline update --{what}`"
+    )
+    with_site(h, **{ours: (kind(name, users=("ada",)),)})
+    assert h.state_of(waits) == "RUNNING"
