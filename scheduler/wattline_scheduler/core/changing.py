@@ -63,7 +63,7 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     if problem:
         return Denied("conflict", problem)
     problem = malformed(spec)
-    if not problem and spec.recovery != job.spec.recovery:
+    if not problem and spec.recovery.grace_s != job.spec.recovery.grace_s:
         problem = slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
@@ -72,20 +72,28 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
         denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
         if denied is not None:
             return denied
-    account = spec.account or owner
-    problem = would_break(state, job, account, spec.queue)
+    problem = would_break(state, job, spec.account or owner, spec.queue)
     if problem:
         return Denied("conflict", problem)
-    problem = (
-        impossible(state, spec, now)
-        or never_reached(spec, state.site.tariff)
-        or never_fits(state, account, spec.queue, shape_for(state, owner, spec), now)
-    )
+    problem = _never(state, owner, spec, now)
+    if problem == _never(state, owner, job.spec, now):
+        problem = ""  # the site has changed since, and this is not what is asked to change
     if not problem and not ABOUT_TIME.isdisjoint(names):
         problem = cannot_be_met(state, spec, now)
     if problem:
-        return Denied("impossible", f"job {job.id} would never start: {problem}")
+        would = "would not start again" if job.live_count else "would never start"
+        return Denied("impossible", f"job {job.id} {would}: {problem}")
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
+
+
+def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
+    """Why nothing of such a job could start, whatever ends; empty = it could."""
+    account, shape = spec.account or owner, shape_for(state, owner, spec)
+    return (
+        impossible(state, spec, now)
+        or never_reached(spec, state.site.tariff)
+        or never_fits(state, account, spec.queue, shape, now)
+    )
 
 
 def _too_late(job: Job, name: str) -> str:

@@ -1,5 +1,8 @@
 """Update: what may change when, and that it is in force at once."""
 
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 
 from support.harness import Harness
@@ -9,6 +12,7 @@ from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.messages import LimitTask, StopTask
 from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Submit, Update
 from wattline_protocol.selecting import Selection, only
+from wattline_protocol.site import Queue, Quota
 
 
 @pytest.fixture
@@ -62,6 +66,34 @@ def test_running_work_gets_the_watts_of_its_new_priority_at_once(h: Harness) -> 
     update(h, one, priority="low")
     h.run(2)
     assert kw(one) < kw(other) - 1
+
+
+def test_what_the_site_no_longer_has_room_for_may_still_be_changed_otherwise(h: Harness) -> None:
+    """What runs goes on where the site file became stricter: its watts and limits must follow."""
+    runs = h.submit(job().queue("night").gpus(8))
+    waits = h.submit(job().queue("night").gpus(8).held())
+    h.site = msgspec.structs.replace(
+        h.site,
+        queues=(Queue("night", Quota(gpus=4)), Queue("day")),
+        timing=msgspec.structs.replace(h.site.timing, max_grace_s=10.0),
+    )
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    assert update(h, runs, priority="high") == f"job {runs}: priority 50 → 75"
+    assert update(h, runs, runtime="2h") == f"job {runs}: runtime none → 2h"
+    assert update(h, runs, retries=2) == f"job {runs}: retries none → 2"
+    denied = refusal(h, waits, gpus_per_node=6)
+    never = "wants 6 GPUs, and the quota of queue night is 4 GPUs at a time"
+    assert denied.reason == f"job {waits} would never start: {never}"
+    assert update(h, waits, gpus_per_node=4)
+
+
+def test_a_deadline_that_running_work_cannot_meet_is_refused_in_true_words(h: Harness) -> None:
+    runs = h.submit(job().gpus(8).runtime(7_200))
+    soon = datetime.fromtimestamp(h.now.unix_s + 3_600, UTC)
+    denied = refusal(h, runs, deadline=soon.strftime("%Y-%m-%dT%H:%M"))
+    assert denied.reason.startswith(f"job {runs} would not start again: cannot be done by its")
 
 
 def test_a_change_is_in_the_audit_log(h: Harness) -> None:
