@@ -13,7 +13,7 @@ from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.quotachecks import Waiters, waiters
 from wattline_scheduler.core.quotas import QuotaNow
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.fairshare import Level, Standing, comparable
+from wattline_scheduler.plan.fairshare import Level, Standing
 
 
 def account_views(state: State, now: Now) -> Accounts:
@@ -29,7 +29,7 @@ def account_views(state: State, now: Now) -> Accounts:
     for account in (*queued, *running):
         order.standing(account)
     parents = {account.name: account.parent for account in state.site.accounts}
-    ranked = sorted(order.standings().items(), key=_turn)
+    ranked = sorted(order.standings().items(), key=lambda one: _turn(state, one[0], one[1].level))
     views = tuple(
         _view(name, parents.get(name), standing, milli[name] / WHOLE_GPU, queued[name], len(jobs))
         for name, standing in ranked[:MAX_LISTED]
@@ -62,10 +62,11 @@ def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
         yield QuotaView(kind, name, "usd_per_month", limit, one.used_usd, resets)
 
 
-def _turn(item: tuple[str, Standing]) -> tuple[Level, Level, str]:
-    """An account comes right before what is below it."""
-    name, standing = item
-    return comparable(standing.level), standing.level, name
+def _turn(state: State, name: str, level: Level) -> tuple[tuple[int, str], ...]:
+    """An account comes right before what is below it, whenever jobs of its own are served: each
+    step from the top of the tree down to it."""
+    path = state.work.quotas.accounts_above(name)[::-1] or [name]
+    return tuple(zip(level, path, strict=False))  # a level ends with the turn of its own jobs
 
 
 def _view(

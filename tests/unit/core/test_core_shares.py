@@ -179,6 +179,15 @@ def test_the_view_of_accounts_is_in_the_order_of_service(h: Harness) -> None:
     assert ada.gpu_hours == pytest.approx(30.0, rel=0.01)
 
 
+def test_an_account_is_shown_right_before_its_parts_whatever_its_own_jobs_used() -> None:
+    accounts = (Account("lab"), Account("nlp", "lab"), Account("vision", "lab"), Account("ops"))
+    h = started(built(*accounts))
+    fill(h, {"lab": 30.0, "ops": 10.0})
+    names = [view.name for view in account_views(h.cluster.state, h.now).accounts]
+    assert names.index("lab") == names.index("nlp") - 1 == names.index("vision") - 2
+    assert names.index("ops") < names.index("lab")
+
+
 def test_a_throttled_array_hides_nobody_behind_it(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
