@@ -118,6 +118,16 @@ def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[str, str]]:
     return {name: (_shown(old, name), _shown(new, name)) for name in names}
 
 
+def asked_for(spec: JobSpec) -> dict[str, dict[str, str]]:
+    """By table of a job file ("" = its top) and key what is said there that is not the default,
+    but for the environment, which may be of any size."""
+    tables: dict[str, dict[str, str]] = {}
+    written = {name: value for name, value in table_of(spec).items() if name != "env"}
+    for name, text in _flat(written).items():
+        tables.setdefault(BY_NAME[name].table, {})[name] = text
+    return tables
+
+
 def _shown(flat: Mapping[str, str], name: str) -> str:
     return flat[name] if name in flat else default_text(name) or NONE
 
@@ -135,4 +145,8 @@ def _flat(table: Mapping[str, object]) -> dict[str, str]:
 def _flag_text(name: str, value: object) -> str:
     if name == "labels" and isinstance(value, Mapping):
         return labels_text(value.items())
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={part}" for key, part in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -9,9 +9,13 @@ from wattline.show.jobs import elapsed_s, progress, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.job import JobSpec, Limits
+from wattline_protocol.jobchange import asked_for
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.quantities import format_cost, format_energy
 from wattline_protocol.views import AttemptView, ExplainView, JobView
+
+OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
+"""Keys of a job file that the facts of a job tell in another way."""
 
 ATTEMPTS_SHOWN = 50
 """The newest attempts; `--json` has them all."""
@@ -51,11 +55,21 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     if job.metrics:
         shown = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
         pairs.append(("metrics", shown))
-    if job.spec is not None and job.spec.reservation:
-        pairs.append(("reservation", job.spec.reservation))
     if job.spec is not None:
+        pairs += _asked_for(job.spec)
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs
+
+
+def _asked_for(spec: JobSpec) -> list[tuple[str, Cell]]:
+    """What its job file says, table by table, but for what stands in a line of its own."""
+    rows: list[tuple[str, Cell]] = []
+    for table, keys in asked_for(spec).items():
+        if table:
+            rows.append((table, ", ".join(f"{name} {text}" for name, text in keys.items())))
+        else:
+            rows += [(name, text) for name, text in keys.items() if name not in OWN_LINE]
+    return rows
 
 
 def _used(job: JobView) -> str:

@@ -16,6 +16,7 @@ from wattline.show.tables import Column, fitting
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job import JobSpec
+from wattline_protocol.jobfile import laid_over
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.mig import MigView
 from wattline_protocol.requests import Accounts
@@ -174,6 +175,26 @@ def test_attempts_of_an_array_say_by_which_index_people_name_them() -> None:
     array = msgspec.structs.replace(alone, spec=msgspec.convert(spec, JobSpec))
     rows = text_of(job_detail.detail(array)).split("TASK  INDEX")[1].splitlines()
     assert [row.split()[:2] for row in rows[1:3]] == [["0", "5"], ["3", "9"]]
+
+
+def test_a_job_shows_what_it_asked_for_as_its_job_file_has_it() -> None:
+    document = {
+        "command": ["x"],
+        "array": "0-5%2",
+        "after_ok": [3],
+        "env": {"TOKEN": "s3cret"},
+        "resources": {"nodes": 2, "same_rack": True, "labels": {"fabric": "ib"}},
+        "limits": {"runtime": "3h", "idle_gpu": {"below": 0.05, "for": "30m", "action": "stop"}},
+        "windows": {"start_only": ["Sat-Sun", "Mon 01:00-02:00"]},
+    }
+    view = msgspec.structs.replace(job(7, "sweep", "RUNNING"), spec=laid_over(document, {}))
+    facts = dict(row.split(maxsplit=1) for row in rows_of(job_detail.detail(view)) if row)
+    assert facts["array"] == "0-5%2"
+    assert facts["after_ok"] == "3"
+    assert facts["resources"] == "nodes 2, same_rack true, labels fabric=ib"
+    assert facts["limits"] == "runtime 3h, idle_gpu below=0.05,for=30m,action=stop"
+    assert facts["windows"] == "start_only Sat-Sun,Mon 01:00-02:00"
+    assert "s3cret" not in str(facts)
 
 
 def test_explanation_names_every_filter() -> None:
