@@ -19,6 +19,7 @@ from wattline_protocol.fields import (
     read_document,
 )
 from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.job import Recovery
 from wattline_protocol.labels import labels
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
@@ -178,6 +179,10 @@ def _shares(inputs: tuple[v.Input, ...]) -> tuple[InputShare, ...]:
     )
 
 
+LEAST_GRACE_S = Recovery().grace_s
+"""Below what a job has that says nothing about it, every such job would be refused."""
+
+
 def _timing(fields: Fields) -> Timing:
     take, usual = fields.take, Timing()
     isolation: str = take("isolation", choice("keep", "floor"), "keep")
@@ -189,7 +194,7 @@ def _timing(fields: Fields) -> Timing:
         emergency_grace_s=take("emergency_grace", v.seconds(0, 60), usual.emergency_grace_s),
         protected_run_s=take("protected_run", v.seconds(0, 86_400), usual.protected_run_s),
         overtake_s=take("overtake", v.seconds(0, 30 * 86_400), usual.overtake_s),
-        max_grace_s=take("max_grace", v.seconds(1, 30 * 86_400), usual.max_grace_s),
+        max_grace_s=take("max_grace", v.seconds(LEAST_GRACE_S, 30 * 86_400), usual.max_grace_s),
     )
     fields.end()
     if timing.isolation_after_s < 2 * timing.beat_period_s:

@@ -215,6 +215,7 @@ def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, s
         ('"2s"', '"2h"', "want from 0.1s to 1m"),
         ('"20s"', '"3s"', "site.toml:8: isolation_after wants at least two beat periods"),
         ('"10m"', '"10s"', "site.toml:10: task_lease wants at least isolation_after"),
+        ('"3s"', '"3s"\nmax_grace = "10s"', 'max_grace = "10s": want from 30s to 30d'),
         ('"floor"', '"flor"', 'did you mean "floor"?'),
         ("0.15", '"0.15"', "want a number from 0 to 1000"),
         ("[[power_domain]]", "[[power_domian]]", "the nearest is power_domain"),
