@@ -29,6 +29,16 @@ MAX_TRIES = 8
 early."""
 
 
+STEPS_PER_LOOK, NODES_PER_LOOK_STEP = 20, 50
+"""Effort of finding which nodes would do if nothing ran there."""
+
+STEPS_PER_WALK, NODES_PER_WALK_STEP = 80, 10
+"""Effort of finding when each of them is free."""
+
+STEPS_PER_NODE = 15
+"""Effort of finding what a task takes there."""
+
+
 @dataclass(slots=True)
 class Promise:
     """Nodes kept for a gang. Lifted and held again around each try of a short job."""
@@ -96,9 +106,12 @@ def promise(
 
     `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
     """
-    shape = waiting.shape
-    can = fits_when_empty(trial, shape)
+    shape, can = waiting.shape, fits_when_empty(trial, waiting.shape)
+    trial.effort += STEPS_PER_LOOK + len(can) // NODES_PER_LOOK_STEP
     can[list(taken)] = False
+    if int(can.sum()) < shape.nodes:
+        return None
+    trial.effort += STEPS_PER_WALK + len(can) // NODES_PER_WALK_STEP
     free_at = free_at_s(trial, shape, now)
     nodes = _in_time(trial, shape, can, free_at, _latest_s(trial, waiting, now))
     if nodes is None:
@@ -192,6 +205,7 @@ def _has_watts(trial: Trial, nodes: list[int], shape: Shape) -> bool:
 
     A row that is over its budget has none, also where the gang would draw no more than what ends.
     """
+    trial.effort += STEPS_PER_NODE * len(nodes)
     left_mw = trial.room_for(shape.priority)
     asked = np.zeros(len(left_mw), np.bool_)
     for at in nodes:

@@ -14,7 +14,6 @@ import numpy as np
 from wattline_protocol.ids import JobId, NodeId
 from wattline_scheduler.plan.backfill import Promise, lifted, promise
 from wattline_scheduler.plan.explain import refusals, wait_reason
-from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
@@ -38,7 +37,7 @@ MAX_EFFORT = 100_000
 
 
 MAX_PROMISES = 8
-"""Gangs for which room is looked for in one cycle: that takes a walk over all nodes."""
+"""Gangs for which room is kept. For how many it is looked for in vain: see `turns`."""
 
 Asked = tuple[Shape, Key]
 """What is wanted, and on which nodes reservations let it start."""
@@ -69,7 +68,8 @@ def plan(
     looks: Looks | None = None,
     limits: Limits = INTERACTIVE,
 ) -> Plan:
-    """Place what fits; pure and deterministic. `looks` only saves looking at nodes again."""
+    """Place what fits; deterministic. `looks` saves looking at nodes again, and knows whose turn it
+    is where a cycle cannot look for room for all."""
     cycle = _Cycle(snapshot, looks, limits)
     result = cycle.run()
     cycle.trial.close()
@@ -93,13 +93,13 @@ class _Cycle:
         """What did not even fit with room that is promised, and which."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
-        self.promise_tries = 0
-        self.unpromised: set[Asked] = set()
-        """What no room can be kept for: nodes that are taken only grow in number within a cycle."""
+        self.turns = self.trial.turns
         self.making = MakingRoom(snapshot, self.trial, self.quotas)
 
     def run(self) -> Plan:
+        self.turns.begin()
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
+        self.turns.end()
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
@@ -230,20 +230,17 @@ class _Cycle:
 
     def _promise(self, waiting: Waiting) -> None:
         """Keep room: for the first at any rate, then on other nodes where its start is known."""
-        shape, asked = waiting.shape, self._asked(waiting)
-        if self.promise_tries >= MAX_PROMISES or asked in self.unpromised:
+        asked, is_later = self._asked(waiting), bool(self.promises)
+        if len(self.promises) >= MAX_PROMISES or not self.turns.has(asked, is_dated=is_later):
             return
-        if int(fits_when_empty(self.trial, shape).sum()) < shape.nodes:
-            self.unpromised.add(asked)  # it cannot run on the site as it stands: no try of others
-            return
-        self.promise_tries += 1
-        now, is_later = self.snapshot.now, bool(self.promises)
+        now, before = self.snapshot.now, self.trial.effort
         found = promise(self.trial, waiting, now, self.promised_nodes, is_dated=is_later)
         if found is not None:
             self.promises.append(found)
             self.promised_nodes |= set(found.nodes)
+            self.turns.found(asked)
         else:
-            self.unpromised.add(asked)
+            self.turns.in_vain(asked, self.trial.effort - before, is_dated=is_later)
 
     def _reason(self, waiting: Waiting) -> str:
         """Why the shape does not fit; on a large site that is asked only now and then."""

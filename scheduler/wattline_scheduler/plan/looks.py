@@ -3,7 +3,8 @@
 Looking at a node for a shape costs array operations; most nodes are as they were when the shape was
 looked at last. So each shape keeps its columns of costs and needs, and of each node is
 known when it was touched last: only nodes touched since are looked at again. It is a memory, not a
-state: the same is placed without it, which a property test holds.
+state: the same is placed without it, which a property test holds. Beside it stands whose turn it is
+where a cycle cannot look for all (`turns`).
 """
 
 import math
@@ -24,6 +25,7 @@ from wattline_scheduler.plan.fragments import Growth, Prices
 from wattline_scheduler.plan.rank import node_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
+from wattline_scheduler.plan.turns import Turns
 from wattline_scheduler.plan.worths import Worths
 from wattline_scheduler.power.matrix import Floats, Ints
 
@@ -76,6 +78,7 @@ class Looks:
     def __init__(self) -> None:
         self.cycle = 0
         """Number of the present one."""
+        self.turns = Turns()
         self._tried: dict[Shape, Tried] = {}
         self._looks: dict[Hashable, Look] = {}
         """By what one task asks."""

@@ -18,6 +18,7 @@ from wattline_scheduler.plan.rank import rows_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE, Key, Stay
 from wattline_scheduler.plan.rooms import Rooms, most_mw
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace, Used
+from wattline_scheduler.plan.turns import Turns
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
@@ -82,6 +83,11 @@ class Trial:
     def cycle(self) -> int:
         """A number that grows from trial to trial with the same memory."""
         return self._looks.cycle
+
+    @property
+    def turns(self) -> Turns:
+        """Who may have room looked for, kept by the same memory."""
+        return self._looks.turns
 
     @property
     def weights(self) -> Weights:

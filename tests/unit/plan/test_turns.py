@@ -1,0 +1,109 @@
+"""Who may have room looked for: what is in vain for many keeps it from nobody for ever."""
+
+import dataclasses
+import math
+
+from support.sites import job
+from support.snapshots import offer, snapshot, waits
+from wattline_protocol.ids import Instant, JobId
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan
+from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
+from wattline_scheduler.plan.turns import MAX_EFFORT, MAX_VAIN, Turns
+
+FIRST, GANG = JobId(0), JobId(100_000)
+SOON, LATER = PATIENCE_S + 100.0, PATIENCE_S + 500.0
+
+
+def full(name: str, ends: float, gpu_name: str = "NVIDIA H100") -> NodeOffer:
+    """A node of which nothing is free until then."""
+    one = offer(name, free=0, gpu_name=gpu_name)
+    known = tuple((gpu.index, Instant(ends)) for gpu in one.gpus if math.isfinite(ends))
+    return dataclasses.replace(one, ends=known)
+
+
+def nodes(third_ends: float) -> tuple[NodeOffer, ...]:
+    """One for each kind of job below."""
+    return (
+        full("a1", SOON),
+        full("b1", LATER, "NVIDIA A100"),
+        full("c1", third_ends, "NVIDIA L40S"),
+    )
+
+
+def whole(number: int, gpu_type: str) -> Waiting:
+    return waits(number, job().gpus(8).gpu_type(gpu_type))
+
+
+def in_vain(count: int) -> list[Waiting]:
+    """Unlike jobs that could run, but nobody knows when."""
+    one = job().gpus(8).gpu_type("l40s")
+    return [waits(number, one.memory(number)) for number in range(1, count + 1)]
+
+
+def cycle(looks: Looks, *queue: Waiting, ends: float = math.inf, now: float = PATIENCE_S) -> Plan:
+    return plan(snapshot(*nodes(ends), waiting=queue, now=now), looks)
+
+
+def test_what_is_in_vain_takes_no_promise_from_who_can_be_kept_room() -> None:
+    queue = (whole(FIRST, "h100"), *in_vain(50), whole(GANG, "a100"))
+    assert cycle(Looks(), *queue).promised == {FIRST: SOON, GANG: LATER}
+
+
+def test_all_have_their_turn_however_many_look_in_vain_and_it_stays_theirs() -> None:
+    looks, queue = Looks(), (whole(FIRST, "h100"), *in_vain(400), whole(GANG, "a100"))
+    plans = [cycle(looks, *queue) for _ in range(20)]
+    is_kept = [one.promised == {FIRST: SOON, GANG: LATER} for one in plans]
+    assert not is_kept[0], "there are too many for one cycle"
+    assert any(is_kept[:5])
+    assert all(is_kept[is_kept.index(True) :]), "it is not given up while others have their turn"
+    assert {job for one in plans for job in one.promised} == {FIRST, GANG}
+
+
+def test_what_was_in_vain_has_another_turn_once_all_had_theirs() -> None:
+    looks, queue = Looks(), (whole(FIRST, "h100"), *in_vain(400))
+    for _ in range(20):
+        assert cycle(looks, *queue).promised == {FIRST: SOON}
+    later = [cycle(looks, *queue, ends=LATER).promised for _ in range(5)]
+    assert len(later[-1]) == 2, "it is known by now when"
+
+
+def test_a_cycle_looks_in_vain_only_so_often() -> None:
+    turns, each = Turns(), MAX_EFFORT // 10
+    turns.begin()
+    for what in range(100):
+        if turns.has(what, is_dated=True):
+            turns.in_vain(what, each, is_dated=True)
+    looked = [not turns.has(what, is_dated=True) for what in range(10)]
+    assert all(looked)
+    turns.end()
+    turns.begin()
+    assert [turns.has(what, is_dated=True) for what in (9, 10)] == [False, True], "it goes on there"
+
+
+def test_only_so_much_is_remembered_as_in_vain() -> None:
+    turns = Turns()
+    for count, is_kept in [(MAX_VAIN, True), (1, False)]:
+        turns.begin()
+        for what in range(count):
+            turns.in_vain((count, what), MAX_EFFORT, is_dated=True)
+        assert not turns.has("put off", is_dated=True)
+        turns.end()
+        turns.begin()
+        assert turns.has((MAX_VAIN, 0), is_dated=True) != is_kept
+
+
+def test_who_is_put_off_costs_no_look() -> None:
+    queue = (whole(FIRST, "h100"), *in_vain(400))
+    efforts = [
+        [cycle(Looks(), *queue[:count], now=now).effort for count in (1, 101, 301, 401)]
+        for now in (PATIENCE_S - 1, PATIENCE_S)
+    ]
+    none, first, third, fourth = (late - soon for soon, late in zip(*efforts, strict=True))
+    assert fourth - third < (first - none) / 2
+
+
+def test_who_is_first_by_now_is_kept_room_though_nobody_knows_when() -> None:
+    looks, queue = Looks(), in_vain(400)
+    cycle(looks, whole(FIRST, "h100"), *queue)
+    assert cycle(looks, *queue).promised == {queue[0].job: math.inf}
