@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import GpuInfo
 from wattline_scheduler.core.jobs import Attempt
+from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.plan.devices import devices
 from wattline_scheduler.power.thermal import coolest_first
@@ -20,11 +22,35 @@ def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...
     return tuple(device for gpu in in_use_first for device in _left_of(node, gpu))
 
 
-def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
-    """Nothing of a GPU whose holder has more than a device of it."""
+def withheld(node: NodeNow) -> dict[GpuIndex, str]:
+    """GPUs that are given to nobody because of how they are divided, and why in words.
+
+    A driver lets operators divide a GPU anew under a task that has not touched its device. Of its
+    new devices and of what is held of it more than the GPU could be in use.
+    """
+    found = ((gpu.index, _why_withheld(node, gpu)) for gpu in node.gpus.values())
+    return {index: why for index, why in found if why}
+
+
+def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
+    if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
+        return "has more MIG devices than fit into it, as its driver says: it is given to nobody"
     holders = node.holders.get(gpu.index, ())
-    if any(one.record.mig is None for one in holders):
-        return ()
+    jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
+    if not jobs:
+        return ""
+    ended = "that has ended" if len(set(jobs)) == 1 else "they have ended"
+    under = named(tuple(dict.fromkeys(jobs)))
+    return f"was divided anew under {under}: it is given to nobody until {ended}"
+
+
+def _is_of_before(gpu: GpuInfo, holder: Attempt) -> bool:
+    mig = holder.record.mig
+    return gpu.mig is not None if mig is None else mig not in (gpu.mig or ())
+
+
+def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
+    holders = node.holders.get(gpu.index, ())
     held = {one.record.mig.uuid for one in holders if one.record.mig is not None}
     return (device for device in devices(gpu) if device.uuid not in held)
 

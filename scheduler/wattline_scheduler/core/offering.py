@@ -9,7 +9,7 @@ from dataclasses import replace
 from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
-from wattline_scheduler.core.devices import free_devices
+from wattline_scheduler.core.devices import free_devices, withheld
 from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.remaining import ends
@@ -45,7 +45,8 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         for gpu in node.gpus.values()
         if gpu.managed and gpu.healthy and gpu.index not in node.lost
     ]
-    free = free_devices(node, usable)
+    not_given = withheld(node)
+    free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
@@ -55,7 +56,9 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         parts=tuple(
             Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
             for gpu in usable
-            if gpu.mig is None and 0 < node.free_milli(gpu.index) < WHOLE_GPU
+            if gpu.mig is None
+            and gpu.index not in not_given
+            and 0 < node.free_milli(gpu.index) < WHOLE_GPU
         ),
         cpus=node.record.cpus,
         cpus_free=node.record.cpus - node.cpus_used,

@@ -15,7 +15,12 @@ from wattline_scheduler.plan.snapshot import GangKey
 
 
 def hold(node: NodeNow, attempt: Attempt) -> None:
-    """Give the attempt its part of its GPUs. Raises AssertionError where that is not free."""
+    """Give the attempt its part of its GPUs. Raises AssertionError where that is not free.
+
+    It always is: placements are checked against what the node offers, which is nothing of a GPU
+    whose devices, or what is held of how it was divided before, are more than it
+    (`devices.withheld`).
+    """
     for gpu in attempt.record.gpus:
         if attempt.gpu_milli > node.free_milli(gpu):
             held = ", ".join(str(one.record.ref) for one in node.holders[gpu])

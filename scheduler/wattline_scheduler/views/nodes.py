@@ -6,6 +6,7 @@ from wattline_protocol.messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.mig import MigView
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.views import GpuView, NodeView, OutOfBandView, PartView
+from wattline_scheduler.core.devices import withheld
 from wattline_scheduler.core.draw import Draw, node_draw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.remaining import empty_within_s
@@ -40,7 +41,7 @@ def node_view(
         cpu_pct=0.0 if beat is None else beat.cpu_pct,
         heard_ago_s=None if node.heard_at is None else now.mono_s - node.heard_at,
         simulated=node.record.is_simulated,
-        problems=_problems(beat, is_contradicted=node.id in state.contradicted),
+        problems=_problems(node, beat, is_contradicted=node.id in state.contradicted),
         gpus=gpu_views(state, node, beat) if with_gpus else (),
         tasks=tuple(
             f"{ref} {attempt.gang.job.spec.name}" for ref, attempt in sorted(node.attempts.items())
@@ -88,11 +89,11 @@ def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
     return "automatic" if declared.is_automatic else "off"
 
 
-def _problems(beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
+def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
     told = () if beat is None else beat.problems
-    if not is_contradicted:
-        return told
-    return ("its reports disagree with the books: it counts in full", *told)
+    own = ["its reports disagree with the books: it counts in full"] if is_contradicted else []
+    own += [f"GPU {gpu} {why}" for gpu, why in withheld(node).items()]
+    return (*own, *told)
 
 
 def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:

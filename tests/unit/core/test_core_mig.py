@@ -7,6 +7,7 @@ from support.harness import Harness
 from support.sites import A_FEW, JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.messages import StartTask, TaskUsage
+from wattline_protocol.mig import MigInstance
 from wattline_protocol.requests import Shed
 from wattline_protocol.site import Account, Quota
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
@@ -117,6 +118,77 @@ def test_lower_priorities_make_way_on_a_device_that_suits() -> None:
     high = h.submit(small("high").priority(75))
     h.run(2)
     assert [h.state_of(n) for n in (low, other, high)] == ["PENDING", "RUNNING", "RUNNING"]
+
+
+# --- divided anew under work --------------------------------------------------------------
+
+
+def divide(h: Harness, mig: tuple[MigInstance, ...] | None) -> None:
+    """An operator divides GPU 0 of a1 anew under what runs there, which the driver allows where
+    that has not touched its device; the agent tells of it."""
+    h.agent("a1").gpus = [gpu(0, mig=mig), *h.agent("a1").gpus[1:]]
+    h.agent("a1").say_hello()
+    h.settle()
+    h.run(2)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_gpu_divided_anew_under_its_holder_takes_no_work_until_that_is_gone(
+    is_restarted: bool,
+) -> None:
+    h = cluster("3g.40gb")
+    old = h.submit(job("old").mig("3g.40gb"))
+    divide(h, migs("4g.40gb", "3g.40gb", node="anew"))
+    if is_restarted:
+        h.restart_scheduler()
+        h.join()
+        h.run(2)
+    assert h.state_of(old) == "RUNNING"
+    new = [h.submit(job().mig(profile)) for profile in ("4g.40gb", "3g.40gb")]
+    h.run(2)
+    assert [h.state_of(n) for n in new] == ["PENDING", "PENDING"], "together they are too much"
+    assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
+        f"GPU 0 was divided anew under job {old}: it is given to nobody until that has ended",
+    )
+    h.agent("a1").end(h.gang(old).live[0].record.ref)
+    h.settle()
+    assert devices(h, *new) == ["MIG-anew-0", "MIG-anew-1"]
+    assert node_view(h.cluster.state, h.node("a1"), h.now).problems == ()
+
+
+def test_a_gpu_that_is_whole_again_under_the_holder_of_a_device_is_not_shared_either() -> None:
+    h = cluster("1g.10gb")
+    old = h.submit(small())
+    divide(h, None)
+    share, whole = h.submit(job().share(500)), h.submit(job().gpus(1))
+    h.run(2)
+    assert [h.state_of(n) for n in (old, share, whole)] == ["RUNNING", "PENDING", "PENDING"]
+    h.agent("a1").end(h.gang(old).live[0].record.ref)
+    h.settle()
+    assert h.state_of(share) == "RUNNING"
+
+
+def test_a_gpu_put_in_mig_mode_under_its_holder_says_so() -> None:
+    h = cluster(whole=1)
+    h.agent("a1").gpus = [gpu(0)]
+    h.agent("a1").restart()
+    h.settle()
+    old = h.submit(job().gpus(1))
+    divide(h, migs("3g.40gb", node="anew"))
+    new = h.submit(job().mig("3g.40gb"))
+    h.run(2)
+    assert [h.state_of(n) for n in (old, new)] == ["RUNNING", "PENDING"]
+    (problem,) = node_view(h.cluster.state, h.node("a1"), h.now).problems
+    assert problem.startswith(f"GPU 0 was divided anew under job {old}: ")
+
+
+def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
+    h = cluster("4g.40gb", "4g.40gb", whole=1)
+    first, whole = h.submit(job().mig("4g.40gb")), h.submit(job().gpus(1))
+    assert [h.state_of(n) for n in (first, whole)] == ["PENDING", "RUNNING"]
+    assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
+        "GPU 0 has more MIG devices than fit into it, as its driver says: it is given to nobody",
+    )
 
 
 # --- refusals ---------------------------------------------------------------------------
