@@ -35,6 +35,7 @@ QUICK = (
     "growth-in-pieces",
     "epoch-not-durable",
     "backup-without-recover",
+    "numbers-again",
     "start-beyond-quota",
     "held-uncounted",
     "sent-away-from-above",

@@ -55,6 +55,9 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         f"the agent has met epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
         "store is an old copy; stop it and start it once with `wattline scheduler --recover`"
     )
+    if hello.epoch_seen > now.unix_s:
+        # Epochs of recoveries are seconds of the wall clock: another one now would lie below it.
+        reason += ", but first set the clock of its host, which was set back since"
     state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
     if node.id not in state.contradicted:
         state.contradicted[node.id] = None

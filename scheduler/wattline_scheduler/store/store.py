@@ -33,9 +33,12 @@ from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
 from wattline_scheduler.store.rows import Storable, by_statement, newest_jobs
 
+NUMBERS_PER_S = 10_000
+"""More job and event numbers than can be given out in a second, from one recovery to the next."""
+
 RECOVERY_NUMBER_GAP = 1_000_000
-"""Job and event numbers skipped by a recovery, where they are above the clock's seconds already:
-the lost tail may have given some out (I7)."""
+"""Job and event numbers skipped by a recovery where the clock does not say how many: the lost tail
+may have given some out (I7)."""
 
 EVENTS_KEPT = 1_000_000
 """Lines of the event log on disk; the oldest are dropped beyond it."""
@@ -50,11 +53,12 @@ T = TypeVar("T")
 
 
 def _number_floor(newest: int, epoch: int) -> int:
-    """Where numbers go on after a recovery: at its epoch, which is in wall-clock seconds, so that
-    the next recovery begins above it; with a clock that is wrong, well above the newest known.
+    """Where numbers go on after a recovery: by its epoch, which is in wall-clock seconds, so that
+    the next recovery begins above all of this one; with a clock that is wrong, well above the
+    newest known.
     """
-    is_clock_right = epoch >= NO_EARLIER_UNIX_S
-    return epoch if is_clock_right and newest < epoch else newest + RECOVERY_NUMBER_GAP
+    by_clock = (epoch - NO_EARLIER_UNIX_S) * NUMBERS_PER_S
+    return by_clock if newest < by_clock else newest + RECOVERY_NUMBER_GAP
 
 
 class Store:
@@ -136,7 +140,7 @@ class Store:
             ) from error
 
     def _recover(self, epoch: int) -> None:
-        """Numbers go on at the epoch: a backup that is restored twice must not give out the same
+        """Numbers go on by the epoch: a backup that is restored twice must not give out the same
         ones twice, and epochs of recoveries are seconds that never come again.
         """
         self._connection.execute("UPDATE books SET standing = 'full'")

@@ -33,7 +33,7 @@ from wattline_sim.fleet.scheduler_shell import SchedulerShell
 from wattline_sim.fleet.sentaway import check_sent_away
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
-from wattline_sim.fleet.truth import Truth
+from wattline_sim.fleet.truth import NumberedTwice, Truth
 from wattline_sim.fleet.wishes import with_wishes
 from wattline_sim.fleet.world import World
 
@@ -83,9 +83,7 @@ class FleetSite:
         }
         self.accepted: dict[JobId, JobSpec] = {}
         self.answered: set[str] = set()
-        """Tokens of submissions. Not as many as jobs: of two backups that are put back one after
-        the other, with a clock that was set back between them, the second may give numbers again.
-        """
+        """Tokens of submissions."""
         self.lost: set[JobId] = set()
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
@@ -135,6 +133,9 @@ class FleetSite:
         def take(answer: Answer) -> None:
             self.answered.add(token)
             if isinstance(answer, Submitted):
+                if answer.job in self.accepted:
+                    others = self.accepted[answer.job].name
+                    raise NumberedTwice(f"job {answer.job} is {spec.name}, and was {others}")
                 self.accepted[answer.job] = spec
                 if spec.kind == "service":
                     self.world.after(

@@ -43,6 +43,10 @@ class StartedEarly(AssertionError):
     """A task started though its job is on no disk, or one that it waits for never ended so."""
 
 
+class NumberedTwice(AssertionError):
+    """A job has the number of another one, whose checkpoints it would take for its own."""
+
+
 class Truth:
     """Checks the hosts against the books on disk."""
 

@@ -358,8 +358,21 @@ def test_a_scheduler_older_than_what_a_node_has_met_is_refused(h: Harness) -> No
     refused = h.told("a1", Refused)[-1]
     assert isinstance(refused, Refused)
     assert "--recover" in refused.reason
+    assert "clock" not in refused.reason
     assert h.events("epoch_too_old")[-1].level == "alarm"
     assert h.committed_kw("a1") == pytest.approx(10.2)
+
+
+def test_where_the_clock_was_set_back_since_the_last_recovery_it_is_to_be_set_first(
+    h: Harness,
+) -> None:
+    h.agent("a1").epoch = Epoch(int(h.now.unix_s) + 60)
+    h.join("a1")
+    refused = h.told("a1", Refused)[-1]
+    assert isinstance(refused, Refused)
+    assert refused.reason.endswith(
+        "--recover`, but first set the clock of its host, which was set back since"
+    )
 
 
 def test_beats_are_answered_and_repeats_too(h: Harness) -> None:

@@ -25,7 +25,12 @@ from wattline_scheduler.store.errors import (
 from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED
 from wattline_scheduler.store.rows import JOB_STATE, Storable, by_statement
 from wattline_scheduler.store.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
-from wattline_scheduler.store.store import RECOVERY_NUMBER_GAP, Store
+from wattline_scheduler.store.store import (
+    NO_EARLIER_UNIX_S,
+    NUMBERS_PER_S,
+    RECOVERY_NUMBER_GAP,
+    Store,
+)
 
 NOW = records.T0 + 1_000
 
@@ -359,7 +364,8 @@ def test_a_backup_is_whole_and_starts_only_with_recover(tmp_path: Path) -> None:
     assert [job.id for job in saved.jobs] == [1, 2]
     assert saved.epoch >= int(NOW)
     assert {book.standing for book in saved.books} == {"full"}
-    assert saved.next_job == saved.next_event == saved.epoch + 1
+    since_2023_s = saved.epoch - NO_EARLIER_UNIX_S
+    assert saved.next_job == saved.next_event == since_2023_s * NUMBERS_PER_S + 1
     assert saved.attempt_floor == saved.epoch
     assert saved.is_recovering
     assert Store.open(tmp_path / "restored", now_unix_s=NOW)[1].epoch == saved.epoch + 1
@@ -396,14 +402,17 @@ def test_a_clock_that_is_wrong_still_skips_numbers(tmp_path: Path) -> None:
 
 
 def test_a_backup_restored_twice_gives_out_no_number_twice(tmp_path: Path) -> None:
-    store = opened(tmp_path / "first", recover=True)
+    store, first = Store.open(tmp_path / "first", now_unix_s=NOW, recover=True)
     (tmp_path / "again").mkdir()
     store.backup(tmp_path / "again" / "wattline.db")
-    store.commit([records.job(int(NOW) + 1)])
     store.close()
     store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 60.0, recover=True)
     store.close()
-    assert saved.next_job == int(NOW) + 61
+    assert saved.next_job > first.next_job + 60 * 1_000, "however many a second were submitted"
+    assert saved.next_event > first.next_event + 60 * 1_000
+    store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 61.0, recover=True)
+    store.close()
+    assert saved.next_job > first.next_job + 61 * 1_000
 
 
 def test_recovery_keeps_the_leases_that_might_be_in_force(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from wattline_scheduler.core.effects import Effect, Save
 from wattline_scheduler.core.records import BookRecord, Record, Saved
+from wattline_scheduler.store import store
 from wattline_scheduler.store.errors import StoreError
 from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.mutants.mutant import Mutant
@@ -55,6 +56,12 @@ def _as_ever(self: Disk, unix_s: float, instance: str, *, recover: bool = False)
     return _open(self, unix_s, instance)
 
 
+def _from_newest(newest: int, epoch: int) -> int:
+    """As after any other start."""
+    del epoch
+    return newest
+
+
 MUTANTS = (
     Mutant(
         "growth-not-on-disk",
@@ -85,5 +92,11 @@ MUTANTS = (
         "a restored backup is started with --recover only",
         ((Disk, "backup", _unmarked), (Disk, "open", _as_ever)),
         "I8",
+    ),
+    Mutant(
+        "numbers-again",
+        "after a restored backup no job has a number that the lost tail may have given out",
+        ((store, "_number_floor", _from_newest),),
+        "I7",
     ),
 )

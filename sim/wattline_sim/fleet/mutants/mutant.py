@@ -22,6 +22,7 @@ CATCHES = frozenset(
         "SentAwayInVain",
         "NotSettled",
         "InvariantBroken",
+        "NumberedTwice",
         "StoreLied",
     )
 )
