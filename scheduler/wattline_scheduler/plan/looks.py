@@ -15,6 +15,7 @@ import numpy as np
 from wattline_scheduler.plan.asks import (
     Ask,
     ask_of,
+    fits,
     fitting,
     fullest_slot,
     leanest_slot,
@@ -22,6 +23,7 @@ from wattline_scheduler.plan.asks import (
 )
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices
+from wattline_scheduler.plan.loops import Loops, Wanted, wanted
 from wattline_scheduler.plan.rank import node_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
@@ -41,7 +43,7 @@ NEVER = -1
 class Look:
     """One task of a shape on all nodes; shapes that ask the same of each node share it."""
 
-    __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot")
+    __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot", "wanted")
 
     def __init__(self, node_count: int, *, is_share: bool) -> None:
         self.ask: Ask
@@ -54,6 +56,8 @@ class Look:
         """[node] for a share: the GPU that it is taken of, if watts suffice; None: whole GPUs."""
         self.seen = NEVER
         """What was touched up to then is in it."""
+        self.wanted: Wanted | None = None
+        """What loops know of it; None = they cannot look."""
 
 
 class Tried:
@@ -127,19 +131,40 @@ class Looks:
         if self._worths is not None:
             self._unfollowed.add(at)
 
-    def of(self, shape: Shape, columns: Columns) -> tuple[Look, int]:
+    def of(self, shape: Shape, columns: Columns, loops: Loops | None) -> tuple[Look, int]:
         """The shape on the nodes as they are now, and the effort of finding out."""
         look = self._look(shape, columns)
         if look.seen == self._time:
             return look, 0
+        if loops is not None and look.wanted is not None and self._worths is not None:
+            able = self._loop(look, columns, loops, self._worths, look.wanted)
+        else:
+            able = self._operate(look, columns)
+        look.seen = self._time
+        all_steps = columns.node_count // NODES_PER_STEP_OF_ALL
+        return look, STEPS_PER_LOOK + all_steps + able // NODES_PER_STEP
+
+    def _operate(self, look: Look, columns: Columns) -> int:
+        """Look at what was touched, by array operations: on how many of them it fits."""
         changed = self._touched > look.seen
         np.putmask(look.cost, changed, np.inf)
         able = fitting(columns, look.ask, changed)
         if len(able):
             self._look_at(look, columns, able)
-        look.seen = self._time
-        all_steps = columns.node_count // NODES_PER_STEP_OF_ALL
-        return look, STEPS_PER_LOOK + all_steps + len(able) // NODES_PER_STEP
+        return len(able)
+
+    def _loop(
+        self, look: Look, columns: Columns, loops: Loops, worths: Worths, wanted: Wanted
+    ) -> int:
+        """The same in one call, but for nodes that are left to array operations."""
+        self._follow(worths, columns)
+        leads = worths.leads(look.ask)
+        able, rest = loops.look(wanted, worths, leads, self._touched, look.seen)
+        if not len(rest):
+            return able
+        rest = rest[fits(columns, look.ask, rest)]
+        self._look_at(look, columns, rest)
+        return able + len(rest)
 
     def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
         """Nodes that the shape fits on."""
@@ -154,10 +179,13 @@ class Looks:
     def _growth(self, columns: Columns, ask: Ask, able: Ints) -> Growth | None:
         if self._worths is None:
             return None
-        if self._unfollowed:
-            self._worths.follow(columns, list(self._unfollowed))
-            self._unfollowed.clear()
+        self._follow(self._worths, columns)
         return self._worths.growth(columns, ask, able)
+
+    def _follow(self, worths: Worths, columns: Columns) -> None:
+        if self._unfollowed:
+            worths.follow(columns, list(self._unfollowed))
+            self._unfollowed.clear()
 
     def ask(self, shape: Shape, columns: Columns) -> Ask:
         """The shape in the numbers of the columns."""
@@ -180,6 +208,7 @@ class Looks:
         look, class_count = self.tried(shape, columns).look, len(columns.classes)
         if look.class_count != class_count:
             look.ask, look.class_count = ask_of(shape, columns.classes), class_count
+            look.wanted = wanted(look.ask, look.cost, look.needed_mw)
             look.seen = NEVER
         return look
 

@@ -27,7 +27,8 @@ class Rooms:
         """[group] by priority."""
         self._given_back_mw: dict[int, Ints] = {}
         """[row] by priority."""
-        self._budget_mw = np.maximum(columns.budget_mw, 1.0)
+        self.budget_mw: Floats = np.maximum(columns.budget_mw, 1.0)
+        """[row] as a divisor."""
 
     def add(self, rows: Ints, mw: Ints | int) -> None:
         """These rows have so much more room, or less."""
@@ -70,7 +71,7 @@ class Rooms:
     def share_left(self, task_mw: int, at: At) -> Floats:
         """[node] of the tightest row above, which share of its budget such a task would leave."""
         columns = self._columns
-        row_left = (columns.room_mw - task_mw) / self._budget_mw
+        row_left = (columns.room_mw - task_mw) / self.budget_mw
         group = columns.group[at]
         if FEW * len(group) < columns.group_rows.shape[1]:
             few: Floats = np.minimum.reduce(row_left.take(columns.group_rows.take(group, axis=1)))

@@ -10,10 +10,12 @@ import numpy as np
 
 from wattline_protocol.site import DomainKind, Weights
 from wattline_protocol.wall import PERMILLE, wall_mw
+from wattline_scheduler.plan import loops
 from wattline_scheduler.plan.asks import ALL, Ask, fits, leanest_slot, needed_mw, slots_for
 from wattline_scheduler.plan.columns import ENDLESS_MW, NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.devices import gpu_of
 from wattline_scheduler.plan.looks import Look, Looks, Tried
+from wattline_scheduler.plan.loops import Loops
 from wattline_scheduler.plan.rank import rows_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE, Key, Stay
 from wattline_scheduler.plan.rooms import Rooms, most_mw
@@ -71,6 +73,10 @@ class Trial:
         self._began = self._looks.begin(snapshot)
         self._log: list[_Before] = []
         self._rooms = Rooms(self.columns)
+        self._loops: Loops | None = None
+        if loops.LIBRARY is not None:
+            budget_mw = self._rooms.budget_mw
+            self._loops = Loops(loops.LIBRARY, self.columns, budget_mw, snapshot.weights)
         self._other_rows: dict[DomainKind, list[int]] = {}
         self._barred: dict[Key, Bools | None] = {}
         """Where reservations let nobody of that key start."""
@@ -142,7 +148,7 @@ class Trial:
 
     def look(self, shape: Shape) -> Look:
         """The shape on all nodes, as they are now."""
-        look, effort = self._looks.of(shape, self.columns)
+        look, effort = self._looks.of(shape, self.columns, self._loops)
         self.effort += effort
         return look
 
@@ -191,6 +197,8 @@ class Trial:
         """Only nodes that it fits on are asked what their rows allow, and if the best of them has
         the watts, no others: on a full site they are few."""
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
+        if self._loops is not None and look.wanted is not None:
+            return self._loops.best(look.wanted, self._rooms.given_back_mw(priority), barred)
         fits_on = look.cost < np.inf
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):

@@ -46,9 +46,9 @@ class Worths:
         self._slot_count = columns.slot_count
         self._cpus: Ints = np.arange(int(columns.cpus.max(initial=0)) + 1)
         self._max_profiles = max(MAX_PROFILES, 4 * columns.node_count)
-        self._profile: Ints = np.zeros(columns.node_count, np.int64)
+        self.profile: Ints = np.zeros(columns.node_count, np.int64)
         """[node] number of its profile."""
-        self._worth_now: Ints = np.zeros(columns.node_count, np.int64)
+        self.worth_now: Ints = np.zeros(columns.node_count, np.int64)
         """[node] in billionths of a GPU, as is the next."""
         self._forget()
 
@@ -58,7 +58,7 @@ class Worths:
         self._profiles = [nothing]
         self._seen: dict[bytes, int] = {}
         """Numbers by what is free of which classes, slot by slot."""
-        self._worth: Ints = np.zeros((1, len(self._cpus)), np.int64)
+        self.worth: Ints = np.zeros((1, len(self._cpus)), np.int64)
         """[profile, CPUs]"""
         self._leads: dict[tuple[int, tuple[bool, ...]], Ints] = {}
         """For so many GPUs of classes that suit: [profile] number of what is left."""
@@ -82,15 +82,15 @@ class Worths:
             if number is None:
                 profile = _profile(free[one].tolist(), classes[one].tolist())
                 number = seen[key] = self._number(profile)
-            self._profile[one] = number
-            self._worth_now[one] = self._worth[number, max(0, cpus_free.item(one))]
+            self.profile[one] = number
+            self.worth_now[one] = self.worth[number, max(0, cpus_free.item(one))]
 
     def growth(self, columns: Columns, ask: Ask, at: Ints) -> Growth:
         """As `fragments.growth`, for nodes that are followed and that the task fits on."""
         if ask.is_share:
             return growth(columns, ask, self.of, at)
-        after = self._after(ask, self._profile[at])
-        lost_nano = self._worth_now[at] - self._worth[after, columns.cpus_free[at] - ask.cpus]
+        after = self._after(ask, self.profile[at])
+        lost_nano = self.worth_now[at] - self.worth[after, columns.cpus_free[at] - ask.cpus]
         return Growth(growth_of(lost_nano), None)
 
     def _number(self, profile: Profile) -> int:
@@ -98,21 +98,29 @@ class Worths:
         if known is None:
             known = self._numbers[profile] = len(self._profiles)
             self._profiles.append(profile)
-            if known >= len(self._worth):
-                self._worth = np.pad(self._worth, ((0, known), (0, 0)))
+            if known >= len(self.worth):
+                self.worth = np.pad(self.worth, ((0, known), (0, 0)))
             free, classes = (np.array([part], np.int32) for part in profile)
             kinds = by_kind(free, classes, self.of.mix)
-            self._worth[known] = worth_nano(kinds, self._cpus, self.of)
+            self.worth[known] = worth_nano(kinds, self._cpus, self.of)
         return known
 
-    def _after(self, ask: Ask, profile: Ints) -> Ints:
-        """Numbers of what is left of each when the task has its GPUs."""
+    def leads(self, ask: Ask) -> Ints | None:
+        """[profile] number of what is left when the task has its GPUs; `UNKNOWN` where nobody asked
+        yet. None: it takes none."""
         if not ask.gpus:
-            return profile
+            return None
         key = ask.gpus, ask.suited
         leads = self._leads.get(key)
         if leads is None or len(leads) < len(self._profiles):
             leads = self._leads[key] = _longer(leads, len(self._profiles))
+        return leads
+
+    def _after(self, ask: Ask, profile: Ints) -> Ints:
+        """Numbers of what is left of each when the task has its GPUs."""
+        leads = self.leads(ask)
+        if leads is None:
+            return profile
         after: Ints = leads[profile]
         if np.minimum.reduce(after, initial=0) == UNKNOWN:
             for number in np.unique(profile[after == UNKNOWN]).tolist():

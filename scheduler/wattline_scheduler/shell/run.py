@@ -19,6 +19,7 @@ from wattline_protocol.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch
+from wattline_scheduler.plan import loops
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
@@ -153,6 +154,7 @@ def _tell_ready(
         agent_endpoint=sockets.agents.endpoint,
         client_endpoint=sockets.clients.endpoint,
         jobs=len(saved.jobs),
+        planner=loops.way(),
         took_s=round(took_s, 3),
     )
 

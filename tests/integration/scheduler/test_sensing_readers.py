@@ -4,10 +4,12 @@ import asyncio
 import base64
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from support.live_scheduler import until
 from support.sensor_servers import (
     SIMULATED_OUTLET,
     SIMULATED_POWER,
@@ -90,7 +92,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     )
     assert "no answer within 3 s" in why_not(python(code), timeout_s=3.0)
     for pid in pids.read_text().split():
-        assert is_gone(int(pid))
+        until(partial(is_gone, int(pid)), "the command and its child are gone")
 
 
 def is_gone(pid: int) -> bool:

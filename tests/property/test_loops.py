@@ -1,0 +1,191 @@
+"""`loops.c` finds and chooses what array operations do: to the last bit, step for step."""
+
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from support.plan_strategies import snapshots
+from support.sites import job
+from support.snapshots import offer, shape, snapshot
+from wattline_protocol.ids import DomainId, Instant
+from wattline_scheduler.plan import loops
+from wattline_scheduler.plan.asks import ask_of
+from wattline_scheduler.plan.columns import WHOLE_MILLI
+from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.fragments import mix_of, prices
+from wattline_scheduler.plan.looks import Look, Looks
+from wattline_scheduler.plan.offers import RowRoom, snapshot_of
+from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace
+from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.power.matrix import Bools, Ints
+
+SOURCE = Path(loops.__file__).with_name("loops.c")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> loops.Library:
+    """As the install builds it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (cc) here")
+    file = tmp_path_factory.mktemp("loops") / "_loops.so"
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+    command += ["-shared", "-fPIC", "-o", str(file), str(SOURCE)]
+    subprocess.run(command, check=True, timeout=60)
+    found = loops.load(str(file))
+    assert found is not None
+    return found
+
+
+PLAIN = [shape(job().gpus(gpus)) for gpus in (0, 1, 2, 4)]
+"""What loops know."""
+
+
+def known(snap: Snapshot) -> Snapshot:
+    """With the prices of a mix."""
+    tasks = [(ask_of(one, snap.columns.classes), 1.0) for one in PLAIN]
+    return dataclasses.replace(snap, prices=prices(snap.columns, mix_of(tasks)))
+
+
+class Pair:
+    """Two trials of the same snapshot, with loops and without."""
+
+    def __init__(self, snap: Snapshot, library: loops.Library) -> None:
+        self.nodes, self._looks = range(len(snap.nodes)), (Looks(), Looks())
+        with patch.object(loops, "LIBRARY", library):
+            self.in_loops = Trial(snap, self._looks[0])
+        with patch.object(loops, "LIBRARY", None):
+            self.in_arrays = Trial(snap, self._looks[1])
+
+    def look_again(self, wanted: Shape) -> tuple[Look, Look]:
+        """At every node, and where the task leads to is known by then."""
+        for _ in range(2):
+            found = self.in_loops.look(wanted), self.in_arrays.look(wanted)
+            assert self.in_loops.effort == self.in_arrays.effort
+            for looks in self._looks:
+                for at in self.nodes:
+                    looks.touch(at)
+        return found
+
+    def place_best(self, wanted: Shape, barred: Bools | None = None) -> TaskPlace | None:
+        """On the same node."""
+        place = self.in_loops.place_best(wanted, barred)
+        assert place == self.in_arrays.place_best(wanted, barred)
+        assert self.in_loops.effort == self.in_arrays.effort
+        return place
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> Snapshot:
+    """Nodes that often cost the same, with rows and loads at the edge of what rounds."""
+    snap = draw(snapshots())
+    columns = snap.columns
+    _deal(draw, columns.cpus_free, range(2, 9))
+    _deal(draw, columns.warmth, range(3))
+    _deal(draw, columns.load_mw, [0, 900_000, 901_001])
+    _deal(draw, columns.room_mw[:-1], [-1, 299_999, 500_001, 4_000_000, 5_000_000])
+    columns.idle_mw[columns.idle_mw > 0] = 60_000
+    columns.free_milli[columns.gpu_class > 0] = WHOLE_MILLI
+    columns.is_open[1:] = True
+    for at in range(columns.node_count):
+        columns.note_slots(at)
+    weights = replace(snap.weights, watts=draw(st.sampled_from([0.0, 0.5])))
+    return known(dataclasses.replace(snap, weights=weights))
+
+
+def _deal(draw: st.DrawFn, column: Ints, values: Sequence[int]) -> None:
+    """One or two of them, in turn."""
+    some = draw(st.lists(st.sampled_from(values), min_size=1, max_size=2))
+    column[:] = np.resize(some, len(column))
+
+
+@settings(max_examples=200)
+@given(snap=snapshots() | alike() | alike(), data=st.data())
+def test_a_loop_is_the_array_operations(
+    library: loops.Library, snap: Snapshot, data: st.DataObject
+) -> None:
+    """While nodes are taken one after the other, some barred, by tasks of all kinds."""
+    both = Pair(snap, library)
+    shapes = [*sorted({w.shape for w in snap.waiting}, key=repr), *PLAIN]
+    for wanted in data.draw(st.lists(st.sampled_from(shapes), min_size=1, max_size=6)):
+        looped, operated = both.look_again(wanted)
+        event(f"loops know it: {looped.wanted is not None and snap.prices is not None}")
+        assert looped.cost.tobytes() == operated.cost.tobytes()
+        fits = np.isfinite(looped.cost)
+        assert (looped.needed_mw == operated.needed_mw)[fits].all()
+        barred = None
+        if data.draw(st.booleans()):
+            closed = st.lists(st.booleans(), min_size=len(fits), max_size=len(fits))
+            barred = np.array(data.draw(closed), np.bool_)
+        event(f"placed: {both.place_best(wanted, barred) is not None}")
+
+
+@given(snap=snapshots() | alike())
+def test_the_same_is_planned_without_the_library(library: loops.Library, snap: Snapshot) -> None:
+    with patch.object(loops, "LIBRARY", library):
+        looped = plan(snap)
+    with patch.object(loops, "LIBRARY", None):
+        assert plan(snap) == looped
+
+
+def two_rows(room_mw: tuple[int, int], share: int) -> Snapshot:
+    """A node below each, that counts there in part."""
+    rows = [
+        RowRoom(DomainId(f"pdu-{n}"), "", "power", mw, 10_000_000) for n, mw in enumerate(room_mw)
+    ]
+    above = [((row, share),) for row in range(2)]
+    return known(snapshot_of(Instant(0.0), (offer("a1"), offer("b1")), rows, above))
+
+
+@pytest.mark.parametrize("lacks_mw", [0, 1])
+def test_a_node_fed_in_part_counts_in_part(library: loops.Library, lacks_mw: int) -> None:
+    one = shape(job().gpus(1))
+    needed_mw = int(Trial(two_rows((9_000_000, 0), 600)).look(one).needed_mw[0])
+    below_mw = -(-needed_mw * 600 // 1000) - lacks_mw
+    both = Pair(two_rows((below_mw, 0), 600), library)
+    both.look_again(one)
+    assert (both.place_best(one) is None) == bool(lacks_mw)
+
+
+@pytest.mark.parametrize(("steps", "node"), [(0, "b1"), (1, "a1")])
+def test_cool_air_counts_more_than_watts_left(
+    library: loops.Library, steps: int, node: str
+) -> None:
+    snap, one = two_rows((2_000_000, 10_000_000), 1000), shape(job().gpus(1))
+    snap.columns.warmth[1] = steps
+    both = Pair(snap, library)
+    both.look_again(one)
+    place = both.place_best(one)
+    assert place is not None
+    assert place.node == node
+
+
+def test_the_effort_counts_nodes_that_fit(library: loops.Library) -> None:
+    snap = snapshot(*(offer(f"a{n}") for n in range(200)))
+    both, one = Pair(known(snap), library), shape(job().gpus(1))
+    for _ in range(3):
+        both.look_again(one)
+        assert both.place_best(one) is not None
+
+
+def test_another_library_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    assert loops.load(str(tmp_path / "none.so")) is None
+    no_library = tmp_path / "text.so"
+    no_library.write_text("not a library")
+    assert loops.load(str(no_library)) is None
+
+
+def test_an_array_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="int32, wanted one block of int64"):
+        loops.pointer(np.zeros(3, np.int32), np.dtype(np.int64))
+    with pytest.raises(TypeError, match="one block"):
+        loops.pointer(np.zeros((3, 3), np.int64)[:, 1], np.dtype(np.int64))
