@@ -1,6 +1,7 @@
 """Plans on arbitrary trees: every room holds, no GPU goes twice, gangs are whole."""
 
 import dataclasses
+import gc
 
 import numpy as np
 from hypothesis import event, given
@@ -116,6 +117,22 @@ def test_placements_that_hold_together_pass_one_by_one(snap: Snapshot, data: st.
     has_parts = any(w.shape.gpu_milli < 1000 or w.shape.mig for _, w in placed)
     if not has_parts and snap.columns.are_whole_shares and len({w.priority for _, w in placed}) < 2:
         assert together == (not any(one_by_one)), "without what is rounded up it knows"
+
+
+@given(snapshots())
+def test_a_plan_leaves_nothing_to_the_garbage_collector(snap: Snapshot) -> None:
+    """A cycle of references would keep all that was made for a plan until the collector stops the
+    scheduler to look for it: a tenth of a second on a large site."""
+    looks = Looks()
+    plan(snap, looks)
+    gc.freeze()
+    gc.disable()
+    try:
+        plan(snap, looks)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @given(snapshots())

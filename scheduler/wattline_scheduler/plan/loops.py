@@ -24,6 +24,9 @@ MODULE = "wattline_scheduler.plan._loops"
 LAYOUT = 1
 """Of the structures below; a library with another one was built from other sources."""
 
+GROUP_WORDS = 3
+"""Room for one `struct group`."""
+
 Array = NDArray[Any]
 _Int = ctypes.c_int64
 
@@ -121,10 +124,6 @@ class Wanted(_Struct):
     )
 
 
-class _Group(ctypes.Structure):
-    _fields_ = (("asked", _Int), ("most_mw", _Int), ("share_left", ctypes.c_double))
-
-
 def pointer(array: Array, dtype: np.dtype[Any]) -> int:
     """Where its first element is; it must be one block of numbers of that kind."""
     if array.dtype != dtype or not array.flags.c_contiguous:
@@ -189,7 +188,7 @@ class Loops:
         self._worths: _Worths | None = None
         self._rest: Ints = np.zeros(columns.node_count, np.int64)
         self._rest_count = _Int()
-        self._groups = (_Group * columns.group_rows.shape[1])()
+        self._groups: Ints = np.zeros((columns.group_rows.shape[1], GROUP_WORDS), np.int64)
         self._choice = 0
         self._known: dict[int, tuple[Array, int]] = {}
 
@@ -226,7 +225,7 @@ class Loops:
             at.address,
             self._pointer(given_back_mw),
             None if barred is None else pointer(barred, _Bools.dtype),
-            ctypes.addressof(self._groups),
+            self._pointer(self._groups),
             self._choice,
         )
         return best if best >= 0 else None

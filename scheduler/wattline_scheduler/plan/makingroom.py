@@ -39,7 +39,9 @@ class MakingRoom:
         self._vain = set[Hashable]()
         """Room and quotas only shrink within a cycle."""
         self._runs = Runs(cache(snapshot.busy_on), cache(snapshot.busy_in))
-        self._lower = cache(self._held_by_lower)
+        self._lower: dict[tuple[int, int], Held] = {}
+        """Held in a quota by work below a priority. No `cache` of the method: that would keep all
+        of this alive until the collector finds the cycle."""
         self._claims = Claims(trial, self._runs.on)
 
     def sends_away(self, waiting: Waiting, gang: int) -> str:
@@ -65,17 +67,21 @@ class MakingRoom:
 
     def _held_by_lower(self, number: int, priority: int) -> Held:
         """By all who may be sent away in a quota."""
+        known = self._lower.get((number, priority))
+        if known is not None:
+            return known
         lower = [one for one in self._runs.within(number) if one.priority < priority]
         self._trial.effort += STEPS_PER_MEMBER * len(lower)
         milli, mw = sum(one.quota_milli for one in lower), sum(one.quota_mw for one in lower)
-        return Held(milli, mw)
+        held = self._lower[number, priority] = Held(milli, mw)
+        return held
 
     def _may_try(self, waiting: Waiting) -> bool:
         is_full = len(self.preemptions) >= MAX_PREEMPTIONS
         if is_full or waiting.priority <= self._snapshot.least_priority:
             return False
         for number, lack in self._lacking(waiting).items():
-            milli, mw = self._lower(number, waiting.priority)
+            milli, mw = self._held_by_lower(number, waiting.priority)
             if milli < lack.milli or mw < lack.mw:
                 return False  # quotas are asked by every line of the queue: most are told here
         what, tried = self._what(waiting), self._trial.tried(waiting.shape)
