@@ -10,6 +10,7 @@ import pytest
 
 from support.fake_door import FakeDoor
 from wattline.client import (
+    BadRequest,
     BundleError,
     Client,
     Impossible,
@@ -94,6 +95,22 @@ def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:
             client.jobs()
         with pytest.raises(Impossible, match="at most 8"):
             client.hold(1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["echo", "caf\udce9"], r"'caf\\udce9' is not UTF-8"),
+        (["echo", "x" * 5_000_000], "limit of"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_at_once_and_the_client_goes_on(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with pytest.raises(BadRequest, match=said):
+            client.submit(JobSpec("x", tuple(words)))
+        assert client.power() == (DOMAIN,)
 
 
 def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from wattline_protocol.requests import (
     Ask,
     ClientHello,
     ClientWelcome,
+    Denied,
     FromClient,
     Tell,
     ToClient,
@@ -27,6 +28,9 @@ REHELLO_PERIOD_S = 1.0
 
 POLL_MS = 250
 """The thread looks round by itself this often; everything else wakes it at once."""
+
+MAX_TEXT_SHOWN = 60
+"""Characters of a text that cannot be sent."""
 
 UNWATCH_ASK = 0
 """Number of the asks whose answers nobody waits for."""
@@ -116,9 +120,20 @@ class Session:
         for ask in self._link.take_dropped():
             self._send(Ask(UNWATCH_ASK, Unwatch(ask)))
         for pending in self._link.take_unsent():
-            self._send(Ask(pending.ask, pending.request))
+            try:
+                self._send(Ask(pending.ask, pending.request))
+            except ValueError as error:  # whoever asked is told; the others' asks go on
+                denied = Denied("bad_request", f"this cannot be sent: {_why_not(error)}")
+                self._link.answered(pending.ask, denied, is_last=True)
 
     def _send(self, message: FromClient) -> None:
+        """Raises ValueError where it is no message: too large, or text that is not UTF-8."""
         if not self._socket.send(self._out.encode(message)):
             # No connection (any more): the next welcome sends everything again.
             self._is_welcome = False
+
+
+def _why_not(error: ValueError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[:MAX_TEXT_SHOWN]!a} is not UTF-8"
+    return str(error)
