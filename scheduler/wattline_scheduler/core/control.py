@@ -15,7 +15,13 @@ from wattline_protocol.requests import Denied
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.ending import end_gang, end_gangs
-from wattline_scheduler.core.job_state import derive, reason_of, refresh, save_gang
+from wattline_scheduler.core.job_state import (
+    derive,
+    reason_of,
+    refresh,
+    save_gang,
+    state_of_gang,
+)
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
 from wattline_scheduler.core.openings import cannot_be_met, is_past
@@ -242,6 +248,8 @@ def _why_not_requeued(target: Target) -> str:
         return "is being cancelled; requeue it once it has ended"
     if any(isinstance(phase, Ending) for phase in phases):
         return "is on its way back to the queue already"
+    if all(state_of_gang(gang) == "HELD" for gang in _open(target)):
+        return "is held; `wattline release` lets it start"
     return "waits in the queue already"
 
 

@@ -12,6 +12,7 @@ from wattline_protocol.views import ENDED_STATES, JobState
 from wattline_scheduler.core.job_state import state_of_gang
 from wattline_scheduler.core.jobs import Gang, Job
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.workload import MAX_ENDED_JOBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _newest(state: State, user: UserName) -> JobId | None:
 def _target(state: State, asker: Asker, number: JobId, spans: tuple[Span, ...]) -> Target:
     job = state.work.jobs.get(number)
     if job is None:
-        return Target(number, refusal=Denied("not_found", f"there is no open job {number}"))
+        return Target(number, refusal=_not_at_hand(state, number))
     if not asker.may_act_on(job):
         whose = f"job {number} belongs to {job.record.owner}"
         text = f"{whose}; only its owner or an operator may do that"
@@ -116,6 +117,14 @@ def _target(state: State, asker: Asker, number: JobId, spans: tuple[Span, ...]) 
     if not all(span.indices for span in spans):
         return Target(number, job)
     return _some(job, [pair for span in spans for pair in span.indices])
+
+
+def _not_at_hand(state: State, number: JobId) -> Denied:
+    """Why nothing can be done to a job that is not in memory."""
+    if number >= state.next_job:
+        return Denied("not_found", f"there is no job {number}")
+    kept = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
+    return Denied("not_found", f"there is no open job {number}, and {kept}: submit it anew")
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:

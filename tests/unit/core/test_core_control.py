@@ -19,7 +19,7 @@ from wattline_protocol.requests import (
     Shed,
 )
 from wattline_protocol.selecting import Selection, only, parse_jobs
-from wattline_scheduler.core import acting
+from wattline_scheduler.core import acting, workload
 from wattline_scheduler.core.jobs import Ended
 from wattline_scheduler.core.records import GangRecord, JobRecord
 
@@ -212,8 +212,11 @@ def test_what_is_not_requeued_says_why(h: Harness) -> None:
         "conflict", f"job {done} has completed; submit it again to run it once more"
     )
     held = h.submit(job().held())
-    text = f"job {held} waits in the queue already"
+    text = f"job {held} is held; `wattline release` lets it start"
     assert refusal(h, requeue(only(held), "b")) == Denied("conflict", text)
+    queued = h.submit(job().gpus(8).nodes(2))
+    text = f"job {queued} waits in the queue already"
+    assert refusal(h, requeue(only(queued), "q")) == Denied("conflict", text)
     h.cut_off.update(h.agents)
     h.ask(Cancel(only(cancelled)))
     text = f"job {cancelled} is being cancelled; requeue it once it has ended"
@@ -335,8 +338,21 @@ def test_ranges_do_what_can_be_done_and_tell_the_rest(h: Harness) -> None:
     assert [one.text for one in told.jobs] == [
         f"job {first} has ended already: COMPLETED",
         f"job {second} ended",
-        f"there is no open job {second + 1}",
+        f"there is no job {second + 1}",
     ]
+
+
+def test_what_ended_too_long_ago_says_that_it_is_not_kept(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "MAX_ENDED_JOBS", 1)
+    old, new = h.submit(job().held()), h.submit(job().held())
+    for number in (old, new):
+        h.do(Cancel(only(number)))
+    assert h.do(Requeue(only(new), "t"))
+    denied = h.ask(Requeue(only(old), "u"))
+    assert isinstance(denied, Denied)
+    assert denied.reason.startswith(f"there is no open job {old}, and only the newest ")
 
 
 def test_filters_choose_among_open_jobs(h: Harness) -> None:
