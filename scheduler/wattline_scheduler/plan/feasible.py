@@ -106,16 +106,10 @@ def _suits(trial: Trial, shape: Shape) -> Bools:
     columns = trial.columns
     return (
         asks.has_labels(columns, shape.labels)
-        & (usable(trial, shape) >= shape.gpus)
+        & (trial.usable(shape) >= shape.gpus)
         & (columns.cpus >= shape.cpus)
         & (columns.memory_bytes >= shape.memory_bytes)
     )
-
-
-def usable(trial: Trial, shape: Shape) -> Ints:
-    """[node] GPUs that suit and work, free or not."""
-    count: Ints = trial.look(shape).ask.is_suited[trial.columns.gpu_class].sum(axis=1)
-    return count
 
 
 def _is_open(trial: Trial, shape: Shape) -> Bools:

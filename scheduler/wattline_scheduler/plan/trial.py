@@ -78,6 +78,8 @@ class Trial:
             budget_mw = self._rooms.budget_mw
             self._loops = Loops(loops.LIBRARY, self.columns, budget_mw, snapshot.weights)
         self._other_rows: dict[DomainKind, list[int]] = {}
+        self._usable: dict[tuple[bool, ...], Ints] = {}
+        """By the classes that suit."""
         self._barred: dict[Key, Bools | None] = {}
         """Where reservations let nobody of that key start."""
 
@@ -159,6 +161,15 @@ class Trial:
     def ask(self, shape: Shape) -> Ask:
         """The shape in the numbers of the columns."""
         return self._looks.ask(shape, self.columns)
+
+    def usable(self, shape: Shape) -> Ints:
+        """[node] GPUs that suit and work, free or not."""
+        ask = self.ask(shape)
+        known = self._usable.get(ask.suited)
+        if known is None:
+            known = ask.is_suited[self.columns.gpu_class].sum(axis=1)
+            self._usable[ask.suited] = known
+        return known
 
     def room_for(self, priority: int) -> Ints:
         """[row] what is left, and what lower priorities there would give back."""
