@@ -109,10 +109,16 @@ def promise(
     shape, can = waiting.shape, fits_when_empty(trial, waiting.shape)
     trial.effort += STEPS_PER_LOOK + len(can) // NODES_PER_LOOK_STEP
     can[list(taken)] = False
-    if int(can.sum()) < shape.nodes:
+    able = np.flatnonzero(can)
+    if len(able) < shape.nodes:
         return None
-    trial.effort += STEPS_PER_WALK + len(can) // NODES_PER_WALK_STEP
-    free_at = free_at_s(trial, shape, now)
+    trial.effort += STEPS_PER_WALK + len(able) // NODES_PER_WALK_STEP
+    free_at = np.full(len(can), np.inf)
+    free_at[able] = free_at_s(trial, shape, able, now)
+    if is_dated:
+        can &= np.isfinite(free_at)
+        if int(can.sum()) < shape.nodes:
+            return None
     nodes = _in_time(trial, shape, can, free_at, _latest_s(trial, waiting, now))
     if nodes is None:
         return None
@@ -164,25 +170,32 @@ def _all_soonest(trial: Trial, shape: Shape, able: Ints, free_at: Floats) -> Int
     return min(choices, key=lambda at: (float(free_at[at].max()), -int(whole[at].sum())))
 
 
-def free_at_s(trial: Trial, shape: Shape, now: Instant) -> Floats:
-    """[node] when a task would find its GPUs free; infinite where that is not known.
+def free_at_s(trial: Trial, shape: Shape, nodes: Ints, now: Instant) -> Floats:
+    """[of these nodes] when a task would find its GPUs free; infinite where that is not known.
 
     Where CPUs or memory are short, only when all that runs there has ended: who holds how much of
     them is not known here.
     """
     columns, ask = trial.columns, trial.ask(shape)
-    each_s = _each_free_at_s(trial, ask, now)
-    suited_s = np.sort(np.where(ask.is_suited[columns.gpu_class], each_s, np.inf), axis=1)
-    enough = suited_s[:, min(ask.gpus, columns.slot_count) - 1] if ask.gpus else now
-    is_short = (columns.cpus_free < ask.cpus) | (columns.memory_free_bytes < ask.memory_bytes)
-    all_s = np.where(columns.gpu_class != NO_CLASS, each_s, now).max(axis=1)
-    return np.where(is_short, all_s, enough)
+    gpu_class, each_s = columns.gpu_class[nodes], _each_free_at_s(trial, ask, nodes, now)
+    suited_s = np.where(ask.is_suited[gpu_class], each_s, np.inf)
+    suited_s.sort(axis=1)
+    free_at = (
+        suited_s[:, min(ask.gpus, columns.slot_count) - 1]
+        if ask.gpus
+        else np.full(len(nodes), float(now))
+    )
+    is_short = columns.cpus_free[nodes] < ask.cpus
+    is_short |= columns.memory_free_bytes[nodes] < ask.memory_bytes
+    short = np.flatnonzero(is_short)
+    free_at[short] = np.where(gpu_class[short] != NO_CLASS, each_s[short], now).max(axis=1)
+    return free_at
 
 
-def _each_free_at_s(trial: Trial, ask: Ask, now: Instant) -> Floats:
+def _each_free_at_s(trial: Trial, ask: Ask, nodes: Ints, now: Instant) -> Floats:
     columns = trial.columns
-    is_free = columns.free_milli >= ask.milli
-    return np.where(is_free, now, np.maximum(columns.ends_s, now))
+    is_free = columns.free_milli[nodes] >= ask.milli
+    return np.where(is_free, now, np.maximum(columns.ends_s[nodes], now))
 
 
 def _soonest(trial: Trial, free_at: Floats, nodes: Ints, count: int) -> Ints:
