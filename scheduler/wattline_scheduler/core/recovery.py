@@ -73,7 +73,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
         calendar=calendar,
-        ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses, _named(site)),
+        ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses, lasting(site)),
         picture=picture,
         outdated=outdated,
     )
@@ -112,8 +112,8 @@ def _check_removed(site: Site, saved: Saved) -> None:
             )
 
 
-def _named(site: Site) -> list[Key]:
-    """Accounts and queues of the site file."""
+def lasting(site: Site) -> list[Key]:
+    """Accounts and queues of the site file: their use is never forgotten."""
     accounts: list[Key] = [("account", one.name) for one in site.accounts]
     return accounts + [("queue", one.name) for one in site.queues]
 

@@ -18,7 +18,7 @@ from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.records import Saved
-from wattline_scheduler.core.recovery import SiteMismatch
+from wattline_scheduler.core.recovery import SiteMismatch, lasting
 from wattline_scheduler.plan import loops
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
@@ -127,7 +127,10 @@ def restore(
     gc.disable()  # millions of objects that stay are made at once: looking for garbage is in vain
     try:
         store, saved = Store.open(
-            config.state_dir, now_unix_s=read_clock().unix_s, recover=config.recover
+            config.state_dir,
+            now_unix_s=read_clock().unix_s,
+            recover=config.recover,
+            lasting=lasting(site),
         )
         try:
             cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key)

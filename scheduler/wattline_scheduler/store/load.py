@@ -10,6 +10,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.mig import MigInstance
 from wattline_protocol.views import EventView, JobState
+from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import (
     AttemptRecord,
     BookRecord,
@@ -46,7 +47,7 @@ ENDED_JOBS_LOADED = 10_000
 """Newest ended jobs that a restart holds in memory: as many as one list shows."""
 
 USES_LOADED = 10_000
-"""Accounts and queues of which something ended last."""
+"""Accounts and queues of which something ended last; beside them those that the site file names."""
 
 EVENTS_LOADED = 1_000
 """Newest events that a restart holds in memory; older ones are read from disk when asked for."""
@@ -166,6 +167,8 @@ _NOT_OVER = "WHERE phase <> 'over' ORDER BY domain, start_unix_s, name"
 
 _OPEN = "WHERE phase <> 'over' ORDER BY start_unix_s, name"
 
+_OF_KEY = "WHERE kind = ? AND name = ?"
+
 
 def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
     """How those of the jobs ended that are on record as ended."""
@@ -184,12 +187,25 @@ def _old_parents(jobs: tuple[JobRecord, ...]) -> set[JobId]:
     return {p for job in jobs if job.ended_unix_s is None for p in job.spec.parents} - loaded
 
 
-def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
-    """Everything a restart needs, read in one transaction of the caller."""
+def _uses(db: sqlite3.Connection, lasting: Iterable[Key]) -> tuple[UseRecord, ...]:
+    """Of the newest ends, and those of `lasting` however old they are."""
+    newest = db.execute(USES.select("ORDER BY as_of_unix_s DESC LIMIT ?"), (USES_LOADED,))
+    rows = {row[:2]: row for row in newest}
+    for key in lasting:
+        row = None if key in rows else db.execute(USES.select(_OF_KEY), key).fetchone()
+        if row is not None:
+            rows[key] = row
+    return tuple(UseRecord(*row) for row in rows.values())
+
+
+def load_saved(
+    db: sqlite3.Connection, epoch: Epoch, instance: str, lasting: Iterable[Key] = ()
+) -> Saved:
+    """Everything a restart needs, read in one transaction of the caller. `lasting`: accounts and
+    queues whose use is needed, however long ago it was."""
     recent = (ENDED_JOBS_LOADED,)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
-    uses = USES.select("ORDER BY as_of_unix_s DESC LIMIT ?")
     next_job, next_event, is_recovering, attempt_floor = db.execute(
         "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + 1,"
         " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1,"
@@ -212,7 +228,7 @@ def load_saved(db: sqlite3.Connection, epoch: Epoch, instance: str) -> Saved:
         demands=tuple(_demand(row) for row in db.execute(DEMANDS.select("ORDER BY seen_unix_s"))),
         meters=tuple(MeterRecord(*row) for row in db.execute(METERS.select())),
         plants=tuple(PlantRecord(*row) for row in db.execute(PLANTS.select())),
-        uses=tuple(UseRecord(*row) for row in db.execute(uses, (USES_LOADED,))),
+        uses=_uses(db, lasting),
         reservations=tuple(_reservation(row) for row in db.execute(RESERVATIONS.select(_OPEN))),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,

@@ -9,7 +9,7 @@ the first one off instead of mixing with it. A commit returns only when its reco
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from sqlite_utils import Database
 from wattline_protocol.ids import Epoch, JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.views import EventView, JobState
+from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
@@ -75,13 +76,18 @@ class Store:
 
     @classmethod
     def open(
-        cls, directory: Path, *, now_unix_s: float, recover: bool = False
+        cls,
+        directory: Path,
+        *,
+        now_unix_s: float,
+        recover: bool = False,
+        lasting: Collection[Key] = (),
     ) -> tuple["Store", Saved]:
         """Lock, check and load the store of a state directory; a fresh one where there is none.
 
         `recover` (I8) is for a restored backup: the epoch goes above everything any agent can
         have seen, every node counts in full until its next Hello, and numbers that the lost tail
-        may have given out are skipped. Raises StoreError.
+        may have given out are skipped. `lasting`: see `load_saved`. Raises StoreError.
         """
         make_directory(directory)
         lock = DirectoryLock(directory)
@@ -91,7 +97,7 @@ class Store:
             lock.release()
             raise
         try:
-            return store, store._begin_run(now_unix_s, recover, secrets.token_hex(8))
+            return store, store._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting)
         except BaseException:
             store.close()
             raise
@@ -111,7 +117,9 @@ class Store:
         store = cls(Path(":memory:"), None, Database(connection))
         return store, store._begin_run(now_unix_s, recover, instance)
 
-    def _begin_run(self, now_unix_s: float, recover: bool, instance: str) -> Saved:
+    def _begin_run(
+        self, now_unix_s: float, recover: bool, instance: str, lasting: Collection[Key] = ()
+    ) -> Saved:
         def begin() -> Saved:
             epoch, is_backup = self._connection.execute(
                 "SELECT epoch, is_backup FROM meta"
@@ -129,7 +137,7 @@ class Store:
             self._owner = (epoch, instance)
             self._connection.execute("UPDATE meta SET epoch = ?, instance = ?", self._owner)
             self._tidy(now_unix_s)
-            return load_saved(self._connection, Epoch(epoch), self._owner[1])
+            return load_saved(self._connection, Epoch(epoch), instance, lasting)
 
         try:
             return self._transaction("loading", begin, is_first=True)

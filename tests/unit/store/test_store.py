@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from support import records
 from wattline_protocol.ids import Epoch, JobId, Sequence, UnixTime
-from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease
+from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease, UseRecord
 from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
@@ -22,7 +22,7 @@ from wattline_scheduler.store.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED
+from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED, USES_LOADED
 from wattline_scheduler.store.rows import JOB_STATE, Storable, by_statement
 from wattline_scheduler.store.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 from wattline_scheduler.store.store import (
@@ -35,9 +35,9 @@ from wattline_scheduler.store.store import (
 NOW = records.T0 + 1_000
 
 
-def opened(directory: Path, **options: bool) -> Store:
+def opened(directory: Path, *, recover: bool = False) -> Store:
     """The store alone."""
-    return Store.open(directory, now_unix_s=NOW, **options)[0]
+    return Store.open(directory, now_unix_s=NOW, recover=recover)[0]
 
 
 def everything() -> list[Storable]:
@@ -85,6 +85,19 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert saved.reservations == (records.reservation(),)
     assert saved.events == (records.event(1), records.event(2))
     assert (saved.next_job, saved.next_event) == (3, 3)
+
+
+def test_the_use_of_what_the_site_file_names_is_loaded_however_old_it_is(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    old = [UseRecord("queue", name, UnixTime(1.0)) for name in ("night", "day")]
+    store.commit([*old, *(UseRecord("queue", f"q{n}", UnixTime(NOW)) for n in range(USES_LOADED))])
+    store.close()
+    lasting = (("queue", "night"), ("queue", "q1"), ("account", "unused"))
+    store, saved = Store.open(tmp_path, now_unix_s=NOW, lasting=lasting)  # type: ignore[arg-type]  # literals
+    store.close()
+    names = {record.name for record in saved.uses}
+    assert ("night" in names, "day" in names) == (True, False)
+    assert len(saved.uses) == len(names) == USES_LOADED + 1
 
 
 def test_an_empty_store_starts_at_one(tmp_path: Path) -> None:
