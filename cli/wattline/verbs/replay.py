@@ -59,7 +59,10 @@ VERBS = (
         show="wattline.show.replayjobs:jobs_report",
         args=(
             Option("trace", ("--trace",), "Jobs, as CSV or packed.", "path", required=True),
-            _policy("Who is served first.", POLICY_NAMES),
+            _policy(
+                "Who is served first; with -progress, jobs say how far they are while they run.",
+                POLICY_NAMES,
+            ),
             Option(
                 "overheads",
                 ("--restart-overhead",),

@@ -17,6 +17,7 @@ from wattline_scheduler.core.kinds import kind_of
 from wattline_scheduler.core.lines import Line
 from wattline_scheduler.core.numbers import SortedNumbers
 from wattline_scheduler.core.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
+from wattline_scheduler.plan.course import Course
 from wattline_scheduler.plan.snapshot import Shape, Waiting
 from wattline_scheduler.power.progress import Progress
 
@@ -128,6 +129,8 @@ class Attempt:
     """The agent said that it has it."""
     progress: Progress | None = None
     """Of gangs that report one: what it says about caps."""
+    course: Course | None = None
+    """Of those that say how far they are, while they run: when they will have ended."""
     beat_seq: int | None = None
     """Newest beat that listed it, within the node's present incarnation."""
     quotas: tuple[int, ...] = ()

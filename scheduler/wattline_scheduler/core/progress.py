@@ -1,9 +1,13 @@
-"""Progress that tasks report, compared with the caps they ran under: corrects their curves."""
+"""Progress that tasks report: when they will have ended, and what the caps they run under cost.
+
+The first by the part of their work that is done, the second by any metric that counts.
+"""
 
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.jobs import Attempt, Gang, Running
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.course import METRIC, Course
 from wattline_scheduler.power.keeps import curve_of
 from wattline_scheduler.power.progress import Progress, corrected_permille, progress_name
 
@@ -15,10 +19,22 @@ def watch_progress(state: State, node: NodeNow, now: Now) -> None:
         if report is None or not report.metrics or gang.live[0] is not attempt:
             continue
         if not isinstance(gang.phase, Running):
+            attempt.course = None  # its end moves by as long as it stands still
             if attempt.progress is not None:
                 attempt.progress.reset()
             continue
         _watch(state, attempt, report.metrics, now)
+        _follow(state, attempt, report.metrics, now)
+
+
+def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
+    done, gang = metrics.get(METRIC), attempt.gang
+    if done is None or not 0.0 <= done <= 1.0 or gang.job.spec.kind == "service":
+        return
+    attempt.course = attempt.course or Course()
+    if attempt.course.heard(done, now.mono_s):
+        for each in gang.live:
+            state.nodes[each.node].outdate_offer()
 
 
 def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:

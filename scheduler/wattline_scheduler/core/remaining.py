@@ -1,8 +1,9 @@
 """How long work that runs holds its GPUs yet: one answer for explanations, promises and drains.
 
-A try ends by its run time limit, or as such jobs ended before, and has its grace after that. Run
-time does not count pauses, so its end is counted from when it last began to run, less what it had
-run before. Nobody knows when what is paused ends, or a service.
+A try ends by its run time limit, or as such jobs ended before, and has its grace after that; or
+when it will have done what it says is left of its work. Run time does not count pauses, so its end
+is counted from when it last began to run, less what it had run before. Nobody knows when what is
+paused ends, or a service.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ class End:
     why: str
     """As the end of "once job 7 has ended, ..."."""
     is_guess: bool = False
-    """By what others took: one that runs on beyond it says nothing any more."""
+    """By what others took, or its own pace: one that runs on beyond it says nothing any more."""
 
 
 def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
-    """What is known of its end. `longest` None: by limits alone."""
+    """What is known of its end. `longest` None: by limits alone, without guesses."""
     spec, phase = gang.job.spec, gang.phase
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + spec.recovery.grace_s)
@@ -38,11 +39,19 @@ def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
     if spec.limits.runtime_s:
         by_limit = Instant(over + spec.limits.runtime_s)
         found.append(End(by_limit, "by its limit at the latest"))
-    took_s = longest.learned_s(gang.job.kind) if longest is not None else None
-    if took_s is not None:
-        as_others = Instant(over + took_s)
-        found.append(End(as_others, "going by how long such jobs took", is_guess=True))
-    return found
+    guess = _guess(longest, gang, over) if longest is not None else None
+    return found if guess is None else [*found, guess]
+
+
+def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
+    """By its own pace where it tells it, else by what others took from `over` on."""
+    course = gang.live[0].course if gang.live else None
+    if course is not None and course.end_s is not None:
+        return End(Instant(course.end_s), "going by how far it says it is", is_guess=True)
+    took_s = longest.learned_s(gang.job.kind)
+    if took_s is None:
+        return None
+    return End(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
 
 
 def _began(phase: Phase) -> float | None:

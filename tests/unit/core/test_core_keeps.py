@@ -12,6 +12,7 @@ from wattline_protocol.requests import Restore, Shed
 from wattline_scheduler.core import resuming
 from wattline_scheduler.core.jobs import Paused, Running
 from wattline_scheduler.core.leasing import refresh_loads
+from wattline_scheduler.core.remaining import ends_of
 from wattline_scheduler.core.resuming import MAX_PAUSE_S, MIN_PAUSE_S, PAUSE_MEMORY_S, Room
 from wattline_scheduler.core.state import State
 
@@ -117,6 +118,26 @@ def test_it_goes_on_when_its_keep_fits_again() -> None:
     h.do(Restore(None))
     h.run(10)
     assert h.state_of(low) == "RUNNING"
+
+
+def test_the_end_of_what_is_paused_is_not_known_any_more() -> None:
+    """It said how far it was; where it goes on its pace is taken anew."""
+    h = cluster()
+    low, _ = two_jobs(h)
+    attempt = h.gang(low).live[0]
+    task = h.agent(attempt.node).tasks[attempt.record.ref]
+    for percent in range(8):
+        task.metrics["progress"] = percent / 100
+        h.run(120)
+    longest = h.cluster.state.work.longest
+    assert [end.why for end in ends_of(longest, h.gang(low))] == ["going by how far it says it is"]
+    shed_to(h, 7.0)
+    h.run(20)
+    assert h.state_of(low) == "PAUSED"
+    h.do(Restore(None))
+    h.run(10)
+    assert h.state_of(low) == "RUNNING"
+    assert ends_of(longest, h.gang(low)) == []
 
 
 def test_as_long_as_all_keeps_fit_jobs_are_slowed_not_paused() -> None:

@@ -97,6 +97,18 @@ def test_what_such_jobs_took_before_is_known_without_a_limit(h: Harness) -> None
     assert view.start_why == f"once job {one} has ended, going by how long such jobs took"
 
 
+def test_work_that_says_how_far_it_is_is_known_to_end(h: Harness) -> None:
+    """By its own pace since it was first heard, here from a checkpoint on."""
+    one, _ = h.submit(job().gpus(8)), h.submit(job().gpus(8))
+    task = h.agent(h.gang(one).live[0].node).tasks[h.gang(one).live[0].record.ref]
+    for percent in range(30, 37):
+        task.metrics["progress"] = percent / 100
+        h.run(120)
+    view = seen(h, h.submit(job().gpus(4)))
+    assert view.start_why == f"once job {one} has ended, going by how far it says it is"
+    assert within_s(h, view) == pytest.approx(63 * 120, rel=0.1)
+
+
 def test_a_kind_that_is_known_to_be_short_does_not_wait_for_whom_it_overtakes(h: Harness) -> None:
     for _ in range(RUNS_NEEDED):
         past = h.submit(job().command("short").gpus(8))

@@ -77,8 +77,19 @@ def test_the_order_of_the_product_beats_tiresias_on_trace3() -> None:
     assert found.jct_s.mean < 0.9 * 347213.2481
 
 
+@pytest.mark.skipif(not TRACES, reason="WATTLINE_TRACES names no folder of traces")
+@pytest.mark.parametrize("trace", ["trace1", "trace3", "trace4"])
+def test_jobs_that_say_how_far_they_are_end_sooner(trace: str) -> None:
+    file = MURI / f"{trace}.csv.gz"
+    heard, published = (
+        replay_jobs(file, policy, None) for policy in ("wattline-progress", "tiresias")
+    )
+    assert heard.jct_s.mean < 0.7 * published.jct_s.mean
+    assert heard.jct_s.p99 < published.jct_s.p99
+
+
 def test_each_trace_has_policies_of_its_own(tmp_path: Path) -> None:
     trace = tmp_path / "t.csv"
     trace.write_text(f"{HEADER}\n7,2,4000,10,bert,4,500\n")
-    with pytest.raises(TraceUnreadable, match="srtf, srsf, tiresias, wattline"):
+    with pytest.raises(TraceUnreadable, match="srtf, srsf, tiresias, wattline, wattline-progress"):
         replay_jobs(trace, "fifo", None)

@@ -3,11 +3,15 @@
 Of a job it knows what its user could have told: GPUs, account, time of submission. Neither duration
 nor number of steps: with those and one finished run of the model, durations would be known. It
 learns from what the trace has shown so far: ends, and time held without an end.
+
+If it hears progress, jobs also say how far they are while they run, as tasks do with
+`wattline.task.progress`: then what has run for a while is known to end, by its own pace so far.
 """
 
 from collections.abc import Sequence
 from math import inf
 
+from wattline_scheduler.plan.course import Course
 from wattline_scheduler.plan.neighbours import Neighbours
 from wattline_scheduler.plan.order import Asking, in_order
 from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of, next_look_s
@@ -18,8 +22,10 @@ class Learned:
     """Serves first who is expected to end soonest for the GPUs it takes. Without `sends_back` only
     jobs that wait are put in order: who runs, runs on."""
 
-    def __init__(self, *, sends_back: bool = True) -> None:
-        self._sends_back = sends_back
+    def __init__(self, *, sends_back: bool = True, hears_progress: bool = False) -> None:
+        self._sends_back, self._hears_progress = sends_back, hears_progress
+        self._courses: dict[Run, Course] = {}
+        """By their time on GPUs."""
         self._neighbours = Neighbours()
         self._runtimes = Runtimes()
         self._groups: dict[Run, Groups] = {}
@@ -30,11 +36,13 @@ class Learned:
         job = run.job
         self._groups[run] = self._neighbours.submitted(job.account, job.gpus)
         self._runs.append(run)
+        self._courses[run] = Course()
 
     def ended(self, run: Run, now_s: float) -> None:
         """Teaches how long its kind runs."""
         del now_s
         self._runs.remove(run)
+        del self._courses[run]
         self._survived(run)
         self._runtimes.ended(self._groups.pop(run), run.level)
 
@@ -50,6 +58,8 @@ class Learned:
         for run in self._runs:
             if run.is_running:
                 self._survived(run)
+            if self._hears_progress:
+                self._courses[run].heard(run.done, run.held_s)
         ranked = self._runs
         if not self._sends_back:
             ranked = [run for run in self._runs if not run.is_running]
@@ -62,10 +72,17 @@ class Learned:
             key=run,
             priority=0,
             gpus=job.gpus,
-            index_s=self._runtimes.index_s(self._groups[run], run.held_s),
+            index_s=self._left_s(run),
             since_s=job.submit_s,
             number=job.id,
         )
+
+    def _left_s(self, run: Run) -> float:
+        """By its own pace where it is known, else what an end costs of such jobs."""
+        end_s = self._courses[run].end_s
+        if end_s is not None:
+            return max(0.0, end_s - run.held_s)
+        return self._runtimes.index_s(self._groups[run], run.held_s)
 
     def filled(self) -> None:
         """Changes nothing."""

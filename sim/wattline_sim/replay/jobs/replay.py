@@ -32,6 +32,7 @@ _MURI: dict[str, Callable[[], Rule]] = {
     "srsf": srsf,
     "tiresias": Tiresias,
     "wattline": Learned,
+    "wattline-progress": partial(Learned, hears_progress=True),
 }
 _FLEET: dict[str, tuple[Callable[[], Rule], bool]] = {
     "fifo": (fifo, False),

@@ -25,6 +25,11 @@ class Run:
         return self.left_steps * self.job.step_s
 
     @property
+    def done(self) -> float:
+        """Which part of its work is done, from 0 to 1: what it could say itself."""
+        return min(1.0, max(0.0, 1.0 - self.left_steps / self.job.steps))
+
+    @property
     def jct_s(self) -> float:
         """From submission to its end."""
         return self.end_s - self.job.submit_s
