@@ -21,7 +21,8 @@ from wattline_scheduler.plan.columns import NO_CLASS
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.reservations import MARGIN_S
 from wattline_scheduler.plan.snapshot import Shape, Waiting
-from wattline_scheduler.plan.trial import Task, Trial
+from wattline_scheduler.plan.taking import Task
+from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools, Floats, Ints
 
 MAX_TRIES = 8
