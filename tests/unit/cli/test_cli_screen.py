@@ -27,6 +27,12 @@ def test_text_and_bytes_are_printed_as_they_are(capfdbinary: pytest.CaptureFixtu
     assert capfdbinary.readouterr().out == b"[red]12[/red]\nraw \xff bytes"
 
 
+def test_words_are_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.put_json("n1 is drained")
+    screen.put_json_line("n1 is drained")
+    assert capsys.readouterr().out == '{\n  "text": "n1 is drained"\n}\n{"text":"n1 is drained"}\n'
+
+
 def test_json_is_the_view_itself(capsys: pytest.CaptureFixture[str]) -> None:
     screen.put_json(busy_site().jobs)
     assert [job["name"] for job in json.loads(capsys.readouterr().out)][:2] == [
