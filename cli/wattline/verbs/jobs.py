@@ -281,7 +281,7 @@ VERBS = (
     Verb(
         name="release",
         section="Jobs",
-        help="Let held jobs start.",
+        help="Let held jobs start. What an operator holds, only operators release.",
         details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:release",
         show="wattline.show.acted:acted",

@@ -15,8 +15,9 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.selecting import problem
 from wattline_scheduler.core.changing import update
-from wattline_scheduler.core.control import CANCEL, HOLD, RELEASE, REQUEUE, Act
+from wattline_scheduler.core.control import CANCEL, REQUEUE, Act
 from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.holding import hold, release
 from wattline_scheduler.core.selecting import Asker, Target, select
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import MAX_TOKEN_CHARS
@@ -26,15 +27,15 @@ MAX_TASKS = 10_000
 """Acted on in one request, so that beats do not wait; the answer says how many are left."""
 
 
-def act_of(request: OnJobs) -> Act:
-    """What each request does to one job."""
+def act_of(request: OnJobs, asker: Asker) -> Act:
+    """What a request of this person does to one job."""
     match request:
         case Cancel():
             return CANCEL
         case Hold():
-            return HOLD
+            return hold(asker.user)
         case Release():
-            return RELEASE
+            return release(is_operator=asker.is_operator)
         case Requeue():
             return REQUEUE
         case Update(changes=changes):
@@ -78,7 +79,7 @@ def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted |
 
 
 def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: Now) -> JobActed:
-    job, one = target.job, act_of(request)
+    job, one = target.job, act_of(request, asker)
     if job is None or target.refusal is not None:
         return _refused(target, target.refusal)
     strike = one.of(state, target, job, now)

@@ -1,4 +1,4 @@
-"""What users do to jobs that are there: cancel, hold, release, requeue.
+"""What users do to jobs that are there: cancel and requeue here, more in `holding`, `changing`.
 
 Each act has two halves: `of` says which gangs it would touch, or why it may not be; `do` touches
 them. A dry run ends between the two.
@@ -16,8 +16,6 @@ from wattline_protocol.spans import folded
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.ending import end_gang, end_gangs
 from wattline_scheduler.core.job_state import (
-    derive,
-    reason_of,
     refresh,
     save_gang,
     state_of_gang,
@@ -81,19 +79,21 @@ def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str
     return f"job {job.id}[{cut}]"
 
 
-def _name(target: Target, job: Job) -> str:
+def meant(target: Target, job: Job) -> str:
+    """What is meant, as people write it."""
     return name_of(job, None if target.numbers is None else target.gangs)
 
 
 def over(target: Target, job: Job) -> Denied:
     """Nothing of what is meant is left to act on."""
-    name = _name(target, job)
+    name = meant(target, job)
     outcomes = {g.phase.outcome for g in target.gangs if isinstance(g.phase, Ended)}
     how = job.record.state if target.numbers is None else ", ".join(sorted(outcomes))
     return Denied("conflict", f"{name} has ended already: {how}")
 
 
-def _open(target: Target) -> list[Gang]:
+def open_of(target: Target) -> list[Gang]:
+    """Of what is meant, all that has not ended."""
     return [gang for gang in target.gangs if not isinstance(gang.phase, Ended)]
 
 
@@ -102,12 +102,12 @@ def _open(target: Target) -> list[Gang]:
 
 def _of_cancel(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
     del state, now
-    if not _open(target):
+    if not open_of(target):
         return over(target, job)
     is_whole = target.numbers is None
     if is_whole and job.record.cancelled_by:
         return Strike(job, (), is_whole)
-    return Strike(job, tuple(g for g in _open(target) if not _is_cancelled(g)), is_whole)
+    return Strike(job, tuple(g for g in open_of(target) if not _is_cancelled(g)), is_whole)
 
 
 def _is_cancelled(gang: Gang) -> bool:
@@ -128,81 +128,6 @@ def _cancel(state: State, strike: Strike, user: UserName, now: Now) -> str:
     return f"{strike.name} ended" if is_over else f"{strike.name} is being cancelled"
 
 
-# --- hold and release -------------------------------------------------------------------
-
-
-def _of_hold(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
-    del state, now
-    if not _open(target):
-        return over(target, job)
-    is_whole = target.numbers is None
-    if job.record.is_held:
-        return Strike(job, (), is_whole)
-    gangs = tuple(gang for gang in _open(target) if is_whole or not gang.is_held)
-    return Strike(job, gangs, is_whole)
-
-
-def _hold(state: State, strike: Strike, user: UserName, now: Now) -> str:
-    """Nothing more of it starts; what runs goes on."""
-    del user
-    if strike.is_whole:
-        _set_held(state, strike.job, is_held=True)
-    else:
-        for gang in strike.gangs:
-            _hold_gang(state, gang, now, is_held=True)
-        _show_anew(state, strike.job)
-    return f"{strike.name} is held; what runs of it goes on"
-
-
-def _of_release(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
-    del state, now
-    is_whole = target.numbers is None
-    gangs = tuple(gang for gang in _open(target) if job.record.is_held or gang.is_held)
-    if not gangs:
-        return Denied("conflict", f"{_name(target, job)} is not held, it is {job.record.state}")
-    return Strike(job, gangs, is_whole)
-
-
-def _release(state: State, strike: Strike, user: UserName, now: Now) -> str:
-    """It may start again; of a job that is held as a whole the other indices stay held.
-
-    What was held for its crashes gets all its retries back.
-    """
-    del user
-    job, released = strike.job, {gang.number for gang in strike.gangs}
-    if job.record.is_held and not strike.is_whole:
-        for gang in job.gangs:
-            if gang.number not in released and not isinstance(gang.phase, Ended):
-                _hold_gang(state, gang, now, is_held=True)
-    for gang in strike.gangs:
-        if gang.is_crash_loop:
-            gang.failures = gang.crashes = 0
-            gang.reason = ""
-        if gang.is_held:
-            _hold_gang(state, gang, now, is_held=False)
-    _set_held(state, job, is_held=False)
-    state.wants_plan = True
-    return f"{strike.name} is released"
-
-
-def _set_held(state: State, job: Job, *, is_held: bool) -> None:
-    job.record = msgspec.structs.replace(job.record, is_held=is_held)
-    state.journal.save(job.record)
-    _show_anew(state, job)
-    state.work.requeue(job)
-
-
-def _hold_gang(state: State, gang: Gang, now: Now, *, is_held: bool) -> None:
-    state.work.hold(gang, now, is_held=is_held)
-    state.journal.save(gang.as_record())
-
-
-def _show_anew(state: State, job: Job) -> None:
-    shown = derive(job)
-    job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
-    state.journal.save(job.record)
-
-
 # --- requeue ----------------------------------------------------------------------------
 
 
@@ -210,17 +135,17 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
     is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
     gangs = tuple(g for g in target.gangs if not is_being_cancelled and _is_requeued(g, now))
     if not gangs:
-        return Denied("conflict", f"{_name(target, job)} {_why_not_requeued(target)}")
+        return Denied("conflict", f"{meant(target, job)} {_why_not_requeued(target)}")
     past = is_past(state, job.spec, now)
     if past:
-        return Denied("impossible", f"{_name(target, job)} would not start again: {past}")
+        return Denied("impossible", f"{meant(target, job)} would not start again: {past}")
     if job.is_ended:
         if state.work.open_count >= MAX_OPEN_JOBS:
             return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
         gone = "" if job.has_run else never(state, job.spec, {})
         used = used_up(job, state.site.tariff)
         if used and not gone:
-            text = f"{_name(target, job)} {used}; raise that first with `wattline update`"
+            text = f"{meant(target, job)} {used}; raise that first with `wattline update`"
             return Denied("impossible", text)
         problem = gone or cannot_be_met(state, job.spec, now) or impossible(state, job.spec, now)
         if problem:
@@ -244,11 +169,11 @@ def _why_not_requeued(target: Target) -> str:
     phases = [gang.phase for gang in target.gangs]
     if all(isinstance(phase, Ended) for phase in phases):
         return "has completed; submit it again to run it once more"
-    if any(_is_cancelled(gang) for gang in _open(target)):
+    if any(_is_cancelled(gang) for gang in open_of(target)):
         return "is being cancelled; requeue it once it has ended"
     if any(isinstance(phase, Ending) for phase in phases):
         return "is on its way back to the queue already"
-    if all(state_of_gang(gang) == "HELD" for gang in _open(target)):
+    if all(state_of_gang(gang) == "HELD" for gang in open_of(target)):
         return "is held; `wattline release` lets it start"
     return "waits in the queue already"
 
@@ -260,7 +185,7 @@ def _requeue(state: State, strike: Strike, user: UserName, now: Now) -> str:
     """
     job, reason = strike.job, f"requeued by {user}"
     if job.is_ended:
-        job.record = msgspec.structs.replace(job.record, cancelled_by="", is_held=False)
+        job.record = msgspec.structs.replace(job.record, cancelled_by="", is_held=False, held_by="")
         state.work.reopen(job)
         if not job.has_run:
             wait_for_parents(state, job)
@@ -282,6 +207,4 @@ def _requeue(state: State, strike: Strike, user: UserName, now: Now) -> str:
 
 
 CANCEL = Act("job_cancelled", _of_cancel, _cancel, "is being cancelled already", "would end")
-HOLD = Act("job_held", _of_hold, _hold, "is held already", "would be held")
-RELEASE = Act("job_released", _of_release, _release, "is released already", "would be released")
 REQUEUE = Act("job_requeued", _of_requeue, _requeue, "waits already", "would go back to the queue")

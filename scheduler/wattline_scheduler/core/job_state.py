@@ -94,7 +94,7 @@ def gates_of(job: Job) -> dict[str, str]:
     gates: dict[str, str] = {}
     if job.record.is_held or _are_all_held(job):
         looping = _crash_loop(job)
-        gates["hold"] = "held until released" if looping is None else _where(looping)
+        gates["hold"] = _held(job) if looping is None else _where(looping)
     if job.barred is not None:
         gates[job.barred[0]] = job.barred[1]
     if job.parents:
@@ -104,6 +104,11 @@ def gates_of(job: Job) -> dict[str, str]:
     if job.outside:
         gates["reservation"] = job.outside
     return gates
+
+
+def _held(job: Job) -> str:
+    by = job.record.held_by
+    return f"held by {by} until an operator releases it" if by else "held until released"
 
 
 def _warning(job: Job) -> str:

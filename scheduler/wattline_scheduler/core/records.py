@@ -40,6 +40,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     state: JobState
     reason: str = ""
     is_held: bool = False
+    held_by: str = ""
+    """The operator by whom it, or indices of it, are held: its owner may not release them."""
     is_late: bool = False
     """It was told that the job cannot be done by its deadline."""
     is_risk_told: bool = False

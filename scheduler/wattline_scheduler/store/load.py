@@ -66,7 +66,8 @@ _exit = msgspec.json.Decoder(TaskExit)
 
 def _job(row: Row) -> JobRecord:
     id_, token, owner = row[:3]
-    submitted, ended, state, reason, is_held, is_late, is_risk_told, by, spec = row[8:]
+    submitted, ended, state, reason, *shown, spec = row[8:]
+    is_held, held_by, is_late, is_risk_told, by = shown
     return JobRecord(
         id=id_,
         token=token,
@@ -76,6 +77,7 @@ def _job(row: Row) -> JobRecord:
         state=state,
         reason=reason,
         is_held=bool(is_held),
+        held_by=held_by,
         is_late=bool(is_late),
         is_risk_told=bool(is_risk_told),
         cancelled_by=by,

@@ -73,7 +73,7 @@ JOBS = Layout(
     "jobs",
     _columns(
         "id token owner account name kind queue priority submitted_unix_s ended_unix_s "
-        "state reason is_held is_late is_risk_told cancelled_by spec"
+        "state reason is_held held_by is_late is_risk_told cancelled_by spec"
     ),
     JobRecord.key,
 )
@@ -142,7 +142,8 @@ def _job_row(r: JobRecord) -> Row:
     s = r.spec
     what = (s.account or r.owner, s.name, s.kind, s.queue, s.priority)
     times = (r.submitted_unix_s, r.ended_unix_s)
-    shown = (r.state, r.reason, r.is_held, r.is_late, r.is_risk_told, r.cancelled_by)
+    held, told = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
+    shown = (r.state, r.reason, *held, *told, r.cancelled_by)
     return (r.id, r.token, r.owner, *what, *times, *shown, _json(s))
 
 
@@ -212,14 +213,14 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
 
 
 JOB_STATE = (
-    "UPDATE jobs SET ended_unix_s = ?, state = ?, reason = ?, is_held = ?, is_late = ?,"
-    " is_risk_told = ?, cancelled_by = ? WHERE id = ?"
+    "UPDATE jobs SET ended_unix_s = ?, state = ?, reason = ?, is_held = ?, held_by = ?,"
+    " is_late = ?, is_risk_told = ?, cancelled_by = ? WHERE id = ?"
 )
 
 
 def _job_state_row(r: JobRecord) -> Row:
-    told = (r.is_late, r.is_risk_told)
-    return (r.ended_unix_s, r.state, r.reason, r.is_held, *told, r.cancelled_by, r.id)
+    held, told = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
+    return (r.ended_unix_s, r.state, r.reason, *held, *told, r.cancelled_by, r.id)
 
 
 def by_statement(

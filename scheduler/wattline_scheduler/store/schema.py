@@ -334,6 +334,11 @@ def _quota_told(db: Database) -> None:
         db.execute(f"ALTER TABLE uses ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
 
 
+def _held_by(db: Database) -> None:
+    """Which operator holds a job of somebody else."""
+    db.execute("ALTER TABLE jobs ADD COLUMN held_by TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -352,6 +357,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _reservations,
     _risk_told,
     _quota_told,
+    _held_by,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -121,7 +121,7 @@ def test_the_state_of_a_job_is_written_without_its_specification(tmp_path: Path)
     store = opened(tmp_path)
     job = records.job(1)
     store.commit([job])
-    told = {"is_late": True, "is_risk_told": True, "is_held": True}
+    told = {"is_late": True, "is_risk_told": True, "is_held": True, "held_by": "ops"}
     running = msgspec.structs.replace(job, state="RUNNING", reason="because", **told)
     assert list(by_statement([running], {job.id: job.spec})) == [JOB_STATE]
     store.commit([running])
