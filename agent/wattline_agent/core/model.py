@@ -105,6 +105,10 @@ class Session:
     """From where there was last nothing that only a Hello could tell."""
 
 
+ANSWERS_TIMED = 3
+"""Answers of the driver by which its pace is known."""
+
+
 @dataclass(slots=True)
 class Caps:
     """The conversation with the driver: one set or read at a time."""
@@ -114,6 +118,8 @@ class Caps:
     """ApplyCaps or ReadCaps is out, CapsRead not in."""
     asked_s: float = 0.0
     """When the newest of them went out."""
+    took_s: deque[float] = field(default_factory=lambda: deque(maxlen=ANSWERS_TIMED))
+    """How long the newest answers took."""
     asked: frozenset[GpuIndex] = frozenset()
     """GPUs whose caps the one that is out sets; empty for a read."""
     verifies: Sequence | None = None

@@ -12,7 +12,7 @@ from wattline_agent.core import adoption, commands, holds, lease
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
 from wattline_agent.core.events import CapsRead
 from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set
-from wattline_agent.core.model import Member, NodeState, Pending, Standpoint
+from wattline_agent.core.model import ANSWERS_TIMED, Member, NodeState, Pending, Standpoint
 from wattline_agent.ports import CapResult
 from wattline_protocol.ids import GpuIndex, Now
 
@@ -20,6 +20,9 @@ RETRY_S = 5.0
 """A GPU whose cap could not be set is tried again after this long."""
 LIMITS_HOLD_S = 1.5
 """No start rests on limits asked for longer ago: in less time no driver is unloaded and loaded."""
+SLOWER_THAN_ANSWERS = 2
+"""So many times as long as this driver takes for an answer, no less, takes loading it: else a start
+on a slow one would never rest on an answer that is young enough."""
 
 
 def step(state: NodeState, now: Now, here: Standpoint | None) -> None:
@@ -79,6 +82,7 @@ def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
     if event.generation != caps.generation or not caps.is_waiting:
         return
     caps.is_waiting = False
+    caps.took_s.append(now.mono_s - caps.asked_s)
     for result in event.limits:
         if result.index < len(state.gpus):
             _take_result(state, state.gpus[result.index], result, now)
@@ -158,7 +162,7 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
     The driver may have been loaded anew, and no sample has told yet: before the start was ordered,
     or while this process stood still with the driver's answer in hand.
     """
-    since_s = now.mono_s - LIMITS_HOLD_S
+    since_s = now.mono_s - _limits_hold_s(state)
     stale = {
         index: goal[index]
         for attempt in state.attempts.values()
@@ -167,6 +171,13 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
         if state.gpus[index].checked_s < max(commands.waits_since(attempt), since_s)
     }
     return _apply(state, _settable(state, stale, now), now)
+
+
+def _limits_hold_s(state: NodeState) -> float:
+    """By the fastest of the newest answers: one that was slow may be a process that stood still."""
+    took_s = state.caps.took_s
+    fastest_s = min(took_s) if len(took_s) == ANSWERS_TIMED else 0.0
+    return max(LIMITS_HOLD_S, SLOWER_THAN_ANSWERS * fastest_s)
 
 
 def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:

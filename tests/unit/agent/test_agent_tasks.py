@@ -199,6 +199,18 @@ def test_no_launch_on_an_answer_that_waited_as_long_as_a_driver_takes_to_load(ri
     assert rig.gpus[0].limit_mw == MIN
 
 
+def test_a_driver_that_is_always_slow_is_believed_in_the_end(rig: Rig) -> None:
+    """Its answers are older than what a start may rest on, until its pace is known."""
+    rig.holds_answers = True
+    for number in range(2):
+        rig.start(ref(number), 0)
+        for _ in range(3):
+            rig.pass_s(2)
+            kept, rig.kept_answers = rig.kept_answers, []
+            rig.handle(*kept)
+    assert rig.launches == [ref(1)]
+
+
 def test_no_launch_while_a_neighbour_cannot_be_lowered(rig: Rig) -> None:
     rig.run(ref(0), 0)
     rig.pass_s(4)
