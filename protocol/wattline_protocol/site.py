@@ -114,6 +114,10 @@ class Quota(msgspec.Struct, frozen=True):
 NO_QUOTA = Quota()
 
 
+MOST_URGENT = 100
+"""The highest priority there is."""
+
+
 class Account(msgspec.Struct, frozen=True):
     """Who pays. Shares are relative to those of accounts with the same parent."""
 
@@ -124,6 +128,8 @@ class Account(msgspec.Struct, frozen=True):
     """Together with the accounts below it."""
     users: tuple[str, ...] = ()
     """Who may use it, and what is below it; empty = everybody."""
+    max_priority: int = MOST_URGENT
+    """Of its jobs, and of those below it."""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -133,6 +139,7 @@ class Queue(msgspec.Struct, frozen=True):
     quota: Quota = NO_QUOTA
     users: tuple[str, ...] = ()
     """Who may submit to it; empty = everybody."""
+    max_priority: int = MOST_URGENT
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from wattline_protocol.fields import (
     texts,
     whole,
 )
+from wattline_protocol.jobvalues import priority
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import (
     format_cost,
@@ -22,7 +23,7 @@ from wattline_protocol.quantities import (
     parse_cost_usd,
     parse_energy_wh,
 )
-from wattline_protocol.site import Account, FairShare, Queue, Quota, Tariff
+from wattline_protocol.site import MOST_URGENT, Account, FairShare, Queue, Quota, Tariff
 
 Named = TypeVar("Named", Account, Queue)
 
@@ -95,6 +96,7 @@ def _account(fields: Fields, tariff: Tariff) -> Account:
         shares=fields.take("shares", _shares, Account("").shares),
         quota=_quota(fields, tariff),
         users=fields.take("users", _users, ()),
+        max_priority=fields.take("max_priority", priority, MOST_URGENT),
     )
     fields.end()
     return account
@@ -111,6 +113,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
         name=fields.need("name", v.name, ""),
         quota=_quota(fields, tariff),
         users=fields.take("users", _users, ()),
+        max_priority=fields.take("max_priority", priority, MOST_URGENT),
     )
     fields.end()
     return queue
@@ -192,4 +195,8 @@ def _limits(of: Account | Queue) -> dict[str, Any]:
         keys["energy_per_day"] = format_energy(quota.energy_per_day_wh)
     if quota.cost_per_month_usd:
         keys["cost_per_month"] = format_cost(quota.cost_per_month_usd)
-    return keys | ({"users": list(of.users)} if of.users else {})
+    if of.users:
+        keys["users"] = list(of.users)
+    if of.max_priority < MOST_URGENT:
+        keys["max_priority"] = of.max_priority
+    return keys

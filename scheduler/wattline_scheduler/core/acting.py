@@ -39,7 +39,7 @@ def act_of(request: OnJobs, asker: Asker) -> Act:
         case Requeue():
             return REQUEUE
         case Update(changes=changes):
-            return update(changes)
+            return update(changes, is_operator=asker.is_operator)
 
 
 def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:

@@ -47,6 +47,20 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | N
     return None
 
 
+def too_urgent(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why nobody but an operator may give such a job its priority; None = its user may."""
+    above = state.work.quotas.accounts_above(spec.account or owner)
+    accounts = [account for account in state.site.accounts if account.name in above]
+    queues = [queue for queue in state.site.queues if queue.name == spec.queue]
+    limits = [(a.max_priority, f"account {a.name}") for a in accounts]
+    limits += [(q.max_priority, f"queue {q.name}") for q in queues]
+    most, name = min(limits, default=(spec.priority, ""))
+    if spec.priority <= most:
+        return None
+    lets = f"{name} lets in a priority of {most} at most, and this is {spec.priority}"
+    return Denied("not_allowed", f"{lets}; an operator may raise it")
+
+
 def follow_site_file(state: State) -> None:
     """At the begin of a run: what waits and may not start by the site file as it is now."""
     known: dict[tuple[UserName, str, str], tuple[What, str] | None] = {}

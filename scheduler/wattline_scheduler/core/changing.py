@@ -8,7 +8,7 @@ from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.jobkeys import flag_of
 from wattline_protocol.requests import Denied
-from wattline_scheduler.core.allowed import barred, not_allowed
+from wattline_scheduler.core.allowed import barred, not_allowed, too_urgent
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Ending, Job
@@ -32,11 +32,14 @@ ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
 """Keys by which a deadline may become one that cannot be met."""
 
 
-def update(changes: Changes) -> Act:
-    """The act that makes these changes."""
+def update(changes: Changes, *, is_operator: bool) -> Act:
+    """The act that makes these changes, of an operator or of somebody who is none."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
-        return _of(state, target, job, changes, now)
+        strike = _of(state, target, job, changes, now)
+        if isinstance(strike, Denied) or strike.spec is None or is_operator:
+            return strike
+        return _raised(state, job, strike.spec) or strike
 
     return Act("job_updated", of, _do, "is that way already", "would be changed", _tell)
 
@@ -84,6 +87,14 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
         would = "would not start again" if job.live_count else "would never start"
         return Denied("impossible", f"job {job.id} {would}: {problem}")
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
+
+
+def _raised(state: State, job: Job, spec: JobSpec) -> Denied | None:
+    """Why its user may not give it this priority where it counts; None = they may."""
+    old = job.spec
+    is_moved = (spec.queue, spec.account) != (old.queue, old.account)
+    is_raised = is_moved or spec.priority > old.priority
+    return too_urgent(state, job.record.owner, spec) if is_raised else None
 
 
 def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:

@@ -6,7 +6,7 @@ from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_protocol.views import JobState
-from wattline_scheduler.core.allowed import not_allowed
+from wattline_scheduler.core.allowed import not_allowed, too_urgent
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
@@ -47,7 +47,11 @@ def refusal(
     problem = malformed(spec) or slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
-    denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
+    denied = (
+        not_allowed(state, owner, spec)
+        or too_urgent(state, owner, spec)
+        or not_inside(state, owner, spec)
+    )
     if denied is not None:
         return denied
     if state.work.open_count >= MAX_OPEN_JOBS:

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from support.harness import Harness
-from support.sites import job, site
+from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId
-from wattline_protocol.requests import Release, Update
+from wattline_protocol.jobchange import ChangeValue
+from wattline_protocol.requests import Acted, Answer, Denied, Release, Update
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account, Queue, Quota
 from wattline_scheduler.core.job_state import reason_of
@@ -76,3 +77,49 @@ def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) 
     )
     with_site(h, **{ours: (kind(name, users=("ada",)),)})
     assert h.state_of(waits) == "RUNNING"
+
+
+# --- how urgent a job may be ----------------------------------------------------------------
+
+
+def capped() -> Harness:
+    accounts = (Account("lab", max_priority=60), Account("vision", "lab", max_priority=80))
+    return started(accounts=accounts, queues=(Queue("default", max_priority=75), Queue("urgent")))
+
+
+def by_owner(h: Harness, number: JobId, **changes: ChangeValue) -> Answer:
+    return h.ask(Update(only(number), changes), user="ada", role="submitter")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit"),
+    [
+        (job().priority(76), "queue default lets in a priority of 75 at most, and this is 76"),
+        (job().account("vision").priority(61), "account lab lets in a priority of 60 at most"),
+    ],
+)
+def test_more_urgent_than_its_queue_or_account_lets_in_is_refused(
+    wanted: JobBuilder, limit: str
+) -> None:
+    assert capped().refuse(wanted).startswith(limit)
+
+
+def test_up_to_the_limit_and_elsewhere_nothing_is_refused() -> None:
+    h = capped()
+    for wanted in (job().priority(75), job().queue("urgent").priority(100)):
+        assert h.state_of(h.submit(wanted)) == "RUNNING"
+
+
+def test_its_user_raises_a_job_up_to_the_limit_and_an_operator_above_it() -> None:
+    h = capped()
+    number = h.submit(job().priority(50).held())
+    denied = by_owner(h, number, priority="critical")
+    assert isinstance(denied, Denied)
+    assert denied.kind == "not_allowed"
+    assert denied.reason.endswith("and this is 100; an operator may raise it")
+    assert isinstance(by_owner(h, number, priority="high"), Acted)
+    h.do(Update(only(number), {"priority": "critical"}))
+    assert h.job(number).spec.priority == 100
+    assert isinstance(by_owner(h, number, retries=2), Acted), "which is about something else"
+    assert isinstance(by_owner(h, number, priority=90), Acted), "which is lower"
+    assert isinstance(by_owner(h, number, account="vision"), Denied)

@@ -330,6 +330,16 @@ def test_accounts_and_fair_share_are_read() -> None:
     assert names == [("research", None, 60.0), ("vision", "research", 1.0)]
 
 
+def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
+    limits = 'gpus = 8\npower = "4kW"\nenergy_per_day = "9kWh"\nusers = ["ada"]\n'
+    most = f'{limits}max_priority = "normal"\n'
+    text = f'{FULL}{ACCOUNTS}{most}[[queue]]\nname = "night"\n{most}[[queue]]\nname = "day"\n'
+    read = parse_site(text, "site.toml")
+    assert [account.max_priority for account in read.accounts] == [100, 50]
+    assert [queue.max_priority for queue in read.queues] == [50, 100]
+    assert parse_site(format_site(read), "again") == read
+
+
 def test_weights_that_are_not_given_are_the_usual_ones() -> None:
     site = parse_site(f"{FULL}\n[weights]\nwatts = 0.5\nstranding = 0\n", "site.toml")
     assert site.weights == Weights(watts=0.5, stranding=0.0)
@@ -356,6 +366,7 @@ def test_weights_that_cannot_be_are_told_of(key: str, told: str) -> None:
         ('[[account]]\nname = "abc"\nparent = "abd"', "the nearest is abc"),
         ('[[account]]\nname = "a"\nparent = "a"', "a → a is a loop"),
         ('[[account]]\nname = "a"\nshares = 0', "want more than 0"),
+        ('[[queue]]\nname = "a"\nmax_priority = "hihg"', 'did you mean "high"?'),
         ('[fair_share]\nhalf_life = "1s"', "want from 1m to 366d"),
         ('[fair_share]\nhalflife = "1d"', "the nearest is half_life"),
     ],
