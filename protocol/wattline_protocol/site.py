@@ -98,6 +98,8 @@ class FairShare(msgspec.Struct, frozen=True):
     """Weight of the energy at the wall."""
     shares: float = 1.0
     """Of each account that the site file does not name."""
+    own_accounts: bool = True
+    """Who names no account pays with one of their own; else jobs name one of the site file."""
 
 
 class Quota(msgspec.Struct, frozen=True):

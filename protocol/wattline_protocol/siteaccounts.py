@@ -7,6 +7,7 @@ from wattline_protocol.fields import (
     Fields,
     Reader,
     above_zero,
+    flag,
     nearest,
     number,
     quantity,
@@ -56,6 +57,7 @@ def fair_share(top: Fields) -> FairShare:
         gpu_hours=fields.take("gpu_hours", _weight, usual.gpu_hours),
         energy=fields.take("energy", _weight, usual.energy),
         shares=fields.take("shares", _shares, usual.shares),
+        own_accounts=fields.take("own_accounts", flag, usual.own_accounts),
     )
     fields.end()
     return read
@@ -171,6 +173,7 @@ def fair_share_keys(rules: FairShare) -> dict[str, Any]:
         "gpu_hours": rules.gpu_hours,
         "energy": rules.energy,
         "shares": rules.shares,
+        "own_accounts": rules.own_accounts,
     }
 
 

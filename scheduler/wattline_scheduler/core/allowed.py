@@ -22,6 +22,9 @@ What = Literal["queue", "account"]
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     """Why the user may not submit such a job to its queue, or under its account."""
     unknown = _unknown(state, owner, spec)
+    if unknown == "account" and not spec.account:
+        text = "jobs of this site name the account that pays (--account)"
+        return Denied("bad_request", f"{text}; {_there('', _known(state, unknown))}")
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account
         return Denied("bad_request", _no_such(unknown, name, _known(state, unknown)))
@@ -38,7 +41,7 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | N
     """
     unknown = _unknown(state, owner, spec)
     if unknown:
-        name = spec.queue if unknown == "queue" else spec.account
+        name = spec.queue if unknown == "queue" else spec.account or owner
         return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
     others = _for_others(state, owner, spec)
     if others is not None:
@@ -85,7 +88,9 @@ def _unknown(state: State, owner: UserName, spec: JobSpec) -> What | Literal[""]
     queues, accounts = _known(state, "queue"), _known(state, "account")
     if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
         return "queue"
-    if accounts and spec.account and spec.account not in (*accounts, owner):
+    pays = spec.account or owner
+    is_own = pays == owner and state.site.fair_share.own_accounts
+    if accounts and pays not in accounts and not is_own:
         return "account"
     return ""
 
@@ -114,9 +119,12 @@ def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str
 
 
 def _no_such(what: What, name: str, known: list[str]) -> str:
+    return f"there is no {what} {name}; {_there(name, known)}"
+
+
+def _there(name: str, known: list[str]) -> str:
     near = nearest(name, known)
-    hint = f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_SHOWN])}"
-    return f"there is no {what} {name}; {hint}"
+    return f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_SHOWN])}"
 
 
 def _way_out(what: What) -> str:

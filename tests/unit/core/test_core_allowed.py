@@ -9,7 +9,7 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.requests import Acted, Answer, Denied, Release, Update
 from wattline_protocol.selecting import only
-from wattline_protocol.site import Account, Queue, Quota
+from wattline_protocol.site import Account, FairShare, Queue, Quota
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook
 
@@ -76,6 +76,30 @@ def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) 
         f"name another one with `wattline update --{what}`"
     )
     with_site(h, **{ours: (kind(name, users=("ada",)),)})
+    assert h.state_of(waits) == "RUNNING"
+
+
+# --- whose account --------------------------------------------------------------------------
+
+
+def test_where_nobody_has_an_account_of_their_own_jobs_name_one() -> None:
+    accounts, rules = (Account("lab"), Account("bob")), FairShare(own_accounts=False)
+    h = started(accounts=accounts, fair_share=rules)
+    said = "jobs of this site name the account that pays (--account); there are lab, bob"
+    assert h.refuse(job()) == said
+    assert h.refuse(job().account("ada")).startswith("there is no account ada")
+    for wanted, user in ((job().account("lab"), "ada"), (job(), "bob")):
+        assert h.state_of(h.submit(wanted, user=user)) == "RUNNING"
+
+
+def test_where_own_accounts_end_what_waits_in_one_is_moved() -> None:
+    h = started(accounts=(Account("lab"),))
+    waits = h.submit(job().held())
+    with_site(h, fair_share=FairShare(own_accounts=False))
+    h.do(Release(only(waits)))
+    assert reason(h, waits).startswith("there is no account ada any more; name another one")
+    h.do(Update(only(waits), {"account": "lab"}))
+    h.run(2)
     assert h.state_of(waits) == "RUNNING"
 
 

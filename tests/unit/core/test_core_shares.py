@@ -19,7 +19,8 @@ HOUR_S = 3600.0
 
 def built(*accounts: Account, **rules: float) -> Site:
     plain = site().rack("a", 2, kw=40.0).site_budget(40.0).build()
-    return msgspec.structs.replace(plain, accounts=accounts, fair_share=FairShare(**rules))
+    fair_share = msgspec.structs.replace(FairShare(), **rules)
+    return msgspec.structs.replace(plain, accounts=accounts, fair_share=fair_share)
 
 
 def started(what: Site) -> Harness:

@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import Gateway, InputShare, Site, Weights
+from wattline_protocol.site import FairShare, Gateway, InputShare, Site, Weights
 from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site, site_template
@@ -314,6 +314,7 @@ ACCOUNTS = """
 [fair_share]
 half_life = "3d"
 energy = 2
+own_accounts = false
 [[account]]
 name = "research"
 shares = 60
@@ -326,6 +327,7 @@ parent = "research"
 def test_accounts_and_fair_share_are_read() -> None:
     site = parse_site(FULL + ACCOUNTS, "site.toml")
     assert (site.fair_share.half_life_s, site.fair_share.energy) == (3 * 86_400, 2.0)
+    assert (site.fair_share.own_accounts, FairShare().own_accounts) == (False, True)
     names = [(a.name, a.parent, a.shares) for a in site.accounts]
     assert names == [("research", None, 60.0), ("vision", "research", 1.0)]
 
