@@ -169,6 +169,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
     is_cancelled, is_service = bool(gang.job.record.cancelled_by), gang.job.spec.kind == "service"
     is_done = cause == "finished" and not is_cancelled and not is_service
     is_end = cause in ("finished", "failed")
+    gang.job.at_risk = ""  # its pace was that of this try
     state.work.learn(gang, _longest_run_s(gang), is_end=is_end, is_done=is_done)
     if gang.job.record.cancelled_by:
         finish(state, gang, "CANCELLED", now)

@@ -74,7 +74,7 @@ def reason_of(job: Job, state: JobState) -> str:
         return "stopping"
     looping = _crash_loop(job)
     warned = _warning(job)
-    return job.late or warned or ("" if looping is None else _where(looping))
+    return job.late or job.at_risk or warned or ("" if looping is None else _where(looping))
 
 
 def _why_waiting(job: Job) -> str:

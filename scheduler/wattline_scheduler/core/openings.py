@@ -83,6 +83,22 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
         _tell_risk(state, job, now)
 
 
+def follow_pace(state: State, job: Job, now: Now) -> None:
+    """Say at once of a job that runs that at its pace it will not be done by its deadline."""
+    courses = (gang.live[0].course for gang in job.gangs if gang.live)
+    ends = [one.end_s for one in courses if one is not None and one.end_s is not None]
+    if not job.spec.windows.deadline or not ends:
+        return
+    deadline = state.calendar.moment(job.spec.windows.deadline)
+    end_unix_s = now.unix_s + max(ends) - now.mono_s
+    if end_unix_s <= deadline:
+        job.at_risk = ""
+        return
+    said, by = state.calendar.said(end_unix_s), state.calendar.said(deadline)
+    job.at_risk = f"going by how far it is, it runs until {said}: too late for its deadline, {by}"
+    _tell_risk(state, job, now)
+
+
 def _tell_risk(state: State, job: Job, now: Now) -> None:
     """Once, also over restarts."""
     if job.record.is_risk_told:

@@ -6,6 +6,7 @@ The first by the part of their work that is done, the second by any metric that 
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.jobs import Attempt, Gang, Running
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.openings import follow_pace
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.course import METRIC, Course
 from wattline_scheduler.power.keeps import curve_of
@@ -35,6 +36,7 @@ def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now)
     if attempt.course.heard(done, now.mono_s):
         for each in gang.live:
             state.nodes[each.node].outdate_offer()
+        follow_pace(state, gang.job, now)
 
 
 def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
