@@ -30,9 +30,9 @@ MAX_WORD_CHARS = 128
 
 HOW = "write for example 8, 3-5,8, 12[0-31], 12.7 or last"
 
-_PART = re.compile(
-    r"(?P<first>\d{1,12}|last)"
-    r"(?:-(?P<last>\d{1,12})|\.(?P<one>\d{1,8}(?:-\d{1,8})?)|\[(?P<many>[\d,\-]+)\])?",
+_PART = re.compile(  # numbers are as long as those that recoveries go on at become
+    r"(?P<first>\d{1,15}|last)"
+    r"(?:-(?P<last>\d{1,15})|\.(?P<one>\d{1,8}(?:-\d{1,8})?)|\[(?P<many>[\d,\-]+)\])?",
     re.ASCII,
 )
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from support import records
 from wattline_protocol.ids import Epoch, JobId, Sequence, UnixTime
+from wattline_protocol.selecting import Span, parse_jobs
 from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease, UseRecord
 from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
@@ -426,6 +427,15 @@ def test_a_backup_restored_twice_gives_out_no_number_twice(tmp_path: Path) -> No
     store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 61.0, recover=True)
     store.close()
     assert saved.next_job > first.next_job + 61 * 1_000
+
+
+@pytest.mark.parametrize("year_unix_s", [1.8e9, 4e9])
+def test_jobs_after_a_recovery_can_be_named(tmp_path: Path, year_unix_s: float) -> None:
+    """Ten thousand numbers a second make long ones: 13 digits from 2027 on."""
+    store, saved = Store.open(tmp_path, now_unix_s=year_unix_s + 1.0, recover=True)
+    store.close()
+    number = saved.next_job
+    assert parse_jobs(f"{number}-{number + 1}") == (Span(number, JobId(number + 1)),)
 
 
 def test_recovery_keeps_the_leases_that_might_be_in_force(tmp_path: Path) -> None:
