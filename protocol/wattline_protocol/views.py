@@ -110,6 +110,10 @@ class JobView(msgspec.Struct, frozen=True):
     """What it gets of each of them."""
     mig: str = ""
     """Profile of the MIG devices that it gets instead; empty = GPUs."""
+    expected_end_unix_s: UnixTime | None = None
+    """When all that runs will have ended, in answers to GetJob; None = nobody knows."""
+    expected_end_why: str = ""
+    """How that is known."""
 
     @property
     def gpu_count(self) -> str:

@@ -43,6 +43,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("started", units.clock(job.started_unix_s)),
         ("ended", units.clock(job.ended_unix_s)),
         ("elapsed", units.seconds(elapsed_s(job))),
+        *_expected(job),
         ("tasks", progress(job)),
         ("GPUs", job.gpu_count),
         ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),
@@ -59,6 +60,13 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         pairs += _asked_for(job.spec)
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs
+
+
+def _expected(job: JobView) -> list[tuple[str, Cell]]:
+    """When it will have ended, where anybody knows."""
+    if job.expected_end_unix_s is None:
+        return []
+    return [("expected end", f"{units.clock(job.expected_end_unix_s)}, {job.expected_end_why}")]
 
 
 def _asked_for(spec: JobSpec) -> list[tuple[str, Cell]]:

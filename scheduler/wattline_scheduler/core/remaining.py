@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import GpuIndex, Instant, Now
 from wattline_scheduler.core.devices import held_devices
-from wattline_scheduler.core.jobs import START_WAIT_S, Ending, Gang, Phase, Running, Starting
+from wattline_scheduler.core.jobs import START_WAIT_S, Ending, Gang, Job, Phase, Running, Starting
 from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.nodes import NodeNow
 
@@ -81,6 +81,16 @@ def left_of(longest: Longest | None, gang: Gang, now: Now) -> Left | None:
         if end.at > now.mono_s or not end.is_guess
     ]
     return min(left, key=lambda one: one.s, default=None)
+
+
+def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
+    """Until the last of its gangs has ended; None: nobody knows, or some wait yet."""
+    if job.count["pending"]:
+        return None
+    left = [left_of(longest, gang, now) for gang in job.gangs if gang.live]
+    if not left or None in left:
+        return None
+    return max((one for one in left if one is not None), key=lambda one: one.s)
 
 
 def ends(longest: Longest, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:

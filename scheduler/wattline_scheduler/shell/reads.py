@@ -43,7 +43,7 @@ from wattline_scheduler.core.requests import no_node
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
-from wattline_scheduler.views.jobs import counts_on_record, job_in_memory, job_view
+from wattline_scheduler.views.jobs import counts_on_record, job_in_full, job_in_memory, job_view
 from wattline_scheduler.views.nodes import node_view
 from wattline_scheduler.views.reservations import reservation_views
 from wattline_scheduler.views.site import site_view
@@ -80,7 +80,7 @@ class Reads:
             case ListJobs():
                 return self._jobs(request)
             case GetJob(job=number):
-                return self._job(number)
+                return self._job(number, now)
             case Explain(job=number):
                 return self._explain(number, now)
             case ListNodes():
@@ -134,11 +134,11 @@ class Reads:
         views = tuple(self.show_job(job) for job in newest)
         return Jobs(views, is_cut=len(wanted) > limit)
 
-    def _job(self, number: JobId) -> Jobs | Denied:
+    def _job(self, number: JobId, now: Now) -> Jobs | Denied:
         tariff = self._state.site.tariff
         job = self._state.work.jobs.get(number)
         if job is not None:
-            return Jobs((job_in_memory(job, tariff, with_attempts=True),))
+            return Jobs((job_in_full(job, tariff, self._state.work.longest, now),))
         on_record = self._store.job(number)
         if on_record is None:
             return _no_job(number)

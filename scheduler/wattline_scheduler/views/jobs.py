@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.site import Tariff
 from wattline_protocol.views import ENDED_STATES, AttemptView, JobView
 from wattline_scheduler.core.accounts import add_usage, cost_usd, energy_kwh, gpu_hours
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.jobs import Attempt, Job
+from wattline_scheduler.core.longest import Longest
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord
+from wattline_scheduler.core.remaining import left_of_job
 from wattline_scheduler.views.verdict import utilisation, verdict
 
 MAX_ATTEMPTS_SHOWN = 2_000
@@ -63,6 +66,16 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
         record = msgspec.structs.replace(record, reason=reason_of(job, record.state))
     attempts = [newest_record(a) for gang in job.gangs for a in gang.attempts]
     return job_view(record, counts_in_memory(job), attempts, tariff, with_attempts=with_attempts)
+
+
+def job_in_full(job: Job, tariff: Tariff, longest: Longest, now: Now) -> JobView:
+    """The same with its attempts, and when it will have ended."""
+    view = job_in_memory(job, tariff, with_attempts=True)
+    left = left_of_job(longest, job, now)
+    if left is None:
+        return view
+    end_unix_s = UnixTime(now.unix_s + left.s)
+    return msgspec.structs.replace(view, expected_end_unix_s=end_unix_s, expected_end_why=left.why)
 
 
 def job_view(

@@ -177,6 +177,17 @@ def test_attempts_of_an_array_say_by_which_index_people_name_them() -> None:
     assert [row.split()[:2] for row in rows[1:3]] == [["0", "5"], ["3", "9"]]
 
 
+def test_a_job_tells_when_it_is_expected_to_end_and_how_that_is_known() -> None:
+    view = job(1, "train", "RUNNING")
+    assert "expected end" not in text_of(job_detail.detail(view))
+    known = msgspec.structs.replace(
+        view, expected_end_unix_s=UnixTime(NOON + 3_600.0), expected_end_why="by its limit"
+    )
+    with local_time("UTC"):
+        (row,) = [r for r in rows_of(job_detail.detail(known)) if r.startswith("expected end")]
+    assert row.endswith("2026-05-28 21:26:40, by its limit")
+
+
 def test_a_job_shows_what_it_asked_for_as_its_job_file_has_it() -> None:
     document = {
         "command": ["x"],

@@ -17,6 +17,7 @@ from wattline_scheduler.views.jobs import (
     attempt_views,
     counts_on_record,
     exit_code,
+    job_in_full,
     job_in_memory,
     job_view,
     merged_metrics,
@@ -164,3 +165,21 @@ def test_a_job_looks_the_same_from_disk() -> None:
     )
     assert on_disk == job_in_memory(h.job(number), TARIFF, with_attempts=True)
     assert (on_disk.state, on_disk.gangs, on_disk.gangs_ended) == ("COMPLETED", 3, 3)
+
+
+def test_a_job_says_when_it_is_expected_to_end() -> None:
+    """The last of what runs; nothing where somebody waits yet, or nobody knows."""
+    h = Harness(site().rack("a", 1).build())
+    h.join()
+    h.run(2)
+    longest = h.cluster.state.work.longest
+    known, unknown = h.submit(job().gpus(1).runtime(600)), h.submit(job().gpus(1))
+    array = h.submit(job().gpus(4).array(3).runtime(600))
+    h.run(10)
+    seen = [job_in_full(h.job(n), TARIFF, longest, h.now) for n in (known, unknown, array)]
+    grace_s = h.job(known).spec.recovery.grace_s
+    assert seen[0].expected_end_why == "by its limit at the latest"
+    assert seen[0].expected_end_unix_s is not None
+    assert seen[0].expected_end_unix_s - h.now.unix_s == pytest.approx(590 + grace_s, abs=15)
+    assert seen[1].expected_end_unix_s is None
+    assert seen[2].expected_end_unix_s is None, "one of three waits"
