@@ -1,10 +1,11 @@
 # `make demo` and `make test` need git, Python 3.11 or later, make and a C compiler; the rest
-# is installed into .venv, once, and again only when pyproject.toml changes.
+# is installed into .venv, once, and again only when pyproject.toml or what is compiled changes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILED := agent/wattline_agent/keeper/launch.c scheduler/wattline_scheduler/plan/loops.c
 JOBS ?= 2
 SEEDS ?= 10000
 
@@ -26,7 +27,7 @@ tools:
 	  echo "A C compiler is missing; install it with: apt install gcc libc6-dev" >&2; exit 1; }
 
 # pip's own output is kept quiet unless it fails; torch alone makes the first time take minutes.
-$(STAMP): pyproject.toml | tools
+$(STAMP): pyproject.toml $(COMPILED) | tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (some minutes the first time) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
