@@ -145,6 +145,8 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     job.shape = shape_for(state, job.record.owner, spec)
     job.barred = barred(state, job.record.owner, spec)
     job.wait_reason = ""
+    if not is_same:
+        job.at_risk = ""
     job.most_live = job.live_count
     state.journal.save(job.record)
     state.work.alarms.set(job.id, now.unix_s)

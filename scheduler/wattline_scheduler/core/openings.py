@@ -157,7 +157,9 @@ def _follow_deadline(state: State, job: Job, now: Now) -> None:
         end_gangs(state, waiting, "timeout", f"not started by its deadline, {said}", now)
     elif waiting:
         job.late = cannot_be_met(state, job.spec, now)
-    if job.late and not job.is_ended:
+    if not job.late:
+        follow_pace(state, job, now)  # a steady pace is told once, and this deadline may be another
+    elif not job.is_ended:
         _tell_late(state, job, now)
 
 

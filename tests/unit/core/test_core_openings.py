@@ -299,6 +299,41 @@ def test_what_runs_too_slowly_for_its_deadline_says_so(h: Harness) -> None:
     assert "deadline" not in reason(h, number), "it became faster"
 
 
+def runs_slowly(h: Harness, number: JobId, gang: int = 0) -> None:
+    """A percent in two minutes, for so long that it is believed."""
+    attempt = h.gang(number, gang).live[0]
+    for percent in range(8):
+        h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = percent / 100
+        h.run(120)
+
+
+def test_a_steady_pace_is_held_against_another_deadline(h: Harness) -> None:
+    number = h.submit(job().deadline("2023-11-15T02:30"))
+    runs_slowly(h, number)
+    for deadline in ("2023-11-14T23:30", "2023-11-15T00:30"):
+        assert "deadline" not in reason(h, number)
+        h.do(Update(only(number), {"deadline": deadline}))
+        h.run(2)
+        said = deadline.replace("T", " ")
+        assert f"too late for its deadline, {said} UTC" in reason(h, number)
+        h.do(Update(only(number), {"deadline": "2023-11-15T02:30"}))
+        h.run(2)
+    for deadline in ("2023-11-14T23:30", "none"):
+        h.do(Update(only(number), {"deadline": deadline}))
+        h.run(2)
+    assert "deadline" not in reason(h, number), "it has none any more"
+    assert len(h.events("deadline_at_risk")) == 3
+
+
+def test_an_index_that_ends_takes_back_nothing_said_of_another(h: Harness) -> None:
+    number = h.submit(job().array(2).deadline("2023-11-14T23:30"))
+    runs_slowly(h, number, gang=1)
+    quick = h.gang(number, 0).live[0]
+    h.agent(quick.node).end(quick.record.ref)
+    h.run(4)
+    assert "too late for its deadline" in reason(h, number)
+
+
 def test_another_try_is_not_taken_to_be_as_slow(h: Harness) -> None:
     number = h.submit(job().deadline("2023-11-14T23:30").retries(1))
     attempt = h.gang(number).live[0]
