@@ -142,6 +142,8 @@ class Queue(msgspec.Struct, frozen=True):
     users: tuple[str, ...] = ()
     """Who may submit to it; empty = everybody."""
     max_priority: int = MOST_URGENT
+    max_runtime_s: float = 0.0
+    """Longest run time limit of its jobs, and that of those that name none; 0 = no limit."""
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ MAX_DEPTH = 8
 """Accounts above each other."""
 
 MIN_HALF_LIFE_S, MAX_HALF_LIFE_S = 60.0, 366 * 86_400.0
+MAX_RUNTIME_S = 366 * 86_400.0
 MAX_WEIGHT = 1_000_000.0
 
 _weight = number(0, MAX_WEIGHT)
@@ -116,6 +117,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
         quota=_quota(fields, tariff),
         users=fields.take("users", _users, ()),
         max_priority=fields.take("max_priority", priority, MOST_URGENT),
+        max_runtime_s=fields.take("max_runtime", v.seconds(60, MAX_RUNTIME_S), 0.0),
     )
     fields.end()
     return queue
@@ -185,7 +187,10 @@ def account_keys(account: Account) -> dict[str, Any]:
 
 def queue_keys(queue: Queue) -> dict[str, Any]:
     """The table that `queues` reads back."""
-    return {"name": queue.name, **_limits(queue)}
+    keys = {"name": queue.name, **_limits(queue)}
+    if queue.max_runtime_s:
+        keys["max_runtime"] = format_duration(queue.max_runtime_s)
+    return keys
 
 
 def _limits(of: Account | Queue) -> dict[str, Any]:

@@ -4,10 +4,14 @@ once a run of what was accepted before, since the site file may say something el
 
 from typing import Literal
 
+import msgspec
+
 from wattline_protocol.fields import nearest
 from wattline_protocol.ids import UserName
 from wattline_protocol.job import JobSpec
+from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
+from wattline_protocol.site import Queue
 from wattline_scheduler.core.state import State
 
 DEFAULT_QUEUE = "default"
@@ -54,14 +58,43 @@ def too_urgent(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     """Why nobody but an operator may give such a job its priority; None = its user may."""
     above = state.work.quotas.accounts_above(spec.account or owner)
     accounts = [account for account in state.site.accounts if account.name in above]
-    queues = [queue for queue in state.site.queues if queue.name == spec.queue]
     limits = [(a.max_priority, f"account {a.name}") for a in accounts]
-    limits += [(q.max_priority, f"queue {q.name}") for q in queues]
+    queue = _queue(state, spec)
+    if queue is not None:
+        limits.append((queue.max_priority, f"queue {queue.name}"))
     most, name = min(limits, default=(spec.priority, ""))
     if spec.priority <= most:
         return None
     lets = f"{name} lets in a priority of {most} at most, and this is {spec.priority}"
     return Denied("not_allowed", f"{lets}; an operator may raise it")
+
+
+def too_long(state: State, spec: JobSpec) -> Denied | None:
+    """Why nobody but an operator may let such a job run as long as it says; None = its user may."""
+    queue = _queue(state, spec)
+    if queue is None or not queue.max_runtime_s:
+        return None
+    most = f"queue {queue.name} lets jobs run {format_duration(queue.max_runtime_s)} at most"
+    if spec.kind == "service":
+        return Denied("not_allowed", f"{most}, and a service runs until it is cancelled")
+    if 0 < spec.limits.runtime_s <= queue.max_runtime_s:
+        return None
+    wants = format_duration(spec.limits.runtime_s) if spec.limits.runtime_s else "no limit"
+    text = f"{most}, and this has {wants} (--time); an operator may let it run longer"
+    return Denied("not_allowed", text)
+
+
+def with_runtime(state: State, spec: JobSpec) -> JobSpec:
+    """A job that names no run time limit has the longest that its queue allows."""
+    queue = _queue(state, spec)
+    if queue is None or spec.limits.runtime_s or spec.kind == "service":
+        return spec
+    limits = msgspec.structs.replace(spec.limits, runtime_s=queue.max_runtime_s)
+    return msgspec.structs.replace(spec, limits=limits)
+
+
+def _queue(state: State, spec: JobSpec) -> Queue | None:
+    return next((queue for queue in state.site.queues if queue.name == spec.queue), None)
 
 
 def follow_site_file(state: State) -> None:
@@ -105,11 +138,11 @@ def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str
     it may be used."""
     above = state.work.quotas.accounts_above(spec.account or owner)
     accounts = {account.name: account.users for account in state.site.accounts}
-    queues = (queue.users for queue in state.site.queues if queue.name == spec.queue)
-    asked: list[tuple[What, str, tuple[str, ...]]] = [
-        *(("account", name, accounts[name]) for name in above),
-        *(("queue", spec.queue, users) for users in queues),
-    ]
+    asked: list[tuple[What, str, tuple[str, ...]]]
+    asked = [("account", name, accounts[name]) for name in above]
+    queue = _queue(state, spec)
+    if queue is not None:
+        asked.append(("queue", queue.name, queue.users))
     for what, name, users in asked:
         if users and owner not in users:
             more = len(users) - MAX_SHOWN

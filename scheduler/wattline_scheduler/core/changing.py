@@ -8,7 +8,13 @@ from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.jobkeys import flag_of
 from wattline_protocol.requests import Denied
-from wattline_scheduler.core.allowed import barred, not_allowed, too_urgent
+from wattline_scheduler.core.allowed import (
+    barred,
+    not_allowed,
+    too_long,
+    too_urgent,
+    with_runtime,
+)
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Ending, Job
@@ -36,10 +42,10 @@ def update(changes: Changes, *, is_operator: bool) -> Act:
     """The act that makes these changes, of an operator or of somebody who is none."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
-        strike = _of(state, target, job, changes, now)
+        strike = _of(state, target, job, changes, now, is_operator=is_operator)
         if isinstance(strike, Denied) or strike.spec is None or is_operator:
             return strike
-        return _raised(state, job, strike.spec) or strike
+        return _beyond(state, job, strike.spec) or strike
 
     return Act("job_updated", of, _do, "is that way already", "would be changed", _tell)
 
@@ -49,7 +55,9 @@ def _tell(strike: Strike) -> str:
     return f"{spec.name!r}: {told_changes(spec, strike.spec or spec)}"
 
 
-def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> Strike | Denied:
+def _of(
+    state: State, target: Target, job: Job, changes: Changes, now: Now, *, is_operator: bool
+) -> Strike | Denied:
     if target.numbers is not None:
         return Denied(
             "bad_request",
@@ -61,6 +69,8 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
         spec = changed(job.spec, changes)
     except JobFileError as error:
         return Denied("bad_request", "; ".join(error.problems))
+    if not is_operator and _is_about_runtime(job.spec, spec):
+        spec = with_runtime(state, spec)
     names = differences(job.spec, spec)
     problem = next((why for name in names if (why := _too_late(job, name))), "")
     if problem:
@@ -89,12 +99,17 @@ def _of(state: State, target: Target, job: Job, changes: Changes, now: Now) -> S
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
 
 
-def _raised(state: State, job: Job, spec: JobSpec) -> Denied | None:
-    """Why its user may not give it this priority where it counts; None = they may."""
+def _beyond(state: State, job: Job, spec: JobSpec) -> Denied | None:
+    """Why its user may not make it so urgent, or run so long, where it counts; None = they may."""
     old = job.spec
-    is_moved = (spec.queue, spec.account) != (old.queue, old.account)
-    is_raised = is_moved or spec.priority > old.priority
-    return too_urgent(state, job.record.owner, spec) if is_raised else None
+    is_raised = (spec.queue, spec.account) != (old.queue, old.account)
+    is_raised = is_raised or spec.priority > old.priority
+    denied = too_urgent(state, job.record.owner, spec) if is_raised else None
+    return denied or (too_long(state, spec) if _is_about_runtime(old, spec) else None)
+
+
+def _is_about_runtime(old: JobSpec, new: JobSpec) -> bool:
+    return (new.queue, new.limits.runtime_s) != (old.queue, old.limits.runtime_s)
 
 
 def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:

@@ -14,6 +14,7 @@ from wattline_protocol.views import (
     JobState,
     Remedy,
 )
+from wattline_scheduler.core.allowed import with_runtime
 from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast, sooner
@@ -97,6 +98,7 @@ def what_if(
     state: State, owner: UserName, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> ExplainView | Denied:
     """What would become of a job that is submitted now; refused as its submission would be."""
+    spec = with_runtime(state, spec)
     denied = refusal(state, owner, spec, ended, now)
     if denied is not None:
         return denied

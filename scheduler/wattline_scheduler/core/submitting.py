@@ -6,7 +6,7 @@ from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_protocol.views import JobState
-from wattline_scheduler.core.allowed import not_allowed, too_urgent
+from wattline_scheduler.core.allowed import not_allowed, too_long, too_urgent, with_runtime
 from wattline_scheduler.core.dependencies import never, wait_for_parents
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
@@ -31,10 +31,11 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
         return Submitted(known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    denied = refusal(state, user, request.spec, event.ended, now)
+    spec = with_runtime(state, request.spec)
+    denied = refusal(state, user, spec, event.ended, now)
     if denied is not None:
         return denied
-    return Submitted(_accept(state, user, request, now))
+    return Submitted(_accept(state, user, request.token, spec, now))
 
 
 def refusal(
@@ -50,6 +51,7 @@ def refusal(
     denied = (
         not_allowed(state, owner, spec)
         or too_urgent(state, owner, spec)
+        or too_long(state, spec)
         or not_inside(state, owner, spec)
     )
     if denied is not None:
@@ -66,13 +68,12 @@ def refusal(
     return Denied("impossible", problem) if problem else None
 
 
-def _accept(state: State, user: UserName, request: Submit, now: Now) -> JobId:
-    spec = request.spec
+def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> JobId:
     job_id = state.next_job
     state.next_job = JobId(job_id + 1)
     record = JobRecord(
         id=job_id,
-        token=request.token,
+        token=token,
         owner=user,
         submitted_unix_s=now.unix_s,
         spec=spec,

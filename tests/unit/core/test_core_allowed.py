@@ -5,13 +5,14 @@ import pytest
 
 from support.harness import Harness
 from support.sites import JobBuilder, job, site
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.requests import Acted, Answer, Denied, Release, Update
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account, FairShare, Queue, Quota
+from wattline_protocol.views import ExplainView
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook
+from wattline_scheduler.core.outlook import outlook, what_if
 
 
 def started(**words: object) -> Harness:
@@ -27,6 +28,10 @@ def with_site(h: Harness, **changes: object) -> None:
     h.restart_scheduler()
     h.join()
     h.run(3)
+
+
+def by_owner(h: Harness, number: JobId, **changes: ChangeValue) -> Answer:
+    return h.ask(Update(only(number), changes), user="ada", role="submitter")
 
 
 def reason(h: Harness, number: JobId) -> str:
@@ -79,6 +84,56 @@ def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) 
     assert h.state_of(waits) == "RUNNING"
 
 
+# --- how long a job may run -----------------------------------------------------------------
+
+
+def short() -> Harness:
+    return started(queues=(Queue("short", max_runtime_s=3_600.0), Queue("long")))
+
+
+def test_who_names_no_run_time_has_that_of_the_queue() -> None:
+    h = short()
+    number = h.submit(job().queue("short"))
+    assert h.job(number).spec.limits.runtime_s == 3_600.0
+    assert h.job(h.submit(job().queue("short").runtime(60))).spec.limits.runtime_s == 60.0
+    assert h.job(h.submit(job().queue("long"))).spec.limits.runtime_s == 0.0
+    view = what_if(h.cluster.state, UserName("ada"), job().queue("short").build(), {}, h.now)
+    assert isinstance(view, ExplainView)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (job().runtime(7_200), "and this has 2h (--time); an operator may let it run longer"),
+        (job().service(1), "and a service runs until it is cancelled"),
+    ],
+)
+def test_longer_than_its_queue_lets_jobs_run_is_refused(wanted: JobBuilder, said: str) -> None:
+    told = short().refuse(wanted.queue("short"))
+    assert told == f"queue short lets jobs run 1h at most, {said}"
+
+
+def test_its_user_may_not_let_it_run_longer_and_an_operator_may() -> None:
+    h = short()
+    number = h.submit(job().queue("short").runtime(60))
+    assert isinstance(by_owner(h, number, time="2h"), Denied)
+    assert isinstance(by_owner(h, number, time="none"), Acted)
+    assert h.job(number).spec.limits.runtime_s == 3_600.0
+    h.do(Update(only(number), {"time": "2h"}))
+    assert isinstance(by_owner(h, number, retries=1), Acted), "which is about something else"
+    h.do(Update(only(number), {"time": "none"}))
+    assert h.job(number).spec.limits.runtime_s == 0.0
+
+
+def test_who_moves_to_such_a_queue_gets_its_run_time() -> None:
+    h = short()
+    number = h.submit(job().queue("long"))
+    assert isinstance(by_owner(h, number, queue="short"), Acted)
+    assert h.job(number).spec.limits.runtime_s == 3_600.0
+    longer = h.submit(job().queue("long").runtime(9_000))
+    assert isinstance(by_owner(h, longer, queue="short"), Denied)
+
+
 # --- whose account --------------------------------------------------------------------------
 
 
@@ -109,10 +164,6 @@ def test_where_own_accounts_end_what_waits_in_one_is_moved() -> None:
 def capped() -> Harness:
     accounts = (Account("lab", max_priority=60), Account("vision", "lab", max_priority=80))
     return started(accounts=accounts, queues=(Queue("default", max_priority=75), Queue("urgent")))
-
-
-def by_owner(h: Harness, number: JobId, **changes: ChangeValue) -> Answer:
-    return h.ask(Update(only(number), changes), user="ada", role="submitter")
 
 
 @pytest.mark.parametrize(

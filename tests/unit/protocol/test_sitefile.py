@@ -335,10 +335,12 @@ def test_accounts_and_fair_share_are_read() -> None:
 def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
     limits = 'gpus = 8\npower = "4kW"\nenergy_per_day = "9kWh"\nusers = ["ada"]\n'
     most = f'{limits}max_priority = "normal"\n'
-    text = f'{FULL}{ACCOUNTS}{most}[[queue]]\nname = "night"\n{most}[[queue]]\nname = "day"\n'
+    queues = f'[[queue]]\nname = "night"\nmax_runtime = "12h"\n{most}[[queue]]\nname = "day"\n'
+    text = f"{FULL}{ACCOUNTS}{most}{queues}"
     read = parse_site(text, "site.toml")
     assert [account.max_priority for account in read.accounts] == [100, 50]
     assert [queue.max_priority for queue in read.queues] == [50, 100]
+    assert [queue.max_runtime_s for queue in read.queues] == [43_200.0, 0.0]
     assert parse_site(format_site(read), "again") == read
 
 
