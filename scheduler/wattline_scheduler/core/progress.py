@@ -30,10 +30,14 @@ def watch_progress(state: State, node: NodeNow, now: Now) -> None:
 
 def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
     done, gang = metrics.get(METRIC), attempt.gang
-    if done is None or not 0.0 <= done <= 1.0 or gang.job.spec.kind == "service":
+    if done is None or gang.job.spec.kind == "service":
         return
-    attempt.course = attempt.course or Course()
-    if attempt.course.heard(done, now.mono_s):
+    if 0.0 <= done <= 1.0:
+        attempt.course = attempt.course or Course()
+        is_news = attempt.course.heard(done, now.mono_s)
+    else:  # it counts percent, or steps: what came before was no part of the whole either
+        is_news, attempt.course = attempt.course is not None, None
+    if is_news:
         for each in gang.live:
             state.nodes[each.node].outdate_offer()
         follow_pace(state, gang.job, now)

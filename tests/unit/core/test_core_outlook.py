@@ -109,6 +109,15 @@ def test_work_that_says_how_far_it_is_is_known_to_end(h: Harness) -> None:
     assert within_s(h, view) == pytest.approx(63 * 120, rel=0.1)
 
 
+def test_work_that_counts_percent_is_not_taken_for_nearly_done(h: Harness) -> None:
+    one, _ = h.submit(job().gpus(8)), h.submit(job().gpus(8))
+    task = h.agent(h.gang(one).live[0].node).tasks[h.gang(one).live[0].record.ref]
+    for percent in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.5):
+        task.metrics["progress"] = percent
+        h.run(130)
+    assert seen(h, h.submit(job().gpus(4))).start_why.startswith("not known")
+
+
 def test_a_kind_that_is_known_to_be_short_does_not_wait_for_whom_it_overtakes(h: Harness) -> None:
     for _ in range(RUNS_NEEDED):
         past = h.submit(job().command("short").gpus(8))
