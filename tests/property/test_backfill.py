@@ -240,6 +240,16 @@ def test_a_later_gang_keeps_nothing_whose_time_is_not_known() -> None:
     assert [p.tasks[0].node for p in result.placements] == ["a2"]
 
 
+def test_where_cpus_are_short_all_that_runs_there_must_have_ended() -> None:
+    """Who holds how many of them is not known."""
+    a1, soon, later = offer("a1", free=4), PATIENCE_S + 100, PATIENCE_S + 500
+    known = tuple((gpu.index, Instant((soon, later)[gpu.index % 2])) for gpu in a1.gpus[:4])
+    for cpus_free, start in ((5, later), (6, soon)):
+        one = dataclasses.replace(a1, ends=known, cpus_free=cpus_free)
+        gang = waits(GANG, job().gpus(6).cpus_per_gpu(1))
+        assert plan(snapshot(one, waiting=(gang,), now=PATIENCE_S)).promised == {GANG: start}
+
+
 def test_what_cannot_run_as_the_site_stands_takes_no_promise_from_who_can() -> None:
     gang = waits(GANG, job().gpus(8).nodes(2))
     nowhere = [waits(number, job().gpus(2).labels(fabric="ib")) for number in range(1, 20)]

@@ -156,6 +156,14 @@ def test_a_node_fed_in_part_counts_in_part(library: loops.Library, lacks_mw: int
     assert (both.place_best(one) is None) == bool(lacks_mw)
 
 
+def test_what_rows_leave_is_asked_at_each_choice(library: loops.Library) -> None:
+    one = shape(job().gpus(1))
+    needed_mw = int(Trial(two_rows((9_000_000, 0), 1000)).look(one).needed_mw[0])
+    both = Pair(two_rows((needed_mw, 0), 1000), library)
+    assert both.place_best(one) is not None
+    assert both.place_best(one) is None, "the row above has no more"
+
+
 @pytest.mark.parametrize(("steps", "node"), [(0, "b1"), (1, "a1")])
 def test_cool_air_counts_more_than_watts_left(
     library: loops.Library, steps: int, node: str

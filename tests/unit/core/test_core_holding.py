@@ -8,6 +8,7 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.requests import Acted, Cancel, Denied, Hold, OnJobs, Release, Requeue
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.job_state import reason_of
+from wattline_scheduler.core.jobs import CRASHES_HELD
 
 
 @pytest.fixture
@@ -58,6 +59,26 @@ def test_indices_that_an_operator_holds_stay_held(h: Harness) -> None:
     h.do(Release(only(number, 1)))
     assert not by_owner(h, Hold(only(number, 2)))
     assert not by_owner(h, Release(only(number, 2)))
+
+
+def test_a_hold_is_over_with_the_index_that_was_held(h: Harness) -> None:
+    number = h.submit(job().array(3).gpus(8).nodes(2))
+    h.do(Hold(only(number, 1)))
+    assert not by_owner(h, Cancel(only(number, 1)))
+    assert not by_owner(h, Hold(only(number, 2)))
+    assert not by_owner(h, Release(only(number, 2)))
+
+
+def test_a_crash_loop_is_not_what_an_operator_holds(h: Harness) -> None:
+    """It was held by nobody: its owner lets it try again once the operator has released theirs."""
+    number = h.submit(job().array(2).gpus(8).retries(CRASHES_HELD))
+    for _ in range(CRASHES_HELD):
+        h.agent(h.gang(number).live[0].node).end(h.gang(number).live[0].record.ref, 3)
+        h.run(130)
+    h.do(Hold(only(number, 1)))
+    assert by_owner(h, Release(only(number, 0)))
+    h.do(Release(only(number, 1)))
+    assert not by_owner(h, Release(only(number, 0)))
 
 
 def test_an_operators_own_job_is_held_as_anybodys(h: Harness) -> None:

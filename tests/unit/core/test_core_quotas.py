@@ -60,6 +60,19 @@ def uses(h: Harness, number: JobId, kwh: float) -> None:
     h.run(2)
 
 
+def ends_so(h: Harness, number: JobId) -> None:
+    """Its only task ends, having used what it said last."""
+    attempt = h.gang(number).live[0]
+    agent, ref = h.agent(attempt.node), attempt.record.ref
+    usage = agent.tasks[ref].usage
+    agent.end(ref, 0)
+    agent.tasks[ref].usage = usage
+    agent.said.clear()
+    agent.tell(agent.tasks[ref])
+    h.settle()
+    assert h.state_of(number) == "COMPLETED"
+
+
 # --- GPUs and watts at a time ---------------------------------------------------------------
 
 
@@ -244,15 +257,7 @@ def test_a_restart_keeps_what_was_used_today(is_ended: bool) -> None:
     runs = h.submit(in_queue("night"))
     uses(h, runs, 5.2)
     if is_ended:
-        attempt = h.gang(runs).live[0]
-        agent, ref = h.agent(attempt.node), attempt.record.ref
-        usage = agent.tasks[ref].usage
-        agent.end(ref, 0)
-        agent.tasks[ref].usage = usage
-        agent.said.clear()
-        agent.tell(agent.tasks[ref])
-        h.settle()
-        assert h.state_of(runs) == "COMPLETED"
+        ends_so(h, runs)
     h.restart_scheduler()
     h.join()
     h.run(3)
@@ -287,6 +292,16 @@ def test_that_a_quota_is_used_up_is_told_once_a_day_also_over_restarts() -> None
     uses(h, waits, 5.2)
     again(h)
     assert len(h.events("quota_used_up")) == 2, "another day"
+
+
+def test_an_end_does_not_make_it_told_again() -> None:
+    """The end of a try writes what was used by the same name anew."""
+    h = night(energy_per_day_wh=5000.0, gpus=8)
+    runs = h.submit(in_queue("night"))
+    uses(h, runs, 5.2)
+    ends_so(h, runs)
+    again(h)
+    assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 0)
 
 
 def test_it_is_told_anew_of_a_quota_that_is_another() -> None:
