@@ -105,7 +105,7 @@ def test_requeued_job_runs_again_and_finds_its_checkpoints(site: CliSite) -> Non
     site.until_state(job, "CANCELLED")
     refused = site.run("requeue", site.submit("--hold", "--name", "held", "--", "true"))
     assert refused.returncode == 1
-    assert "waits in the queue already" in refused.stderr
+    assert "is held; `wattline release` lets it start" in refused.stderr
     site.wattline("cancel", "--name", "held")
 
 
