@@ -221,6 +221,7 @@ derate = 0.8
 # Who is served first among jobs of one priority: whose account used least for its shares.
 # [fair_share]
 # half_life = "7d"                    # what was used so long ago counts half
+# own_accounts = false                # jobs name an account, or they are in no quota of one
 # [[account]]
 # name = "research"
 # shares = 60                         # others have 1 each
@@ -233,6 +234,8 @@ derate = 0.8
 # name = "night"
 # power = "20kW"
 # users = ["ada", "bob"]
+# max_priority = "normal"             # others make way for higher ones; also of accounts
+# max_runtime = "12h"                 # also that of jobs that name none
 
 # What the cost of a place counts, in GPUs; see docs/site-file.md.
 # [weights]
