@@ -54,7 +54,7 @@ def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
 def _amount(quota: QuotaView, value: float) -> str:
     match quota.what:
         case "gpus":
-            return f"{value:g} GPUs"
+            return f"{value:g} GPU{'' if value == 1 else 's'}"
         case "power_w":
             return units.watts(value)
         case "kwh_per_day":

@@ -111,7 +111,12 @@ VERBS = (
                 "When it begins: 2026-12-01T16:00, 16:00 (the next), or 'in 2h'; otherwise now.",
                 metavar="TIME",
             ),
-            Option("until", ("--until",), "When it ends, written like --from.", metavar="TIME"),
+            Option(
+                "until",
+                ("--until",),
+                "When it ends, written like --from; `in 2h` counts from its begin.",
+                metavar="TIME",
+            ),
             Option(
                 "for_s", ("--for",), "How long it lasts; give this or --until.", kind="duration"
             ),

@@ -316,6 +316,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
         half_life_s=604_800.0,
         quotas=(
             QuotaView("queue", "night", "gpus", 8.0, 6.5, None, 9, (JobId(7), JobId(9))),
+            QuotaView("queue", "day", "gpus", 8.0, 1.0),
             QuotaView("account", "research", "power_w", 20_000.0, 1_520.0),
             QuotaView("account", "research", "kwh_per_day", 200.0, 20.25, NOON),
             QuotaView("account", "research", "usd_per_month", 5_000.0, 12.0, NOON),
@@ -328,6 +329,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "What was used 7d ago counts half." in shown
     assert "8 GPUs" in shown
     assert "6.5 GPUs" in shown
+    assert " 1 GPU " in shown
     assert "7, 9 and 7 more" in shown
     assert "as work ends" in shown
     assert "20.0 kW" in shown
