@@ -159,7 +159,7 @@ def test_a_node_fed_in_part_counts_in_part(library: loops.Library, lacks_mw: int
 def test_what_rows_leave_is_asked_at_each_choice(library: loops.Library) -> None:
     one = shape(job().gpus(1))
     needed_mw = int(Trial(two_rows((9_000_000, 0), 1000)).look(one).needed_mw[0])
-    both = Pair(two_rows((needed_mw, 0), 1000), library)
+    both = Pair(two_rows((needed_mw * 3 // 2, 0), 1000), library)
     assert both.place_best(one) is not None
     assert both.place_best(one) is None, "the row above has no more"
 
