@@ -177,6 +177,18 @@ def test_cool_air_counts_more_than_watts_left(
     assert place.node == node
 
 
+def test_a_node_without_the_memory_or_the_cpus_is_not_taken(library: loops.Library) -> None:
+    some = offer("a1", memory_gib=15), offer("b1", cpus=3), offer("c1", memory_gib=16, cpus=4)
+    both, one = (
+        Pair(known(snapshot(*some)), library),
+        shape(job().gpus(1).memory(16).cpus_per_gpu(4)),
+    )
+    both.look_again(one)
+    place = both.place_best(one)
+    assert place is not None
+    assert place.node == "c1"
+
+
 def test_the_effort_counts_nodes_that_fit(library: loops.Library) -> None:
     snap = snapshot(*(offer(f"a{n}") for n in range(200)))
     both, one = Pair(known(snap), library), shape(job().gpus(1))
