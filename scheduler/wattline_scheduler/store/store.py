@@ -191,7 +191,9 @@ class Store:
     def _tidy(self, now_unix_s: float) -> None:
         fold_and_drop(self._connection, now_unix_s)
         self._connection.execute(
-            "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (EVENTS_KEPT,)
+            "DELETE FROM events WHERE seq <="  # counted: a recovery skips numbers
+            " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (EVENTS_KEPT,),
         )
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",

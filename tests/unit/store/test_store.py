@@ -9,60 +9,25 @@ import pytest
 from sqlite_utils import Database
 
 from support import records
-from wattline_protocol.ids import Epoch, JobId, Sequence, UnixTime
-from wattline_protocol.selecting import Span, parse_jobs
-from wattline_scheduler.core.records import BookRecord, RecoveryRecord, SentLease, UseRecord
+from support.stores import NOW, everything, opened
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_scheduler.core.records import UseRecord
 from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
     StoreError,
     StoreFenced,
     StoreForeign,
-    StoreIsBackup,
     StoreLocked,
     StoreTooNew,
     StoreUnwritable,
 )
 from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED, USES_LOADED
-from wattline_scheduler.store.rows import JOB_STATE, Storable, by_statement
+from wattline_scheduler.store.rows import JOB_STATE, by_statement
 from wattline_scheduler.store.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 from wattline_scheduler.store.store import (
-    NO_EARLIER_UNIX_S,
-    NUMBERS_PER_S,
-    RECOVERY_NUMBER_GAP,
     Store,
 )
-
-NOW = records.T0 + 1_000
-
-
-def opened(directory: Path, *, recover: bool = False) -> Store:
-    """The store alone."""
-    return Store.open(directory, now_unix_s=NOW, recover=recover)[0]
-
-
-def everything() -> list[Storable]:
-    """One record of each kind."""
-    return [
-        records.job(1, ended_after_s=5.0),
-        records.job(2),
-        records.gang(1, attempt=1, is_ended=True),
-        records.gang(2),
-        records.attempt(1),
-        records.node(),
-        records.book(),
-        records.demand(1),
-        records.demand(0),
-        records.limit(),
-        records.limit("event 7", is_over=True),
-        records.meter(),
-        records.plant(),
-        records.use(),
-        records.reservation(),
-        records.reservation("gone", is_over=True),
-        records.event(1),
-        records.event(2),
-    ]
 
 
 def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
@@ -360,102 +325,6 @@ def test_files_are_private(tmp_path: Path) -> None:
     assert modes.keys() >= {"wattline.db", "wattline.db-wal", "scheduler.lock"}
     assert set(modes.values()) == {0o600}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
-
-
-def test_a_backup_is_whole_and_starts_only_with_recover(tmp_path: Path) -> None:
-    store = opened(tmp_path / "state")
-    store.commit(everything())
-    (tmp_path / "restored").mkdir()
-    store.backup(tmp_path / "restored" / "wattline.db")
-    store.commit([records.job(3)])
-    store.close()
-
-    with pytest.raises(StoreIsBackup, match="--recover"):
-        opened(tmp_path / "restored")
-    store, saved = Store.open(tmp_path / "restored", now_unix_s=NOW, recover=True)
-    store.close()
-
-    assert [job.id for job in saved.jobs] == [1, 2]
-    assert saved.epoch >= int(NOW)
-    assert {book.standing for book in saved.books} == {"full"}
-    since_2023_s = saved.epoch - NO_EARLIER_UNIX_S
-    assert saved.next_job == saved.next_event == since_2023_s * NUMBERS_PER_S + 1
-    assert saved.attempt_floor == saved.epoch
-    assert saved.is_recovering
-    assert Store.open(tmp_path / "restored", now_unix_s=NOW)[1].epoch == saved.epoch + 1
-
-
-def test_a_node_that_was_off_in_the_backup_counts_again(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    off = msgspec.structs.replace(records.node(), is_off=True, off_reason="repair")
-    store.commit([off, BookRecord(node=off.node, standing="off")])
-    store.close()
-    store, saved = Store.open(tmp_path, now_unix_s=NOW, recover=True)
-    store.close()
-    assert [(n.is_off, n.off_reason) for n in saved.nodes] == [(False, "")]
-    assert [book.standing for book in saved.books] == ["full"]
-
-
-def test_a_recovery_is_over_when_the_core_says_so(tmp_path: Path) -> None:
-    store = opened(tmp_path, recover=True)
-    store.commit([RecoveryRecord(is_over=True)])
-    store.close()
-    store, saved = Store.open(tmp_path, now_unix_s=NOW)
-    store.close()
-    assert not saved.is_recovering
-    assert saved.attempt_floor == int(NOW)
-
-
-def test_a_clock_that_is_wrong_still_skips_numbers(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    store.commit([records.job(3)])
-    store.close()
-    store, saved = Store.open(tmp_path, now_unix_s=5.0, recover=True)
-    store.close()
-    assert saved.next_job == 3 + RECOVERY_NUMBER_GAP + 1
-
-
-def test_a_backup_restored_twice_gives_out_no_number_twice(tmp_path: Path) -> None:
-    store, first = Store.open(tmp_path / "first", now_unix_s=NOW, recover=True)
-    (tmp_path / "again").mkdir()
-    store.backup(tmp_path / "again" / "wattline.db")
-    store.close()
-    store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 60.0, recover=True)
-    store.close()
-    assert saved.next_job > first.next_job + 60 * 1_000, "however many a second were submitted"
-    assert saved.next_event > first.next_event + 60 * 1_000
-    store, saved = Store.open(tmp_path / "again", now_unix_s=NOW + 61.0, recover=True)
-    store.close()
-    assert saved.next_job > first.next_job + 61 * 1_000
-
-
-@pytest.mark.parametrize("year_unix_s", [1.8e9, 4e9])
-def test_jobs_after_a_recovery_can_be_named(tmp_path: Path, year_unix_s: float) -> None:
-    """Ten thousand numbers a second make long ones: 13 digits from 2027 on."""
-    store, saved = Store.open(tmp_path, now_unix_s=year_unix_s + 1.0, recover=True)
-    store.close()
-    number = saved.next_job
-    assert parse_jobs(f"{number}-{number + 1}") == (Span(number, JobId(number + 1)),)
-
-
-def test_recovery_keeps_the_leases_that_might_be_in_force(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    store.commit([records.book(acked_mw=1_000, sent_mw=9_000)])
-    store.close()
-    store, saved = Store.open(tmp_path, now_unix_s=NOW, recover=True)
-    store.close()
-    (book,) = saved.books
-    sent = SentLease(
-        Epoch(1), records.book().sent[0].incarnation, Sequence(9), 9_000, (400_000,) * 8
-    )
-    assert (book.standing, book.acked_mw, book.sent) == ("full", 1_000, (sent,))
-
-
-def test_a_clock_in_the_past_does_not_lower_the_epoch_of_a_recovery(tmp_path: Path) -> None:
-    opened(tmp_path, recover=True).close()
-    store, saved = Store.open(tmp_path, now_unix_s=5.0, recover=True)
-    store.close()
-    assert saved.epoch == int(NOW) + 1
 
 
 def test_a_full_disk_while_backing_up_leaves_no_backup(tmp_path: Path) -> None:
