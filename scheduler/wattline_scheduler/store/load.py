@@ -49,6 +49,9 @@ ENDED_JOBS_LOADED = 10_000
 USES_LOADED = 10_000
 """Accounts and queues of which something ended last; beside them those that the site file names."""
 
+MAX_NUMBER = 2**63 - 1
+"""SQLite has none above it, and refuses to look for one; clients may ask for any."""
+
 EVENTS_LOADED = 1_000
 """Newest events that a restart holds in memory; older ones are read from disk when asked for."""
 
@@ -172,12 +175,17 @@ _OPEN = "WHERE phase <> 'over' ORDER BY start_unix_s, name"
 _OF_KEY = "WHERE kind = ? AND name = ?"
 
 
+def _within(number: int) -> int:
+    """A number that SQLite can look for; no job has the first or the last of them."""
+    return max(0, min(number, MAX_NUMBER))
+
+
 def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
     """How those of the jobs ended that are on record as ended."""
     found: dict[JobId, JobState] = {}
     sql = "SELECT state FROM jobs WHERE id = ? AND ended_unix_s IS NOT NULL"
     for job in jobs:
-        row = db.execute(sql, (job,)).fetchone()
+        row = db.execute(sql, (_within(job),)).fetchone()
         if row is not None:
             found[job] = row[0]
     return found
@@ -246,7 +254,7 @@ JobFile = tuple[JobRecord, tuple[GangRecord, ...], tuple[AttemptRecord, ...]]
 
 def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
     """One job with all that belongs to it; None if there is none."""
-    row = db.execute(JOBS.select("WHERE id = ?"), (job,)).fetchone()
+    row = db.execute(JOBS.select("WHERE id = ?"), (_within(job),)).fetchone()
     if row is None:
         return None
     gangs = db.execute(GANGS.select("WHERE job = ? ORDER BY gang"), (job,))
@@ -256,5 +264,5 @@ def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
 
 def load_events(db: sqlite3.Connection, after: int, limit: int) -> Iterator[EventView]:
     """Events with seq > `after`, oldest first, at most `limit`."""
-    rows = db.execute(EVENTS.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (after, limit))
+    rows = db.execute(EVENTS.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (_within(after), limit))
     return (EventView(*row) for row in rows)

@@ -131,6 +131,17 @@ def test_the_epoch_is_on_disk_before_open_returns(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -(2**63) - 1])
+def test_numbers_that_no_database_has_are_of_nothing(tmp_path: Path, number: int) -> None:
+    """Any client may ask for them."""
+    store = opened(tmp_path)
+    store.commit(everything())
+    assert store.job(JobId(number)) is None
+    assert store.outcomes([JobId(number)]) == {}
+    assert len(store.events(number, 10)) == (2 if number < 0 else 0)
+    store.close()
+
+
 def test_only_open_and_newest_ended_jobs_are_loaded(tmp_path: Path) -> None:
     store = opened(tmp_path)
     ended = ENDED_JOBS_LOADED + 50
