@@ -3,15 +3,24 @@
 Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
 """
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from wattline_protocol import jobvalues
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.jobkeys import (
+    MAX_CPUS_PER_GPU,
+    MAX_GPUS_PER_NODE,
+    MAX_NODES,
+    MAX_PROCS_PER_NODE,
+    MAX_RETRIES,
+    MAX_WATTS_PER_GPU,
+)
 from wattline_protocol.jobvalues import MAX_PARENTS
 from wattline_protocol.labels import Labels, labels_text
-from wattline_protocol.quantities import format_duration
+from wattline_protocol.quantities import MAX_DURATION_S, MAX_SIZE_BYTES, format_duration
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
@@ -62,7 +71,7 @@ def malformed(spec: JobSpec) -> str:
         return "times, retries and watts may not be negative"
     if not 0 <= spec.power.min_performance <= 1:
         return f"min_performance {spec.power.min_performance} is not between 0 and 1"
-    wrong = _bad_times(spec)
+    wrong = _too_much(spec) or _bad_times(spec)
     if wrong:
         return wrong
     if len(spec.parents) > MAX_PARENTS:
@@ -71,6 +80,28 @@ def malformed(spec: JobSpec) -> str:
     if size > MAX_COMMAND_BYTES:
         return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
     return ""
+
+
+def _too_much(spec: JobSpec) -> str:
+    """Which of its numbers is above what a job file may say, or is none; arrays hold no larger."""
+    r, limits, recovery = spec.resources, spec.limits, spec.recovery
+    asked: tuple[tuple[str, float, float], ...] = (
+        ("resources.nodes", r.nodes, MAX_NODES),
+        ("resources.gpus_per_node", r.gpus_per_node, MAX_GPUS_PER_NODE),
+        ("resources.cpus_per_gpu", r.cpus_per_gpu, MAX_CPUS_PER_GPU),
+        ("resources.memory", r.memory_bytes, MAX_SIZE_BYTES),
+        ("resources.gpu_memory_min", r.gpu_memory_min_bytes, MAX_SIZE_BYTES),
+        ("power.watts_per_gpu", spec.power.watts_per_gpu, MAX_WATTS_PER_GPU),
+        ("limits.runtime", limits.runtime_s, MAX_DURATION_S),
+        ("limits.energy", limits.energy_wh, sys.float_info.max),
+        ("limits.cost", limits.cost_usd, sys.float_info.max),
+        ("recovery.retries", recovery.retries, MAX_RETRIES),
+        ("recovery.grace", recovery.grace_s, MAX_DURATION_S),
+        ("recovery.checkpoint_every", recovery.checkpoint_every_s, MAX_DURATION_S),
+        ("launch.procs_per_node", spec.launch.procs_per_node, MAX_PROCS_PER_NODE),
+    )
+    above = next((each for each in asked if not each[1] <= each[2]), None)  # NaN is not either
+    return "" if above is None else f"{above[0]} is {above[1]:g}, at most {above[2]:g} is allowed"
 
 
 def slow_to_stop(spec: JobSpec, max_grace_s: float) -> str:

@@ -1,5 +1,7 @@
 """Who may do what; what is refused, and what would fit instead."""
 
+import math
+
 import pytest
 
 from support.harness import Harness
@@ -225,6 +227,13 @@ MALFORMED: list[tuple[JobBuilder, str]] = [
     (job().array(10_001), "1 to 10000"),
     (job()._with(service=ServiceSpec(2)), "replicas are for services"),
     (job().runtime(-1), "negative"),
+    (job().runtime(math.nan), "limits.runtime is nan"),
+    (job().gpus(2**63), "at most 64 is allowed"),
+    (job().nodes(2**63), "at most 4096"),
+    (job().cpus_per_gpu(2**64), "at most 1024"),
+    (job().memory(2**40), "resources.memory is"),
+    (job().gpu_memory(2**40), "resources.gpu_memory_min is"),
+    (job().retries(2**63), "at most 1000"),
     (job()._with(env={"X": "y" * 200_000}), "bytes"),
 ]
 
