@@ -228,6 +228,7 @@ class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     """Events with seq > `after`; `follow` keeps the answers coming."""
 
     after: int = 0
+    """Below 0: not after a number, but so many of the newest."""
     limit: int = 1000
     follow: bool = False
 

@@ -387,8 +387,7 @@ class Client(JobActs):
         self, *, after: int | None = None, newest: int = 1000, follow: bool = False
     ) -> Iterator[EventView]:
         """Events after number `after`, or the `newest` ones; with `follow` without end."""
-        first = self._last_event() - newest if after is None else after
-        last = max(0, first)
+        last = max(0, after) if after is not None else -max(0, newest) or self._last_event()
         while batch := self.get(ListEvents(after=last), Events).events:
             yield from batch
             last = batch[-1].seq

@@ -263,6 +263,10 @@ def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
 
 
 def load_events(db: sqlite3.Connection, after: int, limit: int) -> Iterator[EventView]:
-    """Events with seq > `after`, oldest first, at most `limit`."""
+    """Events with seq > `after`, oldest first, at most `limit`; below 0: so many of the newest."""
+    if after < 0:  # counted: a recovery skips numbers
+        newest = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        row = db.execute(newest, (_within(-after),)).fetchone()
+        after = 0 if row is None else row[0]
     rows = db.execute(EVENTS.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (_within(after), limit))
     return (EventView(*row) for row in rows)

@@ -236,7 +236,8 @@ class Store:
         return self._read(lambda: outcomes(self._connection, jobs))
 
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
-        """Events with seq > `after`, oldest first. Raises StoreError."""
+        """Events with seq > `after`, oldest first; below 0: so many of the newest. Raises
+        StoreError."""
         return self._read(lambda: tuple(load_events(self._connection, after, limit)))
 
     def webhook_marks(self) -> dict[str, int]:

@@ -98,6 +98,8 @@ def test_the_newest_events_are_kept_also_where_a_recovery_skips_numbers(
     store.commit([records.event(seq) for seq in newest])
     store.tidy(NOW)
     assert [event.seq for event in store.events(0, 100)] == [3, 4, *newest]
+    assert [event.seq for event in store.events(-4, 100)] == [4, *newest]
+    assert [event.seq for event in store.events(-9, 100)] == [3, 4, *newest]
     store.close()
 
 
