@@ -240,7 +240,7 @@ def as_if(state: State, gone: Iterable[Gang], now: Now) -> Snapshot:
             node.memory_used_bytes -= gang.job.shape.memory_bytes
     if not emptied:
         return snapshot(state, now)
-    return snapshot_as_if(state, [offer_of(state, node) for node in emptied.values()], now)
+    return snapshot_as_if(state, [offer_of(state, node, now) for node in emptied.values()], now)
 
 
 def _copied(node: NodeNow) -> NodeNow:

@@ -6,6 +6,7 @@ from wattline_scheduler.core.draw import power_doubt
 from wattline_scheduler.core.jobs import Attempt, Running
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.progress import watch_progress
+from wattline_scheduler.core.remaining import ends
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
@@ -50,7 +51,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     if message.seq % BOOKED_BEATS == 0:
-        _follow_booked(state, node)
+        _follow_booked(state, node, now)
     if message.seq % WARMTH_BEATS == 0 or not node.warmth:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
@@ -58,10 +59,10 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     update_load(state, node, now)
 
 
-def _follow_booked(state: State, node: NodeNow) -> None:
-    """What its jobs are known to draw may have changed."""
+def _follow_booked(state: State, node: NodeNow, now: Now) -> None:
+    """What its jobs are known to draw may have changed, and when they are taken to end."""
     offer = state.picture.offers[state.picture.position[node.id]]
-    if kept_of(state, node) != offer.kept:
+    if kept_of(state, node) != offer.kept or ends(state.work.longest, node, now) != offer.ends:
         node.outdate_offer()
 
 

@@ -257,11 +257,11 @@ def _job(state: State, job: Job) -> Iterator[str]:
 
 def _picture(state: State, now: Now) -> Iterator[str]:
     """The planner sees every node as it is, but for those that it is to look at anew."""
-    del now
     for node in state.nodes.values():
         if node.id in state.outdated:
             continue
-        known, actual = state.picture.offers[state.picture.position[node.id]], offer_of(state, node)
+        known = state.picture.offers[state.picture.position[node.id]]
+        actual = offer_of(state, node, now)
         if _without_learned(known) != _without_learned(actual):
             yield f"{node.id}: the planner sees {known}, it is {actual}"
 

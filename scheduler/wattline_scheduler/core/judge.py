@@ -185,7 +185,7 @@ def _known(state: State, now: Now) -> Snapshot:
 def _whole(state: State, now: Now) -> Snapshot:
     """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]
-    offers = tuple(_empty(offer_of(state, node), node) for node in known)
+    offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
     base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
     rooms = tuple(_whole_room(state, row, base_mw) for row in state.domains.rows)
     return snapshot_of(now.mono_s, offers, rooms, [state.domains.rows_of[o.node] for o in offers])

@@ -25,7 +25,7 @@ def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snaps
     """What the planner sees now; good until the next event."""
     picture, domains = state.picture, state.domains
     for node in state.outdated:
-        picture.put(offer_of(state, state.nodes[node]))
+        picture.put(offer_of(state, state.nodes[node], now))
     state.outdated.clear()
     picture.note_rooms(state.books, [domains.budget_mw(row.domain) for row in picture.rows])
     return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
@@ -38,7 +38,7 @@ def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snaps
     return replace(as_if, reservations=seen.reservations)
 
 
-def offer_of(state: State, node: NodeNow) -> NodeOffer:
+def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
     """The node as it is now."""
     usable = [
         gpu
@@ -67,7 +67,7 @@ def offer_of(state: State, node: NodeNow) -> NodeOffer:
         kept=kept_of(state, node),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
-        ends=ends(state.work.longest, node),
+        ends=ends(state.work.longest, node, now),
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 

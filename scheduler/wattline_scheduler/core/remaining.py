@@ -73,14 +73,16 @@ class Left:
     why: str
 
 
+def _end_of(longest: Longest | None, gang: Gang, now: Now) -> End | None:
+    """The soonest that is known, but for guesses that were wrong."""
+    ends = [end for end in ends_of(longest, gang) if end.at > now.mono_s or not end.is_guess]
+    return min(ends, key=lambda end: end.at, default=None)
+
+
 def left_of(longest: Longest | None, gang: Gang, now: Now) -> Left | None:
     """The least that is known; None where nobody knows."""
-    left = [
-        Left(max(0.0, end.at - now.mono_s), end.why)
-        for end in ends_of(longest, gang)
-        if end.at > now.mono_s or not end.is_guess
-    ]
-    return min(left, key=lambda one: one.s, default=None)
+    end = _end_of(longest, gang, now)
+    return None if end is None else Left(max(0.0, end.at - now.mono_s), end.why)
 
 
 def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
@@ -93,13 +95,13 @@ def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
     return max((one for one in left if one is not None), key=lambda one: one.s)
 
 
-def ends(longest: Longest, node: NodeNow) -> tuple[tuple[GpuIndex, Instant], ...]:
+def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Instant], ...]:
     """When the devices that are held will be free, as far as that is known."""
     known = []
     for attempt in node.attempts.values():
-        end = min((one.at for one in ends_of(longest, attempt.gang)), default=None)
+        end = _end_of(longest, attempt.gang, now)
         if end is not None:
-            known += [(device, end) for device in held_devices(node, attempt)]
+            known += [(device, end.at) for device in held_devices(node, attempt)]
     return tuple(known)
 
 

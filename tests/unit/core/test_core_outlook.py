@@ -118,6 +118,23 @@ def test_work_that_counts_percent_is_not_taken_for_nearly_done(h: Harness) -> No
     assert seen(h, h.submit(job().gpus(4))).start_why.startswith("not known")
 
 
+def test_who_runs_on_beyond_its_guessed_end_is_bound_by_its_limit(h: Harness) -> None:
+    """A promise must not count on what should have ended already."""
+    one = h.submit(job().gpus(8).runtime(20_000))
+    attempt = h.gang(one).live[0]
+    for tenths in range(10):
+        h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = tenths / 10
+        h.run(120)
+
+    def ends_s() -> float:
+        at = h.cluster.state.picture.position[attempt.node]
+        return float(snapshot(h.cluster.state, h.now).columns.ends_s[at].min() - h.now.mono_s)
+
+    assert 0 < ends_s() < 200, "by its pace"
+    h.run(300)
+    assert ends_s() > 10_000, "by its limit"
+
+
 def test_a_kind_that_is_known_to_be_short_does_not_wait_for_whom_it_overtakes(h: Harness) -> None:
     for _ in range(RUNS_NEEDED):
         past = h.submit(job().command("short").gpus(8))
