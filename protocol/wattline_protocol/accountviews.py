@@ -10,7 +10,7 @@ from wattline_protocol.ids import JobId, UnixTime
 MAX_NAMED = 5
 """Jobs named that wait for a quota."""
 
-QuotaLimit = Literal["gpus", "power_w", "kwh_per_day", "usd_per_month"]
+QuotaLimit = Literal["gpus", "power_w", "open_jobs", "kwh_per_day", "usd_per_month"]
 
 
 class PlaceView(msgspec.Struct, frozen=True):

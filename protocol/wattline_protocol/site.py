@@ -103,7 +103,8 @@ class FairShare(msgspec.Struct, frozen=True):
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """What all jobs of an account, or of a queue, may use together; 0 = no limit."""
+    """What all jobs of an account, or of a queue, may use together, and how many may be open;
+    0 = no limit."""
 
     gpus: int = 0
     """At a time."""
@@ -111,6 +112,8 @@ class Quota(msgspec.Struct, frozen=True):
     """At a time: what is booked for their GPUs, at the wall."""
     energy_per_day_wh: float = 0.0
     cost_per_month_usd: float = 0.0
+    open_jobs: int = 0
+    """That have not ended, each index of an array and each replica."""
 
 
 NO_QUOTA = Quota()
@@ -228,6 +231,10 @@ class HttpDoor(msgspec.Struct, frozen=True):
     """Who they are in the audit log."""
 
 
+OPEN_JOBS_PER_USER = 50_000
+"""Nobody fills more than half of what may be open on a site, and five of the largest arrays fit."""
+
+
 class Site(msgspec.Struct, frozen=True):
     """Everything the site file says, validated: ids are unique, trees are trees."""
 
@@ -242,6 +249,8 @@ class Site(msgspec.Struct, frozen=True):
     checkpoint_root: str = ""
     time_zone: str = "UTC"
     """Of the schedules' windows."""
+    open_jobs_per_user: int = OPEN_JOBS_PER_USER
+    """That have not ended, each index of an array and each replica."""
     schedules: tuple[Schedule, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     http: HttpDoor | None = None

@@ -32,6 +32,8 @@ MAX_ACCOUNTS = 1_000
 MAX_QUEUES = 1_000
 MAX_USERS = 1_000
 MAX_QUOTA_GPUS = 1_000_000
+MAX_QUOTA_OPEN_JOBS = 1_000_000_000
+"""So many jobs may be open on a site, each an array of the largest size."""
 MAX_DEPTH = 8
 """Accounts above each other."""
 
@@ -130,6 +132,7 @@ def _quota(fields: Fields, tariff: Tariff) -> Quota:
         power_mw=power_mw or 0,
         energy_per_day_wh=fields.take("energy_per_day", _energy, 0.0),
         cost_per_month_usd=fields.take("cost_per_month", _cost, 0.0),
+        open_jobs=fields.take("open_jobs", open_jobs, 0),
     )
     if power_mw == 0:
         fields.blame("power wants more than 0; leave the key out for no limit", "power")
@@ -138,6 +141,9 @@ def _quota(fields: Fields, tariff: Tariff) -> Quota:
         fields.blame(said, "cost_per_month")
     return quota
 
+
+open_jobs: Reader[int] = whole(1, MAX_QUOTA_OPEN_JOBS)
+"""How many may be open."""
 
 _energy = above_zero(quantity(parse_energy_wh))
 _cost = above_zero(quantity(parse_cost_usd))
@@ -203,6 +209,8 @@ def _limits(of: Account | Queue) -> dict[str, Any]:
         keys["energy_per_day"] = format_energy(quota.energy_per_day_wh)
     if quota.cost_per_month_usd:
         keys["cost_per_month"] = format_cost(quota.cost_per_month_usd)
+    if quota.open_jobs:
+        keys["open_jobs"] = quota.open_jobs
     if of.users:
         keys["users"] = list(of.users)
     if of.max_priority < MOST_URGENT:

@@ -24,6 +24,7 @@ from wattline_protocol.labels import labels
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import (
+    OPEN_JOBS_PER_USER,
     Domain,
     DomainKind,
     Gateway,
@@ -82,6 +83,9 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         client_endpoint=head.need("client_endpoint", v.endpoint, ""),
         checkpoint_root=head.take("checkpoint_root", v.shared_path, ""),
         time_zone=head.take("time_zone", v.zone_name, "UTC"),
+        open_jobs_per_user=head.take(
+            "open_jobs_per_user", siteaccounts.open_jobs, OPEN_JOBS_PER_USER
+        ),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
         timing=_timing(top.table("timing")),

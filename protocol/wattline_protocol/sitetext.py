@@ -29,6 +29,7 @@ def format_site(site: Site) -> str:
         "client_endpoint": site.client_endpoint,
         "checkpoint_root": site.checkpoint_root,
         "time_zone": site.time_zone,
+        "open_jobs_per_user": site.open_jobs_per_user,
     }
     document: dict[str, Any] = {
         "site": head,
@@ -229,6 +230,7 @@ derate = 0.8
 # name = "vision"
 # parent = "research"
 # gpus = 64                           # at a time; also power, energy_per_day, cost_per_month
+# open_jobs = 20000                   # each index of an array counts
 
 # [[queue]]                           # where any is named, no other is accepted
 # name = "night"

@@ -369,6 +369,12 @@ class CoreMachine(ReservingRules):
             assert len(set(devices)) == len(devices), f"{node} gave a MIG device twice"
 
     @invariant()
+    def nobody_has_more_jobs_open_than_the_site_lets_them(self) -> None:
+        work, site = self.h.cluster.state.work, self.h.site
+        assert max(work.open_jobs.of_user.values(), default=0) <= site.open_jobs_per_user
+        assert all(one.open_jobs <= (one.quota.open_jobs or 10**9) for one in work.quotas.all)
+
+    @invariant()
     def no_task_runs_twice(self) -> None:
         running: dict[tuple[JobId, int], str] = {}
         for node, agent in self.h.agents.items():
@@ -481,5 +487,6 @@ def test_a_long_walk_with_work(seed: int) -> None:
     for step in r.choices(steps, weights, k=STEPS):
         step(machine, r)
         machine.nodes_draw_no_more_than_the_books_say()
+        machine.nobody_has_more_jobs_open_than_the_site_lets_them()
         machine.no_task_runs_twice()
     machine.teardown()

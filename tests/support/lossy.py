@@ -23,9 +23,11 @@ class LossyHarness(Harness):
     def __init__(self) -> None:
         built = site().rack("a", 2, kw=9.0).rack("b", 1, kw=6.0).site_budget(13.0)
         plain = built.times(task_lease_s=20.0, isolation_after_s=5.0).build()
-        accounts = (Account("lab", quota=Quota(gpus=12)), Account("vision", "lab"))
+        accounts = (Account("lab", quota=Quota(gpus=12, open_jobs=6)), Account("vision", "lab"))
         queues = (Queue("small", Quota(gpus=3)), Queue("cool", Quota(power_mw=4_000_000)))
-        super().__init__(msgspec.structs.replace(plain, accounts=accounts, queues=queues))
+        super().__init__(
+            msgspec.structs.replace(plain, accounts=accounts, queues=queues, open_jobs_per_user=14)
+        )
         self.to_agents: dict[NodeId, list[ToAgent]] = {node: [] for node in self.agents}
         self.on_save: Callable[[Record], None] = lambda _: None
         """Told of each record before it is on disk."""

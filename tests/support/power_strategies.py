@@ -57,6 +57,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         client_endpoint="tcp://127.0.0.1:2",
         domains=tuple(domains),
         nodes=tuple(nodes),
+        open_jobs_per_user=draw(st.integers(1, 10**9)),
         fair_share=draw(_FAIR_SHARES),
         weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
@@ -69,7 +70,11 @@ _FAIR_SHARES = st.builds(
 )
 _WEIGHTS = st.builds(Weights, st.floats(0, 10), watts=st.sampled_from([0.0, 0.5]))
 _QUOTAS = st.builds(
-    Quota, st.integers(0, 9), st.integers(0, 10**8), st.integers(0, 10**6).map(float)
+    Quota,
+    st.integers(0, 9),
+    st.integers(0, 10**8),
+    st.integers(0, 10**6).map(float),
+    open_jobs=st.integers(0, 10**9),
 )
 _ACCOUNTS = st.one_of(
     st.just(()),

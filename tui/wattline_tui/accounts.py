@@ -15,6 +15,7 @@ BAR = 8
 UNITS: dict[QuotaLimit, str] = {
     "gpus": "GPUs",
     "power_w": "",
+    "open_jobs": "open jobs",
     "kwh_per_day": "kWh/day",
     "usd_per_month": "$/month",
 }

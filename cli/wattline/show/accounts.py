@@ -57,6 +57,8 @@ def _amount(quota: QuotaView, value: float) -> str:
             return f"{value:g} GPU{'' if value == 1 else 's'}"
         case "power_w":
             return units.watts(value)
+        case "open_jobs":
+            return f"{value:.0f} open job{'' if value == 1 else 's'}"
         case "kwh_per_day":
             return f"{units.kwh(value)} a day"
         case "usd_per_month":

@@ -20,6 +20,7 @@ from wattline_scheduler.core.control import Act, Strike, over
 from wattline_scheduler.core.jobs import Ending, Job
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.openchecks import too_many_there
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import (
     count_elsewhere,
@@ -82,7 +83,11 @@ def _of(
         return Denied("bad_request", problem)
     owner = job.record.owner
     if not MOVES.isdisjoint(names):
-        denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
+        denied = (
+            not_allowed(state, owner, spec)
+            or not_inside(state, owner, spec)
+            or too_many_there(state, job, spec)
+        )
         if denied is not None:
             return denied
     problem = would_break(state, job, spec.account or owner, spec.queue)
@@ -147,6 +152,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     told = told_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
     state.work.count_live(job, -job.live_count)
+    state.work.open_jobs.count(job, -job.open_count)
     job.record = msgspec.structs.replace(
         job.record,
         spec=spec,
@@ -154,6 +160,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
         is_risk_told=is_same and job.record.is_risk_told,
     )
     state.work.count_live(job, job.live_count)
+    state.work.open_jobs.count(job, job.open_count)
     for gang in job.gangs:
         for attempt in gang.live:
             count_elsewhere(state, attempt)

@@ -22,11 +22,11 @@ from wattline_scheduler.core.job_state import (
 )
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
+from wattline_scheduler.core.openchecks import too_many
 from wattline_scheduler.core.openings import cannot_be_met, is_past
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import used_up
-from wattline_scheduler.core.workload import MAX_OPEN_JOBS
 
 MAX_INDICES_CHARS = 60
 """Of a list of indices in a text; the answer's own field has them all."""
@@ -139,9 +139,12 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
     past = is_past(state, job.spec, now)
     if past:
         return Denied("impossible", f"{meant(target, job)} would not start again: {past}")
+    more = sum(isinstance(gang.phase, Ended) for gang in gangs)
+    owner, is_open = job.record.owner, not job.is_ended
+    denied = too_many(state, owner, job.spec, more, is_open=is_open) if more else None
+    if denied is not None:
+        return denied
     if job.is_ended:
-        if state.work.open_count >= MAX_OPEN_JOBS:
-            return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait")
         gone = "" if job.has_run else never(state, job.spec, {})
         used = used_up(job, state.site.tariff)
         if used and not gone:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime
+from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime, UserName
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.jobs import LIVE, Attempt, Gang, Job, Pending, Starting
+from wattline_scheduler.core.jobs import LIVE, Attempt, Ended, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.reservations import reserved
@@ -187,6 +187,22 @@ def _quotas(state: State, now: Now) -> Iterator[str]:
             yield f"{one.name} holds {mw} mW, its quota is {one.quota.power_mw} mW"
 
 
+def _open_jobs(state: State, now: Now) -> Iterator[str]:
+    """What is counted as open, of users and in quotas, is what has not ended."""
+    del now
+    users, quotas = Counter[UserName](), Counter[int]()
+    for job in state.work.jobs.values():
+        count = sum(not isinstance(gang.phase, Ended) for gang in job.gangs)
+        users[job.record.owner] += count
+        for number in state.work.quotas.of(job.account, job.spec.queue):
+            quotas[number] += count
+    if +users != state.work.open_jobs.of_user:
+        yield f"users have {+users} jobs open, counted {state.work.open_jobs.of_user}"
+    for number, one in enumerate(state.work.quotas.all):
+        if quotas[number] != one.open_jobs:
+            yield f"{one.name} has {quotas[number]} jobs open, counted {one.open_jobs}"
+
+
 def _queue(state: State) -> Iterator[str]:
     """Each line in order, each job in one line at most, and all that the planner sees in order."""
     queue, listed = state.work.queue, Counter[int]()
@@ -311,6 +327,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _attempts,
     _jobs,
     _quotas,
+    _open_jobs,
     _commands,
     _reservations,
 )

@@ -331,6 +331,11 @@ class Job:
         return sum(self.count[phase] for phase in sorted(LIVE))
 
     @property
+    def open_count(self) -> int:
+        """Gangs that have not ended."""
+        return len(self.gangs) - self.count["ended"]
+
+    @property
     def is_ended(self) -> bool:
         return self.count["ended"] == len(self.gangs)
 

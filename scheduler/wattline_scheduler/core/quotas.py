@@ -31,6 +31,8 @@ class QuotaNow:
     once_milli: int = 0
     """Held when this run began, or less by now: the site file may have become stricter."""
     once_mw: int = 0
+    open_jobs: int = 0
+    """Jobs of it that have not ended, with every index of an array."""
     used_wh: float = 0.0
     """Today."""
     used_usd: float = 0.0

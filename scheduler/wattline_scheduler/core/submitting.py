@@ -12,13 +12,13 @@ from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.openchecks import too_many
 from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import never_fits
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
-from wattline_scheduler.core.workload import MAX_OPEN_JOBS
 
 MAX_TOKEN_CHARS = 128
 
@@ -53,11 +53,10 @@ def refusal(
         or too_urgent(state, owner, spec)
         or too_long(state, spec)
         or not_inside(state, owner, spec)
+        or too_many(state, owner, spec, spec.gang_count)
     )
     if denied is not None:
         return denied
-    if state.work.open_count >= MAX_OPEN_JOBS:
-        return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
     problem = (
         never(state, spec, ended)
         or cannot_be_met(state, spec, now)

@@ -24,15 +24,13 @@ from wattline_scheduler.core.jobs import (
     Starting,
 )
 from wattline_scheduler.core.longest import Longest
+from wattline_scheduler.core.openjobs import OpenJobs
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.queue import Queue
 from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import GangKey, Shape, Waiting
-
-MAX_OPEN_JOBS = 100_000
-"""Jobs that have not ended; an array is one job."""
 
 MAX_ENDED_JOBS = 10_000
 """Ended jobs in memory, as many as one list shows; older ones are on disk."""
@@ -73,6 +71,8 @@ class Workload:
         """When the time of day changes something for a job."""
         self.open_count = 0
         """Jobs that have not ended."""
+        self.open_jobs = OpenJobs(quotas)
+        """The same by who has them, with every index of an array."""
         self.live_at: Counter[int] = Counter()
         """Gangs that hold GPUs, by priority; none of 0."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
@@ -97,6 +97,7 @@ class Workload:
             self.count_live(job, int(gang.phase_name in LIVE))
             self._index(gang, now)
         self.open_count += 1
+        self.open_jobs.count(job, job.open_count)
         self._look_soon(job, now)
         self.meter(job)
         self.requeue(job)
@@ -126,6 +127,8 @@ class Workload:
         job.count[before] -= 1
         job.count[after] += 1
         self.count_live(job, int(after in LIVE) - int(before in LIVE))
+        if "ended" in (before, after):
+            self.open_jobs.count(job, int(before == "ended") - int(after == "ended"))
         if before != after:
             job.history.append((now.mono_s, gang.number, before, after))
         if job.most_live:

@@ -53,6 +53,8 @@ def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
         yield QuotaView(kind, name, "gpus", quota.gpus, one.held_milli / WHOLE_GPU)
     if quota.power_mw:
         yield QuotaView(kind, name, "power_w", quota.power_mw / 1000, one.held_mw / 1000)
+    if quota.open_jobs:
+        yield QuotaView(kind, name, "open_jobs", quota.open_jobs, one.open_jobs)
     if quota.energy_per_day_wh:
         limit, used = quota.energy_per_day_wh / 1000, one.used_wh / 1000
         resets = state.calendar.day(now.unix_s).end_unix_s

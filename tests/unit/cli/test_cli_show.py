@@ -318,6 +318,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
             QuotaView("queue", "night", "gpus", 8.0, 6.5, None, 9, (JobId(7), JobId(9))),
             QuotaView("queue", "day", "gpus", 8.0, 1.0),
             QuotaView("account", "research", "power_w", 20_000.0, 1_520.0),
+            QuotaView("account", "research", "open_jobs", 100_000.0, 1.0),
             QuotaView("account", "research", "kwh_per_day", 200.0, 20.25, NOON),
             QuotaView("account", "research", "usd_per_month", 5_000.0, 12.0, NOON),
         ),
@@ -334,5 +335,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "as work ends" in shown
     assert "20.0 kW" in shown
     assert "a day" in shown
+    assert "100000 open jobs" in shown
+    assert "1 open job " in shown
     assert "a month" in shown
     assert "No account" in text_of(accounts.listing(Accounts((), 604_800.0)))

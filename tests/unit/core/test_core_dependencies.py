@@ -196,8 +196,9 @@ def test_a_service_never_succeeds(h: Harness) -> None:
 
 def test_jobs_that_only_the_disk_remembers_count_as_they_ended(h: Harness) -> None:
     h.submit(job())
-    del h.cluster.state.work.jobs[h.submit(job().held())]
-    old = JobId(2)
+    old = h.submit(job())
+    h.do(Cancel(only(old)))
+    del h.cluster.state.work.jobs[old]
     assert "there is no job 2" in refused(h, job().after_ok(old))
     assert "ended TIMEOUT" in refused(h, job().after_ok(old), {old: "TIMEOUT"})
 

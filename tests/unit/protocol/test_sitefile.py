@@ -211,6 +211,11 @@ def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, s
         ('"tcp://10.0.0.5:7701"', '"tcp://10.0.0.5:0"', "others connect to"),
         (":7701", ":7702", "site.toml:4: agents and clients need endpoints of their own"),
         ('"/mnt/checkpoints"', '"mnt"', "want an absolute path"),
+        (
+            "client_endpoint",
+            "open_jobs_per_user = 0\nclient_endpoint",
+            "number from 1 to 1000000000",
+        ),
         ("beat_period", "beat_perod", "unknown key timing.beat_perod; the nearest is beat_period"),
         ('"2s"', '"2h"', "want from 0.1s to 1m"),
         ('"20s"', '"3s"', "site.toml:8: isolation_after wants at least two beat periods"),
@@ -333,12 +338,13 @@ def test_accounts_and_fair_share_are_read() -> None:
 
 
 def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
-    limits = 'gpus = 8\npower = "4kW"\nenergy_per_day = "9kWh"\nusers = ["ada"]\n'
+    limits = 'gpus = 8\npower = "4kW"\nenergy_per_day = "9kWh"\nopen_jobs = 500\nusers = ["ada"]\n'
     most = f'{limits}max_priority = "normal"\n'
     queues = f'[[queue]]\nname = "night"\nmax_runtime = "12h"\n{most}[[queue]]\nname = "day"\n'
     text = f"{FULL}{ACCOUNTS}{most}{queues}"
     read = parse_site(text, "site.toml")
     assert [account.max_priority for account in read.accounts] == [100, 50]
+    assert [account.quota.open_jobs for account in read.accounts] == [0, 500]
     assert [queue.max_priority for queue in read.queues] == [50, 100]
     assert [queue.max_runtime_s for queue in read.queues] == [43_200.0, 0.0]
     assert parse_site(format_site(read), "again") == read

@@ -1,0 +1,61 @@
+"""Whether more jobs may be open: of the site, of a user, in an account and a queue."""
+
+from wattline_protocol.ids import UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.requests import Denied
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.state import State
+
+MAX_OPEN_JOBS = 100_000
+"""Of the site, which have not ended; here an array is one job."""
+
+COUNTED = "each index of an array and each replica counts"
+
+
+def too_many(
+    state: State, owner: UserName, spec: JobSpec, more: int, *, is_open: bool = False
+) -> Denied | None:
+    """Why so many more of such a job may not be open; None = they may.
+
+    `is_open`: something of the job is, so that it counts in the site already.
+    """
+    if not is_open and state.work.open_count >= MAX_OPEN_JOBS:
+        return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
+    most, now = state.site.open_jobs_per_user, state.work.open_jobs.of_user[owner]
+    if now + more > most:
+        whose = f"a user of this site may have {most} open at a time (open_jobs_per_user)"
+        return _denied(f"{owner} has", whose, most, now, more)
+    return _beyond_quota(state, spec.account or owner, spec.queue, more, ())
+
+
+def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
+    """Why what is open of a job may not count in the account and queue of `spec`; None = it may."""
+    before = state.work.quotas.of(job.account, job.spec.queue)
+    account = spec.account or job.record.owner
+    return _beyond_quota(state, account, spec.queue, job.open_count, before)
+
+
+def _beyond_quota(
+    state: State, account: str, queue: str, more: int, before: tuple[int, ...]
+) -> Denied | None:
+    for number in state.work.quotas.of(account, queue):
+        one = state.work.quotas.all[number]
+        most, now = one.quota.open_jobs, one.open_jobs
+        if number not in before and most and now + more > most:
+            whose = f"the quota of {one.name} is {most} open at a time"
+            return _denied(f"{one.name} has", whose, most, now, more)
+    return None
+
+
+def _denied(has: str, whose: str, most: int, now: int, more: int) -> Denied:
+    """For good where it is too much by itself, else for as long as others are open."""
+    if more > most:
+        ask = "ask for fewer at a time"
+        return Denied("impossible", f"this is {_said(more)}, and {whose}; {COUNTED}; {ask}")
+    wait = "wait until some have ended, or cancel some"
+    text = f"{has} {_said(now)} open and this is {more} more, and {whose}; {COUNTED}; {wait}"
+    return Denied("busy", text)
+
+
+def _said(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
