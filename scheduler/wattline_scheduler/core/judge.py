@@ -6,10 +6,11 @@ Nodes that never said Hello may have anything; while enough of them are left, no
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from wattline_protocol import jobvalues
 from wattline_protocol.ids import NodeId, Now
-from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.job import WHOLE_GPU, ArraySpec, JobSpec
 from wattline_protocol.jobkeys import (
     MAX_CPUS_PER_GPU,
     MAX_GPUS_PER_NODE,
@@ -18,7 +19,7 @@ from wattline_protocol.jobkeys import (
     MAX_RETRIES,
     MAX_WATTS_PER_GPU,
 )
-from wattline_protocol.jobvalues import MAX_PARENTS
+from wattline_protocol.jobvalues import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
 from wattline_protocol.labels import Labels, labels_text
 from wattline_protocol.quantities import MAX_DURATION_S, MAX_SIZE_BYTES, format_duration
 from wattline_scheduler.core.nodes import NodeNow
@@ -34,7 +35,7 @@ from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, shape_o
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.rows import Row, counted_mw
 
-MAX_GANGS = 10_000
+MAX_GANGS = MAX_ARRAY_INDICES
 """Array indices or replicas of one job."""
 
 MAX_COMMAND_BYTES = 128 * 1024
@@ -58,8 +59,9 @@ def malformed(spec: JobSpec) -> str:
         return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
     if not 1 <= spec.gang_count <= MAX_GANGS:
         return f"{spec.gang_count} array indices or replicas; 1 to {MAX_GANGS} are allowed"
-    if spec.array is not None and spec.array.at_a_time < 0:
-        return f"at_a_time {spec.array.at_a_time} is negative; 0 means no limit"
+    wrong = "" if spec.array is None else _bad_array(spec.array)
+    if wrong:
+        return wrong
     if spec.kind != "service" and spec.service is not None:
         return f"replicas are for services, and this job is of kind {spec.kind}"
     limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
@@ -79,6 +81,20 @@ def malformed(spec: JobSpec) -> str:
     size = sum(map(len, spec.command)) + sum(len(k) + len(v) for k, v in spec.env.items())
     if size > MAX_COMMAND_BYTES:
         return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
+    return ""
+
+
+def _bad_array(array: ArraySpec) -> str:
+    if not 0 <= array.at_a_time <= MAX_ARRAY_INDICES:
+        return f"at_a_time {array.at_a_time} is not from 0, no limit, to {MAX_ARRAY_INDICES}"
+    beyond = next((index for index in array.indices if not 0 <= index <= MAX_ARRAY_INDEX), None)
+    if beyond is not None:
+        return f"array index {beyond} is not from 0 to {MAX_ARRAY_INDEX}"
+    backward = next((pair for pair in pairwise(array.indices) if pair[1] <= pair[0]), None)
+    if backward is not None:
+        return (
+            f"array index {backward[1]} comes after {backward[0]}; each goes up, none comes twice"
+        )
     return ""
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.harness import Harness
 from support.sites import JobBuilder, gpu, job, site
 from wattline_protocol.ids import DomainId, JobId, NodeId
-from wattline_protocol.job import ServiceSpec
+from wattline_protocol.job import ArraySpec, ServiceSpec
 from wattline_protocol.requests import (
     Acted,
     Cancel,
@@ -219,12 +219,21 @@ def test_a_mixed_site_places_by_type(h: Harness) -> None:
     assert h.gang(number).live[0].node == "b1"
 
 
+def indices(*numbers: int) -> JobBuilder:
+    return job()._with(array=ArraySpec(numbers))
+
+
 MALFORMED: list[tuple[JobBuilder, str]] = [
     (job(""), "needs a name"),
     (job().priority(101), "between 0 and 100"),
     (job().nodes(0), "at least 1 node"),
     (job().array(0), "1 to 10000"),
     (job().array(10_001), "1 to 10000"),
+    (indices(2**63 - 1), "array index 9223372036854775807 is not from 0 to 10000000"),
+    (indices(0, -1), "array index -1 is not from 0 to 10000000"),
+    (indices(3, 1), "array index 1 comes after 3; each goes up, none comes twice"),
+    (indices(3, 3), "array index 3 comes after 3"),
+    (job().array(2, at_a_time=2**64 - 1), "at_a_time 18446744073709551615 is not from 0"),
     (job()._with(service=ServiceSpec(2)), "replicas are for services"),
     (job().runtime(-1), "negative"),
     (job().runtime(math.nan), "limits.runtime is nan"),
