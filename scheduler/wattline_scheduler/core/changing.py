@@ -30,7 +30,7 @@ from wattline_scheduler.core.quotachecks import (
 from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.uselimits import never_reached
+from wattline_scheduler.core.uselimits import end_used_up, never_reached
 
 MOVES = frozenset({"queue", "account", "reservation"})
 """Keys by which a job counts elsewhere, or starts elsewhere."""
@@ -182,6 +182,9 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
+    used = "" if job.is_ended else end_used_up(state, job, now)
+    if used:
+        return f"{strike.name}: {told}; it {used} and is stopped"
     again = f"; `wattline requeue {job.id}` runs it again" if job.is_ended else ""
     return f"{strike.name}: {told}{again}"
 

@@ -10,6 +10,7 @@ from wattline_scheduler.core.openings import follow_promises
 from wattline_scheduler.core.preempting import busy_in, busy_on, claimed, send_away
 from wattline_scheduler.core.starting import place
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.uselimits import end_used_up_in_queue
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
 from wattline_scheduler.plan.quotas import Quotas
@@ -21,6 +22,7 @@ from wattline_scheduler.plan.trial import Trial
 def plan_now(state: State, now: Now) -> None:
     """One planning cycle: what fits is placed, the rest learns why not."""
     state.wants_plan = False
+    end_used_up_in_queue(state, now)
     waiting = state.work.waiting()
     if not waiting:
         _promise(state, {}, now)

@@ -1,8 +1,9 @@
 """Limits of what a job may use: energy, cost, GPUs that idle. The run-time limit is the agent's.
 
 Energy and cost are of the whole job, all its tries and indices together, as `wattline job` shows
-them; a job that reaches one is ended whole, with the job's grace, as TIMEOUT. GPUs that idle are
-looked at gang by gang. What is not measured is never taken for idle.
+them; a job that reaches one is ended whole, with the job's grace, as TIMEOUT, and so is one that
+waits and has reached it: nothing of it starts to be stopped a beat later. GPUs that idle are looked
+at gang by gang. What is not measured is never taken for idle.
 """
 
 from wattline_protocol.ids import Now
@@ -41,15 +42,26 @@ def used_up(job: Job, tariff: Tariff) -> str:
 def follow_use(state: State, now: Now) -> None:
     """Once a beat: look at the jobs that use something and must not use too much."""
     for job in list(state.work.metered.values()):
-        reason = used_up(job, state.site.tariff)
-        if reason and not _is_stopping(job):
-            _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
-        if reason:
-            end_job(state, job, "timeout", reason, now)
-        elif job.spec.limits.idle_gpu is not None:
+        if not end_used_up(state, job, now) and job.spec.limits.idle_gpu is not None:
             _follow_idle(state, job, job.spec.limits.idle_gpu, now)
         if not job.live_count:
             state.work.metered.pop(job.id, None)  # until something of it starts again
+
+
+def end_used_up(state: State, job: Job, now: Now) -> str:
+    """End a job that has reached a limit, running or not; which it is, in words; empty = none."""
+    reason = used_up(job, state.site.tariff)
+    if reason and not _is_stopping(job):
+        _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
+    if reason:
+        end_job(state, job, "timeout", reason, now)
+    return reason
+
+
+def end_used_up_in_queue(state: State, now: Now) -> None:
+    """Before a plan: what its last try has used since it was looked at may be all that it may."""
+    for job in [job for job in state.work.metered.values() if job.line is not None]:
+        end_used_up(state, job, now)
 
 
 def _is_stopping(job: Job) -> bool:

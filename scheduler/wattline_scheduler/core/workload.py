@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
+from wattline_scheduler.core.accounts import NO_USAGE
 from wattline_scheduler.core.alarms import Alarms
 from wattline_scheduler.core.jobs import (
     LEGAL,
@@ -66,7 +67,7 @@ class Workload:
         self.over: deque[Job] = deque()
         """Jobs that have ended and whose children were not all told yet."""
         self.metered: dict[JobId, Job] = {}
-        """Jobs with limits of what they use that hold GPUs, or did a moment ago."""
+        """Jobs with limits of what they use that hold GPUs, or did and were not looked at since."""
         self.alarms = Alarms()
         """When the time of day changes something for a job."""
         self.open_count = 0
@@ -103,8 +104,9 @@ class Workload:
         self.requeue(job)
 
     def meter(self, job: Job) -> None:
-        """Watch what it uses, where it is limited in that and uses anything."""
-        if job.spec.has_use_limits and job.live_count:
+        """Watch what it uses, where it is limited in that and uses anything, or did."""
+        uses = job.live_count or job.spent is not NO_USAGE
+        if job.spec.has_use_limits and uses and not job.is_ended:
             self.metered[job.id] = job
 
     def _look_soon(self, job: Job, now: Now) -> None:

@@ -4,15 +4,16 @@ import msgspec
 import pytest
 
 from support.harness import Harness
-from support.sites import job, site
+from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.messages import StopTask, TaskUsage
-from wattline_protocol.requests import Denied, Requeue, Restore, Shed, Update
+from wattline_protocol.requests import Denied, Hold, Release, Requeue, Restore, Shed, Update
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.idling import IdleWatch, Mark
 from wattline_scheduler.core.job_state import reason_of
+from wattline_scheduler.core.records import AttemptRecord
 
 TARIFF = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)
 
@@ -171,6 +172,73 @@ def test_a_limit_can_be_set_and_raised_while_it_runs(h: Harness) -> None:
     assert h.state_of(number) == "RUNNING"
     work(h, 8)
     assert h.state_of(number) == "TIMEOUT"
+
+
+def waits_for_room(h: Harness, used_s: int, wanted: JobBuilder) -> JobId:
+    """A job that has used some, was sent back and has no room now."""
+    number = h.submit(wanted.gpus(8).nodes(2))
+    work(h, used_s)
+    h.do(Hold(only(number)))
+    h.do(Requeue(only(number), "back"))
+    h.run(2)
+    h.submit(job("other").gpus(8).nodes(2))
+    h.do(Release(only(number)))
+    assert h.state_of(number) == "PENDING"
+    return number
+
+
+def starts(h: Harness, number: JobId) -> int:
+    return sum(a.job == number for a in h.disk.of(AttemptRecord))
+
+
+def test_a_limit_below_what_a_waiting_job_has_used_ends_it_and_nothing_starts(h: Harness) -> None:
+    number = waits_for_room(h, 5, job().energy(1))
+    tried = starts(h, number)
+    told = h.do(Update(only(number), {"energy": "50Wh"}))
+    why = "reached its energy limit of 50Wh"
+    assert told == f"job {number}: energy 1kWh → 50Wh; it {why} and is stopped"
+    assert (h.state_of(number), reason(h, number)) == ("TIMEOUT", why)
+    h.end_tasks()
+    h.run(3)
+    assert starts(h, number) == tried
+    (event,) = h.events("limit_reached")
+    assert event.text == f"'work' {why}: it is stopped"
+
+
+def test_a_limit_below_what_a_running_job_has_used_stops_it_at_once(h: Harness) -> None:
+    number = h.submit(job())
+    work(h, 5)
+    h.effects.clear()
+    told = h.do(Update(only(number), {"energy": "10Wh"}))
+    assert told.endswith("it reached its energy limit of 10Wh and is stopped")
+    assert len(h.told("a1", StopTask)) + len(h.told("a2", StopTask)) == 1
+    h.run(2)
+    assert h.state_of(number) == "TIMEOUT"
+
+
+def test_a_try_that_ends_above_the_limit_is_not_followed_by_another(h: Harness) -> None:
+    """It says what it used with its end, and there is room at once."""
+    number = h.submit(job().retries(3).array(3, 1).energy(0.1))
+    work(h, 5)
+    tried, attempt = starts(h, number), h.gang(number).live[0]
+    task = h.agent(attempt.node).tasks[attempt.record.ref]
+    task.usage = later(task.usage, 1, 1.0, 0.2)
+    fail_one(h, number)
+    assert (h.state_of(number), starts(h, number)) == ("TIMEOUT", tried)
+
+
+def test_what_a_dearer_tariff_has_used_up_ends_after_the_restart_and_starts_nothing(
+    h: Harness,
+) -> None:
+    number = waits_for_room(h, 5, job().cost(0.2))
+    tried = starts(h, number)
+    dear = msgspec.structs.replace(TARIFF, usd_per_kwh=100.0)
+    h.site = msgspec.structs.replace(h.site, tariff=dear)
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    assert (h.state_of(number), starts(h, number)) == ("TIMEOUT", tried)
+    assert reason(h, number) == "reached its cost limit of 0.2USD"
 
 
 def test_a_cost_limit_where_nothing_costs_is_refused() -> None:
