@@ -1,4 +1,4 @@
-"""`loops.c` finds and chooses what array operations do: to the last bit, step for step."""
+"""`loops.c` finds, chooses and takes what array operations do: to the last bit, step for step."""
 
 import dataclasses
 import shutil
@@ -19,7 +19,7 @@ from support.snapshots import offer, shape, snapshot
 from wattline_protocol.ids import DomainId, Instant
 from wattline_scheduler.plan import loops
 from wattline_scheduler.plan.asks import ask_of
-from wattline_scheduler.plan.columns import WHOLE_MILLI
+from wattline_scheduler.plan.columns import TRIED, WHOLE_MILLI
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.fragments import mix_of, prices
 from wattline_scheduler.plan.looks import Look, Looks
@@ -77,10 +77,15 @@ class Pair:
         return found
 
     def place_best(self, wanted: Shape, barred: Bools | None = None) -> TaskPlace | None:
-        """On the same node."""
+        """On the same GPUs, and the same is left."""
         place = self.in_loops.place_best(wanted, barred)
         assert place == self.in_arrays.place_best(wanted, barred)
         assert self.in_loops.effort == self.in_arrays.effort
+        for name in TRIED:
+            looped, operated = (
+                getattr(trial.columns, name) for trial in (self.in_loops, self.in_arrays)
+            )
+            assert looped.tobytes() == operated.tobytes(), name
         return place
 
 

@@ -1,7 +1,7 @@
-/* Looking at nodes for a task, and choosing the best of them, in one loop each.
+/* Looking at nodes for a task, choosing the best of them, and taking it there: a loop each.
  *
  * The planner asks this for every placement, mostly of few nodes, where a chain of array operations
- * costs some forty calls. The numbers are those of `asks`, `rank`, `rooms` and `worths`, operation by
+ * costs some forty calls. The numbers are those of `asks`, `rank`, `rooms`, `taking` and `worths`, operation by
  * operation, so that a site without a compiler places the same; `test_loops.py` holds them together.
  * What is rare (GPUs that differ within a node, profiles not met before) is left to those: such nodes
  * are told to the caller. Built without contraction of floating-point operations, which would round
@@ -13,23 +13,29 @@
 
 /* Of the structures below, which `loops.py` fills: counts one up when they change, so that a library
  * of another version is not taken for this one. */
-const int wattline_loops_layout = 1;
+const int wattline_loops_layout = 3;
 
 enum { NO_CLASS = 0, NOWHERE_YET = -1 };
 static const int64_t PERMILLE = 1000;
+static const int32_t WHOLE_MILLI = 1000;
 static const double NANO_PER_MILLI = 1e6;
 
 /* `Columns`, by its names. [node] unless said. */
 struct columns {
     int64_t node_count;
+    int64_t slot_count;
     const uint8_t *is_open;
-    const int32_t *whole;
-    const int32_t *first_idle_mw; /* [n, node] */
-    const int64_t *cpus_free, *memory_free_bytes, *one_class, *load_mw, *psu_permille, *warmth;
+    const int32_t *gpu_class, *gpu_index, *idle_mw; /* [node, slot] */
+    int32_t *free_milli;                            /* [node, slot] */
+    int32_t *whole;
+    int32_t *first_idle_mw; /* [n, node] */
+    int64_t *cpus_free, *memory_free_bytes, *load_mw;
+    const int64_t *one_class, *psu_permille, *warmth;
     const int64_t *group;
     int64_t group_count, depth;
     const int64_t *group_rows, *group_share; /* [n, group] */
-    const int64_t *room_mw;                  /* [row] */
+    int64_t row_count;                       /* the last of them is endless */
+    int64_t *room_mw;                        /* [row] */
     const double *budget_mw;                 /* [row] at least 1 */
     int64_t has_mixed;
 };
@@ -46,6 +52,7 @@ struct wanted {
     int64_t gpus, cpus, memory_bytes, about_mw;
     const uint8_t *is_suited; /* [class] */
     const int64_t *task_mw;   /* [class] */
+    const int64_t *draw_mw;   /* [class] */
     double *cost;             /* [node] */
     int64_t *needed_mw;       /* [node] */
 };
@@ -53,6 +60,24 @@ struct wanted {
 /* `Weights`, ready to multiply with. */
 struct weights {
     double fragments_per_milli, warmth, cpus, watts_per_mw, stranding;
+};
+
+/* What rows leave, by group, once it was asked for. */
+struct group {
+    int64_t asked; /* in which choice */
+    int64_t most_mw;
+    double share_left;
+};
+
+/* One trial. */
+struct trial {
+    struct columns *columns;
+    const struct weights *weights;
+    struct group *groups;
+    int64_t choices; /* made so far */
+    int64_t *rest;   /* [node] what `look` leaves to its caller */
+    int64_t rest_count;
+    int64_t *gpus; /* [GPU] what `place` took, as the node counts them, in that order */
 };
 
 static int64_t floor_div(int64_t a, int64_t b) { /* b > 0 */
@@ -94,11 +119,11 @@ static int looked_at(const struct columns *c, const struct worths *w, const stru
     return 1;
 }
 
-/* Look again at nodes touched after `seen`. Returns how many the task fits on, of those that are
- * looked at here; the others are written to `rest`, [node], and counted. */
-int64_t wattline_look(const struct columns *c, const struct worths *w, const struct weights *weights,
-                      const struct wanted *l, const int64_t *leads, const int64_t *touched,
-                      int64_t seen, int64_t *rest, int64_t *rest_count) {
+/* Look again at nodes touched after `seen`: on how many the task fits, of those that are looked at
+ * here. The others are left in `rest`. */
+int64_t wattline_look(struct trial *trial, const struct worths *w, const struct wanted *l,
+                      const int64_t *leads, const int64_t *touched, int64_t seen) {
+    const struct columns *c = trial->columns;
     int64_t able = 0, left_over = 0;
     for (int64_t at = 0; at < c->node_count; at++) {
         if (touched[at] <= seen) continue;
@@ -107,19 +132,12 @@ int64_t wattline_look(const struct columns *c, const struct worths *w, const str
         int64_t class = c->one_class[at];
         int is_mixed = l->gpus && class == NO_CLASS && c->has_mixed;
         if (!is_mixed && l->gpus && !l->is_suited[class]) continue;
-        if (!is_mixed && looked_at(c, w, weights, l, leads, at)) able++;
-        else rest[left_over++] = at;
+        if (!is_mixed && looked_at(c, w, trial->weights, l, leads, at)) able++;
+        else trial->rest[left_over++] = at;
     }
-    *rest_count = left_over;
+    trial->rest_count = left_over;
     return able;
 }
-
-/* What rows leave, by group, once it was asked for. */
-struct group {
-    int64_t asked; /* in which choice */
-    int64_t most_mw;
-    double share_left;
-};
 
 static void ask_rows(const struct columns *c, const int64_t *given_back_mw, int64_t about_mw,
                      int64_t number, struct group *group) {
@@ -139,25 +157,81 @@ static void ask_rows(const struct columns *c, const int64_t *given_back_mw, int6
 }
 
 /* The first of the nodes with the least cost, of those that it fits on and whose rows have the watts;
- * -1: there is none. `barred`: [node], or NULL. `choice`: a number not used before with `groups`. */
-int64_t wattline_best(const struct columns *c, const struct weights *weights, const struct wanted *l,
-                      const int64_t *given_back_mw, const uint8_t *barred, struct group *groups,
-                      int64_t choice) {
-    int64_t best = -1;
+ * -1: there is none. */
+static int64_t best_of(struct trial *trial, const struct wanted *l, const int64_t *given_back_mw,
+                       const uint8_t *barred) {
+    const struct columns *c = trial->columns;
+    int64_t best = -1, choice = ++trial->choices;
     double least = INFINITY;
     for (int64_t at = 0; at < c->node_count; at++) {
         double cost = l->cost[at];
         if (!(cost < INFINITY) || (barred && barred[at])) continue;
-        struct group *group = &groups[c->group[at]];
+        struct group *group = &trial->groups[c->group[at]];
         if (group->asked != choice) {
             ask_rows(c, given_back_mw, l->about_mw, c->group[at], group);
             group->asked = choice;
         }
-        cost += -weights->stranding * group->share_left;
+        cost += -trial->weights->stranding * group->share_left;
         if (cost < least && l->needed_mw[at] <= group->most_mw) {
             least = cost;
             best = at;
         }
     }
     return best;
+}
+
+/* Take GPUs for the task, in the order of slots: what they draw more. */
+static int64_t take_gpus(struct columns *c, const struct wanted *l, int64_t at, int64_t *gpus) {
+    int64_t rise_mw = 0, taken = 0, first = at * c->slot_count;
+    for (int64_t slot = first; slot < first + c->slot_count && taken < l->gpus; slot++) {
+        int32_t class = c->gpu_class[slot];
+        if (c->free_milli[slot] < WHOLE_MILLI || !l->is_suited[class]) continue;
+        int64_t more_mw = l->draw_mw[class] - c->idle_mw[slot];
+        if (more_mw > 0) rise_mw += more_mw;
+        c->free_milli[slot] -= WHOLE_MILLI;
+        int64_t place = taken++;
+        for (; place > 0 && gpus[place - 1] > c->gpu_index[slot]; place--)
+            gpus[place] = gpus[place - 1];
+        gpus[place] = c->gpu_index[slot];
+    }
+    return rise_mw;
+}
+
+/* Write what follows from the free GPUs of a node. */
+static void note_slots(struct columns *c, int64_t at) {
+    int32_t whole = 0, total_mw = 0;
+    c->first_idle_mw[at] = 0;
+    for (int64_t slot = at * c->slot_count; slot < (at + 1) * c->slot_count; slot++) {
+        if (c->free_milli[slot] != WHOLE_MILLI) continue;
+        total_mw += c->idle_mw[slot];
+        c->first_idle_mw[++whole * c->node_count + at] = total_mw;
+    }
+    c->whole[at] = whole;
+}
+
+static void take_watts(struct columns *c, int64_t at, int64_t rise_mw) {
+    int64_t load_mw = c->load_mw[at];
+    int64_t taken_mw = wall_mw(c, at, load_mw + rise_mw) - wall_mw(c, at, load_mw);
+    int is_filled_up = 0;
+    c->load_mw[at] = load_mw + rise_mw;
+    for (int64_t n = 0; n < c->depth; n++) {
+        int64_t row = c->group_rows[n * c->group_count + c->group[at]];
+        int64_t share = c->group_share[n * c->group_count + c->group[at]];
+        if (row == c->row_count - 1 && is_filled_up++) continue; /* once, as in `Rooms` */
+        c->room_mw[row] -= -floor_div(-taken_mw * share, PERMILLE);
+    }
+}
+
+/* Choose a node for the task and take it there: its position, or -1 where it fits on none. `barred`:
+ * [node], or NULL. */
+int64_t wattline_place(struct trial *trial, const struct wanted *l, const int64_t *given_back_mw,
+                       const uint8_t *barred) {
+    struct columns *c = trial->columns;
+    int64_t at = best_of(trial, l, given_back_mw, barred);
+    if (at < 0) return at;
+    take_watts(c, at, take_gpus(c, l, at, trial->gpus));
+    note_slots(c, at);
+    c->cpus_free[at] -= l->cpus;
+    c->memory_free_bytes[at] -= l->memory_bytes;
+    return at;
 }

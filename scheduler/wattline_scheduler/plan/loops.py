@@ -1,7 +1,7 @@
-"""`loops.c` from Python: looking at nodes and choosing one, without a call for each operation.
+"""`loops.c` from Python: looking at nodes and taking one, without a call for each operation.
 
 Where the library was built. Without it, and for what it leaves to its caller, the array operations
-of `looks` and `trial` do the same; a property test holds that the same is placed.
+of `looks`, `trial` and `taking` do the same; a property test holds that the same is placed.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from wattline_scheduler.power.matrix import Bools, Floats, Ints
 MODULE = "wattline_scheduler.plan._loops"
 """A compiler makes it when the package is installed."""
 
-LAYOUT = 1
+LAYOUT = 3
 """Of the structures below; a library with another one was built from other sources."""
 
 GROUP_WORDS = 3
@@ -70,13 +70,18 @@ class _Struct(ctypes.Structure):
 class _Columns(_Struct):
     _fields_ = (
         ("node_count", _Int),
+        ("slot_count", _Int),
         ("is_open", _Bools),
+        ("gpu_class", _Ints32),
+        ("gpu_index", _Ints32),
+        ("idle_mw", _Ints32),
+        ("free_milli", _Ints32),
         ("whole", _Ints32),
         ("first_idle_mw", _Ints32),
         ("cpus_free", _Ints),
         ("memory_free_bytes", _Ints),
-        ("one_class", _Ints),
         ("load_mw", _Ints),
+        ("one_class", _Ints),
         ("psu_permille", _Ints),
         ("warmth", _Ints),
         ("group", _Ints),
@@ -84,6 +89,7 @@ class _Columns(_Struct):
         ("depth", _Int),
         ("group_rows", _Ints),
         ("group_share", _Ints),
+        ("row_count", _Int),
         ("room_mw", _Ints),
         ("budget_mw", _Floats),
         ("has_mixed", _Int),
@@ -109,6 +115,18 @@ class _Weights(_Struct):
     )
 
 
+class _Trial(_Struct):
+    _fields_ = (
+        ("columns", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("groups", _Ints),
+        ("choices", _Int),
+        ("rest", _Ints),
+        ("rest_count", _Int),
+        ("gpus", _Ints),
+    )
+
+
 class Wanted(_Struct):
     """One task, and where what is found of it on each node is written."""
 
@@ -119,6 +137,7 @@ class Wanted(_Struct):
         ("about_mw", _Int),
         ("is_suited", _Bools),
         ("task_mw", _Ints),
+        ("draw_mw", _Ints),
         ("cost", _Floats),
         ("needed_mw", _Ints),
     )
@@ -142,6 +161,7 @@ def wanted(ask: Ask, cost: Floats, needed_mw: Ints) -> Wanted | None:
         about_mw=ask.about_mw,
         is_suited=ask.is_suited,
         task_mw=ask.task_mw,
+        draw_mw=ask.draw_mw,
         cost=cost,
         needed_mw=needed_mw,
     )
@@ -153,10 +173,10 @@ class Library:
     def __init__(self, library: ctypes.PyDLL) -> None:
         address = ctypes.c_void_p
         self.look = library.wattline_look
-        self.look.argtypes = [address] * 6 + [_Int] + [address] * 2
-        self.best = library.wattline_best
-        self.best.argtypes = [address] * 6 + [_Int]
-        self.look.restype = self.best.restype = _Int
+        self.look.argtypes = [address] * 5 + [_Int]
+        self.place = library.wattline_place
+        self.place.argtypes = [address] * 4
+        self.look.restype = self.place.restype = _Int
 
 
 def load(file: str) -> Library | None:
@@ -187,9 +207,16 @@ class Loops:
         )
         self._worths: _Worths | None = None
         self._rest: Ints = np.zeros(columns.node_count, np.int64)
-        self._rest_count = _Int()
-        self._groups: Ints = np.zeros((columns.group_rows.shape[1], GROUP_WORDS), np.int64)
-        self._choice = 0
+        self._gpus: Ints = np.zeros(columns.slot_count, np.int64)
+        self._trial = _Trial(
+            columns=self._columns.address,
+            weights=self._weights.address,
+            groups=np.zeros((columns.group_rows.shape[1], GROUP_WORDS), np.int64),
+            choices=0,
+            rest=self._rest,
+            rest_count=0,
+            gpus=self._gpus,
+        )
         self._known: dict[int, tuple[Array, int]] = {}
 
     def look(
@@ -201,34 +228,30 @@ class Loops:
         `leads`: [profile] what the task leads to; None = it takes no GPUs.
         """
         able: int = self._library.look(
-            self._columns.address,
+            self._trial.address,
             self._table(worths).address,
-            self._weights.address,
             at.address,
             None if leads is None else self._pointer(leads),
             self._pointer(touched),
             seen,
-            self._pointer(self._rest),
-            ctypes.addressof(self._rest_count),
         )
-        return able, self._rest[: self._rest_count.value]
+        return able, self._rest[: self._trial.rest_count]
 
-    def best(self, at: Wanted, given_back_mw: Ints, barred: Bools | None) -> int | None:
-        """The first of the nodes with the least cost, of those whose rows have the watts.
+    def place(
+        self, at: Wanted, given_back_mw: Ints, barred: Bools | None
+    ) -> tuple[int, list[int]] | None:
+        """Take the task on the first of the nodes with the least cost, of those whose rows have the
+        watts: its position, and its GPUs as the node counts them, in that order; None: on none.
 
         `given_back_mw`: [row] what lower priorities give back there.
         """
-        self._choice += 1
-        best: int = self._library.best(
-            self._columns.address,
-            self._weights.address,
+        node: int = self._library.place(
+            self._trial.address,
             at.address,
             self._pointer(given_back_mw),
             None if barred is None else pointer(barred, _Bools.dtype),
-            self._pointer(self._groups),
-            self._choice,
         )
-        return best if best >= 0 else None
+        return (node, self._gpus[: at.gpus].tolist()) if node >= 0 else None
 
     def _table(self, worths: Worths) -> _Worths:
         table = self._worths
@@ -252,13 +275,18 @@ class Loops:
 def _columns(columns: Columns, budget_mw: Floats) -> _Columns:
     return _Columns(
         node_count=columns.node_count,
+        slot_count=columns.slot_count,
         is_open=columns.is_open,
+        gpu_class=columns.gpu_class,
+        gpu_index=columns.gpu_index,
+        idle_mw=columns.idle_mw,
+        free_milli=columns.free_milli,
         whole=columns.whole,
         first_idle_mw=columns.first_idle_mw,
         cpus_free=columns.cpus_free,
         memory_free_bytes=columns.memory_free_bytes,
-        one_class=columns.one_class,
         load_mw=columns.load_mw,
+        one_class=columns.one_class,
         psu_permille=columns.psu_permille,
         warmth=columns.warmth,
         group=columns.group,
@@ -266,6 +294,7 @@ def _columns(columns: Columns, budget_mw: Floats) -> _Columns:
         depth=columns.group_rows.shape[0],
         group_rows=columns.group_rows,
         group_share=columns.group_share,
+        row_count=len(columns.room_mw),
         room_mw=columns.room_mw,
         budget_mw=budget_mw,
         has_mixed=columns.has_mixed,

@@ -67,6 +67,8 @@ class Quotas:
         Where it will run is not known yet, so it is asked for the watts of the GPUs that suit it
         and need least.
         """
+        if not numbers:  # mostly
+            return ""
         return next((why for number in numbers if (why := self._refuses(number, shape))), "")
 
     def _refuses(self, number: int, shape: Shape) -> str:
@@ -81,6 +83,8 @@ class Quotas:
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
         """[node] where a task would take more than its equal part of the watts that are left, so
         that the gang stays within them wherever it is placed; None: no node is."""
+        if not numbers:
+            return None
         rooms = [self.left[number] for number in numbers]
         left = [room.most_mw - room.used_mw for room in rooms if room.most_mw]
         if not left:

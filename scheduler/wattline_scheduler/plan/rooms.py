@@ -33,6 +33,10 @@ class Rooms:
     def add(self, rows: Ints, mw: Ints | int) -> None:
         """These rows have so much more room, or less."""
         self._columns.room_mw[rows] += mw
+        self.forget()
+
+    def forget(self) -> None:
+        """Rooms are not as they were."""
         self._most_mw.clear()
 
     def given_back_mw(self, priority: int) -> Ints:

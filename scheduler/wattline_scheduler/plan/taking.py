@@ -172,7 +172,6 @@ class Taking:
 
     def _enter(self, task: Task) -> None:
         columns, ask, at = self.columns, task.ask, task.at
-        self.effort += STEPS_PER_TASK
         columns.load_mw[at] += task.rise_mw
         free_milli = columns.free_milli[at]
         for slot in task.slots:
@@ -182,8 +181,12 @@ class Taking:
         columns.note_slots(at)
         columns.cpus_free[at] -= ask.cpus
         columns.memory_free_bytes[at] -= ask.memory_bytes
-        self._looks.touch(at)
         self._rooms.add(task.rows, -task.counted_mw)
+        self._entered(at)
+
+    def _entered(self, at: int) -> None:
+        self.effort += STEPS_PER_TASK
+        self._looks.touch(at)
 
     def take_away(self, used: Used) -> None:
         """As if a task that runs was not there. Rooms stay: they count on its watts already."""

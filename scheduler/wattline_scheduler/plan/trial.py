@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site import DomainKind, Weights
 from wattline_scheduler.plan import loops
 from wattline_scheduler.plan.asks import ALL, Ask, fits, leanest_slot, needed_mw, slots_for
@@ -117,16 +118,27 @@ class Trial(Taking):
         """Put a gang of one node on the first of the nodes with the least of `costs`, without those
         that are `barred`; None = it fits on none. It cannot be rolled back.
         """
-        look = self.look(shape)
-        at = self._best(look, shape.priority, barred)
-        return self._settle(self._best_task(at, shape, look.ask)) if at is not None else None
+        look, priority = self.look(shape), shape.priority
+        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
+        if self._loops is not None and look.wanted is not None:
+            given_back_mw = self._rooms.given_back_mw(priority)
+            found = self._loops.place(look.wanted, given_back_mw, barred)
+            if found is None:
+                return None
+            at, gpus = found
+            self._entered(at)
+            self._rooms.forget()
+            return TaskPlace(self.snapshot.nodes[at].node, tuple(map(GpuIndex, gpus)))
+        best = self._best(look, priority, barred)
+        if best is None:
+            return None
+        task = self._best_task(best, shape, look.ask)
+        self._enter(task)
+        return self._place_of(task)
 
     def _best(self, look: Look, priority: int, barred: Bools | None) -> int | None:
         """Only nodes that it fits on are asked what their rows allow, and if the best of them has
         the watts, no others: on a full site they are few."""
-        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        if self._loops is not None and look.wanted is not None:
-            return self._loops.best(look.wanted, self._rooms.given_back_mw(priority), barred)
         fits_on = look.cost < np.inf
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
@@ -143,10 +155,6 @@ class Trial(Taking):
         """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
         task = self._best_task(at, shape, self.ask(shape))
         self.take(task)
-        return self._place_of(task)
-
-    def _settle(self, task: Task) -> TaskPlace:
-        self._enter(task)
         return self._place_of(task)
 
     def _best_task(self, at: int, shape: Shape, ask: Ask) -> Task:
