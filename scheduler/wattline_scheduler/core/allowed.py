@@ -7,12 +7,13 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.fields import nearest
-from wattline_protocol.ids import UserName
+from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
 from wattline_protocol.site import Queue
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.uselimits import never_reached
 
 DEFAULT_QUEUE = "default"
 """Where jobs wait that name none; it needs no entry in the site file."""
@@ -21,6 +22,7 @@ MAX_SHOWN = 5
 """Users, or names that there are, in one sentence."""
 
 What = Literal["queue", "account"]
+Gate = Literal["queue", "account", "cost"]
 
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
@@ -38,10 +40,11 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     return None
 
 
-def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | None:
-    """Which of the two keeps a job that was accepted from starting, and why; None = neither does.
+def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | None:
+    """What keeps a job that was accepted from starting, and why; None = nothing does.
 
-    It would start in no quota at all, or in one that its user may not use any more.
+    It would start in no quota at all, in one that its user may not use any more, or without the
+    limit of its cost.
     """
     unknown = _unknown(state, owner, spec)
     if unknown:
@@ -51,6 +54,10 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | N
     if others is not None:
         what, text = others
         return what, f"{text}, and this is a job of {owner}; {_way_out(what)}"
+    uncounted = never_reached(spec, state.site.tariff)
+    if uncounted:
+        way_out = "put one back, or take the limit out with `wattline update --cost none`"
+        return "cost", f"{uncounted}; {way_out}"
     return None
 
 
@@ -97,17 +104,31 @@ def _queue(state: State, spec: JobSpec) -> Queue | None:
     return next((queue for queue in state.site.queues if queue.name == spec.queue), None)
 
 
-def follow_site_file(state: State) -> None:
+def follow_site_file(state: State, now: Now) -> None:
     """At the begin of a run: what waits and may not start by the site file as it is now."""
-    known: dict[tuple[UserName, str, str], tuple[What, str] | None] = {}
+    known: dict[tuple[UserName, str, str, bool], tuple[Gate, str] | None] = {}
     for job in state.work.jobs.values():
         owner, spec = job.record.owner, job.spec
-        alike = owner, spec.account, spec.queue
+        alike = owner, spec.account, spec.queue, bool(spec.limits.cost_usd)
         if alike not in known:
             known[alike] = barred(state, owner, spec)
         job.barred = known[alike]
         if job.barred is not None:
             state.work.requeue(job)
+    _tell_uncounted(state, now)
+
+
+def _tell_uncounted(state: State, now: Now) -> None:
+    """Whose limit of cost does not act in this run, as the site file has lost its tariff."""
+    jobs = [job for job in state.work.jobs.values() if job.barred and job.barred[0] == "cost"]
+    names = [str(job.id) for job in jobs if not job.is_ended]
+    if not names:
+        return
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    listed = f"{', '.join(names[:MAX_SHOWN])}{more}"
+    text = f"the site file has no [tariff]: limits.cost of jobs {listed} does not act"
+    end = "what runs of them goes on without it, nothing more of them starts"
+    state.journal.note("cost_not_limited", f"{text}; {end}", now, level="warning")
 
 
 def no_account(state: State, name: str) -> str:

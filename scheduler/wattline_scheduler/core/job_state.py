@@ -73,7 +73,7 @@ def reason_of(job: Job, state: JobState) -> str:
     if job.count["ending"] and not job.count["running"]:
         return "stopping"
     looping = _crash_loop(job)
-    warned = _warning(job)
+    warned = _warning(job) or _uncounted(job)
     return job.late or job.at_risk or warned or ("" if looping is None else _where(looping))
 
 
@@ -116,6 +116,11 @@ def _warning(job: Job) -> str:
     if job.spec.limits.idle_gpu is None:
         return ""
     return next((_with_number(gang, gang.warning) for gang in job.gangs if gang.warning), "")
+
+
+def _uncounted(job: Job) -> str:
+    """That its limit of cost does not act while it runs."""
+    return job.barred[1] if job.barred is not None and job.barred[0] == "cost" else ""
 
 
 def _crash_loop(job: Job) -> Gang | None:

@@ -272,7 +272,7 @@ class Job:
     outside: str = ""
     """Why its reservation does not let it start; empty = it does, or it names none."""
     barred: tuple[str, str] | None = None
-    """`queue` or `account`, and why that does not let it start: the site file has changed."""
+    """`queue`, `account` or `cost`, and why that keeps it from starting: another site file."""
     late: str = ""
     """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     at_risk: str = ""

@@ -150,7 +150,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
         state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
-    follow_site_file(state)
+    follow_site_file(state, now)
     follow_restored(state, saved.outcomes, now)
 
 

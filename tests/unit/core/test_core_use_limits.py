@@ -13,6 +13,7 @@ from wattline_protocol.site import Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.idling import IdleWatch, Mark
 from wattline_scheduler.core.job_state import reason_of
+from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.records import AttemptRecord
 
 TARIFF = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)
@@ -239,6 +240,53 @@ def test_what_a_dearer_tariff_has_used_up_ends_after_the_restart_and_starts_noth
     h.run(2)
     assert (h.state_of(number), starts(h, number)) == ("TIMEOUT", tried)
     assert reason(h, number) == "reached its cost limit of 0.2USD"
+
+
+UNCOUNTED = (
+    "limits.cost would never act: the site file has no [tariff], so nothing costs; "
+    "put one back, or take the limit out with `wattline update --cost none`"
+)
+
+
+def with_tariff(h: Harness, tariff: Tariff) -> None:
+    h.site = msgspec.structs.replace(h.site, tariff=tariff)
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+
+
+def test_a_cost_limit_that_lost_its_tariff_is_told_and_nothing_more_starts_under_it(
+    h: Harness,
+) -> None:
+    runs, waits = h.submit(job().cost(0.2)), h.submit(job().cost(0.2).held())
+    with_tariff(h, Tariff())
+    h.do(Release(only(waits)))
+    h.run(3)
+    assert (h.state_of(runs), reason(h, runs)) == ("RUNNING", UNCOUNTED)
+    assert (h.state_of(waits), reason(h, waits)) == ("PENDING", UNCOUNTED)
+    (told,) = h.events("cost_not_limited")
+    assert told.text == (
+        f"the site file has no [tariff]: limits.cost of jobs {runs}, {waits} does not act; "
+        "what runs of them goes on without it, nothing more of them starts"
+    )
+    view = outlook(h.cluster.state, h.job(waits), h.now)
+    assert (view.refusals[0].filter, view.start_why) == ("cost", f"not known: {UNCOUNTED}")
+    h.do(Update(only(runs), {"cost": "none"}))
+    h.do(Update(only(waits), {"cost": "none"}))
+    h.run(3)
+    assert (h.state_of(waits), reason(h, runs), reason(h, waits)) == ("RUNNING", "", "")
+
+
+def test_a_cost_limit_acts_again_once_its_tariff_is_back(h: Harness) -> None:
+    runs, waits = h.submit(job().cost(0.2)), h.submit(job().cost(0.2).held())
+    work(h, 3)
+    with_tariff(h, Tariff())
+    work(h, 50)
+    assert h.state_of(runs) == "RUNNING"
+    with_tariff(h, TARIFF)
+    h.do(Release(only(waits)))
+    h.run(3)
+    assert (h.state_of(runs), h.state_of(waits)) == ("TIMEOUT", "RUNNING")
 
 
 def test_a_cost_limit_where_nothing_costs_is_refused() -> None:
