@@ -25,6 +25,7 @@ from wattline_scheduler.plan.fragments import mix_of, prices
 from wattline_scheduler.plan.looks import Look, Looks
 from wattline_scheduler.plan.offers import RowRoom, snapshot_of
 from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace
+from wattline_scheduler.plan.structs import pointer
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools, Ints
 
@@ -211,6 +212,6 @@ def test_another_library_is_not_taken_for_this_one(tmp_path: Path) -> None:
 
 def test_an_array_of_another_kind_is_refused() -> None:
     with pytest.raises(TypeError, match="int32, wanted one block of int64"):
-        loops.pointer(np.zeros(3, np.int32), np.dtype(np.int64))
+        pointer(np.zeros(3, np.int32), np.dtype(np.int64))
     with pytest.raises(TypeError, match="one block"):
-        loops.pointer(np.zeros((3, 3), np.int64)[:, 1], np.dtype(np.int64))
+        pointer(np.zeros((3, 3), np.int64)[:, 1], np.dtype(np.int64))

@@ -135,9 +135,13 @@ def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 
 def has_labels(columns: Columns, labels: Labels, at: At = ALL) -> Bools:
     """[node] has all of the labels."""
-    suited = np.array([labels <= there for there in columns.label_sets], np.bool_)
-    has_all: Bools = suited[columns.label_set[at]]
+    has_all: Bools = are_labelled(columns, labels)[columns.label_set[at]]
     return has_all
+
+
+def are_labelled(columns: Columns, labels: Labels) -> Bools:
+    """[label set] has all of the labels."""
+    return np.array([labels <= there for there in columns.label_sets], np.bool_)
 
 
 def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:

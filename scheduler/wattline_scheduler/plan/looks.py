@@ -23,10 +23,11 @@ from wattline_scheduler.plan.asks import (
 )
 from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.fragments import Growth, Prices
-from wattline_scheduler.plan.loops import Loops, Wanted, wanted
+from wattline_scheduler.plan.loops import Loops, wanted
 from wattline_scheduler.plan.rank import node_cost
 from wattline_scheduler.plan.reservations import EVERYWHERE
 from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS, Shape, Snapshot
+from wattline_scheduler.plan.structs import Wanted
 from wattline_scheduler.plan.turns import Turns
 from wattline_scheduler.plan.worths import Worths
 from wattline_scheduler.power.matrix import Floats, Ints
@@ -208,7 +209,7 @@ class Looks:
         look, class_count = self.tried(shape, columns).look, len(columns.classes)
         if look.class_count != class_count:
             look.ask, look.class_count = ask_of(shape, columns.classes), class_count
-            look.wanted = wanted(look.ask, look.cost, look.needed_mw)
+            look.wanted = wanted(look.ask, columns, look.cost, look.needed_mw)
             look.seen = NEVER
         return look
 

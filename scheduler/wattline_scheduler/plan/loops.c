@@ -1,8 +1,9 @@
 /* Looking at nodes for a task, choosing the best of them, and taking it there: a loop each.
  *
  * The planner asks this for every placement, mostly of few nodes, where a chain of array operations
- * costs some forty calls. The numbers are those of `asks`, `rank`, `rooms`, `taking` and `worths`, operation by
- * operation, so that a site without a compiler places the same; `test_loops.py` holds them together.
+ * costs some forty calls. The numbers are those of `asks`, `rank`, `rooms`, `taking` and `worths`,
+ * operation by operation, so that a site without a compiler places the same; `test_loops.py` holds
+ * them together.
  * What is rare (GPUs that differ within a node, profiles not met before) is left to those: such nodes
  * are told to the caller. Built without contraction of floating-point operations, which would round
  * differently.
@@ -11,9 +12,9 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Of the structures below, which `loops.py` fills: counts one up when they change, so that a library
- * of another version is not taken for this one. */
-const int wattline_loops_layout = 3;
+/* Of the structures below, which `structs.py` has again: counts one up when they change, so that a
+ * library of another version is not taken for this one. */
+const int wattline_loops_layout = 4;
 
 enum { NO_CLASS = 0, NOWHERE_YET = -1 };
 static const int64_t PERMILLE = 1000;
@@ -30,8 +31,7 @@ struct columns {
     int32_t *whole;
     int32_t *first_idle_mw; /* [n, node] */
     int64_t *cpus_free, *memory_free_bytes, *load_mw;
-    const int64_t *one_class, *psu_permille, *warmth;
-    const int64_t *group;
+    const int64_t *one_class, *psu_permille, *warmth, *label_set, *group;
     int64_t group_count, depth;
     const int64_t *group_rows, *group_share; /* [n, group] */
     int64_t row_count;                       /* the last of them is endless */
@@ -51,6 +51,7 @@ struct worths {
 struct wanted {
     int64_t gpus, cpus, memory_bytes, about_mw;
     const uint8_t *is_suited; /* [class] */
+    const uint8_t *has_labels; /* [label set] */
     const int64_t *task_mw;   /* [class] */
     const int64_t *draw_mw;   /* [class] */
     double *cost;             /* [node] */
@@ -87,7 +88,7 @@ static int64_t floor_div(int64_t a, int64_t b) { /* b > 0 */
 
 static int fits(const struct columns *c, const struct wanted *l, int64_t at) {
     return c->is_open[at] && c->whole[at] >= l->gpus && c->cpus_free[at] >= l->cpus &&
-           c->memory_free_bytes[at] >= l->memory_bytes;
+           c->memory_free_bytes[at] >= l->memory_bytes && l->has_labels[c->label_set[at]];
 }
 
 static int64_t wall_mw(const struct columns *c, int64_t at, int64_t load_mw) {

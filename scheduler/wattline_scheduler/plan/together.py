@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.wall import PERMILLE
-from wattline_scheduler.plan.asks import Ask
+from wattline_scheduler.plan.asks import Ask, are_labelled
 from wattline_scheduler.plan.columns import NO_CLASS, Columns
 from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace, Waiting
 from wattline_scheduler.plan.trial import Trial
@@ -121,11 +121,11 @@ def _are_free(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
 def _suit(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
     """Every GPU is of a class that its task wants, and every node has its labels."""
     suited: Bools = np.array([ask.is_suited for ask in tasks.asks])
-    labels = [[ask.labels <= there for there in columns.label_sets] for ask in tasks.asks]
+    labels: Bools = np.array([are_labelled(columns, ask.labels) for ask in tasks.asks])
     number = columns.gpu_class[tasks.at[tasks.owner], slot]
     return bool(
         suited[tasks.of[tasks.owner], number].all()
-        and np.array(labels)[tasks.of, columns.label_set[tasks.at]].all()
+        and labels[tasks.of, columns.label_set[tasks.at]].all()
     )
 
 
