@@ -62,19 +62,20 @@ def reason_of(job: Job, state: JobState) -> str:
     """Why it waits or how it ended, in plain words."""
     if state == "CANCELLED" and job.record.cancelled_by:
         return f"cancelled by {job.record.cancelled_by}"
+    late = job.late or job.at_risk
     if state in ("HELD", "PENDING"):
-        late = job.late or job.at_risk
         return "; ".join(filter(None, (late, _why_waiting(job))))
     if job.is_ended:
         told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
         return next((_where(g) for g in told if g.reason), "")
     if state == "PAUSED":
-        return next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
+        why = next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
+        return "; ".join(filter(None, (late, why)))
     if job.count["ending"] and not job.count["running"]:
         return "stopping"
     looping = _crash_loop(job)
     warned = _warning(job) or _uncounted(job)
-    return job.late or job.at_risk or warned or ("" if looping is None else _where(looping))
+    return late or warned or ("" if looping is None else _where(looping))
 
 
 def _why_waiting(job: Job) -> str:

@@ -16,7 +16,7 @@ from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.ending import end_gangs
-from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.jobs import Job, Paused, Pending
 from wattline_scheduler.core.reservations import waits_for
 from wattline_scheduler.core.state import State
 
@@ -84,18 +84,31 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
 
 
 def follow_pace(state: State, job: Job, now: Now) -> None:
-    """Say at once of a job that runs that at its pace it will not be done by its deadline."""
-    courses = (gang.live[0].course for gang in job.gangs if gang.live)
-    ends = [one.end_s for one in courses if one is not None and one.end_s is not None]
+    """Say at once of a job that runs that at its pace it will not be done by its deadline.
+
+    Nobody knows when what is paused goes on: it is told by what it takes if that is now.
+    """
+    courses = ((gang.live[0].course, gang.phase) for gang in job.gangs if gang.live)
+    ends = [
+        (course.end_s, isinstance(phase, Paused))
+        for course, phase in courses
+        if course is not None and course.end_s is not None
+    ]
     if not job.spec.windows.deadline or not ends:
         return
     deadline = state.calendar.moment(job.spec.windows.deadline)
-    end_unix_s = now.unix_s + max(ends) - now.mono_s
+    end_s, is_paused = max(ends)
+    end_unix_s = now.unix_s + end_s - now.mono_s
     if end_unix_s <= deadline:
         job.at_risk = ""
         return
     said, by = state.calendar.said(end_unix_s), state.calendar.said(deadline)
-    job.at_risk = f"going by how far it is, it runs until {said}: too late for its deadline, {by}"
+    until = (
+        f"even if it went on now it would run until {said}"
+        if is_paused
+        else f"it runs until {said}"
+    )
+    job.at_risk = f"going by how far it is, {until}: too late for its deadline, {by}"
     _tell_risk(state, job, now)
 
 

@@ -4,7 +4,7 @@ The first by the part of their work that is done, the second by any metric that 
 """
 
 from wattline_protocol.ids import Now
-from wattline_scheduler.core.jobs import Attempt, Gang, Running
+from wattline_scheduler.core.jobs import Attempt, Gang, Paused, Phase, Running
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.openings import follow_pace
 from wattline_scheduler.core.state import State
@@ -20,12 +20,21 @@ def watch_progress(state: State, node: NodeNow, now: Now) -> None:
         if report is None or not report.metrics or gang.live[0] is not attempt:
             continue
         if not isinstance(gang.phase, Running):
-            attempt.course = None  # its end moves by as long as it stands still
             if attempt.progress is not None:
                 attempt.progress.reset()
+            _stands(state, attempt, gang.phase, now)
             continue
         _watch(state, attempt, report.metrics, now)
         _follow(state, attempt, report.metrics, now)
+
+
+def _stands(state: State, attempt: Attempt, phase: Phase, now: Now) -> None:
+    """What is paused goes on at its pace some time; what is being stopped does not."""
+    if not isinstance(phase, Paused):
+        attempt.course = None
+    elif attempt.course is not None:
+        attempt.course.stands(phase.since, now.mono_s)
+        follow_pace(state, attempt.gang.job, now)
 
 
 def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:

@@ -1,7 +1,8 @@
 """When work will have ended, going by how far it says that it is.
 
 A task that reports which part of its work is done (`wattline.task.progress`) is followed from where
-that was first heard: a try that went on from a checkpoint is told by its own pace. Who asks wants a
+that was first heard: a try that went on from a checkpoint is told by its own pace, which a pause
+does not change: its end comes later by as long as it stood still. Who asks wants a
 figure that does not change with every beat, so an end moves only by what would matter.
 """
 
@@ -29,13 +30,33 @@ class Course:
     _done: float | None = None
     """The newest that was heard; None: nothing yet."""
     end_s: float | None = None
-    """When it will have done all; None: not known."""
+    """When it will have done all, if it does not stand still from now on; None: not known."""
+    _stood_s: float | None = None
+    """While it stands still: up to when that was counted."""
+
+    def stands(self, since_s: float, at_s: float) -> None:
+        """It does not run, since then: all that is left comes later."""
+        self._later(at_s - (since_s if self._stood_s is None else self._stood_s))
+        self._stood_s = at_s
+
+    def _later(self, by_s: float) -> None:
+        self._began_s += by_s
+        if self.end_s is not None:
+            self.end_s += by_s
 
     def heard(self, done: float, at_s: float) -> bool:
         """It says that this part is done, from 0 to 1; True: `end_s` is another than before.
 
         One that falls back, as a counter does that starts anew, is followed from there.
         """
+        has_stood = self._stood_s is not None
+        if self._stood_s is not None:
+            self._later(at_s - self._stood_s)
+            self._stood_s = None
+        is_news = self._follow(done, at_s)
+        return is_news or (has_stood and self.end_s is not None)
+
+    def _follow(self, done: float, at_s: float) -> bool:
         before, self._done = self._done, done
         if before is None or done < before:
             self._began_s, self._began_done = at_s, done

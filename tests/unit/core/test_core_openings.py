@@ -8,7 +8,7 @@ import pytest
 from support.harness import UNIX_START, Harness
 from support.sites import job, site
 from wattline_protocol.ids import Instant, JobId, Now, UnixTime
-from wattline_protocol.requests import Denied, Hold, Release, Requeue, Submit, Update
+from wattline_protocol.requests import Denied, Hold, Release, Requeue, Restore, Shed, Submit, Update
 from wattline_protocol.selecting import only
 from wattline_scheduler.core import calendar as calendars
 from wattline_scheduler.core.alarms import Alarms
@@ -38,6 +38,12 @@ def run_to(h: Harness, at_s: float) -> None:
     """Until so many seconds after T0; what is far off is skipped, but for the last seconds."""
     h.mono_s = max(h.mono_s, h.mono_s + at_s - (h.now.unix_s - T0) - 5.0)
     h.run(at_s - (h.now.unix_s - T0))
+
+
+def run_for(h: Harness, seconds: float) -> None:
+    """A beat in so many seconds, and those after it."""
+    h.mono_s += seconds - 5.0
+    h.run(5.0)
 
 
 def at(h: Harness, text: str) -> float:
@@ -344,6 +350,55 @@ def test_another_try_is_not_taken_to_be_as_slow(h: Harness) -> None:
     h.agent(attempt.node).end(attempt.record.ref, 1)
     h.settle()
     assert not h.job(number).at_risk
+
+
+def does(h: Harness, number: JobId, percents: range) -> None:
+    """A percent in two minutes."""
+    attempt = h.gang(number).live[0]
+    for percent in percents:
+        h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = percent / 100
+        h.run(120)
+
+
+def pause(h: Harness, number: JobId) -> None:
+    h.do(Shed(None, fraction=0.999))
+    h.run(5)
+    assert h.state_of(number) == "PAUSED"
+
+
+def test_what_is_paused_says_that_it_will_be_late_by_what_it_takes_from_now(h: Harness) -> None:
+    number = h.submit(job().deadline("2023-11-14T23:30"))
+    does(h, number, range(8))
+    assert "far it is, it runs until 2023-11-15 01:3" in reason(h, number)
+    pause(h, number)
+    run_for(h, 1_200)
+    late = "even if it went on now it would run until 2023-11-15 01:5"
+    assert reason(h, number).startswith(f"going by how far it is, {late}")
+    assert reason(h, number).endswith(
+        "2023-11-14 23:30 UTC; the floors of all running work do not fit the lowered budget"
+    )
+    h.do(Restore(None))
+    h.run(20)
+    assert h.state_of(number) == "RUNNING"
+    assert "far it is, it runs until 2023-11-15 01:5" in reason(h, number)
+    assert len(h.events("deadline_at_risk")) == 1
+
+
+def test_a_pause_that_lasts_too_long_for_its_deadline_is_told_while_it_lasts(h: Harness) -> None:
+    number = h.submit(job().deadline("2023-11-15T02:00"))
+    does(h, number, range(8))
+    pause(h, number)
+    run_for(h, 600)
+    assert "deadline" not in reason(h, number)
+    run_for(h, 1_200)
+    assert "even if it went on now it would run until 2023-11-15 02:0" in reason(h, number)
+    (told,) = h.events("deadline_at_risk")
+    assert told.job == number
+    h.do(Restore(None))
+    h.run(20)
+    for percent in range(8, 80, 10):
+        does(h, number, range(percent, percent + 1))
+    assert "deadline" not in reason(h, number), "it became faster"
 
 
 def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:

@@ -49,6 +49,29 @@ def test_what_is_told_in_coarse_steps_says_little() -> None:
     assert course.end_s is None
 
 
+def test_what_stands_still_ends_later_by_so_long_and_keeps_its_pace() -> None:
+    course = Course()
+    course.heard(0.0, 0.0)
+    course.heard(0.5, 1_000.0)
+    for at_s in (1_110.0, 1_200.0, 1_300.0):
+        course.stands(1_100.0, at_s)
+        assert course.end_s == pytest.approx(2_000.0 + at_s - 1_100.0)
+    assert course.heard(0.55, 1_310.0), "its end is another"
+    assert course.end_s == pytest.approx(2_210.0)
+    assert not course.heard(0.75, 1_710.0), "as fast as before"
+    course.stands(1_800.0, 1_801.0)
+    assert course.end_s == pytest.approx(2_211.0)
+
+
+def test_what_stands_still_before_its_pace_is_known_is_not_taken_to_be_slow() -> None:
+    course = Course()
+    course.heard(0.0, 0.0)
+    course.stands(500.0, 5_000.0)
+    assert not course.heard(0.25, 5_000.0)
+    assert course.heard(0.5, 5_500.0)
+    assert course.end_s == pytest.approx(6_500.0)
+
+
 @given(st.lists(st.floats(0.5, 2.0), min_size=40, max_size=40))
 def test_the_end_follows_a_changing_pace(paces: list[float]) -> None:
     """What is told is never further from what is known than by what counts as news."""
