@@ -51,20 +51,23 @@ class PlaceView(msgspec.Struct, frozen=True):
 
 
 class AccountView(msgspec.Struct, frozen=True):
-    """What is due to one account and what it used, older use counting less."""
+    """What is due to one account and what it used, older use counting less.
+
+    All but its share and place is with the accounts below it, as its quotas count.
+    """
 
     name: str
     parent: str | None
     share: float
     """Of the whole site, 0..1."""
     used: float
-    """Part of all that was used, by the site's weights, 0..1; with all accounts below it."""
+    """Part of all that was used, by the site's weights, 0..1."""
     ratio: float
     """Part of its siblings' use over its part of their shares; the least is served first."""
     gpu_hours: float
     energy_kwh: float
     gpus_running: float
-    """GPUs that its own jobs hold."""
+    """GPUs that its jobs hold."""
     jobs_running: int
     jobs_queued: int
 

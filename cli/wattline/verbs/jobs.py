@@ -209,7 +209,8 @@ VERBS = (
         details="Who is served first comes first: among jobs of one priority the account that used "
         "least for its shares. USED/DUE compares it with its siblings: below 1 it had less than is "
         "due to it. "
-        "Use is of GPU time and energy by the weights of the site file, and older use counts less.",
+        "Use is of GPU time and energy by the weights of the site file, and older use counts less. "
+        "What an account has is with that of the accounts below it.",
         act="wattline.acts.accounts:accounts",
         show="wattline.show.accounts:listing",
         role="submitter",

@@ -72,10 +72,16 @@ def reason_of(job: Job, state: JobState) -> str:
         why = next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
         return "; ".join(filter(None, (late, why)))
     if job.count["ending"] and not job.count["running"]:
-        return "stopping"
+        return _why_stopping(job)
     looping = _crash_loop(job)
     warned = _warning(job) or _uncounted(job)
     return late or warned or ("" if looping is None else _where(looping))
+
+
+def _why_stopping(job: Job) -> str:
+    """What the first of its gangs that is being stopped was told."""
+    told = (g for g in job.gangs if g.phase_name == "ending" and g.reason)
+    return next((f"stopping: {_where(g)}" for g in told), "stopping")
 
 
 def _why_waiting(job: Job) -> str:

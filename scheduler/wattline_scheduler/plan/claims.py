@@ -30,6 +30,11 @@ class Claims:
         made.hold(self._trial)
         self._all.append((made, self._leaving(nodes) if victims is None else victims))
 
+    @property
+    def newest(self) -> Promise:
+        """What was held last."""
+        return self._all[-1][0]
+
     def _leaving(self, nodes: Sequence[int]) -> tuple[Busy, ...]:
         busy = (one for at in nodes for one in self._busy_on(at) if one.priority == LEAVING)
         return tuple({one.key: one for one in busy}.values())

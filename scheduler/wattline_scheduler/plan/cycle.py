@@ -6,14 +6,15 @@ promise (`backfill`), and the next ones where it is known when they can start. S
 fill holes, and a big gang is not starved.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_scheduler.plan.backfill import Promise, lifted, promise
-from wattline_scheduler.plan.explain import refusals, wait_reason
+from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.feasible import fitting_count
 from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
@@ -42,6 +43,9 @@ MAX_PROMISES = 8
 Asked = tuple[Shape, Key]
 """What is wanted, and on which nodes reservations let it start."""
 
+Kept = tuple[Promise, str]
+"""Room for a job, and why it is kept for it."""
+
 Opened = tuple[int, ...]
 """Positions of the promises whose room a job may use, since it ends before."""
 
@@ -55,6 +59,8 @@ class Limits:
 
 
 INTERACTIVE = Limits()
+
+WHY_CLAIMED = "for which work of lower priority makes way"
 
 REASON_STEPS = 100
 """Effort of finding them."""
@@ -91,6 +97,8 @@ class _Cycle:
         """Tasks that no node took, by what they ask of GPUs: who asks for no less fits nowhere."""
         self.hopeless_short: set[tuple[Asked, Opened]] = set()
         """What did not even fit with room that is promised, and which."""
+        self.kept: list[Kept] = []
+        """Promised, or being made by others, in the order in which it was taken."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
         self.turns = self.trial.turns
@@ -171,6 +179,7 @@ class _Cycle:
             waits = self.making.sends_away(waiting, gang)
         if waits:
             self.waits[waiting.job] = waits
+            self.kept.append((self.making.newest, WHY_CLAIMED))
         return bool(waits)
 
     def _wait_for_quota(self, waiting: Waiting) -> None:
@@ -237,6 +246,7 @@ class _Cycle:
         found = promise(self.trial, waiting, now, self.promised_nodes, is_dated=is_later)
         if found is not None:
             self.promises.append(found)
+            self.kept.append((found, _why_promised(found)))
             self.promised_nodes |= set(found.nodes)
             self.turns.found(asked)
         else:
@@ -254,15 +264,20 @@ class _Cycle:
 
     def _kept_reason(self, waiting: Waiting) -> str:
         """What the nodes lack, or that they lack nothing but are kept for somebody."""
-        shape, stay = waiting.shape, waiting.stay
-        for at, kept in enumerate(self.promises):
-            with lifted(self.trial, self.promises[: at + 1]):
-                has_room = refusals(self.trial, shape, stay)[0] >= shape.nodes
-            if has_room:
-                return _kept_for(kept)
-        return wait_reason(self.trial, shape, stay)
+        if self._has_room_without(self.kept, waiting):
+            for count, (kept, why) in enumerate(self.kept, 1):
+                if self._has_room_without(self.kept[:count], waiting):
+                    return f"there is room, but it is kept for job {kept.job}, {why}"
+        return wait_reason(self.trial, waiting.shape, waiting.stay)
+
+    def _has_room_without(self, kept: Sequence[Kept], waiting: Waiting) -> bool:
+        """Whether its tasks would fit, one by one, if these were not kept from it."""
+        if not kept:
+            return False
+        with lifted(self.trial, (promise for promise, _ in kept)):
+            return fitting_count(self.trial, waiting.shape, waiting.stay) >= waiting.shape.nodes
 
 
-def _kept_for(kept: Promise) -> str:
+def _why_promised(kept: Promise) -> str:
     how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
-    return f"there is room, but it is kept for job {kept.job}, which has waited longer{how}"
+    return f"which has waited longer{how}"

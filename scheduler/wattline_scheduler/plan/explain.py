@@ -50,9 +50,10 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     """Why a gang did not fit, in a line: what the nodes that got furthest lack.
 
     Of those that will never do something is said only where there are no others: that a node is
-    drained is worth more than that the others are of another type.
+    drained is worth more than that the others are of another type. The line is told of all jobs of
+    the shape that may start on the same nodes, so it says nothing of this one alone.
     """
-    number, filters = furthest(trial, shape, stay), filters_of(stay)
+    number, filters = furthest(trial, shape, stay), filters_of(stay, is_alike=True)
     refused = number < len(filters)
     fits = len(number) - int(refused.sum())
     if fits >= shape.nodes:

@@ -30,8 +30,9 @@ class Filter:
     missing: Callable[[Trial, int, Shape], str]
 
 
-def filters_of(stay: Stay) -> tuple[Filter, ...]:
-    """In the order in which they are asked; the first refusal counts.
+def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
+    """In the order in which they are asked; the first refusal counts. `is_alike`: in words that
+    hold for all stays with its key.
 
     Reservations come last, so that a node that lacks nothing else says so; but first for who wants
     into one: other nodes are out of the question.
@@ -45,7 +46,9 @@ def filters_of(stay: Stay) -> tuple[Filter, ...]:
     def missing(trial: Trial, at: int, shape: Shape) -> str:
         del shape
         reservations = trial.snapshot.reservations
-        return reservations.why(at, stay) if reservations is not None else ""
+        if reservations is None:
+            return ""
+        return reservations.why_alike(at, stay) if is_alike else reservations.why(at, stay)
 
     reserved = Filter("reservation", passes, missing)
     return (reserved, *FILTERS) if stay.reservation else (*FILTERS, reserved)
@@ -55,6 +58,11 @@ def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
     """[node] the number of the first filter that refuses it; that of filters = it fits."""
     passed = np.ones(trial.columns.node_count, np.bool_)
     return _refusing(trial, shape, filters_of(stay), 0, passed)
+
+
+def fitting_count(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> int:
+    """How many nodes refuse it nothing."""
+    return int((refusing(trial, shape, stay) == len(filters_of(stay))).sum())
 
 
 def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:

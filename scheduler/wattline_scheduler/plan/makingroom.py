@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 
 from wattline_protocol.ids import NodeId
+from wattline_scheduler.plan.backfill import Promise
 from wattline_scheduler.plan.claims import Claims, awaited
 from wattline_scheduler.plan.preempt import Choice
 from wattline_scheduler.plan.quotapreempt import (
@@ -58,6 +59,11 @@ class MakingRoom:
             self._note_vain(waiting)
             return ""
         return self._preempt(waiting, gang, choice, victims, tuple(lacking))
+
+    @property
+    def newest(self) -> Promise:
+        """What is kept for the gang that was told last what it waits for."""
+        return self._claims.newest
 
     def _lacking(self, waiting: Waiting, nodes: Sequence[int] = ()) -> dict[int, Held]:
         """Quotas in which there is no room for it, and what they lack."""

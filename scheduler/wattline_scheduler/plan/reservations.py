@@ -154,15 +154,22 @@ class Reservations:
 
     def why(self, at: int, stay: Stay) -> str:
         """Why it may not start on the node at `at`, in words."""
-        inside = int(self._inside[at])
-        if stay.reservation and inside != self._wanted(stay):
-            return f"not in reservation {stay.reservation} now"
-        if inside != self._wanted(stay):
-            return self._active_said(inside)
+        if self._inside[at] != self._wanted(stay):
+            return self.why_alike(at, stay)
         begins = self._next_said(int(self._next[at]))
         if stay.runs_s is None:
             return f"{begins}, and nobody has said how long it runs (--time)"
         return f"{begins}, and it may run {format_duration(round(stay.runs_s))}"
+
+    def why_alike(self, at: int, stay: Stay) -> str:
+        """The same for all stays with its key, however long they may run."""
+        inside = int(self._inside[at])
+        if inside == self._wanted(stay):
+            begins = self._next_said(int(self._next[at]))
+            return f"{begins}, and it may not have ended by then (--time)"
+        if stay.reservation:
+            return f"not in reservation {stay.reservation} now"
+        return self._active_said(inside)
 
     def said(self, at: int) -> str:
         """What is active on the node at `at`, or begins there next; empty = nothing."""

@@ -21,11 +21,13 @@ def account_views(state: State, now: Now) -> Accounts:
     order, milli = state.work.queue.order, Counter[str]()
     queued, running = Counter[str](), dict[str, set[Job]]()
     for line in state.work.queue.lines.values():
-        queued[line.key.account] += len(line.entries)
+        for name in _with_those_above(state, line.key.account):
+            queued[name] += len(line.entries)
     for attempt in state.work.live.values():
         job = attempt.gang.job
-        milli[job.account] += len(attempt.record.gpus) * attempt.gpu_milli
-        running.setdefault(job.account, set()).add(job)
+        for name in _with_those_above(state, job.account):
+            milli[name] += len(attempt.record.gpus) * attempt.gpu_milli
+            running.setdefault(name, set()).add(job)
     for account in (*queued, *running):
         order.standing(account)
     parents = {account.name: account.parent for account in state.site.accounts}
@@ -36,6 +38,11 @@ def account_views(state: State, now: Now) -> Accounts:
         for jobs in [running.get(name, set())]
     )
     return Accounts(views, state.site.fair_share.half_life_s, tuple(_quotas(state, now)))
+
+
+def _with_those_above(state: State, account: str) -> list[str]:
+    """An account that the site file does not name has none above it."""
+    return state.work.quotas.accounts_above(account) or [account]
 
 
 def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
@@ -67,7 +74,7 @@ def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
 def _turn(state: State, name: str, level: Level) -> tuple[tuple[int, str], ...]:
     """An account comes right before what is below it, whenever jobs of its own are served: each
     step from the top of the tree down to it."""
-    path = state.work.quotas.accounts_above(name)[::-1] or [name]
+    path = _with_those_above(state, name)[::-1]
     return tuple(zip(level, path, strict=False))  # a level ends with the turn of its own jobs
 
 

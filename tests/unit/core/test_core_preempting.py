@@ -10,6 +10,7 @@ from wattline_protocol.job import PRIORITIES
 from wattline_protocol.messages import StopTask
 from wattline_protocol.requests import Cancel, Drain
 from wattline_protocol.selecting import only
+from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.preempting import CLAIM_AFTER_S
 
@@ -108,6 +109,13 @@ def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
     small = [h.submit(low().gpus(1)) for _ in range(3)]
     h.run(5)
     assert len(h.events("gang_preempted")) == 1
+    assert reason_of(h.job(going), "RUNNING") == (
+        f"stopping: makes room for job {urgent} ('work') of higher priority"
+    )
+    assert reason_of(h.job(small[2]), "PENDING") == (
+        f"there is room, but it is kept for job {urgent}, "
+        "for which work of lower priority makes way"
+    )
     assert node not in {a.node for n in small for a in h.gang(n).live}
     h.agent(node).end(h.gang(going).live[0].record.ref, 0)
     h.settle()

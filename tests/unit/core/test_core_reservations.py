@@ -227,7 +227,22 @@ def test_whose_end_nobody_knows_starts_until_it_is_near() -> None:
     assert h.state_of(h.submit(job().gpus(1))) == "RUNNING"
     h.run(61)
     late = h.submit(job().gpus(1))
-    assert reason(h, late).endswith("and nobody has said how long it runs (--time)")
+    assert reason(h, late).endswith("and it may not have ended by then (--time)")
+    missing = outlook(h.cluster.state, h.job(late), h.now).refusals[0].missing
+    assert missing.endswith("and nobody has said how long it runs (--time)")
+
+
+def test_what_is_said_of_all_alike_holds_for_each() -> None:
+    h = started(nodes=1)
+    h.do(kept(start="in 1h"))
+    unknown, known = h.submit(job().gpus(1)), h.submit(job().gpus(1).runtime(2 * HOUR_S))
+    assert reason(h, unknown) == reason(h, known)
+    assert "nobody has said" not in reason(h, known)
+    assert (
+        outlook(h.cluster.state, h.job(known), h.now)
+        .refusals[0]
+        .missing.endswith("and it may run 2h5s")
+    )
 
 
 def test_who_is_in_it_starts_when_it_begins_and_only_on_its_nodes() -> None:

@@ -9,7 +9,7 @@ from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.messages import TaskUsage
 from wattline_protocol.requests import Submit, Update
 from wattline_protocol.selecting import only
-from wattline_protocol.site import Account, FairShare, Site
+from wattline_protocol.site import Account, FairShare, Quota, Site
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.views.accounts import account_views
@@ -187,6 +187,18 @@ def test_an_account_is_shown_right_before_its_parts_whatever_its_own_jobs_used()
     names = [view.name for view in account_views(h.cluster.state, h.now).accounts]
     assert names.index("lab") == names.index("nlp") - 1 == names.index("vision") - 2
     assert names.index("ops") < names.index("lab")
+
+
+def test_an_account_is_shown_with_what_runs_and_waits_below_it() -> None:
+    lab = Account("lab", quota=Quota(gpus=8))
+    h = started(built(lab, Account("nlp", "lab"), Account("vision", "lab")))
+    for name, gpus in (("lab", 2), ("nlp", 4), ("nlp", 1), ("vision", 8)):
+        h.submit(job().gpus(gpus).account(name))
+    h.settle()
+    shown = account_views(h.cluster.state, h.now)
+    (view,) = (one for one in shown.accounts if one.name == "lab")
+    assert (view.gpus_running, view.jobs_running, view.jobs_queued) == (7.0, 3, 1)
+    assert [quota.used for quota in shown.quotas] == [view.gpus_running]
 
 
 def test_a_throttled_array_hides_nobody_behind_it(
