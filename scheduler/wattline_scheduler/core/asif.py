@@ -33,6 +33,10 @@ from wattline_scheduler.plan.trial import Trial
 MAX_NODES_LOOKED_AT = 20_000
 """In all looks of one question together: about a third of a second."""
 
+NODES_PER_LOOK, STEPS_PER_NODE = 20, 17
+"""What a look costs besides, and how many of the planner's steps cost as much as a node: on a small
+site with a long queue nearly all of it is placing who is ahead."""
+
 MAX_AHEAD = 64
 """Gangs before it in the queue that are placed first; those behind them hardly matter."""
 
@@ -74,6 +78,8 @@ class AsIf:
         self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
         self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._budget = _Budget(MAX_NODES_LOOKED_AT)
+        self.is_cut = sum(len(each.gangs) for each in ahead) > MAX_AHEAD
+        """Whether more is before it in the queue than is placed."""
         dated = set[JobId]()
         for before in self.ahead:
             if before.waiting.job not in dated:  # the promise is to the first of its gangs
@@ -99,6 +105,7 @@ class AsIf:
         quotas = Quotas(trial)
         if not is_first:
             self._place_ahead(trial, quotas, at_s, stay)
+            self._budget.nodes -= trial.effort // STEPS_PER_NODE
         if quotas.exceeds(self.quotas, shape):
             return False
         barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
@@ -197,7 +204,7 @@ class AsIf:
         return wait_reason(self._trial(gone), shape, self.stay)
 
     def _trial(self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0) -> Trial:
-        self._budget.nodes -= len(self._state.nodes)
+        self._budget.nodes -= len(self._state.nodes) + NODES_PER_LOOK
         if self._budget.nodes < 0:
             raise TooManyLooks
         seen = as_if(self._state, gone, self._now)

@@ -1,5 +1,6 @@
 """`explain` and `whatif`: until when a job waits, why nobody can say, and what would help."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,7 @@ from wattline_protocol.requests import Cancel, Denied, Drain, Hold, Release
 from wattline_protocol.selecting import only
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif
-from wattline_scheduler.core.asif import as_if
+from wattline_scheduler.core.asif import MAX_AHEAD, AsIf, TooManyLooks, as_if
 from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
@@ -74,6 +75,37 @@ def test_what_is_before_it_in_the_queue_goes_first(h: Harness) -> None:
     assert within_s(h, seen(h, first)) == pytest.approx(3_600, abs=15)
     assert within_s(h, seen(h, second)) == pytest.approx(7_200, abs=15)
     assert within_s(h, asked(h, job().gpus(8).priority(75))) == pytest.approx(3_600, abs=15)
+
+
+def test_it_says_when_more_is_before_it_than_is_counted(h: Harness) -> None:
+    for _ in range(2):
+        h.submit(job().gpus(8).runtime(3_600))
+    for _ in range(MAX_AHEAD // 8):
+        h.submit(job().gpus(1).array(8).runtime(60))
+    more = f"; {MAX_AHEAD} tasks before it in the queue are counted, and there are more"
+    one = job().gpus(1).runtime(60)
+    assert not asked(h, one).start_why.endswith(more)
+    h.submit(one)
+    assert asked(h, one).start_why.endswith(more)
+
+
+def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
+    """Or one question would keep a small site with a long queue from its beats for a second."""
+    for number in range(MAX_AHEAD):
+        h.submit(job().gpus(1).memory(number + 1))
+    for _ in range(2):
+        h.submit(job().gpus(8).priority(75))
+    shape = h.job(h.submit(job())).shape
+
+    def looks(*, is_first: bool) -> int:
+        look, count = AsIf(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
+        with suppress(TooManyLooks):
+            while True:
+                look.fits(shape, is_first=is_first)
+                count += 1
+        return count
+
+    assert looks(is_first=True) > 2 * looks(is_first=False)
 
 
 def test_a_task_that_is_being_stopped_goes_within_its_grace(h: Harness) -> None:
@@ -415,7 +447,7 @@ def test_looks_change_nothing(h: Harness) -> None:
 def test_a_site_too_large_for_many_looks_says_so(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asif, "MAX_NODES_LOOKED_AT", 3)
+    monkeypatch.setattr(asif, "MAX_NODES_LOOKED_AT", 50)
     for _ in range(2):
         h.submit(job().gpus(8).runtime(60))
     view = seen(h, h.submit(job().gpus(8)))
