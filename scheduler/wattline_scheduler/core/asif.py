@@ -78,8 +78,7 @@ class AsIf:
         self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
         self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._budget = _Budget(MAX_NODES_LOOKED_AT)
-        self.is_cut = sum(len(each.gangs) for each in ahead) > MAX_AHEAD
-        """Whether more is before it in the queue than is placed."""
+        self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         dated = set[JobId]()
         for before in self.ahead:
             if before.waiting.job not in dated:  # the promise is to the first of its gangs
@@ -212,6 +211,13 @@ class AsIf:
         if later_s and seen.reservations is not None:
             seen = replace(seen, reservations=seen.reservations.later(later_s))
         return Trial(replace(seen, quotas=rooms))
+
+
+def _uncounted(ahead: int) -> str:
+    """What an estimate leaves out; empty = nothing that is before it in the queue."""
+    if ahead <= MAX_AHEAD:
+        return ""
+    return f"{MAX_AHEAD} tasks before it in the queue are counted, and there are more"
 
 
 def _runs_s(waiting: Waiting) -> float:

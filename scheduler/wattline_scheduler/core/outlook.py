@@ -15,7 +15,7 @@ from wattline_protocol.views import (
     Remedy,
 )
 from wattline_scheduler.core.allowed import with_runtime
-from wattline_scheduler.core.asif import MAX_AHEAD, AsIf
+from wattline_scheduler.core.asif import AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast, sooner
 from wattline_scheduler.core.job_state import gates_of, reason_of, waits_for_jobs
@@ -220,8 +220,8 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     if held_back and found.within_s is None:
         found = Forecast(None, f"not known: {stuck or held_back}")
     start, why = _start(found, asked, now)
-    if look.is_cut and found.within_s:
-        why = f"{why}; {MAX_AHEAD} tasks before it in the queue are counted, and there are more"
+    if look.uncounted and found.within_s:
+        why = f"{why}; {look.uncounted}"
     late = "" if start is None else too_late(state, asked.spec, start)
     why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()

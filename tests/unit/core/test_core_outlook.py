@@ -77,16 +77,18 @@ def test_what_is_before_it_in_the_queue_goes_first(h: Harness) -> None:
     assert within_s(h, asked(h, job().gpus(8).priority(75))) == pytest.approx(3_600, abs=15)
 
 
-def test_it_says_when_more_is_before_it_than_is_counted(h: Harness) -> None:
+def test_it_says_when_more_is_before_it_than_is_counted(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asif, "MAX_AHEAD", 2)
     for _ in range(2):
         h.submit(job().gpus(8).runtime(3_600))
-    for _ in range(MAX_AHEAD // 8):
-        h.submit(job().gpus(1).array(8).runtime(60))
-    more = f"; {MAX_AHEAD} tasks before it in the queue are counted, and there are more"
-    one = job().gpus(1).runtime(60)
-    assert not asked(h, one).start_why.endswith(more)
-    h.submit(one)
-    assert asked(h, one).start_why.endswith(more)
+    behind = h.submit(job().gpus(8).runtime(60).array(2))
+    more = "; 2 tasks before it in the queue are counted, and there are more"
+    assert not asked(h, job().gpus(8)).start_why.endswith(more)
+    h.submit(job().gpus(8).runtime(60))
+    view = asked(h, job().gpus(8))
+    assert view.start_why == f"once job {behind} has run, which is before it in the queue{more}"
 
 
 def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
