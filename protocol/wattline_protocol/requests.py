@@ -39,10 +39,14 @@ class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
 
 
 class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
-    """Jobs, newest last; `ended` includes ended ones."""
+    """The newest jobs, newest last; `ended` includes ended ones."""
 
     ended: bool = True
     limit: int = MAX_LISTED
+    which: Selection = Selection()
+    """Only these, by the state of the whole job; nothing said = all."""
+    before: JobId | None = None
+    """Only those with a smaller number: the rest of a list that was cut begins with its first."""
 
 
 class GetJob(msgspec.Struct, frozen=True, tag_field="t", tag="get_job"):

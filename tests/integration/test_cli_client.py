@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from support.fake_door import FakeDoor
+from support.site_views import job as site_job
 from wattline.client import (
     BadRequest,
     BundleError,
@@ -33,6 +34,7 @@ from wattline_protocol.requests import (
     GetJob,
     GetPower,
     JobActed,
+    Jobs,
     ListJobs,
     Log,
     Power,
@@ -42,6 +44,7 @@ from wattline_protocol.requests import (
     Submitted,
     WatchRoutes,
 )
+from wattline_protocol.selecting import Selection, Span
 from wattline_protocol.views import DomainView
 
 DOMAIN = DomainView(DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None)
@@ -85,6 +88,26 @@ def test_job_can_be_given_as_keywords(tmp_path: Path) -> None:
             client.submit(command=["true"], retires=2)
         with pytest.raises(TypeError, match="not both"):
             client.submit(request.spec, gpus=1)
+
+
+def test_a_list_that_does_not_fit_a_message_comes_whole(tmp_path: Path) -> None:
+    """The first page has the newest jobs, among which those that run may not be."""
+    there = [site_job(number, "x", "PENDING") for number in range(1, 8)]
+
+    def pages(request: Request) -> Iterable[Answer]:
+        assert isinstance(request, ListJobs)
+        found = [view for view in there if request.before is None or view.id < request.before]
+        most = min(request.limit, 3)
+        return [Jobs(tuple(found[-most:]), is_cut=len(found) > most)]
+
+    with FakeDoor(tmp_path, pages) as fake, Client(fake.bundle()) as client:
+        assert client.jobs() == tuple(there)
+        assert client.jobs(limit=4) == tuple(there[3:])
+        assert client.jobs(limit=0) == ()
+        client.jobs("3-5", ended=False)
+        request = fake.requests[-1]
+        assert isinstance(request, ListJobs)
+        assert request.which == Selection((Span(JobId(3), JobId(5)),))
 
 
 def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:

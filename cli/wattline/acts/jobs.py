@@ -1,22 +1,29 @@
 """Acts on jobs that exist."""
 
+from wattline import exits
 from wattline.client import Client, NotFound
+from wattline.client.jobacts import selection
 from wattline.failures import ActFailed
 from wattline_protocol.selecting import LAST, Span, parse_jobs
 from wattline_protocol.views import ENDED_STATES, ExplainView, JobView
 
 
 def jobs(
-    client: Client, *, all_jobs: bool, state: tuple[str, ...], mine: bool
+    client: Client,
+    *,
+    all_jobs: bool,
+    mine: bool,
+    lines: int | None,
+    user: tuple[str, ...],
+    **filters: tuple[str, ...],
 ) -> tuple[JobView, ...]:
     """Jobs that wait or run; with `all_jobs`, or a state that has ended, the others too."""
-    with_ended = all_jobs or any(s in ENDED_STATES for s in state)
-    me = client.me.user if mine else None
-    return tuple(
-        job
-        for job in client.jobs(ended=with_ended)
-        if (not state or job.state in state) and me in (None, job.owner)
-    )
+    if lines is not None and lines < 0:
+        raise ActFailed("--lines: want a whole number from 0", exits.USAGE)
+    ended = all_jobs or any(state in ENDED_STATES for state in filters["state"])
+    users = (*user, client.me.user) if mine else user
+    which = selection(user=users, **filters)  # type: ignore[arg-type]  # the table offers no others
+    return client.jobs(which, ended=ended, limit=lines)
 
 
 def job(client: Client, *, job: str) -> JobView:

@@ -12,7 +12,8 @@ from wattline.client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from wattline.client.jobacts import JobActs
+from wattline.client.jobacts import JobActs, selection
+from wattline.client.jobacts import Jobs as Which
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
@@ -112,9 +113,20 @@ class Client(JobActs):
         request = Submit(_spec_of(spec, options), token or secrets.token_hex(16))
         return self.get(request, Submitted).job
 
-    def jobs(self, *, ended: bool = True, limit: int = MAX_LISTED) -> tuple[JobView, ...]:
-        """Jobs, newest last."""
-        return self.get(ListJobs(ended=ended, limit=limit), Jobs).jobs
+    def jobs(
+        self, which: Which | None = None, *, ended: bool = True, limit: int | None = None
+    ) -> tuple[JobView, ...]:
+        """Jobs, newest last: all that are at hand, or those of `which`, at most `limit`."""
+        chosen, found = selection(which), tuple[JobView, ...]()
+        before: JobId | None = None
+        while limit is None or len(found) < limit:
+            most = MAX_LISTED if limit is None else min(limit - len(found), MAX_LISTED)
+            page = self.get(ListJobs(ended, most, chosen, before), Jobs)
+            found = (*page.jobs, *found)
+            if not page.is_cut or not page.jobs:
+                break
+            before = page.jobs[0].id
+        return found
 
     def job(self, job: int) -> JobView:
         """One job with its attempts and its specification."""

@@ -69,10 +69,10 @@ def progress(job: JobView) -> str:
     return f"{job.gangs_running}+{job.gangs_ended}/{job.gangs}"
 
 
-def where(job: JobView) -> Text:
+def where(job: JobView) -> str:
     """Its nodes while it runs, otherwise its reason."""
     if job.reason or not job.nodes:
-        return Text(job.reason)
+        return job.reason
     names = ",".join(job.nodes[:NODES_SHOWN])
     more = len(job.nodes) - NODES_SHOWN
-    return Text(f"{names} and {more} more" if more > 0 else names)
+    return f"{names} and {more} more" if more > 0 else names

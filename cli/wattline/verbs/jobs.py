@@ -14,8 +14,7 @@ _JOBS = Argument(
 )
 _JOB = Argument("job", "The job's number, or `last` for your newest one.")
 
-_WHICH = (
-    _JOBS,
+_FILTERS = (
     Option("user", ("--user", "-u"), "Only jobs of this user; may be repeated.", many=True),
     Option("account", ("--account",), "Only those it pays for; may be repeated.", many=True),
     Option("queue", ("--queue",), "Only those in this queue; may be repeated.", many=True),
@@ -25,6 +24,11 @@ _WHICH = (
         "Only those whose name fits the pattern, as in 'sweep-*'; may be repeated.",
         many=True,
     ),
+)
+
+_WHICH = (
+    _JOBS,
+    *_FILTERS,
     Option(
         "state",
         ("--state", "-s"),
@@ -179,8 +183,14 @@ VERBS = (
                 many=True,
             ),
             Option("mine", ("--mine",), "Only your own jobs.", kind="switch"),
+            *_FILTERS,
+            Option("lines", ("--lines", "-n"), "Only so many, the newest.", kind="integer"),
         ),
-        examples=("wattline jobs --state RUNNING", "wattline jobs --all --json"),
+        examples=(
+            "wattline jobs --state RUNNING",
+            "wattline jobs --user ada --name 'sweep-*' --lines 20",
+            "wattline jobs --all --json",
+        ),
     ),
     Verb(
         name="job",

@@ -152,18 +152,31 @@ def _filtered(target: Target, which: Selection, *, by_index: bool) -> Target | N
     job = target.job
     if job is None or target.refusal is not None:
         return None
+    if not _is_meant(job, which):
+        return None
+    state = job.record.state
+    if not which.states:
+        return target if which.jobs or state not in ENDED_STATES else None
+    if not by_index:
+        return target if state in which.states else None
+    return _in_state(target, job, which.states)
+
+
+def _is_meant(job: Job, which: Selection) -> bool:
+    """By all filters but that of states."""
     record, spec = job.record, job.spec
     account = spec.account or record.owner
     wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))
     if any(some and value not in some for some, value in wanted):
-        return None
-    if not which.matches_name(spec.name):
-        return None
-    if not which.states:
-        return target if which.jobs or record.state not in ENDED_STATES else None
-    if not by_index:
-        return target if record.state in which.states else None
-    return _in_state(target, job, which.states)
+        return False
+    return which.matches_name(spec.name)
+
+
+def is_listed(job: Job, which: Selection) -> bool:
+    """Whether a list of such jobs has it; one is listed as a whole."""
+    if which.jobs and not any(span.first <= job.id <= span.last for span in which.jobs):
+        return False
+    return (not which.states or job.record.state in which.states) and _is_meant(job, which)
 
 
 def _in_state(target: Target, job: Job, states: tuple[JobState, ...]) -> Target | None:

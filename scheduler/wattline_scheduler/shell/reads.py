@@ -29,6 +29,7 @@ from wattline_protocol.requests import (
     WorkerRoute,
 )
 from wattline_protocol.reserving import ListReservations, Reservations
+from wattline_protocol.selecting import Selection, problem
 from wattline_protocol.views import (
     ENDED_STATES,
     JobState,
@@ -40,6 +41,7 @@ from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
+from wattline_scheduler.core.selecting import is_listed
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
@@ -123,11 +125,17 @@ class Reads:
         self._ended[job.id] = (job.record, view)
         return view
 
-    def _jobs(self, request: ListJobs) -> Jobs:
+    def _jobs(self, request: ListJobs) -> Jobs | Denied:
+        which, before = request.which, request.before
+        wrong = problem(which) if which != Selection() else ""
+        if wrong:
+            return Denied("bad_request", wrong)
         wanted = [
             job
             for job in self._state.work.jobs.values()
-            if request.ended or job.record.state not in ENDED_STATES
+            if (request.ended or job.record.state not in ENDED_STATES)
+            and (before is None or job.id < before)
+            and is_listed(job, which)
         ]
         limit = max(0, min(request.limit, MAX_LISTED))
         newest = sorted(wanted, key=lambda job: job.id)[max(0, len(wanted) - limit) :]

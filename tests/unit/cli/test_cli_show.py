@@ -5,6 +5,7 @@ import io
 import msgspec
 import pytest
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from support.site_views import NOON, attempt, busy_site, domain, event, job, troubled_site
 from support.time_zone import local_time
@@ -12,7 +13,7 @@ from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
-from wattline.show.tables import Column, fitting
+from wattline.show.tables import Column, Listing, fitting
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job import JobSpec
@@ -46,6 +47,19 @@ def test_jobs_show_where_they_run_and_why_they_wait() -> None:
     assert rows[0].endswith("gpu-01,gpu-02")
     assert "6+0/16" in rows[1]
     assert rows[2].endswith("watts: 2.1 kW missing in rack-r2")
+
+
+def test_cells_are_as_wide_as_they_look_and_on_one_line() -> None:
+    """Characters of two columns, marks that a terminal would act on, and styles."""
+    left = Column("LEFT", ["宽宽宽宽", "a\x1b[31m\nb", Text("bold", "bold")])
+    prose = Column("PROSE", ["", "[0-3] failed", "x" * 60], grows=True)
+    right = Column("RIGHT", ["1", Text("22"), "333"], is_right=True)
+    assert rows_of(Listing((left, right, prose), ""), 43) == [
+        "LEFT      RIGHT  PROSE",
+        "宽宽宽宽      1",
+        "a [31m b     22  [0-3] failed",
+        "bold        333  " + "x" * 25 + "…",
+    ]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

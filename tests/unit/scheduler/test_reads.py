@@ -1,0 +1,70 @@
+"""Lists of jobs: which of them, how many, and the rest of a list that was cut."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.harness import Harness
+from support.sites import job, site
+from support.stores import opened
+from wattline_protocol.ids import JobId
+from wattline_protocol.requests import Cancel, Denied, Jobs, ListJobs
+from wattline_protocol.selecting import MAX_WORDS, Selection, Span, only
+from wattline_scheduler.shell.reads import Reads
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 1).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+@pytest.fixture
+def reads(h: Harness, tmp_path: Path) -> Iterator[Reads]:
+    store = opened(tmp_path)
+    yield Reads(h.cluster, store, lambda: 0)
+    store.close()
+
+
+def listed(h: Harness, reads: Reads, request: ListJobs) -> tuple[list[JobId], bool]:
+    answer = reads.answer(request, h.now)
+    assert isinstance(answer, Jobs), answer
+    return [view.id for view in answer.jobs], answer.is_cut
+
+
+def test_jobs_are_listed_by_owner_account_queue_name_state_and_number(
+    h: Harness, reads: Reads
+) -> None:
+    runs = h.submit(job("sweep-1").gpus(8).queue("night"))
+    waits = h.submit(job("sweep-2").gpus(8).account("vision"))
+    bobs = h.submit(job("other").gpus(8), user="bob")
+    for which, found in (
+        (Selection(), [runs, waits, bobs]),
+        (Selection(users=("ada",)), [runs, waits]),
+        (Selection(accounts=("vision", "bob")), [waits, bobs]),
+        (Selection(queues=("night",)), [runs]),
+        (Selection(names=("sweep-*",)), [runs, waits]),
+        (Selection(states=("PENDING",)), [waits, bobs]),
+        (Selection(states=("PENDING",), users=("ada",)), [waits]),
+        (Selection((Span(waits, JobId(99)),)), [waits, bobs]),
+        (Selection(users=("eve",)), []),
+    ):
+        assert listed(h, reads, ListJobs(which=which)) == (found, False), which
+
+
+def test_a_long_list_is_cut_and_goes_on_before_its_first(h: Harness, reads: Reads) -> None:
+    numbers = [h.submit(job().gpus(8)) for _ in range(5)]
+    h.ask(Cancel(only(numbers[3])))
+    left = numbers[:3] + numbers[4:]
+    assert listed(h, reads, ListJobs(ended=False, limit=3)) == (left[1:], True)
+    rest = ListJobs(ended=False, limit=3, before=left[1])
+    assert listed(h, reads, rest) == (left[:1], False)
+
+
+def test_what_cannot_be_a_filter_is_refused(h: Harness, reads: Reads) -> None:
+    answer = reads.answer(ListJobs(which=Selection(users=("x",) * (MAX_WORDS + 1))), h.now)
+    assert isinstance(answer, Denied)
+    assert answer.kind == "bad_request"
