@@ -56,6 +56,7 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _cell(item: Any) -> str:
     if isinstance(item, float):
         return f"{item:,.0f}" if abs(item) >= 1000 else f"{item:.3g}"
-    if isinstance(item, list):
-        return ", ".join(_cell(part) for part in item)
+    if isinstance(item, list | tuple):
+        are_lines = all(isinstance(part, str) for part in item)
+        return ("\n" if are_lines else ", ").join(_cell(part) for part in item)
     return "" if item is None else str(item)
