@@ -1,6 +1,6 @@
 """One act on many jobs: who may, in what order, how many at a time, and what is said of each."""
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import JobId, Now
 from wattline_protocol.requests import (
     Acted,
     Answer,
@@ -25,6 +25,14 @@ from wattline_scheduler.core.submitting import MAX_TOKEN_CHARS
 MAX_JOBS = 1_000
 MAX_TASKS = 10_000
 """Acted on in one request, so that beats do not wait; the answer says how many are left."""
+
+
+def named(request: OnJobs) -> tuple[JobId, ...]:
+    """The jobs that a request names by number, as many as it acts on at most."""
+    if problem(request.which):
+        return ()
+    numbers = {n for span in request.which.jobs for n in range(span.first, span.last + 1)}
+    return tuple(JobId(n) for n in sorted(numbers) if n > request.after)[:MAX_JOBS]
 
 
 def act_of(request: OnJobs, asker: Asker) -> Act:
@@ -62,7 +70,8 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
 
 def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
     asker = Asker(event.user, event.role)
-    targets = select(state, asker, request.which, by_index=not isinstance(request, Update))
+    by_index = not isinstance(request, Update)
+    targets = select(state, asker, request.which, by_index=by_index, ended=event.ended)
     if isinstance(targets, Denied):
         return targets
     left = [target for target in targets if target.number > request.after]

@@ -14,6 +14,7 @@ from wattline_protocol.views import JobState
 from wattline_scheduler.core.ending import end_job
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.unknown import no_job
 
 MAX_FOLLOWED = 1_000
 """Children told in one event: about a tenth of a second where all of them end with it."""
@@ -28,7 +29,8 @@ def never(state: State, spec: JobSpec, ended: Mapping[JobId, JobState]) -> str:
         parent = state.work.jobs.get(number)
         outcome = _outcome(parent) if parent is not None else ended.get(number)
         if parent is None and outcome is None:
-            return f"there is no job {number}; a job can wait only for jobs that exist"
+            there_is_none = no_job(number, state.next_job).reason
+            return f"{there_is_none}; a job can wait only for jobs that exist"
         if number not in spec.after_ok:
             continue
         if outcome is not None and outcome != "COMPLETED":

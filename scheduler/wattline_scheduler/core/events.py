@@ -29,7 +29,7 @@ class ClientAsked:
     role: Role
     request: Request
     ended: Mapping[JobId, JobState] = field(default_factory=dict)
-    """Jobs that a submission names and that only the disk remembers: how they ended."""
+    """Jobs that the request names and that only the disk remembers: how they ended."""
     users: Sequence[str] | None = None
     """Who may submit, where the request names users; None = nobody looked it up."""
 

@@ -1,6 +1,7 @@
 """From a selection to the jobs, and the indices of them, that it is about."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, UserName
@@ -12,7 +13,10 @@ from wattline_protocol.views import ENDED_STATES, JobState
 from wattline_scheduler.core.job_state import state_of_gang
 from wattline_scheduler.core.jobs import Gang, Job
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.core.workload import MAX_ENDED_JOBS
+
+NONE_KNOWN: Mapping[JobId, JobState] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,17 @@ class Target:
 
 
 def select(
-    state: State, asker: Asker, which: Selection, *, by_index: bool = True
+    state: State,
+    asker: Asker,
+    which: Selection,
+    *,
+    by_index: bool = True,
+    ended: Mapping[JobId, JobState] = NONE_KNOWN,
 ) -> list[Target] | Denied:
     """Every job that is meant, by number. Those of others are refused by name, or not meant.
 
-    `by_index`: states are those of each index of an array, else of the whole job.
+    `ended`: how jobs that are not in memory any more ended. `by_index`: states are those of each
+    index of an array, else of the whole job.
     """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
@@ -70,7 +80,7 @@ def select(
         text = f"only operators act on jobs of others, here of {stranger}; {who}"
         return Denied("not_allowed", text)
     if which.jobs:
-        return _named(state, asker, which, by_index=by_index)
+        return _named(state, asker, which, ended, by_index=by_index)
     found = [
         target
         for job in state.work.jobs.values()
@@ -81,7 +91,12 @@ def select(
 
 
 def _named(
-    state: State, asker: Asker, which: Selection, *, by_index: bool
+    state: State,
+    asker: Asker,
+    which: Selection,
+    ended: Mapping[JobId, JobState],
+    *,
+    by_index: bool,
 ) -> list[Target] | Denied:
     wanted: dict[JobId, tuple[Span, ...]] = {}
     for span in which.jobs:
@@ -93,7 +108,10 @@ def _named(
             first = last = newest
         for number in range(first, last + 1):
             wanted[JobId(number)] = (*wanted.get(JobId(number), ()), span)
-    found = (_target(state, asker, number, wanted[number]) for number in sorted(wanted))
+    found = (
+        _target(state, asker, number, wanted[number], ended.get(number))
+        for number in sorted(wanted)
+    )
     if not which.is_filtered:
         return list(found)
     filtered = (_filtered(target, which, by_index=by_index) for target in found)
@@ -106,10 +124,12 @@ def _newest(state: State, user: UserName) -> JobId | None:
     return max(own, default=None)
 
 
-def _target(state: State, asker: Asker, number: JobId, spans: tuple[Span, ...]) -> Target:
+def _target(
+    state: State, asker: Asker, number: JobId, spans: tuple[Span, ...], outcome: JobState | None
+) -> Target:
     job = state.work.jobs.get(number)
     if job is None:
-        return Target(number, refusal=_not_at_hand(state, number))
+        return Target(number, refusal=_not_at_hand(state, number, outcome))
     if not asker.may_act_on(job):
         whose = f"job {number} belongs to {job.record.owner}"
         text = f"{whose}; only its owner or an operator may do that"
@@ -119,12 +139,12 @@ def _target(state: State, asker: Asker, number: JobId, spans: tuple[Span, ...]) 
     return _some(job, [pair for span in spans for pair in span.indices])
 
 
-def _not_at_hand(state: State, number: JobId) -> Denied:
-    """Why nothing can be done to a job that is not in memory."""
-    if number >= state.next_job:
-        return Denied("not_found", f"there is no job {number}")
+def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denied:
+    """Why nothing can be done to a job that is not in memory. `outcome`: as the disk has it."""
+    if outcome is None:
+        return no_job(number, state.next_job)
     kept = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
-    return Denied("not_found", f"there is no open job {number}, and {kept}: submit it anew")
+    return Denied("not_found", f"job {number} ended {outcome}, and {kept}: submit it anew")
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:

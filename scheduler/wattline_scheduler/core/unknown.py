@@ -4,10 +4,21 @@ from collections.abc import Collection
 from itertools import islice
 
 from wattline_protocol.fields import nearest
+from wattline_protocol.ids import JobId
 from wattline_protocol.requests import Denied
 
 MAX_NAMED = 10
 """In one refusal."""
+
+
+def no_job(number: JobId, next_job: JobId) -> Denied:
+    """A refusal of a number that nothing on record has. Jobs are on record for good: below
+    `next_job` it is one that a recovery left out."""
+    text = f"there is no job {number}"
+    if 0 < number < next_job:
+        skipped = "a recovery from a backup went on with higher numbers"
+        text = f"{text} on record: {skipped}; submit anew what was submitted after that backup"
+    return Denied("not_found", text)
 
 
 def not_there(word: str, name: str, known: Collection[str]) -> Denied:

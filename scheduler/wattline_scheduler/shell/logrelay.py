@@ -9,6 +9,7 @@ from wattline_protocol.requests import Denied, FetchLog, Log
 from wattline_scheduler.core.effects import Reply, Send
 from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.store.store import Store
 
 MAX_OUTSTANDING = 256
@@ -104,7 +105,7 @@ class LogRelay:
             return [a.record for a in job.gangs[gang].attempts if a.record.task == task]
         on_record = self._store.job(number)
         if on_record is None:
-            return Denied("not_found", f"there is no job {number}")
+            return no_job(number, self._state.next_job)
         return [a for a in on_record[2] if a.task == task]
 
 

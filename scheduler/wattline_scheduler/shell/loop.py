@@ -13,7 +13,7 @@ import msgspec
 import structlog
 import zmq
 
-from wattline_protocol.ids import Instant, NodeId, Now, UserName
+from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.members import Authorized
 from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
 from wattline_protocol.requests import (
@@ -29,6 +29,7 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
+    OnJobs,
     Submit,
     Unwatch,
     WatchRoutes,
@@ -38,6 +39,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.reserving import ListReservations, Reserve
 from wattline_protocol.transport import ServerSocket
+from wattline_scheduler.core.acting import named
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.events import (
@@ -229,7 +231,12 @@ class Loop:
     def _asked(self, session: Session, ask: Ask) -> ClientAsked:
         """With what the core does not remember of what the request names."""
         request = ask.request
-        ended = self._reads.ended(request.spec.parents) if isinstance(request, Submit) else {}
+        numbers: tuple[JobId, ...] = ()
+        if isinstance(request, Submit):
+            numbers = request.spec.parents
+        elif isinstance(request, OnJobs):
+            numbers = named(request)
+        ended = self._reads.ended(numbers)
         users = self._members.users() if isinstance(request, Reserve) else None
         by = (session.connection, ask.ask, session.user, session.role)
         return ClientAsked(*by, request, ended, users)

@@ -42,6 +42,7 @@ from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
 from wattline_scheduler.core.selecting import is_listed
+from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
@@ -109,7 +110,8 @@ class Reads:
 
     def ended(self, jobs: tuple[JobId, ...]) -> dict[JobId, JobState]:
         """How those of the jobs ended that are no longer in memory. Raises StoreError."""
-        gone = [job for job in jobs if job not in self._state.work.jobs]
+        known, newest = self._state.work.jobs, self._state.next_job
+        gone = [job for job in jobs if job not in known and job < newest]
         return self._store.outcomes(gone) if gone else {}
 
     def show_job(self, job: Job) -> JobView:
@@ -149,7 +151,7 @@ class Reads:
             return Jobs((job_in_full(job, tariff, self._state.work.longest, now),))
         on_record = self._store.job(number)
         if on_record is None:
-            return _no_job(number)
+            return no_job(number, self._state.next_job)
         record, gangs, attempts = on_record
         counts = counts_on_record(gangs)
         return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
@@ -157,7 +159,8 @@ class Reads:
     def _explain(self, number: JobId, now: Now) -> Explained | Denied:
         job = self._state.work.jobs.get(number)
         if job is None:
-            return _no_job(number) if self._store.job(number) is None else _is_over(number)
+            is_gone = self._store.job(number) is None
+            return no_job(number, self._state.next_job) if is_gone else _is_over(number)
         if job.record.state in ENDED_STATES:
             return _is_over(number)
         return Explained(outlook(self._state, job, now))
@@ -200,10 +203,6 @@ def _workers(job: Job) -> list[WorkerRoute]:
 
 def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:
     return worker.ref.job, worker.ref.task, worker.ref.attempt
-
-
-def _no_job(number: JobId) -> Denied:
-    return Denied("not_found", f"there is no job {number}")
 
 
 def _is_over(number: JobId) -> Denied:

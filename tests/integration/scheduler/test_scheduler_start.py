@@ -10,8 +10,10 @@ import pytest
 from support.job_asks import jobs_on_disk, submit, view
 from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient
 from support.sites import job
+from wattline_protocol.ids import JobId
 from wattline_protocol.keys import JoinBundle
-from wattline_protocol.requests import Submit
+from wattline_protocol.requests import Cancel, Denied, GetJob, Submit
+from wattline_protocol.selecting import only
 
 
 def test_a_second_scheduler_on_the_same_state_is_refused(
@@ -99,6 +101,10 @@ def test_a_backup_of_a_running_scheduler_starts_with_recover_only(
         with WireClient(ada).welcomed() as client:
             assert view(client, number).state == "PENDING"
             assert submit(client, "new") > number + 1
+            for request in (GetJob(JobId(number + 1)), Cancel(only(JobId(number + 1)))):
+                lost = client.ask(request)
+                assert isinstance(lost, Denied)
+                assert lost.reason.startswith(f"there is no job {number + 1} on record: ")
     no_store = subprocess.run(
         [*command[:4], str(tmp_path), "--backup", str(tmp_path / "copy.db")],
         capture_output=True,

@@ -19,7 +19,7 @@ from wattline_protocol.requests import (
     Shed,
 )
 from wattline_protocol.selecting import Selection, only, parse_jobs
-from wattline_scheduler.core import acting, workload
+from wattline_scheduler.core import acting
 from wattline_scheduler.core.jobs import Ended
 from wattline_scheduler.core.records import GangRecord, JobRecord
 
@@ -340,19 +340,6 @@ def test_ranges_do_what_can_be_done_and_tell_the_rest(h: Harness) -> None:
         f"job {second} ended",
         f"there is no job {second + 1}",
     ]
-
-
-def test_what_ended_too_long_ago_says_that_it_is_not_kept(
-    h: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workload, "MAX_ENDED_JOBS", 1)
-    old, new = h.submit(job().held()), h.submit(job().held())
-    for number in (old, new):
-        h.do(Cancel(only(number)))
-    assert h.do(Requeue(only(new), "t"))
-    denied = h.ask(Requeue(only(old), "u"))
-    assert isinstance(denied, Denied)
-    assert denied.reason.startswith(f"there is no open job {old}, and only the newest ")
 
 
 def test_filters_choose_among_open_jobs(h: Harness) -> None:
