@@ -114,6 +114,9 @@ class JobView(msgspec.Struct, frozen=True):
     """When all that runs will have ended, in answers to GetJob; None = nobody knows."""
     expected_end_why: str = ""
     """How that is known."""
+    grace_s: float | None = None
+    """From stop notice to kill, where the site lets it have less than it asked for, in answers to
+    GetJob."""
 
     @property
     def gpu_count(self) -> str:

@@ -11,7 +11,7 @@ from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.job import JobSpec, Limits
 from wattline_protocol.jobchange import asked_for
 from wattline_protocol.messages import TaskExit
-from wattline_protocol.quantities import format_cost, format_energy
+from wattline_protocol.quantities import format_cost, format_duration, format_energy
 from wattline_protocol.views import AttemptView, ExplainView, JobView
 
 OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
@@ -57,7 +57,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         shown = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
         pairs.append(("metrics", shown))
     if job.spec is not None:
-        pairs += _asked_for(job.spec)
+        pairs += [*_asked_for(job.spec), *_grace(job)]
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs
 
@@ -78,6 +78,15 @@ def _asked_for(spec: JobSpec) -> list[tuple[str, Cell]]:
         else:
             rows += [(name, text) for name, text in keys.items() if name not in OWN_LINE]
     return rows
+
+
+def _grace(job: JobView) -> list[tuple[str, Cell]]:
+    """Where it is not what the job asked for."""
+    if job.grace_s is None:
+        return []
+    return [
+        ("grace", f"{format_duration(job.grace_s)}, the site's max_grace is less than it asked")
+    ]
 
 
 def _used(job: JobView) -> str:

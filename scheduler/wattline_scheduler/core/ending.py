@@ -129,7 +129,7 @@ def end_gang(
     """End the present try: tasks that may be running are stopped, the others closed at once."""
     gang.reason = reason
     state.work.move(gang, Ending(now.mono_s, cause), now)
-    grace_s = gang.job.spec.recovery.grace_s if grace_s is None else grace_s
+    grace_s = gang.job.grace_s if grace_s is None else grace_s
     for attempt in list(gang.live):
         node = state.nodes[attempt.node]
         node.outdate_offer()  # what it holds is about to be free

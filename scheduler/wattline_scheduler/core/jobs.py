@@ -4,6 +4,7 @@ A gang is what starts together; its phase is a union, so what belongs to a phase
 another one. `LEGAL` is the only table of moves; an illegal one raises with the job's history.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -273,6 +274,8 @@ class Job:
     """Why its reservation does not let it start; empty = it does, or it names none."""
     barred: tuple[str, str] | None = None
     """`queue`, `account` or `cost`, and why that keeps it from starting: another site file."""
+    max_grace_s: float = math.inf
+    """Of the site: it may have been accepted when that was more."""
     late: str = ""
     """Why it cannot be done by its deadline; empty = it can, as far as is known."""
     at_risk: str = ""
@@ -329,6 +332,11 @@ class Job:
     def live_count(self) -> int:
         """Gangs that hold GPUs."""
         return sum(self.count[phase] for phase in sorted(LIVE))
+
+    @property
+    def grace_s(self) -> float:
+        """From stop notice to kill: what it asked for, or what the site lets jobs have now."""
+        return min(self.spec.recovery.grace_s, self.max_grace_s)
 
     @property
     def open_count(self) -> int:

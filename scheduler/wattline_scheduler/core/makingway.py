@@ -25,7 +25,7 @@ def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast | N
     if not going:
         return None
     young_s = max(protected_s(state, gang) for gang in going)
-    within_s = young_s + max(gang.job.spec.recovery.grace_s for gang in going)
+    within_s = young_s + max(gang.job.grace_s for gang in going)
     return Forecast(max(within_s, _gone_s(state, gangs, now)), _why(going, young_s))
 
 

@@ -92,7 +92,7 @@ class Queue:
     def key(self, job: Job) -> LineKey:
         """Of the line where it belongs."""
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
-        return key._replace(is_late=True) if job.late else key
+        return key._replace(is_late=bool(job.late), grace_s=job.grace_s)
 
     def runs_s(self, key: LineKey) -> float | None:
         """How long a gang of such a job runs at most; None = nobody knows."""

@@ -162,6 +162,7 @@ def _restore_job(
     now: Now,
 ) -> None:
     job = Job(record, shape_for(state, record.owner, record.spec))
+    job.max_grace_s = state.site.timing.max_grace_s
     for number in range(record.spec.gang_count):
         saved = gangs.get(number)
         gang = Gang(job, number, Pending(now.mono_s))

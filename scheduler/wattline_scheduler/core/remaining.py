@@ -30,12 +30,12 @@ def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
     """What is known of its end. `longest` None: by limits alone, without guesses."""
     spec, phase = gang.job.spec, gang.phase
     if isinstance(phase, Ending):
-        stopped = Instant(phase.since + spec.recovery.grace_s)
+        stopped = Instant(phase.since + gang.job.grace_s)
         return [End(stopped, "which is being stopped")]
     began, found = _began(phase), list[End]()
     if began is None or spec.kind == "service":
         return found
-    over = began + spec.recovery.grace_s
+    over = began + gang.job.grace_s
     if spec.limits.runtime_s:
         by_limit = Instant(over + spec.limits.runtime_s)
         found.append(End(by_limit, "by its limit at the latest"))

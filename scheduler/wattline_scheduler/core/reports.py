@@ -106,8 +106,7 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
         case Running(ran_s=None) if all(a.report is not None for a in gang.live):
             state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         case Ending() if phase != "stopping":
-            grace_s = gang.job.spec.recovery.grace_s
-            commands.order_stop(state, node, ref, grace_s, gang.reason, now)
+            commands.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now)
         case Paused(is_resuming=False) if phase == "running":
             kill_after_s = state.site.timing.emergency_grace_s
             commands.order_pause(state, node, ref, kill_after_s, gang.reason, now)

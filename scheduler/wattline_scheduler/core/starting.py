@@ -141,7 +141,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,
         cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,
         memory_bytes=spec.resources.memory_bytes,
-        grace_s=spec.recovery.grace_s,
+        grace_s=gang.job.grace_s,
         runtime_limit_s=spec.limits.runtime_s,
         checkpoint_every_s=spec.recovery.checkpoint_every_s,
         clock_permille=_clock_permille(state, attempt),

@@ -81,6 +81,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
         is_held=spec.hold,
     )
     job = Job(record, shape_for(state, user, spec))
+    job.max_grace_s = state.site.timing.max_grace_s
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
     state.journal.save(record)
     wait_for_parents(state, job)

@@ -69,8 +69,10 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
 
 
 def job_in_full(job: Job, tariff: Tariff, longest: Longest, now: Now) -> JobView:
-    """The same with its attempts, and when it will have ended."""
+    """The same with its attempts, when it will have ended, and how long it may take to stop."""
     view = job_in_memory(job, tariff, with_attempts=True)
+    if job.grace_s < job.spec.recovery.grace_s:
+        view = msgspec.structs.replace(view, grace_s=job.grace_s)
     left = left_of_job(longest, job, now)
     if left is None:
         return view

@@ -16,7 +16,7 @@ from wattline.show import job as job_detail
 from wattline.show.tables import Column, Listing, fitting
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import JobSpec, Recovery
 from wattline_protocol.jobfile import laid_over
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.mig import MigView
@@ -178,6 +178,15 @@ def test_failed_attempt_shows_its_end_and_its_log() -> None:
     shown = text_of(job_detail.detail(view))
     assert "exit code 3" in shown
     assert "ValueError: no such file" in shown
+
+
+def test_a_grace_that_the_site_cuts_is_shown_beside_what_was_asked_for() -> None:
+    spec = JobSpec("train", ("run",), recovery=Recovery(grace_s=7_200.0))
+    plain = msgspec.structs.replace(job(7, "train", "RUNNING"), spec=spec)
+    assert "max_grace" not in text_of(job_detail.detail(plain))
+    shown = text_of(job_detail.detail(msgspec.structs.replace(plain, grace_s=60.0)))
+    assert "grace 2h" in shown
+    assert "1m, the site's max_grace is less than it asked" in shown
 
 
 def test_attempts_of_an_array_say_by_which_index_people_name_them() -> None:

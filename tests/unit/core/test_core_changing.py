@@ -7,12 +7,15 @@ import pytest
 
 from support.harness import Harness
 from support.sites import job, site
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.messages import LimitTask, StopTask
 from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Shed, Submit, Update
 from wattline_protocol.selecting import Selection, only
 from wattline_protocol.site import Queue, Quota
+from wattline_protocol.views import ExplainView
+from wattline_scheduler.core.outlook import what_if
+from wattline_scheduler.views.jobs import job_in_full
 
 
 @pytest.fixture
@@ -276,3 +279,23 @@ def test_no_job_takes_longer_to_stop_than_the_site_allows() -> None:
     assert denied == Denied("bad_request", said)
     number = h.submit(job().grace(600.0))
     assert refusal(h, number, grace="10m1s") == Denied("bad_request", said)
+
+
+def test_what_was_accepted_with_more_grace_than_the_site_allows_now_has_what_it_allows() -> None:
+    h = Harness(site().rack("a", 1).times(max_grace_s=7_200.0, protected_run_s=0.0).build())
+    h.join()
+    h.run(2)
+    number = h.submit(job().gpus(8).grace(7_000.0).priority(10))
+    h.site = site().rack("a", 1).times(max_grace_s=60.0, protected_run_s=0.0).build()
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    state = h.cluster.state
+    view = job_in_full(h.job(number), h.site.tariff, state.work.longest, h.now)
+    assert (view.grace_s, h.job(number).spec.recovery.grace_s) == (60.0, 7_000.0)
+    ahead = what_if(state, UserName("ada"), job().gpus(8).priority(90).build(), {}, h.now)
+    assert isinstance(ahead, ExplainView)
+    assert ahead.start_unix_s == pytest.approx(h.now.unix_s + 60.0)
+    h.submit(job().gpus(8).priority(90))
+    (stop,) = [m for m in h.told("a1", StopTask) if isinstance(m, StopTask)]
+    assert stop.grace_s == 60.0
