@@ -18,6 +18,11 @@ from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.reports import reconcile
 from wattline_scheduler.core.state import State
 
+MANY_WITHIN_S = 30.0
+"""So soon after each other, that many greetings are too many."""
+
+TOLD_AGAIN_S = 300.0
+
 
 def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     """Issue a new incarnation, on record before it is told; a repeat gets the same Welcome."""
@@ -95,8 +100,24 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.lease_seq = node.acked_seq = NO_SEQ
     node.outdate()
     state.forget_verdicts()
+    _tell_of_many(state, node, now)
     if was_off:
         heard_though_off(state, node, now)
+
+
+def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
+    """Two agents that use one key take the node from each other, and with it its tasks."""
+    node.greeted_at.append(now.mono_s)
+    within_s = now.mono_s - node.greeted_at[0]
+    is_many = len(node.greeted_at) == nodes.GREETINGS_MANY and within_s <= MANY_WITHIN_S
+    if not is_many or now.mono_s - node.told_many_at < TOLD_AGAIN_S:
+        return
+    node.told_many_at = now.mono_s
+    text = (
+        f"{nodes.GREETINGS_MANY} new greetings of {node.id} within {within_s:.0f} s, the last from "
+        f"host {node.record.hostname}: two agents use its key, or its agent ends again and again"
+    )
+    state.journal.note("node_greets_often", text, now, node=node.id, level="alarm")
 
 
 def heard_though_off(state: State, node: NodeNow, now: Now) -> None:

@@ -37,6 +37,8 @@ class Adopted:
 
 
 NONCES_KEPT = 32
+GREETINGS_MANY = 5
+"""Incarnations within a short time that no healthy agent asks for."""
 NO_SEQ = Sequence(0)
 
 Link = Unheard | Welcomed | Adopted
@@ -63,6 +65,10 @@ class NodeNow:
     link: Link = field(default_factory=Unheard)
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=NONCES_KEPT))
     """Of Hellos that were answered: a late repeat of an older one is no new greeting."""
+    greeted_at: deque[Instant] = field(default_factory=lambda: deque(maxlen=GREETINGS_MANY))
+    """When the newest incarnations were issued."""
+    told_many_at: Instant = LONG_AGO
+    """When it was said that these are too many."""
     heard_at: Instant | None = None
     """Last valid message of the present incarnation."""
     answered_at: Instant = LONG_AGO

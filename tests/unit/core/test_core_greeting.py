@@ -69,6 +69,26 @@ def test_the_same_hello_twice_gets_the_same_welcome(h: Harness) -> None:
     assert first == second
 
 
+def test_two_agents_with_one_key_are_told_once(h: Harness) -> None:
+    """Each takes the node from the other, which says Hello again with its next beat."""
+    for number in range(8):
+        h.say("a1", h.agent("a1").hello(hostname=f"host-{number % 2}"))
+        h.run(2)
+    (event,) = h.events("node_greets_often")
+    assert event.level == "alarm"
+    assert event.text == (
+        "5 new greetings of a1 within 8 s, the last from host host-1: "
+        "two agents use its key, or its agent ends again and again"
+    )
+
+
+def test_an_agent_that_is_restarted_now_and_then_is_no_alarm(h: Harness) -> None:
+    for _ in range(8):
+        h.join("a1")
+        h.run(12)
+    assert not h.events("node_greets_often")
+
+
 def test_a_late_repeat_of_an_older_hello_is_no_greeting(h: Harness) -> None:
     old = h.agent("a1").hello()
     h.say("a1", old)
