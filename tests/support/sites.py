@@ -195,6 +195,9 @@ class JobBuilder:
     def reservation(self, name: str) -> Self:
         return self._with(reservation=name)
 
+    def env(self, **variables: str) -> Self:
+        return self._with(env=variables)
+
     def priority(self, value: int) -> Self:
         return self._with(priority=value)
 

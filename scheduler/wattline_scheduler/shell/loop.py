@@ -51,6 +51,7 @@ from wattline_scheduler.core.events import (
     TimePassed,
 )
 from wattline_scheduler.core.records import BookRecord, EventRecord
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import ClientDesk, Session
@@ -211,7 +212,6 @@ class Loop:
                 return [] if full_desk is None else [full_desk]
             case (
                 ListJobs()
-                | GetJob()
                 | Explain()
                 | ListNodes()
                 | GetNode()
@@ -223,6 +223,9 @@ class Loop:
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case GetJob(job=number):
+                asker = Asker(session.user, session.role)
+                return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
             case WhatIf():
                 return [Reply(client, ask.ask, self._reads.what_if(session.user, request, now))]
             case _:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.requests import (
     MAX_LISTED,
@@ -10,7 +12,6 @@ from wattline_protocol.requests import (
     Events,
     Explain,
     Explained,
-    GetJob,
     GetNode,
     GetPower,
     GetSite,
@@ -41,7 +42,7 @@ from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
-from wattline_scheduler.core.selecting import is_listed
+from wattline_scheduler.core.selecting import Asker, is_listed
 from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
@@ -52,9 +53,11 @@ from wattline_scheduler.views.reservations import reservation_views
 from wattline_scheduler.views.site import site_view
 from wattline_scheduler.views.why import why_view
 
+HIDDEN = "(hidden)"
+"""Stands for the value of an environment variable of somebody else's job."""
+
 ReadRequest = (
     ListJobs
-    | GetJob
     | Explain
     | ListNodes
     | GetNode
@@ -82,8 +85,6 @@ class Reads:
         match request:
             case ListJobs():
                 return self._jobs(request)
-            case GetJob(job=number):
-                return self._job(number, now)
             case Explain(job=number):
                 return self._explain(number, now)
             case ListNodes():
@@ -144,6 +145,14 @@ class Reads:
         views = tuple(self.show_job(job) for job in newest)
         return Jobs(views, is_cut=len(wanted) > limit)
 
+    def job(self, number: JobId, asker: Asker, now: Now) -> Jobs | Denied:
+        """One job in full, as far as it is for whoever asks: values of its environment are often
+        keys to something."""
+        answer = self._job(number, now)
+        if isinstance(answer, Denied) or asker.is_operator or answer.jobs[0].owner == asker.user:
+            return answer
+        return Jobs((_without_values(answer.jobs[0]),))
+
     def _job(self, number: JobId, now: Now) -> Jobs | Denied:
         tariff = self._state.site.tariff
         job = self._state.work.jobs.get(number)
@@ -203,6 +212,13 @@ def _workers(job: Job) -> list[WorkerRoute]:
 
 def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:
     return worker.ref.job, worker.ref.task, worker.ref.attempt
+
+
+def _without_values(view: JobView) -> JobView:
+    if view.spec is None:
+        return view
+    spec = msgspec.structs.replace(view.spec, env=dict.fromkeys(view.spec.env, HIDDEN))
+    return msgspec.structs.replace(view, spec=spec)
 
 
 def _is_over(number: JobId) -> Denied:

@@ -8,10 +8,12 @@ import pytest
 from support.harness import Harness
 from support.sites import job, site
 from support.stores import opened
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Jobs, ListJobs
 from wattline_protocol.selecting import MAX_WORDS, Selection, Span, only
-from wattline_scheduler.shell.reads import Reads
+from wattline_protocol.site import Role
+from wattline_scheduler.core.selecting import Asker
+from wattline_scheduler.shell.reads import HIDDEN, Reads
 
 
 @pytest.fixture
@@ -62,6 +64,23 @@ def test_a_long_list_is_cut_and_goes_on_before_its_first(h: Harness, reads: Read
     assert listed(h, reads, ListJobs(ended=False, limit=3)) == (left[1:], True)
     rest = ListJobs(ended=False, limit=3, before=left[1])
     assert listed(h, reads, rest) == (left[:1], False)
+
+
+def test_the_values_of_its_environment_are_for_its_owner_and_operators(
+    h: Harness, reads: Reads
+) -> None:
+    number = h.submit(job().env(TOKEN="hunter2"))
+
+    def values(user: str, role: Role) -> dict[str, str]:
+        answer = reads.job(number, Asker(UserName(user), role), h.now)
+        assert isinstance(answer, Jobs)
+        (view,) = answer.jobs
+        assert view.spec is not None
+        return view.spec.env
+
+    assert values("ada", "submitter") == {"TOKEN": "hunter2"} == values("ops", "operator")
+    assert values("bob", "submitter") == {"TOKEN": HIDDEN}
+    assert h.job(number).spec.env == {"TOKEN": "hunter2"}
 
 
 def test_what_cannot_be_a_filter_is_refused(h: Harness, reads: Reads) -> None:
