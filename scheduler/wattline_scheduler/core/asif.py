@@ -15,15 +15,16 @@ from wattline_scheduler.core.devices import held_devices
 from wattline_scheduler.core.jobs import Attempt, Gang
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
-from wattline_scheduler.core.preempting import busy_in, busy_on
+from wattline_scheduler.core.preempting import busy_in, busy_on, claimed
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import Promise, promise
-from wattline_scheduler.plan.cycle import PATIENCE_S
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import either, place_gang
+from wattline_scheduler.plan.makingroom import MAX_PREEMPTIONS
 from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
@@ -39,6 +40,10 @@ site with a long queue nearly all of it is placing who is ahead."""
 
 MAX_AHEAD = 64
 """Gangs before it in the queue that are placed first; those behind them hardly matter."""
+
+
+ASKED = JobId(0)
+"""In place of the job that is asked about; no job has that number."""
 
 
 class TooManyLooks(Exception):
@@ -182,6 +187,40 @@ class AsIf:
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
+    def choose_behind(self, shape: Shape) -> list[Gang]:
+        """The same for one behind others, with those whom they need gone first: as one cycle of the
+        planner would choose them, all that it does. None where it does so for no more. Raises
+        TooManyLooks.
+        """
+        if len(self.ahead) >= MAX_PREEMPTIONS:
+            return []
+        self._spend(looks=len(self.ahead) + 1)
+        state, now = self._state, self._now
+        asked = Waiting(
+            job=ASKED,
+            priority=shape.priority,
+            since=now.mono_s,
+            shape=shape,
+            gangs=(0,),
+            runs_s=self.stay.runs_s,
+            quotas=tuple(self.quotas),
+            reservation=self.stay.reservation,
+        )
+        before = {each.waiting.job: each.waiting for each in self.ahead}
+        seen = replace(
+            snapshot(state, now, (*before.values(), asked)),
+            claims=claimed(state),
+            busy_on=partial(busy_on, state, with_young=True),
+            busy_in=partial(busy_in, state, with_young=True),
+            least_priority=state.work.least_priority,
+            quotas=state.work.quotas.rooms(),
+        )
+        made = plan(seen).preemptions
+        if not any(one.gang == (ASKED, 0) for one in made):
+            return []
+        keys = dict.fromkeys(key for one in made for key in one.victims)
+        return [state.work.jobs[job].gangs[number] for job, number in keys]
+
     def holding(self, shape: Shape, gangs: Iterable[Gang]) -> list[Gang]:
         """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
         trial = self._trial(())
@@ -203,14 +242,17 @@ class AsIf:
         return wait_reason(self._trial(gone), shape, self.stay)
 
     def _trial(self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0) -> Trial:
-        self._budget.nodes -= len(self._state.nodes) + NODES_PER_LOOK
-        if self._budget.nodes < 0:
-            raise TooManyLooks
+        self._spend(looks=1)
         seen = as_if(self._state, gone, self._now)
         rooms = quota_rooms(self._state, gone, UnixTime(self._now.unix_s + at_s))
         if later_s and seen.reservations is not None:
             seen = replace(seen, reservations=seen.reservations.later(later_s))
         return Trial(replace(seen, quotas=rooms))
+
+    def _spend(self, *, looks: int) -> None:
+        self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)
+        if self._budget.nodes < 0:
+            raise TooManyLooks
 
 
 def _uncounted(ahead: int) -> str:

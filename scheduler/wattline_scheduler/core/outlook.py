@@ -214,7 +214,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
-    if found.within_s != 0.0 and not (stuck or asked.ahead):
+    if found.within_s != 0.0 and not stuck:
         found = sooner(found, making_way(state, look, shape, now))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:

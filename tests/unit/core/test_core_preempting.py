@@ -80,6 +80,40 @@ def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
     assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
 
 
+def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> None:
+    young = fill(h, low().gpus(8).grace(10), run_s=20.0)
+    older = fill(h, low().gpus(8).grace(5), run_s=45.0)
+    first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
+    told = [outlook(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
+    assert [view.start_why for view in told[:2]] == [
+        f"once job {young} of lower priority has made way; it is protected for 40s more",
+        (
+            f"once jobs {young}, {older} of lower priority have made way; "
+            "they are protected for 40s more"
+        ),
+    ]
+    assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert told[2].start_unix_s is None, "nobody is left for it"
+    equal = h.submit(low().gpus(8))
+    assert outlook(h.cluster.state, h.job(equal), h.now).start_unix_s is None
+    started = h.now.unix_s
+    work(h, older, 61.0)
+    h.run(1)
+    assert h.state_of(first) == "RUNNING"
+    assert h.state_of(second) == "PENDING"
+    work(h, young, 61.0)
+    h.run(1)
+    assert h.state_of(second) == "RUNNING"
+    assert h.now.unix_s - started < 50
+
+
+def test_behind_more_than_one_cycle_sends_away_for_nobody_is_told_whom(h: Harness) -> None:
+    fill(h, low().gpus(1).array(16), run_s=20.0)
+    numbers = [h.submit(high().gpus(1)) for _ in range(10)]
+    known = [outlook(h.cluster.state, h.job(n), h.now).start_unix_s for n in numbers]
+    assert [start is None for start in known] == [False] * 8 + [True] * 2
+
+
 def test_the_site_says_how_long_young_work_is_protected() -> None:
     h = Harness(site().rack("a", 1).times(protected_run_s=0.0).build())
     h.join()
