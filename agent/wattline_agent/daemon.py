@@ -111,7 +111,7 @@ def _serve(
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))
     shell = Shell(
-        Node(_facts(config, bundle, collector), saved, usage),
+        Node(_facts(config, bundle, collector, keeping), saved, usage),
         collector=collector,
         sensors=sensors,
         keeping=keeping,
@@ -134,7 +134,9 @@ def _serve(
         shell.stop()
 
 
-def _facts(config: AgentConfig, bundle: JoinBundle, collector: Collector) -> Facts:
+def _facts(
+    config: AgentConfig, bundle: JoinBundle, collector: Collector, keeping: Keeping
+) -> Facts:
     return Facts(
         node=NodeId(bundle.name),
         nonce_seed=secrets.token_bytes(32),
@@ -144,6 +146,7 @@ def _facts(config: AgentConfig, bundle: JoinBundle, collector: Collector) -> Fac
         agent_version=agent_version(),
         is_simulated=collector.is_simulated,
         is_observe=config.observe,
+        can_run_as=keeping.can_run_as(),
         managed=config.gpus,
     )
 

@@ -70,6 +70,13 @@ class Keeping:
             self._start()
             time.sleep(START_POLL_S)
 
+    def can_run_as(self) -> bool:
+        """Whether it starts tasks as other accounts of the host."""
+        try:
+            return self._runner is not None and self._runner.can_run_as()
+        except KeeperAbsent as error:
+            raise NoKeeper(str(error)) from error
+
     def do(self, order: Order) -> None:
         """Have the keeper do something, now or as soon as there is one again."""
         self._waiting.append(order)

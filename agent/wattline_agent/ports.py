@@ -346,6 +346,9 @@ class TaskRunner(Protocol):
     ended attempt do nothing. Raises KeeperAbsent when the keeper is gone.
     """
 
+    def can_run_as(self) -> bool:
+        """Whether it may start tasks as other accounts of the host."""
+
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
         """Write the orders to disk and have the keeper start them, in turn."""
 

@@ -37,8 +37,10 @@ class StateDir:
         self.path = directory
         self._lock: IO[bytes] | None = None
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Tasks of other accounts get to their own directories below it, and list nothing.
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._lock = (directory / LOCK_NAME).open("ab")
+            os.fchmod(self._lock.fileno(), 0o600)  # who can open it can hold it
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()

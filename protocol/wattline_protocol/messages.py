@@ -188,6 +188,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """True: this agent caps nothing and starts nothing; the node counts at full."""
     simulated: bool = False
     problems: tuple[str, ...] = ()
+    can_run_as: bool = False
+    """Its keeper may start tasks as other accounts of the host."""
 
 
 class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):

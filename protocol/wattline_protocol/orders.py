@@ -48,6 +48,8 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Ceiling of its GPUs' SM clock, as a share of their highest; 1000 = none."""
     on_isolation: Literal["continue", "stop"] = "continue"
     log_limit_bytes: int = 64 * 1024 * 1024
+    run_as: str = ""
+    """Account of the host; empty = the keeper's own."""
     gateways: tuple[str, ...] = ()
     """Services: worker endpoints of the site's gateways."""
     gateway_public_key: str = ""

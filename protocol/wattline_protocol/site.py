@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.sensing import Meter, Plant
 from wattline_protocol.wall import PERMILLE
@@ -100,6 +100,17 @@ class FairShare(msgspec.Struct, frozen=True):
     """Of each account that the site file does not name."""
     own_accounts: bool = True
     """Who names no account pays with one of their own; else jobs name one of the site file."""
+
+
+OthersRunAs = Literal["same", "refuse"]
+
+
+class RunAs(msgspec.Struct, frozen=True):
+    """Accounts of the hosts that tasks run as, by user."""
+
+    users: dict[UserName, str] = {}
+    others: OthersRunAs = "refuse"
+    """Who is not named: as the account of their own name, or they may not submit."""
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -258,6 +269,8 @@ class Site(msgspec.Struct, frozen=True):
     """Roles that people hold instead of the one they were enrolled with."""
     weights: Weights = Weights()
     fair_share: FairShare = FairShare()
+    run_as: RunAs | None = None
+    """None: all tasks run as the keeper's user."""
     accounts: tuple[Account, ...] = ()
     """Those that the site file names; others have no parent and the usual shares."""
     queues: tuple[Queue, ...] = ()

@@ -7,7 +7,14 @@ is allowed and probably not meant.
 
 from typing import cast
 
-from wattline_protocol import siteaccounts, sitebudgets, siteoutofband, sitesensing, siteweights
+from wattline_protocol import (
+    siteaccounts,
+    sitebudgets,
+    siteoutofband,
+    siterunas,
+    sitesensing,
+    siteweights,
+)
 from wattline_protocol import sitevalues as v
 from wattline_protocol.fields import (
     DocumentError,
@@ -97,6 +104,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         roles=v.roles_of(top),
         weights=siteweights.weights(top),
         fair_share=siteaccounts.fair_share(top),
+        run_as=siterunas.run_as(top),
         accounts=siteaccounts.accounts(top, tariff),
         queues=siteaccounts.queues(top, tariff),
     )

@@ -16,6 +16,7 @@ from wattline_protocol.site import (
 )
 from wattline_protocol.siteaccounts import account_keys, fair_share_keys, queue_keys
 from wattline_protocol.siteoutofband import out_of_band_keys
+from wattline_protocol.siterunas import run_as_keys
 from wattline_protocol.siteweights import weight_keys
 from wattline_protocol.tomltext import document_text, quoted
 from wattline_protocol.wall import PERMILLE
@@ -40,6 +41,7 @@ def format_site(site: Site) -> str:
         },
         "weights": weight_keys(site.weights),
         "fair_share": fair_share_keys(site.fair_share),
+        "run_as": run_as_keys(site.run_as),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
         "roles": dict(site.roles),
@@ -242,6 +244,11 @@ derate = 0.8
 # What the cost of a place counts, in GPUs; see docs/site-file.md.
 # [weights]
 # watts = 0.5                         # draws work to GPUs of few watts
+
+# Tasks run as accounts of the hosts; without this table as the keeper's user, which is root.
+# [run_as]
+# others = "same"                     # as the account of their own name; or "refuse"
+# users = {{ ci = "build" }}
 
 # People may be given another role here than the one they were enrolled with.
 # [roles]

@@ -97,6 +97,8 @@ class FakeAgent:
     """When the newest answered beat (or Hello) was sent."""
     beats_out: dict[int, float] = field(default_factory=dict)
     hello_sent_s: float = 0.0
+    can_run_as: bool = False
+    """Its keeper starts tasks as other accounts of the host."""
     is_member: bool = False
     """This process was welcomed."""
     is_powered: bool = True
@@ -137,6 +139,7 @@ class FakeAgent:
             epoch_seen=self.epoch,
             incarnation_seen=self.incarnation,
             observe=self.is_observe,
+            can_run_as=self.can_run_as,
         )
         return msgspec.structs.replace(hello, **changes)
 

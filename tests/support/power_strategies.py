@@ -3,7 +3,7 @@
 import msgspec
 from hypothesis import strategies as st
 
-from wattline_protocol.ids import DomainId, GpuIndex, NodeId
+from wattline_protocol.ids import DomainId, GpuIndex, NodeId, UserName
 from wattline_protocol.site import (
     Account,
     Domain,
@@ -12,10 +12,13 @@ from wattline_protocol.site import (
     Node,
     Queue,
     Quota,
+    RunAs,
     Site,
     Weights,
 )
 from wattline_scheduler.power.loads import GpuLoad, NodeLoad
+
+_RUN_AS = RunAs({UserName("ada"): "ada.l", UserName("ci"): "build"}, "same")
 
 
 @st.composite
@@ -59,6 +62,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         nodes=tuple(nodes),
         open_jobs_per_user=draw(st.integers(1, 10**9)),
         fair_share=draw(_FAIR_SHARES),
+        run_as=draw(st.sampled_from([None, RunAs(), _RUN_AS])),
         weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
         queues=draw(_QUEUES),

@@ -132,6 +132,7 @@ def _say_hello(state: NodeState, now: Now) -> None:
                 observe=facts.is_observe,
                 simulated=facts.is_simulated,
                 problems=problems(state, now),
+                can_run_as=facts.can_run_as,
             )
         )
     )

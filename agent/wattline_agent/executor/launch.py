@@ -128,5 +128,7 @@ def spec_of(
         runtime_limit_s=order.runtime_limit_s,
         lease_until_s=context.lease_until_mono_s,
         log_limit_bytes=order.log_limit_bytes,
-        uid=None,
+        run_as=order.run_as,
+        own=(),
+        make="",
     )

@@ -62,6 +62,13 @@ class TaskDir:
         finally:
             os.close(descriptor)
 
+    def make_metrics(self) -> str:
+        """The file that the task writes its metrics to, empty, for one that cannot make it; its
+        path. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        os.close(os.open(self.metrics, flags, 0o600))
+        return self.metrics
+
     def remove(self) -> None:
         """All of it, as far as this can be done."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -22,7 +22,7 @@ ROOT = 0
 
 
 def find_pipes(
-    order: TaskOrder, environ: Mapping[str, str], uid: int, proc: Path = Path("/proc")
+    order: TaskOrder, environ: Mapping[str, str], uid: int | None, proc: Path = Path("/proc")
 ) -> str:
     """Directory of the daemon that will serve this task; empty = none does, or it shares nothing.
 
@@ -33,10 +33,11 @@ def find_pipes(
     return serving_pipes({**environ, **order.env}, uid, proc)
 
 
-def serving_pipes(environ: Mapping[str, str], uid: int, proc: Path = Path("/proc")) -> str:
-    """Directory of the daemon that serves this user; empty = there is none."""
+def serving_pipes(environ: Mapping[str, str], uid: int | None, proc: Path = Path("/proc")) -> str:
+    """Directory of the daemon that serves this user, None = any; empty = there is none."""
     pipes = environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
-    return pipes if _owner(Path(pipes), proc) in (ROOT, uid) else ""
+    owner = _owner(Path(pipes), proc)
+    return pipes if owner is not None and owner in (ROOT, uid) else ""
 
 
 def _owner(pipes: Path, proc: Path) -> int | None:

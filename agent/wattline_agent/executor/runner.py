@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from wattline_agent.keeper.client import (
 )
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
+from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
@@ -44,7 +45,8 @@ KEPT_ATTEMPTS = 1000
 """Forgotten attempts whose log and working directory stay; the oldest go first."""
 PRUNED_AT_ONCE = 2
 """Directories removed with each one that is forgotten: never a long wait, and it catches up."""
-MAX_NOTICE_CHARS = 1000
+PASSED_THROUGH = 0o711
+"""Of a directory with others below it that accounts own: they get there and see nothing else."""
 LIST_S = 0.9
 """How often the keeper is asked for everything: at each sample. What changes phase it tells."""
 
@@ -75,6 +77,9 @@ class KeeperRunner:
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
         self._tasklib = ensure_tasklib(self._state_dir)
+        checkpoints = Path(self._own_checkpoint_dir())
+        checkpoints.mkdir(exist_ok=True)
+        checkpoints.chmod(PASSED_THROUGH)
         self._orders = Journal(self._state_dir / ORDERS_FILE)
         self._attempts: dict[TaskRef, Attempt] = {}
         self._void: list[str] = []
@@ -87,6 +92,10 @@ class KeeperRunner:
         self._load()
 
     # --- What the core asks -------------------------------------------------------------
+
+    def can_run_as(self) -> bool:
+        """Whether the keeper may start tasks as other accounts of the host."""
+        return bool(self._ask_strictly("status").get("can_run_as", False))
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
@@ -116,7 +125,7 @@ class KeeperRunner:
     def notify(self, ref: TaskRef, why: str) -> None:
         """Write the notice file. It is a courtesy: what follows must happen on a full disk too."""
         with suppress(OSError):
-            Path(TaskDir(self._state_dir, ref).notice).write_text(why[:MAX_NOTICE_CHARS] + "\n")
+            write_notice(TaskDir(self._state_dir, ref).notice, why)
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the attempt."""
@@ -222,8 +231,9 @@ class KeeperRunner:
             if secret:
                 folder.save_secret(secret)
             checkpoints = self._make_checkpoint_dir(order, context)
-            pipes = find_pipes(order, os.environ, os.getuid())
-            return spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
+            pipes = find_pipes(order, os.environ, None if order.run_as else os.getuid())
+            spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
+            return self._for_account(spec, order, context, folder) if order.run_as else spec
         except NotLaunchable as error:
             self._end_unstarted(attempt, str(error))
         except OSError as error:
@@ -244,16 +254,28 @@ class KeeperRunner:
         self._void.clear()
         return specs
 
+    def _for_account(
+        self, spec: TaskSpec, order: TaskOrder, context: LaunchContext, folder: TaskDir
+    ) -> TaskSpec:
+        """What of its files becomes the account's: those in directories that only we may write."""
+        own = [folder.path, folder.make_metrics()]
+        if order.kind == "service":
+            own.append(folder.secret)
+        if context.checkpoint_root:
+            return replace(spec, own=tuple(own), make=_shared_checkpoint_dir(order, context))
+        return replace(spec, own=(*own, self._own_checkpoint_dir(order.ref.job)))
+
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> str:
         if context.checkpoint_root:
-            path = f"{context.checkpoint_root}/{order.ref.job}"
-            os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path, and Path costs
+            path = _shared_checkpoint_dir(order, context)
+            if not order.run_as:  # else the account makes it, which may do more there than root
+                os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path
         else:
             path = self._own_checkpoint_dir(order.ref.job)
             self._spares.make(path)
         return path
 
-    def _own_checkpoint_dir(self, job: JobId) -> str:
+    def _own_checkpoint_dir(self, job: JobId | str = "") -> str:
         return f"{self._state_dir}/checkpoints/{job}"
 
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
@@ -368,6 +390,10 @@ class KeeperRunner:
             return self._keeper.ask(do, **request)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
+
+
+def _shared_checkpoint_dir(order: TaskOrder, context: LaunchContext) -> str:
+    return f"{context.checkpoint_root}/{order.ref.job}"
 
 
 def _fact(file: OrderFile) -> Fact:

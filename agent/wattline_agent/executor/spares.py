@@ -21,7 +21,8 @@ class Spares:
     def offer(self, path: str) -> None:
         """Nobody uses it any more. Kept only if it is as good as new."""
         with suppress(OSError):
-            is_private = os.stat(path).st_mode & 0o7777 == PRIVATE  # noqa: PTH116 - a hot path
+            found = os.stat(path)  # noqa: PTH116 - a hot path
+            is_private = found.st_mode & 0o7777 == PRIVATE and found.st_uid == os.geteuid()
             if is_private and len(self._paths) < MAX_SPARES and not os.listdir(path):  # noqa: PTH208
                 self._paths.append(path)
 

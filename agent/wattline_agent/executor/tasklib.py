@@ -14,8 +14,12 @@ def ensure_tasklib(state_dir: Path) -> Path:
     root = state_dir / "tasklib"
     package = root / "wattline"
     package.mkdir(parents=True, exist_ok=True)
-    _replace(package / "__init__.py", INIT_TEXT.encode())
-    _replace(package / "task.py", _installed_task())
+    files = {package / "__init__.py": INIT_TEXT.encode(), package / "task.py": _installed_task()}
+    for path, content in files.items():
+        _replace(path, content)
+        path.chmod(0o644)  # tasks read it as whatever account they run as
+    for folder in (root, package):
+        folder.chmod(0o755)
     return root
 
 

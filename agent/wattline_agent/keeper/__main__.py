@@ -87,7 +87,9 @@ def main() -> int:
     arguments = parser.parse_args()
     state_dir = arguments.state_dir.resolve()
     os.chdir("/")  # a keeper lives long and should hold no mount but its own
-    (state_dir / TASKS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+    tasks = state_dir / TASKS_DIR
+    tasks.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tasks.chmod(0o711)  # what lies below is each task's own; its account has to get there
     if _lock(state_dir) is None:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)
         return EXIT_IN_USE

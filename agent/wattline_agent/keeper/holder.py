@@ -17,6 +17,7 @@ from wattline_agent.keeper.cgroup import Site
 from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills, view_of_end
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Asked, Due, Life
+from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import (
     MAX_TASKS,
     STARTS_FILE,
@@ -30,7 +31,6 @@ from wattline_agent.keeper.warden import WardenLine, send_signal
 
 USAGE_PERIOD_S = 10.0
 """How often processes are added up; a scan of /proc costs some milliseconds on a busy host."""
-MAX_NOTICE_CHARS = 1000
 RECORD_RETRY_S = 1.0
 """How often an end that could not be written (disk full) is tried again."""
 RESEND_S = 10.0
@@ -281,7 +281,7 @@ class Holder:
 
     def _tell_to_stop(self, held: Held, asked: Asked) -> None:
         try:
-            Path(f"{held.folder}.{STOP_FILE}").write_text(asked.why[:MAX_NOTICE_CHARS] + "\n")
+            write_notice(f"{held.folder}.{STOP_FILE}", asked.why)
         except OSError as error:  # the signal is notice too
             self._log(f"no stop notice for {held.life.spec.key}: {error}")
         self._signal_all(held, signal.SIGTERM)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 MAX_RECORD_BYTES = 1024 * 1024
 """A larger file is not one of ours and is not read."""
+MAX_NOTICE_CHARS = 1000
 
 
 def write_record(path: Path, data: object) -> None:
@@ -42,3 +43,10 @@ def read_record(path: Path) -> object:
     except ValueError:
         return None
     return value
+
+
+def write_notice(path: str, why: str) -> None:
+    """Why a task is to stop, or stands still, for whatever account it runs as. Raises OSError."""
+    notice = Path(path)
+    notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
+    notice.chmod(0o644)

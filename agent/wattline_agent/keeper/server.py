@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wattline_agent.keeper.account import can_run_as
 from wattline_agent.keeper.cgroup import Site
 from wattline_agent.keeper.held import boottime_s
 from wattline_agent.keeper.holder import Holder
@@ -269,7 +270,12 @@ class Server:
         return {"tasks": self._holder.views(), "n": self._told}
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"pid": os.getpid(), "protocol": PROTOCOL_VERSION, "cgroup": self._site.words}
+        return {
+            "pid": os.getpid(),
+            "protocol": PROTOCOL_VERSION,
+            "cgroup": self._site.words,
+            "can_run_as": can_run_as(),
+        }
 
     def _exit(self, _: dict[str, Any]) -> None:
         living = self._holder.living()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from wattline_agent.keeper.account import Account, become
 from wattline_agent.keeper.vfork import Launcher, load_launcher
 
 PR_SET_PDEATHSIG = 1
@@ -38,7 +39,7 @@ KEEPER_SIGNALS = (
 )
 """Those that Python or the keeper handles or ignores; a task begins with the defaults."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-MAX_ERROR_BYTES = 512
+MAX_ERROR_BYTES = 2048
 EXEC_PATIENCE_S = 4.0
 """From fork to exec: milliseconds, unless a file system hangs. The agent waits for 5 s."""
 
@@ -72,13 +73,15 @@ class Launch:
     """All that the child needs between fork and exec."""
 
     path: str
+    """Empty where `account` is another: what it may reach is looked up as that one."""
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
     output: int
     """Descriptor that becomes standard output and error."""
     rlimits: Mapping[str, int]
-    uid: int | None = None
+    account: Account | None = None
+    """None = the keeper's own."""
     cgroup: str = ""
     """Directory of the task's own cgroup; empty = none."""
 
@@ -119,7 +122,7 @@ def spawn(launch: Launch, patience_s: float = EXEC_PATIENCE_S) -> int:
 
     What hangs for longer than `patience_s` on a file system that is not of this host is given up.
     """
-    is_own = launch.uid is None or launch.uid == os.geteuid()
+    is_own = launch.account is None
     if _launcher is not None and is_own and _launcher.may_start(launch.path, launch.cwd):
         return _vfork(_launcher, launch)
     return _fork(launch, patience_s)
@@ -167,7 +170,7 @@ def _fork(launch: Launch, patience_s: float) -> int:
         os.close(told)
     if not is_heard:  # reaped like any child of ours, as soon as the kernel lets it go
         os.kill(pid, signal.SIGKILL)
-        raise NotStarted("not_startable", f"{launch.path}: no exec within {patience_s:g} s")
+        raise NotStarted("not_startable", f"{launch.argv[0]}: no exec within {patience_s:g} s")
     if problem:
         os.waitpid(pid, 0)
         step, code, words = (*problem.decode(errors="replace").split(":", 2), "", "")[:3]
@@ -194,9 +197,11 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
             resource.setrlimit(which, (soft, hard))
         step = "output"
         _set_streams(launch.output)
-        step = "user"
-        if launch.uid is not None and launch.uid != os.geteuid():
-            _become_user(launch.uid)
+        step = "account"
+        path, env = launch.path, dict(launch.env)
+        if launch.account is not None:
+            env = {**become(launch.account), **env}
+            path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
         step = "parent"  # after the change of user, which clears it
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -204,7 +209,9 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "chdir"
         os.chdir(launch.cwd)
         step = "exec"
-        os.execve(launch.path, list(launch.argv), dict(launch.env))  # noqa: S606 - no shell wanted
+        os.execve(path, list(launch.argv), env)  # noqa: S606 - no shell wanted
+    except NotStarted as error:
+        os.write(tell, f"{error.kind}:0:{error}".encode()[:MAX_ERROR_BYTES])
     except BaseException as error:
         code = error.errno if isinstance(error, OSError) and error.errno else 0
         os.write(tell, f"{step}:{code}:{error}".encode()[:MAX_ERROR_BYTES])
@@ -246,19 +253,10 @@ def _set_streams(output: int) -> None:
     os.dup2(output, 2)
 
 
-def _become_user(uid: int) -> None:
-    import grp
-    import pwd
-
-    entry = pwd.getpwuid(uid)
-    groups = [group.gr_gid for group in grp.getgrall() if entry.pw_name in group.gr_mem]
-    os.setgroups([entry.pw_gid, *groups])
-    os.setgid(entry.pw_gid)
-    os.setuid(uid)
-
-
 def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:
     name = launch.argv[0]
+    if step in ("not_found", "not_startable"):
+        return NotStarted(step, words)
     if step == "exec" and number == errno.ENOEXEC:
         detail = f"{name} is neither a program nor a script with a #! line"
     elif step == "exec" and number == errno.ENOENT:
@@ -269,6 +267,8 @@ def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:
         detail = f"{name} cannot be executed: {os.strerror(number)}"
     elif step == "chdir":
         detail = f"no access to the working directory {launch.cwd}: {os.strerror(number)}"
+    elif step == "account" and launch.account is not None:
+        detail = f"cannot run as {launch.account.name}: {words}"
     else:
         detail = f"could not set {step} for {name}: {words}"
     return NotStarted("not_startable", detail)

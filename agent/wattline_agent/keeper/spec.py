@@ -7,7 +7,7 @@ key is optional or extra, and the error names the key.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
@@ -22,6 +22,7 @@ MARKER = "WATTLINE_TASK_DIR"
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Longest request or answer; twice what Linux lets a command line and environment be."""
 MAX_KEY_CHARS = 64
+MAX_ACCOUNT_CHARS = 64
 MAX_TASKS = 4096
 """Attempts a keeper holds at once, ended ones included, until they are dropped."""
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
@@ -51,8 +52,12 @@ class TaskSpec:
     lease_until_s: float | None
     """Task lease on CLOCK_BOOTTIME; at that time it is killed unless renewed. None = no lease."""
     log_limit_bytes: int
-    uid: int | None
-    """User to run as; None = the keeper's own."""
+    run_as: str
+    """Account of the host; empty = the keeper's own."""
+    own: tuple[str, ...]
+    """Files and directories that become the account's."""
+    make: str
+    """A directory that the account makes for itself; empty = none."""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
@@ -103,6 +108,14 @@ def _is_argv(value: object) -> bool:
     )
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("/") and "\0" not in value
+
+
+def _is_account(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_ACCOUNT_CHARS and "\0" not in value
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -123,7 +136,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "argv": (_is_argv, "a list of at least one string"),
     "env": (_is_text_map, "a map of strings"),
     "env_append": (_is_text_map, "a map of strings"),
-    "cwd": (lambda v: isinstance(v, str) and v.startswith("/"), "an absolute path"),
+    "cwd": (_is_path, "an absolute path"),
     "rlimits": (_is_limits, f"a map with keys among {sorted(RLIMIT_NAMES)}"),
     "cpus": (_is_count, "a count"),
     "memory_bytes": (_is_count, "a number of bytes"),
@@ -131,7 +144,9 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "runtime_limit_s": (_is_time, "seconds"),
     "lease_until_s": (lambda v: v is None or _is_time(v), "seconds or null"),
     "log_limit_bytes": (_is_count, "a number of bytes"),
-    "uid": (lambda v: v is None or _is_count(v), "a user number or null"),
+    "run_as": (_is_account, "the name of an account, or empty"),
+    "own": (lambda v: isinstance(v, list) and all(map(_is_path, v)), "a list of absolute paths"),
+    "make": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
 }
 
 
@@ -158,4 +173,5 @@ def parse_spec(data: object) -> TaskSpec:
     for name, (holds, should_be) in _CHECKS.items():
         if not holds(data[name]):
             raise BadRequest(f"{name} should be {should_be}, not {data[name]!r:.100}")
-    return TaskSpec(**{**data, "key": check_key(data["key"]), "argv": tuple(data["argv"])})
+    lists = {"argv": tuple(data["argv"]), "own": tuple(data["own"])}
+    return TaskSpec(**{**data, **lists, "key": check_key(data["key"])})

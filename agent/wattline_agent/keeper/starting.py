@@ -6,6 +6,7 @@ import json
 import os
 
 from wattline_agent.keeper import spawn, tree
+from wattline_agent.keeper.account import PERSONAL, Account
 from wattline_agent.keeper.cgroup import Group, Site
 from wattline_agent.keeper.held import Held, boot_id
 from wattline_agent.keeper.journal import Journal
@@ -19,11 +20,15 @@ def start(held: Held, site: Site, starts: Journal) -> None:
     """Start the attempt. Raises NotStarted, or OSError when something could not be set up."""
     spec = held.life.spec
     env = _environment(spec, held.folder)
-    path = spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
+    path = "" if spec.run_as else _command(spec, env)
     held.group = Group.make(site, spec.key, spec.cpus, spec.memory_bytes)
     _note_start(held, starts)  # before the fork: what dies between the two is found all the same
     _fork(held, path, env)
     _note_start(held, starts)
+
+
+def _command(spec: TaskSpec, env: dict[str, str]) -> str:
+    return spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
 
 
 def _fork(held: Held, path: str, env: dict[str, str]) -> None:
@@ -33,7 +38,14 @@ def _fork(held: Held, path: str, env: dict[str, str]) -> None:
         _widen(held.pipe)
         held.life.pid = spawn.spawn(
             spawn.Launch(
-                path, spec.argv, env, spec.cwd, output, spec.rlimits, spec.uid, held.group_path
+                path,
+                spec.argv,
+                env,
+                spec.cwd,
+                output,
+                spec.rlimits,
+                Account(spec.run_as, spec.own, spec.make) if spec.run_as else None,
+                held.group_path,
             )
         )
     finally:
@@ -47,7 +59,10 @@ def _own_environment() -> dict[str, str]:
 
 
 def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:
-    env = {**_own_environment(), **spec.env}
+    own = _own_environment()
+    if spec.run_as:
+        own = {name: value for name, value in own.items() if name not in PERSONAL}
+    env = {**own, **spec.env}
     for name, addition in spec.env_append.items():
         env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
     env[MARKER] = folder

@@ -12,6 +12,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
 from wattline_protocol.site import Queue
+from wattline_protocol.siterunas import account_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
 
@@ -22,11 +23,14 @@ MAX_SHOWN = 5
 """Users, or names that there are, in one sentence."""
 
 What = Literal["queue", "account"]
-Gate = Literal["queue", "account", "cost"]
+Gate = Literal["queue", "account", "run_as", "cost"]
 
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why the user may not submit such a job to its queue, or under its account."""
+    """Why the user may not submit such a job to its queue, or under its account, or any job."""
+    nobody = _runs_as_nobody(state, owner)
+    if nobody:
+        return Denied("not_allowed", f"{nobody}; ask an operator for one")
     unknown = _unknown(state, owner, spec)
     if unknown == "account" and not spec.account:
         text = "jobs of this site name the account that pays (--account)"
@@ -43,13 +47,16 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
 def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | None:
     """What keeps a job that was accepted from starting, and why; None = nothing does.
 
-    It would start in no quota at all, in one that its user may not use any more, or without the
-    limit of its cost.
+    It would start in no quota at all, in one that its user may not use any more, as nobody, or
+    without the limit of its cost.
     """
     unknown = _unknown(state, owner, spec)
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account or owner
         return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
+    nobody = _runs_as_nobody(state, owner)
+    if nobody:
+        return "run_as", f"{nobody}; a site file with one lets it start"
     others = _for_others(state, owner, spec)
     if others is not None:
         what, text = others
@@ -59,6 +66,13 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
         way_out = "put one back, or take the limit out with `wattline update --cost none`"
         return "cost", f"{uncounted}; {way_out}"
     return None
+
+
+def _runs_as_nobody(state: State, owner: UserName) -> str:
+    """Why tasks of the user cannot run as anybody; empty = they can."""
+    if account_of(state.site.run_as, owner) is not None:
+        return ""
+    return f"the site file names no account of the hosts for {owner} ([run_as])"
 
 
 def too_urgent(state: State, owner: UserName, spec: JobSpec) -> Denied | None:

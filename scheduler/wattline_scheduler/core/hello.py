@@ -91,6 +91,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     void_try(state, node, "it has said Hello")
     commands.drop_all(node)
     node.nonces.append(hello.nonce)
+    node.can_run_as = hello.can_run_as
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()

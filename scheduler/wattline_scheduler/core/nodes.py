@@ -73,6 +73,8 @@ class NodeNow:
     """Last valid message of the present incarnation."""
     answered_at: Instant = LONG_AGO
     """Latest time at which its agent may have been told that it is heard (I7)."""
+    can_run_as: bool = False
+    """Its keeper may start tasks as other accounts of the host."""
     is_silent: bool = False
     """Not heard for `isolation_after_s`, or its agent said Farewell."""
     beat: Beat | None = None

@@ -37,7 +37,7 @@ from wattline_scheduler.plan.snapshot import Snapshot, Waiting
 
 NOT_SUBMITTED = JobId(0)
 
-STUCK = ("hold", "queue", "account", "cost", "dependencies")
+STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies")
 """Gates of which nobody knows when they open."""
 
 

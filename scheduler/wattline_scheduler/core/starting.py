@@ -6,6 +6,7 @@ from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import Rendezvous, TaskOrder
 from wattline_protocol.site import Site
+from wattline_protocol.siterunas import account_of
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.ending import end_gang
@@ -124,6 +125,9 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     """All the agent needs to run the attempt."""
     gang, record = attempt.gang, attempt.record
     spec = gang.job.spec
+    run_as = account_of(state.site.run_as, gang.job.record.owner)
+    if run_as is None:
+        raise ValueError(f"{gang.name} starts, though it would run as nobody")
     is_service = spec.kind == "service"
     return TaskOrder(
         ref=record.ref,
@@ -148,6 +152,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         on_isolation=spec.recovery.on_isolation,
         gateways=tuple(g.worker_endpoint for g in state.site.gateways) if is_service else (),
         gateway_public_key=state.gateway_public_key if is_service else "",
+        run_as=run_as,
     )
 
 

@@ -378,9 +378,9 @@ def test_an_endless_request_is_cut_off(tmp_path: Path) -> None:
         assert live.run(shell("true")).exit is not None
 
 
-def test_the_socket_is_private(live: LiveKeeper) -> None:
+def test_the_socket_is_private_and_nobody_lists_attempts(live: LiveKeeper) -> None:
     assert (live.state_dir / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
-    assert live.state_dir.joinpath("tasks").stat().st_mode & 0o777 == 0o700
+    assert live.state_dir.joinpath("tasks").stat().st_mode & 0o777 == 0o711
 
 
 def test_systemd_is_told_when_the_socket_answers_and_tasks_cannot_speak_to_it(

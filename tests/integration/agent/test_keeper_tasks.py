@@ -3,19 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
 from support.simnode import wait_until
-from wattline_agent.executor.launch import spec_of
-from wattline_agent.executor.layout import TaskDir
-from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.ports import LaunchContext, LogSlice
-
-NOBODY = 65534
 
 
 @pytest.fixture(params=["cgroup", "session"])
@@ -281,22 +275,6 @@ def test_metrics_and_log_tail_come_with_the_report(live: LiveKeeper) -> None:
     assert seen.metrics == {"loss": 0.5, "step": 3.0}
     assert seen.exit is not None
     assert seen.exit.log_tail == "bye\n"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start tasks as another user")
-def test_a_task_can_run_as_another_user(live: LiveKeeper) -> None:
-    task = shell("id -u; id -g; cat /proc/self/cgroup > /dev/null; sleep 1000", workdir="/")
-    folder = TaskDir(live.state_dir, task.ref)
-    Path(folder.path).mkdir()
-    spec = spec_of(task, CONTEXT, folder, str(live.state_dir), live.state_dir)
-    client = KeeperClient(live.state_dir)
-    client.ask("start", task=asdict(replace(spec, uid=NOBODY)))
-    wait_until(lambda: live.log().count("\n") == 2, "it has said who it is")
-    assert live.log().split()[0] == str(NOBODY)
-    live.process.kill()
-    live.process.wait(10)
-    wait_until(lambda: not live.processes(), "it died with its keeper", 10)
-    client.close()
 
 
 def test_a_service_gets_a_key_that_only_it_can_read(live: LiveKeeper) -> None:

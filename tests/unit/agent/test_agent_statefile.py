@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wattline_agent.core.durable import AgentState, LeaseOnFile, UsageState
-from wattline_agent.statefile import STATE_NAME, StateDir, StateInUse, StateUnusable
+from wattline_agent.statefile import LOCK_NAME, STATE_NAME, StateDir, StateInUse, StateUnusable
 from wattline_protocol.ids import Epoch, Incarnation, Sequence
 
 STATE = AgentState(
@@ -36,7 +36,8 @@ def test_files_are_private(tmp_path: Path) -> None:
     files = StateDir(tmp_path / "state")
     files.save_state(STATE)
     assert (files.path / STATE_NAME).stat().st_mode & 0o777 == 0o600
-    assert files.path.stat().st_mode & 0o777 == 0o700
+    assert (files.path / LOCK_NAME).stat().st_mode & 0o777 == 0o600
+    assert files.path.stat().st_mode & 0o777 == 0o711
     files.close()
 
 

@@ -58,8 +58,11 @@ def test_without_a_living_daemon_there_is_none(tmp_path: Path, what: str) -> Non
 
 def test_a_daemon_of_another_user_does_not_serve(tmp_path: Path) -> None:
     pipes, proc = daemon(tmp_path)
-    found = find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, UID + 1, proc)
-    assert found == (str(pipes) if UID == 0 else "")
+    for other in (UID + 1, None):
+        found = find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, other, proc)
+        assert found == (str(pipes) if UID == 0 else "")
+    (pipes / PID_FILE).unlink()
+    assert find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, None, proc) == ""
 
 
 def environment(mps_pipes: str = "", env: dict[str, str] | None = None) -> dict[str, str]:

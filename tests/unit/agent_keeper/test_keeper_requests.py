@@ -24,7 +24,9 @@ GOOD: dict[str, Any] = {
     "runtime_limit_s": 0.0,
     "lease_until_s": None,
     "log_limit_bytes": 65536,
-    "uid": None,
+    "run_as": "",
+    "own": [],
+    "make": "",
 }
 
 
@@ -55,7 +57,12 @@ def test_a_good_request_is_taken() -> None:
         ("grace_s", float("nan")),
         ("lease_until_s", "soon"),
         ("log_limit_bytes", None),
-        ("uid", -1),
+        ("run_as", None),
+        ("run_as", "a" * 65),
+        ("own", ["relative"]),
+        ("own", "/a"),
+        ("make", "relative"),
+        ("make", "/a\0b"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:

@@ -1,0 +1,75 @@
+"""Becoming another account of the host: in the child, between fork and exec.
+
+Names are looked up there as well, so that a name service that hangs holds up one start, which is
+given up, and never the keeper.
+"""
+
+import errno
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = "root"
+
+PERSONAL = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "MAIL", "XDG_RUNTIME_DIR"})
+"""Variables of the keeper's environment that say who it is."""
+
+CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
+"""linux/capability.h"""
+NEEDED = 1 << CAP_CHOWN | 1 << CAP_SETGID | 1 << CAP_SETUID
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom a task runs as."""
+
+    name: str
+    own: tuple[str, ...] = ()
+    """Files and directories that become the account's; nobody else may write where they lie."""
+    make: str = ""
+    """A directory that the account makes for itself, with those beside it; empty = none."""
+
+
+def become(account: Account) -> dict[str, str]:
+    """Be the account, with all its groups and nothing of before; its variables. Raises OSError."""
+    try:
+        entry = pwd.getpwnam(account.name)
+    except KeyError:
+        raise OSError(errno.ENOENT, f"this host has no account {account.name}") from None
+    if entry.pw_uid == 0 and account.name != ROOT:
+        raise OSError(errno.EPERM, f"account {account.name} is root by another name")
+    for path in account.own:
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    if account.make:
+        make_own(account.make)
+    return {
+        "HOME": entry.pw_dir,
+        "USER": entry.pw_name,
+        "LOGNAME": entry.pw_name,
+        "SHELL": entry.pw_shell or "/bin/sh",
+    }
+
+
+def make_own(path: str) -> None:
+    """A private directory of this user's. Where everybody may make some, somebody else may have
+    been first: what a task would load from there is not to be trusted. Raises OSError."""
+    try:
+        os.mkdir(path, 0o700)  # noqa: PTH102 - a link at its end is not to be followed
+    except FileExistsError:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, f"{path} is there and is somebody else's") from None
+
+
+def can_run_as(status: Path = Path("/proc/self/status")) -> bool:
+    """Whether this process may become other accounts of the host."""
+    for line in status.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return int(value, 16) & NEEDED == NEEDED
+    return False

@@ -1,0 +1,174 @@
+"""Tasks under a real keeper as another account of the host: who they are, and what they may."""
+
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.simnode import wait_until
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.orders import TaskOrder
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts tasks as others")
+
+NOBODY, DAEMON = "nobody", "daemon"
+"""Accounts that every Debian has."""
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that all accounts get to, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture
+def live(reachable: Path) -> Iterator[LiveKeeper]:
+    state = reachable / "state"
+    state.mkdir(0o711)
+    with keeper(state, env={"XDG_RUNTIME_DIR": "/run/user/0"}) as started:
+        yield started
+
+
+def as_nobody(text: str, job: int = 1, **more: object) -> TaskOrder:
+    return shell(text, of=ref(job), run_as=NOBODY, **more)
+
+
+def shared(root: Path) -> LaunchContext:
+    """Checkpoints go where everybody may make a directory."""
+    root.mkdir()
+    root.chmod(0o1777)
+    return LaunchContext(CONTEXT.gpu_uuids, str(root), None, CONTEXT.node)
+
+
+def why(live: LiveKeeper, task: TaskOrder, context: LaunchContext = CONTEXT) -> str:
+    """It is not started: the words."""
+    end = live.run(task, context).exit
+    assert end is not None
+    assert end.kind == "not_startable"
+    return end.detail
+
+
+def test_the_keeper_says_that_it_may(live: LiveKeeper) -> None:
+    assert live.runner.can_run_as()
+
+
+def test_it_is_the_account_with_its_groups_and_home_and_nothing_of_the_keeper(
+    live: LiveKeeper,
+) -> None:
+    live.run(as_nobody('id -un; id -Gn; echo "$HOME $USER $LOGNAME ${XDG_RUNTIME_DIR-none}"; env'))
+    entry = pwd.getpwnam(NOBODY)
+    name, groups, variables, *env = live.log().splitlines()
+    assert (name, groups) == (NOBODY, "nogroup")
+    assert variables == f"{entry.pw_dir} {NOBODY} {NOBODY} none"
+    assert "WATTLINE_JOB=1" in env
+
+
+def test_what_the_job_says_of_its_home_counts(live: LiveKeeper) -> None:
+    live.run(as_nobody('echo "$HOME"', env={"HOME": "/srv"}))
+    assert live.log() == "/srv\n"
+
+
+def test_it_reports_reads_its_notice_and_keeps_checkpoints(live: LiveKeeper) -> None:
+    text = (
+        "trap '' TERM; echo '{\"metrics\": {\"loss\": 0.5}}' >> $WATTLINE_METRICS; "
+        "touch $WATTLINE_CHECKPOINT_DIR/step; "
+        "test -r ${PYTHONPATH##*:}/wattline/task.py && echo library; "
+        "touch here; while ! test -r $WATTLINE_STOP_FILE; do sleep 0.05; done; "
+        "cat $WATTLINE_STOP_FILE"
+    )
+    live.runner.launch(as_nobody(text), CONTEXT)
+    checkpoints = live.state_dir / "checkpoints" / "1"
+    wait_until(lambda: (live.task_dir() / "here").exists(), "it has written")
+    live.runner.stop(ref(), 30.0, "drained")
+    seen = live.until("ended")
+    assert seen.metrics == {"loss": 0.5}
+    assert live.log() == "library\ndrained\n"
+    owner = pwd.getpwnam(NOBODY).pw_uid
+    for path in (checkpoints, checkpoints / "step", live.task_dir(), live.beside("metrics.jsonl")):
+        assert path.stat().st_uid == owner, path
+    assert checkpoints.stat().st_mode & 0o777 == 0o700
+
+
+def test_logs_and_what_others_wrote_are_closed_to_it(live: LiveKeeper) -> None:
+    live.run(shell("echo secret > own", of=ref(1), run_as=DAEMON))
+    folder, state = live.task_dir(), live.state_dir
+    paths = (folder / "own", live.beside("log"), state / "orders.journal", state / "keeper.sock")
+    tries = "; ".join(f"test -r {path} && echo read {path}" for path in paths)
+    writes = "; ".join(f"touch {state / where}/x && echo wrote" for where in ("", "tasks"))
+    live.run(as_nobody(f"{tries}; ls {state / 'tasks'}; {writes}; echo done", job=2))
+    shown = live.log(ref(2)).splitlines()
+    assert not [line for line in shown if line.startswith(("read", "wrote", "1.0.1"))], shown
+    assert shown[-1] == "done"
+
+
+def test_the_directory_of_one_account_never_serves_another(live: LiveKeeper) -> None:
+    where = "stat -c %i . $WATTLINE_CHECKPOINT_DIR"
+    live.run(as_nobody(where, job=1))
+    live.runner.drop(ref(1))
+    live.run(shell(where, of=ref(2), run_as=DAEMON))
+    assert live.task_dir(ref(2)).stat().st_uid == pwd.getpwnam(DAEMON).pw_uid
+    assert set(live.log(ref(1)).split()).isdisjoint(live.log(ref(2)).split())
+
+
+def test_shared_checkpoints_are_made_by_the_account(live: LiveKeeper, reachable: Path) -> None:
+    context = shared(reachable / "shared")
+    for attempt in (1, 2):
+        live.run(
+            shell("echo x >> $WATTLINE_CHECKPOINT_DIR/s", ref(7, 0, attempt), run_as=NOBODY),
+            context,
+        )
+    made = (reachable / "shared" / "7").stat()
+    assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (pwd.getpwnam(NOBODY).pw_uid, 0o700)
+    assert (reachable / "shared" / "7" / "s").read_text() == "x\nx\n"
+
+
+def test_checkpoints_that_somebody_else_has_laid_out_are_not_used(
+    live: LiveKeeper, reachable: Path
+) -> None:
+    context = shared(reachable / "shared")
+    trap = reachable / "shared" / "1"
+    trap.mkdir()
+    os.chown(trap, 1, 1)
+    trap.chmod(0o777)
+    said = why(live, as_nobody("true"), context)
+    assert said == f"cannot run as nobody: [Errno 1] {trap} is there and is somebody else's"
+
+
+def test_an_account_that_the_host_does_not_have_is_named(live: LiveKeeper) -> None:
+    said = why(live, shell("true", run_as="no-such"))
+    assert said == "cannot run as no-such: [Errno 2] this host has no account no-such"
+
+
+def test_what_is_closed_to_it_is_named_by_what_it_sees(live: LiveKeeper, reachable: Path) -> None:
+    closed = reachable / "closed"
+    (closed / "below").mkdir(parents=True)
+    tool = closed / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    closed.chmod(0o700)
+    said = why(live, as_nobody("true", workdir=str(closed / "below")))
+    assert said == f"the working directory {closed}/below does not exist"
+    said = why(live, as_nobody("true", job=2, workdir=str(closed)))
+    assert said == f"no access to the working directory {closed}: Permission denied"
+    end = live.run(order(str(tool), of=ref(3), run_as=NOBODY)).exit
+    assert end is not None
+    assert (end.kind, end.detail) == (
+        "not_found",
+        f"command not found: {tool} (there is no {tool})",
+    )
+
+
+def test_it_dies_with_its_keeper(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody("echo up; sleep 1000"), CONTEXT)
+    wait_until(lambda: live.log() == "up\n", "it runs")
+    live.process.kill()
+    live.process.wait(10)
+    wait_until(lambda: not live.processes(), "it died with its keeper", 10)

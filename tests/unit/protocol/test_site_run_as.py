@@ -1,0 +1,65 @@
+"""The table [run_as] of a site file: who runs as which account of the hosts."""
+
+import msgspec
+import pytest
+
+from support.sites import site
+from wattline_protocol.ids import UserName
+from wattline_protocol.site import RunAs
+from wattline_protocol.sitefile import SiteFileError, parse_site
+from wattline_protocol.siterunas import account_of
+from wattline_protocol.sitetext import format_site
+
+TEXT = format_site(site().rack("a", 1).build())
+ADA = {UserName("ada"): "ada.l"}
+
+
+def read(table: str) -> RunAs | None:
+    return parse_site(f"{TEXT}\n{table}\n", "site.toml").run_as
+
+
+def test_the_table_is_read_and_written() -> None:
+    rules = read('[run_as]\nothers = "same"\nusers = { ada = "ada.l", ci = "build" }')
+    assert rules == RunAs({UserName("ada"): "ada.l", UserName("ci"): "build"}, "same")
+    whole = msgspec.structs.replace(parse_site(TEXT, "site.toml"), run_as=rules)
+    assert parse_site(format_site(whole), "site.toml") == whole
+
+
+def test_an_empty_table_names_nobody_and_none_names_the_keeper() -> None:
+    assert read("[run_as]") == RunAs()
+    assert read("") is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "user", "account"),
+    [
+        (None, "ada", ""),
+        (None, "root", ""),
+        (RunAs(), "ada", None),
+        (RunAs(ADA), "ada", "ada.l"),
+        (RunAs(ADA), "bob", None),
+        (RunAs(ADA, "same"), "bob", "bob"),
+        (RunAs(ADA, "same"), "ada", "ada.l"),
+        (RunAs(ADA, "same"), "root", None),
+        (RunAs({UserName("boss"): "root"}), "boss", "root"),
+    ],
+)
+def test_who_runs_as_whom(rules: RunAs | None, user: str, account: str | None) -> None:
+    assert account_of(rules, user) == account
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('[run_as]\nothers = "root"', "want one of same, refuse"),
+        ('[run_as]\nusers = { ada = "a b" }', "ada: want the name of an account on the hosts"),
+        ('[run_as]\nusers = { ada = "../x" }', "want the name of an account"),
+        ("[run_as]\nusers = { ada = 1000 }", "text"),
+        ('[run_as]\nusers = "ada"', "want a table such as"),
+        ('[run_as]\nuser = { ada = "ada" }', "the nearest is users"),
+    ],
+)
+def test_what_is_wrong_is_said(table: str, words: str) -> None:
+    with pytest.raises(SiteFileError) as refused:
+        read(table)
+    assert words in str(refused.value)
