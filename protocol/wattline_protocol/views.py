@@ -488,3 +488,5 @@ class ReportView(msgspec.Struct, frozen=True):
     simulated: bool
     accounts: tuple[GroupTotals, ...] = ()
     queues: tuple[GroupTotals, ...] = ()
+    jobs_total: int = 0
+    """Of which `jobs` has the newest, where there are more than fit."""

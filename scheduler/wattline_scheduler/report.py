@@ -92,9 +92,7 @@ SELECT coalesce(sum(run_s * share), 0.0) AS run_s,
 """
 
 _JOBS = """
-SELECT id, account, queue FROM jobs
-WHERE submitted_unix_s < :until AND (ended_unix_s IS NULL OR ended_unix_s >= :since)
-ORDER BY id DESC LIMIT :limit
+FROM jobs WHERE submitted_unix_s < :until AND (ended_unix_s IS NULL OR ended_unix_s >= :since)
 """
 
 _PEAKS = """
@@ -120,21 +118,23 @@ class _Report:
 
     def build(self) -> ReportView:
         o = self.order
-        jobs = list(self._rows(_JOBS, limit=MAX_LISTED))
+        newest = self._rows(f"SELECT id {_JOBS} ORDER BY id DESC LIMIT :limit", limit=MAX_LISTED)
+        accounts = self._groups("account")
         used = self._used()
         site_mj = self._site_energy_mj()
         return ReportView(
             since_unix_s=o.since_unix_s,
             until_unix_s=o.until_unix_s,
-            jobs=tuple(self._jobs(jobs)),
+            jobs=tuple(self._jobs(list(newest))),
             domains=self._peaks(),
             site_energy_kwh=site_mj / MJ_PER_KWH,
             gpu_hours=gpu_hours(used),
             cap_bound_gpu_s=used.cap_bound_gpu_s,
             idle_energy_kwh=max(0, site_mj - used.node_energy_mj) / MJ_PER_KWH,
             simulated=o.simulated,
-            accounts=self._groups("account", jobs),
-            queues=self._groups("queue", jobs),
+            accounts=accounts,
+            queues=self._groups("queue"),
+            jobs_total=sum(group.jobs for group in accounts),
         )
 
     def _is_ended(self, attempt: AttemptRecord) -> bool:
@@ -162,12 +162,13 @@ class _Report:
             inside_s = min(o.until_unix_s, start + run_s) - max(o.since_unix_s, start)
             yield job, scaled(attempt.usage, min(1.0, max(0.0, inside_s / run_s)))
 
-    def _groups(self, column: GroupColumn, jobs: list[dict[str, Any]]) -> tuple[GroupTotals, ...]:
+    def _groups(self, column: GroupColumn) -> tuple[GroupTotals, ...]:
         rows = self._rows(f"{_USED} {_TOTALS}, {column} AS name FROM used GROUP BY {column}")
         usages = {row.pop("name"): [TaskUsage(**row)] for row in rows}
         for job, usage in self._live_usage():
             usages.setdefault(_group_name(job, column), []).append(usage)
-        counts = Counter(row[column] for row in jobs)
+        counted = self._rows(f"SELECT {column} AS name, count(*) AS jobs {_JOBS} GROUP BY {column}")
+        counts = Counter({row["name"]: row["jobs"] for row in counted})
         tariff = self.site.tariff
         return tuple(
             _group(name, counts[name], add_usage(usages.get(name, ())), tariff)

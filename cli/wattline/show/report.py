@@ -7,7 +7,7 @@ from wattline.show import units
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
-from wattline_protocol.views import DomainPeak, JobView, ReportView
+from wattline_protocol.views import DomainPeak, GroupTotals, JobView, ReportView
 
 
 def report(value: ReportView) -> RenderableType:
@@ -26,13 +26,33 @@ def report(value: ReportView) -> RenderableType:
     parts: list[RenderableType] = [
         totals,
         Text(""),
-        jobs(value.jobs),
+        groups("ACCOUNT", value.accounts),
         Text(""),
-        peaks(value.domains),
+        groups("QUEUE", value.queues),
+        Text(""),
+        jobs(value.jobs),
     ]
+    if value.jobs_total > len(value.jobs):
+        parts.append(Text(f"\nThe newest {len(value.jobs)} of {value.jobs_total} jobs."))
+    parts += [Text(""), peaks(value.domains)]
     if value.simulated:
         parts.append(Text("\nMeasured on simulated hardware."))
     return Group(*parts)
+
+
+def groups(of: str, rows: tuple[GroupTotals, ...]) -> Listing:
+    """What all jobs of each used and cost."""
+    return Listing(
+        columns=(
+            Column(of, [g.name for g in rows]),
+            Column("JOBS", [str(g.jobs) for g in rows], is_right=True),
+            Column("GPU-H", [f"{g.gpu_hours:.3f}" for g in rows], is_right=True),
+            Column("ENERGY", [units.kwh(g.energy_kwh) for g in rows], is_right=True),
+            Column("COST", [units.usd(g.cost_usd) for g in rows], is_right=True, weight=2),
+            Column("BUSY", [units.share(g.utilisation) for g in rows], is_right=True, weight=3),
+        ),
+        empty=f"No {of.lower()} used anything in this time.",
+    )
 
 
 def jobs(rows: tuple[JobView, ...]) -> Listing:

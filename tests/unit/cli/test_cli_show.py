@@ -25,6 +25,7 @@ from wattline_protocol.views import (
     DomainPeak,
     ExplainView,
     FilterRefusal,
+    GroupTotals,
     JobState,
     ReportView,
 )
@@ -273,6 +274,13 @@ def test_report_has_totals_jobs_and_peaks() -> None:
     shown = text_of(report.report(value))
     for part in ("3.0 kWh", "2.0 kWh", "2.670", "19.5 kW", "simulated"):
         assert part in shown
+    assert "newest" not in shown
+    vision = GroupTotals("vision", 7, 2.67, 2.0, 3.4, 0.5)
+    long = msgspec.structs.replace(value, accounts=(vision,), jobs_total=7)
+    rows = rows_of(report.report(long))
+    (totals,) = (row for row in rows if row.startswith("vision"))
+    assert totals.split() == ["vision", "7", "2.670", "2.0", "kWh", "$3.40", "50", "%"]
+    assert "The newest 1 of 7 jobs." in rows
 
 
 @pytest.mark.parametrize(

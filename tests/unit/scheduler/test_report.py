@@ -98,6 +98,16 @@ def test_jobs_accounts_and_queues_add_up(tmp_path: Path) -> None:
     assert [(one.name, one.jobs) for one in made.accounts] == [("ada", 2), ("vision", 1)]
 
 
+def test_all_jobs_are_counted_where_not_all_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wattline_scheduler.report.MAX_LISTED", 2)
+    made = report(tmp_path, [*ended(1), *ended(2), *ended(3, account="vision"), *ended(4)])
+    assert [view.id for view in made.jobs] == [3, 4]
+    assert made.jobs_total == 4
+    assert [(one.name, one.jobs) for one in made.accounts] == [("ada", 3), ("vision", 1)]
+
+
 def test_only_the_part_in_the_range_counts(tmp_path: Path) -> None:
     # Runs from T0+1 to T0+101; a quarter of it lies in the range.
     made = report(tmp_path, ended(1), since=T0 + 26, until=T0 + 51)
