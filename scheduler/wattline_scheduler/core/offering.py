@@ -12,7 +12,7 @@ from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.devices import free_devices, withheld
 from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.remaining import ends
+from wattline_scheduler.core.remaining import endless, ends
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
@@ -68,6 +68,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
         ends=ends(state.work.longest, node, now),
+        endless=endless(node),
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 

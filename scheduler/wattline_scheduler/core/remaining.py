@@ -105,6 +105,16 @@ def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Ins
     return tuple(known)
 
 
+def endless(node: NodeNow) -> tuple[GpuIndex, ...]:
+    """The devices that services hold and are not about to give back."""
+    return tuple(
+        device
+        for attempt in node.attempts.values()
+        if attempt.gang.job.spec.kind == "service" and not isinstance(attempt.gang.phase, Ending)
+        for device in held_devices(node, attempt)
+    )
+
+
 def empty_within_s(node: NodeNow, now: Now) -> float | None:
     """When the node is empty by the limits of what runs there; None where one has no limit."""
     left = [left_of(None, one.gang, now) for one in node.attempts.values()]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.ids import Instant, JobId
+from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.plan.asks import Ask, slots_for
 from wattline_scheduler.plan.columns import NO_CLASS
 from wattline_scheduler.plan.feasible import fits_when_empty
@@ -107,7 +108,10 @@ def promise(
 
     `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
     """
-    shape, can = waiting.shape, fits_when_empty(trial, waiting.shape)
+    shape, can = (
+        waiting.shape,
+        fits_when_empty(trial, waiting.shape) & _may_end(trial, waiting.shape),
+    )
     trial.effort += STEPS_PER_LOOK + len(can) // NODES_PER_LOOK_STEP
     can[list(taken)] = False
     able = np.flatnonzero(can)
@@ -131,6 +135,19 @@ def promise(
     made = Promise(waiting.job, shape, nodes.tolist(), Instant(start), [])
     made.hold(trial)
     return made
+
+
+def _may_end(trial: Trial, shape: Shape) -> Bools:
+    """[node] would have GPUs for a task once all had ended that ends by itself.
+
+    Room kept beside a service would stand empty for as long as that is wanted.
+    """
+    columns, ask = trial.columns, trial.ask(shape)
+    if shape.gpu_milli < WHOLE_GPU or not columns.is_endless.any():
+        return np.ones(columns.node_count, np.bool_)
+    suited = ask.is_suited[columns.gpu_class] & ~columns.is_endless
+    enough: Bools = suited.sum(axis=1) >= ask.gpus
+    return enough
 
 
 def _latest_s(trial: Trial, waiting: Waiting, now: Instant) -> Floats:

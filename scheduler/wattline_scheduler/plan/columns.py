@@ -97,6 +97,8 @@ class Columns:
     """[node, slot] idle draw, or what is found for who holds the GPU: a task's draw replaces it."""
     ends_s: Floats
     """[node, slot] when what holds the GPU will have ended; infinite = not known, or free."""
+    is_endless: Bools
+    """[node, slot] a service holds it: nobody can wait for its end."""
     whole: Ints32
     """[node] untouched GPUs."""
     one_class: Ints
@@ -157,6 +159,7 @@ class Columns:
             free_milli=np.zeros(slots, np.int32),
             idle_mw=np.zeros(slots, np.int32),
             ends_s=np.full(slots, np.inf),
+            is_endless=np.zeros(slots, np.bool_),
             whole=np.zeros(node_count, np.int32),
             one_class=_zeros(node_count),
             has_mixed=False,
@@ -258,7 +261,7 @@ TRIED = (
 )
 """Columns that a placement changes."""
 
-SLOTTED = ("gpu_class", "gpu_index", "free_milli", "idle_mw", "ends_s")
+SLOTTED = ("gpu_class", "gpu_index", "free_milli", "idle_mw", "ends_s", "is_endless")
 
 
 def _zeros(count: int) -> Ints:

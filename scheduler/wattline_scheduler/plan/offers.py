@@ -69,6 +69,7 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     ends_s, counts_mw = dict(offer.ends), dict(offer.kept.held)
     counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
     columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
+    columns.is_endless[at, : len(slots)] = [gpu.index in offer.endless for gpu in slots]
     columns.idle_mw[at, : len(slots)] = [
         counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots
     ]

@@ -120,6 +120,8 @@ class NodeOffer:
     labels: Labels = frozenset()
     ends: tuple[tuple[GpuIndex, Instant], ...] = ()
     """When those that are held will be free, as far as that is known."""
+    endless: tuple[GpuIndex, ...] = ()
+    """Those that services hold, which end only when somebody wants it."""
 
 
 @dataclass(frozen=True, slots=True)

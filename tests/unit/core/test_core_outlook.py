@@ -16,6 +16,7 @@ from wattline_scheduler.core.asif import MAX_AHEAD, AsIf, TooManyLooks, as_if
 from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
+from wattline_scheduler.plan.cycle import PATIENCE_S
 
 ADA = UserName("ada")
 
@@ -283,6 +284,20 @@ def test_nobody_can_say_when_one_before_it_ends_without_a_limit() -> None:
     view = seen(h, h.submit(job().gpus(8)))
     text = "not known: it depends on how long what is before it in the queue will run"
     assert (view.start_unix_s, view.start_why) == (None, text)
+
+
+def test_no_room_is_kept_beside_a_service(h: Harness) -> None:
+    """It ends when somebody wants it to, which may be never."""
+    service = h.submit(job().service(1).gpus(4))
+    gang = h.submit(job().nodes(2).gpus(8))
+    h.run(PATIENCE_S + 1)
+    other = h.submit(job().gpus(8))
+    assert (h.state_of(gang), h.state_of(other)) == ("PENDING", "RUNNING")
+    h.do(Cancel(only(service)))
+    h.run(2)
+    later = h.submit(job().gpus(8))
+    assert h.state_of(later) == "PENDING", "what runs on the other node may end"
+    assert f"kept for job {gang}" in seen(h, later).reason
 
 
 def test_who_ends_before_promised_room_is_needed_may_use_it(h: Harness) -> None:
