@@ -35,7 +35,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     pairs: list[tuple[str, Cell]] = [
         ("job", f"{job.id} {job.name}"),
         ("state", state(job.state)),
-        ("where / why", Text(where(job))),
+        ("where / why", where(job)),
         ("kind", job.kind),
         ("owner", f"{job.owner}, account {job.account}" if job.account else job.owner),
         ("queue", f"{job.queue}, priority {job.priority}"),

@@ -67,12 +67,17 @@ def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> It
         cell.truncate(width, overflow="ellipsis")
         cell.align("right" if is_right else "left", width)
         return cell.render(console)
-    plain = cell if cell.isprintable() else "".join(c if c.isprintable() else " " for c in cell)
+    plain = printable(cell)
     wide = cell_len(plain)
     if wide > width:
         plain, wide = set_cell_size(plain, width - 1) + "…", width
     blanks = " " * (width - wide)
     return (Segment(blanks + plain if is_right else plain + blanks),)
+
+
+def printable(text: str) -> str:
+    """In one line, without what a terminal would act on: users choose names and commands."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def fitting(columns: Sequence[Column], width: int) -> list[Column]:
@@ -97,5 +102,8 @@ def facts(pairs: Sequence[tuple[str, Cell]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(name, value)
+        lines = (
+            value if isinstance(value, Text) else Text("\n".join(map(printable, value.split("\n"))))
+        )
+        table.add_row(name, lines)
     return table

@@ -13,7 +13,7 @@ from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
 from wattline.show import accounts, bench, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
-from wattline.show.tables import Column, Listing, fitting
+from wattline.show.tables import Column, Listing, facts, fitting
 from wattline_protocol.accountviews import AccountView, QuotaView
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job import JobSpec, Recovery
@@ -60,6 +60,14 @@ def test_cells_are_as_wide_as_they_look_and_on_one_line() -> None:
         "宽宽宽宽      1",
         "a [31m b     22  [0-3] failed",
         "bold        333  " + "x" * 25 + "…",
+    ]
+
+
+def test_facts_keep_their_lines_and_nothing_that_a_terminal_would_act_on() -> None:
+    assert rows_of(facts([("tasks", "1.0\n1.1"), ("why", "no such \x1b[31mcommand [0-3]")])) == [
+        "tasks  1.0",
+        "       1.1",
+        "why    no such  [31mcommand [0-3]",
     ]
 
 
