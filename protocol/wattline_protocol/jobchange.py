@@ -37,6 +37,7 @@ WHEN: dict[str, When] = {
     "runtime": "open",
     "start_only": "open",
     "deadline": "open",
+    "replicas": "open",
     "energy": "open",
     "cost": "open",
     "idle_gpu": "open",

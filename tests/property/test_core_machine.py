@@ -16,7 +16,8 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.harness import TICK_S
 from support.lossy import MAX_IN_FLIGHT
-from support.reserving_rules import NODES, ReservingRules, choices, nodes, reserve_any
+from support.reserving_rules import NODES, choices, nodes, reserve_any
+from support.serving_rules import ServingRules
 from support.sites import A_FEW, gpu, job, migs
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.messages import FromAgent
@@ -48,7 +49,7 @@ HEAL_S = 240.0
 STEPS = 250
 
 
-class CoreMachine(ReservingRules):
+class CoreMachine(ServingRules):
     @initialize()
     def join(self) -> None:
         for agent in self.h.agents.values():
@@ -396,6 +397,8 @@ class CoreMachine(ReservingRules):
         self.reserve_nothing()
         for number in list(h.cluster.state.work.jobs):
             self.ask(Release(only(number)))
+            if h.job(number).spec.service:
+                self.ask(Cancel(only(number)))
         end_s = h.mono_s + HEAL_S
         while h.cluster.state.work.open_count and h.mono_s < end_s:
             for agent in h.agents.values():
@@ -434,6 +437,8 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.update(r.randint(0, 9), ("priority", r.randint(0, 100)))),
     (2, lambda m, r: m.update(r.randint(0, 9), ("queue", r.choice(QUEUES)))),
     (1, lambda m, r: m.update(r.randint(0, 9), ("account", r.choice(ACCOUNTS[2:])))),
+    (1, lambda m, r: m.serve(r.randint(0, 4), r.randint(1, 3), r.choice(ACCOUNTS))),
+    (3, lambda m, r: m.scale(r.randint(0, 9), r.randint(1, 4))),
     (2, lambda m, r: m.explain(r.randint(0, 9))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3, r.random() < 0.5)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),

@@ -53,6 +53,7 @@ _UPDATE_KEYS = (
         "idle_gpu",
         "start_only",
         "deadline",
+        "replicas",
     ),
 )
 
@@ -315,10 +316,11 @@ VERBS = (
         name="update",
         section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
-        details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits and "
-        "windows may change at any time, the rest while none of it runs, --nodes before its first "
-        "try. What ended without completing may change before `requeue` runs it again, but not its "
-        f"queue, account or reservation. `none` takes a text back to its default. {_WHICH_DETAILS}",
+        details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
+        "windows and --replicas may change at any time, the rest while none of it runs, --nodes "
+        "before its first try. What ended without completing may change before `requeue` runs it "
+        "again, but not its queue, account, reservation or replicas. `none` takes a text back to "
+        f"its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
         role="submitter",

@@ -28,6 +28,7 @@ from wattline_scheduler.core.quotachecks import (
     would_break,
 )
 from wattline_scheduler.core.reservations import refusal as not_inside
+from wattline_scheduler.core.scaling import scale
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import end_used_up, never_reached
@@ -83,11 +84,11 @@ def _of(
         return Denied("bad_request", problem)
     owner = job.record.owner
     if not MOVES.isdisjoint(names):
-        denied = (
-            not_allowed(state, owner, spec)
-            or not_inside(state, owner, spec)
-            or too_many_there(state, job, spec)
-        )
+        denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
+        if denied is not None:
+            return denied
+    if not {*MOVES, "replicas"}.isdisjoint(names):
+        denied = too_many_there(state, job, spec)
         if denied is not None:
             return denied
     problem = would_break(state, job, spec.account or owner, spec.queue)
@@ -130,6 +131,9 @@ def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
 def _too_late(job: Job, name: str) -> str:
     """Why this key of the job cannot change any more; empty = it can."""
     flag = flag_of(name)
+    if name == "replicas" and (job.is_ended or job.record.cancelled_by):
+        how = "has ended" if job.is_ended else "is being cancelled"
+        return f"job {job.id} {how}; requeue it, then {flag}"
     if job.is_ended and name in MOVES:
         return f"job {job.id} has ended, and what it used is on record; requeue it, then {flag}"
     match WHEN[name]:
@@ -146,8 +150,7 @@ def _too_late(job: Job, name: str) -> str:
 
 def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
     """On record, and in the order of the queue and of the watts at once."""
-    del user
-    old_limit_s = strike.job.spec.limits.runtime_s
+    old_limit_s, replicas = strike.job.spec.limits.runtime_s, strike.job.spec.gang_count
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
@@ -182,6 +185,7 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
+    scale(state, job, replicas, user, now)
     used = "" if job.is_ended else end_used_up(state, job, now)
     if used:
         return f"{strike.name}: {told}; it {used} and is stopped"

@@ -133,7 +133,8 @@ def _cancel(state: State, strike: Strike, user: UserName, now: Now) -> str:
 
 def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
     is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
-    gangs = tuple(g for g in target.gangs if not is_being_cancelled and _is_requeued(g, now))
+    wanted = (gang for gang in target.gangs if gang.number < job.spec.gang_count)
+    gangs = tuple(g for g in wanted if not is_being_cancelled and _is_requeued(g, now))
     if not gangs:
         return Denied("conflict", f"{meant(target, job)} {_why_not_requeued(target)}")
     past = is_past(state, job.spec, now)

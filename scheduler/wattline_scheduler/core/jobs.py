@@ -339,6 +339,11 @@ class Job:
         return min(self.spec.recovery.grace_s, self.max_grace_s)
 
     @property
+    def let_go(self) -> list[Gang]:
+        """Replicas that it does not want any more."""
+        return self.gangs[self.spec.gang_count :]
+
+    @property
     def open_count(self) -> int:
         """Gangs that have not ended."""
         return len(self.gangs) - self.count["ended"]

@@ -29,10 +29,13 @@ def too_many(
 
 
 def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
-    """Why what is open of a job may not count in the account and queue of `spec`; None = it may."""
+    """Why what is open of a job, and becomes so, may not count in the account and queue of `spec`;
+    None = it may."""
     before = state.work.quotas.of(job.account, job.spec.queue)
     account = spec.account or job.record.owner
-    return _beyond_quota(state, account, spec.queue, job.open_count, before)
+    more = max(0, spec.gang_count - job.spec.gang_count)
+    denied = too_many(state, job.record.owner, spec, more, is_open=True) if more else None
+    return denied or _beyond_quota(state, account, spec.queue, job.open_count + more, before)
 
 
 def _beyond_quota(

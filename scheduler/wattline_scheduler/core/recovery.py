@@ -163,7 +163,9 @@ def _restore_job(
 ) -> None:
     job = Job(record, shape_for(state, record.owner, record.spec))
     job.max_grace_s = state.site.timing.max_grace_s
-    for number in range(record.spec.gang_count):
+    tried = (attempt.task // record.spec.gang_size for attempt in attempts)
+    count = max((record.spec.gang_count - 1, *gangs, *tried)) + 1  # with replicas that were let go
+    for number in range(count):
         saved = gangs.get(number)
         gang = Gang(job, number, Pending(now.mono_s))
         if saved is not None:

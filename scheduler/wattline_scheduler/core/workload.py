@@ -103,6 +103,14 @@ class Workload:
         self.meter(job)
         self.requeue(job)
 
+    def grow(self, job: Job, gang: Gang, now: Now) -> None:
+        """One gang more, which waits."""
+        job.gangs.append(gang)
+        job.count[gang.phase_name] += 1
+        self.open_jobs.count(job, 1)
+        self._index(gang, now)
+        self.requeue(job)
+
     def meter(self, job: Job) -> None:
         """Watch what it uses, where it is limited in that and uses anything, or did."""
         uses = job.live_count or job.spent is not NO_USAGE

@@ -34,8 +34,10 @@ class GangCounts:
 
 
 def counts_in_memory(job: Job) -> GangCounts:
-    """Of a job the core holds."""
-    return GangCounts(len(job.gangs), job.count["running"], job.count["ended"])
+    """Of a job the core holds, without replicas that were let go and have ended."""
+    gone = sum(gang.phase_name == "ended" for gang in job.let_go)
+    running, ended = job.count["running"], job.count["ended"]
+    return GangCounts(len(job.gangs) - gone, running, ended - gone)
 
 
 def counts_on_record(gangs: Sequence[GangRecord]) -> GangCounts:
