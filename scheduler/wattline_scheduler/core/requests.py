@@ -56,12 +56,11 @@ def asked(state: State, event: ClientAsked, now: Now) -> None:
 
 
 def _not_allowed(role: Role, request: Request) -> Denied | None:
-    verb = type(request).__name__
     if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
-        return Denied("not_allowed", f"{verb} takes the role operator or admin; you are {role}")
+        return Denied("not_allowed", f"that takes the role operator or admin; you are {role}")
     is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
     if isinstance(request, ON_JOBS) and not is_user:
-        return Denied("not_allowed", f"{verb} takes the role submitter or higher; you are {role}")
+        return Denied("not_allowed", f"that takes the role submitter or higher; you are {role}")
     return None
 
 

@@ -43,6 +43,15 @@ def test_back_off_doubles(h: Harness) -> None:
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
 
 
+def test_a_job_that_backs_off_says_so(h: Harness) -> None:
+    """Once it has, what it waits for is all that is told."""
+    number, _ = h.submit(job().retries(9).gpus(8)), h.submit(job().gpus(8))
+    end_one(h, number, 3)
+    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+    h.run(2)
+    assert reason_of(h.job(number), "PENDING") == "waits for gpus: a1: 8 more free GPUs"
+
+
 def crash(h: Harness, number: JobId, times: int) -> None:
     """It fails soon after its start, again and again."""
     for at in range(times):
