@@ -54,6 +54,9 @@ def _say(
         tasks=attempts.reports(state),
     )
     state.emit(Tell(member.adopted))
+    # Until a beat says which GPUs idle, nothing is placed here. It need not wait for a sample.
+    if all(gpu.reading is not None or gpu.stale is not None for gpu in state.gpus):
+        state.beat_wanted_s = now.mono_s
     for attempt in state.attempts.values():
         attempt.told = attempt.phase
     state.note("adopted", f"incarnation {member.welcome.incarnation}, holding {held_mw / 1000:g} W")

@@ -46,6 +46,7 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     is_due = state.session.is_connected and now.mono_s >= state.beat_due_s - BEAT_SLACK_S
     if is_due and member is not None and member.adopted is not None:
         state.beat_wanted_s = now.mono_s
+        state.beat_due_s = max(state.beat_due_s + member.welcome.beat_period_s, now.mono_s)
 
 
 def beat_if_wanted(state: NodeState, now: Now) -> None:
@@ -135,7 +136,6 @@ def _roll_up(state: NodeState, steps: dict[GpuIndex, Step], now: Now) -> None:
 
 def _beat(state: NodeState, member: Member, now: Now) -> None:
     period_s = member.welcome.beat_period_s
-    state.beat_due_s = max(state.beat_due_s + period_s, now.mono_s)
     current = state.session
     current.beat_seq += 1
     lease, host = state.lease, state.host

@@ -81,6 +81,25 @@ def test_welcome_saves_then_reads_caps_back_then_says_adopted(rig: Rig) -> None:
     assert adopted.caps_mw == (MIN, MIN)
 
 
+def test_adopted_is_followed_by_a_beat_that_waits_for_no_sample() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.pass_s(5)
+    rig.now_s += 0.4
+    (greeting,) = told(rig.say(Rehello(Epoch(rig.epoch), "who are you")), Hello)
+    done = rig.say(rig.welcome(greeting))
+    assert names(done)[-2:] == ["Adopted", "Beat"]
+    (beat,) = told(done, Beat)
+    assert [gpu.is_idle for gpu in beat.gpus] == [True, True]
+    assert len(told(rig.pass_s(3), Beat)) == 3, "the beats of the samples stay as they were"
+
+
+def test_nothing_is_said_of_gpus_that_were_never_sampled(rig: Rig) -> None:
+    assert not told(rig.say(rig.welcome(hello(rig))), Beat)
+    (beat,) = told(rig.pass_s(1), Beat)
+    assert beat.gpus[0].power_mw is not None
+
+
 def test_a_limit_raised_behind_our_back_is_in_adopted(rig: Rig) -> None:
     rig.gpus[0].limit_mw = 500 * W
     done = rig.say(rig.welcome(hello(rig)))
