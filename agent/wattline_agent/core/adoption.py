@@ -16,7 +16,7 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
     What is held becomes the lease in force, on disk before it is said.
     """
     held_mw = holds.holding_mw(state, planned=False)
-    if held_mw > state.adopt_mw and now.mono_s < state.adopt_until_s:
+    if held_mw > state.adopt_mw and state.adopt_wait_s > 0:
         return False
     caps_mw = lease.enforced_mw(state)
     welcome = member.welcome
@@ -29,7 +29,7 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
     )
     state.file = msgspec.structs.replace(state.file, lease=on_file)
     state.is_acked = True
-    state.adopt_until_s = 0.0
+    state.adopt_wait_s = 0.0
     for gpu in state.gpus:
         gpu.is_presumed_idle = False
     state.emit(SaveState(state.file))

@@ -1,9 +1,11 @@
 """One GPU as the core knows it: limits, draw, idleness, and what was learned from watching it.
 
 Theory of idleness (I2). A GPU counts its idle watts only while no running task is on it and its
-1 s average has been at or below its idle bound for `IDLE_CONFIRM_S`, sample after sample. The bound
-is at first a share of the maximum cap, so that nothing is ever under-counted; watching the GPU
-with nothing to do lowers it once, and later only raises it.
+1 s average has been at or below its idle bound for `IDLE_CONFIRM_S`, sample after sample. Once seen
+idle it stays so over a time without samples, in which this process stood still and so started
+nothing, if the first sample after it is at idle too. The bound is at first a share of the maximum
+cap, so that nothing is ever under-counted; watching the GPU with nothing to do lowers it once, and
+later only raises it.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from wattline_protocol.wall import PERMILLE, gpu_bound_mw
 IDLE_CONFIRM_S = 3.0
 """At idle draw for this long before it counts as idle (I2): longer than the 1 s average lags."""
 READING_GAP_S = 2.5
-"""Readings further apart prove nothing about the time between them."""
+"""Readings further apart prove nothing about the time between: a GPU that settles begins anew."""
 IDLE_CEILING_DIVISOR = 4
 """No data-centre GPU on sale idles above a quarter of its maximum cap."""
 LEARN_SETTLE_S = 5.0
@@ -220,7 +222,7 @@ def _watch_idle(gpu: Gpu, reading: FastReading, has_task: bool) -> None:
     if has_task or not at_idle:
         begin_use(gpu)
         return
-    if gpu.idle_since_s is None or is_gap:
+    if gpu.idle_since_s is None or (is_gap and not gpu.is_idle):
         gpu.idle_since_s = reading.mono_s
     gpu.is_idle = reading.mono_s - gpu.idle_since_s >= IDLE_CONFIRM_S
     if gpu.is_idle:

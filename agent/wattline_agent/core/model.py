@@ -164,9 +164,11 @@ class NodeState:
     beat_wanted_s: float | None = None
     """A beat is due since then, and waits for caps to be read back."""
     usage_due_s: float = 0.0
-    adopt_until_s: float = 0.0
-    """At a restart: until then Adopted may wait for idleness to be confirmed, so that it says no
-    more than `adopt_mw`, which is what the books had."""
+    sampled_s: float = 0.0
+    """When the newest sample was taken; before the first one, when this process started."""
+    adopt_wait_s: float = 0.0
+    """At a restart: for so many more seconds of samples Adopted may wait for idleness to be
+    confirmed, so that it says no more than `adopt_mw`, which is what the books had."""
     adopt_mw: int = 0
     is_started: bool = False
     is_stopping: bool = False

@@ -24,7 +24,7 @@ stop, before the agent leaves anyway."""
 
 def started(state: NodeState, event: Started, usage: UsageState | None, now: Now) -> None:
     """Keep the caps if they provably fit the lease on file, else floors before anything else."""
-    state.started_s = now.mono_s
+    state.started_s = state.sampled_s = now.mono_s
     state.is_started = True
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
@@ -34,7 +34,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     on_file = state.file
     if on_file.lease is not None:
         state.adopt_mw = on_file.lease.lease_mw
-        state.adopt_until_s = now.mono_s + SETTLE_WAIT_S
+        state.adopt_wait_s = SETTLE_WAIT_S
     if state.facts.is_observe:
         state.file = msgspec.structs.replace(on_file, lease=None)
     elif _may_adopt(state, event):

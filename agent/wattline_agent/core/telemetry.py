@@ -6,7 +6,13 @@ from wattline_agent.core import holds, session
 from wattline_agent.core.attempts import reports
 from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
 from wattline_agent.core.events import Sampled
-from wattline_agent.core.gpus import Step, learn_idle, overshoot_seen, take_reading
+from wattline_agent.core.gpus import (
+    READING_GAP_S,
+    Step,
+    learn_idle,
+    overshoot_seen,
+    take_reading,
+)
 from wattline_agent.core.model import PROBLEM_KEEP_S, Member, NodeState
 from wattline_agent.core.outage import Increment
 from wattline_agent.core.report import problems, samples
@@ -27,6 +33,10 @@ DEFAULT_BEAT_S = 1.0
 def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
     steps: dict[GpuIndex, Step] = {}
+    since_s = now.mono_s - state.sampled_s
+    state.sampled_s = now.mono_s
+    if since_s <= READING_GAP_S:  # a time without samples confirms nothing, and does not count
+        state.adopt_wait_s -= since_s
     busy = holds.loaded(state)
     for gpu, reading in zip(state.gpus, event.readings, strict=False):
         limit_mw = gpu.limit_mw

@@ -214,6 +214,22 @@ def test_a_gap_between_readings_starts_the_three_seconds_again(busy: Rig) -> Non
     assert not any(gpu.is_idle for gpu in busy.node.state.gpus)
 
 
+def test_an_agent_that_stood_still_finds_idle_gpus_idle(rig: Rig) -> None:
+    held_mw = told(rig.pass_s(1), Beat)[-1].holding_mw
+    rig.now_s += 30
+    rig.sample()
+    (beat, *_) = told(rig.effects[-20:], Beat)[-1:]
+    assert [gpu.is_idle for gpu in rig.node.state.gpus] == [True, True]
+    assert beat.holding_mw == held_mw == wall(2 * 93 * W)
+
+
+def test_an_agent_that_stood_still_sees_who_loads_its_gpus_since(rig: Rig) -> None:
+    rig.now_s += 30
+    rig.gpus[1].foreign_mw = 400 * W
+    rig.sample()
+    assert [gpu.is_idle for gpu in rig.node.state.gpus] == [True, False]
+
+
 def test_foreign_load_on_an_idle_gpu_counts_at_its_cap_and_squeezes_the_rest(rig: Rig) -> None:
     rig.lease(wall(2 * MAX))
     rig.start(ref(), 0)

@@ -92,6 +92,18 @@ def test_adopted_after_a_restart_says_no_more_than_the_books_had(busy: Rig) -> N
     assert adopted.caps_mw == (500 * W, MIN)
 
 
+def test_a_restarted_agent_that_stood_still_does_not_look_like_growth_to_the_books(
+    busy: Rig,
+) -> None:
+    busy.crash()
+    busy.join()
+    busy.pass_s(2)
+    busy.now_s += 10
+    assert not told(busy.handle(TimePassed()), Adopted)
+    (adopted,) = told(busy.pass_s(5), Adopted)[:1]
+    assert adopted.holding_mw == wall(593 * W)
+
+
 def test_adopted_is_said_in_the_end_even_if_a_gpu_is_not_idle(busy: Rig) -> None:
     busy.crash()
     busy.gpus[1].foreign_mw = MAX
