@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group
 
 FULL_W = 32_000.0
 SCHEDULED_W = 28_800.0
+LATE_S = 10.0
+"""A machine that stands still may end a shed so much later; never earlier."""
+
+
+SHOWN = (b"feed-a", b"LIMIT", b"peak tariff")
 
 
 def open_now() -> str:
@@ -64,18 +70,19 @@ def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> 
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
     site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
-    limits = {limit.name: limit for limit in feed(site).limits}
+    view = feed(site)
+    limits = {limit.name: limit for limit in view.limits}
     assert limits["shed"].who == "admin"
     if limits["shed"].phase == "falling":
-        assert 0.2 * FULL_W < feed(site).budget_w < 0.9 * SCHEDULED_W
+        assert 0.2 * FULL_W < view.budget_w < 0.9 * SCHEDULED_W
     site.until(lambda: feed(site).budget_w == pytest.approx(0.2 * FULL_W), "the shed's budget")
     site.until(lambda: feed(site).headroom_w >= 0, "leases within it")
     site.until(lambda: [one.name for one in feed(site).limits] == ["schedule 1"], "its end")
     assert feed(site).budget_w == SCHEDULED_W
     told_at = {kind: times(site, kind) for kind in ("shed", "rising", "restored")}
     (shed_at,), (rising_at,), (restored_at,) = told_at.values()
-    assert rising_at - shed_at == pytest.approx(20, abs=2)
-    assert restored_at - shed_at == pytest.approx(25, abs=2)
+    assert 20 <= rising_at - shed_at < 20 + LATE_S
+    assert 25 <= restored_at - shed_at < 25 + LATE_S
     site.wattline("cancel", job)
 
 
@@ -86,13 +93,18 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
     site.until(lambda: (site.client.node("n1").measured_w or 0.0) > 5_000, "heat")
     site.wattline("power", "shed", "75%", "--reason", "grid is short")
     site.until(lambda: site.client.why("n1").binding == "feed-a", "feed-a binds the node")
-    said = site.wattline("power", "why", "n1")
-    assert "feed-a is what keeps it below that since " in said
-    assert "shed to 8.0 kW until restored, by admin: grid is short" in said
-    assert "Nobody in feed-a has priority over it." in said
-    value = site.json("power", "why", "n1")
+    said = (
+        "feed-a is what keeps it below that since ",
+        "shed to 8.0 kW until restored, by admin: grid is short",
+        "Nobody in feed-a has priority over it.",
+    )
+    site.until_all_shown(said, "power", "why", "n1")
+
+    def is_feed(value: Any) -> bool:
+        return value["domain"] is not None and value["domain"]["id"] == "feed-a"
+
+    value = site.until_json(is_feed, "power", "why", "n1")
     assert value["why"]["node"] == "n1"
-    assert value["domain"]["id"] == "feed-a"
     done = site.run("power", "why", "n9")
     assert (done.returncode, "there is no node 'n9'; " in done.stderr) == (3, True)
     site.wattline("power", "restore")
@@ -138,7 +150,5 @@ def test_a_watch_goes_on_in_a_pipe_and_over_a_restart(site: CliSite) -> None:
 
 
 def test_a_watch_draws_in_place_on_a_terminal(site: CliSite) -> None:
-    shown, status = site.in_terminal("power", "--watch", until=b"peak tariff", then=signal.SIGINT)
-    assert b"feed-a" in shown
-    assert b"LIMIT" in shown
-    assert status == 130
+    shown, status = site.in_terminal("power", "--watch", until=SHOWN, then=signal.SIGINT)
+    assert status == 130, shown

@@ -171,12 +171,13 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     holder = site.submit("--gpus", "8", "--", "sleep", "300")
     site.until_state(holder, "RUNNING")
     waiting = site.submit("--gpus", "8", "--", "true")
+    shown = site.until_shown(
+        f"Start: not known: it needs what job {holder} holds", "explain", waiting
+    )
+    assert "n1" in shown
     why = site.json("explain", waiting)
     assert why["nodes_feasible"] == 0
     assert why["refusals"]
-    shown = site.wattline("explain", waiting)
-    assert "n1" in shown
-    assert f"Start: not known: it needs what job {holder} holds" in shown
     wanted = ("--gpus", "8", "--priority", "high")
 
     def is_remedy() -> bool:
@@ -190,7 +191,7 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     refused = site.run("whatif", "--gpus", "9", "--", "true")
     assert refused.returncode == 1
     assert "no node has more than 8" in refused.stderr
-    assert "there is room for it now" in site.wattline("whatif", "--gpus", "0", "--", "true")
+    site.until_shown("there is room for it now", "whatif", "--gpus", "0", "--", "true")
     site.wattline("cancel", holder)
     site.until_state(waiting, "COMPLETED")
 
@@ -199,7 +200,7 @@ def test_drained_node_gets_nothing_new(site: CliSite) -> None:
     site.wattline("drain", "n1", "--reason", "fan swap")
     job = site.submit("--", "true")
     assert site.json("job", job)["state"] == "PENDING"
-    assert "fan swap" in site.wattline("nodes")
+    site.until_shown("fan swap", "nodes")
     site.wattline("undrain", "n1")
     site.until_state(job, "COMPLETED")
 
@@ -209,7 +210,7 @@ def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> No
     site.until_state(short, "RUNNING")
     told = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
     assert "n1 is draining: 1 task still runs there, for " in told
-    assert "1 task left, until" in site.wattline("nodes")
+    site.until_shown("1 task left, until", "nodes")
     site.start("drain", "drain", "n1", "--wait")
     site.until(lambda: "still runs there" in site.tail("drain"), "it waits")
     (folder,) = filter(Path.is_dir, (site.state("n1") / "tasks").glob(f"{short}.*"))
@@ -217,7 +218,7 @@ def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> No
     assert site.ended("drain") == 0
     assert "n1 is drained: nothing runs there" in site.tail("drain")
     assert site.json("node", "n1")["drained_unix_s"] is not None
-    assert "since 20" in site.wattline("nodes")
+    site.until_shown("since 20", "nodes")
     site.wattline("undrain", "n1")
     long = site.submit("--", "sleep", "300")
     site.until_state(long, "RUNNING")
@@ -262,11 +263,10 @@ def test_jobs_outlive_the_scheduler(site: CliSite) -> None:
     before = site.until_state(running, "RUNNING")["attempts"]
     site.stop("scheduler", signal.SIGKILL)
     assert psutil.pid_exists(before[0]["pid"])
-    site.start("scheduler", "scheduler", "--site", str(site.site))
-    site.until(lambda: site.json("node", "n1")["state"] == "ok", "the node is heard again")
+    site.start_scheduler()
+    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
     assert site.json("job", held)["state"] == "HELD"
-    after = site.json("job", running)
-    assert after["state"] == "RUNNING"
+    after = site.until_state(running, "RUNNING")
     assert [(a["attempt"], a["pid"]) for a in after["attempts"]] == [
         (a["attempt"], a["pid"]) for a in before
     ]
@@ -301,9 +301,8 @@ def test_agent_says_what_works_on_its_host(site: CliSite) -> None:
 
 
 def test_terminal_opens_over_the_site_and_is_left(site: CliSite) -> None:
-    shown, status = site.in_terminal("top", until=b"n1", then=b"q")
-    assert b"feed-a" in shown
-    assert status == 0
+    shown, status = site.in_terminal("top", until=(b"n1", b"feed-a"), then=b"q")
+    assert status == 0, shown
 
 
 def test_floors_are_set_without_an_agent(site: CliSite) -> None:

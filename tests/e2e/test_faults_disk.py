@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,26 @@ def site(folder: Path, store_disk: SmallDisk, node_disk: SmallDisk) -> Iterator[
     with CliSite(folder, within=within) as made:
         made.start_node("n1")
         yield made
+
+
+@pytest.fixture(autouse=True)
+def whole_disks(store_disk: SmallDisk, node_disk: SmallDisk) -> Iterator[None]:
+    """A test that fails half way leaves no disk full or read-only."""
+    yield
+    for disk in (store_disk, node_disk):
+        disk.make_read_only(is_read_only=False)
+        disk.free()
+
+
+@contextmanager
+def damaged(file: Path, damage: bytes) -> Iterator[None]:
+    """A file with other contents for a block."""
+    whole = file.read_bytes()
+    file.write_bytes(damage)
+    try:
+        yield
+    finally:
+        file.write_bytes(whole)
 
 
 def last_line(site: CliSite, program: str, event: str) -> dict[str, Any]:
@@ -148,16 +168,15 @@ def test_a_corrupt_database_stops_the_scheduler_and_is_left_as_it_is(
     site.stop("scheduler")
     file = store_disk.outside / "wattline.db"
     whole = file.read_bytes()
-    damaged = whole[:4096] + b"\xa5" * 8192 + whole[12288:]
-    file.write_bytes(damaged)
-    site.begin_scheduler()
-    assert site.ended("scheduler") == SCHEDULER_FAILED
-    line = last_line(site, "scheduler", "store_failed")
-    assert line["kind"] == "StoreCorrupt"
-    assert "put a backup in its place" in line["reason"]
-    assert file.read_bytes() == damaged
-    assert no_traceback(site, "scheduler")
-    file.write_bytes(whole)
+    damage = whole[:4096] + b"\xa5" * 8192 + whole[12288:]
+    with damaged(file, damage):
+        site.begin_scheduler()
+        assert site.ended("scheduler") == SCHEDULER_FAILED
+        line = last_line(site, "scheduler", "store_failed")
+        assert line["kind"] == "StoreCorrupt"
+        assert "put a backup in its place" in line["reason"]
+        assert file.read_bytes() == damage
+        assert no_traceback(site, "scheduler")
     site.start_scheduler()
 
 
@@ -225,13 +244,13 @@ def test_a_corrupt_state_file_stops_the_agent_and_is_left_as_it_is(
 ) -> None:
     site.stop("agent-n1")
     file = node_disk.outside / "agent.state"
-    damaged = file.read_bytes()[:-40]
-    file.write_bytes(damaged)
-    site.begin_agent()
-    assert site.ended("agent-n1") == AGENT_STATE
-    line = last_line(site, "agent-n1", "state_unusable")
-    assert "agent.state is damaged" in line["error"]
-    assert "move the file away" in line["error"]
-    assert file.read_bytes() == damaged
+    damage = file.read_bytes()[:-40]
+    with damaged(file, damage):
+        site.begin_agent()
+        assert site.ended("agent-n1") == AGENT_STATE
+        line = last_line(site, "agent-n1", "state_unusable")
+        assert "agent.state is damaged" in line["error"]
+        assert "move the file away" in line["error"]
+        assert file.read_bytes() == damage
     file.unlink()
     site.start_agent()

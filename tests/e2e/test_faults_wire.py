@@ -34,14 +34,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def working(site: CliSite) -> tuple[int, int]:
+@pytest.fixture
+def working(site: CliSite) -> Iterator[tuple[int, int]]:
     """A job that runs on the honest node, and the process id of its task."""
-    job = int(site.submit("--gpus", "1", "--", "sleep", "300"))
+    job = site.client.submit(command=["sleep", "300"], gpus=1)
     site.until_state(str(job), "RUNNING")
     pid = site.client.job(job).attempts[0].pid
     assert pid is not None
-    return job, pid
+    yield job, pid
+    site.client.cancel(job)
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +53,13 @@ def unharmed(site: CliSite, working: tuple[int, int]) -> Iterator[None]:
     view = site.client.job(job)
     assert (view.state, [(a.attempt, a.pid) for a in view.attempts]) == ("RUNNING", [(1, pid)])
     assert psutil.pid_exists(pid)
-    node = site.client.node("n1")
-    assert (node.state, node.problems) == ("ok", ())
+    site.until(lambda: is_well(site), lambda: f"all is well: {site.client.node('n1')}")
     site.until_state(site.submit("--", "true"), "COMPLETED")
+
+
+def is_well(site: CliSite) -> bool:
+    node = site.client.node("n1")
+    return (node.state, node.problems) == ("ok", ())
 
 
 class Refusals:

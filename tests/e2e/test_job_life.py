@@ -17,12 +17,11 @@ def test_a_chain_of_jobs_waits_runs_and_ends_with_its_first_failure(site: CliSit
     third = site.submit("--gpus", "0", "--after-ok", second, "--", "true")
     clean_up = site.submit("--gpus", "0", "--after-any", f"{first},{third}", "--", "true")
     site.until_state(first, "RUNNING")
-    explained = site.wattline("explain", second)
-    assert f"waits for job {first} (running)" in explained
-    assert "dependencies" in explained
+    said = (f"waits for job {first} (running)", "dependencies")
+    site.until_all_shown(said, "explain", second)
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
-    assert f"waits for jobs {first}" in site.wattline("job", clean_up)
+    site.until_shown(f"waits for jobs {first}", "job", clean_up)
     site.wattline("cancel", first)
     for number in (second, third):
         ended = site.until_state(number, "CANCELLED")
@@ -44,7 +43,7 @@ def test_a_job_starts_only_in_its_window_and_is_refused_where_it_would_be_late(
         lambda: f"which opens {opens}" in site.client.job(int(number)).reason,
         "the job says when its window opens",
     )
-    assert "window" in site.wattline("explain", number)
+    site.until_shown("window", "explain", number)
     late = ("--start-only", window, "--deadline", f"{soon:%Y-%m-%d}T02:00")
     refused = site.run("submit", *late, "--", "true")
     assert refused.returncode == 1

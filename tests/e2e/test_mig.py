@@ -60,8 +60,8 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
     assert [one["limit"] for one in said] == [40_779 * MIB] * 2
     assert [one.job for one in gpu(site).mig or ()] == [int(first), int(second)]
     assert [a.gpus for a in view(site, whole).attempts] == [(1,)]
-    assert "n1: 1 more free MIG 3g.40gb" in site.wattline("explain", third)
-    assert f"3g.40gb {first}, 3g.40gb {second}" in site.wattline("node", "n1")
+    site.until_shown("n1: 1 more free MIG 3g.40gb", "explain", third)
+    site.until_shown(f"3g.40gb {first}, 3g.40gb {second}", "node", "n1")
     site.until(lambda: (gpu(site).power_w or 0) > 300, "the GPU is busy")
     assert gpu(site).util_pct is None, "the driver measures none in MIG mode"
 

@@ -16,11 +16,17 @@ def kinds(site: CliSite) -> list[str]:
     return [event["kind"] for event in events if event["kind"].startswith("reservation_")]
 
 
+def remedies(site: CliSite) -> list[str]:
+    """What would let a job of one GPU start now."""
+    view = json.loads(site.wattline("whatif", "--json", "--gpus", "1", "--", "true"))
+    return [one["kind"] for one in view["remedies"]]
+
+
 def test_maintenance_begins_and_ends_by_itself(site: CliSite) -> None:
-    told = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "6s", "--maintenance")
+    told = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "15s", "--maintenance")
     assert "fans keeps 1 node (n1) for maintenance from " in told
     waits = site.submit("--gpus", "1", "--", "true")
-    assert "reserved as fans for maintenance until " in site.wattline("explain", waits)
+    site.until_shown("reserved as fans for maintenance until ", "explain", waits)
     (listed,) = site.json("reservations")
     assert (listed["state"], listed["nodes"], listed["gpus"]) == ("active", ["n1"], 8)
     assert site.json("job", waits)["state"] == "PENDING"
@@ -42,17 +48,16 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
     site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
-    (listed,) = site.json("reservations")
-    assert (listed["jobs"], listed["others"]) == ([int(inside)], [int(still)])
+    there = ([int(inside)], [int(still)])
+    (listed,) = site.until_json(
+        lambda told: [(one["jobs"], one["others"]) for one in told] == [there], "reservations"
+    )
     assert (listed["gpus_free"], listed["who"], listed["why"]) == (4, "admin", "course")
     shown = site.wattline("reservations")
     assert "STILL THERE" in shown
     assert "4/8" in shown
     # A node that is heard again is asked for its limits first.
-    site.until(
-        lambda: "reserved as lab for user admin" in site.wattline("explain", outside),
-        "the reservation as the reason",
-    )
+    site.until_shown("reserved as lab for user admin", "explain", outside)
     states = [site.json("job", job)["state"] for job in (still, inside, outside)]
     assert states == ["RUNNING", "RUNNING", "PENDING"]
 
@@ -80,6 +85,5 @@ def test_what_is_refused_says_why_and_exits_so(site: CliSite) -> None:
     assert (done.returncode, "is for user eve; this is user admin" in done.stderr) == (4, True)
     done = site.run("reserve", "two", "--nodes", "n1", "--user", "eve", "--for", "2h")
     assert (done.returncode, "n1 would be reserved twice" in done.stderr) == (1, True)
-    view = json.loads(site.wattline("whatif", "--json", "--gpus", "1", "--", "true"))
-    assert [one["kind"] for one in view["remedies"]] == ["time"]
+    site.until(lambda: remedies(site) == ["time"], "another time is what would help")
     site.wattline("unreserve", "lab")

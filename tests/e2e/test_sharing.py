@@ -57,9 +57,9 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
     site.until(lambda: (gpu(site).util_pct or 0) > 50, "the GPU is busy")
     assert (gpu(site).job, gpu(site).others) == (int(first), (int(second),))
 
-    assert "n1: 0.5 of a GPU; none is free" in site.wattline("explain", third)
-    assert "1 more free GPU" in site.wattline("explain", whole)
-    assert f"{first} (0.5), {second} (0.5)" in site.wattline("node", "n1")
+    site.until_shown("n1: 0.5 of a GPU; none is free", "explain", third)
+    site.until_shown("1 more free GPU", "explain", whole)
+    site.until_shown(f"{first} (0.5), {second} (0.5)", "node", "n1")
     assert site.json("job", first)["gpu_share_permille"] == 500
 
     site.stop("agent-n1", signal.SIGKILL)

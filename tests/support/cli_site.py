@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ import psutil
 from wattline import Client
 from wattline.client.errors import Unreachable
 from wattline_protocol.keys import load_bundle
+from wattline_protocol.views import JobView
 
 COMMAND_S = 60.0
 PATIENCE_S = 40.0
@@ -60,6 +61,10 @@ class CliSite:
         self.environ = {**os.environ, "NO_COLOR": "1"}
         self._within = within or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._heard: set[str] = set()
+        """Nodes whose agents were started."""
+        self.is_left_over = False
+        """A test failed half way: see `aftermath.settle`."""
         flags = [flag for node in nodes for flag in ("--node", node)]
         port = str(first_of_free_ports())
         made = self.wattline("init", str(self.site), *flags, "--port", port, "--json")
@@ -68,7 +73,10 @@ class CliSite:
         """For looking often: a verb costs half a second."""
         file = self.site / "site.toml"
         file.write_text(edit(file.read_text()))
-        self.start_scheduler()
+        with ExitStack() as stack:
+            stack.push(self)
+            self.start_scheduler()
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +87,8 @@ class CliSite:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:  # nobody else can tell any more
+            error.add_note("\n".join(f"{log}:\n{text}" for log, text in self.tails()))
         self.client.close()
         for name in reversed(list(self._running)):
             self.stop(name)
@@ -109,6 +119,20 @@ class CliSite:
         process = self._running.pop(name)
         process.send_signal(number)
         process.wait(timeout=PATIENCE_S)
+
+    def revive(self) -> None:
+        """The scheduler and the agents run, and nothing else but simulated hardware."""
+        lasting = {"scheduler", *(f"agent-{node}" for node in self._heard)}
+        for name, process in list(self._running.items()):
+            if process.poll() is not None:
+                del self._running[name]
+            elif name not in lasting and not name.startswith("sim-"):
+                self.stop(name, signal.SIGKILL)
+        if "scheduler" not in self._running:
+            self.start_scheduler()
+        for node in self._heard:
+            if f"agent-{node}" not in self._running:
+                self.start_agent(node)
 
     def ended(self, name: str) -> int:
         """Wait for a program to end by itself; its exit status."""
@@ -145,6 +169,7 @@ class CliSite:
 
     def begin_agent(self, node: str = "n1") -> int:
         """Run the agent of a simulated node; its process id."""
+        self._heard.add(node)
         hardware = self.hardware(node)
         where = ["--bundle", str(self.bundle(node)), "--state-dir", str(self.state(node))]
         sensors = ["--sysfs-root", str(hardware / "sysfs")]
@@ -194,12 +219,12 @@ class CliSite:
         return json.loads(self.wattline(*arguments, "--json"))
 
     def in_terminal(
-        self, *arguments: str, until: bytes, then: bytes | signal.Signals
+        self, *arguments: str, until: tuple[bytes, ...], then: bytes | signal.Signals
     ) -> tuple[bytes, int]:
         """A verb on a terminal of 100 x 30: what it shows, and its exit code.
 
-        Once `until` was seen, the keys `then` are pressed, or the signal is sent; it must end by
-        itself after that.
+        Once all of `until` was seen, the keys `then` are pressed, or the signal is sent; it must
+        end by itself after that.
         """
         ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (30, 100))
@@ -215,7 +240,7 @@ class CliSite:
                 if select.select([terminal], [], [], LOOK_S)[0]:
                     with contextlib.suppress(OSError):  # the other side was closed meanwhile
                         shown += terminal.read(65536)
-                if until in shown and not is_pressed:
+                if not is_pressed and all(text in shown for text in until):
                     if isinstance(then, bytes):
                         terminal.write(then)
                     else:
@@ -227,24 +252,68 @@ class CliSite:
         """Submit a job; its number."""
         return self.wattline("submit", "--quiet", *arguments).strip()
 
-    def until(self, holds: Callable[[], bool], what: str) -> None:
-        """Wait until `holds`, at most PATIENCE_S."""
+    def until(self, holds: Callable[[], object], what: str | Callable[[], str]) -> None:
+        """Wait until `holds`, at most PATIENCE_S; `what` says what was waited for in vain."""
         until_s = time.monotonic() + PATIENCE_S
         while not holds():
             for name, process in self._running.items():
                 assert process.poll() is None, f"{name} ended: {self.tail(name)}"
-            assert time.monotonic() < until_s, f"never seen: {what}"
+            if time.monotonic() >= until_s:
+                raise AssertionError(f"never seen: {what if isinstance(what, str) else what()}")
             time.sleep(LOOK_S)
 
     def until_state(self, job: str, state: str) -> Any:
         """Wait until a job is in `state`; the job."""
-        self.until(lambda: self.client.job(int(job)).state == state, f"job {job} {state}")
+        number = int(job)
+        self.until(
+            lambda: self.client.job(number).state == state,
+            lambda: f"job {job} {state}; it is {_told(self.client.job(number))}",
+        )
         return self.json("job", job)
 
-    def tail(self, name: str) -> str:
+    def until_shown(self, text: str, *arguments: str) -> str:
+        """Wait until a verb shows `text`; all that it shows then.
+
+        For whatever depends on the moment: a node that greets anew, or is late with a beat, is
+        for that time no place for work, and the scheduler says so.
+        """
+        return self.until_all_shown((text,), *arguments)
+
+    def until_all_shown(self, texts: Iterable[str], *arguments: str) -> str:
+        """The same for several texts at a time."""
+        shown = ""
+
+        def is_shown() -> bool:
+            nonlocal shown
+            shown = self.wattline(*arguments)
+            return all(text in shown for text in texts)
+
+        verb = " ".join(arguments)
+        self.until(is_shown, lambda: f"{texts!r} in what `wattline {verb}` shows:\n{shown}")
+        return shown
+
+    def until_json(self, holds: Callable[[Any], object], *arguments: str) -> Any:
+        """Wait until `holds` of what a verb prints with --json; that."""
+        found: Any = None
+
+        def is_so() -> object:
+            nonlocal found
+            found = self.json(*arguments)
+            return holds(found)
+
+        verb = " ".join(arguments)
+        self.until(is_so, lambda: f"what is wanted of `wattline {verb} --json`: {found}")
+        return found
+
+    def tail(self, name: str, lines: int = 10) -> str:
         """The last lines of a program's output."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
-        return "\n".join(text.splitlines()[-10:])
+        return "\n".join(text.splitlines()[-lines:])
+
+    def tails(self) -> list[tuple[str, str]]:
+        """Every program, and the last lines of its output."""
+        names = sorted(log.stem for log in self.folder.glob("*.log"))
+        return [(f"end of the log of {name}", self.tail(name, 25)) for name in names]
 
     def _is_answered(self) -> bool:
         try:
@@ -262,3 +331,8 @@ class CliSite:
             if "wattline_agent.keeper" in line and states & set(line):
                 found.append(process)
         return found
+
+
+def _told(job: JobView) -> str:
+    tries = ", ".join(f"{one.attempt} {one.state}" for one in job.attempts)
+    return f"{job.state} ({job.reason or 'no reason'}; attempts: {tries or 'none'})"

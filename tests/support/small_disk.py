@@ -36,7 +36,7 @@ class SmallDisk:
 
     def free(self) -> None:
         """Have room again."""
-        (self.outside / "ballast").unlink()
+        (self.outside / "ballast").unlink(missing_ok=True)
 
     def make_read_only(self, *, is_read_only: bool = True) -> None:
         """Mount it read-only, as a kernel does after an I/O error; or writable again."""
