@@ -55,7 +55,23 @@ class LiveKeeper:
 
     def seen(self, of: TaskRef | None = None) -> TaskSeen:
         """The attempt as it is now."""
-        return next(seen for seen in self.runner.observe() if seen.ref == (of or ref()))
+        return next(seen for seen in self.observe() if seen.ref == (of or ref()))
+
+    def observe(self) -> list[TaskSeen]:
+        """All attempts. A keeper that did not answer for a second is asked anew, as agents do."""
+        found: list[TaskSeen] = []
+
+        def is_answered() -> bool:
+            try:
+                found[:] = self.runner.observe()
+            except KeeperAbsent:
+                self.runner.close()
+                self.runner = connect(self.state_dir)
+                return False
+            return True
+
+        wait_until(is_answered, "the keeper answers")
+        return found
 
     def until(self, phase: str, of: TaskRef | None = None) -> TaskSeen:
         """Wait for a phase."""

@@ -168,10 +168,10 @@ def test_a_restarted_agent_takes_its_tasks_over(live: LiveKeeper) -> None:
         live.runner.launch(shell("echo up; sleep 1000", of=ref(job)), CONTEXT)
     live.runner.launch(shell("exit 4", of=ref(3)), CONTEXT)
     live.until("ended", ref(3))
-    before = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.runner.observe()}
+    before = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.observe()}
     live.runner.close()
     live.runner = KeeperRunner(live.state_dir)
-    after = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.runner.observe()}
+    after = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.observe()}
     assert after == before
     live.runner.stop(ref(2), 5, "cancelled")
     assert live.until("ended", ref(2)).group_gone
