@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from wattline_sim.fleet.faults.network import cut_off
+
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
 
@@ -9,6 +11,14 @@ if TYPE_CHECKING:
 def _agent_crash(faults: "Faults") -> str:
     node = faults.some_node()
     faults.site.crash_agent(node, down_s=faults.rng.uniform(0.1, 10.0))
+    return node
+
+
+def _agent_back_alone(faults: "Faults") -> str:
+    """It is there again, and nobody welcomes it for a while: all that it knows is on its disk."""
+    node, down_s = faults.some_node(), faults.rng.uniform(0.1, 2.0)
+    cut_off(faults, node, down_s + faults.rng.uniform(2.0, 20.0))
+    faults.site.crash_agent(node, down_s)
     return node
 
 
@@ -59,6 +69,7 @@ def _power_off(faults: "Faults") -> str:
 
 KINDS = {
     "agent crash": _agent_crash,
+    "agent back alone": _agent_back_alone,
     "agent restart": _agent_restart,
     "agent stall": _agent_stall,
     "host reboot": _reboot,
