@@ -23,6 +23,9 @@ MANY_WITHIN_S = 30.0
 
 TOLD_AGAIN_S = 300.0
 
+WAITED_S = 0.1
+"""Greetings so close together are one agent's, which waited while the scheduler stood still."""
+
 
 def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     """Issue a new incarnation, on record before it is told; a repeat gets the same Welcome."""
@@ -108,6 +111,8 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
 
 def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
     """Two agents that use one key take the node from each other, and with it its tasks."""
+    if node.greeted_at and now.mono_s - node.greeted_at[-1] < WAITED_S:
+        return
     node.greeted_at.append(now.mono_s)
     within_s = now.mono_s - node.greeted_at[0]
     is_many = len(node.greeted_at) == nodes.GREETINGS_MANY and within_s <= MANY_WITHIN_S

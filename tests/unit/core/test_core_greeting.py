@@ -82,6 +82,13 @@ def test_two_agents_with_one_key_are_told_once(h: Harness) -> None:
     )
 
 
+def test_greetings_that_waited_for_a_scheduler_that_stood_still_are_one(h: Harness) -> None:
+    for _ in range(8):
+        h.say("a1", h.agent("a1").hello())
+    h.run(2)
+    assert not h.events("node_greets_often")
+
+
 def test_an_agent_that_is_restarted_now_and_then_is_no_alarm(h: Harness) -> None:
     for _ in range(8):
         h.join("a1")
