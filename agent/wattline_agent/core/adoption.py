@@ -9,6 +9,9 @@ from wattline_agent.core.model import Member, NodeState
 from wattline_protocol.ids import Now, Sequence
 from wattline_protocol.messages import Adopted
 
+MOST_WAIT_S = 30.0
+"""Nobody waits longer for idleness to be confirmed: where the driver is slow no sample may ever."""
+
 
 def adopt(state: NodeState, member: Member, now: Now) -> bool:
     """Say what is held, once it is known. False: idleness may still be confirmed, wait.
@@ -16,7 +19,8 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
     What is held becomes the lease in force, on disk before it is said.
     """
     held_mw = holds.holding_mw(state, planned=False)
-    if held_mw > state.adopt_mw and state.adopt_wait_s > 0:
+    may_wait = state.adopt_wait_s > 0 and now.mono_s - state.started_s < MOST_WAIT_S
+    if held_mw > state.adopt_mw and may_wait:
         return False
     caps_mw = lease.enforced_mw(state)
     welcome = member.welcome

@@ -3,6 +3,7 @@
 import pytest
 
 from support.node_rig import MAX, MIN, Rig, names, of, ref, told, wall
+from wattline_agent.core.adoption import MOST_WAIT_S
 from wattline_agent.core.effects import ApplyCaps, RestoreCaps, SaveState, WouldCap
 from wattline_agent.core.events import Connected, StopAsked, TimePassed
 from wattline_protocol.messages import Adopted, Beat, Farewell, Hello, LeaseAck, StartTask
@@ -102,6 +103,23 @@ def test_a_restarted_agent_that_stood_still_does_not_look_like_growth_to_the_boo
     assert not told(busy.handle(TimePassed()), Adopted)
     (adopted,) = told(busy.pass_s(5), Adopted)[:1]
     assert adopted.holding_mw == wall(593 * W)
+
+
+def test_adopted_is_said_in_the_end_even_where_every_sample_takes_long() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.lease(wall(2 * 93 * W))
+    rig.crash()
+    for gpu in rig.gpus:
+        gpu.foreign_mw = MAX
+    rig.boot()
+    rig.sample()  # so that they are not presumed idle when it joins
+    said = told(rig.join(), Adopted)
+    for _ in range(8):
+        assert not said or rig.now_s - rig.node.state.started_s >= MOST_WAIT_S
+        rig.now_s += 4
+        said += told(rig.sample(), Adopted)
+    assert said
 
 
 def test_adopted_is_said_in_the_end_even_if_a_gpu_is_not_idle(busy: Rig) -> None:
