@@ -51,16 +51,28 @@ class MetricsTail:
         """A line that is no report (cut, foreign) says nothing."""
         try:
             report = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         values = report.get("metrics") if isinstance(report, dict) else None
         if not isinstance(values, dict):
             return
         for name, value in values.items():
             is_known = name in self.latest or len(self.latest) < MAX_METRICS
-            if is_known and len(name) <= MAX_NAME_CHARS and _is_number(value):
-                self.latest[name] = float(value)
+            number = _number(value)
+            if is_known and _is_name(name) and number is not None:
+                self.latest[name] = number
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_name(name: str) -> bool:
+    """Half a surrogate pair, which JSON can spell and UTF-8 cannot, is not printable either."""
+    return len(name) <= MAX_NAME_CHARS and name.isprintable()
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number has no limit in JSON
+        return None
+    return number if math.isfinite(number) else None

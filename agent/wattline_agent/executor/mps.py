@@ -6,6 +6,9 @@ process number into the directory of its pipes; one of root serves every user, a
 own (https://docs.nvidia.com/deploy/mps/).
 """
 
+import errno
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +20,7 @@ DEFAULT_PIPES = "/tmp/nvidia-mps"  # noqa: S108 - where NVIDIA puts it
 PID_FILE = "nvidia-cuda-mps-control.pid"
 DAEMON = "nvidia-cuda-mps"
 """Of `nvidia-cuda-mps-control`, what the kernel keeps as a process's name."""
+MAX_PID_BYTES = 32
 MIB = 2**20
 ROOT = 0
 
@@ -43,12 +47,25 @@ def serving_pipes(environ: Mapping[str, str], uid: int | None, proc: Path = Path
 def _owner(pipes: Path, proc: Path) -> int | None:
     """User of the daemon with these pipes; None where it does not run."""
     try:
-        pid = int((pipes / PID_FILE).read_text())
+        pid = int(_read_plain(pipes / PID_FILE))
         process = proc / str(pid)
         is_daemon = (process / "comm").read_text().strip() == DAEMON
         return process.stat().st_uid if is_daemon else None
     except (OSError, ValueError):
         return None
+
+
+def _read_plain(path: Path) -> bytes:
+    """The begin of a file that the job has named: it could be a pipe, which would hold us up, or a
+    link to a device, which does what it does when root opens it. Raises OSError."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, f"{path} is no plain file")
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags)  # by now it may be another, and O_NONBLOCK never waits
+    try:
+        return os.read(descriptor, MAX_PID_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def limits(order: TaskOrder, gpu_memory_bytes: int, pipes: str) -> dict[str, str]:

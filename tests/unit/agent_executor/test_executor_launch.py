@@ -123,6 +123,24 @@ def test_what_is_no_report_says_nothing(tmp_path: Path) -> None:
     assert tail.latest == {"d": 4.0}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"metrics": ' + "[" * 100_000,
+        '{"metrics": {"x": 1' + "0" * 400 + "}}",
+        '{"metrics": {"\\ud800": 1}}',
+        '{"metrics": {"\\u001b[2J": 1}}',
+    ],
+    ids=["deep", "huge", "half a character", "control"],
+)
+def test_no_line_of_a_task_upsets_the_agent(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{line}\n" + report(d=4))
+    tail = MetricsTail(str(path))
+    tail.look()
+    assert tail.latest == {"d": 4.0}
+
+
 def test_metrics_are_bounded_in_number_and_in_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     many = report(**{f"m{i}": i for i in range(MAX_METRICS + 10)})

@@ -56,6 +56,20 @@ def test_without_a_living_daemon_there_is_none(tmp_path: Path, what: str) -> Non
     assert find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, UID, proc) == ""
 
 
+@pytest.mark.parametrize("what", ["pipe", "link"])
+def test_what_a_job_names_neither_holds_the_agent_up_nor_is_followed(
+    tmp_path: Path, what: str
+) -> None:
+    pipes, proc = daemon(tmp_path)
+    file = pipes / PID_FILE
+    file.rename(tmp_path / "pid")
+    if what == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to(tmp_path / "pid")
+    assert find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, UID, proc) == ""
+
+
 def test_a_daemon_of_another_user_does_not_serve(tmp_path: Path) -> None:
     pipes, proc = daemon(tmp_path)
     for other in (UID + 1, None):
