@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = "root"
+ROOT_UID = 0
 
 PERSONAL = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "MAIL", "XDG_RUNTIME_DIR"})
 """Variables of the keeper's environment that say who it is."""
@@ -32,16 +33,22 @@ class Account:
     """A directory that the account makes for itself, with those beside it; empty = none."""
 
 
-def become(account: Account) -> dict[str, str]:
-    """Be the account, with all its groups and nothing of before; its variables. Raises OSError."""
+def become(account: Account, output: int) -> dict[str, str]:
+    """Be the account, with all its groups and nothing of before; its variables. Raises OSError.
+
+    `output` becomes the account's as well: else no program of it could open /dev/stdout.
+    """
+    if os.geteuid() != ROOT_UID:  # the kernel would leave it the capabilities it was given
+        raise OSError(errno.EPERM, "only a keeper of root starts tasks as other accounts")
     try:
         entry = pwd.getpwnam(account.name)
     except KeyError:
         raise OSError(errno.ENOENT, f"this host has no account {account.name}") from None
-    if entry.pw_uid == 0 and account.name != ROOT:
+    if entry.pw_uid == ROOT_UID and account.name != ROOT:
         raise OSError(errno.EPERM, f"account {account.name} is root by another name")
     for path in account.own:
         os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    os.fchown(output, entry.pw_uid, entry.pw_gid)
     os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
@@ -67,9 +74,9 @@ def make_own(path: str) -> None:
 
 
 def can_run_as(status: Path = Path("/proc/self/status")) -> bool:
-    """Whether this process may become other accounts of the host."""
-    for line in status.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "CapEff":
-            return int(value, 16) & NEEDED == NEEDED
-    return False
+    """Whether this process may become other accounts of the host, and leave all behind with that:
+    of capabilities that a process not root was given, the tasks would keep some."""
+    lines = (line.partition(":") for line in status.read_text().splitlines())
+    fields = {name: value.split() for name, _, value in lines}
+    _, effective_uid, *_ = map(int, fields["Uid"])
+    return effective_uid == ROOT_UID and int(fields["CapEff"][0], 16) & NEEDED == NEEDED

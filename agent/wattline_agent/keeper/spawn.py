@@ -200,7 +200,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "account"
         path, env = launch.path, dict(launch.env)
         if launch.account is not None:
-            env = {**become(launch.account), **env}
+            env = {**become(launch.account, launch.output), **env}
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
         step = "parent"  # after the change of user, which clears it
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

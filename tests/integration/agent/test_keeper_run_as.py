@@ -97,6 +97,11 @@ def test_it_reports_reads_its_notice_and_keeps_checkpoints(live: LiveKeeper) -> 
     assert checkpoints.stat().st_mode & 0o777 == 0o700
 
 
+def test_it_may_open_its_output_by_name(live: LiveKeeper) -> None:
+    live.run(as_nobody("echo one > /dev/stdout; echo two > /dev/stderr"))
+    assert live.log() == "one\ntwo\n"
+
+
 def test_logs_and_what_others_wrote_are_closed_to_it(live: LiveKeeper) -> None:
     live.run(shell("echo secret > own", of=ref(1), run_as=DAEMON))
     folder, state = live.task_dir(), live.state_dir

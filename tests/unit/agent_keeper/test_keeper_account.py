@@ -33,22 +33,33 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         make_own(str(path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks for an account at all")
 def test_an_account_that_the_host_does_not_have_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="this host has no account no-such"):
-        become(Account("no-such"))
+        become(Account("no-such"), 1)
+
+
+def test_only_root_becomes_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(PermissionError, match="only a keeper of root"):
+        become(Account("root"), 1)
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "may"),
+    ("uid", "capabilities", "may"),
     [
-        ("000001ffffffffff", True),
-        ("00000000000000c1", True),
-        ("00000000000000c0", False),
-        ("0000000000000081", False),
-        ("0000000000000000", False),
+        (0, "000001ffffffffff", True),
+        (0, "00000000000000c1", True),
+        (0, "00000000000000c0", False),
+        (0, "0000000000000081", False),
+        (0, "0000000000000000", False),
+        (12345, "000001ffffffffff", False),  # tasks would keep what it was given
     ],
 )
-def test_it_takes_three_permissions(tmp_path: Path, capabilities: str, may: bool) -> None:
+def test_it_takes_root_and_three_permissions(
+    tmp_path: Path, uid: int, capabilities: str, may: bool
+) -> None:
     status = tmp_path / "status"
-    status.write_text(f"Name:\tkeeper\nCapPrm:\tffffffffffffffff\nCapEff:\t{capabilities}\n")
+    uids = f"Uid:\t1\t{uid}\t{uid}\t{uid}\n"
+    status.write_text(f"Name:\tkeeper\n{uids}CapPrm:\tffffffffffffffff\nCapEff:\t{capabilities}\n")
     assert can_run_as(status) is may
