@@ -1,7 +1,6 @@
 """Where the files of an attempt lie, and its order as kept on disk."""
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,12 +68,11 @@ class TaskDir:
         os.close(os.open(self.metrics, flags, 0o600))
         return self.metrics
 
-    def remove(self) -> None:
-        """All of it, as far as this can be done."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def remove_files(self) -> None:
+        """Those beside its directory, as far as this can be done."""
         for name in (LOG, OLD_LOG, INDEX, METRICS_FILE, NOTICE_FILE, SECRET_FILE, STOP_FILE):
             with suppress(OSError):
-                os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - see above
+                os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - a hot path
 
 
 def on_disk(state_dir: Path) -> list[TaskRef]:

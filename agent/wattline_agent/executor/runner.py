@@ -23,6 +23,7 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
+from wattline_agent.executor.removals import Removals
 from wattline_agent.executor.spares import Spares
 from wattline_agent.executor.tasklib import ensure_tasklib
 from wattline_agent.keeper import tree
@@ -89,6 +90,7 @@ class KeeperRunner:
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
+        self._removals = Removals()
         self._load()
 
     # --- What the core asks -------------------------------------------------------------
@@ -374,7 +376,11 @@ class KeeperRunner:
 
     def _prune(self) -> None:
         for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):
-            TaskDir(self._state_dir, self._forgotten.popleft()).remove()
+            if self._removals.is_full():
+                return
+            folder = TaskDir(self._state_dir, self._forgotten.popleft())
+            folder.remove_files()
+            self._removals.begin(folder.path)
 
     # --- The keeper ---------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from wattline_scheduler.plan.devices import gpu_of, instance_of
 from wattline_scheduler.plan.snapshot import Placement
 from wattline_scheduler.power.clocks import clock_permille
 
+UNABLE = "does not start tasks as other accounts any more ([run_as])"
 FIRST_PORT, PORTS = 20_000, 10_000
 """Where torchrun gangs meet: below the range from which Linux picks ephemeral ports."""
 
@@ -81,6 +82,10 @@ def advance(state: State, gang: Gang, now: Now) -> None:
     if not grow_for(state, gang, now):
         return
     if isinstance(gang.phase, Starting):
+        unable = [a.node for a in gang.live if not may_start_here(state, state.nodes[a.node])]
+        if unable:  # since it was placed: an agent that does not know the words starts it as root
+            end_gang(state, gang, "requeued", f"{unable[0]} {UNABLE}", now)
+            return
         state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
         for attempt in gang.live:
             attempt.is_ordered = True
@@ -91,6 +96,11 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)
         state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
+
+
+def may_start_here(state: State, node: NodeNow) -> bool:
+    """Whether the node's keeper starts tasks as the site file has it."""
+    return state.site.run_as is None or node.can_run_as
 
 
 def advance_all(state: State, now: Now) -> None:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
 from support.simnode import wait_until
+from wattline_agent.executor import runner
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.orders import TaskOrder
 
@@ -121,6 +123,18 @@ def test_the_directory_of_one_account_never_serves_another(live: LiveKeeper) -> 
     live.run(shell(where, of=ref(2), run_as=DAEMON))
     assert live.task_dir(ref(2)).stat().st_uid == pwd.getpwnam(DAEMON).pw_uid
     assert set(live.log(ref(1)).split()).isdisjoint(live.log(ref(2)).split())
+
+
+def test_no_tree_that_a_task_leaves_is_too_deep_to_be_removed(
+    live: LiveKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "KEPT_ATTEMPTS", 0)
+    depth = 2 * sys.getrecursionlimit()
+    live.run(as_nobody(f"mkdir -p $(printf 'd/%.0s' $(seq {depth})) && echo made"))
+    assert live.log() == "made\n"
+    live.runner.drop(ref())
+    wait_until(lambda: not live.task_dir().exists(), "it is removed", 10)
+    assert not live.beside("log").exists()
 
 
 def test_shared_checkpoints_are_made_by_the_account(live: LiveKeeper, reachable: Path) -> None:

@@ -70,6 +70,19 @@ def test_a_node_whose_keeper_cannot_gets_nothing_and_says_why() -> None:
     assert "its keeper may not start tasks as other accounts" in str(refusal)
 
 
+def test_a_node_that_no_longer_can_is_not_ordered_what_was_placed_on_it() -> None:
+    h = started(RunAs(ADA))
+    h.agents[NodeId("a1")].is_slow_to_ack = True
+    number = h.submit(job().gpus(1), user="ada")
+    assert h.state_of(number) == "STARTING"
+    h.node("a1").can_run_as = False  # as after a Hello of another agent
+    h.agents[NodeId("a1")].is_slow_to_ack = False
+    h.agents[NodeId("a1")].ack_now()
+    h.run(3)
+    assert h.state_of(number) == "PENDING"
+    assert accounts(h) == []
+
+
 def test_what_waits_and_loses_its_account_waits_and_starts_once_there_is_one_again() -> None:
     h = started(RunAs(ADA), can_run_as=False)  # so that it waits
     number = h.submit(job().gpus(1), user="ada")
