@@ -6,6 +6,7 @@ follows no link, whatever a process of the same account changes under it.
 """
 
 import os
+import signal
 from contextlib import suppress
 
 RM = "/bin/rm"
@@ -13,7 +14,7 @@ MAX_AT_ONCE = 4
 
 
 class Removals:
-    """Those that are under way. What is not done when the agent ends is found again."""
+    """Those that are under way. What is not done at the end is found again by the next agent."""
 
     def __init__(self) -> None:
         self._running: list[int] = []
@@ -32,6 +33,13 @@ class Removals:
         except OSError:
             with suppress(OSError):  # no process is to be had now: it stays until the next start
                 self._running.append(_start_rm(path))
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        for pid in self._running:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._running.clear()
 
 
 def _start_rm(path: str) -> int:

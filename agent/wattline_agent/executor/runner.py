@@ -36,7 +36,7 @@ from wattline_agent.keeper.client import (
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.records import write_notice
-from wattline_agent.keeper.spec import ExitRecord, TaskSpec
+from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, ExitKind, TaskExit
@@ -48,6 +48,10 @@ PRUNED_AT_ONCE = 2
 """Directories removed with each one that is forgotten: never a long wait, and it catches up."""
 PASSED_THROUGH = 0o711
 """Of a directory with others below it that accounts own: they get there and see nothing else."""
+OLD_KEEPER = (
+    "this node's keeper is older than its agent and starts nothing as other accounts ([run_as]); "
+    "restart it when no task runs, and the agent after it"
+)
 LIST_S = 0.9
 """How often the keeper is asked for everything: at each sample. What changes phase it tells."""
 
@@ -77,6 +81,7 @@ class KeeperRunner:
             self._keeper = KeeperClient(self._state_dir)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
+        self._protocol: int = self._ask_strictly("status")["protocol"]
         self._tasklib = ensure_tasklib(self._state_dir)
         checkpoints = Path(self._own_checkpoint_dir())
         checkpoints.mkdir(exist_ok=True)
@@ -107,7 +112,7 @@ class KeeperRunner:
         """Write the orders to disk and have the keeper start them, in turn."""
         specs = self._on_disk([spec for one in launches if (spec := self._prepared(*one))])
         self._tell_dropped()
-        tasks = [{"task": spec.to_json()} for spec in specs]
+        tasks = [{"task": spec.to_json(self._protocol)} for spec in specs]
         try:
             answers = self._keeper.ask_all("start", tasks, timeout_s=START_TIMEOUT_S)
         except KeeperGone as error:
@@ -216,6 +221,7 @@ class KeeperRunner:
         """Leave the keeper and its tasks alone and disconnect."""
         self._keeper.close()
         self._orders.close()
+        self._removals.close()
 
     # --- Launching ----------------------------------------------------------------------
 
@@ -229,6 +235,8 @@ class KeeperRunner:
         attempt = Attempt(file, folder, MetricsTail(folder.metrics))
         self._attempts[order.ref] = attempt
         try:
+            if order.run_as and self._protocol < ACCOUNTS_PROTOCOL:
+                raise NotLaunchable(OLD_KEEPER)
             self._spares.make(folder.path)
             if secret:
                 folder.save_secret(secret)

@@ -9,6 +9,8 @@ from typing import Any
 
 PROTOCOL_VERSION = 2
 """Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
+ACCOUNTS_PROTOCOL = 2
+"""From this one on tasks may run as other accounts."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -26,6 +28,9 @@ MAX_ACCOUNT_CHARS = 64
 MAX_TASKS = 4096
 """Attempts a keeper holds at once, ended ones included, until they are dropped."""
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
+
+
+_ACCOUNT_KEYS = frozenset({"run_as", "own", "make"})
 
 
 class BadRequest(ValueError):
@@ -59,9 +64,12 @@ class TaskSpec:
     make: str
     """A directory that the account makes for itself; empty = none."""
 
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+    def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
+        """A dictionary of plain values, as a keeper of this protocol reads it."""
+        spec = {f.name: getattr(self, f.name) for f in fields(self)}
+        if protocol >= ACCOUNTS_PROTOCOL:
+            return spec
+        return {name: spec[name] for name in spec if name not in _ACCOUNT_KEYS} | {"uid": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
 from support.simnode import wait_until
 from wattline_agent.executor import runner
+from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.orders import TaskOrder
 
@@ -183,6 +185,34 @@ def test_what_is_closed_to_it_is_named_by_what_it_sees(live: LiveKeeper, reachab
         "not_found",
         f"command not found: {tool} (there is no {tool})",
     )
+
+
+def test_a_keeper_of_before_runs_the_others_and_none_as_itself_in_an_accounts_place(
+    live: LiveKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    ask = KeeperClient.ask
+
+    def of_before(client: KeeperClient, do: str, **request: Any) -> dict[str, Any]:
+        answer = ask(client, do, **request)
+        return {"pid": answer["pid"], "protocol": 1} if do == "status" else answer
+
+    def note(_: KeeperClient, _do: str, requests: list[Any], **_more: Any) -> list[Any]:
+        asked.extend(request["task"] for request in requests)
+        return [{} for _ in requests]
+
+    monkeypatch.setattr(KeeperClient, "ask", of_before)
+    monkeypatch.setattr(KeeperClient, "ask_all", note)
+    live.runner.close()
+    live.runner = connect(live.state_dir)
+    assert not live.runner.can_run_as()
+    live.runner.launch_all([(as_nobody("true"), CONTEXT), (shell("true", of=ref(2)), CONTEXT)])
+    (task,) = asked
+    assert (task["key"], task["uid"]) == ("2.0.1", None)
+    assert set(task).isdisjoint({"run_as", "own", "make"})
+    end = live.seen().exit
+    assert end is not None
+    assert "keeper is older than its agent" in end.detail
 
 
 def test_it_dies_with_its_keeper(live: LiveKeeper) -> None:
