@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from wattline_protocol.messages import TaskUsage
 from wattline_protocol.site import Tariff
 
@@ -26,6 +28,13 @@ def add_usage(usages: Iterable[TaskUsage]) -> TaskUsage:
             max_rss_bytes=max(total.max_rss_bytes, u.max_rss_bytes),
         )
     return total
+
+
+def most(usage: TaskUsage, other: TaskUsage) -> TaskUsage:
+    """Of two accounts of the same attempt: who lost a part of one says less, and nobody says more
+    than there was."""
+    pairs = zip(msgspec.structs.astuple(usage), msgspec.structs.astuple(other), strict=True)
+    return TaskUsage(*(max(pair) for pair in pairs))
 
 
 def less(usage: TaskUsage, before: TaskUsage) -> TaskUsage:

@@ -6,7 +6,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.messages import TaskExit, TaskPhase, TaskReport
 from wattline_protocol.views import JobState
 from wattline_scheduler.core import commands
-from wattline_scheduler.core.accounts import add_usage, less
+from wattline_scheduler.core.accounts import add_usage, less, most
 from wattline_scheduler.core.backups import stray_seen, strays_gone
 from wattline_scheduler.core.ending import FINAL, attempt_over, close
 from wattline_scheduler.core.exits import meaning, say
@@ -171,13 +171,15 @@ def _ended_attempt(state: State, report: TaskReport) -> Attempt | None:
 
 
 def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
-    """Accounting of an attempt that was given up and is heard of after all."""
+    """Accounting of an attempt that was given up and is heard of after all; an agent whose disk was
+    wiped since knows less than was told before."""
     if attempt.record.exit is None:
-        job, more = attempt.gang.job, less(report.usage, attempt.record.usage)
+        usage = most(report.usage, attempt.record.usage)
+        job, more = attempt.gang.job, less(usage, attempt.record.usage)
         job.spent = add_usage((job.spent, more))
         note_end(state, attempt, more, now)
         attempt.record = msgspec.structs.replace(
-            attempt.record, usage=report.usage, metrics=report.metrics, exit=report.exit
+            attempt.record, usage=usage, metrics=report.metrics, exit=report.exit
         )
         state.journal.save(attempt.record)
 

@@ -1,11 +1,12 @@
 """No task runs in two attempts at once (I7): what a cut-off node's tasks wait for."""
 
+import msgspec
 import pytest
 
 from support.harness import Harness
 from support.sites import job, site
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.messages import BeatSeen, StopTask
+from wattline_protocol.messages import BeatSeen, StopTask, TaskExit, TaskUpdate, TaskUsage
 from wattline_scheduler.core.beats import CLOCK_DRIFT, KILL_TIME_S, LEASE_MARGIN_S
 
 TASK_LEASE_S = 100.0
@@ -95,3 +96,24 @@ def test_a_lost_task_that_is_found_running_is_stopped_and_its_usage_booked(h: Ha
     assert h.events("stray_stopped")
     assert not [ref for ref in h.agent(name).tasks if ref.attempt == 1]
     assert h.gang(number).past[0].record.exit is not None
+
+
+def test_who_was_given_up_and_has_lost_its_figures_takes_nothing_back(h: Harness) -> None:
+    number = h.submit(job().gpus(1).stops_on_isolation())
+    name = h.gang(number).live[0].node
+    agent = h.agent(name)
+    (task,) = agent.tasks.values()
+
+    def says(usage: TaskUsage, **more: object) -> None:
+        report = msgspec.structs.replace(task.report(), usage=usage, **more)
+        h.say(name, TaskUpdate(agent.epoch, agent.incarnation, report))
+
+    says(TaskUsage(run_s=900.0, gpu_s=900.0, node_energy_mj=5_000_000))
+    h.cut_off.add(NodeId(name))
+    h.run(CERTAIN_S + 5)
+    (given_up,) = h.gang(number).past
+    assert given_up.record.state == "NODE_FAIL"
+    # Its disk was wiped: of the energy it knows nothing more.
+    says(TaskUsage(run_s=950.0, gpu_s=950.0), phase="ended", exit=TaskExit("exited", 0))
+    usage = given_up.record.usage
+    assert (usage.gpu_s, usage.node_energy_mj) == (950.0, 5_000_000)
