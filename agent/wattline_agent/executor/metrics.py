@@ -31,9 +31,12 @@ class MetricsTail:
             self._take(line)
 
     def _read(self) -> bytes:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path, flags)
         except FileNotFoundError:
+            return b""
+        except BlockingIOError:  # whoever owns a file may hold up those who open it (F_SETLEASE)
             return b""
         try:
             size = os.fstat(descriptor).st_size

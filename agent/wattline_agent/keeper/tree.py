@@ -139,21 +139,17 @@ def claimed(
 ) -> dict[int, str]:
     """Which of the `candidates` (tops of trees) belong to which attempt, by key."""
     by_root = {identity.root: key for key, identity in tasks.items() if identity.root}
+    # Before what a process says of itself: another user's could say that it is of this attempt.
+    by_group = {pid: key for key, identity in tasks.items() for pid in identity.cgroup_pids}
     owners: dict[int, str] = {}
     for pid in candidates:
         process = table.get(pid)
         if process is None:
             continue
-        key = by_root.get(pid) or by_root.get(process.session)
+        key = by_root.get(pid) or by_root.get(process.session) or by_group.get(pid)
         if key is None:
-            key = next(
-                (
-                    k
-                    for k, identity in tasks.items()
-                    if pid in identity.cgroup_pids or marked(pid, identity.marker)
-                ),
-                None,
-            )
+            signs = (k for k, identity in tasks.items() if marked(pid, identity.marker))
+            key = next(signs, None)
         if key is not None:
             owners[pid] = key
     return owners

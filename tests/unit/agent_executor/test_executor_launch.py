@@ -1,6 +1,8 @@
 """From an order to argv and environment, and metrics from a task's file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,27 @@ def test_no_line_of_a_task_upsets_the_agent(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(f"{line}\n" + report(d=4))
     tail = MetricsTail(str(path))
+    tail.look()
+    assert tail.latest == {"d": 4.0}
+
+
+def test_a_task_that_holds_its_file_shut_does_not_hold_up_the_agent(tmp_path: Path) -> None:
+    """With a lease on the file, whose holder the kernel asks for 45 s before it lets others in."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(report(d=4))
+    text = (
+        "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN); "
+        "file = os.open(sys.argv[1], os.O_WRONLY); "
+        "fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", text, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.read(1) == b"\n"
+        tail = MetricsTail(str(path))
+        tail.look()
+        assert tail.latest == {}
+        holder.communicate()
     tail.look()
     assert tail.latest == {"d": 4.0}
 

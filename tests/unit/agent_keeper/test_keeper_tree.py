@@ -47,6 +47,12 @@ def test_a_tree_is_claimed_by_descent_session_marker_and_cgroup() -> None:
     assert {p.pid for p in found["b"]} == {40, 50}
 
 
+def test_the_cgroup_of_a_process_counts_more_than_what_it_says_of_itself() -> None:
+    tasks = {"a": TASKS["a"], "b": Identity(40, b"D=/b", frozenset({31}))}
+    found = members(HOST, tasks, [20, 30, 31, 40], marked)
+    assert {p.pid for p in found["b"]} == {31, 33, 40}
+
+
 def test_the_dead_are_not_counted() -> None:
     assert [p.pid for p in living_below(HOST, [40])] == [40]
 
