@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from wattline_sim.fleet.faults.network import cut_off
 
+SECOND_WIPE_SHARE = 0.5
+
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
 
@@ -41,9 +43,16 @@ def _reboot(faults: "Faults") -> str:
 
 
 def _wipe(faults: "Faults") -> str:
+    """Often twice, so that words to who forgot everything the first time are still under way."""
     node = faults.some_node()
-    faults.site.crash_agent(node, down_s=faults.rng.uniform(0.1, 3.0))
-    faults.site.machines[node].wipe_disk()
+
+    def wipe() -> None:
+        faults.site.crash_agent(node, down_s=faults.rng.uniform(0.1, 3.0))
+        faults.site.machines[node].wipe_disk()
+
+    wipe()
+    if faults.rng.random() < SECOND_WIPE_SHARE:
+        faults.later(faults.rng.uniform(4.0, 12.0), wipe)
     return node
 
 

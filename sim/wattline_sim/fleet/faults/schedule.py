@@ -68,6 +68,15 @@ class Faults:
         self._undo[number] = undo
         self.site.world.after(after_s, lambda: self._end(number))
 
+    def later(self, after_s: float, hurt: Callable[[], None]) -> None:
+        """One more blow, unless everything is to be well by then."""
+
+        def strike() -> None:
+            if not self.is_over:
+                hurt()
+
+        self.site.world.after(after_s, strike)
+
     def some_node(self) -> NodeId:
         """Any node of the site."""
         return self.rng.choice(sorted(self.site.machines))
