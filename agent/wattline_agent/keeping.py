@@ -72,10 +72,7 @@ class Keeping:
 
     def can_run_as(self) -> bool:
         """Whether it starts tasks as other accounts of the host."""
-        try:
-            return self._runner is not None and self._runner.can_run_as()
-        except KeeperAbsent as error:
-            raise NoKeeper(str(error)) from error
+        return self._runner is not None and self._runner.can_run_as()
 
     def do(self, order: Order) -> None:
         """Have the keeper do something, now or as soon as there is one again."""

@@ -38,7 +38,7 @@ def find_pipes(
 
 
 def serving_pipes(environ: Mapping[str, str], uid: int | None, proc: Path = Path("/proc")) -> str:
-    """Directory of the daemon that serves this user, None = any; empty = there is none."""
+    """Directory of the daemon that serves this user, None = whoever it is; empty = none does."""
     pipes = environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
     owner = _owner(Path(pipes), proc)
     return pipes if owner is not None and owner in (ROOT, uid) else ""

@@ -81,11 +81,13 @@ class KeeperRunner:
             self._keeper = KeeperClient(self._state_dir)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
-        self._protocol: int = self._ask_strictly("status")["protocol"]
+        status = self._ask_strictly("status")
+        self._protocol: int = status["protocol"]
+        self._can_run_as = bool(status.get("can_run_as", False))
         self._tasklib = ensure_tasklib(self._state_dir)
-        checkpoints = Path(self._own_checkpoint_dir())
-        checkpoints.mkdir(exist_ok=True)
-        checkpoints.chmod(PASSED_THROUGH)
+        self._checkpoints = self._state_dir / "checkpoints"
+        self._checkpoints.mkdir(exist_ok=True)
+        self._checkpoints.chmod(PASSED_THROUGH)
         self._orders = Journal(self._state_dir / ORDERS_FILE)
         self._attempts: dict[TaskRef, Attempt] = {}
         self._void: list[str] = []
@@ -102,7 +104,7 @@ class KeeperRunner:
 
     def can_run_as(self) -> bool:
         """Whether the keeper may start tasks as other accounts of the host."""
-        return bool(self._ask_strictly("status").get("can_run_as", False))
+        return self._can_run_as
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
@@ -285,8 +287,8 @@ class KeeperRunner:
             self._spares.make(path)
         return path
 
-    def _own_checkpoint_dir(self, job: JobId | str = "") -> str:
-        return f"{self._state_dir}/checkpoints/{job}"
+    def _own_checkpoint_dir(self, job: JobId) -> str:
+        return f"{self._checkpoints}/{job}"
 
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())

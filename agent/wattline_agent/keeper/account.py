@@ -30,7 +30,7 @@ class Account:
     own: tuple[str, ...] = ()
     """Files and directories that become the account's; nobody else may write where they lie."""
     make: str = ""
-    """A directory that the account makes for itself, with those beside it; empty = none."""
+    """A directory that the account makes for itself, where others may make theirs; empty = none."""
 
 
 def become(account: Account, output: int) -> dict[str, str]:

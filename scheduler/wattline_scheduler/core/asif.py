@@ -41,9 +41,8 @@ site with a long queue nearly all of it is placing who is ahead."""
 MAX_AHEAD = 64
 """Gangs before it in the queue that are placed first; those behind them hardly matter."""
 
-
 ASKED = JobId(0)
-"""In place of the job that is asked about; no job has that number."""
+"""In place of the job that is asked about, or not submitted yet; no job has that number."""
 
 
 class TooManyLooks(Exception):

@@ -273,7 +273,7 @@ class Job:
     outside: str = ""
     """Why its reservation does not let it start; empty = it does, or it names none."""
     barred: tuple[str, str] | None = None
-    """`queue`, `account` or `cost`, and why that keeps it from starting: another site file."""
+    """What of another site file keeps it from starting (`allowed.Gate`), and why."""
     max_grace_s: float = math.inf
     """Of the site: it may have been accepted when that was more."""
     late: str = ""

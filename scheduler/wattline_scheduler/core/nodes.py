@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId, Sequence, TaskRef
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
-from wattline_protocol.site import Node
+from wattline_protocol.site import Node, RunAs
 from wattline_protocol.views import NodeState
 from wattline_scheduler.core.jobs import LONG_AGO, Attempt
 from wattline_scheduler.core.records import NodeRecord
@@ -74,7 +74,7 @@ class NodeNow:
     answered_at: Instant = LONG_AGO
     """Latest time at which its agent may have been told that it is heard (I7)."""
     can_run_as: bool = False
-    """Its keeper may start tasks as other accounts of the host."""
+    """Its keeper starts tasks as other accounts of the host."""
     is_silent: bool = False
     """Not heard for `isolation_after_s`, or its agent said Farewell."""
     beat: Beat | None = None
@@ -141,6 +141,10 @@ class NodeNow:
     def outdate_offer(self) -> None:
         """Something changed that the planner must know."""
         self.outdated[self.id] = None
+
+    def starts_as(self, rules: RunAs | None) -> bool:
+        """Whether its keeper starts tasks as these rules of the site have it."""
+        return rules is None or self.can_run_as
 
     @property
     def is_adopted(self) -> bool:

@@ -84,7 +84,7 @@ def _closed(state: State, node: NodeNow) -> str:
         return node.state
     if not is_leased(state, node):
         return "its caps are being read back"
-    if state.site.run_as is not None and not node.can_run_as:
+    if not node.starts_as(state.site.run_as):
         return "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
     if len(node.names) >= MAX_OUTSTANDING:
         return f"{MAX_OUTSTANDING} commands to it are not answered yet"

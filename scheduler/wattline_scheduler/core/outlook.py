@@ -15,7 +15,7 @@ from wattline_protocol.views import (
     Remedy,
 )
 from wattline_scheduler.core.allowed import with_runtime
-from wattline_scheduler.core.asif import AsIf
+from wattline_scheduler.core.asif import ASKED, AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
 from wattline_scheduler.core.forecast import Forecast, forecast, sooner
 from wattline_scheduler.core.job_state import gates_of, reason_of, waits_for_jobs
@@ -34,8 +34,6 @@ from wattline_scheduler.core.submitting import refusal
 from wattline_scheduler.plan.explain import explain
 from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Snapshot, Waiting
-
-NOT_SUBMITTED = JobId(0)
 
 STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies")
 """Gates of which nobody knows when they open."""
@@ -113,7 +111,7 @@ def what_if(
         gates["quota"] = quota
     shown: JobState = "HELD" if spec.hold else "PENDING"
     reason, seen = next(iter(gates.values()), ""), _seen(state, gates.get("reservation", ""), now)
-    view = explain(seen, NOT_SUBMITTED, shown, reason, key.shape, stay)
+    view = explain(seen, ASKED, shown, reason, key.shape, stay)
     view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
     return _with_outlook(state, view, asked, now)
 

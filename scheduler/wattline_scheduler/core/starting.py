@@ -82,7 +82,8 @@ def advance(state: State, gang: Gang, now: Now) -> None:
     if not grow_for(state, gang, now):
         return
     if isinstance(gang.phase, Starting):
-        unable = [a.node for a in gang.live if not may_start_here(state, state.nodes[a.node])]
+        rules = state.site.run_as
+        unable = [a.node for a in gang.live if not state.nodes[a.node].starts_as(rules)]
         if unable:  # since it was placed: an agent that does not know the words starts it as root
             end_gang(state, gang, "requeued", f"{unable[0]} {UNABLE}", now)
             return
@@ -96,11 +97,6 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)
         state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
-
-
-def may_start_here(state: State, node: NodeNow) -> bool:
-    """Whether the node's keeper starts tasks as the site file has it."""
-    return state.site.run_as is None or node.can_run_as
 
 
 def advance_all(state: State, now: Now) -> None:

@@ -253,12 +253,15 @@ class _Cycle:
             self.turns.in_vain(asked, self.trial.effort - before, is_dated=is_later)
 
     def _reason(self, waiting: Waiting) -> str:
-        """Why the shape does not fit; on a large site that is asked only now and then."""
-        tried, cycle = self.trial.tried(waiting.shape), self.trial.cycle
-        key = self.trial.key(waiting.stay)
+        """Why the shape does not fit; on a large site asked only now and then, of each shape in
+        another cycle."""
+        tried, key = self.trial.tried(waiting.shape), self.trial.key(waiting.stay)
+        cycle = self.trial.cycle
+        turn = (cycle + tried.number) // AGAIN_CYCLES if self.is_large else cycle
         is_known = bool(tried.reason) and tried.reason_for == key
-        if not is_known or cycle - tried.reason_at >= (AGAIN_CYCLES if self.is_large else 1):
-            tried.reason, tried.reason_at, tried.reason_for = self._kept_reason(waiting), cycle, key
+        if not is_known or tried.reason_turn != turn:
+            tried.reason_turn, tried.reason_for = turn, key
+            tried.reason = self._kept_reason(waiting)
             self.trial.effort += REASON_STEPS
         return tried.reason
 

@@ -64,14 +64,24 @@ class Look:
 class Tried:
     """One shape: its look, and what was found of it in earlier cycles."""
 
-    __slots__ = ("asked_at", "look", "reason", "reason_at", "reason_for", "vain_at", "vain_for")
+    __slots__ = (
+        "asked_at",
+        "look",
+        "number",
+        "reason",
+        "reason_for",
+        "reason_turn",
+        "vain_at",
+        "vain_for",
+    )
 
-    def __init__(self, look: Look) -> None:
-        self.look = look
+    def __init__(self, look: Look, number: int) -> None:
+        self.look, self.number = look, number
+        """How many were known before it."""
         self.asked_at = NEVER
         """The newest cycle in which it was asked for."""
-        self.reason, self.reason_at, self.reason_for = "", NEVER, EVERYWHERE
-        """Why it did not fit, in which cycle that was found, and for which stays."""
+        self.reason, self.reason_turn, self.reason_for = "", NEVER, EVERYWHERE
+        """Why it did not fit, in which turn that was found, and for which stays."""
         self.vain_at: float = -math.inf
         self.vain_for: Hashable = None
         """The cycle in which nobody could be sent away for it, for which stays and quotas."""
@@ -201,7 +211,7 @@ class Looks:
             if look is None:
                 is_share = shape.gpu_milli < WHOLE_MILLI
                 look = self._looks[shape.task] = Look(columns.node_count, is_share=is_share)
-            tried = self._tried[shape] = Tried(look)
+            tried = self._tried[shape] = Tried(look, len(self._tried))
         tried.asked_at = self.cycle
         return tried
 
