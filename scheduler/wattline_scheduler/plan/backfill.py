@@ -108,10 +108,8 @@ def promise(
 
     `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
     """
-    shape, can = (
-        waiting.shape,
-        fits_when_empty(trial, waiting.shape) & _may_end(trial, waiting.shape),
-    )
+    shape = waiting.shape
+    can = fits_when_empty(trial, shape) & _may_end(trial, shape)
     trial.effort += STEPS_PER_LOOK + len(can) // NODES_PER_LOOK_STEP
     can[list(taken)] = False
     able = np.flatnonzero(can)
