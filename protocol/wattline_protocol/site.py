@@ -242,6 +242,8 @@ class HttpDoor(msgspec.Struct, frozen=True):
     """Who they are in the audit log."""
 
 
+LogReaders = Literal["owner", "everyone"]
+
 OPEN_JOBS_PER_USER = 50_000
 """Nobody fills more than half of what may be open on a site, and five of the largest arrays fit."""
 
@@ -262,6 +264,8 @@ class Site(msgspec.Struct, frozen=True):
     """Of the schedules' windows."""
     open_jobs_per_user: int = OPEN_JOBS_PER_USER
     """That have not ended, each index of an array and each replica."""
+    logs: LogReaders = "owner"
+    """Who may read what tasks write, beside operators."""
     schedules: tuple[Schedule, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     http: HttpDoor | None = None

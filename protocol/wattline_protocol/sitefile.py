@@ -36,6 +36,7 @@ from wattline_protocol.site import (
     DomainKind,
     Gateway,
     InputShare,
+    LogReaders,
     Node,
     Site,
     Tariff,
@@ -93,6 +94,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         open_jobs_per_user=head.take(
             "open_jobs_per_user", siteaccounts.open_jobs, OPEN_JOBS_PER_USER
         ),
+        logs=cast("LogReaders", head.take("logs", choice("owner", "everyone"), "owner")),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
         timing=_timing(top.table("timing")),

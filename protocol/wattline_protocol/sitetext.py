@@ -31,6 +31,7 @@ def format_site(site: Site) -> str:
         "checkpoint_root": site.checkpoint_root,
         "time_zone": site.time_zone,
         "open_jobs_per_user": site.open_jobs_per_user,
+        "logs": site.logs,
     }
     document: dict[str, Any] = {
         "site": head,
@@ -161,6 +162,7 @@ agent_endpoint = {agent_endpoint}    # agents connect here
 client_endpoint = {client_endpoint}   # everyone else connects here
 # checkpoint_root = "/mnt/checkpoints"  # a directory that every node mounts
 # time_zone = "Europe/Berlin"         # of schedules; UTC otherwise
+# logs = "everyone"                   # read all logs; otherwise owners and operators
 
 [tariff]
 usd_per_kwh = 0.15

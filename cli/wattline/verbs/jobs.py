@@ -248,6 +248,7 @@ VERBS = (
         name="logs",
         section="Jobs",
         help="Print what a task has written.",
+        details="Owners read their jobs, operators all; `logs` of the site file opens them to everyone.",
         act="wattline.acts.logs:logs",
         show="wattline.show.jobs:log_text",
         role="submitter",

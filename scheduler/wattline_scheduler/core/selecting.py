@@ -30,8 +30,11 @@ class Asker:
     def is_operator(self) -> bool:
         return ROLE_RANK[self.role] >= ROLE_RANK["operator"]
 
+    def may_act_for(self, owner: UserName) -> bool:
+        return self.is_operator or owner == self.user
+
     def may_act_on(self, job: Job) -> bool:
-        return self.is_operator or job.record.owner == self.user
+        return self.may_act_for(job.record.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 import itertools
 from dataclasses import dataclass
 
-from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UserName
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, LogChunk, ReadLog
 from wattline_protocol.requests import Denied, FetchLog, Log
 from wattline_scheduler.core.effects import Reply, Send
 from wattline_scheduler.core.records import AttemptRecord
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.store.store import Store
@@ -36,9 +37,11 @@ class LogRelay:
         self._numbers = itertools.count(1)
         self._readings: dict[int, _Reading] = {}
 
-    def fetch(self, client: bytes, ask: int, fetch: FetchLog, now: Instant) -> Send | Reply:
+    def fetch(
+        self, client: bytes, ask: int, asker: Asker, fetch: FetchLog, now: Instant
+    ) -> Send | Reply:
         """Pass the request on to the node that has the log, or say why not."""
-        attempt = self._find(fetch)
+        attempt = self._find(fetch, asker)
         if isinstance(attempt, Denied):
             return Reply(client, ask, attempt)
         if len(self._readings) >= MAX_OUTSTANDING:
@@ -82,8 +85,8 @@ class LogRelay:
         """Ended on record when the log was asked for, or since."""
         return attempt.ended_unix_s is not None or attempt.ref not in self._state.work.live
 
-    def _find(self, fetch: FetchLog) -> AttemptRecord | Denied:
-        attempts = self._attempts(fetch.job, fetch.task)
+    def _find(self, fetch: FetchLog, asker: Asker) -> AttemptRecord | Denied:
+        attempts = self._attempts(fetch.job, fetch.task, asker)
         if isinstance(attempts, Denied):
             return attempts
         if not attempts:
@@ -96,17 +99,32 @@ class LogRelay:
         ref = TaskRef(fetch.job, fetch.task, wanted)
         return found[0] if found else Denied("not_found", f"there is no attempt {ref}")
 
-    def _attempts(self, number: JobId, task: TaskNo) -> list[AttemptRecord] | Denied:
+    def _attempts(
+        self, number: JobId, task: TaskNo, asker: Asker
+    ) -> list[AttemptRecord] | Denied:
         job = self._state.work.jobs.get(number)
         if job is not None:
             gang = task // job.spec.gang_size
+            if not self._may_read(asker, job.record.owner):
+                return _not_yours(number, job.record.owner)
             if not 0 <= gang < len(job.gangs):
                 return Denied("not_found", f"job {number} has no task {task}")
             return [a.record for a in job.gangs[gang].attempts if a.record.task == task]
         on_record = self._store.job(number)
         if on_record is None:
             return no_job(number, self._state.next_job)
-        return [a for a in on_record[2] if a.task == task]
+        record, _, attempts = on_record
+        if not self._may_read(asker, record.owner):
+            return _not_yours(number, record.owner)
+        return [a for a in attempts if a.task == task]
+
+    def _may_read(self, asker: Asker, owner: UserName) -> bool:
+        return self._state.site.logs == "everyone" or asker.may_act_for(owner)
+
+
+def _not_yours(number: JobId, owner: UserName) -> Denied:
+    text = f"job {number} belongs to {owner}; only its owner or an operator reads its logs"
+    return Denied("not_allowed", f"{text}, as long as the site file does not say otherwise (logs)")
 
 
 def _unavailable(attempt: AttemptRecord, why: str) -> Denied:

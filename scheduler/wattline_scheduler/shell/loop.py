@@ -194,7 +194,7 @@ class Loop:
         denied = not_for(session.role, request)
         if denied is not None:
             return [Reply(client, ask.ask, denied)]
-        now = self._clock()
+        now, asker = self._clock(), Asker(session.user, session.role)
         match request:
             case WatchSite() | WatchRoutes() | ListEvents(follow=True):
                 full = self._watches.add(session, ask.ask, request, now)
@@ -203,7 +203,7 @@ class Loop:
                 self._watches.drop(session, watched)
                 return []
             case FetchLog():
-                return [self._logs.fetch(client, ask.ask, request, now.mono_s)]
+                return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]
             case GetReport():
                 order = report_order(
                     self._state, self._store.path, self._meter.peek(), request, now
@@ -224,7 +224,6 @@ class Loop:
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case GetJob(job=number):
-                asker = Asker(session.user, session.role)
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
             case WhatIf():
                 return [Reply(client, ask.ask, self._reads.what_if(session.user, request, now))]

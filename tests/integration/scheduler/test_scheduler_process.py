@@ -256,6 +256,12 @@ def test_roles_limit_what_may_be_asked(
         number = submit(submitter)
         assert isinstance(other.ask(GetJob(number)), Jobs)
         assert isinstance(other.ask(Cancel(only(number))), Denied)
+        logs = [client.ask(FetchLog(number)) for client in (other, operator, submitter)]
+        assert [log.kind for log in logs if isinstance(log, Denied)] == [
+            "not_allowed",
+            "not_found",
+            "not_found",
+        ]
         assert isinstance(submitter.ask(Cancel(only(number))), Acted)
 
 

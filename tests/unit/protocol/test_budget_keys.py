@@ -12,6 +12,7 @@ name = "lab"
 agent_endpoint = "tcp://10.0.0.5:7701"
 client_endpoint = "tcp://10.0.0.5:7702"
 time_zone = "Europe/Berlin"
+logs = "everyone"
 [[power_domain]]
 name = "feed-a"
 rating = "100kW"
@@ -54,6 +55,7 @@ def test_limits_are_shares_of_the_budget_or_watts() -> None:
     )
     assert (weekend.domain, weekend.limit_mw, weekend.when) == ("room", 40_000_000, ("Sat-Sun",))
     assert site.time_zone == "Europe/Berlin"
+    assert site.logs == "everyone"
     assert site_warnings(site) == ("feed-a has no node below it", "room has no node below it")
 
 

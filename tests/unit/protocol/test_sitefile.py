@@ -216,6 +216,7 @@ def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, s
             "open_jobs_per_user = 0\nclient_endpoint",
             "number from 1 to 1000000000",
         ),
+        ("client_endpoint", 'logs = "all"\nclient_endpoint', "want one of owner, everyone"),
         ("beat_period", "beat_perod", "unknown key timing.beat_perod; the nearest is beat_period"),
         ('"2s"', '"2h"', "want from 0.1s to 1m"),
         ('"20s"', '"3s"', "site.toml:8: isolation_after wants at least two beat periods"),
