@@ -99,9 +99,7 @@ class LogRelay:
         ref = TaskRef(fetch.job, fetch.task, wanted)
         return found[0] if found else Denied("not_found", f"there is no attempt {ref}")
 
-    def _attempts(
-        self, number: JobId, task: TaskNo, asker: Asker
-    ) -> list[AttemptRecord] | Denied:
+    def _attempts(self, number: JobId, task: TaskNo, asker: Asker) -> list[AttemptRecord] | Denied:
         job = self._state.work.jobs.get(number)
         if job is not None:
             gang = task // job.spec.gang_size

@@ -149,7 +149,7 @@ class Reads:
         """One job in full, as far as it is for whoever asks: values of its environment are often
         keys to something."""
         answer = self._job(number, now)
-        if isinstance(answer, Denied) or asker.may_act_for(answer.jobs[0].owner):
+        if isinstance(answer, Denied) or asker.may_act_for(UserName(answer.jobs[0].owner)):
             return answer
         return Jobs((_without_values(answer.jobs[0]),))
 
