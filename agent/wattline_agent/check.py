@@ -4,14 +4,10 @@ Looks only: sets no cap, starts no keeper, changes no file but a probe in the st
 """
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from wattline_agent.config import AgentConfig
 from wattline_agent.device import open_collector
@@ -21,6 +17,7 @@ from wattline_agent.host import open_sensors
 from wattline_agent.keeper.cgroup import find_own_group
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
+from wattline_protocol.checklist import Check, print_checks
 from wattline_protocol.keys import KeyFileError, load_bundle
 from wattline_protocol.transport import ClientSocket, TransportError
 from wattline_protocol.wall import PERMILLE
@@ -31,45 +28,15 @@ SLOW_WAIT_S = 0.5
 OLDEST_CLOCK_UNIX_S = 1_700_000_000
 """A clock before this release was written is wrong."""
 
-Verdict = Literal["ok", "warning", "failed"]
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One line of the table."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    remedy: str = ""
-    """What to do about it; empty when nothing needs doing."""
-
 
 def run_checks(config: AgentConfig) -> tuple[Check, ...]:
     """All checks, in the order in which an operator would mend things."""
     return tuple(_all(config))
 
 
-def has_failed(checks: tuple[Check, ...]) -> bool:
-    """An agent could not do its work here."""
-    return any(check.verdict == "failed" for check in checks)
-
-
-def check_text(checks: tuple[Check, ...]) -> str:
-    """A table for people."""
-    width = max(len(check.name) for check in checks)
-    lines = []
-    for check in checks:
-        lines.append(f"{check.verdict:8}{check.name:{width}}  {check.found}")
-        if check.remedy:
-            lines.append(f"{'':{width + 10}}→ {check.remedy}")
-    return "\n".join(lines)
-
-
 def print_check(config: AgentConfig, *, is_json: bool) -> int:
     """Print the table; 0 unless something failed."""
-    checks = run_checks(config)
-    print(json.dumps(msgspec.to_builtins(checks), indent=2) if is_json else check_text(checks))
-    return 1 if has_failed(checks) else 0
+    return print_checks(run_checks(config), is_json=is_json)
 
 
 def _all(config: AgentConfig) -> Iterator[Check]:

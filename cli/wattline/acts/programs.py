@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 
 
 def scheduler(
-    *, site: str, state: str | None, recover: bool, backup: str | None, json_logs: bool
+    *,
+    site: str,
+    state: str | None,
+    recover: bool,
+    backup: str | None,
+    check: bool,
+    json_logs: bool,
 ) -> Outcome:
-    """Until SIGTERM or SIGINT, unless only a backup is wanted; its exit code."""
+    """Until SIGTERM or SIGINT, unless only a backup or a check is wanted; its exit code."""
     from wattline_scheduler.shell.config import SchedulerConfig
     from wattline_scheduler.shell.run import run_scheduler
 
@@ -31,6 +37,10 @@ def scheduler(
     )
     if backup is not None:
         return Outcome(None, _back_up(config.state_dir, Path(backup)))
+    if check:
+        from wattline_scheduler.shell.check import print_check
+
+        return Outcome(None, print_check(config))
     return Outcome(None, run_scheduler(config))
 
 

@@ -95,6 +95,13 @@ VERBS = (
                 kind="path",
                 metavar="FILE",
             ),
+            Option(
+                "check",
+                ("--check",),
+                "Only say whether it could start by the site file as it is, and which jobs would "
+                "never; also while it runs.",
+                kind="switch",
+            ),
             _LOG_JSON,
         ),
         has_json=False,

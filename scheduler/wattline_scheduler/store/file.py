@@ -110,6 +110,26 @@ def copy_database(path: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def private_copy(path: Path) -> sqlite3.Connection:
+    """A consistent copy of a database in use, brought up to date, that is gone once it is closed.
+    Raises StoreError."""
+    source = open_reader(path)
+    copy = sqlite3.connect("", isolation_level=None)  # a file without a name
+    try:
+        _refuse_foreign(source, path)
+        source.conn.backup(copy)
+        migrate(Database(copy))
+    except sqlite3.Error as error:
+        copy.close()
+        raise store_error(path, "reading", error) from error
+    except BaseException:
+        copy.close()
+        raise
+    finally:
+        source.conn.close()
+    return copy
+
+
 def mark_backup(copy: sqlite3.Connection) -> None:
     """From now on it starts only with `--recover` (I8)."""
     copy.execute("UPDATE meta SET is_backup = 1")

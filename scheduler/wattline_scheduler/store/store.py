@@ -110,12 +110,13 @@ class Store:
         now_unix_s: float,
         instance: str,
         recover: bool = False,
+        lasting: Collection[Key] = (),
     ) -> tuple["Store", Saved]:
         """A run over a database that is open and migrated, in memory for example: no directory,
         no lock, only the fence of the epoch. `instance` names the run. Raises StoreError.
         """
         store = cls(Path(":memory:"), None, Database(connection))
-        return store, store._begin_run(now_unix_s, recover, instance)
+        return store, store._begin_run(now_unix_s, recover, instance, lasting)
 
     def _begin_run(
         self, now_unix_s: float, recover: bool, instance: str, lasting: Collection[Key] = ()

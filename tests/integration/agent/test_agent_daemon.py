@@ -13,7 +13,7 @@ import pytest
 from support.agent_process import AgentProcess, agent_on, is_alive
 from support.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
 from support.simnode import make_node, serving, wait_until
-from wattline_agent.check import Check
+from wattline_protocol.checklist import Check
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, Sequence, TaskNo, TaskRef
 from wattline_protocol.messages import (
     Adopted,

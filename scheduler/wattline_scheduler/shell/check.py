@@ -1,0 +1,150 @@
+"""Whether a scheduler could start here, and what the site file as it is now would change
+(`scheduler --check`).
+
+Looks only, also beside a running scheduler: it listens nowhere and works on a copy of the store.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import cache, partial
+from pathlib import Path
+
+from wattline_protocol.checklist import Check, print_checks
+from wattline_protocol.ids import JobId, Now
+from wattline_protocol.keys import KeyFileError, load_keys
+from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.quantities import format_power
+from wattline_protocol.site import Site
+from wattline_protocol.sitechecks import site_warnings
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.jobs import Job, Pending
+from wattline_scheduler.core.judge import impossible
+from wattline_scheduler.core.naming import named
+from wattline_scheduler.core.quotachecks import never_fits
+from wattline_scheduler.core.recovery import SiteMismatch, lasting
+from wattline_scheduler.core.state import State
+from wattline_scheduler.shell.config import SchedulerConfig
+from wattline_scheduler.shell.door.desk import DoorUnusable, token_of
+from wattline_scheduler.shell.hooks.hook import check_secrets
+from wattline_scheduler.shell.run import SiteUnusable, read_clock, read_site
+from wattline_scheduler.store.errors import StoreError
+from wattline_scheduler.store.file import DB_NAME, private_copy
+from wattline_scheduler.store.store import Store
+
+MAX_NAMED = 5
+"""Members in one line."""
+
+
+def print_check(config: SchedulerConfig) -> int:
+    """Print what was found; 0 unless a start would fail."""
+    return print_checks(tuple(run_checks(config)), is_json=config.log_json)
+
+
+def run_checks(config: SchedulerConfig) -> Iterator[Check]:
+    """In the order in which a start would come upon them."""
+    try:
+        site = read_site(config.site_dir)
+    except SiteUnusable as error:
+        yield Check("site file", "failed", str(error))
+        return
+    yield Check("site file", "ok", _site_text(site))
+    for warning in site_warnings(site):
+        yield Check("site file", "warning", warning)
+    yield _key(config.site_dir)
+    yield from _members(config.site_dir, site)
+    yield from _secrets(site)
+    yield from _state(config, site)
+
+
+def _site_text(site: Site) -> str:
+    tops = [d for d in site.domains if d.kind == "power" and d.parent is None]
+    budgets = ", ".join(f"{domain.id} {format_power(domain.budget_mw)}" for domain in tops)
+    return f"{site.name}: {len(site.nodes)} nodes below {budgets}"
+
+
+def _key(site_dir: Path) -> Check:
+    try:
+        load_keys(site_dir / SCHEDULER_KEY)
+    except KeyFileError as error:
+        return Check("scheduler key", "failed", str(error))
+    return Check("scheduler key", "ok", "can be read, and only by its user")
+
+
+def _members(site_dir: Path, site: Site) -> Iterator[Check]:
+    try:
+        known = Authorized(site_dir / AUTHORIZED, site.roles)
+    except KeyFileError as error:
+        yield Check("members", "failed", str(error))
+        return
+    for problem in known.problems:
+        yield Check("members", "warning", problem, "nobody gets in by this file")
+    agents = {member.name for member in known.members() if member.role == "agent"}
+    yield Check("members", "ok", f"agents: {len(agents)}, people: {len(known.users())}")
+    missing = [node.id for node in site.nodes if node.id not in agents]
+    if missing:
+        remedy = f"wattline enroll {missing[0]} --role agent; until then it counts at its nameplate"
+        yield Check("members", "warning", f"not enrolled: {_named(missing)}", remedy)
+    strangers = sorted(agents - {node.id for node in site.nodes})
+    if strangers:
+        found = f"agents enrolled whose node is not in the site file: {_named(strangers)}"
+        yield Check("members", "warning", found, "they are refused; put the nodes in the site file")
+    unknown = sorted(set(site.roles) - {member.name for member in known.members()})
+    if unknown:
+        yield Check("members", "warning", f"[roles] names nobody enrolled: {_named(unknown)}")
+
+
+def _secrets(site: Site) -> Iterator[Check]:
+    try:
+        check_secrets(site)
+        if site.http is not None:
+            token_of(site.http)
+    except (KeyFileError, DoorUnusable) as error:
+        yield Check("secrets", "failed", str(error))
+        return
+    if site.webhooks or site.http is not None:
+        yield Check("secrets", "ok", "those of webhooks and the HTTP door can be read")
+
+
+def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
+    path = config.state_dir / DB_NAME
+    if not path.exists():
+        yield Check("state", "ok", f"{path} is not there: it begins empty")
+        return
+    now = read_clock()
+    try:
+        with closing(private_copy(path)) as copy:
+            _, saved = Store.over(
+                copy,
+                now_unix_s=now.unix_s,
+                instance="check",
+                recover=config.recover,
+                lasting=lasting(site),
+            )
+            state = Cluster(site, saved, now).state
+    except (StoreError, SiteMismatch) as error:
+        yield Check("state", "failed", str(error))
+        return
+    jobs = [job for job in state.work.jobs.values() if not job.is_ended]
+    yield Check("state", "ok", f"open jobs: {len(jobs)}, tasks on nodes: {len(state.work.live)}")
+    yield from _stuck(state, jobs, now)
+
+
+def _stuck(state: State, jobs: list[Job], now: Now) -> Iterator[Check]:
+    """What waits and would never start by this site file."""
+    judge = cache(partial(never_fits, state, now=now))
+    by_reason: dict[str, list[JobId]] = defaultdict(list)
+    for job in jobs:
+        if any(isinstance(gang.phase, Pending) for gang in job.gangs):
+            reason = "" if job.barred is None else job.barred[1]
+            reason = reason or judge(job.account, job.spec.queue, job.shape)
+            reason = reason or impossible(state, job.spec, now)
+            if reason:
+                by_reason[reason].append(job.id)
+    for reason, numbers in by_reason.items():
+        yield Check("jobs", "warning", f"{named(numbers)} would not start", reason)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
