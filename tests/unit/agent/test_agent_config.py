@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from wattline_agent.__main__ import main
-from wattline_agent.check import check_text, has_failed, run_checks
+from wattline_agent.check import run_checks
 from wattline_agent.config import AgentConfig, BadConfig, config_of, parse_gpus, parser
+from wattline_protocol.checklist import check_text, has_failed
 
 MAX_START_RSS_MIB = 60
 
