@@ -97,7 +97,8 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
     if not strike.gangs:
         text = f"{strike.name} {one.before}"
     elif request.is_dry_run:
-        text = f"{strike.name} {one.would}"
+        ends = f"; {strike.reached} and would be stopped" if strike.reached else ""
+        text = f"{strike.name} {one.would}{ends}"
     else:
         state.journal.note(one.event, one.tell(strike), now, who=asker.user, job=job.id)
         text = one.do(state, strike, asker.user, now)

@@ -7,6 +7,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.jobkeys import flag_of
+from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
 from wattline_scheduler.core.allowed import (
     barred,
@@ -16,7 +17,7 @@ from wattline_scheduler.core.allowed import (
     with_runtime,
 )
 from wattline_scheduler.core.commands import order_limit
-from wattline_scheduler.core.control import Act, Strike, over
+from wattline_scheduler.core.control import Act, Strike, name_of, over
 from wattline_scheduler.core.jobs import Ending, Job
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
@@ -27,11 +28,12 @@ from wattline_scheduler.core.quotachecks import (
     never_fits,
     would_break,
 )
+from wattline_scheduler.core.remaining import began_at
 from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.scaling import scale
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.uselimits import end_used_up, never_reached
+from wattline_scheduler.core.uselimits import end_used_up, never_reached, used_up
 
 MOVES = frozenset({"queue", "account", "reservation"})
 """Keys by which a job counts elsewhere, or starts elsewhere."""
@@ -102,7 +104,26 @@ def _of(
     if problem:
         would = "would not start again" if job.live_count else "would never start"
         return Denied("impossible", f"job {job.id} {would}: {problem}")
-    return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec)
+    reached = _reached(state, job, spec, now)
+    return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec, reached=reached)
+
+
+def _reached(state: State, job: Job, spec: JobSpec, now: Now) -> str:
+    """What of the job has reached a limit that it would have; empty = nothing has."""
+    if job.is_ended:
+        return ""
+    used = used_up(job, spec.limits, state.site.tariff)
+    if used:
+        return f"it {used}"
+    most_s = spec.limits.runtime_s
+    if most_s in (0.0, job.spec.limits.runtime_s):
+        return ""
+    began = ((gang, began_at(gang.phase)) for gang in job.gangs)
+    over = [gang for gang, at in began if at is not None and now.mono_s - at >= most_s]
+    if not over:
+        return ""
+    who = "it" if len(job.gangs) == 1 else name_of(job, over)
+    return f"{who} reached the run time limit of {format_duration(most_s)}"
 
 
 def _beyond(state: State, job: Job, spec: JobSpec) -> Denied | None:
@@ -186,9 +207,10 @@ def _do(state: State, strike: Strike, user: UserName, now: Now) -> str:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
     scale(state, job, replicas, user, now)
-    used = "" if job.is_ended else end_used_up(state, job, now)
-    if used:
-        return f"{strike.name}: {told}; it {used} and is stopped"
+    if not job.is_ended:
+        end_used_up(state, job, now)
+    if strike.reached:
+        return f"{strike.name}: {told}; {strike.reached} and is stopped"
     again = f"; `wattline requeue {job.id}` runs it again" if job.is_ended else ""
     return f"{strike.name}: {told}{again}"
 

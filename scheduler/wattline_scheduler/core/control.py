@@ -41,6 +41,8 @@ class Strike:
     is_whole: bool
     spec: JobSpec | None = None
     """What the job becomes, where it is changed."""
+    reached: str = ""
+    """What ends at once by that change, and why, as "it reached its cost limit of 3 USD"."""
 
     @property
     def name(self) -> str:
@@ -147,7 +149,7 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
         return denied
     if job.is_ended:
         gone = "" if job.has_run else never(state, job.spec, {})
-        used = used_up(job, state.site.tariff)
+        used = used_up(job, job.spec.limits, state.site.tariff)
         if used and not gone:
             text = f"{meant(target, job)} {used}; raise that first with `wattline update`"
             return Denied("impossible", text)

@@ -32,7 +32,7 @@ def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + gang.job.grace_s)
         return [End(stopped, "which is being stopped")]
-    began, found = _began(phase), list[End]()
+    began, found = began_at(phase), list[End]()
     if began is None or spec.kind == "service":
         return found
     over = began + gang.job.grace_s
@@ -54,7 +54,7 @@ def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
     return End(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
 
 
-def _began(phase: Phase) -> float | None:
+def began_at(phase: Phase) -> float | None:
     """When it would have begun to run if it had run ever since."""
     match phase:
         case Running(since, ran_s):

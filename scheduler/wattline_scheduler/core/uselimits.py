@@ -7,7 +7,7 @@ at gang by gang. What is not measured is never taken for idle.
 """
 
 from wattline_protocol.ids import Now
-from wattline_protocol.job import IdleRule, JobSpec
+from wattline_protocol.job import IdleRule, JobSpec, Limits
 from wattline_protocol.quantities import format_cost, format_duration, format_energy
 from wattline_protocol.site import Tariff
 from wattline_scheduler.core.accounts import add_usage, cost_usd, energy_kwh
@@ -26,9 +26,8 @@ def never_reached(spec: JobSpec, tariff: Tariff) -> str:
     return ""
 
 
-def used_up(job: Job, tariff: Tariff) -> str:
-    """Which of its limits the job has reached; empty = none."""
-    limits = job.spec.limits
+def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
+    """Which of these limits the job has reached; empty = none."""
     if not limits.energy_wh and not limits.cost_usd:
         return ""
     used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
@@ -50,7 +49,7 @@ def follow_use(state: State, now: Now) -> None:
 
 def end_used_up(state: State, job: Job, now: Now) -> str:
     """End a job that has reached a limit, running or not; which it is, in words; empty = none."""
-    reason = used_up(job, state.site.tariff)
+    reason = used_up(job, job.spec.limits, state.site.tariff)
     if reason and not _is_stopping(job):
         _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
     if reason:

@@ -6,8 +6,9 @@ import pytest
 from support.harness import Harness
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, TaskRef
+from wattline_protocol.jobchange import ChangeValue
 from wattline_protocol.messages import StopTask, TaskUsage
-from wattline_protocol.requests import Denied, Hold, Release, Requeue, Restore, Shed, Update
+from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Restore, Shed, Update
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
@@ -215,6 +216,35 @@ def test_a_limit_below_what_a_running_job_has_used_stops_it_at_once(h: Harness) 
     assert len(h.told("a1", StopTask)) + len(h.told("a2", StopTask)) == 1
     h.run(2)
     assert h.state_of(number) == "TIMEOUT"
+
+
+def test_a_dry_run_says_what_a_lowered_limit_would_end(h: Harness) -> None:
+    number = h.submit(job().runtime(3600))
+    work(h, 5)
+
+    def told(**changes: ChangeValue) -> str:
+        answer = h.ask(Update(only(number), changes, is_dry_run=True))
+        assert isinstance(answer, Acted)
+        return answer.jobs[0].text
+
+    would = f"job {number} would be changed"
+    assert (
+        told(energy="10Wh") == f"{would}; it reached its energy limit of 10Wh and would be stopped"
+    )
+    assert (
+        told(runtime="4s") == f"{would}; it reached the run time limit of 4s and would be stopped"
+    )
+    assert told(runtime="10m") == told(energy="1MWh") == would
+    assert h.state_of(number) == "RUNNING"
+    answer = h.do(Update(only(number), {"runtime": "4s"}))
+    assert answer.endswith("it reached the run time limit of 4s and is stopped")
+
+
+def test_only_those_indices_are_named_that_have_run_for_so_long(h: Harness) -> None:
+    number = h.submit(job().gpus(8).array(3, 2).runtime(3600))
+    work(h, 5)
+    told = h.do(Update(only(number), {"runtime": "4s"}))
+    assert f"job {number}[0-1] reached the run time limit of 4s and is stopped" in told
 
 
 def test_a_try_that_ends_above_the_limit_is_not_followed_by_another(h: Harness) -> None:
