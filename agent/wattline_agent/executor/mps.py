@@ -4,6 +4,9 @@ With it their kernels run at the same time and the driver keeps each within its 
 the GPU is theirs in turn, and the limits are asked of the program. A control daemon writes its
 process number into the directory of its pipes; one of root serves every user, another one only its
 own (https://docs.nvidia.com/deploy/mps/).
+
+The usual directory lies in /tmp, where any user may be the first to make it: one that is neither
+root's nor the daemon's own does not count, for tasks would hand their work to whoever made it.
 """
 
 import errno
@@ -45,27 +48,41 @@ def serving_pipes(environ: Mapping[str, str], uid: int | None, proc: Path = Path
 
 
 def _owner(pipes: Path, proc: Path) -> int | None:
-    """User of the daemon with these pipes; None where it does not run."""
+    """User of the daemon with these pipes; None where it does not run, or they are not its own."""
     try:
-        pid = int(_read_plain(pipes / PID_FILE))
-        process = proc / str(pid)
+        note, makers = _read_note(pipes)
+        process = proc / str(int(note))
         is_daemon = (process / "comm").read_text().strip() == DAEMON
-        return process.stat().st_uid if is_daemon else None
+        owner = process.stat().st_uid
     except (OSError, ValueError):
         return None
+    return owner if is_daemon and makers <= {ROOT, owner} else None
 
 
-def _read_plain(path: Path) -> bytes:
-    """The begin of a file that the job has named: it could be a pipe, which would hold us up, or a
-    link to a device, which does what it does when root opens it. Raises OSError."""
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise OSError(errno.EINVAL, f"{path} is no plain file")
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags)  # by now it may be another, and O_NONBLOCK never waits
+def _read_note(pipes: Path) -> tuple[bytes, set[int]]:
+    """The begin of the daemon's file, and the users who could have laid it there: of the directory,
+    of a link to it, of the file. Raises OSError."""
+    folder = os.open(pipes, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, MAX_PID_BYTES)
+        makers = {pipes.lstat().st_uid, os.fstat(folder).st_uid}
+        note, maker = _read_plain(folder)
     finally:
-        os.close(descriptor)
+        os.close(folder)
+    return note, makers | {maker}
+
+
+def _read_plain(folder: int) -> tuple[bytes, int]:
+    """The begin of the file and whose it is. A job has named the directory: it could be a pipe,
+    which would hold us up, or a link to a device, which does what it does when root opens it.
+    Raises OSError."""
+    if not stat.S_ISREG(os.stat(PID_FILE, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise OSError(errno.EINVAL, f"{PID_FILE} is no plain file")
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = os.open(PID_FILE, flags, dir_fd=folder)  # by now it may be another; this never waits
+    try:
+        return os.read(file, MAX_PID_BYTES), os.fstat(file).st_uid
+    finally:
+        os.close(file)
 
 
 def limits(order: TaskOrder, gpu_memory_bytes: int, pipes: str) -> dict[str, str]:

@@ -79,6 +79,32 @@ def test_a_daemon_of_another_user_does_not_serve(tmp_path: Path) -> None:
     assert find_pipes(HALF, {PIPES_VARIABLE: str(pipes)}, None, proc) == ""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("what", ["directory", "link", "file"])
+def test_pipes_that_another_user_could_have_laid_out_are_not_used(
+    tmp_path: Path, what: str
+) -> None:
+    """Where everybody may make a directory somebody can be there before the daemon."""
+    pipes, proc = daemon(tmp_path)
+    named = pipes
+    if what == "link":
+        named = tmp_path / "named"
+        named.symlink_to(pipes)
+    environ = {PIPES_VARIABLE: str(named)}
+    assert find_pipes(HALF, environ, None, proc) == str(named)
+    os.chown(pipes / PID_FILE if what == "file" else named, 12345, 12345, follow_symlinks=False)
+    assert find_pipes(HALF, environ, None, proc) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process's files away")
+def test_pipes_that_root_made_for_a_users_daemon_are_that_users(tmp_path: Path) -> None:
+    pipes, proc = daemon(tmp_path)
+    os.chown(proc / "42", 12345, 12345)
+    environ = {PIPES_VARIABLE: str(pipes)}
+    assert find_pipes(HALF, environ, 12345, proc) == str(pipes)
+    assert find_pipes(HALF, environ, None, proc) == ""
+
+
 def environment(mps_pipes: str = "", env: dict[str, str] | None = None) -> dict[str, str]:
     task = order("true", gpus=(GpuIndex(0),), gpu_share_permille=333, env=env or {})
     return environment_of(task, CONTEXT, TaskDir(Path("/x"), task.ref), "/x", mps_pipes)
