@@ -28,8 +28,10 @@ def account_views(state: State, now: Now) -> Accounts:
         for name in _with_those_above(state, job.account):
             milli[name] += len(attempt.record.gpus) * attempt.gpu_milli
             running.setdefault(name, set()).add(job)
+    known = order.standings()
     for account in (*queued, *running):
-        order.standing(account)
+        if account not in known:  # nor is one above them asked for: it may have no jobs of its own
+            order.standing(account)
     parents = {account.name: account.parent for account in state.site.accounts}
     ranked = sorted(order.standings().items(), key=lambda one: _turn(state, one[0], one[1].level))
     views = tuple(

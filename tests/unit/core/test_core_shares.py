@@ -189,6 +189,17 @@ def test_an_account_is_shown_right_before_its_parts_whatever_its_own_jobs_used()
     assert names.index("ops") < names.index("lab")
 
 
+def test_looking_at_accounts_changes_nobodys_share() -> None:
+    """`lab` has no jobs of its own: its parts alone divide what is due to it."""
+    h = started(built(Account("lab"), Account("nlp", "lab"), Account("vision", "lab")))
+    h.submit(job().gpus(8).account("nlp"))
+    h.run(2)
+    before = h.cluster.state.work.queue.order.standings()
+    shown = {view.name: view for view in account_views(h.cluster.state, h.now).accounts}
+    assert shown["nlp"].share == before["nlp"].share == pytest.approx(0.5)
+    assert h.cluster.state.work.queue.order.standings() == before
+
+
 def test_an_account_is_shown_with_what_runs_and_waits_below_it() -> None:
     lab = Account("lab", quota=Quota(gpus=8))
     h = started(built(lab, Account("nlp", "lab"), Account("vision", "lab")))
