@@ -223,11 +223,13 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     late = "" if start is None else too_late(state, asked.spec, start)
     why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()
-    if not stuck and asked.quota_until is None:
-        helps = remedies(state, look, asked.owner, asked.spec)
-        if asked.opens > now.unix_s and found.within_s == 0.0:
+    is_free = not stuck and asked.quota_until is None and not asked.backoff_s
+    if is_free and asked.opens > now.unix_s:  # more room would not open the window
+        if found.within_s == 0.0:
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
-            helps = (Remedy("window", f"{text} the next one opens"), *helps)
+            helps = (Remedy("window", f"{text} the next one opens"),)
+    elif is_free:
+        helps = remedies(state, look, asked.owner, asked.spec)
     return msgspec.structs.replace(view, start_unix_s=start, start_why=why, remedies=helps)
 
 

@@ -382,6 +382,13 @@ def test_without_its_windows_it_would_start_now(h: Harness) -> None:
     assert view.start_why == "once its window opens"
 
 
+def test_outside_its_window_nothing_else_is_said_to_let_it_start_now(h: Harness) -> None:
+    h.submit(job().gpus(8).priority(25))
+    waits = job().gpus(8).nodes(2)
+    assert [r.kind for r in asked(h, waits).remedies] == ["preempt", "nodes"]
+    assert asked(h, waits.start_only(_closed_now(h))).remedies == ()
+
+
 def _closed_now(h: Harness) -> str:
     """A window of an hour that opens in some hours."""
     hour = (datetime.fromtimestamp(h.now.unix_s, UTC).hour + 12) % 24
