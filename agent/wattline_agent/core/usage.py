@@ -22,13 +22,16 @@ MODEL_BASE_PERMILLE = 400
 
 
 def take_run(attempt: Attempt, seen: TaskSeen) -> None:
-    """The keeper's figures are cumulative already."""
+    """The keeper's figures are cumulative already; one that took the place of a dead one tells
+    none of what died with that, and what was seen before still holds."""
+    usage = attempt.usage
+    run_s = max(usage.run_s, seen.run_s)
     attempt.usage = msgspec.structs.replace(
-        attempt.usage,
-        run_s=seen.run_s,
-        gpu_s=seen.run_s * len(attempt.gpus) * attempt.share_permille / WHOLE_GPU,
-        cpu_s=seen.cpu_s,
-        max_rss_bytes=seen.max_rss_bytes,
+        usage,
+        run_s=run_s,
+        gpu_s=run_s * len(attempt.gpus) * attempt.share_permille / WHOLE_GPU,
+        cpu_s=max(usage.cpu_s, seen.cpu_s),
+        max_rss_bytes=max(usage.max_rss_bytes, seen.max_rss_bytes),
     )
 
 
