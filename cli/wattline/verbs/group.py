@@ -1,12 +1,12 @@
 """The click commands, made from the table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from wattline.verbs.run import run
-from wattline.verbs.values import duration_option
+from wattline.verbs.values import duration_option, text_option
 from wattline.verbs.verb import BUNDLE, JSON, SECTIONS, Argument, Kind, Option, Verb
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -19,6 +19,13 @@ _TYPES: dict[Kind, Any] = {
     "number": click.FLOAT,
     "path": click.Path(),
     "duration": click.STRING,
+}
+
+
+_CALLBACKS: dict[Kind, Callable[..., Any]] = {
+    "text": text_option,
+    "path": text_option,
+    "duration": duration_option,
 }
 
 
@@ -70,7 +77,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         multiple=p.many,
         required=p.required,
         metavar=p.metavar or None,
-        callback=duration_option if p.kind == "duration" else None,
+        callback=_CALLBACKS.get(p.kind) if p.default is None else None,
         help=p.help,
     )
 

@@ -1,5 +1,7 @@
 """Values on the command line that are more than a word: durations, sheds."""
 
+from typing import Any
+
 import click
 
 from wattline_protocol.quantities import parse_duration_s, parse_percent, parse_power_mw
@@ -15,6 +17,15 @@ def duration_option(
         return parse_duration_s(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}", context, parameter) from error
+
+
+def text_option(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """click's callback for options that hold text: a shell variable that is not set leaves an
+    empty one, and a job without the limit or the dependency that was meant is no small mistake."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        why = "it is empty: give a value, or leave the option out"
+        raise click.BadParameter(why, context, parameter)
+    return value
 
 
 def shed_amount(text: str) -> tuple[float, int]:
