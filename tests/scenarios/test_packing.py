@@ -78,6 +78,7 @@ may not start before | cannot be done by its deadline | not started by its deadl
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
 never heard | drained | draining | none is free | more free MIG
 even with all that runs gone | it depends on how long what is before it | nobody has said for how
+nobody knows when what is paused goes on
 """
 """Why a job waits, or nobody can say until when."""
 

@@ -143,9 +143,11 @@ def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[
     if len(holding) < len(endless) and look.fits(shape, [*ending, *holding], later_s=later_s):
         endless = holding
     jobs = list(dict.fromkeys(gang.job.id for gang in endless))
+    is_paused = any(isinstance(gang.phase, Paused) for gang in endless)
+    unknown = "nobody knows when what is paused goes on"
     return (
         f"not known: it needs what {named(jobs)} hold{'s' if len(jobs) == 1 else ''}, "
-        "and nobody has said for how long (--time)"
+        f"and {unknown if is_paused else 'nobody has said for how long (--time)'}"
     )
 
 
