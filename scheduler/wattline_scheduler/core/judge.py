@@ -272,8 +272,10 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
     if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
         return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
     if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
-        present = ", ".join(sorted({gpu.name for gpu in gpus})) or "no GPUs"
-        return f"no GPU is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"
+        alike = [gpu for gpu in gpus if not shape.mig or profile_of(gpu) == shape.mig]
+        present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
+        what = f"MIG device {shape.mig}" if shape.mig else "GPU"
+        return f"no {what} is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"
     part = shape.gpu_milli
     if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
         return "wants a part of a GPU; the compute mode of every GPU lets one process use it"
