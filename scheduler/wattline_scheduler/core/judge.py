@@ -275,7 +275,8 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
         alike = [gpu for gpu in gpus if not shape.mig or profile_of(gpu) == shape.mig]
         present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
         what = f"MIG device {shape.mig}" if shape.mig else "GPU"
-        return f"no {what} is of type {' or '.join(shape.gpu_type) or 'any'}; the site has {present}"
+        wanted = " or ".join(shape.gpu_type) or "any"
+        return f"no {what} is of type {wanted}; the site has {present}"
     part = shape.gpu_milli
     if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
         return "wants a part of a GPU; the compute mode of every GPU lets one process use it"

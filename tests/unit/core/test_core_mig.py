@@ -200,7 +200,7 @@ def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
         (job().mig("2g.20gb"), "no GPU has a MIG device 2g.20gb; the site has 1g.10gb, 3g.40gb"),
         (job().gpus(1), "every GPU is in MIG mode; ask for one of their MIG devices: 1g.10gb, 3g"),
         (job().mig("1g.10gb").gpu_memory(11), "the largest has 10 GiB"),
-        (job().mig("1g.10gb").gpu_type("a100"), "no MIG device 3g.40gb is of type a100"),
+        (job().mig("1g.10gb").gpu_type("a100"), "no MIG device 1g.10gb is of type a100"),
         (job().mig("1g.10gb").gpus(2), "a task sees one MIG device"),
         (job().mig("1g.10gb").share(500), "a task sees one MIG device"),
         (job().mig("1g.10gb").idle_gpu(0.1, 60, "stop"), "measures no utilisation"),
