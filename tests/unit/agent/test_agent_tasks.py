@@ -315,16 +315,6 @@ def test_a_task_the_keeper_lost_is_reported_as_lost(busy: Rig) -> None:
     assert update.report.exit.kind == "keeper_lost"
 
 
-def test_what_died_with_its_keeper_counts_as_long_as_it_was_seen_to_run(busy: Rig) -> None:
-    """The next keeper does not know how long that was."""
-    ran_s = busy.node.state.attempts[ref()].usage.run_s
-    busy.end(ref(), "keeper_lost")
-    busy.tasks[ref()].ended_s = busy.tasks[ref()].started_s
-    (update,) = told(busy.handle(busy.seen()), TaskUpdate)
-    usage = update.report.usage
-    assert usage.run_s == usage.gpu_s == ran_s == pytest.approx(5, abs=1.1)
-
-
 def test_a_task_over_its_runtime_is_stopped_once(rig: Rig) -> None:
     rig.run(ref(), 0, runtime_limit_s=10.0, grace_s=7.0)
     assert not of(rig.pass_s(9), Stop)

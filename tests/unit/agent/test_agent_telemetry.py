@@ -7,7 +7,7 @@ from wattline_agent.core.effects import DropSpooled, SaveUsage, Spool
 from wattline_agent.core.events import ConnectionLost, DeviceReported
 from wattline_agent.ports import DeviceEvent, HostReading
 from wattline_protocol.ids import GpuIndex
-from wattline_protocol.messages import Beat, Hello, Rollups, RollupsSeen
+from wattline_protocol.messages import Beat, Hello, Rollups, RollupsSeen, TaskUpdate
 
 W = 1000
 
@@ -67,6 +67,18 @@ def test_energy_and_time_of_an_attempt(rig: Rig) -> None:
     assert usage.gpu_s == 2 * usage.run_s
     assert usage.gpu_energy_mj == pytest.approx(2 * 20 * MAX, rel=0.06)
     assert usage.util_gpu_s == pytest.approx(2 * 20, rel=0.06)
+
+
+def test_what_died_with_its_keeper_counts_as_long_as_it_was_seen_to_run(rig: Rig) -> None:
+    """The next keeper does not know how long that was."""
+    rig.run(ref(), 0)
+    rig.pass_s(5)
+    ran_s = rig.node.state.attempts[ref()].usage.run_s
+    rig.end(ref(), "keeper_lost")
+    rig.tasks[ref()].ended_s = rig.tasks[ref()].started_s
+    (update,) = told(rig.handle(rig.seen()), TaskUpdate)
+    usage = update.report.usage
+    assert usage.run_s == usage.gpu_s == ran_s == pytest.approx(5, abs=1.1)
 
 
 def test_node_energy_is_at_the_wall_with_the_share_of_the_rest(rig: Rig) -> None:
