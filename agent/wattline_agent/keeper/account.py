@@ -1,7 +1,7 @@
 """Becoming another account of the host: in the child, between fork and exec.
 
-Names are looked up there as well, so that with a name service that hangs one start is given up, for
-which the keeper waits some seconds, and not more.
+Names are looked up there as well, so that a name service that hangs holds up this one start, which
+is given up after some seconds, and nothing else.
 """
 
 import errno

@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from wattline_agent.keeper.cgroup import Group
 from wattline_agent.keeper.life import SIGKILL, Life, MemoryEvidence, describe_exit
 from wattline_agent.keeper.spec import ExitRecord
 
+MAX_DETAIL_CHARS = 2000
 MAX_LEFTOVERS = 100
 """Processes named in an end; a fork bomb that hangs in the kernel could leave thousands."""
 
@@ -43,6 +45,10 @@ class Held:
     group: Group | None = None
     pipe: int = -1
     """Reading end of its output; -1 = none."""
+    told: int = -1
+    """Where a child on its way to the program would say what stops it; -1 = nowhere."""
+    failure: tuple[str, str] | None = None
+    """Kind and words of why its program never ran."""
     end: ExitRecord | None = None
     """How it ended, while that is not known to be on disk."""
     resend_at_s: float = 0.0
@@ -78,6 +84,8 @@ class Held:
     def describe_end(self) -> ExitRecord:
         """How it ended."""
         life = self.life
+        if self.failure is not None:
+            return never_ran(*self.failure, life.leftovers)
         self.measure_group()
         evidence = MemoryEvidence(
             in_group=self.group is not None and self.group.out_of_memory_kills() > 0,
@@ -110,17 +118,29 @@ class Held:
     def view(self, now_s: float) -> dict[str, Any]:
         """What clients are told."""
         life = self.life
-        has_run = life.pid != 0
+        has_run = not life.is_starting
         return {
             "key": life.spec.key,
             "phase": life.phase,
-            "pid": life.pid or None,
+            "pid": life.pid if has_run else None,
             "started_unix_s": life.started_unix_s if has_run else None,
             "run_s": life.run_s(now_s) if has_run else 0.0,
             "cpu_s": life.cpu_s,
             "max_rss_bytes": life.max_rss_bytes,
             "exit": None,
         }
+
+
+def never_ran(kind: str, detail: str, leftovers: Sequence[int] = ()) -> ExitRecord:
+    """The end of an attempt whose program was never executed."""
+    if leftovers:
+        detail = f"{detail}; {len(leftovers)} of its processes could not be ended"
+    return ExitRecord(
+        kind,
+        detail=detail[:MAX_DETAIL_CHARS],
+        ended_unix_s=time.time(),
+        leftover_pids=list(leftovers[:MAX_LEFTOVERS]),
+    )
 
 
 def view_of_end(key: str, end: ExitRecord) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wattline_agent.keeper import spawn, starting, tree
+from wattline_agent.keeper import tree
 from wattline_agent.keeper.cgroup import Site
-from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills, view_of_end
+from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills, never_ran, view_of_end
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Asked, Due, Life
 from wattline_agent.keeper.records import write_notice
@@ -27,6 +27,7 @@ from wattline_agent.keeper.spec import (
     ExitRecord,
     TaskSpec,
 )
+from wattline_agent.keeper.starting import Loop, Starts, Told
 from wattline_agent.keeper.warden import WardenLine, send_signal
 
 USAGE_PERIOD_S = 10.0
@@ -35,7 +36,6 @@ RECORD_RETRY_S = 1.0
 """How often an end that could not be written (disk full) is tried again."""
 RESEND_S = 10.0
 """How long the warden may take over an end (a stalling disk) before it is asked again."""
-MAX_DETAIL_CHARS = 2000
 OOM_COUNT_S = 0.1
 """A kill for want of memory in so long a time before a start may be taken for one during it."""
 
@@ -49,12 +49,14 @@ class Holder:
         site: Site,
         ended: Mapping[str, ExitRecord],
         changed: Callable[[str, dict[str, Any]], None],
+        loop: Loop,
         log: Callable[[str], None],
     ) -> None:
         """`ended`: what earlier keepers have held, and nobody has dropped yet."""
         self._tasks_dir = str(state_dir / TASKS_DIR)
-        self._starts = Journal(state_dir / STARTS_FILE)
-        self._site = site
+        self._journal = Journal(state_dir / STARTS_FILE)
+        told = Told(self._hand_over, self._changed, self._failed)
+        self._starts = Starts(site, self._journal, loop, told)
         self.warden: WardenLine
         self.warden_pid = 0
         self._tell = changed
@@ -70,8 +72,8 @@ class Holder:
     # --- What clients ask ---------------------------------------------------------------
 
     def start(self, spec: TaskSpec) -> dict[str, Any]:
-        """Start an attempt, and show it; one that is known already stays as it is. Raises
-        BadRequest."""
+        """Start an attempt, and show it, maybe on its way; one that is known already stays as it
+        is. Raises BadRequest."""
         end = self._ended.get(spec.key)
         if end is not None:
             return view_of_end(spec.key, end)
@@ -86,14 +88,7 @@ class Holder:
         life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
         life.oom_kills_before = self._oom_kills_lately(life.started_boot_s)
         held = self._held[spec.key] = Held(life, folder)
-        try:
-            starting.start(held, self._site, self._starts)
-            self._hand_over(held)
-        except spawn.NotStarted as error:
-            self._end(held, _never_ran(error.kind, error.detail))
-        except OSError as error:
-            detail = f"could not be set up: {error.strerror}: {error.filename or folder}"
-            self._end(held, _never_ran("not_startable", detail))
+        self._starts.begin(held)
 
     def _oom_kills_lately(self, now_s: float) -> int:
         """Counted anew now and then, for starts that come together."""
@@ -104,8 +99,9 @@ class Holder:
     def stop(self, key: str, grace_s: float, asked: Asked) -> None:
         """Notice, SIGTERM to all of it, SIGKILL after the grace."""
         held = self._living(key)
-        now_s = boottime_s()
-        if held is not None and held.life.ask(asked, grace_s, now_s):
+        if held is None:
+            self._withdraw(key, asked, signal.SIGTERM)
+        elif held.life.ask(asked, grace_s, boottime_s()):
             self._tell_to_stop(held, asked)
 
     def limit(self, key: str, runtime_limit_s: float) -> None:
@@ -117,8 +113,17 @@ class Holder:
     def kill(self, key: str, asked: Asked | None) -> None:
         """SIGKILL to all of it."""
         held = self._living(key)
-        if held is not None and held.life.ask_kill(asked, boottime_s()):
+        if held is None:
+            self._withdraw(key, asked, signal.SIGKILL)
+        elif held.life.ask_kill(asked, boottime_s()):
             self._kill(held)
+
+    def _withdraw(self, key: str, asked: Asked | None, number: int) -> None:
+        """One that waits for its turn to start has ended, as if the signal had met it there."""
+        if self._starts.withdraw(key):
+            kind, why = (asked.kind, asked.why) if asked is not None else ("", "")
+            end = never_ran(kind or "signaled", f"asked to end before it was started: {why}")
+            self._end(self._held[key], replace(end, signal=number))
 
     def signal(self, key: str, number: int) -> None:
         """Any signal to every process of it."""
@@ -128,6 +133,11 @@ class Holder:
 
     def freeze(self, key: str) -> None:
         """Stop every process where it is; `changed` follows once all are at rest."""
+        if self._starts.is_waiting(key):
+            waiting = self._held[key]
+            waiting.life.frozen = waiting.life.at_rest = True  # there is nothing to freeze
+            self._changed(waiting)
+            return
         held = self._living(key)
         if held is None or held.life.frozen or held.life.phase == "stopping":
             return
@@ -139,15 +149,16 @@ class Holder:
 
     def thaw(self, key: str) -> None:
         """Let it run on."""
-        held = self._living(key)
+        held = self._held.get(key)
         if held is None or not held.life.frozen:
             return
-        held.life.frozen = held.life.at_rest = False
+        held.life.thaw(boottime_s())
         if held.group is not None:
             held.group.freeze(False)
-        else:
+        elif held.life.pid:
             self._signal_all(held, signal.SIGCONT)
         self._changed(held)
+        self._starts.go_on()
 
     def renew(self, until_s: float) -> None:
         """Extend every task lease; never shortens one, gives none to attempts without."""
@@ -158,7 +169,7 @@ class Holder:
     def drop(self, keys: Iterable[str]) -> None:
         """Forget those of the attempts that have ended."""
         gone = [key for key in keys if self._ended.pop(key, None) is not None]
-        self._starts.put([(key, None) for key in gone])
+        self._journal.put([(key, None) for key in gone])
         self.warden.drop(gone)
 
     def views(self) -> list[dict[str, Any]]:
@@ -171,8 +182,9 @@ class Holder:
         self._tell(held.life.spec.key, held.view(boottime_s()))
 
     def pipes(self) -> list[int]:
-        """Descriptors that carry output of living attempts."""
-        return [held.pipe for held in self._held.values() if held.pipe >= 0]
+        """Descriptors that come from processes of living attempts."""
+        ends = (end for held in self._held.values() for end in (held.pipe, held.told))
+        return [end for end in ends if end >= 0]
 
     def living(self) -> list[str]:
         """Keys of attempts that have not ended."""
@@ -270,6 +282,8 @@ class Holder:
                 self.stop(held.life.spec.key, held.life.spec.grace_s, asked)
             case Due.KILL:
                 self.kill(held.life.spec.key, held.life.kill_reason(now_s))
+            case Due.NOT_STARTED:
+                self._starts.give_up(held)
             case Due.LOOK:
                 self._look(held, now_s)
             case Due.GIVE_UP:
@@ -300,6 +314,7 @@ class Holder:
         life.exited_boot_s = boottime_s()
         life.cpu_s = max(life.cpu_s, cpu_s)
         life.max_rss_bytes = max(life.max_rss_bytes, max_rss_kib * 1024)
+        self._starts.reaped(held)
         self._look(held, life.exited_boot_s)
         if held.end is None:  # others of its processes are left
             self._changed(held)
@@ -326,6 +341,16 @@ class Holder:
             held.life.at_rest = not moving
         if held.life.at_rest:
             self._changed(held)
+
+    def _failed(self, held: Held, kind: str, detail: str) -> None:
+        """Its program will never run; where it has a process, it has ended with that."""
+        held.failure = (kind, detail)
+        if held.life.pid == 0:
+            self._end(held, held.describe_end())
+        elif held.life.status is None and held.life.ask_kill(None, boottime_s()):
+            if held.group is not None:
+                held.group.kill()
+            send_signal(held.life.pid, signal.SIGKILL)  # it has no others yet
 
     def _end(self, held: Held, end: ExitRecord) -> None:
         """It is over: have the last of its log and its end written; `written` tells the rest."""
@@ -383,7 +408,3 @@ class Holder:
         for key, processes in self._census().items():
             self._held[key].life.oom_kills_before = oom_kills
             self._held[key].measure(processes)
-
-
-def _never_ran(kind: str, detail: str) -> ExitRecord:
-    return ExitRecord(kind, detail=detail[:MAX_DETAIL_CHARS], ended_unix_s=time.time())

@@ -12,6 +12,8 @@ from wattline_agent.keeper.spec import TaskSpec
 
 KILL_PATIENCE_S = 5.0
 """How long killed processes may take to disappear before they are reported as left over."""
+START_PATIENCE_S = 4.0
+"""From fork to exec: milliseconds, unless a name service or a file system hangs."""
 POLL_S = 0.02
 """How often an attempt that is being killed, stopped or frozen is looked at."""
 SIGKILL = 9
@@ -35,6 +37,8 @@ class Due(Enum):
     KILL = "kill"
     LOOK = "look"
     """See which processes are left, or whether all are frozen."""
+    NOT_STARTED = "not_started"
+    """It should have been at its program by now."""
     GIVE_UP = "give_up"
     """Killed long enough: end it with what is left over."""
 
@@ -53,9 +57,12 @@ class Life:
 
     spec: TaskSpec
     pid: int
+    """0 = it waits for its turn to start, or will never have a process."""
     started_boot_s: float
     started_unix_s: float
     lease_until_s: float | None = None
+    exec_until_s: float | None = None
+    """When its program has to run; None = it does, or there is no process."""
     asked: Asked | None = None
     kill_at_s: float | None = None
     """When a stop's grace is over."""
@@ -76,11 +83,27 @@ class Life:
     @property
     def phase(self) -> str:
         """starting, running, paused or stopping; once its end is on disk, this object is gone."""
-        if self.pid == 0:
-            return "starting"
         if self.asked is not None or self.status is not None:
             return "stopping"
-        return "paused" if self.frozen and self.at_rest else "running"
+        if self.frozen and self.at_rest:
+            return "paused"
+        return "starting" if self.is_starting else "running"
+
+    @property
+    def is_starting(self) -> bool:
+        """Its program does not run yet, or will never."""
+        return self.pid == 0 or self.exec_until_s is not None
+
+    def forked(self, pid: int, now_s: float, now_unix_s: float) -> None:
+        """It has a process, on its way to the program."""
+        self.pid, self.started_boot_s, self.started_unix_s = pid, now_s, now_unix_s
+        self.exec_until_s = now_s + START_PATIENCE_S
+
+    def thaw(self, now_s: float) -> None:
+        """It may run on, and has all its time again to get to its program."""
+        self.frozen = self.at_rest = False
+        if self.exec_until_s is not None:
+            self.exec_until_s = now_s + START_PATIENCE_S
 
     def run_s(self, now_s: float) -> float:
         """How long it has run, or ran."""
@@ -113,8 +136,12 @@ class Life:
             return Due.GIVE_UP if late else Due.LOOK
         if self.has_lease_run_out(now_s):
             return Due.KILL
+        if self.pid == 0:
+            return Due.NOTHING
         if self.kill_at_s is not None and now_s >= self.kill_at_s:
             return Due.KILL
+        if self._has_start_run_out(now_s):
+            return Due.NOT_STARTED
         limit = self.spec.runtime_limit_s
         if limit and self.asked is None and self.run_s(now_s) >= limit:
             return Due.STOP
@@ -127,6 +154,10 @@ class Life:
         lease = self.lease_until_s
         return lease is not None and now_s >= lease and self.status is None
 
+    def _has_start_run_out(self, now_s: float) -> bool:
+        late = self.exec_until_s is not None and now_s >= self.exec_until_s
+        return late and not self.frozen and self.status is None
+
     def kill_reason(self, now_s: float) -> Asked | None:
         """Why `due` says KILL; None where a stop's own reason stands."""
         if not self.has_lease_run_out(now_s):
@@ -137,8 +168,12 @@ class Life:
         """When `due` may say something new; None = not by itself."""
         if self.due(now_s) is not Due.NOTHING:
             return now_s + POLL_S
+        if self.pid == 0:
+            return self.lease_until_s
         limit = self.spec.runtime_limit_s
         times = [self.lease_until_s, self.kill_at_s]
+        if not self.frozen:
+            times.append(self.exec_until_s)
         if limit and self.asked is None:
             times.append(self.started_boot_s + limit)
         return min((time for time in times if time is not None), default=None)

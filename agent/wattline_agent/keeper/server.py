@@ -31,6 +31,7 @@ from wattline_agent.keeper.spec import (
     check_key,
     parse_spec,
 )
+from wattline_agent.keeper.starting import Loop
 from wattline_agent.keeper.warden import WardenLine, fork_warden
 
 MAX_CLIENTS = 16
@@ -79,7 +80,8 @@ class Server:
         self._told = 0
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._holder = Holder(state_dir, site, ended, self._tell_changed, log)
+        loop = Loop(self._watch, self._forget)
+        self._holder = Holder(state_dir, site, ended, self._tell_changed, loop, log)
         self._verbs = self._make_verbs()
 
     def run(self) -> None:
@@ -96,6 +98,12 @@ class Server:
         self._flush_all()
         for client in list(self._clients.values()):
             self._drop_client(client)
+
+    def _watch(self, descriptor: int, call: Callable[[], None]) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, call)
+
+    def _forget(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
 
     def _wait_s(self) -> float:
         due = self._holder.next_s()

@@ -4,16 +4,16 @@ It is forked from the keeper's only thread: PR_SET_PDEATHSIG is about the *threa
 it must be set inside the child. `vfork` does that at a fraction of the cost, where it was built and
 nothing on the way can hang; else, or as another user, it is a plain fork: then anything that goes
 wrong before or in exec comes back through a close-on-exec pipe, so that a failed start is told
-apart from a program's own status 127.
+apart from a program's own status 127. Nobody waits for that here: see `starting`.
 """
 
 import ctypes
 import errno
 import os
 import resource
-import select
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -40,8 +40,8 @@ KEEPER_SIGNALS = (
 """Those that Python or the keeper handles or ignores; a task begins with the defaults."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 2048
-EXEC_PATIENCE_S = 4.0
-"""From fork to exec: milliseconds, unless a file system hangs. The agent waits for 5 s."""
+DESCRIPTORS = "/proc/self/fd"
+LAST_STANDARD = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _launcher = load_launcher()
@@ -117,15 +117,15 @@ def _resolve_file(name: str, cwd: str) -> str:
     raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")
 
 
-def spawn(launch: Launch, patience_s: float = EXEC_PATIENCE_S) -> int:
-    """Process number of the started task, after its exec succeeded. Raises NotStarted.
+def is_quick(path: str, cwd: str) -> bool:
+    """Whether a start by `vfork` is at its program, or has failed, in a moment."""
+    return _launcher is not None and _launcher.may_start(path, cwd)
 
-    What hangs for longer than `patience_s` on a file system that is not of this host is given up.
-    """
-    is_own = launch.account is None
-    if _launcher is not None and is_own and _launcher.may_start(launch.path, launch.cwd):
-        return _vfork(_launcher, launch)
-    return _fork(launch, patience_s)
+
+def spawn_quick(launch: Launch) -> int:
+    """Process number of the started task, after its exec succeeded. Raises NotStarted."""
+    assert _launcher is not None, "it is quick by vfork only"  # noqa: S101 - see is_quick
+    return _vfork(_launcher, launch)
 
 
 def _vfork(launcher: Launcher, launch: Launch) -> int:
@@ -149,9 +149,12 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
     return pid
 
 
-def _fork(launch: Launch, patience_s: float) -> int:
+def fork(launch: Launch) -> tuple[int, int]:
+    """A child on its way to the program, and a descriptor that is at its end once the program runs,
+    or says before that why it does not (`hear`). Raises NotStarted."""
     told, tell = os.pipe()
     parent = os.getpid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
@@ -160,33 +163,39 @@ def _fork(launch: Launch, patience_s: float) -> int:
         os.close(told)
         raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(tell)
+    os.set_blocking(told, False)
+    return pid, told
+
+
+def hear(told: int, launch: Launch) -> NotStarted | None:
+    """What came from the child of `fork`, when it is heard or dead: None = its program runs, or it
+    was ended on its way."""
     try:
-        poll = select.poll()
-        poll.register(told, select.POLLIN)
-        is_heard = bool(poll.poll(patience_s * 1000.0))
-        problem = os.read(told, MAX_ERROR_BYTES) if is_heard else b""
-    finally:
-        os.close(told)
-    if not is_heard:  # reaped like any child of ours, as soon as the kernel lets it go
-        os.kill(pid, signal.SIGKILL)
-        raise NotStarted("not_startable", f"{launch.argv[0]}: no exec within {patience_s:g} s")
-    if problem:
-        os.waitpid(pid, 0)
-        step, code, words = (*problem.decode(errors="replace").split(":", 2), "", "")[:3]
-        raise _explain(launch, step, int(code) if code.isdigit() else 0, words)
-    return pid
+        problem = os.read(told, MAX_ERROR_BYTES)
+    except BlockingIOError:  # dead, and a name service holds what it has inherited of it
+        return None
+    if not problem:
+        return None
+    step, code, words = (*problem.decode(errors="replace").split(":", 2), "", "")[:3]
+    return _explain(launch, step, int(code) if code.isdigit() else 0, words)
 
 
 def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
-    """In the child: never returns, never raises. A signal that comes before the first line can
-    only be one to the keeper's whole group, which the keeper has then got as well."""
+    """In the child: never returns, never raises. All signals are blocked until they do what they
+    do to any program: the keeper's own handlers would tell the keeper of them."""
     step = "signals"
     try:
         signal.set_wakeup_fd(-1)
         for number in KEEPER_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        step = "parent"
+        _die_with(parent)
         os.setsid()
+        step = "descriptors"
+        _keep_only({launch.output, tell})
         step = "cgroup"
         if launch.cgroup:
             _write_file(f"{launch.cgroup}/cgroup.procs", b"0")
@@ -202,10 +211,8 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         if launch.account is not None:
             env = {**become(launch.account, launch.output), **env}
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
-        step = "parent"  # after the change of user, which clears it
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)  # the keeper died before the line above took effect
+        step = "parent"  # once more: a change of user clears it
+        _die_with(parent)
         step = "chdir"
         os.chdir(launch.cwd)
         step = "exec"
@@ -217,6 +224,22 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         os.write(tell, f"{step}:{code}:{error}".encode()[:MAX_ERROR_BYTES])
     finally:
         os._exit(127)
+
+
+def _die_with(parent: int) -> None:
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before the line above took effect
+
+
+def _keep_only(kept: set[int]) -> None:
+    """Of what the keeper had open: while this hangs, nobody is to take it for the keeper, by its
+    lock, its line to the warden, its connections."""
+    for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a start is a hot path
+        descriptor = int(name)
+        if descriptor > LAST_STANDARD and descriptor not in kept:
+            with suppress(OSError):  # that of the listing itself
+                os.close(descriptor)
 
 
 def _write_file(path: str, data: bytes) -> None:

@@ -1,55 +1,209 @@
-"""From a spec to a running first process with its environment, cgroup and output pipe."""
+"""From a spec to a running first process with its environment, cgroup and output pipe.
+
+Theory of operation. By `vfork` a start is over in a moment. A forked child may hang on its way to
+the program: it is told of at once, goes its way beside the keeper's loop, and is heard of when its
+error pipe closes. Only so many are on their way at a time; others wait for their turn.
+"""
 
 import fcntl
 import functools
 import json
 import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.account import PERSONAL, Account
 from wattline_agent.keeper.cgroup import Group, Site
-from wattline_agent.keeper.held import Held, boot_id
+from wattline_agent.keeper.held import Held, boot_id, boottime_s
 from wattline_agent.keeper.journal import Journal
+from wattline_agent.keeper.life import START_PATIENCE_S
 from wattline_agent.keeper.spec import MARKER, TaskSpec
 
 PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
+MAX_UNDER_WAY = 32
+"""Children on their way to their programs: each is to have its time of a processor."""
 
 
-def start(held: Held, site: Site, starts: Journal) -> None:
-    """Start the attempt. Raises NotStarted, or OSError when something could not be set up."""
-    spec = held.life.spec
-    env = _environment(spec, held.folder)
-    path = "" if spec.run_as else _command(spec, env)
-    held.group = Group.make(site, spec.key, spec.cpus, spec.memory_bytes)
-    _note_start(held, starts)  # before the fork: what dies between the two is found all the same
-    _fork(held, path, env)
-    _note_start(held, starts)
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The keeper's: it has a function called when a descriptor is readable, or no more."""
+
+    watch: Callable[[int, Callable[[], None]], None]
+    forget: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told what becomes of a start."""
+
+    forked: Callable[[Held], None]
+    """It has a process."""
+    runs: Callable[[Held], None]
+    """What was under way is at its program."""
+    failed: Callable[[Held, str, str], None]
+    """Its program will never run: kind and words. Its process, if there is one, is to end."""
+
+
+class Planned(NamedTuple):
+    """A start of which all is known."""
+
+    held: Held
+    path: str
+    env: dict[str, str]
+
+    def launch(self, output: int = -1) -> spawn.Launch:
+        """For `spawn`."""
+        spec = self.held.life.spec
+        account = Account(spec.run_as, spec.own, spec.make) if spec.run_as else None
+        return spawn.Launch(
+            self.path,
+            spec.argv,
+            self.env,
+            spec.cwd,
+            output,
+            spec.rlimits,
+            account,
+            self.held.group_path,
+        )
+
+
+class Starts:
+    """Starts attempts. What becomes of those that are under way is told later."""
+
+    def __init__(self, site: Site, journal: Journal, loop: Loop, told: Told) -> None:
+        self._site = site
+        self._journal = journal
+        self._loop = loop
+        self._told = told
+        self._waiting: dict[str, Planned] = {}
+        self._under_way: dict[str, Planned] = {}
+
+    def begin(self, held: Held) -> None:
+        """Start the attempt, now or when it has its turn."""
+        self._try(held, lambda: self._begin(held))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Fork as many of those that wait as may be under way; one that is frozen waits on."""
+        while len(self._under_way) < MAX_UNDER_WAY:
+            ready = (p for p in self._waiting.values() if not p.held.life.frozen)
+            planned = next(ready, None)
+            if planned is None:
+                return
+            del self._waiting[planned.held.life.spec.key]
+            self._try(planned.held, functools.partial(self._fork, planned))
+
+    def is_waiting(self, key: str) -> bool:
+        """It has no process yet."""
+        return key in self._waiting
+
+    def withdraw(self, key: str) -> bool:
+        """Whether it waited for its turn, and now does so no more."""
+        return self._waiting.pop(key, None) is not None
+
+    def reaped(self, held: Held) -> None:
+        """Its process has ended: hear what it said, if nobody has yet."""
+        planned = self._under_way.get(held.life.spec.key)
+        if planned is not None:
+            self._hear(planned)
+
+    def give_up(self, held: Held) -> None:
+        """It has been under way for too long."""
+        words = f"{held.life.spec.argv[0]}: no exec within {START_PATIENCE_S:g} s"
+        self._close(held)
+        self._told.failed(held, "not_startable", words)
+        self.go_on()
+
+    def _begin(self, held: Held) -> None:
+        spec = held.life.spec
+        env = _environment(spec, held.folder)
+        path = "" if spec.run_as else _command(spec, env)
+        held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
+        self._note(held)  # before the fork: what dies between the two is found all the same
+        planned = Planned(held, path, env)
+        if not spec.run_as and spawn.is_quick(path, spec.cwd):
+            self._run(planned)
+        else:
+            self._waiting[spec.key] = planned
+
+    def _run(self, planned: Planned) -> None:
+        held = planned.held
+        output = _open_output(held)
+        try:
+            held.life.pid = spawn.spawn_quick(planned.launch(output))
+        finally:
+            os.close(output)
+        self._has_process(held)
+
+    def _fork(self, planned: Planned) -> None:
+        held = planned.held
+        output = _open_output(held)
+        try:
+            pid, held.told = spawn.fork(planned.launch(output))
+        finally:
+            os.close(output)
+        held.life.forked(pid, boottime_s(), time.time())
+        self._under_way[held.life.spec.key] = planned
+        self._loop.watch(held.told, functools.partial(self._hear, planned))
+        self._has_process(held)
+
+    def _has_process(self, held: Held) -> None:
+        self._note(held)
+        self._told.forked(held)
+
+    def _hear(self, planned: Planned) -> None:
+        held = planned.held
+        if held.told < 0:  # heard in this turn of the loop already, when it was reaped
+            return
+        problem = spawn.hear(held.told, planned.launch())
+        self._close(held)
+        if problem is not None:
+            self._told.failed(held, problem.kind, problem.detail)
+        elif held.life.status is None:
+            held.life.exec_until_s = None
+            self._told.runs(held)
+        self.go_on()
+
+    def _close(self, held: Held) -> None:
+        del self._under_way[held.life.spec.key]
+        self._loop.forget(held.told)
+        os.close(held.told)
+        held.told = -1
+
+    def _try(self, held: Held, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except spawn.NotStarted as error:
+            self._told.failed(held, error.kind, error.detail)
+        except OSError as error:
+            words = f"could not be set up: {error.strerror}: {error.filename or held.folder}"
+            self._told.failed(held, "not_startable", words)
+
+    def _note(self, held: Held) -> None:
+        """What a successor needs to find what is left of this attempt."""
+        pid = held.life.pid
+        ticks = tree.start_ticks(pid) if pid else 0
+        note = (
+            f'{{"boot_id":"{boot_id()}","pid":{pid},"start_ticks":{ticks},'
+            f'"started_unix_s":{held.life.started_unix_s!r},'
+            f'"cgroup":{json.dumps(held.group_path)}}}'
+        )
+        self._journal.put([(held.life.spec.key, note.encode())])
 
 
 def _command(spec: TaskSpec, env: dict[str, str]) -> str:
     return spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
 
 
-def _fork(held: Held, path: str, env: dict[str, str]) -> None:
-    spec = held.life.spec
+def _open_output(held: Held) -> int:
+    """The end that the task writes to."""
     held.pipe, output = os.pipe()
-    try:
-        _widen(held.pipe)
-        held.life.pid = spawn.spawn(
-            spawn.Launch(
-                path,
-                spec.argv,
-                env,
-                spec.cwd,
-                output,
-                spec.rlimits,
-                Account(spec.run_as, spec.own, spec.make) if spec.run_as else None,
-                held.group_path,
-            )
-        )
-    finally:
-        os.close(output)
+    _widen(held.pipe)
+    return output
 
 
 @functools.cache
@@ -67,17 +221,6 @@ def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:
         env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
     env[MARKER] = folder
     return env
-
-
-def _note_start(held: Held, starts: Journal) -> None:
-    """What a successor needs to find what is left of this attempt."""
-    pid = held.life.pid
-    ticks = tree.start_ticks(pid) if pid else 0
-    note = (
-        f'{{"boot_id":"{boot_id()}","pid":{pid},"start_ticks":{ticks},'
-        f'"started_unix_s":{held.life.started_unix_s!r},"cgroup":{json.dumps(held.group_path)}}}'
-    )
-    starts.put([(held.life.spec.key, note.encode())])
 
 
 def _widen(pipe: int) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from support.spawning import spawned
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
 from wattline_agent.keeper.cgroup import Group, discover, remove_site
-from wattline_agent.keeper.spawn import Launch, NotStarted, spawn
+from wattline_agent.keeper.spawn import Launch, NotStarted
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
 STANDING = """
@@ -72,7 +73,7 @@ def run(
     told, tell = os.pipe()
     try:
         limits = {"core": 0, "nofile": 512}
-        pid = spawn(Launch(argv[0], argv, env or {}, cwd, tell, limits, cgroup=cgroup))
+        pid = spawned(Launch(argv[0], argv, env or {}, cwd, tell, limits, cgroup=cgroup))
     finally:
         os.close(tell)
     with os.fdopen(told) as output:
@@ -159,9 +160,9 @@ def test_what_is_too_long_is_said() -> None:
 
 def test_the_step_that_failed_is_said() -> None:
     with pytest.raises(NotStarted, match=r"could not set output for /bin/true: .*[Bb]ad file"):
-        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 9999, {}))
+        spawned(Launch("/bin/true", ("/bin/true",), {}, "/", 9999, {}))
     with pytest.raises(NotStarted, match=r"could not set cgroup for /bin/true: .*No such file"):
-        spawn(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup="/no/group"))
+        spawned(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup="/no/group"))
 
 
 def test_the_keepers_own_signals_stay_as_they_are() -> None:

@@ -1,14 +1,13 @@
 """Requests to start a task: every key checked, every error names it. Records: whole or nothing."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wattline_agent.keeper.records import MAX_RECORD_BYTES, read_record, write_record
-from wattline_agent.keeper.spawn import Launch, NotStarted, resolve_command, spawn
+from wattline_agent.keeper.spawn import NotStarted, resolve_command
 from wattline_agent.keeper.spec import BadRequest, ExitRecord, check_key, parse_spec
 
 GOOD: dict[str, Any] = {
@@ -135,17 +134,3 @@ def test_why_a_command_is_not_found_is_said(tmp_path: Path) -> None:
         resolve_command("train.py", str(tmp_path), "/")
     with pytest.raises(NotStarted, match="does not exist"):
         resolve_command("true", "/bin", str(tmp_path / "gone"))
-
-
-def test_a_start_that_hangs_before_its_exec_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Opening a FIFO that nobody reads takes as long as a file system that is away."""
-    monkeypatch.setattr("wattline_agent.keeper.vfork.Launcher.may_start", lambda *_: False)
-    hangs = tmp_path / "cgroup.procs"
-    os.mkfifo(hangs)
-    launch = Launch("/bin/true", ("true",), {}, "/", 1, {}, cgroup=str(tmp_path))
-    with pytest.raises(NotStarted, match="no exec within") as found:
-        spawn(launch, patience_s=0.1)
-    assert found.value.kind == "not_startable"
-    assert os.wait()[1] == 9

@@ -1,0 +1,24 @@
+"""Starting a process as the keeper does, for tests that have no loop to hear of it."""
+
+import os
+import select
+
+from support.simnode import DEADLINE_S
+from wattline_agent.keeper import spawn
+from wattline_agent.keeper.spawn import Launch
+
+
+def spawned(launch: Launch) -> int:
+    """Process number of the started task, after its exec succeeded. Raises NotStarted."""
+    if launch.account is None and spawn.is_quick(launch.path, launch.cwd):
+        return spawn.spawn_quick(launch)
+    pid, told = spawn.fork(launch)
+    try:
+        assert select.select([told], [], [], DEADLINE_S)[0], "no exec"
+        problem = spawn.hear(told, launch)
+    finally:
+        os.close(told)
+    if problem is not None:
+        os.waitpid(pid, 0)
+        raise problem
+    return pid
