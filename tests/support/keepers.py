@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +125,21 @@ def connect(state_dir: Path) -> KeeperRunner:
 
 
 def start_keeper(
-    state_dir: Path, *options: str, env: dict[str, str] | None = None
+    state_dir: Path,
+    *options: str,
+    env: dict[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """A keeper process in a session of its own, as the agent starts it."""
-    command = [sys.executable, "-m", "wattline_agent.keeper", "--state-dir", str(state_dir)]
+    """A keeper process in a session of its own, as the agent starts it; `inside`: a command that
+    executes the one behind it in other surroundings."""
+    command = [
+        *inside,
+        sys.executable,
+        "-m",
+        "wattline_agent.keeper",
+        "--state-dir",
+        str(state_dir),
+    ]
     return subprocess.Popen(
         [*command, *options], start_new_session=True, env={**os.environ, **(env or {})}
     )
@@ -136,10 +147,13 @@ def start_keeper(
 
 @contextmanager
 def keeper(
-    state_dir: Path, *options: str, env: dict[str, str] | None = None
+    state_dir: Path,
+    *options: str,
+    env: dict[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[LiveKeeper]:
     """A keeper for a block; it and all its tasks are gone afterwards."""
-    process = start_keeper(state_dir, *options, env=env)
+    process = start_keeper(state_dir, *options, env=env, inside=inside)
     live = LiveKeeper(state_dir, process, connect(state_dir))
     try:
         yield live

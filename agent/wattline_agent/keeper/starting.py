@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -55,6 +56,11 @@ class Planned(NamedTuple):
     path: str
     env: dict[str, str]
 
+    @property
+    def account(self) -> str:
+        """Whose it is; empty = the keeper's own."""
+        return self.held.life.spec.run_as
+
     def launch(self, output: int = -1) -> spawn.Launch:
         """For `spawn`."""
         spec = self.held.life.spec
@@ -89,13 +95,16 @@ class Starts:
 
     def go_on(self) -> None:
         """Fork as many of those that wait as may be under way; one that is frozen waits on."""
-        while len(self._under_way) < MAX_UNDER_WAY:
-            ready = (p for p in self._waiting.values() if not p.held.life.frozen)
-            planned = next(ready, None)
-            if planned is None:
-                return
+        while len(self._under_way) < MAX_UNDER_WAY and (planned := self._next()) is not None:
             del self._waiting[planned.held.life.spec.key]
             self._try(planned.held, functools.partial(self._fork, planned))
+
+    def _next(self) -> Planned | None:
+        """The first of the account that has the fewest under way: what one makes hang is in nobody
+        else's way for long."""
+        busy = Counter(planned.account for planned in self._under_way.values())
+        ready = (planned for planned in self._waiting.values() if not planned.held.life.frozen)
+        return min(ready, key=lambda planned: busy[planned.account], default=None)
 
     def is_waiting(self, key: str) -> bool:
         """It has no process yet."""

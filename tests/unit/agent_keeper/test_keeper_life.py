@@ -6,6 +6,7 @@ import pytest
 
 from wattline_agent.keeper.life import (
     KILL_PATIENCE_S,
+    START_PATIENCE_S,
     Asked,
     Due,
     Life,
@@ -148,3 +149,40 @@ def test_a_reason_given_is_the_kind_of_the_end() -> None:
     life.ask_kill(Asked("emergency", "the site was shed"), 200.0)
     life.status = 9
     assert describe_exit(life, NO_EVIDENCE) == ("emergency", None, 9, "the site was shed")
+
+
+def test_what_is_on_its_way_to_its_program_has_so_much_time() -> None:
+    life = living()
+    life.forked(10, 200.0, 1.7e9)
+    late_s = 200.0 + START_PATIENCE_S
+    assert (life.phase, life.next_s(200.0), life.run_s(201.0)) == ("starting", late_s, 1.0)
+    assert life.due(late_s - 0.1) is Due.NOTHING
+    assert life.due(late_s) is Due.NOT_STARTED
+    life.exec_until_s = None
+    assert (life.phase, life.due(late_s)) == ("running", Due.NOTHING)
+
+
+def test_that_time_does_not_run_while_it_is_frozen() -> None:
+    life = living()
+    life.forked(10, 200.0, 1.7e9)
+    life.frozen = life.at_rest = True
+    assert (life.phase, life.due(300.0), life.next_s(300.0)) == ("paused", Due.NOTHING, None)
+    life.thaw(300.0)
+    assert (life.phase, life.next_s(300.0)) == ("starting", 300.0 + START_PATIENCE_S)
+
+
+def test_what_has_exited_or_is_killed_on_its_way_is_not_late_as_well() -> None:
+    life = living()
+    life.forked(10, 200.0, 1.7e9)
+    life.status = 0
+    assert (life.phase, life.due(300.0)) == ("stopping", Due.LOOK)
+    life.status = None
+    life.ask_kill(None, 300.0)
+    assert life.due(300.0) is Due.LOOK
+
+
+def test_what_waits_for_its_turn_has_nothing_but_a_lease_to_lose() -> None:
+    life = living(lease_until_s=150.0, runtime_limit_s=10.0)
+    life.pid = 0
+    assert (life.phase, life.due(149.0), life.next_s(149.0)) == ("starting", Due.NOTHING, 150.0)
+    assert life.due(150.0) is Due.KILL

@@ -1,0 +1,276 @@
+"""Starts that hang before their program: the keeper serves everything else meanwhile.
+
+The name service hangs for real: in the keeper's mount namespace /etc/group is a FIFO, which keeps
+whoever opens it until somebody writes; then no groups are found, and that is all.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.simnode import wait_until
+from wattline_agent.executor.launch import spec_of
+from wattline_agent.executor.layout import TaskDir
+from wattline_agent.keeper import tree
+from wattline_agent.keeper.client import KeeperClient
+from wattline_agent.keeper.held import boottime_s
+from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.spec import STARTS_FILE
+from wattline_agent.keeper.starting import MAX_UNDER_WAY
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.ids import TaskRef
+from wattline_protocol.messages import TaskExit
+from wattline_protocol.orders import TaskOrder
+
+NOBODY = "nobody"
+SLOW_S = 30.0
+
+
+def _may_mount() -> bool:
+    tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "probe", "/mnt"]
+    is_there = os.geteuid() == 0 and shutil.which("unshare") is not None
+    return is_there and subprocess.run(tried, check=False, capture_output=True).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not _may_mount(), reason="no mounts may be made here")
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that all accounts get to."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o711)
+        (folder / "state").mkdir(0o711)
+        os.mkfifo(folder / "group")
+        yield folder
+
+
+def hanging(folder: Path) -> list[str]:
+    """Around a keeper whose host's name service hangs."""
+    mounts = 'mount --bind "$0" /etc/group && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", mounts, str(folder / "group")]
+
+
+@contextmanager
+def hung(folder: Path, *options: str) -> Iterator[LiveKeeper]:
+    with keeper(folder / "state", *options, inside=hanging(folder)) as live:
+        yield live
+
+
+@pytest.fixture(params=["cgroup", "session"])
+def live(request: pytest.FixtureRequest, reachable: Path) -> Iterator[LiveKeeper]:
+    """With cgroups where this host has them, and without."""
+    with hung(reachable, *([] if request.param == "cgroup" else ["--no-cgroup"])) as started:
+        yield started
+
+
+def as_nobody(text: str = "id -u", job: int = 1) -> TaskOrder:
+    return shell(text, of=ref(job), run_as=NOBODY)
+
+
+def processes_on_record(live: LiveKeeper) -> dict[str, int]:
+    """By attempt; 0 = none yet."""
+    notes = read_journal(live.state_dir / STARTS_FILE)
+    return {key: note["pid"] for key, note in notes.items()}
+
+
+def answer(live: LiveKeeper, of: TaskRef | None = None) -> None:
+    """The name service, until nobody asks it any more."""
+    group = live.state_dir.parent / "group"
+
+    def is_through() -> bool:
+        with suppress(OSError):  # nobody reads it just now
+            os.close(os.open(group, os.O_WRONLY | os.O_NONBLOCK))
+        return live.seen(of).phase != "starting"
+
+    wait_until(is_through, "what asked the name service goes on")
+
+
+def child(live: LiveKeeper, of: TaskRef | None = None) -> int:
+    """The process on its way, as on record."""
+    name = of or ref()
+    key = f"{name.job}.{name.task}.{name.attempt}"
+    pid = processes_on_record(live)[key]
+    assert pid
+    return pid
+
+
+def is_alive(pid: int) -> bool:
+    process = tree.read_process(pid)
+    return process is not None and not process.is_dead
+
+
+def end(live: LiveKeeper, of: TaskRef | None = None) -> TaskExit:
+    seen = live.until_ended(of or ref(), SLOW_S)
+    assert seen.exit is not None
+    return seen.exit
+
+
+def test_everything_else_goes_on_until_it_is_given_up(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    seen = live.seen()
+    assert (seen.phase, seen.pid, seen.started_unix_s, seen.run_s) == ("starting", None, None, 0)
+    pid = child(live)
+    assert live.run(shell("echo hello", of=ref(2))).exit is not None
+    assert live.log(ref(2)) == "hello\n"
+    soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.3, CONTEXT.node)
+    live.runner.launch(shell("sleep 1000", of=ref(3)), soon)
+    assert end(live, ref(3)).kind == "task_lease_expired"
+    live.runner.launch(shell("sleep 1000", of=ref(4)), CONTEXT)
+    live.runner.stop(ref(4), 5.0, "cancelled")
+    assert end(live, ref(4)).signal == signal.SIGTERM
+    assert live.seen().phase == "starting", "all this took less than its time"
+    given_up = end(live)
+    assert (given_up.kind, given_up.signal) == ("not_startable", None)
+    assert given_up.detail == "/bin/sh: no exec within 4 s"
+    assert not is_alive(pid)
+
+
+def test_it_runs_when_the_name_service_answers_and_runs_once(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody("id -u; echo ran"), CONTEXT)
+    live.runner.close()
+    live.runner = connect(live.state_dir)  # an agent that was started anew meanwhile
+    assert live.seen().phase == "starting"
+    answer(live)
+    assert end(live).kind == "exited"
+    assert live.log() == "65534\nran\n"
+
+
+def test_the_same_start_asked_twice_is_one(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody("echo ran; sleep 1000"), CONTEXT)
+    pid = child(live)
+    with closing(KeeperClient(live.state_dir)) as client:
+        task = spec_of(as_nobody(), CONTEXT, TaskDir(live.state_dir, ref()), "/", Path("/"))
+        assert client.ask("start", task=task.to_json())["view"]["phase"] == "starting"
+    assert child(live) == pid
+    answer(live)
+    assert live.until("running").pid == pid
+    wait_until(lambda: live.log() == "ran\n", "it ran once")
+
+
+def test_a_stop_ends_it_on_its_way(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    live.runner.stop(ref(), 30.0, "cancelled by ada")
+    stopped = end(live)
+    assert (stopped.kind, stopped.signal) == ("signaled", signal.SIGTERM)
+    assert "cancelled by ada" in stopped.detail
+    assert live.beside("stop").read_text() == "cancelled by ada\n"
+
+
+def test_a_kill_ends_it_on_its_way(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    live.runner.kill(ref(), "emergency", "the feed is gone")
+    assert end(live).kind == "emergency"
+
+
+def test_its_task_lease_ends_it_on_its_way(live: LiveKeeper) -> None:
+    soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.3, CONTEXT.node)
+    live.runner.launch(as_nobody(), soon)
+    assert end(live).kind == "task_lease_expired"
+
+
+def test_a_stop_at_any_moment_of_a_start_ends_that_and_not_the_keeper(reachable: Path) -> None:
+    with keeper(reachable / "state") as live:
+        for job in range(1, 41):
+            live.runner.launch(as_nobody("exec sleep 1000", job), CONTEXT)
+            live.runner.stop(ref(job), 30.0, "cancelled")
+            assert end(live, ref(job)).signal == signal.SIGTERM
+        assert live.process.poll() is None
+
+
+def test_one_that_is_stopped_by_somebody_is_given_up_and_killed(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    pid = child(live)
+    os.kill(pid, signal.SIGSTOP)
+    assert end(live).kind == "not_startable"
+    assert not is_alive(pid)
+
+
+def test_it_is_frozen_on_its_way_and_goes_on_when_it_is_thawed(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    live.runner.freeze(ref())
+    live.until("paused")
+    live.runner.thaw(ref())
+    assert live.seen().phase == "starting"
+    answer(live)
+    assert end(live).kind == "exited"
+    assert live.log() == "65534\n"
+
+
+def test_it_dies_with_its_keeper_and_the_next_one_says_so(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    pid = child(live)
+    live.process.kill()
+    live.process.wait(10)
+    wait_until(lambda: not is_alive(pid), "it died with its keeper", 10)
+    live.runner.close()
+    live.process = start_keeper(live.state_dir)
+    live.runner = connect(live.state_dir)
+    assert end(live).kind == "keeper_lost"
+
+
+def test_a_keeper_that_is_told_to_end_does(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    pid = child(live)
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(SLOW_S) == 0
+    assert not is_alive(pid)
+
+
+def test_it_holds_nothing_of_the_keepers(live: LiveKeeper) -> None:
+    live.runner.launch(as_nobody(), CONTEXT)
+    held = Path(f"/proc/{child(live)}/fd")
+
+    def others() -> set[str]:
+        open_now = {str(one.readlink()) for one in held.iterdir()}
+        return {one for one in open_now if not one.startswith("pipe:")} - {os.devnull}
+
+    wait_until(lambda: not others(), "no lock, no connection, no journal")
+    assert len(list(held.iterdir())) < len(list(Path(f"/proc/{live.process.pid}/fd").iterdir()))
+
+
+def test_only_so_many_are_under_way_and_the_others_have_their_turn(reachable: Path) -> None:
+    with hung(reachable) as live:
+        jobs = range(1, MAX_UNDER_WAY + 4)
+        *_, third_last, second_last, last = jobs
+        soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.5, CONTEXT.node)
+        live.runner.launch_all([(as_nobody(job=job), CONTEXT) for job in jobs[:-1]])
+        live.runner.launch(as_nobody(job=last), soon)
+        assert {seen.phase for seen in live.observe()} == {"starting"}
+        on_record = processes_on_record(live).values()
+        assert sum(pid > 0 for pid in on_record) == MAX_UNDER_WAY
+        assert len(on_record) == len(jobs), "those that wait too"
+        live.runner.stop(ref(second_last), 30.0, "cancelled")
+        stopped = end(live, ref(second_last))
+        assert (stopped.kind, stopped.signal) == ("signaled", signal.SIGTERM)
+        assert stopped.detail == "asked to end before it was started: cancelled"
+        assert end(live, ref(last)).kind == "task_lease_expired"
+        live.runner.freeze(ref(third_last))
+        assert live.seen(ref(third_last)).phase == "paused"
+        assert live.run(shell("true", of=ref(1000))).exit is not None
+        assert end(live).kind == "not_startable"
+        assert live.seen(ref(third_last)).phase == "paused"
+        live.runner.thaw(ref(third_last))
+        key = f"{third_last}.0.1"
+        wait_until(lambda: processes_on_record(live)[key] > 0, "it has its turn")
+        wait_until(lambda: all(s.phase == "ended" for s in live.observe()), "all ended", SLOW_S)
+        kinds = [seen.exit.kind for seen in live.observe() if seen.exit is not None]
+        assert kinds.count("not_startable") == len(jobs) - 2
+
+
+def test_the_turn_comes_to_the_account_that_has_the_fewest_under_way(reachable: Path) -> None:
+    with hung(reachable) as live:
+        jobs = range(1, 2 * MAX_UNDER_WAY + 2)
+        live.runner.launch_all([(as_nobody(job=job), CONTEXT) for job in jobs])
+        live.runner.launch(shell("true", of=ref(1000), run_as="daemon"), CONTEXT)
+        wait_until(lambda: processes_on_record(live)["1000.0.1"] > 0, "it has its turn")
+        assert processes_on_record(live)[f"{jobs[-1]}.0.1"] == 0, "before one that came first"
