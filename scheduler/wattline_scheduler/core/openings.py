@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from wattline_protocol.ids import JobId, Now, UnixTime
+from wattline_protocol.ids import Instant, JobId, Now, UnixTime
 from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.ending import end_gangs
@@ -74,7 +74,8 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
         job = state.work.jobs[number]
         if math.isinf(start) or job.late:
             continue
-        start_unix_s = now.unix_s + max(0.0, start - now.mono_s)
+        room_unix_s = now.unix_s + max(0.0, start - now.mono_s)
+        start_unix_s = opens_from(state, job.spec, room_unix_s, now)
         late = too_late(state, job.spec, start_unix_s)
         if not late:
             continue
@@ -128,6 +129,11 @@ def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
         return now.unix_s
     opening = state.calendar.opening(spec.windows.start_only, now)
     return UnixTime(max(now.unix_s, opening.start_unix_s))
+
+
+def opens_from(state: State, spec: JobSpec, unix_s: float, now: Now) -> UnixTime:
+    """When it may start by its windows, if it could not before that time."""
+    return opens(state, spec, Now(Instant(now.mono_s + unix_s - now.unix_s), UnixTime(unix_s)))
 
 
 def closed(state: State, spec: JobSpec, now: Now) -> str:

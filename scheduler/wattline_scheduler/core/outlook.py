@@ -25,7 +25,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import closed, opens, too_late
+from wattline_scheduler.core.openings import closed, opens, opens_from, too_late
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
@@ -217,7 +217,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
         found = Forecast(None, f"not known: {stuck or held_back}")
-    start, why = _start(found, asked, now)
+    start, why = _start(state, found, asked, now)
     if look.uncounted and found.within_s:
         why = f"{why}; {look.uncounted}"
     late = "" if start is None else too_late(state, asked.spec, start)
@@ -233,8 +233,8 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
     return msgspec.structs.replace(view, start_unix_s=start, start_why=why, remedies=helps)
 
 
-def _start(found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
-    """The latest of room, window and back-off, and which of them it is."""
+def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
+    """The latest of room, window and back-off, and which of them it is; in one of its windows."""
     if found.within_s is None:
         return None, found.why
     times = (
@@ -244,4 +244,5 @@ def _start(found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, s
         (asked.quota_until or now.unix_s, "once its quota begins anew"),
     )
     start, why = max(times, key=lambda one: one[0])
-    return UnixTime(start), why
+    opening = opens_from(state, asked.spec, start, now)
+    return opening, why if opening <= start else f"{why}, and its window opens again"

@@ -262,6 +262,17 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
     assert reason(h, number) == ""
 
 
+def test_room_that_comes_while_its_window_is_closed_is_no_start(h: Harness) -> None:
+    first = h.submit(job().gpus(8).runtime(3_600))
+    windows = ("Tue 22:00-23:00", "Wed 08:00-09:00")
+    number = h.submit(job().start_only(*windows).runtime(1_800).deadline("2023-11-15T08:20"))
+    run_to(h, 70)
+    late = "too late for its deadline, 2023-11-15 08:20 UTC, and it may run 30m"
+    why = f"once job {first} has ended, by its limit at the latest, and its window opens again"
+    assert outlook(h.cluster.state, h.job(number), h.now).start_why == f"{why}; {late}"
+    assert reason(h, number).startswith(f"may not start before 2023-11-15 08:00 UTC: {late}")
+
+
 def test_what_is_held_is_promised_nothing_and_at_no_risk(h: Harness) -> None:
     h.submit(job().gpus(8).runtime(3_600))
     number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
