@@ -13,6 +13,7 @@ from wattline_agent.config import AgentConfig
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.executor.mps import serving_pipes
+from wattline_agent.executor.passage import closed_to_others
 from wattline_agent.host import open_sensors
 from wattline_agent.keeper.cgroup import find_own_group
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
@@ -45,6 +46,8 @@ def _all(config: AgentConfig) -> Iterator[Check]:
     yield _inlet(config)
     yield _cgroups()
     yield _state_dir(config)
+    if os.geteuid() == 0:
+        yield _accounts(config)
     yield _keeper(config)
     yield _clock()
     yield from _scheduler(config)
@@ -182,6 +185,20 @@ def _state_dir(config: AgentConfig) -> Check:
         f"lease on file: {lease.lease_mw / 1000:g} W" if lease is not None else "no lease on file"
     )
     return Check("state", "ok", f"{config.state_dir} can be written; {held}")
+
+
+def _accounts(config: AgentConfig) -> Check:
+    """Whether tasks that root starts as other accounts get to their directories."""
+    try:
+        closed = closed_to_others(config.state_dir)
+    except OSError as error:
+        return Check("accounts", "failed", f"{error.strerror}: {error.filename}", "mend the path")
+    if closed:
+        names = " ".join(map(str, closed))
+        found = f"other accounts do not get to their tasks' directories through {names}"
+        remedy = f"where the site file has [run_as]: chmod o+x {names}"
+        return Check("accounts", "warning", found, remedy)
+    return Check("accounts", "ok", "tasks of other accounts ([run_as]) get to their directories")
 
 
 def _keeper(config: AgentConfig) -> Check:

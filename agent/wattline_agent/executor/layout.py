@@ -15,6 +15,8 @@ from wattline_protocol.orders import TaskOrder
 ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"
 NOTICE_FILE = "notice"
+CHECKPOINTS_DIR = "checkpoints"
+TASKLIB_DIR = "tasklib"
 SECRET_FILE = "worker.secret"  # noqa: S105 - a file's name
 
 

@@ -14,6 +14,7 @@ import zmq
 
 from wattline_agent.executor.launch import NotLaunchable, spec_of
 from wattline_agent.executor.layout import (
+    CHECKPOINTS_DIR,
     ORDERS_FILE,
     OrderFile,
     TaskDir,
@@ -23,6 +24,7 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
+from wattline_agent.executor.passage import open_passage
 from wattline_agent.executor.removals import Removals
 from wattline_agent.executor.spares import Spares
 from wattline_agent.executor.tasklib import ensure_tasklib
@@ -85,7 +87,7 @@ class KeeperRunner:
         self._protocol: int = status["protocol"]
         self._can_run_as = bool(status.get("can_run_as", False))
         self._tasklib = ensure_tasklib(self._state_dir)
-        self._checkpoints = self._state_dir / "checkpoints"
+        self._checkpoints = self._state_dir / CHECKPOINTS_DIR
         self._checkpoints.mkdir(exist_ok=True)
         self._checkpoints.chmod(PASSED_THROUGH)
         self._orders = Journal(self._state_dir / ORDERS_FILE)
@@ -98,6 +100,8 @@ class KeeperRunner:
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
         self._removals = Removals()
+        self._is_open = False
+        """Accounts may pass through the state directory to their tasks' own."""
         self._load()
 
     # --- What the core asks -------------------------------------------------------------
@@ -270,6 +274,10 @@ class KeeperRunner:
         self, spec: TaskSpec, order: TaskOrder, context: LaunchContext, folder: TaskDir
     ) -> TaskSpec:
         """What of its files becomes the account's: those in directories that only we may write."""
+        if not self._is_open:
+            self._is_open = True
+            with suppress(PermissionError):  # not ours to open: the start says what it lacks
+                open_passage(self._state_dir)
         own = [folder.path, folder.make_metrics()]
         if order.kind == "service":
             own.append(folder.secret)

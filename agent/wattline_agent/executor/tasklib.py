@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from wattline_agent.executor.layout import TASKLIB_DIR
+
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
@@ -11,7 +13,7 @@ def ensure_tasklib(state_dir: Path) -> Path:
 
     It comes last there, so that it never shadows a module of the user's. Raises OSError.
     """
-    root = state_dir / "tasklib"
+    root = state_dir / TASKLIB_DIR
     package = root / "wattline"
     package.mkdir(parents=True, exist_ok=True)
     files = {package / "__init__.py": INIT_TEXT.encode(), package / "task.py": _installed_task()}

@@ -52,6 +52,9 @@ def become(account: Account, output: int) -> dict[str, str]:
     os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+    for path in account.own:
+        if closed := closed_above(path):
+            raise OSError(errno.EACCES, f"{closed} is closed to it (chmod o+x {closed})")
     if account.make:
         make_own(account.make)
     return {
@@ -60,6 +63,15 @@ def become(account: Account, output: int) -> dict[str, str]:
         "LOGNAME": entry.pw_name,
         "SHELL": entry.pw_shell or "/bin/sh",
     }
+
+
+def closed_above(path: str) -> str:
+    """The first directory on the way to `path` that this user may not pass through; empty = none,
+    or there is no such way."""
+    for folder in map(str, reversed(Path(path).parents)):
+        if not os.access(folder, os.X_OK):
+            return folder if os.path.isdir(folder) else ""  # noqa: PTH112 - beside os.access
+    return ""
 
 
 def make_own(path: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from wattline_agent.keeper.account import Account, become
+from wattline_agent.keeper.account import Account, become, closed_above
 from wattline_agent.keeper.vfork import Launcher, load_launcher
 
 PR_SET_PDEATHSIG = 1
@@ -89,7 +89,10 @@ class Launch:
 def resolve_command(name: str, search_path: str, cwd: str) -> str:
     """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted."""
     if not os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
-        raise NotStarted("not_startable", f"the working directory {cwd} does not exist")
+        why = "does not exist"
+        if closed := closed_above(cwd):
+            why = f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
+        raise NotStarted("not_startable", f"the working directory {cwd} {why}")
     if "/" in name:
         return _resolve_file(name, cwd)
     refused = ""

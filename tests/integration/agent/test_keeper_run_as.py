@@ -168,6 +168,37 @@ def test_an_account_that_the_host_does_not_have_is_named(live: LiveKeeper) -> No
     assert said == "cannot run as no-such: [Errno 2] this host has no account no-such"
 
 
+def test_a_state_directory_of_before_is_opened_and_what_lies_in_it_is_not(reachable: Path) -> None:
+    """It was closed as a whole, so nobody had to close what lies in it."""
+    state = reachable / "state"
+    secrets = [state / "secret", *(state / name / "9" / "secret" for name in ("checkpoints", "x"))]
+    secrets.append(state / "tasks" / "9.0.1.log")
+    for file in secrets:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("of before")
+        file.chmod(0o644)
+    state.chmod(0o700)
+    with keeper(state) as live:
+        tries = "; ".join(f"test -r {file} && echo read {file}" for file in secrets)
+        live.run(as_nobody(f"{tries}; touch $WATTLINE_CHECKPOINT_DIR/mine here && echo done"))
+        assert live.log() == "done\n"
+        assert (live.task_dir() / "here").exists()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o711
+    for closed in (state / "secret", state / "checkpoints" / "9", state / "x", secrets[-1]):
+        assert stat.S_IMODE(closed.stat().st_mode) & 0o077 == 0, closed
+
+
+def test_what_lies_above_is_the_operators_to_open_and_named(live: LiveKeeper) -> None:
+    above = live.state_dir.parent
+    above.chmod(0o700)
+    said = why(live, as_nobody("true", workdir="/"))
+    assert said == f"cannot run as nobody: [Errno 13] {above} is closed to it (chmod o+x {above})"
+    above.chmod(0o711)
+    end = live.run(as_nobody("true", job=2, workdir="/")).exit
+    assert end is not None
+    assert end.kind == "exited"
+
+
 def test_what_is_closed_to_it_is_named_by_what_it_sees(live: LiveKeeper, reachable: Path) -> None:
     closed = reachable / "closed"
     (closed / "below").mkdir(parents=True)
@@ -176,7 +207,8 @@ def test_what_is_closed_to_it_is_named_by_what_it_sees(live: LiveKeeper, reachab
     tool.chmod(0o755)
     closed.chmod(0o700)
     said = why(live, as_nobody("true", workdir=str(closed / "below")))
-    assert said == f"the working directory {closed}/below does not exist"
+    there = f"the working directory {closed}/below is out of reach"
+    assert said == f"{there}: {closed} is closed to this user (chmod o+x {closed})"
     said = why(live, as_nobody("true", job=2, workdir=str(closed)))
     assert said == f"no access to the working directory {closed}: Permission denied"
     end = live.run(order(str(tool), of=ref(3), run_as=NOBODY)).exit
