@@ -42,11 +42,15 @@ def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
         starts_by = calendar.said(deadline - runtime_s)
         lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
         return f"cannot be done by its deadline, {by}: {lasts}"
-    opening = opens(state, spec, now)
+    record = state.reservations.get(spec.reservation)
+    begins = now.unix_s if record is None else max(now.unix_s, record.start_unix_s)
+    opening = opens_from(state, spec, begins, now)
     if opening >= deadline - runtime_s:
         lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
-        window = f"its next window opens {calendar.said(opening)}"
-        return f"cannot be done by its deadline, {by}: {window}{lasts}"
+        what = f"its next window opens {calendar.said(opening)}"
+        if opening == begins:
+            what = f"its reservation {spec.reservation} begins {calendar.said(begins)}"
+        return f"cannot be done by its deadline, {by}: {what}{lasts}"
     return ""
 
 

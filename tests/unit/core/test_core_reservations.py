@@ -478,3 +478,15 @@ def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
     behind = outlook(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
     said = "it depends on how long what is before it in the queue will run"
     assert (behind.start_unix_s, behind.start_why) == (None, f"not known: {said}")
+
+
+def test_a_reservation_that_begins_too_late_for_a_deadline_is_told_at_submission() -> None:
+    h = started()
+    h.do(kept(start="in 2h"))
+    asks = job().reservation("course").runtime(1_800).deadline("2023-11-15T00:40")
+    assert "its reservation course begins 2023-11-15 00:13 UTC, and it may" in h.refuse(asks)
+    number = h.submit(asks.deadline("2023-11-15T00:50"), user="ada")
+    h.do(Unreserve("course"))
+    h.do(kept(start="in 3h"))
+    assert reason(h, number).startswith("cannot be done by its deadline, 2023-11-15 00:50 UTC: its")
+    assert [event.job for event in h.events("deadline_missed")] == [number]
