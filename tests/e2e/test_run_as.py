@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.cli_site import CliSite
+from support.name_service import answer, hanging, may_mount
 from wattline import exits
 
 pytestmark = [
@@ -30,6 +31,21 @@ def site() -> Iterator[CliSite]:
             yield site
 
 
+@pytest.fixture(scope="module")
+def hanging_site() -> Iterator[CliSite]:
+    """The same, on a host whose name service hangs."""
+    if not may_mount():
+        pytest.skip("no mounts may be made here")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o711)
+        rules = '\n[run_as]\nusers = { admin = "nobody" }\n'
+        within = {"agent": hanging(folder)}
+        with CliSite(folder, edit=lambda text: text + rules, within=within) as site:
+            site.start_node("n1")
+            yield site
+
+
 def test_a_task_is_the_account_of_its_user(site: CliSite) -> None:
     job = site.submit("--", "sh", "-c", "id -un; touch mine; ls -l | grep mine")
     site.until_state(job, "COMPLETED")
@@ -46,3 +62,25 @@ def test_who_has_no_account_is_refused_and_told_what_is_missing(
     refused = site.run("submit", "--", "true")
     assert refused.returncode == exits.NOT_ALLOWED
     assert "names no account of the hosts for bob ([run_as])" in refused.stderr
+
+
+def test_a_start_that_hangs_is_given_up_and_its_node_stays_at_work(hanging_site: CliSite) -> None:
+    site = hanging_site
+    jobs = [int(site.submit("--gpus", "1", "--", "true")) for _ in range(2)]
+    shown: set[str] = set()
+
+    def have_ended() -> bool:
+        assert site.client.node("n1").state == "ok"
+        shown.update(states := [site.client.job(job).state for job in jobs])
+        return set(states) == {"FAILED"}
+
+    site.until(have_ended, "both are given up")
+    assert shown <= {"PENDING", "STARTING", "FAILED"}
+    for job in jobs:
+        assert "true: no exec within 4 s" in site.wattline("job", str(job))
+    assert "keeper_lost" not in site.tail("agent-n1", 1000)
+
+
+def test_a_start_that_took_its_time_runs(hanging_site: CliSite) -> None:
+    job = int(hanging_site.submit("--", "true"))
+    answer(hanging_site.folder, lambda: hanging_site.client.job(job).state == "COMPLETED")

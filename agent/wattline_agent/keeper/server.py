@@ -193,7 +193,8 @@ class Server:
             self._drop_client(client)
 
     def _flush_all(self) -> None:
-        for client in list(self._clients.values()):
+        """News first: whoever has its answer to a thaw finds what that changed."""
+        for client in sorted(self._clients.values(), key=lambda client: not client.is_subscribed):
             if client.unsent or client.is_full:
                 self._flush(client)
 

@@ -1,13 +1,10 @@
 """Starts that hang before their program: the keeper serves everything else meanwhile.
 
-The name service hangs for real: in the keeper's mount namespace /etc/group is a FIFO, which keeps
-whoever opens it until somebody writes; then no groups are found, and that is all.
+What hangs is the name service; the account that a start becomes is looked up there.
 """
 
 import os
-import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.name_service import answer, hanging, may_mount
 from support.simnode import wait_until
 from wattline_agent.executor.launch import spec_of
 from wattline_agent.executor.layout import TaskDir
@@ -34,13 +32,7 @@ NOBODY = "nobody"
 SLOW_S = 30.0
 
 
-def _may_mount() -> bool:
-    tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "probe", "/mnt"]
-    is_there = os.geteuid() == 0 and shutil.which("unshare") is not None
-    return is_there and subprocess.run(tried, check=False, capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _may_mount(), reason="no mounts may be made here")
+pytestmark = pytest.mark.skipif(not may_mount(), reason="no mounts may be made here")
 
 
 @pytest.fixture
@@ -50,14 +42,7 @@ def reachable() -> Iterator[Path]:
         folder = Path(made)
         folder.chmod(0o711)
         (folder / "state").mkdir(0o711)
-        os.mkfifo(folder / "group")
         yield folder
-
-
-def hanging(folder: Path) -> list[str]:
-    """Around a keeper whose host's name service hangs."""
-    mounts = 'mount --bind "$0" /etc/group && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", mounts, str(folder / "group")]
 
 
 @contextmanager
@@ -83,16 +68,9 @@ def processes_on_record(live: LiveKeeper) -> dict[str, int]:
     return {key: note["pid"] for key, note in notes.items()}
 
 
-def answer(live: LiveKeeper, of: TaskRef | None = None) -> None:
-    """The name service, until nobody asks it any more."""
-    group = live.state_dir.parent / "group"
-
-    def is_through() -> bool:
-        with suppress(OSError):  # nobody reads it just now
-            os.close(os.open(group, os.O_WRONLY | os.O_NONBLOCK))
-        return live.seen(of).phase != "starting"
-
-    wait_until(is_through, "what asked the name service goes on")
+def let_through(live: LiveKeeper) -> None:
+    """The name service answers the one that asks."""
+    answer(live.state_dir.parent, lambda: live.seen().phase != "starting")
 
 
 def child(live: LiveKeeper, of: TaskRef | None = None) -> int:
@@ -140,7 +118,7 @@ def test_it_runs_when_the_name_service_answers_and_runs_once(live: LiveKeeper) -
     live.runner.close()
     live.runner = connect(live.state_dir)  # an agent that was started anew meanwhile
     assert live.seen().phase == "starting"
-    answer(live)
+    let_through(live)
     assert end(live).kind == "exited"
     assert live.log() == "65534\nran\n"
 
@@ -152,7 +130,7 @@ def test_the_same_start_asked_twice_is_one(live: LiveKeeper) -> None:
         task = spec_of(as_nobody(), CONTEXT, TaskDir(live.state_dir, ref()), "/", Path("/"))
         assert client.ask("start", task=task.to_json())["view"]["phase"] == "starting"
     assert child(live) == pid
-    answer(live)
+    let_through(live)
     assert live.until("running").pid == pid
     wait_until(lambda: live.log() == "ran\n", "it ran once")
 
@@ -201,7 +179,7 @@ def test_it_is_frozen_on_its_way_and_goes_on_when_it_is_thawed(live: LiveKeeper)
     live.until("paused")
     live.runner.thaw(ref())
     assert live.seen().phase == "starting"
-    answer(live)
+    let_through(live)
     assert end(live).kind == "exited"
     assert live.log() == "65534\n"
 
