@@ -93,7 +93,7 @@ def test_a_wrong_option_would_be_noticed() -> None:
 def test_the_readme_shows_commands_that_exist() -> None:
     text = (FOLDER / "README.md").read_text().replace("# as-wattline", f"# {PREFIX}wattline")
     ours = [command for command in commands(text) if command[0] == "wattline"]
-    assert {verb for _, verb, *_ in ours} == {"init", "enroll", "agent"}
+    assert {verb for _, verb, *_ in ours} == {"init", "enroll", "agent", "scheduler"}
     for command in ours:
         check_command(*command)
 
