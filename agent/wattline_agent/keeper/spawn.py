@@ -1,4 +1,4 @@
-"""Start one process as a task: resolve the command, fork, set it apart, exec.
+"""Start one process as a task: fork, set it apart, exec.
 
 It is forked from the keeper's only thread: PR_SET_PDEATHSIG is about the *thread* that forked, and
 it must be set inside the child. `vfork` does that at a fraction of the cost, where it was built and
@@ -15,10 +15,10 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-from wattline_agent.keeper.account import Account, become, closed_above
+from wattline_agent.keeper.account import Account, become
+from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
 from wattline_agent.keeper.vfork import Launcher, load_launcher
 
 PR_SET_PDEATHSIG = 1
@@ -38,7 +38,6 @@ KEEPER_SIGNALS = (
     signal.SIGCHLD,
 )
 """Those that Python or the keeper handles or ignores; a task begins with the defaults."""
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 2048
 DESCRIPTORS = "/proc/self/fd"
 LAST_STANDARD = 2
@@ -59,21 +58,12 @@ def prctl(option: int, argument: int | bytes) -> None:
         raise OSError(code, os.strerror(code))
 
 
-class NotStarted(Exception):
-    """The command could not be started. `kind` is not_found or not_startable."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-
-
 @dataclass(frozen=True, slots=True)
 class Launch:
     """All that the child needs between fork and exec."""
 
     path: str
-    """Empty where `account` is another: what it may reach is looked up as that one."""
+    """Empty = the child looks it up: as the account it becomes, or because that may hang."""
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
@@ -84,40 +74,6 @@ class Launch:
     """None = the keeper's own."""
     cgroup: str = ""
     """Directory of the task's own cgroup; empty = none."""
-
-
-def resolve_command(name: str, search_path: str, cwd: str) -> str:
-    """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted."""
-    if not os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
-        why = "does not exist"
-        if closed := closed_above(cwd):
-            why = f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
-        raise NotStarted("not_startable", f"the working directory {cwd} {why}")
-    if "/" in name:
-        return _resolve_file(name, cwd)
-    refused = ""
-    for folder in search_path.split(":"):
-        candidate = os.path.join(cwd, folder, name)  # noqa: PTH118
-        if os.path.isfile(candidate):  # noqa: PTH113
-            if os.access(candidate, os.X_OK):
-                return candidate
-            refused = refused or candidate
-    if refused:
-        raise NotStarted("not_startable", f"{refused} is not executable")
-    beside = Path(cwd, name).is_file()
-    hint = f"; it is in the working directory: write ./{name}" if beside else ""
-    raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
-
-
-def _resolve_file(name: str, cwd: str) -> str:
-    file = os.path.join(cwd, name)  # noqa: PTH118
-    if os.path.isfile(file) and os.access(file, os.X_OK):  # noqa: PTH113
-        return file if name.startswith("/") else str(Path(file))
-    if not os.path.exists(file):  # noqa: PTH110
-        raise NotStarted("not_found", f"command not found: {name} (there is no {file})")
-    if os.path.isdir(file):  # noqa: PTH112
-        raise NotStarted("not_startable", f"{name} is a directory")
-    raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")
 
 
 def is_quick(path: str, cwd: str) -> bool:
@@ -213,6 +169,8 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         path, env = launch.path, dict(launch.env)
         if launch.account is not None:
             env = {**become(launch.account, launch.output), **env}
+        step = "command"
+        if not path:
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
         step = "parent"  # once more: a change of user clears it
         _die_with(parent)

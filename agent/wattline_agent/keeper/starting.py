@@ -18,9 +18,11 @@ from typing import NamedTuple
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.account import PERSONAL, Account
 from wattline_agent.keeper.cgroup import Group, Site
+from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
 from wattline_agent.keeper.held import Held, boot_id, boottime_s
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import START_PATIENCE_S
+from wattline_agent.keeper.mounts import Elsewhere, Mounts
 from wattline_agent.keeper.spec import MARKER, TaskSpec
 
 PIPE_BYTES = 256 * 1024
@@ -85,6 +87,7 @@ class Starts:
         self._journal = journal
         self._loop = loop
         self._told = told
+        self._mounts = Mounts()
         self._waiting: dict[str, Planned] = {}
         self._under_way: dict[str, Planned] = {}
 
@@ -130,14 +133,28 @@ class Starts:
     def _begin(self, held: Held) -> None:
         spec = held.life.spec
         env = _environment(spec, held.folder)
-        path = "" if spec.run_as else _command(spec, env)
+        path = "" if spec.run_as else self._command(held, env)
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(held)  # before the fork: what dies between the two is found all the same
         planned = Planned(held, path, env)
-        if not spec.run_as and spawn.is_quick(path, spec.cwd):
+        if path and spawn.is_quick(path, spec.cwd):
             self._run(planned)
         else:
             self._waiting[spec.key] = planned
+
+    def _command(self, held: Held, env: dict[str, str]) -> str:
+        """Empty where to look it up could hang."""
+        spec = held.life.spec
+
+        def touch(path: str) -> None:
+            if path != held.folder:  # it lies where the keeper itself works
+                self._mounts.touch(path)
+
+        search_path = env.get("PATH", DEFAULT_PATH)
+        try:
+            return resolve_command(spec.argv[0], search_path, spec.cwd, touch)
+        except Elsewhere:
+            return ""
 
     def _run(self, planned: Planned) -> None:
         held = planned.held
@@ -186,7 +203,7 @@ class Starts:
     def _try(self, held: Held, step: Callable[[], None]) -> None:
         try:
             step()
-        except spawn.NotStarted as error:
+        except NotStarted as error:
             self._told.failed(held, error.kind, error.detail)
         except OSError as error:
             words = f"could not be set up: {error.strerror}: {error.filename or held.folder}"
@@ -202,10 +219,6 @@ class Starts:
             f'"cgroup":{json.dumps(held.group_path)}}}'
         )
         self._journal.put([(held.life.spec.key, note.encode())])
-
-
-def _command(spec: TaskSpec, env: dict[str, str]) -> str:
-    return spawn.resolve_command(spec.argv[0], env.get("PATH", spawn.DEFAULT_PATH), spec.cwd)
 
 
 def _open_output(held: Held) -> int:

@@ -14,7 +14,8 @@ from support.spawning import spawned
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
 from wattline_agent.keeper.cgroup import Group, discover, remove_site
-from wattline_agent.keeper.spawn import Launch, NotStarted
+from wattline_agent.keeper.command import NotStarted
+from wattline_agent.keeper.spawn import Launch
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
 STANDING = """

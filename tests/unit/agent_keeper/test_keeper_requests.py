@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from wattline_agent.keeper.command import NotStarted, resolve_command
 from wattline_agent.keeper.records import MAX_RECORD_BYTES, read_record, write_record
-from wattline_agent.keeper.spawn import NotStarted, resolve_command
 from wattline_agent.keeper.spec import BadRequest, ExitRecord, check_key, parse_spec
 
 GOOD: dict[str, Any] = {

@@ -1,0 +1,62 @@
+"""Which file a command means, and why it cannot be started."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from wattline_agent.keeper.account import closed_above
+
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class NotStarted(Exception):
+    """The command could not be started. `kind` is not_found or not_startable."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+def _freely(_: str) -> None:
+    """No path is kept from being touched."""
+
+
+def resolve_command(
+    name: str, search_path: str, cwd: str, touch: Callable[[str], None] = _freely
+) -> str:
+    """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted, or what
+    `touch` raises, which is called with each path before that is looked at."""
+    touch(cwd)
+    if not os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
+        why = "does not exist"
+        if closed := closed_above(cwd):
+            why = f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
+        raise NotStarted("not_startable", f"the working directory {cwd} {why}")
+    if "/" in name:
+        touch(os.path.join(cwd, name))  # noqa: PTH118
+        return _resolve_file(name, cwd)
+    refused = ""
+    for folder in search_path.split(":"):
+        candidate = os.path.join(cwd, folder, name)  # noqa: PTH118
+        touch(candidate)
+        if os.path.isfile(candidate):  # noqa: PTH113
+            if os.access(candidate, os.X_OK):
+                return candidate
+            refused = refused or candidate
+    if refused:
+        raise NotStarted("not_startable", f"{refused} is not executable")
+    beside = Path(cwd, name).is_file()
+    hint = f"; it is in the working directory: write ./{name}" if beside else ""
+    raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
+
+
+def _resolve_file(name: str, cwd: str) -> str:
+    file = os.path.join(cwd, name)  # noqa: PTH118
+    if os.path.isfile(file) and os.access(file, os.X_OK):  # noqa: PTH113
+        return file if name.startswith("/") else str(Path(file))
+    if not os.path.exists(file):  # noqa: PTH110
+        raise NotStarted("not_found", f"command not found: {name} (there is no {file})")
+    if os.path.isdir(file):  # noqa: PTH112
+        raise NotStarted("not_startable", f"{name} is a directory")
+    raise NotStarted("not_startable", f"{name} is not executable (chmod +x {file})")

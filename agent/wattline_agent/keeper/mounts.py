@@ -1,0 +1,85 @@
+"""Which paths lead to file systems that may hang, found without touching those.
+
+Theory of operation. Whoever asks a file system that is away waits for it, if only for a name in it.
+So a path is walked name by name: what is a mount point stands in the kernel's table, and only names
+on file systems of this host are read, for the links that they may be.
+"""
+
+import os
+import re
+import select
+from pathlib import Path
+
+TABLE = Path("/proc/self/mountinfo")
+LOCAL = frozenset(
+    {"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", "rootfs", "squashfs", "tmpfs"}
+    | {"xfs", "zfs"}
+)
+"""As in `launch.c`; whatever else there is may wait for a server, or for a process."""
+MAX_LINKS = 40
+"""As many as the kernel follows."""
+CHANGED = select.POLLERR | select.POLLPRI
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class Elsewhere(Exception):
+    """The path leads to a file system that may hang."""
+
+
+class Mounts:
+    """The table, read again when it has changed."""
+
+    def __init__(self, table: Path = TABLE) -> None:
+        """Raises OSError."""
+        self._file = os.open(table, os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._file, CHANGED)
+        self._kinds = self._read()
+
+    def touch(self, path: str) -> None:
+        """To be called before this path is touched. Raises Elsewhere."""
+        if any(events & CHANGED for _, events in self._poll.poll(0)):
+            self._kinds = self._read()
+        if not self._is_local(path):
+            raise Elsewhere(path)
+
+    def _is_local(self, path: str) -> bool:
+        at, links = "", 0
+        names = path.split("/")[::-1]
+        while names and links <= MAX_LINKS:
+            name = names.pop()
+            if name == "..":
+                at = at.rpartition("/")[0]
+            if name in ("", ".", ".."):
+                continue
+            step = f"{at}/{name}"
+            kind = self._kinds.get(step)
+            if kind is not None and kind not in LOCAL:
+                return False
+            target = _link(step) if kind is None else ""
+            if target:
+                links += 1
+                names += target.split("/")[::-1]
+                step = "" if target.startswith("/") else at
+            at = step
+        return self._kinds.get("/") in LOCAL
+
+    def _read(self) -> dict[str, str]:
+        """Types of file systems by where they are mounted; of several at one place the last."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(self._file), encoding="utf-8", errors="surrogateescape") as table:
+            lines = [line.partition(" - ") for line in table]
+        return {_plain(left.split()[4]): right.split()[0] for left, _, right in lines}
+
+
+def _link(path: str) -> str:
+    """Where a link leads; empty = it is none, or there is nothing."""
+    try:
+        return os.readlink(path)  # noqa: PTH115 - a start is a hot path, and Path costs
+    except OSError:
+        return ""
+
+
+def _plain(escaped: str) -> str:
+    """A name of the table, in which what separates stands as \\040 and the like."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), escaped)

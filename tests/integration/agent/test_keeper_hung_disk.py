@@ -1,0 +1,95 @@
+"""Tasks of the keeper's own user beside a file system that hangs for real: FUSE, unanswered."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.name_service import may_mount
+from support.simnode import wait_until
+from wattline_protocol.orders import TaskOrder
+
+DEVICE = Path("/dev/fuse")
+MOUNT = """
+exec 3<> /dev/fuse
+mount -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0,allow_other hung "$0" && exec "$@"
+"""
+SLOW_S = 30.0
+
+pytestmark = pytest.mark.skipif(
+    not DEVICE.exists() or not may_mount(), reason="no file system may be mounted here"
+)
+
+
+@pytest.fixture
+def live() -> Iterator[LiveKeeper]:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o711)
+        for name in ("state", "hung"):
+            (folder / name).mkdir(0o711)
+        (folder / "link").symlink_to("hung")
+        inside = ["unshare", "--mount", "sh", "-c", MOUNT, str(folder / "hung")]
+        with keeper(folder / "state", inside=inside) as started:
+            yield started
+
+
+def hung(live: LiveKeeper) -> Path:
+    return live.state_dir.parent / "hung"
+
+
+def tasks(live: LiveKeeper) -> list[TaskOrder]:
+    """Each touches it in another way."""
+    there = hung(live)
+    return [
+        shell("true", of=ref(1), workdir=str(there)),
+        shell("true", of=ref(2), workdir=f"{there.parent}/link/below"),
+        order(f"{there}/train", of=ref(3)),
+        order("no-such-command", of=ref(4), env={"PATH": f"/usr/bin:{there}/bin"}),
+        shell("true", of=ref(5), workdir=str(there), run_as="nobody"),
+    ]
+
+
+def test_starts_that_touch_it_hang_alone(live: LiveKeeper) -> None:
+    waiting = tasks(live)
+    live.runner.launch_all([(task, CONTEXT) for task in waiting])
+    assert {seen.phase for seen in live.observe()} == {"starting"}
+    live.runner.stop(waiting[0].ref, 30.0, "cancelled")
+    stopped = live.until("ended", waiting[0].ref).exit
+    assert stopped is not None
+    assert stopped.signal == signal.SIGTERM
+    assert live.run(shell("echo hello", of=ref(9))).exit is not None
+    assert live.log(ref(9)) == "hello\n"
+    for task in waiting[1:]:
+        assert live.seen(task.ref).phase == "starting"
+    for task in waiting[1:]:
+        end = live.until_ended(task.ref, SLOW_S).exit
+        assert end is not None
+        assert (end.kind, "no exec within 4 s" in end.detail) == ("not_startable", True)
+
+
+def test_a_command_before_it_on_the_path_does_not_touch_it(live: LiveKeeper) -> None:
+    path = f"{os.defpath}:{hung(live)}"
+    end = live.run(order("true", of=ref(1), env={"PATH": path})).exit
+    assert end is not None
+    assert end.kind == "exited"
+
+
+def test_what_is_wrong_there_is_said_as_elsewhere(live: LiveKeeper) -> None:
+    """A path that may hang but does not, as /proc, is looked up by the child."""
+    for job, (command, kind, words) in enumerate(
+        [
+            ("/proc/no-such", "not_found", "there is no /proc/no-such"),
+            ("/proc/self", "not_startable", "is a directory"),
+        ],
+        1,
+    ):
+        end = live.run(order(command, of=ref(job))).exit
+        assert end is not None
+        assert (end.kind, words in end.detail) == (kind, True), end
+    live.run(order("sh", "-c", "pwd", of=ref(8), workdir="/proc/self/root/tmp"))
+    wait_until(lambda: live.log(ref(8)) == "/tmp\n", "it runs")
