@@ -24,7 +24,10 @@ install -m 600 /srv/site/bundles/gw.toml /etc/wattline/gateway.toml
 install -m 600 /srv/site/bundles/admin.toml /etc/wattline/admin.toml
 install /bin/sleep /usr/bin/nvidia-cuda-mps-control
 mkdir /tmp/nvidia-mps
+rm -rf /var/lib/wattline-agent /var/lib/wattline-scheduler
+mkdir -m 700 /var/lib/wattline-agent
 """
+"""The last is of before `[run_as]`."""
 DAEMON = """
 [Service]
 ExecStart=/usr/bin/nvidia-cuda-mps-control 1000
@@ -51,7 +54,9 @@ do echo $one $(systemctl show --value -p ActiveState -p NRestarts wattline-$one)
 done > /srv/states
 touch /srv/done
 """
-GATEWAY = """
+MORE_OF_THE_SITE = """
+[run_as]
+users = { admin = "nobody" }
 [[gateway]]
 name = "gw"
 worker_endpoint = "tcp://127.0.0.1:7420"
@@ -71,7 +76,7 @@ def _make_site(site: Path) -> None:
 
     wattline("init", str(site), "--node", "n1")
     with (site / "site.toml").open("a") as file:
-        file.write(GATEWAY)
+        file.write(MORE_OF_THE_SITE)
     for name, role in (("n1", "agent"), ("gw", "gateway")):
         wattline("enroll", name, "--role", role, "--site", str(site))
 
@@ -123,4 +128,5 @@ def test_the_units_start_and_a_task_that_shares_a_gpu_is_the_mps_daemons(tmp_pat
     log = (folder / "log").read_text().splitlines()
     assert "CUDA_MPS_PIPE_DIRECTORY=/tmp/nvidia-mps" in log
     assert [line for line in log if line.startswith("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=")]
+    assert "USER=nobody" in log
     assert "by-the-task" in (folder / "tmp").read_text(), "tasks have the host's /tmp"
