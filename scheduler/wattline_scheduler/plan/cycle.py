@@ -107,7 +107,7 @@ class _Cycle:
     def run(self) -> Plan:
         self.turns.begin()
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
-        self.turns.end()
+        self.turns.end(is_cut=is_cut)
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
@@ -120,6 +120,14 @@ class _Cycle:
     def _is_at_limit(self) -> bool:
         is_full = len(self.placements) >= self.limits.placements
         return is_full or self.trial.effort >= self.limits.effort
+
+    def _is_half_done(self) -> bool:
+        """Who was passed over by a cycle before this one takes no more from those behind."""
+        return self.trial.effort >= self.limits.effort // 2
+
+    def _wait(self, waiting: Waiting, asked: Asked, why: str) -> None:
+        self.waits[waiting.job] = why
+        self.turns.pass_over((asked, waiting.runs_s), why)
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
@@ -150,8 +158,13 @@ class _Cycle:
                 return False
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
             barred = either(too_many_mw, reserved)
+            passed = "" if claimed else self.turns.passed((asked, waiting.runs_s), asked)
             is_vain = claimed is None and (asked in self.hopeless or self._asks_no_less(shape))
+            is_vain = is_vain or (bool(passed) and self._is_half_done())
             places = None if is_vain else self._places(shape, replicas, barred)
+            if places is None and passed:
+                self._wait(waiting, asked, passed)
+                return False
             if places is None and opened:
                 places = self._promised_places(shape, replicas, opened, barred)
             if places is not None:
@@ -162,7 +175,7 @@ class _Cycle:
             elif self._wins_room(waiting, gang, claimed):
                 continue
             elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
-                self.waits[waiting.job] = self.quotas.waits_for_less(waiting.quotas)
+                self._wait(waiting, asked, self.quotas.waits_for_less(waiting.quotas))
                 return False
             else:
                 self._pass_over(waiting, asked, opened)
@@ -233,7 +246,7 @@ class _Cycle:
             self.hopeless_short.add((asked, opened))
         if asked not in self.hopeless:
             self.hopeless[asked] = self._reason(waiting)
-        self.waits[waiting.job] = self.hopeless[asked]
+        self._wait(waiting, asked, self.hopeless[asked])
         if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
             self._promise(waiting)
 

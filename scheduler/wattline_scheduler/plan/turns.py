@@ -4,6 +4,10 @@ To find the nodes that a gang could have soonest takes a walk over all of them. 
 kept no room, since nobody knows when it would be free, must not take that walk from those behind
 them, so what was in vain is remembered, and the next cycle goes on behind it, until all have had
 their turn. Who is kept room has a turn in every cycle: it is not given up for a look at others.
+
+The same holds for all that a cycle does where it stops early: the next one would stop at the same
+place. So who was passed over is remembered as well, and for whom that was only tells the reason
+again, until a cycle has come to the end of the queue.
 """
 
 from collections.abc import Hashable
@@ -14,6 +18,9 @@ they suffice for all, nothing is remembered from one cycle to the next."""
 
 MAX_VAIN = 4_096
 """What is remembered as in vain; beyond it the turns begin anew."""
+
+MAX_PASSED = 100_000
+"""What is remembered as passed over; the same."""
 
 
 class Turns:
@@ -26,12 +33,17 @@ class Turns:
         """Who is in this one."""
         self._vain = set[tuple[Hashable, bool]]()
         """What was looked for in vain since the turns began, and whether a date was needed."""
+        self._passed = dict[Hashable, str]()
+        """Who was passed over by the cycles since the last that came to the end, and why."""
+        self._passing = dict[Hashable, str]()
+        """The same of this one."""
         self._effort = 0
         self._is_put_off = False
 
     def begin(self) -> None:
         """A cycle."""
         self._found, self._effort, self._is_put_off = set(), 0, False
+        self._passing = {}
 
     def has(self, what: Hashable, *, is_dated: bool) -> bool:
         """Whether it may be looked for. `is_dated`: room is of use only if its time is known."""
@@ -51,8 +63,20 @@ class Turns:
         self._effort += effort
         self._vain.add((what, is_dated))
 
-    def end(self) -> None:
-        """The cycle is over."""
+    def pass_over(self, what: Hashable, why: str) -> None:
+        """It was looked at in full, and waits."""
+        self._passing[what] = why
+
+    def passed(self, what: Hashable, asked: Hashable) -> str:
+        """Why it waits, if this cycle goes on behind it; empty = it is looked at in full."""
+        return "" if asked in self._kept else self._passed.get(what, "")
+
+    def end(self, *, is_cut: bool) -> None:
+        """The cycle is over; `is_cut`: before it came to the end of the queue."""
+        if is_cut and len(self._passed) <= MAX_PASSED:
+            self._passed |= self._passing
+        else:
+            self._passed = {}
         self._kept = self._found
         if not self._is_put_off or len(self._vain) > MAX_VAIN:
             self._vain.clear()

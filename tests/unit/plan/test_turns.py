@@ -6,7 +6,7 @@ import math
 from support.sites import job
 from support.snapshots import offer, snapshot, waits
 from wattline_protocol.ids import Instant, JobId
-from wattline_scheduler.plan.cycle import PATIENCE_S, plan
+from wattline_scheduler.plan.cycle import PATIENCE_S, Limits, plan
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
 from wattline_scheduler.plan.turns import MAX_EFFORT, MAX_VAIN, Turns
@@ -76,7 +76,7 @@ def test_a_cycle_looks_in_vain_only_so_often() -> None:
             turns.in_vain(what, each, is_dated=True)
     looked = [not turns.has(what, is_dated=True) for what in range(10)]
     assert all(looked)
-    turns.end()
+    turns.end(is_cut=False)
     turns.begin()
     assert [turns.has(what, is_dated=True) for what in (9, 10)] == [False, True], "it goes on there"
 
@@ -88,7 +88,7 @@ def test_only_so_much_is_remembered_as_in_vain() -> None:
         for what in range(count):
             turns.in_vain((count, what), MAX_EFFORT, is_dated=True)
         assert not turns.has("put off", is_dated=True)
-        turns.end()
+        turns.end(is_cut=False)
         turns.begin()
         assert turns.has((MAX_VAIN, 0), is_dated=True) != is_kept
 
@@ -107,3 +107,40 @@ def test_who_is_first_by_now_is_kept_room_though_nobody_knows_when() -> None:
     looks, queue = Looks(), in_vain(400)
     cycle(looks, whole(FIRST, "h100"), *queue)
     assert cycle(looks, *queue).promised == {queue[0].job: math.inf}
+
+
+# --- cycles that stop early -------------------------------------------------------------------
+
+FEW = Limits(effort=2_000)
+"""For about a third of the queues below."""
+
+
+def short_cycles(looks: Looks, queue: tuple[Waiting, ...], *free: NodeOffer) -> list[Plan]:
+    """Until one comes to the end of the queue."""
+    plans = list[Plan]()
+    while not plans or plans[-1].is_cut:
+        assert len(plans) < 10, "they stop at the same place again and again"
+        seen = snapshot(*nodes(math.inf)[:2], *free, waiting=queue, now=PATIENCE_S)
+        plans.append(plan(seen, looks, FEW))
+    return plans
+
+
+def test_a_cycle_goes_on_behind_where_the_last_one_stopped() -> None:
+    queue = (*in_vain(40), whole(GANG, "v100"))
+    busy, idle = nodes(math.inf)[2], offer("d1", gpu_name="NVIDIA V100")
+    plans = short_cycles(Looks(), queue, busy, idle)
+    assert len(plans) > 1
+    assert [one.job for each in plans for one in each.placements] == [GANG]
+    assert plans[-1].waits.keys() == {each.job for each in queue} - {GANG}
+    assert all(plans[-1].waits.values()), "each still says why it waits"
+
+
+def test_what_becomes_free_meanwhile_goes_to_the_first_that_it_fits() -> None:
+    looks, queue = Looks(), in_vain(40)
+    busy, idle = nodes(math.inf)[2], offer("c1", gpu_name="NVIDIA L40S")
+    first = snapshot(*nodes(math.inf)[:2], busy, waiting=queue, now=PATIENCE_S)
+    assert plan(first, looks, FEW).is_cut
+    placed = [
+        one.job for each in short_cycles(looks, tuple(queue), idle) for one in each.placements
+    ]
+    assert placed[:1] == [queue[0].job]
