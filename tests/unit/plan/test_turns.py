@@ -136,11 +136,9 @@ def test_a_cycle_goes_on_behind_where_the_last_one_stopped() -> None:
 
 
 def test_what_becomes_free_meanwhile_goes_to_the_first_that_it_fits() -> None:
-    looks, queue = Looks(), in_vain(40)
+    looks, queue = Looks(), tuple(in_vain(40))
     busy, idle = nodes(math.inf)[2], offer("c1", gpu_name="NVIDIA L40S")
     first = snapshot(*nodes(math.inf)[:2], busy, waiting=queue, now=PATIENCE_S)
     assert plan(first, looks, FEW).is_cut
-    placed = [
-        one.job for each in short_cycles(looks, tuple(queue), idle) for one in each.placements
-    ]
+    placed = [one.job for each in short_cycles(looks, queue, idle) for one in each.placements]
     assert placed[:1] == [queue[0].job]
