@@ -83,6 +83,8 @@ class AsIf:
         self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._budget = _Budget(MAX_NODES_LOOKED_AT)
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
+        self.is_too_much = bool(self.uncounted)
+        """Of those ahead not all can be followed until they will have ended."""
         dated = set[JobId]()
         for before in self.ahead:
             if before.waiting.job not in dated:  # the promise is to the first of its gangs
@@ -134,6 +136,7 @@ class AsIf:
         for at, each in enumerate(self.ahead):
             runs_s = _runs_s(each.waiting)
             if self._budget.nodes < MAX_NODES_LOOKED_AT // 2:
+                self.is_too_much = True
                 break
             if math.isfinite(runs_s) and math.isinf(each.over_s):
                 start_s = start_of(self._asked_by(at), each.waiting.shape)

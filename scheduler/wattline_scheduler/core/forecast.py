@@ -136,6 +136,8 @@ def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[
     if later_s is None:
         return f"not known: even with all that runs gone: {look.lacks(shape, live)}"
     if not look.fits(shape, live, later_s=later_s):
+        if look.is_too_much:
+            return "not known: too much is before it in the queue to say when that will have run"
         return "not known: it depends on how long what is before it in the queue will run"
     known = {gang.key for gang in ending}
     endless = [gang for gang in live if gang.key not in known]

@@ -92,6 +92,13 @@ def test_it_says_when_more_is_before_it_than_is_counted(
     assert view.start_why == f"once job {behind} has run, which is before it in the queue{more}"
 
 
+def test_where_too_much_is_before_it_nobody_is_told_to_have_no_limit(h: Harness) -> None:
+    for number in range(2 * MAX_AHEAD):
+        h.submit(job().gpus(8).memory(number + 1).runtime(3_600))
+    view = seen(h, h.submit(job().gpus(8).runtime(3_600)))
+    assert view.start_why.startswith("not known: too much is before it in the queue")
+
+
 def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
     """Or one question would keep a small site with a long queue from its beats for a second."""
     for number in range(MAX_AHEAD):
