@@ -141,7 +141,7 @@ class Holder:
         held = self._living(key)
         if held is None or held.life.frozen or held.life.phase == "stopping":
             return
-        held.life.frozen = True
+        held.life.freeze(boottime_s())
         if held.group is not None:
             held.group.freeze(True)
         else:

@@ -69,6 +69,10 @@ class Life:
     killed_at_s: float | None = None
     frozen: bool = False
     """A freeze is wanted."""
+    frozen_boot_s: float | None = None
+    """Since when; None = it is not, or has no process that would be."""
+    paused_s: float = 0.0
+    """How long it was frozen in all, up to the last time that it went on: no run time."""
     at_rest: bool = False
     """Every process has been seen frozen."""
     status: int | None = None
@@ -99,16 +103,24 @@ class Life:
         self.pid, self.started_boot_s, self.started_unix_s = pid, now_s, now_unix_s
         self.exec_until_s = now_s + START_PATIENCE_S
 
+    def freeze(self, now_s: float) -> None:
+        """Its processes are to rest, and its run time stands still."""
+        self.frozen, self.frozen_boot_s = True, now_s
+
     def thaw(self, now_s: float) -> None:
         """It may run on, and has all its time again to get to its program."""
         self.frozen = self.at_rest = False
+        if self.frozen_boot_s is not None:
+            self.paused_s += now_s - self.frozen_boot_s
+            self.frozen_boot_s = None
         if self.exec_until_s is not None:
             self.exec_until_s = now_s + START_PATIENCE_S
 
     def run_s(self, now_s: float) -> float:
-        """How long it has run, or ran."""
-        until = now_s if self.exited_boot_s is None else self.exited_boot_s
-        return max(0.0, until - self.started_boot_s)
+        """How long it has run, or ran, without its pauses."""
+        ends = (now_s, self.exited_boot_s, self.frozen_boot_s)
+        until = min(end for end in ends if end is not None)
+        return max(0.0, until - self.started_boot_s - self.paused_s)
 
     def ask(self, asked: Asked, grace_s: float, now_s: float) -> bool:
         """Begin a stop. A second one only shortens the grace. False: nothing to signal anew."""
@@ -143,7 +155,8 @@ class Life:
         if self._has_start_run_out(now_s):
             return Due.NOT_STARTED
         limit = self.spec.runtime_limit_s
-        if limit and self.asked is None and self.run_s(now_s) >= limit:
+        may_stop = self.asked is None and not self.frozen  # to stop it is to thaw it, without watts
+        if limit and may_stop and self.run_s(now_s) >= limit:
             return Due.STOP
         if self.status is not None or (self.frozen and not self.at_rest):
             return Due.LOOK
@@ -174,8 +187,8 @@ class Life:
         times = [self.lease_until_s, self.kill_at_s]
         if not self.frozen:
             times.append(self.exec_until_s)
-        if limit and self.asked is None:
-            times.append(self.started_boot_s + limit)
+        if limit and self.asked is None and not self.frozen:
+            times.append(self.started_boot_s + self.paused_s + limit)
         return min((time for time in times if time is not None), default=None)
 
 

@@ -207,6 +207,21 @@ def test_the_runtime_limit_is_kept_with_notice_and_grace(live: LiveKeeper) -> No
     assert live.log() == "asked\n"
 
 
+def test_a_pause_is_no_run_time_and_nothing_is_thawed_to_be_stopped(live: LiveKeeper) -> None:
+    paused, clock = ref(1), ref(2)
+    live.runner.launch(shell("sleep 1000", of=paused, runtime_limit_s=2.0), CONTEXT)
+    live.runner.freeze(paused)
+    live.until("paused", paused)
+    live.runner.launch(shell("sleep 1000", of=clock, runtime_limit_s=2.5), CONTEXT)
+    live.until("ended", clock)
+    seen = live.seen(paused)
+    assert (seen.phase, seen.run_s < 2.0) == ("paused", True)
+    live.runner.thaw(paused)
+    end = live.until("ended", paused).exit
+    assert end is not None
+    assert end.kind == "runtime_limit"
+
+
 def test_a_runtime_limit_can_be_changed_while_it_runs(live: LiveKeeper) -> None:
     live.runner.launch(shell("sleep 1000", runtime_limit_s=1.0), CONTEXT)
     live.runner.limit(ref(), 1_000.0)

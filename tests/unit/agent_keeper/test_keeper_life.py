@@ -96,6 +96,16 @@ def test_a_freeze_is_looked_after_until_all_rest() -> None:
     assert (life.phase, life.due(200.0)) == ("paused", Due.NOTHING)
 
 
+def test_pauses_are_no_run_time_and_no_limit_passes_in_one() -> None:
+    life = living(runtime_limit_s=60.0)
+    life.freeze(130.0)
+    life.at_rest = True
+    assert (life.run_s(500.0), life.due(500.0), life.next_s(500.0)) == (30.0, Due.NOTHING, None)
+    life.thaw(500.0)
+    assert (life.run_s(510.0), life.next_s(510.0)) == (40.0, 530.0)
+    assert life.due(530.0) is Due.STOP
+
+
 def test_the_clock_of_an_attempt_stops_with_its_first_process() -> None:
     life = living()
     assert life.run_s(130.0) == 30.0
