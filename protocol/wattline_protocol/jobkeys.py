@@ -143,7 +143,13 @@ JOB_KEYS = (
         '"tokens_per_s"',
         "Metric that tells how fast the job works.",
     ),
-    JobKey("limits.runtime", _some_time, "limits.runtime_s", '"12h"', "Longest run of an attempt."),
+    JobKey(
+        "limits.runtime",
+        _some_time,
+        "limits.runtime_s",
+        '"12h"',
+        "Longest run of an attempt, pauses not counted.",
+    ),
     JobKey(
         "limits.energy", above_zero(jobvalues.energy), "limits.energy_wh", '"80kWh"', "Most energy."
     ),
