@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
 
-LONG_GPU_S = 1000 * 3600.0
+LONG_GPU_S = 700 * 3600.0
 """Expected service above which only age counts."""
 
 

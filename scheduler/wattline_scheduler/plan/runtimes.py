@@ -10,6 +10,10 @@ for a job that reached it. So a job that still runs teaches as well: it survived
 and Meier 1958). A narrow group with few runs leans on the wider one, and the widest on a
 distribution that is flat over the logarithm of time, under which the index grows with the time
 held: while nothing is known, who had least goes first.
+
+What is served last is learned last, and stays last for being unknown: so the second widest group,
+the jobs of an account and size, is judged by the upper end of what its chances may be (optimism in
+the face of uncertainty: Lai and Robbins 1985), which comes down to what is learned as jobs run.
 """
 
 from collections.abc import Hashable
@@ -30,6 +34,12 @@ BINS = 1 + 16 * PER_OCTAVE
 
 LEAN = 2.0
 """Jobs of its own at which a group counts as much as the wider one."""
+
+HOPE = 1.5
+"""Standard deviations between what is learned of a chance and its upper end."""
+
+HOPED = 1
+"""Which of a job's groups is judged so. If the narrowest were as well, all that is new would be."""
 
 NEWS = 12.0
 """Steps per e-fold of what a group knows, at which its indices are made anew."""
@@ -112,13 +122,21 @@ class Runtimes:
         if len(self._indices) > MAX_GROUPS:
             self._indices.clear()
         chance = _FLAT
-        for group in known:
+        for place, group in enumerate(known):
             if group is not None:
                 reached = group.ends + group.survivals
                 chance = (group.ends + LEAN * chance) / (reached + LEAN)
+                if place == HOPED:
+                    chance = _upper_end(chance, reached)
         table = _indices(chance)
         self._indices[groups] = news, table
         return table
+
+
+def _upper_end(chance: Floats, reached: Floats) -> Floats:
+    """Of each chance, as many jobs have reached its bin."""
+    deviation = np.sqrt(chance * (1.0 - chance) / (reached + LEAN))
+    return np.minimum(1.0, chance + HOPE * deviation)
 
 
 def _indices(chance: Floats) -> Floats:

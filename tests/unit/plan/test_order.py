@@ -2,7 +2,7 @@
 
 import pytest
 
-from wattline_scheduler.plan.neighbours import MAX_LINES, NEIGHBOURS, Neighbours
+from wattline_scheduler.plan.neighbours import MAX_LINES, NEIGHBOURS, TOGETHER_S, Neighbours
 from wattline_scheduler.plan.order import LONG_GPU_S, Asking, in_order
 from wattline_scheduler.plan.runtimes import (
     BINS,
@@ -102,17 +102,47 @@ def test_the_time_between_looks_doubles(held_s: float, look_s: float) -> None:
 
 
 def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
+    kinds, apart_s = Neighbours(), 2 * TOGETHER_S
+    groups = [kinds.submitted("vision", 8, n * apart_s) for n in range(NEIGHBOURS + 1)]
+    assert len({each[2] for each in groups[:NEIGHBOURS]}) == 1
+    assert groups[NEIGHBOURS][2] != groups[0][2]
+    assert {each[:2] for each in groups} == {groups[0][:2]}
+    assert kinds.submitted("speech", 8, 0.0)[:2] != groups[0][:2]
+
+
+def test_what_came_together_is_of_one_burst_however_much_it_is() -> None:
     kinds = Neighbours()
-    groups = [kinds.submitted("vision", 8) for _ in range(NEIGHBOURS + 1)]
-    assert len(set(groups[:NEIGHBOURS])) == 1
-    assert groups[NEIGHBOURS] != groups[0]
-    assert groups[NEIGHBOURS][:2] == groups[0][:2]
-    assert kinds.submitted("speech", 8)[:2] != groups[0][:2]
+    burst = [kinds.submitted("vision", 8, 1_000.0) for _ in range(2 * NEIGHBOURS)]
+    burst.append(kinds.submitted("vision", 8, 1_000.0 + TOGETHER_S))
+    assert len({each[3] for each in burst}) == 1
+    assert kinds.submitted("vision", 8, 1_000.0 + 3 * TOGETHER_S)[3] != burst[0][3]
+    assert kinds.submitted("vision", 4, 1_000.0)[3] != burst[0][3]
 
 
 def test_lines_are_bounded() -> None:
     kinds = Neighbours()
-    first = [kinds.submitted("a", 1) for _ in range(NEIGHBOURS + 1)]
+    first = [kinds.submitted("a", 1, 0.0) for _ in range(NEIGHBOURS + 1)]
     for number in range(MAX_LINES):
-        kinds.submitted("b", number)
-    assert kinds.submitted("a", 1) == first[0], "counted from the start again"
+        kinds.submitted("b", number, 0.0)
+    assert kinds.submitted("a", 1, 0.0) == first[0], "counted from the start again"
+
+
+def test_a_size_of_which_little_is_known_is_hoped_to_be_short() -> None:
+    runtimes = Runtimes()
+    runtimes.survived(("all", "size"), 0, bin_of(86400.0))
+    hoped, learned = ("all", "size"), ("all", "nobody's", "size")  # the same is known of both
+    assert runtimes.index_s(hoped, 0.0) < runtimes.index_s(learned, 0.0)
+
+
+def test_hope_gives_way_to_what_is_learned() -> None:
+    runtimes, day = Runtimes(), bin_of(86400.0)
+
+    def index_s(runs: int) -> float:
+        for _ in range(runs):
+            runtimes.survived(("all", "size"), 0, day)
+            runtimes.ended(("all", "size"), day)
+        return runtimes.index_s(("all", "size"), 0.0)
+
+    first, later, last = index_s(1), index_s(20), index_s(2_000)
+    assert first < later < last
+    assert 0.8 * 86400.0 < last < 1.2 * 86400.0

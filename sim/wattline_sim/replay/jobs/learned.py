@@ -34,7 +34,7 @@ class Learned:
     def arrived(self, run: Run) -> None:
         """Joins its kind."""
         job = run.job
-        self._groups[run] = self._neighbours.submitted(job.account, job.gpus)
+        self._groups[run] = self._neighbours.submitted(job.account, job.gpus, job.submit_s)
         self._runs.append(run)
         self._courses[run] = Course()
 
