@@ -181,7 +181,7 @@ class Machine:
     def lose(self, gpu: Gpu) -> None:
         """A GPU falls off the bus; what runs on it dies of it, sooner or later."""
         gpu.is_lost = True
-        for process in self._living():
+        for process in self.living():
             if gpu.index in process.order.gpus:
                 dies = functools.partial(self._end, process, "exited", 1)
                 self.world.after(self.world.rng.uniform(0.0, 5.0), dies)
@@ -190,14 +190,15 @@ class Machine:
         """It answers again after a reset, which takes its limit away, and longer than its average
         needs to fall.
         """
-        has_process = any(gpu.index in p.order.gpus for p in self._living())
+        has_process = any(gpu.index in p.order.gpus for p in self.living())
         if gpu.is_lost and (has_process or self.draws_mw()[gpu.index] > IDLE_MW):
             self.world.after(1.0, lambda: self.bring_back(gpu))
         elif gpu.is_lost:
             gpu.is_lost = False
             gpu.limit_mw = CAP_MAX_MW
 
-    def _living(self) -> list[Process]:
+    def living(self) -> list[Process]:
+        """Those that have not ended."""
         return [p for p in self.processes.values() if p.exit is None]
 
     def read(self, index: GpuIndex) -> Reading:
@@ -264,7 +265,7 @@ class Machine:
     def given(self) -> dict[GpuIndex, int]:
         """Thousandths of each GPU that living processes were given."""
         given: dict[GpuIndex, int] = {}
-        for process in self._living():
+        for process in self.living():
             for index in process.order.gpus:
                 given[index] = given.get(index, 0) + self._part(process, index)
         return given
@@ -278,7 +279,7 @@ class Machine:
 
     def devices_in_use(self, gpu: Gpu) -> list[str]:
         """MIG devices of the GPU that living processes have, as often as they are had."""
-        return [p.order.mig for p in self._living() if p.order.mig and gpu.index in p.order.gpus]
+        return [p.order.mig for p in self.living() if p.order.mig and gpu.index in p.order.gpus]
 
     def profile_of(self, ref: TaskRef) -> str | None:
         """Of the MIG device of a process, empty for GPUs; None = it is not here, or its device is
@@ -292,9 +293,7 @@ class Machine:
 
     def undivided(self, gpu: Gpu) -> list[TaskRef]:
         """Living processes that were given the GPU itself, or a share of it."""
-        return [
-            p.order.ref for p in self._living() if not p.order.mig and gpu.index in p.order.gpus
-        ]
+        return [p.order.ref for p in self.living() if not p.order.mig and gpu.index in p.order.gpus]
 
     def draws_mw(self) -> dict[GpuIndex, int]:
         """1 s average draw of each GPU now."""
@@ -361,6 +360,15 @@ class Machine:
             process.is_frozen = False
             process.resumed_s = self.world.now_s
             self._plan_end(process)
+
+    def prolong(self, by_s: float) -> None:
+        """What it runs takes so much longer than it was to."""
+        for process in self.living():
+            process.left_s += by_s
+            if process.is_running:
+                process.left_s -= self.world.now_s - process.resumed_s
+                process.resumed_s = self.world.now_s
+                self._plan_end(process)
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """What a restarted agent is told."""
