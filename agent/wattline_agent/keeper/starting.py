@@ -51,6 +51,19 @@ class Told:
     """Its program will never run: kind and words. Its process, if there is one, is to end."""
 
 
+OF_SERVICE = frozenset(
+    {
+        *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "MANAGERPID"),
+        *("STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY", "RUNTIME_DIRECTORY"),
+        *("CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "FDSTORE"),
+        *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"),
+        *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"),
+    }
+)
+"""What systemd tells the keeper of its own unit (systemd.exec(5)). A task that took it for its own
+would watch the keeper's memory, and write where the keeper's state lies."""
+
+
 class Planned(NamedTuple):
     """A start of which all is known."""
 
@@ -231,7 +244,7 @@ def _open_output(held: Held) -> int:
 @functools.cache
 def _own_environment() -> dict[str, str]:
     """The keeper's own, as it is when the first task starts: nothing changes it after that."""
-    return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name not in OF_SERVICE}
 
 
 def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:

@@ -98,6 +98,18 @@ def test_the_task_sees_its_contract(live: LiveKeeper) -> None:
     assert Path(lines["WATTLINE_CHECKPOINT_DIR"]).is_dir()
 
 
+def test_a_task_hears_nothing_of_the_keepers_own_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"STATE_DIRECTORY": "/var/lib/x", "MEMORY_PRESSURE_WATCH": "/x", "SITE_PROXY": "here"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with keeper(tmp_path) as started:
+        started.run(shell("env"))
+        seen = dict(line.split("=", 1) for line in started.log().splitlines() if "=" in line)
+    assert {name: seen[name] for name in given if name in seen} == {"SITE_PROXY": "here"}
+
+
 def test_a_task_runs_at_ordinary_priority_without_core_dumps(live: LiveKeeper) -> None:
     live.run(shell("nice; ulimit -c; cat /proc/self/oom_score_adj; ls /proc/self/fd | wc -l"))
     assert live.log().split() == ["0", "0", "300", "4"]
