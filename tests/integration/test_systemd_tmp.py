@@ -13,19 +13,23 @@ import pytest
 from support.simnode import make_node, serving
 from wattline_agent.executor.mps import DAEMON, DEFAULT_PIPES, PID_FILE
 
-UNIT = Path(__file__).parents[2] / "systemd" / "wattline-agent.service"
+CHECKOUT = Path(__file__).parents[2]
+UNIT = CHECKOUT / "systemd" / "wattline-agent.service"
 MOUNTS = """
 set -e
+mount --bind "$3" /media         # the checkout: it may lie below /tmp
 mount --bind "$1" /mnt           # what the agent is given, from where its /tmp would hide it
 mount --bind /mnt/tmp /tmp       # the host's, as its daemon left it
 if [ "$2" = yes ]; then mount -t tmpfs private /tmp; fi
+mkdir -p "$3"
+mount --bind /media "$3"
 mount -o remount,bind,ro /tmp    # ProtectSystem=strict: all but the state directory
 mount -o remount,bind,ro /
 if touch /tmp/probe; then exit 9; fi
-shift 2
+shift 3
 exec "$@"
 """
-"""In a mount namespace: `$1` = folder of the test, `$2` = PrivateTmp of the unit."""
+"""In a mount namespace: `$1` = folder of the test, `$2` = PrivateTmp, `$3` = checkout."""
 
 
 def _may_mount() -> bool:
@@ -57,7 +61,8 @@ def found_behind(folder: Path, private_tmp: str) -> str:
     check = [sys.executable, "-m", "wattline_agent", "--check", "--json"]
     check += ["--state-dir", "/mnt/state", "--sysfs-root", "/mnt/node/sysfs"]
     check += ["--nvml-lib", f"/mnt/node/{node.library.name}"]
-    inside = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", str(folder), private_tmp, *check]
+    given = [str(folder), private_tmp, str(CHECKOUT)]
+    inside = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", *given, *check]
     with serving(node):
         done = subprocess.run(inside, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

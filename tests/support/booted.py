@@ -18,6 +18,9 @@ import pytest
 from support.simnode import wait_until
 from wattline_agent.keeper.cgroup import find_own_group
 
+CHECKOUT = Path(__file__).parents[2]
+PRIVATE = ("/tmp", "/var/tmp")
+"""What PrivateTmp= hides."""
 SYSTEMD = Path("/lib/systemd/systemd")
 SHARED = Path("/srv")
 """Where the folder lies inside."""
@@ -57,6 +60,8 @@ def why_not() -> str:
     """What keeps such a host from being booted here; empty = nothing does."""
     if os.geteuid() != 0:
         return "only root boots a host"
+    if any(CHECKOUT.is_relative_to(hidden) for hidden in PRIVATE):
+        return f"units with a /tmp of their own do not see this checkout, {CHECKOUT}"
     if not SYSTEMD.exists():
         return "systemd is not installed"
     if _own_group() is None:
