@@ -1,6 +1,7 @@
 """Names that people give to things; safe as file names, in texts and in environment variables."""
 
 import re
+from collections.abc import Sequence
 
 MAX_NAME_CHARS = 64
 
@@ -15,3 +16,9 @@ def check_name(name: str) -> str:
             "the first a letter or digit"
         )
     return name
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first of them in a sentence: `n1, n2, n3 and 7 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.names import listed
 from wattline_protocol.reserving import ReservationView
 from wattline_tui.limits import when
 from wattline_tui.widgets.tables import Row
@@ -29,12 +29,6 @@ def _row(one: ReservationView, now_unix_s: float) -> Row:
         listed(one.jobs, SHOWN) or "–",
         listed(one.others, SHOWN) or "–",
     )
-
-
-def listed(names: Sequence[JobId] | Sequence[NodeId], most: int) -> str:
-    """`1, 2, 3 and 7 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
 
 
 def details_of(one: ReservationView) -> str:

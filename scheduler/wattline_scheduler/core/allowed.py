@@ -9,6 +9,7 @@ import msgspec
 from wattline_protocol.fields import nearest
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job import JobSpec
+from wattline_protocol.names import listed
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
 from wattline_protocol.site import Queue
@@ -138,9 +139,8 @@ def _tell_uncounted(state: State, now: Now) -> None:
     names = [str(job.id) for job in jobs if not job.is_ended]
     if not names:
         return
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    listed = f"{', '.join(names[:MAX_SHOWN])}{more}"
-    text = f"the site file has no [tariff]: limits.cost of jobs {listed} does not act"
+    shown = listed(names, MAX_SHOWN)
+    text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
     end = "what runs of them goes on without it, nothing more of them starts"
     state.journal.note("cost_not_limited", f"{text}; {end}", now, level="warning")
 

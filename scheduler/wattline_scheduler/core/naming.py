@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.names import listed
 
 MAX_NAMED = 3
 """Jobs named in one sentence."""
@@ -10,6 +11,4 @@ MAX_NAMED = 3
 
 def named(jobs: Sequence[JobId]) -> str:
     """`job 3`, `jobs 3, 7, 9 and 4 more`."""
-    shown = ", ".join(map(str, jobs[:MAX_NAMED]))
-    more = f" and {len(jobs) - MAX_NAMED} more" if len(jobs) > MAX_NAMED else ""
-    return f"job{'s' if len(jobs) > 1 else ''} {shown}{more}"
+    return f"job{'s' if len(jobs) > 1 else ''} {listed(jobs, MAX_NAMED)}"

@@ -8,6 +8,7 @@ import msgspec
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job import WHOLE_GPU, JobSpec
+from wattline_protocol.names import listed
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.views import Remedy
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
@@ -106,6 +107,4 @@ def _made_way(gangs: list[Gang]) -> str:
         f"(priority {some[0].job.spec.priority})"
         for some in by_job.values()
     ]
-    more = f" and {len(jobs) - MAX_NAMED} more" if len(jobs) > MAX_NAMED else ""
-    who = ", ".join(jobs[:MAX_NAMED])
-    return f"if {who}{more} of lower priority made way it would start now"
+    return f"if {listed(jobs, MAX_NAMED)} of lower priority made way it would start now"

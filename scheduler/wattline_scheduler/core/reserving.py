@@ -8,7 +8,7 @@ import msgspec
 
 from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.moments import moment_unix_s
-from wattline_protocol.names import check_name
+from wattline_protocol.names import check_name, listed
 from wattline_protocol.requests import (
     Answer,
     Denied,
@@ -196,10 +196,10 @@ def _overlap(
     state: State, others: dict[NodeId, ReservationRecord], taken: Sequence[NodeId]
 ) -> Denied:
     calendar, one = state.calendar, others[taken[0]]
-    shown = ", ".join(taken[:MAX_NAMED])
-    more = f" and {len(taken) - MAX_NAMED} more" if len(taken) > MAX_NAMED else ""
     times = f"from {calendar.said(one.start_unix_s)} until {calendar.said(one.end_unix_s)}"
-    text = f"{shown}{more} would be reserved twice: {taken[0]} is by {one.name} {times}"
+    text = (
+        f"{listed(taken, MAX_NAMED)} would be reserved twice: {taken[0]} is by {one.name} {times}"
+    )
     return Denied("conflict", text)
 
 

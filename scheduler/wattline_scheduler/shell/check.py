@@ -5,7 +5,7 @@ Looks only, also beside a running scheduler: it listens nowhere and works on a c
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from wattline_protocol.checklist import Check, print_checks
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.keys import KeyFileError, load_keys
 from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.names import listed
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import Site
 from wattline_protocol.sitechecks import site_warnings
@@ -84,14 +85,16 @@ def _members(site_dir: Path, site: Site) -> Iterator[Check]:
     missing = [node.id for node in site.nodes if node.id not in agents]
     if missing:
         remedy = f"wattline enroll {missing[0]} --role agent; until then it counts at its nameplate"
-        yield Check("members", "warning", f"not enrolled: {_named(missing)}", remedy)
+        yield Check("members", "warning", f"not enrolled: {listed(missing, MAX_NAMED)}", remedy)
     strangers = sorted(agents - {node.id for node in site.nodes})
     if strangers:
-        found = f"agents enrolled whose node is not in the site file: {_named(strangers)}"
+        some = listed(strangers, MAX_NAMED)
+        found = f"agents enrolled whose node is not in the site file: {some}"
         yield Check("members", "warning", found, "they are refused; put the nodes in the site file")
     unknown = sorted(set(site.roles) - {member.name for member in known.members()})
     if unknown:
-        yield Check("members", "warning", f"[roles] names nobody enrolled: {_named(unknown)}")
+        some = listed(unknown, MAX_NAMED)
+        yield Check("members", "warning", f"[roles] names nobody enrolled: {some}")
 
 
 def _secrets(site: Site) -> Iterator[Check]:
@@ -143,8 +146,3 @@ def _stuck(state: State, jobs: list[Job], now: Now) -> Iterator[Check]:
                 by_reason[reason].append(job.id)
     for reason, numbers in by_reason.items():
         yield Check("jobs", "warning", f"{named(numbers)} would not start", reason)
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
