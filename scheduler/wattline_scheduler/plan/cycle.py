@@ -91,6 +91,9 @@ class _Cycle:
         self.quotas = Quotas(self.trial)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
+        self.passed_over: list[Waiting] = []
+        """Looked at in full, and waiting. Only a cycle that stops early makes more of it: objects
+        that ten thousand leave behind bring on a full collection of garbage."""
         self.hopeless: dict[Asked, str] = {}
         """Room only shrinks within a cycle: what did not fit once does not fit later."""
         self.refused: dict[Hashable, list[Shape]] = {}
@@ -107,7 +110,8 @@ class _Cycle:
     def run(self) -> Plan:
         self.turns.begin()
         is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
-        self.turns.end(is_cut=is_cut)
+        passed = {self._turn(each): self.waits[each.job] for each in self.passed_over if is_cut}
+        self.turns.end(passed if is_cut else None)
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
@@ -125,9 +129,13 @@ class _Cycle:
         """Who was passed over by a cycle before this one takes no more from those behind."""
         return self.trial.effort >= self.limits.effort // 2
 
-    def _wait(self, waiting: Waiting, asked: Asked, why: str) -> None:
+    def _wait(self, waiting: Waiting, why: str) -> None:
         self.waits[waiting.job] = why
-        self.turns.pass_over((asked, waiting.runs_s), why)
+        self.passed_over.append(waiting)
+
+    def _turn(self, waiting: Waiting) -> Hashable:
+        """What is the same for all that are passed over for the same."""
+        return self._asked(waiting), waiting.runs_s
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""
@@ -158,12 +166,12 @@ class _Cycle:
                 return False
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
             barred = either(too_many_mw, reserved)
-            passed = "" if claimed else self.turns.passed((asked, waiting.runs_s), asked)
+            passed = "" if claimed else self.turns.passed(self._turn(waiting), asked)
             is_vain = claimed is None and (asked in self.hopeless or self._asks_no_less(shape))
             is_vain = is_vain or (bool(passed) and self._is_half_done())
             places = None if is_vain else self._places(shape, replicas, barred)
             if places is None and passed:
-                self._wait(waiting, asked, passed)
+                self._wait(waiting, passed)
                 return False
             if places is None and opened:
                 places = self._promised_places(shape, replicas, opened, barred)
@@ -175,7 +183,7 @@ class _Cycle:
             elif self._wins_room(waiting, gang, claimed):
                 continue
             elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
-                self._wait(waiting, asked, self.quotas.waits_for_less(waiting.quotas))
+                self._wait(waiting, self.quotas.waits_for_less(waiting.quotas))
                 return False
             else:
                 self._pass_over(waiting, asked, opened)
@@ -246,7 +254,7 @@ class _Cycle:
             self.hopeless_short.add((asked, opened))
         if asked not in self.hopeless:
             self.hopeless[asked] = self._reason(waiting)
-        self._wait(waiting, asked, self.hopeless[asked])
+        self._wait(waiting, self.hopeless[asked])
         if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
             self._promise(waiting)
 

@@ -10,7 +10,7 @@ place. So who was passed over is remembered as well, and for whom that was only 
 again, until a cycle has come to the end of the queue.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 MAX_EFFORT = 12_000
 """Steps of looking in vain in one cycle: eight walks over 12,500 nodes, sixty over 1,000. Where
@@ -35,15 +35,12 @@ class Turns:
         """What was looked for in vain since the turns began, and whether a date was needed."""
         self._passed = dict[Hashable, str]()
         """Who was passed over by the cycles since the last that came to the end, and why."""
-        self._passing = dict[Hashable, str]()
-        """The same of this one."""
         self._effort = 0
         self._is_put_off = False
 
     def begin(self) -> None:
         """A cycle."""
         self._found, self._effort, self._is_put_off = set(), 0, False
-        self._passing = {}
 
     def has(self, what: Hashable, *, is_dated: bool) -> bool:
         """Whether it may be looked for. `is_dated`: room is of use only if its time is known."""
@@ -63,18 +60,15 @@ class Turns:
         self._effort += effort
         self._vain.add((what, is_dated))
 
-    def pass_over(self, what: Hashable, why: str) -> None:
-        """It was looked at in full, and waits."""
-        self._passing[what] = why
-
     def passed(self, what: Hashable, asked: Hashable) -> str:
         """Why it waits, if this cycle goes on behind it; empty = it is looked at in full."""
         return "" if asked in self._kept else self._passed.get(what, "")
 
-    def end(self, *, is_cut: bool) -> None:
-        """The cycle is over; `is_cut`: before it came to the end of the queue."""
-        if is_cut and len(self._passed) <= MAX_PASSED:
-            self._passed |= self._passing
+    def end(self, passed: Mapping[Hashable, str] | None) -> None:
+        """The cycle is over. `passed`: who was passed over, and why, if it stopped early; None = it
+        came to the end of the queue."""
+        if passed is not None and len(self._passed) <= MAX_PASSED:
+            self._passed.update(passed)
         else:
             self._passed = {}
         self._kept = self._found

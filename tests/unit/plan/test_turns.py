@@ -76,7 +76,7 @@ def test_a_cycle_looks_in_vain_only_so_often() -> None:
             turns.in_vain(what, each, is_dated=True)
     looked = [not turns.has(what, is_dated=True) for what in range(10)]
     assert all(looked)
-    turns.end(is_cut=False)
+    turns.end(None)
     turns.begin()
     assert [turns.has(what, is_dated=True) for what in (9, 10)] == [False, True], "it goes on there"
 
@@ -88,7 +88,7 @@ def test_only_so_much_is_remembered_as_in_vain() -> None:
         for what in range(count):
             turns.in_vain((count, what), MAX_EFFORT, is_dated=True)
         assert not turns.has("put off", is_dated=True)
-        turns.end(is_cut=False)
+        turns.end(None)
         turns.begin()
         assert turns.has((MAX_VAIN, 0), is_dated=True) != is_kept
 
