@@ -6,7 +6,7 @@ What hangs is the name service; the account that a start becomes is looked up th
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from wattline_protocol.orders import TaskOrder
 
 NOBODY = "nobody"
 SLOW_S = 30.0
-
+TRIES = 5
 
 pytestmark = pytest.mark.skipif(not may_mount(), reason="no mounts may be made here")
 
@@ -93,20 +93,43 @@ def end(live: LiveKeeper, of: TaskRef | None = None) -> TaskExit:
     return seen.exit
 
 
-def test_everything_else_goes_on_until_it_is_given_up(live: LiveKeeper) -> None:
+def runs(live: LiveKeeper, of: TaskRef) -> None:
+    """A whole task."""
+    assert live.run(shell("echo hello", of=of)).exit is not None
+    assert live.log(of) == "hello\n"
+
+
+def lease_ends(live: LiveKeeper, of: TaskRef) -> None:
+    """A task that outlives its lease."""
+    soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.3, CONTEXT.node)
+    live.runner.launch(shell("sleep 1000", of=of), soon)
+    assert end(live, of).kind == "task_lease_expired"
+
+
+def stops(live: LiveKeeper, of: TaskRef) -> None:
+    """A task that is asked to end."""
+    live.runner.launch(shell("sleep 1000", of=of), CONTEXT)
+    live.runner.stop(of, 5.0, "cancelled")
+    assert end(live, of).signal == signal.SIGTERM
+
+
+@pytest.mark.parametrize("act", [runs, lease_ends, stops])
+def test_everything_else_goes_on_while_it_hangs(
+    live: LiveKeeper, act: Callable[[LiveKeeper, TaskRef], None]
+) -> None:
+    for hangs in range(1, TRIES + 1):  # a busy host may need longer than a start may hang
+        live.runner.launch(as_nobody(job=hangs), CONTEXT)
+        act(live, ref(100 + hangs))
+        if live.seen(ref(hangs)).phase == "starting":
+            return
+    pytest.fail(f"{act.__name__}: never before the start that hung was given up")
+
+
+def test_it_is_given_up_after_a_while(live: LiveKeeper) -> None:
     live.runner.launch(as_nobody(), CONTEXT)
     seen = live.seen()
     assert (seen.phase, seen.pid, seen.started_unix_s, seen.run_s) == ("starting", None, None, 0)
     pid = child(live)
-    assert live.run(shell("echo hello", of=ref(2))).exit is not None
-    assert live.log(ref(2)) == "hello\n"
-    soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.3, CONTEXT.node)
-    live.runner.launch(shell("sleep 1000", of=ref(3)), soon)
-    assert end(live, ref(3)).kind == "task_lease_expired"
-    live.runner.launch(shell("sleep 1000", of=ref(4)), CONTEXT)
-    live.runner.stop(ref(4), 5.0, "cancelled")
-    assert end(live, ref(4)).signal == signal.SIGTERM
-    assert live.seen().phase == "starting", "all this took less than its time"
     given_up = end(live)
     assert (given_up.kind, given_up.signal) == ("not_startable", None)
     assert given_up.detail == "/bin/sh: no exec within 4 s"
