@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import ROLE_RANK, Denied
 from wattline_protocol.selecting import NEWEST, Selection, Span
-from wattline_protocol.site import Role
+from wattline_protocol.site import LogReaders, Role
 from wattline_protocol.spans import folded
 from wattline_protocol.views import ENDED_STATES, JobState
 from wattline_scheduler.core.job_state import state_of_gang
@@ -32,6 +32,9 @@ class Asker:
 
     def may_act_for(self, owner: UserName) -> bool:
         return self.is_operator or owner == self.user
+
+    def may_read_logs(self, owner: UserName, readers: LogReaders) -> bool:
+        return readers == "everyone" or self.may_act_for(owner)
 
     def may_act_on(self, job: Job) -> bool:
         return self.may_act_for(job.record.owner)

@@ -117,7 +117,7 @@ class LogRelay:
         return [a for a in attempts if a.task == task]
 
     def _may_read(self, asker: Asker, owner: UserName) -> bool:
-        return self._state.site.logs == "everyone" or asker.may_act_for(owner)
+        return asker.may_read_logs(owner, self._state.site.logs)
 
 
 def _not_yours(number: JobId, owner: UserName) -> Denied:

@@ -33,6 +33,7 @@ from wattline_protocol.reserving import ListReservations, Reservations
 from wattline_protocol.selecting import Selection, problem
 from wattline_protocol.views import (
     ENDED_STATES,
+    AttemptView,
     JobState,
     JobView,
     SiteView,
@@ -147,11 +148,17 @@ class Reads:
 
     def job(self, number: JobId, asker: Asker, now: Now) -> Jobs | Denied:
         """One job in full, as far as it is for whoever asks: values of its environment are often
-        keys to something."""
+        keys to something, and an attempt's end holds the last lines of its log."""
         answer = self._job(number, now)
-        if isinstance(answer, Denied) or asker.may_act_for(UserName(answer.jobs[0].owner)):
+        if isinstance(answer, Denied):
             return answer
-        return Jobs((_without_values(answer.jobs[0]),))
+        (view,) = answer.jobs
+        owner = UserName(view.owner)
+        if not asker.may_act_for(owner):
+            view = _without_values(view)
+        if not asker.may_read_logs(owner, self._state.site.logs):
+            view = _without_logs(view)
+        return Jobs((view,))
 
     def _job(self, number: JobId, now: Now) -> Jobs | Denied:
         tariff = self._state.site.tariff
@@ -219,6 +226,17 @@ def _without_values(view: JobView) -> JobView:
         return view
     spec = msgspec.structs.replace(view.spec, env=dict.fromkeys(view.spec.env, HIDDEN))
     return msgspec.structs.replace(view, spec=spec)
+
+
+def _without_logs(view: JobView) -> JobView:
+    return msgspec.structs.replace(view, attempts=tuple(map(_without_tail, view.attempts)))
+
+
+def _without_tail(attempt: AttemptView) -> AttemptView:
+    if attempt.exit is None:
+        return attempt
+    end = msgspec.structs.replace(attempt.exit, log_tail="")
+    return msgspec.structs.replace(attempt, exit=end)
 
 
 def _is_over(number: JobId) -> Denied:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.harness import Harness
@@ -11,7 +12,7 @@ from support.stores import opened
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Jobs, ListJobs
 from wattline_protocol.selecting import MAX_WORDS, Selection, Span, only
-from wattline_protocol.site import Role
+from wattline_protocol.site import LogReaders, Role
 from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.shell.reads import HIDDEN, Reads
 
@@ -81,6 +82,32 @@ def test_the_values_of_its_environment_are_for_its_owner_and_operators(
     assert values("ada", "submitter") == {"TOKEN": "hunter2"} == values("ops", "operator")
     assert values("bob", "submitter") == {"TOKEN": HIDDEN}
     assert h.job(number).spec.env == {"TOKEN": "hunter2"}
+
+
+@pytest.mark.parametrize(("logs", "bobs"), [("owner", ""), ("everyone", "hunter2\n")])
+def test_the_last_lines_of_a_log_are_for_those_who_may_read_it(
+    logs: LogReaders, bobs: str, h: Harness, reads: Reads
+) -> None:
+    number = h.submit(job().gpus(1))
+    h.run(2)
+    h.end_tasks(1)
+    h.run(1)
+    (gang,) = h.job(number).gangs
+    (attempt,) = gang.attempts
+    assert attempt.record.exit is not None
+    end = msgspec.structs.replace(attempt.record.exit, log_tail="hunter2\n")
+    attempt.record = msgspec.structs.replace(attempt.record, exit=end)
+    h.cluster.state.site = msgspec.structs.replace(h.cluster.state.site, logs=logs)
+
+    def tail(user: str, role: Role) -> str:
+        answer = reads.job(number, Asker(UserName(user), role), h.now)
+        assert isinstance(answer, Jobs)
+        ((view,),) = (one.attempts for one in answer.jobs)
+        assert view.exit is not None
+        return view.exit.log_tail
+
+    assert tail("ada", "submitter") == "hunter2\n" == tail("ops", "operator")
+    assert tail("bob", "submitter") == bobs
 
 
 def test_what_cannot_be_a_filter_is_refused(h: Harness, reads: Reads) -> None:
