@@ -106,7 +106,7 @@ class Holder:
 
     def limit(self, key: str, runtime_limit_s: float) -> None:
         """Another run time limit; 0 = none."""
-        held = self._living(key)
+        held = self._held.get(key)
         if held is not None:
             held.life.spec = replace(held.life.spec, runtime_limit_s=runtime_limit_s)
 

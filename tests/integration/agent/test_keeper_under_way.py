@@ -271,6 +271,17 @@ def test_only_so_many_are_under_way_and_the_others_have_their_turn(reachable: Pa
         assert kinds.count("not_startable") == len(jobs) - 2
 
 
+def test_a_run_time_limit_is_changed_of_one_that_waits_for_its_turn(reachable: Path) -> None:
+    with hung(reachable) as live:
+        jobs = range(1, MAX_UNDER_WAY + 2)
+        live.runner.launch_all([(as_nobody("sleep 1000", job), CONTEXT) for job in jobs])
+        last = ref(jobs[-1])
+        assert processes_on_record(live)[f"{last.job}.0.1"] == 0
+        live.runner.limit(last, 0.2)
+        answer(reachable, lambda: live.seen(last).phase == "ended")
+        assert end(live, last).kind == "runtime_limit"
+
+
 def test_the_turn_comes_to_the_account_that_has_the_fewest_under_way(reachable: Path) -> None:
     with hung(reachable) as live:
         jobs = range(1, 2 * MAX_UNDER_WAY + 2)
