@@ -46,8 +46,10 @@ def resolve_command(
             refused = refused or candidate
     if refused:
         raise NotStarted("not_startable", f"{refused} is not executable")
-    beside = Path(cwd, name).is_file()
-    hint = f"; it is in the working directory: write ./{name}" if beside else ""
+    beside = os.path.join(cwd, name)  # noqa: PTH118
+    touch(beside)
+    is_there = os.path.isfile(beside)  # noqa: PTH113
+    hint = f"; it is in the working directory: write ./{name}" if is_there else ""
     raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
 
 

@@ -20,6 +20,7 @@ from wattline_agent.keeper.account import PERSONAL, Account
 from wattline_agent.keeper.cgroup import Group, Site
 from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
 from wattline_agent.keeper.held import Held, boot_id, boottime_s
+from wattline_agent.keeper.interpreters import touch_interpreters
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import START_PATIENCE_S
 from wattline_agent.keeper.mounts import Elsewhere, Mounts
@@ -156,7 +157,7 @@ class Starts:
             self._waiting[spec.key] = planned
 
     def _command(self, held: Held, env: dict[str, str]) -> str:
-        """Empty where to look it up could hang."""
+        """Empty where to look it up, or to execute it, could hang."""
         spec = held.life.spec
 
         def touch(path: str) -> None:
@@ -165,9 +166,11 @@ class Starts:
 
         search_path = env.get("PATH", DEFAULT_PATH)
         try:
-            return resolve_command(spec.argv[0], search_path, spec.cwd, touch)
+            path = resolve_command(spec.argv[0], search_path, spec.cwd, touch)
+            touch_interpreters(path, spec.cwd, touch)
         except Elsewhere:
             return ""
+        return path
 
     def _run(self, planned: Planned) -> None:
         held = planned.held

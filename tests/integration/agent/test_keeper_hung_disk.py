@@ -44,13 +44,21 @@ def hung(live: LiveKeeper) -> Path:
 
 def tasks(live: LiveKeeper) -> list[TaskOrder]:
     """Each touches it in another way."""
-    there = hung(live)
+    there, here = hung(live), live.state_dir.parent / "here"
+    here.mkdir()
+    (here / "linked").symlink_to(there / "linked")
+    for name, interpreter in (("script", there / "python"), ("twice", here / "script")):
+        (here / name).write_text(f"#! {interpreter} -u\n")
+        (here / name).chmod(0o755)
     return [
         shell("true", of=ref(1), workdir=str(there)),
         shell("true", of=ref(2), workdir=f"{there.parent}/link/below"),
         order(f"{there}/train", of=ref(3)),
         order("no-such-command", of=ref(4), env={"PATH": f"/usr/bin:{there}/bin"}),
         shell("true", of=ref(5), workdir=str(there), run_as="nobody"),
+        order("linked", of=ref(6), workdir=str(here)),
+        order("./script", of=ref(7), workdir=str(here)),
+        order(f"{here}/twice", of=ref(8)),
     ]
 
 
