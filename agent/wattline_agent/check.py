@@ -7,7 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from wattline_agent.config import AgentConfig
 from wattline_agent.device import open_collector
@@ -15,7 +14,8 @@ from wattline_agent.executor import open_runner
 from wattline_agent.executor.mps import serving_pipes
 from wattline_agent.executor.passage import closed_to_others
 from wattline_agent.host import open_sensors
-from wattline_agent.keeper.cgroup import find_own_group
+from wattline_agent.keeper.cgroup import find_own_group, text_of
+from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
 from wattline_protocol.checklist import Check, print_checks
@@ -117,7 +117,8 @@ def _sharing(collector: Collector) -> Check:
         found = f"{len(alone)} of {len(gpus)} GPUs take one process by their compute mode"
         remedy = "nvidia-smi -c DEFAULT; until then these GPUs are given out whole, never in shares"
         return Check("GPU sharing", "warning", found, remedy)
-    pipes = serving_pipes(os.environ, os.getuid())
+    with contextlib.closing(Mounts()) as mounts:
+        pipes = serving_pipes(os.environ, os.getuid(), mounts.touch)
     if pipes:
         return Check("GPU sharing", "ok", f"MPS keeps tasks within their shares ({pipes})")
     return Check("GPU sharing", "ok", "in time slices; no MPS daemon runs for this user")
@@ -158,13 +159,13 @@ def _inlet(config: AgentConfig) -> Check:
 
 
 def _cgroups() -> Check:
-    own = find_own_group(_text("/proc/self/mountinfo"), _text("/proc/self/cgroup"))
+    own = find_own_group(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup"))
     remedy = "memory and CPU limits of jobs are not enforced; run under systemd with Delegate=yes"
     if own is None:
         return Check("cgroup v2", "warning", "not mounted here", remedy)
     if not os.access(own, os.W_OK):
         return Check("cgroup v2", "warning", f"{own} is not writable", remedy)
-    offered = _text(str(own / "cgroup.controllers")).split()
+    offered = text_of(str(own / "cgroup.controllers")).split()
     missing = [name for name in ("cpu", "memory", "pids") if name not in offered]
     if missing:
         return Check("cgroup v2", "warning", f"{own} offers no {', '.join(missing)}", remedy)
@@ -250,10 +251,3 @@ def _reach(connect: Callable[[], ClientSocket], endpoint: str) -> Check:
     found = link.detail or f"{endpoint} does not answer"
     remedy = "is the scheduler running, the port open, this node enrolled there?"
     return Check("scheduler", "failed", found, remedy)
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -12,9 +12,10 @@ root's nor the daemon's own does not count, for tasks would hand their work to w
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from wattline_agent.keeper.mounts import Elsewhere
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.orders import TaskOrder
 
@@ -26,10 +27,15 @@ DAEMON = "nvidia-cuda-mps"
 MAX_PID_BYTES = 32
 MIB = 2**20
 ROOT = 0
+PROC = Path("/proc")
 
 
 def find_pipes(
-    order: TaskOrder, environ: Mapping[str, str], uid: int | None, proc: Path = Path("/proc")
+    order: TaskOrder,
+    environ: Mapping[str, str],
+    uid: int | None,
+    touch: Callable[[str], None],
+    proc: Path = PROC,
 ) -> str:
     """Directory of the daemon that will serve this task; empty = none does, or it shares nothing.
 
@@ -37,12 +43,21 @@ def find_pipes(
     """
     if order.gpu_share_permille == WHOLE_GPU or order.mig:
         return ""
-    return serving_pipes({**environ, **order.env}, uid, proc)
+    return serving_pipes({**environ, **order.env}, uid, touch, proc)
 
 
-def serving_pipes(environ: Mapping[str, str], uid: int | None, proc: Path = Path("/proc")) -> str:
-    """Directory of the daemon that serves this user, None = whoever it is; empty = none does."""
+def serving_pipes(
+    environ: Mapping[str, str], uid: int | None, touch: Callable[[str], None], proc: Path = PROC
+) -> str:
+    """Directory of the daemon that serves this user, None = whoever it is; empty = none does, or it
+    lies where to look could hang, which `touch` tells (`Mounts.touch`)."""
     pipes = environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
+    if not pipes.startswith("/"):  # it would be another one to each process
+        return ""
+    try:
+        touch(pipes)
+    except Elsewhere:
+        return ""
     owner = _owner(Path(pipes), proc)
     return pipes if owner is not None and owner in (ROOT, uid) else ""
 

@@ -37,6 +37,7 @@ from wattline_agent.keeper.client import (
 )
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
+from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
@@ -100,6 +101,7 @@ class KeeperRunner:
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
         self._removals = Removals()
+        self._mounts = Mounts()
         self._is_open = False
         """Accounts may pass through the state directory to their tasks' own."""
         self._load()
@@ -228,6 +230,7 @@ class KeeperRunner:
         self._keeper.close()
         self._orders.close()
         self._removals.close()
+        self._mounts.close()
 
     # --- Launching ----------------------------------------------------------------------
 
@@ -247,7 +250,8 @@ class KeeperRunner:
             if secret:
                 folder.save_secret(secret)
             checkpoints = self._make_checkpoint_dir(order, context)
-            pipes = find_pipes(order, os.environ, None if order.run_as else os.getuid())
+            uid = None if order.run_as else os.getuid()
+            pipes = find_pipes(order, os.environ, uid, self._mounts.touch)
             spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
             return self._for_account(spec, order, context, folder) if order.run_as else spec
         except NotLaunchable as error:

@@ -35,7 +35,7 @@ def find_own_group(mountinfo: str, own: str) -> Path | None:
     """This process's directory in the unified hierarchy, from the texts of
     /proc/self/mountinfo and /proc/self/cgroup; None where it is not mounted or not visible."""
     paths = [line[3:] for line in own.splitlines() if line.startswith("0::/")]
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):
         left, _, right = line.partition(" - ")
         if not right.startswith("cgroup2 ") or not paths:
             continue
@@ -52,7 +52,7 @@ def discover(name: str) -> Site:
     `name` must be unique on the host. Moves this process into a leaf beside it where the
     kernel would else refuse to hand down controllers (no process in an inner group).
     """
-    own = find_own_group(_text("/proc/self/mountinfo"), _text("/proc/self/cgroup"))
+    own = find_own_group(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup"))
     if own is None:
         return Site(None, frozenset(), "no cgroup v2 here: tasks are held by session and /proc")
     base = own / name
@@ -64,7 +64,7 @@ def discover(name: str) -> Site:
             frozenset(),
             f"cgroup v2 at {own} is not writable ({error.strerror}): tasks are held by session",
         )
-    offered = set(_text(f"{own}/cgroup.controllers").split())
+    offered = set(text_of(f"{own}/cgroup.controllers").split())
     wanted = [c for c in WANTED_CONTROLLERS if c in offered]
     if wanted and _has_parent_processes_rule(own):
         _move_self(own / f"{name}-keeper")
@@ -82,8 +82,9 @@ def _describe(own: Path, got: list[str]) -> str:
     )
 
 
-def _text(path: str) -> str:
-    """A small file of /proc or a cgroup; empty where there is none."""
+def text_of(path: str) -> str:
+    """A small file of /proc or a cgroup; empty where there is none. Names in it may be any bytes:
+    users mount by FUSE where they like."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -96,7 +97,7 @@ def _text(path: str) -> str:
         return ""
     finally:
         os.close(file)
-    return data.decode()
+    return os.fsdecode(data)
 
 
 def _has_parent_processes_rule(own: Path) -> bool:
@@ -116,7 +117,7 @@ def _hand_down(group: Path, controller: str) -> bool:
         (group / "cgroup.subtree_control").write_text(f"+{controller}")
     except OSError:
         return False
-    return controller in _text(f"{group}/cgroup.subtree_control").split()
+    return controller in text_of(f"{group}/cgroup.subtree_control").split()
 
 
 class Group:
@@ -158,15 +159,15 @@ class Group:
 
     def pids(self) -> frozenset[int]:
         """Processes in the group, zombies included."""
-        return frozenset(int(word) for word in _text(f"{self.path}/cgroup.procs").split())
+        return frozenset(int(word) for word in text_of(f"{self.path}/cgroup.procs").split())
 
     def is_populated(self) -> bool:
         """Whether any living process is in the group."""
-        return "populated 1" in _text(f"{self.path}/cgroup.events")
+        return "populated 1" in text_of(f"{self.path}/cgroup.events")
 
     def is_frozen(self) -> bool:
         """Whether every process has come to rest after `freeze`."""
-        return "frozen 1" in _text(f"{self.path}/cgroup.events")
+        return "frozen 1" in text_of(f"{self.path}/cgroup.events")
 
     def freeze(self, frozen: bool) -> None:
         """Ask for all processes to be frozen, or to run on; takes effect soon after, and
@@ -193,11 +194,11 @@ class Group:
 
     def peak_memory_bytes(self) -> int:
         """Highest use so far; 0 where memory is not accounted."""
-        text = _text(f"{self.path}/memory.peak").strip() if self._has_memory else ""
+        text = text_of(f"{self.path}/memory.peak").strip() if self._has_memory else ""
         return int(text) if text.isdigit() else 0
 
     def _number(self, name: str, key: str) -> int:
-        for line in _text(f"{self.path}/{name}").splitlines():
+        for line in text_of(f"{self.path}/{name}").splitlines():
             word, _, value = line.partition(" ")
             if word == key:
                 return int(value)

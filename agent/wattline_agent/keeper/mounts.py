@@ -31,10 +31,14 @@ class Mounts:
 
     def __init__(self, table: Path = TABLE) -> None:
         """Raises OSError."""
-        self._file = os.open(table, os.O_RDONLY | os.O_CLOEXEC)
+        self._table = table.open("rb", buffering=0)
         self._poll = select.poll()
-        self._poll.register(self._file, CHANGED)
+        self._poll.register(self._table, CHANGED)
         self._kinds = self._read()
+
+    def close(self) -> None:
+        """It is not asked any more."""
+        self._table.close()
 
     def touch(self, path: str) -> None:
         """To be called before this path is touched. Raises Elsewhere."""
@@ -66,10 +70,10 @@ class Mounts:
 
     def _read(self) -> dict[str, str]:
         """Types of file systems by where they are mounted; of several at one place the last."""
-        os.lseek(self._file, 0, os.SEEK_SET)
-        with os.fdopen(os.dup(self._file), encoding="utf-8", errors="surrogateescape") as table:
-            lines = [line.partition(" - ") for line in table]
-        return {_plain(left.split()[4]): right.split()[0] for left, _, right in lines}
+        self._table.seek(0)
+        lines = os.fsdecode(self._table.read()).split("\n")
+        rows = (line.partition(" - ") for line in lines if line)
+        return {_plain(left.split(" ")[4]): right.split(" ")[0] for left, _, right in rows}
 
 
 def _link(path: str) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,21 @@ DEVICE = Path("/dev/fuse")
 MOUNT = """
 exec 3<> /dev/fuse
 mount -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0,allow_other hung "$0" && exec "$@"
+"""
+LATER = """
+import subprocess, sys
+from wattline_agent.keeper.mounts import Elsewhere, Mounts
+
+mounts, folder = Mounts(), sys.argv[1]
+for change in (["true"], ["mount", "-t", "proc", "proc", folder], ["umount", folder]):
+    subprocess.run(change, check=True)
+    try:
+        mounts.touch(folder)
+    except Elsewhere:
+        print("elsewhere")
+    else:
+        print("here")
+mounts.close()
 """
 SLOW_S = 30.0
 
@@ -85,6 +102,30 @@ def test_a_command_before_it_on_the_path_does_not_touch_it(live: LiveKeeper) -> 
     end = live.run(order("true", of=ref(1), env={"PATH": path})).exit
     assert end is not None
     assert end.kind == "exited"
+
+
+def test_what_is_mounted_later_is_not_touched_either(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", LATER, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("here\nelsewhere\nhere\n", "")
+
+
+def test_no_name_that_an_account_gives_a_mount_ends_the_keeper() -> None:
+    """Users mount by FUSE where they like."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "state").mkdir()
+        name = os.fsdecode(b"\r\xff\x0b \n\xe2\x80\xa8")
+        (folder / name).mkdir()
+        inside = ["unshare", "--mount", "sh", "-c", MOUNT, str(folder / name)]
+        with keeper(folder / "state", inside=inside) as live:
+            end = live.run(order("true", of=ref(1))).exit
+            assert end is not None
+            assert end.kind == "exited"
 
 
 def test_what_is_wrong_there_is_said_as_elsewhere(live: LiveKeeper) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
 from support.simnode import wait_until
 from wattline_agent.ports import LaunchContext, LogSlice
 
@@ -108,6 +108,14 @@ def test_a_task_hears_nothing_of_the_keepers_own_unit(
         started.run(shell("env"))
         seen = dict(line.split("=", 1) for line in started.log().splitlines() if "=" in line)
     assert {name: seen[name] for name in given if name in seen} == {"SITE_PROXY": "here"}
+
+
+def test_an_agents_end_of_it_leaves_nothing_open_behind(live: LiveKeeper) -> None:
+    """Each time that a keeper is lost there is another one."""
+    open_now = Path("/proc/self/fd")
+    before = {one.name for one in open_now.iterdir()}
+    connect(live.state_dir).close()
+    assert {one.name for one in open_now.iterdir()} == before
 
 
 def test_a_task_runs_at_ordinary_priority_without_core_dumps(live: LiveKeeper) -> None:

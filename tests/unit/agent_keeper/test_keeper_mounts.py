@@ -1,21 +1,41 @@
 """Whether a path leads to a file system that may hang, from the table of mounts and links alone."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from wattline_agent.keeper.mounts import Elsewhere, Mounts
 
+ROOT = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
-def table(root: Path, *mounts: tuple[str, str]) -> Mounts:
-    """A host whose root is local; (where, type) of others below `root`."""
-    lines = ["21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"]
-    for where, kind in mounts:
-        place = f"{root}/{where}".replace(" ", "\\040")
-        lines.append(f"30 21 0:40 / {place} rw,nosuid - {kind} source rw,vers=4.2")
-    file = root / "mountinfo"
-    file.write_text("\n".join(lines) + "\n")
-    return Mounts(file)
+
+@dataclass
+class Host:
+    """Whose root is local."""
+
+    folder: Path
+    root: str = ROOT
+    opened: ExitStack = field(default_factory=ExitStack)
+
+    def mounts(self, *others: tuple[str, str]) -> Mounts:
+        """(where, type) of each below the folder."""
+        text = self.root
+        for where, kind in others:
+            place = f"{self.folder}/{where}".replace(" ", "\\040")
+            text += f"30 21 0:40 / {place} rw,nosuid - {kind} source rw,vers=4.2\n"
+        file = self.folder / "mountinfo"
+        file.write_text(text, newline="\n")
+        return self.opened.enter_context(closing(Mounts(file)))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    with made.opened:
+        yield made
 
 
 def is_local(mounts: Mounts, path: Path | str) -> bool:
@@ -27,31 +47,45 @@ def is_local(mounts: Mounts, path: Path | str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "lustre", "fuse.sshfs", "autofs", "9p"])
-def test_what_lies_below_a_server_is_elsewhere(tmp_path: Path, kind: str) -> None:
-    mounts = table(tmp_path, ("away", kind))
+def test_what_lies_below_a_server_is_elsewhere(host: Host, tmp_path: Path, kind: str) -> None:
+    mounts = host.mounts(("away", kind))
     assert not is_local(mounts, tmp_path / "away")
     assert not is_local(mounts, tmp_path / "away" / "deep" / "down")
     assert is_local(mounts, tmp_path / "away2")
     assert is_local(mounts, tmp_path / "missing" / "too")
 
 
-def test_a_local_file_system_of_its_own_is_here(tmp_path: Path) -> None:
-    mounts = table(tmp_path, ("disk", "xfs"), ("disk/away", "nfs"))
+def test_a_local_file_system_of_its_own_is_here(host: Host, tmp_path: Path) -> None:
+    mounts = host.mounts(("disk", "xfs"), ("disk/away", "nfs"))
     assert is_local(mounts, tmp_path / "disk" / "x")
     assert not is_local(mounts, tmp_path / "disk" / "away" / "x")
 
 
-def test_of_two_at_one_place_the_later_is_seen(tmp_path: Path) -> None:
-    assert is_local(table(tmp_path, ("a", "nfs"), ("a", "tmpfs")), tmp_path / "a" / "x")
-    assert not is_local(table(tmp_path, ("a", "tmpfs"), ("a", "nfs")), tmp_path / "a" / "x")
+def test_of_two_at_one_place_the_later_is_seen(host: Host, tmp_path: Path) -> None:
+    assert is_local(host.mounts(("a", "nfs"), ("a", "tmpfs")), tmp_path / "a" / "x")
+    assert not is_local(host.mounts(("a", "tmpfs"), ("a", "nfs")), tmp_path / "a" / "x")
 
 
-def test_a_name_with_a_space_is_the_tables(tmp_path: Path) -> None:
-    assert not is_local(table(tmp_path, ("a b", "nfs")), tmp_path / "a b")
+def test_a_name_with_a_space_is_the_tables(host: Host, tmp_path: Path) -> None:
+    assert not is_local(host.mounts(("a b", "nfs")), tmp_path / "a b")
 
 
-def test_links_are_followed_to_where_they_lead(tmp_path: Path) -> None:
-    mounts = table(tmp_path, ("away", "nfs"))
+@pytest.mark.parametrize(
+    "name", ["a\rb", "a\x0bb", "a\x1cb", "a\x85b", "a\u2003b", "a\u2028b", "-"]
+)
+def test_a_name_that_anybody_gave_breaks_no_line_of_the_table(
+    host: Host, tmp_path: Path, name: str
+) -> None:
+    """Users mount by FUSE where they like; the kernel puts a space, tab, newline or \\ otherwise,
+    and nothing else."""
+    mounts = host.mounts((name, "fuse.sshfs"), ("away", "nfs"))
+    assert not is_local(mounts, tmp_path / name / "x")
+    assert not is_local(mounts, tmp_path / "away")
+    assert is_local(mounts, tmp_path / "a")
+
+
+def test_links_are_followed_to_where_they_lead(host: Host, tmp_path: Path) -> None:
+    mounts = host.mounts(("away", "nfs"))
     (tmp_path / "here").mkdir()
     for name, target in {
         "absolute": f"{tmp_path}/away/home",
@@ -67,17 +101,17 @@ def test_links_are_followed_to_where_they_lead(tmp_path: Path) -> None:
     assert not is_local(mounts, f"{tmp_path}/back/../away/x")
 
 
-def test_links_in_a_circle_are_left_to_the_kernel(tmp_path: Path) -> None:
+def test_links_in_a_circle_are_left_to_the_kernel(host: Host, tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
-    assert is_local(table(tmp_path), tmp_path / "one")
+    assert is_local(host.mounts(), tmp_path / "one")
 
 
-def test_where_the_root_is_a_servers_all_is(tmp_path: Path) -> None:
-    file = tmp_path / "mountinfo"
-    file.write_text("21 1 0:20 / / rw - nfs server:/ rw\n")
-    assert not is_local(Mounts(file), "/bin/true")
+def test_where_the_root_is_a_servers_all_is(host: Host, tmp_path: Path) -> None:
+    host.root = ROOT.replace("ext4", "nfs")
+    assert not is_local(host.mounts(), "/bin/true")
 
 
 def test_this_hosts_own_table_is_read() -> None:
-    assert not is_local(Mounts(), "/proc/self")
+    with closing(Mounts()) as mounts:
+        assert not is_local(mounts, "/proc/self")
