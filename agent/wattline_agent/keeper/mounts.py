@@ -18,12 +18,14 @@ LOCAL = frozenset(
 """As in `launch.c`; whatever else there is may wait for a server, or for a process."""
 MAX_LINKS = 40
 """As many as the kernel follows."""
+MAX_STEPS = 256
+"""Names on one way; a longer one is walked by whoever may take his time."""
 CHANGED = select.POLLERR | select.POLLPRI
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Elsewhere(Exception):
-    """The path leads to a file system that may hang."""
+    """The path leads to a file system that may hang, or is too long to tell."""
 
 
 class Mounts:
@@ -48,10 +50,12 @@ class Mounts:
             raise Elsewhere(path)
 
     def _is_local(self, path: str) -> bool:
-        at, links = "", 0
+        at, links, steps = "", 0, 0
         names = path.split("/")[::-1]
         while names and links <= MAX_LINKS:
-            name = names.pop()
+            name, steps = names.pop(), steps + 1
+            if steps > MAX_STEPS:
+                return False
             if name == "..":
                 at = at.rpartition("/")[0]
             if name in ("", ".", ".."):

@@ -7,6 +7,7 @@ error pipe closes. Only so many are on their way at a time; others wait for thei
 
 import fcntl
 import functools
+import itertools
 import json
 import os
 import time
@@ -30,6 +31,8 @@ PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
 MAX_UNDER_WAY = 32
 """Children on their way to their programs: each is to have its time of a processor."""
+MAX_LOOKED = 64
+"""Paths that the keeper looks at for one start: a PATH may name thousands, and a child has time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +160,12 @@ class Starts:
             self._waiting[spec.key] = planned
 
     def _command(self, held: Held, env: dict[str, str]) -> str:
-        """Empty where to look it up, or to execute it, could hang."""
-        spec = held.life.spec
+        """Empty where to look it up, or to execute it, could hang or take long."""
+        spec, looked = held.life.spec, itertools.count(1)
 
         def touch(path: str) -> None:
+            if next(looked) > MAX_LOOKED:
+                raise Elsewhere(path)
             if path != held.folder:  # it lies where the keeper itself works
                 self._mounts.touch(path)
 

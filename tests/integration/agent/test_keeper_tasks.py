@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,18 @@ def test_an_agents_end_of_it_leaves_nothing_open_behind(live: LiveKeeper) -> Non
     before = {one.name for one in open_now.iterdir()}
     connect(live.state_dir).close()
     assert {one.name for one in open_now.iterdir()} == before
+
+
+def test_a_long_search_for_a_command_holds_up_nobody(live: LiveKeeper, tmp_path: Path) -> None:
+    """20,000 places that are 400 directories deep: the child looks there, as on a server's."""
+    deep = tmp_path.joinpath(*["d"] * 400)
+    subprocess.run(["mkdir", "-p", str(deep)], check=True)
+    search = order("no-such", of=ref(1), workdir=str(deep), env={"PATH": ":" * 20_000})
+    live.runner.launch(search, CONTEXT)
+    assert live.run(shell("true", of=ref(2))).exit is not None
+    end = live.until("ended", ref(1)).exit
+    assert end is not None
+    assert end.kind == "not_found"
 
 
 def test_a_task_runs_at_ordinary_priority_without_core_dumps(live: LiveKeeper) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_agent.keeper.mounts import Elsewhere, Mounts
+from wattline_agent.keeper.mounts import MAX_STEPS, Elsewhere, Mounts
 
 ROOT = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
@@ -105,6 +105,12 @@ def test_links_in_a_circle_are_left_to_the_kernel(host: Host, tmp_path: Path) ->
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
     assert is_local(host.mounts(), tmp_path / "one")
+
+
+def test_a_way_without_end_is_not_walked(host: Host) -> None:
+    mounts = host.mounts()
+    assert is_local(mounts, "a/" * (MAX_STEPS - 1))
+    assert not is_local(mounts, "a/" * MAX_STEPS)
 
 
 def test_where_the_root_is_a_servers_all_is(host: Host, tmp_path: Path) -> None:
