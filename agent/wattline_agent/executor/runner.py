@@ -39,7 +39,7 @@ from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.records import write_notice
-from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, ExitRecord, TaskSpec
+from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, MAKING_PROTOCOL, ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, ExitKind, TaskExit
@@ -253,7 +253,9 @@ class KeeperRunner:
             uid = None if order.run_as else os.getuid()
             pipes = find_pipes(order, os.environ, uid, self._mounts.touch)
             spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
-            return self._for_account(spec, order, context, folder) if order.run_as else spec
+            if context.checkpoint_root:
+                spec = replace(spec, make=checkpoints)
+            return self._for_account(spec, order, folder) if order.run_as else spec
         except NotLaunchable as error:
             self._end_unstarted(attempt, str(error))
         except OSError as error:
@@ -274,9 +276,7 @@ class KeeperRunner:
         self._void.clear()
         return specs
 
-    def _for_account(
-        self, spec: TaskSpec, order: TaskOrder, context: LaunchContext, folder: TaskDir
-    ) -> TaskSpec:
+    def _for_account(self, spec: TaskSpec, order: TaskOrder, folder: TaskDir) -> TaskSpec:
         """What of its files becomes the account's: those in directories that only we may write."""
         if not self._is_open:
             self._is_open = True
@@ -285,14 +285,14 @@ class KeeperRunner:
         own = [folder.path, folder.make_metrics()]
         if order.kind == "service":
             own.append(folder.secret)
-        if context.checkpoint_root:
-            return replace(spec, own=tuple(own), make=_shared_checkpoint_dir(order, context))
-        return replace(spec, own=(*own, self._own_checkpoint_dir(order.ref.job)))
+        if not spec.make:
+            own.append(self._own_checkpoint_dir(order.ref.job))
+        return replace(spec, own=tuple(own))
 
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> str:
         if context.checkpoint_root:
-            path = _shared_checkpoint_dir(order, context)
-            if not order.run_as:  # else the account makes it, which may do more there than root
+            path = f"{context.checkpoint_root}/{order.ref.job}"
+            if not order.run_as and self._protocol < MAKING_PROTOCOL:
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path
         else:
             path = self._own_checkpoint_dir(order.ref.job)
@@ -418,10 +418,6 @@ class KeeperRunner:
             return self._keeper.ask(do, **request)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
-
-
-def _shared_checkpoint_dir(order: TaskOrder, context: LaunchContext) -> str:
-    return f"{context.checkpoint_root}/{order.ref.job}"
 
 
 def _fact(file: OrderFile) -> Fact:

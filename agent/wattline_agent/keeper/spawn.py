@@ -74,6 +74,8 @@ class Launch:
     """None = the keeper's own."""
     cgroup: str = ""
     """Directory of the task's own cgroup; empty = none."""
+    make: str = ""
+    """A directory that the child makes, because that may hang; empty = none, or its account's."""
 
 
 def is_quick(path: str, cwd: str) -> bool:
@@ -169,6 +171,9 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         path, env = launch.path, dict(launch.env)
         if launch.account is not None:
             env = {**become(launch.account, launch.output), **env}
+        step = "checkpoints"
+        if launch.make:
+            os.makedirs(launch.make, exist_ok=True)  # noqa: PTH103 - says what it does
         step = "command"
         if not path:
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
@@ -253,6 +258,8 @@ def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:
         detail = f"no access to the working directory {launch.cwd}: {os.strerror(number)}"
     elif step == "account" and launch.account is not None:
         detail = f"cannot run as {launch.account.name}: {words}"
+    elif step == "checkpoints":
+        detail = f"no directory for checkpoints: {words}"
     else:
         detail = f"could not set {step} for {name}: {words}"
     return NotStarted("not_startable", detail)

@@ -7,10 +7,12 @@ key is optional or extra, and the error names the key.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
 ACCOUNTS_PROTOCOL = 2
 """From this one on tasks may run as other accounts."""
+MAKING_PROTOCOL = 3
+"""From this one on `make` is made for every task."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -62,7 +64,7 @@ class TaskSpec:
     own: tuple[str, ...]
     """Files and directories that become the account's."""
     make: str
-    """A directory that the account makes for itself; empty = none."""
+    """A directory that is made as whom the task runs, who may do more there; empty = none."""
 
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
         """A dictionary of plain values, as a keeper of this protocol reads it."""

@@ -93,6 +93,7 @@ class Planned(NamedTuple):
             spec.rlimits,
             account,
             self.held.group_path,
+            "" if spec.run_as else spec.make,
         )
 
 
@@ -150,7 +151,7 @@ class Starts:
     def _begin(self, held: Held) -> None:
         spec = held.life.spec
         env = _environment(spec, held.folder)
-        path = "" if spec.run_as else self._command(held, env)
+        path = "" if spec.run_as else self._prepared(held, env)
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(held)  # before the fork: what dies between the two is found all the same
         planned = Planned(held, path, env)
@@ -159,8 +160,9 @@ class Starts:
         else:
             self._waiting[spec.key] = planned
 
-    def _command(self, held: Held, env: dict[str, str]) -> str:
-        """Empty where to look it up, or to execute it, could hang or take long."""
+    def _prepared(self, held: Held, env: dict[str, str]) -> str:
+        """What to execute, with the directory for its checkpoints made; empty where any of that
+        could hang or take long, so that it is the child's."""
         spec, looked = held.life.spec, itertools.count(1)
 
         def touch(path: str) -> None:
@@ -171,6 +173,9 @@ class Starts:
 
         search_path = env.get("PATH", DEFAULT_PATH)
         try:
+            if spec.make:
+                touch(spec.make)
+                os.makedirs(spec.make, exist_ok=True)  # noqa: PTH103 - a start is a hot path
             path = resolve_command(spec.argv[0], search_path, spec.cwd, touch)
             touch_interpreters(path, spec.cwd, touch)
         except Elsewhere:

@@ -13,6 +13,7 @@ import pytest
 from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
 from support.name_service import may_mount
 from support.simnode import wait_until
+from wattline_agent.ports import LaunchContext
 from wattline_protocol.orders import TaskOrder
 
 DEVICE = Path("/dev/fuse")
@@ -79,9 +80,16 @@ def tasks(live: LiveKeeper) -> list[TaskOrder]:
     ]
 
 
+def within(checkpoints: Path | str) -> LaunchContext:
+    return LaunchContext(CONTEXT.gpu_uuids, str(checkpoints), None, CONTEXT.node)
+
+
 def test_starts_that_touch_it_hang_alone(live: LiveKeeper) -> None:
     waiting = tasks(live)
     live.runner.launch_all([(task, CONTEXT) for task in waiting])
+    waiting.append(shell("true", of=ref(20)))
+    checkpoints = f"/proc/{live.process.pid}/root{hung(live)}/checkpoints"
+    live.runner.launch(waiting[-1], within(checkpoints))
     assert {seen.phase for seen in live.observe()} == {"starting"}
     live.runner.stop(waiting[0].ref, 30.0, "cancelled")
     stopped = live.until("ended", waiting[0].ref).exit
@@ -102,6 +110,21 @@ def test_a_command_before_it_on_the_path_does_not_touch_it(live: LiveKeeper) -> 
     end = live.run(order("true", of=ref(1), env={"PATH": path})).exit
     assert end is not None
     assert end.kind == "exited"
+
+
+@pytest.mark.parametrize("above", ["", "/proc/self/root"])
+def test_checkpoints_have_a_directory_in_either_case(live: LiveKeeper, above: str) -> None:
+    """The second may hang as far as the keeper knows."""
+    root = live.state_dir.parent / "checkpoints"
+    task = shell("touch $WATTLINE_CHECKPOINT_DIR/mine", of=ref(5))
+    live.run(task, within(f"{above}{root}"))
+    assert (root / "5" / "mine").exists()
+    live.run(shell("touch $WATTLINE_CHECKPOINT_DIR/too", of=ref(5, 0, 2)), within(f"{above}{root}"))
+    assert (root / "5" / "too").exists(), "one that is there is used"
+    (root / "6").touch()
+    end = live.run(shell("true", of=ref(6)), within(f"{above}{root}")).exit
+    assert end is not None
+    assert (end.kind, f"{root}/6" in end.detail) == ("not_startable", True), end
 
 
 def test_what_is_mounted_later_is_not_touched_either(tmp_path: Path) -> None:
