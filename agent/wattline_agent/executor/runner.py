@@ -279,9 +279,9 @@ class KeeperRunner:
     def _for_account(self, spec: TaskSpec, order: TaskOrder, folder: TaskDir) -> TaskSpec:
         """What of its files becomes the account's: those in directories that only we may write."""
         if not self._is_open:
-            self._is_open = True
             with suppress(PermissionError):  # not ours to open: the start says what it lacks
                 open_passage(self._state_dir)
+            self._is_open = True
         own = [folder.path, folder.make_metrics()]
         if order.kind == "service":
             own.append(folder.secret)

@@ -111,7 +111,14 @@ def _secrets(site: Site) -> Iterator[Check]:
 
 def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
     path = config.state_dir / DB_NAME
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        yield Check(
+            "state", "failed", f"{error.strerror}: {path}", "run it as the scheduler's user"
+        )
+        return
+    if not is_there:
         yield Check("state", "ok", f"{path} is not there: it begins empty")
         return
     now = read_clock()

@@ -84,6 +84,13 @@ def test_what_would_end_a_start_has_failed(
     assert has_failed(checks)
 
 
+def test_a_state_directory_that_cannot_be_looked_at_has_failed(directory: SiteDirectory) -> None:
+    """As that of another user; this one keeps root out as well."""
+    (found,) = [c for c in checked(directory, Path("/", "x" * 300)) if c.verdict == "failed"]
+    assert found.name == "state"
+    assert found.found.startswith("File name too long: /xxx")
+
+
 def test_jobs_that_an_edited_site_file_would_leave_waiting_are_named(
     directory: SiteDirectory, scheduler: SchedulerProcess, state: Path, ada: JoinBundle
 ) -> None:
