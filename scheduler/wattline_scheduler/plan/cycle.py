@@ -135,7 +135,7 @@ class _Cycle:
 
     def _turn(self, waiting: Waiting) -> Hashable:
         """What is the same for all that are passed over for the same."""
-        return self._asked(waiting), waiting.runs_s
+        return self._asked(waiting), waiting.runs_s, waiting.quotas
 
     def _is_cut_short_at(self, waiting: Waiting) -> bool:
         """Place what fits of a job; True = the limit was reached before all of it was tried."""

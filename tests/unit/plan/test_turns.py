@@ -8,7 +8,7 @@ from support.snapshots import offer, snapshot, waits
 from wattline_protocol.ids import Instant, JobId
 from wattline_scheduler.plan.cycle import PATIENCE_S, Limits, plan
 from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
+from wattline_scheduler.plan.snapshot import NodeOffer, Plan, QuotaRoom, Waiting
 from wattline_scheduler.plan.turns import MAX_EFFORT, MAX_VAIN, Turns
 
 FIRST, GANG = JobId(0), JobId(100_000)
@@ -133,6 +133,22 @@ def test_a_cycle_goes_on_behind_where_the_last_one_stopped() -> None:
     assert [one.job for each in plans for one in each.placements] == [GANG]
     assert plans[-1].waits.keys() == {each.job for each in queue} - {GANG}
     assert all(plans[-1].waits.values()), "each still says why it waits"
+
+
+def test_who_is_as_large_but_has_another_quota_is_not_passed_over_with_it() -> None:
+    """Both could run on the node that is free, but for the quota that does not reach for it."""
+    alike = job().gpus(8).gpu_type("h100", "v100")
+    limited = dataclasses.replace(waits(1_000, alike), quotas=(0,))
+    queue = (limited, *in_vain(20), waits(GANG, alike))
+    lean = offer("a1", free=0, cap_max_mw=300_000)
+    idle = offer("d1", gpu_name="NVIDIA V100")
+    seen = snapshot(lean, *nodes(math.inf)[1:], idle, waiting=queue, now=PATIENCE_S)
+    quota = QuotaRoom("account lean", most_mw=2_000_000)
+    looks = Looks()
+    plans = [plan(dataclasses.replace(seen, quotas=(quota,)), looks, FEW) for _ in range(6)]
+    assert plans[0].is_cut
+    assert "quota of account lean" in plans[0].waits[limited.job]
+    assert GANG in {one.job for each in plans for one in each.placements}
 
 
 def test_what_becomes_free_meanwhile_goes_to_the_first_that_it_fits() -> None:
