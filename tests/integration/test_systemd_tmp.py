@@ -1,7 +1,6 @@
 """The agent behind the mounts that its unit asks systemd for, beside a host's MPS daemon."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.name_service import may_mount
 from support.simnode import make_node, serving
 from wattline_agent.executor.mps import DAEMON, DEFAULT_PIPES, PID_FILE
 
@@ -32,13 +32,7 @@ exec "$@"
 """In a mount namespace: `$1` = folder of the test, `$2` = PrivateTmp, `$3` = checkout."""
 
 
-def _may_mount() -> bool:
-    tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "probe", "/mnt"]
-    is_there = os.geteuid() == 0 and shutil.which("unshare") is not None
-    return is_there and subprocess.run(tried, check=False, capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _may_mount(), reason="no mounts may be made here")
+pytestmark = pytest.mark.skipif(not may_mount(), reason="no mounts may be made here")
 
 
 @pytest.fixture
