@@ -16,6 +16,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.harness import TICK_S
 from support.lossy import MAX_IN_FLIGHT
+from support.remembering import without_memory
 from support.reserving_rules import NODES, choices, nodes, reserve_any
 from support.serving_rules import ServingRules
 from support.sites import A_FEW, gpu, job, migs
@@ -299,7 +300,9 @@ class CoreMachine(ServingRules):
         jobs = [job_ for job_ in state.work.jobs.values() if not job_.is_ended]
         if not jobs:
             return
-        view = outlook(state, jobs[at % len(jobs)], self.h.now)
+        asked = jobs[at % len(jobs)]
+        view = outlook(state, asked, self.h.now)
+        assert view == without_memory(state, asked, self.h.now)
         assert view.start_unix_s is None or view.start_unix_s >= self.h.now.unix_s
         assert bool(view.start_why) == bool(view.nodes_needed)
         check_invariants(self.h.cluster, self.h.now)

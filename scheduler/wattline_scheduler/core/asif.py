@@ -1,23 +1,23 @@
 """Would it fit if some of the work that runs had gone? The planner's own view of that.
 
 Each look costs a walk over the nodes; how many are taken for one question is bounded, so that
-beats and leases do not wait for it.
+beats and leases do not wait for it. What looks have in common is kept for the question (`gone`).
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
+from wattline_protocol.ids import JobId, Now
 from wattline_scheduler.core.devices import held_devices
+from wattline_scheduler.core.gone import Gone
 from wattline_scheduler.core.jobs import Attempt, Gang
-from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
+from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.preempting import busy_in, busy_on, claimed
 from wattline_scheduler.core.reservations import reserved
-from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan
@@ -28,11 +28,11 @@ from wattline_scheduler.plan.makingroom import MAX_PREEMPTIONS
 from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
-from wattline_scheduler.plan.snapshot import Placement, QuotaRoom, Shape, Snapshot, Waiting
+from wattline_scheduler.plan.snapshot import Placement, Shape, Waiting
 from wattline_scheduler.plan.trial import Trial
 
 MAX_NODES_LOOKED_AT = 20_000
-"""In all looks of one question together: about a third of a second."""
+"""In all looks of one question together: mostly less than a tenth of a second."""
 
 NODES_PER_LOOK, STEPS_PER_NODE = 20, 17
 """What a look costs besides, and how many of the planner's steps cost as much as a node: on a small
@@ -82,6 +82,7 @@ class AsIf:
         self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
         self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
         self._budget = _Budget(MAX_NODES_LOOKED_AT)
+        self._gone = Gone(state, now)
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
         """Of those ahead not all can be followed until they will have ended."""
@@ -106,15 +107,16 @@ class AsIf:
         `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
         `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
         """
-        trial, stay = self._trial(gone, at_s, later_s), stay or self.stay
-        quotas = Quotas(trial)
-        if not is_first:
-            self._place_ahead(trial, quotas, at_s, stay)
-            self._budget.nodes -= trial.effort // STEPS_PER_NODE
-        if quotas.exceeds(self.quotas, shape):
-            return False
-        barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
-        return place_gang(trial, shape, (), barred) is not None
+        stay = stay or self.stay
+        with self._trial(gone, at_s, later_s) as trial:
+            quotas = Quotas(trial)
+            if not is_first:
+                self._place_ahead(trial, quotas, at_s, stay)
+                self._budget.nodes -= trial.effort // STEPS_PER_NODE
+            if quotas.exceeds(self.quotas, shape):
+                return False
+            barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
+            return place_gang(trial, shape, (), barred) is not None
 
     @property
     def reservations(self) -> Reservations | None:
@@ -180,12 +182,13 @@ class AsIf:
 
         Raises TooManyLooks.
         """
-        trial, state = self._trial(()), self._state
+        state = self._state
         runs = Runs(
             partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
         )
-        wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
-        choice = choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
+        with self._trial() as trial:
+            wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
+            choice = choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
@@ -225,13 +228,14 @@ class AsIf:
 
     def holding(self, shape: Shape, gangs: Iterable[Gang]) -> list[Gang]:
         """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
-        trial = self._trial(())
-        columns, able = trial.columns, fits_when_empty(trial, shape)
-        suited = trial.look(shape).ask.is_suited[columns.gpu_class]
+        with self._trial() as trial:
+            columns, able = trial.columns, fits_when_empty(trial, shape)
+            suited = trial.look(shape).ask.is_suited[columns.gpu_class]
+            position = trial.snapshot.position
 
         def is_held(attempt: Attempt) -> bool:
             node, of = self._state.nodes[attempt.node], attempt.gang.job.shape
-            at = trial.snapshot.position[node.id]
+            at = position[node.id]
             devices = columns.gpu_index[at][suited[at]].tolist() if shape.gpus else ()
             is_short = (shape.cpus and of.cpus) or (shape.memory_bytes and of.memory_bytes)
             is_on = is_short or not {*held_devices(node, attempt)}.isdisjoint(devices)
@@ -241,15 +245,14 @@ class AsIf:
 
     def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> str:
         """Why it would not be placed. Raises TooManyLooks."""
-        return wait_reason(self._trial(gone), shape, self.stay)
+        with self._trial(gone) as trial:
+            return wait_reason(trial, shape, self.stay)
 
-    def _trial(self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0) -> Trial:
+    def _trial(
+        self, gone: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
+    ) -> AbstractContextManager[Trial]:
         self._spend(looks=1)
-        seen = as_if(self._state, gone, self._now)
-        rooms = quota_rooms(self._state, gone, UnixTime(self._now.unix_s + at_s))
-        if later_s and seen.reservations is not None:
-            seen = replace(seen, reservations=seen.reservations.later(later_s))
-        return Trial(replace(seen, quotas=rooms))
+        return self._gone.trial(gone, at_s, later_s)
 
     def _spend(self, *, looks: int) -> None:
         self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)
@@ -266,42 +269,3 @@ def _uncounted(ahead: int) -> str:
 
 def _runs_s(waiting: Waiting) -> float:
     return math.inf if waiting.runs_s is None else waiting.runs_s
-
-
-def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
-    """What quotas would have left then if these gangs had gone."""
-    rooms = list(state.work.quotas.rooms())
-    for attempt in (attempt for gang in gone for attempt in gang.live):
-        for at in attempt.quotas:
-            room = rooms[at]
-            rooms[at] = replace(
-                room,
-                used_milli=room.used_milli - attempt.quota_milli,
-                used_mw=room.used_mw - attempt.quota_mw,
-            )
-    for at, one in enumerate(state.work.quotas.all):
-        if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
-            rooms[at] = replace(rooms[at], closed="")
-    return tuple(rooms)
-
-
-def as_if(state: State, gone: Iterable[Gang], now: Now) -> Snapshot:
-    """What the planner would see if these gangs had gone."""
-    emptied: dict[NodeId, NodeNow] = {}
-    for gang in gone:
-        for attempt in gang.live:
-            node = emptied.get(attempt.node) or _copied(state.nodes[attempt.node])
-            emptied[node.id] = node
-            let_go(node, attempt)
-            node.cpus_used -= gang.job.shape.cpus
-            node.memory_used_bytes -= gang.job.shape.memory_bytes
-    if not emptied:
-        return snapshot(state, now)
-    return snapshot_as_if(state, [offer_of(state, node, now) for node in emptied.values()], now)
-
-
-def _copied(node: NodeNow) -> NodeNow:
-    """To take work away from; nothing but its holders and sums is touched."""
-    other = copy(node)
-    other.holders = dict(node.holders)
-    return other

@@ -38,8 +38,9 @@ def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snaps
     return replace(as_if, reservations=seen.reservations)
 
 
-def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
-    """The node as it is now."""
+def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:
+    """The node as it is now. `before`: an offer of it that differs only in what was let go since;
+    what that does not change is taken from there."""
     usable = [
         gpu
         for gpu in node.gpus.values()
@@ -67,8 +68,8 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         kept=kept_of(state, node),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
-        ends=ends(state.work.longest, node, now),
-        endless=endless(node),
+        ends=ends(state.work.longest, node, now) if before is None else before.ends,
+        endless=endless(node) if before is None else before.endless,
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 

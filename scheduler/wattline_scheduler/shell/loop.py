@@ -60,6 +60,7 @@ from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, spooled_steps
+from wattline_scheduler.shell.questions import QuestionDesk
 from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
 from wattline_scheduler.shell.rights import gateway_key, not_for
@@ -118,6 +119,7 @@ class Loop:
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
+        self._questions = QuestionDesk(self._reads)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
         self._watches = Watches(self._clients, self._reads.site, store.events, self._reads.routes)
@@ -164,6 +166,8 @@ class Loop:
         self._store.commit((*self._beside.hooks.marks(), *self._meter.take()))
 
     def _wait_ms(self) -> int:
+        if self._questions:
+            return 0
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
         if self._cluster.wants_plan:
             due = min(due, self._plan_due)
@@ -212,7 +216,6 @@ class Loop:
                 return [] if full_desk is None else [full_desk]
             case (
                 ListJobs()
-                | Explain()
                 | ListNodes()
                 | GetNode()
                 | GetPower()
@@ -225,8 +228,8 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case GetJob(job=number):
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
-            case WhatIf():
-                return [Reply(client, ask.ask, self._reads.what_if(session.user, request, now))]
+            case Explain() | WhatIf():
+                return [*self._questions.put(client, ask.ask, session.user, request)]
             case _:
                 return self._handle(self._asked(session, ask), now)
 
@@ -270,6 +273,7 @@ class Loop:
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
             effects += self._handle(PlanDue(), now)
             self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
+        effects += self._questions.answer_next(now)
         if now.mono_s >= self._meter_due:
             self._meter_due = Instant(now.mono_s + METER_PERIOD_S)
             self._each_second(now)

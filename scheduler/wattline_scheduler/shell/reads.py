@@ -10,7 +10,6 @@ from wattline_protocol.requests import (
     Answer,
     Denied,
     Events,
-    Explain,
     Explained,
     GetNode,
     GetPower,
@@ -59,7 +58,6 @@ HIDDEN = "(hidden)"
 
 ReadRequest = (
     ListJobs
-    | Explain
     | ListNodes
     | GetNode
     | GetPower
@@ -86,8 +84,6 @@ class Reads:
         match request:
             case ListJobs():
                 return self._jobs(request)
-            case Explain(job=number):
-                return self._explain(number, now)
             case ListNodes():
                 nodes = self._state.nodes.values()
                 return Nodes(tuple(node_view(self._state, node, now) for node in nodes))
@@ -172,7 +168,8 @@ class Reads:
         counts = counts_on_record(gangs)
         return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
 
-    def _explain(self, number: JobId, now: Now) -> Explained | Denied:
+    def explain(self, number: JobId, now: Now) -> Explained | Denied:
+        """Why a job waits, until when, and what would let it start now. Raises StoreError."""
         job = self._state.work.jobs.get(number)
         if job is None:
             is_gone = self._store.job(number) is None

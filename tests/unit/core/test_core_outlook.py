@@ -12,7 +12,7 @@ from wattline_protocol.requests import Cancel, Denied, Drain, Hold, Release
 from wattline_protocol.selecting import only
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif
-from wattline_scheduler.core.asif import MAX_AHEAD, AsIf, TooManyLooks, as_if
+from wattline_scheduler.core.asif import MAX_AHEAD, AsIf, TooManyLooks
 from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.outlook import outlook, what_if
@@ -461,18 +461,6 @@ def test_what_if_names_the_first_gate_as_the_reason(h: Harness) -> None:
 
 
 # --- the look itself --------------------------------------------------------------------
-
-
-def test_looks_change_nothing(h: Harness) -> None:
-    numbers = [h.submit(job().gpus(6).priority(25)) for _ in range(2)]
-    state = h.cluster.state
-    before = snapshot(state, h.now)
-    gone = as_if(state, [h.gang(n) for n in numbers], h.now)
-    assert all(len(offer.free) == 8 for offer in gone.nodes)
-    assert (gone.columns.room_mw > before.columns.room_mw)[:-1].all()
-    seen(h, h.submit(job().gpus(8).priority(75)))
-    assert snapshot(state, h.now).nodes == before.nodes
-    h.run(1)
 
 
 def test_a_site_too_large_for_many_looks_says_so(

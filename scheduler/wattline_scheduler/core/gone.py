@@ -1,0 +1,114 @@
+"""The site as if some of the work that runs had gone, kept for all looks of one question.
+
+A question asks many times about the same ends: after the fifth of them, the tenth, the seventh. So
+what the site would be then is made once for each set of gangs, what a node would offer once for
+each that goes from there, and what shapes were found to cost is remembered as from cycle to cycle.
+It is a memory: the same is answered without it, which a test holds.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+
+from wattline_protocol.ids import NodeId, Now, UnixTime
+from wattline_scheduler.core.jobs import Attempt, Gang
+from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
+from wattline_scheduler.core.sharing import let_go
+from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.snapshot import NodeOffer, QuotaRoom, Snapshot
+from wattline_scheduler.plan.trial import Trial
+
+
+class Gone:
+    """What the planner would see; good until the next event."""
+
+    def __init__(self, state: State, now: Now) -> None:
+        self._state, self._now = state, now
+        self._seen: dict[tuple[Gang, ...], tuple[Snapshot, Looks]] = {}
+        self._offers: dict[tuple[Attempt, ...], NodeOffer] = {}
+
+    def without(self, gone: Sequence[Gang]) -> Snapshot:
+        """The site if these gangs had gone."""
+        return self._known(gone)[0]
+
+    @contextmanager
+    def trial(
+        self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0
+    ) -> Iterator[Trial]:
+        """To place gangs on the site if these had gone; one at a time.
+
+        `at_s`, `later_s`: by what quotas leave, and by the reservations, of so much later.
+        """
+        seen, looks = self._known(gone)
+        reservations = seen.reservations
+        if later_s and reservations is not None:
+            reservations = reservations.later(later_s)
+        rooms = quota_rooms(self._state, gone, UnixTime(self._now.unix_s + at_s))
+        trial = Trial(replace(seen, quotas=rooms, reservations=reservations), looks)
+        try:
+            yield trial
+        finally:
+            trial.close()
+
+    def _known(self, gone: Sequence[Gang]) -> tuple[Snapshot, Looks]:
+        key = tuple(gone)
+        known = self._seen.get(key)
+        if known is None:
+            known = self._seen[key] = self._made(gone), Looks()
+        return known
+
+    def _made(self, gone: Sequence[Gang]) -> Snapshot:
+        emptied: dict[NodeId, list[Attempt]] = {}
+        for gang in gone:
+            for attempt in gang.live:
+                emptied.setdefault(attempt.node, []).append(attempt)
+        if not emptied:
+            return snapshot(self._state, self._now)
+        snapshot(self._state, self._now)  # what is offered now is written again
+        offers = [self._offer(tuple(attempts)) for attempts in emptied.values()]
+        return snapshot_as_if(self._state, offers, self._now)
+
+    def _offer(self, going: tuple[Attempt, ...]) -> NodeOffer:
+        """What their node would offer."""
+        known = self._offers.get(going)
+        if known is None:
+            node = _copied(self._state.nodes[going[0].node])
+            for attempt in going:
+                _take_away(node, attempt)
+            before = self._state.picture.offers[self._state.picture.position[node.id]]
+            known = self._offers[going] = offer_of(self._state, node, self._now, before)
+        return known
+
+
+def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
+    """What quotas would have left then if these gangs had gone."""
+    rooms = list(state.work.quotas.rooms())
+    for attempt in (attempt for gang in gone for attempt in gang.live):
+        for at in attempt.quotas:
+            room = rooms[at]
+            rooms[at] = replace(
+                room,
+                used_milli=room.used_milli - attempt.quota_milli,
+                used_mw=room.used_mw - attempt.quota_mw,
+            )
+    for at, one in enumerate(state.work.quotas.all):
+        if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
+            rooms[at] = replace(rooms[at], closed="")
+    return tuple(rooms)
+
+
+def _copied(node: NodeNow) -> NodeNow:
+    """To take work away from; nothing but its holders and sums is touched."""
+    other = copy(node)
+    other.holders = dict(node.holders)
+    return other
+
+
+def _take_away(node: NodeNow, attempt: Attempt) -> None:
+    shape = attempt.gang.job.shape
+    let_go(node, attempt)
+    node.cpus_used -= shape.cpus
+    node.memory_used_bytes -= shape.memory_bytes
