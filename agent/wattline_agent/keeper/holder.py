@@ -7,9 +7,11 @@ last of a log) is taken up again by `tick`, at the time that `next_s` names.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from resource import struct_rusage
 from typing import Any
 
 from wattline_agent.keeper import tree
@@ -193,20 +195,17 @@ class Holder:
     # --- What happens -------------------------------------------------------------------
 
     def reap(self) -> None:
-        """Collect every ended child; orphans that came to us among them."""
-        roots = {held.life.pid: held for held in self._held.values() if held.life.pid}
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        """Collect every ended child; orphans that came to us among them. All before anything is
+        done about one: that may fork others, which are not known here."""
+        ended = list(_ended_children())
+        living = (held for held in self._held.values() if held.life.status is None)
+        roots = {held.life.pid: held for held in living if held.life.pid}
+        for pid, status, usage in ended:
             if pid == self.warden_pid:
                 self.warden_pid = 0
             self._given_up.discard(pid)
-            held = roots.get(pid)
-            if held is not None and held.life.status is None:
+            held = roots.pop(pid, None)
+            if held is not None:
                 self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
     def written(self, key: str, error: str) -> None:
@@ -408,3 +407,10 @@ class Holder:
         for key, processes in self._census().items():
             self._held[key].life.oom_kills_before = oom_kills
             self._held[key].measure(processes)
+
+
+def _ended_children() -> Iterator[tuple[int, int, struct_rusage]]:
+    """Process number, wait status and use of each that has ended: it is not there any more."""
+    with suppress(ChildProcessError):
+        while (child := os.wait4(-1, os.WNOHANG))[0]:
+            yield child

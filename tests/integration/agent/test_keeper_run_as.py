@@ -15,6 +15,7 @@ from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, sh
 from support.simnode import wait_until
 from wattline_agent.executor import runner
 from wattline_agent.keeper.client import KeeperClient
+from wattline_agent.keeper.starting import MAX_UNDER_WAY
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.orders import TaskOrder
 
@@ -245,6 +246,14 @@ def test_a_keeper_of_before_runs_the_others_and_none_as_itself_in_an_accounts_pl
     end = live.seen().exit
     assert end is not None
     assert "keeper is older than its agent" in end.detail
+
+
+def test_of_many_that_begin_and_end_together_each_end_is_told(live: LiveKeeper) -> None:
+    """While the keeper hears of one's end it starts others, which may end meanwhile."""
+    tasks = [order("/bin/true", of=ref(job), run_as=NOBODY) for job in range(1, 10 * MAX_UNDER_WAY)]
+    live.runner.launch_all([(task, CONTEXT) for task in tasks])
+    wait_until(lambda: all(seen.phase == "ended" for seen in live.observe()), "all have ended", 30)
+    assert {seen.exit.kind for seen in live.observe() if seen.exit is not None} == {"exited"}
 
 
 def test_it_dies_with_its_keeper(live: LiveKeeper) -> None:
