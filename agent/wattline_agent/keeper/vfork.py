@@ -77,8 +77,8 @@ class Launcher:
         niceness: int,
         limits: Iterable[tuple[int, int, int]],
     ) -> Outcome:
-        """As `spawn.spawn`; returns once the program runs, or does not. `limits`: (resource, soft,
-        hard) each."""
+        """For `spawn.spawn_quick`; returns once the program runs, or does not. `limits`: (resource,
+        soft, hard) each."""
         bounds = [_Limit(*limit) for limit in limits]
         task = _Launch(
             os.fsencode(path),

@@ -1,5 +1,6 @@
 """Verbs that set a site up and run its programs."""
 
+from dataclasses import replace
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
@@ -14,6 +15,7 @@ _SITE = Option(
     metavar="DIR",
 )
 _LOG_JSON = Option("json_logs", ("--json",), "Log lines as JSON.", kind="switch")
+_LOG_OR_CHECK_JSON = replace(_LOG_JSON, help="Log lines, or the check, as JSON.")
 _MEMBER_BUNDLE = Option(
     "bundle",
     ("--bundle",),
@@ -102,7 +104,7 @@ VERBS = (
                 "never; also while it runs.",
                 kind="switch",
             ),
-            _LOG_JSON,
+            _LOG_OR_CHECK_JSON,
         ),
         has_json=False,
     ),
@@ -155,7 +157,7 @@ VERBS = (
                 "Put every GPU at its lowest cap, and end: for the boot, before anything runs.",
                 kind="switch",
             ),
-            Option("json_logs", ("--json",), "Log lines, or the check, as JSON.", kind="switch"),
+            _LOG_OR_CHECK_JSON,
         ),
         has_json=False,
         examples=("wattline agent --check", "wattline agent --bundle n1.toml --state state"),
