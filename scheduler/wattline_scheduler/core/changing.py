@@ -1,5 +1,7 @@
 """Changing what a job asked for: refused in words where it is too late, else in force at once."""
 
+from collections.abc import Collection
+
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
@@ -99,13 +101,18 @@ def _of(
     problem = _never(state, owner, spec, now)
     if problem == _never(state, owner, job.spec, now):
         problem = ""  # the site has changed since, and this is not what is asked to change
-    if not problem and not ABOUT_TIME.isdisjoint(names):
-        problem = cannot_be_met(state, spec, now)
+    if not problem and (not ABOUT_TIME.isdisjoint(names) or _is_moved_in_time(job, names)):
+        problem = cannot_be_met(state, owner, spec, now)
     if problem:
         would = "would not start again" if job.live_count else "would never start"
         return Denied("impossible", f"job {job.id} {would}: {problem}")
     reached = _reached(state, job, spec, now)
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec, reached=reached)
+
+
+def _is_moved_in_time(job: Job, names: Collection[str]) -> bool:
+    """Whether it counts or starts elsewhere, and what waits of it may be done in time now."""
+    return bool(job.count["pending"]) and not job.late and not MOVES.isdisjoint(names)
 
 
 def _reached(state: State, job: Job, spec: JobSpec, now: Now) -> str:

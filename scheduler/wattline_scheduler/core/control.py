@@ -153,7 +153,9 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
         if used and not gone:
             text = f"{meant(target, job)} {used}; raise that first with `wattline update`"
             return Denied("impossible", text)
-        problem = gone or cannot_be_met(state, job.spec, now) or impossible(state, job.spec, now)
+        problem = (
+            gone or cannot_be_met(state, owner, job.spec, now) or impossible(state, job.spec, now)
+        )
         if problem:
             return Denied("impossible", problem)
     return Strike(job, gangs, target.numbers is None)

@@ -4,15 +4,17 @@
 windows; what runs goes on. `windows.deadline` is a matter of the queue, not a limit: what has not
 started by then ends as TIMEOUT, what runs goes on. Before that a job says, as soon as it is known,
 that it cannot be done in time: it may run as long as `limits.runtime` says, so it must start that
-long before its deadline, in one of its windows. Both follow the wall clock.
+long before its deadline, in one of its windows, in its reservation, and not before quotas that are
+used up begin anew. All of it follows the wall clock.
 """
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from wattline_protocol.ids import Instant, JobId, Now, UnixTime
+from wattline_protocol.ids import Instant, JobId, Now, UnixTime, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.quantities import format_duration
 from wattline_scheduler.core.ending import end_gangs
@@ -30,28 +32,56 @@ def is_past(state: State, spec: JobSpec, now: Now) -> str:
     return f"its deadline, {said}, is past" if deadline <= now.unix_s else ""
 
 
-def cannot_be_met(state: State, spec: JobSpec, now: Now) -> str:
+class Earliest(NamedTuple):
+    """When something of a job may start, if there is room for it then."""
+
+    unix_s: float
+    """Infinite: never."""
+    why: str
+    """What keeps it until then; empty = nothing does."""
+
+
+def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest:
+    """By its reservation, by quotas that are used up for the day or month, and by its windows."""
+    said, found = state.calendar.said, Earliest(now.unix_s, "")
+    record = state.reservations.get(spec.reservation)
+    if record is not None and record.start_unix_s > found.unix_s:
+        begins = f"its reservation {record.name} begins {said(record.start_unix_s)}"
+        found = Earliest(record.start_unix_s, begins)
+    used_up = state.work.quotas.used_up(spec.account or owner, spec.queue)
+    if used_up is not None and used_up.until_unix_s > found.unix_s:
+        until = f"the quota of {used_up.name} is used up until {said(used_up.until_unix_s)}"
+        found = Earliest(used_up.until_unix_s, until)
+    opening = opens_from(state, spec, found.unix_s, now)
+    if opening > found.unix_s:
+        found = Earliest(opening, _and(found.why, f"its next window opens {said(opening)}"))
+    if record is not None and found.unix_s >= record.end_unix_s:
+        ends = f"its reservation {record.name} ends {said(record.end_unix_s)}"
+        return Earliest(math.inf, _and(found.why, ends))
+    return found
+
+
+def _and(*parts: str) -> str:
+    return ", and ".join(filter(None, parts))
+
+
+def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
     """Why a job that has not started cannot be done by its deadline; empty = it may be."""
     past = is_past(state, spec, now)
     if past or not spec.windows.deadline:
         return past
     calendar, runtime_s = state.calendar, spec.limits.runtime_s
     deadline = calendar.moment(spec.windows.deadline)
-    by = calendar.said(deadline)
+    late = f"cannot be done by its deadline, {calendar.said(deadline)}"
     if deadline - runtime_s <= now.unix_s:
         starts_by = calendar.said(deadline - runtime_s)
         lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
-        return f"cannot be done by its deadline, {by}: {lasts}"
-    record = state.reservations.get(spec.reservation)
-    begins = now.unix_s if record is None else max(now.unix_s, record.start_unix_s)
-    opening = opens_from(state, spec, begins, now)
-    if opening >= deadline - runtime_s:
-        lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
-        what = f"its next window opens {calendar.said(opening)}"
-        if opening == begins:
-            what = f"its reservation {spec.reservation} begins {calendar.said(begins)}"
-        return f"cannot be done by its deadline, {by}: {what}{lasts}"
-    return ""
+        return f"{late}: {lasts}"
+    start = earliest(state, owner, spec, now)
+    if start.unix_s < deadline - runtime_s:
+        return ""
+    lasts = f"it may run {format_duration(runtime_s)}" if runtime_s else ""
+    return f"{late}: {_and(start.why, lasts)}"
 
 
 def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
@@ -145,7 +175,10 @@ def closed(state: State, spec: JobSpec, now: Now) -> str:
     opening = opens(state, spec, now)
     if opening <= now.unix_s:
         return ""
-    return f"waits for its window, which opens {state.calendar.said(opening)}"
+    text = f"waits for its window, which opens {state.calendar.said(opening)}"
+    record = state.reservations.get(spec.reservation)
+    is_over = record is not None and opening >= record.end_unix_s
+    return f"{text}, when its reservation {spec.reservation} is over" if is_over else text
 
 
 def follow_clock(state: State, now: Now) -> None:
@@ -179,7 +212,7 @@ def _follow_deadline(state: State, job: Job, now: Now) -> None:
         job.late = f"its deadline, {said}, has passed"
         end_gangs(state, waiting, "timeout", f"not started by its deadline, {said}", now)
     elif waiting:
-        job.late = cannot_be_met(state, job.spec, now)
+        job.late = cannot_be_met(state, job.record.owner, job.spec, now)
     if not job.late:
         follow_pace(state, job, now)  # a steady pace is told once, and this deadline may be another
     elif not job.is_ended:

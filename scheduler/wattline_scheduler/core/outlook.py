@@ -1,5 +1,6 @@
 """What is ahead of a job that waits, or that is not submitted yet: when, and what would help."""
 
+import math
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -25,7 +26,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import closed, opens, opens_from, too_late
+from wattline_scheduler.core.openings import closed, earliest, opens, opens_from, too_late
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
@@ -235,6 +236,9 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
 
 def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
     """The latest of room, window and back-off, and which of them it is; in one of its windows."""
+    by_gates = earliest(state, asked.owner, asked.spec, now)
+    if math.isinf(by_gates.unix_s):
+        return None, f"never: {by_gates.why}"
     if found.within_s is None:
         return None, found.why
     times = (
@@ -245,4 +249,9 @@ def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[Unix
     )
     start, why = max(times, key=lambda one: one[0])
     opening = opens_from(state, asked.spec, start, now)
-    return opening, why if opening <= start else f"{why}, and its window opens again"
+    why = why if opening <= start else f"{why}, and its window opens again"
+    record = state.reservations.get(asked.spec.reservation)
+    if record is not None and opening >= record.end_unix_s:
+        then = state.calendar.said(opening)
+        return None, f"not known: {why}, {then}, its reservation {record.name} is over"
+    return opening, why

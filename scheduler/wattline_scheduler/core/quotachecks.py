@@ -58,14 +58,24 @@ def discount(state: State, attempt: Attempt) -> None:
 
 def follow_quotas(state: State, now: Now) -> None:
     """With the ledger: what of the day's energy and the month's money is used."""
-    for one in state.work.quotas.all:
+    for number, one in enumerate(state.work.quotas.all):
         if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
             continue
-        was_closed = bool(one.closed)
+        was_closed, before = bool(one.closed), one.resets_unix_s
         _look(state, one, now)
         if was_closed and not one.closed:
             state.wants_plan = True
+        if one.resets_unix_s != before:
+            _look_at_deadlines(state, number, now)
         _tell(state, one, now)
+
+
+def _look_at_deadlines(state: State, number: int, now: Now) -> None:
+    """Of the jobs that a quota counts which is used up now, or is not any more."""
+    dated = (job for job in state.work.jobs.values() if job.spec.windows.deadline)
+    for job in dated:
+        if not job.is_ended and number in state.work.quotas.of(job.account, job.spec.queue):
+            state.work.alarms.set(job.id, now.unix_s)
 
 
 def _tell(state: State, one: QuotaNow, now: Now) -> None:
@@ -129,9 +139,8 @@ def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | Non
     if refusing is None:
         return "", None
     one, _, wants = refusing
-    numbers = state.work.quotas.of(key.account, key.queue)
-    resets = (state.work.quotas.all[number].resets_unix_s for number in numbers)
-    until = max((at for at in resets if at is not None), default=None)
+    used_up = state.work.quotas.used_up(key.account, key.queue)
+    until = None if used_up is None else used_up.until_unix_s
     return one.closed or lacks(one.room(), wants), until
 
 

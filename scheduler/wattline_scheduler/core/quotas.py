@@ -6,6 +6,7 @@ are counted from the placement of a try until its end, whatever becomes of its j
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wattline_protocol.accountviews import QuotaLimit
 from wattline_protocol.ids import UnixTime
@@ -63,6 +64,13 @@ class QuotaNow:
         )
 
 
+class UsedUp(NamedTuple):
+    """A quota of which nothing starts until its day or month is over."""
+
+    name: str
+    until_unix_s: UnixTime
+
+
 class QuotaBook:
     """All quotas of the site."""
 
@@ -103,6 +111,14 @@ class QuotaBook:
             known = tuple(self._at[key] for key in keys if key in self._at)
             self._of[account, queue] = known
         return known
+
+    def used_up(self, account: str, queue: str) -> UsedUp | None:
+        """Of those that count a job of them, the one that is so longest; None = none is."""
+        counting = (self.all[number] for number in self.of(account, queue))
+        found = [
+            UsedUp(one.name, one.resets_unix_s) for one in counting if one.resets_unix_s is not None
+        ]
+        return max(found, key=lambda one: one.until_unix_s, default=None)
 
     def hold(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
         """A try of the gang holds so much of each of these from now on."""

@@ -59,7 +59,7 @@ def refusal(
         return denied
     problem = (
         never(state, spec, ended)
-        or cannot_be_met(state, spec, now)
+        or cannot_be_met(state, owner, spec, now)
         or never_reached(spec, state.site.tariff)
         or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
         or impossible(state, spec, now)
