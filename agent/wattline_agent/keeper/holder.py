@@ -288,6 +288,7 @@ class Holder:
             case Due.GIVE_UP:
                 held.life.leftovers = sorted(p.pid for p in self._processes(held))
                 self._given_up.update(held.life.leftovers)
+                self._starts.leave(held)
                 self._end(held, held.describe_end())
             case Due.NOTHING:
                 pass

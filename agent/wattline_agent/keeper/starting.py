@@ -141,6 +141,12 @@ class Starts:
         if planned is not None:
             self._hear(planned)
 
+    def leave(self, held: Held) -> None:
+        """It is over, though its process may still be there."""
+        if held.life.spec.key in self._under_way:
+            self._close(held)
+            self.go_on()
+
     def give_up(self, held: Held) -> None:
         """It has been under way for too long."""
         words = f"{held.life.spec.argv[0]}: no exec within {START_PATIENCE_S:g} s"

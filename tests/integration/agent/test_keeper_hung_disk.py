@@ -15,6 +15,10 @@ import pytest
 from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
 from support.name_service import may_mount
 from support.simnode import wait_until
+from wattline_agent.keeper import tree
+from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.spec import STARTS_FILE
+from wattline_agent.keeper.starting import MAX_UNDER_WAY
 from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import TaskRef
 
@@ -116,6 +120,34 @@ def test_a_stop_ends_one_that_hangs(live: LiveKeeper) -> None:
     stopped = live.until("ended").exit
     assert stopped is not None
     assert stopped.signal == signal.SIGTERM
+
+
+def test_what_no_signal_ends_keeps_nobody_from_his_turn(live: LiveKeeper) -> None:
+    """One name after another is looked up in a directory: who waits for that cannot be killed."""
+    first, *others = [ref(job) for job in range(1, MAX_UNDER_WAY + 1)]
+    live.runner.launch(order(f"{hung(live)}/train", of=first), CONTEXT)
+    wait_until(lambda: hangs(live, first), "the first looks it up")
+    live.runner.freeze(first)  # it is not given up meanwhile
+    tasks = [order(f"{hung(live)}/train", of=other) for other in others]
+    live.runner.launch_all([(task, CONTEXT) for task in tasks])
+    wait_until(lambda: all(hangs(live, other) for other in others), "the others wait for it")
+    for other in others:
+        live.runner.kill(other, "emergency", "the feed is gone")
+    for other in others:
+        end = live.until_ended(other, SLOW_S).exit
+        assert end is not None
+        assert (end.kind, len(end.leftover_pids)) == ("emergency", 1)
+    assert live.run(shell("true", of=ref(1000), run_as="nobody")).exit is not None
+    live.runner.kill(first, "emergency", "the feed is gone")
+    wait_until(lambda: all(seen.group_gone for seen in live.observe()), "nothing is left")
+    assert live.seen(others[0]).phase == "ended"
+
+
+def hangs(live: LiveKeeper, of: TaskRef) -> bool:
+    """It has a process that waits in the kernel."""
+    key = f"{of.job}.{of.task}.{of.attempt}"
+    process = tree.read_process(read_journal(live.state_dir / STARTS_FILE)[key]["pid"])
+    return process is not None and process.state == "D"
 
 
 def test_a_command_before_it_on_the_path_does_not_touch_it(live: LiveKeeper) -> None:
