@@ -17,6 +17,7 @@ from support.name_service import may_mount
 from support.simnode import wait_until
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.spawn import TASK_OOM_SCORE_ADJ
 from wattline_agent.keeper.spec import STARTS_FILE
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
 from wattline_agent.ports import LaunchContext
@@ -144,10 +145,11 @@ def test_what_no_signal_ends_keeps_nobody_from_his_turn(live: LiveKeeper) -> Non
 
 
 def hangs(live: LiveKeeper, of: TaskRef) -> bool:
-    """It has a process that waits in the kernel."""
-    key = f"{of.job}.{of.task}.{of.attempt}"
-    process = tree.read_process(read_journal(live.state_dir / STARTS_FILE)[key]["pid"])
-    return process is not None and process.state == "D"
+    """It has a process that waits in the kernel, behind the step that may wait for a cgroup."""
+    pid = read_journal(live.state_dir / STARTS_FILE)[f"{of.job}.{of.task}.{of.attempt}"]["pid"]
+    process, score = tree.read_process(pid), tree.read_proc(f"/proc/{pid}/oom_score_adj")
+    is_behind = score == f"{TASK_OOM_SCORE_ADJ}\n".encode()
+    return is_behind and process is not None and process.state == "D"
 
 
 def test_a_command_before_it_on_the_path_does_not_touch_it(live: LiveKeeper) -> None:
