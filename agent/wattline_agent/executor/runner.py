@@ -101,7 +101,7 @@ class KeeperRunner:
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
         self._removals = Removals()
-        self._mounts = Mounts()
+        self._mounts = Mounts(may_touch_root=True)
         self._is_open = False
         """Accounts may pass through the state directory to their tasks' own."""
         self._load()

@@ -31,8 +31,9 @@ class Elsewhere(Exception):
 class Mounts:
     """The table, read again when it has changed."""
 
-    def __init__(self, table: Path = TABLE) -> None:
-        """Raises OSError."""
+    def __init__(self, table: Path = TABLE, *, may_touch_root: bool = False) -> None:
+        """`may_touch_root`: of whoever hangs with the root file system anyway. Raises OSError."""
+        self._may_touch_root = may_touch_root
         self._table = table.open("rb", buffering=0)
         self._poll = select.poll()
         self._poll.register(self._table, CHANGED)
@@ -50,6 +51,8 @@ class Mounts:
             raise Elsewhere(path)
 
     def _is_local(self, path: str) -> bool:
+        if not self._may_touch_root and self._kinds.get("/") not in LOCAL:
+            return False
         at, links, steps = "", 0, 0
         names = path.split("/")[::-1]
         while names and links <= MAX_LINKS:
@@ -70,7 +73,7 @@ class Mounts:
                 names += target.split("/")[::-1]
                 step = "" if target.startswith("/") else at
             at = step
-        return self._kinds.get("/") in LOCAL
+        return True
 
     def _read(self) -> dict[str, str]:
         """Types of file systems by where they are mounted; of several at one place the last."""

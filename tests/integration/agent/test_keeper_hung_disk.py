@@ -43,6 +43,18 @@ for change in (["true"], ["mount", "-t", "proc", "proc", folder], ["umount", fol
         print("here")
 mounts.close()
 """
+FROM_ROOT = """
+import sys
+from pathlib import Path
+from wattline_agent.keeper.mounts import Elsewhere, Mounts
+
+mounts = Mounts(Path(sys.argv[1]))
+try:
+    mounts.touch(sys.argv[2])
+except Elsewhere:
+    print("elsewhere")
+mounts.close()
+"""
 SLOW_S = 30.0
 TRIES = 5
 
@@ -182,6 +194,17 @@ def test_what_is_mounted_later_is_not_touched_either(tmp_path: Path) -> None:
         text=True,
     )
     assert (done.stdout, done.stderr) == ("here\nelsewhere\nhere\n", "")
+
+
+def test_where_the_root_is_a_servers_nothing_of_it_is_touched(tmp_path: Path) -> None:
+    """As the table has it; what hangs for real lies on the way."""
+    away, table = tmp_path / "hung", tmp_path / "table"
+    away.mkdir()
+    table.write_text("21 1 0:20 / / rw - nfs server:/ rw\n")
+    look = [sys.executable, "-c", FROM_ROOT, str(table), f"{away}/below/x"]
+    inside = ["unshare", "--mount", "sh", "-c", MOUNT, str(away), *look]
+    done = subprocess.run(inside, check=False, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("elsewhere\n", "")
 
 
 def test_no_name_that_an_account_gives_a_mount_ends_the_keeper() -> None:

@@ -18,6 +18,7 @@ class Host:
 
     folder: Path
     root: str = ROOT
+    may_touch_root: bool = False
     opened: ExitStack = field(default_factory=ExitStack)
 
     def mounts(self, *others: tuple[str, str]) -> Mounts:
@@ -28,7 +29,7 @@ class Host:
             text += f"30 21 0:40 / {place} rw,nosuid - {kind} source rw,vers=4.2\n"
         file = self.folder / "mountinfo"
         file.write_text(text, newline="\n")
-        return self.opened.enter_context(closing(Mounts(file)))
+        return self.opened.enter_context(closing(Mounts(file, may_touch_root=self.may_touch_root)))
 
 
 @pytest.fixture
@@ -116,6 +117,11 @@ def test_a_way_without_end_is_not_walked(host: Host) -> None:
 def test_where_the_root_is_a_servers_all_is(host: Host, tmp_path: Path) -> None:
     host.root = ROOT.replace("ext4", "nfs")
     assert not is_local(host.mounts(), "/bin/true")
+    host.may_touch_root = True
+    mounts = host.mounts(("here", "tmpfs"), ("away", "nfs"))
+    assert is_local(mounts, "/bin/true")
+    assert is_local(mounts, tmp_path / "here" / "x")
+    assert not is_local(mounts, tmp_path / "away" / "x"), "but for other servers"
 
 
 def test_this_hosts_own_table_is_read() -> None:
