@@ -148,6 +148,7 @@ class Holder:
             held.group.freeze(True)
         else:
             self._signal_all(held, signal.SIGSTOP)
+        self._starts.go_on()
 
     def thaw(self, key: str) -> None:
         """Let it run on."""

@@ -115,10 +115,14 @@ class Starts:
         self.go_on()
 
     def go_on(self) -> None:
-        """Fork as many of those that wait as may be under way; one that is frozen waits on."""
-        while len(self._under_way) < MAX_UNDER_WAY and (planned := self._next()) is not None:
+        """Fork as many of those that wait as may be under way; one that is frozen waits on, and is
+        in nobody's way."""
+        while self._moving() < MAX_UNDER_WAY and (planned := self._next()) is not None:
             del self._waiting[planned.held.life.spec.key]
             self._try(planned.held, functools.partial(self._fork, planned))
+
+    def _moving(self) -> int:
+        return sum(not planned.held.life.frozen for planned in self._under_way.values())
 
     def _next(self) -> Planned | None:
         """The first of the account that has the fewest under way: what one makes hang is in nobody

@@ -271,6 +271,18 @@ def test_only_so_many_are_under_way_and_the_others_have_their_turn(reachable: Pa
         assert kinds.count("not_startable") == len(jobs) - 2
 
 
+def test_what_is_frozen_on_its_way_keeps_nobody_from_his_turn(reachable: Path) -> None:
+    """It may be for hours, and needs no processor."""
+    with hung(reachable) as live:
+        jobs = range(1, MAX_UNDER_WAY + 1)
+        live.runner.launch_all([(as_nobody(job=job), CONTEXT) for job in (*jobs, 1000)])
+        assert processes_on_record(live)["1000.0.1"] == 0
+        for job in jobs:
+            live.runner.freeze(ref(job))
+        wait_until(lambda: processes_on_record(live)["1000.0.1"] > 0, "it has its turn")
+        assert {live.until("paused", ref(job)).phase for job in jobs} == {"paused"}
+
+
 def test_a_run_time_limit_is_changed_of_one_that_waits_for_its_turn(reachable: Path) -> None:
     with hung(reachable) as live:
         jobs = range(1, MAX_UNDER_WAY + 2)
