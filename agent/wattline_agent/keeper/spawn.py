@@ -75,7 +75,7 @@ class Launch:
     cgroup: str = ""
     """Directory of the task's own cgroup; empty = none."""
     make: str = ""
-    """A directory that the child makes, because that may hang; empty = none, or its account's."""
+    """A directory that the child makes, for that may hang; empty = none, or its account's."""
 
 
 def is_quick(path: str, cwd: str) -> bool:

@@ -161,7 +161,8 @@ class Starts:
     def _begin(self, held: Held) -> None:
         spec = held.life.spec
         env = _environment(spec, held.folder)
-        path = "" if spec.run_as else self._prepared(held, env)
+        is_childs = spec.run_as or spec.make  # to look up, and to make
+        path = "" if is_childs else self._command(held, env)
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(held)  # before the fork: what dies between the two is found all the same
         planned = Planned(held, path, env)
@@ -170,9 +171,8 @@ class Starts:
         else:
             self._waiting[spec.key] = planned
 
-    def _prepared(self, held: Held, env: dict[str, str]) -> str:
-        """What to execute, with the directory for its checkpoints made; empty where any of that
-        could hang or take long, so that it is the child's."""
+    def _command(self, held: Held, env: dict[str, str]) -> str:
+        """Empty where to look it up, or to execute it, could hang or take long."""
         spec, looked = held.life.spec, itertools.count(1)
 
         def touch(path: str) -> None:
@@ -183,9 +183,6 @@ class Starts:
 
         search_path = env.get("PATH", DEFAULT_PATH)
         try:
-            if spec.make:
-                touch(spec.make)
-                os.makedirs(spec.make, exist_ok=True)  # noqa: PTH103 - a start is a hot path
             path = resolve_command(spec.argv[0], search_path, spec.cwd, touch)
             touch_interpreters(path, spec.cwd, touch)
         except Elsewhere:
