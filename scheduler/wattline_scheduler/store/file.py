@@ -111,13 +111,14 @@ def copy_database(path: Path, target: Path) -> None:
 
 
 def private_copy(path: Path) -> sqlite3.Connection:
-    """A consistent copy of a database in use, brought up to date, that is gone once it is closed.
-    Raises StoreError."""
+    """A consistent copy of a database in use, checked and brought up to date, that is gone once it
+    is closed. Raises StoreError."""
     source = open_reader(path)
     copy = sqlite3.connect("", isolation_level=None)  # a file without a name
     try:
         _refuse_foreign(source, path)
         source.conn.backup(copy)
+        _check_whole(Database(copy), path)
         migrate(Database(copy))
     except sqlite3.Error as error:
         copy.close()

@@ -1,8 +1,10 @@
 """`scheduler --check`: what an edited site file would do, beside the scheduler that runs."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 
@@ -17,6 +19,7 @@ from support.live_scheduler import (
     pump_until,
 )
 from support.sites import JobBuilder, job
+from support.stores import opened
 from wattline_protocol.checklist import Check, has_failed
 from wattline_protocol.ids import JobId
 from wattline_protocol.keys import JoinBundle
@@ -25,6 +28,12 @@ from wattline_protocol.site import Account, Node, Queue, Quota, Site
 from wattline_protocol.sitetext import format_site
 from wattline_scheduler.shell.check import run_checks
 from wattline_scheduler.shell.config import SchedulerConfig
+from wattline_scheduler.store.file import DB_NAME
+
+ROLLUPS_PAGE = """
+SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'domain_rollups'
+"""
+"""No start reads what is there; it is looked over all the same."""
 
 
 def checked(directory: SiteDirectory, state: Path) -> list[Check]:
@@ -89,6 +98,19 @@ def test_a_state_directory_that_cannot_be_looked_at_has_failed(directory: SiteDi
     (found,) = [c for c in checked(directory, Path("/", "x" * 300)) if c.verdict == "failed"]
     assert found.name == "state"
     assert found.found.startswith("File name too long: /xxx")
+
+
+def test_a_damaged_store_would_end_a_start(directory: SiteDirectory, state: Path) -> None:
+    opened(state).close()
+    file = state / DB_NAME
+    with closing(sqlite3.connect(file)) as db:
+        page, size = db.execute(ROLLUPS_PAGE).fetchone()
+    data = file.read_bytes()
+    begin = (page - 1) * size
+    file.write_bytes(data[:begin] + b"\xa5" * size + data[begin + size :])
+    (found,) = [c for c in checked(directory, state) if c.verdict == "failed"]
+    assert found.name == "state"
+    assert "is damaged" in found.found
 
 
 def test_jobs_that_an_edited_site_file_would_leave_waiting_are_named(
