@@ -20,7 +20,7 @@ from wattline_scheduler.core.allowed import (
 )
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, name_of, over
-from wattline_scheduler.core.jobs import Ending, Job
+from wattline_scheduler.core.jobs import Ending, Gang, Job, Paused
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openchecks import too_many_there
@@ -125,12 +125,18 @@ def _reached(state: State, job: Job, spec: JobSpec, now: Now) -> str:
     most_s = spec.limits.runtime_s
     if most_s in (0.0, job.spec.limits.runtime_s):
         return ""
-    began = ((gang, began_at(gang.phase)) for gang in job.gangs)
-    over = [gang for gang, at in began if at is not None and now.mono_s - at >= most_s]
+    over = [gang for gang in job.gangs if _has_run_s(gang, now) >= most_s]
     if not over:
         return ""
     who = "it" if len(job.gangs) == 1 else name_of(job, over)
     return f"{who} reached the run time limit of {format_duration(most_s)}"
+
+
+def _has_run_s(gang: Gang, now: Now) -> float:
+    if isinstance(gang.phase, Paused):
+        return gang.ran_s
+    began = began_at(gang.phase)
+    return 0.0 if began is None else now.mono_s - began
 
 
 def _beyond(state: State, job: Job, spec: JobSpec) -> Denied | None:

@@ -240,6 +240,21 @@ def test_a_dry_run_says_what_a_lowered_limit_would_end(h: Harness) -> None:
     assert answer.endswith("it reached the run time limit of 4s and is stopped")
 
 
+def test_what_is_paused_has_run_for_as_long_as_it_did(h: Harness) -> None:
+    """Its agent ends it at once, and does not wait until it goes on."""
+    number = h.submit(job().gpus(8).runtime(3600))
+    work(h, 10)
+    h.do(Shed(None, fraction=0.999))
+    h.run(60)
+    assert h.state_of(number) == "PAUSED"
+    answer = h.ask(Update(only(number), {"runtime": "4s"}, is_dry_run=True))
+    assert isinstance(answer, Acted)
+    assert answer.jobs[0].text.endswith("the run time limit of 4s and would be stopped")
+    assert h.do(Update(only(number), {"runtime": "30s"})).endswith("→ 30s"), (
+        "a pause is no run time"
+    )
+
+
 def test_only_those_indices_are_named_that_have_run_for_so_long(h: Harness) -> None:
     number = h.submit(job().gpus(8).array(3, 2).runtime(3600))
     work(h, 5)
