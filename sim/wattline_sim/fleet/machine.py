@@ -73,6 +73,8 @@ class Process:
     """Work left, in seconds of running."""
     started_s: float
     resumed_s: float
+    ran_s: float = 0.0
+    """Before that; a pause is no run time."""
     is_frozen: bool = False
     stop_at_s: float | None = None
     """When it dies of a stop request at the latest."""
@@ -366,8 +368,7 @@ class Machine:
         for process in self.living():
             process.left_s += by_s
             if process.is_running:
-                process.left_s -= self.world.now_s - process.resumed_s
-                process.resumed_s = self.world.now_s
+                self._count_run(process)
                 self._plan_end(process)
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
@@ -425,7 +426,7 @@ class Machine:
             phase=phase,
             pid=1000 + process.order.ref.task,
             started_unix_s=UnixTime(self.clock.now.unix_s - (self.world.now_s - process.started_s)),
-            run_s=end_s - process.started_s,
+            run_s=process.ran_s + (0.0 if process.is_frozen else end_s - process.resumed_s),
             exit=process.exit,
             group_gone=process.exit is not None,
         )
@@ -443,9 +444,15 @@ class Machine:
     def _freeze(self, process: Process) -> None:
         if process.is_running:
             self._cool(process)
-            process.left_s -= self.world.now_s - process.resumed_s
+            self._count_run(process)
             process.is_frozen = True
             process.work += 1
+
+    def _count_run(self, process: Process) -> None:
+        ran_s = self.world.now_s - process.resumed_s
+        process.left_s -= ran_s
+        process.ran_s += ran_s
+        process.resumed_s = self.world.now_s
 
     def _cool(self, process: Process) -> None:
         loads = self.loads_mw()
