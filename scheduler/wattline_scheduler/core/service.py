@@ -12,7 +12,7 @@ from wattline_scheduler.plan.asks import is_of_type
 from wattline_scheduler.plan.columns import GpuClasses
 from wattline_scheduler.plan.devices import size_milli
 from wattline_scheduler.plan.order import later_s
-from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of
+from wattline_scheduler.plan.runtimes import Groups, Runtimes, alike, bin_of
 from wattline_scheduler.plan.snapshot import Shape
 
 
@@ -62,4 +62,5 @@ class Service:
 
 def _groups(account: str, shape: Shape, kind: str) -> Groups:
     """Widest first."""
-    return "all", (account, shape.nodes * shape.gpus), kind
+    gpus = shape.nodes * shape.gpus
+    return alike(gpus, (account, gpus), kind)

@@ -2,13 +2,13 @@
 
 Users submit the same thing several times in a row: in Philly's traces the run time of a job goes
 with that of the one of its size before it (correlation of logarithms 0.5 to 0.9), and hardly with
-the model that it trains. So a job belongs to all jobs, to those of its account and size, to the few
-that were submitted next to it, and to those that came together with it, as a script submits them.
+the model that it trains. So a job belongs to those of its account and size, to the few that were
+submitted next to it, and to those that came together with it, as a script submits them.
 """
 
 from dataclasses import dataclass
 
-from wattline_scheduler.plan.runtimes import Groups
+from wattline_scheduler.plan.runtimes import Groups, alike
 
 NEIGHBOURS = 8
 """Jobs in a row that are counted together."""
@@ -49,4 +49,4 @@ class Neighbours:
             seen.bursts += 1
         row = seen.count // NEIGHBOURS
         seen.count, seen.last_s = seen.count + 1, at_s
-        return "all", line, (line, "row", row), (line, "burst", seen.bursts)
+        return alike(gpus, line, (line, "row", row), (line, "burst", seen.bursts))

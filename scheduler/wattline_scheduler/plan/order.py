@@ -4,6 +4,9 @@
 * **Expected service**: the Gittins index of the job (`runtimes`) times its GPUs: GPU-seconds for
   one more end. All that is expected to take `LONG_GPU_S` or more counts the same: long work is
   served by age, so that it does not wait behind every newcomer that is a little shorter.
+* **Patience**: who was submitted `PATIENCE` times as long ago as an end is expected to take counts
+  for half of that, and so on: shorter work that keeps coming does not starve it (the response ratio
+  of Brinch Hansen, 1971).
 * **Age**, then the job's number.
 """
 
@@ -15,6 +18,9 @@ Key = TypeVar("Key")
 
 LONG_GPU_S = 700 * 3600.0
 """Expected service above which only age counts."""
+
+PATIENCE = 160.0
+"""Times its expected end after which a job counts for half of what it is expected to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +37,9 @@ class Asking(Generic[Key]):
     number: int
 
 
-def in_order(asking: Iterable[Asking[Key]]) -> list[Asking[Key]]:
+def in_order(asking: Iterable[Asking[Key]], now_s: float) -> list[Asking[Key]]:
     """First served first."""
-    return sorted(asking, key=place_of)
+    return sorted(asking, key=lambda each: place_of(each, now_s))
 
 
 def later_s(index_s: float, gpus: float, most_s: float) -> float:
@@ -48,7 +54,9 @@ def later_s(index_s: float, gpus: float, most_s: float) -> float:
     return min(index_s * (gpus or 1.0), most_s)
 
 
-def place_of(each: Asking[Key]) -> tuple[int, float, float, int]:
+def place_of(each: Asking[Key], now_s: float) -> tuple[int, float, float, int]:
     """What is compared; the smallest goes first. Work without GPUs counts as one."""
     service_gpu_s = min(each.index_s * max(1, each.gpus), LONG_GPU_S)
+    if 0.0 < service_gpu_s < LONG_GPU_S:
+        service_gpu_s /= 1.0 + (now_s - each.since_s) / (PATIENCE * each.index_s)
     return -each.priority, service_gpu_s, each.since_s, each.number

@@ -7,18 +7,22 @@ distribution of run times is known (Gittins 1979; for clusters Gu et al., NSDI 2
 
 Time held is cut into bins of growing length, and what is learned is the chance to end inside a bin
 for a job that reached it. So a job that still runs teaches as well: it survived its bins (Kaplan
-and Meier 1958). A narrow group with few runs leans on the wider one, and the widest on a
+and Meier 1958). A narrow group with few runs leans on the wider one, and all leans on a
 distribution that is flat over the logarithm of time, under which the index grows with the time
 held: while nothing is known, who had least goes first.
 
-What is served last is learned last, and stays last for being unknown: so the second widest group,
-the jobs of an account and size, is judged by the upper end of what its chances may be (optimism in
+All jobs together are counted by GPU-time, as wide jobs tend to run the shorter for it (the attained
+service of 2D-Gittins: Gu et al., NSDI 2019); the groups of a job, which are of one size, by time.
+
+What is served last is learned last, and stays last for being unknown: so the widest group of a job,
+that of its account and size, is judged by the upper end of what its chances may be (optimism in
 the face of uncertainty: Lai and Robbins 1985), which comes down to what is learned as jobs run.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from math import floor, log1p, log2
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +42,7 @@ LEAN = 2.0
 HOPE = 1.5
 """Standard deviations between what is learned of a chance and its upper end."""
 
-HOPED = 1
+HOPED = 0
 """Which of a job's groups is judged so. If the narrowest were as well, all that is new would be."""
 
 NEWS = 12.0
@@ -49,11 +53,23 @@ MAX_GROUPS = 8192
 
 _EDGES_S = np.concatenate([[0.0], FIRST_S * 2.0 ** (np.arange(BINS) / PER_OCTAVE)])
 _WIDTHS_S = np.diff(_EDGES_S)
-_FLAT = 1.0 / np.arange(BINS, 0, -1)
+_MOST_WIDER = 16 * PER_OCTAVE
+_FLAT = 1.0 / np.arange(BINS + _MOST_WIDER, 0, -1)
 _AHEAD = np.triu(np.ones((BINS, BINS)))
 
-Groups = tuple[Hashable, ...]
-"""Of one job, widest first."""
+
+class Groups(NamedTuple):
+    """What a job is alike to, beside all jobs."""
+
+    wider: int
+    """Bins between time held and GPU-time."""
+    names: tuple[Hashable, ...]
+    """Widest first."""
+
+
+def alike(gpus: int, *names: Hashable) -> Groups:
+    """Groups of a job with so many GPUs; one without counts as one."""
+    return Groups(min(_MOST_WIDER, round(PER_OCTAVE * log2(max(1, gpus)))), names)
 
 
 def bin_of(held_s: float) -> int:
@@ -78,29 +94,74 @@ class _Group:
     def news(self) -> int:
         return int(log1p(self.known) * NEWS)
 
+    @property
+    def reached(self) -> Floats:
+        return self.ends + self.survivals
+
+    def survived(self, first: int, last: int) -> None:
+        self.survivals[first:last] += 1.0
+        self.known += last - first
+
+    def ended(self, at: int) -> None:
+        self.ends[at] += 1.0
+        self.known += 1.0
+
+    def chance(self, lean: Floats) -> Floats:
+        """To end in each bin; `lean` where little is known."""
+        return (self.ends + LEAN * lean) / (self.reached + LEAN)
+
+
+_NOTHING = _Group()
+
+
+class _All:
+    """All jobs, by GPU-time. The first bin of time of a wide job is several bins of GPU-time."""
+
+    def __init__(self) -> None:
+        self.group = _Group(np.zeros(len(_FLAT)), np.zeros(len(_FLAT)))
+
+    def survived(self, wider: int, first: int, last: int) -> None:
+        self.group.survived(first + wider if first else 0, last + wider)
+
+    def ended(self, wider: int, at: int) -> None:
+        if at:
+            self.group.ended(at + wider)
+            return
+        parts = wider + 1  # in any of them, as likely in one as in another
+        self.group.ends[:parts] += 1.0 / parts
+        self.group.survivals[:parts] += np.arange(wider, -1, -1) / parts
+        self.group.known += 1.0
+
+    def chance(self, wider: int) -> Floats:
+        """To end in each bin of time."""
+        chance = self.group.chance(_FLAT)
+        first = 1.0 - np.prod(1.0 - chance[: wider + 1])
+        return np.concatenate([[first], chance[wider + 1 : wider + BINS]])
+
 
 class Runtimes:
     """Chances to end, by group."""
 
     def __init__(self) -> None:
+        self._all = _All()
         self._groups: dict[Hashable, _Group] = {}
         self._indices: dict[Groups, tuple[tuple[int, ...], Floats]] = {}
 
     def survived(self, groups: Groups, first: int, last: int) -> None:
         """A job passed the bins from `first` to before `last` without an end."""
+        self._all.survived(groups.wider, first, last)
         for group in self._of(groups):
-            group.survivals[first:last] += 1.0
-            group.known += last - first
+            group.survived(first, last)
 
     def ended(self, groups: Groups, at: int) -> None:
         """A job ended by itself inside a bin."""
+        self._all.ended(groups.wider, at)
         for group in self._of(groups):
-            group.ends[at] += 1.0
-            group.known += 1.0
+            group.ended(at)
 
     def _of(self, groups: Groups) -> list[_Group]:
         found = []
-        for name in groups:
+        for name in groups.names:
             group = self._groups.pop(name, None) or _Group()
             self._groups[name] = group
             found.append(group)
@@ -114,20 +175,18 @@ class Runtimes:
 
     def indices_s(self, groups: Groups) -> Floats:
         """The index in each bin."""
-        known = [self._groups.get(name) for name in groups]
-        news = tuple(group.news if group else 0 for group in known)
+        known = [self._groups.get(name, _NOTHING) for name in groups.names]
+        news = (self._all.group.news, *(group.news for group in known))
         made = self._indices.get(groups)
         if made is not None and made[0] == news:
             return made[1]
         if len(self._indices) > MAX_GROUPS:
             self._indices.clear()
-        chance = _FLAT
+        chance = self._all.chance(groups.wider)
         for place, group in enumerate(known):
-            if group is not None:
-                reached = group.ends + group.survivals
-                chance = (group.ends + LEAN * chance) / (reached + LEAN)
-                if place == HOPED:
-                    chance = _upper_end(chance, reached)
+            chance = group.chance(chance)
+            if place == HOPED:
+                chance = _upper_end(chance, group.reached)
         table = _indices(chance)
         self._indices[groups] = news, table
         return table

@@ -8,10 +8,14 @@ from wattline_scheduler.plan.runtimes import (
     BINS,
     FIRST_S,
     MAX_GROUPS,
+    Groups,
     Runtimes,
+    alike,
     bin_of,
     next_look_s,
 )
+
+HOUR_S = 3600.0
 
 
 def asking(
@@ -42,51 +46,77 @@ def test_long_work_is_served_by_age() -> None:
 
 
 def test_while_nothing_is_known_who_had_least_goes_first() -> None:
-    index = [Runtimes().index_s((), held_s) for held_s in (0.0, 3600.0, 86400.0)]
+    index = [Runtimes().index_s(alike(1), held_s) for held_s in (0.0, 3600.0, 86400.0)]
     assert index == sorted(index)
     assert index[0] < index[1] < index[2]
 
 
+def run(runtimes: Runtimes, groups: Groups, hours: float, times: int = 20) -> None:
+    for _ in range(times):
+        runtimes.survived(groups, 0, bin_of(hours * HOUR_S))
+        runtimes.ended(groups, bin_of(hours * HOUR_S))
+
+
 def test_a_kind_that_ends_soon_has_a_small_index_and_others_keep_theirs() -> None:
-    runtimes = Runtimes()
-    before = runtimes.index_s(("other",), 0.0)
-    for _ in range(20):
-        runtimes.ended(("short",), 0)
-    assert runtimes.index_s(("short",), 0.0) < FIRST_S
-    assert runtimes.index_s(("other",), 0.0) == before
+    runtimes, short, other = Runtimes(), alike(1, "short"), alike(1, "other")
+    run(runtimes, other, 24.0)
+    before = runtimes.index_s(other, 0.0)
+    run(runtimes, short, 0.1)
+    assert runtimes.index_s(short, 0.0) < FIRST_S
+    assert runtimes.index_s(other, 0.0) > 0.8 * before
 
 
 def test_a_kind_that_ends_at_one_time_is_worth_more_the_nearer_that_is() -> None:
-    runtimes, at = Runtimes(), bin_of(40 * 3600.0)
-    for _ in range(20):
-        runtimes.survived(("long",), 0, at)
-        runtimes.ended(("long",), at)
-    index = [runtimes.index_s(("long",), hours * 3600.0) for hours in (0, 10, 20)]
+    runtimes, kind = Runtimes(), alike(1, "size", "long")
+    run(runtimes, kind, 40.0)
+    index = [runtimes.index_s(kind, hours * HOUR_S) for hours in (0, 10, 20)]
     assert index[0] > index[1] > index[2]
 
 
 def test_a_job_that_still_runs_teaches_that_its_kind_is_long() -> None:
+    runtimes, kind = Runtimes(), alike(1, "size", "kind")
+    before = runtimes.index_s(kind, 0.0)
+    runtimes.survived(kind, 0, bin_of(24 * HOUR_S))
+    assert runtimes.index_s(kind, 0.0) > before
+
+
+def test_what_is_known_of_all_jobs_is_their_time_times_gpus() -> None:
     runtimes = Runtimes()
-    before = runtimes.index_s(("kind",), 0.0)
-    runtimes.survived(("kind",), 0, bin_of(86400.0))
-    assert runtimes.index_s(("kind",), 0.0) > before
+    run(runtimes, alike(8, "some"), 8.0)
+    narrow, same, wide = (runtimes.index_s(alike(gpus), 0.0) for gpus in (4, 8, 32))
+    assert same == pytest.approx(8 * HOUR_S, rel=0.25)
+    assert (narrow / same, same / wide) == pytest.approx((2.0, 4.0), rel=0.25)
+
+
+def test_wide_jobs_that_end_at_once_are_known_to() -> None:
+    runtimes = Runtimes()
+    run(runtimes, alike(32, "some"), 0.0)
+    assert runtimes.index_s(alike(32), 0.0) < FIRST_S
+    assert runtimes.index_s(alike(1), 0.0) < 32 * FIRST_S
+
+
+def test_a_job_without_gpus_counts_as_one_and_there_is_a_widest() -> None:
+    assert alike(0) == alike(1)
+    runtimes = Runtimes()
+    run(runtimes, alike(1_000_000), 1e6)
+    assert alike(1_000_000) == alike(2_000_000)
+    assert runtimes.index_s(alike(1_000_000), 0.0) > FIRST_S
 
 
 def test_a_narrow_group_leans_on_the_wider_one() -> None:
     runtimes = Runtimes()
-    for _ in range(50):
-        runtimes.ended(("wide",), 0)
-    nothing = Runtimes().index_s(("narrow",), 0.0)
-    assert runtimes.index_s(("wide", "narrow"), 0.0) < nothing
+    run(runtimes, alike(1, "wide"), 0.0)
+    nothing = Runtimes().index_s(alike(1, "narrow"), 0.0)
+    assert runtimes.index_s(alike(1, "wide", "narrow"), 0.0) < nothing
 
 
 def test_groups_are_bounded_and_the_newest_stay() -> None:
     runtimes = Runtimes()
     for number in range(MAX_GROUPS + 10):
-        runtimes.ended((number,), 0)
-    nothing = Runtimes().index_s(("x",), 0.0)
-    assert runtimes.index_s((0,), 0.0) == nothing
-    assert runtimes.index_s((MAX_GROUPS + 9,), 0.0) < nothing
+        runtimes.ended(alike(1, number), 0)
+    nothing = runtimes.index_s(alike(1), 0.0)
+    assert runtimes.index_s(alike(1, 0), 0.0) == nothing
+    assert runtimes.index_s(alike(1, MAX_GROUPS + 9), 0.0) < nothing
 
 
 @pytest.mark.parametrize(
@@ -104,19 +134,19 @@ def test_the_time_between_looks_doubles(held_s: float, look_s: float) -> None:
 def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
     kinds, apart_s = Neighbours(), 2 * TOGETHER_S
     groups = [kinds.submitted("vision", 8, n * apart_s) for n in range(NEIGHBOURS + 1)]
-    assert len({each[2] for each in groups[:NEIGHBOURS]}) == 1
-    assert groups[NEIGHBOURS][2] != groups[0][2]
-    assert {each[:2] for each in groups} == {groups[0][:2]}
-    assert kinds.submitted("speech", 8, 0.0)[:2] != groups[0][:2]
+    assert len({each.names[1] for each in groups[:NEIGHBOURS]}) == 1
+    assert groups[NEIGHBOURS].names[1] != groups[0].names[1]
+    assert {each.names[0] for each in groups} == {groups[0].names[0]}
+    assert kinds.submitted("speech", 8, 0.0).names[0] != groups[0].names[0]
 
 
 def test_what_came_together_is_of_one_burst_however_much_it_is() -> None:
     kinds = Neighbours()
     burst = [kinds.submitted("vision", 8, 1_000.0) for _ in range(2 * NEIGHBOURS)]
     burst.append(kinds.submitted("vision", 8, 1_000.0 + TOGETHER_S))
-    assert len({each[3] for each in burst}) == 1
-    assert kinds.submitted("vision", 8, 1_000.0 + 3 * TOGETHER_S)[3] != burst[0][3]
-    assert kinds.submitted("vision", 4, 1_000.0)[3] != burst[0][3]
+    assert len({each.names[2] for each in burst}) == 1
+    assert kinds.submitted("vision", 8, 1_000.0 + 3 * TOGETHER_S).names[2] != burst[0].names[2]
+    assert kinds.submitted("vision", 4, 1_000.0).names[2] != burst[0].names[2]
 
 
 def test_lines_are_bounded() -> None:
@@ -129,19 +159,17 @@ def test_lines_are_bounded() -> None:
 
 def test_a_size_of_which_little_is_known_is_hoped_to_be_short() -> None:
     runtimes = Runtimes()
-    runtimes.survived(("all", "size"), 0, bin_of(86400.0))
-    hoped, learned = ("all", "size"), ("all", "nobody's", "size")  # the same is known of both
+    runtimes.survived(alike(1, "size"), 0, bin_of(86400.0))
+    hoped, learned = alike(1, "size"), alike(1, "nobody's", "size")  # the same is known of both
     assert runtimes.index_s(hoped, 0.0) < runtimes.index_s(learned, 0.0)
 
 
 def test_hope_gives_way_to_what_is_learned() -> None:
-    runtimes, day = Runtimes(), bin_of(86400.0)
+    runtimes = Runtimes()
 
     def index_s(runs: int) -> float:
-        for _ in range(runs):
-            runtimes.survived(("all", "size"), 0, day)
-            runtimes.ended(("all", "size"), day)
-        return runtimes.index_s(("all", "size"), 0.0)
+        run(runtimes, alike(1, "size"), 24.0, runs)
+        return runtimes.index_s(alike(1, "size"), 0.0)
 
     first, later, last = index_s(1), index_s(20), index_s(2_000)
     assert first < later < last

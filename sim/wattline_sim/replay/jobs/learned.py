@@ -54,7 +54,6 @@ class Learned:
 
     def order(self, now_s: float) -> Sequence[Run]:
         """As `plan.order` says."""
-        del now_s
         for run in self._runs:
             if run.is_running:
                 self._survived(run)
@@ -64,7 +63,7 @@ class Learned:
         if not self._sends_back:
             ranked = [run for run in self._runs if not run.is_running]
         asking = (self._asking(run) for run in ranked)
-        return [each.key for each in in_order(asking)]
+        return [each.key for each in in_order(asking, now_s)]
 
     def _asking(self, run: Run) -> Asking[Run]:
         job = run.job
