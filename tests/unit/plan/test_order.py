@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_scheduler.plan.neighbours import MAX_LINES, NEIGHBOURS, TOGETHER_S, Neighbours
-from wattline_scheduler.plan.order import LONG_GPU_S, Asking, in_order
+from wattline_scheduler.plan.order import LONG_GPU_S, PATIENCE, Asking, in_order
 from wattline_scheduler.plan.runtimes import (
     BINS,
     FIRST_S,
@@ -24,8 +24,8 @@ def asking(
     return Asking(key, priority, gpus, index_s, since_s, number=1)
 
 
-def keys(*askings: Asking[str]) -> list[str]:
-    return [each.key for each in in_order(askings)]
+def keys(*askings: Asking[str], now_s: float = 10.0) -> list[str]:
+    return [each.key for each in in_order(askings, now_s)]
 
 
 def test_priority_goes_before_everything() -> None:
@@ -43,6 +43,22 @@ def test_long_work_is_served_by_age() -> None:
     newer = asking("newer", index_s=LONG_GPU_S * 2, since_s=2.0)
     short = asking("short", index_s=LONG_GPU_S / 2, since_s=3.0)
     assert keys(newer, older, short) == ["short", "older", "newer"]
+
+
+def test_who_has_waited_long_for_what_it_takes_counts_for_less() -> None:
+    large, small = asking("large", index_s=1_000.0), asking("small", index_s=600.0)
+    newer = asking("newer", index_s=600.0, since_s=1_000.0 * PATIENCE)
+    assert keys(large, small, now_s=1_000.0 * PATIENCE) == ["small", "large"], "both have waited"
+    assert keys(large, newer, now_s=1_000.0 * PATIENCE) == ["large", "newer"]
+
+
+def test_long_work_is_not_made_short_by_waiting() -> None:
+    long, short = asking("long", index_s=LONG_GPU_S), asking("short", index_s=60.0, since_s=1e12)
+    assert keys(long, short, now_s=1e12) == ["short", "long"]
+
+
+def test_work_that_is_expected_to_end_now_goes_first() -> None:
+    assert keys(asking("some"), asking("none", index_s=0.0)) == ["none", "some"]
 
 
 def test_while_nothing_is_known_who_had_least_goes_first() -> None:
@@ -113,10 +129,10 @@ def test_a_narrow_group_leans_on_the_wider_one() -> None:
 def test_groups_are_bounded_and_the_newest_stay() -> None:
     runtimes = Runtimes()
     for number in range(MAX_GROUPS + 10):
-        runtimes.ended(alike(1, number), 0)
-    nothing = runtimes.index_s(alike(1), 0.0)
+        runtimes.survived(alike(1, number), 0, bin_of(24 * HOUR_S))
+    nothing = runtimes.index_s(alike(1, "nobody's"), 0.0)
     assert runtimes.index_s(alike(1, 0), 0.0) == nothing
-    assert runtimes.index_s(alike(1, MAX_GROUPS + 9), 0.0) < nothing
+    assert runtimes.index_s(alike(1, MAX_GROUPS + 9), 0.0) > nothing
 
 
 @pytest.mark.parametrize(
