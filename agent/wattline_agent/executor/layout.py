@@ -1,6 +1,7 @@
 """Where the files of an attempt lie, and its order as kept on disk."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,12 +78,14 @@ class TaskDir:
                 os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - a hot path
 
 
-def on_disk(state_dir: Path) -> list[TaskRef]:
-    """Attempts of which there are files; what was changed last comes last."""
+def on_disk(state_dir: Path, is_covered: Callable[[str], bool]) -> list[TaskRef]:
+    """Attempts of which there are files; what was changed last comes last. What is covered by
+    somebody's mount is not looked at."""
     changed_s: dict[TaskRef, float] = {}
     with os.scandir(state_dir / TASKS_DIR) as entries:
         for entry in entries:
-            with suppress(BadRequest):  # not ours
+            with suppress(BadRequest, FileNotFoundError):  # not ours, or not there any more
                 ref = ref_of(check_key(".".join(entry.name.split(".")[:3])))
-                changed_s[ref] = max(changed_s.get(ref, 0.0), entry.stat().st_mtime)
+                at_s = 0.0 if is_covered(entry.path) else entry.stat().st_mtime
+                changed_s[ref] = max(changed_s.get(ref, 0.0), at_s)
     return sorted(changed_s, key=changed_s.__getitem__)

@@ -34,9 +34,7 @@ class MetricsTail:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(self._path, flags)
-        except FileNotFoundError:
-            return b""
-        except BlockingIOError:  # whoever owns a file may hold up those who open it (F_SETLEASE)
+        except OSError:  # not there yet; or its owner keeps us out (F_SETLEASE, FUSE)
             return b""
         try:
             size = os.fstat(descriptor).st_size

@@ -177,9 +177,9 @@ class KeeperRunner:
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)
-        self._spares.offer(attempt.folder.path)
+        self._offer(attempt.folder.path)
         if all(other.job != ref.job for other in self._attempts):
-            self._spares.offer(self._own_checkpoint_dir(ref.job))
+            self._offer(self._own_checkpoint_dir(ref.job))
         self._prune()
 
     def _tell_dropped(self) -> None:
@@ -296,8 +296,14 @@ class KeeperRunner:
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a launch is a hot path
         else:
             path = self._own_checkpoint_dir(order.ref.job)
+            if self._mounts.covers(path):
+                raise NotLaunchable(f"something is mounted at {path}; umount it")
             self._spares.make(path)
         return path
+
+    def _offer(self, path: str) -> None:
+        if not self._mounts.covers(path):
+            self._spares.offer(path)
 
     def _own_checkpoint_dir(self, job: JobId) -> str:
         return f"{self._checkpoints}/{job}"
@@ -323,8 +329,8 @@ class KeeperRunner:
             if self._never_launched(attempt):
                 del self._attempts[ref]
                 self._void.append(key_of(ref))
-        kept = (ref for ref in on_disk(self._state_dir) if key_of(ref) not in orders)
-        self._forgotten.extend(kept)
+        found = on_disk(self._state_dir, self._mounts.covers)
+        self._forgotten.extend(ref for ref in found if key_of(ref) not in orders)
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
@@ -357,7 +363,11 @@ class KeeperRunner:
         for ref, attempt in self._attempts.items():
             if attempt.exit is None:
                 attempt.view, attempt.shown = views.get(key_of(ref), {}), None
-                attempt.metrics.look()
+                self._look_at_metrics(attempt)
+
+    def _look_at_metrics(self, attempt: Attempt) -> None:
+        if not self._mounts.covers(attempt.folder.metrics):
+            attempt.metrics.look()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """How it ended, from the keeper or from disk; None while it lives."""
@@ -376,7 +386,7 @@ class KeeperRunner:
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit
         if end is None and (end := self._settle_exit(attempt)) is not None:
-            attempt.metrics.look()  # after: what it wrote before its end is there now
+            self._look_at_metrics(attempt)  # after: what it wrote before its end is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         seen = TaskSeen(
@@ -402,7 +412,8 @@ class KeeperRunner:
                 return
             folder = TaskDir(self._state_dir, self._forgotten.popleft())
             folder.remove_files()
-            self._removals.begin(folder.path)
+            if not self._mounts.covers(folder.path):
+                self._removals.begin(folder.path)
 
     # --- The keeper ---------------------------------------------------------------------
 

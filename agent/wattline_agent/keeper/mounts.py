@@ -43,12 +43,20 @@ class Mounts:
         """It is not asked any more."""
         self._table.close()
 
+    def covers(self, path: str) -> bool:
+        """Whether something is mounted right there. Whoever owns a file may do that (FUSE)."""
+        self._follow()
+        return path in self._kinds
+
     def touch(self, path: str) -> None:
         """To be called before this path is touched. Raises Elsewhere."""
-        if any(events & CHANGED for _, events in self._poll.poll(0)):
-            self._kinds = self._read()
+        self._follow()
         if not self._is_local(path):
             raise Elsewhere(path)
+
+    def _follow(self) -> None:
+        if any(events & CHANGED for _, events in self._poll.poll(0)):
+            self._kinds = self._read()
 
     def _is_local(self, path: str) -> bool:
         if not self._may_touch_root and self._kinds.get("/") not in LOCAL:

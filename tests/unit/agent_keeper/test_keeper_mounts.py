@@ -67,6 +67,12 @@ def test_of_two_at_one_place_the_later_is_seen(host: Host, tmp_path: Path) -> No
     assert not is_local(host.mounts(("a", "tmpfs"), ("a", "nfs")), tmp_path / "a" / "x")
 
 
+def test_what_is_mounted_right_there_covers_it(host: Host, tmp_path: Path) -> None:
+    mounts = host.mounts(("a b", "fuse"))
+    found = [mounts.covers(f"{tmp_path}/{name}") for name in ("a b", "a b/x", "a")]
+    assert found == [True, False, False]
+
+
 def test_a_name_with_a_space_is_the_tables(host: Host, tmp_path: Path) -> None:
     assert not is_local(host.mounts(("a b", "nfs")), tmp_path / "a b")
 
