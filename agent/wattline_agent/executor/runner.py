@@ -173,7 +173,8 @@ class KeeperRunner:
         if attempt is None or self._settle_exit(attempt) is None:
             return
         if attempt.file.order.kind == "service":
-            Path(attempt.folder.secret).unlink(missing_ok=True)
+            with suppress(OSError):  # its account may have covered it; it is removed with the rest
+                Path(attempt.folder.secret).unlink()
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)

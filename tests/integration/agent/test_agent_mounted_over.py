@@ -47,6 +47,10 @@ with keeper(folder / "state") as live:
     run(2, report)
     assert live.seen(ref(2)).metrics == {"loss": 1}
     live.runner.drop(ref(2))
+    live.runner.launch(shell("true", of=ref(3), run_as="nobody", kind="service"), CONTEXT)
+    live.until("ended", ref(3))
+    cover(live.beside("worker.secret", ref(3)))
+    live.runner.drop(ref(3))
     live.runner.launch(shell("true", of=ref(1, 0, 2), run_as="nobody"), CONTEXT)
     end = live.until("ended", ref(1, 0, 2)).exit
     print(end.kind)
