@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from wattline_scheduler.plan.runtimes import Groups, alike
 
-NEIGHBOURS = 8
+NEIGHBOURS = 4
 """Jobs in a row that are counted together."""
 
 TOGETHER_S = 120.0
 """Jobs that were submitted no later than this after one another came together."""
+
+MAX_BURST = 2 * NEIGHBOURS
+"""Of more that came together the next ones are counted apart: among a thousand that a script
+submitted at once a job is like those beside it."""
 
 MAX_LINES = 4096
 """Accounts × sizes that are followed; of more, the one that is used least lately is forgotten."""
@@ -29,7 +33,15 @@ class _Submissions:
 
     count: int = 0
     bursts: int = 0
+    in_burst: int = 0
     last_s: float = 0.0
+
+    def joins_burst(self, at_s: float) -> int:
+        """Number of the burst that a job submitted now belongs to."""
+        if at_s > self.last_s + TOGETHER_S or self.in_burst == MAX_BURST:
+            self.bursts, self.in_burst = self.bursts + 1, 0
+        self.in_burst, self.last_s = self.in_burst + 1, at_s
+        return self.bursts
 
 
 class Neighbours:
@@ -45,8 +57,6 @@ class Neighbours:
         self._lines[line] = seen
         while len(self._lines) > MAX_LINES:
             del self._lines[next(iter(self._lines))]
-        if at_s > seen.last_s + TOGETHER_S:
-            seen.bursts += 1
-        row = seen.count // NEIGHBOURS
-        seen.count, seen.last_s = seen.count + 1, at_s
-        return alike(gpus, line, (line, "row", row), (line, "burst", seen.bursts))
+        row, burst = seen.count // NEIGHBOURS, seen.joins_burst(at_s)
+        seen.count += 1
+        return alike(gpus, line, (line, "row", row), (line, "burst", burst))

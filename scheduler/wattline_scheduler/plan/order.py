@@ -16,10 +16,10 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
 
-LONG_GPU_S = 700 * 3600.0
+LONG_GPU_S = 650 * 3600.0
 """Expected service above which only age counts."""
 
-PATIENCE = 160.0
+PATIENCE = 145.0
 """Times its expected end after which a job counts for half of what it is expected to take."""
 
 

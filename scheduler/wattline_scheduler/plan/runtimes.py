@@ -11,8 +11,8 @@ and Meier 1958). A narrow group with few runs leans on the wider one, and all le
 distribution that is flat over the logarithm of time, under which the index grows with the time
 held: while nothing is known, who had least goes first.
 
-All jobs together are counted by GPU-time, as wide jobs tend to run the shorter for it (the attained
-service of 2D-Gittins: Gu et al., NSDI 2019); the groups of a job, which are of one size, by time.
+All jobs together are counted by time and GPUs, as wide jobs run the shorter (2D-Gittins counts
+GPU-time: Gu et al., NSDI 2019); the groups of a job, which are of one size, by time.
 
 What is served last is learned last, and stays last for being unknown: so the widest group of a job,
 that of its account and size, is judged by the upper end of what its chances may be (optimism in
@@ -36,8 +36,9 @@ PER_OCTAVE = 2
 BINS = 1 + 16 * PER_OCTAVE
 """The last one ends after more than a year."""
 
-LEAN = 2.0
-"""Jobs of its own at which a group counts as much as the wider one."""
+LEAN_ALL, LEAN_WIDE, LEAN_NARROW = 2.0, 1.0, 0.2
+"""Jobs of its own at which a group counts as much as what it leans on: all jobs, the widest group
+of a job, and the narrower ones, of which few jobs say much."""
 
 HOPE = 1.5
 """Standard deviations between what is learned of a chance and its upper end."""
@@ -47,6 +48,10 @@ HOPED = 0
 
 NEWS = 12.0
 """Steps per e-fold of what a group knows, at which its indices are made anew."""
+
+SHORTER = 1.5
+"""Among all jobs one of twice as many GPUs is taken to run half as long to this power; 1 would be
+equal GPU-time."""
 
 MAX_GROUPS = 8192
 """Above it, the group that learned least lately is forgotten."""
@@ -62,14 +67,15 @@ class Groups(NamedTuple):
     """What a job is alike to, beside all jobs."""
 
     wider: int
-    """Bins between time held and GPU-time."""
+    """Bins between the time that it holds and what that counts among all jobs."""
     names: tuple[Hashable, ...]
     """Widest first."""
 
 
 def alike(gpus: int, *names: Hashable) -> Groups:
     """Groups of a job with so many GPUs; one without counts as one."""
-    return Groups(min(_MOST_WIDER, round(PER_OCTAVE * log2(max(1, gpus)))), names)
+    wider = round(PER_OCTAVE * SHORTER * log2(max(1, gpus)))
+    return Groups(min(_MOST_WIDER, wider), names)
 
 
 def bin_of(held_s: float) -> int:
@@ -106,16 +112,16 @@ class _Group:
         self.ends[at] += 1.0
         self.known += 1.0
 
-    def chance(self, lean: Floats) -> Floats:
-        """To end in each bin; `lean` where little is known."""
-        return (self.ends + LEAN * lean) / (self.reached + LEAN)
+    def chance(self, else_: Floats, lean: float) -> Floats:
+        """To end in each bin; `else_` where little is known."""
+        return (self.ends + lean * else_) / (self.reached + lean)
 
 
 _NOTHING = _Group()
 
 
 class _All:
-    """All jobs, by GPU-time. The first bin of time of a wide job is several bins of GPU-time."""
+    """All jobs, by time and GPUs. The first bin of time of a wide job is several bins of that."""
 
     def __init__(self) -> None:
         self.group = _Group(np.zeros(len(_FLAT)), np.zeros(len(_FLAT)))
@@ -134,7 +140,7 @@ class _All:
 
     def chance(self, wider: int) -> Floats:
         """To end in each bin of time."""
-        chance = self.group.chance(_FLAT)
+        chance = self.group.chance(_FLAT, LEAN_ALL)
         first = 1.0 - np.prod(1.0 - chance[: wider + 1])
         return np.concatenate([[first], chance[wider + 1 : wider + BINS]])
 
@@ -184,7 +190,7 @@ class Runtimes:
             self._indices.clear()
         chance = self._all.chance(groups.wider)
         for place, group in enumerate(known):
-            chance = group.chance(chance)
+            chance = group.chance(chance, LEAN_NARROW if place else LEAN_WIDE)
             if place == HOPED:
                 chance = _upper_end(chance, group.reached)
         table = _indices(chance)
@@ -194,7 +200,7 @@ class Runtimes:
 
 def _upper_end(chance: Floats, reached: Floats) -> Floats:
     """Of each chance, as many jobs have reached its bin."""
-    deviation = np.sqrt(chance * (1.0 - chance) / (reached + LEAN))
+    deviation = np.sqrt(chance * (1.0 - chance) / (reached + LEAN_WIDE))
     return np.minimum(1.0, chance + HOPE * deviation)
 
 

@@ -2,12 +2,19 @@
 
 import pytest
 
-from wattline_scheduler.plan.neighbours import MAX_LINES, NEIGHBOURS, TOGETHER_S, Neighbours
+from wattline_scheduler.plan.neighbours import (
+    MAX_BURST,
+    MAX_LINES,
+    NEIGHBOURS,
+    TOGETHER_S,
+    Neighbours,
+)
 from wattline_scheduler.plan.order import LONG_GPU_S, PATIENCE, Asking, in_order
 from wattline_scheduler.plan.runtimes import (
     BINS,
     FIRST_S,
     MAX_GROUPS,
+    SHORTER,
     Groups,
     Runtimes,
     alike,
@@ -96,12 +103,13 @@ def test_a_job_that_still_runs_teaches_that_its_kind_is_long() -> None:
     assert runtimes.index_s(kind, 0.0) > before
 
 
-def test_what_is_known_of_all_jobs_is_their_time_times_gpus() -> None:
+def test_among_all_jobs_wide_ones_are_taken_to_run_shorter() -> None:
     runtimes = Runtimes()
-    run(runtimes, alike(8, "some"), 8.0)
-    narrow, same, wide = (runtimes.index_s(alike(gpus), 0.0) for gpus in (4, 8, 32))
+    run(runtimes, alike(16, "some"), 8.0)
+    same, wide = (runtimes.index_s(alike(gpus), 0.0) for gpus in (16, 256))
     assert same == pytest.approx(8 * HOUR_S, rel=0.25)
-    assert (narrow / same, same / wide) == pytest.approx((2.0, 4.0), rel=0.25)
+    assert same / wide == pytest.approx(16.0**SHORTER, rel=0.5)
+    assert runtimes.index_s(alike(4), 0.0) > 1.5 * same
 
 
 def test_wide_jobs_that_end_at_once_are_known_to() -> None:
@@ -156,13 +164,20 @@ def test_neighbours_of_one_account_and_size_are_of_one_kind() -> None:
     assert kinds.submitted("speech", 8, 0.0).names[0] != groups[0].names[0]
 
 
-def test_what_came_together_is_of_one_burst_however_much_it_is() -> None:
+def test_what_came_together_is_of_one_burst() -> None:
     kinds = Neighbours()
-    burst = [kinds.submitted("vision", 8, 1_000.0) for _ in range(2 * NEIGHBOURS)]
+    burst = [kinds.submitted("vision", 8, 1_000.0) for _ in range(NEIGHBOURS + 1)]
     burst.append(kinds.submitted("vision", 8, 1_000.0 + TOGETHER_S))
     assert len({each.names[2] for each in burst}) == 1
     assert kinds.submitted("vision", 8, 1_000.0 + 3 * TOGETHER_S).names[2] != burst[0].names[2]
     assert kinds.submitted("vision", 4, 1_000.0).names[2] != burst[0].names[2]
+
+
+def test_of_a_large_burst_only_those_beside_each_other_count_together() -> None:
+    kinds = Neighbours()
+    burst = [kinds.submitted("vision", 8, 1_000.0).names[2] for _ in range(3 * MAX_BURST)]
+    assert len(set(burst)) == 3
+    assert [burst.count(each) for each in dict.fromkeys(burst)] == [MAX_BURST] * 3
 
 
 def test_lines_are_bounded() -> None:

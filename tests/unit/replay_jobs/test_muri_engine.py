@@ -117,13 +117,18 @@ def test_the_learned_order_does_not_look_at_durations() -> None:
 
 
 def test_the_learned_order_sends_back_who_had_more() -> None:
-    jobs = [job(1, at=0, gpus=8, runs_s=9000), job(2, at=5000, gpus=8, runs_s=100)]
+    jobs = [job(1, at=0, gpus=8, runs_s=9000), job(2, at=5000, gpus=4, runs_s=100)]
     assert ends(jobs, Nodes(1, 8), Learned()) == {2: 5100.0, 1: 9100.0}
+
+
+def test_the_next_of_its_size_is_taken_to_run_as_long_and_sends_nobody_back() -> None:
+    jobs = [job(1, at=0, gpus=8, runs_s=9000), job(2, at=5000, gpus=8, runs_s=100)]
+    assert ends(jobs, Nodes(1, 8), Learned()) == {1: 9000.0, 2: 9100.0}
 
 
 def test_who_says_how_far_it_is_is_known_to_end_soon() -> None:
     """Of two that ran as long the one that said it is nearly done goes on; without a word it waits
     for one that had less."""
-    jobs = [job(1, at=0, gpus=8, runs_s=8_000), job(2, at=7_900, gpus=8, runs_s=10_000)]
+    jobs = [job(1, at=0, gpus=8, runs_s=8_000), job(2, at=7_900, gpus=4, runs_s=10_000)]
     assert ends(jobs, Nodes(1, 8), Learned(hears_progress=True))[1] == pytest.approx(8_000.0)
     assert ends(jobs, Nodes(1, 8), Learned())[1] > 8_000.0

@@ -75,12 +75,12 @@ def test_the_verb_says_which_file_is_missing(tmp_path: Path) -> None:
     ("trace", "mean_s", "p99_s"),
     [
         ("trace1", 0.7 * 3330371.307, 15529913.227905),
-        ("trace3", 0.78 * 347213.2481, 4983397.254),
+        ("trace3", 0.7 * 347213.2481, 4983397.254),
         ("trace4", 0.7 * 1319382.936, 8663311.856),
     ],
 )
 def test_the_order_of_the_product_beats_tiresias(trace: str, mean_s: float, p99_s: float) -> None:
-    """By 30 %, on trace 3 by 22 %, with a p99 no worse than the worse of Tiresias's and SRSF's."""
+    """By 30 %, with a p99 no worse than the worse of Tiresias's and SRSF's."""
     found = replay_jobs(MURI / f"{trace}.csv.gz", "wattline", None)
     assert found.jct_s.mean < mean_s
     assert found.jct_s.p99 <= p99_s
