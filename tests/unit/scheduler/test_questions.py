@@ -1,13 +1,9 @@
 """Questions that take long are answered one a step, each of them once, in turn."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.harness import Harness
-from support.sites import job, site
-from support.stores import opened
+from support.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Denied, Explain, Explained, WhatIf
 from wattline_scheduler.core.effects import Reply
@@ -19,18 +15,8 @@ ADA = UserName("ada")
 
 
 @pytest.fixture
-def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
-
-
-@pytest.fixture
-def desk(h: Harness, tmp_path: Path) -> Iterator[QuestionDesk]:
-    store = opened(tmp_path)
-    yield QuestionDesk(Reads(h.cluster, store, lambda: 0))
-    store.close()
+def desk(reads: Reads) -> QuestionDesk:
+    return QuestionDesk(reads)
 
 
 def told(h: Harness, desk: QuestionDesk) -> Reply:

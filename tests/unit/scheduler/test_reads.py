@@ -1,35 +1,16 @@
 """Lists of jobs: which of them, how many, and the rest of a list that was cut."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from support.harness import Harness
-from support.sites import job, site
-from support.stores import opened
+from support.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Jobs, ListJobs
 from wattline_protocol.selecting import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site import LogReaders, Role
 from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.shell.reads import HIDDEN, Reads
-
-
-@pytest.fixture
-def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
-
-
-@pytest.fixture
-def reads(h: Harness, tmp_path: Path) -> Iterator[Reads]:
-    store = opened(tmp_path)
-    yield Reads(h.cluster, store, lambda: 0)
-    store.close()
 
 
 def listed(h: Harness, reads: Reads, request: ListJobs) -> tuple[list[JobId], bool]:

@@ -1,0 +1,26 @@
+"""One node that has joined, and what its scheduler answers without changing anything."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.harness import Harness
+from support.sites import site
+from support.stores import opened
+from wattline_scheduler.shell.reads import Reads
+
+
+@pytest.fixture
+def h() -> Harness:
+    harness = Harness(site().rack("a", 1).build())
+    harness.join()
+    harness.run(2)
+    return harness
+
+
+@pytest.fixture
+def reads(h: Harness, tmp_path: Path) -> Iterator[Reads]:
+    store = opened(tmp_path)
+    yield Reads(h.cluster, store, lambda: 0)
+    store.close()
