@@ -399,7 +399,7 @@ class Holder:
         return tree.members(table, identities, mine)
 
     def _signal_all(self, held: Held, number: int) -> None:
-        for process in self._processes(held):
+        for process in tree.parents_first(self._processes(held)):
             send_signal(process.pid, number)
 
     def _measure(self) -> None:

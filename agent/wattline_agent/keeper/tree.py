@@ -8,7 +8,7 @@ keeper's death that tree is gone; session, marker and cgroup still tell.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,19 +116,27 @@ def has_marker(pid: int, marker: bytes) -> bool:
     return environ is not None and marker in environ.split(b"\0")
 
 
-def descendants(table: dict[int, Process], tops: Iterable[int]) -> set[int]:
-    """`tops` that exist in `table` and everything below them."""
+def descendants(table: Mapping[int, Process], tops: Iterable[int]) -> list[int]:
+    """`tops` that exist in `table` and everything below them; of one top, parents first."""
     below: dict[int, list[int]] = {}
     for process in table.values():
         below.setdefault(process.parent, []).append(process.pid)
-    found: set[int] = set()
+    found: dict[int, None] = {}
     waiting = [pid for pid in tops if pid in table]
     while waiting:
         pid = waiting.pop()
         if pid not in found:
-            found.add(pid)
+            found[pid] = None
             waiting.extend(below.get(pid, ()))
-    return found
+    return list(found)
+
+
+def parents_first(processes: Iterable[Process]) -> list[Process]:
+    """In the order to signal them in: who is to be killed shall not see a child's end before. A
+    shell would write "Killed" to the log, or go on to its next command."""
+    table = {process.pid: process for process in processes}
+    tops = [pid for pid, process in table.items() if process.parent not in table]
+    return [table[pid] for pid in descendants(table, [*table, *tops])]
 
 
 def claimed(
@@ -166,10 +174,9 @@ def members(
     found: dict[str, list[Process]] = {key: [] for key in tasks}
     seen: set[int] = set()
     for top, key in owners.items():
-        for pid in descendants(table, [top]) - seen:
-            seen.add(pid)
-            if not table[pid].is_dead:
-                found[key].append(table[pid])
+        below = [pid for pid in descendants(table, [top]) if pid not in seen]
+        seen.update(below)
+        found[key] += [table[pid] for pid in below if not table[pid].is_dead]
     return found
 
 

@@ -172,8 +172,8 @@ def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s:
         left -= {os.getpid()}
         if not left or time.monotonic() >= until_s:
             break
-        for pid in left:
-            send_signal(pid, signal.SIGKILL)
+        for process in tree.parents_first(table[pid] for pid in left):
+            send_signal(process.pid, signal.SIGKILL)
         time.sleep(SCAN_PERIOD_S)
     for group in groups:
         group.remove()

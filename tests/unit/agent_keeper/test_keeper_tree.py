@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from wattline_agent.keeper.cgroup import find_own_group
-from wattline_agent.keeper.tree import Identity, Process, descendants, living_below, members, moving
+from wattline_agent.keeper.tree import (
+    Identity,
+    Process,
+    descendants,
+    living_below,
+    members,
+    moving,
+    parents_first,
+)
 
 KEEPER = 10
 MARKS = {31: b"D=/a", 32: b"D=/a"}
@@ -59,7 +67,17 @@ def test_the_dead_are_not_counted() -> None:
 
 def test_a_ring_of_parents_ends() -> None:
     ring = table(proc(2, 3), proc(3, 2))
-    assert descendants(ring, [2]) == {2, 3}
+    assert set(descendants(ring, [2])) == {2, 3}
+    assert {p.pid for p in parents_first(ring.values())} == {2, 3}
+
+
+def test_parents_are_signalled_before_their_children() -> None:
+    numbers_began_anew = [proc(7, 300), proc(5, 7), proc(300, 8), proc(8, KEEPER), proc(9, 300)]
+    order = [p.pid for p in parents_first(numbers_began_anew)]
+    assert sorted(order) == [5, 7, 8, 9, 300]
+    assert all(
+        order.index(p.parent) < order.index(p.pid) for p in numbers_began_anew if p.parent in order
+    )
 
 
 @pytest.mark.parametrize(
