@@ -22,6 +22,7 @@ _DURATION_UNITS = {
     "ms": Decimal("0.001"),
 }
 _BINARY_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_GIB = _BINARY_UNITS["GiB"]
 _SIZE_UNITS = {
     "B": 1,
     **_BINARY_UNITS,
@@ -84,6 +85,16 @@ def format_size(size_bytes: int) -> str:
         if size_bytes and size_bytes % factor == 0:
             return f"{size_bytes // factor}{unit}"
     return f"{size_bytes}B"
+
+
+def said_size(size_bytes: int, *, is_wanted: bool = False) -> str:
+    """In GiB to a tenth: what there is rounded down, what is wanted or missing rounded up.
+
+    So too little never reads as enough: a GPU "of 80 GB" has 79.6 GiB.
+    """
+    tenths = -(-10 * size_bytes // _GIB) if is_wanted else 10 * size_bytes // _GIB
+    whole, tenth = divmod(tenths, 10)
+    return f"{whole}.{tenth} GiB" if tenth else f"{whole} GiB"
 
 
 def parse_power_mw(text: str) -> int:

@@ -21,14 +21,19 @@ from wattline_protocol.jobkeys import (
 )
 from wattline_protocol.jobvalues import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
 from wattline_protocol.labels import Labels, labels_text
-from wattline_protocol.quantities import MAX_DURATION_S, MAX_SIZE_BYTES, format_duration
+from wattline_protocol.quantities import (
+    MAX_DURATION_S,
+    MAX_SIZE_BYTES,
+    format_duration,
+    said_size,
+)
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.asks import is_of_type, suits
 from wattline_scheduler.plan.devices import devices, profile_of
 from wattline_scheduler.plan.explain import wait_reason
-from wattline_scheduler.plan.feasible import GIB, fits_when_empty
+from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.offers import RowRoom, snapshot_of
 from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot, shape_of
@@ -186,7 +191,8 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
     known = [offer for offer in whole.nodes if shape.labels <= offer.labels]
     unknown = labelled - len(known)
     if able + unknown < shape.nodes:
-        return _lacking(known, shape, able)
+        among = f"of nodes with {labels_text(shape.labels)}: " if shape.labels else ""
+        return among + _lacking(known, shape, able)
     if unknown or place_gang(trial, shape) is not None:
         return ""
     return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
@@ -263,11 +269,12 @@ def _said(gpu_milli: int) -> str:
 
 
 def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
-    """The first thing that too few nodes have, and the most that they do have."""
+    """The first thing that too few nodes with its labels have, and the most that they do have."""
     gpus = [gpu for offer in offers for gpu in offer.gpus]
+    who = "they have" if shape.labels else "the site has"
     profiles = ", ".join(sorted({profile_of(gpu) for gpu in gpus} - {""}))
     if shape.mig and shape.mig not in profiles.split(", "):
-        there = f"the site has {profiles}" if profiles else "no GPU is in MIG mode"
+        there = f"{who} {profiles}" if profiles else "no GPU is in MIG mode"
         return f"no GPU has a MIG device {shape.mig}; {there}"
     if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
         return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
@@ -276,16 +283,16 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
         present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
         what = f"MIG device {shape.mig}" if shape.mig else "GPU"
         wanted = " or ".join(shape.gpu_type) or "any"
-        return f"no {what} is of type {wanted}; the site has {present}"
+        return f"no {what} is of type {wanted}; {who} {present}"
     part = shape.gpu_milli
     if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
         return "wants a part of a GPU; the compute mode of every GPU lets one process use it"
     memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
     largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
-        wants = f"wants {_said(part)} with {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
+        wants = f"wants {_said(part)} with {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
         which = " of that type" if shape.gpu_type else ""
-        return f"{wants}; the largest{which} has {largest / GIB:.0f} GiB"
+        return f"{wants}; the largest{which} has {said_size(largest)}"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
         return f"wants {shape.gpus} GPUs per node; no node has more than {most} that suit"
@@ -294,8 +301,6 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
         return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
     most_bytes = max((offer.memory_bytes for offer in offers), default=0)
     if shape.memory_bytes > most_bytes:
-        return (
-            f"wants {shape.memory_bytes / GIB:.1f} GiB of memory per node; no node has more than "
-            f"{most_bytes / GIB:.1f} GiB"
-        )
+        wants = f"wants {said_size(shape.memory_bytes, is_wanted=True)} of memory per node"
+        return f"{wants}; no node has more than {said_size(most_bytes)}"
     return f"wants {shape.nodes} such nodes; the site has {able}"

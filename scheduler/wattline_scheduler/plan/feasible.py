@@ -8,6 +8,7 @@ import numpy as np
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.labels import labels_text
 from wattline_protocol.messages import GpuInfo
+from wattline_protocol.quantities import said_size
 from wattline_protocol.site import DomainKind
 from wattline_scheduler.plan import asks
 from wattline_scheduler.plan.devices import profile_of
@@ -16,8 +17,6 @@ from wattline_scheduler.plan.snapshot import FilterName, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools, Ints
 from wattline_scheduler.power.rows import counted_mw
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +217,8 @@ def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
         return "GPUs that can be shared; there: their compute mode is not the default one"
     most = max((gpu.memory_bytes for gpu in gpus), default=0) * shape.gpu_milli // WHOLE_GPU
     part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
-    wanted = f"{part}GPUs of {shape.gpu_memory_min_bytes / GIB:.0f} GiB"
-    return f"{wanted}; there: the largest has {most / GIB:.0f} GiB"
+    wanted = f"{part}GPUs of {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
+    return f"{wanted}; there: the largest has {said_size(most)}"
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
@@ -246,7 +245,7 @@ def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:
 
 def _say_memory(trial: Trial, at: int, shape: Shape) -> str:
     lacks_bytes = shape.memory_bytes - trial.columns.memory_free_bytes[at]
-    return f"{lacks_bytes / GIB:.1f} GiB more free memory"
+    return f"{said_size(lacks_bytes, is_wanted=True)} more free memory"
 
 
 def _say_power(trial: Trial, at: int, shape: Shape) -> str:
@@ -260,7 +259,12 @@ def _say_cooling(trial: Trial, at: int, shape: Shape) -> str:
 def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
     lacks = lacking(trial, at, shape, kind)
     rows = trial.snapshot.rows
-    return ", ".join(f"{mw / 1_000_000:.2f} kW more in {rows[row].name}" for row, mw in lacks)
+    return ", ".join(f"{_said_kw(mw)} more in {rows[row].name}" for row, mw in lacks)
+
+
+def _said_kw(lacks_mw: int) -> str:
+    """Rounded up: what is missing is never 0.00 kW."""
+    return f"{-(-lacks_mw // 10_000) / 100:.2f} kW"
 
 
 FILTERS: tuple[Filter, ...] = (

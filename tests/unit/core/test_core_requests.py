@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from support.harness import Harness
@@ -128,7 +129,7 @@ IMPOSSIBLE: list[tuple[JobBuilder, str]] = [
     (job().gpu_type("mi300"), "the site has NVIDIA H100"),
     (job().gpu_memory(141), "the largest has 80 GiB"),
     (job().gpus(8).cpus_per_gpu(9), "no node has more than 64"),
-    (job().memory(513), "no node has more than 512.0 GiB"),
+    (job().memory(513), "no node has more than 512 GiB"),
     (job().nodes(3).same_rack(), "no rack has 3 such nodes"),
 ]
 
@@ -196,6 +197,27 @@ def test_what_labelled_nodes_lack_is_refused_though_others_have_it() -> None:
     assert h.gang(placed).live[0].node == "a1"
     waiting = h.submit(job().labels(fabric="ib"))
     assert h.job(waiting).wait_reason == "waits for gpus: a1: 1 more free GPU"
+
+
+def test_what_labelled_nodes_lack_is_not_said_of_the_site() -> None:
+    h = Harness(site().rack("a", 1, labels={"fabric": "ib"}).rack("b", 1).build())
+    h.agent("b1").gpus = [gpu(i, name="NVIDIA A100-SXM4-80GB") for i in range(8)]
+    h.join()
+    h.run(2)
+    said = h.refuse(job().gpu_type("a100").labels(fabric="ib"))
+    assert "of nodes with fabric=ib: no GPU is of type a100; they have NVIDIA H100" in said
+
+
+def test_a_gpu_sold_as_80_gb_is_not_said_to_have_80_gib() -> None:
+    h = Harness(site().rack("a", 1).build())
+    h.agent("a1").gpus = [
+        msgspec.structs.replace(gpu(i), memory_bytes=81_559 << 20) for i in range(8)
+    ]
+    h.join()
+    h.run(2)
+    said = h.refuse(job().gpu_memory(80))
+    assert "wants GPUs with 80 GiB; the largest has 79.6 GiB" in said
+    h.submit(job().gpu_memory(79))
 
 
 def test_before_nodes_said_hello_nothing_is_judged() -> None:
