@@ -5,6 +5,8 @@ the file's table, and a problem is told with the file's line or with the option'
 """
 
 from collections.abc import Mapping
+from numbers import Integral
+from os import PathLike, fspath
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -145,13 +147,29 @@ def _job(document: Document, options: Mapping[str, object]) -> JobSpec:
     problems: list[Problem] = []
     flags: dict[KeyPath, str] = {}
     table = {key: dict(v) if isinstance(v, Mapping) else v for key, v in document.table.items()}
-    for option, value in options.items():
+    for option, given in options.items():
+        value = _as_written(given)
         if not _is_absent(value):
             _lay_over(table, option, value, flags, problems)
     spec = _checked(table, problems)
     if spec is None or problems:
         raise JobFileError(_told(problems, document, flags))
     return spec
+
+
+def _as_written(value: object) -> object:
+    """As a file would say it: programs hand in paths, and whole numbers of numpy."""
+    match value:
+        case bool():
+            return value
+        case Integral():
+            return int(value)
+        case PathLike():
+            return fspath(value)
+        case list() | tuple():
+            return [_as_written(one) for one in value]
+        case _:
+            return value
 
 
 def _is_absent(value: object) -> bool:

@@ -4,8 +4,10 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from support.fake_door import FakeDoor
@@ -20,6 +22,7 @@ from wattline.client import (
     Refused,
     Unreachable,
     WattlineError,
+    selection,
 )
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
@@ -44,6 +47,7 @@ from wattline_protocol.requests import (
     Submitted,
     WatchRoutes,
 )
+from wattline_protocol.reserving import Reserve
 from wattline_protocol.selecting import Selection, Span
 from wattline_protocol.views import DomainView
 
@@ -134,6 +138,37 @@ def test_what_cannot_be_sent_is_told_at_once_and_the_client_goes_on(
         with pytest.raises(BadRequest, match=said):
             client.submit(JobSpec("x", tuple(words)))
         assert client.power() == (DOMAIN,)
+
+
+@pytest.mark.parametrize("job", [np.int64(7), "7"])
+def test_a_value_of_another_type_is_told_at_once_and_the_client_goes_on(
+    job: Any, tmp_path: Path
+) -> None:
+    """One ended the thread of the client, the other was dropped by the scheduler unanswered."""
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with pytest.raises(BadRequest, match=r"this cannot be sent: .*(int64|got `str`)"):
+            client.job(job)
+        assert client.power() == (DOMAIN,)
+
+
+def test_one_word_stands_for_itself_and_not_for_its_letters(tmp_path: Path) -> None:
+    """Of the letters of "sweep-*" the last one chose every job."""
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with pytest.raises(NotAllowed):
+            client.jobs(selection(name="sweep-*", user="ada", state="RUNNING"))
+        with pytest.raises(Impossible):
+            client.reserve("week", for_s=60.0, nodes="gpu-*", users="ada", gpu_type="h100")
+        listed, reserved = fake.requests
+        assert isinstance(listed, ListJobs)
+        assert listed.which == Selection(names=("sweep-*",), users=("ada",), states=("RUNNING",))
+        assert isinstance(reserved, Reserve)
+        assert reserved.nodes == ("gpu-*",)
+        assert (reserved.users, reserved.gpu_type) == (("ada",), ("h100",))
+
+
+def test_a_state_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="'running' is no state of a job; want one of PENDING, "):
+        selection(state=["running"])  # type: ignore[list-item]
 
 
 def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from wattline.client.errors import (
     Busy,
@@ -12,7 +12,7 @@ from wattline.client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from wattline.client.jobacts import JobActs, selection
+from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job import JobSpec
@@ -265,13 +265,13 @@ class Client(JobActs):
         until: str = "",
         for_s: float = 0.0,
         start: str = "",
-        nodes: Iterable[str] = (),
+        nodes: Words = (),
         labels: Mapping[str, str] | None = None,
-        gpu_type: Iterable[str] = (),
+        gpu_type: Words = (),
         count: int = 0,
         gpus: int = 0,
-        accounts: Iterable[str] = (),
-        users: Iterable[str] = (),
+        accounts: Words = (),
+        users: Words = (),
         maintenance: bool = False,
         reason: str = "",
     ) -> str:
@@ -285,13 +285,13 @@ class Client(JobActs):
                 end=until,
                 start=start,
                 for_s=for_s,
-                nodes=tuple(nodes),
+                nodes=words(nodes),
                 labels=dict(labels or {}),
-                gpu_type=tuple(gpu_type),
+                gpu_type=words(gpu_type),
                 count=count,
                 gpus=gpus,
-                accounts=tuple(accounts),
-                users=tuple(users),
+                accounts=words(accounts),
+                users=words(users),
                 is_maintenance=maintenance,
                 reason=reason,
             )

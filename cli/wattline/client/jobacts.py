@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable
+from typing import cast, get_args
 
 from wattline.client.asking import Asking
 from wattline_protocol.ids import JobId
@@ -22,22 +23,41 @@ from wattline_protocol.views import JobState
 Jobs = int | str | Iterable[int] | Selection
 """A number, several, a text such as "3-5,8" or "12[0-31]", or a selection with filters."""
 
+Words = str | Iterable[str]
+"""One word, or several."""
+
 
 def selection(
     jobs: Jobs | None = None,
     *,
-    user: Iterable[str] = (),
-    account: Iterable[str] = (),
-    queue: Iterable[str] = (),
-    name: Iterable[str] = (),
-    state: Iterable[JobState] = (),
+    user: Words = (),
+    account: Words = (),
+    queue: Words = (),
+    name: Words = (),
+    state: JobState | Iterable[JobState] = (),
 ) -> Selection:
-    """Jobs by number, by filters, or both. Raises ValueError for a text that names none."""
+    """Jobs by number, by filters, or both; of a filter one value or several.
+
+    Raises ValueError for a text that names no jobs, and for a state that there is not.
+    """
     if isinstance(jobs, Selection):
         return jobs
     return Selection(
-        _spans(jobs), tuple(user), tuple(account), tuple(queue), tuple(name), tuple(state)
+        _spans(jobs), words(user), words(account), words(queue), words(name), _states(words(state))
     )
+
+
+def words(value: Words) -> tuple[str, ...]:
+    """One word as several: never its letters, of which "*" would choose everything."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _states(names: tuple[str, ...]) -> tuple[JobState, ...]:
+    known = get_args(JobState)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name!r} is no state of a job; want one of {', '.join(known)}")
+    return cast("tuple[JobState, ...]", names)
 
 
 def _spans(jobs: int | str | Iterable[int] | None) -> tuple[Span, ...]:

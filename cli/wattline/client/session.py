@@ -121,19 +121,31 @@ class Session:
             self._send(Ask(UNWATCH_ASK, Unwatch(ask)))
         for pending in self._link.take_unsent():
             try:
-                self._send(Ask(pending.ask, pending.request))
-            except ValueError as error:  # whoever asked is told; the others' asks go on
+                self._send_bytes(self._checked(Ask(pending.ask, pending.request)))
+            except (TypeError, ValueError) as error:  # whoever asked is told; the others go on
                 denied = Denied("bad_request", f"this cannot be sent: {_why_not(error)}")
                 self._link.answered(pending.ask, denied, is_last=True)
 
+    def _checked(self, ask: Ask) -> bytes:
+        """Read as the scheduler will, which drops without an answer what it cannot read.
+
+        Raises TypeError or ValueError where it is no message: a value of another type, too large,
+        or text that is not UTF-8.
+        """
+        data = self._out.encode(ask)
+        self._out.decode(data)
+        return data
+
     def _send(self, message: FromClient) -> None:
-        """Raises ValueError where it is no message: too large, or text that is not UTF-8."""
-        if not self._socket.send(self._out.encode(message)):
+        self._send_bytes(self._out.encode(message))
+
+    def _send_bytes(self, data: bytes) -> None:
+        if not self._socket.send(data):
             # No connection (any more): the next welcome sends everything again.
             self._is_welcome = False
 
 
-def _why_not(error: ValueError) -> str:
+def _why_not(error: TypeError | ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object[:MAX_TEXT_SHOWN]!a} is not UTF-8"
     return str(error)

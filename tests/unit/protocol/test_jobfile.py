@@ -1,7 +1,9 @@
 """Job files, flags and keywords: what is read, and what each mistake is told."""
 
+from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wattline_protocol.job import (
@@ -395,6 +397,17 @@ def test_options_that_are_not_given_change_nothing() -> None:
 def test_a_wrong_option_is_told_by_its_name(options: dict[str, Any], said: str) -> None:
     [problem] = refused_options(command=["x"], **options)
     assert problem.startswith(said)
+
+
+def test_programs_may_hand_in_paths_and_numpys_whole_numbers() -> None:
+    spec = job_from_options(
+        command=["python", PurePosixPath("train.py")],
+        workdir=PurePosixPath("/data"),
+        gpus=np.int64(2),
+        after_ok=[np.int32(7)],
+    )
+    assert (spec.command, spec.workdir) == (("python", "train.py"), "/data")
+    assert (spec.resources.gpus_per_node, spec.after_ok) == (2, (7,))
 
 
 def test_problems_of_file_and_options_are_told_apart() -> None:
