@@ -55,10 +55,11 @@ REFUSED = """
 no GPU is of type | the largest has | no GPU has a MIG device | no GPU is in MIG mode
 every GPU is in MIG mode | wants a part of a GPU | GPUs per node; no node has more than
 CPUs per node; no node has more than | of memory per node; no node has more than
-such nodes; the site has | such nodes; reservation | no node has | nodes; the site has
+such nodes; the site has | will not do: wants | no node has | nodes; the site has
 even on an empty site at full budgets | limits.cost would never act
 is past | so it had to start by | its next window opens | there is no job
 the quota of account green is used up until | and its reservation course ends
+name another one, or none | would do (--time)
 was to start only after its success | it never succeeds, it runs until it is cancelled
 and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
 has left: 8 GPUs at a time | has left: 4000W at a time
@@ -69,8 +70,9 @@ reservation course is for | reservation maint is for maintenance
 
 WAITED = """
 held until released | held: 3 tries in a row | waits for job | waits for its window
-waits for its reservation | is over or was taken back | when its reservation course is over
-never: | of its indices run
+waits for its reservation | is over or was taken back | never starts as it is: its next window
+never: | it never starts there as it is | may run until reservations keep it from there
+of its indices run
 GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is left
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | no rack has

@@ -1,10 +1,45 @@
-"""Reservations for tests of the planner, and their rule said once more, node by node."""
+"""Reservations for tests, and the planner's rule for them said once more, node by node."""
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
+from support.harness import Harness, running
+from support.sites import site
+from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.reserving import Reserve
+from wattline_protocol.site import Account
+from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.plan.reservations import MARGIN_S, NEAR_S, Span, Stay
+
+HOUR_S = 3600.0
+
+
+def started(*accounts: Account, nodes: int = 2) -> Harness:
+    """A site whose nodes have been heard."""
+    plain = site().rack("a", nodes, kw=80.0).site_budget(80.0).build()
+    h = Harness(msgspec.structs.replace(plain, accounts=accounts))
+    h.join()
+    h.run(2)
+    return h
+
+
+def kept(name: str = "course", **more: object) -> Reserve:
+    """Node a1 for ada, for an hour from now."""
+    usual: dict[str, object] = {"for_s": HOUR_S}
+    usual |= {} if {"nodes", "count", "gpus"} & more.keys() else {"nodes": ("a1",)}
+    usual |= {} if {"accounts", "is_maintenance"} & more.keys() else {"users": ("ada",)}
+    return Reserve(name, **{**usual, **more})  # type: ignore[arg-type]  # tests choose the fields
+
+
+def nodes_of(h: Harness, number: JobId) -> list[NodeId]:
+    return [node for node, _ in running(h, number)]
+
+
+def reason(h: Harness, number: JobId) -> str:
+    h.run(1)
+    return reason_of(h.job(number), h.state_of(number))
 
 
 def span_of(name: str, start: float, end: float, nodes: Sequence[int]) -> Span:

@@ -20,11 +20,12 @@ from wattline_scheduler.core.allowed import (
 )
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, name_of, over
+from wattline_scheduler.core.earliest import cannot_be_met
+from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.jobs import Ending, Gang, Job, Paused
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openchecks import too_many_there
-from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import (
     count_elsewhere,
     never_fits,
@@ -101,6 +102,8 @@ def _of(
     problem = _never(state, owner, spec, now)
     if problem == _never(state, owner, job.spec, now):
         problem = ""  # the site has changed since, and this is not what is asked to change
+    if not problem and ("reservation" in names or job.count["pending"]):
+        problem = _shut_out(state, owner, job.spec, spec, now)
     if not problem and (not ABOUT_TIME.isdisjoint(names) or _is_moved_in_time(job, names)):
         problem = cannot_be_met(state, owner, spec, now)
     if problem:
@@ -160,6 +163,14 @@ def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
         or never_reached(spec, state.site.tariff)
         or never_fits(state, account, spec.queue, shape, now)
     )
+
+
+def _shut_out(state: State, owner: UserName, old: JobSpec, new: JobSpec, now: Now) -> str:
+    """Why it could not start in the reservation that it names; empty = it could, or never could."""
+    is_new = old.reservation != new.reservation
+    if not is_new and impossible_inside(state, owner, old, now):
+        return ""
+    return impossible_inside(state, owner, new, now)
 
 
 def _too_late(job: Job, name: str) -> str:

@@ -14,7 +14,9 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.earliest import cannot_be_met, is_past
 from wattline_scheduler.core.ending import end_gang, end_gangs
+from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.job_state import (
     refresh,
     save_gang,
@@ -23,7 +25,6 @@ from wattline_scheduler.core.job_state import (
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
 from wattline_scheduler.core.openchecks import too_many
-from wattline_scheduler.core.openings import cannot_be_met, is_past
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import used_up
@@ -154,7 +155,10 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
             text = f"{meant(target, job)} {used}; raise that first with `wattline update`"
             return Denied("impossible", text)
         problem = (
-            gone or cannot_be_met(state, owner, job.spec, now) or impossible(state, job.spec, now)
+            gone
+            or cannot_be_met(state, owner, job.spec, now)
+            or impossible(state, job.spec, now)
+            or impossible_inside(state, owner, job.spec, now)
         )
         if problem:
             return Denied("impossible", problem)

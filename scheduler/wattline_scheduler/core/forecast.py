@@ -141,6 +141,8 @@ def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[
         return "not known: it depends on how long what is before it in the queue will run"
     known = {gang.key for gang in ending}
     endless = [gang for gang in live if gang.key not in known]
+    if not endless:
+        return "not known: what holds its place may run until reservations keep it from there"
     holding = look.holding(shape, endless)
     if len(holding) < len(endless) and look.fits(shape, [*ending, *holding], later_s=later_s):
         endless = holding

@@ -16,6 +16,7 @@ from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
 from wattline_scheduler.core.outofband import void_try
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.reports import reconcile
+from wattline_scheduler.core.reservations import look_at_jobs
 from wattline_scheduler.core.state import State
 
 MANY_WITHIN_S = 30.0
@@ -76,7 +77,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
 
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
-    was_off = node.record.is_off
+    was_off, before = node.record.is_off, _hardware(node)
     incarnation = Incarnation(max(node.record.incarnation, hello.incarnation_seen) + 1)
     node.record = msgspec.structs.replace(
         node.record,
@@ -104,9 +105,16 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.lease_seq = node.acked_seq = NO_SEQ
     node.outdate()
     state.forget_verdicts()
+    if _hardware(node) != before:
+        look_at_jobs(state, now)
     _tell_of_many(state, node, now)
     if was_off:
         heard_though_off(state, node, now)
+
+
+def _hardware(node: NodeNow) -> tuple[object, ...]:
+    """What decides which jobs fit on it at all."""
+    return node.record.gpus, node.record.cpus, node.record.memory_bytes
 
 
 def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:

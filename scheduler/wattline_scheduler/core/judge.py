@@ -162,21 +162,7 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
         if len(state.verdicts) >= MAX_VERDICTS:
             state.verdicts.clear()
         verdict = state.verdicts[shape] = _judge(state, shape, now)
-    return verdict or _impossible_inside(state, spec, shape, now)
-
-
-def _impossible_inside(state: State, spec: JobSpec, shape: Shape, now: Now) -> str:
-    """The same on the nodes of the reservation that it names."""
-    record = state.reservations.get(spec.reservation)
-    if record is None:
-        return ""
-    whole = _known(state, now)
-    fits = fits_when_empty(Trial(whole), shape)
-    able = [node for node in record.nodes if node not in whole.position]
-    able += [node for node in record.nodes if node in whole.position and fits[whole.position[node]]]
-    if len(able) >= shape.nodes:
-        return ""
-    return f"wants {shape.nodes} such nodes; reservation {record.name} has {len(able)} of them"
+    return verdict
 
 
 def _judge(state: State, shape: Shape, now: Now) -> str:
@@ -185,27 +171,27 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
     labelled = _labelled(state, shape.labels)
     if labelled < shape.nodes:
         return _without_labels(state, shape, labelled)
-    whole = _known(state, now)
+    whole = whole_site(state, now)
     trial = Trial(whole)
     able = int(fits_when_empty(trial, shape).sum())
     known = [offer for offer in whole.nodes if shape.labels <= offer.labels]
     unknown = labelled - len(known)
     if able + unknown < shape.nodes:
         among = f"of nodes with {labels_text(shape.labels)}: " if shape.labels else ""
-        return among + _lacking(known, shape, able)
+        return among + lacking(known, shape, able, "the site")
     if unknown or place_gang(trial, shape) is not None:
         return ""
     return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
 
 
-def _known(state: State, now: Now) -> Snapshot:
+def whole_site(state: State, now: Now) -> Snapshot:
+    """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
     if state.whole is None:
         state.whole = _whole(state, now)
     return state.whole
 
 
 def _whole(state: State, now: Now) -> Snapshot:
-    """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]
     offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
     base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
@@ -268,10 +254,13 @@ def _said(gpu_milli: int) -> str:
     return "GPUs" if gpu_milli == WHOLE_GPU else f"{gpu_milli / WHOLE_GPU:g} of a GPU"
 
 
-def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
-    """The first thing that too few nodes with its labels have, and the most that they do have."""
+def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) -> str:
+    """The first thing that too few nodes with its labels have, and the most that they do have.
+
+    `able`: how many of them have all of it. `where`: who has these nodes, in words.
+    """
     gpus = [gpu for offer in offers for gpu in offer.gpus]
-    who = "they have" if shape.labels else "the site has"
+    who = "they have" if shape.labels else f"{where} has"
     profiles = ", ".join(sorted({profile_of(gpu) for gpu in gpus} - {""}))
     if shape.mig and shape.mig not in profiles.split(", "):
         there = f"{who} {profiles}" if profiles else "no GPU is in MIG mode"
@@ -303,4 +292,4 @@ def _lacking(offers: Sequence[NodeOffer], shape: Shape, able: int) -> str:
     if shape.memory_bytes > most_bytes:
         wants = f"wants {said_size(shape.memory_bytes, is_wanted=True)} of memory per node"
         return f"{wants}; no node has more than {said_size(most_bytes)}"
-    return f"wants {shape.nodes} such nodes; the site has {able}"
+    return f"wants {shape.nodes} such nodes; {where} has {able}"

@@ -1,6 +1,5 @@
 """What is ahead of a job that waits, or that is not submitted yet: when, and what would help."""
 
-import math
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -18,7 +17,9 @@ from wattline_protocol.views import (
 from wattline_scheduler.core.allowed import with_runtime
 from wattline_scheduler.core.asif import ASKED, AsIf
 from wattline_scheduler.core.backups import why_nothing_starts
+from wattline_scheduler.core.earliest import closed, opens, opens_from, too_late
 from wattline_scheduler.core.forecast import Forecast, forecast, sooner
+from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.job_state import gates_of, reason_of, waits_for_jobs
 from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.kinds import kind_of
@@ -26,9 +27,9 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.lines import LineKey
 from wattline_scheduler.core.makingway import making_way
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import closed, earliest, opens, opens_from, too_late
 from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
+from wattline_scheduler.core.reservations import gone
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import refusal
@@ -236,9 +237,10 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
 
 def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
     """The latest of room, window and back-off, and which of them it is; in one of its windows."""
-    by_gates = earliest(state, asked.owner, asked.spec, now)
-    if math.isinf(by_gates.unix_s):
-        return None, f"never: {by_gates.why}"
+    never = gone(state, asked.spec, now)
+    never = never or impossible_inside(state, asked.owner, asked.spec, now)
+    if never:
+        return None, f"never: {never}"
     if found.within_s is None:
         return None, found.why
     times = (

@@ -66,15 +66,19 @@ def follow_quotas(state: State, now: Now) -> None:
         if was_closed and not one.closed:
             state.wants_plan = True
         if one.resets_unix_s != before:
-            _look_at_deadlines(state, number, now)
+            _look_at_jobs(state, number, now)
         _tell(state, one, now)
 
 
-def _look_at_deadlines(state: State, number: int, now: Now) -> None:
-    """Of the jobs that a quota counts which is used up now, or is not any more."""
-    dated = (job for job in state.work.jobs.values() if job.spec.windows.deadline)
-    for job in dated:
-        if not job.is_ended and number in state.work.quotas.of(job.account, job.spec.queue):
+def _look_at_jobs(state: State, number: int, now: Now) -> None:
+    """With a deadline or a reservation: a quota that counts them is used up, or no more."""
+    for job in state.work.jobs.values():
+        is_dated = bool(job.spec.windows.deadline or job.spec.reservation)
+        if (
+            is_dated
+            and not job.is_ended
+            and number in state.work.quotas.of(job.account, job.spec.queue)
+        ):
             state.work.alarms.set(job.id, now.unix_s)
 
 

@@ -18,6 +18,9 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import not_there
 from wattline_scheduler.plan.reservations import Reservations, Span
 
+ANOTHER = "name another one, or none"
+"""What would be right where a reservation is not."""
+
 MAX_NODES_NAMED = 10
 """In one sentence."""
 
@@ -58,17 +61,21 @@ def is_active(record: ReservationRecord, now: Now) -> bool:
 
 
 def waits_for(state: State, spec: JobSpec, now: Now) -> str:
-    """Why nothing of such a job starts by the reservation that it names; empty = it may."""
+    """That such a job waits for its reservation to begin; empty = that has begun, or is over."""
     record = state.reservations.get(spec.reservation)
-    if not spec.reservation or (record is not None and is_active(record, now)):
+    if record is None or record.start_unix_s <= now.unix_s:
         return ""
-    if record is not None and now.unix_s < record.start_unix_s:
-        begins = state.calendar.said(record.start_unix_s)
-        return f"waits for its reservation {record.name}, which begins {begins}"
-    return (
-        f"its reservation {spec.reservation} is over or was taken back; name another one, or none, "
-        "with `wattline update --reservation`"
-    )
+    begins = state.calendar.said(record.start_unix_s)
+    return f"waits for its reservation {record.name}, which begins {begins}"
+
+
+def gone(state: State, spec: JobSpec, now: Now) -> str:
+    """That what such a job names keeps nothing any more; empty = it does, or none is named."""
+    name, record = spec.reservation, state.reservations.get(spec.reservation)
+    if not name or (record is not None and now.unix_s < record.end_unix_s):
+        return ""
+    how = "with `wattline update --reservation`"
+    return f"its reservation {name} is over or was taken back; {ANOTHER}, {how}"
 
 
 def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
@@ -117,10 +124,17 @@ def _put(state: State, record: ReservationRecord, phase: ReservationPhase, now: 
     if phase != "over":
         state.reservations[record.name] = record
     state.reserved = None
+    state.verdicts_inside.clear()
     state.journal.save(record)
     state.wants_plan = True
+    look_at_jobs(state, now, of=record.name)
+
+
+def look_at_jobs(state: State, now: Now, of: str = "") -> None:
+    """See to it that those who name this one, or any, say what that means for them now."""
     for job in state.work.jobs.values():
-        if job.spec.reservation == record.name and not job.is_ended:
+        named_ = job.spec.reservation
+        if named_ and of in ("", named_) and not job.is_ended:
             state.work.alarms.set(job.id, now.unix_s)
 
 

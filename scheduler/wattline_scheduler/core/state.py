@@ -122,6 +122,8 @@ class State:
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)
     """Of `judge.impossible`, until something changes what nodes have."""
+    verdicts_inside: dict[tuple[str, Shape], str] = field(default_factory=dict)
+    """The same of `inside`, by the reservation's name."""
     whole: Snapshot | None = None
     """What those were found on; None = to be made anew."""
     gateway_public_key: str = ""
@@ -134,4 +136,5 @@ class State:
     def forget_verdicts(self) -> None:
         """What nodes have has changed."""
         self.verdicts.clear()
+        self.verdicts_inside.clear()
         self.whole = None

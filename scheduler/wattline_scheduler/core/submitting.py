@@ -8,12 +8,13 @@ from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_protocol.views import JobState
 from wattline_scheduler.core.allowed import not_allowed, too_long, too_urgent, with_runtime
 from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.earliest import cannot_be_met
 from wattline_scheduler.core.events import ClientAsked
+from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.openchecks import too_many
-from wattline_scheduler.core.openings import cannot_be_met
 from wattline_scheduler.core.quotachecks import never_fits
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
@@ -63,6 +64,7 @@ def refusal(
         or never_reached(spec, state.site.tariff)
         or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
         or impossible(state, spec, now)
+        or impossible_inside(state, owner, spec, now)
     )
     return Denied("impossible", problem) if problem else None
 

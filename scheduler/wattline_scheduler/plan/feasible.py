@@ -33,9 +33,16 @@ def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
     """In the order in which they are asked; the first refusal counts. `is_alike`: in words that
     hold for all stays with its key.
 
-    Reservations come last, so that a node that lacks nothing else says so; but first for who wants
-    into one: other nodes are out of the question.
+    Reservations come last, so that a node that lacks nothing else says so; but for who wants into
+    one other nodes are out of the question, which comes first.
     """
+
+    def is_inside(trial: Trial, shape: Shape) -> Bools:
+        del shape
+        reservations = trial.snapshot.reservations
+        if reservations is None:
+            return np.ones(trial.columns.node_count, np.bool_)
+        return ~reservations.outside(stay)
 
     def passes(trial: Trial, shape: Shape) -> Bools:
         del shape
@@ -50,7 +57,9 @@ def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
         return reservations.why_alike(at, stay) if is_alike else reservations.why(at, stay)
 
     reserved = Filter("reservation", passes, missing)
-    return (reserved, *FILTERS) if stay.reservation else (*FILTERS, reserved)
+    if not stay.reservation:
+        return (*FILTERS, reserved)
+    return (Filter("reservation", is_inside, missing), *FILTERS, reserved)
 
 
 def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
@@ -70,10 +79,10 @@ def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
     So only what the rows lack is looked at, where any node has all that is asked of itself.
     """
     passed, filters = np.isfinite(trial.look(shape).cost), filters_of(stay)
-    first, barred = NODE_FILTERS, trial.barred(stay) if stay.reservation else None
+    first = NODE_FILTERS
     if stay.reservation:
         first += 1
-        passed = passed if barred is None else passed & ~barred
+        passed = passed & filters[0].passes(trial, shape)
     number = _refusing(trial, shape, filters, first, passed)
     is_told = (number[passed] < len(filters)).any() or passed.sum() >= shape.nodes
     return number if is_told else refusing(trial, shape, stay)

@@ -22,6 +22,9 @@ starts it there; a day lets services and first runs use nodes that are needed ne
 MARGIN_S = 30.0
 """Starting may take so long, and stopping as well: a job is to end so much earlier."""
 
+NEVER = "it never starts there as it is"
+"""For who wants into a reservation that another one follows: the time left only grows shorter."""
+
 NOBODY = 0
 """Number of no reservation."""
 
@@ -123,8 +126,14 @@ class Reservations:
         latest: Floats = self._begins - stay.needs_s - self.unix_s
         if stay.reservation:
             latest = np.minimum(latest, self._ends - self.unix_s)
-        latest[self._inside != self._wanted(stay)] = -np.inf
+        latest[self.outside(stay)] = -np.inf
         return latest
+
+    @property
+    def next_s(self) -> Floats:
+        """[node] seconds from now until another begins there; infinite: none does."""
+        left: Floats = self._begins - self.unix_s
+        return left
 
     def _wanted(self, stay: Stay) -> int:
         """What must be active on a node; a name that is not there is so on none."""
@@ -133,8 +142,13 @@ class Reservations:
     def barred(self, stay: Stay) -> Bools | None:
         """[node] where it may not start now; None: it may on all of them."""
         is_barred: Bools = self._begins < self.unix_s + stay.needs_s
-        is_barred |= self._inside != self._wanted(stay)
+        is_barred |= self.outside(stay)
         return is_barred if is_barred.any() else None
+
+    def outside(self, stay: Stay) -> Bools:
+        """[node] of which another one has it now, or none where it wants one."""
+        is_outside: Bools = self._inside != self._wanted(stay)
+        return is_outside
 
     def openings(self, stay: Stay) -> list[tuple[float, str]]:
         """Seconds from now until nodes become free for it that are not now, and by what."""
@@ -157,16 +171,18 @@ class Reservations:
         if self._inside[at] != self._wanted(stay):
             return self.why_alike(at, stay)
         begins = self._next_said(int(self._next[at]))
+        never = f": {NEVER}" if stay.reservation else ""
         if stay.runs_s is None:
-            return f"{begins}, and nobody has said how long it runs (--time)"
-        return f"{begins}, and it may run {format_duration(round(stay.runs_s))}"
+            return f"{begins}, and nobody has said how long it runs{never} (--time)"
+        return f"{begins}, and it may run {format_duration(round(stay.runs_s))}{never}"
 
     def why_alike(self, at: int, stay: Stay) -> str:
         """The same for all stays with its key, however long they may run."""
         inside = int(self._inside[at])
         if inside == self._wanted(stay):
             begins = self._next_said(int(self._next[at]))
-            return f"{begins}, and it may not have ended by then (--time)"
+            never = f": {NEVER}" if stay.reservation else ""
+            return f"{begins}, and it may not have ended by then{never} (--time)"
         if stay.reservation:
             return f"not in reservation {stay.reservation} now"
         return self._active_said(inside)

@@ -19,6 +19,7 @@ from wattline_protocol.quantities import format_power
 from wattline_protocol.site import Site
 from wattline_protocol.sitechecks import site_warnings
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.inside import never_inside
 from wattline_scheduler.core.jobs import Job, Pending
 from wattline_scheduler.core.judge import impossible
 from wattline_scheduler.core.naming import named
@@ -149,6 +150,7 @@ def _stuck(state: State, jobs: list[Job], now: Now) -> Iterator[Check]:
             reason = "" if job.barred is None else job.barred[1]
             reason = reason or judge(job.account, job.spec.queue, job.shape)
             reason = reason or impossible(state, job.spec, now)
+            reason = reason or never_inside(state, job.record.owner, job.spec, now)
             if reason:
                 by_reason[reason].append(job.id)
     for reason, numbers in by_reason.items():

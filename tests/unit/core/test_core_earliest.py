@@ -183,20 +183,37 @@ def test_windows_that_open_only_after_its_reservation_has_ended_let_it_start_nev
 ) -> None:
     reserve(h, for_s=3_600)
     wanted = job().reservation("course").start_only("Sat-Sun")
-    never = (
-        "never: its next window opens 2023-11-18 00:00 UTC, "
+    why = (
+        "its next window opens 2023-11-18 00:00 UTC, "
         "and its reservation course ends 2023-11-14 23:13 UTC"
     )
-    view = asked(h, wanted)
-    assert isinstance(view, ExplainView)
-    assert (view.start_unix_s, view.start_why) == (None, never)
-    number = h.submit(wanted)
-    assert (seen(h, number).start_unix_s, seen(h, number).start_why) == (None, never)
-    assert reason(h, number) == (
-        "waits for its window, which opens 2023-11-18 00:00 UTC, "
-        "when its reservation course is over"
+    assert h.refuse(wanted) == f"{why}; name another one, or none"
+    assert asked(h, wanted) == Denied("impossible", h.refuse(wanted))
+    assert h.refuse(wanted.deadline("2023-12-24T12:00")).endswith(why)
+    number = h.submit(job().reservation("course").start_only("Tue 22:30-22:40"))
+    refused = h.ask(Update(only(number), {"start_only": ("Sat-Sun",)}))
+    assert isinstance(refused, Denied)
+    assert refused.reason == f"job {number} would never start: {why}; name another one, or none"
+
+
+def test_a_window_that_closes_unused_is_told_where_the_next_one_is_too_late(h: Harness) -> None:
+    holders = [h.submit(job().gpus(8)) for _ in range(2)]
+    reserve(h, for_s=3_600)
+    number = h.submit(job().gpus(1).reservation("course").start_only("Tue 22:00-22:20"))
+    h.run(300)
+    assert "never" not in reason(h, number)
+    h.run(120)
+    never = (
+        "its next window opens 2023-11-21 22:00 UTC, and its reservation course ends "
+        "2023-11-14 23:13 UTC; name another one, or none"
     )
-    assert h.refuse(wanted.deadline("2023-12-24T12:00")).endswith(never.removeprefix("never: "))
+    assert reason(h, number) == f"never starts as it is: {never}"
+    assert (seen(h, number).start_unix_s, seen(h, number).start_why) == (None, f"never: {never}")
+    for holder in holders:
+        end_one(h, holder, 0)
+    h.do(Update(only(number), {"start_only": "none"}))
+    h.run(1)
+    assert h.state_of(number) == "RUNNING", reason(h, number)
 
 
 def test_a_window_that_opens_within_its_reservation_is_its_start(h: Harness) -> None:
@@ -208,23 +225,34 @@ def test_a_window_that_opens_within_its_reservation_is_its_start(h: Harness) -> 
 
 def test_a_window_that_closes_before_its_reservation_begins_is_none_of_it(h: Harness) -> None:
     reserve(h, for_s=3_600, start="2023-11-14T23:00")
-    view = asked(h, job().reservation("course").start_only("Tue 22:30-22:40"))
-    assert isinstance(view, ExplainView)
-    assert view.start_why == (
-        "never: its reservation course begins 2023-11-14 23:00 UTC, and its next window opens "
-        "2023-11-21 22:30 UTC, and its reservation course ends 2023-11-15 00:00 UTC"
+    assert h.refuse(job().reservation("course").start_only("Tue 22:30-22:40")) == (
+        "its reservation course begins 2023-11-14 23:00 UTC, and its next window opens "
+        "2023-11-21 22:30 UTC, and its reservation course ends 2023-11-15 00:00 UTC; "
+        "name another one, or none"
     )
 
 
 def test_a_quota_that_begins_anew_after_its_reservation_has_ended_lets_it_start_never(
     h: Harness,
 ) -> None:
-    uses(h, burns(h))
+    runs = burns(h, nodes=2)
     reserve(h, for_s=3_600)
-    view = asked(h, in_night().reservation("course"))
-    assert isinstance(view, ExplainView)
-    ends = "and its reservation course ends 2023-11-14 23:13 UTC"
-    assert (view.start_unix_s, view.start_why) == (None, f"never: {USED_UP}, {ends}")
+    number = h.submit(in_night().reservation("course"))
+    uses(h, runs)
+    ends = "and its reservation course ends 2023-11-14 23:13 UTC; name another one, or none"
+    assert h.refuse(in_night().reservation("course")) == f"{USED_UP}, {ends}"
+    assert reason(h, number) == f"never starts as it is: {USED_UP}, {ends}"
+    assert (seen(h, number).start_unix_s, seen(h, number).start_why) == (
+        None,
+        f"never: {USED_UP}, {ends}",
+    )
+
+
+def test_a_reservation_that_has_ended_takes_nobody_before_a_tick_tells(h: Harness) -> None:
+    reserve(h, for_s=3_600)
+    h.mono_s += 3_600
+    over = "its reservation course ended 2023-11-14 23:13 UTC; name another one, or none"
+    assert h.refuse(job().reservation("course")) == over
 
 
 def test_an_estimate_after_its_reservation_has_ended_is_none(h: Harness) -> None:

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness, running
+from support.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.messages import TaskUsage
@@ -12,39 +13,11 @@ from wattline_protocol.reserving import ReservationView, Reserve, Unreserve
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account
 from wattline_scheduler.core.events import ClientAsked
-from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.reserving import MAX_RESERVATIONS, MAX_WORDS
 from wattline_scheduler.plan.reservations import NEAR_S
 from wattline_scheduler.views.nodes import node_view
 from wattline_scheduler.views.reservations import reservation_views
-
-HOUR_S = 3600.0
-
-
-def started(*accounts: Account, nodes: int = 2) -> Harness:
-    plain = site().rack("a", nodes, kw=80.0).site_budget(80.0).build()
-    h = Harness(msgspec.structs.replace(plain, accounts=accounts))
-    h.join()
-    h.run(2)
-    return h
-
-
-def kept(name: str = "course", **more: object) -> Reserve:
-    """Node a1 for ada, for an hour from now."""
-    usual: dict[str, object] = {"for_s": HOUR_S}
-    usual |= {} if {"nodes", "count", "gpus"} & more.keys() else {"nodes": ("a1",)}
-    usual |= {} if {"accounts", "is_maintenance"} & more.keys() else {"users": ("ada",)}
-    return Reserve(name, **{**usual, **more})  # type: ignore[arg-type]  # tests choose the fields
-
-
-def nodes_of(h: Harness, number: JobId) -> list[NodeId]:
-    return [node for node, _ in running(h, number)]
-
-
-def reason(h: Harness, number: JobId) -> str:
-    h.run(1)
-    return reason_of(h.job(number), h.state_of(number))
 
 
 def shown(h: Harness) -> tuple[ReservationView, ...]:
@@ -258,7 +231,8 @@ def test_who_is_in_it_starts_when_it_begins_and_only_on_its_nodes() -> None:
     assert "course has begun: 1 node (a1) for user ada" in begun.text
     h.run(60)
     assert h.state_of(inside) == "RUNNING", "what runs when it ends runs on"
-    assert reason(h, waits).startswith("its reservation course is over or was taken back")
+    over = "its reservation course is over or was taken back; name another one, or none, with "
+    assert reason(h, waits) == f"never starts as it is: {over}`wattline update --reservation`"
     h.do(Update(only(waits), {"reservation": "none"}))
     h.run(1)
     assert nodes_of(h, waits) == ["a2"]
@@ -332,26 +306,10 @@ def test_an_update_is_held_to_the_same_rules() -> None:
     assert isinstance(answer, Denied)
     assert "reservation his is for user bob; this is user ada" in answer.reason
     h.do(Unreserve("hers"))
-    assert reason(h, number).startswith("its reservation hers is over or was taken back")
+    assert reason(h, number).startswith("never starts as it is: its reservation hers is over or")
     h.do(kept("hers", end="in 30m", for_s=0.0))
     h.run(1)
     assert nodes_of(h, number) == ["a1"]
-
-
-def test_what_never_fits_on_its_nodes_is_refused() -> None:
-    """Here or by an update; a node that was never heard may have anything."""
-    plain = site().rack("a", 2, kw=80.0).site_budget(80.0).build()
-    h = Harness(plain)
-    h.join("a1")
-    h.do(kept())
-    text = "wants 2 such nodes; reservation course has 1 of them"
-    assert h.refuse(job().nodes(2).reservation("course")) == text
-    outside = h.submit(job().nodes(2))
-    answer = h.ask(Update(only(outside), {"reservation": "course"}))
-    assert isinstance(answer, Denied)
-    assert text in answer.reason
-    h.do(kept("unheard", nodes=("a2",)))
-    h.submit(job().gpus(8).reservation("unheard"))
 
 
 def test_others_are_sent_away_only_where_the_gang_may_start() -> None:
