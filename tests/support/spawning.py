@@ -10,7 +10,7 @@ from wattline_agent.keeper.spawn import Launch
 
 def spawned(launch: Launch) -> int:
     """Process number of the started task, after its exec succeeded. Raises NotStarted."""
-    if launch.account is None and spawn.is_quick(launch.path, launch.cwd):
+    if launch.account is None and spawn.has_vfork():
         return spawn.spawn_quick(launch)
     pid, told = spawn.fork(launch)
     try:

@@ -15,10 +15,12 @@ from resource import struct_rusage
 from typing import Any
 
 from wattline_agent.keeper import tree
+from wattline_agent.keeper.census import Census
 from wattline_agent.keeper.cgroup import Site
 from wattline_agent.keeper.held import Held, boottime_s, host_oom_kills, never_ran, view_of_end
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Asked, Due, Life
+from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import (
     MAX_TASKS,
@@ -58,16 +60,14 @@ class Holder:
         self._tasks_dir = str(state_dir / TASKS_DIR)
         self._journal = Journal(state_dir / STARTS_FILE)
         told = Told(self._hand_over, self._changed, self._failed)
-        self._starts = Starts(site, self._journal, loop, told)
+        self._starts = Starts(site, self._journal, loop, told, Mounts())
         self.warden: WardenLine
-        self.warden_pid = 0
         self._tell = changed
         self._log = log
         self._held: dict[str, Held] = {}
         """Those whose end is not on disk yet."""
+        self._census = Census(self._held)
         self._ended = dict(ended)
-        self._given_up: set[int] = set()
-        """Processes that could not be ended."""
         self._usage_at_s = 0.0
         self._oom_kills, self._oom_kills_at_s = 0, -OOM_COUNT_S
 
@@ -127,12 +127,6 @@ class Holder:
             end = never_ran(kind or "signaled", f"asked to end before it was started: {why}")
             self._end(self._held[key], replace(end, signal=number))
 
-    def signal(self, key: str, number: int) -> None:
-        """Any signal to every process of it."""
-        held = self._living(key)
-        if held is not None:
-            self._signal_all(held, number)
-
     def freeze(self, key: str) -> None:
         """Stop every process where it is; `changed` follows once all are at rest."""
         if self._starts.is_waiting(key):
@@ -147,7 +141,7 @@ class Holder:
         if held.group is not None:
             held.group.freeze(True)
         else:
-            self._signal_all(held, signal.SIGSTOP)
+            self._census.signal(held, signal.SIGSTOP)
         self._starts.go_on()
 
     def thaw(self, key: str) -> None:
@@ -159,7 +153,7 @@ class Holder:
         if held.group is not None:
             held.group.freeze(False)
         elif held.life.pid:
-            self._signal_all(held, signal.SIGCONT)
+            self._census.signal(held, signal.SIGCONT)
         self._changed(held)
         self._starts.go_on()
 
@@ -202,9 +196,7 @@ class Holder:
         living = (held for held in self._held.values() if held.life.status is None)
         roots = {held.life.pid: held for held in living if held.life.pid}
         for pid, status, usage in ended:
-            if pid == self.warden_pid:
-                self.warden_pid = 0
-            self._given_up.discard(pid)
+            self._census.reaped(pid)
             held = roots.pop(pid, None)
             if held is not None:
                 self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
@@ -226,7 +218,7 @@ class Holder:
 
     def hand_over_all(self, warden: WardenLine, pid: int) -> None:
         """A new warden has taken the place of one that died."""
-        self.warden, self.warden_pid = warden, pid
+        self.warden, self._census.warden_pid = warden, pid
         for held in self._held.values():
             if held.pipe >= 0:
                 self._hand_over(held)
@@ -267,8 +259,8 @@ class Holder:
                 held.pipe,
             )
         except OSError:  # dead or stuck: the next warden takes all pipes over again
-            if self.warden_pid:
-                send_signal(self.warden_pid, signal.SIGKILL)
+            if self._census.warden_pid:
+                send_signal(self._census.warden_pid, signal.SIGKILL)
 
     def _do_due(self, held: Held, now_s: float) -> None:
         if held.end is not None:
@@ -287,8 +279,8 @@ class Holder:
             case Due.LOOK:
                 self._look(held, now_s)
             case Due.GIVE_UP:
-                held.life.leftovers = sorted(p.pid for p in self._processes(held))
-                self._given_up.update(held.life.leftovers)
+                held.life.leftovers = sorted(p.pid for p in self._census.of(held))
+                self._census.give_up(held.life.leftovers)
                 self._starts.leave(held)
                 self._end(held, held.describe_end())
             case Due.NOTHING:
@@ -299,7 +291,7 @@ class Holder:
             write_notice(f"{held.folder}.{STOP_FILE}", asked.why)
         except OSError as error:  # the signal is notice too
             self._log(f"no stop notice for {held.life.spec.key}: {error}")
-        self._signal_all(held, signal.SIGTERM)
+        self._census.signal(held, signal.SIGTERM)
         if held.life.frozen:  # a frozen process takes no signal but SIGKILL
             self.thaw(held.life.spec.key)
         self._changed(held)
@@ -307,7 +299,7 @@ class Holder:
     def _kill(self, held: Held) -> None:
         if held.group is not None:
             held.group.kill()
-        self._signal_all(held, signal.SIGKILL)
+        self._census.signal(held, signal.SIGKILL)
 
     def _root_exited(self, held: Held, status: int, cpu_s: float, max_rss_kib: int) -> None:
         life = held.life
@@ -324,7 +316,7 @@ class Holder:
         life = held.life
         if life.frozen and life.status is None and life.killed_at_s is None:
             self._look_at_rest(held)
-        elif life.status is not None and self._is_all_gone(held):
+        elif life.status is not None and self._census.is_gone(held):
             self._end(held, held.describe_end())
         elif life.killed_at_s is not None:
             self._kill(held)
@@ -336,7 +328,7 @@ class Holder:
         if held.group is not None:
             held.life.at_rest = held.group.is_frozen()
         else:
-            moving = tree.moving(self._processes(held))
+            moving = tree.moving(self._census.of(held))
             for pid in moving:
                 send_signal(pid, signal.SIGSTOP)
             held.life.at_rest = not moving
@@ -371,42 +363,11 @@ class Holder:
         held = self._held.get(key)
         return held if held is not None and held.life.pid else None
 
-    def _is_all_gone(self, held: Held) -> bool:
-        """No process of an attempt is left whose first process was reaped. Cheap when true: then
-        every child of ours is another attempt's first process, and orphans would be children."""
-        if held.group is not None and held.group.is_populated():
-            return False
-        children = tree.children_of(os.getpid())
-        roots = {h.life.pid for h in self._held.values() if h.life.status is None}
-        if children is not None and set(children) <= roots | {self.warden_pid}:
-            return True
-        return not self._processes(held)
-
-    def _processes(self, held: Held) -> list[tree.Process]:
-        """Living processes of one attempt."""
-        return self._census()[held.life.spec.key]
-
-    def _census(self) -> dict[str, list[tree.Process]]:
-        """Living processes of every living attempt. An orphan that bears no attempt's sign is
-        counted with the only attempt there is, else with none."""
-        table = tree.all_processes()
-        identities = {key: held.identity for key, held in self._held.items() if held.life.pid}
-        ours = [p.pid for p in table.values() if p.parent == os.getpid()]
-        mine = [pid for pid in ours if pid != self.warden_pid and pid not in self._given_up]
-        if len(identities) == 1:
-            (key,) = identities
-            return {key: tree.living_below(table, mine)}
-        return tree.members(table, identities, mine)
-
-    def _signal_all(self, held: Held, number: int) -> None:
-        for process in tree.parents_first(self._processes(held)):
-            send_signal(process.pid, number)
-
     def _measure(self) -> None:
         if not self.living():
             return
         oom_kills = host_oom_kills()
-        for key, processes in self._census().items():
+        for key, processes in self._census.all().items():
             self._held[key].life.oom_kills_before = oom_kills
             self._held[key].measure(processes)
 

@@ -11,7 +11,7 @@
  * the kernel can do that (clone3 with CLONE_INTO_CGROUP, Linux 5.7).
  *
  * The keeper stands still until the child executes its program or gives up. So this is only for
- * programs and directories on file systems of this host; others may wait for a server.
+ * programs and directories on file systems of this host (`mounts.py`); others may wait for a server.
  */
 
 #define _GNU_SOURCE
@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,29 +51,6 @@ struct outcome {
     const char *step; /* what failed; NULL: the program runs */
     int code;         /* errno of it */
 };
-
-static const unsigned long LOCAL_FILE_SYSTEMS[] = {
-    0xEF53,     /* ext2, ext3, ext4 */
-    0x58465342, /* XFS */
-    0x9123683E, /* btrfs */
-    0xF2F52010, /* F2FS */
-    0x2FC12FC1, /* ZFS */
-    0x01021994, /* tmpfs */
-    0x794C7630, /* overlayfs */
-    0x73717368, /* squashfs */
-    0xE0F5E1E2, /* EROFS */
-};
-
-int wattline_is_local(const char *path)
-{
-    struct statfs found;
-    if (statfs(path, &found) != 0)
-        return 0;
-    for (size_t i = 0; i < sizeof LOCAL_FILE_SYSTEMS / sizeof *LOCAL_FILE_SYSTEMS; i++)
-        if ((unsigned long)found.f_type == LOCAL_FILE_SYSTEMS[i])
-            return 1;
-    return 0;
-}
 
 static int write_file(int folder, const char *path, const char *text)
 {

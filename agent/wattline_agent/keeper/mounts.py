@@ -15,7 +15,7 @@ LOCAL = frozenset(
     {"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", "rootfs", "squashfs", "tmpfs"}
     | {"xfs", "zfs"}
 )
-"""As in `launch.c`; whatever else there is may wait for a server, or for a process."""
+"""Whatever else there is may wait for a server, or for a process."""
 MAX_LINKS = 40
 """As many as the kernel follows."""
 MAX_STEPS = 256
@@ -50,15 +50,19 @@ class Mounts:
 
     def touch(self, path: str) -> None:
         """To be called before this path is touched. Raises Elsewhere."""
-        self._follow()
-        if not self._is_local(path):
+        if not self.is_local(path):
             raise Elsewhere(path)
+
+    def is_local(self, path: str) -> bool:
+        """Whether all on the way to it lies on this host, and that can be told."""
+        self._follow()
+        return self._walk(path)
 
     def _follow(self) -> None:
         if any(events & CHANGED for _, events in self._poll.poll(0)):
             self._kinds = self._read()
 
-    def _is_local(self, path: str) -> bool:
+    def _walk(self, path: str) -> bool:
         if not self._may_touch_root and self._kinds.get("/") not in LOCAL:
             return False
         at, links, steps = "", 0, 0

@@ -259,7 +259,6 @@ class Server:
             "stop": lambda r: holder.stop(key(r), _seconds(r["grace_s"]), asked(r)),
             "limit": lambda r: holder.limit(key(r), _seconds(r["runtime_limit_s"])),
             "kill": lambda r: holder.kill(key(r), asked(r)),
-            "signal": lambda r: holder.signal(key(r), signal.Signals(r["signal"])),
             "freeze": lambda r: holder.freeze(key(r)),
             "thaw": lambda r: holder.thaw(key(r)),
             "renew": lambda r: holder.renew(_seconds(r["until_s"])),

@@ -78,14 +78,15 @@ class Launch:
     """A directory that the child makes, for that may hang; empty = none, or its account's."""
 
 
-def is_quick(path: str, cwd: str) -> bool:
-    """Whether a start by `vfork` is at its program, or has failed, in a moment."""
-    return _launcher is not None and _launcher.may_start(path, cwd)
+def has_vfork() -> bool:
+    """Whether `spawn_quick` can be called."""
+    return _launcher is not None
 
 
 def spawn_quick(launch: Launch) -> int:
-    """Process number of the started task, after its exec succeeded. Raises NotStarted."""
-    assert _launcher is not None, "it is quick by vfork only"  # noqa: S101 - see is_quick
+    """Process number of the started task, after its exec succeeded; nothing on the way to that may
+    hang. Raises NotStarted."""
+    assert _launcher is not None, "it is quick by vfork only"  # noqa: S101 - see has_vfork
     return _vfork(_launcher, launch)
 
 

@@ -100,12 +100,14 @@ class Planned(NamedTuple):
 class Starts:
     """Starts attempts. What becomes of those that are under way is told later."""
 
-    def __init__(self, site: Site, journal: Journal, loop: Loop, told: Told) -> None:
+    def __init__(
+        self, site: Site, journal: Journal, loop: Loop, told: Told, mounts: Mounts
+    ) -> None:
         self._site = site
         self._journal = journal
         self._loop = loop
         self._told = told
-        self._mounts = Mounts()
+        self._mounts = mounts
         self._waiting: dict[str, Planned] = {}
         self._under_way: dict[str, Planned] = {}
 
@@ -166,7 +168,7 @@ class Starts:
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(held)  # before the fork: what dies between the two is found all the same
         planned = Planned(held, path, env)
-        if path and spawn.is_quick(path, spec.cwd):
+        if path and spawn.has_vfork() and self._mounts.is_local(held.folder):
             self._run(planned)
         else:
             self._waiting[spec.key] = planned
@@ -178,7 +180,7 @@ class Starts:
         def touch(path: str) -> None:
             if next(looked) > MAX_LOOKED:
                 raise Elsewhere(path)
-            if path != held.folder:  # it lies where the keeper itself works
+            if path != held.folder:  # it lies where the keeper itself works and hangs
                 self._mounts.touch(path)
 
         search_path = env.get("PATH", DEFAULT_PATH)

@@ -55,14 +55,8 @@ class Launcher:
     """The library."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._is_local = library.wattline_is_local
-        self._is_local.argtypes = [ctypes.c_char_p]
         self._launch = library.wattline_launch
         self._launch.argtypes = [ctypes.POINTER(_Launch), ctypes.POINTER(_Outcome)]
-
-    def may_start(self, *paths: str) -> bool:
-        """Whether nothing on these paths can make the keeper wait for a server."""
-        return all(self._is_local(os.fsencode(path)) for path in paths)
 
     def start(
         self,

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,15 @@ import pytest
 from support.spawning import spawned
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
-from wattline_agent.keeper.cgroup import Group, discover, remove_site
+from wattline_agent.keeper.cgroup import NO_SITE, Group, discover, remove_site
 from wattline_agent.keeper.command import NotStarted
+from wattline_agent.keeper.held import Held, boottime_s
+from wattline_agent.keeper.journal import Journal
+from wattline_agent.keeper.life import Life
+from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.spawn import Launch
+from wattline_agent.keeper.spec import TaskSpec
+from wattline_agent.keeper.starting import Loop, Starts, Told
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
 STANDING = """
@@ -179,13 +187,24 @@ def test_the_keepers_own_signals_stay_as_they_are() -> None:
         signal.signal(signal.SIGUSR1, handler)
 
 
-def test_only_what_lies_on_this_host_is_waited_for(tmp_path: Path, way: str) -> None:
-    if spawning._launcher is None:
-        assert way == "fork"
-        return
-    assert spawning._launcher.may_start(str(tmp_path), "/bin/true")
-    assert not spawning._launcher.may_start(str(tmp_path), "/proc")
-    assert not spawning._launcher.may_start(str(tmp_path / "missing"))
+@pytest.mark.parametrize("kind", ["ext4", "nfs4"])
+def test_nobody_is_waited_for_on_a_server(kind: str, tmp_path: Path, way: str) -> None:
+    """Such as one with the keeper's state, where attempts run that name no directory."""
+    folder, table, program = str(tmp_path), tmp_path / "mountinfo", ("/bin/true",)
+    spec = TaskSpec("1.0.1", program, {}, {}, folder, {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "")
+    rows = (("/", "ext4"), (folder, kind))
+    table.write_text("".join(f"1 1 0:1 / {at} rw - {of} x rw\n" for at, of in rows))
+    held, watched = Held(Life(spec, 0, boottime_s(), time.time()), folder), list[int]()
+    loop = Loop(lambda at, _: watched.append(at), watched.remove)
+    told = Told(lambda _: None, lambda _: None, lambda *_: None)
+    with closing(Mounts(table)) as mounts:
+        starts = Starts(NO_SITE, Journal(tmp_path / "starts"), loop, told, mounts)
+        starts.begin(held)
+    assert bool(watched) == (kind == "nfs4" or way == "fork"), "what may hang is heard of later"
+    os.waitpid(held.life.pid, 0)
+    starts.reaped(held)
+    assert (held.failure, watched) == (None, [])
+    held.release()
 
 
 @pytest.mark.parametrize("layout", ["", "const int wattline_launch_layout = 0;"])
