@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from wattline_agent.executor.here import open_here
 from wattline_agent.executor.launch import NotLaunchable, spec_of
 from wattline_agent.executor.layout import (
     CHECKPOINTS_DIR,
@@ -178,7 +179,8 @@ class KeeperRunner:
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)
-        self._offer(attempt.folder.path)
+        if not attempt.file.order.run_as:
+            self._offer(attempt.folder.path)
         if all(other.job != ref.job for other in self._attempts):
             self._offer(self._own_checkpoint_dir(ref.job))
         self._prune()
@@ -242,7 +244,7 @@ class KeeperRunner:
         folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
         file = OrderFile(order, context, public.decode())
-        attempt = Attempt(file, folder, MetricsTail(folder.metrics))
+        attempt = Attempt(file, folder, _metrics_of(file, folder))
         self._attempts[order.ref] = attempt
         try:
             if order.run_as and self._protocol < ACCOUNTS_PROTOCOL:
@@ -335,7 +337,7 @@ class KeeperRunner:
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
-        attempt = Attempt(file, folder, MetricsTail(folder.metrics), record=file.unstarted)
+        attempt = Attempt(file, folder, _metrics_of(file, folder), record=file.unstarted)
         self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:
@@ -364,11 +366,7 @@ class KeeperRunner:
         for ref, attempt in self._attempts.items():
             if attempt.exit is None:
                 attempt.view, attempt.shown = views.get(key_of(ref), {}), None
-                self._look_at_metrics(attempt)
-
-    def _look_at_metrics(self, attempt: Attempt) -> None:
-        if not self._mounts.covers(attempt.folder.metrics):
-            attempt.metrics.look()
+                attempt.metrics.look()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """How it ended, from the keeper or from disk; None while it lives."""
@@ -387,7 +385,7 @@ class KeeperRunner:
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit
         if end is None and (end := self._settle_exit(attempt)) is not None:
-            self._look_at_metrics(attempt)  # after: what it wrote before its end is there now
+            attempt.metrics.look()  # after: what it wrote before its end is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         seen = TaskSeen(
@@ -413,7 +411,7 @@ class KeeperRunner:
                 return
             folder = TaskDir(self._state_dir, self._forgotten.popleft())
             folder.remove_files()
-            if not self._mounts.covers(folder.path):
+            if not self._mounts.is_any_below(folder.path):  # it waits for whoever serves that
                 self._removals.begin(folder.path)
 
     # --- The keeper ---------------------------------------------------------------------
@@ -430,6 +428,10 @@ class KeeperRunner:
             return self._keeper.ask(do, **request)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
+
+
+def _metrics_of(file: OrderFile, folder: TaskDir) -> MetricsTail:
+    return MetricsTail(folder.metrics, open_here if file.order.run_as else os.open)
 
 
 def _fact(file: OrderFile) -> Fact:

@@ -28,7 +28,8 @@ class Spares:
 
     def make(self, path: str) -> None:
         """A private directory, unless there is one. Raises OSError."""
-        if os.path.isdir(path):  # noqa: PTH112
+        with suppress(FileNotFoundError):  # named only: it may be an account's (see `here`)
+            os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             return
         while self._paths:
             try:

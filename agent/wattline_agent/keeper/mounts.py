@@ -48,6 +48,11 @@ class Mounts:
         self._follow()
         return path in self._kinds
 
+    def is_any_below(self, path: str) -> bool:
+        """Whether something is mounted there, or on anything in it."""
+        self._follow()
+        return any(f"{place}/".startswith(f"{path}/") for place in self._kinds)
+
     def touch(self, path: str) -> None:
         """To be called before this path is touched. Raises Elsewhere."""
         if not self.is_local(path):

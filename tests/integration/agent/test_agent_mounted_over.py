@@ -12,15 +12,17 @@ from support.name_service import may_mount
 
 TESTS = Path(__file__).parents[2]
 DEVICE = Path("/dev/fuse")
-AGENT = """
+COVER = """
 import ctypes, os, sys
 from pathlib import Path
 from support.keepers import CONTEXT, connect, keeper, ref, shell
+from support.simnode import wait_until
 from wattline_agent.executor import runner
+from wattline_agent.executor.removals import MAX_AT_ONCE, Removals
+from wattline_agent.executor.spares import Spares
 from wattline_agent.ports import TaskSeen
 
 folder, options = Path(sys.argv[1]), sys.argv[2]
-runner.KEPT_ATTEMPTS = 0
 
 
 def cover(path: Path) -> None:
@@ -30,6 +32,9 @@ def cover(path: Path) -> None:
     assert ctypes.CDLL(None).mount(b"theirs", bytes(path), b"fuse", 0, how.encode()) == 0, path
 
 
+"""
+AGENT = """
+runner.KEPT_ATTEMPTS = 0
 with keeper(folder / "state") as live:
     def run(job: int, text: str) -> TaskSeen:
         live.runner.launch(shell(text, of=ref(job), run_as="nobody"), CONTEXT)
@@ -57,6 +62,37 @@ with keeper(folder / "state") as live:
     live.runner.close()
     live.runner = connect(live.state_dir)  # another agent finds all that
     live.runner.drop(ref(1, 0, 2))
+    Spares().make(str(folder / "state" / "checkpoints" / "1"))
+"""
+PRUNES = """
+runner.KEPT_ATTEMPTS = 0
+with keeper(folder / "state") as live:
+    refs = [ref(job) for job in range(1, MAX_AT_ONCE + 2)]
+    for at, one in enumerate(refs):
+        live.runner.launch(shell("mkdir -p deep/below", of=one, run_as="nobody"), CONTEXT)
+        live.until("ended", one)
+        if at < MAX_AT_ONCE:
+            cover(live.task_dir(one) / "deep" / "below")
+        live.runner.drop(one)
+    *_, last = (live.task_dir(one) for one in refs)
+    wait_until(lambda: not last.exists(), "it is pruned")
+    live.runner.close()  # at once: nothing hangs
+    live.runner = connect(live.state_dir)
+    print("pruned")
+"""
+HANGS = """
+folders = [folder / str(n) for n in range(MAX_AT_ONCE + 1)]
+removals = Removals(patience_s=0.0)
+for one in folders:
+    (one / "below").mkdir(parents=True)
+    if one != folders[-1]:
+        cover(one / "below")
+    else:
+        assert not removals.is_full(), "none of them has the time that it needs"
+    removals.begin(str(one))
+wait_until(lambda: not folders[-1].exists(), "it is removed")
+removals.close()
+print("removed")
 """
 
 pytestmark = pytest.mark.skipif(
@@ -66,13 +102,28 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("options", ["", ",allow_other"], ids=["closed to root", "hangs"])
 def test_the_agent_neither_ends_nor_hangs(options: str) -> None:
+    assert said_by(AGENT, options) == "not_startable"
+
+
+def test_what_is_mounted_in_a_directory_keeps_no_other_from_being_pruned() -> None:
+    assert said_by(PRUNES, ",allow_other") == "pruned"
+
+
+def test_a_removal_that_hangs_is_broken_off() -> None:
+    """Something was mounted after the look."""
+    assert said_by(HANGS, ",allow_other") == "removed"
+
+
+def said_by(program: str, options: str) -> str:
+    """What it prints, in mounts of its own."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o711)
         (folder / "state").mkdir(0o711)
-        inside = ["unshare", "--mount", sys.executable, "-c", AGENT, str(folder), options]
+        inside = ["unshare", "--mount", sys.executable, "-c", COVER + program, str(folder), options]
         environ = {**os.environ, "PYTHONPATH": str(TESTS)}
         done = subprocess.run(
             inside, check=False, capture_output=True, text=True, timeout=60, env=environ
         )
-    assert (done.stdout, done.stderr) == ("not_startable\n", "")
+    assert done.stderr == ""
+    return done.stdout.strip()

@@ -56,6 +56,12 @@ def test_what_lies_below_a_server_is_elsewhere(host: Host, tmp_path: Path, kind:
     assert is_local(mounts, tmp_path / "missing" / "too")
 
 
+def test_what_is_mounted_in_a_directory_is_below_it(host: Host, tmp_path: Path) -> None:
+    mounts = host.mounts(("1.0.1", "fuse"), ("1.0.2/data/set", "tmpfs"), ("1.0.30", "fuse"))
+    assert [mounts.is_any_below(f"{tmp_path}/1.0.{n}") for n in (1, 2, 3)] == [True, True, False]
+    assert not mounts.is_any_below(f"{tmp_path}/1.0.2/data/set/deeper")
+
+
 def test_a_local_file_system_of_its_own_is_here(host: Host, tmp_path: Path) -> None:
     mounts = host.mounts(("disk", "xfs"), ("disk/away", "nfs"))
     assert is_local(mounts, tmp_path / "disk" / "x")
