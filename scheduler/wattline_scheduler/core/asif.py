@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
-from wattline_protocol.ids import JobId, Now
+from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_scheduler.core.devices import held_devices
 from wattline_scheduler.core.gone import Gone
 from wattline_scheduler.core.jobs import Attempt, Gang
@@ -20,6 +21,7 @@ from wattline_scheduler.core.preempting import busy_in, busy_on, claimed
 from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import Promise, promise
+from wattline_scheduler.plan.claims import NEVER
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
@@ -54,6 +56,7 @@ class _Before:
     """A gang before it in the queue."""
 
     waiting: Waiting
+    gang: int
     over_s: float = math.inf
     """When it will have ended, from now; infinite = not known."""
 
@@ -80,7 +83,8 @@ class AsIf:
         quotas: Sequence[int] = (),
     ) -> None:
         self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
-        self.ahead = [_Before(each) for each in ahead for _ in each.gangs][:MAX_AHEAD]
+        ahead_of_it = (_Before(each, gang) for each in ahead for gang in each.gangs)
+        self.ahead = [*islice(ahead_of_it, MAX_AHEAD)]
         self._budget = _Budget(MAX_NODES_LOOKED_AT)
         self._gone = Gone(state, now)
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
@@ -156,10 +160,14 @@ class AsIf:
         return self._state.promised.get(waiting.job, math.inf) - self._now.mono_s
 
     def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> None:
-        """Those before it; for those that room is kept for, what is kept."""
-        taken, kept_room = set[int](), list[Promise]()
-        for each in (before.waiting for before in self.ahead if before.over_s > at_s):
+        """Those before it; for those that room is kept for or made for, what is kept."""
+        taken, kept_room, claims = set[int](), list[Promise](), claimed(self._state)
+        for before in (one for one in self.ahead if one.over_s > at_s):
+            each, claim = before.waiting, claims.get((before.waiting.job, before.gang))
             if quotas.refuses(each.quotas, each.shape):
+                if claim is not None:
+                    _keep_claimed(trial, quotas, each, claim)
+                    continue
                 if self._now.mono_s + at_s - each.since >= PATIENCE_S:
                     quotas.keep(each.quotas, each.shape)
                 continue
@@ -167,6 +175,8 @@ class AsIf:
             places = place_gang(trial, each.shape, (), barred)
             if places is not None:
                 quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
+            elif claim is not None:
+                _keep_claimed(trial, quotas, each, claim)
             elif each.job in self._state.promised:
                 kept = promise(trial, each, self._now.mono_s, taken)
                 if kept is not None:
@@ -258,6 +268,13 @@ class AsIf:
         self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)
         if self._budget.nodes < 0:
             raise TooManyLooks
+
+
+def _keep_claimed(trial: Trial, quotas: Quotas, waiting: Waiting, nodes: Sequence[NodeId]) -> None:
+    """What is free where work makes way for it, as the planner keeps it."""
+    at = [trial.snapshot.position[node] for node in nodes]
+    quotas.expect(waiting.quotas, waiting.shape, at)
+    Promise(waiting.job, waiting.shape, at, NEVER, []).hold(trial)
 
 
 def _uncounted(ahead: int) -> str:
