@@ -88,16 +88,15 @@ def _why_waiting(job: Job) -> str:
     gates = gates_of(job)
     if gates:
         return next(iter(gates.values()))
-    own = next((_of_gang(g) for g in job.gangs if g.reason), "")
+    own = next(filter(None, (_of_gang(g) for g in job.gangs if isinstance(g.phase, Pending))), "")
     of_line = job.line.wait_reason if job.line is not None else ""
     return job.wait_reason or own or of_line or "waits to be planned"
 
 
 def _of_gang(gang: Gang) -> str:
-    """Why it waits or ended; what a try before ended with is no reason by itself."""
-    is_back = isinstance(gang.phase, Pending) and not gang.is_held
-    is_backing_off = is_back and gang.number not in gang.job.ready
-    return f"backs off: {gang.reason}" if is_backing_off else gang.reason
+    """Why one that is pending waits; what a try before ended with is no reason by itself."""
+    is_backing_off = not gang.is_held and gang.number not in gang.job.ready
+    return f"backs off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
 
 
 MAX_PARENTS_NAMED = 3

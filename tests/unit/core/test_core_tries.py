@@ -136,7 +136,26 @@ def test_crashes_and_back_offs_count_on_after_a_restart(h: Harness) -> None:
     assert h.state_of(number) == "HELD"
 
 
+def test_how_another_index_ended_is_no_reason_to_wait(h: Harness) -> None:
+    number = h.submit(job().array(2).gpus(4).retries(3))
+    h.do(Cancel(only(number, 0)))
+    h.run(1)
+    end_one(h, number, 3)
+    assert h.state_of(number) == "PENDING"
+    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+
+
 # --- services ---------------------------------------------------------------------------
+
+
+def test_a_service_that_ended_well_backs_off_and_says_so(h: Harness) -> None:
+    number = h.submit(job().service(2))
+    h.do(Cancel(only(number, 0)))
+    h.run(1)
+    end_one(h, number, 0)
+    assert h.state_of(number) == "PENDING"
+    assert reason_of(h.job(number), "PENDING") == "backs off: it ended"
+
 
 
 def test_a_service_that_crashes_at_once_is_restarted_without_end(h: Harness) -> None:
