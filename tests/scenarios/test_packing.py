@@ -56,7 +56,8 @@ no GPU is of type | the largest has | no GPU has a MIG device | no GPU is in MIG
 every GPU is in MIG mode | wants a part of a GPU | GPUs per node; no node has more than
 CPUs per node; no node has more than | of memory per node; no node has more than
 such nodes; the site has | will not do: wants | no node has | nodes; the site has
-even on an empty site at full budgets | limits.cost would never act
+even on an empty site at full budgets: | nodes would do, but no rack has
+limits.cost would never act
 is past | so it had to start by | its next window opens | there is no job
 the quota of account green is used up until | and its reservation course ends
 name another one, or none | would do (--time)
@@ -75,8 +76,8 @@ never: | it never starts there as it is | may run until reservations keep it fro
 of its indices run
 GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is left
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
-waits for watts: | waits for cooling: | waits for reservation: | no rack has
-but their domains lack watts | it is kept for job | waits for work of lower priority to end
+waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
+nodes found; waits for watts | it is kept for job | waits for work of lower priority to end
 to end in the quota of | kept for others
 may not start before | cannot be done by its deadline | not started by its deadline
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now

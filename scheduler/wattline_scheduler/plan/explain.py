@@ -11,11 +11,11 @@ from wattline_scheduler.plan.feasible import (
     may_fit_once,
     refusing,
 )
-from wattline_scheduler.plan.gang import place_gang
+from wattline_scheduler.plan.gang import place_gang, place_most, racks_for
 from wattline_scheduler.plan.reservations import ANY_STAY, Stay
-from wattline_scheduler.plan.snapshot import Shape, Snapshot
+from wattline_scheduler.plan.snapshot import FilterName, Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.matrix import Ints
+from wattline_scheduler.power.matrix import Bools, Ints
 
 SHOWN = 3
 """Nodes named in one explanation; the number says how many there are."""
@@ -57,21 +57,40 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     refused = number < len(filters)
     fits = len(number) - int(refused.sum())
     if fits >= shape.nodes:
-        return _gang_reason(shape)
+        return _gang_reason(trial, shape, stay, fits)
     if not refused.any():
         return f"needs {shape.nodes} nodes, the site has {fits}"
     able = refused & may_fit_once(trial, shape)
-    told = able if able.any() else refused
-    last = int(number[told].max())
-    lacking = _lacking(trial, shape, np.flatnonzero(told & (number == last)), filters[last])
     where = f"{fits} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
-    return f"{where}waits for {filters[last].name}: {lacking}"
+    return where + _waits_for(trial, shape, stay, number, able if able.any() else refused)
 
 
-def _gang_reason(shape: Shape) -> str:
+def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, told: Bools) -> str:
+    """What those nodes of `told` lack that got furthest."""
+    last = int(number[told].max())
+    refused = filters_of(stay, is_alike=True)[last]
+    lacking = _lacking(trial, shape, np.flatnonzero(told & (number == last)), refused)
+    return f"waits for {refused.name}: {lacking}"
+
+
+def _gang_reason(trial: Trial, shape: Shape, stay: Stay, fits: int) -> str:
+    """So many nodes would do one by one: what the others lack once it has some of them."""
+    barred, elsewhere, mark = trial.barred(stay), None, trial.checkpoint()
     if shape.same_rack:
-        return f"no rack has {shape.nodes} such nodes with watts for all of them"
-    return f"{shape.nodes} nodes would do one by one, but their domains lack watts for all"
+        racks = racks_for(trial, shape, barred)
+        if not racks:
+            return f"{fits} nodes would do, but no rack has {shape.nodes} of them"
+        elsewhere = trial.columns.rack != racks[-1]
+    found = len(place_most(trial, shape, (), elsewhere, barred))
+    number = furthest(trial, shape, stay)
+    told = number < len(filters_of(stay))
+    told = told if elsewhere is None else told & ~elsewhere
+    text = "waits to be planned"
+    if found < shape.nodes:
+        text = _waits_for(trial, shape, stay, number, told)
+    trial.rollback(mark)
+    where = " in one rack" if shape.same_rack else ""
+    return f"{found} of {shape.nodes} nodes found{where}; {text}"
 
 
 def explain(
@@ -87,7 +106,8 @@ def explain(
     fits, rows = refusals(trial, shape, stay)
     is_placed = fits >= shape.nodes and place_gang(trial, shape, (), trial.barred(stay)) is not None
     if fits >= shape.nodes and not is_placed:
-        rows = (*rows, FilterRefusal("rack", fits, _gang_reason(shape)))
+        name: FilterName = "rack" if shape.same_rack else "gang"
+        rows = (*rows, FilterRefusal(name, fits, _gang_reason(trial, shape, stay, fits)))
     return ExplainView(
         job=job,
         state=state,

@@ -26,14 +26,15 @@ def place_gang(
         return (place,) if place is not None else None
     if not shape.same_rack or shape.nodes == 1:
         return _place(trial, shape, replicas, None, barred)
-    for rack in _racks(trial, shape, barred):
+    for rack in racks_for(trial, shape, barred):
         places = _place(trial, shape, replicas, trial.columns.rack != rack, barred)
         if places is not None:
             return places
     return None
 
 
-def _racks(trial: Trial, shape: Shape, barred: Bools | None) -> list[int]:
+def racks_for(trial: Trial, shape: Shape, barred: Bools | None = None) -> list[int]:
+    """Those with enough suitable nodes, the one with the fewest first."""
     fits_on = np.isfinite(trial.costs(shape))
     fitting = np.flatnonzero(fits_on if barred is None else fits_on & ~barred)
     racks, first, count = np.unique(
@@ -50,8 +51,23 @@ def _place(
     elsewhere: Bools | None,
     barred: Bools | None,
 ) -> Places | None:
-    """`elsewhere`: nodes of other racks."""
     mark = trial.checkpoint()
+    places = place_most(trial, shape, replicas, elsewhere, barred)
+    if len(places) < shape.nodes:
+        trial.rollback(mark)
+        return None
+    trial.finish_gang(mark)
+    return places
+
+
+def place_most(
+    trial: Trial,
+    shape: Shape,
+    replicas: Sequence[int] = (),
+    elsewhere: Bools | None = None,
+    barred: Bools | None = None,
+) -> Places:
+    """Its tasks, until one does not fit. `elsewhere`: nodes of other racks."""
     taken: list[int] = []
     places: list[TaskPlace] = []
     while len(places) < shape.nodes:
@@ -66,11 +82,9 @@ def _place(
             costs += trial.weights.spread * _beside(trial, [*replicas])
         at = int(costs.argmin())
         if costs[at] == np.inf:
-            trial.rollback(mark)
-            return None
+            break
         places.append(trial.place(at, shape))
         taken.append(at)
-    trial.finish_gang(mark)
     return tuple(places)
 
 

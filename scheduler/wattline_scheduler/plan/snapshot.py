@@ -298,6 +298,7 @@ FilterName = Literal[
     "watts",
     "cooling",
     "rack",
+    "gang",
     "reservation",
 ]
 

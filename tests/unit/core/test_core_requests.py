@@ -130,7 +130,7 @@ IMPOSSIBLE: list[tuple[JobBuilder, str]] = [
     (job().gpu_memory(141), "the largest has 80 GiB"),
     (job().gpus(8).cpus_per_gpu(9), "no node has more than 64"),
     (job().memory(513), "no node has more than 512 GiB"),
-    (job().nodes(3).same_rack(), "no rack has 3 such nodes"),
+    (job().nodes(3).same_rack(), "no rack has 3 of them"),
 ]
 
 

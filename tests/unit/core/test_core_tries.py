@@ -157,7 +157,6 @@ def test_a_service_that_ended_well_backs_off_and_says_so(h: Harness) -> None:
     assert reason_of(h.job(number), "PENDING") == "backs off: it ended"
 
 
-
 def test_a_service_that_crashes_at_once_is_restarted_without_end(h: Harness) -> None:
     number = h.submit(job().service(1))
     waits = []

@@ -9,7 +9,7 @@ from support.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
-from wattline_scheduler.plan.explain import explain
+from wattline_scheduler.plan.explain import explain, wait_reason
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.quotas import task_held
@@ -261,6 +261,18 @@ def test_an_explanation_names_the_domain_without_watts() -> None:
     view = explain(snap, JobId(7), "PENDING", "", shape(job()))
     assert view.refusals[0].filter == "watts"
     assert "pdu-a" in view.refusals[0].missing
+
+
+def test_a_gang_that_fits_one_by_one_is_told_what_the_rest_of_it_lacks() -> None:
+    """And the trial is as it was: what is asked next is answered alike."""
+    snap = snapshot(offer("a1"), offer("a2"), rack_room_kw={"a": 0.5})
+    trial, pair = Trial(snap), shape(job().nodes(2))
+    said = wait_reason(trial, pair)
+    assert said.startswith("1 of 2 nodes found; waits for watts: a2: ")
+    assert said.endswith("in pdu-a")
+    assert wait_reason(trial, pair) == said
+    view = explain(snap, JobId(7), "PENDING", "", pair)
+    assert (view.refusals[-1].filter, view.refusals[-1].missing) == ("gang", said)
 
 
 def test_an_explanation_says_when_only_the_rack_is_missing() -> None:
