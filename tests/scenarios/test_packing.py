@@ -14,6 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from support.scenario import played, waits_said
+from wattline_scheduler.core.outlook import STUCK
 from wattline_scheduler.plan.snapshot import FilterName
 
 HERE = Path(__file__).parent / "packing"
@@ -47,8 +48,8 @@ def stories() -> str:
     return "\n".join(path.read_text() for path in stored)
 
 
-def test_every_filter_refuses_somebody_in_a_scenario(stories: str) -> None:
-    assert set(get_args(FilterName)) <= waits_said(stories)
+def test_every_filter_and_gate_refuses_somebody_in_a_scenario(stories: str) -> None:
+    assert {*get_args(FilterName), *STUCK, "window", "quota"} <= waits_said(stories)
 
 
 REFUSED = """
@@ -64,6 +65,11 @@ name another one, or none | would do (--time)
 was to start only after its success | it never succeeds, it runs until it is cancelled
 and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
 has left: 8 GPUs at a time | has left: 4000W at a time
+names no account of the hosts for eve | name the account that pays
+lets in a priority of 50 at most | lets jobs run 2h at most, and this has
+lets jobs run 2h at most, and a service | jobs of this site have 2m to stop at most
+this is 9 jobs, and the quota of account lab is | account lab has 7 jobs open
+a user of this site may have 12 open
 there is no queue | there is no account | there is no reservation | is for ben; you are
 reservation course is for | reservation maint is for maintenance
 """
@@ -75,6 +81,9 @@ waits for its reservation | is over or was taken back | never starts as it is: i
 never: | it never starts there as it is | may run until reservations keep it from there
 of its indices run
 GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is left
+there is no queue gone any more | there is no account course any more
+account shared is for ben, and this is a job of ada | the site file has no [tariff], so nothing
+names no account of the hosts for ben | its keeper may not start tasks as other accounts
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
 nodes found; waits for watts | it is kept for job | waits for work of lower priority to end

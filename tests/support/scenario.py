@@ -45,6 +45,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.reserving import Reserve, Unreserve
 from wattline_protocol.selecting import Selection, parse_jobs
+from wattline_protocol.site import Site
 from wattline_protocol.sitefile import parse_site
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.accounts import MJ_PER_KWH
@@ -60,7 +61,7 @@ GIB = 2**30
 def played(path: Path) -> str:
     """What came of the scenario, step by step, and why each job waits that does at the end."""
     document = tomllib.loads(path.read_text())
-    play = _Play(path.parent / "sites" / f"{document['site']}.toml", document.get("host", []))
+    play = _Play(path.parent / "sites", document["site"], document.get("host", []))
     lines = [document["about"], ""]
     for step in document["step"]:
         lines += play.step(step)
@@ -68,14 +69,19 @@ def played(path: Path) -> str:
 
 
 class _Play:
-    def __init__(self, site: Path, hosts: list[dict[str, Any]]) -> None:
-        self.h = Harness(parse_site(site.read_text(), site.name))
+    def __init__(self, sites: Path, site: str, hosts: list[dict[str, Any]]) -> None:
+        self._sites = sites
+        self.h = Harness(self._site_of(site))
         self.told: dict[JobId, str] = {}
         known = {name: host for host in hosts for name in host["names"]}
         assert known.keys() <= self.h.agents.keys(), "a host that is not in the site file"
         for name in list(self.h.agents):
             self._join(name, known.get(name, {}))
         self.h.settle()
+
+    def _site_of(self, name: str) -> Site:
+        path = self._sites / f"{name}.toml"
+        return parse_site(path.read_text(), path.name)
 
     def _join(self, name: NodeId, host: dict[str, Any]) -> None:
         """Eight H100s, 64 CPUs and 512 GiB where the scenario says nothing else; `mig` divides the
@@ -165,6 +171,15 @@ class _Play:
         self.h.settle()
         return ""
 
+    def restart(self, site: str, step: dict[str, Any]) -> str:
+        """The scheduler starts anew, with another site file; its hosts are as they come."""
+        del step
+        self.h.site = self._site_of(site)
+        self.h.restart_scheduler()
+        self.h.join()
+        self.h.run(2)
+        return ""
+
     def silence(self, node: str, step: dict[str, Any]) -> str:
         """Nothing gets through to the host or from it any more."""
         del step
@@ -195,6 +210,7 @@ VERBS: dict[str, Verb] = {
     "wait": _Play.wait,
     "end": _Play.end,
     "silence": _Play.silence,
+    "restart": _Play.restart,
     "explain": _Play.explain,
     "drain": lambda play, node, step: play.ask(Drain(NodeId(node), step.get("reason", ""))),
     "undrain": lambda play, node, _: play.ask(Undrain(NodeId(node))),
