@@ -80,7 +80,6 @@ def environment_of(
         "WATTLINE_JOB_NAME": order.job_name,
         "WATTLINE_TASK": str(ref.task),
         "WATTLINE_ATTEMPT": str(ref.attempt),
-        "WATTLINE_ARRAY_INDEX": "" if order.array_index is None else str(order.array_index),
         "WATTLINE_NODE": context.node,
         "WATTLINE_CHECKPOINT_DIR": checkpoint_dir,
         "WATTLINE_CHECKPOINT_EVERY_S": f"{order.checkpoint_every_s:g}",
@@ -93,6 +92,8 @@ def environment_of(
         "WATTLINE_GPU_MEMORY_BYTES": str(context.gpu_memory_bytes),
         **limits(order, context.gpu_memory_bytes, mps_pipes),
     }
+    if order.array_index is not None:  # not there is not 0, nor a text that is no number
+        ours["WATTLINE_ARRAY_INDEX"] = str(order.array_index)
     if order.kind == "service":
         ours |= {
             "WATTLINE_SERVICE": order.job_name,

@@ -17,7 +17,6 @@ from wattline_protocol.jobfile import MAX_JOB_CHARS, job_from_options, parse_job
 from wattline_protocol.views import ExplainView, JobView
 
 FAILED_WITHOUT_CODE = 1
-SIGNAL_BASE = 128
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -93,15 +92,4 @@ def exit_status(job: JobView) -> int:
         case "CANCELLED":
             return exits.JOB_CANCELLED
         case _:
-            return _failed_status(job)
-
-
-def _failed_status(job: JobView) -> int:
-    """Exit code of the attempt that failed last, or 128 + its signal as in a shell."""
-    ends = [a.exit for a in job.attempts if a.exit is not None and (a.exit.code or a.exit.signal)]
-    if ends:
-        newest = max(ends, key=lambda end: end.ended_unix_s)
-        if newest.signal is not None:
-            return SIGNAL_BASE + newest.signal
-        return newest.code or FAILED_WITHOUT_CODE
-    return job.exit_code or FAILED_WITHOUT_CODE
+            return job.exit_code or FAILED_WITHOUT_CODE

@@ -143,8 +143,12 @@ def newest_tries(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:
 
 
 def exit_code(newest: Sequence[AttemptRecord]) -> int | None:
-    """First status that is not 0 among the tasks, else 0; None where no task left a status."""
-    codes = [code for a in newest if (code := _status(a.exit)) is not None]
+    """First status that is not 0 among the tasks, else 0; None where no task left a status.
+
+    Tasks that failed come first: others of their gang were stopped for it, by a signal.
+    """
+    tries = sorted(newest, key=lambda one: one.state != "FAILED")
+    codes = [code for a in tries if (code := _status(a.exit)) is not None]
     return next((code for code in codes if code != 0), 0) if codes else None
 
 

@@ -81,6 +81,13 @@ def test_an_attempt_without_gpus_sees_none(tmp_path: Path) -> None:
     assert env["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.parametrize("index", [None, 0, 7])
+def test_only_a_task_of_an_array_has_an_index(index: int | None, tmp_path: Path) -> None:
+    task = order("true", array_index=index)
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert env.get("WATTLINE_ARRAY_INDEX") == (None if index is None else str(index))
+
+
 def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
     task = order("true", workdir="here")
     with pytest.raises(NotLaunchable, match="absolute"):

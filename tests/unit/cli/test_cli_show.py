@@ -292,21 +292,28 @@ def test_report_has_totals_jobs_and_peaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "end", "status"),
+    ("state", "exit_code", "status"),
     [
-        ("COMPLETED", None, 0),
-        ("FAILED", TaskExit(kind="exited", code=3), 3),
-        ("FAILED", TaskExit(kind="signaled", signal=9), 137),
+        ("COMPLETED", 0, 0),
+        ("FAILED", 3, 3),
+        ("FAILED", 137, 137),
+        ("FAILED", 0, 1),
         ("FAILED", None, 1),
-        ("TIMEOUT", None, 124),
-        ("CANCELLED", None, 125),
+        ("TIMEOUT", 143, 124),
+        ("CANCELLED", 143, 125),
     ],
 )
 def test_status_of_a_job_that_was_waited_for(
-    state: JobState, end: TaskExit | None, status: int
+    state: JobState, exit_code: int | None, status: int
 ) -> None:
-    attempts = (attempt(0, state, end),)
-    assert exit_status(job(1, "x", state, attempts=attempts)) == status
+    """Whatever its tries ended with: those stopped for another one's end failed of nothing."""
+    stopped = TaskExit(kind="signaled", signal=15, ended_unix_s=UnixTime(2.0))
+    tries = (
+        attempt(0, "FAILED", TaskExit(kind="exited", code=9)),
+        attempt(1, "CANCELLED", stopped),
+    )
+    shown = job(1, "x", state, attempts=tries, exit_code=exit_code)
+    assert exit_status(shown) == status
 
 
 def test_quiet_submission_is_the_bare_number() -> None:

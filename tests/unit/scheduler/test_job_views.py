@@ -115,6 +115,13 @@ def test_exit_code_is_the_first_that_failed(ends: list[TaskExit | None], code: i
     assert exit_code([failing(n, end) for n, end in enumerate(ends)]) == code
 
 
+def test_the_task_that_failed_gives_the_exit_code_and_not_those_stopped_for_it() -> None:
+    stopped = attempt(state="CANCELLED", exit=TaskExit("signaled", signal=15))
+    culprit = attempt(task=TaskNo(1), state="FAILED", exit=TaskExit("exited", code=3))
+    assert exit_code([stopped, culprit]) == 3
+    assert exit_code([stopped]) == 143
+
+
 def test_only_the_newest_try_of_a_task_counts_for_its_end() -> None:
     first = attempt(exit=TaskExit("exited", code=1))
     second = attempt(attempt=AttemptNo(2), exit=TaskExit("exited", code=0))
