@@ -5,7 +5,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import termios
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 import psutil
 
+from support.ports import free_ports
 from wattline import Client
 from wattline.client.errors import Unreachable
 from wattline_protocol.keys import load_bundle
@@ -28,21 +28,6 @@ PATIENCE_S = 40.0
 LOOK_S = 0.1
 
 Done = subprocess.CompletedProcess[str]
-
-
-def first_of_free_ports(count: int = 4) -> int:
-    """The first of `count` ports in a row that nothing listens on now."""
-    while True:
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                for following in range(port + 1, port + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", following))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 class CliSite:
@@ -66,7 +51,7 @@ class CliSite:
         self.is_left_over = False
         """A test failed half way: see `aftermath.settle`."""
         flags = [flag for node in nodes for flag in ("--node", node)]
-        port = str(first_of_free_ports())
+        port = str(free_ports(4))
         made = self.wattline("init", str(self.site), *flags, "--port", port, "--json")
         self.environ["WATTLINE_BUNDLE"] = json.loads(made)["admin_bundle"]
         self.client = Client(load_bundle(self.bundle("admin")))

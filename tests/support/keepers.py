@@ -9,13 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.simnode import wait_until
+from support.simnode import DEADLINE_S, wait_until
 from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
+from wattline_agent.keeper.life import START_PATIENCE_S
 from wattline_agent.ports import KeeperAbsent, LaunchContext, TaskSeen
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
 from wattline_protocol.orders import TaskOrder
 
+PATIENT = """
+import runpy
+from wattline_agent.keeper import life
+
+life.START_PATIENCE_S = {patience_s}
+runpy.run_module("wattline_agent.keeper", run_name="__main__")
+"""
 CONTEXT = LaunchContext(("GPU-aa", "GPU-bb"), "", None, "node-1")
 
 
@@ -58,20 +66,8 @@ class LiveKeeper:
         return next(seen for seen in self.observe() if seen.ref == (of or ref()))
 
     def observe(self) -> list[TaskSeen]:
-        """All attempts. A keeper that did not answer for a second is asked anew, as agents do."""
-        found: list[TaskSeen] = []
-
-        def is_answered() -> bool:
-            try:
-                found[:] = self.runner.observe()
-            except KeeperAbsent:
-                self.runner.close()
-                self.runner = connect(self.state_dir)
-                return False
-            return True
-
-        wait_until(is_answered, "the keeper answers")
-        return found
+        """All attempts."""
+        return self.runner.observe()
 
     def until(self, phase: str, of: TaskRef | None = None) -> TaskSeen:
         """Wait for a phase."""
@@ -110,12 +106,12 @@ class LiveKeeper:
 
 
 def connect(state_dir: Path) -> KeeperRunner:
-    """A runner, once the keeper answers."""
+    """A runner, once the keeper answers; one that waits longer for answers than agents do."""
     found: list[KeeperRunner] = []
 
     def answers() -> bool:
         try:
-            found.append(KeeperRunner(state_dir))
+            found.append(KeeperRunner(state_dir, DEADLINE_S))
         except KeeperAbsent:
             return False
         return True
@@ -129,17 +125,14 @@ def start_keeper(
     *options: str,
     env: dict[str, str] | None = None,
     inside: Sequence[str] = (),
+    patience_s: float = START_PATIENCE_S,
 ) -> subprocess.Popen[bytes]:
     """A keeper process in a session of its own, as the agent starts it; `inside`: a command that
-    executes the one behind it in other surroundings."""
-    command = [
-        *inside,
-        sys.executable,
-        "-m",
-        "wattline_agent.keeper",
-        "--state-dir",
-        str(state_dir),
-    ]
+    executes the one behind it in other surroundings; `patience_s`: how long a start may take."""
+    program = ["-m", "wattline_agent.keeper"]
+    if patience_s != START_PATIENCE_S:
+        program = ["-c", PATIENT.format(patience_s=patience_s)]
+    command = [*inside, sys.executable, *program, "--state-dir", str(state_dir)]
     return subprocess.Popen(
         [*command, *options], start_new_session=True, env={**os.environ, **(env or {})}
     )
@@ -151,9 +144,10 @@ def keeper(
     *options: str,
     env: dict[str, str] | None = None,
     inside: Sequence[str] = (),
+    patience_s: float = START_PATIENCE_S,
 ) -> Iterator[LiveKeeper]:
     """A keeper for a block; it and all its tasks are gone afterwards."""
-    process = start_keeper(state_dir, *options, env=env, inside=inside)
+    process = start_keeper(state_dir, *options, env=env, inside=inside, patience_s=patience_s)
     live = LiveKeeper(state_dir, process, connect(state_dir))
     try:
         yield live

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from support.fake_agents import FakeAgent
+from support.ports import free_ports
 from wattline_protocol.codec import Codec
 from wattline_protocol.ids import NodeId
 from wattline_protocol.keys import JoinBundle
@@ -51,14 +51,9 @@ def until(true: Callable[[], object], what: str, within_s: float = WITHIN_S) -> 
 
 
 def free_endpoints(count: int) -> list[str]:
-    """Loopback endpoints that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    endpoints = [f"tcp://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return endpoints
+    """Loopback endpoints that nothing listens on."""
+    first = free_ports(count)
+    return [f"tcp://127.0.0.1:{port}" for port in range(first, first + count)]
 
 
 MEMBERS: dict[str, Role] = {

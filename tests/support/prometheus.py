@@ -1,7 +1,6 @@
 """A real Prometheus server on loopback that scrapes one exporter."""
 
 import shutil
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.live_scheduler import until
+from support.ports import free_ports
 
 CONFIG = """
 global:
@@ -24,19 +24,12 @@ def is_here() -> bool:
     return shutil.which("prometheus") is not None
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[str]:
     """Its URL, once it is ready; it scrapes http://TARGET/metrics five times a second."""
     config = directory / "prometheus.yml"
     config.write_text(CONFIG.format(target=target))
-    port = _free_port()
+    port = free_ports()
     url = f"http://127.0.0.1:{port}"
     with (directory / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(

@@ -32,6 +32,7 @@ from wattline_agent.executor.tasklib import ensure_tasklib
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import (
     START_TIMEOUT_S,
+    TIMEOUT_S,
     KeeperClient,
     KeeperGone,
     KeeperRefused,
@@ -78,11 +79,12 @@ class Attempt:
 class KeeperRunner:
     """See `ports.TaskRunner`. One thread at a time."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Raises KeeperAbsent, or OSError when the state directory cannot be used."""
+    def __init__(self, state_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
+        """`timeout_s`: how long the keeper may take to answer. Raises KeeperAbsent, or OSError when
+        the state directory cannot be used."""
         self._state_dir = state_dir.resolve()
         try:
-            self._keeper = KeeperClient(self._state_dir)
+            self._keeper = KeeperClient(self._state_dir, timeout_s)
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
         status = self._ask_strictly("status")

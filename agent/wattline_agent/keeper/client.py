@@ -27,8 +27,9 @@ class KeeperRefused(Exception):
 class KeeperClient:
     """Two connections: one for requests, one on which the keeper tells of changes."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Raises KeeperGone."""
+    def __init__(self, state_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
+        """`timeout_s`: how long an answer is waited for. Raises KeeperGone."""
+        self._timeout_s = timeout_s
         self._requests = _connect(state_dir)
         self._number = 0
         self._received = bytearray()
@@ -41,15 +42,17 @@ class KeeperClient:
             raise KeeperGone(f"no keeper at {state_dir}: {error}") from error
         self.news.setblocking(False)
 
-    def ask(self, do: str, *, timeout_s: float = TIMEOUT_S, **request: Any) -> dict[str, Any]:
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """The answer. Raises KeeperRefused, or KeeperGone when none comes in time."""
-        return self._answer_to(do, self._send(do, request, timeout_s), timeout_s)
+        return self._answer_to(do, self._send(do, request, self._timeout_s), self._timeout_s)
 
     def ask_all(
-        self, do: str, requests: Sequence[dict[str, Any]], *, timeout_s: float = TIMEOUT_S
+        self, do: str, requests: Sequence[dict[str, Any]], *, timeout_s: float
     ) -> list[dict[str, Any] | KeeperRefused]:
         """One answer or refusal to each, in turn: the keeper is at work on the first while the
-        last is being written. Raises KeeperGone when one does not come in time."""
+        last is being written. Raises KeeperGone when one does not come in time, which is so long
+        at least."""
+        timeout_s = max(timeout_s, self._timeout_s)
         numbers: list[int | KeeperRefused] = []
         for request in requests:
             try:
@@ -68,7 +71,7 @@ class KeeperClient:
 
     def tell(self, do: str, **request: Any) -> None:
         """Ask for something of which it matters little whether it is done. Raises KeeperGone."""
-        self._send(do, request, TIMEOUT_S)
+        self._send(do, request, self._timeout_s)
 
     def _send(self, do: str, request: dict[str, Any], timeout_s: float) -> int:
         """The number of the request. Raises KeeperRefused where it is too long."""

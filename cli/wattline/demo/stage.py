@@ -1,11 +1,12 @@
 """The demo's stage: folders, keys, ports, and the real processes of the site."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from wattline.acts import site as site_acts
@@ -23,13 +24,23 @@ class CommandFailed(Exception):
     """A `wattline` command of the demo was refused; says which and what it said."""
 
 
+PORTS = range(26_000, 32_000)
+"""Below those that the kernel gives to connections: one of them may be taken before it is used."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nothing listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    free = (port for port in random.sample(PORTS, len(PORTS)) if _is_free(port))
+    return list(islice(free, count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

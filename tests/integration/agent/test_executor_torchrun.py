@@ -1,12 +1,12 @@
 """A torchrun gang of two tasks under one keeper: real torch, gloo, one process per GPU."""
 
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.keepers import CONTEXT, keeper, order, ref
+from support.ports import free_ports
 from wattline_protocol.orders import Rendezvous
 
 TRAIN = """
@@ -24,18 +24,11 @@ dist.destroy_process_group()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.timeout(180)
 def test_two_tasks_meet_and_reduce(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
-    port = free_port()
+    port = free_ports()
     path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     with keeper(tmp_path) as live:
         for rank in (0, 1):

