@@ -90,6 +90,7 @@ class AsIf:
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
         """Of those ahead not all can be followed until they will have ended."""
+        self._making_way: dict[Shape, list[Gang]] = {}
         dated = set[JobId]()
         for before in self.ahead:
             if before.waiting.job not in dated:  # the promise is to the first of its gangs
@@ -153,6 +154,7 @@ class AsIf:
     def _asked_by(self, at: int) -> "AsIf":
         other, waiting = copy(self), self.ahead[at].waiting
         other.ahead, other.stay, other.quotas = self.ahead[:at], waiting.stay, waiting.quotas
+        other._making_way = {}  # noqa: SLF001 - its own copy
         return other
 
     def _date_s(self, waiting: Waiting) -> float:
@@ -187,11 +189,17 @@ class AsIf:
             if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
                 kept.lift(trial)  # it has ended before that room is needed
 
-    def choose(self, shape: Shape) -> list[Gang]:
-        """The fewest of lower priority that would have to go; none: that does not help.
+    def making_way(self, shape: Shape) -> list[Gang]:
+        """Those of lower priority that would have to go, for it and for those ahead; none: that
+        does not help. Raises TooManyLooks."""
+        known = self._making_way.get(shape)
+        if known is None:
+            known = self._choose_behind(shape) if self.ahead else self._choose(shape)
+            self._making_way[shape] = known
+        return known
 
-        Raises TooManyLooks.
-        """
+    def _choose(self, shape: Shape) -> list[Gang]:
+        """The fewest."""
         state = self._state
         runs = Runs(
             partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
@@ -202,11 +210,9 @@ class AsIf:
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
-    def choose_behind(self, shape: Shape) -> list[Gang]:
-        """The same for one behind others, with those whom they need gone first: as one cycle of the
-        planner would choose them, all that it does. None where it does so for no more. Raises
-        TooManyLooks.
-        """
+    def _choose_behind(self, shape: Shape) -> list[Gang]:
+        """With those whom the ones ahead need gone: as one cycle of the planner would choose them,
+        all that it does. None where it does so for no more."""
         if len(self.ahead) >= MAX_PREEMPTIONS:
             return []
         self._spend(looks=len(self.ahead) + 1)

@@ -18,7 +18,7 @@ def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast | N
     """The estimate for one of the first in the queue: whom it would send away if all had run for
     long enough has, and their graces are over. None: that is no help, or too much to find out."""
     try:
-        gangs = look.choose_behind(shape) if look.ahead else look.choose(shape)
+        gangs = look.making_way(shape)
     except TooManyLooks:
         return None
     going = [gang for gang in gangs if not isinstance(gang.phase, Ending)]

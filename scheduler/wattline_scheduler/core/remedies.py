@@ -38,7 +38,7 @@ def _each(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[
     shape = shape_for(state, owner, spec)
     if look.fits(shape):
         return
-    gangs = [gang for gang in look.choose(shape) if not isinstance(gang.phase, Ending)]
+    gangs = [gang for gang in look.making_way(shape) if not isinstance(gang.phase, Ending)]
     if gangs:
         yield Remedy("preempt", _made_way(gangs))
     yield from _fewer_gpus(state, look, owner, spec)

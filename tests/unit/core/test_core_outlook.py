@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from support.harness import Harness
-from support.preempting import fill, is_slow_to_stop
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Drain, Hold, Release
@@ -319,20 +318,6 @@ def test_who_ends_before_promised_room_is_needed_may_use_it(h: Harness) -> None:
     assert unknown.start_unix_s is None
     assert h.state_of(h.submit(job().gpus(4))) == "PENDING"
     assert h.state_of(h.submit(job().gpus(4).runtime(600))) == "RUNNING"
-
-
-def test_room_that_others_are_making_for_one_before_it_is_no_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    h = alone()
-    is_slow_to_stop(h, monkeypatch)
-    fill(h, job().gpus(4).priority(25))
-    first = h.submit(job().gpus(8).priority(75).runtime(600))
-    assert (first, 0) in h.cluster.state.claims
-    view = seen(h, h.submit(job().gpus(2)))
-    assert f"it is kept for job {first}" in view.reason
-    assert view.start_why == f"once job {first} has run, which is before it in the queue"
-    assert within_s(h, view) > 600
 
 
 # --- what would help --------------------------------------------------------------------
