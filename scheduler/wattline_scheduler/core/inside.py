@@ -19,7 +19,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.records import ReservationRecord
 from wattline_scheduler.core.reservations import ANOTHER, gone, nodes_said, reserved
 from wattline_scheduler.core.state import State
-from wattline_scheduler.plan.explain import wait_reason
+from wattline_scheduler.plan.explain import gang_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import place_gang
 from wattline_scheduler.plan.reservations import MARGIN_S, Stay
@@ -111,7 +111,7 @@ def _by_room(state: State, record: ReservationRecord, shape: Shape, now: Now) ->
     barred[[whole.position[node] for node in able]] = False
     if place_gang(trial, shape, (), barred) is not None:
         return ""
-    why = wait_reason(trial, shape)
+    why = gang_reason(trial, shape, len(able), elsewhere=barred)
     return f"even if reservation {record.name} were empty, at full budgets: {why}"
 
 

@@ -57,7 +57,7 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     refused = number < len(filters)
     fits = len(number) - int(refused.sum())
     if fits >= shape.nodes:
-        return _gang_reason(trial, shape, stay, fits)
+        return gang_reason(trial, shape, fits, stay)
     if not refused.any():
         return f"needs {shape.nodes} nodes, the site has {fits}"
     able = refused & may_fit_once(trial, shape)
@@ -73,14 +73,23 @@ def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, told: Bools
     return f"waits for {refused.name}: {lacking}"
 
 
-def _gang_reason(trial: Trial, shape: Shape, stay: Stay, fits: int) -> str:
-    """So many nodes would do one by one: what the others lack once it has some of them."""
-    barred, elsewhere, mark = trial.barred(stay), None, trial.checkpoint()
+def gang_reason(
+    trial: Trial,
+    shape: Shape,
+    fits: int,
+    stay: Stay = ANY_STAY,
+    elsewhere: Bools | None = None,
+) -> str:
+    """So many nodes would do one by one: what the others lack once it has some of them.
+
+    `elsewhere`: [node] those that are out of the question.
+    """
+    barred, mark = _either(trial.barred(stay), elsewhere), trial.checkpoint()
     if shape.same_rack:
         racks = racks_for(trial, shape, barred)
         if not racks:
             return f"{fits} nodes would do, but no rack has {shape.nodes} of them"
-        elsewhere = trial.columns.rack != racks[-1]
+        elsewhere = _either(trial.columns.rack != racks[-1], elsewhere)
     found = len(place_most(trial, shape, (), elsewhere, barred))
     number = furthest(trial, shape, stay)
     told = number < len(filters_of(stay))
@@ -91,6 +100,12 @@ def _gang_reason(trial: Trial, shape: Shape, stay: Stay, fits: int) -> str:
     trial.rollback(mark)
     where = " in one rack" if shape.same_rack else ""
     return f"{found} of {shape.nodes} nodes found{where}; {text}"
+
+
+def _either(one: Bools | None, other: Bools | None) -> Bools | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 def explain(
@@ -107,7 +122,7 @@ def explain(
     is_placed = fits >= shape.nodes and place_gang(trial, shape, (), trial.barred(stay)) is not None
     if fits >= shape.nodes and not is_placed:
         name: FilterName = "rack" if shape.same_rack else "gang"
-        rows = (*rows, FilterRefusal(name, fits, _gang_reason(trial, shape, stay, fits)))
+        rows = (*rows, FilterRefusal(name, fits, gang_reason(trial, shape, fits, stay)))
     return ExplainView(
         job=job,
         state=state,

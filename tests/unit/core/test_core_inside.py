@@ -53,7 +53,7 @@ def unlike() -> Harness:
         (lambda: job().labels(fabric="ib"), "will not do: wants 1 node with fabric=ib; it has 0"),
         (
             lambda: job().nodes(2).gpus(8),
-            "were empty, at full budgets: 2 nodes would do one by one, but their domains lack",
+            "were empty, at full budgets: 1 of 2 nodes found; waits for watts: b2: ",
         ),
     ],
 )
