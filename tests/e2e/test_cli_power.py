@@ -69,13 +69,13 @@ def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> 
     site.until(lambda: feed(site).budget_w < 0.9 * SCHEDULED_W, "a lower budget")
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
-    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
     view = feed(site)
     limits = {limit.name: limit for limit in view.limits}
     assert limits["shed"].who == "admin"
     if limits["shed"].phase == "falling":
         assert 0.2 * FULL_W < view.budget_w < 0.9 * SCHEDULED_W
     site.until(lambda: feed(site).budget_w == pytest.approx(0.2 * FULL_W), "the shed's budget")
+    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
     site.until(lambda: feed(site).headroom_w >= 0, "leases within it")
     site.until(lambda: [one.name for one in feed(site).limits] == ["schedule 1"], "its end")
     assert feed(site).budget_w == SCHEDULED_W

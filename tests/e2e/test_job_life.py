@@ -54,13 +54,13 @@ def test_a_job_starts_only_in_its_window_and_is_refused_where_it_would_be_late(
 
 def test_a_job_is_stopped_at_its_energy_limit_with_notice(site: CliSite) -> None:
     script = "trap 'echo stopped in order; exit 0' TERM; while :; do sleep 0.1; done"
-    number = site.submit("--energy", "0.2Wh", "--grace", "20s", "--", "bash", "-c", script)
+    number = site.submit("--energy", "0.4Wh", "--grace", "20s", "--", "bash", "-c", script)
     ended = site.until_state(number, "TIMEOUT")
-    assert ended["reason"] == "reached its energy limit of 0.2Wh"
-    assert ended["energy_kwh"] >= 0.0002
+    assert ended["reason"] == "reached its energy limit of 0.4Wh"
+    assert ended["energy_kwh"] >= 0.0004
     assert "stopped in order" in site.wattline("logs", number)
     assert "limit_reached" in site.wattline("events")
-    assert "of 0.2Wh" in site.wattline("job", number)
+    assert "of 0.4Wh" in site.wattline("job", number)
 
 
 def test_a_job_whose_gpus_idle_is_stopped(site: CliSite) -> None:

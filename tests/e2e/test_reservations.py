@@ -25,12 +25,13 @@ def remedies(site: CliSite) -> list[str]:
 def test_maintenance_begins_and_ends_by_itself(site: CliSite) -> None:
     told = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "15s", "--maintenance")
     assert "fans keeps 1 node (n1) for maintenance from " in told
-    waits = site.submit("--gpus", "1", "--", "true")
-    site.until_shown("reserved as fans for maintenance until ", "explain", waits)
-    (listed,) = site.json("reservations")
-    assert (listed["state"], listed["nodes"], listed["gpus"]) == ("active", ["n1"], 8)
-    assert site.json("job", waits)["state"] == "PENDING"
-    site.until_state(waits, "COMPLETED")
+    waits = site.client.submit(command=["true"], gpus=1)  # a verb may take seconds
+    said = "reserved as fans for maintenance until "
+    site.until(lambda: said in site.client.explain(waits).refusals[0].missing, said)
+    (listed,) = site.client.reservations()
+    assert (listed.state, listed.nodes, listed.gpus) == ("active", ("n1",), 8)
+    assert site.client.job(waits).state == "PENDING"
+    site.until_state(str(waits), "COMPLETED")
     assert site.json("reservations") == []
     assert kinds(site) == ["reservation_made", "reservation_begun", "reservation_over"]
 

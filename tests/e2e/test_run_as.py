@@ -68,9 +68,10 @@ def test_a_start_that_hangs_is_given_up_and_its_node_stays_at_work(hanging_site:
     site = hanging_site
     jobs = [int(site.submit("--gpus", "1", "--", "true")) for _ in range(2)]
     shown: set[str] = set()
+    keeper = site.state("n1") / "keeper.pid"
+    before = keeper.read_text()
 
     def have_ended() -> bool:
-        assert site.client.node("n1").state == "ok"
         shown.update(states := [site.client.job(job).state for job in jobs])
         return set(states) == {"FAILED"}
 
@@ -78,6 +79,8 @@ def test_a_start_that_hangs_is_given_up_and_its_node_stays_at_work(hanging_site:
     assert shown <= {"PENDING", "STARTING", "FAILED"}
     for job in jobs:
         assert "true: no exec within 4 s" in site.wattline("job", str(job))
+    site.until(lambda: site.client.node("n1").state == "ok", "the node is at work")
+    assert keeper.read_text() == before, "the same keeper"
     assert "keeper_lost" not in site.tail("agent-n1", 1000)
 
 

@@ -12,7 +12,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400), pytest.mark.xdist_group("wheel")]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -20,7 +20,7 @@ SOURCE_ROOTS = PROJECT["tool"]["setuptools"]["packages"]["find"]["where"]
 NO_SOURCE = ignore_patterns("__pycache__", "build", "*.egg-info", "*.pyc")
 DATA_SUFFIXES = {".c", ".h", ".tcss", ".toml", ".typed"}
 STYLES = list((ROOT / "tui").rglob("*.tcss"))
-LIMIT_S = 40.0
+LIMIT_S = 180.0
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -25,7 +25,7 @@ SYSTEMD = Path("/lib/systemd/systemd")
 SHARED = Path("/srv")
 """Where the folder lies inside."""
 PREFIX = Path("/opt/wattline")
-BOOT_S = 60.0
+BOOT_S = 120.0
 BOOT = """
 set -e
 folder=$1 environment=$2 python=$3

@@ -24,7 +24,7 @@ from wattline_protocol.keys import load_bundle
 from wattline_protocol.views import JobView
 
 COMMAND_S = 60.0
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 LOOK_S = 0.1
 
 Done = subprocess.CompletedProcess[str]

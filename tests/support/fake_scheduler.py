@@ -28,7 +28,7 @@ from wattline_protocol.transport import ServerSocket
 
 M = TypeVar("M")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 NON_GPU_WORST_MW = 2_000_000
 PSU_PERMILLE = 900
 
@@ -147,6 +147,13 @@ class FakeScheduler:
         """The newest of one kind."""
         found = self.all(kind)
         return found[-1] if found else None
+
+    def beat_after(self, incarnation: int) -> Beat:
+        """Wait for a beat of an agent that joined after that one, of which some may be unread."""
+        return self.until(
+            lambda: next((b for b in self.all(Beat) if b.incarnation > incarnation), None),
+            "a beat of the new agent",
+        )
 
     def adopted(self) -> Adopted:
         """Wait for the Adopted of the newest incarnation."""

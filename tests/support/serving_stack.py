@@ -36,7 +36,7 @@ class Held:
 '''
 
 
-def wait_for(probe: Callable[[], T], what: str, within_s: float = 20.0) -> T:
+def wait_for(probe: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """The first true value of `probe`; fails the test when there is none in time."""
     end_s = time.monotonic() + within_s
     while time.monotonic() < end_s:
@@ -149,7 +149,7 @@ class Stack:
         return httpx.post(url, content=content, headers=headers, timeout=30)
 
     def service(self) -> dict[str, Any]:
-        services = httpx.get(self.url("/v1/services")).json()["services"]
+        services = httpx.get(self.url("/v1/services"), timeout=30).json()["services"]
         found: dict[str, Any] = next((s for s in services if s["name"] == SERVICE), {"workers": []})
         return found
 

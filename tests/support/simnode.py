@@ -21,7 +21,7 @@ from wattline_sim.physics import STEP_NS, WINDOW_STEPS
 from wattline_sim.profiles import load_profile
 from wattline_sim.served import SECOND_NS, ServedNode
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _POLL_S = 0.02
 
 # What every client snippet starts with: NVML is initialised, `gpu(i)` is a handle, `code(f, *a)`

@@ -8,7 +8,7 @@ from wattline_protocol.keys import KeyPair
 from wattline_protocol.members import Member
 from wattline_protocol.transport import ClientSocket, Incoming, ServerSocket, SocketLimits
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 QUICK_LIMITS = SocketLimits(reconnect_first_s=0.02, reconnect_most_s=0.1, handshake_s=2.0)
 
 

@@ -99,9 +99,8 @@ def test_a_locked_task_runs_slower_is_shown_and_its_lock_outlives_a_killed_agent
         )
         agent.kill()
         assert locks(node)[0] == ceiling
-        seen = len(site.all(Beat))
         agent.start()
-        site.until(lambda: site.all(Beat)[seen:], "a beat of the new agent")
+        site.beat_after(site.incarnation)
         assert newest(site).gpus[0].locked_mhz == ceiling
         site.send(StopTask(*site.names(), REF, 1.0, "enough"))
         site.until(lambda: not newest(site).gpus[0].locked_mhz, "no lock in a beat")
@@ -143,8 +142,7 @@ for index in (2, 3):
         assert limits_w(node)[2:] == [FOREIGN_LIMIT_W] * 2
         agent.kill()
         agent.start()
-        seen = len(site.all(Beat))
-        site.until(lambda: site.all(Beat)[seen:], "a beat of the new agent")
+        site.beat_after(site.incarnation)
         site.send(StopTask(*site.names(), REF, 1.0, "enough"))
         site.until(lambda: not newest(site).gpus[0].locked_mhz, "no locks")
         assert agent.stop() == 0
@@ -162,8 +160,7 @@ def test_lowest_caps_left_by_an_agent_whose_disk_is_gone_are_reclaimed(
     first.clean_up()
     assert limits_w(node) == [200] * GPUS, "orphans of a dead agent"
     with agent_on(node, tmp_path / "n1.toml", tmp_path / "second") as agent:
-        seen = len(site.all(Beat))
-        site.until(lambda: site.all(Beat)[seen:], "a beat of the new agent")
+        site.beat_after(site.incarnation)
         assert agent.stop() == 0
     assert limits_w(node) == [700] * GPUS
 

@@ -70,15 +70,15 @@ collector = open_collector(LIBRARY, SYSFS)
 collector.sample(5.0)
 control.hang(node, 2)
 begun = time.monotonic()
-first = collector.sample(0.3)
+first = collector.sample(1.0)
 middle = time.monotonic()
-second = collector.sample(0.3)
+second = collector.sample(1.0)
 end = time.monotonic()
 answer([type(r).__name__ for r in first])
 answer([type(r).__name__ for r in second])
 answer([middle - begun, end - middle])
 answer(first[2].reason)
-caps = collector.apply_caps({1: 300_000, 2: 300_000}, 0.3)
+caps = collector.apply_caps({1: 300_000, 2: 300_000}, 1.0)
 answer([[c.enforced_mw, bool(c.error)] for c in caps])
 control.release(node)
 wait_until(lambda: isinstance(collector.sample(1.0)[2], FastReading), "it answers again")
@@ -87,8 +87,8 @@ collector.close()
 """
     first, second, times, reason, caps, after = agent_process(code, node)
     assert first == second == ["FastReading", "FastReading", "Stale", "FastReading"]
-    assert 0.3 <= times[0] < 3.0
-    assert times[1] < 0.3  # the busy worker is skipped, its neighbours answer at once
+    assert 1.0 <= times[0] < 10.0
+    assert times[1] < 1.0  # the busy worker is skipped, its neighbours answer at once
     assert "has not answered" in reason
     assert caps == [[300_000, False], [None, True]]
     assert after == 300_000
@@ -97,7 +97,7 @@ collector.close()
 def test_a_hung_gpu_at_start_counts_at_its_neighbours_highest(node: NodeDir) -> None:
     code = """
 import wattline_agent.device.collector as c
-c.INFO_TIMEOUT_S = 0.5
+c.INFO_TIMEOUT_S = 1.5
 control.hang(node, 1)
 collector = open_collector(LIBRARY, SYSFS)
 info = collector.gpus()[1]
@@ -352,17 +352,17 @@ answer(best * 1e6)
 def test_latency_of_the_driver_is_paid_once_not_per_gpu(node: NodeDir) -> None:
     code = """
 for kind in (CallClass.SENSOR, CallClass.FIELDS):
-    control.latency(node, kind, 20_000)
+    control.latency(node, kind, 100_000)
 collector = open_collector(LIBRARY, SYSFS)
 begun = time.monotonic()
-readings = collector.sample(5.0)
+readings = collector.sample(20.0)
 answer(time.monotonic() - begun)
 answer(all(isinstance(r, FastReading) for r in readings))
 collector.close()
 """
     took_s, complete = agent_process(code, node)
     assert complete
-    assert took_s < 4 * 6 * 0.020  # one after the other would take this long at least
+    assert took_s < 4 * 6 * 0.100  # one after the other would take this long at least
 
 
 def test_a_broken_recording_is_refused_in_words(tmp_path: Path) -> None:
