@@ -16,6 +16,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.harness import TICK_S
 from support.lossy import MAX_IN_FLIGHT
+from support.parts import outlook
 from support.remembering import without_memory
 from support.reserving_rules import NODES, choices, nodes, reserve_any
 from support.serving_rules import ServingRules
@@ -41,7 +42,6 @@ from wattline_protocol.requests import (
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.events import AgentSaid, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.outlook import outlook
 
 MIG = 0
 """In place of a share: a MIG device, of GPU 0 of each node."""

@@ -12,6 +12,7 @@ from support.sites import job
 from support.snapshots import offer, same_columns, shape, snapshot
 from wattline_protocol.job import PRIORITIES
 from wattline_scheduler.plan.freeing import Freeing
+from wattline_scheduler.plan.parts import at_once
 from wattline_scheduler.plan.preempt import choose, suffices
 from wattline_scheduler.plan.snapshot import Busy, Shape, Snapshot
 from wattline_scheduler.plan.trial import Trial
@@ -70,7 +71,7 @@ def test_who_goes_is_enough_and_everybody_of_them_is_needed(
 ) -> None:
     snap, busy, wanted = scene
     trial = Trial(snap)
-    choice = choose(trial, wanted, on_nodes(busy))
+    choice = at_once(choose(trial, wanted, on_nodes(busy)))
     assert same_columns(trial.columns, snap.columns)
     if choice is None:
         able = [sum(g.index >= 0 for g in one.gpus) >= wanted.gpus for one in snap.nodes]
@@ -87,7 +88,7 @@ def effort_of(wanted: Shape, nodes: int, busy: Sequence[Busy]) -> tuple[int, int
     offers = [replace(offer(f"n{at}", rack=f"r{at}", free=0), cpus_free=0) for at in range(nodes)]
     trial = Trial(with_work(snapshot(*offers), busy))
     by_node = [[one for one in busy if one.tasks[0].at == at] for at in range(nodes)]
-    choice = choose(trial, wanted, lambda at: by_node[at])
+    choice = at_once(choose(trial, wanted, lambda at: by_node[at]))
     assert choice is not None
     return len(choice.victims), trial.effort
 
@@ -107,7 +108,7 @@ def test_of_a_fleet_only_some_racks_are_searched() -> None:
     offers = [replace(one, cpus_free=0) for one in offers]
     trials = [Trial(with_work(snapshot(*offers[:n]), busy[:n])) for n in (100, 200)]
     for trial in trials:
-        found = choose(trial, shape(high), on_nodes(busy))
+        found = at_once(choose(trial, shape(high), on_nodes(busy)))
         assert found is not None
         assert np.ptp(trial.columns.rack[list(found.nodes)]) == 0
     assert trials[1].effort < 1.1 * trials[0].effort

@@ -207,10 +207,11 @@ class WireClient:
 
     def next(self, within_s: float = WITHIN_S) -> ToClient:
         """The next message."""
-        until(self._receive, "an answer", within_s)
+        until(self.receive, "an answer", within_s)
         return self.inbox.pop(0)
 
-    def _receive(self) -> bool:
+    def receive(self) -> bool:
+        """Take in what has come; whether anything is there."""
         if not self.inbox and self.socket.poll(0.05):
             self.inbox += [self._in.decode(data) for data in self.socket.recv_batch()]
         return bool(self.inbox)

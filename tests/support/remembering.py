@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from support.parts import outlook
 from wattline_protocol.ids import Now
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core import asif, gone
@@ -11,17 +12,17 @@ from wattline_scheduler.core.gone import Gone
 from wattline_scheduler.core.jobs import Gang, Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
-from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.snapshot import NodeOffer, Snapshot
 
 
 class _Forgetful(Gone):
-    def _known(self, gone: Sequence[Gang]) -> tuple[Snapshot, Looks]:
+    def _known(self, gone: Sequence[Gang]) -> Parts[tuple[Snapshot, Looks]]:
         self._seen.clear()
         self._offers.clear()
-        return super()._known(gone)
+        return (yield from super()._known(gone))
 
 
 def _written_anew(state: State, node: NodeNow, now: Now, before: NodeOffer) -> NodeOffer:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from support.fake_agents import FakeAgent
 from support.harness import Harness, running
+from support.parts import outlook
 from support.sites import gpu, migs
 from wattline.show.job import explanation
 from wattline_protocol.ids import DomainId, JobId, NodeId
@@ -50,7 +51,6 @@ from wattline_protocol.sitefile import parse_site
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook
 
 COLUMNS = 100
 """Width of the text."""

@@ -1,7 +1,7 @@
 """Would it fit if some of the work that runs had gone? The planner's own view of that.
 
 Each look costs a walk over the nodes; how many are taken for one question is bounded, so that
-beats and leases do not wait for it. What looks have in common is kept for the question (`gone`).
+others do not wait long for theirs. What looks have in common is kept for the question (`gone`).
 """
 
 import math
@@ -22,11 +22,12 @@ from wattline_scheduler.core.reservations import reserved
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.backfill import Promise, promise
 from wattline_scheduler.plan.claims import NEVER
-from wattline_scheduler.plan.cycle import PATIENCE_S, plan
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.gang import either, place_gang
 from wattline_scheduler.plan.makingroom import MAX_PREEMPTIONS
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import ANY_STAY, MARGIN_S, Reservations, Stay
@@ -106,17 +107,17 @@ class AsIf:
         at_s: float = 0.0,
         later_s: float = 0.0,
         stay: Stay | None = None,
-    ) -> bool:
+    ) -> Parts[bool]:
         """Whether a gang would be placed. Raises TooManyLooks.
 
         `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
         `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
         """
         stay = stay or self.stay
-        with self._trial(gone, at_s, later_s) as trial:
+        with (yield from self._trial(gone, at_s, later_s)) as trial:
             quotas = Quotas(trial)
             if not is_first:
-                self._place_ahead(trial, quotas, at_s, stay)
+                yield from self._place_ahead(trial, quotas, at_s, stay)
                 self._budget.nodes -= trial.effort // STEPS_PER_NODE
             if quotas.exceeds(self.quotas, shape):
                 return False
@@ -133,7 +134,7 @@ class AsIf:
         known = (each for each in self.ahead if math.isfinite(each.over_s))
         return sorted((each.over_s, each.waiting.job) for each in known)
 
-    def estimate(self, start_of: Callable[["AsIf", Shape], float | None]) -> bool:
+    def estimate(self, start_of: Callable[["AsIf", Shape], Parts[float | None]]) -> Parts[bool]:
         """Find when who is ahead and has no date will have ended; whether any was found.
 
         `start_of` answers for one of them as it is answered for the job that is asked about. At
@@ -146,7 +147,7 @@ class AsIf:
                 self.is_too_much = True
                 break
             if math.isfinite(runs_s) and math.isinf(each.over_s):
-                start_s = start_of(self._asked_by(at), each.waiting.shape)
+                start_s = yield from start_of(self._asked_by(at), each.waiting.shape)
                 if start_s is not None:
                     each.over_s, is_any = start_s + runs_s, True
         return is_any
@@ -161,10 +162,11 @@ class AsIf:
         """From now, when it starts at the latest; infinite = nothing was promised."""
         return self._state.promised.get(waiting.job, math.inf) - self._now.mono_s
 
-    def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> None:
+    def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> Parts[None]:
         """Those before it; for those that room is kept for or made for, what is kept."""
         taken, kept_room, claims = set[int](), list[Promise](), claimed(self._state)
         for before in (one for one in self.ahead if one.over_s > at_s):
+            yield
             each, claim = before.waiting, claims.get((before.waiting.job, before.gang))
             if quotas.refuses(each.quotas, each.shape):
                 if claim is not None:
@@ -189,28 +191,29 @@ class AsIf:
             if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
                 kept.lift(trial)  # it has ended before that room is needed
 
-    def making_way(self, shape: Shape) -> list[Gang]:
+    def making_way(self, shape: Shape) -> Parts[list[Gang]]:
         """Those of lower priority that would have to go, for it and for those ahead; none: that
         does not help. Raises TooManyLooks."""
         known = self._making_way.get(shape)
         if known is None:
-            known = self._choose_behind(shape) if self.ahead else self._choose(shape)
+            choose = self._choose_behind if self.ahead else self._choose
+            known = yield from choose(shape)
             self._making_way[shape] = known
         return known
 
-    def _choose(self, shape: Shape) -> list[Gang]:
+    def _choose(self, shape: Shape) -> Parts[list[Gang]]:
         """The fewest."""
         state = self._state
         runs = Runs(
             partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
         )
-        with self._trial() as trial:
+        with (yield from self._trial()) as trial:
             wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
-            choice = choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
+            choice = yield from choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
         keys = (one.key for one in choice.victims) if choice is not None else ()
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
-    def _choose_behind(self, shape: Shape) -> list[Gang]:
+    def _choose_behind(self, shape: Shape) -> Parts[list[Gang]]:
         """With those whom the ones ahead need gone: as one cycle of the planner would choose them,
         all that it does. None where it does so for no more."""
         if len(self.ahead) >= MAX_PREEMPTIONS:
@@ -236,15 +239,15 @@ class AsIf:
             least_priority=state.work.least_priority,
             quotas=state.work.quotas.rooms(),
         )
-        made = plan(seen).preemptions
+        made = (yield from plan_in_parts(seen)).preemptions
         if not any(one.gang == (ASKED, 0) for one in made):
             return []
         keys = dict.fromkeys(key for one in made for key in one.victims)
         return [state.work.jobs[job].gangs[number] for job, number in keys]
 
-    def holding(self, shape: Shape, gangs: Iterable[Gang]) -> list[Gang]:
+    def holding(self, shape: Shape, gangs: Iterable[Gang]) -> Parts[list[Gang]]:
         """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
-        with self._trial() as trial:
+        with (yield from self._trial()) as trial:
             columns, able = trial.columns, fits_when_empty(trial, shape)
             suited = trial.look(shape).ask.is_suited[columns.gpu_class]
             position = trial.snapshot.position
@@ -257,18 +260,20 @@ class AsIf:
             is_on = is_short or not {*held_devices(node, attempt)}.isdisjoint(devices)
             return bool(able[at] and is_on)
 
-        return [gang for gang in gangs if any(map(is_held, gang.live))]
+        live_of = self._state.work.live_of
+        return [gang for gang in gangs if any(map(is_held, live_of(gang)))]
 
-    def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> str:
+    def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> Parts[str]:
         """Why it would not be placed. Raises TooManyLooks."""
-        with self._trial(gone) as trial:
+        with (yield from self._trial(gone)) as trial:
             return wait_reason(trial, shape, self.stay)
 
     def _trial(
         self, gone: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
-    ) -> AbstractContextManager[Trial]:
+    ) -> Parts[AbstractContextManager[Trial]]:
+        yield
         self._spend(looks=1)
-        return self._gone.trial(gone, at_s, later_s)
+        return (yield from self._gone.trial(gone, at_s, later_s))
 
     def _spend(self, *, looks: int) -> None:
         self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)

@@ -33,9 +33,11 @@ def withheld(node: NodeNow) -> dict[GpuIndex, str]:
 
 
 def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
+    holders = node.holders.get(gpu.index, ())
+    if gpu.mig is None and all(one.record.mig is None for one in holders):
+        return ""
     if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
         return "has more MIG devices than fit into it, as its driver says: it is given to nobody"
-    holders = node.holders.get(gpu.index, ())
     jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
     if not jobs:
         return ""

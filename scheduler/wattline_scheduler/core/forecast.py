@@ -2,10 +2,9 @@
 
 What runs is taken to run for as long as its run time limit allows, or as such jobs took before
 where that is less; what is before the job in the queue is placed first, and ends where it is known
-when it starts and how long it runs. The estimate is the earliest end after which the job fits.
+when it starts and how long it live. The estimate is the earliest end after which the job fits.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from wattline_scheduler.core.jobs import Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.snapshot import Shape
 
 MAX_OPENINGS = 8
@@ -39,14 +39,6 @@ def sooner(one: Forecast, other: Forecast | None) -> Forecast:
     return other if one.within_s is None or other.within_s < one.within_s else one
 
 
-def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
-    """The estimate for a gang that nothing but room keeps from starting."""
-    try:
-        return _forecast(state, look, shape, now)
-    except TooManyLooks:
-        return Forecast(None, "not known: the site is too large to try so many ways at once")
-
-
 class _Step(NamedTuple):
     """Something ends: work that runs, or work that is ahead in the queue once it has run."""
 
@@ -60,27 +52,48 @@ class _Step(NamedTuple):
 _Steps = list[_Step]
 
 
-def _forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast:
-    if look.fits(shape):
-        return Forecast(0.0, "there is room for it now")
-    live = state.work.gangs_in(Starting, Running, Paused, Ending)
-    known = ((left_of(state.work.longest, gang, now), gang) for gang in live)
-    ends = [
-        _Step(left.s, gang.job.id, f"has ended, {left.why}", gang)
-        for left, gang in known
-        if left is not None
-    ]
+class _Live(NamedTuple):
+    """All that holds GPUs, and when what of it will have ended."""
 
-    def start_of(look: AsIf, shape: Shape) -> float | None:
-        if look.fits(shape):
+    gangs: list[Gang]
+    ends: _Steps
+
+
+def _live(state: State, now: Now) -> Parts[_Live]:
+    work, ends = state.work, list[_Step]()
+    gangs = work.gangs_in(Starting, Running, Paused, Ending)
+    for gang in gangs:
+        yield
+        left = left_of(work.longest, gang, now, work.phase_of(gang))
+        if left is not None:
+            ends.append(_Step(left.s, gang.job.id, f"has ended, {left.why}", gang))
+    return _Live(gangs, ends)
+
+
+def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
+    """The estimate for a gang that nothing but room keeps from starting."""
+    try:
+        if (yield from look.fits(shape)):
+            return Forecast(0.0, "there is room for it now")
+        return (yield from _forecast(look, shape, (yield from _live(state, now))))
+    except TooManyLooks:
+        return Forecast(None, "not known: the site is too large to try so many ways at once")
+
+
+def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
+    def start_of(look: AsIf, shape: Shape) -> Parts[float | None]:
+        if (yield from look.fits(shape)):
             return 0.0
-        found = _find(look, shape, _with_ahead(look, ends))
+        found = yield from _find(look, shape, _with_ahead(look, live.ends))
         return None if found is None else found.within_s
 
-    found = _find(look, shape, _with_ahead(look, ends))
-    if found is None and look.estimate(start_of):
-        found = _find(look, shape, _with_ahead(look, ends))
-    return found or Forecast(None, _not_known(look, shape, live, _gone(_with_ahead(look, ends))))
+    found = yield from _find(look, shape, _with_ahead(look, live.ends))
+    if found is None and (yield from look.estimate(start_of)):
+        found = yield from _find(look, shape, _with_ahead(look, live.ends))
+    if found is not None:
+        return found
+    ending = _gone(_with_ahead(look, live.ends))
+    return Forecast(None, (yield from _not_known(look, shape, live.gangs, ending)))
 
 
 def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
@@ -96,46 +109,52 @@ def _gone(steps: _Steps) -> list[Gang]:
     return [step.gang for step in steps if step.gang is not None]
 
 
-def _find(look: AsIf, shape: Shape, steps: _Steps) -> Forecast | None:
-    return _among_ends(look, shape, steps, 0.0) or _after_reservations(look, shape, steps)
+def _find(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+    found = yield from _among_ends(look, shape, steps, 0.0)
+    return found or (yield from _after_reservations(look, shape, steps))
 
 
-def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Forecast | None:
+def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
     """From the first of the times on at which a reservation lets it have nodes that it bars now."""
     reservations = look.reservations
     openings = [] if reservations is None else reservations.openings(look.stay)
     for at_s, why in openings[:MAX_OPENINGS]:
         gone = _gone([step for step in steps if step.s <= at_s])
-        if look.fits(shape, gone, at_s=at_s, later_s=at_s):
+        if (yield from look.fits(shape, gone, at_s=at_s, later_s=at_s)):
             return Forecast(at_s, why)
-        found = _among_ends(look, shape, steps, at_s)
+        found = yield from _among_ends(look, shape, steps, at_s)
         if found is not None:
             return found
     return None
 
 
-def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Forecast | None:
+def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
     """By the first of the ends after which it fits, as reservations are from `from_s` on."""
 
-    def fits(count: int, later_s: float = from_s) -> bool:
+    def fits(count: int, later_s: float = from_s) -> Parts[bool]:
         at_s = max(from_s, steps[count - 1].s) if count else from_s
         return look.fits(shape, _gone(steps[:count]), at_s=at_s, later_s=later_s)
 
-    if not steps or not fits(len(steps)):
+    if not steps or not (yield from fits(len(steps))):
         return None
-    first = sum(step.s <= from_s for step in steps) if from_s else 0
-    at = first + bisect_left(range(first, len(steps)), True, key=lambda at: fits(at + 1))
-    last = steps[at]
-    if look.reservations is not None and not fits(at + 1, last.s):
+    low, high = (sum(step.s <= from_s for step in steps) if from_s else 0), len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if (yield from fits(middle + 1)) else (middle + 1, high)
+    last = steps[low]
+    if look.reservations is not None and not (yield from fits(low + 1, last.s)):
         return None  # by then another one has begun, or is too near
     return Forecast(last.s, f"once job {last.job} {last.why}")
 
 
-def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[Gang]) -> str:
-    later_s = _open_s(look, shape, live)
+def _not_known(
+    look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[Gang]
+) -> Parts[str]:
+    later_s = yield from _open_s(look, shape, live)
     if later_s is None:
-        return f"not known: even with all that runs gone: {look.lacks(shape, live)}"
-    if not look.fits(shape, live, later_s=later_s):
+        lacks = yield from look.lacks(shape, live)
+        return f"not known: even with all that runs gone: {lacks}"
+    if not (yield from look.fits(shape, live, later_s=later_s)):
         if look.is_too_much:
             return "not known: too much is before it in the queue to say when that will have run"
         return "not known: it depends on how long what is before it in the queue will run"
@@ -143,9 +162,10 @@ def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[
     endless = [gang for gang in live if gang.key not in known]
     if not endless:
         return "not known: what holds its place may run until reservations keep it from there"
-    holding = look.holding(shape, endless)
-    if len(holding) < len(endless) and look.fits(shape, [*ending, *holding], later_s=later_s):
-        endless = holding
+    holding = yield from look.holding(shape, endless)
+    if len(holding) < len(endless):
+        gone = [*ending, *holding]
+        endless = holding if (yield from look.fits(shape, gone, later_s=later_s)) else endless
     jobs = list(dict.fromkeys(gang.job.id for gang in endless))
     is_paused = any(isinstance(gang.phase, Paused) for gang in endless)
     unknown = "nobody knows when what is paused goes on"
@@ -155,9 +175,11 @@ def _not_known(look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[
     )
 
 
-def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> float | None:
+def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:
     """From when on reservations would let it start if nothing else ran; None: never."""
     reservations = look.reservations
     openings = [] if reservations is None else reservations.openings(look.stay)[:MAX_OPENINGS]
-    times = (0.0, *(at_s for at_s, _ in openings))
-    return next((s for s in times if look.fits(shape, live, is_first=True, later_s=s)), None)
+    for later_s in (0.0, *(at_s for at_s, _ in openings)):
+        if (yield from look.fits(shape, live, is_first=True, later_s=later_s)):
+            return later_s
+    return None

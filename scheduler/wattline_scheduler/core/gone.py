@@ -7,42 +7,48 @@ It is a memory: the same is answered without it, which a test holds.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from copy import copy
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from wattline_protocol.ids import NodeId, Now, UnixTime
 from wattline_scheduler.core.jobs import Attempt, Gang
 from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_as_if
+from wattline_scheduler.core.offering import offer_of, snapshot, snapshot_of
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.looks import Looks
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.snapshot import NodeOffer, QuotaRoom, Snapshot
 from wattline_scheduler.plan.trial import Trial
 
 
 class Gone:
-    """What the planner would see; good until the next event."""
+    """What the planner would see; good as long as the state stays as it is (`still`)."""
 
     def __init__(self, state: State, now: Now) -> None:
         self._state, self._now = state, now
         self._seen: dict[tuple[Gang, ...], tuple[Snapshot, Looks]] = {}
         self._offers: dict[tuple[Attempt, ...], NodeOffer] = {}
 
-    def without(self, gone: Sequence[Gang]) -> Snapshot:
+    def without(self, gone: Sequence[Gang]) -> Parts[Snapshot]:
         """The site if these gangs had gone."""
-        return self._known(gone)[0]
+        seen, _ = yield from self._known(gone)
+        return seen
 
-    @contextmanager
     def trial(
         self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0
-    ) -> Iterator[Trial]:
+    ) -> Parts[AbstractContextManager[Trial]]:
         """To place gangs on the site if these had gone; one at a time.
 
         `at_s`, `later_s`: by what quotas leave, and by the reservations, of so much later.
         """
-        seen, looks = self._known(gone)
+        seen, looks = yield from self._known(gone)
+        return self._trial(seen, looks, gone, at_s, later_s)
+
+    @contextmanager
+    def _trial(
+        self, seen: Snapshot, looks: Looks, gone: Sequence[Gang], at_s: float, later_s: float
+    ) -> Iterator[Trial]:
         reservations = seen.reservations
         if later_s and reservations is not None:
             reservations = reservations.later(later_s)
@@ -53,29 +59,32 @@ class Gone:
         finally:
             trial.close()
 
-    def _known(self, gone: Sequence[Gang]) -> tuple[Snapshot, Looks]:
+    def _known(self, gone: Sequence[Gang]) -> Parts[tuple[Snapshot, Looks]]:
         key = tuple(gone)
         known = self._seen.get(key)
         if known is None:
-            known = self._seen[key] = self._made(gone), Looks()
+            seen = yield from self._made(gone)
+            known = self._seen[key] = seen, Looks()
         return known
 
-    def _made(self, gone: Sequence[Gang]) -> Snapshot:
-        emptied: dict[NodeId, list[Attempt]] = {}
-        for gang in gone:
-            for attempt in gang.live:
-                emptied.setdefault(attempt.node, []).append(attempt)
+    def _made(self, gone: Sequence[Gang]) -> Parts[Snapshot]:
+        state, emptied = self._state, dict[NodeId, list[Attempt]]()
+        for attempt in (one for gang in gone for one in state.work.live_of(gang)):
+            emptied.setdefault(attempt.node, []).append(attempt)
+        seen = snapshot(state, self._now)  # what is offered now is written again
         if not emptied:
-            return snapshot(self._state, self._now)
-        snapshot(self._state, self._now)  # what is offered now is written again
-        offers = [self._offer(tuple(attempts)) for attempts in emptied.values()]
-        return snapshot_as_if(self._state, offers, self._now)
+            return seen
+        as_if = state.picture.as_if()
+        for attempts in emptied.values():
+            yield
+            as_if.put(self._offer(tuple(attempts)))
+        return snapshot_of(state, as_if, self._now)
 
     def _offer(self, going: tuple[Attempt, ...]) -> NodeOffer:
         """What their node would offer."""
         known = self._offers.get(going)
         if known is None:
-            node = _copied(self._state.nodes[going[0].node])
+            node = self._state.nodes[going[0].node].copy()
             for attempt in going:
                 _take_away(node, attempt)
             before = self._state.picture.offers[self._state.picture.position[node.id]]
@@ -86,7 +95,7 @@ class Gone:
 def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
     """What quotas would have left then if these gangs had gone."""
     rooms = list(state.work.quotas.rooms())
-    for attempt in (attempt for gang in gone for attempt in gang.live):
+    for attempt in (attempt for gang in gone for attempt in state.work.live_of(gang)):
         for at in attempt.quotas:
             room = rooms[at]
             rooms[at] = replace(
@@ -98,13 +107,6 @@ def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[Q
         if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
             rooms[at] = replace(rooms[at], closed="")
     return tuple(rooms)
-
-
-def _copied(node: NodeNow) -> NodeNow:
-    """To take work away from; nothing but its holders and sums is touched."""
-    other = copy(node)
-    other.holders = dict(node.holders)
-    return other
 
 
 def _take_away(node: NodeNow, attempt: Attempt) -> None:

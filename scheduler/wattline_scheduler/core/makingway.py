@@ -11,17 +11,18 @@ from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.preempting import protected_s
 from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.snapshot import Shape
 
 
-def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast | None:
+def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast | None]:
     """The estimate for one of the first in the queue: whom it would send away if all had run for
     long enough has, and their graces are over. None: that is no help, or too much to find out."""
     try:
-        gangs = look.making_way(shape)
+        gangs = yield from look.making_way(shape)
     except TooManyLooks:
         return None
-    going = [gang for gang in gangs if not isinstance(gang.phase, Ending)]
+    going = [gang for gang in gangs if not isinstance(state.work.phase_of(gang), Ending)]
     if not going:
         return None
     young_s = max(protected_s(state, gang) for gang in going)
@@ -31,8 +32,10 @@ def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Forecast | N
 
 def _gone_s(state: State, gangs: list[Gang], now: Now) -> float:
     """Until those are gone who were told already."""
-    ending = (gang for gang in gangs if isinstance(gang.phase, Ending))
-    left = (left_of(state.work.longest, gang, now) for gang in ending)
+    work = state.work
+    phases = ((gang, work.phase_of(gang)) for gang in gangs)
+    ending = ((gang, phase) for gang, phase in phases if isinstance(phase, Ending))
+    left = (left_of(work.longest, gang, now, phase) for gang, phase in ending)
     return max((one.s for one in left if one is not None), default=0.0)
 
 

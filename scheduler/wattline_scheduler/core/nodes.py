@@ -1,7 +1,8 @@
 """What is known of each node: its connection, its GPUs, what runs there, what it was told."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId, Sequence, TaskRef
 from wattline_protocol.job import WHOLE_GPU
@@ -125,6 +126,13 @@ class NodeNow:
     def id(self) -> NodeId:
         return self.site.id
 
+    def copy(self) -> "NodeNow":
+        """Another one, for which what it has and who holds that changes by itself."""
+        other = NodeNow(*_all_of(self))
+        other.lost, other.holders = set(self.lost), dict(self.holders)
+        other.attempts = dict(self.attempts)
+        return other
+
     def free_milli(self, gpu: GpuIndex) -> int:
         """Thousandths of a GPU that were given to nobody."""
         return WHOLE_GPU - sum(held.gpu_milli for held in self.holders.get(gpu, ()))
@@ -190,3 +198,7 @@ class NodeNow:
                 return "its agent caps nothing; it counts in full"
             case _:
                 return ""
+
+
+_all_of = attrgetter(*(each.name for each in fields(NodeNow)))
+"""A quarter of the time of `copy.copy`: a question copies all nodes."""

@@ -3,7 +3,6 @@
 What changes a node says so (`NodeNow.outdate`). That nothing forgets to is an invariant.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from wattline_protocol.ids import Now
@@ -18,24 +17,26 @@ from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import booked_mw, is_leased, kept_of
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.devices import devices, gpu_of
+from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.plan.snapshot import LEAVING, NodeOffer, Part, Snapshot, Waiting
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """What the planner sees now; good until the next event."""
-    picture, domains = state.picture, state.domains
+    picture = state.picture
     for node in state.outdated:
         picture.put(offer_of(state, state.nodes[node], now))
     state.outdated.clear()
-    picture.note_rooms(state.books, [domains.budget_mw(row.domain) for row in picture.rows])
+    return snapshot_of(state, picture, now, waiting)
+
+
+def snapshot_of(
+    state: State, picture: Picture, now: Now, waiting: tuple[Waiting, ...] = ()
+) -> Snapshot:
+    """The same of another picture of the site."""
+    budget_mw = [state.domains.budget_mw(row.domain) for row in picture.rows]
+    picture.note_rooms(state.books, budget_mw)
     return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
-
-
-def snapshot_as_if(state: State, offers: Sequence[NodeOffer], now: Now) -> Snapshot:
-    """What it would see if these nodes offered that."""
-    seen = snapshot(state, now)
-    as_if = state.picture.as_if(offers, state.books).snapshot(now.mono_s)
-    return replace(as_if, reservations=seen.reservations)
 
 
 def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:
@@ -51,8 +52,10 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
-        closed=_closed(state, node),
-        gpus=tuple(device for gpu in usable for device in devices(gpu)),
+        closed=_closed(state, node) if before is None else before.closed,
+        gpus=tuple(device for gpu in usable for device in devices(gpu))
+        if before is None
+        else before.gpus,
         free=free,
         parts=tuple(
             Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
@@ -67,7 +70,7 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         kept=kept_of(state, node),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
-        labels=frozenset(node.site.labels.items()),
+        labels=frozenset(node.site.labels.items()) if before is None else before.labels,
         ends=ends(state.work.longest, node, now) if before is None else before.ends,
         endless=endless(node) if before is None else before.endless,
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),

@@ -1,4 +1,7 @@
-"""What is ahead of a job that waits, or that is not submitted yet: when, and what would help."""
+"""What is ahead of a job that waits, or that is not submitted yet: when, and what would help.
+
+Both answers are found in parts, on a site that is held still from the first of them on (`still`).
+"""
 
 from dataclasses import dataclass, replace
 
@@ -32,8 +35,10 @@ from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import gone
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.still import held_still
 from wattline_scheduler.core.submitting import refusal
 from wattline_scheduler.plan.explain import explain
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.reservations import ANY_STAY, Stay
 from wattline_scheduler.plan.snapshot import Snapshot, Waiting
 
@@ -60,7 +65,7 @@ class _Asked:
     """When that begins anew; None: as work of it ends."""
 
 
-def outlook(state: State, job: Job, now: Now) -> ExplainView:
+def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     """Why a job waits, until when, and what would let it start now."""
     shown = job.record.state
     gates = gates_of(job)
@@ -85,18 +90,21 @@ def outlook(state: State, job: Job, now: Now) -> ExplainView:
         quota,
         until,
     )
-    seen = _seen(state, job.outside, now)
-    view = explain(seen, job.id, shown, reason_of(job, shown), job.shape, asked.stay)
     where = None
     if job.line is not None:
         where = _place(state, key, job.record.submitted_unix_s, job.id)
+    still, reason = held_still(state, now), reason_of(job, shown)
+    shape, outside = job.shape, job.outside
+    yield
+    view = explain(_seen(still, outside, now), job.id, shown, reason, shape, asked.stay)
     view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
-    return _with_outlook(state, view, asked, now)
+    yield
+    return (yield from _with_outlook(still, view, asked, now))
 
 
 def what_if(
     state: State, owner: UserName, spec: JobSpec, ended: dict[JobId, JobState], now: Now
-) -> ExplainView | Denied:
+) -> Parts[ExplainView | Denied]:
     """What would become of a job that is submitted now; refused as its submission would be."""
     spec = with_runtime(state, spec)
     denied = refusal(state, owner, spec, ended, now)
@@ -112,10 +120,13 @@ def what_if(
     if quota:
         gates["quota"] = quota
     shown: JobState = "HELD" if spec.hold else "PENDING"
-    reason, seen = next(iter(gates.values()), ""), _seen(state, gates.get("reservation", ""), now)
-    view = explain(seen, ASKED, shown, reason, key.shape, stay)
+    reason, outside = next(iter(gates.values()), ""), gates.get("reservation", "")
+    still = held_still(state, now)
+    yield
+    view = explain(_seen(still, outside, now), ASKED, shown, reason, key.shape, stay)
     view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
-    return _with_outlook(state, view, asked, now)
+    yield
+    return (yield from _with_outlook(still, view, asked, now))
 
 
 def _gates_if(state: State, spec: JobSpec, now: Now) -> dict[str, str]:
@@ -208,14 +219,16 @@ def _backoff_s(job: Job, now: Now) -> float:
     return max(0.0, min(waits, default=0.0))
 
 
-def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> ExplainView:
+def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> Parts[ExplainView]:
     numbers = state.work.quotas.of(asked.spec.account or asked.owner, asked.spec.queue)
     look = AsIf(state, asked.ahead, now, asked.stay, numbers)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
-    found = Forecast(None, f"not known: {stuck}") if stuck else forecast(state, look, shape, now)
-    if found.within_s != 0.0 and not stuck:
-        found = sooner(found, making_way(state, look, shape, now))
+    found = Forecast(None, f"not known: {stuck}")
+    if not stuck:
+        found = yield from forecast(state, look, shape, now)
+        if found.within_s != 0.0:
+            found = sooner(found, (yield from making_way(state, look, shape, now)))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
         found = Forecast(None, f"not known: {stuck or held_back}")
@@ -231,7 +244,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> E
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
             helps = (Remedy("window", f"{text} the next one opens"),)
     elif is_free:
-        helps = remedies(state, look, asked.owner, asked.spec)
+        helps = yield from remedies(state, look, asked.owner, asked.spec)
     return msgspec.structs.replace(view, start_unix_s=start, start_why=why, remedies=helps)
 
 

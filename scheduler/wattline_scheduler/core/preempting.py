@@ -6,6 +6,7 @@ restart those who were told to go still go, and the plan finds their room as it 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from heapq import nsmallest
 
 from wattline_protocol.ids import NodeId, Now
@@ -76,42 +77,44 @@ def busy_in(state: State, number: int, *, with_young: bool = False) -> tuple[Bus
     """The same of those that count in a quota, the lowest priority first."""
     work = state.work
     gangs = (work.jobs[job].gangs[gang] for job, gang in work.quotas.all[number].holders)
-    first = nsmallest(MAX_GANGS_ASKED, gangs, key=_present_priority)
+    first = nsmallest(MAX_GANGS_ASKED, gangs, key=partial(_present_priority, state))
     heard = (gang for gang in first if _is_heard(state, gang))
     return tuple(
         _busy_of(state, gang) for gang in heard if with_young or not protected_s(state, gang)
     )
 
 
-def _present_priority(gang: Gang) -> int:
-    return LEAVING if isinstance(gang.phase, Ending) else gang.job.spec.priority
+def _present_priority(state: State, gang: Gang) -> int:
+    is_leaving = isinstance(state.work.phase_of(gang), Ending)
+    return LEAVING if is_leaving else gang.job.spec.priority
 
 
 def _is_heard(state: State, gang: Gang) -> bool:
-    return all(state.nodes[attempt.node].is_reachable for attempt in gang.live)
+    return all(state.nodes[one.node].is_reachable for one in state.work.live_of(gang))
 
 
 def protected_s(state: State, gang: Gang) -> float:
     """For how much longer it may not be sent away, since it has not run for long."""
-    is_started = isinstance(gang.phase, Running | Paused)
-    return max(0.0, state.site.timing.protected_run_s - _run_s(gang)) if is_started else 0.0
+    if not isinstance(state.work.phase_of(gang), Running | Paused):
+        return 0.0
+    return max(0.0, state.site.timing.protected_run_s - _run_s(state.work.live_of(gang)))
 
 
-def _run_s(gang: Gang) -> float:
-    return max((attempt.usage.run_s for attempt in gang.live), default=0.0)
+def _run_s(live: Sequence[Attempt]) -> float:
+    return max((attempt.usage.run_s for attempt in live), default=0.0)
 
 
 def _busy_of(state: State, gang: Gang) -> Busy:
-    priority = _present_priority(gang)
-    gpus = sum(len(attempt.record.gpus) for attempt in gang.live)
+    priority, live = _present_priority(state, gang), state.work.live_of(gang)
+    gpus = sum(len(attempt.record.gpus) for attempt in live)
     return Busy(
         key=gang.key,
         priority=priority,
-        lost_gpu_s=0.0 if priority == LEAVING else _run_s(gang) * gpus,
-        tasks=tuple(_used(state, attempt) for attempt in gang.live),
-        quotas=gang.live[0].quotas,
-        quota_milli=sum(attempt.quota_milli for attempt in gang.live),
-        quota_mw=sum(attempt.quota_mw for attempt in gang.live),
+        lost_gpu_s=0.0 if priority == LEAVING else _run_s(live) * gpus,
+        tasks=tuple(_used(state, attempt) for attempt in live),
+        quotas=live[0].quotas,
+        quota_milli=sum(attempt.quota_milli for attempt in live),
+        quota_mw=sum(attempt.quota_mw for attempt in live),
     )
 
 

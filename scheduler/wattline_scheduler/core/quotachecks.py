@@ -47,10 +47,9 @@ def count_elsewhere(state: State, attempt: Attempt) -> None:
 
 
 def discount(state: State, attempt: Attempt) -> None:
-    """It gave them back."""
+    """It gave them back. What that was stays known of it: a question may still ask (`still`)."""
     held = attempt.quota_milli, attempt.quota_mw
     state.work.quotas.give_back(attempt.quotas, attempt.gang.key, *held)
-    attempt.quotas = ()
 
 
 # --- what is used up ----------------------------------------------------------------------

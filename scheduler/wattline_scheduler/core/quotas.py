@@ -5,7 +5,8 @@ are counted from the placement of a try until its end, whatever becomes of its j
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from wattline_protocol.accountviews import QuotaLimit
@@ -137,6 +138,12 @@ class QuotaBook:
             one.holders[gang] -= 1
             if not one.holders[gang]:
                 del one.holders[gang]
+
+    def held_still(self) -> "QuotaBook":
+        """The same, which stays as it is now."""
+        other = copy(self)
+        other.all = [replace(one, holders=dict(one.holders)) for one in self.all]
+        return other
 
     def begin(self) -> None:
         """What is held now was placed by the rules of earlier runs."""

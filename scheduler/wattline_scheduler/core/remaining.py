@@ -26,9 +26,10 @@ class End:
     """By what others took, or its own pace: one that runs on beyond it says nothing any more."""
 
 
-def ends_of(longest: Longest | None, gang: Gang) -> list[End]:
-    """What is known of its end. `longest` None: by limits alone, without guesses."""
-    spec, phase = gang.job.spec, gang.phase
+def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> list[End]:
+    """What is known of its end. `longest` None: by limits alone, without guesses. `phase`: as if it
+    was in that one."""
+    spec, phase = gang.job.spec, phase or gang.phase
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + gang.job.grace_s)
         return [End(stopped, "which is being stopped")]
@@ -73,15 +74,19 @@ class Left:
     why: str
 
 
-def _end_of(longest: Longest | None, gang: Gang, now: Now) -> End | None:
+def _end_of(
+    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
+) -> End | None:
     """The soonest that is known, but for guesses that were wrong."""
-    ends = [end for end in ends_of(longest, gang) if end.at > now.mono_s or not end.is_guess]
+    ends = [end for end in ends_of(longest, gang, phase) if end.at > now.mono_s or not end.is_guess]
     return min(ends, key=lambda end: end.at, default=None)
 
 
-def left_of(longest: Longest | None, gang: Gang, now: Now) -> Left | None:
-    """The least that is known; None where nobody knows."""
-    end = _end_of(longest, gang, now)
+def left_of(
+    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
+) -> Left | None:
+    """The least that is known; None where nobody knows. `phase`: as if it was in that one."""
+    end = _end_of(longest, gang, now, phase)
     return None if end is None else Left(max(0.0, end.at - now.mono_s), end.why)
 
 

@@ -1,7 +1,7 @@
 """What would have to change for a job to start now: asked of the planner, not guessed."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -16,6 +16,7 @@ from wattline_scheduler.core.control import name_of
 from wattline_scheduler.core.jobs import Ending, Gang
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.state import State
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.reservations import MARGIN_S, Stay
 from wattline_scheduler.plan.snapshot import Shape
 
@@ -25,61 +26,60 @@ MAX_BEGINNINGS = 8
 """Of reservations, tried as the time by which it would have to be done."""
 
 
-def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> tuple[Remedy, ...]:
+def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[tuple[Remedy, ...]]:
     """Each of them alone would do. Those for which the site is too large are left out."""
-    found: list[Remedy] = []
+    found = list[Remedy | None]()
     with suppress(TooManyLooks):  # each is a hint; fewer of them are right too
-        for remedy in _each(state, look, owner, spec):
-            found.append(remedy)  # noqa: PERF402 - keeps those before the one that was too much
-    return tuple(found)
+        shape = shape_for(state, owner, spec)
+        if not (yield from look.fits(shape)):
+            found.append((yield from _making_way(state, look, shape)))
+            found.append((yield from _fewer_gpus(state, look, owner, spec)))
+            found.append((yield from _fewer_nodes(state, look, owner, spec)))
+            found.append((yield from _shorter(look, shape, spec)))
+    return tuple(remedy for remedy in found if remedy is not None)
 
 
-def _each(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[Remedy]:
-    shape = shape_for(state, owner, spec)
-    if look.fits(shape):
-        return
-    gangs = [gang for gang in look.making_way(shape) if not isinstance(gang.phase, Ending)]
-    if gangs:
-        yield Remedy("preempt", _made_way(gangs))
-    yield from _fewer_gpus(state, look, owner, spec)
-    yield from _fewer_nodes(state, look, owner, spec)
-    yield from _shorter(look, shape, spec)
+def _making_way(state: State, look: AsIf, shape: Shape) -> Parts[Remedy | None]:
+    chosen = yield from look.making_way(shape)
+    gangs = [gang for gang in chosen if not isinstance(state.work.phase_of(gang), Ending)]
+    return Remedy("preempt", _made_way(gangs)) if gangs else None
 
 
-def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[Remedy]:
+def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
     wanted = spec.resources.gpus_per_node
     least = 1 if spec.resources.gpu_share_permille == WHOLE_GPU else wanted
 
-    def fits(gpus: int) -> bool:
+    def fits(gpus: int) -> Parts[bool]:
         return look.fits(_with(state, owner, spec, "gpus_per_node", gpus))
 
-    most = _most(fits, least, wanted)
-    if most is not None:
-        gpus = f"{most} GPU{'' if most == 1 else 's'}"
-        text = f"with {gpus} on each node instead of {wanted} it would start now"
-        yield Remedy("gpus", text)
+    most = yield from _most(fits, least, wanted)
+    if most is None:
+        return None
+    gpus = f"{most} GPU{'' if most == 1 else 's'}"
+    return Remedy("gpus", f"with {gpus} on each node instead of {wanted} it would start now")
 
 
-def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Iterator[Remedy]:
+def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
     wanted = spec.resources.nodes
-    most = _most(lambda n: look.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
-    if most is not None:
-        text = f"with {most} node{'' if most == 1 else 's'} instead of {wanted} it would start now"
-        yield Remedy("nodes", text)
+    most = yield from _most(lambda n: look.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
+    if most is None:
+        return None
+    nodes = f"{most} node{'' if most == 1 else 's'}"
+    return Remedy("nodes", f"with {nodes} instead of {wanted} it would start now")
 
 
-def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Iterator[Remedy]:
+def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
     """Where it would have ended before a reservation begins."""
     if look.reservations is None or spec.reservation or spec.kind == "service":
-        return
+        return None
     for begins_s in look.reservations.begins_s()[:MAX_BEGINNINGS]:
         runtime_s = math.floor(begins_s - MARGIN_S - spec.recovery.grace_s)
         if look.stay.needs_s <= begins_s or runtime_s <= 0:
             continue
-        if look.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s)):
+        if (yield from look.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
             limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
-            yield Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
-            return
+            return Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
+    return None
 
 
 def _with(state: State, owner: UserName, spec: JobSpec, key: str, value: int) -> Shape:
@@ -87,14 +87,14 @@ def _with(state: State, owner: UserName, spec: JobSpec, key: str, value: int) ->
     return shape_for(state, owner, msgspec.structs.replace(spec, resources=resources))
 
 
-def _most(fits: Callable[[int], bool], least: int, wanted: int) -> int | None:
+def _most(fits: Callable[[int], Parts[bool]], least: int, wanted: int) -> Parts[int | None]:
     """The largest number below `wanted` that fits, where a smaller one fits the better."""
-    if least >= wanted or not fits(least):
+    if least >= wanted or not (yield from fits(least)):
         return None
     low, high = least, wanted
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        low, high = (middle, high) if (yield from fits(middle)) else (low, middle)
     return low
 
 

@@ -5,7 +5,9 @@
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
 from wattline_protocol.requests import Acted
@@ -46,6 +48,13 @@ MAX_SHAPES = 10_000
 """Of jobs, remembered to be shared."""
 
 
+class _Held(NamedTuple):
+    """A gang that holds GPUs, at some time."""
+
+    phase: Phase
+    live: tuple[Attempt, ...]
+
+
 class Workload:
     """Jobs by id, and what a handler must find without looking at all of them."""
 
@@ -80,6 +89,8 @@ class Workload:
         """By user and token: what ran again meanwhile is not stopped by a repeat."""
         self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
+        self.held: dict[Gang, _Held] | None = None
+        """What was true of gangs when this was held still; None = it is not."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
 
@@ -307,6 +318,23 @@ class Workload:
                 job.ready.add(gang.number)
         self.requeue(job)
 
+    def held_still(self) -> "Workload":
+        """One in which who holds what, and what quotas leave, stays as it is now."""
+        other = copy(self)
+        other.live, other.quotas = dict(self.live), self.quotas.held_still()
+        other.live_at = self.live_at.copy()
+        gangs = (attempt.gang for attempt in self.live.values())
+        other.held = {gang: _Held(gang.phase, tuple(gang.live)) for gang in gangs}
+        return other
+
+    def live_of(self, gang: Gang) -> Sequence[Attempt]:
+        """The attempts with which a gang holds its GPUs."""
+        return gang.live if self.held is None else self.held[gang].live
+
+    def phase_of(self, gang: Gang) -> Phase:
+        """The phase of a gang that holds GPUs."""
+        return gang.phase if self.held is None else self.held[gang].phase
+
     def remember_requeue(self, user: UserName, token: str, answer: Acted) -> None:
         """Keep what was answered, in case it is asked again."""
         self.requeues[user, token] = answer
@@ -315,7 +343,8 @@ class Workload:
 
     def gangs_in(self, *phases: type[Phase]) -> list[Gang]:
         """Gangs with live attempts that are in one of the phases, each once, by key."""
-        gangs = {a.gang.key: a.gang for a in self.live.values() if type(a.gang.phase) in phases}
+        every = (attempt.gang for attempt in self.live.values())
+        gangs = {gang.key: gang for gang in every if type(self.phase_of(gang)) in phases}
         return [gangs[key] for key in sorted(gangs)]
 
 

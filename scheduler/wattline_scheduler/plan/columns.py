@@ -11,6 +11,7 @@ group, so that what rooms allow is computed once per group.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ PRIORITY_LEVELS = 101
 """0 to 100."""
 
 
+_kind_of = attrgetter(
+    *("name", "memory_bytes", "cap_min_mw", "cap_max_mw"),
+    *("overshoot_permille", "can_cap", "can_share"),
+)
+
+
 class GpuClasses:
     """Numbers for GPUs that are alike in name, memory and watts; they only grow in number."""
 
@@ -50,16 +57,7 @@ class GpuClasses:
 
     def number(self, gpu: GpuInfo) -> int:
         """The class of a GPU. What is learned of each one alone, its idle watts, is no part."""
-        key = (
-            gpu.name,
-            gpu.memory_bytes,
-            gpu.cap_min_mw,
-            gpu.cap_max_mw,
-            gpu.overshoot_permille,
-            gpu.can_cap,
-            gpu.can_share,
-            size_milli(gpu),
-        )
+        key = _kind_of(gpu), size_milli(gpu)
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = len(self.examples)

@@ -18,6 +18,7 @@ from wattline_scheduler.plan.feasible import fitting_count
 from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
+from wattline_scheduler.plan.parts import Parts, at_once
 from wattline_scheduler.plan.quotas import Quotas
 from wattline_scheduler.plan.reservations import Key
 from wattline_scheduler.plan.snapshot import (
@@ -76,8 +77,17 @@ def plan(
 ) -> Plan:
     """Place what fits; deterministic. `looks` saves looking at nodes again, and knows whose turn it
     is where a cycle cannot look for room for all."""
+    return at_once(plan_in_parts(snapshot, looks, limits))
+
+
+def plan_in_parts(
+    snapshot: Snapshot,
+    looks: Looks | None = None,
+    limits: Limits = INTERACTIVE,
+) -> Parts[Plan]:
+    """As `plan`. Of a gang for which others may make room the search is more than one part."""
     cycle = _Cycle(snapshot, looks, limits)
-    result = cycle.run()
+    result = yield from cycle.run()
     cycle.trial.close()
     return result
 
@@ -107,9 +117,9 @@ class _Cycle:
         self.turns = self.trial.turns
         self.making = MakingRoom(snapshot, self.trial, self.quotas)
 
-    def run(self) -> Plan:
+    def run(self) -> Parts[Plan]:
         self.turns.begin()
-        is_cut = any(self._is_cut_short_at(waiting) for waiting in self.snapshot.waiting)
+        is_cut = yield from self._is_cut_short()
         passed = {self._turn(each): self.waits[each.job] for each in self.passed_over if is_cut}
         self.turns.end(passed if is_cut else None)
         return Plan(
@@ -137,19 +147,22 @@ class _Cycle:
         """What is the same for all that are passed over for the same."""
         return self._asked(waiting), waiting.runs_s, waiting.quotas
 
-    def _is_cut_short_at(self, waiting: Waiting) -> bool:
-        """Place what fits of a job; True = the limit was reached before all of it was tried."""
-        asked, opened = self._asked(waiting), self._opened_to(waiting)
-        is_free = not waiting.quotas and not self.snapshot.claims
-        if is_free and self._is_hopeless(asked, opened):
-            # Most of a long queue: nothing else can be said of it.
-            if not self._is_at_limit():
+    def _is_cut_short(self) -> Parts[bool]:
+        """Place what fits; True = the limit was reached before all was tried."""
+        for waiting in self.snapshot.waiting:
+            asked, opened = self._asked(waiting), self._opened_to(waiting)
+            is_free = not waiting.quotas and not self.snapshot.claims
+            if not (is_free and self._is_hopeless(asked, opened)):
+                if (yield from self._is_cut_short_in(waiting, asked, opened)):
+                    return True
+            elif self._is_at_limit():
+                return True
+            else:  # most of a long queue: nothing else can be said of it
                 self._pass_over(waiting, asked, opened)
-                return False
-            return True
-        return self._is_cut_short_in(waiting, asked, opened)
+        return False
 
-    def _is_cut_short_in(self, waiting: Waiting, asked: Asked, opened: Opened) -> bool:
+    def _is_cut_short_in(self, waiting: Waiting, asked: Asked, opened: Opened) -> Parts[bool]:
+        """The same of one job."""
         shape, reserved = waiting.shape, self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
@@ -157,7 +170,7 @@ class _Cycle:
                 return True
             claimed = self.snapshot.claims.get((waiting.job, gang))
             if self.quotas.refuses(waiting.quotas, shape):
-                if self._wins_room(waiting, gang, claimed):
+                if (yield from self._wins_room(waiting, gang, claimed)):
                     continue
                 self._wait_for_quota(waiting)
                 return False
@@ -180,7 +193,7 @@ class _Cycle:
                 self.quotas.take(waiting.quotas, shape, self.placements[-1])
                 if waiting.replicas is not None:
                     replicas += [self.snapshot.position[place.node] for place in places]
-            elif self._wins_room(waiting, gang, claimed):
+            elif (yield from self._wins_room(waiting, gang, claimed)):
                 continue
             elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
                 self._wait(waiting, self.quotas.waits_for_less(waiting.quotas))
@@ -190,14 +203,16 @@ class _Cycle:
                 return False
         return False
 
-    def _wins_room(self, waiting: Waiting, gang: int, claimed: tuple[NodeId, ...] | None) -> bool:
+    def _wins_room(
+        self, waiting: Waiting, gang: int, claimed: tuple[NodeId, ...] | None
+    ) -> Parts[bool]:
         """Whether others make room for the gang: they were told so before, or are told now."""
         if not self.quotas.may_have_room(waiting.quotas, waiting.shape):
             return False
         if claimed is not None:
             waits = self.making.wait_on(waiting, claimed)
         else:
-            waits = self.making.sends_away(waiting, gang)
+            waits = yield from self.making.sends_away(waiting, gang)
         if waits:
             self.waits[waiting.job] = waits
             self.kept.append((self.making.newest, WHY_CLAIMED))

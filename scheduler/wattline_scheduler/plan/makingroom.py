@@ -6,6 +6,7 @@ from functools import cache
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.plan.backfill import Promise
 from wattline_scheduler.plan.claims import Claims, awaited
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.preempt import Choice
 from wattline_scheduler.plan.quotapreempt import (
     STEPS_PER_MEMBER,
@@ -45,14 +46,16 @@ class MakingRoom:
         of this alive until the collector finds the cycle."""
         self._claims = Claims(trial, self._runs.on)
 
-    def sends_away(self, waiting: Waiting, gang: int) -> str:
+    def sends_away(self, waiting: Waiting, gang: int) -> Parts[str]:
         """If work of lower priority can make room for the gang it is to go: what the gang waits
         for then; empty = it cannot."""
         if not self._may_try(waiting):
             return ""
         with self._claims.settled() as gone:
             wanted = Wanted(waiting.shape, waiting.quotas, self._trial.barred(waiting.stay))
-            choice = choose_with_quotas(self._trial, self._quotas, wanted, self._runs, gone)
+            choice = yield from choose_with_quotas(
+                self._trial, self._quotas, wanted, self._runs, gone
+            )
         lacking = self._lacking(waiting, choice.nodes) if choice is not None else {}
         victims = awaited(choice, gone, lacking) if choice is not None else ()
         if choice is None or not victims:

@@ -84,12 +84,25 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     columns.warmth[at], columns.least_priority[at] = offer.warmth, offer.least_priority
 
 
-def add_yields(columns: Columns, at: int, offer: NodeOffer, sign: int = 1) -> None:
-    """Add what the node's work gives back to higher priorities to the rows above, or take it."""
-    if not offer.kept.is_controlled:
+def change_yields(columns: Columns, at: int, before: NodeOffer, after: NodeOffer) -> None:
+    """Write what the node's work gives back to higher priorities to the rows above it."""
+    was_mw, is_mw = _yields_mw(before), _yields_mw(after)
+    if was_mw == is_mw:
         return
     group = columns.group[at]
     rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
-    for priority, load_mw in offer.kept.yields:
-        mw = load_mw * PERMILLE // offer.kept.psu_efficiency_permille
-        columns.yields_mw[rows, priority] += sign * (mw * shares // PERMILLE)
+    for priority in was_mw.keys() | is_mw.keys():
+        was, now = was_mw.get(priority, 0), is_mw.get(priority, 0)
+        if columns.are_whole_shares:
+            columns.yields_mw[rows, priority] += now - was
+        else:
+            here_mw = now * shares // PERMILLE - was * shares // PERMILLE
+            columns.yields_mw[rows, priority] += here_mw
+
+
+def _yields_mw(offer: NodeOffer) -> dict[int, int]:
+    """By priority, at the wall."""
+    kept = offer.kept
+    if not kept.is_controlled:
+        return {}
+    return {level: mw * PERMILLE // kept.psu_efficiency_permille for level, mw in kept.yields}

@@ -3,7 +3,7 @@
 Who keeps it (`core.offering`) puts an offer when a node changed; nothing else is written again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
@@ -14,7 +14,7 @@ from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.plan.columns import Columns
 from wattline_scheduler.plan.looks import Looks
 from wattline_scheduler.plan.mix import Pricing, RecentMix
-from wattline_scheduler.plan.offers import add_yields, put_node, put_places
+from wattline_scheduler.plan.offers import change_yields, put_node, put_places
 from wattline_scheduler.plan.snapshot import NodeOffer, RowName, Snapshot, Waiting
 from wattline_scheduler.power.admission import Kept, admission_room
 from wattline_scheduler.power.books import Books
@@ -49,23 +49,19 @@ class Picture:
     def put(self, offer: NodeOffer) -> None:
         """What the node offers now, in place of what it offered before."""
         at = self.position[offer.node]
-        add_yields(self.columns, at, self.offers[at], -1)
-        add_yields(self.columns, at, offer)
+        change_yields(self.columns, at, self.offers[at], offer)
         put_node(self.columns, at, offer)
         self.offers[at] = offer
         self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
         self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
         self.looks.touch(at)
 
-    def as_if(self, offers: Iterable[NodeOffer], books: Books) -> "Picture":
-        """Another picture, in which these nodes offer something else."""
+    def as_if(self) -> "Picture":
+        """Another picture, in which nodes may offer something else."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
         other.looks, other.pricing = Looks(), copy(self.pricing)
         other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
-        for offer in offers:
-            other.put(offer)
-        other.note_rooms(books, self.columns.budget_mw[:-1].tolist())
         return other
 
     def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:

@@ -7,12 +7,12 @@ reason: what lower priorities draw counts as room already, so only GPUs, CPUs an
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from wattline_scheduler.plan.feasible import fits_when_empty
 from wattline_scheduler.plan.freeing import Freeing
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.snapshot import LEAVING, Busy, GangKey, Shape
 from wattline_scheduler.plan.trial import Trial
 from wattline_scheduler.power.matrix import Bools
@@ -44,17 +44,18 @@ def choose(
     busy_on: Callable[[int], Sequence[Busy]],
     spared: Collection[GangKey] = (),
     barred: Bools | None = None,
-) -> Choice | None:
+) -> Parts[Choice | None]:
     """Whom to send away so that one gang of `shape` fits; None = that does not help.
 
     `busy_on`: those that may be sent away at all, by a node on which they run. `spared`: those that
     may not. `barred`: [node] those that are not asked. The trial is left as it was. Among choices
     that need an equal highest priority the one with the fewest gangs, then the least work, wins.
     """
-    search = _Search(trial, shape, busy_on, spared)
-    found = [
-        choice for among in _sets(trial, shape, barred) if (choice := search.run(among)) is not None
-    ]
+    search, found = _Search(trial, shape, busy_on, spared), list[Choice]()
+    for among in _sets(trial, shape, barred):
+        choice = yield from search.run(among)
+        if choice is not None:
+            found.append(choice)
     return min(found, key=lambda choice: (choice.loss, choice.nodes), default=None)
 
 
@@ -110,14 +111,14 @@ class _Search:
             self._on[at] = known
         return known
 
-    def run(self, among: Bools) -> Choice | None:
+    def run(self, among: Bools) -> Parts[Choice | None]:
         """Each task in turn where least is lost for it."""
         trial, allowed = self._trial, among.copy()
         self._found.clear()
         victims: dict[GangKey, Busy] = {}
         nodes: list[int] = []
         while len(nodes) < self._shape.nodes:
-            found = self._next(allowed, victims)
+            found = yield from self._next(allowed, victims)
             if found is None:
                 trial.rollback(self._start)
                 return None
@@ -137,26 +138,34 @@ class _Search:
 
     def _next(
         self, allowed: Bools, victims: dict[GangKey, Busy]
-    ) -> tuple[int, tuple[Busy, ...]] | None:
+    ) -> Parts[tuple[int, tuple[Busy, ...]] | None]:
         """The node where the next task costs least, and who has to go for it."""
+        yield
         costs = self._trial.costs(self._shape)
         costs[~allowed] = np.inf
         at = int(costs.argmin())
         if np.isfinite(costs[at]):
             return at, ()
-        enough = [
-            (at, more)
-            for at in self._nearest(allowed)
-            if (more := self._enough(at, victims)) is not None
-        ]
+        enough = list[tuple[int, tuple[Busy, ...]]]()
+        for node in (yield from self._nearest(allowed)):
+            yield
+            more = self._enough(node, victims)
+            if more is not None:
+                enough.append((node, more))
         return min(enough, key=lambda found: (_loss(found[1]), found[0]), default=None)
 
-    def _nearest(self, allowed: Bools) -> list[int]:
+    def _nearest(self, allowed: Bools) -> Parts[list[int]]:
         columns = self._trial.columns
         nodes = np.flatnonzero(allowed & (columns.least_priority < self._shape.priority))
         order = np.lexsort((-columns.whole[nodes], columns.least_priority[nodes]))
-        asked = nodes[order[:MAX_NODES_ASKED]].tolist()
-        return list(islice((at for at in asked if self._lower(at)), MAX_NODES_TRIED))
+        found = list[int]()
+        for at in nodes[order[:MAX_NODES_ASKED]].tolist():
+            if len(found) == MAX_NODES_TRIED:
+                break
+            yield
+            if self._lower(at):
+                found.append(at)
+        return found
 
     def _enough(self, at: int, victims: dict[GangKey, Busy]) -> tuple[Busy, ...] | None:
         """Of those on the node the first that are enough, without the needless among them."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from wattline_scheduler.plan.covering import cover
 from wattline_scheduler.plan.gang import either
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.preempt import Choice, choose, needed
 from wattline_scheduler.plan.quotas import Held, Quotas
 from wattline_scheduler.plan.snapshot import Busy, GangKey, Shape, nobody
@@ -41,7 +42,7 @@ class Runs(NamedTuple):
 
 def choose_with_quotas(
     trial: Trial, quotas: Quotas, wanted: Wanted, runs: Runs, gone: Mapping[GangKey, Busy]
-) -> Choice | None:
+) -> Parts[Choice | None]:
     """Whom to send away so that quotas and nodes have room for one gang; None = that does not help.
 
     `gone`: who is on the way already; in `trial` they have gone, in `quotas` they count. Both are
@@ -52,9 +53,8 @@ def choose_with_quotas(
             return None
         lacks = quotas.missing(wanted.quotas, quotas.wants(wanted.shape))
         if not lacks and quotas.barred(wanted.quotas, wanted.shape) is None:
-            return choose(trial, wanted.shape, runs.on, gone, wanted.barred)
-        search = _Search(trial, quotas, wanted, runs, gone)
-        found = list(search.found(lacks))
+            return (yield from choose(trial, wanted.shape, runs.on, gone, wanted.barred))
+        found = yield from _Search(trial, quotas, wanted, runs, gone).found(lacks)
     return min(found, key=lambda choice: choice.loss, default=None)
 
 
@@ -76,20 +76,21 @@ class _Search:
         self._members = {one.key: one for one in lower if one.key not in gone}
         trial.effort += STEPS_PER_MEMBER * len(self._members)
 
-    def found(self, lacks: Mapping[int, Held]) -> Iterator[Choice]:
+    def found(self, lacks: Mapping[int, Held]) -> Parts[list[Choice]]:
         """What is enough, by each order, until one needs no more than the quotas alone."""
-        members = cover(lacks, tuple(self._members.values()))
+        members, found = cover(lacks, tuple(self._members.values())), list[Choice]()
         if members is None:
-            return  # nor would it be where it needs more watts
+            return found  # nor would it be where it needs more watts
         priority, count, _ = Choice(members, ()).loss
-        for choice in self._ways(members):
+        for way in self._ways(members):
+            choice = yield from way
             if choice is not None:
-                least = self._without_needless(choice)
-                yield least
-                if least.loss[:2] <= (priority, count):
-                    return
+                found.append(self._without_needless(choice))
+                if found[-1].loss[:2] <= (priority, count):
+                    break
+        return found
 
-    def _ways(self, members: Sequence[Busy]) -> Iterator[Choice | None]:
+    def _ways(self, members: Sequence[Busy]) -> Iterator[Parts[Choice | None]]:
         yield self._quotas_first(members)
         yield self._nodes_first(self._members_on)
         yield self._nodes_first(self._runs.on)
@@ -97,7 +98,7 @@ class _Search:
     def _members_on(self, at: int) -> Sequence[Busy]:
         return [one for one in self._runs.on(at) if one.key in self._members]
 
-    def _quotas_first(self, members: Sequence[Busy]) -> Choice | None:
+    def _quotas_first(self, members: Sequence[Busy]) -> Parts[Choice | None]:
         trial, wanted, quotas = self._trial, self._wanted, self._quotas
         with quotas.without(members):
             barred = either(quotas.barred(wanted.quotas, wanted.shape), wanted.barred)
@@ -108,14 +109,15 @@ class _Search:
         elsewhere = np.ones(trial.columns.node_count, np.bool_)
         elsewhere[[task.at for one in members for task in one.tasks]] = False
         # Where they run nothing has to stand empty until they have gone.
-        choice = choose(trial, wanted.shape, nobody, spared, either(elsewhere, barred))
-        choice = choice or choose(trial, wanted.shape, self._runs.on, spared, barred)
+        choice = yield from choose(trial, wanted.shape, nobody, spared, either(elsewhere, barred))
+        if choice is None:
+            choice = yield from choose(trial, wanted.shape, self._runs.on, spared, barred)
         trial.rollback(mark)
         return choice and Choice((*members, *choice.victims), choice.nodes)
 
-    def _nodes_first(self, on: Callable[[int], Sequence[Busy]]) -> Choice | None:
+    def _nodes_first(self, on: Callable[[int], Sequence[Busy]]) -> Parts[Choice | None]:
         wanted, quotas = self._wanted, self._quotas
-        choice = choose(self._trial, wanted.shape, on, self._gone, wanted.barred)
+        choice = yield from choose(self._trial, wanted.shape, on, self._gone, wanted.barred)
         if choice is None:
             return None
         keys = {one.key for one in choice.victims}

@@ -119,7 +119,8 @@ class Loop:
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
-        self._questions = QuestionDesk(self._reads)
+        sessions = self._clients.sessions
+        self._questions = QuestionDesk(self._reads, clock, lambda client: client in sessions)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
         self._watches = Watches(self._clients, self._reads.site, store.events, self._reads.routes)
@@ -273,7 +274,7 @@ class Loop:
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
             effects += self._handle(PlanDue(), now)
             self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
-        effects += self._questions.answer_next(now)
+        effects += self._questions.take_turn()
         if now.mono_s >= self._meter_due:
             self._meter_due = Instant(now.mono_s + METER_PERIOD_S)
             self._each_second(now)

@@ -44,6 +44,7 @@ from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
 from wattline_scheduler.core.selecting import Asker, is_listed
 from wattline_scheduler.core.unknown import no_job
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
@@ -168,7 +169,7 @@ class Reads:
         counts = counts_on_record(gangs)
         return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
 
-    def explain(self, number: JobId, now: Now) -> Explained | Denied:
+    def explain(self, number: JobId, now: Now) -> Parts[Explained | Denied]:
         """Why a job waits, until when, and what would let it start now. Raises StoreError."""
         job = self._state.work.jobs.get(number)
         if job is None:
@@ -176,12 +177,12 @@ class Reads:
             return no_job(number, self._state.next_job) if is_gone else _is_over(number)
         if job.record.state in ENDED_STATES:
             return _is_over(number)
-        return Explained(outlook(self._state, job, now))
+        return Explained((yield from outlook(self._state, job, now)))
 
-    def what_if(self, user: UserName, request: WhatIf, now: Now) -> Explained | Denied:
+    def what_if(self, user: UserName, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
         """What would become of a job, without submitting it. Raises StoreError."""
         ended = self.ended(request.spec.parents)
-        view = what_if(self._state, user, request.spec, ended, now)
+        view = yield from what_if(self._state, user, request.spec, ended, now)
         return view if isinstance(view, Denied) else Explained(view)
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.jobchange import ChangeValue
@@ -12,7 +13,6 @@ from wattline_protocol.selecting import only
 from wattline_protocol.site import Account, FairShare, Queue, Quota
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook, what_if
 
 
 def started(**words: object) -> Harness:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import what_if
 from support.sites import job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.jobchange import ChangeValue
@@ -14,7 +15,6 @@ from wattline_protocol.requests import Acted, Denied, Hold, Release, Requeue, Sh
 from wattline_protocol.selecting import Selection, only
 from wattline_protocol.site import Queue, Quota
 from wattline_protocol.views import ExplainView
-from wattline_scheduler.core.outlook import what_if
 from wattline_scheduler.views.jobs import job_in_full
 
 

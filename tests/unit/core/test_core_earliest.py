@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from support.harness import UNIX_START, Harness, end_one
+from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.messages import TaskUsage
@@ -15,7 +16,6 @@ from wattline_protocol.site import Account, Queue, Quota, Tariff
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook, what_if
 
 BEFORE, AFTER = "2023-11-14T23:50:00", "2023-11-15T00:40:00"
 """Midnight, when the quota of a day begins anew. As a job file is read."""

@@ -6,6 +6,7 @@ import pytest
 
 from support.fake_agents import FakeAgent
 from support.harness import Harness, end_one
+from support.parts import outlook
 from support.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.sites import JobBuilder, gpu, job, site
 from wattline_protocol.ids import NodeId
@@ -13,7 +14,6 @@ from wattline_protocol.quantities import parse_duration_s
 from wattline_protocol.requests import Denied, Update
 from wattline_protocol.reserving import Unreserve
 from wattline_protocol.selecting import only
-from wattline_scheduler.core.outlook import outlook
 
 
 def test_what_never_fits_on_its_nodes_is_refused() -> None:

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from support.harness import Harness, end_one
+from support.parts import what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Acted, Cancel, Denied, Requeue, Submit, Update
 from wattline_protocol.selecting import Selection, only
 from wattline_protocol.site import Account, Queue, Quota
-from wattline_scheduler.core.outlook import what_if
 from wattline_scheduler.views.accounts import account_views
 
 COUNTED = "each index of an array and each replica counts"

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from support.harness import UNIX_START, Harness
+from support.parts import outlook
 from support.sites import job, site
 from wattline_protocol.ids import Instant, JobId, Now, UnixTime
 from wattline_protocol.requests import Denied, Hold, Release, Requeue, Restore, Shed, Submit, Update
@@ -15,7 +16,6 @@ from wattline_scheduler.core.alarms import Alarms
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.events import TimePassed
 from wattline_scheduler.core.job_state import gates_of, reason_of
-from wattline_scheduler.core.outlook import outlook
 
 T0 = UNIX_START
 SOON = "Tue 22:15-22:17"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Drain, Hold, Release
@@ -15,8 +16,8 @@ from wattline_scheduler.core import asif
 from wattline_scheduler.core.asif import MAX_AHEAD, AsIf, TooManyLooks
 from wattline_scheduler.core.longest import RUNS_NEEDED, SAFETY
 from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.plan.cycle import PATIENCE_S
+from wattline_scheduler.plan.parts import at_once
 
 ADA = UserName("ada")
 
@@ -111,7 +112,7 @@ def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
         look, count = AsIf(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
         with suppress(TooManyLooks):
             while True:
-                look.fits(shape, is_first=is_first)
+                at_once(look.fits(shape, is_first=is_first))
                 count += 1
         return count
 

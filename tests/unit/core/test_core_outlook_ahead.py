@@ -3,9 +3,9 @@
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook
 from support.preempting import fill, is_slow_to_stop
 from support.sites import job, site
-from wattline_scheduler.core.outlook import outlook
 
 
 def made(nodes: int) -> Harness:

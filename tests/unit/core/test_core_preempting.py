@@ -3,6 +3,7 @@
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook
 from support.preempting import fill, is_slow_to_stop, work
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import NodeId
@@ -11,7 +12,6 @@ from wattline_protocol.messages import StopTask
 from wattline_protocol.requests import Cancel, Drain
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.preempting import CLAIM_AFTER_S
 
 

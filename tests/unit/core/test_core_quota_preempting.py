@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook, what_if
 from support.preempting import fill, is_slow_to_stop, work
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -15,7 +16,6 @@ from wattline_protocol.site import Account, Queue, Quota
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook, what_if
 
 NIGHT = Queue("night", Quota(gpus=8))
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook, what_if
 from support.sites import PSU_PERMILLE, JobBuilder, gpu, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.messages import TaskUsage
@@ -12,7 +13,6 @@ from wattline_protocol.selecting import only
 from wattline_protocol.site import Account, Queue, Quota, Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.plan.quotas import task_held, watts_said
 from wattline_scheduler.plan.snapshot import shape_of
 from wattline_scheduler.views.accounts import account_views

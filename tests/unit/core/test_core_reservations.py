@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness, running
+from support.parts import outlook, what_if
 from support.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
@@ -13,7 +14,6 @@ from wattline_protocol.reserving import ReservationView, Reserve, Unreserve
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account
 from wattline_scheduler.core.events import ClientAsked
-from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.reserving import MAX_RESERVATIONS, MAX_WORDS
 from wattline_scheduler.plan.reservations import NEAR_S
 from wattline_scheduler.views.nodes import node_view

@@ -3,13 +3,13 @@
 import msgspec
 
 from support.harness import Harness
+from support.parts import outlook
 from support.sites import job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.messages import StartTask
 from wattline_protocol.requests import Denied, Submit
 from wattline_protocol.site import RunAs
 from wattline_protocol.views import ExplainView
-from wattline_scheduler.core.outlook import outlook
 
 ADA = {UserName("ada"): "ada.l"}
 

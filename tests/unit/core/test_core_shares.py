@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook, what_if
 from support.sites import job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.messages import TaskUsage
@@ -11,7 +12,6 @@ from wattline_protocol.requests import Submit, Update
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Account, FairShare, Quota, Site
 from wattline_scheduler.core.accounts import MJ_PER_KWH
-from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.views.accounts import account_views
 
 HOUR_S = 3600.0

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.harness import Harness
+from support.parts import outlook
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.jobchange import ChangeValue
@@ -14,7 +15,6 @@ from wattline_protocol.site import Tariff
 from wattline_scheduler.core.accounts import MJ_PER_KWH
 from wattline_scheduler.core.idling import IdleWatch, Mark
 from wattline_scheduler.core.job_state import reason_of
-from wattline_scheduler.core.outlook import outlook
 from wattline_scheduler.core.records import AttemptRecord
 
 TARIFF = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)

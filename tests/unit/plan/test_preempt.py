@@ -12,6 +12,7 @@ from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_protocol.job import PRIORITIES
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.devices import devices
+from wattline_scheduler.plan.parts import at_once
 from wattline_scheduler.plan.preempt import choose
 from wattline_scheduler.plan.snapshot import LEAVING, Busy, NodeOffer, Plan, Snapshot
 from wattline_scheduler.plan.trial import Trial
@@ -19,7 +20,7 @@ from wattline_scheduler.plan.trial import Trial
 
 def chosen(snap: Snapshot, wanted: JobBuilder, *busy: Busy) -> list[int] | None:
     trial = Trial(with_work(snap, busy))
-    choice = choose(trial, shape(wanted), on_nodes(busy))
+    choice = at_once(choose(trial, shape(wanted), on_nodes(busy)))
     assert same_columns(trial.columns, snap.columns), "the trial is left as it was"
     return None if choice is None else sorted(one.key[0] for one in choice.victims)
 
