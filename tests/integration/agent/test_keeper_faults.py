@@ -73,11 +73,16 @@ def test_without_a_warden_the_next_keeper_ends_what_is_left(live: LiveKeeper) ->
 
 
 def warden_of(live: LiveKeeper) -> int:
+    """Once it has its name: it has the keeper's when it is forked."""
+    wait_until(lambda: warden_of_or_zero(live) != 0, "a warden")
+    return warden_of_or_zero(live)
+
+
+def warden_of_or_zero(live: LiveKeeper) -> int:
     children = tree.children_of(live.process.pid)
     assert children is not None
-    return next(
-        pid for pid in children if tree.read_proc(f"/proc/{pid}/comm") == b"wattline-warden\n"
-    )
+    named = (p for p in children if tree.read_proc(f"/proc/{p}/comm") == b"wattline-warden\n")
+    return next(named, 0)
 
 
 def test_a_dead_warden_is_replaced_and_no_output_is_lost(live: LiveKeeper) -> None:
@@ -92,13 +97,6 @@ def test_a_dead_warden_is_replaced_and_no_output_is_lost(live: LiveKeeper) -> No
     go.touch()
     live.until("ended")
     assert live.log() == "one\ntwo\n"
-
-
-def warden_of_or_zero(live: LiveKeeper) -> int:
-    try:
-        return warden_of(live)
-    except StopIteration:
-        return 0
 
 
 def test_a_frozen_group_that_a_dead_keeper_left_freezes_nobody(live: LiveKeeper) -> None:
