@@ -252,6 +252,14 @@ class Harness:
         self.settle()
 
 
+def joined(site: Site) -> Harness:
+    """All its nodes have said Hello, are adopted, and have nothing to do."""
+    harness = Harness(site)
+    harness.join()
+    harness.run(2)
+    return harness
+
+
 def running(h: Harness, number: JobId) -> list[tuple[NodeId, TaskRef]]:
     """Node and name of each live try of the job."""
     return [(a.node, a.record.ref) for g in h.job(number).gangs for a in g.live]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from support.harness import Harness, running
+from support.harness import Harness, joined, running
 from support.sites import site
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.reserving import Reserve
@@ -19,10 +19,7 @@ HOUR_S = 3600.0
 def started(*accounts: Account, nodes: int = 2) -> Harness:
     """A site whose nodes have been heard."""
     plain = site().rack("a", nodes, kw=80.0).site_budget(80.0).build()
-    h = Harness(msgspec.structs.replace(plain, accounts=accounts))
-    h.join()
-    h.run(2)
-    return h
+    return joined(msgspec.structs.replace(plain, accounts=accounts))
 
 
 def kept(name: str = "course", **more: object) -> Reserve:

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ import psutil
 
 from wattline.client import Client
 from wattline.client.errors import Unreachable
+from wattline.demo.stage import free_ports
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.keys import JoinBundle
 from wattline_protocol.members import enroll, init_site_keys
@@ -35,11 +35,7 @@ LOOK_S = 0.05
 
 def free_endpoints(count: int) -> list[str]:
     """Loopback endpoints that nothing listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    return [f"tcp://127.0.0.1:{port}" for port in free_ports(count)]
 
 
 def rack_site(nodes: int, *, site_mw: int | None = None) -> Site:

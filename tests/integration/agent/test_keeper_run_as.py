@@ -38,7 +38,7 @@ def reachable() -> Iterator[Path]:
 def live(reachable: Path) -> Iterator[LiveKeeper]:
     state = reachable / "state"
     state.mkdir(0o711)
-    with keeper(state, env={"XDG_RUNTIME_DIR": "/run/user/0"}) as started:
+    with keeper(state, env={"XDG_RUNTIME_DIR": "/run/user/0"}, patience_s=60.0) as started:
         yield started
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from support.time_zone import local_time
 from wattline.acts.power import NodeWhy
@@ -17,9 +17,7 @@ from wattline_scheduler.views.why import why_view
 
 def two_jobs() -> tuple[Harness, JobId, JobId]:
     """A whole node at low and one at high priority, under a shed."""
-    h = Harness(site().rack("a", 2, kw=15.0).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 2, kw=15.0).build())
     low = h.submit(job("low").gpus(8).priority(25))
     high = h.submit(job("high").gpus(8).priority(75))
     h.run(10)

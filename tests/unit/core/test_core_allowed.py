@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -16,10 +16,7 @@ from wattline_scheduler.core.job_state import reason_of
 
 
 def started(**words: object) -> Harness:
-    h = Harness(msgspec.structs.replace(site().rack("a", 2).build(), **words))
-    h.join()
-    h.run(2)
-    return h
+    return joined(msgspec.structs.replace(site().rack("a", 2).build(), **words))
 
 
 def with_site(h: Harness, **changes: object) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import DomainId, JobId
 from wattline_protocol.requests import Restore, Shed
@@ -14,10 +14,7 @@ AT_A_TIME = 2
 @pytest.fixture
 def h() -> Harness:
     """Room for all of it at once, but for the throttle."""
-    harness = Harness(site().rack("a", 2, kw=30.0).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2, kw=30.0).build())
 
 
 def live(h: Harness, number: JobId) -> list[int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import DomainId, JobId
 from wattline_protocol.messages import Lease, PauseTask, ResumeTask
@@ -23,10 +23,7 @@ SITE_ROW = 0
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2, kw=14.0).site_budget(14.0).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2, kw=14.0).site_budget(14.0).build())
 
 
 def two_jobs(h: Harness) -> tuple[JobId, JobId]:

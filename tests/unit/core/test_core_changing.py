@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import what_if
 from support.sites import job, site
 from wattline_protocol.ids import JobId, UserName
@@ -20,10 +20,7 @@ from wattline_scheduler.views.jobs import job_in_full
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2, kw=14.0).site_budget(14.0).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2, kw=14.0).site_budget(14.0).build())
 
 
 def update(h: Harness, number: JobId, **changes: ChangeValue) -> str:
@@ -282,9 +279,7 @@ def test_no_job_takes_longer_to_stop_than_the_site_allows() -> None:
 
 
 def test_what_was_accepted_with_more_grace_than_the_site_allows_now_has_what_it_allows() -> None:
-    h = Harness(site().rack("a", 1).times(max_grace_s=7_200.0, protected_run_s=0.0).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).times(max_grace_s=7_200.0, protected_run_s=0.0).build())
     number = h.submit(job().gpus(8).grace(7_000.0).priority(10))
     h.site = site().rack("a", 1).times(max_grace_s=60.0, protected_run_s=0.0).build()
     h.restart_scheduler()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness, running
+from support.harness import Harness, joined, running
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import ArraySpec
@@ -26,10 +26,7 @@ from wattline_scheduler.core.records import GangRecord, JobRecord
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def requeue(which: Selection, token: str = "t", *, is_dry_run: bool = False) -> Requeue:

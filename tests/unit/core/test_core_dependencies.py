@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Hold, Release, Requeue, Submit
@@ -18,10 +18,7 @@ from wattline_scheduler.core.records import JobRecord
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 1).build())
 
 
 def reason(h: Harness, number: JobId) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import UNIX_START, Harness
+from support.harness import UNIX_START, Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import NodeId
 from wattline_protocol.messages import StopTask
@@ -14,10 +14,7 @@ from wattline_scheduler.views.nodes import node_view
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).rack("b", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).rack("b", 1).build())
 
 
 def test_a_draining_node_gets_no_new_tasks_and_is_drained_when_empty(h: Harness) -> None:

@@ -4,7 +4,7 @@ early, by a virtual clock that begins on a Tuesday at 22:13:20 UTC."""
 import msgspec
 import pytest
 
-from support.harness import UNIX_START, Harness, end_one
+from support.harness import UNIX_START, Harness, end_one, joined
 from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -32,10 +32,7 @@ def started(*, month_usd: float = 0.0) -> Harness:
         accounts=(lab,),
         tariff=Tariff(usd_per_kwh=1.0),
     )
-    h = Harness(plain)
-    h.join()
-    h.run(2)
-    return h
+    return joined(plain)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook
 from support.remembering import without_memory
 from support.sites import job, site
@@ -16,10 +16,7 @@ from wattline_scheduler.plan.parts import at_once
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def test_looks_change_nothing(h: Harness) -> None:

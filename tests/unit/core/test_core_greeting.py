@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import gpu, job, site
 from wattline_protocol.ids import Epoch, NodeId, Sequence
 from wattline_protocol.messages import (
@@ -20,10 +20,7 @@ from wattline_protocol.requests import DeclareOff, DeclareOn, Denied, Drain
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def test_a_node_never_heard_counts_at_nameplate() -> None:

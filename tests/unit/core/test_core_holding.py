@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.requests import Acted, Cancel, Denied, Hold, OnJobs, Release, Requeue
@@ -13,10 +13,7 @@ from wattline_scheduler.core.jobs import CRASHES_HELD
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def by_owner(h: Harness, request: OnJobs) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from support.fake_agents import FakeAgent
-from support.harness import Harness, end_one
+from support.harness import Harness, end_one, joined
 from support.parts import outlook
 from support.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.sites import JobBuilder, gpu, job, site
@@ -39,9 +39,7 @@ WEAK_KW = 6.0
 def unlike() -> Harness:
     """Rack b is too weak for a gang of all its GPUs; only rack a has the fabric."""
     racks = site().rack("a", 3, kw=80.0, labels={"fabric": "ib"}).rack("b", 2, kw=WEAK_KW)
-    h = Harness(racks.site_budget(160.0).build())
-    h.join()
-    h.run(2)
+    h = joined(racks.site_budget(160.0).build())
     h.do(kept(nodes=("b*",)))
     return h
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import AttemptNo, DomainId, Epoch, GpuIndex, NodeId, Sequence
 from wattline_protocol.messages import ForgetTask, Lease
@@ -20,9 +20,7 @@ from wattline_scheduler.power.budgets import Limit
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).metered("a").build())
-    harness.join()
-    harness.run(2)
+    harness = joined(site().rack("a", 2).metered("a").build())
     harness.submit(job().gpus(2).nodes(2))
     harness.submit(job().gpus(8).nodes(2))
     harness.submit(job().array(4, 1))

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.messages import BeatSeen, StopTask, TaskExit, TaskUpdate, TaskUsage
@@ -15,10 +15,7 @@ CERTAIN_S = TASK_LEASE_S * (1 + CLOCK_DRIFT) + KILL_TIME_S + LEASE_MARGIN_S
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).times(task_lease_s=TASK_LEASE_S).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).times(task_lease_s=TASK_LEASE_S).build())
 
 
 def cut(h: Harness, number: JobId) -> str:

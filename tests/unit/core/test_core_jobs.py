@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness, end_one, running
+from support.harness import Harness, end_one, joined, running
 from support.sites import job, site
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.messages import (
@@ -27,10 +27,7 @@ from wattline_scheduler.plan.snapshot import Placement, Plan, TaskPlace
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).rack("b", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).rack("b", 2).build())
 
 
 def test_a_job_runs_to_its_end(h: Harness) -> None:

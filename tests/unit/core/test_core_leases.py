@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import DomainId, Epoch, Incarnation, NodeId, Sequence
 from wattline_protocol.messages import (
@@ -31,10 +31,7 @@ IDLE_KW = 1.726316
 @pytest.fixture
 def h() -> Harness:
     """Two idle nodes behind a PDU that can feed one of them fully."""
-    harness = Harness(site().rack("a", 2, kw=9.0).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2, kw=9.0).build())
 
 
 def place(h: Harness, gpus: int = 4) -> list[Effect]:
@@ -214,9 +211,7 @@ def test_a_report_that_contradicts_the_books_counts_the_node_in_full(
 
 
 def test_growth_stops_beside_a_contradiction_until_caps_are_read_back(h: Harness) -> None:
-    wide = Harness(site().rack("a", 2).build())
-    wide.join()
-    wide.run(2)
+    wide = joined(site().rack("a", 2).build())
     wide.cut_off.add(NodeId("a1"))
     wide.say("a1", wide.agent("a1").beat(holding_mw=9_999_000))
     number = wide.submit(job().gpus(1))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_scheduler.core.job_state import reason_of
 from wattline_scheduler.core.numbers import SortedNumbers
@@ -17,9 +17,7 @@ FEW = 3
 def h(monkeypatch: pytest.MonkeyPatch) -> Harness:
     """Two busy nodes, and a planner that looks at three jobs of a line."""
     monkeypatch.setattr("wattline_scheduler.core.queue.MAX_PLACEMENTS", FEW)
-    harness = Harness(site().rack("a", 2, kw=40.0).site_budget(40.0).build())
-    harness.join()
-    harness.run(2)
+    harness = joined(site().rack("a", 2, kw=40.0).site_budget(40.0).build())
     for _ in range(2):
         harness.submit(job().gpus(8))
     harness.run(2)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import A_FEW, JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.messages import StartTask, TaskUsage
@@ -211,9 +211,7 @@ def test_what_no_gpu_has_is_refused_with_what_there_is(wanted: JobBuilder, words
 
 
 def test_without_any_mig_device_the_refusal_says_so() -> None:
-    h = Harness(site().rack("a", 1).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).build())
     assert h.refuse(small()) == "no GPU has a MIG device 1g.10gb; no GPU is in MIG mode"
 
 

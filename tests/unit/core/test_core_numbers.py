@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.requests import Cancel, Denied, Requeue
@@ -14,10 +14,7 @@ from wattline_scheduler.core.events import ClientAsked
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 1).build())
 
 
 def test_what_ended_too_long_ago_says_that_it_is_not_kept(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness, end_one
+from support.harness import Harness, end_one, joined
 from support.parts import what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -17,10 +17,7 @@ WAIT = "wait until some have ended, or cancel some"
 
 
 def started(**words: object) -> Harness:
-    h = Harness(msgspec.structs.replace(site().rack("a", 1).build(), **words))
-    h.join()
-    h.run(2)
-    return h
+    return joined(msgspec.structs.replace(site().rack("a", 1).build(), **words))
 
 
 def of_three(**words: object) -> Harness:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from support.harness import UNIX_START, Harness
+from support.harness import UNIX_START, Harness, joined
 from support.parts import outlook
 from support.sites import job, site
 from wattline_protocol.ids import Instant, JobId, Now, UnixTime
@@ -23,10 +23,7 @@ SOON = "Tue 22:15-22:17"
 
 
 def harness(zone: str = "UTC") -> Harness:
-    h = Harness(msgspec.structs.replace(site().rack("a", 1).build(), time_zone=zone))
-    h.join()
-    h.run(2)
-    return h
+    return joined(msgspec.structs.replace(site().rack("a", 1).build(), time_zone=zone))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -24,10 +24,7 @@ ADA = UserName("ada")
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def seen(h: Harness, number: JobId) -> ExplainView:
@@ -205,9 +202,7 @@ def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
 
 def test_only_work_is_named_that_holds_what_it_needs() -> None:
     racks = site().rack("a", 1, labels={"fabric": "ib"}).rack("b", 1)
-    h = Harness(racks.build())
-    h.join()
-    h.run(2)
+    h = joined(racks.build())
     holder = h.submit(job().gpus(8).labels(fabric="ib"))
     other = h.submit(job().gpus(8))
     view = seen(h, h.submit(job().gpus(2).labels(fabric="ib")))
@@ -262,10 +257,7 @@ def test_what_has_its_nodes_waits_for_nothing(h: Harness) -> None:
 
 def alone() -> Harness:
     """One node of eight GPUs."""
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 1).build())
 
 
 @pytest.mark.parametrize("waited_s", [1, 90], ids=["no promise yet", "promised"])
@@ -367,9 +359,7 @@ def test_nothing_is_said_where_nothing_would_help(h: Harness) -> None:
 
 
 def test_a_lack_of_watts_is_looked_at_like_a_lack_of_gpus() -> None:
-    h = Harness(site().rack("a", 2, kw=7.5).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 2, kw=7.5).build())
     h.submit(job().gpus(6))
     h.run(2)
     view = seen(h, h.submit(job().gpus(8)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook
 from support.preempting import fill, is_slow_to_stop
 from support.sites import job, site
@@ -10,10 +10,7 @@ from support.sites import job, site
 
 def made(nodes: int) -> Harness:
     """So many nodes of eight GPUs."""
-    harness = Harness(site().rack("a", nodes).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", nodes).build())
 
 
 def test_room_that_others_are_making_for_one_before_it_is_no_room(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import UNIX_START, Harness
+from support.harness import UNIX_START, Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import DomainId, Now, UnixTime
 from wattline_protocol.requests import CancelGridEvent, Denied, GridEvent
@@ -25,10 +25,7 @@ def site_with(*schedules: Schedule) -> Site:
 
 
 def harness(*schedules: Schedule) -> Harness:
-    h = Harness(site_with(*schedules))
-    h.join()
-    h.run(2)
-    return h
+    return joined(site_with(*schedules))
 
 
 def budget_mw(h: Harness) -> int:

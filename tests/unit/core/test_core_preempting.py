@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook
 from support.preempting import fill, is_slow_to_stop, work
 from support.sites import JobBuilder, job, site
@@ -17,10 +17,7 @@ from wattline_scheduler.core.preempting import CLAIM_AFTER_S
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def low() -> JobBuilder:
@@ -115,9 +112,7 @@ def test_behind_more_than_one_cycle_sends_away_for_nobody_is_told_whom(h: Harnes
 
 
 def test_the_site_says_how_long_young_work_is_protected() -> None:
-    h = Harness(site().rack("a", 1).times(protected_run_s=0.0).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).times(protected_run_s=0.0).build())
     victim = h.submit(low().gpus(8))
     urgent = h.submit(high().gpus(8))
     assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
@@ -188,9 +183,7 @@ def test_room_that_did_not_come_is_kept_no_longer(
 
 
 def test_who_makes_room_for_two_and_had_not_begun_goes_once() -> None:
-    h = Harness(site().rack("a", 1).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).build())
     h.agent("a1").is_slow_to_ack = True
     victim = h.submit(low().gpus(8))
     assert h.gang(victim).phase_name == "starting"

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook, what_if
 from support.preempting import fill, is_slow_to_stop, work
 from support.sites import JobBuilder, job, site
@@ -23,10 +23,7 @@ NIGHT = Queue("night", Quota(gpus=8))
 def started(nodes: int, *queues: Queue, accounts: tuple[Account, ...] = ()) -> Harness:
     plain = site().rack("a", nodes, kw=60.0).site_budget(60.0).build()
     queues = (*(queues or (NIGHT,)), Queue("day"))
-    h = Harness(msgspec.structs.replace(plain, queues=queues, accounts=accounts))
-    h.join()
-    h.run(2)
-    return h
+    return joined(msgspec.structs.replace(plain, queues=queues, accounts=accounts))
 
 
 def low(gpus: int, queue: str = "night") -> JobBuilder:

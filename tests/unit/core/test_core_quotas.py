@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook, what_if
 from support.sites import PSU_PERMILLE, JobBuilder, gpu, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -25,10 +25,7 @@ def started(*, accounts: tuple[Account, ...] = (), queues: tuple[Queue, ...] = (
     plain = site().rack("a", 2, kw=40.0).site_budget(40.0).times(overtake_s=0.0).build()
     tariff = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)
     what = msgspec.structs.replace(plain, accounts=accounts, queues=queues, tariff=tariff)
-    h = Harness(what)
-    h.join()
-    h.run(2)
-    return h
+    return joined(what)
 
 
 def night(**quota: float) -> Harness:

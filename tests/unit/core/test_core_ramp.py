@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.requests import Restore, Shed
 from wattline_scheduler.power.pace import HOLD_S
@@ -12,9 +12,7 @@ BEAT_S = 1.0
 
 def busy_site(nodes: int, kw: float, kinds: int = 1) -> Harness:
     """Every node has one job of eight GPUs, of so many kinds."""
-    h = Harness(site().rack("a", nodes, kw=kw).site_budget(kw).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", nodes, kw=kw).site_budget(kw).build())
     for at in range(nodes):
         h.submit(job().gpus(8).command(f"kind-{at % kinds}"))
     h.run(3)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import Epoch, NodeId
 from wattline_protocol.messages import StartTask, StopTask
@@ -17,10 +17,7 @@ from wattline_scheduler.core.recovery import SiteMismatch
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def restart(h: Harness) -> None:

@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import JobBuilder, gpu, job, site
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job import ArraySpec, ServiceSpec
@@ -36,10 +36,7 @@ from wattline_scheduler.core.records import JobRecord
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).rack("b", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).rack("b", 1).build())
 
 
 ON_SITE: list[Request] = [
@@ -142,9 +139,7 @@ def test_the_impossible_is_refused_at_once_with_what_would_fit(
 
 
 def test_more_watts_than_a_full_budget_has_are_refused_with_the_domain() -> None:
-    h = Harness(site().rack("a", 1, kw=3.0).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1, kw=3.0).build())
     reason = h.refuse(job().gpus(8))
     assert "watts" in reason
     assert "pdu-a" in reason
@@ -152,9 +147,7 @@ def test_more_watts_than_a_full_budget_has_are_refused_with_the_domain() -> None
 
 
 def test_more_heat_than_a_zone_can_remove_is_refused() -> None:
-    h = Harness(site().rack("a", 1).zone_budget(3.0).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).zone_budget(3.0).build())
     reason = h.refuse(job().gpus(8))
     assert "cooling" in reason
     assert "room" in reason

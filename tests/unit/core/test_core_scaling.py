@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness, end_one
+from support.harness import Harness, end_one, joined
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.messages import StopTask
@@ -15,10 +15,7 @@ from wattline_scheduler.views.jobs import counts_in_memory
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 2).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 2).build())
 
 
 def scaled(h: Harness, number: JobId, replicas: int) -> str:
@@ -119,9 +116,7 @@ def test_a_replica_that_fails_is_restarted_however_often_it_was_scaled(h: Harnes
 
 
 def test_replicas_count_among_the_open_jobs() -> None:
-    h = Harness(msgspec.structs.replace(site().rack("a", 1).build(), open_jobs_per_user=3))
-    h.join()
-    h.run(2)
+    h = joined(msgspec.structs.replace(site().rack("a", 1).build(), open_jobs_per_user=3))
     number = h.submit(job().service(2))
     said = refused(h, number, 4)
     assert said.startswith(

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.fake_agents import FakeAgent
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import DomainId
 from wattline_protocol.requests import Denied, SetUnits
@@ -18,10 +18,7 @@ PDU, SITE, ROOM = DomainId("pdu-a"), DomainId("site"), DomainId("room")
 
 
 def metered(**rules: object) -> Harness:
-    h = Harness(site().rack("a", 2, kw=20.0).metered("a", **rules).build())
-    h.join()
-    h.run(2)
-    return h
+    return joined(site().rack("a", 2, kw=20.0).metered("a", **rules).build())
 
 
 def drawn_mw(h: Harness) -> int:
@@ -77,9 +74,7 @@ def test_it_is_given_back_slowly() -> None:
 
 
 def test_a_growth_is_refused_where_the_meter_shows_that_there_is_no_room() -> None:
-    h = Harness(site().rack("a", 2, kw=14.0).metered("a").build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 2, kw=14.0).metered("a").build())
     meter_for(h, 10, plus_mw=4_000_000)
     number = h.submit(job().gpus(8).nodes(2))
     h.run(20)
@@ -214,10 +209,7 @@ def test_a_node_sensor_that_cannot_be_is_replaced_by_the_model(node_mw: int, wor
 
 def cooled(**keys: object) -> Harness:
     builder = site().rack("a", 2, kw=20.0).zone_budget(18.0)
-    h = Harness(builder.cooled(units=3, unit_mw=6_000_000, **keys).build())
-    h.join()
-    h.run(2)
-    return h
+    return joined(builder.cooled(units=3, unit_mw=6_000_000, **keys).build())
 
 
 def room_mw(h: Harness) -> int:
@@ -354,9 +346,7 @@ def test_a_node_on_two_feeds_explains_half_of_itself_on_each_for_certain_nothing
     builder = site().rack("a", 1, kw=20.0).rack("b", 1, kw=20.0).metered("a")
     built = builder.build()
     nodes = (msgspec.structs.replace(built.nodes[0], inputs=two), built.nodes[1])
-    h = Harness(msgspec.structs.replace(built, nodes=nodes))
-    h.join()
-    h.run(2)
+    h = joined(msgspec.structs.replace(built, nodes=nodes))
     state = h.cluster.state
     both = explained(state, state.meters[PDU], all_draws(state))
     whole_mw = all_draws(state)[h.node("a1").id].mw

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import JobId
 from wattline_scheduler.core.service import Service
@@ -16,10 +16,7 @@ SHORT, LONG = ("true", "--short"), ("true", "--long")
 
 def started(overtake_s: float = 3600.0) -> Harness:
     plain = site().rack("a", 2, kw=40.0).site_budget(40.0).times(overtake_s=overtake_s)
-    h = Harness(plain.build())
-    h.join()
-    h.run(2)
-    return h
+    return joined(plain.build())
 
 
 def learn(h: Harness) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook, what_if
 from support.sites import job, site
 from wattline_protocol.ids import JobId, UserName
@@ -24,10 +24,7 @@ def built(*accounts: Account, **rules: float) -> Site:
 
 
 def started(what: Site) -> Harness:
-    h = Harness(what)
-    h.join()
-    h.run(2)
-    return h
+    return joined(what)
 
 
 @pytest.fixture

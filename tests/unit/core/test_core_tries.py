@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.harness import Harness, end_one, running
+from support.harness import Harness, end_one, joined, running
 from support.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import ArraySpec
@@ -15,10 +15,7 @@ from wattline_scheduler.core.jobs import CRASHES_HELD, Pending
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 1).build())
 
 
 def wait_s(h: Harness, number: JobId) -> float:

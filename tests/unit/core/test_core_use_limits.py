@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.parts import outlook
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, TaskRef
@@ -23,10 +23,7 @@ TARIFF = Tariff(usd_per_kwh=0.5, usd_per_gpu_hour=2.0)
 @pytest.fixture
 def h() -> Harness:
     plain = site().rack("a", 2, kw=30.0).build()
-    harness = Harness(msgspec.structs.replace(plain, tariff=TARIFF))
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(msgspec.structs.replace(plain, tariff=TARIFF))
 
 
 def work(h: Harness, seconds: int, *, util: float | None = 1.0, kwh_per_s: float = 0.01) -> None:
@@ -335,9 +332,7 @@ def test_a_cost_limit_acts_again_once_its_tariff_is_back(h: Harness) -> None:
 
 
 def test_a_cost_limit_where_nothing_costs_is_refused() -> None:
-    h = Harness(site().rack("a", 1).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).build())
     assert "the site file has no [tariff]" in h.refuse(job().cost(5))
     h.submit(job().energy(5))
 

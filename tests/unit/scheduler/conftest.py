@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import site
 from support.stores import opened
 from wattline_scheduler.shell.reads import Reads
@@ -13,10 +13,7 @@ from wattline_scheduler.shell.reads import Reads
 
 @pytest.fixture
 def h() -> Harness:
-    harness = Harness(site().rack("a", 1).build())
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(site().rack("a", 1).build())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support import records
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.ids import AttemptNo, NodeId, TaskNo
 from wattline_protocol.messages import TaskExit, TaskUsage
@@ -176,9 +176,7 @@ def test_a_job_looks_the_same_from_disk() -> None:
 
 def test_a_job_says_when_it_is_expected_to_end() -> None:
     """The last of what runs; nothing where somebody waits yet, or nobody knows."""
-    h = Harness(site().rack("a", 1).build())
-    h.join()
-    h.run(2)
+    h = joined(site().rack("a", 1).build())
     longest = h.cluster.state.work.longest
     known, unknown = h.submit(job().gpus(1).runtime(600)), h.submit(job().gpus(1))
     array = h.submit(job().gpus(4).array(3).runtime(600))

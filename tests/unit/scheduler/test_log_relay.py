@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from support import records
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from support.stores import everything, opened
 from wattline_protocol.ids import Instant, JobId, UserName
@@ -24,10 +24,7 @@ ASKERS: tuple[tuple[UserName, Role], ...] = (
 
 
 def started(logs: LogReaders) -> Harness:
-    harness = Harness(msgspec.structs.replace(site().rack("a", 1).build(), logs=logs))
-    harness.join()
-    harness.run(2)
-    return harness
+    return joined(msgspec.structs.replace(site().rack("a", 1).build(), logs=logs))
 
 
 def answers(relay: LogRelay, number: JobId) -> list[str]:

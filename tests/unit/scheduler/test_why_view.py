@@ -1,6 +1,6 @@
 """Why a node has the watts it has: the domain that binds, since when, who is served before."""
 
-from support.harness import Harness
+from support.harness import Harness, joined
 from support.sites import job, site
 from wattline_protocol.requests import Shed
 from wattline_protocol.views import WhyView
@@ -8,10 +8,7 @@ from wattline_scheduler.views.why import why_view
 
 
 def two_nodes() -> Harness:
-    h = Harness(site().rack("a", 2, kw=15.0).build())
-    h.join()
-    h.run(2)
-    return h
+    return joined(site().rack("a", 2, kw=15.0).build())
 
 
 def why(h: Harness, name: str) -> WhyView:
