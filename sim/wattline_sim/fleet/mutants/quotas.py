@@ -87,9 +87,9 @@ def _use_later(self: SchedulerShell, records: list[Record]) -> None:
 _commit = SchedulerShell._commit
 
 
-def _below_all(gang: Gang) -> int:
+def _below_all(state: State, gang: Gang) -> int:
     """Whatever it is: it may go for anybody."""
-    return LEAVING if isinstance(gang.phase, Ending) else 0
+    return LEAVING if isinstance(state.work.phase_of(gang), Ending) else 0
 
 
 def _all_of_the_site(state: State, number: int) -> tuple[Busy, ...]:
