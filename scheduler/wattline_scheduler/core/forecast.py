@@ -2,7 +2,7 @@
 
 What runs is taken to run for as long as its run time limit allows, or as such jobs took before
 where that is less; what is before the job in the queue is placed first, and ends where it is known
-when it starts and how long it live. The estimate is the earliest end after which the job fits.
+when it starts and how long it runs. The estimate is the earliest end after which the job fits.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.parts import Parts
-from wattline_scheduler.plan.snapshot import Shape
+from wattline_scheduler.plan.snapshot import GangKey, Shape
 
 MAX_OPENINGS = 8
 """Reservations whose end is tried."""
@@ -57,6 +57,7 @@ class _Live(NamedTuple):
 
     gangs: list[Gang]
     ends: _Steps
+    paused: set[GangKey]
 
 
 def _live(state: State, now: Now) -> Parts[_Live]:
@@ -67,7 +68,8 @@ def _live(state: State, now: Now) -> Parts[_Live]:
         left = left_of(work.longest, gang, now, work.phase_of(gang))
         if left is not None:
             ends.append(_Step(left.s, gang.job.id, f"has ended, {left.why}", gang))
-    return _Live(gangs, ends)
+    paused = {gang.key for gang in gangs if isinstance(work.phase_of(gang), Paused)}
+    return _Live(gangs, ends, paused)
 
 
 def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
@@ -93,7 +95,7 @@ def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
     if found is not None:
         return found
     ending = _gone(_with_ahead(look, live.ends))
-    return Forecast(None, (yield from _not_known(look, shape, live.gangs, ending)))
+    return Forecast(None, (yield from _not_known(look, shape, live, ending)))
 
 
 def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
@@ -147,19 +149,17 @@ def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts
     return Forecast(last.s, f"once job {last.job} {last.why}")
 
 
-def _not_known(
-    look: AsIf, shape: Shape, live: Sequence[Gang], ending: Sequence[Gang]
-) -> Parts[str]:
-    later_s = yield from _open_s(look, shape, live)
+def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:
+    later_s = yield from _open_s(look, shape, live.gangs)
     if later_s is None:
-        lacks = yield from look.lacks(shape, live)
+        lacks = yield from look.lacks(shape, live.gangs)
         return f"not known: even with all that runs gone: {lacks}"
-    if not (yield from look.fits(shape, live, later_s=later_s)):
+    if not (yield from look.fits(shape, live.gangs, later_s=later_s)):
         if look.is_too_much:
             return "not known: too much is before it in the queue to say when that will have run"
         return "not known: it depends on how long what is before it in the queue will run"
     known = {gang.key for gang in ending}
-    endless = [gang for gang in live if gang.key not in known]
+    endless = [gang for gang in live.gangs if gang.key not in known]
     if not endless:
         return "not known: what holds its place may run until reservations keep it from there"
     holding = yield from look.holding(shape, endless)
@@ -167,7 +167,7 @@ def _not_known(
         gone = [*ending, *holding]
         endless = holding if (yield from look.fits(shape, gone, later_s=later_s)) else endless
     jobs = list(dict.fromkeys(gang.job.id for gang in endless))
-    is_paused = any(isinstance(gang.phase, Paused) for gang in endless)
+    is_paused = any(gang.key in live.paused for gang in endless)
     unknown = "nobody knows when what is paused goes on"
     return (
         f"not known: it needs what {named(jobs)} hold{'s' if len(jobs) == 1 else ''}, "

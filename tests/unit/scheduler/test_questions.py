@@ -57,6 +57,15 @@ def said(reply: Reply) -> tuple[object, ...]:
     return view.state, view.reason, view.refusals, view.start_why, view.remedies
 
 
+def answered_at_once(h: Harness, desk: QuestionDesk) -> tuple[JobId, tuple[object, ...]]:
+    """A job that waits for another one, and what is said of it in one turn."""
+    h.submit(job().gpus(8).runtime(3_600))
+    waits = h.submit(job().gpus(8))
+    desk.put(b"c", 1, ADA, Explain(waits))
+    (reply,) = desk.take_turn()
+    return waits, said(reply)
+
+
 def test_one_at_a_time_is_answered_in_the_order_asked(h: Harness, desk: QuestionDesk) -> None:
     runs, waits = h.submit(job().gpus(8)), h.submit(job().gpus(8))
     asked: list[Explain | WhatIf] = [Explain(waits), WhatIf(job().gpus(1).build())]
@@ -87,10 +96,7 @@ def test_it_is_answered_as_things_stand_when_it_is_its_turn(h: Harness, desk: Qu
 def test_a_turn_is_over_in_time_and_the_answer_is_the_same(
     h: Harness, desk: QuestionDesk, clock: Clock
 ) -> None:
-    h.submit(job().gpus(8).runtime(3_600))
-    waits = h.submit(job().gpus(8))
-    desk.put(b"c", 1, ADA, Explain(waits))
-    at_once = said(told(desk))
+    waits, at_once = answered_at_once(h, desk)
     clock.step_s = TURN_S / 3
     desk.put(b"c", 2, ADA, Explain(waits))
     turns = 0
@@ -105,10 +111,7 @@ def test_a_turn_is_over_in_time_and_the_answer_is_the_same(
 def test_what_happens_between_turns_is_not_in_the_answer(
     h: Harness, desk: QuestionDesk, clock: Clock
 ) -> None:
-    h.submit(job().gpus(8).runtime(3_600))
-    waits = h.submit(job().gpus(8))
-    desk.put(b"c", 1, ADA, Explain(waits))
-    before = said(told(desk))
+    waits, before = answered_at_once(h, desk)
     clock.step_s = TURN_S
     desk.put(b"c", 2, ADA, Explain(waits))
     assert not desk.take_turn()
