@@ -127,7 +127,7 @@ def _bench(profiles: Path | None) -> Iterator["Bench"]:
     within = (lambda _: []) if profiles is None else (lambda name: profiled(profiles, name))
     with host_site(within, NODES) as site:
         site.start_nodes()
-        client = PlainClient(site.live)
+        client = PlainClient(site.live.operator)
         with Record(site.live.state_dir) as record:
             yield Bench(site, client, record)
         client.close()

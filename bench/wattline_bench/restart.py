@@ -15,11 +15,8 @@ from pathlib import Path
 from wattline_bench.rig import history
 from wattline_bench.rig.site import LiveSite, rack_site
 from wattline_bench.verdict import Figures, judged, over
-from wattline_scheduler.store.rows import Storable
-from wattline_scheduler.store.store import Store
 
 RESTART_S_MAX = 3.0
-BATCH = 5_000
 
 _OPEN = """
 import sys, time
@@ -54,20 +51,6 @@ class Restart(Figures, frozen=True):
         return over("seconds to serving", self.serving_s, RESTART_S_MAX)
 
 
-def _fill(directory: Path, jobs: int, open_jobs: int) -> None:
-    """Put `jobs` jobs on record, the newest `open_jobs` of them not ended."""
-    store, _ = Store.open(directory, now_unix_s=time.time())
-    for first in range(1, jobs + 1, BATCH):
-        rows: list[Storable] = []
-        for number in range(first, min(first + BATCH, jobs + 1)):
-            is_ended = number <= jobs - open_jobs
-            rows += history.submission(number, is_ended=is_ended)
-            if is_ended:
-                rows.append(history.attempt(number))
-        store.commit(rows)
-    store.close()
-
-
 def _restart(directory: Path) -> tuple[float, int]:
     """Seconds to open and load in a fresh process, and how many jobs were loaded."""
     command = [sys.executable, "-c", _OPEN, str(directory)]
@@ -92,7 +75,7 @@ def measure(*, jobs: int, open_jobs: int) -> Figures:
     """Fill a store, and restart on it."""
     with tempfile.TemporaryDirectory(prefix="wattline-bench-") as directory:
         state = Path(directory) / "state"
-        _fill(state, jobs, open_jobs)
+        history.fill(state, jobs, open_jobs)
         size_mb = sum(f.stat().st_size for f in state.iterdir()) / 1e6
         seconds, loaded = _restart(state)
         serving = _serve(Path(directory))

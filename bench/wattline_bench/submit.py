@@ -45,7 +45,7 @@ def _job(tasks: int) -> JobSpec:
 def measure() -> Figures:
     """All figures against one fresh scheduler."""
     with live_site(rack_site(4)) as live:
-        client = PlainClient(live)
+        client = PlainClient(live.operator)
         try:
             return Accepted(
                 500 / client.submit_all(_job(1), 500, 1),

@@ -5,6 +5,8 @@ travels in an `Ask` with a number of the client's choice; each answer in a `Tell
 same number. Watches are answered with many Tells until Unwatch or the connection ends.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from wattline_protocol.accountviews import AccountView, QuotaView
@@ -28,6 +30,9 @@ from wattline_protocol.views import (
 
 MAX_LISTED = 10_000
 """Rows in one answer; a longer list is cut and says so."""
+
+MAX_LOAD_S = 120
+"""Seconds for which the scheduler remembers how busy it was."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
@@ -247,6 +252,12 @@ class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
 
+class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
+    """How busy the scheduler was in its last seconds."""
+
+    last_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOAD_S)] = 60
+
+
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
     ask: int
 
@@ -302,6 +313,7 @@ Request = (
     | ListEvents
     | WatchSite
     | GetSite
+    | GetLoad
     | Unwatch
     | FetchLog
     | GetReport
@@ -409,6 +421,18 @@ class SiteNow(msgspec.Struct, frozen=True, tag_field="t", tag="site_now"):
     site: SiteView
 
 
+class Load(msgspec.Struct, frozen=True, tag_field="t", tag="load"):
+    """What steps of the scheduler's loop took; waiting for work does not count."""
+
+    last_s: int
+    """Over how many seconds."""
+    steps: int
+    busy_share: float
+    worst_step_s: float
+    worst_step_cpu_s: float
+    """Processor time of the loop's own thread."""
+
+
 class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
     ref: TaskRef
     data: bytes
@@ -446,6 +470,7 @@ Answer = (
     | Events
     | Explained
     | SiteNow
+    | Load
     | Log
     | Report
     | Routes

@@ -1,4 +1,7 @@
-"""Records of jobs as the scheduler's core would save them."""
+"""Records of jobs as the scheduler's core would save them, and a store full of them."""
+
+import time
+from pathlib import Path
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, NodeId, TaskNo, UnixTime, UserName
 from wattline_protocol.job import JobSpec, Resources
@@ -6,10 +9,12 @@ from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.views import EventView
 from wattline_scheduler.core.records import AttemptRecord, EventRecord, GangRecord, JobRecord
 from wattline_scheduler.store.rows import Storable
+from wattline_scheduler.store.store import Store
 
 FIRST_UNIX_S = 1_700_000_000.0
 RUN_S = 100.0
 GPUS = 4
+BATCH = 5_000
 
 SPEC = JobSpec(
     name="train",
@@ -17,6 +22,20 @@ SPEC = JobSpec(
     resources=Resources(nodes=1, gpus_per_node=GPUS, gpu_type=("h100",)),
     env={"SEED": "1"},
 )
+
+
+def fill(directory: Path, jobs: int, open_jobs: int) -> None:
+    """Put `jobs` jobs on record, the newest `open_jobs` of them not ended."""
+    store, _ = Store.open(directory, now_unix_s=time.time())
+    for first in range(1, jobs + 1, BATCH):
+        rows: list[Storable] = []
+        for number in range(first, min(first + BATCH, jobs + 1)):
+            is_ended = number <= jobs - open_jobs
+            rows += submission(number, is_ended=is_ended)
+            if is_ended:
+                rows.append(attempt(number))
+        store.commit(rows)
+    store.close()
 
 
 def submission(number: int, *, is_ended: bool = False) -> list[Storable]:

@@ -37,15 +37,16 @@ class HostSite:
         (folder / "logs").mkdir()
         self._processes = Processes(folder / "logs", os.environ)
 
-    def start_nodes(self) -> None:
-        """Hardware, keepers and agents of all nodes; returns once all are heard."""
-        names = [str(node.id) for node in self.live.site.nodes]
+    def start_nodes(self, count: int | None = None) -> None:
+        """Hardware, keepers and agents of all nodes, or of the first so many; returns once all
+        are heard."""
+        names = [str(node.id) for node in self.live.site.nodes[:count]]
         self.hardware, machines = simulated(self.folder / "hardware", self._processes, *names)
         self.keepers = [self._start_keeper(name) for name in names]
         sockets = [self.state_of(name) / SOCKET_NAME for name in names]
         self.until(lambda: all(each.exists() for each in sockets), "all keepers listen")
         self.agents = [self._start_agent(n, at) for n, at in zip(names, machines, strict=True)]
-        self.until(self._all_ok, "all nodes are heard")
+        self.until(lambda: self._are_ok(set(names)), "all nodes are heard")
 
     def _start_keeper(self, node: str) -> int:
         command = [sys.executable, "-m", "wattline_agent.keeper"]
@@ -61,8 +62,8 @@ class HostSite:
         command = [*self._within(name), *command, "--keeper-service"]
         return self._processes.start(name, command, hardware.env())
 
-    def _all_ok(self) -> bool:
-        return all(node.state == "ok" for node in self.client.nodes())
+    def _are_ok(self, names: set[str]) -> bool:
+        return all(node.state == "ok" for node in self.client.nodes() if node.id in names)
 
     def state_of(self, node: str) -> Path:
         """The state directory of a node's agent."""

@@ -2,16 +2,17 @@
 
 import time
 
-from wattline_bench.rig.site import LiveSite
 from wattline_protocol.codec import Codec
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import JobSpec
+from wattline_protocol.keys import JoinBundle
 from wattline_protocol.messages import PROTOCOL_VERSION
 from wattline_protocol.requests import (
     Ask,
     ClientHello,
     ClientWelcome,
     FromClient,
+    Request,
     Submit,
     Submitted,
     Tell,
@@ -25,8 +26,7 @@ ANSWER_S = 20.0
 class PlainClient:
     """Asks and reads answers, one after the other."""
 
-    def __init__(self, live: LiveSite) -> None:
-        bundle = live.operator
+    def __init__(self, bundle: JoinBundle) -> None:
         self._socket = ClientSocket(
             bundle.client_endpoint, bundle.keys, bundle.scheduler_public_key
         )
@@ -39,9 +39,13 @@ class PlainClient:
         if not isinstance(self.next(), ClientWelcome):
             raise RuntimeError("the scheduler does not welcome this client")
 
+    def ask(self, number: int, request: Request) -> None:
+        """Ask, without waiting."""
+        self._say(Ask(number, request))
+
     def submit(self, number: int, spec: JobSpec, token: str) -> None:
         """Ask, without waiting."""
-        self._say(Ask(number, Submit(spec, token)))
+        self.ask(number, Submit(spec, token))
 
     def accepted(self) -> JobId:
         """The next answer. Raises RuntimeError where it does not accept a job."""

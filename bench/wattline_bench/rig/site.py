@@ -118,13 +118,14 @@ class LiveSite:
         (self._path / "site.toml").write_text(format_site(site), encoding="utf-8")
         init_site_keys(self._path)
         (folder / "bundles").mkdir()
-        self.operator = self._enroll(OPERATOR, "operator")
-        self.agents = [self._enroll(node.id, "agent") for node in site.nodes]
+        self.operator = self.enroll(OPERATOR, "operator")
+        self.agents = [self.enroll(node.id, "agent") for node in site.nodes]
         self.started_s = time.monotonic()
         self._process = self._start()
         self.program = psutil.Process(self._process.pid)
 
-    def _enroll(self, name: str, role: Role) -> JoinBundle:
+    def enroll(self, name: str, role: Role) -> JoinBundle:
+        """Another member."""
         return enroll(
             self._path,
             name,
@@ -169,6 +170,11 @@ class LiveSite:
             except Unreachable:
                 return False
         return True
+
+    @property
+    def is_running(self) -> bool:
+        """The scheduler has not ended."""
+        return self._process.poll() is None
 
     def core_time(self) -> CoreTime:
         """Processor time of the scheduler so far."""

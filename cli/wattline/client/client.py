@@ -30,6 +30,7 @@ from wattline_protocol.requests import (
     Explained,
     FetchLog,
     GetJob,
+    GetLoad,
     GetNode,
     GetPower,
     GetReport,
@@ -40,6 +41,7 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
+    Load,
     Log,
     Nodes,
     Power,
@@ -388,6 +390,10 @@ class Client(JobActs):
     def site(self) -> SiteView:
         """A snapshot of everything."""
         return self.get(GetSite(), SiteNow).site
+
+    def load(self, last_s: int = 60) -> Load:
+        """How busy the scheduler was in its last seconds, at most `MAX_LOAD_S`."""
+        return self.get(GetLoad(last_s), Load)
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
         """A snapshot now and every `period_s`. Raises Unreachable when they stop coming."""

@@ -3,8 +3,8 @@
 from wattline.verbs.verb import Option, Verb
 
 
-def _bench(name: str, help: str, *options: Option) -> Verb:  # noqa: A002 - the table's own word
-    module = name.replace("-", "_")
+def _bench(name: str, help: str, *options: Option, module: str = "") -> Verb:  # noqa: A002 - the table's own word
+    module = module or name.replace("-", "_")
     return Verb(
         name=f"bench {name}",
         section="Measure",
@@ -27,6 +27,15 @@ VERBS = (
         act="wattline_bench.whole:measure",
         show="wattline.show.bench:one_of_all",
         examples=("wattline bench", "wattline bench store --json"),
+    ),
+    _bench(
+        "abuse",
+        "What other members notice while one attacks with a stolen key.",
+        Option("only", ("--only",), "An attack; may be repeated; otherwise all.", many=True),
+        _seconds(10.0, "each attack"),
+        Option("nodes", ("--nodes",), "Nodes of 8 GPUs, one with a real agent.", "integer", 50),
+        Option("jobs", ("--jobs",), "Ended jobs on record.", "integer", 10_000),
+        module="abuse.run",
     ),
     _bench("agent", "What an agent costs its host.", _seconds(20.0, "each of two measurements")),
     _bench(

@@ -6,6 +6,7 @@ is told anything that a crash could take back, and a burst costs one fsync (see 
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from wattline_protocol.requests import (
     Explain,
     FetchLog,
     GetJob,
+    GetLoad,
     GetNode,
     GetPower,
     GetReport,
@@ -64,6 +66,7 @@ from wattline_scheduler.shell.questions import QuestionDesk
 from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
 from wattline_scheduler.shell.rights import gateway_key, not_for
+from wattline_scheduler.shell.steptimes import StepTimes
 from wattline_scheduler.shell.watches import Watches
 from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
@@ -74,7 +77,8 @@ PLAN_INTERVAL_S = 0.01
 TIDY_PERIOD_S = 3_600.0
 
 SLOW_STEP_S = 0.5
-"""A step that takes longer is told to the log: beats and leases waited for it."""
+SLOW_STEP_CPU_S = 0.25
+"""A step that takes longer is written to the log: beats and leases waited for it."""
 
 log = structlog.get_logger()
 
@@ -133,11 +137,12 @@ class Loop:
         self._steps: list[Storable] = []
         self._commits = Commits(store)
         self._is_tick_late = False
+        self._times = StepTimes()
 
     def step(self) -> None:
         """Wait for work, at most until something is due, and do all of it. Raises StoreError."""
         self._poller.poll(self._wait_ms())
-        began = self._clock()
+        began, began_cpu_s = self._clock(), time.thread_time()
         effects: list[Effect] = []
         for node, message in self._agents.receive():
             effects += self._agent_said(node, message)
@@ -151,13 +156,18 @@ class Loop:
         self._clients.flush(now.mono_s)
         if len(self._watches):
             self._watches.show(now, self._newest_event())
-        took_s = now.mono_s - began.mono_s
+        self._note_step(began.mono_s, time.thread_time() - began_cpu_s)
+
+    def _note_step(self, began_s: Instant, cpu_s: float) -> None:
+        now_s = self._clock().mono_s
+        took_s = now_s - began_s
+        self._times.add(now_s, took_s, cpu_s)
         if took_s > TICK_PERIOD_S and not self._is_tick_late:
             # What was sent just now gets its time to be answered before it is sent again; a tick
             # is put off once, not for ever.
-            self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), True
-        if took_s > SLOW_STEP_S:
-            log.warning("step_slow", seconds=round(took_s, 3))
+            self._tick_due, self._is_tick_late = Instant(now_s + TICK_PERIOD_S), True
+        if took_s > SLOW_STEP_S or cpu_s > SLOW_STEP_CPU_S:
+            log.warning("step_slow", seconds=round(took_s, 3), cpu_s=round(cpu_s, 3))
 
     def close(self) -> None:
         """Save the roll-up step in progress, and what webhooks have taken. Raises StoreError."""
@@ -227,6 +237,8 @@ class Loop:
                 | ListEvents()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case GetLoad(last_s=last_s):
+                return [Reply(client, ask.ask, self._times.load(now.mono_s, last_s))]
             case GetJob(job=number):
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
             case Explain() | WhatIf():

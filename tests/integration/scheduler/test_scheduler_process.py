@@ -30,6 +30,7 @@ from wattline_protocol.requests import (
     Explained,
     FetchLog,
     GetJob,
+    GetLoad,
     GetNode,
     GetPower,
     GetReport,
@@ -38,6 +39,7 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
+    Load,
     Log,
     Nodes,
     Power,
@@ -61,6 +63,16 @@ def test_a_submission_is_on_disk_when_it_is_answered(
 ) -> None:
     with WireClient(ada).welcomed() as client:
         assert submit(client) in jobs_on_disk(state)
+
+
+def test_it_says_how_long_its_steps_took(scheduler: SchedulerProcess, ada: JoinBundle) -> None:
+    with WireClient(ada).welcomed() as client:
+        submit(client)
+        load = client.ask(GetLoad())
+    assert isinstance(load, Load)
+    assert load.steps > 0
+    assert 0.0 < load.worst_step_cpu_s < load.worst_step_s
+    assert 0.0 < load.busy_share < 1.0
 
 
 def test_kill_9_loses_nothing_that_was_answered_and_gives_no_number_twice(

@@ -1,0 +1,6 @@
+"""Every attack, in the order of the table."""
+
+from wattline_bench.abuse.attack import Attack
+from wattline_bench.abuse.floods import FLOODS
+
+ATTACKS: tuple[Attack, ...] = (*FLOODS,)
