@@ -189,11 +189,17 @@ def pcie_replays(directory: Path | str, gpu: int, total: int) -> None:
     _Live(directory).gpu(gpu).health.pcie_replays = total
 
 
-def reload_driver(directory: Path | str) -> None:
+def reload_driver(directory: Path | str, *, gpus: int | None = None) -> None:
     """The driver was unloaded and loaded again: limits back to default, no locked clocks, no
     persistence, counters since load at zero, a new module under ``sysfs/module/nvidia``. Open
-    clients go on with their handles, as after a GPU reset."""
+    clients go on with their handles, as after a GPU reset; their event sets stay silent. ``gpus``:
+    so many, of those that the node was made with, are listed from now on."""
     live = _Live(directory)
+    if gpus is not None:
+        made = live.node.spec().gpus
+        if not 0 < gpus <= made:
+            raise ControlError(f"{gpus} GPUs: this node was made with {made}")
+        live.state.header.gpu_count = gpus
     for gpu in live.chosen(None):
         gpu.setpoints.limit_mw = gpu.identity.limit_default_mw
         gpu.setpoints.locked_min_mhz = gpu.setpoints.locked_max_mhz = 0

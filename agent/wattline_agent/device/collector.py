@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -35,6 +36,8 @@ MAX_EVENTS = 1024
 """Pushed events kept until they are asked for; the oldest go."""
 UNREADABLE_GPU_MAX_MW = 1_500_000
 """What a GPU counts at whose limits nobody can read: above any board sold today."""
+
+UNLISTED = "the driver lists this GPU no more since it was loaded again"
 
 T = TypeVar("T")
 
@@ -160,19 +163,24 @@ class DriverCollector:
         divided anew."""
         now_s = boottime_s()
         is_due = now_s - self._infos_at_s >= REREAD_PERIOD_S
-        if self._infos_of != self._instance or (is_due and self._are_outdated()):
+        is_other = self._infos_of != self._instance or len(self._infos) != len(self._workers)
+        if is_other or (is_due and self._are_outdated()):
             self._infos_of, self._infos_at_s = self._instance, now_s
             self._infos = self._read_infos()
         return self._infos
 
     def _are_outdated(self) -> bool:
-        pairs = zip(self._infos, self._slow, strict=True)
+        pairs = zip(self._infos, self._slow, strict=False)
         return any(not i.uuid or (slow is not None and slow.mig != i.mig) for i, slow in pairs)
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
         """Fast telemetry of all GPUs."""
-        self._instance = self._driver.driver_instance()
+        self._driver.driver_instance()  # looks whether all is to be renewed, which a read then does
         results = self._everywhere(self._driver.read, timeout_s)
+        self._instance = self._driver.driver_instance()
+        if self._driver.count() > len(self._workers):
+            self._add_workers()
+            results = self._everywhere(self._driver.read, timeout_s)
         readings = tuple(
             reading if reading is not None else self._silent(worker)
             for worker, reading in zip(self._workers, results, strict=True)
@@ -252,6 +260,16 @@ class DriverCollector:
             worker.result(call, until_s) for worker, call in zip(self._workers, calls, strict=True)
         ]
 
+    def _add_workers(self) -> None:
+        """The driver lists more GPUs since it was loaded again. One that it lists no more keeps its
+        worker: as a lost one, which counts in full, until the agent is started again."""
+        now_s = boottime_s()
+        for number in range(len(self._workers), self._driver.count()):
+            self._workers.append(Worker(GpuIndex(number)))
+            self._last_good_s.append(now_s)
+            self._slow.append(None)
+            self._slow_due_s.append(now_s)
+
     def _silent(self, worker: Worker) -> Stale:
         words = f"the driver has not answered for {worker.busy_s:.1f} s"
         return Stale(worker.index, self._last_good_s[worker.index], words)
@@ -311,10 +329,14 @@ class DriverCollector:
         answers = self._everywhere(self._driver.info, INFO_TIMEOUT_S)
         known = [answer for answer in answers if isinstance(answer, DeviceInfo)]
         highest_mw = max((info.cap_max_mw for info in known), default=0) or UNREADABLE_GPU_MAX_MW
+        listed = {info.uuid for info in known}
+        unlisted = iter([info for info in self._infos if info.uuid and info.uuid not in listed])
         infos: list[DeviceInfo] = []
         for worker, answer in zip(self._workers, answers, strict=True):
             if isinstance(answer, DeviceInfo) and answer.cap_max_mw:
                 infos.append(answer)
+            elif worker.index >= self._driver.count() and (gone := next(unlisted, None)):
+                infos.append(replace(gone, index=worker.index, can_cap=False, why_not=UNLISTED))
             else:
                 infos.append(self._unreadable(worker, answer, highest_mw))
         return tuple(infos)
@@ -323,7 +345,7 @@ class DriverCollector:
         self, worker: Worker, answer: DeviceInfo | Stale | None, highest_mw: int
     ) -> DeviceInfo:
         """A GPU whose limits cannot be read counts at its neighbours' highest, never at zero."""
-        if self._infos and self._infos[worker.index].uuid:
+        if worker.index < len(self._infos) and self._infos[worker.index].uuid:
             return self._infos[worker.index]
         if isinstance(answer, DeviceInfo):
             why, uuid, name, memory = (

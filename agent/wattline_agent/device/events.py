@@ -6,6 +6,7 @@ from typing import Any
 
 import pynvml
 
+from wattline_agent.device.library import NvmlLibrary
 from wattline_agent.ports import DeviceEvent
 from wattline_protocol.ids import GpuIndex
 
@@ -32,27 +33,37 @@ XID_TEXTS = {
 
 
 class EventReader:
-    """One event set for all GPUs; made at the first wait, so that only its thread is held up."""
+    """One event set for all GPUs; made at the first wait, so that only its thread is held up.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    It is made again whenever the library was renewed (a set of a driver that is gone stays silent),
+    a lost GPU may have come back, or a wait failed.
+    """
+
+    def __init__(self, library: NvmlLibrary) -> None:
+        self._library = library
         self._set: Any = None
+        self._generation = 0
+        """Of the library, for which the set was made."""
         self._index_of: dict[int | None, int] = {}
         self._idle = threading.Event()
 
     def wait(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
-        """Events that came within the time, without those from before the first call."""
+        """Events that came within the time, without those from before the set was made."""
         try:
-            if self._set is None:
+            if self._set is None or self._generation != self._library.generation:
                 self._register()
             return self._take(round(timeout_s * 1000))
         except pynvml.NVMLError:
+            self._free()
             self._idle.wait(timeout_s)  # unsupported or unloaded: try again at the same pace
             return ()
 
     def _register(self) -> None:
+        self._free()
+        generation = self._library.generation
         events = pynvml.nvmlEventSetCreate()
-        for index in range(self._count):
+        self._set = events
+        for index in range(self._library.count):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
                 kinds = pynvml.nvmlDeviceGetSupportedEventTypes(handle) & WANTED
@@ -60,7 +71,7 @@ class EventReader:
             except pynvml.NVMLError:
                 continue  # lost or without events; its readings say what is wrong
             self._index_of[_address(handle)] = index
-        self._set = events
+        self._generation = generation
 
     def _take(self, timeout_ms: int) -> tuple[DeviceEvent, ...]:
         found: list[DeviceEvent] = []
@@ -79,12 +90,17 @@ class EventReader:
     def close(self) -> None:
         """Give the event set back."""
         self._idle.set()
-        if self._set is not None:
-            events, self._set = self._set, None
-            try:
-                pynvml.nvmlEventSetFree(events)
-            except pynvml.NVMLError:
-                return  # the driver is gone, and the set with it
+        self._free()
+
+    def _free(self) -> None:
+        self._index_of.clear()
+        events, self._set = self._set, None
+        if events is None:
+            return
+        try:
+            pynvml.nvmlEventSetFree(events)
+        except pynvml.NVMLError:
+            return  # the driver is gone, and the set with it
 
 
 def describe(index: GpuIndex, kind: int, code: int) -> DeviceEvent:

@@ -9,9 +9,7 @@ Caps are set with the first version of the setter (pynvml drops the return code 
 read back: what the host asked for, and what is enforced, which a BMC can make lower.
 """
 
-import ctypes
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,12 +20,12 @@ import pynvml
 from wattline_agent.device import clocks, mig
 from wattline_agent.device.events import EventReader
 from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
+from wattline_agent.device.library import NvmlLibrary
 from wattline_agent.ports import (
     CapResult,
     ClockResult,
     DeviceEvent,
     DeviceInfo,
-    DriverAbsent,
     FastReading,
     Reading,
     SlowReading,
@@ -35,11 +33,8 @@ from wattline_agent.ports import (
 )
 from wattline_protocol.ids import GpuIndex
 
-LIBRARY_NAME = "libnvidia-ml.so.1"
 SIMULATION_MARK = "nvmlsim_info"
 """Symbol that only the simulated library exports."""
-REOPEN_PERIOD_S = 5.0
-"""How often a driver that was unloaded under us is tried again."""
 
 T = TypeVar("T")
 
@@ -83,26 +78,16 @@ class NvmlDriver:
         may_set: bool = True,
     ) -> None:
         """Raises DriverAbsent, naming what was tried and what the driver answered."""
-        try:
-            if library is not None:
-                # Later loads by SONAME find this object: pynvml's own path stays as it is.
-                ctypes.CDLL(str(library.resolve()), mode=ctypes.RTLD_GLOBAL)
-            pynvml.nvmlInit()
-            self._count: int = pynvml.nvmlDeviceGetCount()
-            self._version = str(pynvml.nvmlSystemGetDriverVersion())
-        except (OSError, pynvml.NVMLError) as error:
-            raise DriverAbsent(f"{library or LIBRARY_NAME}: {error}") from error
+        self._library = NvmlLibrary(library)
         self._may_set = may_set
         self._module = sysfs_root / "module" / "nvidia"
         self._module_is_sysfs = _same_device(self._module, Path("/sys"))
         self._began_s = boottime_s()
-        self._last_good_s = dict.fromkeys(range(self._count), self._began_s)
-        self._handles: dict[int, Any] = {}
+        self._last_good_s: dict[int, float] = {}
         self._use_seen_us: dict[int, int] = {}
         """Time of the newest sample of `process_use` by GPU, on the driver's clock."""
-        self._reopen = threading.Lock()
-        self._reopened_s = self._began_s
-        self._events = EventReader(self._count)
+        self._loaded = self._module_identity()
+        self._events = EventReader(self._library)
 
     @property
     def is_simulated(self) -> bool:
@@ -111,16 +96,24 @@ class NvmlDriver:
 
     def driver_instance(self) -> str:
         """Version and identity of the loaded kernel module: another after a reload."""
+        loaded = self._module_identity()
+        if loaded is None:  # no sysfs here: a reload shows in the limits that are back at default
+            return self._library.version
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._library.outdate()
+        return f"{self._library.version}/{loaded[0]}/{loaded[1]}"
+
+    def _module_identity(self) -> tuple[int, int] | None:
         try:
             status = self._module.stat()
-        except OSError:  # no sysfs here: a reload shows in the limits that are back at default
-            return self._version
-        changed = 0 if self._module_is_sysfs else status.st_ctime_ns
-        return f"{self._version}/{status.st_ino}/{changed}"
+        except OSError:
+            return None
+        return status.st_ino, 0 if self._module_is_sysfs else status.st_ctime_ns
 
     def count(self) -> int:
-        """Number of GPUs, lost ones included."""
-        return self._count
+        """Number of GPUs that the driver lists, lost ones included; another after a reload."""
+        return self._library.count
 
     # --- Identity -----------------------------------------------------------------------
 
@@ -296,44 +289,22 @@ class NvmlDriver:
     def close(self) -> None:
         """Shut NVML down; caps stay."""
         self._events.close()
-        try:
-            pynvml.nvmlShutdown()
-        except pynvml.NVMLError as error:
-            if error.value not in _UNLOADED:
-                raise
+        self._library.close()
 
     def _handle(self, index: int) -> Any:
-        handle = self._handles.get(index)
-        if handle is None:
-            handle = self._handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
-        return handle
+        return self._library.handle(index)
 
     def _stale(self, index: GpuIndex, error: Any) -> Stale:
         if error.value in _UNLOADED:
-            self._reinitialise()
-        if error.value in _LOST:  # it may come back, under another handle
-            self._handles.pop(index, None)
+            self._library.renew()
+        if error.value in _LOST:
+            self._library.drop(index)
         return Stale(
             index,
-            self._last_good_s[index],
+            self._last_good_s.get(index, self._began_s),
             _words(error),
             is_lost=error.value in _LOST,
         )
-
-    def _reinitialise(self) -> None:
-        """The driver went away under us: try to get it back, now and then, from one thread."""
-        if not self._reopen.acquire(blocking=False):
-            return
-        try:
-            if boottime_s() - self._reopened_s >= REOPEN_PERIOD_S:
-                self._reopened_s = boottime_s()
-                pynvml.nvmlInit()
-                self._version = str(pynvml.nvmlSystemGetDriverVersion())
-                self._handles.clear()
-        except pynvml.NVMLError:
-            return  # the reading is Stale and says why
-        finally:
-            self._reopen.release()
 
 
 def _same_device(path: Path, other: Path) -> bool:

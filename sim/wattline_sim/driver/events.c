@@ -9,6 +9,7 @@
 
 struct wl_event_set {
     uint64_t cursor; /* the ticket of the last event looked at */
+    uint64_t driver_instance; /* it was made under; of a driver loaded later it gets no event */
     uint64_t wanted[WL_GPUS_MAX];
 };
 
@@ -28,6 +29,7 @@ EXPORT nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set) {
     if (*set == NULL)
         return NVML_ERROR_MEMORY;
     (*set)->cursor = LOAD(sim_state()->header.event_head);
+    (*set)->driver_instance = LOAD(sim_state()->header.driver_instance);
     return NVML_SUCCESS;
 }
 
@@ -44,6 +46,8 @@ EXPORT nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long 
 /* Takes the next event that this set wants, if there is one. */
 static int take(nvmlEventSet_t set, wl_header *header, nvmlEventData_t *data) {
     uint64_t head = LOAD(header->event_head);
+    if (LOAD(header->driver_instance) != set->driver_instance)
+        return 0;
     if (head - set->cursor > WL_EVENTS_MAX)
         set->cursor = head - WL_EVENTS_MAX;
     while (set->cursor < head) {

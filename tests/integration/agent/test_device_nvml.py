@@ -267,7 +267,7 @@ answer(driver.read_slow(0).persistence)
 
 def test_an_unloaded_driver_is_stale_until_it_is_back(node: NodeDir) -> None:
     code = """
-import wattline_agent.device.nvml as n
+import wattline_agent.device.library as n
 n.REOPEN_PERIOD_S = 0.1
 collector = open_collector(LIBRARY, SYSFS)
 control.driver_loaded(node, loaded=False)
@@ -278,6 +278,66 @@ wait_until(lambda: isinstance(collector.sample(1.0)[0], FastReading), "back")
 collector.close()
 """
     assert agent_process(code, node) == [["Stale", False]]
+
+
+def test_after_a_reload_events_come_again_and_of_every_gpu_there_is(node: NodeDir) -> None:
+    """The event set, the handles and the number of GPUs are those of the driver that is loaded."""
+    code = """
+control.reload_driver(node, gpus=3)
+collector = open_collector(LIBRARY, SYSFS)
+answer(len(collector.gpus()))
+collector.sample(1.0)
+before = collector.driver_instance()
+control.reload_driver(node, gpus=4)
+wait_until(lambda: len(collector.sample(1.0)) == 4, "the fourth GPU is read")
+answer([type(r).__name__ for r in collector.sample(1.0)])
+answer([g.uuid.startswith("GPU-") and g.can_cap for g in collector.gpus()])
+found = []
+def told(gpu):
+    control.push_xid(node, gpu, 94)
+    found.extend(event.index for event in collector.events())
+    return gpu in found
+wait_until(lambda: told(0) and told(3), "XIDs of an old and a new GPU")
+collector.close()
+"""
+    assert agent_process(code, node) == [3, ["FastReading"] * 4, [True] * 4]
+
+
+def test_a_gpu_that_the_driver_lists_no_more_is_lost_and_counts(node: NodeDir) -> None:
+    code = """
+collector = open_collector(LIBRARY, SYSFS)
+collector.sample(1.0)
+last = collector.gpus()[3].uuid
+control.reload_driver(node, gpus=3)
+def gone():
+    reading = collector.sample(1.0)[3]
+    return isinstance(reading, Stale) and reading.is_lost
+wait_until(gone, "the fourth GPU is gone")
+info = collector.gpus()[3]
+answer([info.uuid == last, info.can_cap, info.cap_max_mw, info.why_not])
+answer(bool(collector.apply_caps({3: 300_000}, 1.0)[0].error))
+collector.close()
+"""
+    why = "the driver lists this GPU no more since it was loaded again"
+    assert agent_process(code, node) == [[True, False, 700_000, why], True]
+
+
+def test_a_lost_gpu_that_is_back_tells_of_its_errors_again(node: NodeDir) -> None:
+    code = """
+control.lose_gpu(node, 1)
+collector = open_collector(LIBRARY, SYSFS)
+collector.sample(1.0)
+control.release(node, 1)
+wait_until(lambda: isinstance(collector.sample(1.0)[1], FastReading), "it is back")
+found = []
+def told():
+    control.push_xid(node, 1, 94)
+    found.extend(event.code for event in collector.events())
+    return 94 in found
+wait_until(told, "its XID")
+collector.close()
+"""
+    assert agent_process(code, node) == []
 
 
 def test_what_a_gpu_does_not_have_is_none_and_getters_step_in(node: NodeDir) -> None:
