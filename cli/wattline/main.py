@@ -46,5 +46,7 @@ def _expected(error: Exception) -> int:
 
 
 def _fail(status: int, text: str) -> int:
-    print(f"wattline: {text}", file=sys.stderr)
+    from wattline.show.screen import put_error
+
+    put_error(f"wattline: {text}")
     return status

@@ -134,3 +134,18 @@ def test_shed_dialog(snap_compare: SNAP) -> None:
         await settled(pilot)
 
     assert snap_compare(app(busy_site()), terminal_size=(100, 30), run_before=run)
+
+
+def test_light_theme(snap_compare: SNAP) -> None:
+    light = app(troubled_site())
+
+    async def run(pilot: Pilot[None]) -> None:
+        pilot.app.theme = "textual-light"
+        await settled(pilot)
+
+    assert snap_compare(light, terminal_size=(120, 36), run_before=run)
+
+
+def test_an_act_is_asked_first(snap_compare: SNAP) -> None:
+    keys = ("shift+tab", "d")
+    assert snap_compare(app(busy_site()), terminal_size=(120, 36), run_before=after(*keys))

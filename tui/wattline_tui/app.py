@@ -8,33 +8,28 @@ from typing import ClassVar, TypeVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.ids import JobId
 from wattline_protocol.requests import (
     Accounts,
     Acted,
-    Cancel,
     Denied,
     Done,
-    Drain,
     Explain,
     Explained,
     FetchLog,
     GetJob,
-    Hold,
     Jobs,
     ListAccounts,
     Log,
-    Release,
     Request,
-    Requeue,
-    Restore,
-    Undrain,
     Update,
 )
 from wattline_protocol.reserving import ListReservations, Reservations
 from wattline_protocol.selecting import only
+from wattline_protocol.visible import visible
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained
@@ -44,6 +39,7 @@ from wattline_tui.messages import (
     FeedInterrupted,
     JobArrived,
     LogArrived,
+    LogBehind,
     OpenAccounts,
     OpenJob,
     OpenNode,
@@ -51,8 +47,18 @@ from wattline_tui.messages import (
     ReservationsArrived,
     SiteArrived,
 )
-from wattline_tui.model import View, interrupted, reduce
+from wattline_tui.model import LogPlace, View, interrupted, reduce
 from wattline_tui.orders import parse_shed
+from wattline_tui.proposals import (
+    Proposal,
+    cancel,
+    drain_or_undrain,
+    hold_or_release,
+    job_name,
+    requeue,
+    restore,
+    shed,
+)
 from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
@@ -65,7 +71,8 @@ Shown = TypeVar("Shown", bound=SiteScreen)
 
 PERIOD_S = 1.0
 RETRY_S = 1.0
-LOG_BYTES = 64 * 1024
+LOG_PIECES = 4
+"""Pieces of `MAX_LOG_CHUNK_BYTES` that are read at once; faster logs are shown from their end."""
 
 
 class TopApp(App[None]):
@@ -152,8 +159,14 @@ class TopApp(App[None]):
     def on_log_arrived(self, message: LogArrived) -> None:
         """More of a log."""
         screen = self._on_top(JobScreen)
+        if screen is not None and screen.job == message.log.ref.job:
+            screen.add_log(message.asked, message.log)
+
+    def on_log_behind(self, message: LogBehind) -> None:
+        """Go on at the end."""
+        screen = self._on_top(JobScreen)
         if screen is not None:
-            screen.add_log(message.key, message.text)
+            screen.skip_log(message.asked)
 
     @property
     def _now_s(self) -> float:
@@ -211,10 +224,9 @@ class TopApp(App[None]):
             self.pop_screen()
 
     def _follow_job(self, screen: JobScreen) -> None:
-        job, task, key = screen.job, screen.shown_task, screen.log_key
-        offset = screen.log_offsets.get(key, 0)
+        job, place = screen.job, screen.log_place
         self.run_worker(
-            lambda: self._fetch(job, task, key, offset, screen),
+            lambda: self._fetch(job, place),
             thread=True,
             group="job",
             exclusive=True,
@@ -241,18 +253,41 @@ class TopApp(App[None]):
         elif isinstance(answer, Reservations):
             self.post_message(ReservationsArrived(answer))
 
-    def _fetch(self, job: JobId, task: TaskNo, key: str, offset: int, screen: JobScreen) -> None:
+    def _fetch(self, job: JobId, place: LogPlace) -> None:
         try:
             details = self.feed.ask(GetJob(job))
-            log = self.feed.ask(FetchLog(job, task, offset=offset, limit_bytes=LOG_BYTES))
+            if isinstance(details, Jobs) and details.jobs:
+                self.post_message(JobArrived(details.jobs[0]))
+            self._fetch_log(job, place)
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
-            return
-        if isinstance(details, Jobs) and details.jobs:
-            self.post_message(JobArrived(details.jobs[0]))
-        if isinstance(log, Log) and log.data and screen.log_offsets.get(key, 0) == offset:
-            screen.log_offsets[key] = log.next_offset
-            self.post_message(LogArrived(key, log.data.decode(errors="replace")))
+
+    def _fetch_log(self, job: JobId, place: LogPlace) -> None:
+        """What the log has grown by; of more than a few pieces its end. Raises FeedLost."""
+        for _ in range(LOG_PIECES):
+            log = self.feed.ask(FetchLog(job, place.task, offset=place.offset))
+            if not isinstance(log, Log) or not log.data:
+                return
+            self.post_message(LogArrived(place, log))
+            if log.at_end or place.attempt not in (0, log.ref.attempt):
+                return
+            place = LogPlace(place.task, log.ref.attempt, log.next_offset)
+        self.post_message(LogBehind(place))
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A message that goes by itself: plain text, none of which acts on the terminal."""
+        del markup
+        super().notify(
+            visible(message), title=title, severity=severity, timeout=timeout, markup=False
+        )
 
     # --- acts ---------------------------------------------------------------------------
 
@@ -270,25 +305,20 @@ class TopApp(App[None]):
                     self._shed,
                 )
             case "restore":
-                self.push_screen(Confirm("Restore every lowered budget?"), self._restore)
+                self._restore()
             case "drain" if message.node is not None:
-                node = self.view.node(message.node)
-                draining = node is not None and node.state in {"draining", "drained"}
-                self._order(Undrain(message.node) if draining else Drain(message.node, "from top"))
+                self._ask_first(drain_or_undrain(self.view, message.node))
             case "hold" if message.job is not None:
-                job = self.view.job(message.job)
-                held = job is not None and job.state == "HELD"
-                which = only(message.job)
-                self._order(Release(which) if held else Hold(which))
+                self._ask_first(hold_or_release(self.view, message.job))
             case "cancel" if message.job is not None:
-                self._confirm(f"Cancel job {message.job}?", Cancel(only(message.job)))
+                self._ask_first(cancel(self.view, message.job))
             case "requeue" if message.job is not None:
-                order = Requeue(only(message.job), secrets.token_hex(16))
-                self._confirm(f"Send job {message.job} back to the queue?", order)
+                self._ask_first(requeue(self.view, message.job, secrets.token_hex(16)))
             case "priority" if message.job is not None:
                 which = only(message.job)
+                of = job_name(self.view, message.job)
                 self.push_screen(
-                    Ask("Priority: low, normal, high, critical, or 0 to 100?", "normal"),
+                    Ask(f"Priority of {of}: low, normal, high, critical, or 0 to 100?", "normal"),
                     lambda text: self._order(Update(which, {"priority": text})) if text else None,
                 )
             case "explain" if message.job is not None:
@@ -301,19 +331,25 @@ class TopApp(App[None]):
             return
         known = [d.id for d in self.view.site.domains] if self.view.site else []
         try:
-            self._order(parse_shed(text, known))
+            self._ask_first(shed(self.view, parse_shed(text, known)))
         except ValueError as error:
             self.notify(str(error), severity="error", title="Not shed")
 
-    def _restore(self, yes: bool | None) -> None:
-        site = self.view.site
-        if yes and site is not None:
-            for domain in site.domains:
-                if any(limit.source == "operator" for limit in domain.limits):
-                    self._order(Restore(domain.id, "from top"))
+    def _restore(self) -> None:
+        act = restore(self.view)
+        if act is None:
+            self.notify("No budget was lowered by an operator.")
+        else:
+            self._ask_first(act)
 
-    def _confirm(self, question: str, order: Request) -> None:
-        self.push_screen(Confirm(question), lambda yes: self._order(order) if yes else None)
+    def _ask_first(self, act: Proposal) -> None:
+        """Every act names what it is about and what follows, and waits for a yes."""
+
+        def answered(yes: bool | None) -> None:
+            for request in act.requests if yes else ():
+                self._order(request)
+
+        self.push_screen(Confirm(act.question), answered)
 
     def _order(self, request: Request) -> None:
         self.run_worker(lambda: self._send(request), thread=True, name="order")

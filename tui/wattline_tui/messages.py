@@ -5,9 +5,10 @@ from typing import Literal
 from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.requests import Accounts
+from wattline_protocol.requests import Accounts, Log
 from wattline_protocol.reserving import Reservations
 from wattline_protocol.views import JobView, SiteView
+from wattline_tui.model import LogPlace
 
 ActName = Literal[
     "redraw", "shed", "restore", "drain", "hold", "cancel", "requeue", "priority", "explain"
@@ -42,6 +43,14 @@ class JobArrived(Message):
         self.job = job
 
 
+class LogBehind(Message):
+    """The log on screen grows faster than it is read."""
+
+    def __init__(self, asked: LogPlace) -> None:
+        super().__init__()
+        self.asked = asked
+
+
 class AccountsArrived(Message):
     """Accounts and quotas as they are now."""
 
@@ -59,12 +68,12 @@ class ReservationsArrived(Message):
 
 
 class LogArrived(Message):
-    """More of the log on screen."""
+    """More of the log on screen, read from `asked` on."""
 
-    def __init__(self, key: str, text: str) -> None:
+    def __init__(self, asked: LogPlace, log: Log) -> None:
         super().__init__()
-        self.key = key
-        self.text = text
+        self.asked = asked
+        self.log = log
 
 
 class OpenAccounts(Message):

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
+from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, TaskNo
 from wattline_protocol.views import (
     ENDED_STATES,
     DomainView,
@@ -16,6 +16,7 @@ from wattline_protocol.views import (
     NodeView,
     SiteView,
 )
+from wattline_protocol.visible import visible_line
 from wattline_tui.limits import limit_line, limits_of_interest
 
 HISTORY = 120
@@ -78,7 +79,7 @@ def reduce(view: View, site: SiteView, now_s: float) -> View:
 
 def interrupted(view: View, why: str) -> View:
     """The view while the scheduler cannot be reached: the last snapshot stays, marked."""
-    return replace(view, trouble=why)
+    return replace(view, trouble=visible_line(why))
 
 
 def _longer(
@@ -98,6 +99,26 @@ LIMIT_LINES = 2
 
 LIMITS_AHEAD_S = 3_600.0
 """Limits to come are shown so long before they begin."""
+
+
+LOG_TAIL_BYTES = 64 * 1024
+"""The log of a task opens this far before its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """How far a task's log has been read."""
+
+    task: TaskNo
+    attempt: int
+    """0: nothing was read yet."""
+    offset: int
+    """Below 0: so many bytes before the end."""
+
+
+def log_end(task: TaskNo) -> LogPlace:
+    """Where the log of a task opens."""
+    return LogPlace(task, 0, -LOG_TAIL_BYTES)
 
 
 def domain_rows(site: SiteView) -> list[DomainRow]:
@@ -124,7 +145,7 @@ def _domain_row(domain: DomainView, depth: int, now_s: float) -> DomainRow:
     shown = limits_of_interest(domain, now_s, LIMITS_AHEAD_S)[:LIMIT_LINES]
     return DomainRow(
         id=domain.id,
-        name=" " * depth + domain.id,
+        name=" " * depth + visible_line(domain.id),
         kind=domain.kind,
         measured_share=domain.measured_w / full_w,
         committed_share=committed_w / full_w,
@@ -133,7 +154,7 @@ def _domain_row(domain: DomainView, depth: int, now_s: float) -> DomainRow:
         committed_w=committed_w,
         budget_w=domain.budget_w,
         is_over=committed_w > domain.budget_w or domain.measured_w > domain.budget_w,
-        limits=tuple(limit_line(limit, now_s) for limit in shown),
+        limits=tuple(visible_line(limit_line(limit, now_s)) for limit in shown),
         is_low=domain.budget_w < domain.full_budget_w,
     )
 

@@ -5,6 +5,7 @@ import sys
 from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
+from wattline.show.screen import put_error
 from wattline_protocol.views import NodeView
 
 
@@ -68,7 +69,7 @@ def drain(
     over = f"{node} is drained: nothing runs there"
     if not wait or told == over:
         return told
-    print(told, file=sys.stderr)
+    put_error(told)
     client.wait_drained(node)
     return over
 

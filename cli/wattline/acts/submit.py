@@ -1,7 +1,6 @@
 """Submits a job; with `wait` stays until it has ended."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
+from wattline.show.screen import put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import JobSpec
@@ -43,7 +43,7 @@ def submit(
     if not wait:
         return Outcome(Submission(job, spec.name, quiet))
     if not quiet:
-        print(f"Submitted job {job} ({spec.name}); waiting for its end.", file=sys.stderr)
+        put_error(f"Submitted job {job} ({spec.name}); waiting for its end.")
     ended = client.wait(job)
     return Outcome(Submission(job, spec.name, quiet, ended), exit_status(ended))
 

@@ -14,7 +14,8 @@ from wattline.client.errors import (
 )
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
-from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
+from wattline.client.logtail import tail_offset
+from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
@@ -167,10 +168,19 @@ class Client(JobActs):
             pause_s = min(2 * pause_s, POLL_LONGEST_S)
 
     def log(
-        self, job: int, *, task: int = 0, attempt: int = 0, follow: bool = False
+        self,
+        job: int,
+        *,
+        task: int = 0,
+        attempt: int = 0,
+        follow: bool = False,
+        tail: int | None = None,
     ) -> Iterator[Log]:
-        """A task's log in pieces; with `follow` until the task has ended and all is read."""
+        """A task's log in pieces, or its last `tail` lines; with `follow` until the task has
+        ended and all is read."""
         offset, pause_s, number = 0, POLL_FIRST_S, attempt
+        if tail is not None:
+            offset, number = self._tail(job, task, attempt, tail, follow=follow)
         while True:
             request = FetchLog(JobId(job), TaskNo(task), number, offset)
             piece = self._log_piece(request, follow=follow)
@@ -186,6 +196,23 @@ class Client(JobActs):
                     continue
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, POLL_LONGEST_S)
+
+    def _tail(
+        self, job: int, task: int, attempt: int, lines: int, *, follow: bool
+    ) -> tuple[int, int]:
+        """Where the last lines begin, and of which attempt; the beginning of one to come."""
+        number = attempt
+
+        def read(offset: int, limit_bytes: int) -> Log:
+            nonlocal number
+            request = FetchLog(JobId(job), TaskNo(task), number, offset, limit_bytes)
+            piece = self._log_piece(request, follow=follow)
+            if piece is None:
+                return Log(TaskRef(JobId(job), TaskNo(task), AttemptNo(0)), b"", 0, True, False)
+            number = piece.ref.attempt
+            return piece
+
+        return tail_offset(read, lines), number
 
     def _log_piece(self, request: FetchLog, *, follow: bool) -> Log | None:
         """The next piece; None: it cannot be had yet, and who follows is ready to wait."""

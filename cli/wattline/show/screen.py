@@ -1,37 +1,63 @@
-"""The only place that writes to stdout: rich on a terminal, plain text in a pipe."""
+"""The only place that writes to stdout: rich on a terminal, plain text in a pipe.
+
+Names, reasons and logs come from other users, and a terminal obeys what it is sent. So nothing
+leaves here that it would obey, but for what rich itself adds (see `wattline_protocol.visible`).
+"""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from wattline_protocol.visible import TerminalLog, visible
+
 PIPE_COLUMNS = 400
 """Width for pipes and files: wide enough that no program reads a shortened cell."""
 
 
+_UNESCAPED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What JSON may carry as it is, and a terminal would obey."""
+
+_log = TerminalLog()
+"""One process prints one log."""
+
+
 def put(thing: Any) -> None:
-    """Print bytes as they are, everything else through rich."""
+    """Print the bytes of a log, everything else through rich."""
     if isinstance(thing, bytes):
-        sys.stdout.buffer.write(thing)
-        sys.stdout.buffer.flush()
+        _put_log(thing)
     elif isinstance(thing, str):
-        sys.stdout.write(thing + "\n")
+        sys.stdout.write(visible(thing) + "\n")
         sys.stdout.flush()
     elif thing is not None:
         _put_rich(thing)
 
 
+def put_error(text: str) -> None:
+    """A line for the person at the terminal, beside the results."""
+    sys.stderr.write(visible(text) + "\n")
+
+
+def _put_log(data: bytes) -> None:
+    """As the task wrote it into a pipe or a file; on a terminal only its colours act."""
+    if sys.stdout.isatty():
+        data = _log.feed(data).encode()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def _put_rich(thing: Any) -> None:
-    from rich.console import Console
+    from wattline.show.console import VisibleConsole
 
     if sys.stdout.isatty():
-        Console().print(thing, highlight=False, markup=False)
+        VisibleConsole().print(thing)
         return
-    console = Console(width=PIPE_COLUMNS)
+    console = VisibleConsole(width=PIPE_COLUMNS)
     with console.capture() as captured:
-        console.print(thing, highlight=False, markup=False)
+        console.print(thing)
     # Cells are padded for people; programs want lines that end where the text ends.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     sys.stdout.flush()
@@ -39,25 +65,29 @@ def _put_rich(thing: Any) -> None:
 
 def put_live(things: Iterator[Any]) -> None:
     """Draw each thing in place of the one before, until they end or the user leaves."""
-    from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(highlight=False, markup=False), auto_refresh=False) as live:
+    from wattline.show.console import VisibleConsole
+
+    with Live(console=VisibleConsole(), auto_refresh=False) as live:
         for thing in things:
             live.update(thing, refresh=True)
 
 
 def put_json(value: Any) -> None:
     """The value as indented JSON."""
-    data = msgspec.json.encode(msgspec.to_builtins(_keyed(value), enc_hook=_encode))
-    sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(_json(value), indent=2) + "\n")
 
 
 def put_json_line(value: Any) -> None:
     """The value as one line of JSON, for streams."""
-    data = msgspec.json.encode(msgspec.to_builtins(_keyed(value), enc_hook=_encode))
-    sys.stdout.write(data.decode() + "\n")
+    sys.stdout.write(_json(value) + "\n")
     sys.stdout.flush()
+
+
+def _json(value: Any) -> str:
+    data = msgspec.json.encode(msgspec.to_builtins(_keyed(value), enc_hook=_encode))
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", data.decode())
 
 
 def _keyed(value: Any) -> Any:

@@ -9,6 +9,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from wattline_protocol.visible import visible, visible_line
+
 Cell = str | Text
 
 GAP = 2
@@ -67,17 +69,12 @@ def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> It
         cell.truncate(width, overflow="ellipsis")
         cell.align("right" if is_right else "left", width)
         return cell.render(console)
-    plain = printable(cell)
+    plain = visible_line(cell)
     wide = cell_len(plain)
     if wide > width:
         plain, wide = set_cell_size(plain, width - 1) + "…", width
     blanks = " " * (width - wide)
     return (Segment(blanks + plain if is_right else plain + blanks),)
-
-
-def printable(text: str) -> str:
-    """In one line, without what a terminal would act on: users choose names and commands."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def fitting(columns: Sequence[Column], width: int) -> list[Column]:
@@ -102,8 +99,6 @@ def facts(pairs: Sequence[tuple[str, Cell]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        lines = (
-            value if isinstance(value, Text) else Text("\n".join(map(printable, value.split("\n"))))
-        )
+        lines = value if isinstance(value, Text) else Text(visible(value))
         table.add_row(name, lines)
     return table

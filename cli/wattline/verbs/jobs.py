@@ -262,9 +262,10 @@ VERBS = (
                 kind="integer",
                 default=0,
             ),
+            Option("tail", ("--tail", "-n"), "Only the last so many lines.", kind="integer"),
             Option("follow", ("--follow", "-f"), "Go on until the task ends.", kind="switch"),
         ),
-        examples=("wattline logs last -f", "wattline logs 12 --task 3"),
+        examples=("wattline logs last -f", "wattline logs 12 --task 3 --tail 50"),
     ),
     Verb(
         name="cancel",

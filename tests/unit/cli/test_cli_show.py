@@ -58,7 +58,7 @@ def test_cells_are_as_wide_as_they_look_and_on_one_line() -> None:
     assert rows_of(Listing((left, right, prose), ""), 43) == [
         "LEFT      RIGHT  PROSE",
         "宽宽宽宽      1",
-        "a [31m b     22  [0-3] failed",
+        "a␛[31m b     22  [0-3] failed",
         "bold        333  " + "x" * 25 + "…",
     ]
 
@@ -67,7 +67,7 @@ def test_facts_keep_their_lines_and_nothing_that_a_terminal_would_act_on() -> No
     assert rows_of(facts([("tasks", "1.0\n1.1"), ("why", "no such \x1b[31mcommand [0-3]")])) == [
         "tasks  1.0",
         "       1.1",
-        "why    no such  [31mcommand [0-3]",
+        "why    no such ␛[31mcommand [0-3]",
     ]
 
 

@@ -5,11 +5,21 @@ from textual.message import Message
 
 from support.feeds import PlayedFeed
 from support.site_views import accounts_now, busy_site
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
+from wattline_protocol.requests import Log
 from wattline_tui import app as app_module
 from wattline_tui.app import TopApp
-from wattline_tui.messages import AccountsArrived, JobArrived, LogArrived, SiteArrived
+from wattline_tui.messages import (
+    AccountsArrived,
+    JobArrived,
+    LogArrived,
+    LogBehind,
+    SiteArrived,
+)
+from wattline_tui.model import log_end
 from wattline_tui.screens.job import JobScreen
+
+LOG = Log(TaskRef(JobId(1), TaskNo(0), AttemptNo(1)), b"more", 4, at_end=True, task_ended=False)
 
 
 async def test_a_redraw_that_falls_into_the_closing_is_harmless(
@@ -29,7 +39,8 @@ async def test_a_redraw_that_falls_into_the_closing_is_harmless(
     [
         AccountsArrived(accounts_now()),
         JobArrived(busy_site().jobs[0]),
-        LogArrived("1.0", "more"),
+        LogArrived(log_end(TaskNo(0)), LOG),
+        LogBehind(log_end(TaskNo(0))),
         SiteArrived(busy_site()),
     ],
     ids=lambda one: type(one).__name__,

@@ -57,7 +57,7 @@ async def test_job_keys_act_on_the_job() -> None:
         await drawn(pilot, app)
         await pilot.press("enter")
         await pilot.pause()
-        await pilot.press("h")
+        await pilot.press("h", "y")
         await asked(pilot, feed)
         await pilot.press("c", "y")
         await asked(pilot, feed, 2)
@@ -151,9 +151,9 @@ async def test_drain_acts_on_the_node_under_the_cursor() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("shift+tab", "d")
+        await pilot.press("shift+tab", "d", "y")
         await asked(pilot, feed)
-        await pilot.press("down", "down", "down", "d")
+        await pilot.press("down", "down", "down", "d", "y")
         await asked(pilot, feed, 2)
     assert feed.asked == [Drain(NodeId("gpu-01"), "from top"), Undrain(NodeId("gpu-04"))]
 
@@ -224,6 +224,8 @@ async def test_shed_is_typed_and_sent() -> None:
         await pilot.press("s")
         await pilot.pause()
         await pilot.press(*"25%", "enter")
+        await pilot.pause()
+        await pilot.press("y")
         await asked(pilot, feed)
     assert feed.asked == [Shed(domain=None, fraction=0.25, reason="from top")]
 

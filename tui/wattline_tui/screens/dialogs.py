@@ -6,9 +6,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from wattline_tui.actions import ACTIONS, key_names
+from wattline_tui.widgets.facts import Facts
 
 GLOSSARY = (
     ("domain", "nodes behind one limit: breaker, feed, cooling"),
@@ -36,7 +37,7 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Question and input."""
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
+            yield Facts(self._question)
             yield Input(placeholder=self._hint)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -64,7 +65,7 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question."""
         with Vertical(classes="dialog"):
-            yield Static(f"{self._question}\n\ny = yes · n = no", markup=False)
+            yield Facts(f"{self._question}\n\ny = yes · n = no")
 
     def action_answer(self, yes: bool) -> None:
         """Give the answer."""
@@ -84,7 +85,7 @@ class Page(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text, and how to close it."""
         with VerticalScroll(classes="dialog wide"):
-            yield Static(f"{self._text}\n\nEsc closes this page", markup=False)
+            yield Facts(f"{self._text}\n\nEsc closes this page")
 
     def action_leave(self) -> None:
         """Back to the screen below."""

@@ -1,23 +1,25 @@
 """One job: what it asked for, its attempts, and its log as it is written."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import Log, Static
 
 from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.requests import Log
 from wattline_protocol.views import AttemptView, JobView
 from wattline_tui.actions import bindings
 from wattline_tui.messages import Act
-from wattline_tui.model import View
+from wattline_tui.model import LogPlace, View, log_end
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.units import duration
+from wattline_tui.widgets.facts import Facts
+from wattline_tui.widgets.log import LogPane
 from wattline_tui.widgets.tables import Row, SteadyTable
 
 COLUMNS = ("task", "try", "state", "node", "GPUs", "run", "kWh", "end")
-MAX_LOG_LINES = 5000
 
 
 class JobScreen(SiteScreen):
@@ -31,45 +33,56 @@ class JobScreen(SiteScreen):
         self.job = job
         self.shown_task = TaskNo(0)
         self.details: JobView | None = None
-        self.log_offsets: dict[str, int] = {}
+        self.log_place = log_end(TaskNo(0))
 
     def content(self) -> ComposeResult:
         """Facts, attempts, log."""
         with Vertical(id="content"):
-            yield Static(id="facts", markup=False)
+            yield Facts(id="facts")
             yield SteadyTable(COLUMNS, id="attempts")
-            yield Log(id="log", max_lines=MAX_LOG_LINES)
+            yield LogPane(id="log")
 
     def on_mount(self) -> None:
         """The log takes the focus, so that it scrolls at once."""
-        self.query_one(Log).focus()
+        self.query_one(LogPane).focus()
         self._title_log()
-
-    @property
-    def log_key(self) -> str:
-        """Which log is on screen."""
-        return f"{self.job}.{self.shown_task}"
 
     def draw(self, view: View) -> None:
         """Draw what the snapshot knows; details arrive on their own."""
         job = self.details or view.job(self.job)
-        facts = self.query_one("#facts", Static)
+        facts = self.query_one(Facts)
         facts.border_title = f"job {self.job}"
         now_s = view.site.unix_s if view.site else 0.0
-        facts.update(facts_of(job, now_s) if job else f"Waiting for job {self.job} …")
+        facts.show(facts_of(job, now_s) if job else f"Waiting for job {self.job} …")
 
     def show_details(self, job: JobView, now_unix_s: float) -> None:
         """Draw the job with its attempts."""
         self.details = job
-        self.query_one("#facts", Static).update(facts_of(job, now_unix_s))
+        self.query_one(Facts).show(facts_of(job, now_unix_s))
         table = self.query_one(SteadyTable)
         table.border_title = "attempts"
         table.show([_row(attempt, now_unix_s) for attempt in job.attempts])
 
-    def add_log(self, key: str, text: str) -> None:
-        """Append to the log, if it is still the one on screen."""
-        if key == self.log_key:
-            self.query_one(Log).write(text)
+    def add_log(self, asked: LogPlace, log: Log) -> None:
+        """Append what was read from `asked` on, if that is still where the log on screen ends."""
+        if asked != self.log_place:
+            return
+        if asked.attempt not in (0, log.ref.attempt):
+            self._open_log(self.shown_task)  # a newer attempt has begun: read its end next
+            return
+        pane, data = self.query_one(LogPane), log.data
+        begins = log.next_offset - len(data)
+        self._title_log(log.ref.attempt)
+        if asked.offset < 0 < begins:
+            pane.note(f"… {begins:,} bytes before this; `wattline logs {self.job}` has them …")
+            data = data.partition(b"\n")[2]
+        pane.append(data)
+        self.log_place = LogPlace(asked.task, log.ref.attempt, log.next_offset)
+
+    def skip_log(self, asked: LogPlace) -> None:
+        """The task writes faster than its log can be read: go on at the end."""
+        if asked == self.log_place:
+            self.log_place = replace(log_end(asked.task), attempt=asked.attempt)
 
     def action_hold(self) -> None:
         """Hold or release."""
@@ -93,23 +106,27 @@ class JobScreen(SiteScreen):
 
     def action_follow(self) -> None:
         """Follow the end of the log, or stay where the reader is."""
-        log = self.query_one(Log)
-        log.auto_scroll = not log.auto_scroll
-        self._title_log()
+        pane = self.query_one(LogPane)
+        pane.follows = not pane.follows
+        self._title_log(self.log_place.attempt)
 
     def action_next_task(self) -> None:
         """The next task's log."""
         tasks = sorted({a.task for a in self.details.attempts}) if self.details else []
         if len(tasks) > 1:
             at = tasks.index(self.shown_task) if self.shown_task in tasks else -1
-            self.shown_task = tasks[(at + 1) % len(tasks)]
-            self.query_one(Log).clear()
-            self._title_log()
+            self._open_log(tasks[(at + 1) % len(tasks)])
 
-    def _title_log(self) -> None:
-        log = self.query_one(Log)
-        log.border_title = f"log of task {self.shown_task}"
-        log.border_subtitle = "following" if log.auto_scroll else "not following"
+    def _open_log(self, task: TaskNo) -> None:
+        self.shown_task, self.log_place = task, log_end(task)
+        self.query_one(LogPane).clear()
+        self._title_log()
+
+    def _title_log(self, attempt: int = 0) -> None:
+        pane = self.query_one(LogPane)
+        of = f", attempt {attempt}" if attempt else ""
+        pane.border_title = f"log of task {self.shown_task}{of}"
+        pane.border_subtitle = "following" if pane.follows else "not following"
 
 
 def facts_of(job: JobView, now_unix_s: float) -> str:

@@ -6,11 +6,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import Static
+from textual.markup import escape
 
 from wattline_protocol.ids import NodeId
 from wattline_protocol.labels import labels_text
 from wattline_protocol.views import GpuView, NodeView
+from wattline_protocol.visible import visible_line
 from wattline_tui.actions import bindings
 from wattline_tui.holders import held_in_short, holders_of
 from wattline_tui.limits import when
@@ -18,6 +19,7 @@ from wattline_tui.messages import Act
 from wattline_tui.model import View
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.units import duration, reasons, watts
+from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.sparkline import spark
 from wattline_tui.widgets.tables import Row, SteadyTable
 
@@ -49,18 +51,18 @@ class NodeScreen(SiteScreen):
     def content(self) -> ComposeResult:
         """Facts on top, GPUs below."""
         with Vertical(id="content"):
-            yield Static(id="facts", markup=False)
+            yield Facts(id="facts")
             yield SteadyTable(COLUMNS, id="gpus")
 
     def draw(self, view: View) -> None:
         """Draw the node as it is now."""
         node = view.node(self.node)
-        facts = self.query_one("#facts", Static)
-        facts.border_title = self.node
+        facts = self.query_one(Facts)
+        facts.border_title = escape(visible_line(self.node))
         if node is None:
-            facts.update(f"The site has no node {self.node} any more.")
+            facts.show(f"The site has no node {self.node} any more.")
             return
-        facts.update(facts_of(node, view.site.unix_s if view.site else 0.0))
+        facts.show(facts_of(node, view.site.unix_s if view.site else 0.0))
         table = self.query_one(SteadyTable)
         table.border_title = "GPUs"
         rows = (_rows(gpu, view.history.get((node.id, gpu.index), ()), view) for gpu in node.gpus)

@@ -89,7 +89,9 @@ class OverviewScreen(SiteScreen):
         self.post_message(Act("restore"))
 
     def action_drain(self) -> None:
-        """Drain the node under the cursor."""
-        node = self.query_one(NodeTable).selected
-        if node is not None:
-            self.post_message(Act("drain", node=NodeId(node)))
+        """Drain the node under the cursor of the racks, if that is where the focus is."""
+        table = self.query_one(NodeTable)
+        if self.focused is not table:
+            self.notify("d drains a node: select one in the racks first (Tab goes there).")
+        elif table.selected is not None:
+            self.post_message(Act("drain", node=NodeId(table.selected)))

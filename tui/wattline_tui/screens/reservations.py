@@ -5,13 +5,16 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import DataTable, Static
+from textual.markup import escape
+from textual.widgets import DataTable
 
 from wattline_protocol.reserving import ReservationView
+from wattline_protocol.visible import visible_line
 from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
 from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
 from wattline_tui.screens.base import SiteScreen
+from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.tables import SteadyTable
 
 
@@ -29,7 +32,7 @@ class ReservationsScreen(SiteScreen):
         """All of them above, the one under the cursor below."""
         with Vertical(id="content"):
             yield SteadyTable(COLUMNS, id="reservations")
-            yield Static(id="facts", markup=False)
+            yield Facts(id="facts")
 
     def on_mount(self) -> None:
         """The rows come with the first answer."""
@@ -57,10 +60,10 @@ class ReservationsScreen(SiteScreen):
         self._draw_selected()
 
     def _draw_selected(self) -> None:
-        one, facts = self.selected, self.query_one("#facts", Static)
-        facts.border_title = "" if one is None else one.name
+        one, facts = self.selected, self.query_one(Facts)
+        facts.border_title = "" if one is None else escape(visible_line(one.name))
         nothing = "Nothing is reserved, and nothing will be." if not self.reservations else ""
-        facts.update(nothing if one is None else details_of(one))
+        facts.show(nothing if one is None else details_of(one))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """The cursor has moved."""

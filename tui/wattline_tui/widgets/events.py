@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from wattline_protocol.views import EventView, SiteView
+from wattline_protocol.visible import visible_line
 from wattline_tui.model import newest_events
 
 MARKS = {"info": " ", "warning": "!", "alarm": "‼"}
@@ -41,7 +42,8 @@ class EventLines(Widget):
         at = datetime.datetime.fromtimestamp(event.unix_s).astimezone()
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{at:%H:%M:%S} ", self._style("event--time"))
-        line.append(f"{MARKS[event.level]} {event.text}", self._style(f"event--{event.level}"))
+        text = f"{MARKS[event.level]} {visible_line(event.text)}"
+        line.append(text, self._style(f"event--{event.level}"))
         return line
 
     def _style(self, name: str) -> str:

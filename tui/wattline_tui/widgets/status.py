@@ -6,6 +6,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.widget import Widget
 
+from wattline_protocol.visible import visible_line
 from wattline_tui.model import View, alarms
 from wattline_tui.units import duration
 
@@ -39,7 +40,7 @@ class StatusLine(Widget):
             text.append(f" {view.trouble or 'connecting …'}", self._style("status--stale"))
             return text
         at = datetime.datetime.fromtimestamp(site.unix_s).astimezone()
-        text.append(f" {site.site} · {at:%H:%M:%S} · epoch {site.epoch} ")
+        text.append(f" {visible_line(site.site)} · {at:%H:%M:%S} · epoch {site.epoch} ")
         text.append(f"· {len(site.nodes)} node{'' if len(site.nodes) == 1 else 's'} ")
         if site.simulated:
             text.append(" SIMULATED HARDWARE ", self._style("status--simulated"))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.widgets import DataTable
 
+from wattline_protocol.visible import visible_line
+
 Cell = str | Text
 Row = tuple[str, tuple[Cell, ...]]
 """Key and cells."""
@@ -22,6 +24,15 @@ class SteadyTable(DataTable[Cell]):
         """Columns once; rows come with the first snapshot."""
         for title in self._titles:
             self.add_column(title, key=title)
+        self.show_cursor = self.has_focus
+
+    def on_focus(self) -> None:
+        """Keys act here now: the cursor says on which row."""
+        self.show_cursor = True
+
+    def on_blur(self) -> None:
+        """Keys act elsewhere: a cursor here would promise what they do not do."""
+        self.show_cursor = False
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show exactly these rows in this order."""
@@ -42,7 +53,7 @@ class SteadyTable(DataTable[Cell]):
             before = self._shown[key]
             for title, old, new in zip(self._titles, before, cells, strict=True):
                 if old != new:
-                    self.update_cell(key, title, new, update_width=True)
+                    self.update_cell(key, title, _drawn(new), update_width=True)
             self._shown[key] = cells
 
     def _rebuild(self, rows: Sequence[Row]) -> None:
@@ -50,8 +61,16 @@ class SteadyTable(DataTable[Cell]):
         self.clear()
         self._shown = {}
         for key, cells in rows:
-            self.add_row(*cells, key=key)
+            self.add_row(*map(_drawn, cells), key=key)
             self._shown[key] = cells
         if selected in self._shown:
             self.move_cursor(row=list(self._shown).index(selected), animate=False)
         self.scroll_to(y=at_y, animate=False)
+
+
+def _drawn(cell: Cell) -> Text:
+    """A plain cell is text, not markup: names and reasons come from users."""
+    if isinstance(cell, str):
+        return Text(visible_line(cell))
+    cell.plain = visible_line(cell.plain)
+    return cell

@@ -1,0 +1,29 @@
+"""A rich console whose texts cannot act on the terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from wattline_protocol.visible import visible
+
+
+class VisibleConsole(Console):
+    """Renders like rich, without markup, emoji codes and highlighting in what it is given.
+
+    Every text becomes a segment on its way out, so this one place serves all verbs.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich; what a terminal would obey is shown."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)

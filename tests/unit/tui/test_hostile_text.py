@@ -1,0 +1,73 @@
+"""What other users, jobs and drivers write appears as text, on every screen."""
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from support.feeds import PlayedFeed
+from support.hostile import HOSTILE, acting, filled
+from wattline_protocol.requests import Accounts, Answer, FetchLog, Request
+from wattline_protocol.reserving import Reservations
+from wattline_protocol.views import ExplainView, SiteView
+from wattline_tui.app import TopApp
+
+
+class HostileFeed(PlayedFeed):
+    """Answers every request with text that would act on a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(filled(SiteView))
+        self.explain = filled(ExplainView)
+        self.accounts = filled(Accounts)
+        self.reservations = filled(Reservations)
+
+    def ask(self, request: Request) -> Answer:
+        answer = super().ask(request)
+        if isinstance(request, FetchLog):
+            return msgspec.structs.replace(answer, data=HOSTILE.encode())
+        return answer
+
+
+def drawn_text(app: TopApp) -> str:
+    """Everything on the screen on top, line by line."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (),
+        ("enter",),
+        ("enter", "x"),
+        ("enter", "c"),
+        ("enter", "p"),
+        ("enter", "h", "y"),
+        ("shift+tab", "enter"),
+        ("shift+tab", "d"),
+        ("a",),
+        ("v",),
+        ("s",),
+        ("r",),
+    ],
+    ids=" ".join,
+)
+async def test_no_screen_lets_text_act(keys: tuple[str, ...]) -> None:
+    app = TopApp(HostileFeed())
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot)
+        for key in keys:
+            await pilot.press(key)
+            await settled(pilot)
+        text = drawn_text(app)
+    assert acting(text) == []
+    assert ":smile:" in text or keys == ("s",)
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    while pilot.app.view.site is None:  # type: ignore[attr-defined]  # a TopApp
+        await pilot.pause(0.01)
+    asks = {"job", "order", "list"}
+    while any(w.name in asks and not w.is_finished for w in pilot.app.workers):
+        await pilot.pause(0.01)
+    await pilot.pause()
+    await pilot.pause()

@@ -1,0 +1,89 @@
+"""The log pane: its end, its colours, and nothing else that acts."""
+
+import pytest
+from rich.color import Color
+from textual.app import App, ComposeResult
+
+from wattline_tui.widgets.log import MAX_LINES, LogPane
+
+RED = Color.from_ansi(1)
+
+
+class PaneApp(App[None]):
+    def compose(self) -> ComposeResult:
+        yield LogPane(id="log")
+
+
+def on_screen(pane: LogPane) -> list[str]:
+    return [pane.render_line(y).text.rstrip() for y in range(pane.scrollable_content_region.height)]
+
+
+async def test_the_end_is_in_view_however_many_lines_were_dropped() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)) as pilot:
+        pane = app.query_one(LogPane)
+        for begin in range(0, 3 * MAX_LINES, 1000):
+            pane.append("".join(f"line {n}\n" for n in range(begin, begin + 1000)).encode())
+            await pilot.pause()
+            assert on_screen(pane)[-1] == f"line {begin + 999}"
+        assert len(pane.shown) == MAX_LINES
+
+
+async def test_scrolled_back_lines_stay_where_they_are_while_older_ones_are_dropped() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)) as pilot:
+        pane = app.query_one(LogPane)
+        pane.append("".join(f"line {n}\n" for n in range(MAX_LINES)).encode())
+        await pilot.pause()
+        pane.follows = False
+        pane.scroll_to(y=2000, animate=False, immediate=True)
+        before = on_screen(pane)
+        pane.append(b"more\n" * 100)
+        await pilot.pause()
+        assert on_screen(pane) == before
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ((b"a\nb",), ["a", "b"]),
+        ((b"epo", b"ch 1\nepoch 2"), ["epoch 1", "epoch 2"]),
+        ((b"10%\r20%\r", b"30%\n"), ["30%"]),
+        ((b"dos\r\nlines\r\n",), ["dos", "lines"]),
+        ((b"\x1b[31mred\x1b[0m plain\n",), ["red plain"]),
+        ((b"\x1b[3", b"1mred\n"), ["red"]),
+        ((b"\x1b]0;title\x07\x1b[2J\n",), ["␛]0;title␇␛[2J"]),
+        ((b"\xf0\x9f", b"\x94\xa5\n"), ["🔥"]),
+        ((b"\xff\xfe\n",), ["��"]),
+        ((b"\x1b[" + b"9" * 5000 + b"m\n",), ["␛[" + "9" * 5000 + "m"]),
+    ],
+)
+async def test_bytes_become_lines(pieces: tuple[bytes, ...], shown: list[str]) -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        for piece in pieces:
+            pane.append(piece)
+        assert pane.shown == shown
+
+
+async def test_a_colour_lasts_over_pieces_and_ends_with_its_reset() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        for piece in (b"\x1b[31mred\n", b"still red\n\x1b[0mplain\n"):
+            pane.append(piece)
+        red = [
+            [s.text for s in pane.render_line(y) if s.style and s.style.color == RED]
+            for y in range(3)
+        ]
+    assert red == [["red"], ["still red"], []]
+
+
+async def test_a_line_without_an_end_is_bounded() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        for _ in range(50):
+            pane.append(b"x" * 10_000)
+        assert sum(map(len, pane.shown)) <= 10_000

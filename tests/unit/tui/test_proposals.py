@@ -1,0 +1,83 @@
+"""What is asked before an act: the object and the effect."""
+
+import msgspec
+import pytest
+
+from support.feeds import PlayedFeed
+from support.site_views import busy_site
+from wattline_protocol.ids import DomainId, JobId, NodeId
+from wattline_protocol.requests import Drain, Hold, Release, Restore, Shed, Undrain
+from wattline_protocol.selecting import only
+from wattline_tui.app import TopApp
+from wattline_tui.model import View, reduce
+from wattline_tui.proposals import (
+    cancel,
+    drain_or_undrain,
+    hold_or_release,
+    requeue,
+    restore,
+    shed,
+)
+from wattline_tui.screens.dialogs import Confirm
+
+VIEW = reduce(View(), busy_site(), 0.0)
+
+
+def test_a_node_is_drained_or_taken_back_by_its_state() -> None:
+    drain = drain_or_undrain(VIEW, NodeId("gpu-01"))
+    assert drain.requests == (Drain(NodeId("gpu-01"), "from top"),)
+    assert drain.question == (
+        "Drain node gpu-01?\nNothing new starts there. 1 task runs there to the end."
+    )
+    assert drain_or_undrain(VIEW, NodeId("gpu-04")).requests == (Undrain(NodeId("gpu-04")),)
+
+
+def test_a_job_is_named_with_its_owner() -> None:
+    hold = hold_or_release(VIEW, JobId(1))
+    assert hold.requests == (Hold(only(JobId(1))),)
+    assert hold.question.startswith("Hold job 1 (resnet-ablation, ")
+    assert "killed after its grace time" in cancel(VIEW, JobId(1)).question
+    assert requeue(VIEW, JobId(1), "t").question.startswith("Requeue job 1 (resnet-ablation, ")
+
+
+def test_a_held_job_is_released() -> None:
+    site = busy_site()
+    held = msgspec.structs.replace(site.jobs[0], state="HELD")
+    view = reduce(View(), msgspec.structs.replace(site, jobs=(held,)), 0.0)
+    assert hold_or_release(view, held.id).requests == (Release(only(held.id)),)
+
+
+def test_a_shed_says_from_what_to_what() -> None:
+    root = next(d for d in busy_site().domains if d.parent is None)
+    question = shed(VIEW, Shed(None, fraction=0.25, for_s=3600.0, ramp_s=60.0)).question
+    assert question.startswith(f"Lower the budget of {root.id} from ")
+    assert "over 1m, for 1h?" in question
+
+
+def test_only_budgets_that_an_operator_lowered_are_restored() -> None:
+    act = restore(VIEW)
+    lowered = [d.id for d in busy_site().domains if any(x.source == "operator" for x in d.limits)]
+    assert (
+        lowered == []
+        if act is None
+        else act.requests == tuple(Restore(DomainId(d), "from top") for d in lowered)
+    )
+
+
+@pytest.mark.parametrize("key", ["d"])
+async def test_a_key_acts_on_the_focused_table_only(key: str) -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        while app.view.site is None:
+            await pilot.pause(0.01)
+        await pilot.pause()
+        await pilot.press(key)
+        await pilot.pause()
+        assert not isinstance(app.screen, Confirm), "the queue has the focus, not the racks"
+        await pilot.press("shift+tab", key)
+        await pilot.pause()
+        assert isinstance(app.screen, Confirm)
+        await pilot.press("n")
+        await pilot.pause()
+    assert feed.asked == []
