@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UserName
+from wattline_protocol.job import PRIORITIES
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.sensing import Meter, Plant
 from wattline_protocol.wall import PERMILLE
@@ -133,6 +134,9 @@ NO_QUOTA = Quota()
 MOST_URGENT = 100
 """The highest priority there is."""
 
+SUBMITTERS_MAX_PRIORITY = PRIORITIES["high"]
+"""Of jobs of submitters, where neither their queue nor their account has a maximum of its own."""
+
 
 class Account(msgspec.Struct, frozen=True):
     """Who pays. Shares are relative to those of accounts with the same parent."""
@@ -144,8 +148,8 @@ class Account(msgspec.Struct, frozen=True):
     """Together with the accounts below it."""
     users: tuple[str, ...] = ()
     """Who may use it, and what is below it; empty = everybody."""
-    max_priority: int = MOST_URGENT
-    """Of its jobs, and of those below it."""
+    max_priority: int | None = None
+    """Of its jobs, and of those below it; None = as usual (`SUBMITTERS_MAX_PRIORITY`)."""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -155,9 +159,18 @@ class Queue(msgspec.Struct, frozen=True):
     quota: Quota = NO_QUOTA
     users: tuple[str, ...] = ()
     """Who may submit to it; empty = everybody."""
-    max_priority: int = MOST_URGENT
+    max_priority: int | None = None
+    """Of its jobs; None = as usual (`SUBMITTERS_MAX_PRIORITY`)."""
     max_runtime_s: float = 0.0
     """Longest run time limit of its jobs, and that of those that name none; 0 = no limit."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A service name that several users share; any other belongs to the user who took it first."""
+
+    name: str
+    users: tuple[str, ...]
+    """Nobody else may use it."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -279,6 +292,8 @@ class Site(msgspec.Struct, frozen=True):
     """Those that the site file names; others have no parent and the usual shares."""
     queues: tuple[Queue, ...] = ()
     """Those that the site file names; where it names none, any word is one."""
+    services: tuple[Service, ...] = ()
+    """Service names that the site file gives to users."""
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

@@ -1,4 +1,4 @@
-"""Keys of the site file about who pays and who waits where: accounts, queues, quotas."""
+"""Keys of the site file about who may use what: accounts, queues, quotas, names of services."""
 
 from typing import Any, TypeVar
 
@@ -24,12 +24,13 @@ from wattline_protocol.quantities import (
     parse_cost_usd,
     parse_energy_wh,
 )
-from wattline_protocol.site import MOST_URGENT, Account, FairShare, Queue, Quota, Tariff
+from wattline_protocol.site import Account, FairShare, Queue, Quota, Service, Tariff
 
-Named = TypeVar("Named", Account, Queue)
+Named = TypeVar("Named", Account, Queue, Service)
 
 MAX_ACCOUNTS = 1_000
 MAX_QUEUES = 1_000
+MAX_SERVICES = 1_000
 MAX_USERS = 1_000
 MAX_QUOTA_GPUS = 1_000_000
 MAX_QUOTA_OPEN_JOBS = 1_000_000_000
@@ -42,6 +43,7 @@ MAX_RUNTIME_S = 366 * 86_400.0
 MAX_WEIGHT = 1_000_000.0
 
 _weight = number(0, MAX_WEIGHT)
+_usual: int | None = None
 
 
 def _shares(value: object) -> float:
@@ -101,7 +103,7 @@ def _account(fields: Fields, tariff: Tariff) -> Account:
         shares=fields.take("shares", _shares, Account("").shares),
         quota=_quota(fields, tariff),
         users=fields.take("users", _users, ()),
-        max_priority=fields.take("max_priority", priority, MOST_URGENT),
+        max_priority=fields.take("max_priority", priority, _usual),
     )
     fields.end()
     return account
@@ -118,11 +120,26 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
         name=fields.need("name", v.name, ""),
         quota=_quota(fields, tariff),
         users=fields.take("users", _users, ()),
-        max_priority=fields.take("max_priority", priority, MOST_URGENT),
+        max_priority=fields.take("max_priority", priority, _usual),
         max_runtime_s=fields.take("max_runtime", v.seconds(60, MAX_RUNTIME_S), 0.0),
     )
     fields.end()
     return queue
+
+
+def services(top: Fields) -> tuple[Service, ...]:
+    """All tables [[service]]; reports names used twice."""
+    tables = _tables(top, "service", MAX_SERVICES)
+    return _each_once(tables, tuple(_service(fields) for fields in tables), "a service")
+
+
+def _service(fields: Fields) -> Service:
+    service = Service(
+        name=fields.need("name", v.name, ""),
+        users=fields.need("users", _users, ()),
+    )
+    fields.end()
+    return service
 
 
 def _quota(fields: Fields, tariff: Tariff) -> Quota:
@@ -199,6 +216,11 @@ def queue_keys(queue: Queue) -> dict[str, Any]:
     return keys
 
 
+def service_keys(service: Service) -> dict[str, Any]:
+    """The table that `services` reads back."""
+    return {"name": service.name, "users": list(service.users)}
+
+
 def _limits(of: Account | Queue) -> dict[str, Any]:
     quota, keys = of.quota, dict[str, Any]()
     if quota.gpus:
@@ -213,6 +235,6 @@ def _limits(of: Account | Queue) -> dict[str, Any]:
         keys["open_jobs"] = quota.open_jobs
     if of.users:
         keys["users"] = list(of.users)
-    if of.max_priority < MOST_URGENT:
+    if of.max_priority is not None:
         keys["max_priority"] = of.max_priority
     return keys

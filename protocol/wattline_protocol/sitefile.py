@@ -109,6 +109,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         run_as=siterunas.run_as(top),
         accounts=siteaccounts.accounts(top, tariff),
         queues=siteaccounts.queues(top, tariff),
+        services=siteaccounts.services(top),
     )
     head.end()
     top.end()

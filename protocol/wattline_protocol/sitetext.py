@@ -14,7 +14,12 @@ from wattline_protocol.site import (
     Timing,
     Webhook,
 )
-from wattline_protocol.siteaccounts import account_keys, fair_share_keys, queue_keys
+from wattline_protocol.siteaccounts import (
+    account_keys,
+    fair_share_keys,
+    queue_keys,
+    service_keys,
+)
 from wattline_protocol.siteoutofband import out_of_band_keys
 from wattline_protocol.siterunas import run_as_keys
 from wattline_protocol.siteweights import weight_keys
@@ -45,6 +50,7 @@ def format_site(site: Site) -> str:
         "run_as": run_as_keys(site.run_as),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
+        "service": [service_keys(service) for service in site.services],
         "roles": dict(site.roles),
         "power_domain": [_domain(d, "rating") for d in site.domains if d.kind == "power"],
         "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
@@ -242,6 +248,11 @@ derate = 0.8
 # users = ["ada", "bob"]
 # max_priority = "normal"             # others make way for higher ones; also of accounts
 # max_runtime = "12h"                 # also that of jobs that name none
+
+# Users who share the name of a service; any other name belongs to the user who took it first.
+# [[service]]
+# name = "echo"
+# users = ["ada", "bob"]
 
 # What the cost of a place counts, in GPUs; see docs/site-file.md.
 # [weights]

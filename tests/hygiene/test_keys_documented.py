@@ -21,6 +21,7 @@ ARRAYS = (
     "webhook",
     "account",
     "queue",
+    "service",
 )
 SITE_TABLES = ("site", "timing", "tariff", "fair_share", "weights", "http", "out_of_band", *ARRAYS)
 

@@ -66,7 +66,7 @@ was to start only after its success | it never succeeds, it runs until it is can
 and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
 has left: 8 GPUs at a time | has left: 4000W at a time
 names no account of the hosts for eve | name the account that pays
-lets in a priority of 50 at most | lets jobs run 2h at most, and this has
+exceeds the maximum of account course (50, normal) | lets jobs run 2h at most, and this has
 lets jobs run 2h at most, and a service | jobs of this site have 2m to stop at most
 this is 9 jobs, and the quota of account lab is | account lab has 7 jobs open
 a user of this site may have 12 open

@@ -197,18 +197,19 @@ class Harness:
         assert isinstance(answer, Done), answer
         return answer.text
 
-    def submit(self, job: JobBuilder, *, user: str = "ada") -> JobId:
-        """Submit, and let everything happen that happens at once."""
+    def submit(self, job: JobBuilder, *, user: str = "ada", role: Role = "operator") -> JobId:
+        """Submit, and let everything happen that happens at once. Operators may ask for any
+        priority."""
         self._asks += 1
-        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user=user, role="submitter")
+        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user=user, role=role)
         assert isinstance(answer, Submitted), answer
         self.settle()
         return answer.job
 
-    def refuse(self, job: JobBuilder) -> str:
+    def refuse(self, job: JobBuilder, *, user: str = "ada") -> str:
         """Why a submission was denied."""
         self._asks += 1
-        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user="ada", role="submitter")
+        answer = self.ask(Submit(job.build(), f"token-{self._asks}"), user=user, role="submitter")
         assert isinstance(answer, Denied), answer
         return answer.reason
 

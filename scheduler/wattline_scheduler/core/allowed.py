@@ -8,11 +8,11 @@ import msgspec
 
 from wattline_protocol.fields import nearest
 from wattline_protocol.ids import Now, UserName
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import PRIORITIES, JobSpec
 from wattline_protocol.names import listed
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
-from wattline_protocol.site import Queue
+from wattline_protocol.site import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
 from wattline_protocol.siterunas import account_of
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
@@ -76,19 +76,29 @@ def _runs_as_nobody(state: State, owner: UserName) -> str:
     return f"the site file names no account of the hosts for {owner} ([run_as])"
 
 
-def too_urgent(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why nobody but an operator may give such a job its priority; None = its user may."""
+def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: bool) -> Denied | None:
+    """Why such a job may not be submitted, or changed by its user, with its priority; None = it
+    may. Operators are not bound where neither its queue nor its account has a maximum."""
     above = state.work.quotas.accounts_above(spec.account or owner)
     accounts = [account for account in state.site.accounts if account.name in above]
-    limits = [(a.max_priority, f"account {a.name}") for a in accounts]
+    limits = [(a.max_priority, f"of account {a.name}") for a in accounts]
     queue = _queue(state, spec)
     if queue is not None:
-        limits.append((queue.max_priority, f"queue {queue.name}"))
-    most, name = min(limits, default=(spec.priority, ""))
+        limits.append((queue.max_priority, f"of queue {queue.name}"))
+    given = [(most, name) for most, name in limits if most is not None]
+    usual = MOST_URGENT if is_operator else SUBMITTERS_MAX_PRIORITY
+    most, name = min(given, default=(usual, "for submitters"))
     if spec.priority <= most:
         return None
-    lets = f"{name} lets in a priority of {most} at most, and this is {spec.priority}"
-    return Denied("not_allowed", f"{lets}; an operator may raise it")
+    exceeds = f"priority {spec.priority} exceeds the maximum {name} ({_priority_text(most)})"
+    return Denied(
+        "not_allowed", f"{exceeds}; an operator may raise it (wattline update --priority)"
+    )
+
+
+def _priority_text(priority: int) -> str:
+    """`75, high`; `60` where that has no name."""
+    return ", ".join([str(priority), *(n for n, value in PRIORITIES.items() if value == priority)])
 
 
 def too_long(state: State, spec: JobSpec) -> Denied | None:

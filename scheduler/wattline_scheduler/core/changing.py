@@ -147,7 +147,7 @@ def _beyond(state: State, job: Job, spec: JobSpec) -> Denied | None:
     old = job.spec
     is_raised = (spec.queue, spec.account) != (old.queue, old.account)
     is_raised = is_raised or spec.priority > old.priority
-    denied = too_urgent(state, job.record.owner, spec) if is_raised else None
+    denied = too_urgent(state, job.record.owner, spec, is_operator=False) if is_raised else None
     return denied or (too_long(state, spec) if _is_about_runtime(old, spec) else None)
 
 

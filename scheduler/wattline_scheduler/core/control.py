@@ -24,6 +24,7 @@ from wattline_scheduler.core.job_state import (
 )
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
+from wattline_scheduler.core.namechecks import name_taken
 from wattline_scheduler.core.openchecks import too_many
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
@@ -146,6 +147,9 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
     more = sum(isinstance(gang.phase, Ended) for gang in gangs)
     owner, is_open = job.record.owner, not job.is_ended
     denied = too_many(state, owner, job.spec, more, is_open=is_open) if more else None
+    if denied is not None:
+        return denied
+    denied = name_taken(state, owner, job.spec) if job.is_ended else None
     if denied is not None:
         return denied
     if job.is_ended:

@@ -203,6 +203,28 @@ def _open_jobs(state: State, now: Now) -> Iterator[str]:
             yield f"{one.name} has {quotas[number]} jobs open, counted {one.open_jobs}"
 
 
+def _service_names(state: State, now: Now) -> Iterator[str]:
+    """A service name has one owner, or those whom the site file lists; displaced jobs aside."""
+    del now
+    services = state.work.services
+    counted = {job.id for jobs in services.open().values() for job in jobs}
+    is_open = {
+        job.id: job
+        for job in state.work.jobs.values()
+        if job.spec.kind == "service" and not job.is_ended
+    }
+    if counted != is_open.keys():
+        yield f"services {sorted(is_open)} are open, counted are {sorted(counted)}"
+    owners: dict[str, set[UserName]] = {}
+    for number, job in is_open.items():
+        if number not in services.displaced:
+            owners.setdefault(job.spec.name, set()).add(job.record.owner)
+    for name, users in owners.items():
+        most = services.listed.get(name, ())
+        if len(users) > 1 and not users <= set(most):
+            yield f"service name {name} belongs to {sorted(users)}, the site file lists {most}"
+
+
 def _queue(state: State) -> Iterator[str]:
     """Each line in order, each job in one line at most, and all that the planner sees in order."""
     queue, listed = state.work.queue, Counter[int]()
@@ -328,6 +350,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _jobs,
     _quotas,
     _open_jobs,
+    _service_names,
     _commands,
     _reservations,
 )

@@ -34,6 +34,7 @@ from wattline_scheduler.core.quotachecks import waits_for
 from wattline_scheduler.core.remedies import remedies
 from wattline_scheduler.core.reservations import gone
 from wattline_scheduler.core.reservations import waits_for as waits_for_reservation
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.still import held_still
 from wattline_scheduler.core.submitting import refusal
@@ -103,11 +104,11 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
 
 
 def what_if(
-    state: State, owner: UserName, spec: JobSpec, ended: dict[JobId, JobState], now: Now
+    state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
     """What would become of a job that is submitted now; refused as its submission would be."""
-    spec = with_runtime(state, spec)
-    denied = refusal(state, owner, spec, ended, now)
+    owner, spec = asker.user, with_runtime(state, spec)
+    denied = refusal(state, asker, spec, ended, now)
     if denied is not None:
         return denied
     key = _key(state, owner, spec)

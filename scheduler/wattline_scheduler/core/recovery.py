@@ -25,6 +25,7 @@ from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.ledger import Key, Ledger
 from wattline_scheduler.core.limits import reload_limit
+from wattline_scheduler.core.namechecks import follow_names
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.overruns import note_start
@@ -33,6 +34,7 @@ from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.sensing import restore_sensing
 from wattline_scheduler.core.service import Service
+from wattline_scheduler.core.servicenames import ServiceNames
 from wattline_scheduler.core.shares import follow_shares
 from wattline_scheduler.core.starting import take
 from wattline_scheduler.core.state import State
@@ -69,6 +71,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         work=Workload(
             Order(FairTree(site.fair_share, site.accounts), service),
             QuotaBook(site),
+            ServiceNames(site.services),
         ),
         journal=Journal(saved.events, saved.next_event),
         next_job=saved.next_job,
@@ -151,6 +154,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     for job in state.work.jobs.values():
         state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
     follow_site_file(state, now)
+    follow_names(state, now)
     follow_restored(state, saved.outcomes, now)
 
 

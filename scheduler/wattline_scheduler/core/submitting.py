@@ -14,10 +14,12 @@ from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
+from wattline_scheduler.core.namechecks import name_taken
 from wattline_scheduler.core.openchecks import too_many
 from wattline_scheduler.core.quotachecks import never_fits
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
 
@@ -33,27 +35,29 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
     spec = with_runtime(state, request.spec)
-    denied = refusal(state, user, spec, event.ended, now)
+    denied = refusal(state, Asker(user, event.role), spec, event.ended, now)
     if denied is not None:
         return denied
     return Submitted(_accept(state, user, request.token, spec, now))
 
 
 def refusal(
-    state: State, owner: UserName, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
+    state: State, asker: Asker, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
 ) -> Denied | None:
     """Why such a job is not accepted, and what would be; None = it is.
 
     `ended`: how jobs ended that it names and that are not in memory any more.
     """
+    owner = asker.user
     problem = malformed(spec) or slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
     denied = (
         not_allowed(state, owner, spec)
-        or too_urgent(state, owner, spec)
+        or too_urgent(state, owner, spec, is_operator=asker.is_operator)
         or too_long(state, spec)
         or not_inside(state, owner, spec)
+        or name_taken(state, owner, spec)
         or too_many(state, owner, spec, spec.gang_count)
     )
     if denied is not None:

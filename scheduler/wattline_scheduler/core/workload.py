@@ -31,6 +31,7 @@ from wattline_scheduler.core.openjobs import OpenJobs
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.queue import Queue
 from wattline_scheduler.core.quotas import QuotaBook
+from wattline_scheduler.core.servicenames import ServiceNames
 from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.snapshot import GangKey, Shape, Waiting
@@ -58,7 +59,7 @@ class _Held(NamedTuple):
 class Workload:
     """Jobs by id, and what a handler must find without looking at all of them."""
 
-    def __init__(self, order: Order, quotas: QuotaBook) -> None:
+    def __init__(self, order: Order, quotas: QuotaBook, services: ServiceNames) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.tokens: dict[tuple[UserName, str], JobId] = {}
         """By user: nobody can learn or block somebody else's job by guessing a token."""
@@ -67,6 +68,7 @@ class Workload:
         self.queue = Queue(order, self.longest)
         """Jobs with a gang that may start."""
         self.quotas = quotas
+        self.services = services
         self.backoff: list[tuple[Instant, JobId, int]] = []
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
@@ -110,6 +112,7 @@ class Workload:
             self._index(gang, now)
         self.open_count += 1
         self.open_jobs.count(job, job.open_count)
+        self.services.opened(job)
         self._look_soon(job, now)
         self.meter(job)
         self.requeue(job)
@@ -288,6 +291,7 @@ class Workload:
     def ended(self, job: Job) -> None:
         """Note that a job ended; the oldest ended ones are dropped from memory."""
         self.open_count -= 1
+        self.services.ended(job)
         self.alarms.forget(job.id)
         for parent in list(job.parents.values()):
             self.wait_no_more(job, parent)
@@ -301,6 +305,7 @@ class Workload:
     def reopen(self, job: Job) -> None:
         """Note that a job that had ended goes on; its gangs are moved next."""
         self.open_count += 1
+        self.services.opened(job)
         del self._ended[job.id]
         if job in self.over:
             self.over.remove(job)

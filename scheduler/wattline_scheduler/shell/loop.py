@@ -242,7 +242,7 @@ class Loop:
             case GetJob(job=number):
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
             case Explain() | WhatIf():
-                return [*self._questions.put(client, ask.ask, session.user, request)]
+                return [*self._questions.put(client, ask.ask, asker, request)]
             case _:
                 return self._handle(self._asked(session, ask), now)
 

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wattline_protocol.ids import Now, UserName
+from wattline_protocol.ids import Now
 from wattline_protocol.requests import Denied, Explain, Explained, WhatIf
 from wattline_scheduler.core.effects import Reply
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.shell.reads import Reads
 
@@ -24,7 +25,7 @@ TURN_S = 0.005
 class _Asked(NamedTuple):
     client: bytes
     ask: int
-    user: UserName
+    asker: Asker
     request: Explain | WhatIf
 
 
@@ -42,14 +43,12 @@ class QuestionDesk:
     def __len__(self) -> int:
         return len(self._asked)
 
-    def put(
-        self, client: bytes, ask: int, user: UserName, request: Explain | WhatIf
-    ) -> list[Reply]:
+    def put(self, client: bytes, ask: int, asker: Asker, request: Explain | WhatIf) -> list[Reply]:
         """Take in a question; an answer only where it is refused."""
         if len(self._asked) >= MAX_WAITING:
             text = f"{MAX_WAITING} questions wait for their answers; try again"
             return [Reply(client, ask, Denied("busy", text))]
-        self._asked.append(_Asked(client, ask, user, request))
+        self._asked.append(_Asked(client, ask, asker, request))
         return []
 
     def take_turn(self) -> list[Reply]:
@@ -74,7 +73,7 @@ class QuestionDesk:
     def _begin(self, asked: _Asked, now: Now) -> Parts[Explained | Denied]:
         if isinstance(asked.request, Explain):
             return self._reads.explain(asked.request.job, now)
-        return self._reads.what_if(asked.user, asked.request, now)
+        return self._reads.what_if(asked.asker, asked.request, now)
 
     def _take_first(self) -> _Asked:
         if self._answer is not None:

@@ -1,6 +1,7 @@
 """Answers to requests that change nothing: from the state in memory, older jobs from the store."""
 
 from collections.abc import Callable
+from itertools import chain
 
 import msgspec
 
@@ -179,10 +180,10 @@ class Reads:
             return _is_over(number)
         return Explained((yield from outlook(self._state, job, now)))
 
-    def what_if(self, user: UserName, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
+    def what_if(self, asker: Asker, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
         """What would become of a job, without submitting it. Raises StoreError."""
         ended = self.ended(request.spec.parents)
-        view = yield from what_if(self._state, user, request.spec, ended, now)
+        view = yield from what_if(self._state, asker, request.spec, ended, now)
         return view if isinstance(view, Denied) else Explained(view)
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
@@ -198,12 +199,13 @@ class Reads:
         return Why(why_view(self._state, node))
 
     def routes(self) -> Routes:
-        """Of each service the workers that run and have a key."""
-        services: dict[str, list[WorkerRoute]] = {}
-        for job in self._state.work.jobs.values():
-            if job.spec.kind == "service" and job.record.state not in ENDED_STATES:
-                services.setdefault(job.spec.name, []).extend(_workers(job))
-        return Routes({name: tuple(sorted(w, key=_by_ref)) for name, w in services.items()})
+        """Of each service the workers that run and have a key, of jobs to whose user its name
+        belongs."""
+        services = self._state.work.services.routed()
+        workers = {
+            name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()
+        }
+        return Routes({name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()})
 
 
 def _workers(job: Job) -> list[WorkerRoute]:

@@ -28,6 +28,9 @@ from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import START_UNIX_S, HostClock, World
 
+OPERATOR = UserName("ops")
+"""Who asks for everything that has no other user."""
+
 BATCH_S = 0.002
 """Messages that arrive this close together share a transaction."""
 CRASH_SHARE = 0.0005
@@ -149,10 +152,10 @@ class SchedulerShell:
         if self.cluster is not None:
             self._take(event)
 
-    def ask(self, ask: int, request: Request) -> None:
+    def ask(self, ask: int, request: Request, user: UserName = OPERATOR) -> None:
         """A client's request; lost when the scheduler is down."""
         if self.cluster is not None:
-            self._take(ClientAsked(b"client", ask, UserName("ops"), "admin", request))
+            self._take(ClientAsked(b"client", ask, user, "admin", request))
 
     def _receive(self, source: str, data: bytes) -> None:
         message: FromAgent = FROM_AGENT.decode(data)

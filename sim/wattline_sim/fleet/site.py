@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import (
     Answer,
@@ -13,6 +13,7 @@ from wattline_protocol.requests import (
     Denied,
     Release,
     Request,
+    Requeue,
     Restore,
     Submit,
     Submitted,
@@ -25,11 +26,12 @@ from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.dividing import Dividing, check_devices
 from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.naming import Naming, check_names
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.quotas import with_place, with_quotas
 from wattline_sim.fleet.reserving import Reserving, check_placed
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
-from wattline_sim.fleet.scheduler_shell import SchedulerShell
+from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
 from wattline_sim.fleet.sentaway import check_sent_away
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
@@ -51,7 +53,8 @@ class FleetSite:
         dice = random.Random(f"{seed} out of band")
         plain = with_switches(random_site(self.world.rng), dice)
         self._quota_dice = random.Random(f"{seed} quotas")
-        self.site = with_quotas(plain, self._quota_dice)
+        self.naming = Naming(random.Random(f"{seed} names"))
+        self.site = self.naming.with_services(with_quotas(plain, self._quota_dice))
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.dividing = Dividing(
             self.world, self.story, self.machines, random.Random(f"{seed} MIG")
@@ -114,6 +117,7 @@ class FleetSite:
 
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
+        check_names(self.site, before, records)
         check_sent_away(self.allowances, before, records)
         check_devices(before, records)
         self.allowances.committed(records)
@@ -126,6 +130,7 @@ class FleetSite:
     def submit(self, spec: JobSpec) -> None:
         """Submit until accepted, with one token, as a careful client does."""
         token = f"token-{spec.name}"
+        spec, user = self.naming.submitted(spec)
         spec = with_wishes(spec, self.accepted, self._wishes)
         spec = with_place(spec, self.site, self._quota_dice)
         spec = self.dividing.with_devices(spec)
@@ -138,13 +143,21 @@ class FleetSite:
                     raise NumberedTwice(f"job {answer.job} is {spec.name}, and was {others}")
                 self.accepted[answer.job] = spec
                 if spec.kind == "service":
-                    self.world.after(
-                        self.world.rng.uniform(5.0, 40.0), lambda: self.cancel(answer.job)
-                    )
+                    self._serve(answer.job)
             elif isinstance(answer, Denied):
                 self.refused.append(f"{spec.name}: {answer.reason}")
 
-        self.insist(Submit(spec, token), take)
+        self.insist(Submit(spec, token), take, user)
+
+    def _serve(self, job: JobId) -> None:
+        """A service runs for a while, and perhaps its user wants it again for another."""
+        self.world.after(self.world.rng.uniform(5.0, 40.0), lambda: self.cancel(job))
+        again = self.naming.comeback_s()
+        if again is None:
+            return
+        after_s, for_s = again
+        self.world.after(after_s, lambda: self.order(Requeue(only(job), f"again-{job}")))
+        self.world.after(after_s + for_s, lambda: self.cancel(job))
 
     def cancel(self, job: JobId) -> None:
         """Cancel until it is done."""
@@ -239,7 +252,12 @@ class FleetSite:
         self._asks += 1
         self.scheduler.ask(self._asks, request)
 
-    def insist(self, request: Request, take: Callable[[Answer], None] = lambda _: None) -> None:
+    def insist(
+        self,
+        request: Request,
+        take: Callable[[Answer], None] = lambda _: None,
+        user: UserName = OPERATOR,
+    ) -> None:
         """Ask until there is an answer, and take it."""
         self._asks += 1
         ask = self._asks
@@ -247,7 +265,7 @@ class FleetSite:
         def again() -> None:
             answer = self.scheduler.answers.get(ask)
             if answer is None:
-                self.scheduler.ask(ask, request)
+                self.scheduler.ask(ask, request, user)
                 self.world.after(ASK_AGAIN_S, again)
             else:
                 take(answer)

@@ -8,9 +8,9 @@ from support.parts import outlook, what_if
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.jobchange import ChangeValue
-from wattline_protocol.requests import Acted, Answer, Denied, Release, Update
+from wattline_protocol.requests import Acted, Answer, Denied, Release, Requeue, Update
 from wattline_protocol.selecting import only
-from wattline_protocol.site import Account, FairShare, Queue, Quota
+from wattline_protocol.site import Account, FairShare, Queue, Quota, Role
 from wattline_protocol.views import ExplainView
 from wattline_scheduler.core.job_state import reason_of
 
@@ -160,14 +160,23 @@ def test_where_own_accounts_end_what_waits_in_one_is_moved() -> None:
 
 def capped() -> Harness:
     accounts = (Account("lab", max_priority=60), Account("vision", "lab", max_priority=80))
-    return started(accounts=accounts, queues=(Queue("default", max_priority=75), Queue("urgent")))
+    return started(
+        accounts=accounts,
+        queues=(Queue("default", max_priority=75), Queue("urgent", max_priority=100)),
+    )
 
 
 @pytest.mark.parametrize(
     ("wanted", "limit"),
     [
-        (job().priority(76), "queue default lets in a priority of 75 at most, and this is 76"),
-        (job().account("vision").priority(61), "account lab lets in a priority of 60 at most"),
+        (
+            job().priority(76),
+            "priority 76 exceeds the maximum of queue default (75, high); an operator may",
+        ),
+        (
+            job().account("vision").priority(61),
+            "priority 61 exceeds the maximum of account lab (60); an operator may raise it",
+        ),
     ],
 )
 def test_more_urgent_than_its_queue_or_account_lets_in_is_refused(
@@ -188,10 +197,78 @@ def test_its_user_raises_a_job_up_to_the_limit_and_an_operator_above_it() -> Non
     denied = by_owner(h, number, priority="critical")
     assert isinstance(denied, Denied)
     assert denied.kind == "not_allowed"
-    assert denied.reason.endswith("and this is 100; an operator may raise it")
+    assert denied.reason.endswith(
+        "(75, high); an operator may raise it (wattline update --priority)"
+    )
     assert isinstance(by_owner(h, number, priority="high"), Acted)
     h.do(Update(only(number), {"priority": "critical"}))
     assert h.job(number).spec.priority == 100
     assert isinstance(by_owner(h, number, retries=2), Acted), "which is about something else"
     assert isinstance(by_owner(h, number, priority=90), Acted), "which is lower"
     assert isinstance(by_owner(h, number, account="vision"), Denied)
+
+
+# --- where neither names a maximum ------------------------------------------------------------
+
+FOR_SUBMITTERS = (
+    "priority 90 exceeds the maximum for submitters (75, high); an operator may raise it "
+    "(wattline update --priority)"
+)
+
+
+def test_a_submitter_may_ask_for_high_where_no_maximum_is_named() -> None:
+    h = started(queues=(Queue("day"),), accounts=(Account("lab"),))
+    for wanted in (job(), job().queue("day"), job().account("lab")):
+        assert h.refuse(wanted.priority(90)) == FOR_SUBMITTERS
+        assert h.state_of(h.submit(wanted.priority(75), role="submitter")) == "RUNNING"
+
+
+def test_an_operator_may_ask_for_any_priority_where_no_maximum_is_named() -> None:
+    h = started()
+    roles: tuple[Role, ...] = ("operator", "admin")
+    for role in roles:
+        assert h.job(h.submit(job().priority(100), role=role)).spec.priority == 100
+
+
+def test_a_queue_or_account_raises_the_maximum_of_submitters() -> None:
+    h = started(
+        queues=(Queue("urgent", max_priority=95), Queue("day")),
+        accounts=(Account("lab", max_priority=90), Account("nlp", "lab")),
+    )
+    assert "of queue urgent (95)" in h.refuse(job().queue("urgent").priority(96))
+    for wanted in (job().queue("urgent").priority(95), job().account("nlp").priority(90)):
+        h.submit(wanted, role="submitter")
+    both = job().queue("urgent").account("nlp")
+    assert "of account lab (90)" in h.refuse(both.priority(91))
+
+
+def test_what_if_says_what_a_submission_of_the_same_role_would() -> None:
+    h = started()
+    wanted = job().priority(90).build()
+    ada, state = UserName("ada"), h.cluster.state
+    assert what_if(state, ada, wanted, {}, h.now, "submitter") == Denied(
+        "not_allowed", FOR_SUBMITTERS
+    )
+    assert isinstance(what_if(state, ada, wanted, {}, h.now, "operator"), ExplainView)
+
+
+def test_jobs_that_were_accepted_with_more_keep_it_and_are_raised_no_further() -> None:
+    h = started()
+    number = h.submit(job().gpus(4).priority(90))
+    with_site(h)
+    h.do(Requeue(only(number), "again"), user="ada", role="submitter")
+    h.run(5)
+    assert (h.job(number).spec.priority, h.state_of(number)) == (90, "RUNNING")
+    assert isinstance(by_owner(h, number, retries=2), Acted), "which is about something else"
+    denied = by_owner(h, number, priority=91)
+    assert isinstance(denied, Denied)
+    assert "exceeds the maximum for submitters (75, high)" in denied.reason
+    assert isinstance(by_owner(h, number, priority=80), Acted), "which is lower"
+    assert isinstance(by_owner(h, number, priority=90), Denied)
+
+
+def test_a_high_priority_is_not_carried_out_of_the_queue_that_allows_it() -> None:
+    h = started(queues=(Queue("urgent", max_priority=100), Queue("day")))
+    number = h.submit(job().queue("urgent").priority(100).held(), role="submitter")
+    assert isinstance(by_owner(h, number, queue="day"), Denied)
+    assert isinstance(by_owner(h, number, queue="day", priority=75), Acted)

@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import FairShare, Gateway, InputShare, Site, Weights
+from wattline_protocol.site import FairShare, Gateway, InputShare, Service, Site, Weights
 from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site, site_template
@@ -344,10 +344,17 @@ def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
     queues = f'[[queue]]\nname = "night"\nmax_runtime = "12h"\n{most}[[queue]]\nname = "day"\n'
     text = f"{FULL}{ACCOUNTS}{most}{queues}"
     read = parse_site(text, "site.toml")
-    assert [account.max_priority for account in read.accounts] == [100, 50]
+    assert [account.max_priority for account in read.accounts] == [None, 50]
     assert [account.quota.open_jobs for account in read.accounts] == [0, 500]
-    assert [queue.max_priority for queue in read.queues] == [50, 100]
+    assert [queue.max_priority for queue in read.queues] == [50, None]
     assert [queue.max_runtime_s for queue in read.queues] == [43_200.0, 0.0]
+    assert parse_site(format_site(read), "again") == read
+
+
+def test_users_of_service_names_are_read_and_written() -> None:
+    text = f'{FULL}[[service]]\nname = "echo"\nusers = ["ada", "bob"]\n'
+    read = parse_site(text, "site.toml")
+    assert read.services == (Service("echo", ("ada", "bob")),)
     assert parse_site(format_site(read), "again") == read
 
 
@@ -378,6 +385,13 @@ def test_weights_that_cannot_be_are_told_of(key: str, told: str) -> None:
         ('[[account]]\nname = "a"\nparent = "a"', "a → a is a loop"),
         ('[[account]]\nname = "a"\nshares = 0', "want more than 0"),
         ('[[queue]]\nname = "a"\nmax_priority = "hihg"', 'did you mean "high"?'),
+        ('[[service]]\nname = "echo"', "users is missing in [[service]]"),
+        ('[[service]]\nname = "echo"\nusers = []', "want a list of 1 to 1000 texts"),
+        ('[[service]]\nname = "a/b"\nusers = ["ada"]', "is no valid name"),
+        (
+            '[[service]]\nname = "a"\nusers = ["ada"]\n[[service]]\nname = "a"\nusers = ["bob"]',
+            "there is a service named a already",
+        ),
         ('[fair_share]\nhalf_life = "1s"', "want from 1m to 366d"),
         ('[fair_share]\nhalflife = "1d"', "the nearest is half_life"),
     ],

@@ -10,6 +10,7 @@ from wattline_sim.fleet.mutants import (
     agents,
     disks,
     dividing,
+    names,
     plans,
     quotas,
     schedulers,
@@ -25,6 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *disks.MUTANTS,
     *quotas.MUTANTS,
     *dividing.MUTANTS,
+    *names.MUTANTS,
     *surroundings.MUTANTS,
 )
 MOST_SEEDS = 1_000

@@ -20,6 +20,7 @@ CATCHES = frozenset(
         "OverQuota",
         "UseMiscounted",
         "SentAwayInVain",
+        "NameShared",
         "NotSettled",
         "InvariantBroken",
         "NumberedTwice",

@@ -1,0 +1,65 @@
+"""Whether a user may have a service of some name: at submission, at requeue, and once a run."""
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job import JobSpec
+from wattline_protocol.names import check_name, listed
+from wattline_protocol.requests import Denied
+from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.state import State
+
+MAX_SHOWN = 5
+"""Users in one sentence."""
+
+
+def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why the user may not have a service of this name; None = they may, or it is no service."""
+    if spec.kind != "service":
+        return None
+    try:
+        check_name(spec.name)  # it is a segment of the path of a URL
+    except ValueError as error:
+        return Denied("bad_request", f"name of a service: {error}")
+    names = state.work.services
+    if names.may_use(owner, spec.name):
+        return None
+    users = names.listed.get(spec.name)
+    if users is not None:
+        text = f"service name {spec.name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+        return Denied("not_allowed", f"{text}; you are {owner}; choose another name (--name)")
+    return Denied("conflict", f"{_is_anothers(state, spec.name)}; {_ways_out(spec.name)}")
+
+
+def _is_anothers(state: State, name: str) -> str:
+    first = state.work.services.holder(name)
+    if first is None:
+        return f"service name {name} is for other users"
+    return f"service name {name} belongs to {first.record.owner} (job {first.id})"
+
+
+def _ways_out(name: str) -> str:
+    listing = f'users of one name are listed in the site file ([[service]] name = "{name}")'
+    return f"choose another name (--name); {listing}"
+
+
+def follow_names(state: State, now: Now) -> None:
+    """At the begin of a run: open services that get no requests, as their name is another's.
+
+    They were accepted by an earlier version, or by another site file.
+    """
+    for name, jobs in state.work.services.open().items():
+        for job in jobs:
+            if not state.work.services.may_use(job.record.owner, name):
+                state.work.services.displaced.add(job.id)
+                _note_displaced(state, job, now)
+
+
+def _note_displaced(state: State, job: Job, now: Now) -> None:
+    name, owner = job.spec.name, job.record.owner
+    users = state.work.services.listed.get(name)
+    why = (
+        _is_anothers(state, name)
+        if users is None
+        else f"service name {name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+    )
+    text = f"job {job.id} of {owner} gets no requests: {why}; submit it under another name"
+    state.journal.note("service_name_taken", text, now, level="alarm", job=job.id)
