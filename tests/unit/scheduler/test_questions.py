@@ -7,11 +7,12 @@ from support.sites import job
 from wattline_protocol.ids import Instant, JobId, Now, UserName
 from wattline_protocol.requests import Denied, Explain, Explained, WhatIf
 from wattline_scheduler.core.effects import Reply
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.shell import questions
 from wattline_scheduler.shell.questions import TURN_S, QuestionDesk
 from wattline_scheduler.shell.reads import Reads
 
-ADA = UserName("ada")
+ADA = Asker(UserName("ada"), "operator")
 
 MANY = 1_000
 
