@@ -21,6 +21,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import TaskOrder
+from wattline_protocol.problems import MAX_CONDITIONS, Condition
 from wattline_protocol.wall import PERMILLE
 
 PROTOCOL_VERSION = 1
@@ -229,7 +230,11 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     non_gpu_mw: Milliwatts | None = None
     """Measured or modelled part of the node's load that no GPU draws."""
     problems: tuple[str, ...] = ()
+    """What is wrong, in sentences; for schedulers that do not know `conditions`."""
     simulated: bool = False
+    conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
+    """The same with kinds and subjects that stay while it lasts. With `problems` but none of these
+    the agent is an older one."""
 
 
 class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):

@@ -27,6 +27,7 @@ from wattline_scheduler.core.records import (
     MeterRecord,
     NodeRecord,
     PlantRecord,
+    ProblemRecord,
     Record,
     ReservationRecord,
     Saved,
@@ -75,10 +76,16 @@ class Disk:
             plants=self.of(PlantRecord),
             uses=self.of(UseRecord),
             reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
+            problems=_problems_in_order(self.of(ProblemRecord)),
             events=events,
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,
         )
+
+
+def _problems_in_order(saved: tuple[ProblemRecord, ...]) -> tuple[ProblemRecord, ...]:
+    """The ended ones by their ends, then the open ones."""
+    return tuple(sorted(saved, key=lambda one: (one.until_unix_s is None, one.until_unix_s or 0.0)))
 
 
 class Harness:

@@ -89,6 +89,11 @@ class Gpu:
     clock_retry_s: float = 0.0
 
     @property
+    def subject(self) -> str:
+        """How it is named as the subject of a condition."""
+        return f"GPU {self.info.index}"
+
+    @property
     def index(self) -> GpuIndex:
         """Its place."""
         return self.info.index

@@ -13,8 +13,8 @@ from wattline_agent.core.outage import Outage
 from wattline_agent.ports import HostReading
 from wattline_protocol.ids import GpuIndex, Incarnation, NodeId, Sequence, TaskRef
 from wattline_protocol.messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
+from wattline_protocol.problems import Condition
 
-MAX_PROBLEMS = 16
 NON_GPU_READINGS = 10
 """Meters lag behind GPUs: a load counts as non-GPU only if all of so many readings say so."""
 MAX_BEATS_OUT = 32
@@ -157,8 +157,8 @@ class NodeState:
     non_gpu_recent: deque[int] = field(default_factory=lambda: deque(maxlen=NON_GPU_READINGS))
     non_gpu_seen_mw: int = 0
     """Largest measured non-GPU load above the site file's figure."""
-    incidents: dict[str, float] = field(default_factory=dict)
-    """What happened and until when beats say so."""
+    incidents: dict[tuple[str, str], tuple[Condition, float]] = field(default_factory=dict)
+    """What happened, by kind and subject, and until when beats say so."""
     started_s: float = 0.0
     beat_due_s: float = 0.0
     beat_wanted_s: float | None = None

@@ -3,15 +3,15 @@
 from wattline_agent.capper import Use
 from wattline_agent.core import clocks, holds
 from wattline_agent.core.gpus import Gpu
-from wattline_agent.core.model import MAX_PROBLEMS, NodeState
+from wattline_agent.core.model import NodeState
 from wattline_protocol.ids import Now
 from wattline_protocol.messages import GpuInfo, GpuSample
+from wattline_protocol.problems import MAX_CONDITIONS, MAX_TEXT, Condition
 
 FAULT_TELL_S = 3.0
 """A cap that fails for this long is told as an inability, and the GPU counts at full."""
 FOREIGN_S = 10.0
 """A GPU without a task has this long to settle before its draw is called foreign."""
-MAX_PROBLEM_CHARS = 200
 
 
 def gpu_infos(state: NodeState, now: Now) -> tuple[GpuInfo, ...]:
@@ -75,73 +75,94 @@ def _sample(gpu: Gpu, use: Use) -> GpuSample:
     )
 
 
-def problems(state: NodeState, now: Now) -> tuple[str, ...]:
-    """What is wrong now, in sentences, the gravest first; bounded."""
+def conditions(state: NodeState, now: Now) -> tuple[Condition, ...]:
+    """What is wrong now, the gravest first; bounded."""
     found = [*_about_lease(state, now), *_about_site(state, now)]
     busy = holds.loaded(state)
     for gpu in state.gpus:
-        found.extend(f"GPU {gpu.index}: {t}" for t in _about_gpu(gpu, gpu.index in busy, now))
-    found.extend(text for text, until_s in state.incidents.items() if now.mono_s < until_s)
-    cut = [text[:MAX_PROBLEM_CHARS] for text in found]
-    if len(cut) > MAX_PROBLEMS:
-        more = len(cut) - MAX_PROBLEMS + 1
-        cut = [*cut[: MAX_PROBLEMS - 1], f"and {more} more problems"]
-    return tuple(cut)
+        of_gpu = _about_gpu(gpu, gpu.index in busy, now)
+        found.extend(_condition(kind, gpu.subject, text) for kind, text in of_gpu)
+    found.extend(one for one, until_s in state.incidents.values() if now.mono_s < until_s)
+    if len(found) > MAX_CONDITIONS:
+        more = len(found) - MAX_CONDITIONS + 1
+        cut = _condition("more_problems", "", f"and {more} more problems")
+        found = [*found[: MAX_CONDITIONS - 1], cut]
+    return tuple(found)
 
 
-def _about_lease(state: NodeState, now: Now) -> list[str]:
+def _condition(kind: str, subject: str, text: str) -> Condition:
+    return Condition(kind, subject, text[:MAX_TEXT])
+
+
+def problems(state: NodeState, now: Now) -> tuple[str, ...]:
+    """The same in sentences."""
+    return sentences(conditions(state, now))
+
+
+def sentences(found: tuple[Condition, ...]) -> tuple[str, ...]:
+    """Conditions for schedulers that do not know them."""
+    return tuple(one.sentence for one in found)
+
+
+def _about_lease(state: NodeState, now: Now) -> list[Condition]:
     found = []
     lease, member = state.lease, state.session.member
     if lease is not None and state.terms is not None and not state.facts.is_observe:
         over_mw = holds.holding_mw(state, planned=False, presume=True) - lease.lease_mw
         if over_mw > 0:
-            found.append(
-                f"held {over_mw / 1000:g} W above the lease of {lease.lease_mw / 1000:g} W"
-            )
+            text = f"held {over_mw / 1000:g} W above the lease of {lease.lease_mw / 1000:g} W"
+            found.append(_condition("lease_exceeded", "", text))
     if member is not None and state.pending is not None and state.pending.is_refused:
         wanted_w = state.pending.lease.lease_mw / 1000
         since_s = now.mono_s - state.pending.since_s
-        found.append(f"cannot be held to the lease of {wanted_w:g} W asked for {since_s:.0f} s ago")
+        text = f"cannot be held to the lease of {wanted_w:g} W asked for {since_s:.0f} s ago"
+        found.append(_condition("lease_refused", "", text))
     return found
 
 
-def _about_site(state: NodeState, now: Now) -> list[str]:
+def _about_site(state: NodeState, now: Now) -> list[Condition]:
     found = []
     session, terms = state.session, state.file.terms
     if session.refusal:
-        found.append(session.refusal)
+        found.append(_condition("agent_refused", "", session.refusal))
     if state.facts.is_observe:
-        found.append("observe mode: caps nothing, starts nothing")
+        text = "observe mode: caps nothing, starts nothing"
+        found.append(_condition("observe_mode", "", text))
     silent_s = now.mono_s - max(session.heard_s, state.started_s)
     if terms is not None and silent_s > terms.isolation_after_s:
-        found.append(f"isolated: no beat was answered for {silent_s:.0f} s")
+        text = f"isolated: no beat was answered for {silent_s:.0f} s"
+        found.append(_condition("agent_isolated", "", text))
     if terms is not None and state.non_gpu_seen_mw > terms.non_gpu_worst_mw:
-        found.append(
+        text = (
             f"non-GPU load of {state.non_gpu_seen_mw / 1000:g} W is above the site file's worst "
             f"case of {terms.non_gpu_worst_mw / 1000:g} W; the measured figure is used"
         )
+        found.append(_condition("non_gpu_load", "", text))
     return found
 
 
-def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[str]:
+def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
+    """Kinds and texts."""
     found = []
     if gpu.stale is not None:
-        found.append(
-            f"no reading for {now.mono_s - gpu.stale.since_mono_s:.0f} s: {gpu.stale.reason}"
-        )
+        silent_s = now.mono_s - gpu.stale.since_mono_s
+        found.append(("gpu_unread", f"no reading for {silent_s:.0f} s: {gpu.stale.reason}"))
     if not gpu.is_managed:
         return found
     if not gpu.info.can_cap:
-        found.append(f"cannot be capped and counts in full: {gpu.info.why_not}")
+        text = f"cannot be capped and counts in full: {gpu.info.why_not}"
+        found.append(("gpu_uncappable", text))
     if gpu.is_ineffective:
-        found.append("draws far more than its cap: the cap has no effect, it counts in full")
+        text = "draws far more than its cap: the cap has no effect, it counts in full"
+        found.append(("cap_ineffective", text))
     if gpu.fault:
-        found.append(gpu.fault)
+        found.append(("cap_fault", gpu.fault))
     if gpu.clock_fault:
-        found.append(gpu.clock_fault)
+        found.append(("clock_fault", gpu.clock_fault))
     quiet_s = now.mono_s - gpu.free_since_s
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
     is_free = quiet_s > FOREIGN_S and not has_load
     if is_free and draw_mw is not None and draw_mw > gpu.idle_bound_mw:
-        found.append(f"draws {draw_mw / 1000:.0f} W without a task of ours (foreign load)")
+        text = f"draws {draw_mw / 1000:.0f} W without a task of ours (foreign load)"
+        found.append(("foreign_load", text))
     return found

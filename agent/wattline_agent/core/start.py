@@ -141,9 +141,8 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
             gpu.info = info
         state.note("gpus_divided", "GPUs were divided into other MIG devices")
         return
-    telemetry.incident(
-        state, "the GPU driver was reloaded (or GPUs changed); caps were set again", now
-    )
+    text = "the GPU driver was reloaded (or GPUs changed); caps were set again"
+    telemetry.incident(state, "driver_reloaded", "", text, now)
     was_free = {gpu.info.uuid: gpu.free_since_s for gpu in state.gpus}
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for gpu in state.gpus:

@@ -15,11 +15,12 @@ from wattline_agent.core.gpus import (
 )
 from wattline_agent.core.model import PROBLEM_KEEP_S, Member, NodeState
 from wattline_agent.core.outage import Increment
-from wattline_agent.core.report import problems, samples
+from wattline_agent.core.report import conditions, samples, sentences
 from wattline_agent.core.usage import at_wall, book, non_gpu_mw, snapshot
 from wattline_agent.ports import DeviceEvent, HostReading
 from wattline_protocol.ids import GpuIndex, Now, Sequence
 from wattline_protocol.messages import Beat
+from wattline_protocol.problems import MAX_PART, MAX_TEXT, Condition
 
 USAGE_SAVE_S = 10.0
 """How often usage is put on disk; a crash loses utilisation of at most this long, no energy."""
@@ -44,7 +45,8 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
         if step is not None:
             steps[gpu.index] = step
         if gpu.can_hold and gpu.limit_mw > limit_mw and not state.facts.is_observe:
-            incident(state, f"GPU {gpu.index}: its limit was raised from outside; set again", now)
+            text = "its limit was raised from outside; set again"
+            incident(state, "cap_raised", gpu.subject, text, now)
     _learn(state, busy, now)
     book(state, steps, event.use)
     _roll_up(state, steps, now)
@@ -81,8 +83,8 @@ def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
         seen = overshoot_seen(gpu)
         if seen > overshoot.get(gpu.info.name, 1000):
             overshoot[gpu.info.name] = seen
-            text = f"GPU {gpu.index} drew {seen / 10 - 100:g} % above its cap; counted from now on"
-            incident(state, text, now)
+            text = f"drew {seen / 10 - 100:g} % above its cap; counted from now on"
+            incident(state, "cap_overshoot", gpu.subject, text, now)
     if idle_mw != state.file.idle_mw or overshoot != state.file.overshoot_permille:
         state.file = msgspec.structs.replace(
             state.file, idle_mw=idle_mw, overshoot_permille=overshoot
@@ -90,11 +92,13 @@ def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
         state.emit(SaveState(state.file))
 
 
-def incident(state: NodeState, text: str, now: Now) -> None:
+def incident(state: NodeState, kind: str, subject: str, text: str, now: Now) -> None:
     """Something that cannot be looked up again: in the log, and in the beats for a while."""
-    if text not in state.incidents:
-        state.note("incident", text)
-    state.incidents[text] = now.mono_s + PROBLEM_KEEP_S
+    one = Condition(kind, subject[:MAX_PART], text[:MAX_TEXT])
+    known = state.incidents.get((kind, subject))
+    if known is None or known[0] != one:
+        state.note("incident", one.sentence)
+    state.incidents[kind, subject] = one, now.mono_s + PROBLEM_KEEP_S
     while len(state.incidents) > MAX_INCIDENTS:
         del state.incidents[next(iter(state.incidents))]
 
@@ -102,7 +106,8 @@ def incident(state: NodeState, text: str, now: Now) -> None:
 def device_reported(state: NodeState, events: tuple[DeviceEvent, ...], now: Now) -> None:
     """XIDs and the like."""
     for event in events:
-        incident(state, f"GPU {event.index}: {event.kind} {event.code}: {event.text}", now)
+        subject, error = f"GPU {event.index}", f"{event.kind} {event.code}"
+        incident(state, "device_event", f"{subject} {error}", f"{event.text}", now)
 
 
 def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
@@ -117,7 +122,8 @@ def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
     if is_full and lasting_mw > max(terms.non_gpu_worst_mw, state.non_gpu_seen_mw):
         state.non_gpu_seen_mw = lasting_mw
         watts = lasting_mw / 1000
-        incident(state, f"measured non-GPU load of {watts:.0f} W above the worst case", now)
+        text = f"measured non-GPU load of {watts:.0f} W above the worst case"
+        incident(state, "non_gpu_load", "", text, now)
 
 
 def _roll_up(state: NodeState, steps: dict[GpuIndex, Step], now: Now) -> None:
@@ -149,6 +155,7 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
     current = state.session
     current.beat_seq += 1
     lease, host = state.lease, state.host
+    found = conditions(state, now)
     may_be_lost = not member.is_confirmed and now.mono_s - member.adopted_s >= period_s
     if may_be_lost and member.adopted is not None:
         state.emit(Tell(member.adopted))
@@ -170,8 +177,9 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
                 cpu_pct=host.cpu_pct,
                 memory_used_bytes=host.memory_used_bytes,
                 non_gpu_mw=non_gpu_mw(state),
-                problems=problems(state, now),
+                problems=sentences(found),
                 simulated=state.facts.is_simulated,
+                conditions=found,
             )
         )
     )

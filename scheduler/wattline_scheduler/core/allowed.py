@@ -14,6 +14,7 @@ from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import Denied
 from wattline_protocol.site import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
 from wattline_protocol.siterunas import account_of
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import never_reached
 
@@ -148,11 +149,12 @@ def _tell_uncounted(state: State, now: Now) -> None:
     jobs = [job for job in state.work.jobs.values() if job.barred and job.barred[0] == "cost"]
     names = [str(job.id) for job in jobs if not job.is_ended]
     if not names:
+        end(state, "cost_not_limited", "site", now)
         return
     shown = listed(names, MAX_SHOWN)
     text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
-    end = "what runs of them goes on without it, nothing more of them starts"
-    state.journal.note("cost_not_limited", f"{text}; {end}", now, level="warning")
+    rest = "what runs of them goes on without it, nothing more of them starts"
+    begin(state, "cost_not_limited", "site", f"{text}; {rest}", now)
 
 
 def no_account(state: State, name: str) -> str:

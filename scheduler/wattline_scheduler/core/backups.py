@@ -6,10 +6,18 @@ is not on record has ended. Numbers of jobs and attempts begin above whatever th
 """
 
 from wattline_protocol.ids import NodeId, Now, TaskRef
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.records import RecoveryRecord
 from wattline_scheduler.core.state import State
 
 NAMES_TOLD = 5
+
+
+def begin_recovery(state: State, now: Now) -> None:
+    """A backup was restored: nothing starts until every node was heard."""
+    state.is_recovering = True
+    state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
+    begin(state, "recovering", "site", why_nothing_starts(state), now)
 
 
 def node_known(state: State, node: NodeId, now: Now) -> None:
@@ -55,4 +63,4 @@ def _look(state: State, now: Now) -> None:
     state.wants_plan = True
     state.journal.save(RecoveryRecord(is_over=True))
     text = "every node was heard since the backup was restored: jobs start again"
-    state.journal.note("recovery_over", text, now)
+    end(state, "recovering", "site", now, text)

@@ -4,7 +4,9 @@ from wattline_protocol.ids import Instant, Now
 from wattline_protocol.messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.draw import power_doubt
 from wattline_scheduler.core.jobs import Attempt, Running
+from wattline_scheduler.core.nodeproblems import follow_conditions, gpu_subject
 from wattline_scheduler.core.nodes import NodeNow, Unheard
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.progress import watch_progress
 from wattline_scheduler.core.remaining import ends
 from wattline_scheduler.core.reports import lose, take_digest
@@ -40,7 +42,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     if node.beat is None:
         state.wants_rebalance = state.wants_plan = True
         node.outdate_offer()
-    _note_problems(state, node, message, now)
+    follow_conditions(state, node, message, now)
     node.beat = message
     problem = contradiction(state, node, message)
     if problem:
@@ -123,36 +125,27 @@ def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) 
     if sample.lost:
         node.lost.add(sample.index)
         text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
-        state.journal.note("gpu_lost", text, now, who=node.id, node=node.id, level="warning")
+        subject = gpu_subject(node.id, sample.index)
+        begin(state, "gpu_lost", subject, text, now, who=node.id, node=node.id)
     else:
         node.lost.discard(sample.index)
-        text = f"GPU {sample.index} of {node.id} is back"
-        state.journal.note("gpu_back", text, now, who=node.id, node=node.id)
         state.wants_plan = True
-
-
-def _note_problems(state: State, node: NodeNow, message: Beat, now: Now) -> None:
-    known = node.beat.problems if node.beat is not None else ()
-    for problem in message.problems:
-        if problem not in known:
-            state.journal.note(
-                "node_problem", problem, now, who=node.id, node=node.id, level="warning"
-            )
 
 
 def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     """More than the site file's worst case was measured: an alarm, and from now on counted."""
-    measured_mw = message.non_gpu_mw
-    if measured_mw is None or measured_mw <= node.non_gpu_worst_mw:
+    measured_mw, allowed_mw = message.non_gpu_mw, node.site.non_gpu_worst_mw
+    if measured_mw is None or measured_mw <= allowed_mw:
         return
     text = (
         f"{node.id} draws {measured_mw / 1000:.0f} W beside its GPUs, the site file says at most "
-        f"{node.non_gpu_worst_mw / 1000:.0f} W"
+        f"{allowed_mw / 1000:.0f} W"
     )
-    node.non_gpu_worst_mw = measured_mw
-    node.outdate()
-    state.forget_verdicts()
-    state.journal.note("base_above_worst", text, now, node=node.id, level="alarm")
+    begin(state, "base_above_worst", node.id, text, now, node=node.id)
+    if measured_mw > node.non_gpu_worst_mw:
+        node.non_gpu_worst_mw = measured_mw
+        node.outdate()
+        state.forget_verdicts()
 
 
 def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
@@ -160,14 +153,13 @@ def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     node.power_doubt = power_doubt(node, message)
     if node.power_doubt:
         node.doubted_beats += 1
-        if node.doubted_beats == DOUBTED_BEATS:
+        if node.doubted_beats >= DOUBTED_BEATS:
             text = f"the power sensor of {node.id} {node.power_doubt}: the model stands in"
-            state.journal.note("power_implausible", text, now, node=node.id, level="alarm")
+            begin(state, "power_implausible", node.id, text, now, node=node.id)
         return
-    if node.doubted_beats >= DOUBTED_BEATS:
-        text = f"the power sensor of {node.id} is plausible again"
-        state.journal.note("power_plausible", text, now, node=node.id)
     node.doubted_beats = 0
+    text = f"the power sensor of {node.id} is plausible again"
+    end(state, "power_implausible", node.id, now, text)
 
 
 def watch_silence(state: State, now: Now) -> None:
@@ -180,7 +172,7 @@ def watch_silence(state: State, now: Now) -> None:
             node.is_silent = True
             node.outdate()
             text = f"{node.id} was not heard for {limit_s:.0f} s; its lease stays in the books"
-            state.journal.note("node_silent", text, now, node=node.id, level="warning")
+            begin(state, "node_silent", node.id, text, now, node=node.id)
         if not node.is_reachable and node.attempts:
             _end_expired(state, node, now)
 

@@ -49,6 +49,7 @@ from wattline_scheduler.core.pausing import pause_where_short
 from wattline_scheduler.core.placing import plan_now
 from wattline_scheduler.core.planned import follow_planned
 from wattline_scheduler.core.preempting import follow_claims
+from wattline_scheduler.core.problems import tick_problems
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.reports import take_report
@@ -175,6 +176,7 @@ class Cluster:
         for node in state.nodes.values():
             resend(state, node, now)
         watch_silence(state, now)
+        tick_problems(state, now)
         follow_sensing(state, now)
         note_recovery(state, now)
         follow_planned(state, now)

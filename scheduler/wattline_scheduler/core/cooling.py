@@ -6,8 +6,8 @@ from wattline_protocol.ids import DomainId, NodeId, Now, UserName
 from wattline_protocol.requests import Answer, Denied, Done, SetUnits
 from wattline_protocol.wall import PERMILLE
 from wattline_scheduler.core.draw import Draw
-from wattline_scheduler.core.journal import Level
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
+from wattline_scheduler.core.problems import begin, end, is_open
 from wattline_scheduler.core.records import LimitRecord, PlantRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.watts import is_leased, load_now
@@ -31,7 +31,7 @@ def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
         follow_capacity(state, zone_id, zone, now)
         if zone.inlets is not None:
             _follow_inlets(state, zone_id, zone.inlets, draws, now)
-        _tell_problems(state, zone_id, zone, now)
+        _follow_sensors(state, zone_id, zone, now)
 
 
 def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
@@ -72,14 +72,24 @@ def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
     if zone.inlets is not None and overbook > PERMILLE:
         zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
     why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
-    if had_any and units != before:
-        text = f"{zone_id}: {why}, it can remove {removed_mw / 1000:.0f} W now"
-        level: Level = "alarm" if units < before else "info"
-        state.journal.note("cooling_units", text, now, level=level)
-        if units < before and zone.inlets is not None:
-            zone.inlets.lose_unit()
+    text = f"{zone_id}: {why}, it can remove {removed_mw / 1000:.0f} W now"
+    _follow_units(state, zone_id, zone, units < before and had_any, text, now)
+    if had_any and units < before and zone.inlets is not None:
+        zone.inlets.lose_unit()
     is_step = not had_any or units < before
     _limit(state, zone_id, CAPACITY, capacity_mw, 0.0 if is_step else STEP_S, why, now)
+
+
+def _follow_units(
+    state: State, zone_id: DomainId, zone: ZoneNow, are_fewer: bool, text: str, now: Now
+) -> None:
+    """One problem while units are missing; a further one that fails is an event of its own."""
+    if zone.capacity.units >= zone.plant.units:
+        end(state, "cooling_units", zone_id, now, text)
+        return
+    if are_fewer and is_open(state, "cooling_units", zone_id):
+        state.journal.note("cooling_units", text, now, level="alarm")
+    begin(state, "cooling_units", zone_id, text, now)
 
 
 def _limit(
@@ -103,7 +113,6 @@ def _follow_inlets(
     full_mw = state.domains.limits.full_mw(zone_id)
     fixed_mw = state.domains.by_id[zone_id].fixed_load_mw
     heat_mw = fixed_mw + sum(draws[node].mw for node in state.domains.members[zone_id])
-    was_warm, was_blind = inlets.is_warm, inlets.is_blind
     share = inlets.step(
         inlet_of(state, zone_id),
         heat_mw * PERMILLE / full_mw,
@@ -113,7 +122,7 @@ def _follow_inlets(
     value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
     why = f"inlets of at most {inlets.limit_c:g} °C"
     _limit(state, zone_id, INLETS, value_mw, STEP_S, why, now)
-    _tell_inlets(state, zone_id, inlets, was_warm, was_blind, now)
+    _follow_warmth(state, zone_id, inlets, now)
 
 
 def inlet_of(state: State, zone_id: DomainId) -> float | None:
@@ -135,42 +144,41 @@ def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
     return floor_mw
 
 
-def _tell_inlets(
-    state: State,
-    zone_id: DomainId,
-    inlets: InletControl,
-    was_warm: bool,
-    was_blind: bool,
-    now: Now,
-) -> None:
-    if inlets.is_blind and not was_blind:
+def _follow_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: Now) -> None:
+    limit, inlet_c = f"{inlets.limit_c:g} °C", inlets.inlet_c
+    if inlets.is_blind:
         text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
-        state.journal.note("inlets_unseen", text, now, level="alarm")
-    if inlets.is_warm and not was_warm and inlets.inlet_c is not None:
-        text = f"{zone_id}: inlets of {inlets.inlet_c:.1f} °C near {inlets.limit_c:g} °C"
-        state.journal.note("inlets_warm", f"{text}, its budget falls", now, level="warning")
-    elif was_warm and not inlets.is_warm:
-        state.journal.note("inlets_cool", f"{zone_id}: its inlets limit nothing any more", now)
-    is_over = inlets.inlet_c is not None and inlets.inlet_c > inlets.limit_c
-    if is_over and not inlets.is_told_over:
-        text = f"{zone_id}: inlets of {inlets.inlet_c:.1f} °C, the limit is {inlets.limit_c:g} °C"
-        state.journal.note("inlets_over", text, now, level="alarm")
-    inlets.is_told_over = is_over
+        begin(state, "inlets_unseen", zone_id, text, now)
+    else:
+        end(state, "inlets_unseen", zone_id, now)
+    if inlets.is_warm and inlet_c is not None:
+        text = f"{zone_id}: inlets of {inlet_c:.1f} °C near {limit}, its budget falls"
+        begin(state, "inlets_warm", zone_id, text, now)
+    elif not inlets.is_warm:
+        text = f"{zone_id}: its inlets limit nothing any more"
+        end(state, "inlets_warm", zone_id, now, text)
+    if inlet_c is not None and inlet_c > inlets.limit_c:
+        text = f"{zone_id}: inlets of {inlet_c:.1f} °C, the limit is {limit}"
+        begin(state, "inlets_over", zone_id, text, now)
+    elif inlet_c is not None:
+        end(state, "inlets_over", zone_id, now)
 
 
 # --- sensors and operators ------------------------------------------------------------------
 
 
-def _tell_problems(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
-    problems = dict(_problems(state, zone_id, zone, now))
-    for kind, problem in problems.items():
-        if kind not in zone.problems:
-            error = f": {zone.error}" if zone.error and kind != "inlets" else ""
-            state.journal.note("cooling_unseen", f"{zone_id}: {problem}{error}", now, level="alarm")
-    for kind, problem in zone.problems.items():
-        if kind not in problems:
-            state.journal.note("cooling_seen", f"{zone_id}: no longer: {problem}", now)
-    zone.problems = problems
+SENSORS = ("units", "outside", "inlets")
+
+
+def _follow_sensors(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+    zone.problems = dict(_problems(state, zone_id, zone, now))
+    for sensor in SENSORS:
+        subject, problem = f"{zone_id} {sensor}", zone.problems.get(sensor)
+        if problem is None:
+            end(state, "cooling_unseen", subject, now)
+            continue
+        error = f": {zone.error}" if zone.error and sensor != "inlets" else ""
+        begin(state, "cooling_unseen", subject, f"{zone_id}: {problem}{error}", now)
 
 
 def _problems(

@@ -15,6 +15,7 @@ from wattline_scheduler.core.backups import node_known
 from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
 from wattline_scheduler.core.outofband import void_try
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.reports import reconcile
 from wattline_scheduler.core.reservations import look_at_jobs
 from wattline_scheduler.core.state import State
@@ -72,7 +73,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         state.contradicted[node.id] = None
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()
-        state.journal.note("epoch_too_old", reason, now, node=node.id, level="alarm")
+        begin(state, "epoch_too_old", node.id, f"{node.id}: {reason}", now, node=node.id)
         note_overruns(state, f"{node.id} has met a later epoch", now)
 
 
@@ -92,7 +93,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         is_simulated=hello.simulated,
     )
     state.journal.save(node.record)
-    void_try(state, node, "it has said Hello")
+    void_try(state, node, "it has said Hello", now)
     commands.drop_all(node)
     node.nonces.append(hello.nonce)
     node.can_run_as = hello.can_run_as
@@ -131,7 +132,7 @@ def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
         f"{nodes.GREETINGS_MANY} new greetings of {node.id} within {within_s:.0f} s, the last from "
         f"host {node.record.hostname}: two agents use its key, or its agent ends again and again"
     )
-    state.journal.note("node_greets_often", text, now, node=node.id, level="alarm")
+    begin(state, "node_greets_often", node.id, text, now, node=node.id)
 
 
 def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
@@ -141,7 +142,7 @@ def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
     state.journal.save(state.books.declare_on(node.id))
     node.outdate()
     text = f"{node.id} was declared off but is heard: it counts in full until its caps are known"
-    state.journal.note("node_off_but_heard", text, now, node=node.id, level="alarm")
+    begin(state, "node_off_but_heard", node.id, text, now, node=node.id)
     note_overruns(state, f"{node.id} was declared off but is heard", now)
 
 
@@ -174,6 +175,8 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     node.outdate()
     _replace_entry(state, node, message, now)
     state.contradicted.pop(node.id, None)
+    for kind in ("books_contradicted", "epoch_too_old"):
+        end(state, kind, node.id, now, f"the caps of {node.id} were read back")
     heard(state, node, now)
     reconcile(state, node, message.tasks, now)
     node_known(state, node.id, now)
@@ -196,7 +199,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
             f"{node.id} can only be held at {message.holding_mw / 1000:.0f} W, the books said "
             f"{before_mw / 1000:.0f} W"
         )
-        state.journal.note("node_above_books", text, now, node=node.id, level="alarm")
+        begin(state, "node_above_books", node.id, text, now, node=node.id)
         note_overruns(state, text, now)
 
 
@@ -206,11 +209,11 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     if node.record.is_spared:
         node.record = msgspec.structs.replace(node.record, is_spared=False)
         state.journal.save(node.record)
+    end(state, "node_silent", node.id, now, f"{node.id} is heard again")
     if not node.is_silent:
         return
     node.is_silent = False
     node.outdate()
-    state.journal.note("node_heard", f"{node.id} is heard again", now, who=node.id, node=node.id)
     state.wants_plan = state.wants_rebalance = True
 
 

@@ -338,6 +338,20 @@ def _reservations(state: State, now: Now) -> Iterator[str]:
         yield f"the planner does not see the {len(names)} reservations on record as they are"
 
 
+def _problems(state: State, now: Now) -> Iterator[str]:
+    """Each open problem is in every index, under its own name; what is doubted has one."""
+    del now
+    problems = state.problems
+    of_nodes = {key for keys in problems.of_node.values() for key in keys}
+    for key, problem in problems.open.items():
+        if problem.key != key or problem.record.until_unix_s is not None:
+            yield f"problem {key} is on record as {problem.record}"
+        if (problem.record.node is not None) != (key in of_nodes):
+            yield f"problem {key} and the problems of {problem.record.node} disagree"
+    if not of_nodes | problems.timed.keys() <= problems.open.keys():
+        yield f"problems are waited for that are not open: {of_nodes} {problems.timed.keys()}"
+
+
 CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
     _sensing,
@@ -353,4 +367,5 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _service_names,
     _commands,
     _reservations,
+    _problems,
 )

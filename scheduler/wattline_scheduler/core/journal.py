@@ -27,6 +27,11 @@ class Journal:
         self._next_event = next_event
         self._effects: list[Effect] = []
 
+    @property
+    def next_event(self) -> int:
+        """Number of the event that is written next."""
+        return self._next_event
+
     def save(self, record: Record) -> None:
         """Durable before whatever is sent or answered afterwards."""
         self._effects.append(Save(record))

@@ -7,6 +7,7 @@ from wattline_scheduler.core.draw import Draw, all_draws, measured_gpus_mw
 from wattline_scheduler.core.events import DomainMetered
 from wattline_scheduler.core.limits import put_limit, withdraw_limit
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.records import MeterRecord
 from wattline_scheduler.core.state import State
 from wattline_scheduler.power.budgets import Limit
@@ -154,16 +155,15 @@ def _add_extra(
 
 
 def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
-    if meter.held_mw > 0 and not meter.is_told:
+    if meter.held_mw > 0:
         text = (
             f"the meter of {domain} shows {meter.held_mw / 1000:.0f} W that its nodes do not "
             "explain: so much is kept free"
         )
-        state.journal.note("load_unexplained", text, now, level="alarm")
-    elif meter.held_mw == 0 and meter.is_told:
+        begin(state, "load_unexplained", domain, text, now)
+    else:
         text = f"{domain}: its nodes explain what its meter shows"
-        state.journal.note("load_explained", text, now)
-    meter.is_told = meter.held_mw > 0
+        end(state, "load_unexplained", domain, now, text)
 
 
 def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
@@ -186,13 +186,21 @@ def _tell(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: N
     if meter.trust == before:
         return
     if meter.trust in DOUBTED:
-        text = f"the meter of {domain} {meter.why}; {_instead(meter)}"
-        state.journal.note(f"meter_{meter.trust}", text, now, level="alarm")
         _fall_back(state, domain, meter, now)
     elif meter.trust == "ok":
-        if before in DOUBTED:
-            state.journal.note("meter_back", f"the meter of {domain} is believed again", now)
         withdraw_limit(state, domain, LIMIT, now)
+    _follow_doubt(state, domain, meter, now)
+
+
+def _follow_doubt(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+    """What it is doubted for now has begun; anything else is over, once it says something."""
+    for doubt in DOUBTED:
+        if meter.trust == doubt:
+            text = f"the meter of {domain} {meter.why}; {_instead(meter)}"
+            begin(state, f"meter_{doubt}", domain, text, now)
+        elif meter.trust != "unread":
+            is_well = "is believed again" if meter.trust == "ok" else f"{meter.why} instead"
+            end(state, f"meter_{doubt}", domain, now, f"the meter of {domain} {is_well}")
 
 
 def _instead(meter: MeterNow) -> str:

@@ -9,6 +9,7 @@ from wattline_scheduler.core.ending import attempt_over, close
 from wattline_scheduler.core.jobs import Attempt
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.overruns import note_recovery
+from wattline_scheduler.core.problems import end_of_node
 from wattline_scheduler.core.state import State
 
 
@@ -23,6 +24,7 @@ def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str
     state.journal.save(state.books.declare_off(node.id))
     text = f"{node.id} is off, confirmed by {confirmed_by}: {why}"
     state.journal.note("node_off", text, now, who=who, node=node.id, level="warning")
+    end_of_node(state, node.id, now, f"{node.id} is off")
     state.contradicted.pop(node.id, None)
     state.off_tries.forget(node.id)
     lost = list(node.attempts.values())

@@ -16,6 +16,7 @@ from wattline_scheduler.core.journal import SCHEDULER
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.nodesoff import count_off
 from wattline_scheduler.core.offtries import OffTry
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unanswered import WhyOff, to_switch_off
 
@@ -130,17 +131,16 @@ def _failed(state: State, node: NodeNow, one: OffTry, why: str, now: Now) -> Non
     wait_s = state.off_tries.failed(node.id, now.mono_s)
     text = f"{node.id} is not confirmed off: {why}; its watts stay in the books"
     again = f"; not tried again for {wait_s:.0f} s" if not one.client else ""
-    state.journal.note(
-        "out_of_band_failed", text + again, now, who=one.who, node=node.id, level="alarm"
-    )
+    begin(state, "out_of_band_failed", node.id, text + again, now, node=node.id)
     advice = f"Once you have seen that it is without power: --confirm {node.id}"
     _answer(state, one, Denied("conflict", f"{node.id} is not confirmed off: {why}. {advice}"))
 
 
-def void_try(state: State, node: NodeNow, why: str) -> None:
+def void_try(state: State, node: NodeNow, why: str, now: Now) -> None:
     """Something newer is known of the node: what comes of a try under way says nothing."""
     one = state.off_tries.under_way.pop(node.id, None)
     state.off_tries.forget(node.id)
+    end(state, "out_of_band_failed", node.id, now, f"{node.id}: {why}")
     if one is not None:
         _answer(state, one, Denied("conflict", f"{node.id} is not counted off: {why}"))
 

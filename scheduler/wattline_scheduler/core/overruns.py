@@ -5,6 +5,7 @@ without an overrun on record is a broken invariant.
 """
 
 from wattline_protocol.ids import DomainId, Now
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.state import Overrun, State
 
 
@@ -14,16 +15,20 @@ def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) 
         known = state.overruns.get(domain)
         if known is None:
             state.overruns[domain] = Overrun(now.mono_s, now.unix_s, cause, is_shed=is_shed)
-            text = f"{domain} is committed {over_mw / 1000:.0f} W above its budget: {cause}"
-            state.journal.note("over_budget", text, now, level="warning")
         elif is_shed:
             known.is_shed = True
+        if known is None or is_shed:
+            text = f"{domain} is committed {over_mw / 1000:.0f} W above its budget: {cause}"
+            begin(state, "over_budget", domain, text, now)
     state.wants_rebalance = True
 
 
 def note_start(state: State, now: Now) -> None:
     """A new run begins with nodes that count in full until they are heard."""
     over = _over(state)
+    for domain in state.domains.by_id:
+        if domain not in over:
+            end(state, "over_budget", domain, now)
     if not over:
         return
     cause = "nodes that were not heard yet count in full"
@@ -43,8 +48,6 @@ def note_recovery(state: State, now: Now) -> None:
     for domain in [d for d in state.overruns if state.books.headroom_mw(d) >= 0]:
         over = state.overruns.pop(domain)
         state.wants_plan = True
-        if over.is_start and not over.is_shed:
-            continue
         took_s = now.mono_s - over.since
         text = f"{domain} is within its budget again after {took_s:.3f} s ({over.cause})"
-        state.journal.note("budget_met", text, now)
+        end(state, "over_budget", domain, now, text)

@@ -25,6 +25,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.mig import MigInstance
+from wattline_protocol.problems import Severity
 from wattline_protocol.views import EventView, JobState, LimitSource
 
 
@@ -299,6 +300,24 @@ class RecoveryRecord(msgspec.Struct, frozen=True):
     is_over: bool
 
 
+class ProblemRecord(msgspec.Struct, frozen=True):
+    """A condition that began, and ended unless `until_unix_s` is missing."""
+
+    key: ClassVar[tuple[str, ...]] = ("number",)
+    number: int
+    """That of the event which began it."""
+    kind: str
+    subject: str
+    severity: Severity
+    since_unix_s: UnixTime
+    until_unix_s: UnixTime | None
+    evidence: str
+    """As of its newest beginning, or of its end."""
+    occurrences: int = 1
+    node: NodeId | None = None
+    job: JobId | None = None
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 
@@ -320,6 +339,7 @@ Record = (
     | UseRecord
     | ReservationRecord
     | RecoveryRecord
+    | ProblemRecord
     | EventRecord
 )
 
@@ -345,6 +365,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Those of the newest ends."""
     reservations: tuple[ReservationRecord, ...] = ()
     """Those that are not over."""
+    problems: tuple[ProblemRecord, ...] = ()
+    """The newest that ended, then those that are open, oldest first."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     next_job: JobId = JobId(1)

@@ -4,6 +4,7 @@ from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.accounts import add_usage
 from wattline_scheduler.core.allowed import follow_site_file
+from wattline_scheduler.core.backups import begin_recovery
 from wattline_scheduler.core.calendar import Calendar
 from wattline_scheduler.core.dependencies import follow_restored
 from wattline_scheduler.core.ending import LONGEST_BACKOFF_S, note_drained
@@ -30,6 +31,7 @@ from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
+from wattline_scheduler.core.problems import restore_problems
 from wattline_scheduler.core.quotas import QuotaBook
 from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 from wattline_scheduler.core.sensing import restore_sensing
@@ -80,6 +82,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         picture=picture,
         outdated=outdated,
     )
+    restore_problems(state, saved.problems, now)
     for record in saved.limits:
         reload_limit(state, record, now)
     reconcile(state, now)
@@ -89,8 +92,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for node in state.nodes.values():
         note_drained(state, node, now)
     if saved.is_recovering:
-        state.is_recovering = True
-        state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
+        begin_recovery(state, now)
     state.attempt_floor = saved.attempt_floor
     state.work.quotas.begin()
     follow_shares(state, now)

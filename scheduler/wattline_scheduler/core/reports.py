@@ -13,6 +13,7 @@ from wattline_scheduler.core.exits import meaning, say
 from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.problems import begin
 from wattline_scheduler.core.shares import note_end
 from wattline_scheduler.core.state import State
 
@@ -77,9 +78,8 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
     if end.leftover_pids:
         pids = ", ".join(map(str, end.leftover_pids))
         text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
-        state.journal.note(
-            "processes_left", text, now, job=gang.job.id, node=node.id, level="alarm"
-        )
+        subject = f"{node.id} {attempt.record.ref}"
+        begin(state, "processes_left", subject, text, now, job=gang.job.id, node=node.id)
     attempt_over(state, gang, cause, f"{say(end)} (on {node.id})", now)
 
 

@@ -9,6 +9,7 @@ from wattline_scheduler.core.journal import Journal
 from wattline_scheduler.core.ledger import Ledger
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offtries import OffTries
+from wattline_scheduler.core.problembook import Problems
 from wattline_scheduler.core.records import LimitRecord, MeterRecord, ReservationRecord
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.picture import Picture
@@ -82,6 +83,8 @@ class State:
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     off_tries: OffTries = field(default_factory=OffTries)
     """Hosts that are being switched off without their agents."""
+    problems: Problems = field(default_factory=Problems)
+    """Conditions that began and have not ended; see `core.problems`."""
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.messages import Beat, Rehello
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_overruns
+from wattline_scheduler.core.problems import begin
 from wattline_scheduler.core.state import State
 
 REHELLO_PERIOD_S = 1.0
@@ -16,13 +17,8 @@ def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
         state.contradicted[node.id] = None
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()
-        state.journal.note(
-            "books_contradicted",
-            f"{node.id} {text}; it counts in full until its caps are read back",
-            now,
-            node=node.id,
-            level="alarm",
-        )
+        why = f"{node.id} {text}; it counts in full until its caps are read back"
+        begin(state, "books_contradicted", node.id, why, now, node=node.id)
         note_overruns(state, f"{node.id} contradicts the books", now)
     ask_for_hello(state, node, "the books and this node disagree", now)
 

@@ -73,8 +73,6 @@ class InletControl:
     inlet_c: float | None = None
     """Newest inlet of the warm end."""
     is_blind: bool = False
-    is_told_over: bool = False
-    """That inlets are above their limit is in the event log."""
     _fast_c: float = 0.0
     _slow_c: float = 0.0
     _taken_permille: float = 0.0

@@ -117,8 +117,6 @@ class MeterNow:
     """Slow ratio of metered to believed draw of the nodes, bounded; shown, never a budget's."""
     held_mw: int = 0
     """Load that nobody booked: rises as soon as it is certain, falls slowly."""
-    is_told: bool = False
-    """The held load is in the event log."""
     _notes: deque[tuple[Instant, Explained]] = field(
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )

@@ -22,6 +22,7 @@ from wattline_scheduler.core.records import (
     MeterRecord,
     NodeRecord,
     PlantRecord,
+    ProblemRecord,
     ReservationRecord,
     Saved,
     SentLease,
@@ -38,6 +39,7 @@ from wattline_scheduler.store.rows import (
     METERS,
     NODES,
     PLANTS,
+    PROBLEMS,
     RESERVATIONS,
     USES,
     Row,
@@ -51,6 +53,9 @@ USES_LOADED = 10_000
 
 MAX_NUMBER = 2**63 - 1
 """SQLite has none above it, and refuses to look for one; clients may ask for any."""
+
+PROBLEMS_LOADED = 1_000
+"""Newest ended problems that a restart holds in memory, beside the open ones."""
 
 EVENTS_LOADED = 1_000
 """Newest events that a restart holds in memory; older ones are read from disk when asked for."""
@@ -208,6 +213,14 @@ def _uses(db: sqlite3.Connection, lasting: Iterable[Key]) -> tuple[UseRecord, ..
     return tuple(UseRecord(*row) for row in rows.values())
 
 
+def _problems(db: sqlite3.Connection) -> tuple[ProblemRecord, ...]:
+    """The newest that ended, then those that are open, oldest first."""
+    ended = "WHERE until_unix_s IS NOT NULL ORDER BY until_unix_s DESC, number DESC LIMIT ?"
+    newest = db.execute(PROBLEMS.select(ended), (PROBLEMS_LOADED,)).fetchall()
+    still = db.execute(PROBLEMS.select("WHERE until_unix_s IS NULL ORDER BY number"))
+    return tuple(ProblemRecord(*row) for row in (*reversed(newest), *still))
+
+
 def load_saved(
     db: sqlite3.Connection, epoch: Epoch, instance: str, lasting: Iterable[Key] = ()
 ) -> Saved:
@@ -240,6 +253,7 @@ def load_saved(
         plants=tuple(PlantRecord(*row) for row in db.execute(PLANTS.select())),
         uses=_uses(db, lasting),
         reservations=tuple(_reservation(row) for row in db.execute(RESERVATIONS.select(_OPEN))),
+        problems=_problems(db),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
         next_job=next_job,
         next_event=next_event,

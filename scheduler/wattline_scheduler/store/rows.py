@@ -20,6 +20,7 @@ from wattline_scheduler.core.records import (
     MeterRecord,
     NodeRecord,
     PlantRecord,
+    ProblemRecord,
     Record,
     RecoveryRecord,
     ReservationRecord,
@@ -135,6 +136,13 @@ RESERVATIONS = Layout(
     ReservationRecord.key,
 )
 WEBHOOKS = Layout("webhooks", _columns("url settled_seq"), WebhookMark.key)
+PROBLEMS = Layout(
+    "problems",
+    _columns(
+        "number kind subject severity since_unix_s until_unix_s evidence occurrences node job"
+    ),
+    ProblemRecord.key,
+)
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
 
@@ -204,6 +212,7 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     PlantRecord: (PLANTS.upsert(), msgspec.structs.astuple),
     UseRecord: (USES.upsert(), msgspec.structs.astuple),
     ReservationRecord: (RESERVATIONS.upsert(), _reservation_row),
+    ProblemRecord: (PROBLEMS.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),

@@ -339,6 +339,24 @@ def _held_by(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN held_by TEXT NOT NULL DEFAULT ''")
 
 
+def _problems(db: Database) -> None:
+    """Conditions that begin once and end once; open ones outlive a restart."""
+    columns: Columns = {
+        "number": int,
+        "kind": str,
+        "subject": str,
+        "severity": str,
+        "since_unix_s": float,
+        "until_unix_s": float,
+        "evidence": str,
+        "occurrences": int,
+        "node": str,
+        "job": int,
+    }
+    _table(db, "problems", columns, "number", ("until_unix_s", "node", "job"))
+    db.execute("CREATE INDEX problems_until ON problems (until_unix_s)")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -358,6 +376,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _risk_told,
     _quota_told,
     _held_by,
+    _problems,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -44,6 +44,10 @@ may have given some out (I7)."""
 EVENTS_KEPT = 1_000_000
 """Lines of the event log on disk; the oldest are dropped beyond it."""
 
+PROBLEMS_KEPT = 100_000
+PROBLEMS_KEPT_S = 366 * 86_400.0
+"""Ended problems on disk, by number and by age; open ones stay."""
+
 LIMITS_KEPT_S = 30 * 86_400.0
 """Limits that are over stay on record so long; the audit log tells of older ones."""
 
@@ -195,6 +199,12 @@ class Store:
             "DELETE FROM events WHERE seq <="  # counted: a recovery skips numbers
             " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
             (EVENTS_KEPT,),
+        )
+        self._connection.execute(
+            "DELETE FROM problems WHERE until_unix_s < ? OR until_unix_s IS NOT NULL AND number <="
+            " (SELECT number FROM problems WHERE until_unix_s IS NOT NULL"
+            " ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (now_unix_s - PROBLEMS_KEPT_S, PROBLEMS_KEPT),
         )
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",

@@ -234,7 +234,7 @@ def test_a_moment_of_high_node_power_changes_nothing(rig: Rig) -> None:
 
 def test_events_of_the_driver_stay_in_the_beats_for_a_while(rig: Rig) -> None:
     rig.handle(DeviceReported((DeviceEvent(GpuIndex(1), "xid", 79, "fell off the bus"),)))
-    assert any("GPU 1: xid 79" in problem for problem in beat(rig).problems)
+    assert any("GPU 1 xid 79" in problem for problem in beat(rig).problems)
     rig.now_s += 700
     assert not any("xid" in problem for problem in beat(rig).problems)
 
