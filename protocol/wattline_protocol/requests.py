@@ -246,6 +246,8 @@ class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
     """A SiteView now and then one every `period_s`."""
 
     period_s: float = 1.0
+    is_paced: bool = False
+    """Each one only after `Seen` of the one before, so that none waits on the way."""
 
 
 class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
@@ -259,6 +261,12 @@ class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
+    ask: int
+
+
+class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
+    """A paced watch has taken its newest answer. Has no answer."""
+
     ask: int
 
 
@@ -315,6 +323,7 @@ Request = (
     | GetSite
     | GetLoad
     | Unwatch
+    | Seen
     | FetchLog
     | GetReport
     | WatchRoutes
@@ -482,6 +491,8 @@ class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welc
     site: str
     user: str
     role: Role
+    unix_s: float = 0.0
+    """The scheduler's wall clock; 0: an older one, which knows no `Seen`."""
 
 
 class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):

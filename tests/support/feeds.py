@@ -1,6 +1,7 @@
 """A feed that plays fixed snapshots to the terminal and records what it is asked."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -47,6 +48,11 @@ class PlayedFeed:
         if self.lost:
             raise FeedLost(self.lost)
         self._closed.wait()
+
+    @property
+    def clock_offset_s(self) -> float:
+        """The snapshot is of now, whatever its clock shows."""
+        return time.time() - self.site.unix_s
 
     def ask(self, request: Request) -> Answer:
         if not isinstance(request, GetJob | FetchLog | ListAccounts | ListReservations):

@@ -29,6 +29,7 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.reserving import ListReservations, Reservations
 from wattline_protocol.selecting import only
+from wattline_protocol.views import SiteView
 from wattline_protocol.visible import visible
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
@@ -71,6 +72,8 @@ Shown = TypeVar("Shown", bound=SiteScreen)
 
 PERIOD_S = 1.0
 RETRY_S = 1.0
+LEAVE_S = 0.2
+"""A thread that waits for the screen looks this often whether the app is closing."""
 LOG_PIECES = 4
 """Pieces of `MAX_LOG_CHUNK_BYTES` that are read at once; faster logs are shown from their end."""
 
@@ -87,6 +90,7 @@ class TopApp(App[None]):
         self.feed = feed
         self.view = View()
         self._leaving = threading.Event()
+        self._is_drawn = threading.Event()
 
     def on_mount(self) -> None:
         """Open the overview and start listening."""
@@ -116,15 +120,24 @@ class TopApp(App[None]):
         while not self._leaving.is_set():
             try:
                 for site in self.feed.sites(PERIOD_S):
-                    self.post_message(SiteArrived(site))
+                    self._show_and_wait(site)
             except FeedLost as lost:
                 self.post_message(FeedInterrupted(str(lost)))
             self._leaving.wait(RETRY_S)
 
+    def _show_and_wait(self, site: SiteView) -> None:
+        """The next snapshot is asked for when this one is on screen: none waits in a queue."""
+        age_s = max(0.0, time.time() - self.feed.clock_offset_s - site.unix_s)
+        self._is_drawn.clear()
+        self.post_message(SiteArrived(site, time.monotonic() - age_s))
+        while not self._leaving.is_set() and not self._is_drawn.wait(LEAVE_S):
+            pass
+
     def on_site_arrived(self, message: SiteArrived) -> None:
         """A new snapshot."""
-        self.view = reduce(self.view, message.site, time.monotonic())
+        self.view = reduce(self.view, message.site, message.made_s)
         self._redraw()
+        self.call_after_refresh(self._is_drawn.set)
         job = self._on_top(JobScreen)
         if job is not None:
             self._follow_job(job)

@@ -16,7 +16,13 @@ class Feed(Protocol):
     """Snapshots and answers. Called from worker threads; may block."""
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
-        """Snapshots for as long as the connection lasts; raises FeedLost when it breaks."""
+        """The newest snapshot whenever the caller comes back for one, at most one a period, for
+        as long as the connection lasts; raises FeedLost when it breaks."""
+        ...
+
+    @property
+    def clock_offset_s(self) -> float:
+        """How far this host's wall clock is ahead of the scheduler's."""
         ...
 
     def ask(self, request: Request) -> Answer:
@@ -40,6 +46,11 @@ class ClientFeed:
             yield from self._client.watch_site(period_s)
         except WattlineError as error:
             raise FeedLost(str(error)) from error
+
+    @property
+    def clock_offset_s(self) -> float:
+        """How far this host's wall clock is ahead of the scheduler's."""
+        return self._client.clock_offset_s
 
     def ask(self, request: Request) -> Answer:
         """One request, one answer; a refusal is an answer too. Raises FeedLost."""

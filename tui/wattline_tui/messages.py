@@ -16,15 +16,12 @@ ActName = Literal[
 
 
 class SiteArrived(Message):
-    """A snapshot from the feed. Only the newest matters."""
+    """A snapshot from the feed, made at `made_s` of this host's monotonic clock."""
 
-    def __init__(self, site: SiteView) -> None:
+    def __init__(self, site: SiteView, made_s: float) -> None:
         super().__init__()
         self.site = site
-
-    def can_replace(self, message: Message) -> bool:
-        """A newer snapshot replaces one that was not drawn yet."""
-        return isinstance(message, SiteArrived)
+        self.made_s = made_s
 
 
 class FeedInterrupted(Message):

@@ -51,14 +51,15 @@ class View:
     """Everything on screen."""
 
     site: SiteView | None = None
-    received_s: float = 0.0
+    made_s: float = 0.0
+    """When the scheduler made the snapshot, by the clock that is asked for its age."""
     trouble: str = ""
     """Why no snapshot arrives; empty while they do."""
     history: Mapping[tuple[NodeId, GpuIndex], tuple[float, ...]] = field(default_factory=dict)
 
     def stale_s(self, now_s: float) -> float | None:
         """Age of what is shown, where it is too old to be taken for the present."""
-        age_s = now_s - self.received_s
+        age_s = now_s - self.made_s
         return age_s if self.site is not None and age_s > STALE_AFTER_S else None
 
     def node(self, node: NodeId) -> NodeView | None:
@@ -72,9 +73,9 @@ class View:
         return next((j for j in jobs if j.id == job), None)
 
 
-def reduce(view: View, site: SiteView, now_s: float) -> View:
-    """The view once `site` has arrived."""
-    return View(site=site, received_s=now_s, history=_longer(view.history, site))
+def reduce(view: View, site: SiteView, made_s: float) -> View:
+    """The view once `site`, made at `made_s`, has arrived."""
+    return View(site=site, made_s=made_s, history=_longer(view.history, site))
 
 
 def interrupted(view: View, why: str) -> View:

@@ -11,7 +11,15 @@ from wattline.client.errors import DENIALS, RequestDenied, Unreachable, Wattline
 from wattline.client.link import Pending
 from wattline.client.lookup import find_bundle
 from wattline_protocol.keys import JoinBundle
-from wattline_protocol.requests import Answer, ClientWelcome, Denied, Done, GetPower, Request
+from wattline_protocol.requests import (
+    Answer,
+    ClientWelcome,
+    Denied,
+    Done,
+    GetPower,
+    Request,
+    WatchSite,
+)
 
 A = TypeVar("A")
 
@@ -75,15 +83,27 @@ class Asking:
         """The answer of that kind."""
         return _of_kind(self.ask(request, timeout_s=timeout_s), kind)
 
+    @property
+    def clock_offset_s(self) -> float:
+        """How far this host's wall clock is ahead of the scheduler's; 0 until that is known."""
+        return self._connection.link.clock_offset_s
+
     def watch(self, request: Request, kind: type[A], stall_s: float | None) -> Iterator[A]:
-        """Answers for as long as the caller iterates; None: silence is no error."""
+        """Answers for as long as the caller iterates; None: silence is no error.
+
+        Of a paced watch the next one is sent once the caller has come back for it.
+        """
         link = self._connection.link
+        is_paced = isinstance(request, WatchSite) and request.is_paced
         pending = link.ask(request)
+        patience_s: float | None = self._timeout_s
         try:
-            # The first answer must come in time, or the scheduler is not there.
-            yield _of_kind(self._next(pending, self._timeout_s), kind)
             while True:
-                yield _of_kind(self._next(pending, stall_s), kind)
+                # The first answer must come in time, or the scheduler is not there.
+                yield _of_kind(self._next(pending, patience_s), kind)
+                patience_s = stall_s
+                if is_paced and link.welcome is not None and link.welcome.unix_s:
+                    link.seen(pending)
         finally:
             link.drop(pending)
 

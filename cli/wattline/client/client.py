@@ -423,9 +423,10 @@ class Client(JobActs):
         return self.get(GetLoad(last_s), Load)
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
-        """A snapshot now and every `period_s`. Raises Unreachable when they stop coming."""
+        """A snapshot now and every `period_s`, always the newest: who takes longer over one than
+        `period_s` misses those in between. Raises Unreachable when they stop coming."""
         stall_s = max(STALL_LEAST_S, STALL_FACTOR * period_s)
-        for answer in self.watch(WatchSite(period_s), SiteNow, stall_s):
+        for answer in self.watch(WatchSite(period_s, is_paced=True), SiteNow, stall_s):
             yield answer.site
 
     def events(

@@ -50,6 +50,9 @@ class Link:
         self._pending: dict[int, Pending] = {}
         self._unsent: deque[int] = deque()
         self._dropped: deque[int] = deque()
+        self._seen: deque[int] = deque()
+        self.clock_offset_s = 0.0
+        """How far this host's wall clock is ahead of the scheduler's."""
         self.closing = False
         self.trouble = ""
         """Why there is no connection, as far as known."""
@@ -76,6 +79,13 @@ class Link:
         with self._lock:
             if self._pending.pop(pending.ask, None) is not None and not self.closing:
                 self._dropped.append(pending.ask)
+                self._wake()
+
+    def seen(self, pending: Pending) -> None:
+        """The caller has taken the newest answer of a paced watch."""
+        with self._lock:
+            if pending.ask in self._pending:
+                self._seen.append(pending.ask)
                 self._wake()
 
     def wait_settled(self, timeout_s: float) -> bool:
@@ -119,6 +129,12 @@ class Link:
             dropped, self._dropped = list(self._dropped), deque()
             return dropped
 
+    def take_seen(self) -> list[int]:
+        """Numbers of paced watches whose newest answer was taken."""
+        with self._lock:
+            seen, self._seen = list(self._seen), deque()
+            return seen
+
     def answered(self, ask: int, answer: Answer, *, is_last: bool) -> None:
         """Hand an answer to whoever asked; one that nobody waits for is ignored."""
         with self._lock:
@@ -132,6 +148,7 @@ class Link:
             self.welcome = welcome
             self._unsent = deque(self._pending)
             self._dropped.clear()
+            self._seen.clear()
         self._settled.set()
 
     def refuse(self, error: Refused) -> None:

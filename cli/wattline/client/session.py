@@ -17,6 +17,7 @@ from wattline_protocol.requests import (
     ClientWelcome,
     Denied,
     FromClient,
+    Seen,
     Tell,
     ToClient,
     Unwatch,
@@ -105,6 +106,7 @@ class Session:
         match message:
             case ClientWelcome():
                 self._is_welcome = True
+                self._note_clock(message)
                 self._link.welcomed(message)
             case Tell(ask=ask, answer=answer, is_last=is_last):
                 self._link.answered(ask, answer, is_last=is_last)
@@ -114,11 +116,22 @@ class Session:
                 # It has forgotten this connection: greet it again, everything is sent again.
                 self._is_welcome = False
 
+    def _note_clock(self, welcome: ClientWelcome) -> None:
+        """Cristian's estimate: the scheduler read its clock half way between question and answer.
+
+        Wrong by half of the time that the answer took, at most.
+        """
+        if welcome.unix_s:
+            half_way_s = self._since_greeting_s() / 2
+            self._link.clock_offset_s = time.time() - half_way_s - welcome.unix_s
+
     def _send_waiting(self) -> None:
         if not self._is_welcome:
             return
         for ask in self._link.take_dropped():
             self._send(Ask(UNWATCH_ASK, Unwatch(ask)))
+        for ask in self._link.take_seen():
+            self._send(Ask(UNWATCH_ASK, Seen(ask)))
         for pending in self._link.take_unsent():
             try:
                 self._send_bytes(self._checked(Ask(pending.ask, pending.request)))

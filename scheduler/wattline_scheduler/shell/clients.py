@@ -5,7 +5,9 @@ watches are never queued behind others (see `watches`). A client that stops read
 session, nothing else.
 """
 
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wattline_protocol.codec import Codec, MalformedMessage
@@ -64,9 +66,12 @@ class Session:
 class ClientDesk:
     """Receives requests and sends answers."""
 
-    def __init__(self, socket: ServerSocket, site: str) -> None:
+    def __init__(
+        self, socket: ServerSocket, site: str, unix_s: Callable[[], float] = time.time
+    ) -> None:
         self._socket = socket
         self._site = site
+        self._unix_s = unix_s
         self._in: Codec[FromClient] = Codec(FromClient)
         self._out: Codec[ToClient] = Codec(ToClient)
         self.sessions: OrderedDict[bytes, Session] = OrderedDict()
@@ -111,7 +116,7 @@ class ClientDesk:
         self.sessions.setdefault(connection, Session(connection, user, role))
         self.sessions.move_to_end(connection)
         self._forget_some()
-        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role)
+        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s())
         self._send(self.sessions[connection], self._out.encode(welcome))
 
     def _forget_some(self) -> None:

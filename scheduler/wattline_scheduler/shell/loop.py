@@ -32,6 +32,7 @@ from wattline_protocol.requests import (
     ListJobs,
     ListNodes,
     OnJobs,
+    Seen,
     Submit,
     Unwatch,
     WatchRoutes,
@@ -216,6 +217,9 @@ class Loop:
                 return [] if full is None else [Reply(client, ask.ask, full)]
             case Unwatch(ask=watched):
                 self._watches.drop(session, watched)
+                return []
+            case Seen(ask=watched):
+                self._watches.seen(session, watched)
                 return []
             case FetchLog():
                 return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]

@@ -1,7 +1,7 @@
 """Who may ask what before anything is looked up. Acts are checked by role in the core."""
 
 from wattline_protocol.members import USER_ROLES, Authorized
-from wattline_protocol.requests import Denied, Request, Unwatch, WatchRoutes
+from wattline_protocol.requests import Denied, Request, Seen, Unwatch, WatchRoutes
 from wattline_protocol.site import Role
 
 CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
@@ -10,7 +10,7 @@ AGENT_ROLES: frozenset[Role] = frozenset({"agent"})
 
 def not_for(role: Role, request: Request) -> Denied | None:
     """Why this role may not even ask; None = it may. Every user may read; gateways see routes."""
-    if isinstance(request, Unwatch):
+    if isinstance(request, Unwatch | Seen):
         return None
     if role == "gateway" and not isinstance(request, WatchRoutes):
         verb = type(request).__name__

@@ -45,6 +45,8 @@ class _Watch:
     shown: Routes | None = None
     is_new: bool = True
     """Nothing was shown yet: the first answer comes at once, also an empty one."""
+    unseen_since: Instant | None = None
+    """Paced: since when the client has an answer that it has not taken yet."""
 
 
 class Watches:
@@ -86,6 +88,12 @@ class Watches:
         if self._watches.pop((session.connection, ask), None) is not None:
             session.watch_count -= 1
 
+    def seen(self, session: Session, ask: int) -> None:
+        """The client has taken what was shown: the newest may follow."""
+        watch = self._watches.get((session.connection, ask))
+        if watch is not None:
+            watch.unseen_since = None
+
     def show(self, now: Now, newest_event: int) -> None:
         """Show what is due to whoever has room. `newest_event`: seq of the newest on disk."""
         site: SiteView | None = None
@@ -94,10 +102,13 @@ class Watches:
                 self.drop(watch.session, watch.ask)
                 continue
             match watch.request:
-                case WatchSite(period_s=period_s) if now.mono_s >= watch.due:
+                case WatchSite() as request if (
+                    now.mono_s >= watch.due and watch.unseen_since is None
+                ):
                     site = site or self._site(now)
-                    watch.due = _next_beat(now, max(period_s, SITE_PERIOD_MIN_S))
-                    self._show(watch, SiteNow(site), now)
+                    watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
+                    if self._show(watch, SiteNow(site), now) and request.is_paced:
+                        watch.unseen_since = now.mono_s
                 case ListEvents() if now.mono_s >= watch.due and (
                     watch.is_new or watch.cursor < newest_event
                 ):
@@ -108,8 +119,8 @@ class Watches:
 
     def _is_gone(self, watch: _Watch, now: Now) -> bool:
         is_known = self._desk.sessions.get(watch.session.connection) is watch.session
-        stuck_s = 0.0 if watch.stuck_since is None else now.mono_s - watch.stuck_since
-        return not is_known or stuck_s > GONE_S
+        since = watch.stuck_since if watch.unseen_since is None else watch.unseen_since
+        return not is_known or (since is not None and now.mono_s - since > GONE_S)
 
     def _show(self, watch: _Watch, answer: Answer, now: Now) -> bool:
         if not self._desk.show(watch.session, watch.ask, answer):

@@ -2,8 +2,10 @@
 
 from typing import cast
 
+import msgspec
 import pytest
 
+from support.site_views import empty_site
 from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.members import Member
@@ -16,9 +18,11 @@ from wattline_protocol.requests import (
     FromClient,
     ListEvents,
     Routes,
+    SiteNow,
     Tell,
     ToClient,
     WatchRoutes,
+    WatchSite,
 )
 from wattline_protocol.site import Role
 from wattline_protocol.transport import Incoming, ServerSocket
@@ -148,7 +152,7 @@ class Watched:
         self.watches = Watches(self.desk, self._site, self._after, lambda: self.routes)
 
     def _site(self, now: Now) -> SiteView:
-        raise AssertionError("nobody watches the site here")
+        return msgspec.structs.replace(empty_site(), unix_s=now.unix_s)
 
     def _after(self, after: int, limit: int) -> tuple[EventView, ...]:
         return tuple(event for event in self.events if event.seq > after)[:limit]
@@ -184,6 +188,35 @@ def test_events_wait_for_room_and_none_is_lost() -> None:
     w.show(0.3)
     w.show(0.4)
     assert w.shown() == [1, 2]
+
+
+def pictures(w: Watched) -> list[float]:
+    """When the snapshots that were shown were made."""
+    tells = [told.answer for told in w.pipe.sent if isinstance(told, Tell)]
+    return [told.site.unix_s for told in tells if isinstance(told, SiteNow)]
+
+
+def test_a_paced_watch_gets_the_newest_once_it_has_taken_the_one_before() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(1.0, is_paced=True), at(0.0))
+    for second in range(5):
+        w.show(float(second))
+    assert pictures(w) == [0.0]
+    w.watches.seen(w.session, 1)
+    w.show(5.0)
+    w.show(6.0)
+    assert pictures(w) == [0.0, 5.0]
+    w.watches.seen(w.session, 77)
+    w.show(6.0 + GONE_S)
+    assert len(w.watches) == 0, "nobody reads"
+
+
+def test_a_watch_that_is_not_paced_gets_each_in_its_time() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(1.0), at(0.0))
+    for second in range(3):
+        w.show(float(second))
+    assert pictures(w) == [0.0, 1.0, 2.0]
 
 
 def test_routes_are_shown_when_they_change() -> None:

@@ -41,7 +41,7 @@ async def test_a_redraw_that_falls_into_the_closing_is_harmless(
         JobArrived(busy_site().jobs[0]),
         LogArrived(log_end(TaskNo(0)), LOG),
         LogBehind(log_end(TaskNo(0))),
-        SiteArrived(busy_site()),
+        SiteArrived(busy_site(), 0.0),
     ],
     ids=lambda one: type(one).__name__,
 )

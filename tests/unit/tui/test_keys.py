@@ -1,5 +1,7 @@
 """Keys, palette and help come from one table; acts reach the feed."""
 
+import time
+
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -244,7 +246,8 @@ async def test_the_cursor_stays_on_its_job_when_others_come_and_go() -> None:
         assert table.selected == "2"
         import msgspec
 
-        app.post_message(SiteArrived(msgspec.structs.replace(site, jobs=site.jobs[1:])))
+        newer = msgspec.structs.replace(site, jobs=site.jobs[1:])
+        app.post_message(SiteArrived(newer, time.monotonic()))
         await pilot.pause()
         await pilot.pause()
         assert table.selected == "2"
