@@ -27,6 +27,7 @@ from wattline_protocol.views import (
     SiteView,
     WhyView,
 )
+from wattline_protocol.watching import Seen, Unwatch, WatchRoutes, WatchSite
 
 MAX_LISTED = 10_000
 """Rows in one answer; a longer list is cut and says so."""
@@ -242,14 +243,6 @@ class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     follow: bool = False
 
 
-class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
-    """A SiteView now and then one every `period_s`."""
-
-    period_s: float = 1.0
-    is_paced: bool = False
-    """Each one only after `Seen` of the one before, so that none waits on the way."""
-
-
 class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
@@ -258,16 +251,6 @@ class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
     """How busy the scheduler was in its last seconds."""
 
     last_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOAD_S)] = 60
-
-
-class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
-    ask: int
-
-
-class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
-    """A paced watch has taken its newest answer. Has no answer."""
-
-    ask: int
 
 
 class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
@@ -284,10 +267,6 @@ class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
     since_unix_s: float = 0.0
     until_unix_s: float = 0.0
     """0 = now."""
-
-
-class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):
-    """Gateway only: where each service's workers are, now and at every change."""
 
 
 Request = (

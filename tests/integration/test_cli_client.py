@@ -45,11 +45,11 @@ from wattline_protocol.requests import (
     Routes,
     Submit,
     Submitted,
-    WatchRoutes,
 )
 from wattline_protocol.reserving import Reserve
 from wattline_protocol.selecting import Selection, Span
 from wattline_protocol.views import DomainView
+from wattline_protocol.watching import WatchRoutes
 
 DOMAIN = DomainView(DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None)
 

@@ -18,8 +18,8 @@ from wattline_protocol.requests import (
     Done,
     GetPower,
     Request,
-    WatchSite,
 )
+from wattline_protocol.watching import WatchSite
 
 A = TypeVar("A")
 

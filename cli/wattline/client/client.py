@@ -55,8 +55,6 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
     Undrain,
-    WatchRoutes,
-    WatchSite,
     WhatIf,
     Why,
     WhyNode,
@@ -81,6 +79,7 @@ from wattline_protocol.views import (
     SiteView,
     WhyView,
 )
+from wattline_protocol.watching import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5

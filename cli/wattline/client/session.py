@@ -17,12 +17,11 @@ from wattline_protocol.requests import (
     ClientWelcome,
     Denied,
     FromClient,
-    Seen,
     Tell,
     ToClient,
-    Unwatch,
 )
 from wattline_protocol.transport import ClientSocket
+from wattline_protocol.watching import Seen, Unwatch
 
 REHELLO_PERIOD_S = 1.0
 """A scheduler that does not know this connection (any more) is greeted again this often."""

@@ -32,16 +32,13 @@ from wattline_protocol.requests import (
     ListJobs,
     ListNodes,
     OnJobs,
-    Seen,
     Submit,
-    Unwatch,
-    WatchRoutes,
-    WatchSite,
     WhatIf,
     WhyNode,
 )
 from wattline_protocol.reserving import ListReservations, Reserve
 from wattline_protocol.transport import ServerSocket
+from wattline_protocol.watching import Seen, Unwatch, WatchRoutes, WatchSite
 from wattline_scheduler.core.acting import named
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send

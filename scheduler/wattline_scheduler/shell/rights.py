@@ -1,8 +1,12 @@
 """Who may ask what before anything is looked up. Acts are checked by role in the core."""
 
 from wattline_protocol.members import USER_ROLES, Authorized
-from wattline_protocol.requests import Denied, Request, Seen, Unwatch, WatchRoutes
+from wattline_protocol.requests import (
+    Denied,
+    Request,
+)
 from wattline_protocol.site import Role
+from wattline_protocol.watching import Seen, Unwatch, WatchRoutes
 
 CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
 AGENT_ROLES: frozenset[Role] = frozenset({"agent"})

@@ -11,10 +11,9 @@ from wattline_protocol.requests import (
     ListEvents,
     Routes,
     SiteNow,
-    WatchRoutes,
-    WatchSite,
 )
 from wattline_protocol.views import EventView, SiteView
+from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import ClientDesk, Session
 
 MAX_WATCHES_PER_CLIENT = 16

@@ -50,12 +50,10 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
     Tell,
-    Unwatch,
-    WatchRoutes,
-    WatchSite,
 )
 from wattline_protocol.selecting import only
 from wattline_protocol.transport import ClientSocket
+from wattline_protocol.watching import Unwatch, WatchRoutes, WatchSite
 
 
 def test_a_submission_is_on_disk_when_it_is_answered(

@@ -21,12 +21,11 @@ from wattline_protocol.requests import (
     SiteNow,
     Tell,
     ToClient,
-    WatchRoutes,
-    WatchSite,
 )
 from wattline_protocol.site import Role
 from wattline_protocol.transport import Incoming, ServerSocket
 from wattline_protocol.views import EventView, SiteView
+from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell import clients
 from wattline_scheduler.shell.clients import STUCK_S, ClientDesk, Session
 from wattline_scheduler.shell.watches import GONE_S, Watches
