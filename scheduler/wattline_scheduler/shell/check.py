@@ -32,6 +32,7 @@ from wattline_scheduler.shell.hooks.hook import check_secrets
 from wattline_scheduler.shell.run import SiteUnusable, read_clock, read_site
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.file import DB_NAME, private_copy
+from wattline_scheduler.store.marker import MARKER_NAME, check_commits, check_files, held, read_mark
 from wattline_scheduler.store.store import Store
 
 MAX_NAMED = 5
@@ -110,6 +111,16 @@ def _secrets(site: Site) -> Iterator[Check]:
         yield Check("secrets", "ok", "those of webhooks and the HTTP door can be read")
 
 
+def _no_store(path: Path, config: SchedulerConfig) -> Iterator[Check]:
+    try:
+        if not config.recover:
+            check_files(path, read_mark(path.with_name(MARKER_NAME)))
+    except StoreError as error:
+        yield Check("state", "failed", str(error))
+        return
+    yield Check("state", "ok", f"{path} is not there: it begins empty")
+
+
 def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
     path = config.state_dir / DB_NAME
     try:
@@ -120,11 +131,14 @@ def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
         )
         return
     if not is_there:
-        yield Check("state", "ok", f"{path} is not there: it begins empty")
+        yield from _no_store(path, config)
         return
     now = read_clock()
     try:
+        mark = None if config.recover else read_mark(path.with_name(MARKER_NAME))
         with closing(private_copy(path)) as copy:
+            if not config.recover:
+                check_commits(path, held(copy), mark)
             _, saved = Store.over(
                 copy,
                 now_unix_s=now.unix_s,

@@ -294,6 +294,7 @@ class Loop:
         return effects
 
     def _each_second(self, now: Now) -> None:
+        self._store.settle()
         self._steps += self._meter.read(now)
         self._steps += self._beside.hooks.marks()
         # Not an event: it says where to write the key in future orders, nothing is decided by it.

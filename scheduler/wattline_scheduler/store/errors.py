@@ -31,6 +31,10 @@ class StoreCorrupt(StoreError):
     """The database is damaged."""
 
 
+class StoreIncomplete(StoreError):
+    """Commits that were acknowledged are missing, or nothing says that none is."""
+
+
 class StoreForeign(StoreError):
     """The file is a database of something else."""
 
@@ -45,7 +49,9 @@ class StoreIsBackup(StoreError):
 
 _FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 _UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
-_CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
+_AT_START = ("opening", "loading")
+"""Statements that fail in themselves then show that the tables are not those of the schema."""
 
 
 def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
@@ -60,15 +66,22 @@ def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
     if name.startswith(_UNWRITABLE):
         return StoreUnwritable(
             f"{story} ({name}). The state directory and its files must be writable by the "
-            "scheduler's user; check owner, mode and whether the file system is read-only."
+            "scheduler's user; check owner, mode and whether the file system is read-only. Where all "
+            "is writable the file is damaged: put a backup in its place and start once with "
+            "`wattline scheduler --recover`."
         )
-    if name.startswith(_CORRUPT):
-        return StoreCorrupt(
-            f"{story} ({name}). The database is damaged. Move it aside, put a backup in its place "
-            "and start with `wattline scheduler --recover`."
-        )
+    if name.startswith(_CORRUPT) or (name in ("SQLITE_ERROR", "") and doing in _AT_START):
+        return damage(path, f"{doing}: {error}")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreLocked(
             f"{story} ({name}). Another program holds the database; end it and start again."
         )
     return StoreError(f"{story} ({name or type(error).__name__}). The scheduler cannot go on.")
+
+
+def damage(path: Path, found: str) -> StoreCorrupt:
+    """The error for a database that is not what was written."""
+    return StoreCorrupt(
+        f"{path} is damaged: {found}. Move it aside, put a backup in its place and start once with "
+        "`wattline scheduler --recover`."
+    )

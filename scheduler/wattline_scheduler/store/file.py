@@ -6,15 +6,17 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from wattline_scheduler.store.digests import arm, damaged
 from wattline_scheduler.store.errors import (
-    StoreCorrupt,
     StoreForeign,
     StoreTooNew,
     StoreUnwritable,
+    damage,
     store_error,
 )
 from wattline_scheduler.store.schema import (
     APPLICATION_ID,
+    DIGESTS_SINCE,
     SCHEMA_VERSION,
     migrate,
     schema_version,
@@ -25,8 +27,11 @@ DB_NAME = "wattline.db"
 BUSY_TIMEOUT_MS = 5_000
 """Readers never block the writer under WAL; this covers an operator's own write transaction."""
 
-QUICK_CHECK_MAX_BYTES = 256 * 1024 * 1024
-"""Up to this size every page is checked at start (below 1 s); larger files are checked as read."""
+FULLY_CHECKED_MAX_BYTES = 256 * 1024 * 1024
+"""Up to this size a start checks every page and index, and what was measured, as well (1 s)."""
+
+MEASURED = frozenset({"domain_rollups", "node_rollups"})
+"""Tables of a large store that are checked only by `--check` and by backups."""
 
 
 def make_directory(directory: Path) -> None:
@@ -54,11 +59,14 @@ def open_database(path: Path) -> Database:
             "temp_store = MEMORY",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
-        _check_whole(db, path)
+        _check_whole(db, path, at_start=True)
         migrate(db)
     except sqlite3.Error as error:
         connection.close()
         raise store_error(path, "opening", error) from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        connection.close()
+        raise damage(path, str(error)) from error
     except BaseException:
         connection.close()
         raise
@@ -98,6 +106,7 @@ def copy_database(path: Path, target: Path) -> None:
     copy = sqlite3.connect(part, isolation_level=None)
     try:
         source.conn.backup(copy)
+        _check_whole(Database(copy), path)
         mark_backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
     except sqlite3.Error as error:
@@ -133,6 +142,7 @@ def private_copy(path: Path) -> sqlite3.Connection:
 
 def mark_backup(copy: sqlite3.Connection) -> None:
     """From now on it starts only with `--recover` (I8)."""
+    arm(copy)
     copy.execute("UPDATE meta SET is_backup = 1")
 
 
@@ -160,7 +170,10 @@ def _refuse_foreign(db: Database, path: Path) -> None:
     application_id = db.execute("PRAGMA application_id").fetchone()[0]
     is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if application_id != APPLICATION_ID and not is_empty:
-        raise StoreForeign(f"{path} is a database, but not one of Wattline's. Move it elsewhere.")
+        raise StoreForeign(
+            f"{path} is a database, but not one of Wattline's. Move it elsewhere; if a backup is "
+            "put in its place, start once with `wattline scheduler --recover`."
+        )
     version = schema_version(db)
     if version > SCHEMA_VERSION:
         raise StoreTooNew(
@@ -170,12 +183,13 @@ def _refuse_foreign(db: Database, path: Path) -> None:
         )
 
 
-def _check_whole(db: Database, path: Path) -> None:
-    if path.stat().st_size > QUICK_CHECK_MAX_BYTES:
-        return
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _check_whole(db: Database, path: Path, *, at_start: bool = False) -> None:
+    """Every page fits the others, and every record is what was written."""
+    is_small = not at_start or path.stat().st_size <= FULLY_CHECKED_MAX_BYTES
+    verdict = "ok"
+    if is_small:
+        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict == "ok" and schema_version(db) >= DIGESTS_SINCE:
+        verdict = damaged(db.conn, frozenset() if is_small else MEASURED) or "ok"
     if verdict != "ok":
-        raise StoreCorrupt(
-            f"{path} is damaged: {verdict}. Move it aside, put a backup in its place and start "
-            "with `wattline scheduler --recover`."
-        )
+        raise damage(path, verdict)

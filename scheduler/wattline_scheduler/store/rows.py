@@ -52,12 +52,13 @@ class Layout:
     columns: tuple[str, ...]
     key: tuple[str, ...]
 
-    def upsert(self) -> str:
-        """Statement that writes a row, replacing the one with the same key."""
-        values = ", ".join("?" for _ in self.columns)
-        changes = ", ".join(f"{c} = excluded.{c}" for c in self.columns if c not in self.key)
+    def upsert(self, *more: str) -> str:
+        """Statement that writes a row, replacing the one with the same key; also columns `more`."""
+        columns = (*self.columns, *more)
+        values = ", ".join("?" for _ in columns)
+        changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in self.key)
         return (
-            f"INSERT INTO {self.table} ({', '.join(self.columns)}) VALUES ({values}) "  # noqa: S608 - constants of this module
+            f"INSERT INTO {self.table} ({', '.join(columns)}) VALUES ({values}) "  # noqa: S608 - constants of this module
             f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {changes}"
         )
 
@@ -145,6 +146,9 @@ PROBLEMS = Layout(
 )
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
 
+LAYOUTS = tuple(value for value in list(globals().values()) if isinstance(value, Layout))
+"""All of the above."""
+
 
 def _job_row(r: JobRecord) -> Row:
     s = r.spec
@@ -221,9 +225,16 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
 """Statement and row of each kind of record."""
 
 
+_STATE = _columns("ended_unix_s state reason is_held held_by is_late is_risk_told cancelled_by")
+
+JOB_STATE_SET = {column: f"?{number}" for number, column in enumerate(_STATE, start=1)}
+"""What changes of a job whose specification stands on disk."""
+
+JOB_STATE_WHERE = f"id = ?{len(_STATE) + 1}"
+
 JOB_STATE = (
-    "UPDATE jobs SET ended_unix_s = ?, state = ?, reason = ?, is_held = ?, held_by = ?,"
-    " is_late = ?, is_risk_told = ?, cancelled_by = ? WHERE id = ?"
+    f"UPDATE jobs SET {', '.join(f'{c} = {value}' for c, value in JOB_STATE_SET.items())} "  # noqa: S608 - constants of this module
+    f"WHERE {JOB_STATE_WHERE}"
 )
 
 

@@ -3,11 +3,17 @@
 Columns named after structs of ours (`gpus`, `spec`, `sent`, `exit`, `mig` …) hold JSON. Times are
 Unix seconds, power milliwatts, energy millijoules. A migration is never edited once it was
 released: a change is a new one at the end of `MIGRATIONS`.
+
+Every table has a column `digest` over all its other ones. A migration that adds a table or a
+column need not know of it: `migrate` adds the column where it is missing, after each migration,
+and digests all rows at the end; `digests.arm` covers whatever statement writes a row later.
 """
 
 from collections.abc import Callable
 
 from sqlite_utils import Database
+
+from wattline_scheduler.store.digests import DIGEST, digest_all, tables
 
 APPLICATION_ID = 0x57415454
 """`WATT`: marks the file as ours for `file(1)` and for the refusal of foreign databases."""
@@ -357,6 +363,11 @@ def _problems(db: Database) -> None:
     db.execute("CREATE INDEX problems_until ON problems (until_unix_s)")
 
 
+def _digests(db: Database) -> None:
+    """Every row says whether it is whole, and the store how many commits it holds."""
+    db.execute("ALTER TABLE meta ADD COLUMN commits INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -377,10 +388,14 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _quota_told,
     _held_by,
     _problems,
+    _digests,
 )
 """In order; the database's `user_version` counts those that were applied."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
+
+DIGESTS_SINCE = MIGRATIONS.index(_digests) + 1
+"""The schema from which on rows carry digests."""
 
 
 def schema_version(db: Database) -> int:
@@ -389,14 +404,30 @@ def schema_version(db: Database) -> int:
 
 
 def migrate(db: Database, *, upto: int = SCHEMA_VERSION) -> None:
-    """Apply the missing migrations, each in a transaction with its version number."""
-    for version in range(schema_version(db), upto):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+    """Apply the missing migrations, all in one transaction, and digest the rows as they are then.
+
+    A store that carries digests is to be checked before: this makes them fit whatever is there.
+    """
+    first = schema_version(db)
+    if first >= upto:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(first, upto):
             MIGRATIONS[version](db)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {version + 1}")
-            db.execute("COMMIT")
-        except BaseException:
-            db.conn.rollback()
-            raise
+            if version + 1 >= DIGESTS_SINCE:
+                _add_digests(db)
+        if upto >= DIGESTS_SINCE:
+            digest_all(db.conn)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {upto}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.conn.rollback()
+        raise
+
+
+def _add_digests(db: Database) -> None:
+    """To each table that has none."""
+    for table in sorted(set(db.table_names()) - set(tables(db.conn))):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN {DIGEST} BLOB")

@@ -5,6 +5,9 @@ Theory. Opening takes the directory's lock and raises the epoch, durably, before
 scheduler that got past the lock (a copied directory, a network file system without locks) fences
 the first one off instead of mixing with it. A commit returns only when its records are on disk
 (WAL, `synchronous=FULL`: one fsync), so the shell commits the saves of many events at once.
+
+Each commit is counted, in the database and in the `marker` beside it, and each row carries a
+digest (`digests`): what was lost or changed since is found before a run begins.
 """
 
 import secrets
@@ -21,15 +24,26 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import Saved
+from wattline_scheduler.store.digests import Writer
 from wattline_scheduler.store.errors import (
-    StoreCorrupt,
     StoreFenced,
+    StoreIncomplete,
     StoreIsBackup,
+    damage,
     store_error,
 )
 from wattline_scheduler.store.file import DB_NAME, copy_database, make_directory, open_database
 from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved, outcomes
 from wattline_scheduler.store.lock import DirectoryLock
+from wattline_scheduler.store.marker import (
+    MARKER_NAME,
+    Mark,
+    Marker,
+    check_commits,
+    check_files,
+    held,
+    read_mark,
+)
 from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
 from wattline_scheduler.store.rows import Storable, by_statement, newest_jobs
@@ -74,7 +88,11 @@ class Store:
         self._lock = lock
         self._db = db
         self._connection: sqlite3.Connection = db.conn
+        self._writer = Writer(db.conn)
         self._owner: tuple[int, str] = (0, "")
+        self._held = self._seen = Mark(0, 0)
+        """What the database holds, and what the marker of the runs before had seen."""
+        self._marker: Marker | None = None
         self._specs: dict[JobId, JobSpec] = {}
         """What this run has written of jobs that have not ended."""
 
@@ -95,13 +113,16 @@ class Store:
         """
         make_directory(directory)
         lock = DirectoryLock(directory)
+        path, instance = directory / DB_NAME, secrets.token_hex(8)
         try:
-            store = cls(directory / DB_NAME, lock, open_database(directory / DB_NAME))
+            mark = _mark_beside(path, recover)
+            store = cls(path, lock, open_database(path))
         except BaseException:
             lock.release()
             raise
         try:
-            return store, store._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting)
+            store._begin_marker(mark, recover)
+            return store, store._begin_run(now_unix_s, recover, instance, lasting)
         except BaseException:
             store.close()
             raise
@@ -122,35 +143,49 @@ class Store:
         store = cls(Path(":memory:"), None, Database(connection))
         return store, store._begin_run(now_unix_s, recover, instance, lasting)
 
+    def _begin_marker(self, mark: Mark | None, recover: bool) -> None:
+        """There before the first commit that it counts. Raises StoreError."""
+        if not recover:
+            self._refuse_backup()
+            check_commits(self.path, held(self._connection), mark)
+        self._marker = Marker(self.path.with_name(MARKER_NAME))
+        self._seen = mark or held(self._connection)
+        if mark is None:
+            self._marker.write(self._seen)
+            self._marker.settle()
+
     def _begin_run(
         self, now_unix_s: float, recover: bool, instance: str, lasting: Collection[Key] = ()
     ) -> Saved:
         def begin() -> Saved:
-            epoch, is_backup = self._connection.execute(
-                "SELECT epoch, is_backup FROM meta"
-            ).fetchone()
-            if is_backup and not recover:
-                raise StoreIsBackup(
-                    f"{self.path} is a backup: agents may have seen later decisions. Start once "
-                    "with `wattline scheduler --recover`; every node then counts in full until "
-                    "it is heard."
-                )
-            # Epochs grow by one a start, so wall-clock seconds lie above any that was ever seen.
-            epoch = max(epoch + 1, int(now_unix_s)) if recover else epoch + 1
-            if recover:
+            has = held(self._connection)
+            epoch = max(has.epoch, self._seen.epoch) + 1
+            if not recover:
+                self._refuse_backup()
+            else:
+                # Epochs grow by one a start, so wall-clock seconds lie above any ever seen.
+                epoch = max(epoch, int(now_unix_s))
                 self._recover(epoch)
             self._owner = (epoch, instance)
-            self._connection.execute("UPDATE meta SET epoch = ?, instance = ?", self._owner)
+            self._held = Mark(epoch, max(has.commits, self._seen.commits) + 1)
+            self._connection.execute(
+                "UPDATE meta SET epoch = ?, instance = ?, commits = ?",
+                (*self._owner, self._held.commits),
+            )
             self._tidy(now_unix_s)
             return load_saved(self._connection, Epoch(epoch), instance, lasting)
 
         try:
             return self._transaction("loading", begin, is_first=True)
         except msgspec.DecodeError as error:
-            raise StoreCorrupt(
-                f"{self.path} holds a record that cannot be read: {error}. Put a backup in its "
-                "place and start with `wattline scheduler --recover`."
-            ) from error
+            raise damage(self.path, f"a record cannot be read: {error}") from error
+
+    def _refuse_backup(self) -> None:
+        if self._connection.execute("SELECT is_backup FROM meta").fetchone()[0]:
+            raise StoreIsBackup(
+                f"{self.path} is a backup: agents may have seen later decisions. Start once with "
+                "`wattline scheduler --recover`; every node then counts in full until it is heard."
+            )
 
     def _recover(self, epoch: int) -> None:
         """Numbers go on by the epoch: a backup that is restored twice must not give out the same
@@ -180,7 +215,7 @@ class Store:
 
         def write() -> None:
             for statement, rows in groups.items():
-                self._connection.executemany(statement, rows)
+                self._writer.write(statement, rows)
 
         self._transaction("writing", write)
         for job in newest_jobs(records):
@@ -215,7 +250,7 @@ class Store:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if not is_first:
-                self._check_owner()
+                self._count()
             result = body()
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -224,17 +259,29 @@ class Store:
         except BaseException:
             self._roll_back()
             raise
+        if not is_first:
+            self._held = Mark(self._held.epoch, self._held.commits + 1)
+        if self._marker is not None:
+            self._marker.write(self._held)
+            if is_first:
+                self._marker.settle()
         return result
+
+    def settle(self) -> None:
+        """The marker beside the store is on disk. Call about once a second. Raises StoreError."""
+        if self._marker is not None:
+            self._marker.settle()
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.rollback()
 
-    def _check_owner(self) -> None:
-        row = self._connection.execute("SELECT epoch, instance FROM meta").fetchone()
-        if row != self._owner:
+    def _count(self) -> None:
+        """One commit more of this run, if the store is still its own. Raises StoreFenced."""
+        if not self._writer.count(*self._owner):
+            epoch = self._connection.execute("SELECT epoch FROM meta").fetchone()[0]
             raise StoreFenced(
-                f"{self.path} now belongs to epoch {row[0]} of another scheduler; this one had "
+                f"{self.path} now belongs to epoch {epoch} of another scheduler; this one had "
                 f"epoch {self._owner[0]} and has stopped. Run one scheduler per site."
             )
 
@@ -271,5 +318,20 @@ class Store:
     def close(self) -> None:
         """Let go of the database and the directory."""
         self._connection.close()
+        if self._marker is not None:
+            self._marker.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _mark_beside(database: Path, recover: bool) -> Mark | None:
+    """The marker of the runs before; for a recovery it need not be there, or be whole."""
+    try:
+        mark = read_mark(database.with_name(MARKER_NAME))
+    except StoreIncomplete:
+        if not recover:
+            raise
+        return None
+    if not recover:
+        check_files(database, mark)
+    return mark

@@ -13,6 +13,7 @@ from support.stores import NOW, everything, opened
 from wattline_protocol.ids import JobId, UnixTime
 from wattline_scheduler.core.records import UseRecord
 from wattline_scheduler.store import load
+from wattline_scheduler.store.digests import arm
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
     StoreError,
@@ -223,6 +224,7 @@ def test_every_older_schema_is_migrated_to_the_newest(tmp_path: Path, version: i
         old = Database(connection)
         migrate(old, upto=version)
         assert schema_version(old) == version
+        arm(connection)
         if version > 0:
             old.execute("UPDATE meta SET epoch = 41, instance = 'before'")
     connection.close()
@@ -314,11 +316,10 @@ def test_an_unreadable_record_is_refused(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([records.job(1)])
     store.close()
-    connection = sqlite3.connect(tmp_path / "wattline.db")
+    connection = sqlite3.connect(tmp_path / "wattline.db", isolation_level=None)
     connection.execute("UPDATE jobs SET spec = '{}'")
-    connection.commit()
     connection.close()
-    with pytest.raises(StoreCorrupt, match="record that cannot be read"):
+    with pytest.raises(StoreCorrupt, match="a record of jobs is not what was written: id '1'"):
         opened(tmp_path)
 
 

@@ -1,0 +1,208 @@
+"""A digest in every row: what the file gives back is what was written, or it is found damaged.
+
+Theory. The column `digest` of each table holds the CRC-32 of all its other columns, in the order
+of the table, as MessagePack. A checksum is enough, for disks and programs err without intent; it
+finds every burst of up to 32 bits, and misses anything else once in four billion damaged rows.
+Appended to what it covers, a CRC-32 gives one constant, so that a whole table is checked without a
+line of Python for a row.
+
+Who writes rows need know nothing of this: `arm` lays triggers over every table that has the
+column, and they digest what a statement left without a new digest. The upserts of `rows`, which
+are nearly all that is written, hand theirs in (`Digested`), which takes half the time. So a
+migration that adds columns or tables needs no more: `schema.migrate` gives each table the column,
+and digests all rows when the columns have changed.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from wattline_scheduler.store.rows import (
+    JOB_STATE,
+    JOB_STATE_SET,
+    JOB_STATE_WHERE,
+    LAYOUTS,
+    Layout,
+    Row,
+)
+
+DIGEST = "digest"
+FUNCTION = "wattline_digest"
+"""In SQL: the digest of its arguments, which are the other columns in order."""
+
+_ROOM = b"\0\0\0\0"
+_WHOLE = 0x2144DF1C
+"""CRC-32 of anything that ends with its own CRC-32, lowest byte first."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+Columns = tuple[tuple[str, str], ...]
+"""Name and type of the columns of a table but the digest, in order."""
+
+
+def digest_of(values: Sequence[Any]) -> bytes:
+    """Of values as the database gives them back."""
+    return crc32(_encode((*values, _ROOM))[: -len(_ROOM)]).to_bytes(4, "little")
+
+
+def _digest_stored(*values: Any) -> bytes:
+    """Of values on their way into the database, which knows no negative zero."""
+    return digest_of([v or 0.0 if v.__class__ is float else v for v in values])
+
+
+def tables(connection: sqlite3.Connection) -> dict[str, Columns]:
+    """Every table that carries digests."""
+    sql = "SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY name"
+    found = {name: _columns(connection, name) for (name,) in connection.execute(sql).fetchall()}
+    return {
+        table: tuple(one for one in columns if one[0] != DIGEST)
+        for table, columns in found.items()
+        if any(name == DIGEST for name, _ in columns)
+    }
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> Columns:
+    rows = connection.execute("SELECT name, type FROM pragma_table_info(?, 'main')", (table,))
+    return tuple((name, kind) for name, kind in rows.fetchall())
+
+
+def _names(columns: Columns, prefix: str = "") -> str:
+    return ", ".join(prefix + name for name, _ in columns)
+
+
+# --- Writing ------------------------------------------------------------------------------
+
+
+def arm(connection: sqlite3.Connection) -> None:
+    """From now on whatever this connection writes carries its digest."""
+    connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
+    for table, columns in tables(connection).items():
+        other = f"UPDATE OF {_names(columns)}"
+        for verb, when in (("INSERT", "NULL"), (other, f"OLD.{DIGEST}")):
+            connection.execute(
+                f"CREATE TEMP TRIGGER IF NOT EXISTS {table}_{DIGEST}_{verb[:6]} "  # noqa: S608 - names of our tables
+                f"AFTER {verb} ON main.{table} WHEN NEW.{DIGEST} IS {when} "
+                f"BEGIN UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns, 'NEW.')}) "
+                "WHERE rowid = NEW.rowid; END"
+            )
+
+
+def digest_all(connection: sqlite3.Connection) -> None:
+    """Digest every row as it stands, in the caller's transaction: its columns have changed."""
+    connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
+    for table, columns in tables(connection).items():
+        connection.execute(f"UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns)})")  # noqa: S608 - names of our tables
+
+
+def _update(table: str, columns: Columns, changes: Mapping[str, str], where: str) -> str:
+    """Statement that sets columns to expressions, and the digest with them."""
+    typed = {
+        name: f"CAST({changes[name]} AS {kind})" if kind == "REAL" else changes[name]
+        for name, kind in columns
+        if name in changes
+    }
+    after = ", ".join(typed.get(name, name) for name, _ in columns)
+    sets = ", ".join(f"{name} = {value}" for name, value in changes.items())
+    return f"UPDATE {table} SET {sets}, {DIGEST} = {FUNCTION}({after}) WHERE {where}"  # noqa: S608 - names of our tables
+
+
+class Digested:
+    """The upsert of one layout, with the digest of each row."""
+
+    def __init__(self, layout: Layout, columns: Columns) -> None:
+        place = {name: number for number, name in enumerate(layout.columns)}
+        of_type = dict(columns)
+        self.statement = layout.upsert(DIGEST)
+        self._in_order = itemgetter(*(place[name] for name, _ in columns))
+        self._integers = [place[n] for n in layout.columns if of_type[n] == "INTEGER"]
+        self._reals = [place[n] for n in layout.columns if of_type[n] == "REAL"]
+
+    def row(self, row: Row) -> list[Any]:
+        """With its digest; numbers as the database will give them back."""
+        values = list(row)
+        for place in self._integers:
+            if values[place].__class__ is bool:
+                values[place] = int(values[place])
+        for place in self._reals:
+            if values[place] is not None:
+                values[place] = float(values[place]) + 0.0
+        values.append(digest_of(self._in_order(values)))
+        return values
+
+
+class Writer:
+    """Writes rows with their digests, and counts the transactions of a run."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        arm(connection)
+        known = tables(connection)
+        self._upserts = {
+            layout.upsert(): Digested(layout, known[layout.table])
+            for layout in LAYOUTS
+            if {name for name, _ in known.get(layout.table, ())} == set(layout.columns)
+        }
+        self._job_state = _update("jobs", known["jobs"], JOB_STATE_SET, JOB_STATE_WHERE)
+        whose = "epoch = ? AND instance = ?"
+        self._count = _update("meta", known["meta"], {"commits": "commits + 1"}, whose)
+
+    def write(self, statement: str, rows: Sequence[Row]) -> None:
+        """Carry out a statement of `rows` for each row."""
+        upsert = self._upserts.get(statement)
+        if upsert is not None:
+            self._connection.executemany(upsert.statement, map(upsert.row, rows))
+        elif statement == JOB_STATE:
+            self._connection.executemany(self._job_state, rows)
+        else:
+            self._connection.executemany(statement, rows)
+
+    def count(self, epoch: int, instance: str) -> bool:
+        """One commit more; False = the store is not of this run."""
+        return self._connection.execute(self._count, (epoch, instance)).rowcount == 1
+
+
+# --- Checking -----------------------------------------------------------------------------
+
+
+def damaged(connection: sqlite3.Connection, without: frozenset[str] = frozenset()) -> str:
+    """The first record that is not what was written, in words; empty = every one is."""
+    for table, columns in tables(connection).items():
+        if table not in without and not _is_whole(connection, table, columns):
+            return _first_damaged(connection, table, columns)
+    return ""
+
+
+def _rows(connection: sqlite3.Connection, table: str, columns: Columns) -> sqlite3.Cursor:
+    return connection.execute(f"SELECT {_names(columns)}, {DIGEST} FROM {table} NOT INDEXED")  # noqa: S608 - names of our tables
+
+
+def _is_whole(connection: sqlite3.Connection, table: str, columns: Columns) -> bool:
+    rows = _rows(connection, table, columns)
+    try:
+        return set(map(crc32, map(_encode, rows))) <= {_WHOLE}
+    except sqlite3.OperationalError:
+        return False  # a text that is none: the search for it says so, or raises what else it is
+
+
+def _first_damaged(connection: sqlite3.Connection, table: str, columns: Columns) -> str:
+    rows = _rows(connection, table, columns)
+    rows.connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    try:
+        for row in rows:
+            if not _is_as_written(row):
+                shown = (f"{n} {str(v)[:40]!r}" for (n, _), v in zip(columns, row, strict=False))
+                return f"a record of {table} is not what was written: {', '.join(shown)[:200]}"
+    finally:
+        rows.connection.text_factory = str
+    return f"a record of {table} is not what was written"
+
+
+def _is_as_written(row: Row) -> bool:
+    try:
+        return crc32(_encode(row)) == _WHOLE
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,157 @@
+"""What stands beside the store and says how far it had come: epoch and number of commits.
+
+Theory. A store that lost its newest commits looks like one that never had them: SQLite drops the
+end of a write-ahead log that is cut off or damaged, and makes a database where there is none. So
+each commit is counted in the database and, once it is durable, here: the marker is never ahead of
+the store unless the store has lost something.
+
+It is written after each commit, so that a killed scheduler leaves an exact one, and put on disk at
+each start and stop and at most `SETTLED_EVERY_S` after a commit: by so much it may lag when the
+power fails.
+"""
+
+import os
+import re
+import sqlite3
+import time
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from wattline_scheduler.store.errors import StoreIncomplete, StoreUnwritable
+
+MARKER_NAME = "wattline.marker"
+
+SETTLED_EVERY_S = 1.0
+"""How far the marker on disk may lag behind the store: one more fsync a second."""
+
+_LINE = "wattline store: epoch {:020d}, commits {:020d}, check {:08x}\n"
+_READ = re.compile(rb"wattline store: epoch (\d{20}), commits (\d{20}), check ([0-9a-f]{8})\n")
+
+
+class Mark(msgspec.Struct, frozen=True, order=True):
+    """Of a store: the epoch of its newest run, and how many commits it holds."""
+
+    epoch: int
+    commits: int
+
+
+def read_mark(path: Path) -> Mark | None:
+    """What a marker says; None = there is none. Raises StoreIncomplete, StoreUnwritable."""
+    try:
+        match = _READ.fullmatch(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreUnwritable(f"cannot read {path}: {error.strerror}.") from error
+    mark = None if match is None else Mark(int(match[1]), int(match[2]))
+    if match is None or mark is None or _line(mark) != match[0]:
+        raise StoreIncomplete(
+            f"{path} is damaged, so nothing says whether the store beside it is whole. Put a "
+            "backup in the store's place, or keep the store, and start once with "
+            "`wattline scheduler --recover`."
+        )
+    return mark
+
+
+def _line(mark: Mark) -> bytes:
+    check = crc32(b"%d %d" % (mark.epoch, mark.commits))
+    return _LINE.format(mark.epoch, mark.commits, check).encode()
+
+
+class Marker:
+    """The file, open for one run. Raises StoreUnwritable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_settled = True
+        self._settled_at_s = time.monotonic()
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def write(self, mark: Mark) -> None:
+        """Safe from a kill of the scheduler at once, from a loss of power within a second."""
+        try:
+            os.pwrite(self._fd, _line(mark), 0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._is_settled = False
+        if time.monotonic() - self._settled_at_s >= SETTLED_EVERY_S:
+            self.settle()
+
+    def settle(self) -> None:
+        """What was written is on disk."""
+        if self._is_settled:
+            return
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._is_settled, self._settled_at_s = True, time.monotonic()
+
+    def close(self) -> None:
+        """Put it on disk and let go of the file."""
+        self.settle()
+        os.close(self._fd)
+
+    def _unwritable(self, error: OSError) -> StoreUnwritable:
+        return StoreUnwritable(
+            f"cannot write {self._path}: {error.strerror}. It must be writable by the scheduler's "
+            "user, and its file system needs room for it."
+        )
+
+
+def held(connection: sqlite3.Connection) -> Mark:
+    """What a database holds."""
+    return Mark(*connection.execute("SELECT epoch, commits FROM meta").fetchone())
+
+
+def check_files(database: Path, mark: Mark | None) -> None:
+    """Refuse to begin anew where a store has been. Raises StoreIncomplete."""
+    if database.exists() and database.stat().st_size > 0:
+        return
+    log = database.with_name(database.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    if mark is not None and mark.commits > 0:
+        found = f"{database.with_name(MARKER_NAME)} says that it held {_said(mark)}"
+    elif has_log:
+        found = f"its write-ahead log {log.name} is there"
+    else:
+        return
+    raise StoreIncomplete(
+        f"{database} is gone or empty, but {found}. Put a backup in its place, or leave the place "
+        f"empty to begin with nothing on record; either way start once with "
+        "`wattline scheduler --recover`."
+    )
+
+
+def check_commits(database: Path, has: Mark, mark: Mark | None) -> None:
+    """Refuse a store that lacks commits which the marker has seen. Raises StoreIncomplete."""
+    marker = database.with_name(MARKER_NAME)
+    if mark is None:
+        if has.commits > 0:
+            raise StoreIncomplete(
+                f"{marker} is missing, so nothing says whether {database} is whole. Put back the "
+                "one that belongs to it, or a backup in the store's place; else start once with "
+                "`wattline scheduler --recover`."
+            )
+        return
+    if has.epoch < mark.epoch or has.commits < mark.commits:
+        raise StoreIncomplete(
+            f"{database} holds {_said(has)}, but {marker} says that {_said(mark)} were "
+            "acknowledged: the end of its write-ahead log is lost, or an older copy is in its "
+            "place. Put back what is missing, or a backup in its place; to go on with what is "
+            "there, start once with `wattline scheduler --recover`."
+        )
+
+
+def _said(mark: Mark) -> str:
+    return f"{mark.commits:,} commits up to epoch {mark.epoch}"
