@@ -66,8 +66,8 @@ def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
     if name.startswith(_UNWRITABLE):
         return StoreUnwritable(
             f"{story} ({name}). The state directory and its files must be writable by the "
-            "scheduler's user; check owner, mode and whether the file system is read-only. Where all "
-            "is writable the file is damaged: put a backup in its place and start once with "
+            "scheduler's user; check owner, mode and whether the file system is read-only. Where "
+            "all is writable the file is damaged: put a backup in its place and start once with "
             "`wattline scheduler --recover`."
         )
     if name.startswith(_CORRUPT) or (name in ("SQLITE_ERROR", "") and doing in _AT_START):
