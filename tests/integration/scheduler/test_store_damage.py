@@ -32,8 +32,9 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, da
     store.close()
     store, _ = Store.open(at / "state", now_unix_s=NOW)
     for number in range(JOBS, JOBS + IN_THE_LOG):
-        job = [records.job(number), records.gang(number), records.attempt(number)]
-        store.commit([*job, records.event(number), records.book(acked_mw=number)])
+        gang, attempt = records.gang(number), records.attempt(number)
+        book, event = records.book(acked_mw=number), records.event(number)
+        store.commit([records.job(number), gang, attempt, book, event])
     damage.crash_copy(at / "state", at / "crashed")
     with closing(sqlite3.connect(at / "state" / DB_NAME)) as reader:
         held = damage.acknowledged(reader)
