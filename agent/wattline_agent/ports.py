@@ -326,6 +326,9 @@ class LaunchContext:
     gpu_memory_bytes: int = 0
     """What it may use of each GPU: its share of the smallest one's memory; 0 = no GPU, or not
     known."""
+    pass_env: tuple[str, ...] = ()
+    """Variables of the keeper's environment that it sees besides the usual ones: names, or with a
+    star at the end how they begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.environment import EnvPatterns
 from wattline_protocol.ids import (
     Epoch,
     GpuIndex,
@@ -351,6 +352,8 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     checkpoint_root: str = ""
     """Directory every node mounts; empty: the agent's own state directory."""
     node_state: str = "ok"
+    pass_env: EnvPatterns = ()
+    """Variables of the keeper's environment that tasks see besides the usual ones."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):

@@ -288,6 +288,8 @@ class Site(msgspec.Struct, frozen=True):
     fair_share: FairShare = FairShare()
     run_as: RunAs | None = None
     """None: all tasks run as the keeper's user."""
+    pass_env: tuple[str, ...] = ()
+    """Variables of the keepers' environment that tasks see besides the usual ones."""
     accounts: tuple[Account, ...] = ()
     """Those that the site file names; others have no parent and the usual shares."""
     queues: tuple[Queue, ...] = ()

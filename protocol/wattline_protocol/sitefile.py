@@ -16,6 +16,7 @@ from wattline_protocol import (
     siteweights,
 )
 from wattline_protocol import sitevalues as v
+from wattline_protocol.environment import pass_env
 from wattline_protocol.fields import (
     DocumentError,
     Fields,
@@ -107,6 +108,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         weights=siteweights.weights(top),
         fair_share=siteaccounts.fair_share(top),
         run_as=siterunas.run_as(top),
+        pass_env=pass_env(top),
         accounts=siteaccounts.accounts(top, tariff),
         queues=siteaccounts.queues(top, tariff),
         services=siteaccounts.services(top),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from wattline_protocol.environment import tasks_keys
 from wattline_protocol.quantities import format_duration, format_power
 from wattline_protocol.sensingtext import meter_keys, plant_keys
 from wattline_protocol.site import (
@@ -48,6 +49,7 @@ def format_site(site: Site) -> str:
         "weights": weight_keys(site.weights),
         "fair_share": fair_share_keys(site.fair_share),
         "run_as": run_as_keys(site.run_as),
+        "tasks": tasks_keys(site.pass_env),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
         "service": [service_keys(service) for service in site.services],
@@ -262,6 +264,11 @@ derate = 0.8
 # [run_as]
 # others = "same"                     # as the account of their own name; or "refuse"
 # users = {{ ci = "build" }}
+
+# Variables of the agents' environment that tasks see besides PATH, LANG, LC_*, TZ and
+# LD_LIBRARY_PATH.
+# [tasks]
+# pass_env = ["HTTP_PROXY", "NCCL_*"]
 
 # People may be given another role here than the one they were enrolled with.
 # [roles]

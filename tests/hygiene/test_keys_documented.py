@@ -23,7 +23,10 @@ ARRAYS = (
     "queue",
     "service",
 )
-SITE_TABLES = ("site", "timing", "tariff", "fair_share", "weights", "http", "out_of_band", *ARRAYS)
+SITE_TABLES = (
+    *("site", "timing", "tariff", "tasks", "fair_share", "weights", "http", "out_of_band"),
+    *ARRAYS,
+)
 
 
 @pytest.mark.parametrize("key", JOB_KEYS, ids=lambda key: key.path)

@@ -63,6 +63,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         open_jobs_per_user=draw(st.integers(1, 10**9)),
         fair_share=draw(_FAIR_SHARES),
         run_as=draw(st.sampled_from([None, RunAs(), _RUN_AS])),
+        pass_env=draw(st.sampled_from([(), ("HTTP_PROXY", "NCCL_*")])),
         weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
         queues=draw(_QUEUES),

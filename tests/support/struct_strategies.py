@@ -50,6 +50,8 @@ def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.integers(low if info.ge is None else info.ge, _most(info, high))
         case inspect.FloatType():
             return FLOATS
+        case inspect.StrType(pattern=str(pattern), max_length=longest):
+            return st.from_regex(pattern).filter(lambda text: len(text) <= (longest or len(text)))
         case inspect.StrType():
             return TEXT
         case inspect.BoolType():

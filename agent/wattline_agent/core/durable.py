@@ -29,6 +29,7 @@ class TermsOnFile(msgspec.Struct, frozen=True):
     non_gpu_worst_mw: int
     psu_efficiency_permille: int
     checkpoint_root: str = ""
+    pass_env: tuple[str, ...] = ()
 
 
 class AgentState(msgspec.Struct, frozen=True):

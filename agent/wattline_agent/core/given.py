@@ -87,6 +87,7 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
         checkpoint_root=terms.checkpoint_root,
         lease_until_mono_s=until_s if order.on_isolation == "stop" else None,
         node=state.facts.node,
+        pass_env=terms.pass_env,
     )
 
 

@@ -206,6 +206,7 @@ def _terms(welcome: Welcome) -> TermsOnFile:
         non_gpu_worst_mw=welcome.non_gpu_worst_mw,
         psu_efficiency_permille=welcome.psu_efficiency_permille,
         checkpoint_root=welcome.checkpoint_root,
+        pass_env=welcome.pass_env,
     )
 
 

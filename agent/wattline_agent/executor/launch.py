@@ -132,4 +132,5 @@ def spec_of(
         run_as=order.run_as,
         own=(),
         make="",
+        pass_env=context.pass_env,
     )

@@ -7,12 +7,14 @@ key is optional or extra, and the error names the key.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
 ACCOUNTS_PROTOCOL = 2
 """From this one on tasks may run as other accounts."""
 MAKING_PROTOCOL = 3
 """From this one on `make` is made for every task."""
+ENVIRONMENT_PROTOCOL = 4
+"""From this one on a task sees only what is named of the keeper's environment."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -47,7 +49,7 @@ class TaskSpec:
     """`JOB.TASK.ATTEMPT`: the name of its directory under `tasks/`."""
     argv: tuple[str, ...]
     env: dict[str, str]
-    """On top of the keeper's own environment."""
+    """On top of what it sees of the keeper's own environment (`pass_env`)."""
     env_append: dict[str, str]
     """Path lists: appended, after a colon, to what the variable holds by then."""
     cwd: str
@@ -65,10 +67,15 @@ class TaskSpec:
     """Files and directories that become the account's."""
     make: str
     """A directory that is made as whom the task runs, who may do more there; empty = none."""
+    pass_env: tuple[str, ...]
+    """Variables of the keeper's environment that it sees besides the usual ones: names, or with a
+    star at the end how they begin."""
 
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
         """A dictionary of plain values, as a keeper of this protocol reads it."""
         spec = {f.name: getattr(self, f.name) for f in fields(self)}
+        if protocol < ENVIRONMENT_PROTOCOL:
+            del spec["pass_env"]
         if protocol >= ACCOUNTS_PROTOCOL:
             return spec
         return {name: spec[name] for name in spec if name not in _ACCOUNT_KEYS} | {"uid": None}
@@ -126,6 +133,10 @@ def _is_account(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_ACCOUNT_CHARS and "\0" not in value
 
 
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -157,6 +168,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "run_as": (_is_account, "the name of an account, or empty"),
     "own": (lambda v: isinstance(v, list) and all(map(_is_path, v)), "a list of absolute paths"),
     "make": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
+    "pass_env": (_are_names, "a list of names of variables"),
 }
 
 
@@ -183,5 +195,5 @@ def parse_spec(data: object) -> TaskSpec:
     for name, (holds, should_be) in _CHECKS.items():
         if not holds(data[name]):
             raise BadRequest(f"{name} should be {should_be}, not {data[name]!r:.100}")
-    lists = {"argv": tuple(data["argv"]), "own": tuple(data["own"])}
+    lists = {name: tuple(data[name]) for name in ("argv", "own", "pass_env")}
     return TaskSpec(**{**data, **lists, "key": check_key(data["key"])})

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wattline_agent.keeper import spawn, tree
-from wattline_agent.keeper.account import PERSONAL, Account
+from wattline_agent.keeper.account import Account
 from wattline_agent.keeper.cgroup import Group, Site
 from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
+from wattline_agent.keeper.environment import own_variables, passed
 from wattline_agent.keeper.held import Held, boot_id, boottime_s
 from wattline_agent.keeper.interpreters import touch_interpreters
 from wattline_agent.keeper.journal import Journal
@@ -53,19 +54,6 @@ class Told:
     """What was under way is at its program."""
     failed: Callable[[Held, str, str], None]
     """Its program will never run: kind and words. Its process, if there is one, is to end."""
-
-
-OF_SERVICE = frozenset(
-    {
-        *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "MANAGERPID"),
-        *("STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY", "RUNTIME_DIRECTORY"),
-        *("CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "FDSTORE"),
-        *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"),
-        *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"),
-    }
-)
-"""What systemd tells the keeper of its own unit (systemd.exec(5)). A task that took it for its own
-would watch the keeper's memory, and write where the keeper's state lies."""
 
 
 class Planned(NamedTuple):
@@ -263,17 +251,9 @@ def _open_output(held: Held) -> int:
     return output
 
 
-@functools.cache
-def _own_environment() -> dict[str, str]:
-    """The keeper's own, as it is when the first task starts: nothing changes it after that."""
-    return {name: value for name, value in os.environ.items() if name not in OF_SERVICE}
-
-
 def _environment(spec: TaskSpec, folder: str) -> dict[str, str]:
-    own = _own_environment()
-    if spec.run_as:
-        own = {name: value for name, value in own.items() if name not in PERSONAL}
-    env = {**own, **spec.env}
+    personal = {} if spec.run_as else own_variables()
+    env = {**passed(spec.pass_env), **personal, **spec.env}
     for name, addition in spec.env_append.items():
         env[name] = f"{env[name]}:{addition}" if env.get(name) else addition
     env[MARKER] = folder

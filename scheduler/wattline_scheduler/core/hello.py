@@ -163,6 +163,7 @@ def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         checkpoint_root=state.site.checkpoint_root,
         node_state=node.state,
+        pass_env=state.site.pass_env,
     )
 
 

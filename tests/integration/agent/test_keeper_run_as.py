@@ -74,6 +74,10 @@ def test_it_is_the_account_with_its_groups_and_home_and_nothing_of_the_keeper(
     assert (name, groups) == (NOBODY, "nogroup")
     assert variables == f"{entry.pw_dir} {NOBODY} {NOBODY} none"
     assert "WATTLINE_JOB=1" in env
+    names = {line.partition("=")[0] for line in env}
+    kept = {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD"}
+    ours = ("WATTLINE_", "CUDA_", "PYTHON", "LC_", "_")
+    assert {name for name in names - kept if not name.startswith(ours)} <= {"SHLVL", "OLDPWD"}
 
 
 def test_what_the_job_says_of_its_home_counts(live: LiveKeeper) -> None:

@@ -1,9 +1,11 @@
 """Tasks under a real keeper: how they end, what they leave, what they may write."""
 
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,9 +108,41 @@ def test_a_task_hears_nothing_of_the_keepers_own_unit(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with keeper(tmp_path) as started:
-        started.run(shell("env"))
+        started.run(shell("env"), replace(CONTEXT, pass_env=("*_DIRECTORY", "M*", "SITE_*")))
         seen = dict(line.split("=", 1) for line in started.log().splitlines() if "=" in line)
     assert {name: seen[name] for name in given if name in seen} == {"SITE_PROXY": "here"}
+
+
+def test_a_task_sees_nothing_else_of_the_environment_that_started_the_keeper(
+    tmp_path: Path,
+) -> None:
+    usual = {"LANG": "C.UTF-8", "LC_TIME": "C", "TZ": "UTC", "LD_LIBRARY_PATH": "/nowhere"}
+    private = {
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "SSH_AUTH_SOCK": "/x",
+        "WATTLINE_BUNDLE": "/x",
+        "PYTHONPATH": "/x",
+        "LD_PRELOAD": "",
+        "HOME": "/x",
+        "USER": "x",
+        "LC": "x",
+    }
+    with keeper(tmp_path, env={**usual, **private, "NCCL_DEBUG": "INFO", "NCCL": "x"}) as started:
+        started.run(order("/usr/bin/env"), replace(CONTEXT, pass_env=("NCCL_*", "WATTLINE_*")))
+        seen = dict(line.split("=", 1) for line in started.log().splitlines())
+    ours = {name for name in seen if name.startswith(("WATTLINE_", "CUDA_", "PYTHON"))}
+    assert "WATTLINE_BUNDLE" not in ours
+    assert seen["PYTHONPATH"] == str(tmp_path / "tasklib")
+    me = pwd.getpwuid(os.geteuid())
+    assert {name: seen[name] for name in seen.keys() - ours} == {
+        **usual,
+        "PATH": os.environ["PATH"],
+        "NCCL_DEBUG": "INFO",
+        "HOME": me.pw_dir,
+        "USER": me.pw_name,
+        "LOGNAME": me.pw_name,
+        "SHELL": me.pw_shell,
+    }
 
 
 def test_an_agents_end_of_it_leaves_nothing_open_behind(live: LiveKeeper) -> None:

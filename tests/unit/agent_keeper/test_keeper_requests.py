@@ -26,6 +26,7 @@ GOOD: dict[str, Any] = {
     "run_as": "",
     "own": [],
     "make": "",
+    "pass_env": ["HTTP_PROXY", "NCCL_*"],
 }
 
 
@@ -62,6 +63,9 @@ def test_a_good_request_is_taken() -> None:
         ("own", "/a"),
         ("make", "relative"),
         ("make", "/a\0b"),
+        ("pass_env", "HTTP_PROXY"),
+        ("pass_env", [""]),
+        ("pass_env", [1]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:

@@ -1,0 +1,40 @@
+"""The table [tasks] of a site file: what tasks see of the environment of the keepers."""
+
+import msgspec
+import pytest
+
+from support.sites import site
+from wattline_protocol.environment import MAX_PATTERNS
+from wattline_protocol.sitefile import SiteFileError, parse_site
+from wattline_protocol.sitetext import format_site
+
+TEXT = format_site(site().rack("a", 1).build())
+
+
+def read(value: str) -> tuple[str, ...]:
+    return parse_site(f"{TEXT}\n[tasks]\npass_env = {value}\n", "site.toml").pass_env
+
+
+def test_names_and_beginnings_are_read_and_written() -> None:
+    assert read('["HTTP_PROXY", "NCCL_*"]') == ("HTTP_PROXY", "NCCL_*")
+    assert read('"HTTP_PROXY"') == ("HTTP_PROXY",)
+    whole = msgspec.structs.replace(parse_site(TEXT, "site.toml"), pass_env=("A", "B*"))
+    assert parse_site(format_site(whole), "site.toml") == whole
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('["*"]', 'want names of variables such as "HTTP_PROXY" or "NCCL_*", not \'*\''),
+        ('["A=B"]', "want names of variables"),
+        ('["N*L"]', "want names of variables"),
+        (f'["{"A" * 200}"]', "want names of variables"),
+        ('["WATTLINE_*"]', "is set by Wattline and never passed on"),
+        (str(["A"] * (MAX_PATTERNS + 1)), f"want a list of 1 to {MAX_PATTERNS} texts"),
+        ("7", "want a list"),
+    ],
+)
+def test_what_is_no_name_is_said(value: str, words: str) -> None:
+    with pytest.raises(SiteFileError) as refused:
+        read(value)
+    assert words in str(refused.value)
