@@ -304,6 +304,8 @@ class TaskSeen:
     exit: TaskExit | None = None
     group_gone: bool = False
     """Ended, and no process of its group or cgroup is left."""
+    note: str = ""
+    """What its user should know of its start."""
 
     @property
     def ref(self) -> TaskRef:

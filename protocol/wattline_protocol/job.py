@@ -129,6 +129,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: int = PRIORITIES["normal"]
     array: ArraySpec | None = None
     workdir: str = ""
+    """Where it starts; on a node without it, it fails."""
+    submit_dir: str = ""
+    """Where it was submitted: it starts there where it names no `workdir` and the node has it."""
     resources: Resources = Resources()
     power: PowerSpec = PowerSpec()
     limits: Limits = Limits()

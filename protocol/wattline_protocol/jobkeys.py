@@ -63,6 +63,13 @@ JOB_KEYS = (
     JobKey("priority", jobvalues.priority, "priority", '"high"', "Served first, capped last."),
     JobKey("array", jobvalues.array, "array", '"0-31%8"', "One gang per index, 8 at a time."),
     JobKey("workdir", jobvalues.absolute_path, "workdir", '"/data/run1"', "Where it starts."),
+    JobKey(
+        "submit_dir",
+        jobvalues.absolute_path,
+        "submit_dir",
+        '"/data/digits"',
+        "Where it starts without a `workdir`, on a node that has it.",
+    ),
     JobKey("hold", flag, "hold", "true", "Accepted, but waits for `wattline release`."),
     JobKey(
         "after_ok", jobvalues.job_numbers, "after_ok", "[17]", "Starts when these have succeeded."

@@ -144,6 +144,7 @@ class TaskExit(msgspec.Struct, frozen=True):
 
 MAX_LOG_TAIL_BYTES = 4096
 MAX_LOG_CHUNK_BYTES = 256 * 1024
+MAX_NOTE_CHARS = 2000
 
 TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
 
@@ -166,6 +167,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """How often a restarted agent took this running attempt over again."""
     runtime_limit_s: float = 0.0
     """The limit in force; 0 = none."""
+    note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_CHARS)] = ""
+    """What its user should know of its start."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------

@@ -34,7 +34,9 @@ class TaskOrder(msgspec.Struct, frozen=True):
     mig: str = ""
     """UUID of the MIG device of its one GPU that it gets; empty = it gets no such device."""
     workdir: str = ""
-    """Empty: a directory of the task's own."""
+    """Empty: `submit_dir`, or a directory of the task's own."""
+    submit_dir: str = ""
+    """Where it starts without a `workdir`, if that is there and open to it; empty: not known."""
     array_index: int | None = None
     rendezvous: Rendezvous | None = None
     cpus: int = 0

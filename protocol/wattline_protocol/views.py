@@ -59,6 +59,8 @@ class AttemptView(msgspec.Struct, frozen=True):
     readopted: int = 0
     mig: str = ""
     """Profile of the MIG device of its GPU that it has; empty = none."""
+    note: str = ""
+    """What its user should know of its start."""
 
     @property
     def places(self) -> str:

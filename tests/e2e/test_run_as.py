@@ -47,7 +47,9 @@ def hanging_site() -> Iterator[CliSite]:
 
 
 def test_a_task_is_the_account_of_its_user(site: CliSite) -> None:
-    job = site.submit("--", "sh", "-c", "id -un; touch mine; ls -l | grep mine")
+    job = site.submit(
+        "--", "sh", "-c", "id -un; cd $WATTLINE_TASK_DIR; touch mine; ls -l | grep mine"
+    )
     site.until_state(job, "COMPLETED")
     first, second = site.wattline("logs", job).splitlines()[:2]
     assert first == "nobody"

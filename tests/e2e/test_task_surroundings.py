@@ -44,3 +44,47 @@ def test_a_task_sees_of_the_agents_environment_what_is_named_and_no_more(site: C
     assert (seen["SITE_PROXY"], seen["LC_TIME"]) == ("mine", "mine")
     assert "WATTLINE_BUNDLE" not in seen
     assert seen["PATH"] == os.environ["PATH"]
+
+
+def test_the_readmes_job_file_starts_where_it_was_submitted(
+    site: CliSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python train.py` finds the train.py that lies there."""
+    (tmp_path / "train.py").write_text("import os; print('trained in', os.getcwd())\n")
+    (tmp_path / "job.toml").write_text('command = ["python3", "train.py"]\narray = "0-1"\n')
+    monkeypatch.chdir(tmp_path)
+    job = site.submit("job.toml", "--gpus", "1")
+    shown = site.until_state(job, "COMPLETED")
+    assert [one["exit"]["log_tail"] for one in shown["attempts"]] == [
+        f"trained in {tmp_path}\n"
+    ] * 2
+    assert shown["spec"]["submit_dir"] == str(tmp_path)
+    assert "Note" not in site.wattline("job", job)
+
+
+def test_a_job_of_a_program_starts_where_the_program_runs(
+    site: CliSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = site.client.submit(command=["pwd"], gpus=0)
+    assert site.client.wait(job).state == "COMPLETED"
+    assert site.wattline("logs", str(job)) == f"{tmp_path}\n"
+
+
+def test_where_the_node_does_not_have_that_it_says_so_now_and_after_a_restart(
+    site: CliSite,
+) -> None:
+    job = site.client.submit(command=["pwd"], gpus=0, submit_dir="/no/such")
+    site.until_state(str(job), "COMPLETED")
+    said = "Note from n1: it started in a directory of its own ($WATTLINE_TASK_DIR): /no/such"
+    assert said in " ".join(site.wattline("job", str(job)).split())
+    assert site.wattline("logs", str(job)).endswith(f"/tasks/{job}.0.1\n")
+    site.stop("scheduler")
+    site.start_scheduler()
+    assert said in " ".join(site.wattline("job", str(job)).split())
+
+
+def test_a_workdir_that_is_absent_is_the_reason_of_its_end(site: CliSite) -> None:
+    job = site.submit("--workdir", "/no/such", "--", "true")
+    shown = site.until_state(job, "FAILED")
+    assert "the working directory /no/such does not exist" in shown["reason"]

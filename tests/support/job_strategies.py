@@ -100,6 +100,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         priority=draw(st.integers(0, 100)),
         array=None if is_service else draw(st.none() | arrays()),
         workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
+        submit_dir=draw(st.sampled_from(["", "/data/run 2", '/a"b'])),
         resources=needs,
         power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
         limits=draw(limits(has_gpus=needs.gpus_per_node > 0)),

@@ -15,7 +15,7 @@ def spawned(launch: Launch) -> int:
     pid, told = spawn.fork(launch)
     try:
         assert select.select([told], [], [], DEADLINE_S)[0], "no exec"
-        problem = spawn.hear(told, launch)
+        problem = spawn.hear(told, launch).problem
     finally:
         os.close(told)
     if problem is not None:

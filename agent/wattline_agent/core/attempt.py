@@ -174,4 +174,5 @@ class Attempt:
             exit=seen.exit,
             readopted=self.readopted,
             runtime_limit_s=self.order.runtime_limit_s,
+            note=seen.note,
         )

@@ -132,5 +132,6 @@ def spec_of(
         run_as=order.run_as,
         own=(),
         make="",
+        prefer_cwd="" if order.workdir else order.submit_dir,
         pass_env=context.pass_env,
     )

@@ -44,7 +44,13 @@ from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, MAKING_PROTOCOL, ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, ExitKind, TaskExit
+from wattline_protocol.messages import (
+    MAX_LOG_CHUNK_BYTES,
+    MAX_LOG_TAIL_BYTES,
+    MAX_NOTE_CHARS,
+    ExitKind,
+    TaskExit,
+)
 from wattline_protocol.orders import TaskOrder
 
 KEPT_ATTEMPTS = 1000
@@ -402,6 +408,7 @@ class KeeperRunner:
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
             group_gone=end is not None and not _living(end.leftover_pids),
+            note=(record.note if record else view.get("note", ""))[:MAX_NOTE_CHARS],
         )
         if end is None or seen.group_gone:
             attempt.shown = seen

@@ -28,11 +28,8 @@ def resolve_command(
     """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted, or what
     `touch` raises, which is called with each path before that is looked at."""
     touch(cwd)
-    if not os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
-        why = "does not exist"
-        if closed := closed_above(cwd):
-            why = f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
-        raise NotStarted("not_startable", f"the working directory {cwd} {why}")
+    if missing := why_missing(cwd):
+        raise NotStarted("not_startable", f"the working directory {cwd} {missing}")
     if "/" in name:
         touch(os.path.join(cwd, name))  # noqa: PTH118
         return _resolve_file(name, cwd)
@@ -51,6 +48,22 @@ def resolve_command(
     is_there = os.path.isfile(beside)  # noqa: PTH113
     hint = f"; it is in the working directory: write ./{name}" if is_there else ""
     raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
+
+
+def why_missing(cwd: str) -> str:
+    """What is the matter with a directory to start in, for this user; empty = it is there."""
+    if os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
+        return ""
+    if closed := closed_above(cwd):
+        return f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
+    return "is no directory" if os.path.exists(cwd) else "does not exist"  # noqa: PTH110
+
+
+def why_not_in(cwd: str) -> str:
+    """Why this user cannot start in a directory; empty = it can."""
+    if missing := why_missing(cwd):
+        return missing
+    return "" if os.access(cwd, os.X_OK) else "is closed to this user"
 
 
 def _resolve_file(name: str, cwd: str) -> str:

@@ -47,6 +47,8 @@ class Held:
     """Reading end of its output; -1 = none."""
     told: int = -1
     """Where a child on its way to the program would say what stops it; -1 = nowhere."""
+    note: str = ""
+    """What its user should know of its start."""
     failure: tuple[str, str] | None = None
     """Kind and words of why its program never ran."""
     end: ExitRecord | None = None
@@ -105,6 +107,7 @@ class Held:
             cpu_s=life.cpu_s,
             max_rss_bytes=life.max_rss_bytes,
             leftover_pids=life.leftovers[:MAX_LEFTOVERS],
+            note=self.note,
         )
 
     def release(self) -> None:
@@ -128,6 +131,7 @@ class Held:
             "cpu_s": life.cpu_s,
             "max_rss_bytes": life.max_rss_bytes,
             "exit": None,
+            "note": self.note,
         }
 
 
@@ -154,4 +158,5 @@ def view_of_end(key: str, end: ExitRecord) -> dict[str, Any]:
         "cpu_s": end.cpu_s,
         "max_rss_bytes": end.max_rss_bytes,
         "exit": end.to_json(),
+        "note": end.note,
     }

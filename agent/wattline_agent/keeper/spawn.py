@@ -15,10 +15,10 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from wattline_agent.keeper.account import Account, become
-from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
+from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command, why_not_in
 from wattline_agent.keeper.vfork import Launcher, load_launcher
 
 PR_SET_PDEATHSIG = 1
@@ -39,6 +39,8 @@ KEEPER_SIGNALS = (
 )
 """Those that Python or the keeper handles or ignores; a task begins with the defaults."""
 MAX_ERROR_BYTES = 2048
+NOTE, END_OF_NOTE = b"note:", b"\0"
+"""What the child says that stops nothing, before what does."""
 DESCRIPTORS = "/proc/self/fd"
 LAST_STANDARD = 2
 
@@ -76,6 +78,19 @@ class Launch:
     """Directory of the task's own cgroup; empty = none."""
     make: str = ""
     """A directory that the child makes, for that may hang; empty = none, or its account's."""
+    prefer_cwd: str = ""
+    """Where the child starts in place of `cwd` if it can; empty = nowhere."""
+
+
+class Heard(NamedTuple):
+    """What the child of `fork` said."""
+
+    note: str = ""
+    """What its user should know; empty = nothing."""
+    problem: NotStarted | None = None
+    """Why its program will never run."""
+    is_over: bool = True
+    """It is at its program, or has ended on its way there."""
 
 
 def has_vfork() -> bool:
@@ -131,17 +146,26 @@ def fork(launch: Launch) -> tuple[int, int]:
     return pid, told
 
 
-def hear(told: int, launch: Launch) -> NotStarted | None:
-    """What came from the child of `fork`, when it is heard or dead: None = its program runs, or it
-    was ended on its way."""
+def hear(told: int, launch: Launch) -> Heard:
+    """What came from the child of `fork` since it was heard last."""
+    note, data = "", _read(told)
+    if data is not None and data.startswith(NOTE):
+        text, _, data = data.removeprefix(NOTE).partition(END_OF_NOTE)
+        note, data = text.decode(errors="replace"), data or _read(told)
+    if data is None:
+        return Heard(note, is_over=False)
+    if not data:
+        return Heard(note)
+    step, code, words = (*data.decode(errors="replace").split(":", 2), "", "")[:3]
+    return Heard(note, _explain(launch, step, int(code) if code.isdigit() else 0, words))
+
+
+def _read(told: int) -> bytes | None:
+    """None: nothing yet; empty: nothing any more."""
     try:
-        problem = os.read(told, MAX_ERROR_BYTES)
-    except BlockingIOError:  # dead, and a name service holds what it has inherited of it
+        return os.read(told, 2 * MAX_ERROR_BYTES)
+    except BlockingIOError:
         return None
-    if not problem:
-        return None
-    step, code, words = (*problem.decode(errors="replace").split(":", 2), "", "")[:3]
-    return _explain(launch, step, int(code) if code.isdigit() else 0, words)
 
 
 def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
@@ -175,13 +199,15 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "checkpoints"
         if launch.make:
             os.makedirs(launch.make, exist_ok=True)  # noqa: PTH103 - says what it does
+        step = "chdir"
+        cwd = _choose_cwd(launch, tell)
         step = "command"
         if not path:
-            path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), launch.cwd)
+            path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), cwd)
         step = "parent"  # once more: a change of user clears it
         _die_with(parent)
         step = "chdir"
-        os.chdir(launch.cwd)
+        os.chdir(cwd)
         step = "exec"
         os.execve(path, list(launch.argv), env)  # noqa: S606 - no shell wanted
     except NotStarted as error:
@@ -191,6 +217,26 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         os.write(tell, f"{step}:{code}:{error}".encode()[:MAX_ERROR_BYTES])
     finally:
         os._exit(127)
+
+
+def _choose_cwd(launch: Launch, tell: int) -> str:
+    """The directory that is preferred, where this user can start in it; else it says why not."""
+    preferred = launch.prefer_cwd
+    if not preferred:
+        return launch.cwd
+    try:
+        os.chdir(preferred)  # a server may refuse more than the file's mode does
+    except OSError as error:
+        why = why_not_in(preferred) or error.strerror or "cannot be entered"
+        words = elsewhere(preferred, why).encode(errors="replace")
+        os.write(tell, NOTE + words[: MAX_ERROR_BYTES // 2] + END_OF_NOTE)
+        return launch.cwd
+    return preferred
+
+
+def elsewhere(preferred: str, why: str) -> str:
+    """What the user of a task should know that starts in a directory of its own."""
+    return f"it started in a directory of its own ($WATTLINE_TASK_DIR): {preferred} {why}"
 
 
 def _die_with(parent: int) -> None:

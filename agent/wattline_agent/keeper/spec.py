@@ -7,7 +7,7 @@ key is optional or extra, and the error names the key.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
 ACCOUNTS_PROTOCOL = 2
 """From this one on tasks may run as other accounts."""
@@ -15,6 +15,8 @@ MAKING_PROTOCOL = 3
 """From this one on `make` is made for every task."""
 ENVIRONMENT_PROTOCOL = 4
 """From this one on a task sees only what is named of the keeper's environment."""
+PREFERENCE_PROTOCOL = 5
+"""From this one on there is a directory that is preferred to `cwd`."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -67,6 +69,8 @@ class TaskSpec:
     """Files and directories that become the account's."""
     make: str
     """A directory that is made as whom the task runs, who may do more there; empty = none."""
+    prefer_cwd: str
+    """Where it starts in place of `cwd` if that is there and open to it; empty = nowhere."""
     pass_env: tuple[str, ...]
     """Variables of the keeper's environment that it sees besides the usual ones: names, or with a
     star at the end how they begin."""
@@ -74,6 +78,8 @@ class TaskSpec:
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
         """A dictionary of plain values, as a keeper of this protocol reads it."""
         spec = {f.name: getattr(self, f.name) for f in fields(self)}
+        if protocol < PREFERENCE_PROTOCOL:
+            del spec["prefer_cwd"]
         if protocol < ENVIRONMENT_PROTOCOL:
             del spec["pass_env"]
         if protocol >= ACCOUNTS_PROTOCOL:
@@ -95,6 +101,8 @@ class ExitRecord:
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     leftover_pids: list[int] = field(default_factory=list)
+    note: str = ""
+    """What its user should know of its start."""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
@@ -168,6 +176,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "run_as": (_is_account, "the name of an account, or empty"),
     "own": (lambda v: isinstance(v, list) and all(map(_is_path, v)), "a list of absolute paths"),
     "make": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
+    "prefer_cwd": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "pass_env": (_are_names, "a list of names of variables"),
 }
 

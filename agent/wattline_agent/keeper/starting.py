@@ -19,7 +19,7 @@ from typing import NamedTuple
 from wattline_agent.keeper import spawn, tree
 from wattline_agent.keeper.account import Account
 from wattline_agent.keeper.cgroup import Group, Site
-from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command
+from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command, why_not_in
 from wattline_agent.keeper.environment import own_variables, passed
 from wattline_agent.keeper.held import Held, boot_id, boottime_s
 from wattline_agent.keeper.interpreters import touch_interpreters
@@ -61,6 +61,8 @@ class Planned(NamedTuple):
 
     held: Held
     path: str
+    """Empty = the child looks it up, and where it starts."""
+    cwd: str
     env: dict[str, str]
 
     @property
@@ -76,12 +78,13 @@ class Planned(NamedTuple):
             self.path,
             spec.argv,
             self.env,
-            spec.cwd,
+            self.cwd,
             output,
             spec.rlimits,
             account,
             self.held.group_path,
             "" if spec.run_as else spec.make,
+            "" if self.path else spec.prefer_cwd,
         )
 
 
@@ -130,10 +133,11 @@ class Starts:
         return self._waiting.pop(key, None) is not None
 
     def reaped(self, held: Held) -> None:
-        """Its process has ended: hear what it said, if nobody has yet."""
+        """Its process has ended: hear what it said, if nobody has yet. It may not be at its end: a
+        name service holds what it has inherited."""
         planned = self._under_way.get(held.life.spec.key)
         if planned is not None:
-            self._hear(planned)
+            self._hear(planned, is_dead=True)
 
     def leave(self, held: Held) -> None:
         """It is over, though its process may still be there."""
@@ -152,17 +156,18 @@ class Starts:
         spec = held.life.spec
         env = _environment(spec, held.folder)
         is_childs = spec.run_as or spec.make  # to look up, and to make
-        path = "" if is_childs else self._command(held, env)
+        cwd, path = (spec.cwd, "") if is_childs else self._command(held, env)
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(held)  # before the fork: what dies between the two is found all the same
-        planned = Planned(held, path, env)
+        planned = Planned(held, path, cwd, env)
         if path and spawn.has_vfork() and self._mounts.is_local(held.folder):
             self._run(planned)
         else:
             self._waiting[spec.key] = planned
 
-    def _command(self, held: Held, env: dict[str, str]) -> str:
-        """Empty where to look it up, or to execute it, could hang or take long."""
+    def _command(self, held: Held, env: dict[str, str]) -> tuple[str, str]:
+        """Where it starts, and its program; empty where to look it up, or to execute it, could hang
+        or take long."""
         spec, looked = held.life.spec, itertools.count(1)
 
         def touch(path: str) -> None:
@@ -171,13 +176,17 @@ class Starts:
             if path != held.folder:  # it lies where the keeper itself works and hangs
                 self._mounts.touch(path)
 
-        search_path = env.get("PATH", DEFAULT_PATH)
+        search_path, cwd, note = env.get("PATH", DEFAULT_PATH), spec.cwd, ""
         try:
-            path = resolve_command(spec.argv[0], search_path, spec.cwd, touch)
-            touch_interpreters(path, spec.cwd, touch)
+            if spec.prefer_cwd:
+                touch(spec.prefer_cwd)
+                cwd, note = _choose_cwd(spec)
+            path = resolve_command(spec.argv[0], search_path, cwd, touch)
+            touch_interpreters(path, cwd, touch)
         except Elsewhere:
-            return ""
-        return path
+            return spec.cwd, ""
+        held.note = note
+        return cwd, path
 
     def _run(self, planned: Planned) -> None:
         held = planned.held
@@ -204,14 +213,17 @@ class Starts:
         self._note(held)
         self._told.forked(held)
 
-    def _hear(self, planned: Planned) -> None:
+    def _hear(self, planned: Planned, *, is_dead: bool = False) -> None:
         held = planned.held
         if held.told < 0:  # heard in this turn of the loop already, when it was reaped
             return
-        problem = spawn.hear(held.told, planned.launch())
+        heard = spawn.hear(held.told, planned.launch())
+        held.note = heard.note or held.note
+        if not heard.is_over and not is_dead:
+            return
         self._close(held)
-        if problem is not None:
-            self._told.failed(held, problem.kind, problem.detail)
+        if heard.problem is not None:
+            self._told.failed(held, heard.problem.kind, heard.problem.detail)
         elif held.life.status is None:
             held.life.exec_until_s = None
             self._told.runs(held)
@@ -242,6 +254,12 @@ class Starts:
             f'"cgroup":{json.dumps(held.group_path)}}}'
         )
         self._journal.put([(held.life.spec.key, note.encode())])
+
+
+def _choose_cwd(spec: TaskSpec) -> tuple[str, str]:
+    """Where it starts, and what its user should know of that."""
+    why = why_not_in(spec.prefer_cwd)
+    return (spec.cwd, spawn.elsewhere(spec.prefer_cwd, why)) if why else (spec.prefer_cwd, "")
 
 
 def _open_output(held: Held) -> int:

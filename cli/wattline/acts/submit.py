@@ -57,8 +57,9 @@ def what_if(
 
 def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]) -> JobSpec:
     """The job; raises JobFileError or ActFailed that say what is wrong and where."""
-    if options.get("workdir"):
-        options["workdir"] = os.path.abspath(options["workdir"])  # noqa: PTH100 - keeps links
+    for name in ("workdir", "submit_dir"):
+        if options.get(name):
+            options[name] = os.path.abspath(options[name])  # noqa: PTH100 - keeps links
     if file is None and not command:
         raise ActFailed(
             "nothing to submit: name a job file, or give a command as in "

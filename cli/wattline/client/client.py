@@ -15,6 +15,7 @@ from wattline.client.errors import (
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset
+from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
@@ -110,9 +111,10 @@ class Client(JobActs):
 
         Either a JobSpec, or the keys of a job file without their tables as keywords:
         `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError
-        for keywords that make no job.
+        for keywords that make no job. One that says nothing of where it starts does so in the
+        directory of this process, on nodes that have it.
         """
-        request = Submit(_spec_of(spec, options), token or secrets.token_hex(16))
+        request = Submit(started_here(_spec_of(spec, options)), token or secrets.token_hex(16))
         return self.get(request, Submitted).job
 
     def jobs(

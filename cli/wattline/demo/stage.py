@@ -111,6 +111,7 @@ class Stage:
         """A `wattline` command as an operator types it; what it prints."""
         done = subprocess.run(
             wattline(*arguments),
+            cwd=self.root,  # jobs start where they are submitted
             env={**os.environ, "WATTLINE_BUNDLE": str(self.bundle(layout.OPERATOR))},
             stdin=subprocess.DEVNULL,
             capture_output=True,

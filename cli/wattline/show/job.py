@@ -1,5 +1,7 @@
 """One job in full, and why it waits."""
 
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -27,6 +29,7 @@ def detail(job: JobView) -> RenderableType:
     parts: list[RenderableType] = [facts(_facts(job)), Text(""), _attempts(newest, job.spec)]
     if len(newest) < len(job.attempts):
         parts.append(Text(f"… the newest {len(newest)} of {len(job.attempts)} attempts"))
+    parts += _notes(newest)
     parts += [_log_tail(a) for a in newest if a.exit is not None and a.exit.log_tail]
     return Group(*parts)
 
@@ -119,6 +122,13 @@ def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listin
         ),
         empty="Not tried yet.",
     )
+
+
+def _notes(attempts: tuple[AttemptView, ...]) -> list[RenderableType]:
+    """What their user should know of their starts, the same of many said once."""
+    found = Counter((one.node, one.note) for one in attempts if one.note)
+    many = {where: f" ({count} attempts)" if count > 1 else "" for where, count in found.items()}
+    return [Text(f"Note from {node}{many[node, note]}: {note}") for node, note in found]
 
 
 def _indices(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> tuple[Column, ...]:

@@ -115,6 +115,12 @@ _SUBMIT_OPTIONS = (
         choices=("continue", "stop"),
     ),
     Option("workdir", ("--workdir", "-D"), "Directory to start in.", kind="path"),
+    Option(
+        "submit_dir",
+        ("--submit-dir",),
+        "Directory to start in on nodes that have it; otherwise this one.",
+        kind="path",
+    ),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
     Option("procs_per_node", ("--procs-per-node",), "torchrun: processes a host.", kind="integer"),

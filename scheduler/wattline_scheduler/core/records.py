@@ -109,6 +109,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     exit: TaskExit | None = None
     mig: MigInstance | None = None
     """The MIG device of its one GPU that it was given; None = GPUs, or a share of one."""
+    note: str = ""
+    """What its user should know of its start."""
 
     @property
     def ref(self) -> TaskRef:

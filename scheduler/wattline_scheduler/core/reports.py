@@ -63,6 +63,7 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport) -> None:
         worker_public_key=report.worker_public_key or old.worker_public_key,
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),
+        note=report.note or old.note,
     )
     if new != old:
         attempt.record = new

@@ -147,6 +147,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         gpu_share_permille=attempt.gpu_milli,
         mig="" if record.mig is None else record.mig.uuid,
         workdir=spec.workdir,
+        submit_dir=spec.submit_dir,
         array_index=spec.array.indices[gang.number] if spec.array is not None else None,
         rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,
         cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,

@@ -100,7 +100,7 @@ def _gang(row: Row) -> GangRecord:
 
 def _attempt(row: Row) -> AttemptRecord:
     job, task, attempt, node, gpus, state, placed, started, ended = row[:9]
-    metrics, key, pid, readopted, end, mig = row[17:]
+    metrics, key, pid, readopted, end, mig, note = row[17:]
     return AttemptRecord(
         job=job,
         task=task,
@@ -118,6 +118,7 @@ def _attempt(row: Row) -> AttemptRecord:
         readopted=readopted,
         exit=None if end is None else _exit.decode(end),
         mig=None if mig is None else _mig.decode(mig),
+        note=note,
     )
 
 

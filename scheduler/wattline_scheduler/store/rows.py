@@ -92,7 +92,7 @@ ATTEMPTS = Layout(
     _columns(
         "job task attempt node gpus state placed_unix_s started_unix_s ended_unix_s "
         "run_s gpu_s gpu_energy_mj node_energy_mj util_gpu_s cap_bound_gpu_s cpu_s max_rss_bytes "
-        "metrics worker_public_key pid readopted exit mig"
+        "metrics worker_public_key pid readopted exit mig note"
     ),
     AttemptRecord.key,
 )
@@ -172,7 +172,8 @@ def _attempt_row(r: AttemptRecord) -> Row:
     process = (r.worker_public_key, r.pid, r.readopted, end)
     usage = msgspec.structs.astuple(r.usage)
     mig = None if r.mig is None else _json(r.mig)
-    return (r.job, r.task, r.attempt, *where, *times, *usage, _json(r.metrics), *process, mig)
+    numbers = (r.job, r.task, r.attempt)
+    return (*numbers, *where, *times, *usage, _json(r.metrics), *process, mig, r.note)
 
 
 def _node_row(r: NodeRecord) -> Row:

@@ -368,6 +368,11 @@ def _digests(db: Database) -> None:
     db.execute("ALTER TABLE meta ADD COLUMN commits INTEGER NOT NULL DEFAULT 0")
 
 
+def _notes(db: Database) -> None:
+    """What the user of an attempt should know of its start."""
+    db.execute("ALTER TABLE attempts ADD COLUMN note TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -389,6 +394,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _held_by,
     _problems,
     _digests,
+    _notes,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

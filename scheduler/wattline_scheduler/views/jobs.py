@@ -58,6 +58,7 @@ def newest_record(attempt: Attempt) -> AttemptRecord:
         pid=report.pid if report.pid is not None else record.pid,
         started_unix_s=report.started_unix_s or record.started_unix_s,
         readopted=max(report.readopted, record.readopted),
+        note=report.note or record.note,
     )
 
 
@@ -190,4 +191,5 @@ def attempt_view(record: AttemptRecord) -> AttemptView:
         pid=record.pid,
         readopted=record.readopted,
         mig="" if record.mig is None else record.mig.profile,
+        note=record.note,
     )

@@ -192,7 +192,7 @@ def test_nobody_is_waited_for_on_a_server(kind: str, tmp_path: Path, way: str) -
     """Such as one with the keeper's state, where attempts run that name no directory."""
     folder, table, program = str(tmp_path), tmp_path / "mountinfo", ("/bin/true",)
     spec = TaskSpec(
-        "1.0.1", program, {}, {}, folder, {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "", ()
+        "1.0.1", program, {}, {}, folder, {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "", "", ()
     )
     rows = (("/", "ext4"), (folder, kind))
     table.write_text("".join(f"1 1 0:1 / {at} rw - {of} x rw\n" for at, of in rows))

@@ -2,7 +2,7 @@
 
 from wattline_agent.keeper.environment import USUAL, personal_of, select
 
-PASSWD = "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000::/home/ada:\nbad line\n"
+PASSWD = "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000::/data/ada:\nbad line\n"
 
 
 def test_names_are_whole_and_a_star_stands_for_the_rest() -> None:
@@ -25,7 +25,7 @@ def test_no_pattern_names_who_the_keeper_is_or_what_is_wattlines_own() -> None:
 
 def test_an_account_is_as_the_host_has_it() -> None:
     found = personal_of(1000, PASSWD, {"HOME": "/elsewhere"})
-    assert found == {"HOME": "/home/ada", "USER": "ada", "LOGNAME": "ada", "SHELL": "/bin/sh"}
+    assert found == {"HOME": "/data/ada", "USER": "ada", "LOGNAME": "ada", "SHELL": "/bin/sh"}
 
 
 def test_one_that_the_host_does_not_have_is_as_its_environment_says() -> None:

@@ -15,7 +15,9 @@ from wattline_agent.keeper.life import (
 )
 from wattline_agent.keeper.spec import TaskSpec
 
-SPEC = TaskSpec("1.0.1", ("true",), {}, {}, "/", {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "", ())
+SPEC = TaskSpec(
+    "1.0.1", ("true",), {}, {}, "/", {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "", "", ()
+)
 NO_EVIDENCE = MemoryEvidence(in_group=False, on_host=False)
 STOP = Asked("", "cancelled by ada")
 

@@ -27,6 +27,7 @@ GOOD: dict[str, Any] = {
     "own": [],
     "make": "",
     "pass_env": ["HTTP_PROXY", "NCCL_*"],
+    "prefer_cwd": "/srv",
 }
 
 
@@ -63,6 +64,7 @@ def test_a_good_request_is_taken() -> None:
         ("own", "/a"),
         ("make", "relative"),
         ("make", "/a\0b"),
+        ("prefer_cwd", "srv"),
         ("pass_env", "HTTP_PROXY"),
         ("pass_env", [""]),
         ("pass_env", [1]),

@@ -1,0 +1,26 @@
+"""Where a job is submitted: it starts there, as with sbatch."""
+
+import os
+
+import msgspec
+
+from wattline_protocol.job import JobSpec
+from wattline_protocol.jobvalues import absolute_path
+
+
+def started_here(spec: JobSpec) -> JobSpec:
+    """The job with this process's directory, unless it says itself where it starts."""
+    if spec.workdir or spec.submit_dir:
+        return spec
+    return msgspec.structs.replace(spec, submit_dir=this_directory())
+
+
+def this_directory() -> str:
+    """The directory of this process; empty where it is gone, or its name is none that a job file
+    could hold: the job then starts in its task's directory."""
+    try:
+        here = os.getcwd()  # noqa: PTH109 - text, as it travels
+        here.encode()
+        return absolute_path(here)
+    except (OSError, ValueError):
+        return ""
