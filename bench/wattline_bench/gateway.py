@@ -28,6 +28,7 @@ from wattline_protocol.keys import KeyPair, save_keys
 SERVICE = "echo"
 Answers = list[tuple[int, float]]
 """(HTTP status, seconds) of each request."""
+OVERLOAD_USERS = 512
 READY_S = 20.0
 WARM_UP_S = 0.5
 
@@ -35,7 +36,9 @@ WARM_UP_S = 0.5
 class Stack:
     """A gateway process and its worker processes."""
 
-    def __init__(self, directory: Path, model: str, worker_args: list[str]) -> None:
+    def __init__(
+        self, directory: Path, model: str, worker_args: list[str], gateway_args: list[str]
+    ) -> None:
         keys, worker = KeyPair.generate(), KeyPair.generate()
         save_keys(keys, directory / "gateway.key")
         secret = directory / "worker.key"
@@ -51,6 +54,7 @@ class Stack:
                 "wattline_runtime.gateway",
                 f"--routes={directory / 'routes.json'}",
                 f"--key-file={directory / 'gateway.key'}",
+                *gateway_args,
             ],
             stdout=subprocess.PIPE,
             stderr=None,
@@ -85,9 +89,13 @@ class Stack:
 
 
 @contextmanager
-def stack(*worker_args: str, model: str = "wattline_runtime.serve.echo:Echo") -> Iterator[Stack]:
+def stack(
+    *worker_args: str,
+    model: str = "wattline_runtime.serve.echo:Echo",
+    gateway_args: tuple[str, ...] = (),
+) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as directory:
-        running = Stack(Path(directory), model, list(worker_args))
+        running = Stack(Path(directory), model, list(worker_args), list(gateway_args))
         try:
             yield running
         finally:
@@ -254,7 +262,9 @@ def measure(*, seconds: float) -> tuple[Figures, ...]:
         wait_until_ready(running)
         one = _loaded(running, "1 user", 1, seconds, 30_000)
         many = _loaded(running, "32 users", 32, seconds, 30_000)
-    with stack("--arg=busy_ms=11", "--max-batch-cost=1", "--capacity=4") as running:
+    slow = "--arg=busy_ms=11", "--max-batch-cost=1", "--capacity=4"
+    many_users = (f"--connections-per-address={OVERLOAD_USERS + 1}",)
+    with stack(*slow, gateway_args=many_users) as running:
         wait_until_ready(running)
-        most = _loaded(running, "120/s where 90/s fit", 512, 2 * seconds, 500, 120.0)
+        most = _loaded(running, "120/s where 90/s fit", OVERLOAD_USERS, 2 * seconds, 500, 120.0)
     return one, many, most

@@ -213,12 +213,19 @@ class Weights(msgspec.Struct, frozen=True):
     gain on a node of eight: replicas are apart wherever they can be."""
 
 
+CONNECTIONS_PER_ADDRESS = 256
+
+
 class Gateway(msgspec.Struct, frozen=True):
     """Where inference workers find the gateway, and where it serves HTTP."""
 
     name: str
     worker_endpoint: str
     http_address: str
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies that name their clients in X-Forwarded-For."""
+    connections_per_address: int = CONNECTIONS_PER_ADDRESS
+    """HTTP connections that one client may have open."""
 
 
 class Schedule(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ from wattline_protocol.labels import labels
 from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import (
+    CONNECTIONS_PER_ADDRESS,
     OPEN_JOBS_PER_USER,
     Domain,
     DomainKind,
@@ -235,6 +236,10 @@ def _gateway(fields: Fields) -> Gateway:
         name=fields.need("name", v.name, ""),
         worker_endpoint=fields.need("worker_endpoint", v.endpoint, ""),
         http_address=fields.need("http_address", v.http_address, ""),
+        trusted_proxies=fields.take("trusted_proxies", v.networks, _NO_NAMES),
+        connections_per_address=fields.take(
+            "connections_per_address", v.connections, CONNECTIONS_PER_ADDRESS
+        ),
     )
     fields.end()
     return gateway

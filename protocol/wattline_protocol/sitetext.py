@@ -125,11 +125,15 @@ def _inputs(node: Node) -> list[dict[str, Any]]:
 
 
 def _gateway(gateway: Gateway) -> dict[str, Any]:
-    return {
+    keys: dict[str, Any] = {
         "name": gateway.name,
         "worker_endpoint": gateway.worker_endpoint,
         "http_address": gateway.http_address,
+        "connections_per_address": gateway.connections_per_address,
     }
+    if gateway.trusted_proxies:
+        keys["trusted_proxies"] = list(gateway.trusted_proxies)
+    return keys
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any]:

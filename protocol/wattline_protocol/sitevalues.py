@@ -6,8 +6,8 @@ from decimal import Decimal
 from itertools import product
 from typing import NamedTuple, cast
 
-from wattline_protocol import endpoints, windows
-from wattline_protocol.fields import Fields, Reader, choice, number, quantity, text
+from wattline_protocol import endpoints, httplimits, windows
+from wattline_protocol.fields import Fields, Reader, choice, number, quantity, text, texts, whole
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import (
     MAX_POWER_MW,
@@ -39,6 +39,24 @@ def endpoint(value: object) -> str:
 def http_address(value: object) -> str:
     """HOST:PORT."""
     return endpoints.http_address(text(value))
+
+
+MAX_NETWORKS = 64
+MAX_CONNECTIONS = 4_096
+
+connections: Reader[int] = whole(1, MAX_CONNECTIONS)
+"""HTTP connections of one client."""
+
+
+def networks(value: object) -> tuple[str, ...]:
+    """Networks, or single addresses: "10.0.0.0/8"."""
+    given = texts(MAX_NETWORKS)(value)
+    for one in given:
+        try:
+            httplimits.networks([one])
+        except ValueError as error:
+            raise ValueError(f'{error}; want networks, as in "10.0.0.0/8"') from error
+    return given
 
 
 def shared_path(value: object) -> str:

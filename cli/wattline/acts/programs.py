@@ -130,6 +130,8 @@ def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
         http_port=int(http_port),
         worker_host=socket.gethostbyname(worker_host),
         worker_port=int(worker_port),
+        trusted_proxies=own.trusted_proxies,
+        connections_per_address=own.connections_per_address,
     )
     with Client(member) as client:
         return Outcome(None, run_gateway(config, ClientRoutes(client)))

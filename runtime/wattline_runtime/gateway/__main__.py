@@ -28,11 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--key-file", required=True, type=Path, help="key pair, TOML, mode 0600")
     for name in ("http_host", "worker_host"):
         parser.add_argument(f"--{name.replace('_', '-')}", default=getattr(defaults, name))
-    for name in ("http_port", "worker_port", "queue_limit", "default_timeout_ms"):
+    numbers = "http_port", "worker_port", "queue_limit", "default_timeout_ms"
+    for name in (*numbers, "connections_per_address", "max_header_bytes"):
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name)
         )
+    parser.add_argument("--client-timeout-s", type=float, default=defaults.client_timeout_s)
+    parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     options = vars(parser.parse_args(argv))
+    options["trusted_proxies"] = tuple(options["trusted_proxies"])
     routes = FileRoutes(options.pop("routes"))
     try:
         secret = load_keys(options.pop("key_file")).secret

@@ -2,7 +2,9 @@
 
 import msgspec
 
+from wattline_protocol.httplimits import HttpLimits, networks
 from wattline_protocol.keys import check_key
+from wattline_protocol.site import CONNECTIONS_PER_ADDRESS
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
 
@@ -27,19 +29,50 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Inputs in one request."""
     max_connections: int = 4096
     """Open HTTP connections; more get 503."""
+    connections_per_address: int = CONNECTIONS_PER_ADDRESS
+    """Of these one client may have, behind a trusted proxy so many requests; more get 503."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies whose X-Forwarded-For names the client."""
+    max_header_bytes: int = 32 * 1024
+    """Request line and headers; longer ones get 431."""
+    client_timeout_s: float = 10.0
+    """For the headers of a request, and for a body or an answer that moves too slowly."""
     stop_grace_s: float = 3.5
     """After SIGTERM: time for requests inside to be answered. The rest get 503."""
 
     def __post_init__(self) -> None:
-        for name in ("queue_limit", "default_timeout_ms", "max_inputs", "max_connections"):
+        for name in (
+            "queue_limit",
+            "default_timeout_ms",
+            "max_inputs",
+            "max_connections",
+            "connections_per_address",
+            "max_header_bytes",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if self.max_timeout_ms < self.default_timeout_ms:
             raise ValueError("max_timeout_ms is below default_timeout_ms")
         if not 1 <= self.max_body_bytes <= MAX_ITEM_BYTES:
             raise ValueError(f"max_body_bytes must be from 1 to {MAX_ITEM_BYTES}")
+        if self.client_timeout_s <= 0:
+            raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
+        networks(self.trusted_proxies)
         if self.secret_key:
             check_key(self.secret_key)
+
+    @property
+    def limits(self) -> HttpLimits:
+        """What a client may take before its request is understood."""
+        return HttpLimits(
+            head_bytes=self.max_header_bytes,
+            head_s=self.client_timeout_s,
+            body_bytes=self.max_body_bytes,
+            body_s=self.client_timeout_s,
+            unread_s=self.client_timeout_s,
+            connections=self.max_connections,
+            connections_per_address=self.connections_per_address,
+        )
 
 
 class Endpoints(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from wattline_protocol.httpguard import HttpGuard
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.infer import InferApp
 from wattline_runtime.gateway.shell import GatewayShell
@@ -17,10 +18,10 @@ PREFIX = "/v1/services/"
 SUFFIX = "/infer"
 
 
-def http_app(shell: GatewayShell, config: GatewayConfig) -> ASGIApp:
+def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> ASGIApp:
     """All routes. The infer route is found without a router: it is nearly all of the traffic."""
     infer = InferApp(shell, config)
-    others = _other_routes(shell)
+    others = _other_routes(shell, guard)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -35,7 +36,7 @@ def http_app(shell: GatewayShell, config: GatewayConfig) -> ASGIApp:
     return app
 
 
-def _other_routes(shell: GatewayShell) -> Starlette:
+def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
     async def services(_: Request) -> Response:
         listed = [s for s in shell.gateway.books.services.values() if s.is_listed]
         return JSONResponse({"services": [_describe(service) for service in listed]})
@@ -45,7 +46,7 @@ def _other_routes(shell: GatewayShell) -> Starlette:
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        text = render(shell.stats, shell.gateway, shell.socket.server.refused)
+        text = render(shell.stats, shell.gateway, shell.socket.server.refused, guard.refused)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return Starlette(

@@ -12,6 +12,8 @@ import structlog
 import uvicorn
 import zmq
 
+from wattline_protocol.httpguard import HttpGuard, Reason, behind_proxies, guarded
+from wattline_protocol.httplimits import networks
 from wattline_protocol.keys import KeyPair
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
@@ -27,7 +29,6 @@ log = structlog.get_logger()
 HTTP_END_S = 1
 """After the last answers: time for open connections to end before they are cut."""
 KEEP_ALIVE_S = 60
-HEADER_BYTES_MAX = 64 * 1024
 BACKLOG = 1024
 
 
@@ -52,7 +53,8 @@ async def _serve(
 ) -> int:
     with _listen(config.http_host, config.http_port) as listener:
         shell = GatewayShell(Gateway(config.queue_limit), _worker_socket(config), Stats())
-        server = _Server(_uvicorn_config(shell, config))
+        guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
+        server = _Server(_uvicorn_config(shell, config, guard))
         shell.start()
         following = asyncio.create_task(_follow(shell, routes, server), name="routes")
         with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
@@ -116,9 +118,14 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _uvicorn_config(shell: GatewayShell, config: GatewayConfig) -> uvicorn.Config:
+def _note_refused(reasons: dict[Reason, int], address: str) -> None:
+    log.warning("http_clients_refused", newest_address=address, **reasons)
+
+
+def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
     return uvicorn.Config(
-        http_app(shell, config),
+        behind_proxies(http_app(shell, config, guard), guard),
+        http=guarded(_http_protocol(), guard),
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -127,8 +134,7 @@ def _uvicorn_config(shell: GatewayShell, config: GatewayConfig) -> uvicorn.Confi
         proxy_headers=False,
         ws="none",
         backlog=BACKLOG,
-        limit_concurrency=config.max_connections,
-        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        h11_max_incomplete_event_size=config.max_header_bytes,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(config.stop_grace_s + 0.5) or HTTP_END_S,
     )
@@ -153,6 +159,15 @@ def _worker_socket(config: GatewayConfig) -> WorkerSocket:
     public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
     keys = KeyPair(public, config.secret_key)
     return WorkerSocket(config.worker_host, config.worker_port, keys)
+
+
+def _http_protocol() -> type[asyncio.Protocol]:
+    """httptools where it is installed, else h11: as uvicorn chooses."""
+    is_fast = find_spec("httptools") is not None
+    name = "httptools_impl" if is_fast else "h11_impl"
+    module = import_module(f"uvicorn.protocols.http.{name}")
+    found: type[asyncio.Protocol] = module.HttpToolsProtocol if is_fast else module.H11Protocol
+    return found
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

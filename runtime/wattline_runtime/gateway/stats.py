@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from wattline_protocol.httpguard import Reason
 from wattline_protocol.refusals import RefusalReason
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.state import ServiceState
@@ -50,8 +51,14 @@ class Stats:
             self.latency[service].observe(seconds)
 
 
-def render(stats: Stats, gateway: Gateway, refused: Mapping[RefusalReason, int]) -> str:
-    """Prometheus text format 0.0.4. `refused`: what the worker socket refused, by reason."""
+def render(
+    stats: Stats,
+    gateway: Gateway,
+    refused: Mapping[RefusalReason, int],
+    clients_refused: Mapping[Reason, int],
+) -> str:
+    """Prometheus text format 0.0.4. `refused`: what the worker socket refused, by reason;
+    `clients_refused`: connections and requests that were refused before they were understood."""
     lines: list[str] = []
     lines.extend(_family("requests_total", "counter", "HTTP requests by status", _requests(stats)))
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
@@ -65,6 +72,9 @@ def render(stats: Stats, gateway: Gateway, refused: Mapping[RefusalReason, int])
     by_reason.append(('reason="beat"', stats.turned_away))
     text = "Connections and messages of workers refused"
     lines.extend(_family("workers_refused_total", "counter", text, by_reason))
+    by_client = [(f'reason="{reason}"', count) for reason, count in sorted(clients_refused.items())]
+    text = "Connections and requests of clients refused"
+    lines.extend(_family("clients_refused_total", "counter", text, by_client))
     lines.extend(_family("latency_seconds", "histogram", "Time to an output", []))
     for service, latency in stats.latency.items():
         lines.extend(_histogram(service, latency))

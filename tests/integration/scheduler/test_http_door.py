@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from support.sites import site
 from wattline_protocol.requests import Events, GetPower, ListEvents, Power
 from wattline_protocol.site import HttpDoor
 from wattline_protocol.views import DomainView
+from wattline_scheduler.shell.door.server import LIMITS
 
 TOKEN = "a-token-of-more-than-twenty-characters"
 PATH = "/v1/grid-events"
@@ -196,3 +198,54 @@ def test_a_door_that_cannot_be_opened_stops_the_start(
         with SchedulerProcess(directory.path, tmp_path / "state") as scheduler:
             assert scheduler.gone() == 2
             assert "cannot serve HTTP on" in scheduler.wait_for("scheduler_not_started")["reason"]
+
+
+# --- clients that say too much, too little or too slowly
+
+
+@pytest.fixture
+def connect(directory: SiteDirectory, door: httpx.Client) -> Iterator[Callable[[], socket.socket]]:
+    """Connections of an attacker at 127.0.0.2."""
+    del door
+    assert directory.site.http is not None
+    host, _, port = directory.site.http.listen.rpartition(":")
+    with ExitStack() as opened:
+
+        def one() -> socket.socket:
+            made = socket.create_connection((host, int(port)), 60, ("127.0.0.2", 0))
+            return opened.enter_context(made)
+
+        yield one
+
+
+def rest(connection: socket.socket) -> bytes:
+    heard = b""
+    with suppress(ConnectionError):
+        while data := connection.recv(65536):
+            heard += data
+    return heard
+
+
+def test_half_open_headers_fill_the_places_of_their_address_only(
+    door: httpx.Client, connect: Callable[[], socket.socket]
+) -> None:
+    half = [connect() for _ in range(LIMITS.connections_per_address)]
+    for connection in half:
+        connection.sendall(b"POST /v1/grid-events HTTP/1.1\r\nhost: x\r\nx-a: ")
+    assert b'"reason":"too_many_connections"' in rest(connect())
+    assert door.get(PATH).status_code == 200
+    assert rest(half[0]).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_does_not_come_and_a_long_header_are_refused(
+    door: httpx.Client, connect: Callable[[], socket.socket]
+) -> None:
+    late, long = connect(), connect()
+    late.sendall(
+        b"POST /v1/grid-events HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n"
+        b"authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+    )
+    long.sendall(b"GET / HTTP/1.1\r\nx-a: " + b"a" * LIMITS.head_bytes)
+    assert rest(long).startswith(b"HTTP/1.1 431 ")
+    assert rest(late).startswith(b"HTTP/1.1 408 ")
+    assert door.get(PATH).status_code == 200

@@ -273,6 +273,16 @@ def test_shares_that_cannot_be_are_refused_with_the_reason(old: str, new: str, s
         ("off = true", 'off = "yes"', "want true or false"),
         ('fabric = "ib"', 'fabric = ["ib"]', "fabric: want text in quotes"),
         ('http_address = "127.0.0.1:8080"', 'http_address = "8080"', "want HOST:PORT"),
+        (
+            'http_address = "127.0.0.1:8080"',
+            'http_address = "127.0.0.1:8080"\ntrusted_proxies = ["10.0.0.1/8"]',
+            'has host bits set; want networks, as in "10.0.0.0/8"',
+        ),
+        (
+            'http_address = "127.0.0.1:8080"',
+            'http_address = "127.0.0.1:8080"\nconnections_per_address = 0',
+            "from 1 to 4096",
+        ),
         ('alice = "operator"', 'alice = "agent"', "want one of submitter, operator, admin"),
         ('"0W"', '"45kW"', "nothing could run in pdu-a1"),
         ("[site]", "[site", "site.toml:1: not valid TOML"),
@@ -348,6 +358,16 @@ def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
     assert [account.quota.open_jobs for account in read.accounts] == [0, 500]
     assert [queue.max_priority for queue in read.queues] == [50, None]
     assert [queue.max_runtime_s for queue in read.queues] == [43_200.0, 0.0]
+    assert parse_site(format_site(read), "again") == read
+
+
+def test_proxies_and_connections_of_a_gateway_are_read_and_written() -> None:
+    address = 'http_address = "127.0.0.1:8080"\n'
+    keys = 'trusted_proxies = ["10.0.0.0/8", "2001:db8::1"]\nconnections_per_address = 9\n'
+    read = parse_site(FULL.replace(address, address + keys), "site.toml")
+    (gateway,) = read.gateways
+    assert gateway.trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
+    assert gateway.connections_per_address == 9
     assert parse_site(format_site(read), "again") == read
 
 

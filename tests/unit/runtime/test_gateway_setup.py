@@ -22,6 +22,9 @@ from wattline_runtime.gateway.stats import Stats, render
         ({"default_timeout_ms": 10, "max_timeout_ms": 5}, "below default_timeout_ms"),
         ({"max_body_bytes": 2**30}, "max_body_bytes must be from 1 to 1048576"),
         ({"secret_key": "abc"}, "a key is 40 characters"),
+        ({"connections_per_address": 0}, "connections_per_address is 0, it must be at least 1"),
+        ({"client_timeout_s": 0}, "client_timeout_s is 0, it must be above 0"),
+        ({"trusted_proxies": ("10.0.0.0/40",)}, "does not appear to be an IPv4 or IPv6 network"),
     ],
 )
 def test_a_wrong_config_says_what_is_wrong(change: dict[str, int], why: str) -> None:
@@ -79,12 +82,13 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     stats = Stats()
     stats.count('a"\\b', 200, "", 0.003)
     stats.count("-", 404, "unknown_service", 0.001)
-    text = render(stats, bench.gateway, {"unknown_key": 3})
+    text = render(stats, bench.gateway, {"unknown_key": 3}, {"body_too_slow": 2})
     assert 'wattline_gateway_requests_total{service="a\\"\\\\b",status="200"} 1' in text
     assert 'wattline_gateway_errors_total{service="-",reason="unknown_service"} 1' in text
     assert 'wattline_gateway_latency_seconds_bucket{service="a\\"\\\\b",le="0.005"} 1' in text
     assert 'wattline_gateway_workers_refused_total{reason="unknown_key"} 3' in text
+    assert 'wattline_gateway_clients_refused_total{reason="body_too_slow"} 2' in text
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert len(families) == 8
+    assert len(families) == 9

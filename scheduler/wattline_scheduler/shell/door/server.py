@@ -20,7 +20,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from wattline_protocol.httpguard import HttpGuard, Reason, guarded
+from wattline_protocol.httplimits import HttpLimits
 from wattline_protocol.requests import Answer, CancelGridEvent, GetPower
 from wattline_protocol.site import HttpDoor
 from wattline_scheduler.shell.door.desk import DoorDesk, DoorRequest, DoorUnusable, token_of
@@ -35,17 +38,25 @@ from wattline_scheduler.shell.door.forms import (
 PATH = "/v1/grid-events"
 KNOWN = f"POST {PATH}, GET {PATH}, DELETE {PATH}/ID"
 
-MAX_CONNECTIONS = 32
+LIMITS = HttpLimits(
+    head_bytes=16 * 1024,
+    body_bytes=MAX_BODY_BYTES,
+    connections=32,
+    connections_per_address=16,
+)
 BODY_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
 KEEP_ALIVE_S = 30
-HEADER_BYTES_MAX = 16 * 1024
 STOP_WITHIN_S = 2.0
 REFUSALS_LOGGED_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _note_refused(reasons: dict[Reason, int], address: str) -> None:
+    log.warning("http_clients_refused", newest_address=address, **reasons)
 
 
 class _Quiet(uvicorn.Server):
@@ -64,7 +75,7 @@ class HttpServer:
         self._server = _Quiet(
             uvicorn.Config(
                 door_app(desk, door),
-                http="h11",
+                http=guarded(H11Protocol, HttpGuard(LIMITS, note=_note_refused)),
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -73,8 +84,7 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+                h11_max_incomplete_event_size=LIMITS.head_bytes,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
             )
