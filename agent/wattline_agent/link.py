@@ -2,6 +2,7 @@
 
 from wattline_agent.core.events import Connected, ConnectionLost
 from wattline_agent.logs import Log
+from wattline_protocol.clipping import clipped
 from wattline_protocol.codec import Codec, MalformedMessage
 from wattline_protocol.keys import JoinBundle
 from wattline_protocol.messages import FromAgent, ToAgent
@@ -53,8 +54,19 @@ class SchedulerLink:
 
     def send(self, message: FromAgent) -> None:
         """Send, or lose it where there is no connection: the core repeats what matters."""
-        if not self.socket.send(self._out.encode(message)) and self._is_connected:
+        if not self.socket.send(self._encoded(message)) and self._is_connected:
             self._log.warning("not_sent", message=type(message).__name__)
+
+    def _encoded(self, message: FromAgent) -> bytes:
+        """As the scheduler reads it: a figure of a driver or a clock that lies outside the bounds
+        of its field must not keep the whole message from being heard."""
+        data = self._out.encode(message)
+        try:
+            self._out.decode(data)
+        except MalformedMessage as error:
+            self._log.warning("clipped", message=type(message).__name__, reason=str(error))
+            return self._out.encode(clipped(message, FromAgent))
+        return data
 
     def close(self) -> None:
         """Disconnect."""

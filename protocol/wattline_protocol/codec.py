@@ -4,6 +4,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from wattline_protocol.malformed import in_words
+
 M = TypeVar("M")
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -39,4 +41,4 @@ class Codec(Generic[M]):
         try:
             return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise MalformedMessage(str(error)) from error
+            raise MalformedMessage(in_words(data, error)) from error

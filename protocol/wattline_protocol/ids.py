@@ -1,8 +1,10 @@
 """Identifiers and clocks as distinct types, so that one cannot stand in for another."""
 
-from typing import Annotated, NamedTuple, NewType
+from typing import NamedTuple, NewType
 
 import msgspec
+
+from wattline_protocol.bounds import Count, Serial
 
 NodeId = NewType("NodeId", str)
 DomainId = NewType("DomainId", str)
@@ -36,9 +38,9 @@ class Now(NamedTuple):
 class TaskRef(msgspec.Struct, frozen=True, order=True):
     """One try of one task: the unit an agent runs and reports on."""
 
-    job: JobId
-    task: Annotated[TaskNo, msgspec.Meta(ge=0)]
-    attempt: AttemptNo
+    job: Serial[JobId]
+    task: Count[TaskNo]
+    attempt: Serial[AttemptNo]
 
     def __str__(self) -> str:
         return f"{self.job}.{self.task}#{self.attempt}"

@@ -4,6 +4,20 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.bounds import (
+    Amount,
+    Argument,
+    Bytes,
+    Count,
+    Few,
+    Many,
+    Name,
+    Path,
+    Ratio,
+    Seconds,
+    Serial,
+    Table,
+)
 from wattline_protocol.ids import JobId
 from wattline_protocol.wall import PERMILLE
 
@@ -24,49 +38,49 @@ Launcher = Literal["process", "torchrun"]
 class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Indices of a job array and how many may run at a time (0 = no limit)."""
 
-    indices: tuple[int, ...]
-    at_a_time: int = 0
+    indices: Many[Count[int]]
+    at_a_time: Count[int] = 0
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each try needs. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
 
-    nodes: int = 1
-    gpus_per_node: int = 1
+    nodes: Count[int] = 1
+    gpus_per_node: Count[int] = 1
     gpu_share_permille: Share = WHOLE_GPU
     """What a task gets of each of its GPUs; less than the whole only of a single one."""
-    mig: str = ""
+    mig: Name[str] = ""
     """A MIG device of this profile instead of the one GPU; empty = none."""
-    gpu_type: tuple[str, ...] = ()
+    gpu_type: Few[Name[str]] = ()
     """Any of these words in the GPU's name, case ignored; empty = any type."""
-    gpu_memory_min_bytes: int = 0
+    gpu_memory_min_bytes: Bytes = 0
     """Of each GPU, or of the part of it that a task gets."""
-    cpus_per_gpu: int = 0
-    memory_bytes: int = 0
+    cpus_per_gpu: Count[int] = 0
+    memory_bytes: Bytes = 0
     """Per node; 0 = no request and no limit."""
     same_rack: bool = False
-    labels: dict[str, str] = {}
+    labels: Table[Name[str], Name[str]] = {}
     """Each host has all of these."""
 
 
 class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the user knows about the job's draw."""
 
-    watts_per_gpu: int = 0
+    watts_per_gpu: Count[int] = 0
     """Expected uncapped draw of a GPU in watts; 0 = unknown, TDP is assumed."""
-    min_performance: float = 0.0
+    min_performance: Ratio = 0.0
     """Share of the uncapped performance below which the job is paused rather than slowed further;
     1 = never capped; 0 = not said."""
-    progress: str = ""
+    progress: Name[str] = ""
     """Metric of the task that tells how fast it works; empty = a usual name, if there is one."""
 
 
 class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens where a gang's GPUs were used less than `below` on average over `for_s`."""
 
-    below: float
+    below: Ratio
     """Utilisation, 0..1."""
-    for_s: float
+    for_s: Seconds
     """Of run time; pauses do not count."""
     action: Literal["stop", "warn"]
 
@@ -74,11 +88,11 @@ class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Policy limits; 0 = none."""
 
-    runtime_s: float = 0.0
+    runtime_s: Seconds = 0.0
     """Of one attempt."""
-    energy_wh: float = 0.0
+    energy_wh: Amount = 0.0
     """At the wall, of all attempts of the job together."""
-    cost_usd: float = 0.0
+    cost_usd: Amount = 0.0
     """At the site's tariff, of all attempts of the job together."""
     idle_gpu: IdleRule | None = None
 
@@ -86,18 +100,18 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When it may start and must be done, in the site's local time."""
 
-    start_only: tuple[str, ...] = ()
+    start_only: Few[Name[str]] = ()
     """Weekly windows (see `windows`) in which it may start; empty = always."""
-    deadline: str = ""
+    deadline: Name[str] = ""
     """ISO 8601, with an offset or in local time; empty = none."""
 
 
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens when a try is lost or fails."""
 
-    retries: int = 0
-    checkpoint_every_s: float = 0.0
-    grace_s: float = 30.0
+    retries: Count[int] = 0
+    checkpoint_every_s: Seconds = 0.0
+    grace_s: Seconds = 30.0
     on_isolation: Literal["continue", "stop"] = "continue"
 
 
@@ -105,32 +119,32 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the command is started on each node."""
 
     how: Launcher = "process"
-    procs_per_node: int = 0
+    procs_per_node: Count[int] = 0
     """torchrun: processes per node; 0 = one per GPU."""
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Services only: how many replicas of the worker run."""
 
-    replicas: int = 1
+    replicas: Count[int] = 1
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A validated job. Every key is one that acts today."""
 
-    name: str
-    command: tuple[str, ...]
+    name: Name[str]
+    command: Many[Argument]
     kind: JobKind = "batch"
-    queue: str = "default"
-    account: str = ""
+    queue: Name[str] = "default"
+    account: Name[str] = ""
     """Who pays; empty = the submitting user."""
-    reservation: str = ""
+    reservation: Name[str] = ""
     """In which it starts; empty = in none."""
-    priority: int = PRIORITIES["normal"]
+    priority: Count[int] = PRIORITIES["normal"]
     array: ArraySpec | None = None
-    workdir: str = ""
+    workdir: Path = ""
     """Where it starts; on a node without it, it fails."""
-    submit_dir: str = ""
+    submit_dir: Path = ""
     """Where it was submitted: it starts there where it names no `workdir` and the node has it."""
     resources: Resources = Resources()
     power: PowerSpec = PowerSpec()
@@ -139,12 +153,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovery: Recovery = Recovery()
     launch: Launch = Launch()
     service: ServiceSpec | None = None
-    env: dict[str, str] = {}
+    env: Table[Argument, Argument] = {}
     hold: bool = False
     """Submitted held: waits for `wattline release`."""
-    after_ok: tuple[JobId, ...] = ()
+    after_ok: Many[Serial[JobId]] = ()
     """Jobs that must have succeeded before it starts, all indices of an array."""
-    after_any: tuple[JobId, ...] = ()
+    after_any: Many[Serial[JobId]] = ()
     """Jobs that must have ended before it starts, however they ended."""
 
     @property

@@ -6,6 +6,7 @@ Which keys may change depends on how far the job is; the others are what the job
 from collections.abc import Mapping
 from typing import Literal
 
+from wattline_protocol.bounds import MAX_CHANGES, MAX_FLAG_CHARS
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import JobFileError, default_text, laid_over, table_of
 from wattline_protocol.jobkeys import BY_NAME, OPTION_ALIASES
@@ -22,9 +23,6 @@ AT_A_TIME = "at_a_time"
 """How many indices of an array may run; the indices themselves stay."""
 
 NONE = "none"
-
-MAX_CHANGES = 32
-MAX_VALUE_CHARS = 2_000
 
 WHEN: dict[str, When] = {
     "priority": "open",
@@ -61,8 +59,8 @@ def changed(spec: JobSpec, changes: Changes) -> JobSpec:
     """The job with these keys changed; the same check as at submission. Raises JobFileError."""
     if not changes or len(changes) > MAX_CHANGES:
         raise JobFileError([f"say what to change, at most {MAX_CHANGES} keys: {_changeable()}"])
-    if any(len(str(value)) > MAX_VALUE_CHARS for value in changes.values()):
-        raise JobFileError([f"a value has at most {MAX_VALUE_CHARS} characters"])
+    if any(len(str(value)) > MAX_FLAG_CHARS for value in changes.values()):
+        raise JobFileError([f"a value has at most {MAX_FLAG_CHARS} characters"])
     table = table_of(spec)
     options: dict[str, object] = {}
     for option, value in changes.items():

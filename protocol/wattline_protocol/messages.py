@@ -10,6 +10,39 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.bounds import (
+    MAX_LOG_CHUNK_BYTES,
+    Amount,
+    Blob,
+    Bytes,
+    Celsius,
+    Count,
+    Index,
+    LogBytes,
+    LogTail,
+    Megahertz,
+    Millijoules,
+    Milliwatts,
+    Number,
+    Offset,
+    OfGpus,
+    OfTasks,
+    Path,
+    Permille,
+    Problems,
+    Ratio,
+    Reading,
+    Seconds,
+    Sentence,
+    Serial,
+    Span,
+    StepMillijoules,
+    StepMilliseconds,
+    Table,
+    Time,
+    WholeCelsius,
+    Word,
+)
 from wattline_protocol.environment import EnvPatterns
 from wattline_protocol.ids import (
     Epoch,
@@ -28,16 +61,7 @@ from wattline_protocol.wall import PERMILLE
 PROTOCOL_VERSION = 1
 """Travels in the first message of every connection; a mismatch is refused in words."""
 
-MAX_NODE_MW = 10**10
-"""Ten megawatts. No host and no GPU comes near it, and sums over a site stay exact."""
-
-MAX_GPUS = 1_024
 MAX_OVERSHOOT_PERMILLE = 5_000
-
-Milliwatts = Annotated[int, msgspec.Meta(ge=0, le=MAX_NODE_MW)]
-"""What an agent says of power: a figure that cannot be is refused with its message, at the edge."""
-
-Index = Annotated[GpuIndex, msgspec.Meta(ge=0, lt=MAX_GPUS)]
 
 
 # --- What an agent knows about its host -------------------------------------------------
@@ -46,10 +70,10 @@ Index = Annotated[GpuIndex, msgspec.Meta(ge=0, lt=MAX_GPUS)]
 class GpuInfo(msgspec.Struct, frozen=True):
     """Identity and limits of one GPU, read once and on change."""
 
-    index: Index
-    uuid: str
-    name: str
-    memory_bytes: int
+    index: Index[GpuIndex]
+    uuid: Word[str]
+    name: Word[str]
+    memory_bytes: Bytes
     cap_min_mw: Milliwatts
     cap_default_mw: Milliwatts
     cap_max_mw: Milliwatts
@@ -66,7 +90,7 @@ class GpuInfo(msgspec.Struct, frozen=True):
     """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
     can_share: bool = True
     """False: its compute mode lets one process use it at a time (or none)."""
-    mig: tuple[MigInstance, ...] | None = None
+    mig: OfGpus[MigInstance] | None = None
     """In MIG mode only these are given out, each to one task; None = it is not in MIG mode."""
 
 
@@ -77,41 +101,41 @@ SW_POWER_CAP = 0x4
 class GpuSample(msgspec.Struct, frozen=True):
     """Fast telemetry of one GPU. None = not supported or not read in time, never zero."""
 
-    index: Index
+    index: Index[GpuIndex]
     power_mw: Milliwatts | None
     """1 s average."""
     cap_mw: Milliwatts | None
     """Enforced limit as read back from the driver."""
-    temp_c: int | None = None
-    memory_temp_c: int | None = None
-    util_pct: int | None = None
-    sm_clock_mhz: int | None = None
-    memory_used_bytes: int | None = None
-    reasons: int = 0
+    temp_c: WholeCelsius | None = None
+    memory_temp_c: WholeCelsius | None = None
+    util_pct: Reading | None = None
+    sm_clock_mhz: Reading | None = None
+    memory_used_bytes: Reading | None = None
+    reasons: Reading = 0
     """Clock event reasons, the driver's bits."""
-    energy_mj: int | None = None
-    cap_bound_ms: int = 0
+    energy_mj: Reading | None = None
+    cap_bound_ms: StepMilliseconds = 0
     """Time since the last beat during which the power cap held the clocks down."""
     is_idle: bool = False
     """Counts as idle under I2: no living task on it and at idle draw for 3 s."""
     lost: bool = False
-    locked_mhz: int = 0
+    locked_mhz: Megahertz = 0
     """Ceiling of the SM clock that the agent has locked; 0 = none."""
 
 
 class TaskUsage(msgspec.Struct, frozen=True):
     """What an attempt used; cumulative, survives restarts. GPU time counts by share of the GPU."""
 
-    run_s: float = 0.0
-    gpu_s: float = 0.0
-    gpu_energy_mj: int = 0
-    node_energy_mj: int = 0
+    run_s: Amount = 0.0
+    gpu_s: Amount = 0.0
+    gpu_energy_mj: Millijoules = 0
+    node_energy_mj: Millijoules = 0
     """GPU energy plus this attempt's share of the node's other consumption, at the wall."""
-    util_gpu_s: float = 0.0
+    util_gpu_s: Amount = 0.0
     """Integral of GPU utilisation: divide by gpu_s for the mean."""
-    cap_bound_gpu_s: float = 0.0
-    cpu_s: float = 0.0
-    max_rss_bytes: int = 0
+    cap_bound_gpu_s: Amount = 0.0
+    cpu_s: Amount = 0.0
+    max_rss_bytes: Bytes = 0
 
 
 ExitKind = Literal[
@@ -131,19 +155,17 @@ class TaskExit(msgspec.Struct, frozen=True):
     """How an attempt ended, in the terms a user asks for."""
 
     kind: ExitKind
-    code: int | None = None
-    signal: int | None = None
-    detail: str = ""
+    code: Offset | None = None
+    signal: Offset | None = None
+    detail: Sentence = ""
     """One plain sentence, e.g. "command not found: trian.py"."""
-    log_tail: str = ""
+    log_tail: LogTail = ""
     """Last lines of the log, bounded by `MAX_LOG_TAIL_BYTES`."""
-    ended_unix_s: UnixTime = UnixTime(0.0)
-    leftover_pids: tuple[int, ...] = ()
+    ended_unix_s: Time[UnixTime] = UnixTime(0.0)
+    leftover_pids: OfGpus[Count[int]] = ()
     """Processes of the group that could not be ended; empty after a clean stop."""
 
 
-MAX_LOG_TAIL_BYTES = 4096
-MAX_LOG_CHUNK_BYTES = 256 * 1024
 MAX_NOTE_CHARS = 2000
 
 TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
@@ -154,18 +176,18 @@ class TaskReport(msgspec.Struct, frozen=True):
 
     ref: TaskRef
     phase: TaskPhase
-    gpus: tuple[GpuIndex, ...]
-    pid: int | None = None
-    started_unix_s: UnixTime | None = None
+    gpus: OfGpus[Index[GpuIndex]]
+    pid: Count[int] | None = None
+    started_unix_s: Time[UnixTime] | None = None
     usage: TaskUsage = TaskUsage()
-    metrics: dict[str, float] = {}
+    metrics: Table[Word[str], Number] = {}
     """Latest value of each metric the task reported."""
-    worker_public_key: str = ""
+    worker_public_key: Word[str] = ""
     """Services: key with which this attempt's worker may talk to the gateway (z85)."""
     exit: TaskExit | None = None
-    readopted: int = 0
+    readopted: Count[int] = 0
     """How often a restarted agent took this running attempt over again."""
-    runtime_limit_s: float = 0.0
+    runtime_limit_s: Seconds = 0.0
     """The limit in force; 0 = none."""
     note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_CHARS)] = ""
     """What its user should know of its start."""
@@ -177,22 +199,22 @@ class TaskReport(msgspec.Struct, frozen=True):
 class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """First message of a connection. Answered by Welcome or Refused."""
 
-    protocol: int
-    node: NodeId
-    nonce: bytes
+    protocol: Serial[int]
+    node: Word[NodeId]
+    nonce: Blob
     """Fresh for every Hello; ties the Welcome to it (I8)."""
-    agent_version: str
-    boot_id: str
-    hostname: str
-    cpus: int
-    memory_bytes: int
-    gpus: tuple[GpuInfo, ...]
-    epoch_seen: Epoch = Epoch(0)
-    incarnation_seen: Incarnation = Incarnation(0)
+    agent_version: Word[str]
+    boot_id: Word[str]
+    hostname: Word[str]
+    cpus: Count[int]
+    memory_bytes: Bytes
+    gpus: OfGpus[GpuInfo]
+    epoch_seen: Serial[Epoch] = Epoch(0)
+    incarnation_seen: Serial[Incarnation] = Incarnation(0)
     observe: bool = False
     """True: this agent caps nothing and starts nothing; the node counts at full."""
     simulated: bool = False
-    problems: tuple[str, ...] = ()
+    problems: Problems = ()
     can_run_as: bool = False
     """Its keeper may start tasks as other accounts of the host."""
 
@@ -203,37 +225,37 @@ class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
     Only this message replaces the node's entry in the books (I9).
     """
 
-    epoch: Epoch
-    incarnation: Incarnation
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
     holding_mw: Milliwatts
     """Wall watts the caps in force guarantee by I2."""
-    caps_mw: tuple[Milliwatts, ...]
+    caps_mw: OfGpus[Milliwatts]
     """Enforced limit per GPU, by index."""
-    tasks: tuple[TaskReport, ...]
+    tasks: OfTasks[TaskReport]
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     """Once a second: telemetry and the task digest."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: int
-    lease_seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[int]
+    lease_seq: Serial[Sequence]
     """Newest lease applied; 0 = none since Adopted."""
     lease_mw: Milliwatts
     holding_mw: Milliwatts
-    gpus: tuple[GpuSample, ...]
-    tasks: tuple[TaskReport, ...]
+    gpus: OfGpus[GpuSample]
+    tasks: OfTasks[TaskReport]
     node_mw: Milliwatts | None = None
     """Measured wall power, where a sensor is present."""
-    node_source: str = "model"
+    node_source: Word[str] = "model"
     """Where `node_mw` or the estimate comes from: hwmon, rapl+model, model."""
-    inlet_c: float | None = None
-    cpu_pct: float = 0.0
-    memory_used_bytes: int = 0
+    inlet_c: Celsius | None = None
+    cpu_pct: Ratio = 0.0
+    memory_used_bytes: Bytes = 0
     non_gpu_mw: Milliwatts | None = None
     """Measured or modelled part of the node's load that no GPU draws."""
-    problems: tuple[str, ...] = ()
+    problems: Problems = ()
     """What is wrong, in sentences; for schedulers that do not know `conditions`."""
     simulated: bool = False
     conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
@@ -244,21 +266,21 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
 class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
     """The lease is on disk and in force; `caps_mw` were read back from the driver (I3)."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     lease_mw: Milliwatts
-    caps_mw: tuple[Milliwatts, ...]
+    caps_mw: OfGpus[Milliwatts]
 
 
 class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
     """The node cannot be held that low now; nothing was acknowledged, caps are at least-power."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     lowest_mw: Milliwatts
-    reason: str
+    reason: Sentence
 
 
 CommandOutcome = Literal["done", "not_covered", "refused"]
@@ -267,56 +289,56 @@ CommandOutcome = Literal["done", "not_covered", "refused"]
 class CommandDone(msgspec.Struct, frozen=True, tag_field="t", tag="command_done"):
     """Answer to Start-, Stop-, Pause-, Resume-, Limit- and ForgetTask."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     outcome: CommandOutcome
-    detail: str = ""
+    detail: Sentence = ""
 
 
 class TaskUpdate(msgspec.Struct, frozen=True, tag_field="t", tag="task_update"):
     """Sent at once when an attempt changes phase; beats repeat it until ForgetTask."""
 
-    epoch: Epoch
-    incarnation: Incarnation
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
     report: TaskReport
 
 
 class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
     """Answer to ReadLog."""
 
-    request: int
-    data: bytes
-    next_offset: int
+    request: Serial[int]
+    data: LogBytes
+    next_offset: Serial[int]
     at_end: bool
     """No more bytes now; for an ended attempt: no more ever."""
-    error: str = ""
+    error: Sentence = ""
 
 
 class Rollup(msgspec.Struct, frozen=True):
     """One minute of one node, spooled while the scheduler is away."""
 
-    start_unix_s: UnixTime
-    seconds: float
-    node_energy_mj: int
-    gpu_energy_mj: tuple[int, ...]
-    node_peak_mw: int
-    cap_bound_gpu_ms: int
+    start_unix_s: Time[UnixTime]
+    seconds: Seconds
+    node_energy_mj: StepMillijoules
+    gpu_energy_mj: OfGpus[StepMillijoules]
+    node_peak_mw: Milliwatts
+    cap_bound_gpu_ms: StepMilliseconds
 
 
 class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
     """Spooled roll-ups in order; answered by RollupsSeen with the same `last`."""
 
-    incarnation: Incarnation
-    last: int
-    items: tuple[Rollup, ...]
+    incarnation: Serial[Incarnation]
+    last: Serial[int]
+    items: OfGpus[Rollup]
 
 
 class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):
     """The agent stops in order; its tasks, if any, run on under the keeper."""
 
-    epoch: Epoch
-    incarnation: Incarnation
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
 
 
 FromAgent = (
@@ -339,22 +361,22 @@ FromAgent = (
 class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     """Issues the agent's incarnation and what the site file says about its node."""
 
-    protocol: int
-    epoch: Epoch
-    instance: str
+    protocol: Serial[int]
+    epoch: Serial[Epoch]
+    instance: Word[str]
     """Scheduler instance; two instances never share an epoch (I8)."""
-    incarnation: Incarnation
-    nonce: bytes
-    beat_period_s: float
-    isolation_after_s: float
+    incarnation: Serial[Incarnation]
+    nonce: Blob
+    beat_period_s: Span
+    isolation_after_s: Seconds
     isolation: Literal["keep", "floor"]
-    task_lease_s: float
-    emergency_grace_s: float
-    non_gpu_worst_mw: int
-    psu_efficiency_permille: int
-    checkpoint_root: str = ""
+    task_lease_s: Seconds
+    emergency_grace_s: Seconds
+    non_gpu_worst_mw: Milliwatts
+    psu_efficiency_permille: Permille
+    checkpoint_root: Path = ""
     """Directory every node mounts; empty: the agent's own state directory."""
-    node_state: str = "ok"
+    node_state: Word[str] = "ok"
     pass_env: EnvPatterns = ()
     """Variables of the keeper's environment that tasks see besides the usual ones."""
 
@@ -362,108 +384,108 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
     """The connection is refused; `reason` is a sentence for the operator's log."""
 
-    protocol: int
-    reason: str
+    protocol: Serial[int]
+    reason: Sentence
 
 
 class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
     """The scheduler does not know this incarnation (any more): say Hello again."""
 
-    epoch: Epoch
-    reason: str
+    epoch: Serial[Epoch]
+    reason: Sentence
 
 
 class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
     """Answer to each beat; renews the agent's view of being heard (I5)."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: int
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[int]
 
 
 class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
     """Wall watts granted to the node until replaced, and how the scheduler would split them."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
-    lease_mw: int
-    caps_mw: tuple[int, ...]
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    lease_mw: Milliwatts
+    caps_mw: OfGpus[Milliwatts]
     """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
 
 
 class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):
     """Start an attempt if the newest lease covers it at its floor, else NotCovered (I2)."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     order: TaskOrder
 
 
 class StopTask(msgspec.Struct, frozen=True, tag_field="t", tag="stop_task"):
     """Stop notice, then SIGTERM, then after `grace_s` SIGKILL to the whole group."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     ref: TaskRef
-    grace_s: float
-    why: str
+    grace_s: Seconds
+    why: Sentence
 
 
 class PauseTask(msgspec.Struct, frozen=True, tag_field="t", tag="pause_task"):
     """Emergency (I4): notice, freeze within 1 s, kill if the draw does not fall in time."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     ref: TaskRef
-    kill_after_s: float
-    why: str
+    kill_after_s: Seconds
+    why: Sentence
 
 
 class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
     """Thaw a paused attempt if the newest lease covers it, else NotCovered."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     ref: TaskRef
 
 
 class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
     """A running attempt's run time limit is another one from now on; 0 = none."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     ref: TaskRef
-    runtime_limit_s: float
+    runtime_limit_s: Seconds
 
 
 class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, keep its log."""
 
-    epoch: Epoch
-    incarnation: Incarnation
-    seq: Sequence
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
     ref: TaskRef
 
 
 class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
     """Read from an attempt's log. A negative offset counts from the end."""
 
-    request: int
+    request: Serial[int]
     ref: TaskRef
-    offset: int
-    limit_bytes: int = MAX_LOG_CHUNK_BYTES
+    offset: Offset
+    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
 
 
 class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):
     """Roll-ups up to `last` are on disk; the agent may drop them."""
 
-    last: int
+    last: Serial[int]
 
 
 AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_protocol.bounds import Bytes, Serial, Word
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import Share
 
@@ -9,11 +10,11 @@ from wattline_protocol.job import Share
 class MigInstance(msgspec.Struct, frozen=True):
     """A MIG device: a part of a GPU with compute slices and memory of its own."""
 
-    uuid: str
+    uuid: Word[str]
     """For CUDA_VISIBLE_DEVICES."""
-    profile: str
+    profile: Word[str]
     """As the driver names it: "3g.40gb"."""
-    memory_bytes: int
+    memory_bytes: Bytes
     share_permille: Share
     """Its compute slices, of those that the GPU has."""
 
@@ -21,7 +22,7 @@ class MigInstance(msgspec.Struct, frozen=True):
 class MigView(msgspec.Struct, frozen=True):
     """One MIG device of a GPU."""
 
-    uuid: str
-    profile: str
-    memory_bytes: int
-    job: JobId | None
+    uuid: Word[str]
+    profile: Word[str]
+    memory_bytes: Bytes
+    job: Serial[JobId] | None

@@ -10,9 +10,26 @@ from typing import Annotated
 import msgspec
 
 from wattline_protocol.accountviews import AccountView, QuotaView
+from wattline_protocol.bounds import (
+    MAX_CHANGES,
+    MAX_LOG_CHUNK_BYTES,
+    Count,
+    Few,
+    Flag,
+    Line,
+    Name,
+    Number,
+    Offset,
+    Ratio,
+    Seconds,
+    Serial,
+    SiteMilliwatts,
+    Time,
+    Word,
+)
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
-from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, Refused
+from wattline_protocol.messages import Refused
 from wattline_protocol.reserving import ListReservations, Reservations, Reserve, Unreserve
 from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
@@ -40,7 +57,7 @@ class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
     """Accept a job. Answered only once it is on disk. `token` makes a repeat harmless."""
 
     spec: JobSpec
-    token: str
+    token: Name[str]
     """Unique per submission: the same token again gives the same job id."""
 
 
@@ -48,19 +65,19 @@ class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
     """The newest jobs, newest last; `ended` includes ended ones."""
 
     ended: bool = True
-    limit: int = MAX_LISTED
+    limit: Count[int] = MAX_LISTED
     which: Selection = Selection()
     """Only these, by the state of the whole job; nothing said = all."""
-    before: JobId | None = None
+    before: Serial[JobId] | None = None
     """Only those with a smaller number: the rest of a list that was cut begins with its first."""
 
 
 class GetJob(msgspec.Struct, frozen=True, tag_field="t", tag="get_job"):
-    job: JobId
+    job: Serial[JobId]
 
 
 class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
-    job: JobId
+    job: Serial[JobId]
 
 
 class WhatIf(msgspec.Struct, frozen=True, tag_field="t", tag="what_if"):
@@ -75,7 +92,7 @@ class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
     which: Selection
     is_dry_run: bool = False
     """Only say what would be done; as for the acts below."""
-    after: JobId = NEWEST
+    after: Serial[JobId] = NEWEST
     """Go on behind this job, where an answer said that it stopped there; as below."""
 
 
@@ -84,7 +101,7 @@ class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
 
     which: Selection
     is_dry_run: bool = False
-    after: JobId = NEWEST
+    after: Serial[JobId] = NEWEST
 
 
 class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
@@ -92,7 +109,7 @@ class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
 
     which: Selection
     is_dry_run: bool = False
-    after: JobId = NEWEST
+    after: Serial[JobId] = NEWEST
 
 
 class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
@@ -102,19 +119,22 @@ class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
     """
 
     which: Selection
-    token: str
+    token: Name[str]
     is_dry_run: bool = False
-    after: JobId = NEWEST
+    after: Serial[JobId] = NEWEST
 
 
 class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):
     """Change what they asked for; see `jobchange` for what may change when."""
 
     which: Selection
-    changes: dict[str, str | int | float | bool | tuple[str, ...]]
+    changes: Annotated[
+        dict[Name[str], Flag | Offset | Number | bool | Few[Flag]],
+        msgspec.Meta(max_length=MAX_CHANGES),
+    ]
     """By the names of `submit`'s flags; "none" takes one back to its default."""
     is_dry_run: bool = False
-    after: JobId = NEWEST
+    after: Serial[JobId] = NEWEST
 
 
 OnJobs = Cancel | Hold | Release | Requeue | Update
@@ -125,19 +145,19 @@ class ListNodes(msgspec.Struct, frozen=True, tag_field="t", tag="list_nodes"):
 
 
 class GetNode(msgspec.Struct, frozen=True, tag_field="t", tag="get_node"):
-    node: NodeId
+    node: Name[NodeId]
 
 
 class Drain(msgspec.Struct, frozen=True, tag_field="t", tag="drain"):
     """Start nothing new there. What runs runs on, or with `is_now` goes back to the queue."""
 
-    node: NodeId
-    reason: str = ""
+    node: Name[NodeId]
+    reason: Line = ""
     is_now: bool = False
 
 
 class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):
-    node: NodeId
+    node: Name[NodeId]
 
 
 class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
@@ -147,16 +167,16 @@ class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
     out-of-band way is asked; with `power_off` it switches the host off first.
     """
 
-    node: NodeId
-    confirmation: str = ""
-    reason: str = ""
+    node: Name[NodeId]
+    confirmation: Name[str] = ""
+    reason: Line = ""
     power_off: bool = False
 
 
 class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
     """The node may draw again: it counts at nameplate until its Hello."""
 
-    node: NodeId
+    node: Name[NodeId]
 
 
 class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
@@ -166,31 +186,31 @@ class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
 class WhyNode(msgspec.Struct, frozen=True, tag_field="t", tag="why_node"):
     """Which domain binds the node, since when, and who is served before it there."""
 
-    node: NodeId
+    node: Name[NodeId]
 
 
 class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
     """Lower a domain's budget to `(1 - fraction)` of its full budget, or by `by_mw`."""
 
-    domain: DomainId | None
+    domain: Name[DomainId] | None
     """None: the root of the power tree."""
-    fraction: float = 0.0
-    by_mw: int = 0
-    for_s: float = 0.0
+    fraction: Ratio = 0.0
+    by_mw: SiteMilliwatts = 0
+    for_s: Seconds = 0.0
     """0 = until restored."""
-    reason: str = ""
-    ramp_s: float = 0.0
+    reason: Line = ""
+    ramp_s: Seconds = 0.0
     """Fall in a straight line over so long; 0 = at once."""
-    release_s: float = 0.0
+    release_s: Seconds = 0.0
     """Once its time is over, rise again over so long; 0 = at once."""
 
 
 class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
     """End a shed. Other limits of the domain stay in force."""
 
-    domain: DomainId | None
-    reason: str = ""
-    ramp_s: float = 0.0
+    domain: Name[DomainId] | None
+    reason: Line = ""
+    ramp_s: Seconds = 0.0
     """Rise in a straight line over so long; 0 = at once."""
 
 
@@ -201,33 +221,33 @@ class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
     `to_mw` (what remains).
     """
 
-    id: str
-    end_unix_s: float
-    domain: DomainId | None = None
+    id: Name[str]
+    end_unix_s: Time[float]
+    domain: Name[DomainId] | None = None
     """None: the root of the power tree."""
-    start_unix_s: float = 0.0
+    start_unix_s: Time[float] = 0.0
     """0 = now."""
-    fraction: float = 0.0
-    by_mw: int = 0
-    to_mw: int = 0
-    ramp_s: float = 0.0
-    release_s: float = 0.0
-    reason: str = ""
+    fraction: Ratio = 0.0
+    by_mw: SiteMilliwatts = 0
+    to_mw: SiteMilliwatts = 0
+    ramp_s: Seconds = 0.0
+    release_s: Seconds = 0.0
+    reason: Line = ""
 
 
 class CancelGridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_grid_event"):
     """Take an event back, whether it has begun or not. Its id stays taken until its end."""
 
-    id: str
-    reason: str = ""
+    id: Name[str]
+    reason: Line = ""
 
 
 class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
     """So many units of a cooling zone are in service; all of them: what is sensed counts again."""
 
-    zone: DomainId
-    units: int
-    reason: str = ""
+    zone: Name[DomainId]
+    units: Count[int]
+    reason: Line = ""
 
 
 class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
@@ -237,9 +257,9 @@ class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_account
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
     """Events with seq > `after`; `follow` keeps the answers coming."""
 
-    after: int = 0
+    after: Offset = 0
     """Below 0: not after a number, but so many of the newest."""
-    limit: int = 1000
+    limit: Count[int] = 1000
     follow: bool = False
 
 
@@ -256,16 +276,16 @@ class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
 class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
     """Part of a task's log, fetched from its node. attempt 0 = the newest."""
 
-    job: JobId
-    task: TaskNo = TaskNo(0)
-    attempt: int = 0
-    offset: int = 0
-    limit_bytes: int = MAX_LOG_CHUNK_BYTES
+    job: Serial[JobId]
+    task: Count[TaskNo] = TaskNo(0)
+    attempt: Serial[int] = 0
+    offset: Offset = 0
+    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
 
 
 class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
-    since_unix_s: float = 0.0
-    until_unix_s: float = 0.0
+    since_unix_s: Time[float] = 0.0
+    until_unix_s: Time[float] = 0.0
     """0 = now."""
 
 
@@ -310,13 +330,13 @@ Request = (
 
 
 class ClientHello(msgspec.Struct, frozen=True, tag_field="t", tag="client_hello"):
-    protocol: int
-    client: str
+    protocol: Serial[int]
+    client: Word[str]
     """Program and version, for the log."""
 
 
 class Ask(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
-    ask: int
+    ask: Serial[int]
     request: Request
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from wattline_protocol.bounds import Count, Line, Many, Name, Seconds, Table
 from wattline_protocol.ids import JobId, NodeId, UnixTime
 
 
@@ -20,31 +21,31 @@ class Reserve(msgspec.Struct, frozen=True, tag_field="t", tag="reserve"):
     them, or `count`, or as many as have `gpus`: those that are free soonest.
     """
 
-    name: str
-    end: str = ""
+    name: Name[str]
+    end: Name[str] = ""
     """Moments as in `moments`, in the time zone of the site; or `for_s` instead."""
-    start: str = ""
+    start: Name[str] = ""
     """Empty = now."""
-    for_s: float = 0.0
-    nodes: tuple[str, ...] = ()
+    for_s: Seconds = 0.0
+    nodes: Many[Name[str]] = ()
     """Names and patterns with `*`, `?` and `[abc]`; none = every name."""
-    labels: dict[str, str] = {}
-    gpu_type: tuple[str, ...] = ()
-    count: int = 0
-    gpus: int = 0
-    accounts: tuple[str, ...] = ()
+    labels: Table[Name[str], Name[str]] = {}
+    gpu_type: Many[Name[str]] = ()
+    count: Count[int] = 0
+    gpus: Count[int] = 0
+    accounts: Many[Name[str]] = ()
     """Those below them too."""
-    users: tuple[str, ...] = ()
+    users: Many[Name[str]] = ()
     is_maintenance: bool = False
     """Said instead of whom it is for, so that nobody is forgotten."""
-    reason: str = ""
+    reason: Line = ""
 
 
 class Unreserve(msgspec.Struct, frozen=True, tag_field="t", tag="unreserve"):
     """Take a reservation back, whether it has begun or not."""
 
-    name: str
-    reason: str = ""
+    name: Name[str]
+    reason: Line = ""
 
 
 class ListReservations(msgspec.Struct, frozen=True, tag_field="t", tag="list_reservations"):

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from wattline_protocol.bounds import Count, Few, Many, Name, Serial
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import JobState
 
@@ -42,22 +43,22 @@ _BETWEEN_PARTS = re.compile(r",(?![^\[]*\])")
 class Span(msgspec.Struct, frozen=True):
     """Jobs `first` to `last`, both included; of a single one perhaps only some indices."""
 
-    first: JobId
-    last: JobId
-    indices: tuple[tuple[int, int], ...] = ()
+    first: Serial[JobId]
+    last: Serial[JobId]
+    indices: Many[tuple[Count[int], Count[int]]] = ()
     """From, to, both included; empty = the whole job."""
 
 
 class Selection(msgspec.Struct, frozen=True):
     """What is to be acted on. At least one field says something."""
 
-    jobs: tuple[Span, ...] = ()
-    users: tuple[str, ...] = ()
-    accounts: tuple[str, ...] = ()
-    queues: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
+    jobs: Many[Span] = ()
+    users: Few[Name[str]] = ()
+    accounts: Few[Name[str]] = ()
+    queues: Few[Name[str]] = ()
+    names: Few[Name[str]] = ()
     """Patterns with `*`, `?` and `[abc]`."""
-    states: tuple[JobState, ...] = ()
+    states: Few[JobState] = ()
     """Of the job; of an array, of each index by itself."""
 
     @property

@@ -2,23 +2,25 @@
 
 import msgspec
 
+from wattline_protocol.bounds import Seconds, Serial
+
 
 class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
     """A SiteView now and then one every `period_s`."""
 
-    period_s: float = 1.0
+    period_s: Seconds = 1.0
     is_paced: bool = False
     """Each one only after `Seen` of the one before, so that none waits on the way."""
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
-    ask: int
+    ask: Serial[int]
 
 
 class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
     """A paced watch has taken its newest answer. Has no answer."""
 
-    ask: int
+    ask: Serial[int]
 
 
 class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):

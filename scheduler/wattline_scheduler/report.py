@@ -103,7 +103,7 @@ GROUP BY domain
 """
 
 _SITE_ENERGY = """
-SELECT coalesce(sum(node_energy_mj), 0) AS energy_mj FROM node_rollups
+SELECT total(node_energy_mj) AS energy_mj FROM node_rollups
 WHERE start_unix_s >= :since AND start_unix_s < :until
 """
 

@@ -1,15 +1,17 @@
 """Hypothesis strategies for any msgspec type, read from its annotations."""
 
-import math
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from wattline_protocol.bounds import CONTROL, NO_NUL, PLAIN
+
 INT64 = (-(2**63), 2**63 - 1)
-TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
-FLOATS = st.floats(allow_nan=False).filter(lambda x: not math.isinf(x))
+TEXT = st.characters(codec="utf-8")
+SIGNS = (PLAIN, NO_NUL)
+PLAIN_TEXT = st.characters(codec="utf-8").filter(lambda char: not CONTROL.match(char))
 
 
 def values_of(annotation: Any) -> st.SearchStrategy[Any]:
@@ -49,11 +51,12 @@ def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
             low, high = INT64
             return st.integers(low if info.ge is None else info.ge, _most(info, high))
         case inspect.FloatType():
-            return FLOATS
-        case inspect.StrType(pattern=str(pattern), max_length=longest):
-            return st.from_regex(pattern).filter(lambda text: len(text) <= (longest or len(text)))
+            return _floats(info)
+        case inspect.StrType(pattern=str(pattern), max_length=most) if pattern not in SIGNS:
+            return st.from_regex(pattern).filter(lambda text: len(text) <= (most or len(text)))
         case inspect.StrType():
-            return TEXT
+            chars = TEXT if info.pattern is None else PLAIN_TEXT
+            return st.text(chars, max_size=min(20, info.max_length or 20))
         case inspect.BoolType():
             return st.booleans()
         case inspect.BytesType():
@@ -62,6 +65,13 @@ def _plain(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.none()
         case _:
             raise TypeError(f"no strategy for {info}")
+
+
+def _floats(info: inspect.FloatType) -> st.SearchStrategy[float]:
+    least = info.ge if info.gt is None else info.gt
+    return st.floats(
+        least, info.le, allow_nan=False, allow_infinity=False, exclude_min=info.gt is not None
+    )
 
 
 def _most(info: inspect.IntType, high: int) -> int:

@@ -43,14 +43,9 @@ from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, MAKING_PROTOCOL, ExitRecord, TaskSpec
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
+from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.messages import (
-    MAX_LOG_CHUNK_BYTES,
-    MAX_LOG_TAIL_BYTES,
-    MAX_NOTE_CHARS,
-    ExitKind,
-    TaskExit,
-)
+from wattline_protocol.messages import MAX_NOTE_CHARS, ExitKind, TaskExit
 from wattline_protocol.orders import TaskOrder
 
 KEPT_ATTEMPTS = 1000

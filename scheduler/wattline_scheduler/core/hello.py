@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_protocol.ids import Incarnation, Now
+from wattline_protocol.ids import Now
 from wattline_protocol.messages import (
     PROTOCOL_VERSION,
     Adopted,
@@ -79,7 +79,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     was_off, before = node.record.is_off, _hardware(node)
-    incarnation = Incarnation(max(node.record.incarnation, hello.incarnation_seen) + 1)
+    incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
     node.record = msgspec.structs.replace(
         node.record,
         incarnation=incarnation,

@@ -42,6 +42,22 @@ GREETINGS_MANY = 5
 """Incarnations within a short time that no healthy agent asks for."""
 NO_SEQ = Sequence(0)
 
+MOST_CLAIMED = Incarnation(2**53)
+"""No agent has met a later incarnation. One that says so is counted from here on, so that a number
+that an agent names never uses up those that are left (I8)."""
+
+
+def next_incarnation(on_record: Incarnation, claimed: Incarnation) -> Incarnation:
+    """Above every one that was issued, and that the agent may have met."""
+    return Incarnation(max(on_record, min(claimed, MOST_CLAIMED)) + 1)
+
+
+def incarnation_on_record(stored: Incarnation) -> Incarnation:
+    """As a new run takes it over. One that was stored while agents could name any number begins
+    again lower: the epoch of the run is a higher one, and incarnations count within an epoch."""
+    return min(stored, MOST_CLAIMED) if stored > 2 * MOST_CLAIMED else stored
+
+
 Link = Unheard | Welcomed | Adopted
 
 CommandKey = tuple[str, TaskRef | None]

@@ -1,5 +1,7 @@
 """From what is on record to the state of a new run; also the empty first start."""
 
+import msgspec
+
 from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site import Site
 from wattline_scheduler.core.accounts import add_usage
@@ -27,7 +29,7 @@ from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.ledger import Key, Ledger
 from wattline_scheduler.core.limits import reload_limit
 from wattline_scheduler.core.namechecks import follow_names
-from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.nodes import NodeNow, incarnation_on_record
 from wattline_scheduler.core.order import Order
 from wattline_scheduler.core.overruns import note_start
 from wattline_scheduler.core.planned import reconcile
@@ -131,6 +133,9 @@ def _nodes(
     for node in site.nodes:
         fresh = NodeRecord(node=node.id, incarnation=Incarnation(0), is_off=node.is_off)
         record = on_record.get(node.id, fresh)
+        incarnation = incarnation_on_record(record.incarnation)
+        if incarnation != record.incarnation:
+            record = msgspec.structs.replace(record, incarnation=incarnation)
         nodes[node.id] = NodeNow(
             site=node,
             record=record,

@@ -8,9 +8,10 @@ together: its index, which theirs are made of, and its watts, which count once f
 
 import msgspec
 
+from wattline_protocol.bounds import MAX_GPUS
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.job import WHOLE_GPU, Share
-from wattline_protocol.messages import MAX_GPUS, GpuInfo
+from wattline_protocol.messages import GpuInfo
 from wattline_protocol.mig import MigInstance
 
 

@@ -10,6 +10,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
+from wattline_protocol.bounds import Serial
 from wattline_protocol.codec import Codec, MalformedMessage
 from wattline_protocol.ids import Instant, UserName
 from wattline_protocol.messages import PROTOCOL_VERSION, Refused
@@ -18,6 +21,7 @@ from wattline_protocol.requests import (
     Ask,
     ClientHello,
     ClientWelcome,
+    Denied,
     FromClient,
     Tell,
     ToClient,
@@ -48,6 +52,15 @@ MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 
 STUCK_S = 30.0
 """A session whose connection takes nothing for so long is gone."""
+
+
+class _AnyAsk(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
+    """An ask of which nothing but its number can be read."""
+
+    ask: Serial[int]
+
+
+_ask = msgspec.msgpack.Decoder(_AnyAsk)
 
 
 @dataclass(slots=True)
@@ -97,7 +110,7 @@ class ClientDesk:
             message = self._in.decode(incoming.data)
         except MalformedMessage as error:
             self._socket.refuse(incoming, "malformed", str(error))
-            self._refuse(incoming, f"a message that cannot be read: {error}")
+            self._deny(incoming, str(error))
             return None
         if isinstance(message, ClientHello):
             self._greet(incoming)
@@ -123,6 +136,17 @@ class ClientDesk:
         if len(self.sessions) > MAX_SESSIONS:
             idle = (key for key, one in self.sessions.items() if one.watch_count == 0)
             self.end(self.sessions[next(idle, next(iter(self.sessions)))])
+
+    def _deny(self, incoming: Incoming, error: str) -> None:
+        """Answer what cannot be read: as the ask that it is, if it is one."""
+        try:
+            ask = _ask.decode(incoming.data).ask
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            ask = None
+        if ask is None or incoming.routing_id not in self.sessions:
+            self._refuse(incoming, f"a message that cannot be read: {error}")
+        else:
+            self.tell(incoming.routing_id, ask, Denied("bad_request", error))
 
     def _refuse(self, incoming: Incoming, reason: str) -> None:
         refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))

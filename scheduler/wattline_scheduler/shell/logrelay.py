@@ -3,8 +3,9 @@
 import itertools
 from dataclasses import dataclass
 
+from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES
 from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UserName
-from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES, LogChunk, ReadLog
+from wattline_protocol.messages import LogChunk, ReadLog
 from wattline_protocol.requests import Denied, FetchLog, Log
 from wattline_scheduler.core.effects import Reply, Send
 from wattline_scheduler.core.records import AttemptRecord

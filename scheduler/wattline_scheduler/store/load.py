@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
+from wattline_protocol.clipping import clip_builtins
 from wattline_protocol.ids import Epoch, GpuIndex, JobId, NodeId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
@@ -60,6 +62,8 @@ PROBLEMS_LOADED = 1_000
 EVENTS_LOADED = 1_000
 """Newest events that a restart holds in memory; older ones are read from disk when asked for."""
 
+T = TypeVar("T")
+
 _spec = msgspec.json.Decoder(JobSpec)
 _gpu_indices = msgspec.json.Decoder(tuple[GpuIndex, ...])
 _gpus = msgspec.json.Decoder(tuple[GpuInfo, ...])
@@ -72,6 +76,16 @@ _words = msgspec.json.Decoder(tuple[str, ...])
 _exit = msgspec.json.Decoder(TaskExit)
 
 
+def _read(decoder: msgspec.json.Decoder[T], text: str) -> T:
+    """What was written before there were bounds is brought inside them: a site starts with it."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        form: Any = decoder.type
+        fitting: T = msgspec.convert(clip_builtins(msgspec.json.decode(text), form), form)
+        return fitting
+
+
 def _job(row: Row) -> JobRecord:
     id_, token, owner = row[:3]
     submitted, ended, state, reason, *shown, spec = row[8:]
@@ -81,7 +95,7 @@ def _job(row: Row) -> JobRecord:
         token=token,
         owner=owner,
         submitted_unix_s=submitted,
-        spec=_spec.decode(spec),
+        spec=_read(_spec, spec),
         state=state,
         reason=reason,
         is_held=bool(is_held),
@@ -106,7 +120,7 @@ def _attempt(row: Row) -> AttemptRecord:
         task=task,
         attempt=attempt,
         node=node,
-        gpus=_gpu_indices.decode(gpus),
+        gpus=_read(_gpu_indices, gpus),
         state=state,
         placed_unix_s=placed,
         started_unix_s=started,
@@ -116,8 +130,8 @@ def _attempt(row: Row) -> AttemptRecord:
         worker_public_key=key,
         pid=pid,
         readopted=readopted,
-        exit=None if end is None else _exit.decode(end),
-        mig=None if mig is None else _mig.decode(mig),
+        exit=None if end is None else _read(_exit, end),
+        mig=None if mig is None else _read(_mig, mig),
         note=note,
     )
 
@@ -133,7 +147,7 @@ def _node(row: Row) -> NodeRecord:
         version,
         cpus,
         memory_bytes,
-        _gpus.decode(gpus),
+        _read(_gpus, gpus),
         bool(is_observe),
         bool(is_simulated),
         bool(is_draining),

@@ -1,0 +1,64 @@
+"""Whatever an honest sender says is heard: outside the bounds it is clipped, not lost."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.struct_strategies import values_of
+from wattline_protocol.clipping import clip_builtins, clipped
+from wattline_protocol.codec import Codec
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence, UnixTime
+from wattline_protocol.job import JobSpec
+from wattline_protocol.messages import Beat, FromAgent, GpuSample, Rollup, Rollups
+
+CODEC: Codec[Any] = Codec(FromAgent)
+BEAT = Beat(
+    epoch=Epoch(1),
+    incarnation=Incarnation(1),
+    seq=2**64 - 1,
+    lease_seq=Sequence(0),
+    lease_mw=10**12,
+    holding_mw=5,
+    gpus=(GpuSample(index=GpuIndex(0), power_mw=10**11, cap_mw=7, energy_mj=2**64 - 1),),
+    tasks=(),
+    inlet_c=math.nan,
+    cpu_pct=math.inf,
+    problems=("x" * 300,) * 20,
+)
+
+
+def test_a_beat_that_nobody_would_hear_is_heard() -> None:
+    heard = CODEC.decode(CODEC.encode(clipped(BEAT, FromAgent)))
+    assert isinstance(heard, Beat)
+    assert heard.seq == 2**63 - 1
+    assert heard.lease_mw == 10**10
+    assert heard.holding_mw == 5
+    assert heard.gpus == (GpuSample(index=GpuIndex(0), power_mw=None, cap_mw=7),)
+    assert heard.inlet_c is None
+    assert heard.problems == ("x" * 200,) * 16
+
+
+@settings(max_examples=60, deadline=None)
+@given(message=values_of(FromAgent))
+def test_what_lies_inside_stays_as_it_is(message: msgspec.Struct) -> None:
+    assert clipped(message, FromAgent) == message
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_numbers_of_a_rollup_come_inside(wrong: float) -> None:
+    item = Rollup(UnixTime(wrong), wrong, 2**64 - 1, (2**64 - 1,), -1, 2**70)
+    clean = clipped(Rollups(Incarnation(1), 2**64 - 1, (item,)), FromAgent)
+    assert CODEC.decode(CODEC.encode(clean)) == clean
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(max_size=300))
+def test_a_stored_job_becomes_one_that_may_travel(text: str) -> None:
+    raw = {"name": text, "command": [text], "env": {text: text}, "priority": 2**64 - 1}
+    spec = msgspec.convert(clip_builtins(raw, JobSpec), JobSpec)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(spec), type=JobSpec) == spec
+    assert "\x1b" not in spec.name
