@@ -31,7 +31,7 @@ def in_words(data: bytes, error: Exception) -> str:
         return f"{path}: {wanted}"
     if "matching regex" in wanted:
         return f"{path} {_control(values)}"
-    size = _size(values[0]) if len(values) == 1 else ""
+    size = _size(values[0]) if len(values) == 1 and ", got " not in wanted else ""
     return f"{path}{size}: {wanted}"
 
 
