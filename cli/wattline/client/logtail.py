@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from wattline_protocol.messages import MAX_LOG_CHUNK_BYTES
+from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES
 from wattline_protocol.requests import Log
 
 Read = Callable[[int, int], Log]
