@@ -29,6 +29,7 @@ from wattline_protocol.bounds import (
 )
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
+from wattline_protocol.loadviews import GetLoad, Load
 from wattline_protocol.messages import Refused
 from wattline_protocol.reserving import ListReservations, Reservations, Reserve, Unreserve
 from wattline_protocol.selecting import NEWEST, Selection
@@ -48,9 +49,6 @@ from wattline_protocol.watching import Seen, Unwatch, WatchRoutes, WatchSite
 
 MAX_LISTED = 10_000
 """Rows in one answer; a longer list is cut and says so."""
-
-MAX_LOAD_S = 120
-"""Seconds for which the scheduler remembers how busy it was."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
@@ -267,12 +265,6 @@ class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
 
-class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
-    """How busy the scheduler was in its last seconds."""
-
-    last_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOAD_S)] = 60
-
-
 class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
     """Part of a task's log, fetched from its node. attempt 0 = the newest."""
 
@@ -427,18 +419,6 @@ class Explained(msgspec.Struct, frozen=True, tag_field="t", tag="explained"):
 
 class SiteNow(msgspec.Struct, frozen=True, tag_field="t", tag="site_now"):
     site: SiteView
-
-
-class Load(msgspec.Struct, frozen=True, tag_field="t", tag="load"):
-    """What steps of the scheduler's loop took; waiting for work does not count."""
-
-    last_s: int
-    """Over how many seconds."""
-    steps: int
-    busy_share: float
-    worst_step_s: float
-    worst_step_cpu_s: float
-    """Processor time of the loop's own thread."""
 
 
 class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):

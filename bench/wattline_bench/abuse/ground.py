@@ -22,7 +22,7 @@ from wattline_bench.leases import Fleets
 from wattline_bench.rig.history import fill
 from wattline_bench.rig.hosts import HostSite
 from wattline_protocol.keys import JoinBundle
-from wattline_protocol.requests import Load
+from wattline_protocol.loadviews import Load
 
 UNANSWERED_S = 10.0
 """A program that answers nothing for so long counts as ended."""

@@ -19,6 +19,7 @@ from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
+from wattline_protocol.loadviews import GetLoad, Load
 from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
 from wattline_protocol.requests import (
     MAX_LISTED,
@@ -32,7 +33,6 @@ from wattline_protocol.requests import (
     Explained,
     FetchLog,
     GetJob,
-    GetLoad,
     GetNode,
     GetPower,
     GetReport,
@@ -43,7 +43,6 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
-    Load,
     Log,
     Nodes,
     Power,

@@ -15,6 +15,7 @@ import structlog
 import zmq
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
+from wattline_protocol.loadviews import GetLoad
 from wattline_protocol.members import Authorized
 from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
 from wattline_protocol.requests import (
@@ -22,7 +23,6 @@ from wattline_protocol.requests import (
     Explain,
     FetchLog,
     GetJob,
-    GetLoad,
     GetNode,
     GetPower,
     GetReport,

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant
-from wattline_protocol.requests import MAX_LOAD_S, Load
+from wattline_protocol.loadviews import MAX_LOAD_S, Load
 
 
 @dataclass(slots=True)

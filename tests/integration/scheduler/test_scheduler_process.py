@@ -19,6 +19,7 @@ from support.sites import job
 from wattline_protocol.codec import MAX_MESSAGE_BYTES
 from wattline_protocol.ids import AttemptNo, JobId, NodeId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.keys import JoinBundle, KeyPair
+from wattline_protocol.loadviews import GetLoad, Load
 from wattline_protocol.messages import LogChunk, ReadLog, Refused, Rehello, Rollup, Rollups
 from wattline_protocol.requests import (
     Acted,
@@ -30,7 +31,6 @@ from wattline_protocol.requests import (
     Explained,
     FetchLog,
     GetJob,
-    GetLoad,
     GetNode,
     GetPower,
     GetReport,
@@ -39,7 +39,6 @@ from wattline_protocol.requests import (
     ListEvents,
     ListJobs,
     ListNodes,
-    Load,
     Log,
     Nodes,
     Power,

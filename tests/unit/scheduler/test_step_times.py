@@ -1,7 +1,7 @@
 """How busy the loop was: worst steps of the seconds that were asked for, and no older ones."""
 
 from wattline_protocol.ids import Instant
-from wattline_protocol.requests import MAX_LOAD_S
+from wattline_protocol.loadviews import MAX_LOAD_S
 from wattline_scheduler.shell.steptimes import StepTimes
 
 

@@ -1,0 +1,26 @@
+"""How busy the scheduler is: the question and its answer."""
+
+from typing import Annotated
+
+import msgspec
+
+MAX_LOAD_S = 120
+"""Seconds for which the scheduler remembers how busy it was."""
+
+
+class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
+    """How busy the scheduler was in its last seconds."""
+
+    last_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOAD_S)] = 60
+
+
+class Load(msgspec.Struct, frozen=True, tag_field="t", tag="load"):
+    """What steps of the scheduler's loop took; waiting for work does not count."""
+
+    last_s: int
+    """Over how many seconds."""
+    steps: int
+    busy_share: float
+    worst_step_s: float
+    worst_step_cpu_s: float
+    """Processor time of the loop's own thread."""
