@@ -24,7 +24,6 @@ from wattline_protocol.door import Context, Door, Verdict
 from wattline_protocol.endpoints import split_endpoint
 from wattline_protocol.keys import KeyPair
 from wattline_protocol.members import Member
-from wattline_protocol.pace import Pace
 from wattline_protocol.refusals import RateLimit, Refusal, RefusalReason, Refusals
 
 MAX_BATCH = 1000
@@ -50,11 +49,8 @@ class SocketLimits(msgspec.Struct, frozen=True):
     send_queue: int = 200
     """Messages waiting for a slow reader; then `send` says False."""
     messages_per_s: float = 1000.0
-    """A member's sustained rate over all its connections; what is above it waits or is lost."""
+    """A member's sustained rate over all its connections; what is above it is lost."""
     burst: int = 5000
-    waiting: int = 0
-    """Messages of one member above its rate that wait their turn; more are dropped. Whoever sets it
-    looks at `ServerSocket.retry_in_s`."""
     handshake_s: float = 10.0
     """A connection that has not proved a key by then is cut."""
     heartbeat_s: float = 10.0
@@ -100,7 +96,6 @@ class ServerSocket:
         self._clock = clock
         self._refusals = Refusals()
         self._rate = RateLimit(limits.messages_per_s, limits.burst)
-        self._pace: Pace[Incoming] = Pace(self._rate, limits.waiting)
         self._routes: OrderedDict[bytes, str] = OrderedDict()
         self._context: Context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -126,11 +121,6 @@ class ServerSocket:
         """Connections and messages refused since the start, by reason."""
         return self._refusals.counts
 
-    @property
-    def retry_in_s(self) -> float | None:
-        """When to call `recv_batch` though nothing comes in; None = nothing waits for its turn."""
-        return self._pace.retry_in_s
-
     def take_refusals(self) -> list[Refusal]:
         """Refusals since the last call, for the log; see MAX_UNTAKEN."""
         return self._refusals.take()
@@ -149,8 +139,8 @@ class ServerSocket:
         if len(self._rate) > MAX_RATE_BUCKETS:
             self._rate.forget_full(now_s)
         senders: dict[str, Member | None] = {}
-        batch = self._due(max_messages, now_s)
-        for _ in range(max_messages - len(batch)):
+        batch: list[Incoming] = []
+        for _ in range(max_messages):
             try:
                 frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
@@ -159,6 +149,16 @@ class ServerSocket:
             if incoming is not None:
                 batch.append(incoming)
         return batch
+
+    def still_heard(self, incoming: Incoming) -> Incoming | None:
+        """A message that has waited since `recv_batch`, with its sender as it is known now; None
+        when that may not be heard any more (and is counted)."""
+        member = self._allow(incoming.member.public_key)
+        verdict = self._verdict(member)
+        if verdict is None and member is not None:
+            return incoming._replace(member=member)
+        self.refuse(incoming, *(verdict or ("revoked", "")))
+        return None
 
     def send(self, routing_id: bytes, data: bytes) -> bool:
         """Queue `data` for a connection that was heard. Never blocks, never raises for a peer.
@@ -215,21 +215,10 @@ class ServerSocket:
             return "wrong_role", f"{member.name} is {member.role}; this socket serves {served}"
         return None
 
-    def _due(self, most: int, now_s: float) -> list[Incoming]:
-        """What has waited for its turn, if its sender may still be heard."""
-        batch: list[Incoming] = []
-        for public_key, incoming in self._pace.due(most, now_s):
-            verdict = self._verdict(self._allow(public_key))
-            if verdict is None:
-                batch.append(incoming)
-            else:
-                self.refuse(incoming, *verdict)
-        return batch
-
     def _admitted(
         self, frames: list[zmq.Frame], senders: dict[str, Member | None], now_s: float
     ) -> Incoming | None:
-        """The message in `frames`; None when it is refused (and counted), or has to wait."""
+        """The message in `frames`; None when it is refused (and counted)."""
         public_key = str(frames[-1].get("User-Id"))
         if public_key not in senders:
             senders[public_key] = self._allow(public_key)
@@ -239,13 +228,13 @@ class ServerSocket:
             reason, detail = verdict or ("revoked", "")
             self._refusals.add(reason, member.name if member else public_key, detail)
             return None
-        incoming = Incoming(frames[0].bytes, member, frames[1].bytes)
-        turn = self._pace.judge(public_key, incoming, len(incoming.data), now_s)
-        if turn == "no":
-            self.refuse(incoming, "rate", f"over {self._limits.messages_per_s:g} messages a second")
+        if not self._rate.allows(public_key, now_s):
+            over = f"over {self._limits.messages_per_s:g} messages a second"
+            self._refusals.add("rate", member.name, over)
             return None
+        incoming = Incoming(frames[0].bytes, member, frames[1].bytes)
         self._remember(incoming.routing_id, public_key)
-        return incoming if turn == "now" else None
+        return incoming
 
     def _fault(self, frames: list[zmq.Frame]) -> Verdict:
         """What is wrong with the form of a message."""

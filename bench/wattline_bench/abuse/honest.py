@@ -23,7 +23,7 @@ Samples = list[float]
 
 def submit_jobs(bundle: JoinBundle, pipe: Connection) -> None:
     """Whenever a time comes through the pipe: submit small jobs until then, one after the other,
-    and cancel each, which is not counted."""
+    and cancel each, which counts as well."""
     client = PlainClient(bundle)
     _serve(pipe, lambda until_s: _submit_until(client, until_s))
     client.close()
@@ -51,11 +51,13 @@ def _submit_until(client: PlainClient, until_s: float) -> Samples:
         client.submit(number, SMALL, f"{began_s}-{number}")
         try:
             job = client.accepted()
+            samples.append(time.monotonic() - began_s)
+            began_s = time.monotonic()
+            client.ask(number + 1, Cancel(Selection(jobs=(Span(job, job),))))
+            client.next()
+            samples.append(time.monotonic() - began_s)
         except RuntimeError:
             return [*samples, max(ANSWER_S, time.monotonic() - began_s)]
-        samples.append(time.monotonic() - began_s)
-        client.ask(number + 1, Cancel(Selection(jobs=(Span(job, job),))))
-        client.next()
         number += 2
         time.sleep(PAUSE_S)
     return samples

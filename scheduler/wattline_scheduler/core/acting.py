@@ -71,7 +71,9 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
 def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
     asker = Asker(event.user, event.role)
     by_index = not isinstance(request, Update)
-    targets = select(state, asker, request.which, by_index=by_index, ended=event.ended)
+    targets = select(
+        state, asker, request.which, by_index=by_index, ended=event.ended, names=event.names
+    )
     if isinstance(targets, Denied):
         return targets
     left = [target for target in targets if target.number > request.after]

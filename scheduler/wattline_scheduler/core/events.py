@@ -32,6 +32,8 @@ class ClientAsked:
     """Jobs that the request names and that only the disk remembers: how they ended."""
     users: Sequence[str] | None = None
     """Who may submit, where the request names users; None = nobody looked it up."""
+    names: frozenset[str] | None = None
+    """Names of jobs that the request's patterns match; None = not looked up, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,13 @@ def select(
     *,
     by_index: bool = True,
     ended: Mapping[JobId, JobState] = NONE_KNOWN,
+    names: frozenset[str] | None = None,
 ) -> list[Target] | Denied:
     """Every job that is meant, by number. Those of others are refused by name, or not meant.
 
     `ended`: how jobs that are not in memory any more ended. `by_index`: states are those of each
-    index of an array, else of the whole job.
+    index of an array, else of the whole job. `names`: those that the patterns match, where that
+    was found out before.
     """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
@@ -86,12 +88,12 @@ def select(
         text = f"only operators act on jobs of others, here of {stranger}; {who}"
         return Denied("not_allowed", text)
     if which.jobs:
-        return _named(state, asker, which, ended, by_index=by_index)
+        return _named(state, asker, which, ended, by_index=by_index, names=names)
     found = [
         target
         for job in state.work.jobs.values()
         if asker.may_act_on(job)
-        and (target := _filtered(Target(job.id, job), which, by_index=by_index)) is not None
+        and (target := _filtered(Target(job.id, job), which, by_index, names)) is not None
     ]
     return sorted(found, key=lambda target: target.number)
 
@@ -103,6 +105,7 @@ def _named(
     ended: Mapping[JobId, JobState],
     *,
     by_index: bool,
+    names: frozenset[str] | None,
 ) -> list[Target] | Denied:
     wanted: dict[JobId, tuple[Span, ...]] = {}
     for span in which.jobs:
@@ -120,7 +123,7 @@ def _named(
     )
     if not which.is_filtered:
         return list(found)
-    filtered = (_filtered(target, which, by_index=by_index) for target in found)
+    filtered = (_filtered(target, which, by_index, names) for target in found)
     return [target for target in filtered if target is not None]
 
 
@@ -173,12 +176,17 @@ def _no_index(job: Job, first: int, last: int) -> Denied:
     return Denied("not_found", f"job {job.id} has no index {wanted}; it has {has}")
 
 
-def _filtered(target: Target, which: Selection, *, by_index: bool) -> Target | None:
+def _filtered(
+    target: Target,
+    which: Selection,
+    by_index: bool,
+    names: frozenset[str] | None,
+) -> Target | None:
     """The target as far as the filters mean it; None = not at all. What is not there is not."""
     job = target.job
     if job is None or target.refusal is not None:
         return None
-    if not _is_meant(job, which):
+    if not _is_meant(job, which, names):
         return None
     state = job.record.state
     if not which.states:
@@ -188,21 +196,21 @@ def _filtered(target: Target, which: Selection, *, by_index: bool) -> Target | N
     return _in_state(target, job, which.states)
 
 
-def _is_meant(job: Job, which: Selection) -> bool:
+def _is_meant(job: Job, which: Selection, names: frozenset[str] | None) -> bool:
     """By all filters but that of states."""
     record, spec = job.record, job.spec
     account = spec.account or record.owner
     wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))
     if any(some and value not in some for some, value in wanted):
         return False
-    return which.matches_name(spec.name)
+    return which.matches_name(spec.name) if names is None else spec.name in names
 
 
-def is_listed(job: Job, which: Selection) -> bool:
-    """Whether a list of such jobs has it; one is listed as a whole."""
+def is_listed(job: Job, which: Selection, names: frozenset[str] | None = None) -> bool:
+    """Whether a list of such jobs has it; one is listed as a whole. `names`: as of `select`."""
     if which.jobs and not any(span.first <= job.id <= span.last for span in which.jobs):
         return False
-    return (not which.states or job.record.state in which.states) and _is_meant(job, which)
+    return (not which.states or job.record.state in which.states) and _is_meant(job, which, names)
 
 
 def _in_state(target: Target, job: Job, states: tuple[JobState, ...]) -> Target | None:

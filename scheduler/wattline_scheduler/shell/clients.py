@@ -31,9 +31,9 @@ from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
 from wattline_scheduler.shell.fitting import fit
 from wattline_scheduler.shell.greeting import spoken_version, version_refusal
 
-CLIENT_LIMITS = SocketLimits(send_queue=16, waiting=1_000)
-"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones. A
-member that asks faster than it may is answered later."""
+CLIENT_LIMITS = SocketLimits(send_queue=16, messages_per_s=50_000.0, burst=50_000)
+"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones. What
+a member may ask is limited by what it costs (see `turns`)."""
 
 RETRY_SOON_S = 0.001
 RETRY_LATER_S = 0.05
@@ -41,17 +41,28 @@ SOON_S = 0.25
 """A connection that has just been full is tried again soon, a stuck one now and then."""
 
 MAX_BATCH = 500
-"""Messages taken in one step, so that a flood of requests does not keep beats waiting."""
+"""Messages taken in at once."""
+
+MAX_BUSY_BYTES = 16 * 1024
+"""A larger message that finds no room is dropped without an answer: it is not even looked at."""
 
 MAX_SESSIONS = 4_096
-"""Connections remembered; beyond it the longest unheard without a watch is forgotten."""
+MAX_SESSIONS_OF_USER = 512
+"""Connections remembered; beyond it the longest unheard without a watch is forgotten, of all or of
+the user's own. Its client says hello again."""
 
 MAX_BACKLOG = 10_000
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 """Answers that wait for one slow reader; beyond it the session ends."""
 
+MAX_BACKLOG_BYTES_OF_USER = 64 * 1024 * 1024
+"""The same over all sessions of one user."""
+
 STUCK_S = 30.0
 """A session whose connection takes nothing for so long is gone."""
+
+
+_TOO_MANY = "more of your requests wait than may; wait for answers before you ask more"
 
 
 class _AnyAsk(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
@@ -91,16 +102,26 @@ class ClientDesk:
         self._waiting: dict[bytes, Session] = {}
         """Sessions with a backlog."""
 
-    def receive(self) -> list[tuple[Session, Ask]]:
-        """Requests since the last call; greetings and refusals are answered here."""
-        asked = []
-        for incoming in self._socket.recv_batch(MAX_BATCH):
-            pair = self._admit(incoming)
-            if pair is not None:
-                asked.append(pair)
-        return asked
+    def receive(self) -> list[Incoming]:
+        """What came in since the last call, not read yet."""
+        return self._socket.recv_batch(MAX_BATCH)
 
-    def _admit(self, incoming: Incoming) -> tuple[Session, Ask] | None:
+    def turn_away(self, incoming: Incoming) -> None:
+        """There is no room for it. Whoever waits for an answer shall not wait for ever."""
+        self._socket.refuse(incoming, "rate", "more requests than may wait")
+        if len(incoming.data) > MAX_BUSY_BYTES or incoming.routing_id not in self.sessions:
+            return
+        ask = _number_of(incoming.data)
+        if ask is not None:
+            self.tell(incoming.routing_id, ask, Denied("busy", _TOO_MANY))
+
+    def admit(self, received: Incoming) -> tuple[Session, Ask] | None:
+        """The request in it, if its sender may still be heard; greetings and refusals are answered
+        here."""
+        incoming = self._socket.still_heard(received)
+        return None if incoming is None else self._read(incoming)
+
+    def _read(self, incoming: Incoming) -> tuple[Session, Ask] | None:
         spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
         if spoken is not None and spoken != PROTOCOL_VERSION:
             self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
@@ -128,21 +149,28 @@ class ClientDesk:
         connection = incoming.routing_id
         self.sessions.setdefault(connection, Session(connection, user, role))
         self.sessions.move_to_end(connection)
-        self._forget_some()
+        self._forget_some(user)
         welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s())
         self._send(self.sessions[connection], self._out.encode(welcome))
 
-    def _forget_some(self) -> None:
+    def of_user(self, user: UserName) -> list[Session]:
+        """Its sessions, the longest unheard first."""
+        return [one for one in self.sessions.values() if one.user == user]
+
+    def _forget_some(self, user: UserName) -> None:
+        own = self.of_user(user)
+        if len(own) > MAX_SESSIONS_OF_USER:
+            self._forget_one(own)
         if len(self.sessions) > MAX_SESSIONS:
-            idle = (key for key, one in self.sessions.items() if one.watch_count == 0)
-            self.end(self.sessions[next(idle, next(iter(self.sessions)))])
+            self._forget_one(list(self.sessions.values()))
+
+    def _forget_one(self, among: list[Session]) -> None:
+        idle = (one for one in among if one.watch_count == 0)
+        self.end(next(idle, among[0]))
 
     def _deny(self, incoming: Incoming, error: str) -> None:
         """Answer what cannot be read: as the ask that it is, if it is one."""
-        try:
-            ask = _ask.decode(incoming.data).ask
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            ask = None
+        ask = _number_of(incoming.data)
         if ask is None or incoming.routing_id not in self.sessions:
             self._refuse(incoming, f"a message that cannot be read: {error}")
         else:
@@ -174,8 +202,14 @@ class ClientDesk:
         self._waiting[session.connection] = session
         session.backlog.append(data)
         session.backlog_bytes += len(data)
-        if len(session.backlog) > MAX_BACKLOG or session.backlog_bytes > MAX_BACKLOG_BYTES:
+        if self._is_too_slow(session):
             self.end(session)
+
+    def _is_too_slow(self, session: Session) -> bool:
+        if len(session.backlog) > MAX_BACKLOG or session.backlog_bytes > MAX_BACKLOG_BYTES:
+            return True
+        own = (one for one in self._waiting.values() if one.user == session.user)
+        return sum(one.backlog_bytes for one in own) > MAX_BACKLOG_BYTES_OF_USER
 
     def flush(self, now: Instant) -> None:
         """Send on what waits, and end sessions that have taken nothing for long."""
@@ -191,18 +225,24 @@ class ClientDesk:
                 self.end(session)
 
     def retry_in_s(self, now: Instant) -> float | None:
-        """When to receive and flush next, though nothing comes in; None where nothing waits."""
-        paced_s = self._socket.retry_in_s
+        """When to flush next, though nothing comes in; None where nothing waits."""
         if not self._waiting:
-            return paced_s
+            return None
         newest = max(one.stuck_since or now for one in self._waiting.values())
-        flush_s = RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
-        return flush_s if paced_s is None else min(flush_s, paced_s)
+        return RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
 
     def end(self, session: Session) -> None:
         """Forget a session; its client says hello again if it is still there."""
         self.sessions.pop(session.connection, None)
         self._waiting.pop(session.connection, None)
+
+
+def _number_of(data: bytes) -> int | None:
+    """Of an ask, whatever it asks; None = it is none."""
+    try:
+        return _ask.decode(data).ask
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _client_role(incoming: Incoming) -> Role:

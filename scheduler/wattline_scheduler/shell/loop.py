@@ -8,7 +8,8 @@ is told anything that a crash could take back, and a burst costs one fsync (see 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import structlog
@@ -20,6 +21,7 @@ from wattline_protocol.members import Authorized
 from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
 from wattline_protocol.requests import (
     Ask,
+    Cancel,
     Explain,
     FetchLog,
     GetJob,
@@ -27,16 +29,21 @@ from wattline_protocol.requests import (
     GetPower,
     GetReport,
     GetSite,
+    Hold,
     ListAccounts,
     ListEvents,
     ListJobs,
     ListNodes,
     OnJobs,
+    Release,
+    Requeue,
     Submit,
+    Update,
     WhatIf,
     WhyNode,
 )
 from wattline_protocol.reserving import ListReservations, Reserve
+from wattline_protocol.selecting import Selection, problem
 from wattline_protocol.transport import ServerSocket
 from wattline_protocol.watching import Seen, Unwatch, WatchRoutes, WatchSite
 from wattline_scheduler.core.acting import named
@@ -52,19 +59,22 @@ from wattline_scheduler.core.events import (
 )
 from wattline_scheduler.core.records import BookRecord, EventRecord
 from wattline_scheduler.core.selecting import Asker
+from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
+from wattline_scheduler.shell.lists import matching
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, spooled_steps
-from wattline_scheduler.shell.questions import QuestionDesk
 from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
 from wattline_scheduler.shell.rights import gateway_key, not_for
+from wattline_scheduler.shell.snapshots import Snapshots
 from wattline_scheduler.shell.steptimes import StepTimes
+from wattline_scheduler.shell.turns import ClientTurns
 from wattline_scheduler.shell.watches import Watches
 from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
@@ -121,11 +131,11 @@ class Loop:
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
-        sessions = self._clients.sessions
-        self._questions = QuestionDesk(self._reads, clock, lambda client: client in sessions)
+        self._turns = ClientTurns(self._clients, clock, self._client_asked)
+        self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
-        self._watches = Watches(self._clients, self._reads.site, store.events, self._reads.routes)
+        self._watches = Watches(self._clients, self._snapshots, store.events, self._reads.routes)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
         self._poller.register(sockets.clients.socket, zmq.POLLIN)
@@ -144,8 +154,8 @@ class Loop:
         effects: list[Effect] = []
         for node, message in self._agents.receive():
             effects += self._agent_said(node, message)
-        for session, ask in self._clients.receive():
-            effects += self._client_asked(session, ask)
+        self._turns.take_in()
+        effects += self._turns.serve()
         for number, request in self._beside.door.receive():
             effects += self._door_asked(number, request)
         effects += self._what_is_due()
@@ -175,14 +185,12 @@ class Loop:
         self._store.commit((*self._beside.hooks.marks(), *self._meter.take()))
 
     def _wait_ms(self) -> int:
-        if self._questions:
-            return 0
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
         if self._cluster.wants_plan:
             due = min(due, self._plan_due)
         now = self._clock().mono_s
-        retry_s = self._clients.retry_in_s(now)
-        wait_s = due - now if retry_s is None else min(due - now, retry_s)
+        others_s = (self._clients.retry_in_s(now), self._turns.next_in_s())
+        wait_s = min((due - now, *(each for each in others_s if each is not None)))
         return max(0, math.ceil(wait_s * 1000))
 
     def _newest_event(self) -> int:
@@ -226,26 +234,37 @@ class Loop:
                 )
                 full_desk = self._reports.order(client, ask.ask, order)
                 return [] if full_desk is None else [full_desk]
-            case (
-                ListJobs()
-                | ListNodes()
-                | GetNode()
-                | GetPower()
-                | WhyNode()
-                | GetSite()
-                | ListAccounts()
-                | ListReservations()
-                | ListEvents()
-            ):
+            case GetNode() | GetPower() | WhyNode() | ListAccounts() | ListReservations():
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case ListJobs() | ListNodes() | ListEvents():
+                return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
+            case GetSite():
+                begin = partial(self._snapshots.in_parts, now.mono_s)
+                return self._turns.later(session, ask.ask, begin)
             case GetLoad(last_s=last_s):
                 return [Reply(client, ask.ask, self._times.load(now.mono_s, last_s))]
             case GetJob(job=number):
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
-            case Explain() | WhatIf():
-                return [*self._questions.put(client, ask.ask, asker, request)]
+            case Explain(job=number):
+                return self._turns.later(session, ask.ask, partial(self._reads.explain, number))
+            case WhatIf():
+                begin_look = partial(self._reads.what_if, asker, request)
+                return self._turns.later(session, ask.ask, begin_look)
+            case Cancel() | Hold() | Release() | Requeue() | Update() if request.which.names:
+                begin_act = partial(self._act_by_name, session, ask, request.which)
+                return self._turns.act_later(session, ask.ask, begin_act)
             case _:
                 return self._handle(self._asked(session, ask), now)
+
+    def _act_by_name(
+        self, session: Session, ask: Ask, which: Selection, began: Now
+    ) -> Parts[list[Effect]]:
+        """Find out in parts which names are meant, then act at once."""
+        del began
+        sound = not problem(which)
+        jobs = list(self._state.work.jobs.values()) if sound else []
+        names = yield from matching(jobs, which.names if sound else ())
+        return self._handle(replace(self._asked(session, ask), names=names), self._clock())
 
     def _asked(self, session: Session, ask: Ask) -> ClientAsked:
         """With what the core does not remember of what the request names."""
@@ -287,7 +306,6 @@ class Loop:
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
             effects += self._handle(PlanDue(), now)
             self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
-        effects += self._questions.take_turn()
         if now.mono_s >= self._meter_due:
             self._meter_due = Instant(now.mono_s + METER_PERIOD_S)
             self._each_second(now)

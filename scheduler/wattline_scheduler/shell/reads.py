@@ -10,11 +10,9 @@ from wattline_protocol.requests import (
     MAX_LISTED,
     Answer,
     Denied,
-    Events,
     Explained,
     GetNode,
     GetPower,
-    GetSite,
     Jobs,
     ListAccounts,
     ListEvents,
@@ -23,14 +21,12 @@ from wattline_protocol.requests import (
     Nodes,
     Power,
     Routes,
-    SiteNow,
     WhatIf,
     Why,
     WhyNode,
     WorkerRoute,
 )
 from wattline_protocol.reserving import ListReservations, Reservations
-from wattline_protocol.selecting import Selection, problem
 from wattline_protocol.views import (
     ENDED_STATES,
     AttemptView,
@@ -43,9 +39,10 @@ from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.outlook import outlook, what_if
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.requests import no_node
-from wattline_scheduler.core.selecting import Asker, is_listed
+from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.unknown import no_job
 from wattline_scheduler.plan.parts import Parts
+from wattline_scheduler.shell.lists import list_events, list_jobs, list_nodes
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
@@ -58,17 +55,11 @@ from wattline_scheduler.views.why import why_view
 HIDDEN = "(hidden)"
 """Stands for the value of an environment variable of somebody else's job."""
 
-ReadRequest = (
-    ListJobs
-    | ListNodes
-    | GetNode
-    | GetPower
-    | WhyNode
-    | GetSite
-    | ListAccounts
-    | ListReservations
-    | ListEvents
-)
+ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations
+"""Answered at once."""
+
+ListRequest = ListJobs | ListNodes | ListEvents
+"""Answered in parts."""
 
 
 class Reads:
@@ -84,25 +75,26 @@ class Reads:
     def answer(self, request: ReadRequest, now: Now) -> Answer:
         """The answer as things stand now."""
         match request:
-            case ListJobs():
-                return self._jobs(request)
-            case ListNodes():
-                nodes = self._state.nodes.values()
-                return Nodes(tuple(node_view(self._state, node, now) for node in nodes))
             case GetNode(node=name):
                 return self._node(name, now)
             case GetPower():
                 return Power(domain_views(self._state, now))
             case WhyNode(node=name):
                 return self._why(name)
-            case GetSite():
-                return SiteNow(self.site(now))
             case ListAccounts():
                 return account_views(self._state, now)
             case ListReservations():
                 return Reservations(reservation_views(self._state, now))
-            case ListEvents(after=after, limit=limit):
-                return Events(self._store.events(after, max(0, min(limit, MAX_LISTED))))
+
+    def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
+        """A list, its rows encoded already. Raises StoreError."""
+        match request:
+            case ListJobs():
+                return (yield from list_jobs(self._state, request, self.show_job))
+            case ListNodes():
+                return (yield from list_nodes(self._state, now))
+            case ListEvents():
+                return (yield from list_events(self._store.events, request))
 
     def site(self, now: Now) -> SiteView:
         """The whole snapshot."""
@@ -126,23 +118,6 @@ class Reads:
             self._ended = {n: v for n, v in self._ended.items() if n in self._state.work.jobs}
         self._ended[job.id] = (job.record, view)
         return view
-
-    def _jobs(self, request: ListJobs) -> Jobs | Denied:
-        which, before = request.which, request.before
-        wrong = problem(which) if which != Selection() else ""
-        if wrong:
-            return Denied("bad_request", wrong)
-        wanted = [
-            job
-            for job in self._state.work.jobs.values()
-            if (request.ended or job.record.state not in ENDED_STATES)
-            and (before is None or job.id < before)
-            and is_listed(job, which)
-        ]
-        limit = max(0, min(request.limit, MAX_LISTED))
-        newest = sorted(wanted, key=lambda job: job.id)[max(0, len(wanted) - limit) :]
-        views = tuple(self.show_job(job) for job in newest)
-        return Jobs(views, is_cut=len(wanted) > limit)
 
     def job(self, number: JobId, asker: Asker, now: Now) -> Jobs | Denied:
         """One job in full, as far as it is for whoever asks: values of its environment are often

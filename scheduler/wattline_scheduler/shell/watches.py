@@ -10,13 +10,14 @@ from wattline_protocol.requests import (
     Events,
     ListEvents,
     Routes,
-    SiteNow,
 )
-from wattline_protocol.views import EventView, SiteView
+from wattline_protocol.views import EventView
 from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import ClientDesk, Session
+from wattline_scheduler.shell.snapshots import Snapshots
 
 MAX_WATCHES_PER_CLIENT = 16
+MAX_WATCHES_PER_USER = 128
 MAX_WATCHES = 1_024
 SITE_PERIOD_MIN_S = 0.2
 """A snapshot of a large site costs some ten milliseconds."""
@@ -54,12 +55,12 @@ class Watches:
     def __init__(
         self,
         desk: ClientDesk,
-        site: Callable[[Now], SiteView],
+        snapshots: Snapshots,
         events: Callable[[int, int], tuple[EventView, ...]],
         routes: Callable[[], Routes],
     ) -> None:
         self._desk = desk
-        self._site = site
+        self._snapshots = snapshots
         self._events = events
         self._routes = routes
         self._watches: dict[tuple[bytes, int], _Watch] = {}
@@ -71,11 +72,16 @@ class Watches:
         """Begin a watch; the same number again replaces it. Denied at a limit."""
         key = (session.connection, ask)
         self.drop(session, ask)
-        if session.watch_count >= MAX_WATCHES_PER_CLIENT or len(self._watches) >= MAX_WATCHES:
+        of_user = sum(one.watch_count for one in self._desk.of_user(session.user))
+        if (
+            session.watch_count >= MAX_WATCHES_PER_CLIENT
+            or of_user >= MAX_WATCHES_PER_USER
+            or len(self._watches) >= MAX_WATCHES
+        ):
             return Denied(
                 "busy",
-                f"at most {MAX_WATCHES_PER_CLIENT} watches a client and {MAX_WATCHES} together; "
-                "end one first",
+                f"at most {MAX_WATCHES_PER_CLIENT} watches a client, {MAX_WATCHES_PER_USER} a user "
+                f"and {MAX_WATCHES} together; end one first",
             )
         session.watch_count += 1
         cursor = request.after if isinstance(request, ListEvents) else 0
@@ -95,7 +101,6 @@ class Watches:
 
     def show(self, now: Now, newest_event: int) -> None:
         """Show what is due to whoever has room. `newest_event`: seq of the newest on disk."""
-        site: SiteView | None = None
         for watch in list(self._watches.values()):
             if self._is_gone(watch, now):
                 self.drop(watch.session, watch.ask)
@@ -104,9 +109,9 @@ class Watches:
                 case WatchSite() as request if (
                     now.mono_s >= watch.due and watch.unseen_since is None
                 ):
-                    site = site or self._site(now)
                     watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
-                    if self._show(watch, SiteNow(site), now) and request.is_paced:
+                    newest = self._snapshots.since(now.mono_s, now)
+                    if self._show(watch, newest, now) and request.is_paced:
                         watch.unseen_since = now.mono_s
                 case ListEvents() if now.mono_s >= watch.due and (
                     watch.is_new or watch.cursor < newest_event

@@ -1,75 +1,29 @@
 """A client that reads slowly gets its answers late; one that does not read loses its session."""
 
-from typing import cast
-
 import msgspec
 import pytest
 
+from support.client_pipe import Pipe, greeted, taken
 from support.site_views import empty_site
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Instant, Now, UnixTime
-from wattline_protocol.members import Member
 from wattline_protocol.messages import PROTOCOL_VERSION
 from wattline_protocol.requests import (
     Ask,
     ClientHello,
+    Denied,
     Done,
     Events,
-    FromClient,
     ListEvents,
     Routes,
     SiteNow,
     Tell,
-    ToClient,
 )
-from wattline_protocol.site import Role
-from wattline_protocol.transport import Incoming, ServerSocket
 from wattline_protocol.views import EventView, SiteView
 from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell import clients
-from wattline_scheduler.shell.clients import STUCK_S, ClientDesk, Session
+from wattline_scheduler.shell.clients import STUCK_S, Session
+from wattline_scheduler.shell.snapshots import Snapshots
 from wattline_scheduler.shell.watches import GONE_S, Watches
-
-OUT: Codec[FromClient] = Codec(FromClient)
-IN: Codec[ToClient] = Codec(ToClient)
-
-
-class Pipe:
-    """A server socket with room for `room` messages a connection."""
-
-    def __init__(self) -> None:
-        self.room = 1_000
-        self.arriving: list[Incoming] = []
-        self.sent: list[ToClient] = []
-        self.refused: list[str] = []
-        self.retry_in_s: float | None = None
-
-    def recv_batch(self, max_messages: int) -> list[Incoming]:
-        batch, self.arriving = self.arriving[:max_messages], self.arriving[max_messages:]
-        return batch
-
-    def send(self, routing_id: bytes, data: bytes) -> bool:
-        if self.room == 0:
-            return False
-        self.room -= 1
-        self.sent.append(IN.decode(data))
-        return True
-
-    def refuse(self, incoming: Incoming, reason: str, detail: str) -> None:
-        self.refused.append(reason)
-
-    def arrives(self, message: FromClient, connection: bytes = b"c", role: Role = "admin") -> None:
-        member = Member("ada", role, "k" * 40)
-        self.arriving.append(Incoming(connection, member, OUT.encode(message)))
-
-
-def greeted(connection: bytes = b"c") -> tuple[Pipe, ClientDesk]:
-    pipe = Pipe()
-    desk = ClientDesk(cast("ServerSocket", pipe), "test")
-    pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
-    assert desk.receive() == []
-    pipe.sent.clear()
-    return pipe, desk
 
 
 def answers(pipe: Pipe) -> list[str]:
@@ -130,14 +84,67 @@ def test_beyond_the_limit_the_longest_unheard_session_goes(
     desk.sessions[b"1"].watch_count = 1
     for connection in (b"2", b"3"):
         pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
-    desk.receive()
+    assert taken(desk) == []
     assert list(desk.sessions) == [b"1", b"3"]
+
+
+def test_a_user_with_many_connections_loses_its_own_and_not_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "MAX_SESSIONS_OF_USER", 2)
+    pipe, desk = greeted(b"1", "bob")
+    for connection in (b"2", b"3", b"4"):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
+    assert taken(desk) == []
+    assert list(desk.sessions) == [b"1", b"3", b"4"]
+
+
+def test_a_backlog_has_a_limit_over_all_connections_of_a_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "MAX_BACKLOG_BYTES_OF_USER", 3_000)
+    pipe, desk = greeted(b"1")
+    for connection, user in ((b"2", "ada"), (b"3", "bob")):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection, user=user)
+    assert taken(desk) == []
+    pipe.room = 0
+    for connection in (b"1", b"2", b"3"):
+        desk.tell(connection, 1, Done("x" * 1_600))
+    assert list(desk.sessions) == [b"1", b"3"]
+
+
+def test_a_request_without_room_is_answered_so_that_its_client_does_not_wait_for_ever() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(7, ListEvents()))
+    (incoming,) = desk.receive()
+    desk.turn_away(incoming)
+    assert pipe.refused == ["rate"]
+    ((ask, answer),) = ((told.ask, told.answer) for told in pipe.told())
+    assert ask == 7
+    assert isinstance(answer, Denied)
+    assert answer.kind == "busy"
+
+
+@pytest.mark.parametrize("data", [b"junk", b"x" * (clients.MAX_BUSY_BYTES + 1)])
+def test_what_is_no_request_or_large_is_turned_away_without_a_word(data: bytes) -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(7, ListEvents()))
+    (incoming,) = desk.receive()
+    desk.turn_away(incoming._replace(data=data))
+    assert (pipe.refused, pipe.sent) == (["rate"], [])
+
+
+def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(1, ListEvents()))
+    pipe.removed.add("ada")
+    assert taken(desk) == []
 
 
 def test_a_role_that_was_changed_counts_from_the_next_request() -> None:
     pipe, desk = greeted()
     pipe.arrives(Ask(1, ListEvents()), role="submitter")
-    ((session, ask),) = desk.receive()
+    ((session, ask),) = taken(desk)
     assert (session.role, ask.ask) == ("submitter", 1)
 
 
@@ -148,7 +155,8 @@ class Watched:
         self.pipe, self.desk = greeted()
         self.events: list[EventView] = []
         self.routes = Routes({})
-        self.watches = Watches(self.desk, self._site, self._after, lambda: self.routes)
+        snapshots = Snapshots(self._site)
+        self.watches = Watches(self.desk, snapshots, self._after, lambda: self.routes)
 
     def _site(self, now: Now) -> SiteView:
         return msgspec.structs.replace(empty_site(), unix_s=now.unix_s)
