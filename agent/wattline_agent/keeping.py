@@ -103,6 +103,11 @@ class Keeping:
         """Readable when there may be news."""
         return self._runner.fileno() if self._runner is not None else None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the keeper; None while there is none."""
+        return self._peer_pid()
+
     def end_if_idle(self) -> None:
         """A keeper that an agent started, and that keeps nothing, ends with the agent.
 

@@ -129,6 +129,15 @@ Reading = FastReading | Stale
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeProcess:
+    """A process with a compute context on a GPU, as the driver lists it."""
+
+    pid: int
+    """As the driver says: of the host, or 0 where it does not tell this process."""
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SlowReading:
     """One GPU's error counters, every 10-30 s. Volatile: since the driver was loaded."""
 
@@ -187,6 +196,9 @@ class Driver(Protocol):
         """By process, the per cent of the GPU's multiprocessors it used since the last call; empty
         where the driver does not tell, or has nothing new."""
 
+    def processes(self, index: GpuIndex) -> tuple[ComputeProcess, ...] | None:
+        """Those with a compute context on it, its MIG devices included; None = not told."""
+
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Set the power limit and read back what is enforced. Errors are in the result."""
 
@@ -227,6 +239,11 @@ class Collector(Protocol):
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, dict[int, int]]:
         """Of these GPUs, what `Driver.process_use` says; those that do not answer are left out."""
+
+    def processes(
+        self, gpus: Collection[GpuIndex], timeout_s: float
+    ) -> dict[GpuIndex, tuple[ComputeProcess, ...]]:
+        """Of these GPUs, what `Driver.processes` says; those that do not answer are left out."""
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """Error counters of each GPU as last read, every 15 s; None = none yet. Never blocks."""

@@ -8,7 +8,7 @@ else is looked at.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import zmq
 
@@ -55,7 +55,7 @@ from wattline_agent.core.events import (
 )
 from wattline_agent.core.node import Node
 from wattline_agent.core.start import SETTLE_WAIT_S
-from wattline_agent.executor.owners import use_by_attempt
+from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
 from wattline_agent.keeping import Keeping
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
@@ -64,11 +64,13 @@ from wattline_agent.ports import (
     FastReading,
     HostSensors,
     LaunchContext,
+    Reading,
     TaskRunner,
     TaskSeen,
 )
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
 from wattline_protocol.messages import LogChunk
 from wattline_protocol.orders import TaskOrder
@@ -82,6 +84,9 @@ CAPS_TIMEOUT_S = 1.0
 USAGE_GAP_S = 0.5
 """Between two saves of usage: replacing a file costs the disk some milliseconds each time. What a
 crash in between loses is that long a time's energy, booked to the task that comes next."""
+LOOK_PERIOD_S = 3.0
+"""Between two looks at the processes of all GPUs: a call that takes the driver milliseconds, in
+which it holds up others."""
 EXTRA_SAMPLE_S = 0.25
 """When a task ends, the GPUs are sampled first if the last sample is older than this, so that its
 usage is complete."""
@@ -134,6 +139,8 @@ class Shell:
         self._usage_saved_s = 0.0
         self._sampled_s = 0.0
         self._sample_due_s = 0.0
+        self._look_due_s = 0.0
+        self._strangers = ForeignProcesses()
         self._tick_due_s = 0.0
         self._poller = zmq.Poller()
         self._poller.register(link.socket.socket, zmq.POLLIN)
@@ -245,6 +252,7 @@ class Shell:
         instance, infos = self._collector.driver_instance(), self._collector.gpus()
         if instance != self._driver_instance or infos != self._infos:
             self._driver_instance, self._infos = instance, infos
+            self._look_due_s = 0.0
             self.handle(DriverReloaded(instance, infos))
             readings = self._collector.sample(SAMPLE_TIMEOUT_S)
         events = self._collector.events()
@@ -254,7 +262,29 @@ class Shell:
         terms = self.node.state.file.terms
         efficiency = terms.psu_efficiency_permille if terms is not None else PERMILLE
         host = HostRead(self._sensors.read(gpu_mw, efficiency))
-        self.handle(host, Sampled(readings, self._use()))
+        looked = self._foreign(self._to_look_at(readings))
+        self.handle(host, Sampled(readings, self._use(), looked))
+
+    def _to_look_at(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
+        """All GPUs now and then; at once those on which somebody has begun to draw."""
+        mono_s = time.monotonic()
+        if mono_s < self._look_due_s:
+            return self.node.unexplained_gpus(readings)
+        self._look_due_s = mono_s + LOOK_PERIOD_S
+        return self.node.managed_gpus
+
+    def _foreign(self, gpus: Collection[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
+        """Processes on these GPUs that belong to no attempt; GPUs that do not answer are left
+        out."""
+        if not gpus:
+            return {}
+        keeper, held = self._keeping.pid, self.node.held_gpus
+        roots = {*self._first, *((keeper,) if keeper is not None else ())}
+        listed = self._collector.processes(gpus, SAMPLE_TIMEOUT_S)
+        return {
+            gpu: self._strangers.of(gpu, processes, roots, is_held=gpu in held)
+            for gpu, processes in listed.items()
+        }
 
     def _use(self) -> dict[GpuIndex, dict[TaskRef, int]]:
         """What each attempt used of GPUs that several hold."""
@@ -270,9 +300,9 @@ class Shell:
         match effect:
             case Tell(message):
                 self._link.send(message)
-            case ApplyCaps(generation, caps):
+            case ApplyCaps(generation, caps, look):
                 results = self._collector.apply_caps(caps, CAPS_TIMEOUT_S)
-                self._events.append(CapsRead(generation, results))
+                self._events.append(CapsRead(generation, results, self._foreign(look)))
             case ReadCaps(generation):
                 results = self._collector.read_caps(CAPS_TIMEOUT_S)
                 self._events.append(CapsRead(generation, results))

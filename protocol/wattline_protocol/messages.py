@@ -44,6 +44,7 @@ from wattline_protocol.bounds import (
     Word,
 )
 from wattline_protocol.environment import EnvPatterns
+from wattline_protocol.gpuprocess import MAX_FOREIGN, GpuProcess
 from wattline_protocol.ids import (
     Epoch,
     GpuIndex,
@@ -121,6 +122,10 @@ class GpuSample(msgspec.Struct, frozen=True):
     lost: bool = False
     locked_mhz: Megahertz = 0
     """Ceiling of the SM clock that the agent has locked; 0 = none."""
+    foreign: Annotated[tuple[GpuProcess, ...], msgspec.Meta(max_length=MAX_FOREIGN)] = ()
+    """Processes on it that belong to no attempt of the node, largest memory first."""
+    foreign_more: Count[int] = 0
+    """So many beside these."""
 
 
 class TaskUsage(msgspec.Struct, frozen=True):

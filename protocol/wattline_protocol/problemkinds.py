@@ -47,9 +47,9 @@ _AGENT = (
     ProblemKind(
         "foreign_load",
         "warning",
-        "GPU draws power without a task of Wattline",
-        "It is reported at once and counts at its cap.",
-        "Find the process with nvidia-smi; end it, or take the GPU out of the site file.",
+        "GPU is used by others",
+        "It is offered to no task, and counts at its cap.",
+        "See which process it is with `wattline node NODE`; ask its user to end it.",
         settle_s=5.0,
     ),
     ProblemKind(

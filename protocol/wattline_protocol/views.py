@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.accountviews import PlaceView
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import (
     AttemptNo,
     DomainId,
@@ -178,13 +179,18 @@ class GpuView(msgspec.Struct, frozen=True):
     """What it was divided into; None = it is not in MIG mode."""
     parts: tuple[PartView, ...] = ()
     """Who holds shares of it; empty = nobody, or one task holds all of it."""
+    foreign: tuple[GpuProcess, ...] = ()
+    """Processes on it that belong to no job, largest memory first: it is offered to no task."""
 
     @property
     def jobs(self) -> str:
         """Everybody who holds it, for people: "17", "17 (0.5), 18 (0.25)"; empty = nobody.
 
-        In MIG mode by device: "3g.40gb 17, 1g.10gb –".
+        In MIG mode by device: "3g.40gb 17, 1g.10gb –". Then a foreign process: "python of ada".
         """
+        return ", ".join(filter(None, (self._holders(), *(p.short for p in self.foreign[:1]))))
+
+    def _holders(self) -> str:
         if self.mig is not None:
             devices = (f"{one.profile} {one.job or '–'}" for one in self.mig)
             return ", ".join(devices) or "no MIG devices"

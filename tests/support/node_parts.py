@@ -9,6 +9,7 @@ from wattline_agent.capper import NodeTerms
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import Effect, Note, Tell
 from wattline_agent.ports import DeviceInfo
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
 from wattline_protocol.messages import Rollup, TaskExit
 from wattline_protocol.mig import MigInstance
@@ -21,6 +22,16 @@ E = TypeVar("E")
 W = 1000
 MIN, MAX, IDLE = 200 * W, 700 * W, 70 * W
 TERMS = NodeTerms(non_gpu_worst_mw=800 * W, psu_efficiency_permille=940)
+WELCOME: dict[str, object] = {
+    "beat_period_s": 1.0,
+    "isolation_after_s": 15.0,
+    "isolation": "keep",
+    "task_lease_s": 300.0,
+    "emergency_grace_s": 5.0,
+    "non_gpu_worst_mw": TERMS.non_gpu_worst_mw,
+    "psu_efficiency_permille": TERMS.psu_efficiency_permille,
+}
+"""What a Welcome says of the site unless a test says otherwise."""
 BOOT = "boot-1"
 MODEL = "NVIDIA H100 80GB HBM3"
 
@@ -70,6 +81,8 @@ class ModelGpu:
     is_hung: bool = False
     is_lost: bool = False
     foreign_mw: int = 0
+    foreign: tuple[GpuProcess, ...] = ()
+    """Processes on it that belong to no task, as a look finds them."""
     load_mw: int = MAX
     """What a task on it would draw uncapped."""
     overshoot_permille: int = 1000

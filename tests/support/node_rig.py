@@ -12,6 +12,7 @@ from support.node_parts import (
     MAX,
     MIN,
     TERMS,
+    WELCOME,
     Disk,
     ModelGpu,
     ModelTask,
@@ -174,8 +175,8 @@ class Rig:
         match effect:
             case LockClocks(ceilings):
                 return [ClocksLocked(tuple(self._lock(i, mhz) for i, mhz in ceilings.items()))]
-            case ApplyCaps(generation, caps):
-                return self._read_back(generation, self._set_all(effect, caps))
+            case ApplyCaps(generation, caps, look):
+                return self._read_back(generation, self._set_all(effect, caps), look)
             case ReadCaps(generation):
                 return self._read_back(generation, [self._limits(g) for g in self.gpus])
             case RestoreCaps(caps):
@@ -221,8 +222,10 @@ class Rig:
             case _:
                 raise AssertionError(f"{effect} is not carried out")
 
-    def _read_back(self, generation: int, results: list[CapResult]) -> list[Event]:
-        answer = CapsRead(generation, tuple(results))
+    def _read_back(
+        self, generation: int, results: list[CapResult], look: frozenset[GpuIndex] = frozenset()
+    ) -> list[Event]:
+        answer = CapsRead(generation, tuple(results), {i: self.gpus[i].foreign for i in look})
         if self.holds_answers:
             self.kept_answers.append(answer)
             return []
@@ -376,7 +379,9 @@ class Rig:
         """One round of the shell's loop."""
         done = self.handle(self.seen())
         done += self.handle(HostRead(self.host))
-        return done + self.handle(Sampled(tuple(self.reading(g) for g in self.gpus), self.use))
+        foreign = {index: self.gpus[index].foreign for index in self.node.managed_gpus}
+        readings = tuple(self.reading(g) for g in self.gpus)
+        return done + self.handle(Sampled(readings, self.use, foreign))
 
     def pass_s(self, seconds: float, *, answered: bool = True) -> list[Effect]:
         """Let time pass in rounds of a second; beats are answered, or not."""
@@ -410,13 +415,7 @@ class Rig:
             "instance": self.instance,
             "incarnation": Incarnation(self.incarnation),
             "nonce": hello.nonce,
-            "beat_period_s": 1.0,
-            "isolation_after_s": 15.0,
-            "isolation": "keep",
-            "task_lease_s": 300.0,
-            "emergency_grace_s": 5.0,
-            "non_gpu_worst_mw": TERMS.non_gpu_worst_mw,
-            "psu_efficiency_permille": TERMS.psu_efficiency_permille,
+            **WELCOME,
         }
         return Welcome(**{**fields, **changes})  # type: ignore[arg-type]  # built by name for brevity
 

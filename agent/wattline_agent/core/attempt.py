@@ -129,6 +129,11 @@ class Attempt:
         return self.holds_gpus and not self.is_frozen and not isinstance(self.standing, Reserved)
 
     @property
+    def is_reserved(self) -> bool:
+        """Ordered, and not started yet."""
+        return isinstance(self.standing, Reserved)
+
+    @property
     def will_load_gpus(self) -> bool:
         """It is about to: caps must make room first."""
         return isinstance(self.standing, Reserved) or (self.is_frozen and self.resuming is not None)

@@ -111,7 +111,11 @@ def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
     if not attempt.is_frozen:
         return False
     # What others that run on its GPUs draw says nothing about it.
-    own = [i for i in attempt.gpus if not holds.has_load_of_others(state, i, attempt)]
+    own = [
+        index
+        for index in attempt.gpus
+        if not holds.has_load_of_others(state, index, attempt) and not state.gpus[index].foreign
+    ]
     draws = [(state.gpus[index], state.gpus[index].reading) for index in own]
     return all(
         reading is not None

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from wattline_agent.core import holds
+from wattline_agent.core import foreign, holds
 from wattline_agent.core.attempt import (
     Attempt,
     Gone,
@@ -108,6 +108,8 @@ def start_waiting(state: NodeState, now: Now) -> bool:
 
     True when something was done. Called by `steer` only while nothing is out at the driver.
     """
+    if _refuse_beside_foreign(state, now):
+        return True
     waiting = [a for a in state.attempts.values() if a.will_load_gpus]
     if not waiting:
         return False
@@ -118,6 +120,20 @@ def start_waiting(state: NodeState, now: Now) -> bool:
         _begin(state, attempt, now)
     state.emit(SaveUsage(snapshot(state)))
     return True
+
+
+def _refuse_beside_foreign(state: NodeState, now: Now) -> bool:
+    """Starts whose GPUs somebody else has begun to use since they were ordered: a normal outcome,
+    planned again elsewhere. A beat goes with the answer, so that no other is ordered here."""
+    reserved = [a for a in state.attempts.values() if isinstance(a.standing, Reserved)]
+    refused = False
+    for attempt in reserved:
+        used = [state.gpus[i] for i in attempt.gpus if state.gpus[i].foreign]
+        if used and isinstance(attempt.standing, Reserved):
+            del state.attempts[attempt.ref]
+            answer(state, attempt.standing.seq, "refused", foreign.why_not_given(used[0]))
+            state.beat_wanted_s, refused = now.mono_s, True
+    return refused
 
 
 def expire_waiting(state: NodeState, now: Now) -> None:

@@ -22,6 +22,8 @@ class ApplyCaps:
 
     generation: int
     caps_mw: dict[GpuIndex, int]
+    look: frozenset[GpuIndex] = frozenset()
+    """GPUs whose foreign processes are looked for as well."""
 
 
 @dataclass(frozen=True, slots=True)

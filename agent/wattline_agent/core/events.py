@@ -1,6 +1,6 @@
 """What can happen to a node: the inputs of `Node.handle`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wattline_agent.ports import (
@@ -12,6 +12,7 @@ from wattline_agent.ports import (
     Reading,
     TaskSeen,
 )
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.messages import Rollup, ToAgent
 
@@ -52,6 +53,8 @@ class Sampled:
     readings: tuple[Reading, ...]
     use: Mapping[GpuIndex, Mapping[TaskRef, int]] = field(default_factory=dict)
     """Of GPUs that several attempts hold, what each used, per cent; where the driver tells."""
+    foreign: Mapping[GpuIndex, Sequence[GpuProcess]] = field(default_factory=dict)
+    """Processes that belong to no attempt, of the GPUs that were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class CapsRead:
 
     generation: int
     limits: tuple[CapResult, ...]
+    foreign: Mapping[GpuIndex, Sequence[GpuProcess]] = field(default_factory=dict)
+    """As in `Sampled`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from wattline_agent.core import holds
+from wattline_agent.core import foreign, holds
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
 from wattline_agent.ports import LaunchContext
@@ -45,6 +45,8 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
     if not gpu.is_healthy(now.mono_s):
         reason = gpu.stale.reason if gpu.stale is not None else "no reading"
         return f"GPU {index} is not healthy: {reason}"
+    if gpu.foreign:
+        return foreign.why_not_given(gpu)
     if order.mig or gpu.info.mig is not None:
         return _unfit_mig(state, gpu, order.mig)
     if share_permille < WHOLE_GPU and not gpu.info.can_share:

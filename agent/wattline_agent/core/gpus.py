@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wattline_agent.capper import overshoot_of
 from wattline_agent.core.durable import GpuCounters
 from wattline_agent.ports import CapResult, DeviceInfo, FastReading, Reading, Stale
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.messages import SW_POWER_CAP
 from wattline_protocol.wall import PERMILLE, gpu_bound_mw
@@ -87,6 +88,12 @@ class Gpu:
     clock_fault: str = ""
     """Why its clocks could not be locked; empty = no trouble."""
     clock_retry_s: float = 0.0
+    foreign: tuple[GpuProcess, ...] = ()
+    """Processes on it that belong to no attempt, largest memory first; see `foreign`."""
+    foreign_seen_s: float = 0.0
+    """When one was last seen."""
+    looked_s: float = 0.0
+    """When the driver was last asked for its processes, or failed to tell."""
 
     @property
     def subject(self) -> str:

@@ -63,6 +63,8 @@ def uses(state: NodeState, *, planned: bool = True, presume: bool = False) -> li
 
 
 def _without_load(gpu: Gpu, presume: bool) -> Use:
+    if gpu.foreign:
+        return "settling"
     return "idle" if gpu.is_idle or (presume and gpu.is_presumed_idle) else "settling"
 
 

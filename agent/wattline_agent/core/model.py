@@ -124,6 +124,8 @@ class Caps:
     """How long the newest answers took."""
     asked: frozenset[GpuIndex] = frozenset()
     """GPUs whose caps the one that is out sets; empty for a read."""
+    looked: frozenset[GpuIndex] = frozenset()
+    """GPUs whose processes it looks for."""
     verifies: Sequence | None = None
     """The pending lease it was issued for."""
     reads_for: Incarnation | None = None

@@ -4,13 +4,14 @@
 in what comes back as further events. The first event is `Started`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from wattline_agent.core import (
     attempts,
     clocks,
     commands,
+    foreign,
     holds,
     lease,
     session,
@@ -38,6 +39,7 @@ from wattline_agent.core.events import (
     TimePassed,
 )
 from wattline_agent.core.model import Facts, NodeState
+from wattline_agent.ports import Reading
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.messages import (
     BeatSeen,
@@ -79,6 +81,21 @@ class Node:
     def shared_gpus(self) -> frozenset[GpuIndex]:
         """GPUs that several living attempts hold: what each uses of them is asked of the driver."""
         return holds.shared(self.state)
+
+    @property
+    def managed_gpus(self) -> frozenset[GpuIndex]:
+        """GPUs of this agent: whose processes are looked for."""
+        return frozenset(gpu.index for gpu in self.state.gpus if gpu.is_managed)
+
+    @property
+    def held_gpus(self) -> frozenset[GpuIndex]:
+        """GPUs of attempts that live, or of which processes are left."""
+        held = (a for a in self.state.attempts.values() if a.holds_gpus)
+        return frozenset(index for attempt in held for index in attempt.gpus)
+
+    def unexplained_gpus(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
+        """Idle GPUs that draw more now though no task is on them: who does is to be looked for."""
+        return foreign.unexplained(self.state, readings)
 
     @property
     def holding_mw(self) -> int | None:

@@ -4,6 +4,7 @@ from wattline_agent.capper import Use
 from wattline_agent.core import clocks, holds
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
+from wattline_protocol.gpuprocess import MAX_FOREIGN, in_use_text
 from wattline_protocol.ids import Now
 from wattline_protocol.messages import GpuInfo, GpuSample
 from wattline_protocol.problems import MAX_CONDITIONS, MAX_TEXT, Condition
@@ -72,6 +73,8 @@ def _sample(gpu: Gpu, use: Use) -> GpuSample:
         cap_bound_ms=round(gpu.cap_bound_s * 1000),
         locked_mhz=max(0, gpu.locked_mhz),
         is_idle=use == "idle",
+        foreign=gpu.foreign[:MAX_FOREIGN],
+        foreign_more=max(0, len(gpu.foreign) - MAX_FOREIGN),
     )
 
 
@@ -159,10 +162,13 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
         found.append(("cap_fault", gpu.fault))
     if gpu.clock_fault:
         found.append(("clock_fault", gpu.clock_fault))
+    if gpu.foreign:
+        found.append(("foreign_load", in_use_text(gpu.foreign)))
+        return found
     quiet_s = now.mono_s - gpu.free_since_s
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
     is_free = quiet_s > FOREIGN_S and not has_load
     if is_free and draw_mw is not None and draw_mw > gpu.idle_bound_mw:
-        text = f"draws {draw_mw / 1000:.0f} W without a task of ours (foreign load)"
+        text = f"draws {draw_mw / 1000:.0f} W without a task of ours, and no process is to be seen"
         found.append(("foreign_load", text))
     return found

@@ -8,7 +8,7 @@ are all answered the same way.
 """
 
 from wattline_agent import capper
-from wattline_agent.core import adoption, commands, holds, lease
+from wattline_agent.core import adoption, commands, foreign, holds, lease
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
 from wattline_agent.core.events import CapsRead
 from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set
@@ -71,6 +71,7 @@ def standpoint(state: NodeState, now: Now) -> Standpoint | None:
                 gpu.set_to_mw,
                 gpu.is_ineffective,
                 gpu.is_idle,
+                bool(gpu.foreign),
             )
         )
     return here
@@ -82,6 +83,9 @@ def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
     if event.generation != caps.generation or not caps.is_waiting:
         return
     caps.is_waiting = False
+    foreign.take(state, event.foreign, now)
+    for index in caps.looked:
+        state.gpus[index].looked_s = caps.asked_s
     caps.took_s.append(now.mono_s - caps.asked_s)
     for result in event.limits:
         if result.index < len(state.gpus):
@@ -157,7 +161,8 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
 
 
 def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
-    """What waits to load GPUs starts on limits asked for since it waits, and not long ago.
+    """What waits to load GPUs starts on limits asked for since it waits, and not long ago, and on
+    GPUs whose processes were looked at since then.
 
     The driver may have been loaded anew, and no sample has told yet: before the start was ordered,
     or while this process stood still with the driver's answer in hand.
@@ -170,7 +175,19 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
         for index in attempt.gpus
         if state.gpus[index].checked_s < max(commands.waits_since(attempt), since_s)
     }
-    return _apply(state, _settable(state, stale, now), now)
+    return _apply(state, _settable(state, stale, now), now, must_look=True)
+
+
+def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
+    """GPUs whose processes were not looked at since a start waits for them, or long ago."""
+    since_s = now.mono_s - _limits_hold_s(state)
+    return frozenset(
+        index
+        for attempt in state.attempts.values()
+        if attempt.is_reserved
+        for index in attempt.gpus
+        if state.gpus[index].looked_s < max(commands.waits_since(attempt), since_s)
+    )
 
 
 def _limits_hold_s(state: NodeState) -> float:
@@ -238,15 +255,21 @@ def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gp
     return {index: cap for index, cap in tried.items() if not is_at(state.gpus[index], cap)}
 
 
-def _apply(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> bool:
-    if not caps:
+def _apply(
+    state: NodeState, caps: dict[GpuIndex, int], now: Now, *, must_look: bool = False
+) -> bool:
+    """Ask for caps, and with the same question for what else a start waits for; False when there
+    are none. `must_look`: ask for that alone too.
+    """
+    look = _unseen(state, now)
+    if not caps and not (must_look and look):
         return False
     for index, cap_mw in caps.items():
         state.gpus[index].asked_mw = cap_mw
     generation = _next_generation(state, now)
-    state.caps.asked = frozenset(caps)
+    state.caps.asked, state.caps.looked = frozenset(caps), look
     state.caps.verifies = state.pending.lease.seq if state.pending is not None else None
-    state.emit(ApplyCaps(generation, caps))
+    state.emit(ApplyCaps(generation, caps, look))
     return True
 
 
@@ -259,7 +282,8 @@ def _read(state: NodeState, member: Member, now: Now) -> None:
 def _next_generation(state: NodeState, now: Now) -> int:
     state.caps.generation += 1
     state.caps.is_waiting, state.caps.asked_s = True, now.mono_s
-    state.caps.asked, state.caps.verifies, state.caps.reads_for = frozenset(), None, None
+    state.caps.asked = state.caps.looked = frozenset()
+    state.caps.verifies = state.caps.reads_for = None
     return state.caps.generation
 
 

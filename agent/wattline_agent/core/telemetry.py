@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_agent.core import holds, session
+from wattline_agent.core import foreign, holds, session
 from wattline_agent.core.attempts import reports
 from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
 from wattline_agent.core.events import Sampled
@@ -38,6 +38,7 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     state.sampled_s = now.mono_s
     if since_s <= READING_GAP_S:  # a time without samples confirms nothing, and does not count
         state.adopt_wait_s -= since_s
+    foreign.take(state, event.foreign, now)
     busy = holds.loaded(state)
     for gpu, reading in zip(state.gpus, event.readings, strict=False):
         limit_mw = gpu.limit_mw

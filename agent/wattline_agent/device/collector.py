@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from wattline_agent.ports import (
     CapResult,
     ClockResult,
+    ComputeProcess,
     DeviceEvent,
     DeviceInfo,
     Driver,
@@ -200,6 +201,16 @@ class DriverCollector:
         calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
         found = ((index, self._workers[index].result(call, until_s)) for index, call in calls)
         return {index: use for index, use in found if use}
+
+    def processes(
+        self, gpus: Collection[GpuIndex], timeout_s: float
+    ) -> dict[GpuIndex, tuple[ComputeProcess, ...]]:
+        """By GPU, for these at the same time."""
+        until_s = time.monotonic() + timeout_s
+        read = self._driver.processes
+        calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
+        found = ((index, self._workers[index].result(call, until_s)) for index, call in calls)
+        return {index: listed for index, listed in found if listed is not None}
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """The last error counters of each GPU, at most some periods old; None = none yet."""

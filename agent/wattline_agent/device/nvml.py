@@ -24,6 +24,7 @@ from wattline_agent.device.library import NvmlLibrary
 from wattline_agent.ports import (
     CapResult,
     ClockResult,
+    ComputeProcess,
     DeviceEvent,
     DeviceInfo,
     FastReading,
@@ -246,6 +247,20 @@ class NvmlDriver:
             since_us = max(since_us, int(sample.timeStamp))
         self._use_seen_us[index] = since_us
         return {pid: sum(used) // len(used) for pid, used in seen.items()}
+
+    def processes(self, index: GpuIndex) -> tuple[ComputeProcess, ...] | None:
+        """In one driver call, or two where there are any; clients of MPS are among them. Graphics
+        is not: a display server computes nothing, and what it draws shows in the GPU's draw."""
+        try:
+            listed = optional(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle(index))
+        except pynvml.NVMLError:  # lost, or not for this account: readings say what is wrong
+            return None
+        if listed is None:
+            return None
+        found = {int(one.pid): one.usedGpuMemory for one in listed}
+        return tuple(
+            ComputeProcess(pid, None if used is None else int(used)) for pid, used in found.items()
+        )
 
     # --- Caps ---------------------------------------------------------------------------
 

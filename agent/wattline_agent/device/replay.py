@@ -73,6 +73,10 @@ class ReplayDriver:
         del index
         return {}
 
+    def processes(self, index: GpuIndex) -> None:
+        """Processes were not recorded."""
+        del index
+
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Keep the limit, if the recorded GPU would have taken it."""
         info = self._recording.gpus[index]

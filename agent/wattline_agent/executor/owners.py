@@ -1,9 +1,13 @@
 """Whose a process on a GPU is: the driver names it, the keeper the first one of each task."""
 
-from collections.abc import Callable, Mapping
+import os
+import pwd
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from wattline_agent.keeper.tree import Process, read_process
-from wattline_protocol.ids import TaskRef
+from wattline_agent.ports import ComputeProcess
+from wattline_protocol.gpuprocess import MAX_PROCESS_CHARS, GpuProcess
+from wattline_protocol.ids import GpuIndex, TaskRef
 
 MAX_DEPTH = 64
 """Parents looked at; deeper trees are nobody's."""
@@ -40,3 +44,84 @@ def _owner(
             return first[process.session]
         pid = process.parent
     return None
+
+
+MPS = "nvidia-cuda-mps"
+"""Of `nvidia-cuda-mps-server` and `-control`, what the kernel keeps as a process's name."""
+
+
+class ForeignProcesses:
+    """Of the processes that the driver lists on a GPU, those that belong to no attempt.
+
+    Ours is what descends from an attempt's first process or was born into its session, and whatever
+    else the keeper is a parent of: it is the parent of every orphan of its tasks. An MPS server
+    computes for its clients, which are listed too; it belongs to nobody by itself.
+
+    A process that is not in this /proc has ended since, or lives in another PID namespace, for
+    which drivers give no number, or one that means nothing here. On a GPU that a task holds it is
+    taken for that task's, else it is foreign once a second look finds it too.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Process | None] = read_process,
+        describe: Callable[[int], tuple[str, str]] | None = None,
+    ) -> None:
+        """`describe`: name and user of a process."""
+        self._read, self._describe = read, describe or name_and_user
+        self._unresolved: dict[GpuIndex, frozenset[int]] = {}
+
+    def of(
+        self,
+        index: GpuIndex,
+        listed: Sequence[ComputeProcess],
+        roots: Collection[int],
+        *,
+        is_held: bool,
+    ) -> tuple[GpuProcess, ...]:
+        """Largest memory first. `roots`: the keeper and the first processes of attempts."""
+        here = {one.pid for one in listed if one.pid and self._read(one.pid) is not None}
+        unresolved = frozenset(one.pid for one in listed if one.pid not in here)
+        known, self._unresolved[index] = self._unresolved.get(index, frozenset()), unresolved
+        lasting = frozenset() if is_held else unresolved & known
+        found = [
+            one
+            for one in listed
+            if one.pid in lasting or (one.pid in here and not self._is_ours(one.pid, roots))
+        ]
+        found.sort(key=lambda one: one.memory_bytes or 0, reverse=True)
+        return tuple(self._described(one, is_here=one.pid in here) for one in found)
+
+    def _is_ours(self, pid: int, roots: Collection[int]) -> bool:
+        if self._describe(pid)[0].startswith(MPS):
+            return True
+        for _ in range(MAX_DEPTH):
+            if pid in roots:
+                return True
+            process = self._read(pid)
+            if process is None:
+                return False
+            if process.session in roots:
+                return True
+            pid = process.parent
+        return False
+
+    def _described(self, one: ComputeProcess, *, is_here: bool) -> GpuProcess:
+        name, user = self._describe(one.pid) if is_here else ("", "")
+        return GpuProcess(
+            one.pid, name[:MAX_PROCESS_CHARS], user[:MAX_PROCESS_CHARS], one.memory_bytes
+        )
+
+
+def name_and_user(pid: int) -> tuple[str, str]:
+    """Of a process, as far as they can be read; a user without a name by its number."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            name = "".join(c if c.isprintable() else "?" for c in file.read().strip())
+        uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - a Path for each process costs more
+    except OSError:  # it has ended
+        return "", ""
+    try:
+        return name, pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return name, str(uid)

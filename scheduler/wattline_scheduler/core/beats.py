@@ -3,6 +3,7 @@
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.draw import power_doubt
+from wattline_scheduler.core.foreign import is_due_for_reading, take_foreign
 from wattline_scheduler.core.jobs import Attempt, Running
 from wattline_scheduler.core.nodeproblems import follow_conditions, gpu_subject
 from wattline_scheduler.core.nodes import NodeNow, Unheard
@@ -49,6 +50,8 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         distrust(state, node, problem, now)
     elif node.id in state.contradicted:
         ask_for_hello(state, node, "the books and this node disagree", now)
+    elif is_due_for_reading(state, node, message, now):
+        ask_for_hello(state, node, "others use its GPUs, and no lease covers that", now)
     _measured_base(state, node, message, now)
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
@@ -82,6 +85,8 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
         if sample.is_idle != (sample.index in node.idle):
             (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
             node.load = None
+        if sample.foreign or sample.index in node.foreign:
+            take_foreign(state, node, sample)
         if sample.lost != (sample.index in node.lost):
             _gpu_lost_or_back(state, node, sample, now)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import GpuInfo
+from wattline_scheduler.core.foreign import in_use
 from wattline_scheduler.core.jobs import Attempt
 from wattline_scheduler.core.naming import named
 from wattline_scheduler.core.nodes import NodeNow
@@ -23,7 +24,8 @@ def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...
 
 
 def withheld(node: NodeNow) -> dict[GpuIndex, str]:
-    """GPUs that are given to nobody because of how they are divided, and why in words.
+    """GPUs that are given to nobody because of how they are divided, or because processes use them
+    that belong to no attempt, and why in words.
 
     A driver lets operators divide a GPU anew under a task that has not touched its device. Of its
     new devices and of what is held of it more than the GPU could be in use.
@@ -33,6 +35,8 @@ def withheld(node: NodeNow) -> dict[GpuIndex, str]:
 
 
 def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
+    if gpu.index in node.foreign:
+        return in_use(node, gpu.index)
     holders = node.holders.get(gpu.index, ())
     if gpu.mig is None and all(one.record.mig is None for one in holders):
         return ""

@@ -10,6 +10,7 @@ from wattline_protocol.messages import (
     Refused,
     Welcome,
 )
+from wattline_protocol.problems import Severity
 from wattline_scheduler.core import commands, nodes
 from wattline_scheduler.core.backups import node_known
 from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
@@ -101,6 +102,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()
     node.lost.clear()
+    node.foreign.clear()
     node.beat = None
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
@@ -195,12 +197,15 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
         return
     before_mw = state.books.committed_mw(node.id)
     state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))
+    explained_mw, node.jump_mw, node.over_since = before_mw + node.jump_mw, 0, None
     if message.holding_mw > before_mw:
+        is_explained = message.holding_mw <= explained_mw
         text = (
             f"{node.id} can only be held at {message.holding_mw / 1000:.0f} W, the books said "
-            f"{before_mw / 1000:.0f} W"
+            f"{before_mw / 1000:.0f} W{': others use its GPUs' if is_explained else ''}"
         )
-        begin(state, "node_above_books", node.id, text, now, node=node.id)
+        severity: Severity = "warning" if is_explained else "alarm"
+        begin(state, "node_above_books", node.id, text, now, severity=severity, node=node.id)
         note_overruns(state, text, now)
 
 

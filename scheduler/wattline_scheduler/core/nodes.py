@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId, Sequence, TaskRef
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
@@ -101,6 +102,12 @@ class NodeNow:
     """GPUs the agent counts at their idle watts (I2)."""
     lost: set[GpuIndex] = field(default_factory=set)
     """GPUs that fell off the bus; never given out."""
+    foreign: dict[GpuIndex, tuple[GpuProcess, ...]] = field(default_factory=dict)
+    """Processes on its GPUs that belong to no attempt; such a GPU is offered to no task."""
+    jump_mw: int = 0
+    """Most by which others can have lifted it above its books; 0 = it is not above them."""
+    over_since: Instant | None = None
+    """Since when it has been above its books because of others."""
     holders: dict[GpuIndex, tuple[Attempt, ...]] = field(default_factory=dict)
     """Which attempts each GPU was given to, in that order; free GPUs are not in it."""
     attempts: dict[TaskRef, Attempt] = field(default_factory=dict)

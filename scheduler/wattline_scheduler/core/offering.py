@@ -9,6 +9,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.job import WHOLE_GPU
 from wattline_scheduler.core.commands import MAX_OUTSTANDING
 from wattline_scheduler.core.devices import free_devices, withheld
+from wattline_scheduler.core.foreign import in_use
 from wattline_scheduler.core.jobs import Attempt, Ending
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.remaining import endless, ends
@@ -69,6 +70,7 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         kept=kept_of(state, node),
+        in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()) if before is None else before.labels,
         ends=ends(state.work.longest, node, now) if before is None else before.ends,

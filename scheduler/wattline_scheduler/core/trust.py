@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Now
 from wattline_protocol.messages import Beat, Rehello
+from wattline_scheduler.core.foreign import jump_mw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_overruns
 from wattline_scheduler.core.problems import begin
@@ -42,7 +43,8 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
     if beat.lease_seq > node.lease_seq:
         return f"names lease {beat.lease_seq}, the newest sent to it is {node.lease_seq}"
     committed_mw = state.books.committed_mw(node.id)
-    if beat.lease_seq >= node.acked_seq and beat.holding_mw > committed_mw:
+    explained_mw = committed_mw + jump_mw(node, beat)
+    if beat.lease_seq >= node.acked_seq and beat.holding_mw > explained_mw:
         return (
             f"is held at {beat.holding_mw / 1000:.0f} W, "
             f"the books say at most {committed_mw / 1000:.0f} W"

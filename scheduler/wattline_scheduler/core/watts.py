@@ -158,6 +158,8 @@ def kept_of(state: State, node: NodeNow) -> Kept:
             held.append((gpu.index, admission_mw))
             priority = max(one.gang.job.spec.priority for one in holders)
             yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
+        elif gpu.index in node.foreign:
+            base_mw += gpu_floor_mw(gpu)
         else:
             base_mw += gpu.idle_mw
     return Kept(
@@ -175,7 +177,8 @@ def idle_mw(node: NodeNow) -> int:
     """Wall milliwatts that it could be held to if all its work was paused."""
     load_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
-        is_idle = gpu.index in node.holders or gpu.index in node.idle
+        could_idle = gpu.index in node.holders and gpu.index not in node.foreign
+        is_idle = could_idle or gpu.index in node.idle
         busy_mw = gpu_floor_mw(gpu) if gpu.managed else gpu_ceiling_mw(gpu)
         load_mw += gpu.idle_mw if gpu.managed and is_idle else busy_mw
     return wall_mw(load_mw, node.site.psu_efficiency_permille)

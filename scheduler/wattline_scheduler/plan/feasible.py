@@ -240,11 +240,18 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
             columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)
         )
         there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
-        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}"
+        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}{_in_use(trial, at)}"
     free = len(asks.slots_for(columns, ask, at))
     lacks = shape.gpus - free
     what = f"MIG {shape.mig}" if shape.mig else f"GPU{'' if lacks == 1 else 's'}"
-    return f"{lacks} more free {what}"
+    return f"{lacks} more free {what}{_in_use(trial, at)}"
+
+
+def _in_use(trial: Trial, at: int) -> str:
+    """Which of its GPUs foreign processes use; the first by name."""
+    found = trial.snapshot.nodes[at].in_use
+    others = f", and {len(found) - 1} more in use" if len(found) > 1 else ""
+    return f" ({found[0]}{others})" if found else ""
 
 
 def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:

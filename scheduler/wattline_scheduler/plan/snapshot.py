@@ -113,6 +113,8 @@ class NodeOffer:
     kept: Kept
     parts: tuple[Part, ...] = ()
     """GPUs that are held in part, by index."""
+    in_use: tuple[str, ...] = ()
+    """GPUs that foreign processes use, each in words; they are not among `free` and `parts`."""
     warmth: int = 0
     """How far its free GPUs would be above comfort at full power, in steps of some °C."""
     least_priority: int = PRIORITY_LEVELS

@@ -92,7 +92,8 @@ def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
 def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
     told = () if beat is None else beat.problems
     own = ["its reports disagree with the books: it counts in full"] if is_contradicted else []
-    own += [f"GPU {gpu} {why}" for gpu, why in withheld(node).items()]
+    divided = ((gpu, why) for gpu, why in withheld(node).items() if gpu not in node.foreign)
+    own += [f"GPU {gpu} {why}" for gpu, why in divided]
     return (*own, *told)
 
 
@@ -130,6 +131,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         others=jobs[1:],
         mig=_migs(node, gpu),
         parts=_parts(node, gpu),
+        foreign=s.foreign,
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

@@ -8,6 +8,8 @@ from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
 from wattline_agent.ports import HostReading
 from wattline_protocol.codec import Codec
+from wattline_protocol.gpuprocess import GpuProcess
+from wattline_protocol.ids import GpuIndex
 from wattline_protocol.messages import FromAgent, LogChunk, ToAgent
 from wattline_sim.fleet.machine import Disk, Machine
 from wattline_sim.fleet.network import Network
@@ -19,6 +21,8 @@ FROM_AGENT: Codec[FromAgent] = Codec(FromAgent)
 DRIVER_CALL_S = 0.01
 SAMPLE_PERIOD_S = 1.0
 LOOK_PERIOD_S = 0.3
+SAMPLES_PER_LOOK = 3
+"""Samples until the processes of all GPUs are looked at again."""
 SAMPLES_PER_SLOW = 15
 """Samples until somebody looks again how GPUs are divided."""
 TICK_PERIOD_S = 0.2
@@ -139,12 +143,25 @@ class AgentShell:
         self._world.after(self._world.rng.random() * period_s, again)
 
     def _sample(self) -> None:
-        machine = self.machine
         if self.node is None:
             return
         self._notice_reload(self.node)
-        self._handle(ev.Sampled(tuple(machine.read(gpu) for gpu in machine.gpus)))
+        self._read_all()
+
+    def _read_all(self) -> None:
+        machine = self.machine
+        if self.node is None:  # it died of a reload
+            return
+        readings = tuple(machine.read(gpu) for gpu in machine.gpus)
+        look = self.node.unexplained_gpus(readings)
+        if self._samples % SAMPLES_PER_LOOK == 0:
+            look = self.node.managed_gpus
+        self._handle(ev.Sampled(readings, foreign=self._foreign(look)))
         self._handle(ev.HostRead(HostReading(cpu_pct=10.0, memory_used_bytes=1 << 30)))
+
+    def _foreign(self, look: frozenset[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
+        answering = (i for i in sorted(look) if not self.machine.read_cap(i).error)
+        return {index: self.machine.foreign(index) for index in answering}
 
     def _notice_reload(self, node: Node) -> None:
         machine = self.machine
@@ -188,7 +205,8 @@ class AgentShell:
                 self._network.send(machine.node, SCHEDULER, data)
             case fx.ApplyCaps():
                 limits = tuple(machine.set_cap(g, mw) for g, mw in effect.caps_mw.items())
-                self._soon(ev.CapsRead(effect.generation, limits))
+                foreign = self._foreign(effect.look)
+                self._soon(ev.CapsRead(effect.generation, limits, foreign))
             case fx.ReadCaps():
                 limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
                 self._soon(ev.CapsRead(effect.generation, limits))

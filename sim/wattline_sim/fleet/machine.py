@@ -2,11 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
-from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.ports import (
     CapResult,
     DeviceInfo,
@@ -16,15 +14,16 @@ from wattline_agent.ports import (
     Stale,
     TaskSeen,
 )
+from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
 from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import SW_POWER_CAP, ExitKind, Rollup, TaskExit, TaskPhase
-from wattline_protocol.mig import MigInstance
+from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
 from wattline_protocol.orders import TaskOrder
+from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Disk, Gpu, Process
 from wattline_sim.fleet.world import HostClock, World
 
-W = 1000
-CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
+__all__ = ["CAP_MAX_MW", "CAP_MIN_MW", "IDLE_MW", "Disk", "Gpu", "Machine", "Process"]
+
 SETTLE_S = 1.0
 """A GPU's 1 s average needs this long to fall to idle when its load ends."""
 FREEZE_S = 0.05
@@ -36,70 +35,6 @@ SIM_SECONDS = "FLEET_SECONDS"
 SIM_EXIT = "FLEET_EXIT"
 SIM_DEMAND_MW = "FLEET_DEMAND_MW"
 """What a simulated process does, in its job's environment."""
-
-
-@dataclass(slots=True)
-class Gpu:
-    """One GPU as it really is."""
-
-    index: GpuIndex
-    limit_mw: int = CAP_MAX_MW
-    bmc_mw: int = CAP_MAX_MW
-    is_settable: bool = True
-    is_lost: bool = False
-    """Off the bus: the driver cannot reach it; the limit that it has stays in force."""
-    hung_until_s: float = 0.0
-    busy_until_s: float = -1e9
-    """When its load last ended; its average falls for a while after."""
-    last_load_mw: int = IDLE_MW
-    energy_mj: float = 0.0
-    read_s: float = 0.0
-    mig: tuple[MigInstance, ...] | None = None
-    """Its MIG devices; None = it is not in MIG mode."""
-
-    @property
-    def enforced_mw(self) -> int:
-        """The limit in force."""
-        return min(self.limit_mw, self.bmc_mw)
-
-
-@dataclass(slots=True)
-class Process:
-    """One task's process group as it really is."""
-
-    order: TaskOrder
-    context: LaunchContext
-    left_s: float
-    """Work left, in seconds of running."""
-    started_s: float
-    resumed_s: float
-    ran_s: float = 0.0
-    """Before that; a pause is no run time."""
-    is_frozen: bool = False
-    stop_at_s: float | None = None
-    """When it dies of a stop request at the latest."""
-    lease_until_mono_s: float | None = None
-    exit: TaskExit | None = None
-    ended_s: float = 0.0
-    demand_mw: int = 0
-    """What it makes each of its GPUs draw uncapped."""
-    work: int = 0
-    """Grows when its plan changes, so that an old completion is void."""
-
-    @property
-    def is_running(self) -> bool:
-        """It loads its GPUs."""
-        return self.exit is None and not self.is_frozen
-
-
-@dataclass(slots=True)
-class Disk:
-    """What a crash leaves."""
-
-    state: AgentState | None = None
-    usage: UsageState | None = None
-    spool: list[Rollup] = field(default_factory=list)
-    dropped: int = 0
 
 
 class Machine:
@@ -199,6 +134,20 @@ class Machine:
             gpu.is_lost = False
             gpu.limit_mw = CAP_MAX_MW
 
+    def foreign(self, index: GpuIndex) -> tuple[GpuProcess, ...]:
+        """As an agent finds them."""
+        has_one = self.gpus[index].foreign_mw is not None
+        return (GpuProcess(4711, "python", "ada"),) if has_one else ()
+
+    def cool_foreign(self, gpu: Gpu) -> None:
+        """What a foreign process draws changes, or it ends: its average follows a while later."""
+        gpu.last_load_mw = self.loads_mw().get(gpu.index, IDLE_MW)
+        gpu.busy_until_s = gpu.foreign_until_s = self.world.now_s
+
+    def is_answering(self, gpu: Gpu) -> bool:
+        """Whether the driver says anything of it."""
+        return not self._why_silent(gpu)
+
     def living(self) -> list[Process]:
         """Those that have not ended."""
         return [p for p in self.processes.values() if p.exit is None]
@@ -245,8 +194,9 @@ class Machine:
         self.world.after(RELOAD_S, loaded)
 
     def is_loaded(self) -> bool:
-        """Some GPU draws more than idle, or did a moment ago."""
-        return any(draw_mw > IDLE_MW for draw_mw in self.draws_mw().values())
+        """Some GPU draws more than idle, or did a moment ago, or a foreign process has it."""
+        has_foreign = any(gpu.foreign_mw is not None for gpu in self.gpus.values())
+        return has_foreign or any(draw_mw > IDLE_MW for draw_mw in self.draws_mw().values())
 
     # --- truth --------------------------------------------------------------------------
 
@@ -262,6 +212,9 @@ class Machine:
                         loads[index] = load_mw + part_mw // WHOLE_GPU
                     else:
                         loads[index] = max(load_mw, process.demand_mw)
+        for index, gpu in self.gpus.items():
+            if gpu.foreign_mw is not None:
+                loads[index] = max(loads.get(index, IDLE_MW), gpu.foreign_mw)
         return loads
 
     def given(self) -> dict[GpuIndex, int]:
@@ -309,11 +262,19 @@ class Machine:
             load_mw = gpu.last_load_mw
         return IDLE_MW if load_mw is None else min(load_mw, gpu.enforced_mw)
 
-    def allowed_mw(self) -> int:
-        """Most the GPUs may draw together under the limits in force, by what runs on them."""
+    def allowed_mw(self, is_reserve: Callable[[Gpu], bool] = lambda _: False) -> int:
+        """Most the GPUs may draw together under the limits in force, by what runs on them.
+        `is_reserve`: what foreign processes draw on this one is covered by a reserve.
+        """
+        draws = self.draws_mw()
+        tasks = {i for p in self.living() if p.is_running for i in p.order.gpus}
         return sum(
-            self.gpus[index].enforced_mw if draw_mw > IDLE_MW else IDLE_MW
-            for index, draw_mw in self.draws_mw().items()
+            IDLE_MW
+            if gpu.index not in tasks and is_reserve(gpu)
+            else gpu.enforced_mw
+            if draws[gpu.index] > IDLE_MW or gpu.foreign_mw is not None
+            else IDLE_MW
+            for gpu in self.gpus.values()
         )
 
     # --- processes ----------------------------------------------------------------------
@@ -411,7 +372,7 @@ class Machine:
         self.clock = HostClock(self.world)
         for gpu in self.gpus.values():
             gpu.limit_mw, gpu.hung_until_s, gpu.is_lost = CAP_MAX_MW, 0.0, False
-            gpu.busy_until_s = -1e9
+            gpu.busy_until_s, gpu.foreign_mw = -1e9, None
         self.on_boot()
 
     def _seen(self, process: Process) -> TaskSeen:

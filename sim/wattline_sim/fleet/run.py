@@ -148,6 +148,8 @@ def _until(site: FleetSite, time_s: float) -> None:
 
 def _unsettled(site: FleetSite, count: int) -> NotSettled | None:
     """What is not as it should be once nothing is broken any more; None = all well."""
+    if not site.foreign.is_over:
+        return NotSettled("people still use GPUs beside Wattline")
     if len(site.answered) < count:
         return NotSettled(f"{count} jobs submitted, {len(site.answered)} answered")
     records = {r.id: r for r in site.scheduler.disk.every(JobRecord)}

@@ -25,6 +25,7 @@ from wattline_sim.fleet.agent_shell import AgentShell
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.dividing import Dividing, check_devices
+from wattline_sim.fleet.foreign import ForeignUse
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.naming import Naming, check_names
 from wattline_sim.fleet.network import Network
@@ -60,6 +61,11 @@ class FleetSite:
             self.world, self.story, self.machines, random.Random(f"{seed} MIG")
         )
         self.truth = Truth(self.site, self.machines)
+        self.foreign = ForeignUse(
+            self.world, self.story, self.machines, random.Random(f"{seed} foreign")
+        )
+        self.truth.is_reserve = self.foreign.is_reserve
+        self.truth.check_given = self.foreign.check_start
         self.switches = Switches(
             self.world, self.story, self.site, self.machines, dice, self.cut_power
         )
@@ -104,6 +110,7 @@ class FleetSite:
         for agent in self.agents.values():
             self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
         self.dividing.begin()
+        self.foreign.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
 
@@ -120,6 +127,7 @@ class FleetSite:
         check_names(self.site, before, records)
         check_sent_away(self.allowances, before, records)
         check_devices(before, records)
+        self.foreign.check_books(records)
         self.allowances.committed(records)
 
     def _checks_of(self, node: NodeId) -> Callable[[], None]:
@@ -178,6 +186,7 @@ class FleetSite:
                 self.insist(Cancel(only(job)) if job in self._cancelled else Release(only(job)))
 
         self.dividing.heal(self.reboot)
+        self.foreign.heal()
         self._once_recovered(say)
 
     def reboot(self, node: NodeId, down_s: float = 1.0) -> None:

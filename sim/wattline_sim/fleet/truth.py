@@ -6,7 +6,7 @@ task may run in two attempts at once. None of this uses anything an agent report
 scheduler's own arithmetic.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import WHOLE_GPU, JobSpec
@@ -14,6 +14,7 @@ from wattline_protocol.site import Domain, Node, Site
 from wattline_protocol.views import JobState
 from wattline_protocol.wall import PERMILLE, wall_mw
 from wattline_scheduler.core.records import BookRecord, JobRecord
+from wattline_sim.fleet.hardware import Gpu
 from wattline_sim.fleet.machine import Machine
 
 Books = Mapping[NodeId, BookRecord]
@@ -59,6 +60,10 @@ class Truth:
         self._ended: dict[JobId, set[JobState]] = {}
         """How each job was ever on record as ended, also before a backup was put back."""
         self.checks = 0
+        self.is_reserve: Callable[[Gpu], bool] = lambda _: False
+        """Whether a reserve covers what a foreign process draws on the GPU."""
+        self.check_given: Callable[[Machine, Gpu], None] = lambda _, __: None
+        """Raises if a GPU must not be given to a task now."""
         for machine in machines.values():
             machine.on_launch = self.check_start
 
@@ -82,7 +87,8 @@ class Truth:
         machine, at = self._machines[node], self._nodes[node]
         if not machine.is_up:
             return 0
-        return wall_mw(at.non_gpu_worst_mw + machine.allowed_mw(), at.psu_efficiency_permille)
+        gpus_mw = machine.allowed_mw(self.is_reserve)
+        return wall_mw(at.non_gpu_worst_mw + gpus_mw, at.psu_efficiency_permille)
 
     def booked(self, books: Books, entries: Iterable[BookRecord]) -> None:
         """Raise if one of the entries, which turned `books` into what is on disk now one after the
@@ -125,6 +131,9 @@ class Truth:
         living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
         for machine in self._machines.values():
             self._check_given(machine, ref)
+            if ref in machine.processes:
+                for index in machine.processes[ref].order.gpus:
+                    self.check_given(machine, machine.gpus[index])
             for other, process in machine.processes.items():
                 if process.exit is None and living.get((other.job, other.task), other) != other:
                     raise RunTwice(f"{other} and {ref} run at the same time")

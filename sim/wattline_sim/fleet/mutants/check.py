@@ -10,6 +10,7 @@ from wattline_sim.fleet.mutants import (
     agents,
     disks,
     dividing,
+    foreign,
     names,
     plans,
     quotas,
@@ -27,6 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *quotas.MUTANTS,
     *dividing.MUTANTS,
     *names.MUTANTS,
+    *foreign.MUTANTS,
     *surroundings.MUTANTS,
 )
 MOST_SEEDS = 1_000

@@ -17,6 +17,8 @@ CATCHES = frozenset(
         "StartedOutside",
         "GivenTwice",
         "GivenOther",
+        "GivenForeign",
+        "FalseAlarm",
         "OverQuota",
         "UseMiscounted",
         "SentAwayInVain",

@@ -1,0 +1,81 @@
+"""What a simulated host is made of: GPUs, processes and a disk, as plain data."""
+
+from dataclasses import dataclass, field
+
+from wattline_agent.core.durable import AgentState, UsageState
+from wattline_agent.ports import LaunchContext
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.messages import Rollup, TaskExit
+from wattline_protocol.mig import MigInstance
+from wattline_protocol.orders import TaskOrder
+
+W = 1000
+CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
+
+
+@dataclass(slots=True)
+class Gpu:
+    """One GPU as it really is."""
+
+    index: GpuIndex
+    limit_mw: int = CAP_MAX_MW
+    bmc_mw: int = CAP_MAX_MW
+    is_settable: bool = True
+    is_lost: bool = False
+    """Off the bus: the driver cannot reach it; the limit that it has stays in force."""
+    hung_until_s: float = 0.0
+    busy_until_s: float = -1e9
+    """When its load last ended; its average falls for a while after."""
+    last_load_mw: int = IDLE_MW
+    energy_mj: float = 0.0
+    read_s: float = 0.0
+    mig: tuple[MigInstance, ...] | None = None
+    """Its MIG devices; None = it is not in MIG mode."""
+    foreign_mw: int | None = None
+    """What a process that is no task's would draw on it uncapped; None = there is none."""
+    foreign_since_s: float = -1e9
+    foreign_until_s: float = -1e9
+
+    @property
+    def enforced_mw(self) -> int:
+        """The limit in force."""
+        return min(self.limit_mw, self.bmc_mw)
+
+
+@dataclass(slots=True)
+class Process:
+    """One task's process group as it really is."""
+
+    order: TaskOrder
+    context: LaunchContext
+    left_s: float
+    """Work left, in seconds of running."""
+    started_s: float
+    resumed_s: float
+    ran_s: float = 0.0
+    """Before that; a pause is no run time."""
+    is_frozen: bool = False
+    stop_at_s: float | None = None
+    """When it dies of a stop request at the latest."""
+    lease_until_mono_s: float | None = None
+    exit: TaskExit | None = None
+    ended_s: float = 0.0
+    demand_mw: int = 0
+    """What it makes each of its GPUs draw uncapped."""
+    work: int = 0
+    """Grows when its plan changes, so that an old completion is void."""
+
+    @property
+    def is_running(self) -> bool:
+        """It loads its GPUs."""
+        return self.exit is None and not self.is_frozen
+
+
+@dataclass(slots=True)
+class Disk:
+    """What a crash leaves."""
+
+    state: AgentState | None = None
+    usage: UsageState | None = None
+    spool: list[Rollup] = field(default_factory=list)
+    dropped: int = 0
