@@ -19,6 +19,7 @@ from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
 from wattline_protocol.checklist import Check, print_checks
+from wattline_protocol.counted import counted
 from wattline_protocol.keys import KeyFileError, load_bundle
 from wattline_protocol.transport import ClientSocket, TransportError
 from wattline_protocol.wall import PERMILLE
@@ -76,7 +77,7 @@ def _driver(collector: Collector) -> Check:
         )
     names = sorted({gpu.name for gpu in gpus})
     kind = " (simulated)" if collector.is_simulated else ""
-    return Check("NVML", "ok", f"{len(gpus)} GPUs{kind}: {', '.join(names)}")
+    return Check("NVML", "ok", f"{counted(len(gpus), 'GPU')}{kind}: {', '.join(names)}")
 
 
 def _capping(collector: Collector) -> Check:
@@ -84,11 +85,13 @@ def _capping(collector: Collector) -> Check:
     unable = [gpu for gpu in gpus if not gpu.can_cap]
     unread = [r for r in collector.read_caps(DRIVER_TIMEOUT_S) if r.enforced_mw is None]
     if unable:
-        found = f"{len(unable)} of {len(gpus)} GPUs cannot be capped: {unable[0].why_not}"
+        found = (
+            f"{len(unable)} of {counted(len(gpus), 'GPU')} cannot be capped: {unable[0].why_not}"
+        )
         remedy = "run as root (or with CAP_SYS_ADMIN); until then these GPUs count at full power"
         return Check("power caps", "warning", found, remedy)
     if unread:
-        found = f"the limit of {len(unread)} GPUs cannot be read back: {unread[0].error}"
+        found = f"the limit of {counted(len(unread), 'GPU')} cannot be read back: {unread[0].error}"
         return Check("power caps", "warning", found, "these GPUs count at full power")
     low = min((gpu.cap_min_mw for gpu in gpus), default=0) / 1000
     high = max((gpu.cap_max_mw for gpu in gpus), default=0) / 1000
@@ -209,7 +212,7 @@ def _keeper(config: AgentConfig) -> Check:
     except (KeeperAbsent, OSError):
         return Check("keeper", "ok", "none is running: the agent will start one")
     alive = sum(1 for task in tasks if task.phase != "ended")
-    return Check("keeper", "ok", f"running, with {alive} tasks alive")
+    return Check("keeper", "ok", f"running, with {counted(alive, 'task')} alive")
 
 
 def _clock() -> Check:

@@ -28,6 +28,11 @@ def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) ->
         ) from None
 
 
+def is_time_of_day(*texts: str) -> bool:
+    """Whether they say a time of day alone, on whichever day that is next."""
+    return all(_TIME_OF_DAY.fullmatch(text) for text in texts)
+
+
 def _next(of_day: time, after_unix_s: float, zone: tzinfo | None) -> float:
     today = datetime.fromtimestamp(after_unix_s, zone).date()
     at = _aware(datetime.combine(today, of_day), zone).timestamp()

@@ -120,6 +120,10 @@ class JobView(msgspec.Struct, frozen=True):
     grace_s: float | None = None
     """From stop notice to kill, where the site lets it have less than it asked for, in answers to
     GetJob."""
+    ran_s: float = 0.0
+    """Time in which tasks of it ran, up to `running_since_unix_s`."""
+    running_since_unix_s: UnixTime | None = None
+    """Since when tasks of it run without a pause between them; None: none runs."""
 
     @property
     def gpu_count(self) -> str:
@@ -129,12 +133,11 @@ class JobView(msgspec.Struct, frozen=True):
         return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
 
     def elapsed_s(self, now_unix_s: float) -> float | None:
-        """Seconds since its first start, waits between tries among them; once it has ended, until
-        then. None while it waits, since nothing of it runs."""
-        end_s = self.ended_unix_s if self.state in ENDED_STATES else now_unix_s
-        if self.started_unix_s is None or end_s is None or self.state in ("PENDING", "HELD"):
+        """Seconds in which at least one of its tasks ran; None before the first start."""
+        if self.started_unix_s is None:
             return None
-        return max(0.0, end_s - self.started_unix_s)
+        since = self.running_since_unix_s
+        return self.ran_s + (0.0 if since is None else max(0.0, now_unix_s - since))
 
 
 class PartView(msgspec.Struct, frozen=True):
@@ -441,6 +444,8 @@ class ExplainView(msgspec.Struct, frozen=True):
     """Each of them alone would let it start now."""
     place: PlaceView | None = None
     """None: it is not in the queue, because something keeps it from starting or it runs."""
+    start_nodes: tuple[NodeId, ...] = ()
+    """Where each of its tasks would start, if that is now."""
 
 
 class SiteView(msgspec.Struct, frozen=True):

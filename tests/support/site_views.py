@@ -146,6 +146,8 @@ def job(number: int, name: str, state: JobState, **changes: object) -> JobView:
         verdict="capped",
         exit_code=None,
         metrics={"accuracy": 0.963, "epoch": 12},
+        ran_s=540.0 if state == "COMPLETED" else 0.0,
+        running_since_unix_s=UnixTime(NOON - 600) if state == "RUNNING" else None,
     )
     return msgspec.structs.replace(view, **changes)
 

@@ -1,5 +1,6 @@
 """Why a job waits, in lines: the same value that `wattline explain` shows."""
 
+from wattline_protocol.counted import counted
 from wattline_protocol.views import ExplainView
 from wattline_tui.limits import when
 
@@ -8,13 +9,15 @@ def explained(view: ExplainView, now_unix_s: float) -> str:
     """The sentence, when it will start, its place, what is missing where, and what would help."""
     lines = [f"Job {view.job} is {view.state}" + (f": {view.reason}" if view.reason else "")]
     if view.nodes_needed:  # none: it has its nodes
-        feasible = f"{view.nodes_feasible} of {view.nodes_total} nodes could take it now"
+        feasible = f"{view.nodes_feasible} of {counted(view.nodes_total, 'node')} could take it now"
         lines += [f"{feasible}, {view.nodes_needed} needed", _start(view, now_unix_s)]
     if view.place is not None:
         lines += view.place.lines
     if view.refusals:
         lines += ["", "Missing"]
-        lines += [f"  {r.filter}, {r.nodes_refused} nodes: {r.missing}" for r in view.refusals]
+        lines += [
+            f"  {r.filter}, {counted(r.nodes_refused, 'node')}: {r.missing}" for r in view.refusals
+        ]
     if view.remedies:
         lines += ["", "What would let it start now", *(f"  {r.text}" for r in view.remedies)]
     return "\n".join(lines)

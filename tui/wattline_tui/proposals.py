@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.quantities import format_duration
 from wattline_protocol.requests import (
@@ -43,7 +44,9 @@ def drain_or_undrain(view: View, node_id: NodeId) -> Proposal:
 
 def _drained(node: NodeView | None) -> str:
     count = 0 if node is None else len(node.tasks)
-    running = "1 task runs" if count == 1 else f"{count or 'No'} tasks run"
+    running = (
+        f"{counted(count, 'task')} run{'s' if count == 1 else ''}" if count else "No task runs"
+    )
     return f"Nothing new starts there. {running} there{' to the end' if count else ''}."
 
 

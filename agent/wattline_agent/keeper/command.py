@@ -47,7 +47,9 @@ def resolve_command(
     touch(beside)
     is_there = os.path.isfile(beside)  # noqa: PTH113
     hint = f"; it is in the working directory: write ./{name}" if is_there else ""
-    raise NotStarted("not_found", f"command not found: {name} (PATH is {search_path}){hint}")
+    raise NotStarted(
+        "not_found", f"command not found: {name} (it is in no directory of PATH){hint}"
+    )
 
 
 def why_missing(cwd: str) -> str:

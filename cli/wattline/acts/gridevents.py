@@ -5,7 +5,7 @@ import time
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
-from wattline_protocol.moments import moment_unix_s
+from wattline_protocol.moments import is_time_of_day, moment_unix_s
 from wattline_protocol.views import LimitView
 
 
@@ -46,6 +46,11 @@ def _times(start: str | None, for_s: float | None, end: str | None) -> tuple[flo
     now_s = time.time()
     if (for_s is None) == (end is None):
         raise ValueError("say how long it lasts: either --for 3h or --end 20:00")
+    if start is not None and end is not None and is_time_of_day(start, end) and end <= start:
+        raise ValueError(
+            f"--end {end} is not after --start {start}; for the next day give a date and a time "
+            f"as in 2026-12-01T{end}, or say how long it lasts with --for"
+        )
     begins_s = now_s if start is None else moment_unix_s(start, now_s)
     ends_s = begins_s + (for_s or 0.0) if end is None else moment_unix_s(end, begins_s)
     return (0.0 if start is None else begins_s), ends_s

@@ -1,22 +1,29 @@
 """Submits a job; with `wait` stays until it has ended."""
 
 import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from wattline import exits
-from wattline.client import Client
+from wattline.client import Client, NotFound, Unavailable, Unreachable
 from wattline.failures import ActFailed
-from wattline.show.screen import put_error
+from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import MAX_JOB_CHARS, job_from_options, parse_job
-from wattline_protocol.views import ExplainView, JobView
+from wattline_protocol.views import ENDED_STATES, ExplainView, JobView
 
 FAILED_WITHOUT_CODE = 1
+
+NEXT_ATTEMPT_S = 0.2
+"""Between looks for another attempt, or for the end of the job."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -35,17 +42,66 @@ def submit(
     command: tuple[str, ...],
     quiet: bool,
     wait: bool,
+    as_json: bool,
     **options: Any,
 ) -> Outcome:
-    """Submit the job that file and flags describe together."""
+    """Submit the job that file and flags describe together; perhaps stay until it has ended."""
     spec = job_spec(file, command, options)
+    if hint := shell_hint(spec.command):
+        put_error(hint)
     job = client.submit(spec)
     if not wait:
         return Outcome(Submission(job, spec.name, quiet))
     if not quiet:
         put_error(f"Submitted job {job} ({spec.name}); waiting for its end.")
-    ended = client.wait(job)
+    try:
+        if has_one_task(spec) and not (quiet or as_json):
+            for piece in output(client, job):
+                put(piece)
+        ended = client.wait(job)
+    except KeyboardInterrupt:
+        put_error(
+            f"\nJob {job} ({spec.name}) runs on. `wattline logs {job} -f` shows what it writes, "
+            f"`wattline cancel {job}` stops it."
+        )
+        raise
     return Outcome(Submission(job, spec.name, quiet, ended), exit_status(ended))
+
+
+def has_one_task(spec: JobSpec) -> bool:
+    """Whether there is one log, of which the whole can be shown."""
+    return spec.gang_count == 1 and spec.gang_size == 1 and spec.kind != "service"
+
+
+def output(client: Client, job: int) -> Iterator[bytes]:
+    """What the task writes, attempt by attempt, until the job has ended."""
+    shown, is_ended = 0, False
+    while not is_ended:
+        with suppress(Unreachable):
+            is_ended = client.job(job).state in ENDED_STATES
+        newest = shown
+        with suppress(NotFound, Unavailable, Unreachable):  # no log: never started, or lost
+            for piece in client.log(job, follow=True):
+                if piece.ref.attempt <= shown:
+                    break
+                newest = piece.ref.attempt
+                yield piece.data
+            shown = newest
+        if not is_ended:
+            time.sleep(NEXT_ATTEMPT_S)
+
+
+SHELL_WORDS = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1"}
+
+
+def shell_hint(command: Sequence[str]) -> str:
+    """What to write where a command seems to be meant for a shell: none reads it. Empty = fine."""
+    is_line = len(command) == 1 and " " in command[0].strip()
+    if not is_line and not SHELL_WORDS.intersection(command):
+        return ""
+    line = command[0] if is_line else " ".join(command)
+    found = "the command is one word with spaces in it" if is_line else "no shell reads the command"
+    return f"hint: {found}; for a shell line write: -- sh -c {shlex.quote(line)}"
 
 
 def what_if(

@@ -2,7 +2,7 @@
 
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -10,6 +10,7 @@ from wattline.client.connection import Connection
 from wattline.client.errors import DENIALS, RequestDenied, Unreachable, WattlineError
 from wattline.client.link import Pending
 from wattline.client.lookup import find_bundle
+from wattline.client.reach import UnknownHost, trouble
 from wattline_protocol.keys import JoinBundle
 from wattline_protocol.requests import (
     Answer,
@@ -23,6 +24,9 @@ from wattline_protocol.watching import WatchSite
 
 A = TypeVar("A")
 
+TROUBLE_AFTER_S = 1.0
+"""A connection that does not stand by then is looked into."""
+
 DEFAULT_TIMEOUT_S = 10.0
 """How long an ask waits for its answer; a scheduler restart fits in."""
 
@@ -35,7 +39,10 @@ class Asking:
         bundle: JoinBundle | str | os.PathLike[str] | None = None,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        on_trouble: Callable[[str], None] | None = None,
     ) -> None:
+        """`on_trouble` hears once, after a second, why no connection stands; it is still tried."""
+        self._on_trouble = on_trouble
         self._bundle = bundle if isinstance(bundle, JoinBundle) else find_bundle(bundle)
         self._timeout_s = timeout_s
         self._connection = Connection(self._bundle)
@@ -60,7 +67,7 @@ class Asking:
         """Site, user and role as the scheduler knows them; waits for the connection."""
         link = self._connection.link
         if link.welcome is None:
-            link.wait_settled(self._timeout_s)
+            link.wait_settled(min(TROUBLE_AFTER_S, self._timeout_s))
         if link.welcome is None:
             self.ask(GetPower())  # raises what is the matter
         if link.welcome is None:
@@ -109,7 +116,7 @@ class Asking:
 
     def _next(self, pending: Pending, timeout_s: float | None) -> Answer:
         try:
-            answer = pending.answers.get(timeout=timeout_s)
+            answer = self._first_answer(pending, timeout_s)
         except queue.Empty:
             raise self._unreachable() from None
         if isinstance(answer, WattlineError):
@@ -117,6 +124,28 @@ class Asking:
         if isinstance(answer, Denied):
             raise DENIALS.get(answer.kind, RequestDenied)(answer.reason)
         return answer
+
+    def _first_answer(self, pending: Pending, timeout_s: float | None) -> Answer | WattlineError:
+        """Raises queue.Empty, and Unreachable early where waiting does not help."""
+        early_s = TROUBLE_AFTER_S if timeout_s is None else min(TROUBLE_AFTER_S, timeout_s)
+        try:
+            return pending.answers.get(timeout=early_s)
+        except queue.Empty:
+            left_s = None if timeout_s is None else timeout_s - early_s
+        if self._connection.link.welcome is None:
+            self._tell_trouble(left_s)
+        return pending.answers.get(timeout=left_s)
+
+    def _tell_trouble(self, left_s: float | None) -> None:
+        where = self._bundle.client_endpoint
+        try:
+            why = trouble(where)
+        except UnknownHost as error:
+            raise Unreachable(f"{error}; the bundle names the scheduler at {where}") from error
+        if why and self._on_trouble is not None:
+            tried = "" if left_s is None else f" for {left_s:.0f} s more"
+            self._on_trouble(f"{why}; trying{tried} (Ctrl-C ends it)")
+            self._on_trouble = None
 
     def _unreachable(self) -> Unreachable:
         where = self._bundle.client_endpoint

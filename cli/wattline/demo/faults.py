@@ -11,6 +11,7 @@ from wattline.demo.findings import Findings
 from wattline.demo.stage import Stage
 from wattline.demo.steps import Pace, StepFailed
 from wattline.demo.watcher import Watcher
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import NodeId
 from wattline_protocol.views import AttemptView, SiteView
 
@@ -105,7 +106,7 @@ def kill_scheduler(
     tasks = running_tasks(client, list(findings.jobs.values()))
     if not tasks:
         raise StepFailed("no task runs, so the scheduler cannot be killed under one")
-    pace.say(f"SIGKILL to the scheduler, while {len(tasks)} tasks run.")
+    pace.say(f"SIGKILL to the scheduler, while {counted(len(tasks), 'task')} run.")
     stage.processes.kill("scheduler")
     watcher.forget()
     pace.rest(SCHEDULER_AWAY_S)
@@ -123,7 +124,8 @@ def kill_scheduler(
     findings.untouched = not touched
     findings.trouble += touched
     pace.say(
-        f"The scheduler is back: {findings.lost_jobs} jobs lost, {len(touched)} tasks touched."
+        f"The scheduler is back: {counted(findings.lost_jobs, 'job')} lost, "
+        f"{counted(len(touched), 'task')} touched."
     )
 
 

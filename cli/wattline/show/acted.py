@@ -5,6 +5,7 @@ from rich.text import Text
 
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
+from wattline_protocol.counted import counted
 from wattline_protocol.requests import Acted, JobActed
 
 LINES_SHOWN = 20
@@ -41,8 +42,8 @@ def _summary(value: Acted) -> str:
     refused = len(value.refused)
     done = len(value.jobs) - refused
     tasks = sum(job.tasks for job in value.jobs)
-    counted = f"{done} job{'' if done == 1 else 's'}"
+    summed = counted(done, "job")
     if tasks > done:
-        counted += f" ({tasks} tasks)"
+        summed += f" ({counted(tasks, 'task')})"
     would = "Nothing was done: it would be " if value.is_dry_run else ""
-    return f"{would}{counted}" + (f", {refused} refused" if refused else "") + "."
+    return f"{would}{summed}" + (f", {refused} refused" if refused else "") + "."

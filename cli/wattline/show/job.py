@@ -1,15 +1,18 @@
 """One job in full, and why it waits."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from wattline.show import units
-from wattline.show.jobs import elapsed_s, progress, where
+from wattline.show.jobs import NODES_SHOWN, elapsed_s, progress, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.counted import counted
+from wattline_protocol.ids import NodeId
 from wattline_protocol.job import JobSpec, Limits
 from wattline_protocol.jobchange import asked_for
 from wattline_protocol.messages import TaskExit
@@ -28,10 +31,22 @@ def detail(job: JobView) -> RenderableType:
     newest = job.attempts[-ATTEMPTS_SHOWN:]
     parts: list[RenderableType] = [facts(_facts(job)), Text(""), _attempts(newest, job.spec)]
     if len(newest) < len(job.attempts):
-        parts.append(Text(f"… the newest {len(newest)} of {len(job.attempts)} attempts"))
+        parts.append(Text(f"… the newest {len(newest)} of {counted(len(job.attempts), 'attempt')}"))
     parts += _notes(newest)
-    parts += [_log_tail(a) for a in newest if a.exit is not None and a.exit.log_tail]
+    telling = telling_attempt(job.attempts)
+    parts += [_log_tail(telling)] if telling is not None else []
     return Group(*parts)
+
+
+def telling_attempt(attempts: Sequence[AttemptView]) -> AttemptView | None:
+    """Whose last lines say most: the one that failed first, else the one that ended last.
+
+    What else of a gang or an array failed was often stopped for it. None: no log was ended.
+    """
+    ended = [a for a in attempts if a.exit is not None and a.exit.log_tail]
+    ended.sort(key=lambda a: a.ended_unix_s or 0.0)
+    failed = next((a for a in ended if a.state == "FAILED"), None)
+    return failed or (ended[-1] if ended else None)
 
 
 def _facts(job: JobView) -> list[tuple[str, Cell]]:
@@ -163,7 +178,7 @@ def explanation(why: ExplainView) -> RenderableType:
     """The sentence, when it will start, each filter that refused nodes, and what would help."""
     parts: list[RenderableType] = [Text(_sentence(why))]
     if why.nodes_needed:  # none: it has its nodes
-        feasible = f"{why.nodes_feasible} of {why.nodes_total} nodes could take it now"
+        feasible = f"{why.nodes_feasible} of {counted(why.nodes_total, 'node')} could take it now"
         parts += [Text(f"{feasible}, {why.nodes_needed} needed."), Text(_start(why))]
     if why.place is not None:
         parts += [Text(line) for line in why.place.lines]
@@ -186,11 +201,21 @@ def explanation(why: ExplainView) -> RenderableType:
 
 
 def _sentence(why: ExplainView) -> str:
+    if not why.job and why.start_nodes:
+        return f"It would start now on {_named(why.start_nodes)}."
     name = f"Job {why.job} is" if why.job else "If it was submitted now, it would be"
     return f"{name} {why.state}: {why.reason}" if why.reason else f"{name} {why.state}."
 
 
+def _named(nodes: Sequence[NodeId]) -> str:
+    names = list(dict.fromkeys(nodes))
+    more = len(names) - NODES_SHOWN
+    return ", ".join(names[:NODES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def _start(why: ExplainView) -> str:
+    if why.start_nodes:
+        return f"Start: now, on {_named(why.start_nodes)}: {why.start_why}."
     if why.start_unix_s is None:
         return f"Start: {why.start_why}."
     return f"Start: about {units.clock_in_zone(why.start_unix_s)}, {why.start_why}."

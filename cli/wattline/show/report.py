@@ -7,6 +7,7 @@ from wattline.show import units
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
+from wattline_protocol.counted import counted
 from wattline_protocol.views import DomainPeak, GroupTotals, JobView, ReportView
 
 
@@ -33,7 +34,7 @@ def report(value: ReportView) -> RenderableType:
         jobs(value.jobs),
     ]
     if value.jobs_total > len(value.jobs):
-        parts.append(Text(f"\nThe newest {len(value.jobs)} of {value.jobs_total} jobs."))
+        parts.append(Text(f"\nThe newest {len(value.jobs)} of {counted(value.jobs_total, 'job')}."))
     parts += [Text(""), peaks(value.domains)]
     if value.simulated:
         parts.append(Text("\nMeasured on simulated hardware."))

@@ -59,6 +59,9 @@ class Listing:
                     yield BETWEEN
                 yield from _segments(console, cell, widths[at], is_right=column.is_right)
             yield Segment.line()
+        if len(shown) < len(self.columns):
+            left_out = ", ".join(c.title for c in self.columns if c not in shown)
+            yield Text(f"Not shown at this width: {left_out}.", "dim")
 
 
 def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> Iterable[Segment]:

@@ -71,7 +71,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
     return click.Option(
         [p.name, *p.flags],
-        type=click.Choice(p.choices) if p.choices else _TYPES[p.kind],
+        type=click.Choice(p.choices, case_sensitive=False) if p.choices else _TYPES[p.kind],
         default=p.default,
         show_default=p.default is not None,
         multiple=p.many,

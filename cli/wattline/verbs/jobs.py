@@ -155,6 +155,7 @@ VERBS = (
         act="wattline.acts.submit:submit",
         show="wattline.show.jobs:submitted",
         role="submitter",
+        knows_json=True,
         args=(
             Argument("file", "Job file (TOML).", kind="path", required=False),
             Argument("command", "Command to run.", required=False, after_dashes=True),
@@ -163,7 +164,8 @@ VERBS = (
             Option(
                 "wait",
                 ("--wait", "-W"),
-                "Wait for the end and exit with the job's status.",
+                "Wait for the end and exit with the job's status; prints what a job of one task "
+                "writes.",
                 kind="switch",
             ),
         ),

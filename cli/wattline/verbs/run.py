@@ -28,11 +28,16 @@ def load(path: str) -> Callable[..., Any]:
 def run(verb: Verb, values: dict[str, Any]) -> int:
     """Exit code of `verb` with `values`; errors leave as exceptions (see `main`)."""
     as_json = bool(values.pop(JSON.name, False))
+    if verb.knows_json:
+        values["as_json"] = as_json
     if verb.role is None:
         return _show(verb, load(verb.act)(**values), as_json=as_json)
     from wattline.client import Client
+    from wattline.show.screen import put_error
 
-    with Client(values.pop(BUNDLE.name)) as client:
+    with Client(
+        values.pop(BUNDLE.name), on_trouble=lambda text: put_error(f"wattline: {text}")
+    ) as client:
         return _show(verb, load(verb.act)(client, **values), as_json=as_json)
 
 

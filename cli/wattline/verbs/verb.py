@@ -71,6 +71,8 @@ class Verb:
     details: str = ""
     examples: tuple[str, ...] = ()
     has_json: bool = True
+    knows_json: bool = False
+    """Its act is given `as_json`, because what it does beside its result depends on that."""
 
     @property
     def words(self) -> tuple[str, ...]:

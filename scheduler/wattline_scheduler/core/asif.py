@@ -25,7 +25,7 @@ from wattline_scheduler.plan.claims import NEVER
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
 from wattline_scheduler.plan.explain import wait_reason
 from wattline_scheduler.plan.feasible import fits_when_empty
-from wattline_scheduler.plan.gang import either, place_gang
+from wattline_scheduler.plan.gang import Places, either, place_gang
 from wattline_scheduler.plan.makingroom import MAX_PREEMPTIONS
 from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.plan.quotapreempt import Runs, Wanted, choose_with_quotas
@@ -108,7 +108,23 @@ class AsIf:
         later_s: float = 0.0,
         stay: Stay | None = None,
     ) -> Parts[bool]:
-        """Whether a gang would be placed. Raises TooManyLooks.
+        """Whether a gang would be placed; see `places`. Raises TooManyLooks."""
+        places = yield from self.places(
+            shape, gone, is_first=is_first, at_s=at_s, later_s=later_s, stay=stay
+        )
+        return places is not None
+
+    def places(
+        self,
+        shape: Shape,
+        gone: Sequence[Gang] = (),
+        *,
+        is_first: bool = False,
+        at_s: float = 0.0,
+        later_s: float = 0.0,
+        stay: Stay | None = None,
+    ) -> Parts[Places | None]:
+        """Where a gang would be placed; None: nowhere. Raises TooManyLooks.
 
         `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
         `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
@@ -120,9 +136,9 @@ class AsIf:
                 yield from self._place_ahead(trial, quotas, at_s, stay)
                 self._budget.nodes -= trial.effort // STEPS_PER_NODE
             if quotas.exceeds(self.quotas, shape):
-                return False
+                return None
             barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
-            return place_gang(trial, shape, (), barred) is not None
+            return place_gang(trial, shape, (), barred)
 
     @property
     def reservations(self) -> Reservations | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wattline_protocol.ids import JobId, Now
+from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_scheduler.core.asif import AsIf, TooManyLooks
 from wattline_scheduler.core.jobs import Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.naming import named
@@ -30,6 +30,8 @@ class Forecast:
     """None: nobody knows."""
     why: str
     """What it waits for, or why it is not known."""
+    nodes: tuple[NodeId, ...] = ()
+    """Where, by rank, if it would start now."""
 
 
 def sooner(one: Forecast, other: Forecast | None) -> Forecast:
@@ -75,8 +77,10 @@ def _live(state: State, now: Now) -> Parts[_Live]:
 def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
     """The estimate for a gang that nothing but room keeps from starting."""
     try:
-        if (yield from look.fits(shape)):
-            return Forecast(0.0, "there is room for it now")
+        places = yield from look.places(shape)
+        if places is not None:
+            nodes = tuple(place.node for place in places)
+            return Forecast(0.0, "there is room for it now", nodes)
         return (yield from _forecast(look, shape, (yield from _live(state, now))))
     except TooManyLooks:
         return Forecast(None, "not known: the site is too large to try so many ways at once")

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import Now
 from wattline_protocol.messages import (
     PROTOCOL_VERSION,
@@ -184,7 +185,9 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     reconcile(state, node, message.tasks, now)
     node_known(state, node.id, now)
     word = "observes" if node.record.is_observe else "is held at"
-    text = f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {len(message.tasks)} tasks"
+    text = (
+        f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
+    )
     state.journal.note("node_adopted", text, now, who=node.id, node=node.id)
     note_recovery(state, now)
     state.wants_plan = state.wants_rebalance = True

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from wattline_protocol import jobvalues
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, ArraySpec, JobSpec
 from wattline_protocol.jobkeys import (
@@ -167,7 +168,7 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
 
 def _judge(state: State, shape: Shape, now: Now) -> str:
     if shape.nodes > len(state.nodes):
-        return f"wants {shape.nodes} nodes; the site has {len(state.nodes)}"
+        return f"wants {counted(shape.nodes, 'node')}; the site has {len(state.nodes)}"
     labelled = _labelled(state, shape.labels)
     if labelled < shape.nodes:
         return _without_labels(state, shape, labelled)
@@ -233,7 +234,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     """The site has too few nodes with these labels: what it has that is nearest."""
     wanted = labels_text(shape.labels)
     if labelled:
-        return f"wants {shape.nodes} nodes with {wanted}; the site has {labelled}"
+        return f"wants {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
     sets = {frozenset(node.site.labels.items()) for node in state.nodes.values()}
     best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
     lacks = shape.labels - best
@@ -284,7 +285,9 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
         return f"{wants}; the largest{which} has {said_size(largest)}"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
-        return f"wants {shape.gpus} GPUs per node; no node has more than {most} that suit"
+        return (
+            f"wants {counted(shape.gpus, 'GPU')} per node; no node has more than {most} that suit"
+        )
     cpus = max((offer.cpus for offer in offers), default=0)
     if shape.cpus > cpus:
         return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"

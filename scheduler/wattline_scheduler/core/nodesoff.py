@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import Now
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.backups import node_known, strays_gone
@@ -34,7 +35,7 @@ def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str
     node_known(state, node.id, now)
     note_recovery(state, now)
     state.wants_rebalance = state.wants_plan = True
-    return f"{node.id} is off; {len(lost)} tasks of it are lost"
+    return f"{node.id} is off, and {counted(len(lost), 'task')} with it"
 
 
 def _lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:

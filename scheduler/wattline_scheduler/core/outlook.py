@@ -246,7 +246,10 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
             helps = (Remedy("window", f"{text} the next one opens"),)
     elif is_free:
         helps = yield from remedies(state, look, asked.owner, asked.spec)
-    return msgspec.structs.replace(view, start_unix_s=start, start_why=why, remedies=helps)
+    nodes = found.nodes if start is not None and start <= now.unix_s else ()
+    return msgspec.structs.replace(
+        view, start_unix_s=start, start_why=why, remedies=helps, start_nodes=nodes
+    )
 
 
 def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.moments import moment_unix_s
 from wattline_protocol.names import check_name, listed
@@ -224,7 +225,7 @@ def _soonest(
             chosen.append(node)
     if not _enough(request, chosen):
         has = sum(_gpus(node, request) for node in chosen)
-        wanted = nodes_said(request.count) if request.count else f"{request.gpus} GPUs"
+        wanted = nodes_said(request.count) if request.count else counted(request.gpus, "GPU")
         there = f"{len(free)} are" if request.count else f"those with {has} GPUs are"
         what = f"of {nodes_said(fitting)} that would do {there} not reserved then"
         return Denied("conflict", f"wants {wanted}, and {what}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
@@ -93,7 +94,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     wait_for_parents(state, job)
     state.work.add(job, now)
     state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
-    text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {spec.gang_size} tasks)"
+    text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.note("job_submitted", text, now, who=user, job=job_id)
     state.wants_plan = True
     return job_id

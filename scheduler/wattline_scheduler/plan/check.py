@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from wattline_protocol.counted import counted
 from wattline_scheduler.plan.asks import Ask
 from wattline_scheduler.plan.feasible import refusal
 from wattline_scheduler.plan.quotas import Quotas
@@ -33,7 +34,7 @@ def check(
 
 def _check(trial: Trial, placement: Placement, shape: Shape, stay: Stay) -> str:
     if len(placement.tasks) != shape.nodes:
-        return f"{len(placement.tasks)} places for {shape.nodes} tasks"
+        return f"{counted(len(placement.tasks), 'place')} for {counted(shape.nodes, 'task')}"
     mark, barred = trial.checkpoint(), trial.barred(stay)
     for place in placement.tasks:
         problem = _reserved(trial, place, barred, stay) or _take(trial, place, shape)

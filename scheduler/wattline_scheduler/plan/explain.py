@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId
 from wattline_protocol.views import ExplainView, FilterRefusal, JobState
 from wattline_scheduler.plan.feasible import (
@@ -59,7 +60,7 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     if fits >= shape.nodes:
         return gang_reason(trial, shape, fits, stay)
     if not refused.any():
-        return f"needs {shape.nodes} nodes, the site has {fits}"
+        return f"needs {counted(shape.nodes, 'node')}, the site has {fits}"
     able = refused & may_fit_once(trial, shape)
     where = f"{fits} of {shape.nodes} nodes found; " if shape.nodes > 1 else ""
     return where + _waits_for(trial, shape, stay, number, able if able.any() else refused)
@@ -88,7 +89,7 @@ def gang_reason(
     if shape.same_rack:
         racks = racks_for(trial, shape, barred)
         if not racks:
-            return f"{fits} nodes would do, but no rack has {shape.nodes} of them"
+            return f"{counted(fits, 'node')} would do, but no rack has {shape.nodes} of them"
         elsewhere = _either(trial.columns.rack != racks[-1], elsewhere)
     found = len(place_most(trial, shape, (), elsewhere, barred))
     number = furthest(trial, shape, stay)

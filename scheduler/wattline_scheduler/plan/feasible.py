@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wattline_protocol.counted import counted
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.labels import labels_text
 from wattline_protocol.messages import GpuInfo
@@ -234,7 +235,7 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
     columns, ask = trial.columns, trial.look(shape).ask
     suited = int(ask.is_suited[columns.gpu_class[at]].sum())
     if suited < shape.gpus:
-        return f"{shape.gpus} GPUs; there: {suited} that suit and work"
+        return f"{counted(shape.gpus, 'GPU')}; there: {suited} that suit and work"
     if shape.gpu_milli < WHOLE_GPU:
         most = int(
             columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)

@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from wattline_protocol.checklist import Check, print_checks
+from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.keys import KeyFileError, load_keys
 from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
@@ -63,7 +64,7 @@ def run_checks(config: SchedulerConfig) -> Iterator[Check]:
 def _site_text(site: Site) -> str:
     tops = [d for d in site.domains if d.kind == "power" and d.parent is None]
     budgets = ", ".join(f"{domain.id} {format_power(domain.budget_mw)}" for domain in tops)
-    return f"{site.name}: {len(site.nodes)} nodes below {budgets}"
+    return f"{site.name}: {counted(len(site.nodes), 'node')} below {budgets}"
 
 
 def _key(site_dir: Path) -> Check:

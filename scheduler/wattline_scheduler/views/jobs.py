@@ -1,5 +1,6 @@
 """Jobs and attempts as people see them: the same view for jobs in memory and on disk."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,7 @@ def job_view(
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
     gang_gpus = spec.gang_size * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
+    ran_s, running_since = run_time(attempts)
     return JobView(
         id=record.id,
         name=spec.name,
@@ -130,7 +132,35 @@ def job_view(
         spec=spec if with_attempts else None,
         gpu_share_permille=spec.resources.gpu_share_permille,
         mig=spec.resources.mig,
+        ran_s=ran_s,
+        running_since_unix_s=running_since,
     )
+
+
+def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]:
+    """Seconds in which at least one attempt ran, and since when one has, if one runs now.
+
+    The length of the union of their intervals; time between two attempts is waiting.
+    """
+    spans = sorted(
+        (a.started_unix_s, _end_s(a.started_unix_s, a.ended_unix_s))
+        for a in attempts
+        if a.started_unix_s is not None
+    )
+    ran_s, begins, ends = 0.0, UnixTime(0.0), 0.0
+    for start, end in spans:
+        if start > ends:
+            ran_s, begins, ends = ran_s + (ends - begins), start, end
+        else:
+            ends = max(ends, end)
+    if math.isinf(ends):
+        return ran_s, begins
+    return ran_s + (ends - begins), None
+
+
+def _end_s(start: UnixTime, end: UnixTime | None) -> float:
+    """Not before its start, whatever a clock that was set back says."""
+    return math.inf if end is None else max(start, end)
 
 
 def newest_tries(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:

@@ -157,21 +157,28 @@ def test_jobs_on_mig_devices_say_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "started_s", "ended_s", "elapsed_s"),
+    ("state", "started_s", "ran_s", "since_s", "elapsed_s"),
     [
-        ("RUNNING", 100.0, None, 50.0),
-        ("PAUSED", 100.0, None, 50.0),
-        ("COMPLETED", 100.0, 110.0, 10.0),
-        ("PENDING", 100.0, None, None),
-        ("HELD", 100.0, None, None),
-        ("CANCELLED", None, 110.0, None),
+        ("RUNNING", 100.0, 0.0, 100.0, 50.0),
+        ("RUNNING", 100.0, 7.0, 140.0, 17.0),
+        ("COMPLETED", 100.0, 10.0, None, 10.0),
+        ("PENDING", 100.0, 7.0, None, 7.0),
+        ("PENDING", None, 0.0, None, None),
+        ("CANCELLED", None, 0.0, None, None),
     ],
 )
-def test_what_waits_again_is_not_shown_as_if_it_ran(
-    state: JobState, started_s: float | None, ended_s: float | None, elapsed_s: float | None
+def test_elapsed_is_the_time_in_which_it_ran(
+    state: JobState,
+    started_s: float | None,
+    ran_s: float,
+    since_s: float | None,
+    elapsed_s: float | None,
 ) -> None:
     shown = msgspec.structs.replace(
-        job(7, "part", state), started_unix_s=started_s, ended_unix_s=ended_s
+        job(7, "part", state),
+        started_unix_s=started_s,
+        ran_s=ran_s,
+        running_since_unix_s=since_s,
     )
     assert shown.elapsed_s(150.0) == elapsed_s
 

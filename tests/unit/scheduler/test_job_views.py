@@ -22,6 +22,7 @@ from wattline_scheduler.views.jobs import (
     job_view,
     merged_metrics,
     newest_tries,
+    run_time,
 )
 from wattline_scheduler.views.verdict import verdict
 
@@ -80,6 +81,27 @@ def test_an_ended_job_shows_its_totals() -> None:
     assert view.started_unix_s == records.T0 + 1
     assert view.attempts == ()
     assert view.spec is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "ran_s", "since_s"),
+    [
+        ([], 0.0, None),
+        ([(10.0, 20.0)], 10.0, None),
+        ([(10.0, 20.0), (50.0, 55.0)], 15.0, None),
+        ([(10.0, 20.0), (15.0, 30.0), (16.0, 17.0)], 20.0, None),
+        ([(10.0, 20.0), (50.0, None)], 10.0, 50.0),
+        ([(10.0, 20.0), (15.0, None), (18.0, None)], 0.0, 10.0),
+        ([(None, None)], 0.0, None),
+        ([(None, 20.0)], 0.0, None),
+        ([(10.0, 5.0)], 0.0, None),
+    ],
+)
+def test_time_run_is_that_in_which_any_attempt_ran(
+    spans: list[tuple[float | None, float | None]], ran_s: float, since_s: float | None
+) -> None:
+    tries = [attempt(started_unix_s=start, ended_unix_s=end) for start, end in spans]
+    assert run_time(tries) == (ran_s, since_s)
 
 
 def test_details_come_with_the_attempts() -> None:

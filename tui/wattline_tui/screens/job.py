@@ -131,6 +131,7 @@ class JobScreen(SiteScreen):
 
 def facts_of(job: JobView, now_unix_s: float) -> str:
     """The job in a few lines."""
+    gpus = f"{job.gpu_count} GPU{'' if job.gpu_count == '1' else 's'}"
     ran = duration(job.elapsed_s(now_unix_s))
     used = "–" if job.utilisation is None else f"{job.utilisation:.0%}"
     metrics = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
@@ -138,7 +139,7 @@ def facts_of(job: JobView, now_unix_s: float) -> str:
     used_s = f"{job.gpu_hours:.2f} GPU-hours · {job.energy_kwh:.3f} kWh · ${job.cost_usd:.2f}"
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
-        f"{owner} · priority {job.priority} · {job.gpu_count} GPUs · ran {ran}",
+        f"{owner} · priority {job.priority} · {gpus} · ran {ran}",
         f"{used_s} · utilisation {used} · {job.verdict}",
         f"cap-bound {job.cap_bound_gpu_s:.0f} GPU-seconds · attempts {job.attempt_count}",
     ]

@@ -1,0 +1,6 @@
+"""Numbers of things in words."""
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """`1 task`, `2 tasks`, `0 tasks`; `things` where the plural is not just an s more."""
+    return f"{count} {thing}" if count == 1 else f"{count} {things or thing + 's'}"
