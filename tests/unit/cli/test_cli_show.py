@@ -80,8 +80,13 @@ def test_listing_never_wraps(width: int) -> None:
         power.listing(site.domains),
     ):
         lines = rows_of(listing, width)
-        assert len(lines) == len(listing.columns[0].cells) + 1
+        count = len(listing.columns[0].cells) + 1
+        rows, note = lines[:count], " ".join(lines[count:])
         assert all(len(line) <= width for line in lines)
+        header, left_out = rows[0], note.removeprefix("Not shown at this width: ").rstrip(".")
+        named = [title for title in left_out.split(", ") if title]
+        absent = [c.title for c in listing.columns if c.title.split()[0] not in header.split()]
+        assert named == absent if width >= 80 else set(named) <= set(absent)
 
 
 def test_what_matters_stays_on_a_narrow_terminal() -> None:

@@ -39,6 +39,7 @@ def test_act_takes_what_the_table_says(verb: Verb) -> None:
     of_the_runner = {"bundle"} if verb.role else set()
     of_the_runner |= {"json"} if verb.has_json else set()
     given = {p.name for p in parameters(verb)} - of_the_runner
+    given |= {"as_json"} if verb.knows_json else set()
     named = [p for p in act.parameters.values() if p.kind is p.KEYWORD_ONLY]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in act.parameters.values())
     assert {p.name for p in named} <= given
