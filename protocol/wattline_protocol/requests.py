@@ -31,6 +31,7 @@ from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.loadviews import GetLoad, Load
 from wattline_protocol.messages import Refused
+from wattline_protocol.reportviews import ReportView
 from wattline_protocol.reserving import ListReservations, Reservations, Reserve, Unreserve
 from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
@@ -41,7 +42,6 @@ from wattline_protocol.views import (
     JobState,
     JobView,
     NodeView,
-    ReportView,
     SiteView,
     WhyView,
 )

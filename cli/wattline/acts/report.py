@@ -6,7 +6,7 @@ from datetime import datetime
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline_protocol.quantities import parse_duration_s
-from wattline_protocol.views import ReportView
+from wattline_protocol.reportviews import ReportView
 
 
 def report(client: Client, *, since: str | None, until: str | None) -> ReportView:

@@ -21,6 +21,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.loadviews import GetLoad, Load
 from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
+from wattline_protocol.reportviews import ReportView
 from wattline_protocol.requests import (
     MAX_LISTED,
     Accounts,
@@ -75,7 +76,6 @@ from wattline_protocol.views import (
     JobView,
     LimitView,
     NodeView,
-    ReportView,
     SiteView,
     WhyView,
 )

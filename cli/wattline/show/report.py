@@ -8,7 +8,10 @@ from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.counted import counted
-from wattline_protocol.views import DomainPeak, GroupTotals, JobView, ReportView
+from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
+from wattline_protocol.views import (
+    JobView,
+)
 
 
 def report(value: ReportView) -> RenderableType:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.reportviews import ReportView
 from wattline_protocol.requests import Denied, GetReport, Report
-from wattline_protocol.views import ReportView
 from wattline_scheduler.core.effects import Reply
 from wattline_scheduler.core.state import State
 from wattline_scheduler.report import ReportOrder, Step, build_report

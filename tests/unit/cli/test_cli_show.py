@@ -20,14 +20,12 @@ from wattline_protocol.job import JobSpec, Recovery
 from wattline_protocol.jobfile import laid_over
 from wattline_protocol.messages import TaskExit
 from wattline_protocol.mig import MigView
+from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.requests import Accounts
 from wattline_protocol.views import (
-    DomainPeak,
     ExplainView,
     FilterRefusal,
-    GroupTotals,
     JobState,
-    ReportView,
 )
 
 

@@ -8,8 +8,8 @@ import pytest
 from support import records
 from support.sites import site
 from wattline_protocol.ids import DomainId, NodeId, UnixTime, UserName
+from wattline_protocol.reportviews import ReportView
 from wattline_protocol.site import Site, Tariff
-from wattline_protocol.views import ReportView
 from wattline_scheduler.core.records import AttemptRecord, JobRecord
 from wattline_scheduler.report import ReportOrder, Step, build_report
 from wattline_scheduler.store.errors import StoreError
