@@ -3,7 +3,8 @@
 import msgspec
 
 from wattline_protocol.ids import DomainId, UnixTime
-from wattline_protocol.views import DomainKind, JobView
+from wattline_protocol.site import DomainKind
+from wattline_protocol.views import JobView
 
 
 class DomainPeak(msgspec.Struct, frozen=True):
