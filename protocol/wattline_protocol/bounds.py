@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from wattline_protocol.quantities import MAX_DURATION_S, MAX_SIZE_BYTES
+from wattline_protocol.quantities import MAX_AMOUNT, MAX_DURATION_S, MAX_SIZE_BYTES
 
 N = TypeVar("N", bound=int)
 F = TypeVar("F", bound=float)
@@ -43,10 +43,8 @@ MAX_STEP_MJ = 10**15
 MAX_STEP_MS = 10**12
 """Thirty years."""
 
-MAX_AMOUNT = 1e15
-
-MAX_UNIX_S = 7_258_118_400.0
-"""2200-01-01: every time zone's calendar can be asked for times up to it."""
+MAX_UNIX_S = 7_258_204_800.0
+"""2200-01-02: the year 2199 is over in every time zone, and each has a date for it."""
 
 MAX_CELSIUS = 2.0**32
 """Far above any temperature: what a driver says where it has no sensor spoils no beat."""

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
+from wattline_protocol.bounds import CONTROL
 from wattline_protocol.tomltext import KeyPath, key_lines, line_of
+from wattline_protocol.visible import visible_line
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -176,7 +178,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as a problem shows it: short, on one line."""
-    text = _plain(value).replace("\n", "\\n")
+    text = visible_line(_plain(value).replace("\n", "\\n"))
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
@@ -203,8 +205,9 @@ def text(value: object) -> str:
     """Any string without control characters that would spoil a log or a command line."""
     if not isinstance(value, str):
         raise ValueError("want text in quotes")
-    if any(ord(char) < 0x20 and char not in "\n\t" for char in value):
-        raise ValueError("want text without control characters")
+    control = next((found[0] for found in CONTROL.finditer(value) if found[0] not in "\n\t"), "")
+    if control:
+        raise ValueError(f"want text without control characters; it holds U+{ord(control):04X}")
     return value
 
 

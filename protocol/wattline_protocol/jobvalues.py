@@ -21,6 +21,7 @@ from wattline_protocol.fields import (
     texts,
 )
 from wattline_protocol.job import PRIORITIES, ArraySpec
+from wattline_protocol.moments import check_year
 from wattline_protocol.names import check_name
 from wattline_protocol.quantities import (
     format_duration,
@@ -223,10 +224,13 @@ def moment(value: object) -> str:
     """A point in time, in ISO 8601; without an offset it is local time of the site."""
     try:
         if isinstance(value, datetime.datetime):
-            return value.isoformat()
-        return datetime.datetime.fromisoformat(value if isinstance(value, str) else "").isoformat()
+            at = value
+        else:
+            at = datetime.datetime.fromisoformat(str(value))
     except ValueError:
         raise ValueError('want a time such as "2026-12-01T08:00"') from None
+    check_year(at)
+    return at.isoformat()
 
 
 energy = quantity(parse_energy_wh)

@@ -12,6 +12,8 @@ MAX_DURATION_S = 10 * 365 * 86_400.0
 MAX_SIZE_BYTES = 1 << 60
 MAX_POWER_MW = 10**13
 """10 GW: no site is larger; keeps every sum of milliwatts inside 64 bits."""
+MAX_AMOUNT = 1e15
+"""Watt-hours, dollars …: what is larger is no limit of anything."""
 MAX_QUANTITY_CHARS = 64
 
 _DURATION_UNITS = {
@@ -110,12 +112,12 @@ def format_power(power_mw: int) -> str:
 
 def parse_energy_wh(text: str) -> float:
     """Watt hours in "80kWh" or "500Wh"."""
-    return float(_measured(text, _ENERGY_UNITS, 'want an energy such as "80kWh"'))
+    return _amount(text, _ENERGY_UNITS, 'want an energy such as "80kWh"')
 
 
 def parse_cost_usd(text: str) -> float:
     """US dollars in "400USD"."""
-    return float(_measured(text, _MONEY_UNITS, 'want a cost such as "400USD"'))
+    return _amount(text, _MONEY_UNITS, 'want a cost such as "400USD"')
 
 
 def format_energy(energy_wh: float) -> str:
@@ -144,6 +146,13 @@ def _whole(text: str, units: Mapping[str, int], most: int, wanted: str) -> int:
     if value > most:
         raise ValueError(f"{wanted}; this one is beyond all bounds")
     return int(value)
+
+
+def _amount(text: str, units: Mapping[str, int], wanted: str) -> float:
+    value = _measured(text, units, wanted)
+    if value > Decimal(MAX_AMOUNT):
+        raise ValueError(f"{wanted}; this one is beyond all bounds")
+    return float(value)
 
 
 def _measured(text: str, units: Mapping[str, int], wanted: str) -> Decimal:

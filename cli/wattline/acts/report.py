@@ -5,6 +5,7 @@ from datetime import datetime
 
 from wattline.client import Client
 from wattline.failures import ActFailed
+from wattline_protocol.moments import check_year
 from wattline_protocol.quantities import parse_duration_s
 from wattline_protocol.reportviews import ReportView
 
@@ -21,14 +22,19 @@ def report(client: Client, *, since: str | None, until: str | None) -> ReportVie
 def moment(text: str, now_unix_s: float) -> float:
     """Unix time of `24h` (ago) or of a date such as 2026-11-01 or 2026-11-01T08:00."""
     try:
-        return now_unix_s - parse_duration_s(text)
+        return max(0.0, now_unix_s - parse_duration_s(text))
     except ValueError:
         pass
     try:
-        return datetime.fromisoformat(text).timestamp()
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise ActFailed(
             f"{text!r} is no time; write how long ago (24h, 7d) or a date (2026-11-01, "
             "2026-11-01T08:00)",
             status=2,
         ) from None
+    try:
+        check_year(at)
+    except ValueError as error:
+        raise ActFailed(f"{text!r}: {error}", status=2) from error
+    return at.timestamp()

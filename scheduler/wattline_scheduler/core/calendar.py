@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
+from wattline_protocol.bounds import MAX_UNIX_S
 from wattline_protocol.ids import DomainId, Now, UnixTime
 from wattline_protocol.site import Schedule, Site
 from wattline_protocol.windows import Opening, Window, next_opening, parse_window, time_zone
@@ -93,7 +94,7 @@ class Calendar:
         return self._month
 
     def _midnight(self, unix_s: float) -> datetime:
-        at = datetime.fromtimestamp(unix_s, self.zone)
+        at = self._at(unix_s)
         return at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
 
     def _span(self, start: datetime, end: datetime) -> Opening:
@@ -102,8 +103,18 @@ class Calendar:
     def moment(self, text: str) -> UnixTime:
         """A point in time in ISO 8601, in local time where it has no offset. Raises ValueError."""
         at = datetime.fromisoformat(text)
-        return UnixTime((at if at.tzinfo is not None else at.replace(tzinfo=self.zone)).timestamp())
+        aware = at if at.tzinfo is not None else at.replace(tzinfo=self.zone)
+        return UnixTime(_dated(aware.timestamp()))
 
     def said(self, unix_s: float) -> str:
         """A time in the site's time zone."""
-        return f"{datetime.fromtimestamp(unix_s, self.zone):%Y-%m-%d %H:%M %Z}"
+        return f"{self._at(unix_s):%Y-%m-%d %H:%M %Z}"
+
+    def _at(self, unix_s: float) -> datetime:
+        return datetime.fromtimestamp(_dated(unix_s), self.zone)
+
+
+def _dated(unix_s: float) -> float:
+    """The nearest time that has a date in every zone. What people write is bounded where it is
+    read; what was stored before, or what a node's clock says, must end nothing."""
+    return min(max(0.0, unix_s), MAX_UNIX_S)

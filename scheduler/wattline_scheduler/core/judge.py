@@ -3,7 +3,6 @@
 Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
 """
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -23,6 +22,7 @@ from wattline_protocol.jobkeys import (
 from wattline_protocol.jobvalues import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
 from wattline_protocol.labels import Labels, labels_text
 from wattline_protocol.quantities import (
+    MAX_AMOUNT,
     MAX_DURATION_S,
     MAX_SIZE_BYTES,
     format_duration,
@@ -115,8 +115,8 @@ def _too_much(spec: JobSpec) -> str:
         ("resources.gpu_memory_min", r.gpu_memory_min_bytes, MAX_SIZE_BYTES),
         ("power.watts_per_gpu", spec.power.watts_per_gpu, MAX_WATTS_PER_GPU),
         ("limits.runtime", limits.runtime_s, MAX_DURATION_S),
-        ("limits.energy", limits.energy_wh, sys.float_info.max),
-        ("limits.cost", limits.cost_usd, sys.float_info.max),
+        ("limits.energy", limits.energy_wh, MAX_AMOUNT),
+        ("limits.cost", limits.cost_usd, MAX_AMOUNT),
         ("recovery.retries", recovery.retries, MAX_RETRIES),
         ("recovery.grace", recovery.grace_s, MAX_DURATION_S),
         ("recovery.checkpoint_every", recovery.checkpoint_every_s, MAX_DURATION_S),

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from wattline_protocol.ids import DomainId
+from wattline_protocol.moments import check_year
 from wattline_protocol.quantities import parse_duration_s, parse_percent, parse_power_mw
 from wattline_protocol.requests import Answer, Denied, Done, GridEvent, Power
 from wattline_protocol.views import LimitView
@@ -95,6 +96,10 @@ def _moment(key: str, text: str) -> float:
         raise BadForm(
             f'"{key}": want a date and time with its offset, such as "2026-12-01T16:00:00+01:00"'
         )
+    try:
+        check_year(moment)
+    except ValueError as error:
+        raise BadForm(f'"{key}": {error}') from error
     return moment.timestamp()
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from pathlib import Path
 
 from wattline_scheduler.shell.sensing.values import ReadingFailed
@@ -84,6 +84,8 @@ def _hour(row: Mapping[str, str]) -> int:
     if "time" not in row:
         return hour_of_year(int(row["month"]), int(row["day"]), int(row["hour"]))
     at = datetime.fromisoformat(row["time"])
+    if not MINYEAR < at.year < MAXYEAR:  # its offset may lead to no year at all
+        raise ValueError(f"want a date of a year that has weather, not of {at.year}")
     if at.tzinfo is not None:
         at = at.astimezone(UTC)
     return hour_of_year(at.month, at.day, at.hour)
