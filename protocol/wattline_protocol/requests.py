@@ -380,7 +380,7 @@ class Denied(msgspec.Struct, frozen=True, tag_field="t", tag="denied"):
     """The request was refused: what was wrong, and what would be right."""
 
     kind: str
-    """not_found, not_allowed, bad_request, impossible, conflict, busy or unavailable."""
+    """not_found, not_allowed, bad_request, impossible, conflict, busy, unavailable or internal."""
     reason: str
 
 

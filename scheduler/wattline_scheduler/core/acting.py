@@ -21,6 +21,7 @@ from wattline_scheduler.core.holding import hold, release
 from wattline_scheduler.core.selecting import Asker, Target, select
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.submitting import MAX_TOKEN_CHARS
+from wattline_scheduler.core.total import total
 
 MAX_JOBS = 1_000
 MAX_TASKS = 10_000
@@ -93,7 +94,7 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
     job, one = target.job, act_of(request, asker)
     if job is None or target.refusal is not None:
         return _refused(target, target.refusal)
-    strike = one.of(state, target, job, now)
+    strike = total(state, one.event, asker.user, lambda: one.of(state, target, job, now), now)
     if isinstance(strike, Denied):
         return _refused(target, strike)
     if not strike.gangs:

@@ -6,6 +6,7 @@ from wattline_protocol.requests import Answer, Denied, Done, Restore, Shed
 from wattline_scheduler.core import limits
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.total import total
 from wattline_scheduler.core.unknown import not_there
 
 MAX_SHED_S = 366 * 86_400.0
@@ -21,7 +22,7 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
     """Lower a budget, at once or on a ramp; replaces an earlier shed of the same domain."""
     domain = request.domain or power_root(state)
     full_mw = state.domains.by_id[domain].budget_mw if domain in state.domains.by_id else 0
-    problem = _problem(state, domain, request, full_mw)
+    problem = total(state, "shed", user, lambda: _problem(state, domain, request, full_mw), now)
     if problem is not None:
         return problem
     by_mw = request.by_mw or round(full_mw * request.fraction)

@@ -33,6 +33,7 @@ from wattline_scheduler.core.events import (
     ClientAsked,
     DomainMetered,
     Event,
+    FaultSeen,
     OutOfBandDone,
     PlanDue,
     TimePassed,
@@ -60,6 +61,7 @@ from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
 from wattline_scheduler.core.shares import follow_shares
 from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.total import fault_seen
 from wattline_scheduler.core.trust import ask_for_hello
 from wattline_scheduler.core.uselimits import follow_use
 from wattline_scheduler.plan.snapshot import Snapshot
@@ -100,6 +102,8 @@ class Cluster:
                 zone_sensed(state, event, now)
             case OutOfBandDone():
                 out_of_band_done(state, event, now)
+            case FaultSeen():
+                fault_seen(state, event, now)
             case _:
                 assert_never(event)
         if state.work.over:

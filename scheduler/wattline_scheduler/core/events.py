@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from wattline_protocol.ids import DomainId, Instant, JobId, NodeId, UserName
 from wattline_protocol.messages import FromAgent
@@ -79,7 +80,28 @@ class OutOfBandDone:
     """Why it is not, in words for the operator."""
 
 
-Event = AgentSaid | ClientAsked | TimePassed | PlanDue | DomainMetered | ZoneSensed | OutOfBandDone
+@dataclass(frozen=True, slots=True)
+class FaultSeen:
+    """A fault of Wattline's own code that a message met, for an alarm."""
+
+    kind: Literal["check_failed", "request_refused", "message_refused"]
+    """Of the problem."""
+    subject: str
+    text: str
+    node: NodeId | None = None
+    """Whose messages are not taken any more."""
+
+
+Event = (
+    AgentSaid
+    | ClientAsked
+    | TimePassed
+    | PlanDue
+    | DomainMetered
+    | ZoneSensed
+    | OutOfBandDone
+    | FaultSeen
+)
 
 TICK_PERIOD_S = 0.15
 """Unacknowledged commands are resent at this period (DESIGN 2)."""

@@ -13,6 +13,7 @@ from wattline_scheduler.core import limits
 from wattline_scheduler.core.budgets import MAX_RAMP_S, MAX_SHED_S, no_domain, power_root
 from wattline_scheduler.core.records import LimitRecord
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.total import total
 
 MAX_EVENTS = 1_000
 """Not over yet, on the whole site."""
@@ -25,7 +26,7 @@ MAX_REASON_CHARS = 500
 
 def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
     """Plan an event; it begins by itself, at once if its start has come."""
-    problem = _problem(state, request, now)
+    problem = total(state, "grid event", user, lambda: _problem(state, request, now), now)
     if problem is not None:
         return problem
     record = _record(state, user, request, now)

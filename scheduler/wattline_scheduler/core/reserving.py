@@ -26,6 +26,7 @@ from wattline_scheduler.core.records import ReservationRecord
 from wattline_scheduler.core.remaining import left_of
 from wattline_scheduler.core.reservations import by_part, end, keep, nodes_said, said
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.total import total
 from wattline_scheduler.core.unknown import not_there
 from wattline_scheduler.plan.asks import is_called
 
@@ -47,14 +48,20 @@ MAX_NAMED = 3
 def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Answer:
     """Keep nodes; it begins and ends by itself, at once if its beginning has come."""
     user = event.user
-    denied = _malformed(request) or _taken(state, request) or _for_whom(state, event, request)
+    denied = total(
+        state,
+        "reserve",
+        user,
+        lambda: _malformed(request) or _taken(state, request) or _for_whom(state, event, request),
+        now,
+    )
     if denied is not None:
         return denied
     try:
         start, end_ = _times(state, request, now)
     except ValueError as error:
         return Denied("bad_request", str(error))
-    nodes = _nodes(state, request, start, end_, now)
+    nodes = total(state, "reserve", user, lambda: _nodes(state, request, start, end_, now), now)
     if isinstance(nodes, Denied):
         return nodes
     record = ReservationRecord(

@@ -22,6 +22,7 @@ from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
 from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.total import total
 from wattline_scheduler.core.uselimits import never_reached
 
 MAX_TOKEN_CHARS = 128
@@ -35,8 +36,10 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
         return Submitted(known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    spec = with_runtime(state, request.spec)
-    denied = refusal(state, Asker(user, event.role), spec, event.ended, now)
+    spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
+    denied = total(
+        state, "submit", user, lambda: refusal(state, asker, spec, event.ended, now), now
+    )
     if denied is not None:
         return denied
     return Submitted(_accept(state, user, request.token, spec, now))

@@ -18,10 +18,19 @@ import zmq
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.loadviews import GetLoad
 from wattline_protocol.members import Authorized
-from wattline_protocol.messages import FromAgent, LogChunk, Rollups, RollupsSeen
+from wattline_protocol.messages import (
+    PROTOCOL_VERSION,
+    FromAgent,
+    Hello,
+    LogChunk,
+    Refused,
+    Rollups,
+    RollupsSeen,
+)
 from wattline_protocol.requests import (
     Ask,
     Cancel,
+    Denied,
     Explain,
     FetchLog,
     GetJob,
@@ -59,12 +68,14 @@ from wattline_scheduler.core.events import (
 )
 from wattline_scheduler.core.records import BookRecord, EventRecord
 from wattline_scheduler.core.selecting import Asker
+from wattline_scheduler.core.total import failed, internal_error
 from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
+from wattline_scheduler.shell.fatal import Fatal, FatalMessage
 from wattline_scheduler.shell.lists import matching
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
@@ -76,6 +87,7 @@ from wattline_scheduler.shell.snapshots import Snapshots
 from wattline_scheduler.shell.steptimes import StepTimes
 from wattline_scheduler.shell.turns import ClientTurns
 from wattline_scheduler.shell.watches import Watches
+from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
 
@@ -119,8 +131,10 @@ class Loop:
         members: Authorized,
         beside: Beside,
         clock: Callable[[], Now],
+        fatal: Fatal,
     ) -> None:
         self._cluster = cluster
+        self._fatal = fatal
         self._state = cluster.state
         self._store = store
         self._sockets = sockets
@@ -131,7 +145,7 @@ class Loop:
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
-        self._turns = ClientTurns(self._clients, clock, self._client_asked)
+        self._turns = ClientTurns(self._clients, clock, self._client_asked, self._failed)
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
@@ -205,7 +219,12 @@ class Loop:
                 answer = self._logs.take(node, message)
                 return [] if answer is None else [answer]
             case Rollups():
+                event = AgentSaid(node, message)
+                if self._fatal.refusal(event, self._clock()) is not None:
+                    return []
+                self._fatal.enter(event)
                 self._steps += spooled_steps(node, message)
+                self._fatal.leave()
                 return [Send(node, RollupsSeen(message.last))]
             case _:
                 return self._handle(AgentSaid(node, message), self._clock())
@@ -287,8 +306,43 @@ class Loop:
         user = UserName(door.caller)
         return self._handle(ClientAsked(DOOR, number, user, "operator", request), now)
 
+    def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
+        """An answer that could not be found: a refusal and an alarm, if nothing was changed."""
+        if self._fatal.is_under_way or isinstance(error, StoreError | MemoryError):
+            raise error
+        log.error("request_failed", user=session.user, what=what, exc_info=error)
+        effects = self._handle(failed(what, session.user, error), self._clock())
+        return [*effects, Reply(session.connection, ask, internal_error(what, error))]
+
+    def refuse_again(self) -> None:
+        """Alarms about what ended earlier runs and is refused in this one. Raises StoreError."""
+        for message in self._fatal.refused:
+            self._carry_out(self._handle(message.fault(), self._clock()))
+
+    def _refused(self, event: Event, message: FatalMessage, now: Now) -> list[Effect]:
+        effects = self._handle(message.fault(), now)
+        match event:
+            case ClientAsked():
+                until = self._state.calendar.said(message.until_unix_s)
+                text = (
+                    f"this request ended the scheduler ({message.error}): it is refused until "
+                    f"{until}; please report it as a bug of Wattline, and ask for something else"
+                )
+                effects.append(Reply(event.client, event.ask, Denied("internal", text)))
+            case AgentSaid(message=Hello()):
+                text = f"a Hello of this node ended the scheduler ({message.error})"
+                effects.append(Send(event.node, Refused(PROTOCOL_VERSION, text)))
+            case _:
+                pass
+        return effects
+
     def _handle(self, event: Event, now: Now) -> list[Effect]:
+        refused = self._fatal.refusal(event, now)
+        if refused is not None:
+            return self._refused(event, refused, now)
+        self._fatal.enter(event)
         effects = self._cluster.handle(event, now)
+        self._fatal.leave()
         saves = [effect.record for effect in effects if isinstance(effect, Save)]
         if saves:
             self._meter.booked([r.node for r in saves if isinstance(r, BookRecord)])
@@ -328,6 +382,7 @@ class Loop:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         self._commits.take(effects, self._steps, self._clock().mono_s)
+        self._fatal.settle()
         self._steps.clear()
         for effect in effects:
             match effect:

@@ -24,6 +24,7 @@ from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import CLIENT_LIMITS
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
 from wattline_scheduler.shell.door.desk import DoorDesk, DoorUnusable
+from wattline_scheduler.shell.fatal import FATAL_NAME, Fatal
 from wattline_scheduler.shell.hooks.hook import check_secrets
 from wattline_scheduler.shell.logs import log_to_stderr
 from wattline_scheduler.shell.loop import Loop, Sockets
@@ -43,7 +44,7 @@ class SiteUnusable(Exception):
     """The site directory does not allow a start; says what to put right."""
 
 
-class _Stop:
+class Stop:
     """Set by SIGTERM and SIGINT; the loop looks at it after every step."""
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ def run_scheduler(config: SchedulerConfig) -> int:
     is not on disk. 2: the site directory cannot be used; nothing was started.
     """
     log_to_stderr(as_json=config.log_json)
-    stop = _Stop()
+    stop = Stop()
     try:
         site = read_site(config.site_dir)
         members = Authorized(config.site_dir / AUTHORIZED, site.roles)
@@ -97,20 +98,23 @@ def _serve(
     members: Authorized,
     sockets: Sockets,
     door: DoorDesk,
-    stop: _Stop,
+    stop: Stop,
 ) -> int:
     began = read_clock()
     store, saved, cluster = restore(config, site, gateway_key(members))
     beside: Beside | None = None
     try:
         beside = Beside.of(site, door, store, saved, read_clock)
-        loop = Loop(cluster, store, sockets, members, beside, read_clock)
+        fatal = Fatal(config.state_dir / FATAL_NAME, began.unix_s)
+        loop = Loop(cluster, store, sockets, members, beside, read_clock, fatal)
         beside.start(store)
+        if fatal.problem:
+            log.warning("fatal_file_unusable", reason=fatal.problem)
         _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
         if door.url:
             log.info("http_door_open", url=door.url)
-        while not stop.is_asked:
-            loop.step()
+        loop.refuse_again()
+        run_until_stopped(loop, fatal, stop)
         loop.close()
     finally:
         if beside is not None:
@@ -118,6 +122,22 @@ def _serve(
         store.close()
     log.info("scheduler_stopped", epoch=saved.epoch)
     return OK
+
+
+def run_until_stopped(loop: Loop, fatal: Fatal, stop: Stop) -> None:
+    """Until asked to stop. What is under way when an error ends the run is written down, so that
+    the next run refuses it; a store that failed and lack of memory are no fault of a message."""
+    try:
+        while not stop.is_asked:
+            loop.step()
+    except (StoreError, MemoryError):
+        raise
+    except Exception as error:
+        try:
+            fatal.write(error, read_clock())
+        except OSError as unwritable:
+            log.error("fatal_file_unusable", reason=str(unwritable))
+        raise
 
 
 def restore(

@@ -57,8 +57,11 @@ class ClientTurns:
         desk: ClientDesk,
         clock: Callable[[], Now],
         answer: Callable[[Session, Ask], list[Effect]],
+        failed: Callable[[Session, int, str, Exception], list[Effect]],
     ) -> None:
-        self._desk, self._clock, self._answer = desk, clock, answer
+        """`failed`: what to do where an answer or a part of one raised an error; it raises that
+        again where the state may have been changed."""
+        self._desk, self._clock, self._answer, self._failed = desk, clock, answer, failed
         self._queue: FairQueue[Incoming | Long] = FairQueue(LIMITS)
 
     def take_in(self) -> None:
@@ -107,21 +110,29 @@ class ClientTurns:
         if isinstance(item, Long):
             return self._go_on(item)
         pair = self._desk.admit(item)
-        return [] if pair is None else self._answer(*pair)
+        if pair is None:
+            return []
+        session, ask = pair
+        try:
+            return self._answer(session, ask)
+        except Exception as error:
+            return self._failed(session, ask.ask, type(ask.request).__name__, error)
 
     def _go_on(self, work: Long) -> list[Effect]:
         if self._desk.sessions.get(work.session.connection) is not work.session:
             return []  # its client is gone
         began = self._clock()
-        if work.parts is None:
-            work.parts = work.begin(began)
         try:
+            if work.parts is None:
+                work.parts = work.begin(began)
             next(work.parts)
             while self._clock().mono_s < began.mono_s + PART_S:
                 next(work.parts)
         except StopIteration as found:
             done: list[Effect] = found.value
             return done
+        except Exception as error:
+            return self._failed(work.session, work.ask, "question", error)
         self._queue.put_back(work, 0)
         return []
 

@@ -31,6 +31,7 @@ from wattline_protocol.requests import (
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.config import SchedulerConfig
 from wattline_scheduler.shell.door.desk import DoorDesk
+from wattline_scheduler.shell.fatal import FATAL_NAME, Fatal
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
 from wattline_scheduler.shell.turns import CLIENTS_S
@@ -103,7 +104,9 @@ def stepped(directory: SiteDirectory, state: Path) -> Iterator[Stepped]:
         stack.callback(store.close)
         beside = stack.enter_context(closing(Beside.of(site, door, store, saved, clock)))
         beside.start(store)
-        loop = stack.enter_context(closing(Loop(cluster, store, sockets, members, beside, clock)))
+        fatal = Fatal(state / FATAL_NAME, 0.0)
+        loop = Loop(cluster, store, sockets, members, beside, clock, fatal)
+        stack.enter_context(closing(loop))
         yield Stepped(loop, sockets, stack)
 
 

@@ -46,13 +46,17 @@ class Clock:
         return Now(Instant(self.passed_s), UnixTime(self.passed_s))
 
 
+def fails(_session: Session, _ask: int, _what: str, error: Exception) -> list[Effect]:
+    raise error
+
+
 class Scene:
     """Clients of some members, and what becomes of what they ask."""
 
     def __init__(self, reads: Reads | None = None) -> None:
         self.pipe, self.desk = greeted(b"ada", "ada")
         self.clock, self._reads = Clock(), reads
-        self.turns = ClientTurns(self.desk, self.clock, self._answer)
+        self.turns = ClientTurns(self.desk, self.clock, self._answer, fails)
         self.order: list[tuple[bytes, int]] = []
         """Plain requests in the order in which they were served."""
 

@@ -21,6 +21,7 @@ STATUS = {
     "conflict": 409,
     "busy": 503,
     "unavailable": 503,
+    "internal": 500,
 }
 """Of the kinds of `Denied`; any other is 400."""
 
