@@ -140,12 +140,12 @@ def beats(target: Target, until_s: float) -> int:
 
 
 def hellos(target: Target, until_s: float) -> int:
-    """Greetings of one agent: each may make a new incarnation, which is saved before it is used."""
+    """Greetings of one agent: each makes a new incarnation, which is saved before it is used."""
     tried = 0
     hailer = Hailer(target.agent.name, gpus=8)
     with Connection(target.agent, target.agent.agent_endpoint) as connection:
         while time.monotonic() < until_s:
-            tried += connection.say(hailer.hello(), until_s)
+            tried += connection.say(hailer.hello(secrets.token_bytes(16)), until_s)
             for data in connection.heard():
                 for reply in hailer.heard(data):
                     connection.say(reply, until_s)

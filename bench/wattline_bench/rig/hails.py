@@ -69,13 +69,13 @@ class Hailer:
         )
         self._answered = 0
 
-    def hello(self) -> bytes:
-        """Its first word."""
+    def hello(self, nonce: bytes = b"") -> bytes:
+        """Its first word; another nonce is another start."""
         return OUT.encode(
             Hello(
                 protocol=PROTOCOL_VERSION,
                 node=self.node,
-                nonce=self.node.encode(),
+                nonce=nonce or self.node.encode(),
                 agent_version="bench",
                 boot_id="boot",
                 hostname=self.node,

@@ -13,7 +13,7 @@ from wattline_protocol.transport import Incoming, ServerSocket
 from wattline_scheduler.shell.greeting import spoken_version, version_refusal
 
 MAX_BATCH = 1_000
-"""Messages taken in one step: beats of a second from a thousand nodes."""
+"""Messages taken in at once: beats of a second from a thousand nodes."""
 
 
 class AgentDesk:
@@ -26,14 +26,13 @@ class AgentDesk:
         self._out: Codec[ToAgent] = Codec(ToAgent)
         self._connections: dict[NodeId, bytes] = {}
 
-    def receive(self) -> list[tuple[NodeId, FromAgent]]:
-        """What agents said since the last call; what must be refused is answered here."""
-        said = []
-        for incoming in self._socket.recv_batch(MAX_BATCH):
-            message = self._admit(incoming)
-            if message is not None:
-                said.append((NodeId(incoming.member.name), message))
-        return said
+    def receive(self) -> list[Incoming]:
+        """What came in since the last call, not read yet."""
+        return self._socket.recv_batch(MAX_BATCH)
+
+    def turn_away(self, incoming: Incoming) -> None:
+        """There is no room for it: it is lost, as on a broken connection."""
+        self._socket.refuse(incoming, "rate", "more messages than may wait")
 
     def send(self, node: NodeId, message: ToAgent) -> None:
         """Send to the node's connection. Without one it is lost: the core repeats what matters."""
@@ -41,7 +40,13 @@ class AgentDesk:
         if connection is not None:
             self._socket.send(connection, self._out.encode(message))
 
-    def _admit(self, incoming: Incoming) -> FromAgent | None:
+    def admit(self, received: Incoming) -> FromAgent | None:
+        """The message in it, if its sender may still be heard; what must be refused is answered
+        here."""
+        incoming = self._socket.still_heard(received)
+        return None if incoming is None else self._read(incoming)
+
+    def _read(self, incoming: Incoming) -> FromAgent | None:
         spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
         if spoken is not None and spoken != PROTOCOL_VERSION:
             self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")

@@ -71,6 +71,7 @@ from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.total import failed, internal_error
 from wattline_scheduler.plan.parts import Parts
 from wattline_scheduler.shell.agents import AgentDesk
+from wattline_scheduler.shell.agentturns import AgentTurns
 from wattline_scheduler.shell.beside import Beside
 from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.commits import Commits
@@ -142,6 +143,7 @@ class Loop:
         self._beside = beside
         self._clock = clock
         self._agents = AgentDesk(sockets.agents, cluster.state.nodes)
+        self._agent_turns = AgentTurns(self._agents, clock, self._agent_said)
         self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
@@ -149,7 +151,8 @@ class Loop:
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
-        self._watches = Watches(self._clients, self._snapshots, store.events, self._reads.routes)
+        shown = (self._snapshots, store.events, self._reads.routes)
+        self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
         self._poller.register(sockets.clients.socket, zmq.POLLIN)
@@ -166,8 +169,8 @@ class Loop:
         self._poller.poll(self._wait_ms())
         began, began_cpu_s = self._clock(), time.thread_time()
         effects: list[Effect] = []
-        for node, message in self._agents.receive():
-            effects += self._agent_said(node, message)
+        self._agent_turns.take_in()
+        effects += self._agent_turns.serve()
         self._turns.take_in()
         effects += self._turns.serve()
         for number, request in self._beside.door.receive():
@@ -177,7 +180,7 @@ class Loop:
         now = self._clock()
         self._clients.flush(now.mono_s)
         if len(self._watches):
-            self._watches.show(now, self._newest_event())
+            self._watches.show(self._newest_event())
         self._note_step(began.mono_s, time.thread_time() - began_cpu_s)
 
     def _note_step(self, began_s: Instant, cpu_s: float) -> None:
@@ -203,7 +206,8 @@ class Loop:
         if self._cluster.wants_plan:
             due = min(due, self._plan_due)
         now = self._clock().mono_s
-        others_s = (self._clients.retry_in_s(now), self._turns.next_in_s())
+        turns = (self._turns, self._agent_turns, self._watches)
+        others_s = (self._clients.retry_in_s(now), *(each.next_in_s() for each in turns))
         wait_s = min((due - now, *(each for each in others_s if each is not None)))
         return max(0, math.ceil(wait_s * 1000))
 
@@ -248,10 +252,13 @@ class Loop:
             case FetchLog():
                 return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]
             case GetReport():
-                order = report_order(
-                    self._state, self._store.path, self._meter.peek(), request, now
+                steps, path = self._meter.peek, self._store.path
+                full_desk = self._reports.order(
+                    client,
+                    ask.ask,
+                    session.user,
+                    lambda: report_order(self._state, path, steps(), request, now),
                 )
-                full_desk = self._reports.order(client, ask.ask, order)
                 return [] if full_desk is None else [full_desk]
             case GetNode() | GetPower() | WhyNode() | ListAccounts() | ListReservations():
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]

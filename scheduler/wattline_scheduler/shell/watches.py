@@ -14,6 +14,7 @@ from wattline_protocol.requests import (
 from wattline_protocol.views import EventView
 from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import ClientDesk, Session
+from wattline_scheduler.shell.fairqueue import FairLimits, FairQueue
 from wattline_scheduler.shell.snapshots import Snapshots
 
 MAX_WATCHES_PER_CLIENT = 16
@@ -23,11 +24,18 @@ SITE_PERIOD_MIN_S = 0.2
 """A snapshot of a large site costs some ten milliseconds."""
 ROUTES_PERIOD_S = 0.1
 """Longest that a gateway learns later of a worker."""
-EVENTS_AT_ONCE = 1_000
+SITE_AGE_S = 0.05
+"""Watches that are shown within so long share a snapshot."""
+EVENTS_AT_ONCE = 250
 RETRY_S = 0.1
 """A watch that had no room is tried again after this."""
 GONE_S = 60.0
 """A watch that could show nothing for so long ends: nobody reads."""
+
+SHOW_S = 0.025
+"""So long a step shows watches what is new; those left are first in the next step."""
+LIMITS = FairLimits(share=0.25, burst_s=2.0, items=MAX_WATCHES_PER_USER, bytes=1)
+"""Of each user: so much of the loop's time goes to its watches."""
 
 WatchRequest = WatchSite | WatchRoutes | ListEvents
 
@@ -47,6 +55,8 @@ class _Watch:
     """Nothing was shown yet: the first answer comes at once, also an empty one."""
     unseen_since: Instant | None = None
     """Paced: since when the client has an answer that it has not taken yet."""
+    is_queued: bool = False
+    """Something is to be shown to it when it is its user's turn."""
 
 
 class Watches:
@@ -58,8 +68,11 @@ class Watches:
         snapshots: Snapshots,
         events: Callable[[int, int], tuple[EventView, ...]],
         routes: Callable[[], Routes],
+        clock: Callable[[], Now],
     ) -> None:
         self._desk = desk
+        self._clock = clock
+        self._due: FairQueue[_Watch] = FairQueue(LIMITS)
         self._snapshots = snapshots
         self._events = events
         self._routes = routes
@@ -99,27 +112,41 @@ class Watches:
         if watch is not None:
             watch.unseen_since = None
 
-    def show(self, now: Now, newest_event: int) -> None:
-        """Show what is due to whoever has room. `newest_event`: seq of the newest on disk."""
+    def show(self, newest_event: int) -> None:
+        """Show what is due to whoever has room, users in turn, until time is up. `newest_event`:
+        seq of the newest on disk."""
+        now = self._clock()
         for watch in list(self._watches.values()):
             if self._is_gone(watch, now):
                 self.drop(watch.session, watch.ask)
-                continue
-            match watch.request:
-                case WatchSite() as request if (
-                    now.mono_s >= watch.due and watch.unseen_since is None
-                ):
-                    watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
-                    newest = self._snapshots.since(now.mono_s, now)
-                    if self._show(watch, newest, now) and request.is_paced:
-                        watch.unseen_since = now.mono_s
-                case ListEvents() if now.mono_s >= watch.due and (
-                    watch.is_new or watch.cursor < newest_event
-                ):
-                    self._show_events(watch, now)
-                case WatchRoutes() if now.mono_s >= watch.due:
-                    watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
-                    self._show_routes(watch, now)
+            elif not watch.is_queued and _has_news(watch, now, newest_event):
+                watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
+        began_s = now.mono_s
+        while now.mono_s - began_s < SHOW_S and (taken := self._due.take(now.mono_s)) is not None:
+            watch = taken[1]
+            watch.is_queued = False
+            if self._watches.get((watch.session.connection, watch.ask)) is watch:
+                self._show_newest(watch, now)
+            ended = self._clock()
+            self._due.charge(ended.mono_s - now.mono_s)
+            now = ended
+
+    def next_in_s(self) -> float | None:
+        """In how long something that is due may be shown; None = nothing is."""
+        return self._due.next_in_s(self._clock().mono_s)
+
+    def _show_newest(self, watch: _Watch, now: Now) -> None:
+        match watch.request:
+            case WatchSite() as request:
+                watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
+                newest = self._snapshots.since(Instant(now.mono_s - SITE_AGE_S), now)
+                if self._show(watch, newest, now) and request.is_paced:
+                    watch.unseen_since = now.mono_s
+            case ListEvents():
+                self._show_events(watch, now)
+            case WatchRoutes():
+                watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
+                self._show_routes(watch, now)
 
     def _is_gone(self, watch: _Watch, now: Now) -> bool:
         is_known = self._desk.sessions.get(watch.session.connection) is watch.session
@@ -144,6 +171,14 @@ class Watches:
         routes = self._routes()
         if routes != watch.shown and self._show(watch, routes, now):
             watch.shown = routes
+
+
+def _has_news(watch: _Watch, now: Now, newest_event: int) -> bool:
+    """Whether it is time to show it something, as far as that is known without looking."""
+    if now.mono_s < watch.due or watch.unseen_since is not None:
+        return False
+    is_events = isinstance(watch.request, ListEvents)
+    return not is_events or watch.is_new or watch.cursor < newest_event
 
 
 def _next_beat(now: Now, period_s: float) -> Instant:

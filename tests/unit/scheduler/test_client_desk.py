@@ -23,7 +23,7 @@ from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell import clients
 from wattline_scheduler.shell.clients import STUCK_S, Session
 from wattline_scheduler.shell.snapshots import Snapshots
-from wattline_scheduler.shell.watches import GONE_S, Watches
+from wattline_scheduler.shell.watches import GONE_S, SHOW_S, Watches
 
 
 def answers(pipe: Pipe) -> list[str]:
@@ -156,7 +156,13 @@ class Watched:
         self.events: list[EventView] = []
         self.routes = Routes({})
         snapshots = Snapshots(self._site)
-        self.watches = Watches(self.desk, snapshots, self._after, lambda: self.routes)
+        self.mono_s, self.look_s = 0.0, 0.0
+        shown = (snapshots, self._after, lambda: self.routes)
+        self.watches = Watches(self.desk, *shown, self._clock)
+
+    def _clock(self) -> Now:
+        self.mono_s += self.look_s
+        return at(self.mono_s)
 
     def _site(self, now: Now) -> SiteView:
         return msgspec.structs.replace(empty_site(), unix_s=now.unix_s)
@@ -172,7 +178,8 @@ class Watched:
         self.events.append(EventView(seq, UnixTime(0.0), "kind", "who", "text"))
 
     def show(self, mono_s: float) -> None:
-        self.watches.show(at(mono_s), self.events[-1].seq if self.events else 0)
+        self.mono_s = mono_s
+        self.watches.show(self.events[-1].seq if self.events else 0)
 
     def shown(self) -> list[int]:
         """Sequences of all events that were shown."""
@@ -251,6 +258,25 @@ def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
     w.show(201.0 + GONE_S)
     assert len(w.watches) == 0
     assert w.session.watch_count == 0
+
+
+def test_many_watches_of_one_user_keep_neither_others_nor_the_step_waiting() -> None:
+    w = Watched()
+    w.pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), b"b", user="bob")
+    assert taken(w.desk) == []
+    w.pipe.sent.clear()
+    for ask in range(16):
+        w.watches.add(w.session, ask, ListEvents(follow=True), at(0.0))
+    w.watches.add(w.desk.sessions[b"b"], 99, ListEvents(follow=True), at(0.0))
+    w.look_s = SHOW_S / 4
+    w.show(0.0)
+    first = [told.ask for told in w.pipe.told()]
+    assert 99 in first[:3], "after one quantum of the other user"
+    assert len(first) < 6, "the rest has its turn in later steps"
+    assert w.watches.next_in_s() == 0.0
+    for step in range(1, 12):
+        w.show(step / 10)
+    assert sorted(told.ask for told in w.pipe.told()) == [*range(16), 99]
 
 
 def test_watches_end_with_their_session() -> None:
