@@ -32,6 +32,8 @@ WHOLE_GPU = PERMILLE
 Share = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_GPU)]
 """Of a GPU, in thousandths."""
 
+_encode = msgspec.msgpack.Encoder().encode
+
 Launcher = Literal["process", "torchrun"]
 
 
@@ -127,6 +129,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Services only: how many replicas of the worker run."""
 
     replicas: Count[int] = 1
+
+
+def encoded_bytes(spec: "JobSpec") -> int:
+    """How large a message carries it."""
+    return len(_encode(spec))
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

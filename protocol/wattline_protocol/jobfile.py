@@ -19,6 +19,7 @@ from wattline_protocol.fields import (
     Problem,
     nearest,
     read_document,
+    shown,
 )
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.jobkeys import (
@@ -87,11 +88,23 @@ def job_problems(spec: JobSpec) -> tuple[str, ...]:
     problems: list[Problem] = []
     try:
         again = _checked(table_of(spec), problems)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         return (str(error),)
-    if not problems and again != spec:
-        return ("the job is not in the form that a job file gives",)
-    return tuple(problem.text for problem in problems)
+    if problems or again is None:
+        return tuple(problem.text for problem in problems)
+    return () if again == spec else (_not_as_written(spec, again),)
+
+
+def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
+    """A value that no job file gives, though what it says reads like one: 1e-12 s, no name."""
+    given, read = msgspec.to_builtins(spec), msgspec.to_builtins(again)
+    for key in JOB_KEYS:
+        value, near = _at(given, key.field), _at(read, key.field)
+        if key.field != LATER and value != near:
+            return (
+                f"{key.path} = {shown(value)}: no job file says that; the nearest is {shown(near)}"
+            )
+    return "the job is not in the form that a job file gives"
 
 
 def table_of(spec: JobSpec) -> dict[str, Any]:

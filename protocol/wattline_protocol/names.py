@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from wattline_protocol.visible import visible_line
+
 MAX_NAME_CHARS = 64
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
@@ -11,8 +13,9 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
 def check_name(name: str) -> str:
     """`name` itself. Raises ValueError when it could not be a file name or a word in a text."""
     if _NAME.fullmatch(name) is None:
+        shown = visible_line(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
         raise ValueError(
-            f'"{name}" is no valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or "-", '
+            f'"{shown}" is no valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or "-", '
             "the first a letter or digit"
         )
     return name

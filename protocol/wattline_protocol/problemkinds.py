@@ -408,6 +408,14 @@ _SITE = (
         lasts_s=HOUR_S,
     ),
     ProblemKind(
+        "disk_reserve_reached",
+        "alarm",
+        "scheduler's disk is nearly full",
+        "No new job or reservation is taken; what runs goes on and ends as ever.",
+        "Free space on the file system of the scheduler's state directory.",
+        scope="site",
+    ),
+    ProblemKind(
         "cost_not_limited",
         "warning",
         "limits of cost do not act",

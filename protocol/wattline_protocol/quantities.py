@@ -89,6 +89,15 @@ def format_size(size_bytes: int) -> str:
     return f"{size_bytes}B"
 
 
+def about_size(size_bytes: int) -> str:
+    """To three digits, in the largest binary unit of which there is one: 262144 → "256 KiB"."""
+    for unit, factor in reversed(_BINARY_UNITS.items()):
+        if size_bytes >= factor:
+            count = size_bytes / factor
+            return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+    return f"{size_bytes} B"
+
+
 def said_size(size_bytes: int, *, is_wanted: bool = False) -> str:
     """In GiB to a tenth: what there is rounded down, what is wanted or missing rounded up.
 

@@ -265,6 +265,14 @@ class HttpDoor(msgspec.Struct, frozen=True):
 LogReaders = Literal["owner", "everyone"]
 
 OPEN_JOBS_PER_USER = 50_000
+
+DISK_RESERVE_BYTES = 256 * 1024 * 1024
+
+MAX_JOB_BYTES = 256 * 1024
+"""Of one job, as a message carries it."""
+
+OPEN_JOBS_BYTES_PER_USER = 64 * 1024 * 1024
+"""Of all jobs of a user that have not ended."""
 """Nobody fills more than half of what may be open on a site, and five of the largest arrays fit."""
 
 
@@ -284,6 +292,10 @@ class Site(msgspec.Struct, frozen=True):
     """Of the schedules' windows."""
     open_jobs_per_user: int = OPEN_JOBS_PER_USER
     """That have not ended, each index of an array and each replica."""
+    max_job_bytes: int = MAX_JOB_BYTES
+    open_jobs_bytes_per_user: int = OPEN_JOBS_BYTES_PER_USER
+    disk_reserve_bytes: int = DISK_RESERVE_BYTES
+    """Free space beside the store below which no job is taken; at most a tenth of its disk."""
     logs: LogReaders = "owner"
     """Who may read what tasks write, beside operators."""
     schedules: tuple[Schedule, ...] = ()

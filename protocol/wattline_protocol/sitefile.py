@@ -33,6 +33,9 @@ from wattline_protocol.outofband import OutOfBand
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import (
     CONNECTIONS_PER_ADDRESS,
+    DISK_RESERVE_BYTES,
+    MAX_JOB_BYTES,
+    OPEN_JOBS_BYTES_PER_USER,
     OPEN_JOBS_PER_USER,
     Domain,
     DomainKind,
@@ -96,6 +99,11 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         open_jobs_per_user=head.take(
             "open_jobs_per_user", siteaccounts.open_jobs, OPEN_JOBS_PER_USER
         ),
+        max_job_bytes=head.take("max_job_size", v.job_size, MAX_JOB_BYTES),
+        open_jobs_bytes_per_user=head.take(
+            "open_jobs_size_per_user", v.open_jobs_size, OPEN_JOBS_BYTES_PER_USER
+        ),
+        disk_reserve_bytes=head.take("disk_reserve", v.disk_reserve, DISK_RESERVE_BYTES),
         logs=cast("LogReaders", head.take("logs", choice("owner", "everyone"), "owner")),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),

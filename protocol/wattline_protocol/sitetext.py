@@ -3,7 +3,7 @@
 from typing import Any
 
 from wattline_protocol.environment import tasks_keys
-from wattline_protocol.quantities import format_duration, format_power
+from wattline_protocol.quantities import format_duration, format_power, format_size
 from wattline_protocol.sensingtext import meter_keys, plant_keys
 from wattline_protocol.site import (
     Domain,
@@ -37,6 +37,9 @@ def format_site(site: Site) -> str:
         "checkpoint_root": site.checkpoint_root,
         "time_zone": site.time_zone,
         "open_jobs_per_user": site.open_jobs_per_user,
+        "max_job_size": format_size(site.max_job_bytes),
+        "open_jobs_size_per_user": format_size(site.open_jobs_bytes_per_user),
+        "disk_reserve": format_size(site.disk_reserve_bytes),
         "logs": site.logs,
     }
     document: dict[str, Any] = {

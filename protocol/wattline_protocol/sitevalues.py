@@ -12,9 +12,11 @@ from wattline_protocol.names import check_name
 from wattline_protocol.quantities import (
     MAX_POWER_MW,
     format_duration,
+    format_size,
     parse_duration_s,
     parse_percent,
     parse_power_mw,
+    parse_size_bytes,
 )
 from wattline_protocol.site import Role
 from wattline_protocol.wall import PERMILLE
@@ -205,3 +207,26 @@ def _members(ranges: str) -> tuple[str, ...]:
         most = min(int(last), int(first) + MAX_SITE_NODES)
         members += (f"{index:0{len(first)}d}" for index in range(int(first), most + 1))
     return tuple(members)
+
+
+def size_between(least: int, most: int) -> Reader[int]:
+    """A size in a range of bytes."""
+
+    def read(value: object) -> int:
+        size_bytes = quantity(parse_size_bytes)(value)
+        if not least <= size_bytes <= most:
+            raise ValueError(f'want "{format_size(least)}" to "{format_size(most)}"')
+        return size_bytes
+
+    return read
+
+
+_KIB = 1024
+job_size = size_between(4 * _KIB, 1024 * _KIB)
+"""Of one job: less would refuse ordinary ones, more no message carries."""
+
+open_jobs_size = size_between(1024 * _KIB, 64 * _KIB**3)
+"""Of all open jobs of a user."""
+
+disk_reserve = size_between(0, _KIB**4)
+"""0 = none."""

@@ -32,6 +32,10 @@ HOT = "WATTLINE_SIM_PROFILE=training-hot"
 BUSY = "while :; do :; done"
 
 
+def without_reserve(site_file: str) -> str:
+    return site_file.replace("[site]\n", '[site]\ndisk_reserve = "0B"\n')
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("disk")
@@ -55,7 +59,8 @@ def node_disk(folder: Path) -> Iterator[SmallDisk]:
 def site(folder: Path, store_disk: SmallDisk, node_disk: SmallDisk) -> Iterator[CliSite]:
     """A scheduler and an agent whose states are on small disks of their own."""
     within = {"scheduler": store_disk.enter, "agent": node_disk.enter}
-    with CliSite(folder, within=within) as made:
+    # Without a reserve: it would keep the disk from being filled.
+    with CliSite(folder, within=within, edit=without_reserve) as made:
         made.start_node("n1")
         yield made
 

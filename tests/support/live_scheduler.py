@@ -98,8 +98,11 @@ class SiteDirectory:
 class SchedulerProcess:
     """`python -m wattline_scheduler`; its log lines are kept."""
 
-    def __init__(self, site: Path, state: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "wattline_scheduler", "--site", str(site)]
+    def __init__(
+        self, site: Path, state: Path, *options: str, within: tuple[str, ...] = ()
+    ) -> None:
+        """`within`: see `small_disk`."""
+        command = [*within, sys.executable, "-m", "wattline_scheduler", "--site", str(site)]
         self.process = subprocess.Popen(
             [*command, "--state", str(state), *options],
             stderr=subprocess.PIPE,

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import JobSpec, encoded_bytes
 from wattline_protocol.jobchange import WHEN, Changes, changed, differences
 from wattline_protocol.jobfile import JobFileError
 from wattline_protocol.jobkeys import flag_of
@@ -20,12 +20,13 @@ from wattline_scheduler.core.allowed import (
 )
 from wattline_scheduler.core.commands import order_limit
 from wattline_scheduler.core.control import Act, Strike, name_of, over
+from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.earliest import cannot_be_met
 from wattline_scheduler.core.inside import impossible_inside
 from wattline_scheduler.core.jobs import Ending, Gang, Job, Paused
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
-from wattline_scheduler.core.openchecks import too_many_there
+from wattline_scheduler.core.openchecks import too_large, too_many_there
 from wattline_scheduler.core.quotachecks import (
     count_elsewhere,
     never_fits,
@@ -87,6 +88,9 @@ def _of(
         problem = slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
         return Denied("bad_request", problem)
+    denied = _larger(state, job, spec)
+    if denied is not None:
+        return denied
     owner = job.record.owner
     if not MOVES.isdisjoint(names):
         denied = not_allowed(state, owner, spec) or not_inside(state, owner, spec)
@@ -111,6 +115,14 @@ def _of(
         return Denied("impossible", f"job {job.id} {would}: {problem}")
     reached = _reached(state, job, spec, now)
     return Strike(job, tuple(job.gangs) if names else (), is_whole=True, spec=spec, reached=reached)
+
+
+def _larger(state: State, job: Job, spec: JobSpec) -> Denied | None:
+    """Why it may not become as large as that; None = it may, or does not grow."""
+    before = encoded_bytes(job.spec)
+    if encoded_bytes(spec) <= before:
+        return None
+    return nothing_new(state) or too_large(state, job.record.owner, spec, before)
 
 
 def _is_moved_in_time(job: Job, names: Collection[str]) -> bool:

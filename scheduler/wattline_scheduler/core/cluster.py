@@ -22,7 +22,7 @@ from wattline_protocol.messages import (
     TaskUpdate,
 )
 from wattline_protocol.site import Site
-from wattline_scheduler.core import hello, leasing, nodes
+from wattline_scheduler.core import diskspace, hello, leasing, nodes
 from wattline_scheduler.core.answers import command_done
 from wattline_scheduler.core.beats import beat, watch_silence
 from wattline_scheduler.core.commands import resend
@@ -31,6 +31,7 @@ from wattline_scheduler.core.effects import Effect
 from wattline_scheduler.core.events import (
     AgentSaid,
     ClientAsked,
+    DiskMeasured,
     DomainMetered,
     Event,
     FaultSeen,
@@ -104,6 +105,8 @@ class Cluster:
                 out_of_band_done(state, event, now)
             case FaultSeen():
                 fault_seen(state, event, now)
+            case DiskMeasured():
+                diskspace.measured(state, event, now)
             case _:
                 assert_never(event)
         if state.work.over:

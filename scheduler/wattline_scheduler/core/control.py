@@ -14,6 +14,7 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.requests import Denied
 from wattline_protocol.spans import folded
 from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.earliest import cannot_be_met, is_past
 from wattline_scheduler.core.ending import end_gang, end_gangs
 from wattline_scheduler.core.inside import impossible_inside
@@ -25,7 +26,7 @@ from wattline_scheduler.core.job_state import (
 from wattline_scheduler.core.jobs import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible
 from wattline_scheduler.core.namechecks import name_taken
-from wattline_scheduler.core.openchecks import too_many
+from wattline_scheduler.core.openchecks import too_large, too_many
 from wattline_scheduler.core.selecting import Target
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.uselimits import used_up
@@ -135,6 +136,16 @@ def _cancel(state: State, strike: Strike, user: UserName, now: Now) -> str:
 # --- requeue ----------------------------------------------------------------------------
 
 
+def _opens_again(state: State, job: Job) -> Denied | None:
+    """Why a job that has ended may not be open once more; None = it may."""
+    owner = job.record.owner
+    return (
+        nothing_new(state)
+        or too_large(state, owner, job.spec)
+        or name_taken(state, owner, job.spec)
+    )
+
+
 def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | Denied:
     is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
     wanted = (gang for gang in target.gangs if gang.number < job.spec.gang_count)
@@ -149,7 +160,7 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> Strike | De
     denied = too_many(state, owner, job.spec, more, is_open=is_open) if more else None
     if denied is not None:
         return denied
-    denied = name_taken(state, owner, job.spec) if job.is_ended else None
+    denied = _opens_again(state, job) if job.is_ended else None
     if denied is not None:
         return denied
     if job.is_ended:

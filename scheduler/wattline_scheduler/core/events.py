@@ -92,6 +92,14 @@ class FaultSeen:
     """Whose messages are not taken any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class DiskMeasured:
+    """How much room the file system of the store has, about once a second."""
+
+    free_bytes: int
+    total_bytes: int
+
+
 Event = (
     AgentSaid
     | ClientAsked
@@ -101,6 +109,7 @@ Event = (
     | ZoneSensed
     | OutOfBandDone
     | FaultSeen
+    | DiskMeasured
 )
 
 TICK_PERIOD_S = 0.15

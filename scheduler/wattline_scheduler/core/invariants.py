@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime, UserName
-from wattline_protocol.job import WHOLE_GPU
+from wattline_protocol.job import WHOLE_GPU, encoded_bytes
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.jobs import LIVE, Attempt, Ended, Gang, Job, Pending, Starting
 from wattline_scheduler.core.nodes import NodeNow, Welcomed
@@ -196,6 +196,12 @@ def _open_jobs(state: State, now: Now) -> Iterator[str]:
         users[job.record.owner] += count
         for number in state.work.quotas.of(job.account, job.spec.queue):
             quotas[number] += count
+    sizes = Counter[UserName]()
+    for job in state.work.jobs.values():
+        if any(not isinstance(gang.phase, Ended) for gang in job.gangs):
+            sizes[job.record.owner] += encoded_bytes(job.spec)
+    if sizes != state.work.open_jobs.bytes_of_user:
+        yield f"open jobs have {sizes} bytes, counted {state.work.open_jobs.bytes_of_user}"
     if +users != state.work.open_jobs.of_user:
         yield f"users have {+users} jobs open, counted {state.work.open_jobs.of_user}"
     for number, one in enumerate(state.work.quotas.all):

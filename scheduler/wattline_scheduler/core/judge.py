@@ -11,6 +11,7 @@ from wattline_protocol import jobvalues
 from wattline_protocol.counted import counted
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job import WHOLE_GPU, ArraySpec, JobSpec
+from wattline_protocol.jobfile import job_problems
 from wattline_protocol.jobkeys import (
     MAX_CPUS_PER_GPU,
     MAX_GPUS_PER_NODE,
@@ -28,6 +29,7 @@ from wattline_protocol.quantities import (
     format_duration,
     said_size,
 )
+from wattline_protocol.visible import visible_line
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import offer_of
 from wattline_scheduler.core.state import State
@@ -44,12 +46,28 @@ from wattline_scheduler.power.rows import Row, counted_mw
 MAX_GANGS = MAX_ARRAY_INDICES
 """Array indices or replicas of one job."""
 
+MAX_PROBLEMS_TOLD = 5
+MAX_PROBLEM_CHARS = 400
+
 MAX_COMMAND_BYTES = 128 * 1024
 """Command and environment together: what Linux lets one argument be."""
 
 
 def malformed(spec: JobSpec) -> str:
-    """What is wrong with the job itself; empty = nothing. Clients check this too, but may not."""
+    """What is wrong with the job itself; empty = nothing.
+
+    Clients ask the same before they submit, but those of others may not.
+    """
+    return _beyond_any_site(spec) or "; ".join(_told(job_problems(spec)))
+
+
+def _told(problems: Sequence[str]) -> list[str]:
+    """As much as an answer takes: some quote what was given."""
+    return [visible_line(problem[:MAX_PROBLEM_CHARS]) for problem in problems[:MAX_PROBLEMS_TOLD]]
+
+
+def _beyond_any_site(spec: JobSpec) -> str:
+    """Cheap, and before what a job file could say is looked at: that takes time with each word."""
     r = spec.resources
     if not spec.name or not spec.command:
         return "a job needs a name and a command"

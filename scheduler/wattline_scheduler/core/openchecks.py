@@ -1,7 +1,8 @@
 """Whether more jobs may be open: of the site, of a user, in an account and a queue."""
 
 from wattline_protocol.ids import UserName
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import JobSpec, encoded_bytes
+from wattline_protocol.quantities import about_size
 from wattline_protocol.requests import Denied
 from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.state import State
@@ -10,6 +11,27 @@ MAX_OPEN_JOBS = 100_000
 """Of the site, which have not ended; here an array is one job."""
 
 COUNTED = "each index of an array and each replica counts"
+
+
+def too_large(state: State, owner: UserName, spec: JobSpec, before_bytes: int = 0) -> Denied | None:
+    """Why such a job, which had so many bytes before, takes too much room; None = it does not."""
+    size, most = encoded_bytes(spec), state.site.max_job_bytes
+    if size > most:
+        return Denied(
+            "bad_request",
+            f"the job has {about_size(size)} as a message carries it, and a job of this site may "
+            f"have {about_size(most)} (max_job_size); put long scripts and data into files",
+        )
+    most, now = state.site.open_jobs_bytes_per_user, state.work.open_jobs.bytes_of_user[owner]
+    if now + size - before_bytes > most:
+        return Denied(
+            "busy",
+            f"the open jobs of {owner} have {about_size(now)} as messages carry them and this is "
+            f"{about_size(size)} more, and a user of this site may have {about_size(most)} "
+            "(open_jobs_size_per_user); wait until some have ended, cancel some, or put long "
+            "scripts and data into files",
+        )
+    return None
 
 
 def too_many(

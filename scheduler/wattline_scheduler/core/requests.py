@@ -33,6 +33,7 @@ from wattline_scheduler.core import (
     reserving,
     submitting,
 )
+from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
@@ -78,7 +79,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
         case CancelGridEvent():
             return gridevents.cancel(state, event.user, request, now)
         case Reserve():
-            return reserving.reserve(state, event, request, now)
+            return nothing_new(state) or reserving.reserve(state, event, request, now)
         case Unreserve():
             return reserving.unreserve(state, event.user, request, now)
         case SetUnits():

@@ -98,6 +98,10 @@ class State:
     meter_records: dict[DomainId, MeterRecord] = field(default_factory=dict)
     """What is on disk of meters."""
     thermal: Thermal = field(default_factory=Thermal)
+    is_disk_low: bool = False
+    """Less is free beside the store than the reserve: nothing new is taken."""
+    disk_room_bytes: int | None = None
+    """What was free above the reserve, less what was taken since; None = nobody has looked."""
     is_recovering: bool = False
     """A backup was restored: nothing starts until `unknown` and `strays` are empty."""
     unknown: set[NodeId] = field(default_factory=set)

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId, Now, UserName
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job import JobSpec, encoded_bytes
 from wattline_protocol.requests import Answer, Denied, Submit, Submitted
 from wattline_protocol.views import JobState
 from wattline_scheduler.core.allowed import not_allowed, too_long, too_urgent, with_runtime
 from wattline_scheduler.core.dependencies import never, wait_for_parents
+from wattline_scheduler.core.diskspace import nothing_new, took
 from wattline_scheduler.core.earliest import cannot_be_met
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.inside import impossible_inside
@@ -16,7 +17,7 @@ from wattline_scheduler.core.jobs import Gang, Job, Pending
 from wattline_scheduler.core.judge import impossible, malformed, slow_to_stop
 from wattline_scheduler.core.learning import shape_for
 from wattline_scheduler.core.namechecks import name_taken
-from wattline_scheduler.core.openchecks import too_many
+from wattline_scheduler.core.openchecks import too_large, too_many
 from wattline_scheduler.core.quotachecks import never_fits
 from wattline_scheduler.core.records import JobRecord
 from wattline_scheduler.core.reservations import refusal as not_inside
@@ -37,7 +38,7 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
     spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
-    denied = total(
+    denied = nothing_new(state) or total(
         state, "submit", user, lambda: refusal(state, asker, spec, event.ended, now), now
     )
     if denied is not None:
@@ -57,7 +58,8 @@ def refusal(
     if problem:
         return Denied("bad_request", problem)
     denied = (
-        not_allowed(state, owner, spec)
+        too_large(state, owner, spec)
+        or not_allowed(state, owner, spec)
         or too_urgent(state, owner, spec, is_operator=asker.is_operator)
         or too_long(state, spec)
         or not_inside(state, owner, spec)
@@ -94,6 +96,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     job.max_grace_s = state.site.timing.max_grace_s
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
     state.journal.save(record)
+    took(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)
     state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)

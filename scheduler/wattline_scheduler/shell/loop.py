@@ -369,10 +369,10 @@ class Loop:
             self._plan_due = Instant(self._clock().mono_s + PLAN_INTERVAL_S)
         if now.mono_s >= self._meter_due:
             self._meter_due = Instant(now.mono_s + METER_PERIOD_S)
-            self._each_second(now)
+            effects += self._each_second(now)
         return effects
 
-    def _each_second(self, now: Now) -> None:
+    def _each_second(self, now: Now) -> list[Effect]:
         self._store.settle()
         self._steps += self._meter.read(now)
         self._steps += self._beside.hooks.marks()
@@ -384,6 +384,7 @@ class Loop:
         if now.mono_s >= self._tidy_due:
             self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
             self._store.tidy(now.unix_s)
+        return self._handle(self._store.room(), now)
 
     # --- what goes out --------------------------------------------------------------------
 

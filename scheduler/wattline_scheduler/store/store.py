@@ -10,6 +10,7 @@ Each commit is counted, in the database and in the `marker` beside it, and each 
 digest (`digests`): what was lost or changed since is found before a run begins.
 """
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,6 +23,7 @@ from sqlite_utils import Database
 from wattline_protocol.ids import Epoch, JobId
 from wattline_protocol.job import JobSpec
 from wattline_protocol.views import EventView, JobState
+from wattline_scheduler.core.events import DiskMeasured
 from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.store.digests import Writer
@@ -29,6 +31,7 @@ from wattline_scheduler.store.errors import (
     StoreFenced,
     StoreIncomplete,
     StoreIsBackup,
+    StoreUnwritable,
     damage,
     store_error,
 )
@@ -271,6 +274,16 @@ class Store:
         """The marker beside the store is on disk. Call about once a second. Raises StoreError."""
         if self._marker is not None:
             self._marker.settle()
+
+    def room(self) -> DiskMeasured:
+        """Of the store's file system. Raises StoreError."""
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise StoreUnwritable(
+                f"cannot look at {self.path.parent}: {error.strerror}."
+            ) from error
+        return DiskMeasured(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -1,0 +1,63 @@
+"""A small disk that users fill: new jobs are refused before it is full, and the rest goes on."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.job_odds import PLAIN
+from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
+from support.sites import site
+from support.small_disk import SmallDisk, small_disk
+from wattline_protocol.requests import Acted, Cancel, Denied, Submit, Submitted
+from wattline_protocol.selecting import only
+from wattline_protocol.site import Site
+
+MEGABYTES = 24
+FILLER_MB = 8
+LARGE = msgspec.structs.replace(
+    PLAIN, hold=True, command=("echo", "a" * 60_000), env={"X": "b" * 60_000}
+)
+"""120 kB."""
+JOBS = 177
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "small", MEGABYTES) as made:
+        yield made
+
+
+def started(folder: Path, disk: SmallDisk, of: Site) -> tuple[SchedulerProcess, SiteDirectory]:
+    directory = SiteDirectory(folder / "site", of)
+    state = disk.path / "state"
+    return SchedulerProcess(directory.path, state, within=disk.enter).ready(), directory
+
+
+def test_jobs_that_would_fill_the_disk_are_refused_and_ends_go_on(
+    tmp_path: Path, disk: SmallDisk
+) -> None:
+    (disk.outside / "ballast").write_bytes(b"\0" * FILLER_MB * 2**20)
+    scheduler, directory = started(tmp_path, disk, site().rack("a", 1).build())
+    with scheduler, WireClient(directory.bundle("ada")).welcomed() as client:
+        taken = []
+        for number in range(2 * JOBS):
+            answer = client.ask(Submit(LARGE, f"t{number}"))
+            if isinstance(answer, Denied):
+                break
+            assert isinstance(answer, Submitted)
+            taken.append(answer.job)
+        assert isinstance(answer, Denied)
+        assert answer.kind == "busy"
+        assert "disk is nearly full" in answer.reason
+        assert isinstance(client.ask(Cancel(only(taken[0]))), Acted)
+        scheduler.wait_for("disk_reserve_reached")
+        disk.free()
+        tokens = itertools.count()
+        until(
+            lambda: isinstance(client.ask(Submit(PLAIN, f"again{next(tokens)}")), Submitted),
+            "jobs to be taken again",
+        )
+        assert scheduler.stop() == 0
