@@ -438,9 +438,9 @@ def test_a_spec_from_a_file_has_no_problems() -> None:
         (JobSpec(name="x", command=("x",), resources=Resources(nodes=-1)), "whole number from 1"),
         (JobSpec(name="x", command=("x",), env={"WATTLINE_JOB": "1"}), "set by Wattline"),
         (JobSpec(name="x", command=("x",), array=ArraySpec(())), "at least one index"),
-        (JobSpec(name="x", command=("x",), array=ArraySpec((5, 1))), "not in the form"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec((5, 1))), "no job file says that"),
         (JobSpec(name="x", command=("x",), array=ArraySpec((1, 1))), "there already"),
-        (JobSpec(name="x", command=("x",), kind="service"), "not in the form"),
+        (JobSpec(name="x", command=("x",), kind="service"), "no job file says that"),
         (
             JobSpec(name="x", command=("x",), resources=Resources(memory_bytes=-5)),
             "want a size",
