@@ -11,6 +11,7 @@ from support.job_odds import PLAIN
 from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
 from support.sites import site
 from support.small_disk import SmallDisk, small_disk
+from wattline_protocol.ids import JobId
 from wattline_protocol.requests import Acted, Cancel, Denied, Submit, Submitted
 from wattline_protocol.selecting import only
 from wattline_protocol.site import Site
@@ -42,20 +43,22 @@ def test_jobs_that_would_fill_the_disk_are_refused_and_ends_go_on(
     (disk.outside / "ballast").write_bytes(b"\0" * FILLER_MB * 2**20)
     scheduler, directory = started(tmp_path, disk, site().rack("a", 1).build())
     with scheduler, WireClient(directory.bundle("ada")).welcomed() as client:
-        taken = []
-        for number in range(2 * JOBS):
-            answer = client.ask(Submit(LARGE, f"t{number}"))
-            if isinstance(answer, Denied):
-                break
-            assert isinstance(answer, Submitted)
-            taken.append(answer.job)
-        assert isinstance(answer, Denied)
-        assert answer.kind == "busy"
-        assert "disk is nearly full" in answer.reason
+        taken, tokens = list[JobId](), itertools.count()
+
+        def is_full() -> bool:
+            answer = client.ask(Submit(LARGE, f"t{next(tokens)}"))
+            if isinstance(answer, Submitted):
+                taken.append(answer.job)
+                return False
+            assert isinstance(answer, Denied)
+            assert answer.kind == "busy"
+            assert "disk is nearly full" in answer.reason
+            return any(line["event"] == "disk_reserve_reached" for line in scheduler.lines)
+
+        until(is_full, "the reserve to be reached")
+        assert len(taken) < JOBS
         assert isinstance(client.ask(Cancel(only(taken[0]))), Acted)
-        scheduler.wait_for("disk_reserve_reached")
         disk.free()
-        tokens = itertools.count()
         until(
             lambda: isinstance(client.ask(Submit(PLAIN, f"again{next(tokens)}")), Submitted),
             "jobs to be taken again",
