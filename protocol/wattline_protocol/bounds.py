@@ -134,8 +134,9 @@ Name = Annotated[S, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=PLAIN)]
 Line = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS, pattern=PLAIN)]
 """A reason, or a value of a flag, as a person enters it."""
 
-Flag = Annotated[str, msgspec.Meta(max_length=MAX_FLAG_CHARS, pattern=PLAIN)]
-"""The value of a flag, lists of names among them."""
+Flag = Annotated[str, msgspec.Meta(max_length=MAX_FLAG_CHARS)]
+"""The value of a flag, lists of names among them. Its control characters are refused where it is
+read: in a union with a sequence a pattern makes msgspec 0.22 write outside its memory."""
 
 Path = Annotated[str, msgspec.Meta(max_length=MAX_PATH_CHARS, pattern=PLAIN)]
 

@@ -6,10 +6,10 @@ Which keys may change depends on how far the job is; the others are what the job
 from collections.abc import Mapping
 from typing import Literal
 
-from wattline_protocol.bounds import MAX_CHANGES, MAX_FLAG_CHARS
+from wattline_protocol.bounds import CONTROL, MAX_CHANGES, MAX_FLAG_CHARS
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import JobFileError, default_text, laid_over, table_of
-from wattline_protocol.jobkeys import BY_NAME, OPTION_ALIASES
+from wattline_protocol.jobkeys import BY_NAME, OPTION_ALIASES, flag_of
 from wattline_protocol.labels import labels_text
 
 ChangeValue = str | int | float | bool | tuple[str, ...]
@@ -61,6 +61,7 @@ def changed(spec: JobSpec, changes: Changes) -> JobSpec:
         raise JobFileError([f"say what to change, at most {MAX_CHANGES} keys: {_changeable()}"])
     if any(len(str(value)) > MAX_FLAG_CHARS for value in changes.values()):
         raise JobFileError([f"a value has at most {MAX_FLAG_CHARS} characters"])
+    _check_signs(changes)
     table = table_of(spec)
     options: dict[str, object] = {}
     for option, value in changes.items():
@@ -74,6 +75,16 @@ def changed(spec: JobSpec, changes: Changes) -> JobSpec:
         else:
             options[option] = value
     return laid_over(table, options)
+
+
+def _check_signs(changes: Changes) -> None:
+    for option, value in changes.items():
+        texts = value if isinstance(value, tuple) else (value,)
+        for text in texts:
+            control = CONTROL.search(text) if isinstance(text, str) else None
+            if control:
+                sign = f"U+{ord(control[0]):04X}"
+                raise JobFileError([f"{flag_of(option)}: holds the control character {sign}"])
 
 
 def _fixed(option: str, name: str) -> str:

@@ -10,16 +10,26 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.bounds import CONTROL
+from wattline_protocol.visible import visible_line
 
 MAX_READ_BYTES = 1024 * 1024
 """A larger message is not read a second time: the decoder's words have to do."""
+
+MAX_SAID_CHARS = 500
 
 _AT = re.compile(r"(?P<wanted>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
 
 def in_words(data: bytes, error: Exception) -> str:
-    """`request.reason holds the control character U+001B`, `gpus[2].index is 5000: expected …`."""
+    """`request.reason holds the control character U+001B`, `gpus[2].index is 5000: expected …`.
+
+    In one line that may be shown: the decoder repeats words of the sender.
+    """
+    return visible_line(_in_words(data, error)[:MAX_SAID_CHARS])
+
+
+def _in_words(data: bytes, error: Exception) -> str:
     found = _AT.fullmatch(str(error))
     is_plain = found is None or not found["wanted"].startswith("Expected")
     if found is None or is_plain or not found["path"] or len(data) > MAX_READ_BYTES:

@@ -1,6 +1,10 @@
 """Every attack, in the order of the table."""
 
 from wattline_bench.abuse.attack import Attack
+from wattline_bench.abuse.fields import FIELDS
 from wattline_bench.abuse.floods import FLOODS
 
-ATTACKS: tuple[Attack, ...] = (*FLOODS,)
+ATTACKS: tuple[Attack, ...] = (
+    *FIELDS,
+    *FLOODS,
+)
