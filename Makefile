@@ -60,6 +60,7 @@ fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
 
 docs: $(STAMP) ## write the generated pages again
 	@$(BIN)/python -m wattline.docpage docs/cli.md
+	@$(BIN)/python -m wattline.problempage docs/problems.md
 
 bless: docs ## accept new pictures and stored outputs, after looking at them
 	@$(BIN)/python -m pytest -q tests/snapshots tests/scenarios --snapshot-update

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from wattline_protocol.bounds import MAX_PROBLEM_CHARS, MAX_PROBLEMS, Count, Name, Serial, Time
 from wattline_protocol.ids import JobId, NodeId, UnixTime
 
-MAX_CONDITIONS = 16
+MAX_CONDITIONS = MAX_PROBLEMS
 """Conditions in one beat; an agent that has more says so in the last one."""
 
-MAX_TEXT = 200
+MAX_TEXT = MAX_PROBLEM_CHARS
 """Characters of a condition's text."""
 
 MAX_EVIDENCE = 500
@@ -50,17 +51,17 @@ class Condition(Struct, frozen=True):
 class ProblemView(Struct, frozen=True):
     """A problem of the site. `kind` and `subject` name it; open ones have no `until_unix_s`."""
 
-    number: int
+    number: Serial[int]
     kind: KindName
     subject: Subject
     """What it is about: a node, "NODE GPU 3", a domain, "job 17"."""
     severity: Severity
-    since_unix_s: UnixTime
-    until_unix_s: UnixTime | None
+    since_unix_s: Time[UnixTime]
+    until_unix_s: Time[UnixTime] | None
     """None: it is open."""
     evidence: Evidence
     """What was seen, with figures; the newest while it is open."""
-    occurrences: int = 1
+    occurrences: Count[int] = 1
     """How often it began: one that comes back soon is the same problem."""
-    node: NodeId | None = None
-    job: JobId | None = None
+    node: Name[NodeId] | None = None
+    job: Serial[JobId] | None = None

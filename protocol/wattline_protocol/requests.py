@@ -27,6 +27,9 @@ from wattline_protocol.bounds import (
     Time,
     Word,
 )
+from wattline_protocol.eventlog import Events as Events
+from wattline_protocol.eventlog import ListEvents as ListEvents
+from wattline_protocol.eventlog import ListProblems, ProblemList
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.loadviews import GetLoad, Load
@@ -37,7 +40,6 @@ from wattline_protocol.selecting import NEWEST, Selection
 from wattline_protocol.site import Role
 from wattline_protocol.views import (
     DomainView,
-    EventView,
     ExplainView,
     JobState,
     JobView,
@@ -252,15 +254,6 @@ class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_account
     """Accounts with their shares and what they used."""
 
 
-class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
-    """Events with seq > `after`; `follow` keeps the answers coming."""
-
-    after: Offset = 0
-    """Below 0: not after a number, but so many of the newest."""
-    limit: Count[int] = 1000
-    follow: bool = False
-
-
 class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
@@ -310,6 +303,7 @@ Request = (
     | ListReservations
     | ListAccounts
     | ListEvents
+    | ListProblems
     | WatchSite
     | GetSite
     | GetLoad
@@ -409,10 +403,6 @@ class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
     """Of queues, then of accounts, in site-file order."""
 
 
-class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
-    events: tuple[EventView, ...]
-
-
 class Explained(msgspec.Struct, frozen=True, tag_field="t", tag="explained"):
     explain: ExplainView
 
@@ -456,6 +446,7 @@ Answer = (
     | Accounts
     | Reservations
     | Events
+    | ProblemList
     | Explained
     | SiteNow
     | Load

@@ -22,6 +22,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.mig import MigView
+from wattline_protocol.problems import ProblemView
 from wattline_protocol.site import DomainKind
 
 JobState = Literal[
@@ -237,6 +238,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
     labels: dict[str, str] = {}
     """What the site file says of it."""
+    open_problems: tuple[ProblemView, ...] = ()
+    """In answers to GetNode."""
     reserved: str = ""
     """For whom until when, or what begins there next, in words; empty = nothing."""
 
@@ -463,3 +466,8 @@ class SiteView(msgspec.Struct, frozen=True):
     """The newest, oldest first."""
     refused_messages: int
     """Messages refused since the scheduler started (unknown key, malformed, oversize …)."""
+    problems: tuple[ProblemView, ...] = ()
+    """Open ones, worst first; as many as fit."""
+    open_alarms: int = 0
+    open_warnings: int = 0
+    """All that are open, listed or not."""

@@ -17,6 +17,7 @@ from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.jobs import Gang, Job
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.records import (
+    ActRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,
@@ -24,6 +25,7 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MemberRecord,
     MeterRecord,
     NodeRecord,
     PlantRecord,
@@ -78,6 +80,8 @@ class Disk:
             reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
             problems=_problems_in_order(self.of(ProblemRecord)),
             events=events,
+            newest_act=max((one.seq for one in self.of(ActRecord)), default=0),
+            members=tuple(one for one in self.of(MemberRecord) if not one.is_removed),
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,
         )
@@ -251,6 +255,10 @@ class Harness:
 
     def events(self, kind: str) -> list[EventView]:
         return [event for event in self.cluster.state.journal.events if event.kind == kind]
+
+    def acts(self) -> list[EventView]:
+        """What people did and were refused, oldest first, as it is on disk."""
+        return [record.event for record in self.disk.of(ActRecord)]
 
     def end_tasks(self, code: int = 0, only: Callable[[FakeAgent], bool] = lambda _: True) -> None:
         """Every running task ends."""

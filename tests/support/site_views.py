@@ -15,6 +15,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.messages import TaskExit, TaskUsage
 from wattline_protocol.mig import MigView
+from wattline_protocol.problems import ProblemView, Severity
 from wattline_protocol.requests import Accounts
 from wattline_protocol.reserving import Reservations, ReservationView
 from wattline_protocol.views import (
@@ -161,6 +162,11 @@ def event(seq: int, text: str, level: str = "info") -> EventView:
         text=text,
         level="alarm" if level == "alarm" else "warning" if level == "warning" else "info",
     )
+
+
+def problem(number: int, kind: str, subject: str, severity: Severity, text: str) -> ProblemView:
+    since = UnixTime(NOON - 90 + number)
+    return ProblemView(number, kind, subject, severity, since, None, text)
 
 
 def attempt(task: int, state: JobState, exit: TaskExit | None = None) -> AttemptView:  # noqa: A002
@@ -319,6 +325,12 @@ def troubled_site() -> SiteView:
         domains=(over, *site.domains[1:]),
         nodes=(sick, silent, *site.nodes[2:]),
         events=(*site.events, event(5, "GPU 3 of gpu-01 is lost (XID 79)", "alarm")),
+        problems=(
+            problem(5, "meter_stale", "site", "alarm", "the meter of site gives no value for 12 s"),
+            problem(6, "gpu_lost", "gpu-01 GPU 3", "warning", "GPU 3 of gpu-01 is lost (XID 79)"),
+        ),
+        open_alarms=1,
+        open_warnings=1,
     )
 
 

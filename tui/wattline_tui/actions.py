@@ -23,6 +23,14 @@ class Action:
 ACTIONS = (
     Action("help", "question_mark,f1", "Help", "Show all keys and the glossary", "everywhere"),
     Action("quit", "q", "Quit", "Leave the terminal; the site runs on", "everywhere"),
+    Action(
+        "problems",
+        "exclamation_mark",
+        "Problems",
+        "List the alarms and warnings that are open, and what to do",
+        "everywhere",
+        in_footer=False,
+    ),
     Action("back", "escape", "Back", "Go back", "everywhere", in_footer=False),
     Action("open", "enter", "Open", "Open the selected node or job", "overview"),
     Action(

@@ -50,6 +50,7 @@ from wattline_tui.messages import (
 )
 from wattline_tui.model import LogPlace, View, interrupted, reduce
 from wattline_tui.orders import parse_shed
+from wattline_tui.problems import problems_text
 from wattline_tui.proposals import (
     Proposal,
     cancel,
@@ -230,6 +231,11 @@ class TopApp(App[None]):
     def action_help(self) -> None:
         """All keys."""
         self.push_screen(Page(help_text()))
+
+    def action_problems(self) -> None:
+        """What the badge of alarms counts."""
+        site = self.view.site
+        self.push_screen(Page("Not connected." if site is None else problems_text(site)))
 
     async def action_back(self) -> None:
         """To the screen below; the overview stays."""

@@ -192,8 +192,3 @@ def waiting_and_running(site: SiteView, *, with_ended: bool) -> list[JobView]:
 def newest_events(site: SiteView, count: int) -> tuple[EventView, ...]:
     """The last `count` events, newest first."""
     return tuple(reversed(site.events[-count:])) if count else ()
-
-
-def alarms(site: SiteView, now_unix_s: float, for_s: float = 300.0) -> int:
-    """Alarms of the last five minutes."""
-    return sum(e.level == "alarm" and now_unix_s - e.unix_s < for_s for e in site.events)

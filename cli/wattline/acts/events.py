@@ -3,9 +3,17 @@
 from collections.abc import Iterator
 
 from wattline.client import Client
+from wattline_protocol.eventlog import ProblemList
 from wattline_protocol.views import EventView
 
 
-def events(client: Client, *, follow: bool, lines: int, after: int | None) -> Iterator[EventView]:
+def events(
+    client: Client, *, follow: bool, lines: int, after: int | None, acts: bool
+) -> Iterator[EventView]:
     """Events, oldest first."""
-    return client.events(after=after, newest=lines, follow=follow)
+    return client.events(after=after, newest=lines, follow=follow, acts=acts)
+
+
+def problems(client: Client, *, all: bool, node: str | None) -> ProblemList:  # noqa: A002 - its flag
+    """What is wrong now, worst first."""
+    return client.problems(ended=all, node=node)

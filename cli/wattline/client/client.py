@@ -16,6 +16,7 @@ from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset
 from wattline.client.submit_dir import started_here
+from wattline_protocol.eventlog import ListProblems, ProblemList
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import JobSpec
 from wattline_protocol.jobfile import job_from_options
@@ -422,6 +423,11 @@ class Client(JobActs):
         """How busy the scheduler was in its last seconds, at most `MAX_LOAD_S`."""
         return self.get(GetLoad(last_s), Load)
 
+    def problems(self, *, ended: bool = False, node: str | None = None) -> ProblemList:
+        """Open problems, worst first; with `ended` the newest ended ones too."""
+        of_node = None if node is None else NodeId(node)
+        return self.get(ListProblems(ended, of_node), ProblemList)
+
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
         """A snapshot now and every `period_s`, always the newest: who takes longer over one than
         `period_s` misses those in between. Raises Unreachable when they stop coming."""
@@ -430,16 +436,22 @@ class Client(JobActs):
             yield answer.site
 
     def events(
-        self, *, after: int | None = None, newest: int = 1000, follow: bool = False
+        self,
+        *,
+        after: int | None = None,
+        newest: int = 1000,
+        follow: bool = False,
+        acts: bool = False,
     ) -> Iterator[EventView]:
-        """Events after number `after`, or the `newest` ones; with `follow` without end."""
+        """Events after number `after`, or the `newest` ones; with `follow` without end. `acts`:
+        only those of people, which are kept longer."""
         last = max(0, after) if after is not None else -max(0, newest) or self._last_event()
-        while batch := self.get(ListEvents(after=last), Events).events:
+        while batch := self.get(ListEvents(after=last, acts=acts), Events).events:
             yield from batch
             last = batch[-1].seq
         if not follow:
             return
-        for answer in self.watch(ListEvents(after=last, follow=True), Events, None):
+        for answer in self.watch(ListEvents(after=last, follow=True, acts=acts), Events, None):
             for event in answer.events:
                 # After a reconnection the scheduler begins again where this watch began.
                 if event.seq > last:

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.show import units
+from wattline.show.problems import sentence
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.labels import labels_text
@@ -97,7 +98,9 @@ def detail(node: NodeView) -> RenderableType:
         ("CPU", f"{node.cpu_pct:.0f} %"),
         ("tasks", "\n".join(node.tasks) or "none"),
     ]
-    pairs += [("problem", alarm(problem)) for problem in node.problems]
+    pairs += [(p.severity, sentence(p)) for p in node.open_problems]
+    listed = "\n".join(p.evidence for p in node.open_problems)
+    pairs += [("problem", alarm(text)) for text in node.problems if text not in listed]
     return Group(facts(pairs), Text(""), _gpus(node.gpus))
 
 

@@ -23,8 +23,33 @@ VERBS = (
             Option("follow", ("--follow", "-f"), "Go on with what happens next.", kind="switch"),
             Option("lines", ("--lines", "-n"), "How many to begin with.", "integer", 50),
             Option("after", ("--after",), "Begin after this event number.", "integer"),
+            Option(
+                "acts",
+                ("--acts",),
+                "Only acts of people: what took a right, done or refused, and who was enrolled.",
+                kind="switch",
+            ),
         ),
-        examples=("wattline events -f", "wattline events --json --after 0"),
+        examples=(
+            "wattline events -f",
+            "wattline events --acts -n 20",
+            "wattline events --json --after 0",
+        ),
+    ),
+    Verb(
+        name="problems",
+        section="Watch",
+        help="List what is wrong now, worst first, and what to do about it.",
+        details="A problem begins once and ends once, however its figures change. One that comes "
+        "back within a minute is the same one.",
+        act="wattline.acts.events:problems",
+        show="wattline.show.problems:listing",
+        role="submitter",
+        args=(
+            Option("all", ("--all",), "The newest ended ones too.", kind="switch"),
+            Option("node", ("--node",), "Only those of this node.", metavar="NODE"),
+        ),
+        examples=("wattline problems", "wattline problems --all --node n01"),
     ),
     Verb(
         name="report",

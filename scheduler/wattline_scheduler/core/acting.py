@@ -103,7 +103,9 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
         ends = f"; {strike.reached} and would be stopped" if strike.reached else ""
         text = f"{strike.name} {one.would}{ends}"
     else:
-        state.journal.note(one.event, one.tell(strike), now, who=asker.user, job=job.id)
+        owner = job.record.owner
+        said = one.tell(strike)
+        state.journal.act(one.event, said, now, who=asker.user, owner=owner, job=job.id)
         text = one.do(state, strike, asker.user, now)
     return _row(target, text, len(strike.gangs))
 

@@ -131,7 +131,7 @@ def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) 
         node.lost.add(sample.index)
         text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
         subject = gpu_subject(node.id, sample.index)
-        begin(state, "gpu_lost", subject, text, now, who=node.id, node=node.id)
+        begin(state, "gpu_lost", subject, text, now, by=node.id, node=node.id)
     else:
         node.lost.discard(sample.index)
         state.wants_plan = True

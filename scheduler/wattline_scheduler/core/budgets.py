@@ -43,7 +43,7 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
     record = limits.begin(state, record, now)
     text = f"{domain}: {_in_words(request, by_mw / full_mw, user)}"
     text += f", {(full_mw - by_mw) / 1000:.0f} W remain"
-    state.journal.note("budget_shed", text, now, who=user, level="warning")
+    state.journal.act("budget_shed", text, now, who=user, level="warning")
     limits.told_and_met(state, record, f"budget of {domain} lowered by {user}", now)
     return Done(text)
 
@@ -103,7 +103,7 @@ def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
         return Done(limits.note_restored(state, record, user, request.reason, now))
     text = f"{domain}: the budget rises to the full one over {format_duration(request.ramp_s)}"
     why = f" ({request.reason})" if request.reason else ""
-    state.journal.note("budget_rising", text + why, now, who=user)
+    state.journal.act("budget_rising", text + why, now, who=user)
     return Done(text)
 
 

@@ -29,12 +29,14 @@ from wattline_scheduler.core.commands import resend
 from wattline_scheduler.core.dependencies import follow_ends
 from wattline_scheduler.core.effects import Effect
 from wattline_scheduler.core.events import (
+    ActRefused,
     AgentSaid,
     ClientAsked,
     DiskMeasured,
     DomainMetered,
     Event,
     FaultSeen,
+    MembersSeen,
     OutOfBandDone,
     PlanDue,
     TimePassed,
@@ -42,6 +44,7 @@ from wattline_scheduler.core.events import (
 )
 from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
+from wattline_scheduler.core.membership import members_seen
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import follow_clock
@@ -54,6 +57,7 @@ from wattline_scheduler.core.preempting import follow_claims
 from wattline_scheduler.core.problems import tick_problems
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
+from wattline_scheduler.core.refusals import act_refused
 from wattline_scheduler.core.reports import take_report
 from wattline_scheduler.core.requests import asked
 from wattline_scheduler.core.reservations import follow_reservations
@@ -88,8 +92,10 @@ class Cluster:
         """Change the state by one event; the effects are to be carried out in order."""
         state = self.state
         match event:
-            case AgentSaid():
+            case AgentSaid(node=node):
+                state.journal.hear(node)
                 self._agent_said(event, now)
+                state.journal.hear(None)
             case ClientAsked():
                 asked(state, event, now)
             case TimePassed():
@@ -107,6 +113,10 @@ class Cluster:
                 fault_seen(state, event, now)
             case DiskMeasured():
                 diskspace.measured(state, event, now)
+            case ActRefused():
+                act_refused(state, event, now)
+            case MembersSeen():
+                members_seen(state, event, now)
             case _:
                 assert_never(event)
         if state.work.over:
@@ -184,6 +194,7 @@ class Cluster:
             resend(state, node, now)
         watch_silence(state, now)
         tick_problems(state, now)
+        state.journal.sum_up(now)
         follow_sensing(state, now)
         note_recovery(state, now)
         follow_planned(state, now)

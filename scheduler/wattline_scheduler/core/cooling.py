@@ -222,7 +222,7 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
     state.journal.save(record)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
-    state.journal.note("cooling_units_said", text + why, now, who=user, level="warning")
+    state.journal.act("cooling_units_said", text + why, now, who=user, level="warning")
     follow_capacity(state, request.zone, zone, now)
     state.rebalanced_at = None
     return Done(text)

@@ -9,6 +9,7 @@ from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Request
 from wattline_protocol.site import Role
 from wattline_protocol.views import JobState
+from wattline_scheduler.core.records import MemberRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,22 @@ class DiskMeasured:
     total_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ActRefused:
+    """The edge refused somebody's act: a role that may not even ask, a wrong token, too many."""
+
+    who: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MembersSeen:
+    """The allow-list as it is now; told when it has changed, and at the start."""
+
+    members: tuple[MemberRecord, ...]
+
+
 Event = (
     AgentSaid
     | ClientAsked
@@ -110,6 +127,8 @@ Event = (
     | OutOfBandDone
     | FaultSeen
     | DiskMeasured
+    | ActRefused
+    | MembersSeen
 )
 
 TICK_PERIOD_S = 0.15

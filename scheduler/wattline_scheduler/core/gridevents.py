@@ -44,7 +44,7 @@ def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
         f"{said(record.start_unix_s)} until {said(record.end_unix_s or 0.0)}"
     )
     why = f" ({record.why})" if record.why else ""
-    state.journal.note("grid_event_planned", text + why, now, who=user)
+    state.journal.act("grid_event_planned", text + why, now, who=user)
     return Done(text)
 
 
@@ -165,5 +165,5 @@ def cancel(state: State, user: UserName, request: CancelGridEvent, now: Now) -> 
     limits.cancel(state, record, now)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{record.domain}: {record.name} is cancelled"
-    state.journal.note("grid_event_cancelled", text + why, now, who=user, level="warning")
+    state.journal.act("grid_event_cancelled", text + why, now, who=user, level="warning")
     return Done(text)

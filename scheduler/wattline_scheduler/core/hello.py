@@ -188,7 +188,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     text = (
         f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
     )
-    state.journal.note("node_adopted", text, now, who=node.id, node=node.id)
+    state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
     note_recovery(state, now)
     state.wants_plan = state.wants_rebalance = True
 
@@ -231,4 +231,4 @@ def farewell(state: State, node: NodeNow, now: Now) -> None:
     node.is_silent = True
     node.outdate()
     text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"
-    state.journal.note("agent_stopped", text, now, who=node.id, node=node.id)
+    state.journal.note("agent_stopped", text, now, by=node.id, node=node.id)

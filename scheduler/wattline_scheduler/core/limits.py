@@ -170,7 +170,7 @@ def note_restored(state: State, record: LimitRecord, who: str, reason: str, now:
     budget_w, full_w = state.domains.budget_mw(domain) / 1000, _full_w(state, domain)
     left = "full budget" if budget_w >= full_w else "budget, still limited otherwise,"
     text = f"{domain}: {left} of {budget_w:.0f} W restored"
-    state.journal.note("budget_restored", text + (f" ({reason})" if reason else ""), now, who=who)
+    state.journal.act("budget_restored", text + (f" ({reason})" if reason else ""), now, who=who)
     return text
 
 

@@ -35,7 +35,7 @@ def follow_conditions(state: State, node: NodeNow, beat: Beat, now: Now) -> None
         end(state, *key, now)
     for key, text in seen.items():
         if key in reported or len(reported) < MAX_OF_NODE:
-            begin(state, *key, text, now, who=node.id, node=node.id)
+            begin(state, *key, text, now, by=node.id, node=node.id)
             reported.add(key)
     lost = {sample.index for sample in beat.gpus if sample.lost}
     _end_lost(state, node.id, lost, now)

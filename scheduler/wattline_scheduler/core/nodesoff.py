@@ -24,7 +24,7 @@ def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str
     state.journal.save(node.record)
     state.journal.save(state.books.declare_off(node.id))
     text = f"{node.id} is off, confirmed by {confirmed_by}: {why}"
-    state.journal.note("node_off", text, now, who=who, node=node.id, level="warning")
+    state.journal.act("node_off", text, now, who=who, node=node.id, level="warning")
     end_of_node(state, node.id, now, f"{node.id} is off")
     state.contradicted.pop(node.id, None)
     state.off_tries.forget(node.id)

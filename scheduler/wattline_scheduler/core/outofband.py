@@ -78,7 +78,7 @@ def ask_off(
     what = "switched off without its agent" if request.power_off else "asked whether it is off"
     reason = request.reason or f"asked for by {event.user}"
     text = f"{node.id} is {what}: {reason}"
-    state.journal.note("out_of_band_ordered", text, now, who=event.user, node=node.id)
+    state.journal.act("out_of_band_ordered", text, now, who=event.user, node=node.id)
     number = state.off_tries.next_number()
     one = OffTry(number, now.mono_s, request.power_off, event.user, reason, event.client, event.ask)
     _begin(state, node, one)

@@ -77,7 +77,7 @@ def _begin(state: State, record: LimitRecord, now: Now) -> None:
     record = limits.begin(state, record, now)
     text = f"{record.domain}: {_in_words(state, record)}"
     who = record.who if record.source == "event" else SCHEDULER
-    state.journal.note("budget_lowered", text, now, who=who, level="warning")
+    state.journal.act("budget_lowered", text, now, who=who, level="warning")
     limits.told_and_met(state, record, f"budget of {record.domain} lowered by {record.name}", now)
 
 

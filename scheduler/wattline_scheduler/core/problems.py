@@ -22,7 +22,6 @@ import msgspec
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.problems import MAX_EVIDENCE, Severity
 from wattline_protocol.quantities import MAX_DURATION_S, format_duration
-from wattline_scheduler.core.journal import SCHEDULER
 from wattline_scheduler.core.problembook import MAX_OPEN, Problem, kind_of
 from wattline_scheduler.core.records import ProblemRecord
 from wattline_scheduler.core.state import State
@@ -36,29 +35,30 @@ def begin(
     now: Now,
     *,
     severity: Severity | None = None,
-    who: str = SCHEDULER,
+    by: NodeId | None = None,
     node: NodeId | None = None,
     job: JobId | None = None,
 ) -> bool:
     """A problem begins, or is seen again; `text` is its evidence. Whether it is open now.
 
-    `severity`: other than the kind's. `who`: the node that reports it, if one does. False: too many
-    problems are open; it begins at the next look that finds room.
+    `severity`: other than the kind's. `by`: the node that reports it, if one does. False: too many
+    problems are open, or the node has caused too many events in this minute; it begins at the next
+    look that finds room.
     """
     problems, key = state.problems, (kind, subject)
     known = problems.open.get(key)
     if known is not None:
         problems.see(known, text, now)
         return True
-    if len(problems.open) >= MAX_OPEN:
+    level = severity or kind_of(kind).severity
+    if len(problems.open) >= MAX_OPEN or not (level == "alarm" or state.journal.has_room()):
         return False
     record = problems.reopened(key) or ProblemRecord(
         state.journal.next_event, *key, "warning", now.unix_s, None, "", node=node, job=job
     )
-    level = severity or kind_of(kind).severity
     record = msgspec.structs.replace(record, evidence=text[:MAX_EVIDENCE], severity=level)
     problems.add(record, now)
-    state.journal.note(kind, text, now, who=who, node=node, job=job, level=level)
+    state.journal.note(kind, text, now, by=by, node=node, job=job, level=level)
     state.journal.save(record)
     return True
 
@@ -69,7 +69,7 @@ def end(state: State, kind: str, subject: str, now: Now, text: str = "") -> None
     if problem is None:
         return
     problem.last_words = text
-    if state.problems.miss(problem, now):
+    if state.problems.miss(problem, now) and state.journal.has_room():
         _close(state, problem, now)
 
 

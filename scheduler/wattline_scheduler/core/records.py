@@ -328,6 +328,24 @@ class EventRecord(msgspec.Struct, frozen=True):
     event: EventView
 
 
+class ActRecord(msgspec.Struct, frozen=True):
+    """What a person did or was refused, or who was enrolled: kept apart from the event log."""
+
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    event: EventView
+
+
+class MemberRecord(msgspec.Struct, frozen=True):
+    """A member of the allow-list as it was seen last."""
+
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    role: str
+    public_key: str
+    is_removed: bool = False
+
+
 Record = (
     JobRecord
     | GangRecord
@@ -343,6 +361,8 @@ Record = (
     | RecoveryRecord
     | ProblemRecord
     | EventRecord
+    | ActRecord
+    | MemberRecord
 )
 
 
@@ -371,6 +391,10 @@ class Saved(msgspec.Struct, frozen=True):
     """The newest that ended, then those that are open, oldest first."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
+    newest_act: int = 0
+    """Number of the newest act of a person."""
+    members: tuple[MemberRecord, ...] = ()
+    """Who was on the allow-list when it was looked at last."""
     next_job: JobId = JobId(1)
     """Above every id ever given."""
     next_event: int = 1

@@ -36,6 +36,7 @@ from wattline_scheduler.core import (
 from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.refusals import note_refused
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import not_there
 
@@ -53,6 +54,7 @@ def asked(state: State, event: ClientAsked, now: Now) -> None:
     denied = _not_allowed(event.role, event.request)
     answer = denied if denied is not None else _do(state, event, now)
     if answer is not None:
+        note_refused(state, event, answer, ON_SITE, now)
         state.journal.reply(event.client, event.ask, answer)
 
 

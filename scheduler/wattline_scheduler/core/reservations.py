@@ -104,14 +104,14 @@ def follow_reservations(state: State, now: Now) -> None:
             others = by_part(state, record)[1]
             still = f"; {named(others)} still run{'' if len(others) > 1 else 's'} there"
             text += still if others else ""
-            state.journal.note("reservation_begun", text, now, who=record.who)
+            state.journal.act("reservation_begun", text, now, who=record.who)
 
 
 def end(state: State, record: ReservationRecord, text: str, who: str, now: Now) -> None:
     """It keeps nothing any more."""
     del state.reservations[record.name]
     _put(state, record, "over", now)
-    state.journal.note("reservation_over", f"reservation {text}", now, who=who)
+    state.journal.act("reservation_over", f"reservation {text}", now, who=who)
 
 
 def keep(state: State, record: ReservationRecord, now: Now) -> None:

@@ -78,7 +78,7 @@ def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Ans
     keep(state, record, now)
     text = f"{record.name} keeps {said(state, record)}"
     why = f" ({record.why})" if record.why else ""
-    state.journal.note("reservation_made", f"reservation {text}{why}", now, who=user)
+    state.journal.act("reservation_made", f"reservation {text}{why}", now, who=user)
     return Done(text + _who_may_stay(state, record, now))
 
 

@@ -10,7 +10,12 @@ from wattline_scheduler.core.ledger import Ledger
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offtries import OffTries
 from wattline_scheduler.core.problembook import Problems
-from wattline_scheduler.core.records import LimitRecord, MeterRecord, ReservationRecord
+from wattline_scheduler.core.records import (
+    LimitRecord,
+    MemberRecord,
+    MeterRecord,
+    ReservationRecord,
+)
 from wattline_scheduler.core.workload import Workload
 from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.plan.reservations import Reservations
@@ -109,6 +114,8 @@ class State:
     strays: dict[TaskRef, NodeId] = field(default_factory=dict)
     """What runs there without being on record."""
     attempt_floor: int = 0
+    members: dict[str, MemberRecord] = field(default_factory=dict)
+    """Who was on the allow-list when it was looked at last."""
     shares_at: Instant | None = None
     """When the use of live tries was last added up."""
     sensed_at: Instant | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from wattline_protocol.eventlog import ProblemList
 from wattline_protocol.requests import Answer, Denied, Events, Jobs, Nodes, Report, SiteNow
 
 
@@ -26,6 +27,9 @@ def smaller(answer: Answer) -> Answer:
             return Jobs((few,), is_cut=True)
         case Events(events=events) if len(events) > 1:
             return Events(events[: len(events) // 2])
+        case ProblemList(problems=problems) if len(problems) > 1:
+            worst = problems[: len(problems) // 2]
+            return msgspec.structs.replace(answer, problems=worst, is_cut=True)
         case Nodes(nodes=nodes) if any(node.gpus for node in nodes):
             return Nodes(tuple(msgspec.structs.replace(node, gpus=()) for node in nodes))
         case SiteNow(site=site) if any(node.gpus for node in site.nodes):

@@ -15,9 +15,10 @@ import msgspec
 import structlog
 import zmq
 
+from wattline_protocol.eventlog import ListEvents, ListProblems
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.loadviews import GetLoad
-from wattline_protocol.members import Authorized
+from wattline_protocol.members import Authorized, Member
 from wattline_protocol.messages import (
     PROTOCOL_VERSION,
     FromAgent,
@@ -40,7 +41,6 @@ from wattline_protocol.requests import (
     GetSite,
     Hold,
     ListAccounts,
-    ListEvents,
     ListJobs,
     ListNodes,
     OnJobs,
@@ -60,13 +60,16 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.events import (
     TICK_PERIOD_S,
+    ActRefused,
     AgentSaid,
     ClientAsked,
     Event,
+    MembersSeen,
     PlanDue,
     TimePassed,
 )
-from wattline_scheduler.core.records import BookRecord, EventRecord
+from wattline_scheduler.core.records import BookRecord, EventRecord, MemberRecord
+from wattline_scheduler.core.refusals import in_words
 from wattline_scheduler.core.selecting import Asker
 from wattline_scheduler.core.total import failed, internal_error
 from wattline_scheduler.plan.parts import Parts
@@ -151,7 +154,7 @@ class Loop:
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportDesk()
         self._meter = Meter(cluster.state)
-        shown = (self._snapshots, store.events, self._reads.routes)
+        shown = (self._snapshots, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
@@ -163,6 +166,7 @@ class Loop:
         self._commits = Commits(store)
         self._is_tick_late = False
         self._times = StepTimes()
+        self._members_seen: tuple[Member, ...] = ()
 
     def step(self) -> None:
         """Wait for work, at most until something is due, and do all of it. Raises StoreError."""
@@ -180,7 +184,7 @@ class Loop:
         now = self._clock()
         self._clients.flush(now.mono_s)
         if len(self._watches):
-            self._watches.show(self._newest_event())
+            self._watches.show(self._newest_event(), self._state.journal.newest_act)
         self._note_step(began.mono_s, time.thread_time() - began_cpu_s)
 
     def _note_step(self, began_s: Instant, cpu_s: float) -> None:
@@ -236,9 +240,11 @@ class Loop:
     def _client_asked(self, session: Session, ask: Ask) -> list[Effect]:
         request, client = ask.request, session.connection
         denied = not_for(session.role, request)
-        if denied is not None:
-            return [Reply(client, ask.ask, denied)]
         now, asker = self._clock(), Asker(session.user, session.role)
+        if denied is not None:
+            what = f"{session.role} may not {in_words(request)}"
+            refused = ActRefused(session.user, what, denied.reason)
+            return [*self._handle(refused, now), Reply(client, ask.ask, denied)]
         match request:
             case WatchSite() | WatchRoutes() | ListEvents(follow=True):
                 full = self._watches.add(session, ask.ask, request, now)
@@ -260,7 +266,14 @@ class Loop:
                     lambda: report_order(self._state, path, steps(), request, now),
                 )
                 return [] if full_desk is None else [full_desk]
-            case GetNode() | GetPower() | WhyNode() | ListAccounts() | ListReservations():
+            case (
+                GetNode()
+                | GetPower()
+                | WhyNode()
+                | ListAccounts()
+                | ListReservations()
+                | ListProblems()
+            ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
@@ -378,13 +391,26 @@ class Loop:
         self._steps += self._beside.hooks.marks()
         # Not an event: it says where to write the key in future orders, nothing is decided by it.
         self._state.gateway_public_key = gateway_key(self._members)
+        effects = self._look_at_doors(now)
         for socket in (self._sockets.agents, self._sockets.clients):
             for refusal in socket.take_refusals():
                 log.warning("refused", **msgspec.structs.asdict(refusal))
         if now.mono_s >= self._tidy_due:
             self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
             self._store.tidy(now.unix_s)
-        return self._handle(self._store.room(), now)
+        return [*effects, *self._handle(self._store.room(), now)]
+
+    def _look_at_doors(self, now: Now) -> list[Effect]:
+        """Who may come in, where that has changed, and who tried with a wrong token."""
+        effects: list[Effect] = []
+        members = self._members.members()
+        if members != self._members_seen:
+            self._members_seen = members
+            records = tuple(MemberRecord(one.name, one.role, one.public_key) for one in members)
+            effects += self._handle(MembersSeen(records), now)
+        for peer in self._beside.door.take_refusals():
+            effects += self._handle(ActRefused("http door", f"token from {peer}", "is wrong"), now)
+        return effects
 
     # --- what goes out --------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from itertools import chain
 
 import msgspec
 
+from wattline_protocol.eventlog import ListEvents, ListProblems
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.requests import (
     MAX_LISTED,
@@ -15,7 +16,6 @@ from wattline_protocol.requests import (
     GetPower,
     Jobs,
     ListAccounts,
-    ListEvents,
     ListJobs,
     ListNodes,
     Nodes,
@@ -48,6 +48,7 @@ from wattline_scheduler.views.accounts import account_views
 from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.jobs import counts_on_record, job_in_full, job_in_memory, job_view
 from wattline_scheduler.views.nodes import node_view
+from wattline_scheduler.views.problems import problem_list
 from wattline_scheduler.views.reservations import reservation_views
 from wattline_scheduler.views.site import site_view
 from wattline_scheduler.views.why import why_view
@@ -55,7 +56,7 @@ from wattline_scheduler.views.why import why_view
 HIDDEN = "(hidden)"
 """Stands for the value of an environment variable of somebody else's job."""
 
-ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations
+ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems
 """Answered at once."""
 
 ListRequest = ListJobs | ListNodes | ListEvents
@@ -85,6 +86,8 @@ class Reads:
                 return account_views(self._state, now)
             case ListReservations():
                 return Reservations(reservation_views(self._state, now))
+            case ListProblems():
+                return problem_list(self._state, request)
 
     def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
         """A list, its rows encoded already. Raises StoreError."""
@@ -94,7 +97,8 @@ class Reads:
             case ListNodes():
                 return (yield from list_nodes(self._state, now))
             case ListEvents():
-                return (yield from list_events(self._store.events, request))
+                read = self._store.acts if request.acts else self._store.events
+                return (yield from list_events(read, request))
 
     def site(self, now: Now) -> SiteView:
         """The whole snapshot."""
@@ -165,7 +169,9 @@ class Reads:
         node = self._state.nodes.get(name)
         if node is None:
             return no_node(self._state, name)
-        return Nodes((node_view(self._state, node, now),))
+        found = problem_list(self._state, ListProblems(node=name)).problems
+        view = node_view(self._state, node, now)
+        return Nodes((msgspec.structs.replace(view, open_problems=found),))
 
     def _why(self, name: NodeId) -> Why | Denied:
         node = self._state.nodes.get(name)

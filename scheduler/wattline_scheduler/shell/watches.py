@@ -37,6 +37,9 @@ SHOW_S = 0.025
 LIMITS = FairLimits(share=0.25, burst_s=2.0, items=MAX_WATCHES_PER_USER, bytes=1)
 """Of each user: so much of the loop's time goes to its watches."""
 
+ReadEvents = Callable[[int, int], tuple[EventView, ...]]
+"""Those after a number, at most so many."""
+
 WatchRequest = WatchSite | WatchRoutes | ListEvents
 
 
@@ -66,7 +69,8 @@ class Watches:
         self,
         desk: ClientDesk,
         snapshots: Snapshots,
-        events: Callable[[int, int], tuple[EventView, ...]],
+        events: ReadEvents,
+        acts: ReadEvents,
         routes: Callable[[], Routes],
         clock: Callable[[], Now],
     ) -> None:
@@ -74,7 +78,7 @@ class Watches:
         self._clock = clock
         self._due: FairQueue[_Watch] = FairQueue(LIMITS)
         self._snapshots = snapshots
-        self._events = events
+        self._events, self._acts = events, acts
         self._routes = routes
         self._watches: dict[tuple[bytes, int], _Watch] = {}
 
@@ -112,14 +116,14 @@ class Watches:
         if watch is not None:
             watch.unseen_since = None
 
-    def show(self, newest_event: int) -> None:
-        """Show what is due to whoever has room, users in turn, until time is up. `newest_event`:
-        seq of the newest on disk."""
+    def show(self, newest_event: int, newest_act: int = 0) -> None:
+        """Show what is due to whoever has room, users in turn, until time is up. `newest_event`,
+        `newest_act`: seq of the newest on disk."""
         now = self._clock()
         for watch in list(self._watches.values()):
             if self._is_gone(watch, now):
                 self.drop(watch.session, watch.ask)
-            elif not watch.is_queued and _has_news(watch, now, newest_event):
+            elif not watch.is_queued and _has_news(watch, now, newest_event, newest_act):
                 watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
         began_s = now.mono_s
         while now.mono_s - began_s < SHOW_S and (taken := self._due.take(now.mono_s)) is not None:
@@ -163,7 +167,9 @@ class Watches:
         return True
 
     def _show_events(self, watch: _Watch, now: Now) -> None:
-        events = self._events(watch.cursor, EVENTS_AT_ONCE)
+        is_acts = isinstance(watch.request, ListEvents) and watch.request.acts
+        read = self._acts if is_acts else self._events
+        events = read(watch.cursor, EVENTS_AT_ONCE)
         if self._show(watch, Events(events), now) and events:
             watch.cursor = events[-1].seq
 
@@ -173,12 +179,14 @@ class Watches:
             watch.shown = routes
 
 
-def _has_news(watch: _Watch, now: Now, newest_event: int) -> bool:
+def _has_news(watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:
     """Whether it is time to show it something, as far as that is known without looking."""
     if now.mono_s < watch.due or watch.unseen_since is not None:
         return False
-    is_events = isinstance(watch.request, ListEvents)
-    return not is_events or watch.is_new or watch.cursor < newest_event
+    if not isinstance(watch.request, ListEvents):
+        return True
+    newest = newest_act if watch.request.acts else newest_event
+    return watch.is_new or watch.cursor < newest
 
 
 def _next_beat(now: Now, period_s: float) -> Instant:

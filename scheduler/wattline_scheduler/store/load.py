@@ -21,6 +21,7 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MemberRecord,
     MeterRecord,
     NodeRecord,
     PlantRecord,
@@ -38,12 +39,14 @@ from wattline_scheduler.store.rows import (
     GANGS,
     JOBS,
     LIMITS,
+    MEMBERS,
     METERS,
     NODES,
     PLANTS,
     PROBLEMS,
     RESERVATIONS,
     USES,
+    Layout,
     Row,
 )
 
@@ -236,6 +239,11 @@ def _problems(db: sqlite3.Connection) -> tuple[ProblemRecord, ...]:
     return tuple(ProblemRecord(*row) for row in (*reversed(newest), *still))
 
 
+def _members(db: sqlite3.Connection) -> tuple[MemberRecord, ...]:
+    rows = db.execute(MEMBERS.select("WHERE is_removed = 0 ORDER BY name"))
+    return tuple(MemberRecord(name, role, key) for name, role, key, _ in rows)
+
+
 def load_saved(
     db: sqlite3.Connection, epoch: Epoch, instance: str, lasting: Iterable[Key] = ()
 ) -> Saved:
@@ -244,6 +252,7 @@ def load_saved(
     recent = (ENDED_JOBS_LOADED,)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
+    (newest_act,) = db.execute("SELECT coalesce(max(seq), 0) FROM acts").fetchone()
     next_job, next_event, is_recovering, attempt_floor = db.execute(
         "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) + 1,"
         " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) + 1,"
@@ -270,6 +279,8 @@ def load_saved(
         reservations=tuple(_reservation(row) for row in db.execute(RESERVATIONS.select(_OPEN))),
         problems=_problems(db),
         events=tuple(_event(row) for row in db.execute(newest, (EVENTS_LOADED,)))[::-1],
+        newest_act=newest_act,
+        members=_members(db),
         next_job=next_job,
         next_event=next_event,
         is_recovering=bool(is_recovering),
@@ -291,11 +302,14 @@ def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
     return _job(row), tuple(map(_gang, gangs)), tuple(map(_attempt, attempts))
 
 
-def load_events(db: sqlite3.Connection, after: int, limit: int) -> Iterator[EventView]:
-    """Events with seq > `after`, oldest first, at most `limit`; below 0: so many of the newest."""
+def load_events(
+    db: sqlite3.Connection, after: int, limit: int, layout: Layout = EVENTS
+) -> Iterator[EventView]:
+    """Events (or acts, by `layout`) with seq > `after`, oldest first, at most `limit`; below 0: so
+    many of the newest."""
     if after < 0:  # counted: a recovery skips numbers
-        newest = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        newest = f"SELECT seq FROM {layout.table} ORDER BY seq DESC LIMIT 1 OFFSET ?"  # noqa: S608 - a constant
         row = db.execute(newest, (_within(-after),)).fetchone()
         after = 0 if row is None else row[0]
-    rows = db.execute(EVENTS.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (_within(after), limit))
+    rows = db.execute(layout.select("WHERE seq > ? ORDER BY seq LIMIT ?"), (_within(after), limit))
     return (EventView(*row) for row in rows)

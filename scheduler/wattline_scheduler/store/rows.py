@@ -10,6 +10,7 @@ import msgspec
 from wattline_protocol.ids import JobId
 from wattline_protocol.job import JobSpec
 from wattline_scheduler.core.records import (
+    ActRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,
@@ -17,6 +18,7 @@ from wattline_scheduler.core.records import (
     GangRecord,
     JobRecord,
     LimitRecord,
+    MemberRecord,
     MeterRecord,
     NodeRecord,
     PlantRecord,
@@ -145,6 +147,8 @@ PROBLEMS = Layout(
     ProblemRecord.key,
 )
 EVENTS = Layout("events", _columns("seq unix_s kind who text job node level"), EventRecord.key)
+ACTS = Layout("acts", EVENTS.columns, ActRecord.key)
+MEMBERS = Layout("members", _columns("name role public_key is_removed"), MemberRecord.key)
 
 LAYOUTS = tuple(value for value in list(globals().values()) if isinstance(value, Layout))
 """All of the above."""
@@ -196,7 +200,7 @@ def _reservation_row(r: ReservationRecord) -> Row:
     return (r.name, r.phase, r.start_unix_s, r.end_unix_s, *whom, r.who, r.why)
 
 
-def _event_row(r: EventRecord) -> Row:
+def _event_row(r: EventRecord | ActRecord) -> Row:
     e = r.event
     return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
 
@@ -219,6 +223,8 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     ReservationRecord: (RESERVATIONS.upsert(), _reservation_row),
     ProblemRecord: (PROBLEMS.upsert(), msgspec.structs.astuple),
     EventRecord: (EVENTS.upsert(), _event_row),
+    ActRecord: (ACTS.upsert(), _event_row),
+    MemberRecord: (MEMBERS.upsert(), msgspec.structs.astuple),
     DomainRollup: (ADD_DOMAIN_STEP, msgspec.structs.astuple),
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),
     WebhookMark: (WEBHOOKS.upsert(), msgspec.structs.astuple),

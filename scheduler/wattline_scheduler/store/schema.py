@@ -373,6 +373,24 @@ def _notes(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN note TEXT NOT NULL DEFAULT ''")
 
 
+def _acts(db: Database) -> None:
+    """What people did and were refused, beside the event log, and who was on the allow-list."""
+    columns: Columns = {
+        "seq": int,
+        "unix_s": float,
+        "kind": str,
+        "who": str,
+        "text": str,
+        "job": int,
+        "node": str,
+        "level": str,
+    }
+    _table(db, "acts", columns, "seq", ("job", "node"))
+    db.execute("CREATE INDEX acts_who ON acts (who, seq)")
+    members: Columns = {"name": str, "role": str, "public_key": str, "is_removed": int}
+    _table(db, "members", members, "name", ())
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -395,6 +413,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _problems,
     _digests,
     _notes,
+    _acts,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -26,6 +26,7 @@ from wattline_protocol.views import EventView, JobState
 from wattline_scheduler.core.events import DiskMeasured
 from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import Saved
+from wattline_scheduler.store.acts import drop_acts
 from wattline_scheduler.store.digests import Writer
 from wattline_scheduler.store.errors import (
     StoreFenced,
@@ -49,7 +50,7 @@ from wattline_scheduler.store.marker import (
 )
 from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
-from wattline_scheduler.store.rows import Storable, by_statement, newest_jobs
+from wattline_scheduler.store.rows import ACTS, Storable, by_statement, newest_jobs
 
 NUMBERS_PER_S = 10_000
 """More job and event numbers than can be given out in a second, from one recovery to the next."""
@@ -60,6 +61,12 @@ may have given some out (I7)."""
 
 EVENTS_KEPT = 1_000_000
 """Lines of the event log on disk; the oldest are dropped beyond it."""
+
+ACTS_KEPT = 1_000_000
+ACTS_KEPT_OF_ONE = 100_000
+ACTS_KEPT_S = 3 * 366 * 86_400.0
+"""Acts of people on disk: in all, of one member, and how long. Telemetry pushes none of them out,
+and nobody pushes out another's before there are a million."""
 
 PROBLEMS_KEPT = 100_000
 PROBLEMS_KEPT_S = 366 * 86_400.0
@@ -238,6 +245,7 @@ class Store:
             " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
             (EVENTS_KEPT,),
         )
+        drop_acts(self._connection, now_unix_s, ACTS_KEPT_S, ACTS_KEPT_OF_ONE, ACTS_KEPT)
         self._connection.execute(
             "DELETE FROM problems WHERE until_unix_s < ? OR until_unix_s IS NOT NULL AND number <="
             " (SELECT number FROM problems WHERE until_unix_s IS NOT NULL"
@@ -310,6 +318,10 @@ class Store:
         """Events with seq > `after`, oldest first; below 0: so many of the newest. Raises
         StoreError."""
         return self._read(lambda: tuple(load_events(self._connection, after, limit)))
+
+    def acts(self, after: int, limit: int) -> tuple[EventView, ...]:
+        """The same of what people did and were refused. Raises StoreError."""
+        return self._read(lambda: tuple(load_events(self._connection, after, limit, ACTS)))
 
     def webhook_marks(self) -> dict[str, int]:
         """By URL the newest event that its webhook needs not be told any more."""

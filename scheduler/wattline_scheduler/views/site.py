@@ -9,6 +9,7 @@ from wattline_scheduler.core.jobs import Job
 from wattline_scheduler.core.state import State
 from wattline_scheduler.views.domains import domain_views
 from wattline_scheduler.views.nodes import node_view
+from wattline_scheduler.views.problems import open_counts, worst_open
 
 MAX_GPUS_SHOWN = 10_000
 """Of a larger site the nodes come without their GPUs; `GetNode` has them. About 2.5 MB."""
@@ -26,6 +27,7 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
     draws = all_draws(state)
     gpus = sum(len(node.gpus) for node in state.nodes.values())
     with_gpus = gpus <= MAX_GPUS_SHOWN
+    alarms, warnings = open_counts(state)
     return SiteView(
         site=state.site.name,
         epoch=state.epoch,
@@ -39,6 +41,9 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
         jobs=tuple(show_job(job) for job in jobs_shown(state)),
         events=tuple(state.journal.events)[-MAX_EVENTS_SHOWN:],
         refused_messages=refused_messages,
+        problems=worst_open(state),
+        open_alarms=alarms,
+        open_warnings=warnings,
     )
 
 

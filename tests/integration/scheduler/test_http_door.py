@@ -136,6 +136,22 @@ def test_without_the_token_nothing_is_told(door: httpx.Client) -> None:
             assert "Authorization: Bearer TOKEN" in answer.json()["error"]["message"]
 
 
+def test_wrong_tokens_are_among_the_acts(directory: SiteDirectory, door: httpx.Client) -> None:
+    door.headers["authorization"] = "Bearer wrong"
+    for _ in range(3):
+        assert door.get(PATH).status_code == 401
+    until(lambda: len(acts(directory, "act_refused")) == 3, "wrong tokens on record")
+    assert acts(directory, "act_refused")[0] == "http door: token from 127.0.0.1: is wrong"
+    assert acts(directory, "members_known"), "who may connect is on record since the first start"
+
+
+def acts(directory: SiteDirectory, kind: str) -> list[str]:
+    with WireClient(directory.bundle("ada")).welcomed() as ada:
+        events = ada.ask(ListEvents(acts=True))
+        assert isinstance(events, Events)
+        return [f"{e.who}: {e.text}" for e in events.events if e.kind == kind]
+
+
 def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
     for body, status, words in (
         (b"{not json", 400, "want JSON such as"),

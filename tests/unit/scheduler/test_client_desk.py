@@ -157,7 +157,7 @@ class Watched:
         self.routes = Routes({})
         snapshots = Snapshots(self._site)
         self.mono_s, self.look_s = 0.0, 0.0
-        shown = (snapshots, self._after, lambda: self.routes)
+        shown = (snapshots, self._after, self._after, lambda: self.routes)
         self.watches = Watches(self.desk, *shown, self._clock)
 
     def _clock(self) -> Now:

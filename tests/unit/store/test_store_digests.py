@@ -112,15 +112,15 @@ def test_a_migration_need_not_know_of_digests(monkeypatch: pytest.MonkeyPatch) -
 
     def later(db: Database) -> None:
         db.execute("ALTER TABLE meta ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'")
-        db.execute("CREATE TABLE acts (seq INTEGER PRIMARY KEY, text TEXT) STRICT")
-        db.execute("INSERT INTO acts VALUES (1, 'drained n1')")
+        db.execute("CREATE TABLE deeds (seq INTEGER PRIMARY KEY, text TEXT) STRICT")
+        db.execute("INSERT INTO deeds VALUES (1, 'drained n1')")
 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
     migrate(Database(connection), upto=schema.SCHEMA_VERSION + 1)
-    assert "acts" in tables(connection)
+    assert "deeds" in tables(connection)
     assert damaged(connection) == ""
     arm(connection)
-    connection.execute("INSERT INTO acts (seq, text) VALUES (2, 'resumed n1')")
+    connection.execute("INSERT INTO deeds (seq, text) VALUES (2, 'resumed n1')")
     assert damaged(connection) == ""
     connection.close()
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from wattline_protocol.visible import visible_line
-from wattline_tui.model import View, alarms
+from wattline_tui.model import View
 from wattline_tui.units import duration
 
 
@@ -48,8 +48,9 @@ class StatusLine(Widget):
         if stale_s is not None or view.trouble:
             age = f"STALE {duration(stale_s)} " if stale_s is not None else ""
             text.append(f" {age}{view.trouble} ", self._style("status--stale"))
-        if count := alarms(site, site.unix_s):
-            text.append(f" {count} ALARM{'S' if count > 1 else ''} ", self._style("status--alarm"))
+        if count := site.open_alarms:
+            badge = f" {count} ALARM{'S' if count > 1 else ''}: press ! "
+            text.append(badge, self._style("status--alarm"))
         return text
 
     def _style(self, name: str) -> str:

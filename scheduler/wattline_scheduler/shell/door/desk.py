@@ -51,6 +51,7 @@ class DoorDesk:
         self._asked: deque[tuple[int, DoorRequest]] = deque()
         self._tells: dict[int, Tell] = {}
         self._asks = 0
+        self._refused: deque[str] = deque(maxlen=MAX_WAITING)
         self._server: Server | None = None
         self._listener: socket.socket | None = None
         if door is not None:
@@ -107,6 +108,14 @@ class DoorDesk:
             asked = list(self._asked)
             self._asked.clear()
         return asked
+
+    def refuse(self, peer: str) -> None:
+        """From the server's thread: somebody showed no right token."""
+        self._refused.append(peer)
+
+    def take_refusals(self) -> list[str]:
+        """From where wrong tokens were shown since the last call, at most `MAX_WAITING`."""
+        return [self._refused.popleft() for _ in range(len(self._refused))]
 
     def tell(self, number: int, answer: Answer) -> None:
         """Give an answer to whoever still waits for it."""

@@ -106,7 +106,7 @@ class HttpServer:
 
 def door_app(desk: DoorDesk, door: HttpDoor) -> Starlette:
     """The routes."""
-    guard = _Guard(door)
+    guard = _Guard(door, desk)
     return Starlette(
         routes=[
             Route(PATH, guard(_add(desk)), methods=["POST"]),
@@ -120,8 +120,9 @@ def door_app(desk: DoorDesk, door: HttpDoor) -> Starlette:
 class _Guard:
     """Lets a request through that shows the token; a wrong one is logged now and then."""
 
-    def __init__(self, door: HttpDoor) -> None:
+    def __init__(self, door: HttpDoor, desk: DoorDesk) -> None:
         self._door = door
+        self._desk = desk
         self._refused = 0
         self._logged_at = -REFUSALS_LOGGED_EVERY_S
 
@@ -147,10 +148,11 @@ class _Guard:
 
     def _count(self, request: Request) -> None:
         self._refused += 1
+        peer = request.client.host if request.client else "unknown"
+        self._desk.refuse(peer)
         now_s = time.monotonic()
         if now_s - self._logged_at >= REFUSALS_LOGGED_EVERY_S:
             self._logged_at = now_s
-            peer = request.client.host if request.client else "unknown"
             log.warning("http_refused", peer=peer, refused=self._refused)
 
 

@@ -1,0 +1,21 @@
+"""How long acts of people stay: by age, by member and in all."""
+
+import sqlite3
+
+
+def drop_acts(
+    db: sqlite3.Connection, now_unix_s: float, kept_s: float, kept_of_one: int, kept: int
+) -> None:
+    """Drop what is too old, then the oldest of members with very many, then the oldest of all."""
+    db.execute("DELETE FROM acts WHERE unix_s < ?", (now_unix_s - kept_s,))
+    many = "SELECT who FROM acts GROUP BY who HAVING count(*) > ?"
+    for (who,) in db.execute(many, (kept_of_one,)).fetchall():
+        db.execute(
+            "DELETE FROM acts WHERE who = ? AND seq <="
+            " (SELECT seq FROM acts WHERE who = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (who, who, kept_of_one),
+        )
+    db.execute(
+        "DELETE FROM acts WHERE seq <= (SELECT seq FROM acts ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+        (kept,),
+    )

@@ -1,0 +1,38 @@
+"""What is wrong, in lines: what the badge of alarms counts, and warnings below."""
+
+from wattline_protocol.problemkinds import KINDS
+from wattline_protocol.problems import ProblemView
+from wattline_protocol.views import SiteView
+from wattline_protocol.visible import visible_line
+from wattline_tui.units import duration
+
+
+def problems_text(site: SiteView) -> str:
+    """The open problems, worst first, each with what it means and what to do."""
+    if not site.problems:
+        return "Nothing is wrong."
+    lines = [_counted(site), ""]
+    for one in site.problems:
+        lines += _lines(one, site.unix_s)
+    unlisted = site.open_alarms + site.open_warnings - len(site.problems)
+    if unlisted > 0:
+        lines.append(f"and {unlisted} more: wattline problems")
+    return "\n".join(lines)
+
+
+def _counted(site: SiteView) -> str:
+    alarms, warnings = site.open_alarms, site.open_warnings
+    return (
+        f"{alarms} alarm{'' if alarms == 1 else 's'}, "
+        f"{warnings} warning{'' if warnings == 1 else 's'} open"
+    )
+
+
+def _lines(one: ProblemView, now_unix_s: float) -> list[str]:
+    mark = "‼" if one.severity == "alarm" else "!"
+    since = duration(max(0.0, now_unix_s - one.since_unix_s))
+    times = f", {one.occurrences} times" if one.occurrences > 1 else ""
+    lines = [f"{mark} {visible_line(one.subject)}, for {since}{times}"]
+    lines.append(f"    {visible_line(one.evidence)}")
+    kind = KINDS.get(one.kind)
+    return lines if kind is None else [*lines, f"    {kind.remedy}"]
