@@ -5,15 +5,14 @@ themselves wait for ever for a header, a body or a reader, and take headers of a
 bytes and notes since when a connection waits for its client; one sweep a few times a second looks
 for those that wait too long, so that a request costs no timer. Nothing of uvicorn is imported.
 
-A connection is in one phase at a time: HEAD (waits for a request or for the rest of its headers),
-BODY (for the rest of a body), ANSWER (the application is at work), LINGER (answered before its body
-had come, which is read and dropped), CLOSING.
+uvicorn's newest request says what a connection waits for. None yet, or one that has come and is
+answered: headers. One that has not come to its end: its body, which is read and dropped where the
+answer is out already. Otherwise the application is at work, and what comes is of a further request.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from enum import Enum, auto
 from typing import Any, Literal, Protocol, cast
 
 from wattline_protocol.httplimits import (
@@ -55,16 +54,6 @@ Note = Callable[[dict[Reason, int], str], None]
 """Refusals by reason since the last note, and the newest address."""
 
 
-class Phase(Enum):
-    """What a connection waits for."""
-
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
-    LINGER = auto()
-    CLOSING = auto()
-
-
 class HttpGuard:
     """The limits of one server, its open connections, and what was refused."""
 
@@ -103,6 +92,19 @@ class HttpGuard:
         if is_full:
             self.count("too_many_connections", address)
         return not is_full
+
+    def refusal(self, address: str) -> bytes:
+        """What to say to a new connection that has no place, which is counted; empty = it has."""
+        client = None if self.is_proxy(address) else client_key(address)
+        most = self.limits.most_of_one(len(self._open))
+        if most and (client is None or self._by_client[client] < most):
+            return b""
+        self.count("too_many_connections", address)
+        return TOO_MANY
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether it may name its clients."""
+        return bool(self.trusted) and is_within(address, self.trusted)
 
     def leave(self, client: str) -> None:
         """One of its connections has ended."""
@@ -155,6 +157,7 @@ class GuardedHttp(asyncio.Protocol):
     """Comes before a protocol class of uvicorn, whose attributes and methods it uses."""
 
     guard: HttpGuard
+    head_bytes: int
     transport: asyncio.Transport
     cycle: _Cycle | None
     flow: Any
@@ -163,15 +166,13 @@ class GuardedHttp(asyncio.Protocol):
     """What it counts under; None = it is of a trusted proxy, which has many clients."""
     _address = ""
     _is_admitted = False
-    _phase = Phase.HEAD
+    _is_closing = False
     _since_s: float | None = None
-    """Since when it waits; None = it is idle between requests."""
+    """Since when it waits for its client, or is being closed; None = it is idle, or at work."""
     _bytes = 0
     """Of the header, or of the body, that is coming."""
     _early_bytes = 0
     """Of a further request, while one is answered."""
-    _of: _Cycle | None = None
-    """The request that the phase is about."""
     _unsent_bytes = 0
     _unread_s = 0.0
 
@@ -182,8 +183,7 @@ class GuardedHttp(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         guard = self.guard
-        is_proxy = bool(guard.trusted) and is_within(self._address, guard.trusted)
-        self._client = None if is_proxy else client_key(self._address)
+        self._client = None if guard.is_proxy(self._address) else client_key(self._address)
         self._is_admitted = guard.admits(self._client, self._address)
         if not self._is_admitted:
             self._turn_away(cast("asyncio.WriteTransport", transport))
@@ -193,7 +193,7 @@ class GuardedHttp(asyncio.Protocol):
         guard.opened(self)
 
     def _turn_away(self, transport: asyncio.WriteTransport) -> None:
-        transport.write(_refusal("too_many_connections", "too many connections are open"))
+        transport.write(TOO_MANY)
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -206,71 +206,71 @@ class GuardedHttp(asyncio.Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand over what the limits let in."""
-        if self._phase is Phase.HEAD:
-            self._head_received(data)
-        elif self._phase is Phase.ANSWER:
-            self._early_received(data)
-        else:
-            self._bytes += len(data)
-            if self._bytes > 2 * self.guard.limits.body_bytes + READ_BYTES:
-                self._refuse("body_too_large", "")
+        """Hand over what the limits let in. Most often that is a whole request."""
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            if self._bytes or self._early_bytes or len(data) > self.head_bytes:
+                self._head_received(data)
                 return
             super().data_received(data)
-            self._follow()
+            if self.cycle is cycle:
+                self._head_goes_on(len(data))
+            else:
+                self._begun()
+        elif cycle.more_body:
+            self._body_received(data)
+        else:
+            self._early_received(data)
 
-    def on_response_complete(self) -> None:
-        """The connection waits for its next request, which may be there already."""
-        super().on_response_complete()  # type: ignore[misc]  # of uvicorn's class
-        self._follow()
-
-    # --- phases
+    # --- what comes
 
     def _head_received(self, data: bytes) -> None:
-        before, head_bytes = self.cycle, self.guard.limits.head_bytes
-        room = head_bytes - self._bytes
+        """Headers in pieces, or a request that is larger than headers may be."""
+        self._bytes, self._early_bytes = self._bytes + self._early_bytes, 0
+        before, room = self.cycle, max(0, self.head_bytes - self._bytes)
         super().data_received(data[:room])
         if self.cycle is before:
-            self._bytes += len(data)
-            if self._since_s is None:
-                self._since_s = asyncio.get_running_loop().time()
-            if len(data) > room:
-                text = f"request line and headers are over the limit of {head_bytes} bytes"
-                self._refuse("headers_too_large", text)
+            self._head_goes_on(len(data))
             return
-        self._follow()
+        self._begun()
         if len(data) > room and not self.transport.is_closing():
             self.data_received(data[room:])
+
+    def _head_goes_on(self, more_bytes: int) -> None:
+        self._bytes += more_bytes
+        if self._since_s is None:
+            self._since_s = asyncio.get_running_loop().time()
+        if self._bytes > self.head_bytes:
+            text = f"request line and headers are over the limit of {self.head_bytes} bytes"
+            self._refuse("headers_too_large", text)
+
+    def _begun(self) -> None:
+        """Headers are complete, and perhaps the whole request."""
+        self._bytes = 0
+        is_whole = self.cycle is not None and not self.cycle.more_body
+        self._since_s = None if is_whole else asyncio.get_running_loop().time()
+
+    def _body_received(self, data: bytes) -> None:
+        before = self.cycle
+        self._bytes += len(data)
+        if self._bytes > 2 * self.guard.limits.body_bytes + READ_BYTES:
+            self._refuse("body_too_large", "")
+            return
+        super().data_received(data)
+        if self.cycle is not before or (before is not None and not before.more_body):
+            self._begun()
 
     def _early_received(self, data: bytes) -> None:
         """uvicorn stops reading once the headers of a further request are there."""
         before = self.cycle
         super().data_received(data)
-        self._early_bytes = 0 if self.cycle is not before else self._early_bytes + len(data)
-        if self._early_bytes > self.guard.limits.head_bytes + READ_BYTES:
-            self._refuse("headers_too_large", "")
-
-    def _follow(self) -> None:
-        """Go by what became of the newest request."""
-        cycle = self.cycle
-        if cycle is None or self._phase is Phase.CLOSING:
+        if self.cycle is not before:
+            self._early_bytes = 0
+            self._begun()
             return
-        if cycle.response_complete:
-            if cycle.more_body:
-                self._phase = Phase.LINGER
-            else:
-                self._wait_for_head()
-        elif not cycle.more_body:
-            self._phase = Phase.ANSWER
-            self._since_s = None
-        elif cycle is not self._of or self._phase is not Phase.BODY:
-            self._phase, self._of = Phase.BODY, cycle
-            self._bytes, self._since_s = 0, asyncio.get_running_loop().time()
-
-    def _wait_for_head(self) -> None:
-        self._phase = Phase.HEAD
-        self._bytes, self._early_bytes = self._early_bytes, 0
-        self._since_s = asyncio.get_running_loop().time() if self._bytes else None
+        self._early_bytes += len(data)
+        if self._early_bytes > self.head_bytes + READ_BYTES:
+            self._refuse("headers_too_large", "")
 
     # --- the sweep
 
@@ -278,21 +278,31 @@ class GuardedHttp(asyncio.Protocol):
         """End it if it has waited for its client for too long."""
         if self._is_unread():
             self._refuse("answer_not_read", "")
-        elif self._since_s is not None:
-            self._check_wait(now_s - self._since_s)
-
-    def _check_wait(self, waited_s: float) -> None:
-        limits = self.guard.limits
-        if self._phase is Phase.CLOSING:
-            if waited_s > CLOSE_S:
+            return
+        cycle = self.cycle
+        if self._is_closing:
+            if self._waited_s(now_s) > CLOSE_S:
                 self.transport.abort()
-        elif self._phase is Phase.HEAD:
-            if waited_s > limits.head_s:
-                text = f"the headers did not arrive within {limits.head_s:g} s"
-                self._refuse("headers_too_slow", text)
-        elif self.flow.read_paused and self._since_s is not None:
+        elif cycle is None or (cycle.response_complete and not cycle.more_body):
+            self._check_head(now_s)
+        elif cycle.more_body:
+            self._check_body(now_s)
+
+    def _waited_s(self, now_s: float) -> float:
+        return 0.0 if self._since_s is None else now_s - self._since_s
+
+    def _check_head(self, now_s: float) -> None:
+        if self._early_bytes:
+            self._bytes, self._early_bytes, self._since_s = self._early_bytes, 0, now_s
+        limit_s = self.guard.limits.head_s
+        if self._waited_s(now_s) > limit_s:
+            self._refuse("headers_too_slow", f"the headers did not arrive within {limit_s:g} s")
+
+    def _check_body(self, now_s: float) -> None:
+        limits = self.guard.limits
+        if self.flow.read_paused and self._since_s is not None:
             self._since_s += self.guard.period_s  # the application is the one who is slow
-        elif waited_s > limits.body_s + self._bytes / limits.bytes_per_s:
+        elif self._waited_s(now_s) > limits.body_s + self._bytes / limits.bytes_per_s:
             more = f"and a second more for each {limits.bytes_per_s} bytes"
             self._refuse("body_too_slow", f"a body has {limits.body_s:g} s to arrive, {more}")
 
@@ -309,25 +319,25 @@ class GuardedHttp(asyncio.Protocol):
 
     def _refuse(self, reason: Reason, text: str) -> None:
         """Say why, where the client may still read it, and close; or cut the connection."""
-        if self._phase is Phase.CLOSING and reason != "answer_not_read":
+        if self._is_closing and reason != "answer_not_read":
             return
         self.guard.count(reason, self._address)
-        is_silent = self._phase is Phase.HEAD and not self._bytes
-        has_answer = self._phase is Phase.BODY and bool(self.cycle and self.cycle.response_started)
-        self._since_s = asyncio.get_running_loop().time()
-        if not text or has_answer or self._phase is Phase.LINGER:
-            self._phase = Phase.CLOSING
+        self._is_closing, self._since_s = True, asyncio.get_running_loop().time()
+        cycle = self.cycle
+        is_answered = cycle is not None and cycle.more_body and cycle.response_started
+        if not text or is_answered:
             self.transport.abort()
             return
-        self._phase = Phase.CLOSING
-        if not is_silent and not self.transport.is_closing():
+        is_idle = reason == "headers_too_slow" and not self._bytes
+        if not is_idle and not self.transport.is_closing():
             self.transport.write(_refusal(reason, text))
         self.transport.close()
 
 
 def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.Protocol]:
     """A protocol class of uvicorn, watched by the guard."""
-    return type(f"Guarded{protocol.__name__}", (GuardedHttp, protocol), {"guard": guard})
+    fixed = {"guard": guard, "head_bytes": guard.limits.head_bytes}
+    return type(f"Guarded{protocol.__name__}", (GuardedHttp, protocol), fixed)
 
 
 def behind_proxies(app: App, guard: HttpGuard) -> App:
@@ -386,3 +396,6 @@ def _refusal(reason: Reason, text: str) -> bytes:
         f"HTTP/1.1 {STATUS[reason]}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     ).encode() + body
+
+
+TOO_MANY = _refusal("too_many_connections", "too many connections are open")

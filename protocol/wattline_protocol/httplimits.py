@@ -1,6 +1,7 @@
 """What a client of an HTTP server may take before its request is understood, and whose it is."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import msgspec
@@ -81,6 +82,7 @@ def forwarded_for(values: Sequence[str], trusted: Sequence[Network]) -> str | No
     return None
 
 
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(text.partition("%")[0])

@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 import zmq
 
+from wattline_protocol.httpaccept import HttpAcceptor
 from wattline_protocol.httpguard import HttpGuard, Reason, behind_proxies, guarded
 from wattline_protocol.httplimits import networks
 from wattline_protocol.keys import KeyPair
@@ -54,7 +55,7 @@ async def _serve(
     with _listen(config.http_host, config.http_port) as listener:
         shell = GatewayShell(Gateway(config.queue_limit), _worker_socket(config), Stats())
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        server = _Server(_uvicorn_config(shell, config, guard))
+        server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
         shell.start()
         following = asyncio.create_task(_follow(shell, routes, server), name="routes")
         with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
@@ -62,7 +63,7 @@ async def _serve(
             log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
             if on_ready is not None:
                 on_ready(endpoints)
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[])
         following.cancel()
         (ended,) = await asyncio.gather(following, return_exceptions=True)
         shell.close()
@@ -99,7 +100,28 @@ def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, but signals are the gateway's business: it has more than HTTP to stop."""
+    """Uvicorn, but signals are the gateway's business, which has more than HTTP to stop, and so is
+    taking connections."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, guard: HttpGuard) -> None:
+        super().__init__(config)
+        self._listener, self._guard = listener, guard
+        self._acceptor: HttpAcceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -280,6 +280,20 @@ def test_the_last_untrusted_address_behind_a_proxy_is_the_client(
         assert rest(connection).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_gateway_without_files_takes_connections_again_once_it_has_some(
+    stack: Stack, connect: Connect
+) -> None:
+    gateway = psutil.Process(stack.start_gateway(*SMALL).pid)
+    stack.start_worker()
+    served(stack)
+    least, most = gateway.rlimit(psutil.RLIMIT_NOFILE)
+    gateway.rlimit(psutil.RLIMIT_NOFILE, (gateway.num_fds() + 2, most))
+    waiting = [connect(ATTACKER) for _ in range(MOST)]
+    served(stack)
+    gateway.rlimit(psutil.RLIMIT_NOFILE, (least, most))
+    assert [rest(connection) for connection in waiting] == [b""] * MOST
+
+
 def test_who_was_refused_is_logged_in_one_line(stack: Stack, connect: Connect) -> None:
     stack.start_gateway(*SMALL)
     rest(connect(ATTACKER))

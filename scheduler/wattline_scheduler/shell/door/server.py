@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from wattline_protocol.httpaccept import HttpAcceptor
 from wattline_protocol.httpguard import HttpGuard, Reason, guarded
 from wattline_protocol.httplimits import HttpLimits
 from wattline_protocol.requests import Answer, CancelGridEvent, GetPower
@@ -60,7 +61,27 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
 
 
 class _Quiet(uvicorn.Server):
-    """Uvicorn, but signals are the scheduler's business."""
+    """Uvicorn, but signals are the scheduler's business, and taking connections the guard's."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, guard: HttpGuard) -> None:
+        super().__init__(config)
+        self._listener, self._guard = listener, guard
+        self._acceptor: HttpAcceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -71,11 +92,11 @@ class HttpServer:
     """Serves in a thread of its own, from `start` to `stop`."""
 
     def __init__(self, desk: DoorDesk, door: HttpDoor, listener: socket.socket) -> None:
-        self._listener = listener
+        guard = HttpGuard(LIMITS, note=_note_refused)
         self._server = _Quiet(
             uvicorn.Config(
                 door_app(desk, door),
-                http=guarded(H11Protocol, HttpGuard(LIMITS, note=_note_refused)),
+                http=guarded(H11Protocol, guard),
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -87,12 +108,14 @@ class HttpServer:
                 h11_max_incomplete_event_size=LIMITS.head_bytes,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
-            )
+            ),
+            listener,
+            guard,
         )
         self._thread = threading.Thread(target=self._run, name="http-door", daemon=True)
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._listener]))
+        asyncio.run(self._server.serve(sockets=[]))
 
     def start(self) -> None:
         """Begin to serve."""
