@@ -74,6 +74,8 @@ class CapResult:
     """The limit the host asked for; it is what holds if the BMC lifts its own."""
     error: str = ""
     """Why the cap could not be set or read back, in the driver's words; empty = it was."""
+    held_mw: int | None = None
+    """Limit that something below the host (a BMC) held before the set; None = the host's alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class FastReading:
     mono_s: float
     """When it was read."""
     power_mw: int | None
-    """1 s average."""
+    """1 s average, unless `is_average` is False."""
     power_now_mw: int | None = None
     enforced_mw: int | None = None
     host_limit_mw: int | None = None
@@ -111,6 +113,8 @@ class FastReading:
     power_throttle_ns: int | None = None
     """Time the power cap held the clocks down, since the driver was loaded (field 74)."""
     thermal_throttle_ns: int | None = None
+    is_average: bool = True
+    """False: the card tells its power of one moment, as A100 and older ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,24 @@ class Stale:
 
 
 Reading = FastReading | Stale
+
+ROUNDING_MW = 1000
+"""Drivers may enforce a limit that is rounded down to whole watts."""
+
+
+def held_below(enforced_mw: int | None, host_limit_mw: int | None) -> int | None:
+    """The limit in force where it is not the host's: something below it, a BMC, holds a lower one.
+    None = what the host asked for is in force, or not readable."""
+    if enforced_mw is None or host_limit_mw is None:
+        return None
+    return enforced_mw if enforced_mw + ROUNDING_MW < host_limit_mw else None
+
+
+def to_write(now: CapResult, cap_mw: int) -> int:
+    """The cap to set in place of `cap_mw`, with these limits in force: a write must not lift what a
+    BMC holds, as it would on hosts where the last writer wins."""
+    held_mw = held_below(now.enforced_mw, now.host_limit_mw)
+    return cap_mw if held_mw is None else min(cap_mw, held_mw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,13 @@ _AGENT = (
         settle_s=5.0,
     ),
     ProblemKind(
+        "cap_ceiling",
+        "warning",
+        "GPU is held down by its BMC",
+        "No cap above the BMC's limit is set, for on some hosts that would lift it.",
+        "Lift the limit at the BMC, then set the GPU's default with `nvidia-smi -pl`.",
+    ),
+    ProblemKind(
         "gpu_unread",
         "warning",
         "GPU gives no readings",

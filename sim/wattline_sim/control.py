@@ -87,6 +87,7 @@ def release(directory: Path | str, gpu: int | None = None) -> None:
     for chosen in live.chosen(gpu):
         faults = chosen.faults
         faults.lost_return = faults.oob_limit_mw = faults.power_brake = faults.recovery_action = 0
+        faults.last_writer_wins = 0
         for call_class in CallClass:
             faults.latency_us[call_class] = 0
         live.writer.set_hang(chosen, hangs=False)
@@ -136,14 +137,18 @@ def set_inlet(directory: Path | str, celsius: float) -> None:
     _Live(directory).state.header.inlet_mc = round(celsius * 1000)
 
 
-def oob_cap(directory: Path | str, gpu: int, watts: float | None) -> None:
-    """The BMC caps this GPU (None: it no longer does). Enforced becomes the lower of both caps."""
+def oob_cap(
+    directory: Path | str, gpu: int, watts: float | None, *, last_writer_wins: bool = False
+) -> None:
+    """The BMC caps this GPU (None: it no longer does). Enforced becomes the lower of both caps;
+    ``last_writer_wins``: until the host sets a limit, which then is the one in force."""
     live = _Live(directory)
     card = live.gpu(gpu)
     low, high = card.identity.limit_min_mw, card.identity.limit_max_mw
     limit_mw = 0 if watts is None else round(watts * 1000)
     if watts is not None and not low <= limit_mw <= high:
         raise ControlError(f"BMC cap of {watts} W: this card takes {low // 1000}-{high // 1000} W")
+    card.faults.last_writer_wins = int(last_writer_wins)
     card.faults.oob_limit_mw = limit_mw
 
 

@@ -102,7 +102,8 @@ class Setpoints(Structure):
 
 
 class Faults(Structure):
-    """Knobs of one GPU. 0 means healthy in every field; ``oob_limit_mw`` 0 means no BMC cap."""
+    """Knobs of one GPU. 0 means healthy in every field; ``oob_limit_mw`` 0 means no BMC cap.
+    ``last_writer_wins``: the host's next limit undoes the BMC's."""
 
     _fields_: ClassVar = [
         ("lost_return", c_uint32),
@@ -111,7 +112,7 @@ class Faults(Structure):
         ("power_brake", c_uint32),
         ("latency_us", c_uint32 * CALL_CLASSES),
         ("recovery_action", c_uint32),
-        ("reserved", c_uint32),
+        ("last_writer_wins", c_uint32),
     ]
 
 

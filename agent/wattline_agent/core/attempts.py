@@ -105,7 +105,9 @@ def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: No
 
 
 def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
-    """Ended with nothing left, or frozen with every GPU of its own at idle draw."""
+    """Ended with nothing left, or frozen with every GPU of its own at idle draw, or computing
+    nothing: what such a GPU draws is a floor that its driver keeps, and killing would not end it.
+    """
     if not attempt.holds_gpus:
         return True
     if not attempt.is_frozen:
@@ -120,7 +122,7 @@ def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
     return all(
         reading is not None
         and reading.power_mw is not None
-        and reading.power_mw <= gpu.idle_bound_mw
+        and (reading.power_mw <= gpu.idle_bound_mw or reading.util_pct == 0)
         for gpu, reading in draws
     )
 

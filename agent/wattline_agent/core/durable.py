@@ -47,6 +47,8 @@ class AgentState(msgspec.Struct, frozen=True):
     """Learned upper bound of the idle draw, by GPU UUID."""
     overshoot_permille: dict[str, int] = {}
     """Largest overshoot seen, by GPU model."""
+    ceiling_mw: dict[str, int] = {}
+    """Limits that a BMC held below the host's, by GPU UUID: no cap above them is set."""
     found_mw: dict[str, int] = {}
     """Limits found before the first cap was set, by GPU UUID: restored at a clean stop."""
     locked_mhz: dict[str, int] = {}

@@ -8,11 +8,20 @@ cap, so that nothing is ever under-counted; watching the GPU with nothing to do 
 later only raises it.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from wattline_agent.capper import overshoot_of
 from wattline_agent.core.durable import GpuCounters
-from wattline_agent.ports import CapResult, DeviceInfo, FastReading, Reading, Stale
+from wattline_agent.ports import (
+    ROUNDING_MW,
+    CapResult,
+    DeviceInfo,
+    FastReading,
+    Reading,
+    Stale,
+    held_below,
+)
 from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.messages import SW_POWER_CAP
@@ -29,6 +38,15 @@ LEARN_S = 10.0
 LEARN_MARGIN_PERMILLE = 1250
 LEARN_MARGIN_MW = 5000
 """Wide enough that a monitoring tool that wakes the GPU does not look like foreign load."""
+LEARN_FLOOR_S = 60.0
+"""A draw above the usual of an empty GPU is learned only if it has been so flat for so long."""
+FLAT_PERMILLE = 1100
+LOOKED_S = 10.0
+"""An older look at its processes says nothing of the present."""
+MEAN_LEAST_S = 0.9
+"""Energy over less is no 1 s average."""
+INSTANTS = 10
+"""Draws of single moments, a second apart, whose mean stands for an average."""
 CAP_SETTLE_S = 3.0
 """A limit must have been in force for this long before an average above it means anything."""
 INEFFECTIVE_PERMILLE = 1300
@@ -61,6 +79,9 @@ class Gpu:
     """The cap this agent asked for last; None = none yet."""
     set_to_mw: int | None = None
     """Host limit read back after that: differs where the driver rounds."""
+    ceiling_mw: int | None = None
+    """Limit that a BMC was seen to hold below the host's: no cap above it is set, since on hosts
+    where the last writer wins that would lift it. Known until a higher one is seen in force."""
     limit_since_s: float = 0.0
     """Since when the limit has been the same."""
     checked_s: float = 0.0
@@ -80,6 +101,11 @@ class Gpu:
     """At a restart: idle according to the lease on file, until a sample says otherwise."""
     quiet_since_s: float | None = None
     quiet_max_mw: int = 0
+    quiet_min_mw: int = 0
+    mean_mw: int | None = None
+    """Mean draw over the last second or more; None = the newest reading gives none."""
+    instants_mw: deque[int] = field(default_factory=lambda: deque(maxlen=INSTANTS))
+    """Newest draws of a card that tells neither averages nor energy."""
     counters: GpuCounters | None = None
     cap_bound_s: float = 0.0
     """Since the last beat."""
@@ -107,7 +133,8 @@ class Gpu:
 
     @property
     def idle_ceiling_mw(self) -> int:
-        """No draw above this is ever called idle."""
+        """No draw above this is called idle, unless the GPU was long seen empty at more: with power
+        smoothing (Blackwell) an empty GPU is kept at a floor."""
         return min(self.info.cap_min_mw, self.info.cap_max_mw // IDLE_CEILING_DIVISOR)
 
     @property
@@ -115,7 +142,7 @@ class Gpu:
         """Upper bound of its idle draw."""
         if self.learned_idle_mw is None:
             return self.idle_ceiling_mw
-        return min(self.learned_idle_mw, self.idle_ceiling_mw)
+        return min(self.learned_idle_mw, self.info.cap_max_mw)
 
     @property
     def limit_mw(self) -> int:
@@ -177,8 +204,11 @@ def take_read(gpu: Gpu, result: CapResult, now_s: float) -> None:
 
 
 def _take(gpu: Gpu, result: CapResult, now_s: float) -> None:
+    if result.held_mw is not None:
+        gpu.ceiling_mw = result.held_mw
     if result.enforced_mw is None:
         return
+    _watch_ceiling(gpu, result.enforced_mw, result.host_limit_mw)
     if result.enforced_mw != gpu.enforced_mw:
         gpu.limit_since_s = now_s
     gpu.enforced_mw, gpu.host_limit_mw = result.enforced_mw, result.host_limit_mw
@@ -203,13 +233,15 @@ def is_at(gpu: Gpu, cap_mw: int) -> bool:
 def take_reading(gpu: Gpu, reading: Reading, has_task: bool) -> Step | None:
     """Take one sample; the step since the last one, where there was one."""
     if isinstance(reading, Stale):
-        gpu.stale, gpu.reading = reading, None
+        gpu.stale, gpu.reading, gpu.mean_mw = reading, None, None
+        gpu.instants_mw.clear()
         begin_use(gpu)
         return None
     _watch_limit(gpu, reading)
     if has_task:
         gpu.free_since_s = reading.mono_s
     _watch_idle(gpu, reading, has_task)
+    gpu.mean_mw = _mean_mw(gpu, reading)
     step = _step(gpu.counters, reading)
     gpu.stale, gpu.reading = None, reading
     gpu.counters = GpuCounters(reading.mono_s, reading.energy_mj, reading.power_throttle_ns)
@@ -224,7 +256,30 @@ def _watch_limit(gpu: Gpu, reading: FastReading) -> None:
         return
     if reading.enforced_mw != gpu.enforced_mw:
         gpu.limit_since_s = reading.mono_s
+    _watch_ceiling(gpu, reading.enforced_mw, reading.host_limit_mw)
     gpu.enforced_mw, gpu.host_limit_mw = reading.enforced_mw, reading.host_limit_mw
+
+
+def _watch_ceiling(gpu: Gpu, enforced_mw: int, host_limit_mw: int | None) -> None:
+    """A limit in force that is not the host's is a BMC's; one above it says that it was lifted, by
+    the BMC or by an operator (`nvidia-smi -pl`), for this agent sets none."""
+    held_mw = held_below(enforced_mw, host_limit_mw)
+    if held_mw is not None:
+        gpu.ceiling_mw = held_mw
+    elif gpu.ceiling_mw is not None and enforced_mw > gpu.ceiling_mw + ROUNDING_MW:
+        gpu.ceiling_mw = None
+
+
+def within_ceiling(gpu: Gpu, cap_mw: int) -> int:
+    """The cap to ask for in place of `cap_mw`: what its BMC holds where that is less, at least the
+    minimum cap. A host limit above it that `cap_mw` allows stays: it shows when the BMC lifts its.
+    """
+    if gpu.ceiling_mw is None:
+        return cap_mw
+    is_held = held_below(gpu.enforced_mw, gpu.host_limit_mw) is not None
+    if is_held and gpu.host_limit_mw is not None and gpu.ceiling_mw <= gpu.host_limit_mw <= cap_mw:
+        return gpu.host_limit_mw
+    return max(min(cap_mw, gpu.ceiling_mw // 1000 * 1000), gpu.info.cap_min_mw)
 
 
 def _watch_idle(gpu: Gpu, reading: FastReading, has_task: bool) -> None:
@@ -256,6 +311,23 @@ def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
     return Step(seconds, energy_mj, bound_s, (reading.util_pct or 0) / 100)
 
 
+def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:
+    """A spike is no overshoot: what one moment says is not used. Else the card's own 1 s average,
+    the growth of its energy counter, or the mean of some moments."""
+    if reading.is_average:
+        return reading.power_mw
+    before = gpu.counters
+    if before is not None and reading.mono_s - before.mono_s >= MEAN_LEAST_S:
+        energy_mj = _grown(before.energy_mj, reading.energy_mj)
+        if energy_mj is not None:
+            return round(energy_mj / (reading.mono_s - before.mono_s))
+    if reading.energy_mj is not None or reading.power_mw is None:
+        return None
+    gpu.instants_mw.append(reading.power_mw)
+    is_enough = len(gpu.instants_mw) == INSTANTS
+    return sum(gpu.instants_mw) // INSTANTS if is_enough else None
+
+
 def _grown(before: int | None, after: int | None) -> int | None:
     """Growth of a counter; None where it is not supported or started again."""
     if before is None or after is None or after < before:
@@ -269,29 +341,42 @@ def learn_idle(gpu: Gpu, has_task: bool) -> bool:
     In MIG mode the driver measures no utilisation: then it is watched while it has no task.
     """
     reading = gpu.reading
-    is_used = has_task if reading is None or reading.util_pct is None else reading.util_pct > 0
-    is_quiet = (
-        reading is not None
-        and not is_used
-        and reading.power_mw is not None
-        and reading.power_mw <= gpu.idle_ceiling_mw
-    )
-    if not is_quiet or reading is None or reading.power_mw is None:
+    power_mw = reading.power_mw if reading is not None else None
+    if reading is None or power_mw is None or not _is_quiet(gpu, reading, power_mw, has_task):
         gpu.quiet_since_s = None
         return False
     if gpu.quiet_since_s is None:
-        gpu.quiet_since_s, gpu.quiet_max_mw = reading.mono_s, 0
+        gpu.quiet_since_s, gpu.quiet_max_mw, gpu.quiet_min_mw = reading.mono_s, 0, power_mw
     quiet_s = reading.mono_s - gpu.quiet_since_s
     if quiet_s >= LEARN_SETTLE_S:
-        gpu.quiet_max_mw = max(gpu.quiet_max_mw, reading.power_mw)
-    if quiet_s < LEARN_S or (has_task and gpu.learned_idle_mw is None):
+        gpu.quiet_max_mw = max(gpu.quiet_max_mw, power_mw)
+        gpu.quiet_min_mw = min(gpu.quiet_min_mw, power_mw)
+    has_floor = gpu.quiet_max_mw > gpu.idle_ceiling_mw
+    if has_floor and gpu.quiet_max_mw > gpu_bound_mw(gpu.quiet_min_mw, FLAT_PERMILLE):
+        gpu.quiet_since_s = None
         return False
-    return _raise_idle(gpu)
+    is_long = quiet_s >= (LEARN_FLOOR_S if has_floor else LEARN_S)
+    if not is_long or (has_task and gpu.learned_idle_mw is None):
+        return False
+    return _raise_idle(gpu, gpu.info.cap_max_mw if has_floor else gpu.idle_ceiling_mw)
 
 
-def _raise_idle(gpu: Gpu) -> bool:
+def _is_quiet(gpu: Gpu, reading: FastReading, power_mw: int, has_task: bool) -> bool:
+    is_used = has_task if reading.util_pct is None else reading.util_pct > 0
+    if is_used:
+        return False
+    return power_mw <= gpu.idle_ceiling_mw or _is_empty(gpu, reading, has_task)
+
+
+def _is_empty(gpu: Gpu, reading: FastReading, has_task: bool) -> bool:
+    """No process is on it, by a look that is not old, and it computes nothing."""
+    is_looked = 0 <= reading.mono_s - gpu.looked_s <= LOOKED_S
+    return is_looked and not has_task and not gpu.foreign and reading.util_pct == 0
+
+
+def _raise_idle(gpu: Gpu, most_mw: int) -> bool:
     seen_mw = gpu_bound_mw(gpu.quiet_max_mw, LEARN_MARGIN_PERMILLE) + LEARN_MARGIN_MW
-    whole_mw = min(-(-seen_mw // 1000) * 1000, gpu.idle_ceiling_mw)
+    whole_mw = min(-(-seen_mw // 1000) * 1000, most_mw)
     if gpu.learned_idle_mw is not None and whole_mw <= gpu.learned_idle_mw:
         return False
     # The margin keeps ordinary noise from raising the bound again and again.
@@ -302,14 +387,15 @@ def _raise_idle(gpu: Gpu) -> bool:
 
 
 def overshoot_seen(gpu: Gpu) -> int:
-    """Permille of its limit that its 1 s average is at; 0 where that says nothing."""
-    reading = gpu.reading
-    if reading is None or reading.power_mw is None or gpu.enforced_mw is None:
+    """Permille of its limit that its mean over a second is at; 0 where that says nothing."""
+    reading, mean_mw = gpu.reading, gpu.mean_mw
+    if reading is None or mean_mw is None or gpu.enforced_mw is None:
         return 0
-    is_settled = reading.mono_s - gpu.limit_since_s >= CAP_SETTLE_S
-    if not is_settled or not gpu.can_hold or reading.power_mw <= gpu.enforced_mw:
+    settle_s = CAP_SETTLE_S if reading.energy_mj is not None or reading.is_average else INSTANTS
+    is_settled = reading.mono_s - gpu.limit_since_s >= settle_s
+    if not is_settled or not gpu.can_hold or mean_mw <= gpu.enforced_mw:
         return 0
-    seen = overshoot_of(reading.power_mw, gpu.enforced_mw)
+    seen = overshoot_of(mean_mw, gpu.enforced_mw)
     if seen > INEFFECTIVE_PERMILLE:
         gpu.is_ineffective = True
         return 0

@@ -128,6 +128,7 @@ class Node:
                 raise ValueError(f"{type(event).__name__} before Started")
             self._dispatch(event, now)
         if not state.is_stopping:
+            start.keep_ceilings(state)
             attempts.meet_deadlines(state, now)
             commands.expire_waiting(state, now)
             here = steer.standpoint(state, now)

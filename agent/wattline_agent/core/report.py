@@ -160,6 +160,9 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
         found.append(("cap_ineffective", text))
     if gpu.fault:
         found.append(("cap_fault", gpu.fault))
+    if gpu.ceiling_mw is not None:
+        text = f"its BMC holds it at {gpu.ceiling_mw / 1000:g} W: no cap above that is set"
+        found.append(("cap_ceiling", text))
     if gpu.clock_fault:
         found.append(("clock_fault", gpu.clock_fault))
     if gpu.foreign:

@@ -10,7 +10,7 @@ from wattline_agent.core.attempt import Attempt, Watched
 from wattline_agent.core.durable import UsageState
 from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Tell
 from wattline_agent.core.events import DriverReloaded, Started
-from wattline_agent.core.gpus import IDLE_CONFIRM_S, Gpu, take_read
+from wattline_agent.core.gpus import IDLE_CONFIRM_S, Gpu, take_read, within_ceiling
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.usage import snapshot, take_run
 from wattline_agent.ports import DeviceInfo
@@ -26,9 +26,12 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     """Keep the caps if they provably fit the lease on file, else floors before anything else."""
     state.started_s = state.sampled_s = now.mono_s
     state.is_started = True
+    if not _is_same_driver(state, event):
+        state.file = msgspec.structs.replace(state.file, ceiling_mw={})
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
         take_read(state.gpus[result.index], result, now.mono_s)
+    keep_ceilings(state)  # before any write hides what a BMC holds
     _find_locks(state, event)
     _take_over(state, event, usage)
     on_file = state.file
@@ -53,9 +56,24 @@ def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
         info=info,
         is_managed=managed is None or info.index in managed,
         learned_idle_mw=state.file.idle_mw.get(info.uuid),
+        ceiling_mw=state.file.ceiling_mw.get(info.uuid),
         limit_since_s=now.mono_s,
         free_since_s=now.mono_s,
     )
+
+
+def _is_same_driver(state: NodeState, event: Started) -> bool:
+    """As on file: what was known of limits holds."""
+    on_file = (state.file.boot_id, state.file.driver_instance)
+    return on_file == (event.boot_id, event.driver_instance)
+
+
+def keep_ceilings(state: NodeState) -> None:
+    """On disk: after the next write nothing shows any more that a BMC holds a limit."""
+    ceilings = {g.info.uuid: g.ceiling_mw for g in state.gpus if g.ceiling_mw is not None}
+    if ceilings != state.file.ceiling_mw:
+        state.file = msgspec.structs.replace(state.file, ceiling_mw=ceilings)
+        state.emit(SaveState(state.file))
 
 
 def _find_locks(state: NodeState, event: Started) -> None:
@@ -143,6 +161,7 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
         return
     text = "the GPU driver was reloaded (or GPUs changed); caps were set again"
     telemetry.incident(state, "driver_reloaded", "", text, now)
+    state.file = msgspec.structs.replace(state.file, ceiling_mw={})
     was_free = {gpu.info.uuid: gpu.free_since_s for gpu in state.gpus}
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for gpu in state.gpus:
@@ -182,7 +201,7 @@ def stop(state: NodeState) -> None:
         return
     found = state.file.found_mw
     caps = {
-        gpu.index: found.get(gpu.info.uuid, gpu.info.cap_default_mw)
+        gpu.index: within_ceiling(gpu, found.get(gpu.info.uuid, gpu.info.cap_default_mw))
         for gpu, use in _own(state)
         if use == "idle"
     }

@@ -11,7 +11,7 @@ from wattline_agent import capper
 from wattline_agent.core import adoption, commands, foreign, holds, lease
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
 from wattline_agent.core.events import CapsRead
-from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set
+from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set, within_ceiling
 from wattline_agent.core.model import ANSWERS_TIMED, Member, NodeState, Pending, Standpoint
 from wattline_agent.ports import CapResult
 from wattline_protocol.ids import GpuIndex, Now
@@ -69,6 +69,7 @@ def standpoint(state: NodeState, now: Now) -> Standpoint | None:
                 gpu.host_limit_mw,
                 gpu.asked_mw,
                 gpu.set_to_mw,
+                gpu.ceiling_mw,
                 gpu.is_ineffective,
                 gpu.is_idle,
                 bool(gpu.foreign),
@@ -225,7 +226,7 @@ def _by_gpu(state: NodeState, caps: tuple[int, ...]) -> dict[GpuIndex, int]:
     """Caps to ask for. A GPU whose limit cannot be trusted is tried at its minimum: should that
     work, nothing was given away yet."""
     return {
-        gpu.index: cap if gpu.can_hold else gpu.info.cap_min_mw
+        gpu.index: within_ceiling(gpu, cap) if gpu.can_hold else gpu.info.cap_min_mw
         for gpu, cap in zip(state.gpus, caps, strict=True)
     }
 

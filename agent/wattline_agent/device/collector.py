@@ -24,6 +24,8 @@ from wattline_agent.ports import (
     Reading,
     SlowReading,
     Stale,
+    held_below,
+    to_write,
 )
 from wattline_protocol.ids import GpuIndex
 
@@ -290,7 +292,8 @@ class DriverCollector:
             now = self._driver.read_cap(index)
             if now.host_limit_mw == cap_mw and not now.error:
                 return now
-            return self._driver.set_cap(index, cap_mw)
+            done = self._driver.set_cap(index, to_write(now, cap_mw))
+            return replace(done, held_mw=held_below(now.enforced_mw, now.host_limit_mw))
 
         return work
 

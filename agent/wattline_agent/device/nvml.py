@@ -31,6 +31,7 @@ from wattline_agent.ports import (
     Reading,
     SlowReading,
     Stale,
+    held_below,
 )
 from wattline_protocol.ids import GpuIndex
 
@@ -156,14 +157,16 @@ class NvmlDriver:
 
     def _why_no_cap(self, handle: Any) -> str:
         """Empty when caps can be set and will outlive this process. Tried by asking once more for
-        the limit that is asked for already, which changes nothing."""
+        the limit that is in force, which changes nothing; where a BMC holds one below the host's, a
+        write could lift it, and only persistence mode is asked for, which needs the same rights."""
         if not self._may_set:
             return ""
         try:
             limit = pynvml.nvmlDeviceGetPowerManagementLimit(handle)
-            pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
-            if pynvml.nvmlDeviceGetPersistenceMode(handle) != pynvml.NVML_FEATURE_ENABLED:
-                pynvml.nvmlDeviceSetPersistenceMode(handle, pynvml.NVML_FEATURE_ENABLED)
+            enforced = optional(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+            if held_below(enforced, limit) is None:
+                pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
+            pynvml.nvmlDeviceSetPersistenceMode(handle, pynvml.NVML_FEATURE_ENABLED)
             if pynvml.nvmlDeviceGetPersistenceMode(handle) != pynvml.NVML_FEATURE_ENABLED:
                 return "persistence mode does not stay on, so a cap would end with its last client"
         except pynvml.NVMLError as error:
@@ -190,12 +193,11 @@ class NvmlDriver:
         temperature = optional(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
         use = optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
         memory = _memory(handle)
+        average_mw = values.get(pynvml.NVML_FI_DEV_POWER_AVERAGE)
         return FastReading(
             index=index,
             mono_s=now_s,
-            power_mw=_or_else(
-                values.get(pynvml.NVML_FI_DEV_POWER_AVERAGE), pynvml.nvmlDeviceGetPowerUsage, handle
-            ),
+            power_mw=_or_else(average_mw, pynvml.nvmlDeviceGetPowerUsage, handle),
             power_now_mw=values.get(pynvml.NVML_FI_DEV_POWER_INSTANT),
             enforced_mw=_enforced(values, handle),
             host_limit_mw=_host_limit(values, handle),
@@ -212,6 +214,7 @@ class NvmlDriver:
             ),
             power_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_POWER),
             thermal_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_THERMAL),
+            is_average=average_mw is not None,
         )
 
     def read_slow(self, index: GpuIndex) -> SlowReading | Stale:

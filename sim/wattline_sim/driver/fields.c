@@ -19,7 +19,11 @@ static void as_int(nvmlFieldValue_t *field, int32_t value) {
 static nvmlReturn_t power_field(nvmlFieldValue_t *field, const wl_gpu *gpu,
                                 const wl_telemetry *now) {
     switch (field->fieldId) {
-    case NVML_FI_DEV_POWER_AVERAGE: as_uint(field, now->power_average_mw); break;
+    case NVML_FI_DEV_POWER_AVERAGE:
+        if (gpu->identity.usage_is_instant)
+            return NVML_ERROR_NOT_SUPPORTED;
+        as_uint(field, now->power_average_mw);
+        break;
     case NVML_FI_DEV_POWER_INSTANT: as_uint(field, now->power_instant_mw); break;
     case NVML_FI_DEV_POWER_MIN_LIMIT: as_uint(field, gpu->identity.limit_min_mw); break;
     case NVML_FI_DEV_POWER_MAX_LIMIT: as_uint(field, gpu->identity.limit_max_mw); break;

@@ -61,6 +61,8 @@ EXPORT nvmlReturn_t nvmlDeviceSetPowerManagementLimit(nvmlDevice_t device, unsig
     if (limit_mw < gpu->identity.limit_min_mw || limit_mw > gpu->identity.limit_max_mw)
         return NVML_ERROR_INVALID_ARGUMENT;
     STORE(gpu->setpoints.limit_mw, limit_mw);
+    if (LOAD(gpu->faults.last_writer_wins))
+        STORE(gpu->faults.oob_limit_mw, 0);
     return changed(gpu);
 }
 

@@ -64,6 +64,7 @@ class AgentShell:
             return
         self._life += 1
         machine, disk = self.machine, self.machine.disk
+        limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
         if not self._is_same_driver():
             machine.floor_caps()
         if machine.is_disk_full:
@@ -85,7 +86,7 @@ class AgentShell:
                 boot_id=machine.boot_id,
                 driver_instance=machine.driver_instance,
                 gpus=machine.infos(),
-                limits=tuple(machine.read_cap(gpu) for gpu in machine.gpus),
+                limits=limits,
                 tasks=machine.seen(),
             )
         )

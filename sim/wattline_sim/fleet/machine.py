@@ -13,6 +13,8 @@ from wattline_agent.ports import (
     Reading,
     Stale,
     TaskSeen,
+    held_below,
+    to_write,
 )
 from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
@@ -35,6 +37,10 @@ SIM_SECONDS = "FLEET_SECONDS"
 SIM_EXIT = "FLEET_EXIT"
 SIM_DEMAND_MW = "FLEET_DEMAND_MW"
 """What a simulated process does, in its job's environment."""
+
+
+class BmcUndone(AssertionError):
+    """A write lifted a limit that was seen to be a BMC's; where the last writer wins it is gone."""
 
 
 class Machine:
@@ -94,8 +100,20 @@ class Machine:
             return CapResult(index, None, None, self._why_silent(gpu))
         if not gpu.is_settable:
             return CapResult(index, gpu.enforced_mw, gpu.limit_mw, "no permission")
-        gpu.limit_mw = min(max(cap_mw, CAP_MIN_MW), CAP_MAX_MW)
-        return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+        before = CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+        cap_mw = min(max(to_write(before, cap_mw), CAP_MIN_MW), CAP_MAX_MW)
+        held_mw = held_below(gpu.enforced_mw, gpu.limit_mw)
+        if cap_mw > gpu.bmc_mw and (held_mw is not None or self._knows_ceiling(gpu)):
+            raise BmcUndone(
+                f"a write of {cap_mw} mW to GPU {index} of {self.node} undid a BMC's {gpu.bmc_mw}"
+            )
+        gpu.limit_mw = cap_mw
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw, held_mw=held_mw)
+
+    def _knows_ceiling(self, gpu: Gpu) -> bool:
+        """What the agent has on disk says that a BMC holds its limit."""
+        on_disk = self.disk.state.ceiling_mw if self.disk.state is not None else {}
+        return f"GPU-{self.node}-{gpu.index}" in on_disk
 
     def read_cap(self, index: GpuIndex) -> CapResult:
         """Read a limit back."""

@@ -236,9 +236,10 @@ driver.close()
 
 def test_what_the_bmc_enforces_is_told_from_what_was_asked(node: NodeDir) -> None:
     code = """
-control.oob_cap(node, 1, 350)
 collector = open_collector(LIBRARY, SYSFS)
-result = collector.apply_caps({1: 600_000}, 1.0)[0]
+collector.apply_caps({1: 600_000}, 1.0)
+control.oob_cap(node, 1, 350)
+result = collector.read_caps(1.0)[1]
 answer([result.enforced_mw, result.host_limit_mw, result.error])
 reading = collector.sample(1.0)[1]
 answer([reading.enforced_mw, reading.host_limit_mw])
@@ -278,6 +279,33 @@ wait_until(lambda: isinstance(collector.sample(1.0)[0], FastReading), "back")
 collector.close()
 """
     assert agent_process(code, node) == [["Stale", False]]
+
+
+def test_no_write_lifts_a_limit_of_a_bmc_where_the_last_writer_wins(node: NodeDir) -> None:
+    """Neither the probe, nor persistence that is put back on, nor a cap above it."""
+    code = """
+from wattline_sim.statefile import open_state
+gpu = open_state(node / "nvml.state").gpus[1]
+control.oob_cap(node, 1, 350.0, last_writer_wins=True)
+collector = open_collector(LIBRARY, SYSFS)
+info = collector.gpus()[1]
+answer([info.can_cap, gpu.faults.oob_limit_mw, gpu.setpoints.limit_mw])
+gpu.setpoints.persistence = 0
+driver = NvmlDriver(LIBRARY, SYSFS)
+answer([driver.read_slow(1).persistence, gpu.faults.oob_limit_mw])
+result = collector.apply_caps({1: 600_000}, 1.0)[0]
+answer([result.enforced_mw, result.held_mw])
+control.no_permission(node)
+control.oob_cap(node, 2, 350.0, last_writer_wins=True)
+answer(driver.info(2).why_not)
+collector.close()
+"""
+    assert agent_process(code, node) == [
+        [True, 350_000, 700_000],
+        [True, 350_000],
+        [350_000, 350_000],
+        "no permission: the agent must be root to set caps",
+    ]
 
 
 def test_after_a_reload_events_come_again_and_of_every_gpu_there_is(node: NodeDir) -> None:
@@ -338,6 +366,17 @@ wait_until(told, "its XID")
 collector.close()
 """
     assert agent_process(code, node) == []
+
+
+def test_an_a100_tells_its_power_of_one_moment(tmp_path: Path) -> None:
+    code = """
+readings = [NvmlDriver(LIBRARY, SYSFS).read(0)]
+answer([[r.is_average, r.power_mw > 0, r.energy_mj is not None] for r in readings])
+"""
+    for model, is_average in (("a100", False), ("h100", True)):
+        made = make_node(tmp_path / model, model=model, gpus=1)
+        with serving(made):
+            assert agent_process(code, made) == [[[is_average, True, True]]]
 
 
 def test_what_a_gpu_does_not_have_is_none_and_getters_step_in(node: NodeDir) -> None:

@@ -353,7 +353,7 @@ def test_a_lower_limit_of_the_bmc_does_not_count_because_it_may_be_lifted(busy: 
     busy.pass_s(2)
     assert told(busy.pass_s(1), Beat)[-1].holding_mw == wall(2 * MAX)
     done = busy.lease(wall(1000 * W))
-    assert limits(busy) == [500 * W, 500 * W]
+    assert limits(busy) == [250 * W, 500 * W], "a write above it could lift it"
     assert told(done, LeaseAck)[0].caps_mw == (250 * W, 500 * W)
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wattline_sim.fleet.machine import RELOAD_S, Gpu, Machine
+from wattline_sim.fleet.machine import CAP_MAX_MW, RELOAD_S, Gpu, Machine
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults
@@ -40,11 +40,18 @@ def _reload_unseen(faults: "Faults") -> str:
 
 
 def _bmc_limit(faults: "Faults") -> str:
-    machine, gpu = _some_gpu(faults)
-    full_mw = gpu.bmc_mw
-    gpu.bmc_mw = faults.rng.randint(250, 600) * 1000
-    faults.lasting(1.0, 20.0, lambda: setattr(gpu, "bmc_mw", full_mw))
-    return f"{machine.node} GPU {gpu.index} at {gpu.bmc_mw / 1000:.0f} W"
+    """Of all GPUs of a host: where the last writer wins, a write of the agent must not lift it."""
+    machine, _ = _some_gpu(faults)
+    limit_mw = faults.rng.randint(250, 600) * 1000
+    for gpu in machine.gpus.values():
+        gpu.bmc_mw = limit_mw
+
+    def lift() -> None:
+        for gpu in machine.gpus.values():
+            gpu.bmc_mw = CAP_MAX_MW
+
+    faults.lasting(1.0, 30.0, lift)
+    return f"{machine.node} at {limit_mw / 1000:.0f} W"
 
 
 def _refused(faults: "Faults") -> str:

@@ -11,6 +11,7 @@ from wattline_sim.fleet.mutants import (
     disks,
     dividing,
     foreign,
+    limits,
     names,
     plans,
     quotas,
@@ -29,6 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *dividing.MUTANTS,
     *names.MUTANTS,
     *foreign.MUTANTS,
+    *limits.MUTANTS,
     *surroundings.MUTANTS,
 )
 MOST_SEEDS = 1_000

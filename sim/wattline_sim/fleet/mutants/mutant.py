@@ -19,6 +19,7 @@ CATCHES = frozenset(
         "GivenOther",
         "GivenForeign",
         "FalseAlarm",
+        "BmcUndone",
         "OverQuota",
         "UseMiscounted",
         "SentAwayInVain",
