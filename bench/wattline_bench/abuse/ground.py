@@ -81,12 +81,13 @@ class Ground:
 
     def __init__(self, site: HostSite, members: dict[str, Member], target: Target) -> None:
         self._site, self._members, self._target = site, members, target
-        self._watched = {"scheduler": site.live.program}
-        self._watched |= {f"agent {pid}": psutil.Process(pid) for pid in site.agents}
+        self.watched: dict[str, psutil.Process] = {"scheduler": site.live.program}
+        """Programs that must not end, by name."""
+        self.watched |= {f"agent {pid}": psutil.Process(pid) for pid in site.agents}
 
     def watch(self, name: str, pid: int) -> None:
         """One more process that must not end."""
-        self._watched[name] = psutil.Process(pid)
+        self.watched[name] = psutil.Process(pid)
 
     def attacked(self, attack: Attack | None, seconds: float, calm: Row | None) -> Row:
         """One row: with an attack, or calm. `calm`: what it is compared with."""
@@ -119,7 +120,7 @@ class Ground:
 
     def _ended(self, found: dict[str, Samples]) -> int:
         """Processes that are gone, and programs that left an honest member without an answer."""
-        gone = sum(not _is_running(program) for program in self._watched.values())
+        gone = sum(not is_running(program) for program in self.watched.values())
         mute = sum(max(samples, default=UNANSWERED_S) >= UNANSWERED_S for samples in found.values())
         return max(gone, mute)
 
@@ -141,7 +142,8 @@ class Ground:
         return sum(each.kind == "node_silent" and each.node != healthy for each in since)
 
 
-def _is_running(program: psutil.Process) -> bool:
+def is_running(program: psutil.Process) -> bool:
+    """Whether it has not ended, reaped or not."""
     return bool(program.is_running() and program.status() != psutil.STATUS_ZOMBIE)
 
 

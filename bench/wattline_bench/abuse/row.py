@@ -64,7 +64,7 @@ def http_bound(calm: Row | None) -> float | None:
     if calm is None or calm.others_http_ms is None:
         return None
     p99 = calm.others_http_ms.p99
-    return round(max(HTTP_FACTOR_MAX * p99, p99 + HTTP_MS_ALLOWED), 2)
+    return round(max(HTTP_FACTOR_MAX * p99, HTTP_MS_ALLOWED), 2)
 
 
 def quantiles(seconds: list[float]) -> Quantiles | None:
