@@ -15,7 +15,7 @@ from wattline_scheduler.core.effects import Effect, Save
 from wattline_scheduler.shell.agents import AgentDesk
 from wattline_scheduler.shell.fairqueue import FairLimits, FairQueue
 
-AGENTS_S = 0.1
+AGENTS_S = 0.05
 """So long a step serves agents: beats of a second from some thousand nodes."""
 
 LIMITS = FairLimits(share=0.25, burst_s=2.0, items=2_000, bytes=16 * 1024 * 1024)
