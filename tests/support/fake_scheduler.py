@@ -115,8 +115,12 @@ class FakeScheduler:
 
     def send(self, message: ToAgent) -> None:
         """Say something to the agent."""
+        self.send_bytes(self._out.encode(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Say anything to the agent."""
         assert self._socket is not None, "the scheduler is closed"
-        self._socket.send(self._route, self._out.encode(message))
+        self._socket.send(self._route, data)
 
     def names(self) -> tuple[Epoch, Incarnation, Sequence]:
         """For a new command."""
