@@ -415,6 +415,14 @@ _SITE = (
         lasts_s=HOUR_S,
     ),
     ProblemKind(
+        "store_behind",
+        "alarm",
+        "agent knows of more than is on record",
+        "Its caps are read back and what it runs without being on record is stopped.",
+        "Look for jobs of the last seconds before this run, and submit them again; check the disk.",
+        lasts_s=HOUR_S,
+    ),
+    ProblemKind(
         "disk_reserve_reached",
         "alarm",
         "scheduler's disk is nearly full",

@@ -14,6 +14,7 @@ from wattline_protocol.messages import (
 from wattline_protocol.problems import Severity
 from wattline_scheduler.core import commands, nodes
 from wattline_scheduler.core.backups import node_known
+from wattline_scheduler.core.behind import look_at_hello
 from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
 from wattline_scheduler.core.outofband import void_try
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
@@ -80,6 +81,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
 
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    look_at_hello(state, node, hello, now)
     was_off, before = node.record.is_off, _hardware(node)
     incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
     node.record = msgspec.structs.replace(

@@ -8,6 +8,7 @@ from wattline_protocol.views import JobState
 from wattline_scheduler.core import commands
 from wattline_scheduler.core.accounts import add_usage, less, most
 from wattline_scheduler.core.backups import stray_seen, strays_gone
+from wattline_scheduler.core.behind import look_at_stray
 from wattline_scheduler.core.ending import FINAL, attempt_over, close
 from wattline_scheduler.core.exits import meaning, say
 from wattline_scheduler.core.job_state import save_gang
@@ -145,6 +146,8 @@ def _note_running(state: State, gang: Gang, now: Now) -> None:
 def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
     """An attempt that should not be there: ended or lost by our records, or not on record."""
     known = _ended_attempt(state, report)
+    if known is None:
+        look_at_stray(state, node, report, now)
     if report.phase == "ended":
         if known is not None:
             _add_usage(state, known, report, now)
