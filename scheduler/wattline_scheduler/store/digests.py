@@ -8,7 +8,8 @@ line of Python for a row.
 
 Who writes rows need know nothing of this: `arm` lays triggers over every table that has the
 column, and they digest what a statement left without a new digest. The upserts of `rows`, which
-are nearly all that is written, hand theirs in (`Digested`), which takes half the time. So a
+are nearly all that is written, bring theirs (`Digested`), and their tables need no triggers
+(`Writer.hurry`) until another statement names them. So a
 migration that adds columns or tables needs no more: `schema.migrate` gives each table the column,
 and digests all rows when the columns have changed.
 """
@@ -81,14 +82,27 @@ def arm(connection: sqlite3.Connection) -> None:
     """From now on whatever this connection writes carries its digest."""
     connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
     for table, columns in tables(connection).items():
-        other = f"UPDATE OF {_names(columns)}"
-        for verb, when in (("INSERT", "NULL"), (other, f"OLD.{DIGEST}")):
-            connection.execute(
-                f"CREATE TEMP TRIGGER IF NOT EXISTS {table}_{DIGEST}_{verb[:6]} "  # noqa: S608 - names of our tables
-                f"AFTER {verb} ON main.{table} WHEN NEW.{DIGEST} IS {when} "
-                f"BEGIN UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns, 'NEW.')}) "
-                "WHERE rowid = NEW.rowid; END"
-            )
+        _arm(connection, table, columns)
+
+
+def _arm(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
+    other = f"UPDATE OF {_names(columns)}"
+    for verb, when in (("INSERT", "NULL"), (other, f"OLD.{DIGEST}")):
+        connection.execute(
+            f"CREATE TEMP TRIGGER IF NOT EXISTS {_trigger(table, verb)} "  # noqa: S608 - names of our tables
+            f"AFTER {verb} ON main.{table} WHEN NEW.{DIGEST} IS {when} "
+            f"BEGIN UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns, 'NEW.')}) "
+            "WHERE rowid = NEW.rowid; END"
+        )
+
+
+def _disarm(connection: sqlite3.Connection, table: str) -> None:
+    for verb in ("INSERT", "UPDATE"):
+        connection.execute(f"DROP TRIGGER IF EXISTS temp.{_trigger(table, verb)}")
+
+
+def _trigger(table: str, verb: str) -> str:
+    return f"{table}_{DIGEST}_{verb[:6]}"
 
 
 def digest_all(connection: sqlite3.Connection) -> None:
@@ -116,6 +130,7 @@ class Digested:
     def __init__(self, layout: Layout, columns: Columns) -> None:
         place = {name: number for number, name in enumerate(layout.columns)}
         of_type = dict(columns)
+        self.table, self.columns = layout.table, columns
         self.statement = layout.upsert(DIGEST)
         self._in_order = itemgetter(*(place[name] for name, _ in columns))
         self._integers = [place[n] for n in layout.columns if of_type[n] == "INTEGER"]
@@ -146,9 +161,34 @@ class Writer:
             for layout in LAYOUTS
             if {name for name, _ in known.get(layout.table, ())} == set(layout.columns)
         }
+        self._bare: dict[str, Columns] = {}
+        """Tables without triggers."""
         self._job_state = _update("jobs", known["jobs"], JOB_STATE_SET, JOB_STATE_WHERE)
         whose = "epoch = ? AND instance = ?"
-        self._count = _update("meta", known["meta"], {"commits": "commits + 1"}, whose)
+        self._meta = known["meta"]
+        self._count = _update("meta", self._meta, {"commits": "commits + 1"}, whose)
+
+    def hurry(self) -> None:
+        """From now on tables whose upserts bring their digests have no triggers.
+
+        With them SQLite keeps a journal for each statement, which takes as long as the statement.
+        """
+        for upsert in self._upserts.values():
+            self._bare[upsert.table] = upsert.columns
+        self._bare["meta"] = self._meta
+        for table in self._bare:
+            _disarm(self._connection, table)
+
+    def take_time(self) -> None:
+        """Until then whatever statement writes a row: every table has its triggers."""
+        for table, columns in self._bare.items():
+            _arm(self._connection, table, columns)
+        self._bare.clear()
+
+    def _arm_for(self, statement: str) -> None:
+        """A statement that brings no digest: the tables that it names get their triggers back."""
+        for table in [table for table in self._bare if table in statement]:
+            _arm(self._connection, table, self._bare.pop(table))
 
     def write(self, statement: str, rows: Sequence[Row]) -> None:
         """Carry out a statement of `rows` for each row."""
@@ -158,6 +198,7 @@ class Writer:
         elif statement == JOB_STATE:
             self._connection.executemany(self._job_state, rows)
         else:
+            self._arm_for(statement)
             self._connection.executemany(statement, rows)
 
     def count(self, epoch: int, instance: str) -> bool:

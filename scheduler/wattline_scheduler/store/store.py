@@ -183,6 +183,7 @@ class Store:
                 (*self._owner, self._held.commits),
             )
             self._tidy(now_unix_s)
+            self._writer.hurry()
             return load_saved(self._connection, Epoch(epoch), instance, lasting)
 
         try:
@@ -236,7 +237,13 @@ class Store:
 
     def tidy(self, now_unix_s: float) -> None:
         """Fold and drop old history. Call about once an hour. Raises StoreError."""
-        self._transaction("tidying", lambda: self._tidy(now_unix_s))
+
+        def tidy() -> None:
+            self._writer.take_time()
+            self._tidy(now_unix_s)
+            self._writer.hurry()
+
+        self._transaction("tidying", tidy)
 
     def _tidy(self, now_unix_s: float) -> None:
         fold_and_drop(self._connection, now_unix_s)

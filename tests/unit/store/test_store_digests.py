@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from support import records
 from support.stores import NOW, everything, opened
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_scheduler.core.records import RecoveryRecord
 from wattline_scheduler.store import schema
 from wattline_scheduler.store.digests import DIGEST, Digested, arm, damaged, digest_of, tables
 from wattline_scheduler.store.errors import StoreCorrupt
@@ -147,3 +148,19 @@ def test_whatever_a_record_holds_is_found_as_it_was_written(
     both = [db.execute(f"SELECT * FROM {t}").fetchall() for t in ("by_trigger", "by_upsert")]
     assert both[0] == both[1]
     db.close()
+
+
+def test_statements_without_a_digest_get_one_while_the_store_is_in_use(tmp_path: Path) -> None:
+    """Its hot tables have no triggers: the end of a recovery and tidying write `meta` by hand."""
+    store = opened(tmp_path, recover=True)
+    store.commit(everything())
+    store.commit([RecoveryRecord(is_over=True)])
+    store.tidy(NOW + 2 * 86_400)
+    store.commit([records.job(9), *measured(0)])
+    store.tidy(NOW + 4 * 86_400)
+    store.commit([RecoveryRecord(is_over=False)])
+    db = read(tmp_path)
+    assert damaged(db) == ""
+    db.close()
+    store.close()
+    opened(tmp_path).close()
