@@ -14,6 +14,7 @@ import msgspec
 
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.core.records import (
+    ActRecord,
     BookRecord,
     EventRecord,
     JobRecord,
@@ -134,11 +135,11 @@ class Disk:
 
 
 def _is_needed(record: Record) -> bool:
-    """Old events, and limits and reservations that are over, are only for people to read; the end
-    of a recovery is no row but a mark.
+    """Events and acts, and limits and reservations that are over, are only for people to read; the
+    end of a recovery is no row but a mark.
     """
     is_over = isinstance(record, LimitRecord | ReservationRecord) and record.phase == "over"
-    return not isinstance(record, EventRecord | RecoveryRecord) and not is_over
+    return not isinstance(record, ActRecord | EventRecord | RecoveryRecord) and not is_over
 
 
 def key_of(record: Record) -> Key:
