@@ -93,6 +93,10 @@ class Keeping:
             self._lose(error)
             return None
 
+    def privileged(self) -> frozenset[TaskRef]:
+        """Attempts that may set caps; none is known while there is no keeper."""
+        return self._runner.privileged() if self._runner is not None else frozenset()
+
     def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
         """A piece of an attempt's log."""
         if self._runner is None:

@@ -76,6 +76,8 @@ class CapResult:
     """Why the cap could not be set or read back, in the driver's words; empty = it was."""
     held_mw: int | None = None
     """Limit that something below the host (a BMC) held before the set; None = the host's alone."""
+    is_taken: bool = False
+    """The driver took a set without an error, whatever limit it told after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +418,9 @@ class TaskRunner(Protocol):
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to the whole group now; `exit` says `kind` and `why`."""
+
+    def privileged(self) -> frozenset[TaskRef]:
+        """Attempts of which a process may set caps: root of this host, or CAP_SYS_ADMIN in it."""
 
     def drop(self, ref: TaskRef) -> None:
         """Forget an ended attempt's record; its log stays readable."""

@@ -18,6 +18,7 @@ from wattline_agent.core.effects import (
     Drop,
     DropSpooled,
     Effect,
+    FindPrivileged,
     Freeze,
     Kill,
     Launch,
@@ -45,6 +46,7 @@ from wattline_agent.core.events import (
     DriverReloaded,
     Event,
     HostRead,
+    PrivilegedFound,
     Sampled,
     SchedulerSaid,
     SpoolRead,
@@ -323,6 +325,8 @@ class Shell:
                 self._events.append(SpoolRead(*self._spool.oldest()))
             case DropSpooled(last):
                 self._spool.drop(last)
+            case FindPrivileged():
+                self._events.append(PrivilegedFound(self._keeping.privileged()))
             case SendLog():
                 self._send_log(effect)
             case WouldCap(caps_mw, holding_mw):

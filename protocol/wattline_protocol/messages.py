@@ -1,9 +1,8 @@
 """Messages between scheduler and agents: one tagged union per direction.
 
-Encoded as MessagePack maps with the tag in field `t` (see `codec`). Unknown fields are
-ignored, unknown tags refused. Every command carries (epoch, incarnation, seq): the agent
-drops what is older or meant for an earlier incarnation of itself, and every command is
-idempotent (I8). Power in milliwatts, energy in millijoules, times as the suffix says.
+MessagePack maps with the tag in field `t` (see `codec`). Unknown fields are ignored, unknown tags
+refused. Every command carries (epoch, incarnation, seq): the agent drops what is older or meant for
+an earlier incarnation of itself, and every command is idempotent (I8). Milliwatts, millijoules.
 """
 
 from typing import Annotated, Literal
@@ -57,6 +56,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import TaskOrder
 from wattline_protocol.problems import MAX_CONDITIONS, Condition
+from wattline_protocol.raisedcap import RaisedCap
 from wattline_protocol.wall import PERMILLE
 
 PROTOCOL_VERSION = 1
@@ -84,15 +84,14 @@ class GpuInfo(msgspec.Struct, frozen=True):
     """Largest 1 s average above the cap, per GPU model; 1000 = none."""
     can_cap: bool
     """False: no permission or not supported; then it counts at full (I2)."""
-    managed: bool
-    """False: outside this agent's ownership; never capped, never given to a task."""
+    managed: bool  # False: outside this agent's ownership; never capped, never given to a task
     healthy: bool = True
     can_lock_clocks: bool = False
     """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
-    can_share: bool = True
-    """False: its compute mode lets one process use it at a time (or none)."""
+    can_share: bool = True  # False: its compute mode lets one process use it at a time (or none)
     mig: OfGpus[MigInstance] | None = None
     """In MIG mode only these are given out, each to one task; None = it is not in MIG mode."""
+    raised: bool = False  # others raise its cap again and again: it counts at its maximum
 
 
 SW_POWER_CAP = 0x4
@@ -153,6 +152,7 @@ ExitKind = Literal[
     "task_lease_expired",
     "keeper_lost",
     "emergency",
+    "cap_raised",
 ]
 
 
@@ -262,6 +262,7 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     """Measured or modelled part of the node's load that no GPU draws."""
     problems: Problems = ()
     """What is wrong, in sentences; for schedulers that do not know `conditions`."""
+    raised: OfGpus[RaisedCap] = ()
     simulated: bool = False
     conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
     """The same with kinds and subjects that stay while it lasts. With `problems` but none of these

@@ -224,6 +224,23 @@ _NODE = (
         ended="power_plausible",
     ),
     ProblemKind(
+        "cap_uncontrolled",
+        "alarm",
+        "power limit of a GPU is raised again and again",
+        "The GPU counts at its maximum and gets no task. A task on it with root rights is killed.",
+        "Find what raises it; let tasks run as accounts without root ([run_as]).",
+        ended="cap_holds",
+    ),
+    ProblemKind(
+        "node_quarantined",
+        "alarm",
+        "agent of a node contradicts the books again and again",
+        "The node counts in full and gets no task; the rest of its domains grows again.",
+        "Look at the host and its key, then: wattline node readmit NODE.",
+        ended="quarantine_over",
+        is_prompt=True,
+    ),
+    ProblemKind(
         "books_contradicted",
         "alarm",
         "node contradicts the books",

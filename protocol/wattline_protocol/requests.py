@@ -179,6 +179,13 @@ class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
     node: Name[NodeId]
 
 
+class Readmit(msgspec.Struct, frozen=True, tag_field="t", tag="readmit"):
+    """Believe a quarantined node's agent again, from its next Hello on (I9)."""
+
+    node: Name[NodeId]
+    reason: Line = ""
+
+
 class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
     pass
 
@@ -291,6 +298,7 @@ Request = (
     | Undrain
     | DeclareOff
     | DeclareOn
+    | Readmit
     | GetPower
     | WhyNode
     | Shed

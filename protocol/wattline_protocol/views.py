@@ -40,7 +40,9 @@ JobState = Literal[
 ]
 ENDED_STATES: frozenset[JobState] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
 
-NodeState = Literal["never heard", "ok", "draining", "drained", "silent", "off", "observe"]
+NodeState = Literal[
+    "never heard", "ok", "draining", "drained", "silent", "off", "observe", "quarantined"
+]
 Verdict = Literal["compute-bound", "capped", "idle", "mixed", "unknown"]
 
 

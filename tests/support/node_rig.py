@@ -1,7 +1,6 @@
 """A node's core with everything around it played by plain data: driver, keeper, disk, scheduler.
 
-`Rig` carries effects out as the shell does, at once and in order, and can be told to be slow, to
-refuse, to crash. What the driver would really allow is in `rig.gpus`, for tests to check against.
+`Rig` carries effects out as the shell does; what the driver really allows is in `rig.gpus`.
 """
 
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from wattline_agent.core.effects import (
     Drop,
     DropSpooled,
     Effect,
+    FindPrivileged,
     Freeze,
     Kill,
     Launch,
@@ -55,6 +55,7 @@ from wattline_agent.core.events import (
     DriverReloaded,
     Event,
     HostRead,
+    PrivilegedFound,
     Sampled,
     SchedulerSaid,
     SpoolRead,
@@ -132,15 +133,13 @@ class Rig:
         self.holds_answers = False
         """Caps are set, but CapsRead is kept back until `answer_caps`."""
         self.kept_answers: list[CapsRead] = []
-        self.keeps_freezes = False
-        """Freeze is asked for and does not happen."""
-        self.launches: list[TaskRef] = []
+        self.keeps_freezes = False  # Freeze is asked for and does not happen
+        self.privileged, self.launches = set[TaskRef](), list[TaskRef]()
         self.use: dict[GpuIndex, dict[TaskRef, int]] = {}
         """What the driver tells of each attempt's use of shared GPUs."""
         self.host = HostReading(10.0, 1 << 30)
         self.epoch, self.instance, self.incarnation, self.seq = 1, "s1", 0, 0
-        self.watch: Callable[[Effect], None] = lambda effect: None
-        """Called after each effect was carried out."""
+        self.watch: Callable[[Effect], None] = lambda effect: None  # after each effect
         self._facts = facts
         self._seed = seed
         self.node = self._node()
@@ -157,8 +156,7 @@ class Rig:
         return Now(Instant(self.now_s), UnixTime(self.now_s + 1e9))
 
     def handle(self, *events: Event) -> list[Effect]:
-        """Hand events in that came together and carry out what follows, and what follows from
-        that."""
+        """Hand events in that came together and carry out all that follows."""
         done: list[Effect] = []
         queue: list[Event] = list(events)
         while queue:
@@ -179,6 +177,8 @@ class Rig:
                 return self._read_back(generation, self._set_all(effect, caps), look)
             case ReadCaps(generation):
                 return self._read_back(generation, [self._limits(g) for g in self.gpus])
+            case FindPrivileged():
+                return [PrivilegedFound(frozenset(self.privileged))]
             case RestoreCaps(caps):
                 for index, cap_mw in caps.items():
                     self._set(index, cap_mw)
@@ -254,7 +254,7 @@ class Rig:
         assert MIN <= cap_mw <= MAX, f"GPU {index}: a cap of {cap_mw} mW is out of range"
         if not gpu.ignores:
             gpu.limit_mw = cap_mw
-        return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw, is_taken=True)
 
     def _lock(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
         gpu = self.gpus[index]

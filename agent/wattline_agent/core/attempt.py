@@ -75,6 +75,12 @@ class Attempt:
     readopted: int = 0
     launched_s: float = 0.0
     """When it was handed to the keeper; 0 = by an earlier agent."""
+    condemned: str = ""
+    """Why it is frozen and killed: the cap of its GPU was raised, and it could have done that."""
+    kill_at_s: float = 0.0
+    """When a condemned one is killed, frozen or not."""
+    is_killed: bool = False
+    """The condemned one was killed; its end is still to be seen."""
     told: TaskPhase | None = None
     """Phase last sent in a TaskUpdate."""
 
@@ -141,7 +147,7 @@ class Attempt:
     @property
     def wants_power(self) -> bool:
         """Its GPUs get more than their minimum caps."""
-        return not self.is_ended and self.pausing is None
+        return not self.is_ended and self.pausing is None and not self.condemned
 
     @property
     def phase(self) -> TaskPhase:

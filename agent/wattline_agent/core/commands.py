@@ -190,7 +190,7 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
         answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
         attempt.standing = Gone(_never_started(command, now))
         tell_changes(state, now)
-    elif not attempt.is_ended:
+    elif not attempt.is_ended and not attempt.condemned:  # which is killed for a better reason
         attempt.is_stopping = True
         if attempt.is_frozen or attempt.pausing is not None:
             # To end in order it would have to run, on watts that nobody leased.
@@ -250,6 +250,8 @@ def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
     if attempt is None or attempt.is_ended:
         answer(state, command.seq, "done", "it does not run here")
         return
+    if attempt.condemned:
+        return  # it is being killed, and its end answers this
     if not attempt.is_frozen and attempt.pausing is None:
         answer(state, command.seq, "done", "it is not paused")
         return

@@ -119,6 +119,11 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPrivileged:
+    """See which attempts have processes that may set caps; answered by PrivilegedFound."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Forget an ended attempt's record; its log stays."""
 
@@ -192,6 +197,7 @@ Effect = (
     | Thaw
     | Limit
     | Kill
+    | FindPrivileged
     | Drop
     | RenewTaskLeases
     | SendLog

@@ -97,6 +97,13 @@ class TasksSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivilegedFound:
+    """Answer to FindPrivileged: attempts of which a process may set caps."""
+
+    refs: frozenset[TaskRef]
+
+
+@dataclass(frozen=True, slots=True)
 class HostRead:
     """The host apart from its GPUs."""
 
@@ -132,6 +139,7 @@ Event = (
     | DriverReloaded
     | DeviceReported
     | TasksSeen
+    | PrivilegedFound
     | HostRead
     | SpoolRead
     | TimePassed

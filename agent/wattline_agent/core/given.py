@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from wattline_agent.core import foreign, holds
+from wattline_agent.core import foreign, holds, raises
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
 from wattline_agent.ports import LaunchContext
@@ -42,6 +42,8 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
     gpu = state.gpus[index]
     if not gpu.is_managed:
         return f"GPU {index} is not managed by this agent"
+    if gpu.raised is not None:
+        return f"GPU {index} is not given out: {raises.describe(gpu.raised)}"
     if not gpu.is_healthy(now.mono_s):
         reason = gpu.stale.reason if gpu.stale is not None else "no reading"
         return f"GPU {index} is not healthy: {reason}"

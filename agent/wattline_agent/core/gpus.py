@@ -23,7 +23,7 @@ from wattline_agent.ports import (
     held_below,
 )
 from wattline_protocol.gpuprocess import GpuProcess
-from wattline_protocol.ids import GpuIndex
+from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.messages import SW_POWER_CAP
 from wattline_protocol.wall import PERMILLE, gpu_bound_mw
 
@@ -64,6 +64,31 @@ class Step:
     cap_bound_s: float
     util: float
     """0..1, of the later reading."""
+
+
+@dataclass(slots=True)
+class Raised:
+    """Its cap was raised by others again and again and bounds nothing; see `raises`."""
+
+    since_s: float
+    last_s: float
+    """When it was last found raised."""
+    set_mw: int
+    """What this agent had set."""
+    limit_mw: int
+    """The highest limit found."""
+    times: int
+    is_judged: bool = False
+    """It was looked up which tasks could have done it."""
+    culprits: tuple[TaskRef, ...] = ()
+    """Tasks on it that could, and are frozen and killed."""
+    elsewhere: tuple[TaskRef, ...] = ()
+    """Tasks on other GPUs of the host that could."""
+    gone_s: float | None = None
+    """When no process of the culprits was left."""
+
+
+RAISES_KEPT = 2
 
 
 @dataclass(slots=True)
@@ -120,6 +145,12 @@ class Gpu:
     """When one was last seen."""
     looked_s: float = 0.0
     """When the driver was last asked for its processes, or failed to tell."""
+    raised_at: deque[float] = field(default_factory=lambda: deque(maxlen=RAISES_KEPT))
+    """When its limit was last found raised by others."""
+    raised_mw: int = 0
+    """To what, the last time; 0 = not at all."""
+    raised: Raised | None = None
+    """Others raise it again and again: no limit counts."""
 
     @property
     def subject(self) -> str:
@@ -155,7 +186,13 @@ class Gpu:
     @property
     def can_hold(self) -> bool:
         """Its limit is ours to set, and what was read back is what was asked for."""
-        return self.can_set and not self.fault and self.enforced_mw is not None
+        known = self.can_set and not self.fault and self.enforced_mw is not None
+        return known and self.raised is None
+
+    @property
+    def may_idle(self) -> bool:
+        """It counts its idle watts while it idles: nobody else may make it leave idle uncapped."""
+        return self.is_managed and self.raised is None
 
     @property
     def can_set(self) -> bool:

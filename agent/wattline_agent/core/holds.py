@@ -80,7 +80,7 @@ def holds(state: NodeState, *, planned: bool = True, presume: bool = False) -> l
             can_cap=gpu.can_hold and not gpu.is_lost,
             use=use,
             limit_mw=gpu.limit_mw,
-            may_idle=gpu.is_managed,
+            may_idle=gpu.may_idle,
         )
         for gpu, use in zip(state.gpus, uses(state, planned=planned, presume=presume), strict=True)
     ]

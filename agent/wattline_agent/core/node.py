@@ -14,6 +14,7 @@ from wattline_agent.core import (
     foreign,
     holds,
     lease,
+    raises,
     session,
     start,
     steer,
@@ -30,6 +31,7 @@ from wattline_agent.core.events import (
     DriverReloaded,
     Event,
     HostRead,
+    PrivilegedFound,
     Sampled,
     SchedulerSaid,
     SpoolRead,
@@ -131,6 +133,7 @@ class Node:
             start.keep_ceilings(state)
             attempts.meet_deadlines(state, now)
             commands.expire_waiting(state, now)
+            raises.step(state, now)
             here = steer.standpoint(state, now)
             session.tick(state, now, here)
             steer.step(state, now, here)
@@ -162,6 +165,8 @@ class Node:
                 telemetry.device_reported(state, event.events, now)
             case TasksSeen():
                 attempts.take_seen(state, event.tasks, now)
+            case PrivilegedFound():
+                raises.judge(state, event.refs, now)
             case HostRead():
                 telemetry.host_read(state, event.reading, now)
             case SpoolRead():

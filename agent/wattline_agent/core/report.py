@@ -1,7 +1,7 @@
 """What the node says about itself: GPU abilities, samples, problems; and observed anomalies."""
 
 from wattline_agent.capper import Use
-from wattline_agent.core import clocks, holds
+from wattline_agent.core import clocks, holds, raises
 from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
 from wattline_protocol.gpuprocess import MAX_FOREIGN, in_use_text
@@ -38,13 +38,14 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         can_lock_clocks=clocks.can_lock(gpu) and not state.facts.is_observe,
         can_share=info.can_share,
         mig=info.mig,
+        raised=gpu.raised is not None,
     )
 
 
 def is_cappable(state: NodeState, gpu: Gpu, now: Now) -> bool:
     """Whether the scheduler may count on its cap; a fault must last before it says no."""
     is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_TELL_S
-    return gpu.can_set and not is_failing and not state.facts.is_observe
+    return gpu.can_set and not is_failing and gpu.raised is None and not state.facts.is_observe
 
 
 def samples(state: NodeState) -> tuple[GpuSample, ...]:
@@ -163,6 +164,8 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
     if gpu.ceiling_mw is not None:
         text = f"its BMC holds it at {gpu.ceiling_mw / 1000:g} W: no cap above that is set"
         found.append(("cap_ceiling", text))
+    if gpu.raised is not None:
+        found.append(("cap_raised", raises.describe(gpu.raised)))
     if gpu.clock_fault:
         found.append(("clock_fault", gpu.clock_fault))
     if gpu.foreign:

@@ -101,6 +101,7 @@ def _is_other(state: NodeState, told: GpuInfo, gpu: Gpu, now: Now) -> bool:
         told.uuid != gpu.info.uuid
         or told.mig != gpu.info.mig
         or told.can_cap != is_cappable(state, gpu, now)
+        or told.raised != (gpu.raised is not None)
         or told.healthy != gpu.is_healthy(now.mono_s)
         or state.overshoot_permille(gpu) > told.overshoot_permille
         or gpu.idle_bound_mw > told.idle_mw

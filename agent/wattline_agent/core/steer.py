@@ -8,7 +8,7 @@ are all answered the same way.
 """
 
 from wattline_agent import capper
-from wattline_agent.core import adoption, commands, foreign, holds, lease
+from wattline_agent.core import adoption, commands, foreign, holds, lease, raises
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
 from wattline_agent.core.events import CapsRead
 from wattline_agent.core.gpus import Gpu, is_at, take_read, take_set, within_ceiling
@@ -59,7 +59,7 @@ def standpoint(state: NodeState, now: Now) -> Standpoint | None:
             return None
         here.append((attempt.order.ref, attempt.loads_gpus, attempt.pausing is None))
     for gpu in state.gpus:
-        if gpu.fault or gpu.stale is not None:
+        if gpu.fault or gpu.stale is not None or raises.is_watched(gpu, now):
             return None
         here.append(
             (
@@ -73,6 +73,7 @@ def standpoint(state: NodeState, now: Now) -> Standpoint | None:
                 gpu.is_ineffective,
                 gpu.is_idle,
                 bool(gpu.foreign),
+                gpu.raised is None,
             )
         )
     return here
@@ -102,12 +103,17 @@ def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
 
 
 def _take_result(state: NodeState, gpu: Gpu, result: CapResult, now: Now) -> None:
-    had_fault = gpu.fault
+    had_fault, before_mw = gpu.fault, gpu.limit_mw
+    may_hold = (gpu.can_hold or gpu.raised is not None) and not gpu.is_lost
     if gpu.index in state.caps.asked:
         take_set(gpu, result, now.mono_s)
         gpu.retry_at_s = now.mono_s + RETRY_S if gpu.fault else 0.0
+        if result.is_taken:
+            raises.take_set(state, gpu, now)
     else:
         take_read(gpu, result, now.mono_s)
+        if may_hold:
+            raises.take_limit(state, gpu, before_mw, now)
     gpu.checked_s = state.caps.asked_s
     if gpu.fault and gpu.fault != had_fault:
         state.note("gpu_not_capped", f"GPU {gpu.index}: {gpu.fault}")
@@ -158,7 +164,18 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
             return False
         lease.acknowledge(state)
         return True
-    return _confirm_waiting(state, goal, now) or commands.start_waiting(state, now)
+    if _confirm_waiting(state, goal, now) or commands.start_waiting(state, now):
+        return True
+    return _look_again(state, now)
+
+
+def _look_again(state: NodeState, now: Now) -> bool:
+    """Read limits that were raised a moment ago: a sample a second would see a loop too late."""
+    is_due = now.mono_s - state.caps.asked_s >= raises.LOOK_S
+    if not is_due or not any(raises.is_watched(gpu, now) for gpu in state.gpus):
+        return False
+    state.emit(ReadCaps(_next_generation(state, now)))
+    return True
 
 
 def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from wattline_agent.core import foreign, holds, session
+from wattline_agent.core import foreign, holds, raises, session
 from wattline_agent.core.attempts import reports
 from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
 from wattline_agent.core.events import Sampled
 from wattline_agent.core.gpus import (
     READING_GAP_S,
+    Gpu,
     Step,
     learn_idle,
     overshoot_seen,
@@ -41,13 +42,12 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     foreign.take(state, event.foreign, now)
     busy = holds.loaded(state)
     for gpu, reading in zip(state.gpus, event.readings, strict=False):
-        limit_mw = gpu.limit_mw
+        limit_mw, may_hold, was_lost = gpu.limit_mw, gpu.can_hold or gpu.raised, gpu.is_lost
         step = take_reading(gpu, reading, gpu.index in busy)
         if step is not None:
             steps[gpu.index] = step
-        if gpu.can_hold and gpu.limit_mw > limit_mw and not state.facts.is_observe:
-            text = "its limit was raised from outside; set again"
-            incident(state, "cap_raised", gpu.subject, text, now)
+        if may_hold and not was_lost:
+            _watch_raises(state, gpu, limit_mw, now)
     _learn(state, busy, now)
     book(state, steps, event.use)
     _roll_up(state, steps, now)
@@ -60,6 +60,15 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
     if is_due and member is not None and member.adopted is not None:
         state.beat_wanted_s = now.mono_s
         state.beat_due_s = max(state.beat_due_s + member.welcome.beat_period_s, now.mono_s)
+
+
+def _watch_raises(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
+    if gpu.limit_mw > before_mw and not state.facts.is_observe:
+        text = "its limit was raised from outside; set again"
+        incident(state, "cap_raised", gpu.subject, text, now)
+    raises.take_limit(state, gpu, before_mw, now)
+    if raises.is_watched(gpu, now) or gpu.raised is not None:
+        gpu.retry_at_s = 0.0  # a fight that is worth each try: whoever raises it may pause
 
 
 def beat_if_wanted(state: NodeState, now: Now) -> None:
@@ -179,6 +188,7 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
                 memory_used_bytes=host.memory_used_bytes,
                 non_gpu_mw=non_gpu_mw(state),
                 problems=sentences(found),
+                raised=raises.told(state),
                 simulated=state.facts.is_simulated,
                 conditions=found,
             )

@@ -12,6 +12,7 @@ read back: what the host asked for, and what is enforced, which a BMC can make l
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -269,9 +270,10 @@ class NvmlDriver:
 
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         """Set the limit and read it back; what went wrong is in the result."""
-        problem = ""
+        problem, is_taken = "", False
         try:
             pynvml.nvmlDeviceSetPowerManagementLimit(self._handle(index), cap_mw)
+            is_taken = True
         except pynvml.NVMLError as error:
             problem = _cap_error(error)
             if error.value == pynvml.NVML_ERROR_INVALID_ARGUMENT:
@@ -279,7 +281,7 @@ class NvmlDriver:
         result = self.read_cap(index)
         if not problem and not result.error:
             problem = _not_as_asked(result, cap_mw)
-        return CapResult(index, result.enforced_mw, result.host_limit_mw, problem or result.error)
+        return replace(result, error=problem or result.error, is_taken=is_taken)
 
     def read_cap(self, index: GpuIndex) -> CapResult:
         """The limits in force."""

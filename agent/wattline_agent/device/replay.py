@@ -91,7 +91,7 @@ class ReplayDriver:
         """The limit set here, or the recorded one."""
         cap_mw = self._caps_mw.get(index)
         if cap_mw is not None:
-            return CapResult(index, cap_mw, cap_mw)
+            return CapResult(index, cap_mw, cap_mw, is_taken=True)
         first = self._recording.samples[0][index]
         return CapResult(index, first.enforced_mw, first.host_limit_mw)
 

@@ -24,13 +24,13 @@ def use_by_attempt(
     """
     used: dict[TaskRef, int] = {}
     for pid, part in percent.items():
-        ref = _owner(pid, first, read)
+        ref = owner_of(pid, first, read)
         if ref is not None:
             used[ref] = used.get(ref, 0) + part
     return used
 
 
-def _owner(
+def owner_of(
     pid: int, first: Mapping[int, TaskRef], read: Callable[[int], Process | None]
 ) -> TaskRef | None:
     """The attempt that started the process: by its parents, or the session it was born into."""

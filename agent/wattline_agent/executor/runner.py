@@ -26,6 +26,7 @@ from wattline_agent.executor.layout import (
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.passage import open_passage
+from wattline_agent.executor.privileges import privileged_attempts
 from wattline_agent.executor.removals import Removals
 from wattline_agent.executor.spares import Spares
 from wattline_agent.executor.tasklib import ensure_tasklib
@@ -170,6 +171,13 @@ class KeeperRunner:
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL to all of it."""
         self._ask("kill", key=key_of(ref), kind=kind, why=why)
+
+    def privileged(self) -> frozenset[TaskRef]:
+        """Attempts of which a process may set caps; a walk over all processes of the host."""
+        living = {ref: a for ref, a in self._attempts.items() if a.view and a.exit is None}
+        first = {pid: ref for ref, a in living.items() if (pid := a.view.get("pid"))}
+        markers = {ref: tree.marker_of(a.folder.path) for ref, a in living.items()}
+        return privileged_attempts(first, markers, tree.all_processes())
 
     def drop(self, ref: TaskRef) -> None:
         """Forget an ended attempt's record; its log stays readable."""

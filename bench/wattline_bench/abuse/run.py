@@ -14,13 +14,18 @@ from wattline.failures import ActFailed
 from wattline_bench.abuse.all import ATTACKS
 from wattline_bench.abuse.attack import Attack
 from wattline_bench.abuse.ground import ground
+from wattline_bench.abuse.raised import measure_raised_caps
 from wattline_bench.abuse.row import Row
 from wattline_bench.verdict import Figures, judged
 
 
 @judged
-def measure(*, only: Sequence[str], seconds: float, nodes: int, jobs: int) -> tuple[Figures, ...]:
-    """The attacks named, or all, for so long each."""
+def measure(
+    *, only: Sequence[str], seconds: float, nodes: int, jobs: int, task_raises_caps: bool = False
+) -> Figures | tuple[Figures, ...]:
+    """The attacks named, or all, for so long each; or the one by a task that runs as root."""
+    if task_raises_caps:
+        return measure_raised_caps()
     return tuple(_rows(_chosen(only), seconds, nodes, jobs))
 
 

@@ -14,6 +14,7 @@ from wattline.demo.processes import Processes, adopt_orphans
 from wattline.demo.stage import wattline
 from wattline_agent.keeper.spec import SOCKET_NAME
 from wattline_bench.rig.site import LOOK_S, LiveSite, rack_site
+from wattline_protocol.site import Site
 from wattline_sim.node import NodeDir, prepare
 
 PATIENCE_S = 60.0
@@ -26,8 +27,19 @@ Within = Callable[[str], Sequence[str]]
 class HostSite:
     """A scheduler and simulated hosts, each with a real keeper and agent."""
 
-    def __init__(self, folder: Path, within: Within = lambda _: (), nodes: int = 1) -> None:
-        self.live = LiveSite(folder, rack_site(nodes), within("scheduler")).ready()
+    def __init__(
+        self,
+        folder: Path,
+        within: Within = lambda _: (),
+        nodes: int = 1,
+        site: Site | None = None,
+        *,
+        tasks_see_gpus: bool = False,
+    ) -> None:
+        """`site`: other than racks of so many nodes. `tasks_see_gpus`: tasks find the simulated
+        driver, so that busy ones load their GPUs."""
+        self._tasks_see_gpus = tasks_see_gpus
+        self.live = LiveSite(folder, site or rack_site(nodes), within("scheduler")).ready()
         self.client = Client(self.live.operator)
         self.folder, self._within = folder, within
         self.agents: list[int] = []
@@ -42,17 +54,18 @@ class HostSite:
         are heard."""
         names = [str(node.id) for node in self.live.site.nodes[:count]]
         self.hardware, machines = simulated(self.folder / "hardware", self._processes, *names)
-        self.keepers = [self._start_keeper(name) for name in names]
+        self.keepers = [self._start_keeper(n, at) for n, at in zip(names, machines, strict=True)]
         sockets = [self.state_of(name) / SOCKET_NAME for name in names]
         self.until(lambda: all(each.exists() for each in sockets), "all keepers listen")
         self.agents = [self._start_agent(n, at) for n, at in zip(names, machines, strict=True)]
         self.until(lambda: self._are_ok(set(names)), "all nodes are heard")
 
-    def _start_keeper(self, node: str) -> int:
+    def _start_keeper(self, node: str, hardware: NodeDir) -> int:
         command = [sys.executable, "-m", "wattline_agent.keeper"]
         name = f"keeper-{node}"
         where = ["--state-dir", str(self.state_of(node))]
-        return self._processes.start(name, [*self._within(name), *command, *where])
+        variables = hardware.env() if self._tasks_see_gpus else {}
+        return self._processes.start(name, [*self._within(name), *command, *where], variables)
 
     def _start_agent(self, node: str, hardware: NodeDir) -> int:
         bundle = self.folder / "bundles" / f"{node}.toml"

@@ -59,6 +59,11 @@ def node_on(client: Client, *, node: str) -> str:
     return client.declare_on(node)
 
 
+def readmit(client: Client, *, node: str, reason: str) -> str:
+    """Believe its agent again."""
+    return client.readmit(node, reason)
+
+
 def drain(
     client: Client, *, node: str, after_jobs: bool, now: bool, wait: bool, reason: str
 ) -> str:

@@ -48,6 +48,7 @@ from wattline_protocol.requests import (
     Log,
     Nodes,
     Power,
+    Readmit,
     Report,
     Restore,
     Routes,
@@ -285,6 +286,10 @@ class Client(JobActs):
     def declare_on(self, node: str) -> str:
         """Take a node declared off back."""
         return self.act(DeclareOn(NodeId(node)))
+
+    def readmit(self, node: str, reason: str = "") -> str:
+        """Believe a quarantined node's agent again, from its next Hello on."""
+        return self.act(Readmit(NodeId(node), reason))
 
     # --- reservations ---------------------------------------------------------------------
 

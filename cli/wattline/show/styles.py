@@ -23,6 +23,7 @@ _STATES = {
     "silent": "red",
     "off": "dim",
     "observe": "cyan",
+    "quarantined": "bold red",
     "info": "",
     "warning": "yellow",
     "alarm": "bold red",

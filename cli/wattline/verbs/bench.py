@@ -35,6 +35,12 @@ VERBS = (
         _seconds(10.0, "each attack"),
         Option("nodes", ("--nodes",), "Nodes of 8 GPUs, one with a real agent.", "integer", 50),
         Option("jobs", ("--jobs",), "Ended jobs on record.", "integer", 10_000),
+        Option(
+            "task_raises_caps",
+            ("--task-raises-caps",),
+            "Instead: a task that runs as root raises its GPUs' caps in a loop. Takes root.",
+            kind="switch",
+        ),
         module="abuse.run",
     ),
     _bench("agent", "What an agent costs its host.", _seconds(20.0, "each of two measurements")),

@@ -60,6 +60,20 @@ VERBS = (
         args=(_NODE,),
     ),
     Verb(
+        name="node readmit",
+        section="Nodes",
+        help="Believe the agent of a quarantined node again.",
+        details="A key is quarantined when its agent contradicts the books again and again: it "
+        "lies, or cannot keep its caps. Its node counts in full and gets no task meanwhile. Look "
+        "at `wattline events` and at the host first. It counts in full until its caps are read "
+        "back, and is quarantined again if it goes on.",
+        act="wattline.acts.nodes:readmit",
+        show="wattline.show.events:done",
+        role="operator",
+        args=(_NODE, _REASON),
+        examples=("wattline node readmit n3 --reason 'key replaced, host installed again'",),
+    ),
+    Verb(
         name="drain",
         section="Nodes",
         help="Start nothing new on a node; what runs there runs on.",

@@ -9,6 +9,7 @@ from wattline_scheduler.core.nodeproblems import follow_conditions, gpu_subject
 from wattline_scheduler.core.nodes import NodeNow, Unheard
 from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.progress import watch_progress
+from wattline_scheduler.core.raises import follow_raises
 from wattline_scheduler.core.remaining import ends
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
@@ -44,11 +45,12 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         state.wants_rebalance = state.wants_plan = True
         node.outdate_offer()
     follow_conditions(state, node, message, now)
+    follow_raises(state, node, message, now)
     node.beat = message
     problem = contradiction(state, node, message)
     if problem:
         distrust(state, node, problem, now)
-    elif node.id in state.contradicted:
+    elif _must_say_hello(state, node):
         ask_for_hello(state, node, "the books and this node disagree", now)
     elif is_due_for_reading(state, node, message, now):
         ask_for_hello(state, node, "others use its GPUs, and no lease covers that", now)
@@ -62,6 +64,12 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
     update_load(state, node, now)
+
+
+def _must_say_hello(state: State, node: NodeNow) -> bool:
+    """It counts in full, and only the Hello of a newer incarnation ends that."""
+    is_full = node.id in state.contradicted or state.books.entry(node.id).standing == "full"
+    return is_full and not node.record.is_quarantined
 
 
 def _follow_booked(state: State, node: NodeNow, now: Now) -> None:
@@ -147,8 +155,10 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
         f"{allowed_mw / 1000:.0f} W"
     )
     begin(state, "base_above_worst", node.id, text, now, node=node.id)
-    if measured_mw > node.non_gpu_worst_mw:
-        node.non_gpu_worst_mw = measured_mw
+    # One key must not take the watts of others: nothing draws more than its nameplate beside GPUs.
+    counted_mw = min(measured_mw, node.site.nameplate_mw)
+    if counted_mw > node.non_gpu_worst_mw:
+        node.non_gpu_worst_mw = counted_mw
         node.outdate()
         state.forget_verdicts()
 

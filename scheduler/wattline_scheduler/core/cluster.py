@@ -55,6 +55,7 @@ from wattline_scheduler.core.placing import plan_now
 from wattline_scheduler.core.planned import follow_planned
 from wattline_scheduler.core.preempting import follow_claims
 from wattline_scheduler.core.problems import tick_problems
+from wattline_scheduler.core.quarantine import follow_contradictions
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.refusals import act_refused
@@ -195,6 +196,7 @@ class Cluster:
         watch_silence(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)
+        follow_contradictions(state, now)
         follow_sensing(state, now)
         note_recovery(state, now)
         follow_planned(state, now)

@@ -53,8 +53,7 @@ def power_doubt(node: NodeNow, beat: Beat) -> str:
     least_mw = gpus_mw * (1000 - SENSOR_TOLERANCE_PERMILLE) // 1000
     if beat.node_mw < least_mw:
         return f"says {beat.node_mw / 1000:.0f} W, its GPUs alone draw {gpus_mw / 1000:.0f} W"
-    most_mw = node.site.nameplate_mw * NAMEPLATE_MOST_PERMILLE // 1000
-    if beat.node_mw > most_mw:
+    if beat.node_mw > most_mw(node):
         nameplate = f"a nameplate of {node.site.nameplate_mw / 1000:.0f} W"
         return f"says {beat.node_mw / 1000:.0f} W, the host has {nameplate}"
     return ""
@@ -65,11 +64,17 @@ def measured_gpus_mw(beat: Beat) -> int:
     return sum(sample.power_mw or 0 for sample in beat.gpus)
 
 
+def most_mw(node: NodeNow) -> int:
+    """No host draws more, whatever its agent says."""
+    return node.site.nameplate_mw * NAMEPLATE_MOST_PERMILLE // 1000
+
+
 def modelled_mw(node: NodeNow, beat: Beat) -> int:
     """GPUs as sampled, everything else as the agent says or at its worst, behind the supplies."""
     non_gpu_mw = node.non_gpu_worst_mw if beat.non_gpu_mw is None else beat.non_gpu_mw
     gpus_mw = sum(sample_mw(sample, node.gpus.get(sample.index)) for sample in beat.gpus)
-    return wall_mw(non_gpu_mw + gpus_mw, node.site.psu_efficiency_permille)
+    modelled = wall_mw(non_gpu_mw + gpus_mw, node.site.psu_efficiency_permille)
+    return min(modelled, most_mw(node))
 
 
 def sample_mw(sample: GpuSample, gpu: GpuInfo | None) -> int:

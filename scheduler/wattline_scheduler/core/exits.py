@@ -13,9 +13,10 @@ WORDS = {
     "task_lease_expired": "its node was cut off for longer than the task lease",
     "keeper_lost": "the node's keeper died",
     "emergency": "killed to shed power",
+    "cap_raised": "killed: the power cap of its GPU was raised, and it had the rights to do that",
 }
 
-POINTLESS = frozenset({"not_found"})
+POINTLESS = frozenset({"not_found", "cap_raised"})
 """Ends that would come again on every node: not tried again."""
 
 

@@ -19,9 +19,11 @@ from wattline_scheduler.core.nodes import NO_SEQ, NodeNow
 from wattline_scheduler.core.outofband import void_try
 from wattline_scheduler.core.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.problems import begin, end
+from wattline_scheduler.core.quarantine import contradicts
 from wattline_scheduler.core.reports import reconcile
 from wattline_scheduler.core.reservations import look_at_jobs
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.trust import distrust, impossible_gpus, impossible_holding
 
 MANY_WITHIN_S = 30.0
 """So soon after each other, that many greetings are too many."""
@@ -37,6 +39,11 @@ def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     reason = _refusal(node, hello)
     if reason:
         state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+        return
+    impossible = impossible_gpus(node, hello.gpus)
+    if impossible:
+        state.journal.send(node.id, Refused(PROTOCOL_VERSION, f"{node.id} {impossible}"))
+        distrust(state, node, impossible, now)
         return
     if hello.epoch_seen > state.epoch:
         _refuse_older_self(state, node, hello, now)
@@ -72,12 +79,12 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         # Epochs of recoveries are seconds of the wall clock: another one now would lie below it.
         reason += ", but first set the clock of its host, which was set back since"
     state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
-    if node.id not in state.contradicted:
-        state.contradicted[node.id] = None
+    if node.id not in state.contradicted and not node.record.is_quarantined:
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()
         begin(state, "epoch_too_old", node.id, f"{node.id}: {reason}", now, node=node.id)
         note_overruns(state, f"{node.id} has met a later epoch", now)
+        contradicts(state, node, now, claims_epoch=True)
 
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
@@ -107,6 +114,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.lost.clear()
     node.foreign.clear()
     node.beat = None
+    node.non_gpu_worst_mw = node.site.non_gpu_worst_mw  # its next beat says what it measured
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
     node.outdate()
@@ -191,6 +199,9 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
         f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
     )
     state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
+    impossible = "" if node.record.is_observe else impossible_holding(node, message.holding_mw)
+    if impossible:
+        distrust(state, node, impossible, now)
     note_recovery(state, now)
     state.wants_plan = state.wants_rebalance = True
 
@@ -199,6 +210,10 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
     if node.record.is_observe:
         state.journal.save(state.books.declare_on(node.id))
         note_overruns(state, f"{node.id} only observes: it counts in full", now)
+        return
+    if node.record.is_quarantined or impossible_holding(node, message.holding_mw):
+        state.journal.save(state.books.distrust(node.id))
+        note_overruns(state, f"{node.id} is not believed and counts in full", now)
         return
     before_mw = state.books.committed_mw(node.id)
     state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))

@@ -67,6 +67,8 @@ def _books(state: State, now: Now) -> Iterator[str]:
         entry = state.books.entry(node.id)
         if (entry.standing == "off") != node.record.is_off:
             yield f"I3: {node.id} stands {entry.standing} in the books, off = {node.record.is_off}"
+        if node.record.is_quarantined and entry.standing == "leased":
+            yield f"I9: {node.id} is quarantined and counts at its lease"
         if isinstance(node.link, Welcomed) and node.outbox:
             yield f"I9: {node.id} is told things before its caps were read back"
         for sent in entry.sent:

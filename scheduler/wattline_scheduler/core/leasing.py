@@ -104,7 +104,8 @@ def refused(state: State, node: NodeNow, refusal: LeaseRefused, now: Now) -> Non
     if refusal.seq != node.lease_seq:
         return
     _answered(node, refusal.seq)
-    node.lowest_mw = refusal.lowest_mw
+    # It is held at no more than the books have for it, whatever it says.
+    node.lowest_mw = min(refusal.lowest_mw, state.books.committed_mw(node.id))
     node.lowest_until = Instant(now.mono_s + LOWEST_HOLD_S)
     node.load = None
     state.wants_rebalance = True

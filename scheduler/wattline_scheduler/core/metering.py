@@ -105,7 +105,7 @@ def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Expla
         most_mw += draw.mw * hang.most_permille // PERMILLE
         is_complete = is_complete and (draw.is_heard or node.record.is_off)
         if hang.is_certain and draw.is_heard and node.beat is not None:
-            least_mw += measured_gpus_mw(node.beat)
+            least_mw += min(measured_gpus_mw(node.beat), node.site.nameplate_mw)
     return Explained(drawn_mw, least_mw, most_mw, is_complete)
 
 

@@ -39,6 +39,8 @@ class Adopted:
 
 
 NONCES_KEPT = 32
+CONTRADICTIONS_MANY = 3
+"""After so many within ten minutes a key is quarantined (see `quarantine`)."""
 GREETINGS_MANY = 5
 """Incarnations within a short time that no healthy agent asks for."""
 NO_SEQ = Sequence(0)
@@ -85,6 +87,10 @@ class NodeNow:
     """Of Hellos that were answered: a late repeat of an older one is no new greeting."""
     greeted_at: deque[Instant] = field(default_factory=lambda: deque(maxlen=GREETINGS_MANY))
     """When the newest incarnations were issued."""
+    contradicted_at: deque[Instant] = field(
+        default_factory=lambda: deque(maxlen=CONTRADICTIONS_MANY)
+    )
+    """When it contradicted the books, the newest times."""
     told_many_at: Instant = LONG_AGO
     """When it was said that these are too many."""
     heard_at: Instant | None = None
@@ -197,6 +203,8 @@ class NodeNow:
             return "off"
         if isinstance(self.link, Unheard) and self.record.incarnation == 0:
             return "never heard"
+        if self.record.is_quarantined:
+            return "quarantined"
         if self.is_silent or isinstance(self.link, Unheard):
             return "silent"
         if self.record.is_observe:
@@ -211,6 +219,8 @@ class NodeNow:
         match self.state:
             case "off":
                 return self.record.off_reason
+            case "quarantined":
+                return f"{self.record.quarantine_reason}; see `wattline node readmit {self.id}`"
             case "draining" | "drained":
                 return self.record.drain_reason
             case "silent":

@@ -20,6 +20,7 @@ from wattline_scheduler.plan.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.devices import devices, gpu_of
 from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.plan.snapshot import LEAVING, NodeOffer, Part, Snapshot, Waiting
+from wattline_scheduler.power.loads import is_controlled
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
@@ -46,7 +47,7 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
     usable = [
         gpu
         for gpu in node.gpus.values()
-        if gpu.managed and gpu.healthy and gpu.index not in node.lost
+        if is_controlled(gpu) and gpu.healthy and gpu.index not in node.lost
     ]
     not_given = withheld(node)
     free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))

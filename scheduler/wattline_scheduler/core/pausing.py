@@ -22,7 +22,7 @@ from wattline_scheduler.core.sharing import is_freed, tied
 from wattline_scheduler.core.state import State
 from wattline_scheduler.plan.snapshot import GangKey
 from wattline_scheduler.power.allocator import Allocation
-from wattline_scheduler.power.loads import gpu_floor_mw
+from wattline_scheduler.power.loads import gpu_floor_mw, is_controlled
 from wattline_scheduler.power.shortage import Candidate, choose
 
 SHORT_PATIENCE_S = 3.0
@@ -144,7 +144,7 @@ def _on_its_way(state: State) -> dict[int, int]:
         soon_mw = sum(
             gpu_floor_mw(gpu) - gpu.idle_mw
             for gpu in node.gpus.values()
-            if gpu.managed and gpu.index not in node.idle and is_freed(node, gpu.index)
+            if is_controlled(gpu) and gpu.index not in node.idle and is_freed(node, gpu.index)
         )
         _add(state, relief, node, soon_mw)
     return relief
@@ -164,14 +164,16 @@ def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) 
         freed_mw = sum(
             kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
             for index in indices
-            if index in node.gpus and is_freed(node, index, keys)
+            if index in node.gpus
+            and is_controlled(node.gpus[index])
+            and is_freed(node, index, keys)
         )
         _add(state, relief, node, freed_mw)
     return relief
 
 
 def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> None:
-    if load_mw <= 0:
+    if load_mw <= 0 or node.record.is_quarantined:  # it counts in full whatever is paused there
         return
     mw = wall_mw(load_mw, node.site.psu_efficiency_permille)
     for row, share in state.domains.rows_of[node.id]:

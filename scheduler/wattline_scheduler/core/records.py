@@ -140,6 +140,9 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """Somebody is about to switch it on: not switched off out of band until it is heard."""
     drained_unix_s: UnixTime | None = None
     """Since when it is drained: nothing new starts, and the last task has left."""
+    is_quarantined: bool = False
+    """Its agent's words count nothing until an operator readmits it (I9)."""
+    quarantine_reason: str = ""
 
 
 Standing = Literal["nameplate", "leased", "full", "off"]

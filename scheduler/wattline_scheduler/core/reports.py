@@ -145,7 +145,7 @@ def _note_running(state: State, gang: Gang, now: Now) -> None:
 
 def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
     """An attempt that should not be there: ended or lost by our records, or not on record."""
-    known = _ended_attempt(state, report)
+    known = _ended_attempt(state, node, report)
     if known is None:
         look_at_stray(state, node, report, now)
     if report.phase == "ended":
@@ -164,14 +164,16 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
     commands.order_stop(state, node, report.ref, 0.0, "this attempt is not on record", now)
 
 
-def _ended_attempt(state: State, report: TaskReport) -> Attempt | None:
+def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt | None:
+    """Of this node: what others ran is not for it to tell."""
     job = state.work.jobs.get(report.ref.job)
     if job is None:
         return None
     number = report.ref.task // job.spec.gang_size
     if number >= len(job.gangs):
         return None
-    return next((a for a in job.gangs[number].past if a.record.ref == report.ref), None)
+    past = job.gangs[number].past
+    return next((a for a in past if a.record.ref == report.ref and a.node == node.id), None)
 
 
 def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:

@@ -12,6 +12,7 @@ from wattline_protocol.requests import (
     Drain,
     GridEvent,
     Hold,
+    Readmit,
     Release,
     Request,
     Requeue,
@@ -36,6 +37,7 @@ from wattline_scheduler.core import (
 from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.nodes import NodeNow
+from wattline_scheduler.core.quarantine import readmit
 from wattline_scheduler.core.refusals import note_refused
 from wattline_scheduler.core.state import State
 from wattline_scheduler.core.unknown import not_there
@@ -43,7 +45,7 @@ from wattline_scheduler.core.unknown import not_there
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
 """What submitters may do, to their own jobs; operators to all."""
 
-ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn)
+ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
 ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
 """What takes an operator."""
@@ -88,7 +90,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
             return cooling.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release() | Requeue() | Update():
             return acting.act(state, event, request, now)
-        case Drain() | Undrain() | DeclareOff() | DeclareOn():
+        case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
             return _do_to_node(state, event, request, now)
         case _:
             verb = type(request).__name__
@@ -98,7 +100,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
 def _do_to_node(
     state: State,
     event: ClientAsked,
-    request: Drain | Undrain | DeclareOff | DeclareOn,
+    request: Drain | Undrain | DeclareOff | DeclareOn | Readmit,
     now: Now,
 ) -> Answer | None:
     node = _node(state, request.node)
@@ -113,6 +115,8 @@ def _do_to_node(
             return operating.declare_off(state, node, event, request, now)
         case DeclareOn():
             return operating.declare_on(state, node, event.user, request, now)
+        case Readmit():
+            return readmit(state, node, event.user, request, now)
 
 
 def _node(state: State, name: NodeId) -> NodeNow | Denied:

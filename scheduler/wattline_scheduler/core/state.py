@@ -31,6 +31,15 @@ from wattline_scheduler.power.pace import Pace
 from wattline_scheduler.power.thermal import Thermal
 
 
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A node's words that the books cannot explain, until its Hello."""
+
+    since: Instant
+    claims_epoch: bool
+    """It says that it has met a later epoch than this one."""
+
+
 @dataclass(slots=True)
 class Overrun:
     """Why a domain is committed above its budget, which only named causes may bring about (I4)."""
@@ -120,7 +129,7 @@ class State:
     """When the use of live tries was last added up."""
     sensed_at: Instant | None = None
     """When meters and zones were last looked at."""
-    contradicted: dict[NodeId, None] = field(default_factory=dict)
+    contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)
     """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)
     """Domains whose floors alone do not fit, by the newest rebalancing, and by how much."""

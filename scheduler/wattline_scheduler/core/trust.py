@@ -1,26 +1,35 @@
 """When a node's words contradict the books: it counts in full until its caps are read back (I9)."""
 
 from wattline_protocol.ids import Now
-from wattline_protocol.messages import Beat, Rehello
+from wattline_protocol.messages import Beat, GpuInfo, Rehello
+from wattline_protocol.wall import wall_mw
 from wattline_scheduler.core.foreign import jump_mw
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.overruns import note_overruns
 from wattline_scheduler.core.problems import begin
+from wattline_scheduler.core.quarantine import contradicts
 from wattline_scheduler.core.state import State
+from wattline_scheduler.core.watts import floor_of
 
 REHELLO_PERIOD_S = 1.0
 """A node is asked to say Hello again at most so often."""
 
+MOST_NAMEPLATES = 2
+"""No node is believed that it needs, or is held at, more than so many times its nameplate: the
+site file may be wrong by some, but one key must not take the watts of all others."""
+
 
 def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
     """Count the node in full, stop growth beside it, and ask it to read back its caps."""
+    if node.record.is_quarantined:
+        return
     if node.id not in state.contradicted:
-        state.contradicted[node.id] = None
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()
         why = f"{node.id} {text}; it counts in full until its caps are read back"
         begin(state, "books_contradicted", node.id, why, now, node=node.id)
         note_overruns(state, f"{node.id} contradicts the books", now)
+        contradicts(state, node, now)
     ask_for_hello(state, node, "the books and this node disagree", now)
 
 
@@ -42,11 +51,49 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
         return ""
     if beat.lease_seq > node.lease_seq:
         return f"names lease {beat.lease_seq}, the newest sent to it is {node.lease_seq}"
+    impossible = impossible_holding(node, beat.holding_mw)
+    if impossible:
+        return impossible
     committed_mw = state.books.committed_mw(node.id)
     explained_mw = committed_mw + jump_mw(node, beat)
     if beat.lease_seq >= node.acked_seq and beat.holding_mw > explained_mw:
         return (
             f"is held at {beat.holding_mw / 1000:.0f} W, "
             f"the books say at most {committed_mw / 1000:.0f} W"
+        )
+    return ""
+
+
+def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
+    """What of the GPUs in a Hello cannot be; empty = nothing."""
+    if len({gpu.index for gpu in gpus}) < len(gpus):
+        return "names a GPU twice"
+    for gpu in gpus:
+        if max(gpu.cap_min_mw, gpu.idle_mw, gpu.cap_default_mw) > gpu.cap_max_mw:
+            return f"says that GPU {gpu.index} idles, or is capped at least, above its maximum cap"
+    most_mw, idle_mw = MOST_NAMEPLATES * node.site.nameplate_mw, sum(g.idle_mw for g in gpus)
+    if idle_mw > most_mw or any(gpu.cap_max_mw > most_mw for gpu in gpus):
+        return (
+            f"says that its GPUs draw more than {MOST_NAMEPLATES} times the nameplate of the host "
+            f"({node.site.nameplate_mw / 1000:.0f} W)"
+        )
+    return ""
+
+
+def impossible_holding(node: NodeNow, holding_mw: int) -> str:
+    """What of a holding, or of the GPUs it is for, cannot be; empty = nothing."""
+    site = node.site
+    least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
+    most_mw = MOST_NAMEPLATES * site.nameplate_mw
+    if holding_mw < least_mw:
+        return (
+            f"is held at {holding_mw / 1000:.0f} W, its host alone may draw "
+            f"{least_mw / 1000:.0f} W by the site file"
+        )
+    if max(holding_mw, floor_of(node)) > most_mw:
+        return (
+            f"is held at {holding_mw / 1000:.0f} W and needs at least {floor_of(node) / 1000:.0f} "
+            f"W, more than {MOST_NAMEPLATES} times its nameplate of "
+            f"{site.nameplate_mw / 1000:.0f} W"
         )
     return ""

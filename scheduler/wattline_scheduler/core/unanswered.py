@@ -91,7 +91,12 @@ def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
 
 
 def _answers(state: State, node: NodeNow, now: Now) -> bool:
-    """A node that is heard must acknowledge its lease; one that is not may come back in time."""
+    """A node that is heard must acknowledge its lease; one that is not may come back in time.
+
+    What a quarantined one says is no answer.
+    """
+    if node.record.is_quarantined:
+        return False
     if node.is_reachable:
         return not is_stuck(node, now)
     heard_at = state.started_at if node.heard_at is None else node.heard_at

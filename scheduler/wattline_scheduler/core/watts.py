@@ -18,6 +18,7 @@ from wattline_scheduler.power.loads import (
     gpu_admission_mw,
     gpu_ceiling_mw,
     gpu_floor_mw,
+    is_controlled,
     most_demanding,
 )
 
@@ -55,7 +56,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index, ())
         counting = [one for one in holders if one.gang is also or _counts(one)]
-        if not gpu.managed:
+        if not is_controlled(gpu):
             busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
         elif counting:
             busy.append(_held(state, node, gpu, counting, now))
@@ -135,7 +136,7 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     least_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index, ())
-        if not gpu.managed:
+        if not is_controlled(gpu):
             least_mw += gpu_ceiling_mw(gpu)
         elif gpu.index in node.idle and not any(_counts(one, only) for one in holders):
             least_mw += gpu.idle_mw
@@ -151,7 +152,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
     yields: dict[int, int] = {}
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index)
-        if not gpu.managed:
+        if not is_controlled(gpu):
             base_mw += gpu_ceiling_mw(gpu)
         elif holders is not None:
             admission_mw = booked_mw(state, node, gpu)
@@ -179,8 +180,8 @@ def idle_mw(node: NodeNow) -> int:
     for gpu in node.gpus.values():
         could_idle = gpu.index in node.holders and gpu.index not in node.foreign
         is_idle = could_idle or gpu.index in node.idle
-        busy_mw = gpu_floor_mw(gpu) if gpu.managed else gpu_ceiling_mw(gpu)
-        load_mw += gpu.idle_mw if gpu.managed and is_idle else busy_mw
+        busy_mw = gpu_floor_mw(gpu) if is_controlled(gpu) else gpu_ceiling_mw(gpu)
+        load_mw += gpu.idle_mw if is_controlled(gpu) and is_idle else busy_mw
     return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 

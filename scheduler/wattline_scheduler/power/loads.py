@@ -83,6 +83,11 @@ def gain_class(gain: float) -> float:
     return math.floor(math.log(gain) / math.log(GAIN_STEP)) if gain > 0.0 else -math.inf
 
 
+def is_controlled(gpu: GpuInfo) -> bool:
+    """Its agent decides what it draws; else it counts at its ceiling whatever runs on it."""
+    return gpu.managed and not gpu.raised
+
+
 def gpu_floor_mw(gpu: GpuInfo) -> int:
     """Least a busy GPU can be held to: its minimum cap, or everything if it cannot be capped."""
     return gpu_bound_mw(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw, gpu.overshoot_permille)

@@ -159,6 +159,8 @@ def _node(row: Row) -> NodeRecord:
         off_reason,
         bool(is_spared),
         row[15],
+        bool(row[16]),
+        row[17],
     )
 
 

@@ -103,7 +103,7 @@ NODES = Layout(
     _columns(
         "node incarnation boot_id hostname agent_version cpus memory_bytes gpus is_observe "
         "is_simulated is_draining drain_reason is_off off_reason is_spared "
-        "drained_unix_s"
+        "drained_unix_s is_quarantined quarantine_reason"
     ),
     NodeRecord.key,
 )
@@ -183,7 +183,8 @@ def _attempt_row(r: AttemptRecord) -> Row:
 def _node_row(r: NodeRecord) -> Row:
     host = (r.boot_id, r.hostname, r.agent_version, r.cpus, r.memory_bytes, _json(r.gpus))
     marks = (r.is_observe, r.is_simulated, r.is_draining, r.drain_reason, r.is_off, r.off_reason)
-    return (r.node, r.incarnation, *host, *marks, r.is_spared, r.drained_unix_s)
+    quarantine = (r.is_quarantined, r.quarantine_reason)
+    return (r.node, r.incarnation, *host, *marks, r.is_spared, r.drained_unix_s, *quarantine)
 
 
 def _book_row(r: BookRecord) -> Row:

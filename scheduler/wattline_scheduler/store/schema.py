@@ -391,6 +391,12 @@ def _acts(db: Database) -> None:
     _table(db, "members", members, "name", ())
 
 
+def _quarantine(db: Database) -> None:
+    """Whether a node's agent is believed."""
+    db.execute("ALTER TABLE nodes ADD COLUMN is_quarantined INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE nodes ADD COLUMN quarantine_reason TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _records,
     _rollups,
@@ -414,6 +420,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _digests,
     _notes,
     _acts,
+    _quarantine,
 )
 """In order; the database's `user_version` counts those that were applied."""
 

@@ -9,7 +9,7 @@ from wattline_agent.core.node import Node
 from wattline_agent.ports import HostReading
 from wattline_protocol.codec import Codec
 from wattline_protocol.gpuprocess import GpuProcess
-from wattline_protocol.ids import GpuIndex
+from wattline_protocol.ids import GpuIndex, Incarnation
 from wattline_protocol.messages import FromAgent, LogChunk, ToAgent
 from wattline_sim.fleet.machine import Disk, Machine
 from wattline_sim.fleet.network import Network
@@ -56,6 +56,8 @@ class AgentShell:
         self._life = 0
         self._stalled_until_s = 0.0
         self._samples = 0
+        self.on_start: Callable[[], None] = lambda: None
+        """Called when a new process begins, which knows only what is on disk."""
         self.node: Node | None = None
 
     def start(self) -> None:
@@ -63,6 +65,7 @@ class AgentShell:
         if self.node is not None or not self.machine.is_up:
             return
         self._life += 1
+        self.on_start()
         machine, disk = self.machine, self.machine.disk
         limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
         if not self._is_same_driver():
@@ -121,6 +124,12 @@ class AgentShell:
 
     def _is_stalled(self) -> bool:
         return self._stalled_until_s > self._world.now_s
+
+    def is_at_work(self, known: Incarnation | None) -> bool:
+        """It runs, as the incarnation that its scheduler knows."""
+        member = self.node.state.session.member if self.node is not None else None
+        is_known = member is not None and member.welcome.incarnation == known
+        return is_known and not self._is_stalled() and not self.machine.is_disk_full
 
     def crash(self) -> None:
         """SIGKILL: only disk, driver and keeper remain."""
@@ -250,6 +259,8 @@ class AgentShell:
                 machine.limit(effect.ref, effect.runtime_limit_s)
             case fx.Kill():
                 machine.kill(effect.ref, effect.kind)
+            case fx.FindPrivileged():
+                self._soon(ev.PrivilegedFound(machine.privileged()))
             case fx.Drop():
                 machine.drop(effect.ref)
             case fx.RenewTaskLeases():

@@ -5,10 +5,10 @@ books of its account and its queue from the transaction on that puts its end, or
 on record. Nothing here asks the scheduler what counts where: the sums are its own.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wattline_protocol.ids import JobId, TaskRef
+from wattline_protocol.ids import JobId, NodeId, TaskRef
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.site import Quota, Site
 from wattline_protocol.wall import wall_mw
@@ -64,6 +64,8 @@ class Allowances:
         self._now_s = now_s
         self.quotas: dict[Key, Quota] = {("queue", q.name): q.quota for q in site.queues}
         self.quotas |= {("account", a.name): a.quota for a in site.accounts}
+        self.liars: Collection[NodeId] = ()
+        """Nodes that lied of their GPUs: what those count is theirs."""
         self._above = {account.name: account.parent for account in site.accounts}
         self._jobs: dict[JobId, JobRecord] = {}
         self._tries: dict[TaskRef, AttemptRecord] = {}
@@ -151,7 +153,7 @@ class Allowances:
             return held
         learned = self._learned()
         for record in self._tries.values():
-            if record.ended_unix_s is None:
+            if record.ended_unix_s is None and record.node not in self.liars:
                 job = self._jobs[record.job]
                 milli = len(record.gpus) * each_milli(job.spec)
                 least_mw = CAP_MIN_MW if self._kind(record.job) in learned else KNEE_MW

@@ -6,7 +6,7 @@ all the while. Some are still there, and some come, when everything else is heal
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from wattline_protocol.ids import NodeId
 from wattline_scheduler.core.records import BookRecord, Record
@@ -49,6 +49,8 @@ class ForeignUse:
         self._world, self._story, self._dice = world, story, dice
         self._machines = machines
         self._is_used = dice.random() < SITES_SHARE
+        self.is_doubtful: Callable[[NodeId], bool] = lambda _: False
+        """Whether a node may count in full for another reason."""
         self._healed_s: float | None = None
 
     def begin(self) -> None:
@@ -79,7 +81,9 @@ class ForeignUse:
     def check_books(self, records: Iterable[Record]) -> None:
         """Raise if a node counts in full though nothing is wrong with it."""
         for record in records:
-            if self.is_calm and isinstance(record, BookRecord) and record.standing == "full":
+            if not isinstance(record, BookRecord) or record.standing != "full":
+                continue
+            if self.is_calm and not self.is_doubtful(record.node):
                 raise FalseAlarm(f"{record.node} counts in full because others use its GPUs")
 
     def check_start(self, machine: Machine, gpu: Gpu) -> None:

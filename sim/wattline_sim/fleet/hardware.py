@@ -19,6 +19,8 @@ class Gpu:
 
     index: GpuIndex
     limit_mw: int = CAP_MAX_MW
+    own_mw: int = CAP_MAX_MW
+    """What it would be, had nobody but agent and driver changed it."""
     bmc_mw: int = CAP_MAX_MW
     is_settable: bool = True
     is_lost: bool = False
@@ -62,6 +64,8 @@ class Process:
     ended_s: float = 0.0
     demand_mw: int = 0
     """What it makes each of its GPUs draw uncapped."""
+    is_privileged: bool = False
+    """It may set power caps: it runs as root."""
     work: int = 0
     """Grows when its plan changes, so that an old completion is void."""
 

@@ -1,7 +1,7 @@
 """A host below the agent: driver, GPUs, processes and disk. Survives the agent's crashes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -59,8 +59,8 @@ class Machine:
         self.is_disk_full = False
         self.starts = 0
         """Processes ever started."""
-        self.on_launch: Callable[[TaskRef], None] = lambda _: None
-        """Told of each process that is started."""
+        self.on_launch: Callable[[TaskRef], None] = lambda _: None  # of each that is started
+        self.on_kill: Callable[[TaskRef, ExitKind], None] = lambda _, __: None
         self.on_boot: Callable[[], None] = lambda: None
         """Called before anything runs again."""
 
@@ -107,8 +107,8 @@ class Machine:
             raise BmcUndone(
                 f"a write of {cap_mw} mW to GPU {index} of {self.node} undid a BMC's {gpu.bmc_mw}"
             )
-        gpu.limit_mw = cap_mw
-        return CapResult(index, gpu.enforced_mw, gpu.limit_mw, held_mw=held_mw)
+        gpu.limit_mw = gpu.own_mw = cap_mw
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw, held_mw=held_mw, is_taken=True)
 
     def _knows_ceiling(self, gpu: Gpu) -> bool:
         """What the agent has on disk says that a BMC holds its limit."""
@@ -121,6 +121,13 @@ class Machine:
         if self._why_silent(gpu):
             return CapResult(index, None, None, self._why_silent(gpu))
         return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+
+    def raise_limit(self, gpu: Gpu) -> bool:
+        """Some process other than the agent sets the highest limit, if the driver lets it."""
+        if not self.is_up or self._why_silent(gpu) or not gpu.is_settable:
+            return False
+        gpu.limit_mw = CAP_MAX_MW
+        return True
 
     def floor_caps(self) -> None:
         """Every GPU at its minimum: what a start does before it trusts anything."""
@@ -150,7 +157,7 @@ class Machine:
             self.world.after(1.0, lambda: self.bring_back(gpu))
         elif gpu.is_lost:
             gpu.is_lost = False
-            gpu.limit_mw = CAP_MAX_MW
+            gpu.limit_mw = gpu.own_mw = CAP_MAX_MW
 
     def foreign(self, index: GpuIndex) -> tuple[GpuProcess, ...]:
         """As an agent finds them."""
@@ -206,7 +213,7 @@ class Machine:
             if self.boots == boot and self.is_up and not self.is_loaded():
                 self.driver_loads += 1
                 for gpu in self.gpus.values():
-                    gpu.limit_mw = CAP_MAX_MW
+                    gpu.limit_mw = gpu.own_mw = CAP_MAX_MW
                     gpu.is_lost = False
 
         self.world.after(RELOAD_S, loaded)
@@ -280,16 +287,21 @@ class Machine:
             load_mw = gpu.last_load_mw
         return IDLE_MW if load_mw is None else min(load_mw, gpu.enforced_mw)
 
-    def allowed_mw(self, is_reserve: Callable[[Gpu], bool] = lambda _: False) -> int:
+    def allowed_mw(
+        self,
+        is_reserve: Callable[[Gpu], bool] = lambda _: False,
+        excused: Collection[GpuIndex] = (),
+    ) -> int:
         """Most the GPUs may draw together under the limits in force, by what runs on them.
-        `is_reserve`: what foreign processes draw on this one is covered by a reserve.
+        `is_reserve`: what foreign processes draw on this one is covered by a reserve. `excused`:
+        GPUs of which a limit that others have raised counts as before.
         """
         draws = self.draws_mw()
         tasks = {i for p in self.living() if p.is_running for i in p.order.gpus}
         return sum(
             IDLE_MW
             if gpu.index not in tasks and is_reserve(gpu)
-            else gpu.enforced_mw
+            else min(gpu.enforced_mw, gpu.own_mw if gpu.index in excused else gpu.enforced_mw)
             if draws[gpu.index] > IDLE_MW or gpu.foreign_mw is not None
             else IDLE_MW
             for gpu in self.gpus.values()
@@ -360,7 +372,12 @@ class Machine:
         """SIGKILL."""
         process = self.processes.get(ref)
         if process is not None:
+            self.on_kill(ref, kind)
             self._end(process, kind, 9)
+
+    def privileged(self) -> frozenset[TaskRef]:
+        """Living processes that may set caps."""
+        return frozenset(p.order.ref for p in self.living() if p.is_privileged)
 
     def drop(self, ref: TaskRef) -> None:
         """Forget an ended one."""
@@ -389,7 +406,8 @@ class Machine:
         self.boots += 1
         self.clock = HostClock(self.world)
         for gpu in self.gpus.values():
-            gpu.limit_mw, gpu.hung_until_s, gpu.is_lost = CAP_MAX_MW, 0.0, False
+            gpu.limit_mw = gpu.own_mw = CAP_MAX_MW
+            gpu.hung_until_s, gpu.is_lost = 0.0, False
             gpu.busy_until_s, gpu.foreign_mw = -1e9, None
         self.on_boot()
 

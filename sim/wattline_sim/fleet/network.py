@@ -1,7 +1,7 @@
 """A network worse than TCP: any message may be lost, repeated, late or overtaken."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from wattline_sim.fleet.world import World
@@ -30,6 +30,11 @@ class Weather:
     cut: Counter[Way] = field(default_factory=Counter)
     """Ways from a source to a target that carry nothing, each cut so many times."""
 
+    def is_calm(self, ways: Collection[Way]) -> bool:
+        """What is sent these ways arrives, soon and in order."""
+        is_sound = self.loss == self.overtaken == 0.0 and self.delay_s <= CALM_DELAY_S
+        return is_sound and not any(self.cut[way] > 0 for way in ways)
+
 
 class Network:
     """Carries bytes between addresses; a receiver that is down hears nothing."""
@@ -38,6 +43,8 @@ class Network:
         self._world = world
         self.weather = Weather()
         self._receivers: dict[Address, Receive] = {}
+        self.on_send: Callable[[Address, Address, bytes], bytes] = lambda _, __, data: data
+        """What is sent in place of it: a liar sits at its source."""
         self.sent = 0
         self.lost = 0
 
@@ -52,6 +59,7 @@ class Network:
     def send(self, source: Address, target: Address, data: bytes) -> None:
         """Send once; it arrives never, once or several times."""
         rng, weather = self._world.rng, self.weather
+        data = self.on_send(source, target, data)
         self.sent += 1
         if weather.cut[source, target] > 0 or rng.random() < weather.loss:
             self.lost += 1

@@ -160,6 +160,8 @@ def _unsettled(site: FleetSite, count: int) -> NotSettled | None:
     if waiting:
         tell = ", ".join(f"{r.id} ({r.spec.name}) {r.state}: {r.reason}" for r in waiting)
         return NotSettled(f"jobs that did not end: {tell}", len(waiting))
+    if site.lying.now:
+        return NotSettled(f"agents that still lie: {', '.join(sorted(site.lying.now))}")
     cluster = site.scheduler.cluster
     if cluster is None:
         return NotSettled("the scheduler did not come back")

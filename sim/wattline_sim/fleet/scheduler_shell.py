@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from wattline_protocol.ids import Instant, NodeId, UserName
+from wattline_protocol.ids import Incarnation, Instant, NodeId, UserName
 from wattline_protocol.messages import FromAgent
 from wattline_protocol.requests import Answer, Request
 from wattline_protocol.site import Site
@@ -123,6 +123,16 @@ class SchedulerShell:
     def stall(self, for_s: float) -> None:
         """The process gets no processor: everything waits, in order."""
         self._stalled_until_s = self._world.now_s + for_s
+
+    @property
+    def is_at_work(self) -> bool:
+        """It runs, and is not held up."""
+        return self.cluster is not None and self._stalled_until_s <= self._world.now_s
+
+    def knows(self, node: NodeId) -> Incarnation | None:
+        """The incarnation of a node that it believes; None = none now."""
+        known = self.cluster.state.nodes[node] if self.cluster is not None else None
+        return known.incarnation if known is not None and known.is_adopted else None
 
     def replace(self, old_runs_on_s: float) -> None:
         """A second scheduler starts on the same store while this one lives on for a while."""

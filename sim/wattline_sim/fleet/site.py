@@ -1,7 +1,8 @@
 """A whole simulated site: hosts, agents, scheduler, a client that insists, and the checks."""
 
+import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job import JobSpec
@@ -11,6 +12,7 @@ from wattline_protocol.requests import (
     DeclareOff,
     DeclareOn,
     Denied,
+    Readmit,
     Release,
     Request,
     Requeue,
@@ -21,15 +23,17 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.selecting import only
 from wattline_scheduler.core.records import JobRecord, Record
-from wattline_sim.fleet.agent_shell import AgentShell
+from wattline_sim.fleet.agent_shell import SCHEDULER, AgentShell
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.dividing import Dividing, check_devices
 from wattline_sim.fleet.foreign import ForeignUse
-from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.lying import Lying
+from wattline_sim.fleet.machine import Gpu, Machine
 from wattline_sim.fleet.naming import Naming, check_names
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.quotas import with_place, with_quotas
+from wattline_sim.fleet.raising import Raising
 from wattline_sim.fleet.reserving import Reserving, check_placed
 from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
@@ -83,13 +87,22 @@ class FleetSite:
         self.scheduler.disk.on_job = self.truth.saw_job
         self.allowances = Allowances(self.site, lambda: self.world.now_s)
         self.scheduler.disk.on_commit = self._committed
-        self.scheduler.disk.on_found = self.allowances.found
+        self.scheduler.disk.on_found = self._found
         self.agents = {
             node: AgentShell(
                 self.world, self.network, machine, self._checks_of(node), lambda: self.is_faulty
             )
             for node, machine in self.machines.items()
         }
+        self.raising = Raising(self.world, self.machines, self._is_disturbed)
+        self.truth.excused = self.raising.excused
+        for node, agent in self.agents.items():
+            agent.on_start = functools.partial(self.raising.disturb, node)
+        liars = random.Random(f"{seed} liars")
+        self.lying = Lying(self.world, self.network, self.machines, liars)
+        self.truth.liars = self.allowances.liars = self.lying.ever
+        self.foreign.is_doubtful = self._is_doubtful
+        self.truth.is_trusted = self._is_trusted
         self.accepted: dict[JobId, JobSpec] = {}
         self.answered: set[str] = set()
         """Tokens of submissions."""
@@ -129,6 +142,41 @@ class FleetSite:
         check_devices(before, records)
         self.foreign.check_books(records)
         self.allowances.committed(records)
+        self.lying.saw(records)
+
+    def _found(self, records: Iterable[Record]) -> None:
+        self.allowances.found(records)
+        self.lying.saw(records)
+
+    def _is_trusted(self, node: NodeId) -> bool:
+        if self.agents[node].is_at_work(self.scheduler.knows(node)):
+            self.lying.adopted(node)
+        return self.lying.is_trusted(node)
+
+    def _is_doubtful(self, node: NodeId) -> bool:
+        """Its agent lied, or others raise its caps."""
+        return node in self.lying.ever or self.raising.is_busy(node)
+
+    def stop_lying(self, node: NodeId) -> None:
+        """Somebody installs the host again; once that is done its key is readmitted."""
+        self.lying.end(node)
+        self.crash_agent(node, 0.5)
+        if not self.is_faulty:
+            self.insist(Readmit(node, "installed again"))
+
+    def is_growth_stopped(self) -> bool:
+        """Somewhere, by a contradiction."""
+        cluster = self.scheduler.cluster
+        return cluster is not None and bool(cluster.state.contradicted)
+
+    def _is_disturbed(self, node: NodeId, gpu: Gpu) -> bool:
+        """Something is wrong between a GPU and the scheduler's disk."""
+        ways = ((node, SCHEDULER), (SCHEDULER, node))
+        is_sound = self.scheduler.is_at_work and self.network.weather.is_calm(ways)
+        is_hung = gpu.hung_until_s > self.world.now_s or gpu.is_lost or not gpu.is_settable
+        return (
+            is_hung or not is_sound or not self.agents[node].is_at_work(self.scheduler.knows(node))
+        )
 
     def _checks_of(self, node: NodeId) -> Callable[[], None]:
         return lambda: self.check(node)
@@ -180,6 +228,7 @@ class FleetSite:
                 self.insist(Restore(domain.id, reason="healed"))
             for node in self.site.nodes:
                 self.insist(Undrain(node.id))
+                self.insist(Readmit(node.id, "healed"))
             for request in self.reserving.ended(sorted(self._jobs_on_record())):
                 self.insist(request)
             for job in sorted(self._jobs_on_record()):

@@ -6,9 +6,9 @@ task may run in two attempts at once. None of this uses anything an agent report
 scheduler's own arithmetic.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job import WHOLE_GPU, JobSpec
 from wattline_protocol.site import Domain, Node, Site
 from wattline_protocol.views import JobState
@@ -19,6 +19,8 @@ from wattline_sim.fleet.machine import Machine
 
 Books = Mapping[NodeId, BookRecord]
 
+MOST_NAMEPLATES = 2
+
 
 class Overdraw(AssertionError):
     """Something was drawn, or could have been, that nobody had granted."""
@@ -26,6 +28,10 @@ class Overdraw(AssertionError):
 
 class Overgranted(AssertionError):
     """The books on disk grant more below a domain than its budget."""
+
+
+class Overcounted(AssertionError):
+    """One agent's word made its node count more than any host of its kind can draw."""
 
 
 class GivenTwice(AssertionError):
@@ -55,6 +61,12 @@ class Truth:
         self._nodes = {node.id: node for node in site.nodes}
         self._machines = machines
         self._rows = _rows(site)
+        self.excused: Callable[[NodeId], Collection[GpuIndex]] = lambda _: ()
+        """GPUs of a node of which the books need not know yet that others have raised a limit."""
+        self.is_trusted: Callable[[NodeId], bool] = lambda _: True
+        """Whether the books of a node rest on no lie of its agent."""
+        self.liars: Collection[NodeId] = ()
+        """Nodes whose agents ever lied: what they still run is theirs."""
         self._started: set[TaskRef] = set()
         self._jobs: dict[JobId, JobSpec] = {}
         self._ended: dict[JobId, set[JobState]] = {}
@@ -77,17 +89,19 @@ class Truth:
         for node in self._nodes.values() if only is None else (self._nodes[only],):
             could_mw, committed_mw = self.could_draw_mw(node.id), _committed_mw(node, books)
             if could_mw > committed_mw:
+                could_mw = self.could_draw_mw(node.id, self.excused(node.id))
+            if could_mw > committed_mw and self.is_trusted(node.id):
                 raise Overdraw(
                     f"{node.id} could draw {could_mw / 1e6:.3f} kW, "
                     f"committed are {committed_mw / 1e6:.3f} kW: {books.get(node.id)}"
                 )
 
-    def could_draw_mw(self, node: NodeId) -> int:
+    def could_draw_mw(self, node: NodeId, excused: Collection[GpuIndex] = ()) -> int:
         """Most the host can draw at the wall under the limits in force, by what runs on it."""
         machine, at = self._machines[node], self._nodes[node]
         if not machine.is_up:
             return 0
-        gpus_mw = machine.allowed_mw(self.is_reserve)
+        gpus_mw = machine.allowed_mw(self.is_reserve, excused)
         return wall_mw(at.non_gpu_worst_mw + gpus_mw, at.psu_efficiency_permille)
 
     def booked(self, books: Books, entries: Iterable[BookRecord]) -> None:
@@ -102,6 +116,8 @@ class Truth:
             node = self._nodes[entry.node]
             before_mw = _committed_mw(node, state)
             state[entry.node] = entry
+            if _committed_mw(node, state) > MOST_NAMEPLATES * node.nameplate_mw:
+                raise Overcounted(f"{entry}, its nameplate is {node.nameplate_mw} mW")
             most_sent_mw = max((sent.lease_mw for sent in entry.sent), default=0)
             if entry.standing == "leased" and most_sent_mw > before_mw:
                 self._check_room(state, entry.node)
@@ -129,7 +145,9 @@ class Truth:
         self._check_parents(ref.job)
         self._check_profile(ref)
         living: dict[tuple[JobId, TaskNo], TaskRef] = {(ref.job, ref.task): ref}
-        for machine in self._machines.values():
+        for name, machine in self._machines.items():
+            if name in self.liars:
+                continue
             self._check_given(machine, ref)
             if ref in machine.processes:
                 for index in machine.processes[ref].order.gpus:

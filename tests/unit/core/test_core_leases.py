@@ -191,7 +191,7 @@ def test_a_report_never_changes_the_books(h: Harness) -> None:
     h.run(3)
     name = used_node(h)
     before = h.cluster.state.books.entry(NodeId(name))
-    h.say(name, h.agent(name).beat(holding_mw=1_000_000))
+    h.say(name, h.agent(name).beat(holding_mw=6_000_000))
     assert h.cluster.state.books.entry(NodeId(name)) == before
 
 

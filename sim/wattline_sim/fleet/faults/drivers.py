@@ -1,4 +1,5 @@
-"""GPU drivers that hang, are loaded anew, refuse a cap, or lose a GPU; limits set by a BMC."""
+"""GPU drivers that hang, are loaded anew, refuse a cap, or lose a GPU; limits set by a BMC, or by
+processes that may not."""
 
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,16 @@ def _lost(faults: "Faults") -> str:
     return f"{machine.node} GPU {gpu.index}"
 
 
+def _task_raises(faults: "Faults") -> str:
+    machine = faults.site.machines[faults.some_node()]
+    return faults.site.raising.by_task(machine, faults.rng.uniform(5.0, 40.0))
+
+
+def _stranger_raises(faults: "Faults") -> str:
+    machine, gpu = _some_gpu(faults)
+    return faults.site.raising.by_stranger(machine, gpu, faults.rng.uniform(5.0, 40.0))
+
+
 KINDS = {
     "driver hang": _hang,
     "driver reload": _reload,
@@ -75,4 +86,6 @@ KINDS = {
     "BMC limit": _bmc_limit,
     "cap refused": _refused,
     "GPU lost": _lost,
+    "task raises caps": _task_raises,
+    "unknown process raises caps": _stranger_raises,
 }

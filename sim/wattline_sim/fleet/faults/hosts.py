@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from wattline_sim.fleet.faults.network import cut_off
+from wattline_sim.fleet.lying import LIES_ON_S
 
 SECOND_WIPE_SHARE = 0.5
 
@@ -76,6 +77,17 @@ def _power_off(faults: "Faults") -> str:
     return node
 
 
+def _lie(faults: "Faults") -> str:
+    """For a while; half of them go on after everything else is well again."""
+    node, site = faults.some_node(), faults.site
+    told = site.lying.begin(node)
+    if faults.rng.random() < 0.5:
+        faults.lasting(5.0, 60.0, lambda: site.stop_lying(node))
+    else:
+        faults.outlasting(LIES_ON_S, lambda: site.stop_lying(node))
+    return told
+
+
 KINDS = {
     "agent crash": _agent_crash,
     "agent back alone": _agent_back_alone,
@@ -86,4 +98,5 @@ KINDS = {
     "agent disk full": _disk_full,
     "clock jump": _clock_jump,
     "power off": _power_off,
+    "lying agent": _lie,
 }

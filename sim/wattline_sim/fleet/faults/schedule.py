@@ -37,6 +37,7 @@ class Faults:
         """Everything is to be well from now on."""
         self._undo: dict[int, Callable[[], None]] = {}
         self._undone = 0
+        self._outlasting: list[tuple[float, Callable[[], None]]] = []
         self._mean_s = self.rng.choice(MEANS_BETWEEN_S)
         self._kinds = self.rng.sample(sorted(KINDS), self.rng.randint(FEWEST_KINDS, len(KINDS)))
 
@@ -54,6 +55,11 @@ class Faults:
         self.is_over = True
         for number in list(self._undo):
             self._end(number)
+        for after_s, undo in self._outlasting:
+            self.site.world.after(after_s, undo)
+        if self._outlasting:
+            longest_s = max(after_s for after_s, _ in self._outlasting)
+            self.site.lying.watch_growth(self.site.is_growth_stopped, longest_s - 5.0)
         self.site.scheduler.clock.set_right()  # windows of jobs open by it
         self.site.mend()
 
@@ -67,6 +73,10 @@ class Faults:
         number = self._undone
         self._undo[number] = undo
         self.site.world.after(after_s, lambda: self._end(number))
+
+    def outlasting(self, after_s: float, undo: Callable[[], None]) -> None:
+        """Undo this fault so long after all others were healed."""
+        self._outlasting.append((after_s, undo))
 
     def later(self, after_s: float, hurt: Callable[[], None]) -> None:
         """One more blow, unless everything is to be well by then."""

@@ -17,6 +17,7 @@ from wattline_sim.fleet.mutants import (
     quotas,
     schedulers,
     surroundings,
+    trust,
 )
 from wattline_sim.fleet.mutants.mutant import CATCHES, Mutant, applied
 from wattline_sim.fleet.run import Run, Violation
@@ -32,6 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *foreign.MUTANTS,
     *limits.MUTANTS,
     *surroundings.MUTANTS,
+    *trust.MUTANTS,
 )
 MOST_SEEDS = 1_000
 

@@ -12,6 +12,9 @@ CATCHES = frozenset(
     (
         "Overdraw",
         "Overgranted",
+        "KilledInnocent",
+        "GrowthStopped",
+        "Overcounted",
         "RunTwice",
         "StartedEarly",
         "StartedOutside",
