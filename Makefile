@@ -8,8 +8,9 @@ STAMP := $(VENV)/.installed
 COMPILED := agent/wattline_agent/keeper/launch.c scheduler/wattline_scheduler/plan/loops.c
 JOBS ?= 2
 SEEDS ?= 10000
+SECONDS ?= 540
 
-.PHONY: help demo test check sim sim-mutants bench fit docs bless clean tools
+.PHONY: help demo test check sim sim-mutants bench fuzz fit docs bless clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -53,6 +54,9 @@ sim-mutants: $(STAMP) ## remove the protocol's rules one by one: the simulation 
 
 bench: $(STAMP) ## measure, and print the table
 	@$(BIN)/wattline bench $(ARGS)
+
+fuzz: $(STAMP) ## feed every parser of outside bytes for SECONDS seconds, and measure its growth
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
 fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
 	@$(BIN)/python -m fit $(ARGS)

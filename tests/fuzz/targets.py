@@ -1,0 +1,137 @@
+"""What is fuzzed: each target takes bytes, and may raise only the errors it documents."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fuzz import samples
+from fuzz.http import HttpTarget
+from support.hostile import filled
+from support.struct_strategies import members_of
+from wattline_agent.executor.metrics import MetricsTail
+from wattline_protocol.codec import Codec, MalformedMessage
+from wattline_protocol.fields import DocumentError
+from wattline_protocol.jobfile import parse_job
+from wattline_protocol.keys import JoinBundle, KeyFileError, bounded_text, decoded
+from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.requests import (
+    Answer,
+    Ask,
+    ClientHello,
+    ClientWelcome,
+    FromClient,
+    Request,
+    Tell,
+    ToClient,
+)
+from wattline_protocol.selecting import parse_jobs
+from wattline_protocol.sitefile import parse_site
+from wattline_protocol.visible import LogText
+from wattline_protocol.windows import parse_window
+from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser."""
+
+    name: str
+    feed: Callable[[bytes], object]
+    documented: tuple[type[Exception], ...]
+    """What it may raise for bytes that are not what it reads."""
+    seeds: tuple[bytes, ...]
+    """Well-formed input to begin with."""
+    close: Callable[[], None] = lambda: None
+
+
+def _decoder(union: Any) -> Callable[[bytes], object]:
+    return Codec[Any](union).decode
+
+
+def _messages(union: Any) -> tuple[bytes, ...]:
+    """One message of each type, every collection with one entry."""
+    return tuple(msgspec.msgpack.encode(filled(one, "text")) for one in members_of(union))
+
+
+def _asks() -> tuple[bytes, ...]:
+    asks = (Ask(1, filled(request, "text")) for request in members_of(Request))
+    return tuple(msgspec.msgpack.encode(message) for message in (filled(ClientHello, "a"), *asks))
+
+
+def _tells() -> tuple[bytes, ...]:
+    tells = (Tell(1, filled(answer, "text")) for answer in members_of(Answer))
+    return tuple(
+        msgspec.msgpack.encode(message) for message in (filled(ClientWelcome, "a"), *tells)
+    )
+
+
+def _frames(union: Any) -> tuple[bytes, ...]:
+    return tuple(msgspec.msgpack.encode([filled(one, "text")]) for one in members_of(union))
+
+
+def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Of text files: bytes that are no text are refused before they are parsed."""
+    return lambda data: parse(data.decode("utf-8", errors="replace"))
+
+
+def _bundle(data: bytes) -> object:
+    path = Path("bundle.toml")
+    return decoded(path, bounded_text(path, data), JoinBundle)
+
+
+def _metrics(data: bytes) -> object:
+    tail = MetricsTail("")
+    for line in data.split(b"\n"):
+        tail._take(line)
+    return msgspec.msgpack.encode(tail.latest)  # what the agent sends of it
+
+
+def _log(data: bytes) -> object:
+    log = LogText()
+    return [log.feed(data[at : at + 7]) for at in range(0, min(len(data), 4096), 7)], log.feed(data)
+
+
+def targets() -> Iterable[Target]:
+    """All of them; the HTTP one has an event loop, so it is made when it is asked for."""
+    for name, union, seeds in (
+        ("from-agent", FromAgent, _messages(FromAgent)),
+        ("to-agent", ToAgent, _messages(ToAgent)),
+        ("from-client", FromClient, _asks()),
+        ("to-client", ToClient, _tells()),
+    ):
+        yield Target(name, _decoder(union), (MalformedMessage,), seeds)
+    for name, union in (("from-worker", FromWorker), ("to-worker", ToWorker)):
+        codec = FrameCodec[Any](union)
+        yield Target(name, codec.messages, (MalformedMessage,), _frames(union))
+    yield Target(
+        "job-file", _text(lambda text: parse_job(text, "job.toml")), (DocumentError,), samples.JOBS
+    )
+    yield Target(
+        "site-file",
+        _text(lambda text: parse_site(text, "site.toml")),
+        (DocumentError,),
+        samples.SITES,
+    )
+    yield Target("bundle", _bundle, (KeyFileError,), samples.BUNDLES)
+    yield Target("jobs", _text(parse_jobs), (ValueError,), samples.SELECTIONS)
+    yield Target("window", _text(parse_window), (ValueError,), samples.WINDOWS)
+    yield Target("metrics", _metrics, (), samples.METRICS)
+    yield Target("log", _log, (), samples.LOGS)
+    http = HttpTarget()
+    yield Target("http", http.feed, (), samples.REQUESTS, http.close)
+
+
+def by_name() -> dict[str, Target]:
+    """All targets."""
+    return {target.name: target for target in targets()}
+
+
+def feed(target: Target, data: bytes) -> None:
+    """Feed it. Raises what is not documented."""
+    try:
+        target.feed(data)
+    except target.documented:
+        return
