@@ -25,6 +25,9 @@ MAX_SELECTED = 10_000
 MAX_SPANS = 10_000
 """Ranges in one request, of jobs or of indices: as many as an array may have indices."""
 
+MAX_JOBS_CHARS = 256 * 1024
+"""Of the text that names them."""
+
 MAX_WORDS = 100
 MAX_WORD_CHARS = 128
 """Values of one filter, and the length of each."""
@@ -37,7 +40,8 @@ _PART = re.compile(  # numbers are as long as those that recoveries go on at bec
     re.ASCII,
 )
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
-_BETWEEN_PARTS = re.compile(r",(?![^\[]*\])")
+_PARTS = re.compile(r"(?:\[[^\]]*\]?|[^,\[])+|(?<=,)(?=,|\Z)|\A(?=,|\Z)")
+"""What stands between commas, those in brackets aside."""
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -84,7 +88,9 @@ def only(job: JobId, *indices: int) -> Selection:
 
 def parse_jobs(text: str) -> tuple[Span, ...]:
     """`3-5,8,12[0-31]` as spans. Raises ValueError that says what would be right."""
-    spans = tuple(_span(part.strip(), text) for part in _BETWEEN_PARTS.split(text))
+    if len(text) > MAX_JOBS_CHARS:
+        raise ValueError(f"{len(text)} characters name jobs; at most {MAX_JOBS_CHARS} are read")
+    spans = tuple(_span(part.strip(), text) for part in _PARTS.findall(text))
     wrong = problem(Selection(spans))
     if wrong:
         raise ValueError(f"{text}: {wrong}")

@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys, and indices inside arrays. () is the document itself."""
@@ -20,6 +20,11 @@ _ESCAPES = {
     '"': '\\"',
     "\\": "\\\\",
 }
+_VALUE = re.compile(r"[^,\]}#\n]*")
+_KEY = re.compile(r"[\w-]*")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_COMMENT = re.compile(r"[^\n]*")
+_BLANK = re.compile(r"[ \t]*")
 _UNESCAPES = {escape[1]: char for char, escape in _ESCAPES.items()}
 
 
@@ -163,7 +168,7 @@ class _Walk:
         elif char in "\"'":
             self._string()
         else:
-            self._move_while(lambda c: c not in ",]}#\n")
+            self._move_over(_VALUE)
 
     def _inline_table(self, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
         self._move(1)
@@ -200,7 +205,7 @@ class _Walk:
         if self._peek() in "\"'":
             return self._string()
         start = self._at
-        self._move_while(lambda c: c.isalnum() or c in "_-")
+        self._move_over(_KEY)
         return self._text[start : self._at]
 
     def _string(self) -> str:
@@ -234,22 +239,21 @@ class _Walk:
     def _skip_to_content(self) -> bool:
         """Move over space, line ends and comments; False at the end of the text."""
         while True:
-            self._move_while(lambda c: c in " \t\r\n")
+            self._move_over(_SPACE)
             if self._peek() != "#":
                 return bool(self._peek())
-            self._move_while(lambda c: c != "\n")
+            self._move_over(_COMMENT)
 
     def _skip_blank(self) -> None:
-        self._move_while(lambda c: c in " \t")
+        self._move_over(_BLANK)
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
 
-    def _move_while(self, holds: Callable[[str], bool]) -> None:
-        start = self._at
-        while self._at < len(self._text) and holds(self._text[self._at]):
-            self._at += 1
-        self._line += self._text.count("\n", start, self._at)
+    def _move_over(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self._text, self._at)
+        if found is not None:
+            self._move(found.end() - self._at)
 
     def _move(self, count: int) -> None:
         self._line += self._text.count("\n", self._at, self._at + count)

@@ -20,6 +20,9 @@ from fuzz.targets import Target, by_name, feed
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 FOUND = HERE / "found"
+INSIDE = "--inside"
+"""Of the process that fuzzes one target."""
+
 MAX_INPUT_BYTES = 16 * 1024
 SLOWEST_S = 1
 """An input that takes so long is found as well; growth measures closer."""
@@ -31,14 +34,11 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", help="names; none = all")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--replay", type=Path)
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    arguments, rest = parser.parse_known_args()
+    arguments = parser.parse_args()
     known = by_name()
     names = arguments.targets or list(known)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no target {unknown[0]}; there are {', '.join(known)}")
-    if arguments.inside:
-        return _fuzz(known[arguments.inside], rest)
     if arguments.replay is not None:
         for name in names:
             feed(known[name], arguments.replay.read_bytes())
@@ -67,16 +67,8 @@ def _fuzz_apart(target: Target, seconds: int) -> bool:
             "-print_final_stats=1",
             "-reduce_inputs=1",
         )
-        command = [
-            sys.executable,
-            "-m",
-            "fuzz",
-            "--inside",
-            target.name,
-            *options,
-            str(kept),
-            seeds,
-        ]
+        python = (sys.executable, "-m", "fuzz", INSIDE)
+        command = [*python, target.name, *options, str(kept), seeds]
         ended = subprocess.run(
             command, cwd=HERE.parent, capture_output=True, text=True, check=False
         )
@@ -114,4 +106,6 @@ def _slow(target: Target) -> list[str]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [INSIDE]:
+        sys.exit(_fuzz(by_name()[sys.argv[2]], sys.argv[3:]))
     sys.exit(main())

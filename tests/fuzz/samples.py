@@ -138,6 +138,15 @@ REQUESTS = (
     + str(len(_BODY)).encode()
     + b"\r\nX-Forwarded-For: 10.0.0.1, [::1]:80\r\nTimeout-Ms: 5\r\n\r\n"
     + _BODY,
-    b"POST /v1/services/echo/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b'5\r\n{"inp\r\n6\r\nut":1}\r\n0\r\n\r\n',
+    b"""POST /v1/services/echo/infer HTTP/1.1\r
+Host: a\r
+Transfer-Encoding: chunked\r
+\r
+5\r
+{"inp\r
+6\r
+ut":1}\r
+0\r
+\r
+""",
 )

@@ -11,7 +11,7 @@ from fuzz import samples
 from fuzz.http import HttpTarget
 from support.hostile import filled
 from support.struct_strategies import members_of
-from wattline_agent.executor.metrics import MetricsTail
+from wattline_agent.executor.metrics import MetricsTail, newest_lines
 from wattline_protocol.codec import Codec, MalformedMessage
 from wattline_protocol.fields import DocumentError
 from wattline_protocol.jobfile import parse_job
@@ -45,6 +45,8 @@ class Target:
     seeds: tuple[bytes, ...]
     """Well-formed input to begin with."""
     close: Callable[[], None] = lambda: None
+    is_one_input: bool = True
+    """False: seeds one after the other are so many inputs, whose number is bounded elsewhere."""
 
 
 def _decoder(union: Any) -> Callable[[bytes], object]:
@@ -84,7 +86,7 @@ def _bundle(data: bytes) -> object:
 
 def _metrics(data: bytes) -> object:
     tail = MetricsTail("")
-    for line in data.split(b"\n"):
+    for line in newest_lines(data.split(b"\n")):
         tail._take(line)
     return msgspec.msgpack.encode(tail.latest)  # what the agent sends of it
 
@@ -121,7 +123,7 @@ def targets() -> Iterable[Target]:
     yield Target("metrics", _metrics, (), samples.METRICS)
     yield Target("log", _log, (), samples.LOGS)
     http = HttpTarget()
-    yield Target("http", http.feed, (), samples.REQUESTS, http.close)
+    yield Target("http", http.feed, (), samples.REQUESTS, http.close, is_one_input=False)
 
 
 def by_name() -> dict[str, Target]:

@@ -1,6 +1,6 @@
 """Random valid jobs, as a job file could give them."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from wattline_protocol.job import (
     ServiceSpec,
     Windows,
 )
+from wattline_protocol.moments import FIRST_YEAR, LAST_YEAR
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -74,7 +75,11 @@ def limits(draw: st.DrawFn, *, has_gpus: bool) -> Limits:
 
 
 WINDOWS = st.sampled_from(["Mon", "Sat-Sun", "Mon-Fri 20:00-06:00", "Fri-Mon 23:59-00:00"])
-MOMENTS = st.datetimes(timezones=st.none() | st.just(UTC)).map(lambda at: at.isoformat())
+MOMENTS = st.datetimes(
+    datetime.fromisoformat(f"{FIRST_YEAR}-01-01"),
+    datetime.fromisoformat(f"{LAST_YEAR}-12-31"),
+    timezones=st.none() | st.just(UTC),
+).map(lambda at: at.isoformat())
 
 
 @st.composite
