@@ -17,7 +17,7 @@ from wattline_agent.host import open_sensors
 from wattline_agent.keeper.cgroup import find_own_group, text_of
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
-from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
+from wattline_agent.statefile import StateDir, StateInUse, StateUnusable, read_state
 from wattline_protocol.checklist import Check, print_checks
 from wattline_protocol.counted import counted
 from wattline_protocol.keys import KeyFileError, load_bundle
@@ -47,8 +47,7 @@ def _all(config: AgentConfig) -> Iterator[Check]:
     yield _inlet(config)
     yield _cgroups()
     yield _state_dir(config)
-    if os.geteuid() == 0:
-        yield _accounts(config)
+    yield from _accounts(config)
     yield _keeper(config)
     yield _clock()
     yield from _scheduler(config)
@@ -191,18 +190,37 @@ def _state_dir(config: AgentConfig) -> Check:
     return Check("state", "ok", f"{config.state_dir} can be written; {held}")
 
 
-def _accounts(config: AgentConfig) -> Check:
-    """Whether tasks that root starts as other accounts get to their directories."""
+def _accounts(config: AgentConfig) -> Iterator[Check]:
+    """As which accounts tasks run here, and whether those get to their directories."""
+    if os.geteuid() != 0:
+        found = "tasks run as this user's account, and those of other accounts do not start"
+        yield Check("accounts", "ok", found)
+        return
+    if _may_be_root(config):
+        remedy = 'write `[run_as] others = "same"` and no user = "root" to end that'
+        yield Check("root", "warning", "the site file lets tasks run as root here", remedy)
     try:
         closed = closed_to_others(config.state_dir)
     except OSError as error:
-        return Check("accounts", "failed", f"{error.strerror}: {error.filename}", "mend the path")
+        found = f"{error.strerror}: {error.filename}"
+        yield Check("accounts", "failed", found, "mend the path")
+        return
     if closed:
         names = " ".join(map(str, closed))
         found = f"other accounts do not get to their tasks' directories through {names}"
-        remedy = f"where the site file has [run_as]: chmod o+x {names}"
-        return Check("accounts", "warning", found, remedy)
-    return Check("accounts", "ok", "tasks of other accounts ([run_as]) get to their directories")
+        remedy = f"chmod o+x {names}, or give another --state-dir"
+        yield Check("accounts", "warning", found, remedy)
+        return
+    yield Check("accounts", "ok", "tasks of other accounts ([run_as]) get to their directories")
+
+
+def _may_be_root(config: AgentConfig) -> bool:
+    """What the scheduler said last of the site file."""
+    try:
+        saved = read_state(config.state_dir)
+    except StateUnusable:
+        return False
+    return saved is not None and saved.terms is not None and saved.terms.may_be_root
 
 
 def _keeper(config: AgentConfig) -> Check:

@@ -147,6 +147,7 @@ def _facts(
         is_simulated=collector.is_simulated,
         is_observe=config.observe,
         can_run_as=keeping.can_run_as(),
+        keeper_account=keeping.keeper_account(),
         managed=config.gpus,
     )
 

@@ -74,6 +74,10 @@ class Keeping:
         """Whether it starts tasks as other accounts of the host."""
         return self._runner is not None and self._runner.can_run_as()
 
+    def keeper_account(self) -> str:
+        """Its own account; empty: not known."""
+        return "" if self._runner is None else self._runner.keeper_account()
+
     def do(self, order: Order) -> None:
         """Have the keeper do something, now or as soon as there is one again."""
         self._waiting.append(order)

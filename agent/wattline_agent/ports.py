@@ -395,6 +395,9 @@ class TaskRunner(Protocol):
     def can_run_as(self) -> bool:
         """Whether it may start tasks as other accounts of the host."""
 
+    def keeper_account(self) -> str:
+        """Its own account, its number where that has no name; empty: an older one did not say."""
+
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
         """Write the orders to disk and have the keeper start them, in turn."""
 

@@ -53,11 +53,11 @@ class StateDir:
 
     def load_state(self) -> AgentState | None:
         """None when there is none yet. Raises StateUnusable."""
-        return self._load(STATE_NAME, AgentState)
+        return read_state(self.path)
 
     def load_usage(self) -> UsageState | None:
         """None when there is none yet. Raises StateUnusable."""
-        return self._load(USAGE_NAME, UsageState)
+        return _load(self.path / USAGE_NAME, UsageState)
 
     def save_state(self, state: AgentState) -> None:
         """Durable when this returns. Raises StateUnusable."""
@@ -82,21 +82,26 @@ class StateDir:
             self._lock.close()
             self._lock = None
 
-    def _load(self, name: str, form: type[S]) -> S | None:
-        path = self.path / name
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_STATE_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unusable("read", path, error) from error
-        if len(data) > MAX_STATE_BYTES:
-            raise StateUnusable(f"{path} is over {MAX_STATE_BYTES} bytes: {_REMEDY}")
-        try:
-            return msgspec.json.decode(data, type=form)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StateUnusable(f"{path} is damaged ({error}): {_REMEDY}") from error
+
+def read_state(directory: Path) -> AgentState | None:
+    """That of an agent that may be running; None when there is none yet. Raises StateUnusable."""
+    return _load(directory / STATE_NAME, AgentState)
+
+
+def _load(path: Path, form: type[S]) -> S | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable("read", path, error) from error
+    if len(data) > MAX_STATE_BYTES:
+        raise StateUnusable(f"{path} is over {MAX_STATE_BYTES} bytes: {_REMEDY}")
+    try:
+        return msgspec.json.decode(data, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StateUnusable(f"{path} is damaged ({error}): {_REMEDY}") from error
 
 
 _REMEDY = (

@@ -44,15 +44,7 @@ from wattline_protocol.bounds import (
 )
 from wattline_protocol.environment import EnvPatterns
 from wattline_protocol.gpuprocess import MAX_FOREIGN, GpuProcess
-from wattline_protocol.ids import (
-    Epoch,
-    GpuIndex,
-    Incarnation,
-    NodeId,
-    Sequence,
-    TaskRef,
-    UnixTime,
-)
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
 from wattline_protocol.mig import MigInstance
 from wattline_protocol.orders import TaskOrder
 from wattline_protocol.problems import MAX_CONDITIONS, Condition
@@ -171,8 +163,6 @@ class TaskExit(msgspec.Struct, frozen=True):
     """Processes of the group that could not be ended; empty after a clean stop."""
 
 
-MAX_NOTE_CHARS = 2000
-
 TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
 
 
@@ -194,7 +184,7 @@ class TaskReport(msgspec.Struct, frozen=True):
     """How often a restarted agent took this running attempt over again."""
     runtime_limit_s: Seconds = 0.0
     """The limit in force; 0 = none."""
-    note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_CHARS)] = ""
+    note: Sentence = ""
     """What its user should know of its start."""
 
 
@@ -222,6 +212,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     problems: Problems = ()
     can_run_as: bool = False
     """Its keeper may start tasks as other accounts of the host."""
+    keeper_account: Word[str] = ""
+    """The keeper's own account, its number where the host has no name for it; empty: not said."""
 
 
 class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
@@ -383,6 +375,8 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     checkpoint_root: Path = ""
     """Directory every node mounts; empty: the agent's own state directory."""
     node_state: Word[str] = "ok"
+    may_be_root: bool = False
+    """The site file lets tasks run as root, where the keeper does."""
     pass_env: EnvPatterns = ()
     """Variables of the keeper's environment that tasks see besides the usual ones."""
 

@@ -103,7 +103,7 @@ class FairShare(msgspec.Struct, frozen=True):
     """Who names no account pays with one of their own; else jobs name one of the site file."""
 
 
-OthersRunAs = Literal["same", "refuse"]
+OthersRunAs = Literal["same", "refuse", "keeper"]
 
 
 class RunAs(msgspec.Struct, frozen=True):
@@ -111,7 +111,8 @@ class RunAs(msgspec.Struct, frozen=True):
 
     users: dict[UserName, str] = {}
     others: OthersRunAs = "refuse"
-    """Who is not named: as the account of their own name, or they may not submit."""
+    """Who is not named: as the account of their own name, not at all (they may not submit), or as
+    the keeper's own, root included."""
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -306,7 +307,7 @@ class Site(msgspec.Struct, frozen=True):
     weights: Weights = Weights()
     fair_share: FairShare = FairShare()
     run_as: RunAs | None = None
-    """None: all tasks run as the keeper's user."""
+    """None: all tasks run as the keeper's user, unless that is root."""
     pass_env: tuple[str, ...] = ()
     """Variables of the keepers' environment that tasks see besides the usual ones."""
     accounts: tuple[Account, ...] = ()

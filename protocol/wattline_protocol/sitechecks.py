@@ -10,6 +10,7 @@ from wattline_protocol.ids import DomainId
 from wattline_protocol.quantities import format_power
 from wattline_protocol.site import Domain, DomainKind, Node, Site
 from wattline_protocol.sitebudgets import is_loopback
+from wattline_protocol.siterunas import root_warnings
 from wattline_protocol.sitevalues import MAX_SITE_NODES
 from wattline_protocol.tomltext import KeyPath
 from wattline_protocol.wall import PERMILLE, wall_mw
@@ -199,7 +200,7 @@ def site_warnings(site: Site) -> tuple[str, ...]:
     """What is allowed in `site` and probably not meant."""
     below = nodes_below(site)
     budgets = {domain.id: domain.budget_mw for domain in site.domains}
-    said: list[str] = []
+    said: list[str] = list(root_warnings(site.run_as))
     if site.http is not None and not is_loopback(site.http.listen):
         said.append(
             f"http.listen = {site.http.listen} is reached from other hosts and is not encrypted: "

@@ -6,13 +6,26 @@ from typing import Any, cast
 
 from wattline_protocol.fields import Fields, choice, text
 from wattline_protocol.ids import UserName
-from wattline_protocol.names import check_name
+from wattline_protocol.names import check_name, listed
 from wattline_protocol.site import OthersRunAs, RunAs
 
 MAX_RUN_AS = 10_000
 """Users that are named."""
 
 ROOT = "root"
+
+NO_TABLE = (
+    "there is no [run_as]: a node whose keeper is root gets no task. Write "
+    '`[run_as] others = "same"` for the account of each user\'s name, or '
+    '`others = "keeper"` to let tasks run as root'
+)
+ALL_ROOT = (
+    '[run_as] others = "keeper": where the keeper is root, tasks of users who are not named are '
+    'root, and may undo the caps of GPUs; `others = "same"` runs them as their users'
+)
+
+MAX_SAID = 5
+"""Users named in one warning."""
 
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
@@ -28,20 +41,38 @@ def account_of(rules: RunAs | None, user: str) -> str | None:
     named = rules.users.get(UserName(user))
     if named is not None:
         return named
+    if rules.others == "keeper":
+        return ""
     return user if rules.others == "same" and user != ROOT else None
+
+
+def may_be_root(rules: RunAs | None) -> bool:
+    """Whether tasks of anybody may run as root, where keepers do."""
+    return rules is not None and (rules.others == "keeper" or ROOT in rules.users.values())
+
+
+def root_warnings(rules: RunAs | None) -> tuple[str, ...]:
+    """What the table lets tasks do as root, or does not let them do at all for want of a table."""
+    if rules is None:
+        return (NO_TABLE,)
+    said = [ALL_ROOT] if rules.others == "keeper" else []
+    if roots := sorted(user for user, account in rules.users.items() if account == ROOT):
+        names = listed(roots, MAX_SAID)
+        said.append(f"[run_as] users: tasks of {names} are root, and may undo the caps of GPUs")
+    return tuple(said)
 
 
 def run_as(top: Fields) -> RunAs | None:
     """The table; None = there is none."""
-    if "run_as" not in top:
-        return None
-    fields = top.table("run_as")
+    is_there, fields = "run_as" in top, top.table("run_as")
     rules = RunAs(
         users=fields.take("users", _users, {}),
-        others=cast("OthersRunAs", fields.take("others", choice("same", "refuse"), "refuse")),
+        others=cast(
+            "OthersRunAs", fields.take("others", choice("same", "refuse", "keeper"), "refuse")
+        ),
     )
     fields.end()
-    return rules
+    return rules if is_there else None
 
 
 def _users(value: object) -> dict[UserName, str]:

@@ -1,5 +1,6 @@
 """Sites as text: writing a `Site` back as a site file, and the file that a new site starts with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from wattline_protocol.environment import tasks_keys
@@ -158,14 +159,36 @@ def _http(door: HttpDoor) -> dict[str, Any]:
     return {"listen": door.listen, "token_file": door.token_file, "caller": door.caller}
 
 
-def site_template(name: str, agent_endpoint: str, client_endpoint: str) -> str:
-    """The commented site file that `wattline init` writes: valid as it stands, without nodes."""
+def site_template(
+    name: str, agent_endpoint: str, client_endpoint: str, users: Mapping[str, str] | None = None
+) -> str:
+    """The commented site file that `wattline init` writes: valid as it stands, without nodes.
+
+    `users`: accounts of the hosts that tasks run as, by user; None: no table says so.
+    """
+    pairs = ", ".join(f"{user} = {quoted(account)}" for user, account in (users or {}).items())
+    run_as = _RUN_AS.format(users=pairs) if users else _NO_RUN_AS
     return _TEMPLATE.format(
+        run_as=run_as,
         name=quoted(name),
         agent_endpoint=quoted(agent_endpoint),
         client_endpoint=quoted(client_endpoint),
     )
 
+
+_RUN_AS = """\
+# As which accounts of the hosts tasks run; nobody's run as root but those of users named so here.
+[run_as]
+others = "same"                       # as the account of their own name; or "refuse", "keeper"
+users = {{ {users} }}
+"""
+
+_NO_RUN_AS = """\
+# As which accounts of the hosts tasks run; without this table as the keeper's, unless that is root.
+# [run_as]
+# others = "same"                     # as the account of their own name; or "refuse", "keeper"
+# users = { ci = "build" }
+"""
 
 _TEMPLATE = """\
 # The site: what feeds and cools the hosts, and how much each of them may draw.
@@ -267,11 +290,7 @@ derate = 0.8
 # [weights]
 # watts = 0.5                         # draws work to GPUs of few watts
 
-# Tasks run as accounts of the hosts; without this table as the keeper's user, which is root.
-# [run_as]
-# others = "same"                     # as the account of their own name; or "refuse"
-# users = {{ ci = "build" }}
-
+{run_as}
 # Variables of the agents' environment that tasks see besides PATH, LANG, LC_*, TZ and
 # LD_LIBRARY_PATH.
 # [tasks]

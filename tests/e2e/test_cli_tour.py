@@ -206,7 +206,14 @@ def test_drained_node_gets_nothing_new(site: CliSite) -> None:
 
 
 def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> None:
-    short = site.submit("--time", "1h", "--", "sh", "-c", "while ! test -e go; do sleep 0.1; done")
+    short = site.submit(
+        "--time",
+        "1h",
+        "--",
+        "sh",
+        "-c",
+        "cd $WATTLINE_TASK_DIR; while ! test -e go; do sleep 0.1; done",
+    )
     site.until_state(short, "RUNNING")
     told = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
     assert "n1 is draining: 1 task still runs there, for " in told

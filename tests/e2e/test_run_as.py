@@ -25,8 +25,7 @@ def site() -> Iterator[CliSite]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o711)
-        rules = '\n[run_as]\nusers = { admin = "nobody" }\n'
-        with CliSite(folder, edit=lambda text: text + rules) as site:
+        with CliSite(folder, run_as='users = { admin = "nobody" }') as site:
             site.start_node("n1")
             yield site
 
@@ -39,9 +38,8 @@ def hanging_site() -> Iterator[CliSite]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o711)
-        rules = '\n[run_as]\nusers = { admin = "nobody" }\n'
-        within = {"agent": hanging(folder)}
-        with CliSite(folder, edit=lambda text: text + rules, within=within) as site:
+        rules, within = 'users = { admin = "nobody" }', {"agent": hanging(folder)}
+        with CliSite(folder, run_as=rules, within=within) as site:
             site.start_node("n1")
             yield site
 

@@ -24,7 +24,17 @@ ARRAYS = (
     "service",
 )
 SITE_TABLES = (
-    *("site", "timing", "tariff", "tasks", "fair_share", "weights", "http", "out_of_band"),
+    *(
+        "site",
+        "timing",
+        "tariff",
+        "run_as",
+        "tasks",
+        "fair_share",
+        "weights",
+        "http",
+        "out_of_band",
+    ),
     *ARRAYS,
 )
 

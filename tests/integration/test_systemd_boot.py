@@ -55,8 +55,6 @@ done > /srv/states
 touch /srv/done
 """
 MORE_OF_THE_SITE = """
-[run_as]
-users = { admin = "nobody" }
 [[gateway]]
 name = "gw"
 worker_endpoint = "tcp://127.0.0.1:7420"
@@ -74,7 +72,7 @@ def _make_site(site: Path) -> None:
         command = [sys.executable, "-m", "wattline", *words]
         subprocess.run(command, check=True, capture_output=True)
 
-    wattline("init", str(site), "--node", "n1")
+    wattline("init", str(site), "--node", "n1", "--run-as", "nobody")
     with (site / "site.toml").open("a") as file:
         file.write(MORE_OF_THE_SITE)
     for name, role in (("n1", "agent"), ("gw", "gateway")):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -39,9 +40,11 @@ class CliSite:
         nodes: tuple[str, ...] = ("n1",),
         edit: Callable[[str], str] = lambda site_file: site_file,
         within: Mapping[str, tuple[str, ...]] | None = None,
+        run_as: str = 'others = "keeper"',
     ) -> None:
-        """`edit` changes the site file before the scheduler reads it. `within` has what is put
-        before the commands of "scheduler" and "agent": see `small_disk`."""
+        """`run_as`: that table of the site file, by default as the keeper, root too; empty = what
+        `init` wrote. `edit` changes the site file before the scheduler reads it. `within` has what
+        is put before the commands of "scheduler" and "agent": see `small_disk`."""
         self.folder, self.site, self.nodes = folder, folder / "site", nodes
         self.environ = {**os.environ, "NO_COLOR": "1"}
         self._within = within or {}
@@ -52,12 +55,17 @@ class CliSite:
         """A test failed half way: see `aftermath.settle`."""
         flags = [flag for node in nodes for flag in ("--node", node)]
         port = str(free_ports(4))
+        if run_as:  # and no account is made for jobs
+            flags += ["--run-as", "root"]
         made = self.wattline("init", str(self.site), *flags, "--port", port, "--json")
         self.environ["WATTLINE_BUNDLE"] = json.loads(made)["admin_bundle"]
         self.client = Client(load_bundle(self.bundle("admin")))
         """For looking often: a verb costs half a second."""
         file = self.site / "site.toml"
-        file.write_text(edit(file.read_text()))
+        text = file.read_text()
+        if run_as:
+            text = re.sub(r"(?m)^\[run_as\]\n.*\n.*\n", f"[run_as]\n{run_as}\n", text)
+        file.write_text(edit(text))
         with ExitStack() as stack:
             stack.push(self)
             self.start_scheduler()

@@ -98,6 +98,7 @@ class FakeAgent:
     beats_out: dict[int, float] = field(default_factory=dict)
     hello_sent_s: float = 0.0
     can_run_as: bool = False
+    keeper_account: str = "wattline"
     """Its keeper starts tasks as other accounts of the host."""
     is_member: bool = False
     """This process was welcomed."""
@@ -140,6 +141,7 @@ class FakeAgent:
             incarnation_seen=self.incarnation,
             observe=self.is_observe,
             can_run_as=self.can_run_as,
+            keeper_account=self.keeper_account,
         )
         return msgspec.structs.replace(hello, **changes)
 

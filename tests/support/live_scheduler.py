@@ -31,7 +31,7 @@ from wattline_protocol.requests import (
     Tell,
     ToClient,
 )
-from wattline_protocol.site import Role, Site
+from wattline_protocol.site import Role, RunAs, Site
 from wattline_protocol.sitetext import format_site
 from wattline_protocol.transport import ClientSocket
 
@@ -72,7 +72,12 @@ class SiteDirectory:
     def __init__(self, path: Path, site: Site) -> None:
         self.path = path
         agents, clients = free_endpoints(2)
-        self.site = msgspec.structs.replace(site, agent_endpoint=agents, client_endpoint=clients)
+        self.site = msgspec.structs.replace(
+            site,
+            agent_endpoint=agents,
+            client_endpoint=clients,
+            run_as=site.run_as or RunAs(others="keeper"),  # tests of ours, also as root
+        )
         path.mkdir(parents=True)
         (path / "site.toml").write_text(format_site(self.site), encoding="utf-8")
         self.keys = init_site_keys(path)

@@ -97,6 +97,8 @@ class _Play:
         if "mig" in host:
             gpus[0] = msgspec.structs.replace(gpus[0], mig=migs(*host["mig"], node=name))
         self.h.agents[name] = FakeAgent(name, gpus)
+        if self.h.site.run_as is not None:  # as of a keeper that starts nothing as others
+            self.h.agents[name].keeper_account = ""
         self.h.agents[name].is_stubborn = host.get("is_stubborn", False)
         if not host.get("is_silent"):
             memory = parse_size_bytes(host.get("memory", "512GiB"))

@@ -30,6 +30,7 @@ class TermsOnFile(msgspec.Struct, frozen=True):
     psu_efficiency_permille: int
     checkpoint_root: str = ""
     pass_env: tuple[str, ...] = ()
+    may_be_root: bool = False
 
 
 class AgentState(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ class Facts:
     is_observe: bool = False
     """Caps nothing, starts nothing, shows what it would do."""
     can_run_as: bool = False
+    keeper_account: str = ""
     """Its keeper may start tasks as other accounts of the host."""
     managed: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and use; None = all."""

@@ -134,6 +134,7 @@ def _say_hello(state: NodeState, now: Now) -> None:
                 simulated=facts.is_simulated,
                 problems=problems(state, now),
                 can_run_as=facts.can_run_as,
+                keeper_account=facts.keeper_account,
             )
         )
     )
@@ -208,6 +209,7 @@ def _terms(welcome: Welcome) -> TermsOnFile:
         psu_efficiency_permille=welcome.psu_efficiency_permille,
         checkpoint_root=welcome.checkpoint_root,
         pass_env=welcome.pass_env,
+        may_be_root=welcome.may_be_root,
     )
 
 

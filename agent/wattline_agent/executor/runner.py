@@ -42,11 +42,17 @@ from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.records import write_notice
-from wattline_agent.keeper.spec import ACCOUNTS_PROTOCOL, MAKING_PROTOCOL, ExitRecord, TaskSpec
+from wattline_agent.keeper.spec import (
+    ACCOUNTS_PROTOCOL,
+    MAKING_PROTOCOL,
+    MAX_ACCOUNT_CHARS,
+    ExitRecord,
+    TaskSpec,
+)
 from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
-from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES
+from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, MAX_SENTENCE_CHARS
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.messages import MAX_NOTE_CHARS, ExitKind, TaskExit
+from wattline_protocol.messages import ExitKind, TaskExit
 from wattline_protocol.orders import TaskOrder
 
 KEPT_ATTEMPTS = 1000
@@ -92,6 +98,7 @@ class KeeperRunner:
         status = self._ask_strictly("status")
         self._protocol: int = status["protocol"]
         self._can_run_as = bool(status.get("can_run_as", False))
+        self._account = str(status.get("account", ""))[:MAX_ACCOUNT_CHARS]
         self._tasklib = ensure_tasklib(self._state_dir)
         self._checkpoints = self._state_dir / CHECKPOINTS_DIR
         self._checkpoints.mkdir(exist_ok=True)
@@ -116,6 +123,10 @@ class KeeperRunner:
     def can_run_as(self) -> bool:
         """Whether the keeper may start tasks as other accounts of the host."""
         return self._can_run_as
+
+    def keeper_account(self) -> str:
+        """The keeper's own account; empty: an older one did not say."""
+        return self._account
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
@@ -252,6 +263,8 @@ class KeeperRunner:
         """What the keeper is to be asked; None = nothing: known, or it cannot be started."""
         if order.ref in self._attempts:
             return None
+        if not self._can_run_as and order.run_as == self._account:  # it is that already
+            order = msgspec.structs.replace(order, run_as="")
         folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
         file = OrderFile(order, context, public.decode())
@@ -411,7 +424,7 @@ class KeeperRunner:
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
             group_gone=end is not None and not _living(end.leftover_pids),
-            note=(record.note if record else view.get("note", ""))[:MAX_NOTE_CHARS],
+            note=(record.note if record else view.get("note", ""))[:MAX_SENTENCE_CHARS],
         )
         if end is None or seen.group_gone:
             attempt.shown = seen

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from wattline_agent.keeper.account import PERSONAL
+from wattline_agent.keeper.account import PERSONAL, ROOT, ROOT_UID
 
 USUAL = ("PATH", "LANG", "LC_*", "TZ", "LD_LIBRARY_PATH")
 """Passed to every task: a name, or with a star at its end all that begin so."""
@@ -59,6 +59,14 @@ def own_variables() -> dict[str, str]:
     except OSError:  # a container may have no such file
         accounts = ""
     return personal_of(os.geteuid(), accounts, os.environ)
+
+
+def own_account() -> str:
+    """Its name, or its number where it has none here."""
+    uid, name = os.geteuid(), own_variables().get("USER", "")
+    if uid == ROOT_UID:
+        return ROOT
+    return str(uid) if name in ("", ROOT) else name  # su without its dash leaves USER as it was
 
 
 def personal_of(uid: int, passwd: str, environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from wattline_agent.keeper.account import can_run_as
 from wattline_agent.keeper.cgroup import Site
+from wattline_agent.keeper.environment import own_account
 from wattline_agent.keeper.held import boottime_s
 from wattline_agent.keeper.holder import Holder
 from wattline_agent.keeper.life import Asked
@@ -283,6 +284,7 @@ class Server:
             "protocol": PROTOCOL_VERSION,
             "cgroup": self._site.words,
             "can_run_as": can_run_as(),
+            "account": own_account(),
         }
 
     def _exit(self, _: dict[str, Any]) -> None:

@@ -96,6 +96,7 @@ class Agent:
             cpus=64,
             memory_bytes=1 << 40,
             agent_version="bench",
+            keeper_account="wattline",
             is_simulated=True,
         )
         self.node = Node(facts)

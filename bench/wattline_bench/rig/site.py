@@ -20,7 +20,7 @@ from wattline.demo.stage import free_ports
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.keys import JoinBundle
 from wattline_protocol.members import enroll, init_site_keys
-from wattline_protocol.site import Domain, Node, Role, Site
+from wattline_protocol.site import Domain, Node, Role, RunAs, Site
 from wattline_protocol.sitetext import format_site
 
 OPERATOR = "ops"
@@ -56,6 +56,7 @@ def rack_site(nodes: int, *, site_mw: int | None = None) -> Site:
         client_endpoint=clients,
         domains=tuple(domains),
         nodes=tuple(_node(at, racks[at // RACK_NODES]) for at in range(nodes)),
+        run_as=RunAs(others="keeper"),  # what runs here is ours
     )
 
 

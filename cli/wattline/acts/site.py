@@ -1,10 +1,12 @@
 """Makes a site directory and lets members in."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from wattline import exits
+from wattline.acts.run_as import chosen
 from wattline.failures import ActFailed
 from wattline_protocol.members import enroll as enroll_member
 from wattline_protocol.members import init_site_keys
@@ -29,6 +31,11 @@ class MadeSite(msgspec.Struct, frozen=True):
     site_file: str
     admin_bundle: str
     nodes: tuple[str, ...]
+    admin: str = ""
+    admin_runs_as: str = ""
+    """Account of the hosts that tasks of the admin run as; empty: the keeper's own."""
+    run_as_notes: tuple[str, ...] = ()
+    """What is to be known of that account."""
 
 
 class Enrolled(msgspec.Struct, frozen=True):
@@ -40,7 +47,14 @@ class Enrolled(msgspec.Struct, frozen=True):
 
 
 def init(
-    *, directory: str, name: str | None, host: str, port: int, nodes: tuple[str, ...], admin: str
+    *,
+    directory: str,
+    name: str | None,
+    host: str,
+    port: int,
+    nodes: tuple[str, ...],
+    admin: str,
+    run_as: str | None = None,
 ) -> MadeSite:
     """Make the directory; refuses one that holds a site already."""
     folder = Path(directory)
@@ -48,7 +62,11 @@ def init(
         raise ActFailed(f"{folder / SITE_FILE} exists already; it is never overwritten")
     if not 1 <= port <= LAST_PORT - PORTS + 1:
         raise ActFailed(f"--port: want 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
-    text = site_text(name or folder.resolve().name, host, port, nodes)
+    whole_name = name or folder.resolve().name
+    site_text(whole_name, host, port, nodes)  # refuses before an account is made
+    choice = chosen(run_as, admin)
+    users = {check_name(admin): choice.account} if choice.account else {}
+    text = site_text(whole_name, host, port, nodes, users)
     site = parse_site(text, SITE_FILE)
     init_site_keys(folder)
     (folder / SITE_FILE).write_text(text, encoding="utf-8")
@@ -59,17 +77,26 @@ def init(
         site_file=str(folder / SITE_FILE),
         admin_bundle=bundle,
         nodes=tuple(node.id for node in site.nodes),
+        admin=admin,
+        admin_runs_as=choice.account,
+        run_as_notes=choice.notes,
     )
 
 
-def site_text(name: str, host: str, port: int, nodes: tuple[str, ...]) -> str:
+def site_text(
+    name: str,
+    host: str,
+    port: int,
+    nodes: tuple[str, ...],
+    users: Mapping[str, str] | None = None,
+) -> str:
     """A site file to begin with: the commented template, the nodes asked for and a gateway."""
     try:
         names = [check_name(node) for node in nodes]
         check_name(name)
     except ValueError as error:
         raise ActFailed(str(error), exits.USAGE) from error
-    template = site_template(name, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}")
+    template = site_template(name, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}", users)
     gateway = _GATEWAY.format(workers=f"tcp://{host}:{port + 2}", http=f"{host}:{port + 3}")
     return "\n".join([template, *(_NODE.format(node=node) for node in names), gateway])
 

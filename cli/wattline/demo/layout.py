@@ -52,8 +52,8 @@ def members(domain: str) -> tuple[str, ...]:
     return RACKS.get(f"rack-{suffix}", NODES)
 
 
-def site_text(ports: Ports, checkpoints: Path) -> str:
-    """The site file."""
+def site_text(ports: Ports, checkpoints: Path, run_as: str) -> str:
+    """The site file; `run_as` has the lines of that table."""
     host = host_model(gpu_model(MODEL), GPUS)
     most_w = nameplate_w(gpu_model(MODEL), GPUS) * OVERSHOOT
     facts = f"""
@@ -61,7 +61,8 @@ nameplate_w = {round(most_w)}
 non_gpu_worst_w = {round(host.worst_non_gpu_w)}
 psu_efficiency = {host.lowest_efficiency}
 """
-    parts = [_head(ports, checkpoints), _domain("site", None, SITE_RATING_W)]
+    rules = f"[run_as]\n{run_as}\n"
+    parts = [_head(ports, checkpoints), rules, _domain("site", None, SITE_RATING_W)]
     parts += [_domain(f"pdu-{rack[-1]}", "site", RACK_RATING_W) for rack in RACKS]
     parts.append(_zone("room", None, ROOM_CAPACITY_W))
     parts += [_zone(f"row-{rack[-1]}", "room", ROW_CAPACITY_W) for rack in RACKS]

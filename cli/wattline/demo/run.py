@@ -45,6 +45,7 @@ class Demo:
     def open(self) -> None:
         """Start every program of the site."""
         self.pace.say(f"Starting a site of {len(layout.NODES)} nodes in {self.stage.root}.")
+        self.pace.say(self.stage.runs_as.text)
         self.stage.start_physics()
         self.stage.start_scheduler()
         for node in layout.NODES:
@@ -137,6 +138,7 @@ def _play_in_terminal(root: Path) -> Evidence:
 
     pace = Pace(lambda _elapsed_s, _text: None)
     demo = Demo(root, pace)
+    print(demo.stage.runs_as.text, file=sys.stderr)
     player = threading.Thread(target=demo.play, name="script")
     try:
         demo.open()

@@ -12,6 +12,7 @@ from pathlib import Path
 from wattline.acts import site as site_acts
 from wattline.demo import layout
 from wattline.demo.processes import Processes
+from wattline.demo.runs_as import RunsAs, choose, give
 from wattline_protocol.members import init_site_keys
 from wattline_protocol.site import Role
 from wattline_sim.node import NodeDir, prepare
@@ -51,6 +52,7 @@ class Stage:
     ports: layout.Ports
     nodes: dict[str, NodeDir]
     processes: Processes
+    runs_as: RunsAs
 
     @property
     def site(self) -> Path:
@@ -146,9 +148,10 @@ def build_stage(root: Path) -> Stage:
     # As in an activated environment: tasks find the Python in which torch is installed.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     processes = Processes(root / "logs", {**os.environ, "PATH": path})
-    stage = Stage(root, ports, nodes, processes)
+    stage = Stage(root, ports, nodes, processes, choose(root, layout.OPERATOR))
+    give(stage.runs_as, stage.checkpoints, stage.starts)
     init_site_keys(stage.site)
-    text = layout.site_text(ports, stage.checkpoints)
+    text = layout.site_text(ports, stage.checkpoints, stage.runs_as.table)
     (stage.site / site_acts.SITE_FILE).write_text(text, encoding="utf-8")
     members: list[tuple[str, Role]] = [
         (layout.OPERATOR, "operator"),

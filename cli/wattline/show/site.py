@@ -7,9 +7,12 @@ from wattline.acts.site import Enrolled, MadeSite
 def made(site: MadeSite) -> str:
     """What to do next."""
     first = site.nodes[0] if site.nodes else "NODE"
+    runs_as = [f"Tasks of {site.admin} run as {site.admin_runs_as}."] if site.admin_runs_as else []
     return "\n".join(
         [
             f"Made the site {site.site} in {site.directory}/.",
+            *runs_as,
+            *site.run_as_notes,
             f"1. Look over {site.site_file}: power tree, nodes, tariff.",
             f"2. export WATTLINE_BUNDLE={site.admin_bundle}",
             f"3. wattline enroll {first} --role agent --site {site.directory}",

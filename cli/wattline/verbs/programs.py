@@ -49,6 +49,13 @@ VERBS = (
             ),
             Option("nodes", ("--node",), "Name of a node to put in; may be repeated.", many=True),
             Option("admin", ("--admin",), "Name of the first admin.", default="admin"),
+            Option(
+                "run_as",
+                ("--run-as",),
+                "Account of the hosts that tasks of the first admin run as; otherwise yours, for "
+                "root `wattline-job`.",
+                metavar="ACCOUNT",
+            ),
         ),
         examples=("wattline init site --node n1 --node n2",),
     ),

@@ -33,6 +33,9 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     nobody = _runs_as_nobody(state, owner)
     if nobody:
         return Denied("not_allowed", f"{nobody}; ask an operator for one")
+    bound = _bound(state, owner)
+    if bound:
+        return Denied("not_allowed", bound)
     unknown = _unknown(state, owner, spec)
     if unknown == "account" and not spec.account:
         text = "jobs of this site name the account that pays (--account)"
@@ -75,6 +78,23 @@ def _runs_as_nobody(state: State, owner: UserName) -> str:
     if account_of(state.site.run_as, owner) is not None:
         return ""
     return f"the site file names no account of the hosts for {owner} ([run_as])"
+
+
+def _bound(state: State, owner: UserName) -> str:
+    """That no keeper heard so far starts tasks as the user's account; empty = one does, or may."""
+    rules = state.site.run_as
+    account = account_of(rules, owner)
+    if not account:
+        return ""
+    own = ""
+    for node in state.nodes.values():
+        if not node.keeper_account or node.starts_as(rules, account):
+            return ""
+        own = node.keeper_account
+    return (
+        f"your tasks would run as {account}, and the keepers of this site run as {own} and start "
+        f"tasks of that account only; run them as root, or map {owner} to {own} in [run_as] users"
+    )
 
 
 def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: bool) -> Denied | None:

@@ -12,6 +12,7 @@ from wattline_protocol.messages import (
     Welcome,
 )
 from wattline_protocol.problems import Severity
+from wattline_protocol.siterunas import may_be_root
 from wattline_scheduler.core import commands, nodes
 from wattline_scheduler.core.backups import node_known
 from wattline_scheduler.core.behind import look_at_hello
@@ -107,7 +108,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     void_try(state, node, "it has said Hello", now)
     commands.drop_all(node)
     node.nonces.append(hello.nonce)
-    node.can_run_as = hello.can_run_as
+    node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()
@@ -176,6 +177,7 @@ def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
         psu_efficiency_permille=node.site.psu_efficiency_permille,
         checkpoint_root=state.site.checkpoint_root,
         node_state=node.state,
+        may_be_root=may_be_root(state.site.run_as),
         pass_env=state.site.pass_env,
     )
 

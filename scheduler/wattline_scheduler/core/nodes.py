@@ -9,6 +9,7 @@ from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId,
 from wattline_protocol.job import WHOLE_GPU
 from wattline_protocol.messages import AgentCommand, Beat, GpuInfo
 from wattline_protocol.site import Node, RunAs
+from wattline_protocol.siterunas import ROOT
 from wattline_protocol.views import NodeState
 from wattline_scheduler.core.jobs import LONG_AGO, Attempt
 from wattline_scheduler.core.records import NodeRecord
@@ -99,6 +100,8 @@ class NodeNow:
     """Latest time at which its agent may have been told that it is heard (I7)."""
     can_run_as: bool = False
     """Its keeper starts tasks as other accounts of the host."""
+    keeper_account: str = ""
+    """The keeper's own; empty: its agent has not said."""
     is_silent: bool = False
     """Not heard for `isolation_after_s`, or its agent said Farewell."""
     beat: Beat | None = None
@@ -179,9 +182,19 @@ class NodeNow:
         """Something changed that the planner must know."""
         self.outdated[self.id] = None
 
-    def starts_as(self, rules: RunAs | None) -> bool:
-        """Whether its keeper starts tasks as these rules of the site have it."""
-        return rules is None or self.can_run_as
+    def starts_as(self, rules: RunAs | None, account: str) -> bool:
+        """Whether its keeper starts tasks as this account, as the rules of the site say it; empty =
+        the keeper's own, which is root by a rule only."""
+        if account:
+            return self.can_run_as or account == self.keeper_account
+        return rules is not None or self.keeper_account not in ("", ROOT)
+
+    def starts_any(self, rules: RunAs | None) -> bool:
+        """Whether these rules leave anybody as whom its keeper starts tasks."""
+        if rules is None or rules.others == "keeper":
+            return self.starts_as(rules, "")
+        own, is_any = self.keeper_account, rules.others == "same"
+        return self.can_run_as or own in rules.users.values() or (is_any and own not in ("", ROOT))
 
     @property
     def is_adopted(self) -> bool:

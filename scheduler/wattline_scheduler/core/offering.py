@@ -22,6 +22,9 @@ from wattline_scheduler.plan.picture import Picture
 from wattline_scheduler.plan.snapshot import LEAVING, NodeOffer, Part, Snapshot, Waiting
 from wattline_scheduler.power.loads import is_controlled
 
+UNABLE = "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
+NO_RULES = "its keeper is root, and the site file does not say as whom tasks run ([run_as])"
+
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """What the planner sees now; good until the next event."""
@@ -91,8 +94,8 @@ def _closed(state: State, node: NodeNow) -> str:
         return node.state
     if not is_leased(state, node):
         return "its caps are being read back"
-    if not node.starts_as(state.site.run_as):
-        return "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
+    if not node.starts_any(state.site.run_as):
+        return NO_RULES if state.site.run_as is None else UNABLE
     if len(node.names) >= MAX_OUTSTANDING:
         return f"{MAX_OUTSTANDING} commands to it are not answered yet"
     return ""

@@ -82,10 +82,9 @@ def advance(state: State, gang: Gang, now: Now) -> None:
     if not grow_for(state, gang, now):
         return
     if isinstance(gang.phase, Starting):
-        rules = state.site.run_as
-        unable = [a.node for a in gang.live if not state.nodes[a.node].starts_as(rules)]
-        if unable:  # since it was placed: an agent that does not know the words starts it as root
-            end_gang(state, gang, "requeued", f"{unable[0]} {UNABLE}", now)
+        unable = _unable(state, gang)
+        if unable:  # an agent that does not know the words starts it as root
+            end_gang(state, gang, "requeued", unable, now)
             return
         state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
         for attempt in gang.live:
@@ -97,6 +96,20 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             commands.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)
         state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
+
+
+def _unable(state: State, gang: Gang) -> str:
+    """Which of its nodes does not start it as the site file has it run, and why; empty = none."""
+    rules = state.site.run_as
+    account = account_of(rules, gang.job.record.owner) or ""
+    for attempt in gang.live:
+        node = state.nodes[attempt.node]
+        if not node.starts_as(rules, account):
+            own = node.keeper_account
+            is_bound = account and own and not node.can_run_as
+            only = f"starts tasks as {own} only, its keeper's account, not as {account} ([run_as])"
+            return f"{node.id} {only if is_bound else UNABLE}"
+    return ""
 
 
 def advance_all(state: State, now: Now) -> None:

@@ -63,6 +63,7 @@ class SimHost:
             cpus=128,
             memory_bytes=1 << 40,
             agent_version="facility",
+            keeper_account="wattline",
             is_simulated=True,
         )
         self.node = Node(facts, self._state, self._usage)

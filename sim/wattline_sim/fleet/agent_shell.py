@@ -80,6 +80,7 @@ class AgentShell:
             cpus=64,
             memory_bytes=1 << 40,
             agent_version="fleet",
+            keeper_account="wattline",
             is_simulated=True,
         )
         self.node = Node(facts, disk.state, disk.usage)

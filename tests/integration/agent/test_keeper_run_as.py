@@ -266,3 +266,18 @@ def test_it_dies_with_its_keeper(live: LiveKeeper) -> None:
     live.process.kill()
     live.process.wait(10)
     wait_until(lambda: not live.processes(), "it died with its keeper", 10)
+
+
+def test_a_keeper_that_may_become_nobody_runs_its_own_account_and_no_other(
+    reachable: Path,
+) -> None:
+    """Root without capabilities stands for any user: its own account needs none."""
+    state = reachable / "state"
+    bare = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    with keeper(state, inside=bare) as live:
+        assert not live.runner.can_run_as()
+        assert live.runner.keeper_account() == "root"
+        end = live.run(shell("id -un", run_as="root")).exit
+        assert end is not None
+        assert (end.kind, live.log()) == ("exited", "root\n")
+        assert why(live, as_nobody("true", job=2)).startswith("cannot run as nobody: ")

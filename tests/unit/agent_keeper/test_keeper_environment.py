@@ -1,6 +1,11 @@
 """What a task sees of the environment that its keeper was started with."""
 
-from wattline_agent.keeper.environment import USUAL, personal_of, select
+import os
+
+import pytest
+
+from wattline_agent.keeper import environment
+from wattline_agent.keeper.environment import USUAL, own_account, personal_of, select
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000::/data/ada:\nbad line\n"
 
@@ -31,3 +36,15 @@ def test_an_account_is_as_the_host_has_it() -> None:
 def test_one_that_the_host_does_not_have_is_as_its_environment_says() -> None:
     assert personal_of(7, PASSWD, {"HOME": "/srv", "TERM": "x"}) == {"HOME": "/srv"}
     assert personal_of(7, "", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("uid", "user", "account"),
+    [(0, "toor", "root"), (1000, "ada", "ada"), (1000, "root", "1000"), (1000, "", "1000")],
+)
+def test_only_root_is_called_root(
+    uid: int, user: str, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(environment, "own_variables", lambda: {"USER": user} if user else {})
+    assert own_account() == account

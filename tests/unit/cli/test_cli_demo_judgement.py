@@ -84,7 +84,8 @@ def test_notes_are_read_back(tmp_path: Path) -> None:
 
 
 def test_site_of_the_demo_is_valid_and_binds() -> None:
-    text = layout.site_text(layout.Ports(7001, 7002, 7003, 7004), Path("/tmp/x"))
+    ports, rules = layout.Ports(7001, 7002, 7003, 7004), 'users = { ops = "nobody" }'
+    text = layout.site_text(ports, Path("/tmp/x"), rules)
     site = parse_site(text, "demo")
     budgets = {d.id: d.budget_mw for d in site.domains}
     assert sum(node.nameplate_mw for node in site.nodes) > 1.3 * budgets[site.domains[0].id]

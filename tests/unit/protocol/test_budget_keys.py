@@ -7,6 +7,8 @@ from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site
 
 HEAD = """
+[run_as]
+others = "same"
 [site]
 name = "lab"
 agent_endpoint = "tcp://10.0.0.5:7701"

@@ -1,9 +1,10 @@
 """Site files: what is read, what is worked out, and what each mistake is told."""
 
+import msgspec
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import FairShare, Gateway, InputShare, Service, Site, Weights
+from wattline_protocol.site import FairShare, Gateway, InputShare, RunAs, Service, Site, Weights
 from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
 from wattline_protocol.sitefile import SiteFileError, parse_site
 from wattline_protocol.sitetext import format_site, site_template
@@ -133,7 +134,7 @@ def _uncommented(line: str) -> str:
 
 
 def test_warnings_tell_of_what_is_probably_not_meant(full: Site) -> None:
-    assert site_warnings(full) == ()
+    assert site_warnings(msgspec.structs.replace(full, run_as=RunAs(others="same"))) == ()
     text = HEAD + (
         '[[power_domain]]\nname = "top"\nrating = "10kW"\nforeign_reserve = "0W"\n'
         '[[power_domain]]\nname = "low"\nparent = "top"\nrating = "20kW"\n'

@@ -1,0 +1,114 @@
+"""As which account of the hosts the first admin's tasks run: chosen when a site is made.
+
+Never root unless that is said. Root gets the system account for jobs, which is made here where the
+host has a program for that; on hosts with systemd `systemd/wattline.sysusers` makes it.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+from wattline import exits
+from wattline.failures import ActFailed
+
+JOB_ACCOUNT = "wattline-job"
+JOB_HOME = "/var/lib/wattline-job"
+SCHEDULER_ACCOUNT = "wattline"
+"""As which the scheduler runs on real hosts: it owns the keys of the site, and runs no tasks."""
+ROOT = "root"
+ROOT_UID = 0
+COMMAND_S = 30.0
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
+
+MAKERS = (
+    (
+        *("useradd", "--system", "--user-group", "--home-dir", JOB_HOME, "--create-home"),
+        *("--shell", "/bin/sh", "--comment", "Wattline jobs", JOB_ACCOUNT),
+    ),
+    ("systemd-sysusers", "--inline", f'u {JOB_ACCOUNT} - "Wattline jobs" {JOB_HOME} /bin/sh'),
+    ("adduser", "-S", "-D", "-h", JOB_HOME, "-s", "/bin/sh", JOB_ACCOUNT),
+)
+"""Of Linux distributions, of systemd, of busybox."""
+BY_HAND = f"useradd --system --home-dir {JOB_HOME} --create-home {JOB_ACCOUNT}"
+
+
+class Choice(NamedTuple):
+    """An account, and what is to be known of it."""
+
+    account: str
+    """Empty: none is named, and tasks run as the keeper's own unless that is root."""
+    notes: tuple[str, ...] = ()
+
+
+def chosen(asked: str | None, admin: str) -> Choice:
+    """What was asked for; otherwise the account of this process, or for root and for the account
+    of schedulers that of jobs. Raises ActFailed."""
+    if asked is not None:
+        if not ACCOUNT.fullmatch(asked):
+            raise ActFailed(f"--run-as: {asked!r} is no name of an account", exits.USAGE)
+        return Choice(asked, (_allowed(admin),) if asked == ROOT else ())
+    uid = os.geteuid()
+    name = account_name(uid)
+    if uid == ROOT_UID or name == SCHEDULER_ACCOUNT:
+        return Choice(JOB_ACCOUNT, (*_made(uid), _how_to_allow(admin)))
+    if not ACCOUNT.fullmatch(name):
+        return Choice("", (f"User {uid} has no account here: tasks run as the keeper's user.",))
+    return Choice(name)
+
+
+def account_name(uid: int) -> str:
+    """Of this host; empty: it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def exists(account: str) -> bool:
+    """Whether this host has the account."""
+    try:
+        pwd.getpwnam(account)
+    except KeyError:
+        return False
+    return True
+
+
+def _made(uid: int) -> tuple[str, ...]:
+    """Make the account of jobs where this host has none; what was done, or is to be done."""
+    every = f"Every GPU host needs the account {JOB_ACCOUNT} (systemd/wattline.sysusers)."
+    if exists(JOB_ACCOUNT):
+        return (every,)
+    failed = "only root may make it" if uid != ROOT_UID else _make()
+    if not failed:
+        return (f"Made the system account {JOB_ACCOUNT} on this host. {every}",)
+    lacks = f"This host has no account {JOB_ACCOUNT} ({failed})."
+    return (f"{lacks} Until it has, no task of the admin starts here: {BY_HAND}",)
+
+
+def _make() -> str:
+    """Why it could not be made; empty = it is there."""
+    found = [command for command in MAKERS if shutil.which(command[0])]
+    failed = f"none of {', '.join(command[0] for command in MAKERS)} is here"
+    for command in found:
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=COMMAND_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            failed = f"{command[0]}: {error}"
+            continue
+        if exists(JOB_ACCOUNT):
+            return ""
+        failed = f"{command[0]} ended with {done.returncode}: {done.stderr.strip()}"
+    return failed
+
+
+def _how_to_allow(admin: str) -> str:
+    return f'To let tasks of {admin} run as root: users = {{ {admin} = "root" }} in [run_as].'
+
+
+def _allowed(admin: str) -> str:
+    return f"Tasks of {admin} run as root on the hosts and may undo the caps of their GPUs."

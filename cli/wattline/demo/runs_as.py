@@ -1,0 +1,88 @@
+"""As which account the demo's tasks run: the user's own; for root that of jobs, or nobody.
+
+Root's tasks run as root only where no other account can read the Python that the demo runs in, such
+as one below the closed home of root, and then the demo says so.
+"""
+
+import os
+import pwd
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from wattline.acts.run_as import JOB_ACCOUNT, ROOT, account_name
+
+CANDIDATES = (JOB_ACCOUNT, "nobody")
+PROBE = """
+import importlib.util, os, sys
+os.chdir(sys.argv[1])
+import wattline_runtime, wattline.demo.recorded
+assert importlib.util.find_spec("torch") is not None
+"""
+PROBE_S = 60.0
+
+
+class RunsAs(NamedTuple):
+    """What the demo's site file says, and what its user is to know of it."""
+
+    table: str
+    """The lines of [run_as]."""
+    text: str
+    account: str = ""
+    """That the demo, as root, gives files to; empty = none."""
+
+
+def choose(root: Path, user: str) -> RunsAs:
+    """For tasks of `user`, in the demo's folder, which others may pass through after this."""
+    uid = os.geteuid()
+    if uid != 0:
+        name = account_name(uid)
+        rules = f'users = {{ {user} = "{name}" }}' if name else 'others = "keeper"'
+        return RunsAs(rules, f"Tasks run as you, {name or uid}.")
+    root.chmod(stat.S_IMODE(root.stat().st_mode) | stat.S_IXGRP | stat.S_IXOTH)
+    failed = ""
+    for name in CANDIDATES:
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        failed = _unable(account, root)
+        if not failed:
+            return RunsAs(f'users = {{ {user} = "{name}" }}', f"Tasks run as {name}.", name)
+    why = failed or f"this host has neither of the accounts {' and '.join(CANDIDATES)}"
+    text = f"Tasks run as root, for no other account can run the demo's Python: {why}"
+    return RunsAs(f'users = {{ {user} = "{ROOT}" }}', text)
+
+
+def _unable(account: pwd.struct_passwd, root: Path) -> str:
+    """Why the account cannot run what the demo's tasks run; empty = it can."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, str(root)],
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": account.pw_dir},
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{account.pw_name}: {error}"
+    lines = done.stderr.strip().splitlines()
+    return (
+        "" if done.returncode == 0 else f"{account.pw_name}: {lines[-1] if lines else 'it fails'}"
+    )
+
+
+def give(runs_as: RunsAs, checkpoints: Path, starts: Path) -> None:
+    """What tasks write beside their own directories: checkpoints, and when they started."""
+    checkpoints.chmod(0o1777)
+    starts.touch(0o600)
+    if runs_as.account:
+        account = pwd.getpwnam(runs_as.account)
+        os.chown(starts, account.pw_uid, account.pw_gid)
