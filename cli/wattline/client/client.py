@@ -90,6 +90,9 @@ POLL_LONGEST_S = 0.5
 OUT_OF_BAND_WITHIN_S = MAX_OFF_TIMEOUT_S + 10.0
 """Longest that a site file allows a BMC, and a little."""
 
+REPORT_TIMEOUT_S = 60.0
+"""A report is made by a process beside the scheduler, after those that were asked for before."""
+
 STALL_FACTOR = 4
 STALL_LEAST_S = 4.0
 """A watch of the site that brings nothing for that many periods is reported as Unreachable."""
@@ -469,7 +472,8 @@ class Client(JobActs):
 
     def report(self, *, since_unix_s: float = 0.0, until_unix_s: float = 0.0) -> ReportView:
         """Accounting over a time range; 0 as the end means now."""
-        return self.get(GetReport(since_unix_s, until_unix_s), Report).report
+        request = GetReport(since_unix_s, until_unix_s)
+        return self.get(request, Report, timeout_s=REPORT_TIMEOUT_S).report
 
     def watch_routes(self) -> Iterator[dict[str, tuple[WorkerRoute, ...]]]:
         """Gateways: the workers of every service, now and at every change."""

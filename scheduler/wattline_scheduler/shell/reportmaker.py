@@ -18,7 +18,7 @@ from wattline_scheduler.shell.fitting import smaller
 from wattline_scheduler.shell.lists import MAX_ROW_BYTES
 from wattline_scheduler.store.errors import StoreError
 
-NICENESS = 10
+NICENESS = 5
 """Beats and leases go before reports, also where there is one core."""
 
 
