@@ -29,6 +29,14 @@ _CALLBACKS: dict[Kind, Callable[..., Any]] = {
 }
 
 
+class AnyCase(click.Choice[str]):
+    """Choices that may be typed in upper or lower case, and are shown as they are."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        meant = {choice.casefold(): choice for choice in self.choices}
+        return super().convert(meant.get(value.casefold(), value), param, ctx)
+
+
 def parameters(verb: Verb) -> tuple[Argument | Option, ...]:
     """The verb's own parameters and those that every such verb has."""
     more = [JSON] if verb.has_json else []
@@ -71,7 +79,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
     return click.Option(
         [p.name, *p.flags],
-        type=click.Choice(p.choices, case_sensitive=False) if p.choices else _TYPES[p.kind],
+        type=AnyCase(p.choices) if p.choices else _TYPES[p.kind],
         default=p.default,
         show_default=p.default is not None,
         multiple=p.many,
