@@ -31,7 +31,7 @@ from wattline_protocol.jobkeys import (
     TABLES,
     WRITTEN,
 )
-from wattline_protocol.jobvalues import array_text, gpu_share_text, idle_table
+from wattline_protocol.jobvalues import array_text, gpu_share_text, idle_table, moment
 from wattline_protocol.names import MAX_NAME_CHARS
 from wattline_protocol.quantities import format_cost, format_duration, format_energy, format_size
 from wattline_protocol.tomltext import KeyPath, document_text
@@ -92,7 +92,16 @@ def job_problems(spec: JobSpec) -> tuple[str, ...]:
         return (str(error),)
     if problems or again is None:
         return tuple(problem.text for problem in problems)
-    return () if again == spec else (_not_as_written(spec, again),)
+    return () if again == _in_one_form(spec) else (_not_as_written(spec, again),)
+
+
+def _in_one_form(spec: JobSpec) -> JobSpec:
+    """Its deadline as a job file gives it: a date reads the same without seconds, or with `Z`."""
+    windows = spec.windows
+    if not windows.deadline:
+        return spec
+    windows = msgspec.structs.replace(windows, deadline=moment(windows.deadline))
+    return msgspec.structs.replace(spec, windows=windows)
 
 
 def _not_as_written(spec: JobSpec, again: JobSpec) -> str:

@@ -1,6 +1,7 @@
 """When a job must be looked at again because of the time of day."""
 
 import heapq
+from collections.abc import Iterator
 
 from wattline_protocol.ids import JobId, UnixTime
 
@@ -41,16 +42,14 @@ class Alarms:
             self._heap = [(at, job) for job, at in self._at.items()]
             heapq.heapify(self._heap)
 
-    def take_due(self, now: UnixTime) -> list[JobId]:
-        """Those that are due, each once; they must be set anew."""
+    def take_due(self, now: UnixTime) -> Iterator[JobId]:
+        """Those that are due, each once; they must be set again. Those not taken stay due."""
         if now < self._newest - CLOCK_SET_BACK_S:
             self._heap = [(now, job) for job in sorted(self._at)]
             self._at = dict.fromkeys(self._at, now)
         self._newest = now
-        due: list[JobId] = []
         while self._heap and self._heap[0][0] <= now:
             at, job = heapq.heappop(self._heap)
             if self._at.get(job) == at:
                 del self._at[job]
-                due.append(job)
-        return due
+                yield job

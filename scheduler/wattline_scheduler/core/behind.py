@@ -14,7 +14,8 @@ from wattline_scheduler.core.state import State
 PROBLEM = "store_behind"
 
 NUMBERS_LOST = 10_000
-"""Jobs that a lost second may have taken: numbers go on above one that is named, up to so many."""
+"""Jobs that a lost second may have taken: numbers go on above one that is named, up to so many in a
+run, whatever agents name after that."""
 
 
 def look_at_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
@@ -30,7 +31,8 @@ def look_at_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> 
     ref, job = report.ref, state.work.jobs.get(report.ref.job)
     if ref.job >= state.next_job:
         _tell(state, node, f"has {ref}, the newest job on record is {state.next_job - 1}", now)
-        if ref.job < state.next_job + NUMBERS_LOST:
+        state.numbers_lost = state.numbers_lost or JobId(state.next_job + NUMBERS_LOST)
+        if ref.job < state.numbers_lost:
             state.next_job = JobId(ref.job + 1)
     elif job is not None:
         gang = ref.task // job.spec.gang_size

@@ -102,8 +102,8 @@ class Cluster:
             case TimePassed():
                 self._time_passed(now)
             case PlanDue():
-                follow_clock(state, now)
-                plan_now(state, now)
+                if follow_clock(state, now):
+                    plan_now(state, now)
             case DomainMetered():
                 metered(state, event, now)
             case ZoneSensed():

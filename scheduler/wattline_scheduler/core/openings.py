@@ -19,6 +19,12 @@ from wattline_scheduler.core.jobs import Job, Paused, Pending
 from wattline_scheduler.core.reservations import waits_for
 from wattline_scheduler.core.state import State
 
+MAX_GANGS_LOOKED = 5_000
+"""Looked at in one event: a deadline ends all indices of many arrays at once, 20 µs each."""
+
+LOOK_AS_GANGS = 10
+"""A job costs as much as so many indices, however few it has."""
+
 
 def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
     """Say at once of a job that is promised room too late for its deadline that it is.
@@ -81,12 +87,22 @@ def _tell_risk(state: State, job: Job, now: Now) -> None:
     state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
 
 
-def follow_clock(state: State, now: Now) -> None:
-    """Look at the jobs for which the time of day has changed something."""
+def follow_clock(state: State, now: Now) -> bool:
+    """Look at the jobs for which the time of day has changed something.
+
+    False: some were left for the next event; until then nothing may be planned.
+    """
+    looked = 0
     for number in state.work.alarms.take_due(now.unix_s):
         job = state.work.jobs.get(number)
-        if job is not None and not job.is_ended:
-            _look(state, job, now)
+        if job is None or job.is_ended:
+            continue
+        before, looked = looked, looked + LOOK_AS_GANGS + len(job.gangs)
+        if before and looked > MAX_GANGS_LOOKED:
+            state.work.alarms.set(number, now.unix_s)
+            return False
+        _look(state, job, now)
+    return True
 
 
 def _look(state: State, job: Job, now: Now) -> None:

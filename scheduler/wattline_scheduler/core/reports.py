@@ -29,6 +29,10 @@ UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, and nobody knows how")
 
 BEFORE_ANY_BEAT = -1
 
+MAX_STRAYS = 4 * commands.MAX_OUTSTANDING
+"""Commands of a node under way, beyond which nothing is ordered about more attempts that should not
+be there: one that invents them must not fill the scheduler's memory."""
+
 
 def take_report(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
     """One attempt as its agent sees it now."""
@@ -148,16 +152,18 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
     known = _ended_attempt(state, node, report)
     if known is None:
         look_at_stray(state, node, report, now)
+    is_full = len(node.outbox) >= MAX_STRAYS  # its next beat names it again
     if report.phase == "ended":
         if known is not None:
             _add_usage(state, known, report, now)
-        commands.order_forget(state, node, report.ref, now)
+        if not is_full:
+            commands.order_forget(state, node, report.ref, now)
         strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
         return
     if known is not None and known.record.exit is not None:
         return  # an old message: this agent itself reported the end since
     stray_seen(state, report.ref, node.id)
-    if ("stop", report.ref) in node.outbox:
+    if is_full or ("stop", report.ref) in node.outbox:
         return
     text = f"{report.ref} runs on {node.id} but should not: it is stopped"
     state.journal.note("stray_stopped", text, now, node=node.id, level="warning")

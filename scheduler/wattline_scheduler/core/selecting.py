@@ -1,6 +1,7 @@
 """From a selection to the jobs, and the indices of them, that it is about."""
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -107,16 +108,16 @@ def _named(
     by_index: bool,
     names: frozenset[str] | None,
 ) -> list[Target] | Denied:
-    wanted: dict[JobId, tuple[Span, ...]] = {}
-    for span in which.jobs:
+    wanted: defaultdict[JobId, list[Span]] = defaultdict(list)
+    newest = _newest(state, asker.user) if any(s.first == NEWEST for s in which.jobs) else None
+    for span in dict.fromkeys(which.jobs):
         first, last = span.first, span.last
         if first == NEWEST:
-            newest = _newest(state, asker.user)
             if newest is None:
                 return Denied("not_found", f"{asker.user} has submitted no job that is known here")
             first = last = newest
         for number in range(first, last + 1):
-            wanted[JobId(number)] = (*wanted.get(JobId(number), ()), span)
+            wanted[JobId(number)].append(span)
     found = (
         _target(state, asker, number, wanted[number], ended.get(number))
         for number in sorted(wanted)
@@ -134,7 +135,7 @@ def _newest(state: State, user: UserName) -> JobId | None:
 
 
 def _target(
-    state: State, asker: Asker, number: JobId, spans: tuple[Span, ...], outcome: JobState | None
+    state: State, asker: Asker, number: JobId, spans: list[Span], outcome: JobState | None
 ) -> Target:
     job = state.work.jobs.get(number)
     if job is None:
@@ -159,13 +160,15 @@ def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denie
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:
     """Some indices of a job; one that it does not have is not passed over in silence."""
     indices = job.spec.array.indices if job.spec.array is not None else range(len(job.gangs))
-    numbers: set[int] = set()
-    for first, last in pairs:
+    numbers: list[int] = []
+    reached = 0
+    for first, last in sorted(pairs):  # ranges may overlap, thousands of them: each index once
         start, end = bisect_left(indices, first), bisect_right(indices, last)
         if start == end or indices[start] != first or indices[end - 1] != last:
             return Target(job.id, job, refusal=_no_index(job, first, last))
-        numbers.update(range(start, end))
-    return Target(job.id, job, tuple(sorted(numbers)))
+        numbers += range(max(start, reached), end)
+        reached = max(reached, end)
+    return Target(job.id, job, tuple(numbers))
 
 
 def _no_index(job: Job, first: int, last: int) -> Denied:

@@ -123,6 +123,8 @@ class State:
     strays: dict[TaskRef, NodeId] = field(default_factory=dict)
     """What runs there without being on record."""
     attempt_floor: int = 0
+    numbers_lost: JobId | None = None
+    """Below it lie the jobs that the store may have lost; None = no agent has named one."""
     members: dict[str, MemberRecord] = field(default_factory=dict)
     """Who was on the allow-list when it was looked at last."""
     shares_at: Instant | None = None

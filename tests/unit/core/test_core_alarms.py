@@ -12,12 +12,12 @@ def test_times_that_were_replaced_do_not_pile_up() -> None:
     for at in range(2 * KEPT_REPLACED):
         for job in jobs:  # as when an index of each moves: looked at now, and again at its deadline
             alarms.set(job, UnixTime(NOW + at))
-        assert alarms.take_due(UnixTime(NOW + at)) == jobs
+        assert list(alarms.take_due(UnixTime(NOW + at))) == jobs
         for job in jobs:
             alarms.set(job, LATER)
         assert len(alarms) <= 2 * len(jobs) + KEPT_REPLACED
-    assert alarms.take_due(LATER) == jobs
-    assert not alarms.take_due(LATER)
+    assert list(alarms.take_due(LATER)) == jobs
+    assert not list(alarms.take_due(LATER))
 
 
 def test_only_the_newest_time_of_a_job_counts() -> None:
@@ -26,5 +26,13 @@ def test_only_the_newest_time_of_a_job_counts() -> None:
     alarms.set(JobId(1), LATER)
     alarms.set(JobId(2), NOW)
     alarms.forget(JobId(2))
-    assert alarms.take_due(NOW) == []
-    assert alarms.take_due(LATER) == [1]
+    assert list(alarms.take_due(NOW)) == []
+    assert list(alarms.take_due(LATER)) == [1]
+
+
+def test_what_was_not_taken_stays_due() -> None:
+    alarms = Alarms()
+    for number in (1, 2, 3):
+        alarms.set(JobId(number), NOW)
+    assert next(alarms.take_due(NOW)) == 1
+    assert list(alarms.take_due(NOW)) == [2, 3]

@@ -150,9 +150,9 @@ def test_each_job_is_looked_at_once_however_often_it_was_set() -> None:
     looks.set(JobId(2), UnixTime(6.0))
     looks.set(JobId(3), UnixTime(6.0))
     looks.forget(JobId(3))
-    assert looks.take_due(UnixTime(6.5)) == [2]
-    assert looks.take_due(UnixTime(7.0)) == [1]
-    assert looks.take_due(UnixTime(99.0)) == []
+    assert list(looks.take_due(UnixTime(6.5))) == [2]
+    assert list(looks.take_due(UnixTime(7.0))) == [1]
+    assert list(looks.take_due(UnixTime(99.0))) == []
 
 
 def test_openings_are_remembered_only_while_they_hold(
