@@ -13,6 +13,7 @@ from wattline_protocol.selecting import Selection, Span, only
 from wattline_scheduler.core import acting, dependencies, openings, reports, selecting
 from wattline_scheduler.core.behind import NUMBERS_LOST
 from wattline_scheduler.core.events import ClientAsked, PlanDue, TimePassed
+from wattline_scheduler.core.state import State
 
 MINE = Selection(users=("ada",))
 
@@ -41,9 +42,12 @@ def test_ranges_by_the_thousand_cost_what_they_name(
     number = h.submit(job().held().array(8))
     searches: list[UserName] = []
     newest = selecting._newest
-    monkeypatch.setattr(
-        selecting, "_newest", lambda state, user: searches.append(user) or newest(state, user)
-    )
+
+    def counted(state: State, user: UserName) -> JobId | None:
+        searches.append(user)
+        return newest(state, user)
+
+    monkeypatch.setattr(selecting, "_newest", counted)
     many = Selection(tuple(Span(JobId(0), JobId(0), ((each % 8, 7),)) for each in range(5_000)))
     asker = selecting.Asker(UserName("ada"), "submitter")
     (target,) = cast("list[selecting.Target]", selecting.select(h.cluster.state, asker, many))
