@@ -6,11 +6,11 @@ python -m wattline_scheduler --state DIR --backup FILE
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from wattline_scheduler.shell import SchedulerConfig, run_scheduler
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.file import DB_NAME, copy_database
+from wattline_scheduler.store.verify import DB_NAME, Verification
 
 
 def main() -> int:
@@ -35,13 +35,22 @@ def main() -> int:
         return back_up(options.state, options.backup)
     if options.site is None:
         parser.error("--site DIR is needed to run a scheduler")
-    return run_scheduler(
-        SchedulerConfig(options.site, options.state, options.recover, options.log_json)
-    )
+    verification = Verification(options.state / DB_NAME)
+    # Loaded meanwhile: the verification of a large store takes as long as all else together.
+    from wattline_scheduler.shell import SchedulerConfig, run_scheduler
+
+    with closing(verification):
+        return run_scheduler(
+            SchedulerConfig(
+                options.site, options.state, options.recover, options.log_json, verification
+            )
+        )
 
 
 def back_up(state: Path, target: Path) -> int:
     """Copy the store, also while its scheduler runs; the exit status."""
+    from wattline_scheduler.store.file import copy_database
+
     try:
         copy_database(state / DB_NAME, target)
     except (StoreError, OSError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wattline_scheduler.store.digests import DIGEST, tables
-from wattline_scheduler.store.file import DB_NAME
+from wattline_scheduler.store.verify import DB_NAME
 
 LOG_NAME = f"{DB_NAME}-wal"
 FLIPS = 50

@@ -46,7 +46,8 @@ def scheduler(
 
 def _back_up(state: Path, target: Path) -> int:
     from wattline_scheduler.store.errors import StoreError
-    from wattline_scheduler.store.file import DB_NAME, copy_database
+    from wattline_scheduler.store.file import copy_database
+    from wattline_scheduler.store.verify import DB_NAME
 
     try:
         copy_database(state / DB_NAME, target)

@@ -32,9 +32,10 @@ from wattline_scheduler.shell.door.desk import DoorUnusable, token_of
 from wattline_scheduler.shell.hooks.hook import check_secrets
 from wattline_scheduler.shell.run import SiteUnusable, read_clock, read_site
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.file import DB_NAME, private_copy
+from wattline_scheduler.store.file import private_copy
 from wattline_scheduler.store.marker import MARKER_NAME, check_commits, check_files, held, read_mark
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.verify import DB_NAME
 
 MAX_NAMED = 5
 """Members in one line."""

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from wattline_scheduler.store.verify import Verification
+
 SITE_FILE = "site.toml"
 
 
@@ -18,3 +20,5 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     """The store is a restored backup (I8)."""
     log_json: bool = False
     """One JSON object a line, also on a terminal."""
+    verification: Verification | None = None
+    """Of the store, where it began with the program."""

@@ -151,6 +151,7 @@ def restore(
             now_unix_s=read_clock().unix_s,
             recover=config.recover,
             lasting=lasting(site),
+            verification=config.verification,
         )
         try:
             cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key)

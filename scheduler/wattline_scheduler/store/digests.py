@@ -15,27 +15,19 @@ and digests all rows when the columns have changed.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
 import msgspec
 
-from wattline_scheduler.store.rows import (
-    JOB_STATE,
-    JOB_STATE_SET,
-    JOB_STATE_WHERE,
-    LAYOUTS,
-    Layout,
-    Row,
-)
-
 DIGEST = "digest"
 FUNCTION = "wattline_digest"
 """In SQL: the digest of its arguments, which are the other columns in order."""
 
-_ROOM = b"\0\0\0\0"
+ROOM = b"\0\0\0\0"
+"""What stands for a digest while it is computed."""
+
 _WHOLE = 0x2144DF1C
 """CRC-32 of anything that ends with its own CRC-32, lowest byte first."""
 
@@ -47,7 +39,12 @@ Columns = tuple[tuple[str, str], ...]
 
 def digest_of(values: Sequence[Any]) -> bytes:
     """Of values as the database gives them back."""
-    return crc32(_encode((*values, _ROOM))[: -len(_ROOM)]).to_bytes(4, "little")
+    return digest_with_room((*values, ROOM))
+
+
+def digest_with_room(values: Sequence[Any]) -> bytes:
+    """The same, of values that end with `ROOM`."""
+    return crc32(_encode(values)[:-4]).to_bytes(4, "little")
 
 
 def _digest_stored(*values: Any) -> bytes:
@@ -82,10 +79,10 @@ def arm(connection: sqlite3.Connection) -> None:
     """From now on whatever this connection writes carries its digest."""
     connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
     for table, columns in tables(connection).items():
-        _arm(connection, table, columns)
+        arm_table(connection, table, columns)
 
 
-def _arm(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
+def arm_table(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
     other = f"UPDATE OF {_names(columns)}"
     for verb, when in (("INSERT", "NULL"), (other, f"OLD.{DIGEST}")):
         connection.execute(
@@ -96,7 +93,7 @@ def _arm(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
         )
 
 
-def _disarm(connection: sqlite3.Connection, table: str) -> None:
+def disarm_table(connection: sqlite3.Connection, table: str) -> None:
     for verb in ("INSERT", "UPDATE"):
         connection.execute(f"DROP TRIGGER IF EXISTS temp.{_trigger(table, verb)}")
 
@@ -110,100 +107,6 @@ def digest_all(connection: sqlite3.Connection) -> None:
     connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
     for table, columns in tables(connection).items():
         connection.execute(f"UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns)})")  # noqa: S608 - names of our tables
-
-
-def _update(table: str, columns: Columns, changes: Mapping[str, str], where: str) -> str:
-    """Statement that sets columns to expressions, and the digest with them."""
-    typed = {
-        name: f"CAST({changes[name]} AS {kind})" if kind == "REAL" else changes[name]
-        for name, kind in columns
-        if name in changes
-    }
-    after = ", ".join(typed.get(name, name) for name, _ in columns)
-    sets = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    return f"UPDATE {table} SET {sets}, {DIGEST} = {FUNCTION}({after}) WHERE {where}"  # noqa: S608 - names of our tables
-
-
-class Digested:
-    """The upsert of one layout, with the digest of each row."""
-
-    def __init__(self, layout: Layout, columns: Columns) -> None:
-        place = {name: number for number, name in enumerate(layout.columns)}
-        of_type = dict(columns)
-        self.table, self.columns = layout.table, columns
-        self.statement = layout.upsert(DIGEST)
-        self._in_order = itemgetter(*(place[name] for name, _ in columns))
-        self._integers = [place[n] for n in layout.columns if of_type[n] == "INTEGER"]
-        self._reals = [place[n] for n in layout.columns if of_type[n] == "REAL"]
-
-    def row(self, row: Row) -> list[Any]:
-        """With its digest; numbers as the database will give them back."""
-        values = list(row)
-        for place in self._integers:
-            if values[place].__class__ is bool:
-                values[place] = int(values[place])
-        for place in self._reals:
-            if values[place] is not None:
-                values[place] = float(values[place]) + 0.0
-        values.append(digest_of(self._in_order(values)))
-        return values
-
-
-class Writer:
-    """Writes rows with their digests, and counts the transactions of a run."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        arm(connection)
-        known = tables(connection)
-        self._upserts = {
-            layout.upsert(): Digested(layout, known[layout.table])
-            for layout in LAYOUTS
-            if {name for name, _ in known.get(layout.table, ())} == set(layout.columns)
-        }
-        self._bare: dict[str, Columns] = {}
-        """Tables without triggers."""
-        self._job_state = _update("jobs", known["jobs"], JOB_STATE_SET, JOB_STATE_WHERE)
-        whose = "epoch = ? AND instance = ?"
-        self._meta = known["meta"]
-        self._count = _update("meta", self._meta, {"commits": "commits + 1"}, whose)
-
-    def hurry(self) -> None:
-        """From now on tables whose upserts bring their digests have no triggers.
-
-        With them SQLite keeps a journal for each statement, which takes as long as the statement.
-        """
-        for upsert in self._upserts.values():
-            self._bare[upsert.table] = upsert.columns
-        self._bare["meta"] = self._meta
-        for table in self._bare:
-            _disarm(self._connection, table)
-
-    def take_time(self) -> None:
-        """Until then whatever statement writes a row: every table has its triggers."""
-        for table, columns in self._bare.items():
-            _arm(self._connection, table, columns)
-        self._bare.clear()
-
-    def _arm_for(self, statement: str) -> None:
-        """A statement that brings no digest: the tables that it names get their triggers back."""
-        for table in [table for table in self._bare if table in statement]:
-            _arm(self._connection, table, self._bare.pop(table))
-
-    def write(self, statement: str, rows: Sequence[Row]) -> None:
-        """Carry out a statement of `rows` for each row."""
-        upsert = self._upserts.get(statement)
-        if upsert is not None:
-            self._connection.executemany(upsert.statement, map(upsert.row, rows))
-        elif statement == JOB_STATE:
-            self._connection.executemany(self._job_state, rows)
-        else:
-            self._arm_for(statement)
-            self._connection.executemany(statement, rows)
-
-    def count(self, epoch: int, instance: str) -> bool:
-        """One commit more; False = the store is not of this run."""
-        return self._connection.execute(self._count, (epoch, instance)).rowcount == 1
 
 
 # --- Checking -----------------------------------------------------------------------------
@@ -242,7 +145,7 @@ def _first_damaged(connection: sqlite3.Connection, table: str, columns: Columns)
     return f"a record of {table} is not what was written"
 
 
-def _is_as_written(row: Row) -> bool:
+def _is_as_written(row: tuple[Any, ...]) -> bool:
     try:
         return crc32(_encode(row)) == _WHOLE
     except UnicodeEncodeError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from wattline_scheduler.store.digests import arm, damaged
+from wattline_scheduler.store.digests import arm
 from wattline_scheduler.store.errors import (
     StoreForeign,
     StoreTooNew,
@@ -16,22 +16,16 @@ from wattline_scheduler.store.errors import (
 )
 from wattline_scheduler.store.schema import (
     APPLICATION_ID,
-    DIGESTS_SINCE,
     SCHEMA_VERSION,
     migrate,
     schema_version,
 )
-
-DB_NAME = "wattline.db"
-
-BUSY_TIMEOUT_MS = 5_000
-"""Readers never block the writer under WAL; this covers an operator's own write transaction."""
-
-FULLY_CHECKED_MAX_BYTES = 256 * 1024 * 1024
-"""Up to this size a start checks every page and index, and what was measured, as well (1 s)."""
-
-MEASURED = frozenset({"domain_rollups", "node_rollups"})
-"""Tables of a large store that are checked only by `--check` and by backups."""
+from wattline_scheduler.store.verify import (
+    BUSY_TIMEOUT_MS,
+    Verification,
+    damage_in,
+    open_to_read,
+)
 
 
 def make_directory(directory: Path) -> None:
@@ -45,8 +39,11 @@ def make_directory(directory: Path) -> None:
         ) from error
 
 
-def open_database(path: Path) -> Database:
-    """The database at `path`, made if missing, checked, migrated. Raises StoreError."""
+def open_database(path: Path, verification: Verification) -> Database:
+    """The database at `path`, made if missing, migrated. Raises StoreError.
+
+    It is verified by then, or `verification` is under way beside.
+    """
     _create_private(path)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -59,7 +56,8 @@ def open_database(path: Path) -> Database:
             "temp_store = MEMORY",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
-        _check_whole(db, path, at_start=True)
+        if not verification.is_beside or schema_version(db) != SCHEMA_VERSION:
+            verification.conclude_on(connection)  # migrations fit digests to whatever is there
         migrate(db)
     except sqlite3.Error as error:
         connection.close()
@@ -86,12 +84,9 @@ def empty_image() -> bytes:
 def open_reader(path: Path) -> Database:
     """A second, read-only connection, for reports beside the writer. Raises StoreError."""
     try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        db = Database(sqlite3.connect(uri, uri=True, isolation_level=None))
-        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+        return Database(open_to_read(path))
     except sqlite3.Error as error:
         raise store_error(path, "reading", error) from error
-    return db
 
 
 def copy_database(path: Path, target: Path) -> None:
@@ -183,13 +178,8 @@ def _refuse_foreign(db: Database, path: Path) -> None:
         )
 
 
-def _check_whole(db: Database, path: Path, *, at_start: bool = False) -> None:
+def _check_whole(db: Database, path: Path) -> None:
     """Every page fits the others, and every record is what was written."""
-    is_small = not at_start or path.stat().st_size <= FULLY_CHECKED_MAX_BYTES
-    verdict = "ok"
-    if is_small:
-        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if verdict == "ok" and schema_version(db) >= DIGESTS_SINCE:
-        verdict = damaged(db.conn, frozenset() if is_small else MEASURED) or "ok"
-    if verdict != "ok":
-        raise damage(path, verdict)
+    found = damage_in(db.conn)
+    if found:
+        raise damage(path, found)

@@ -14,6 +14,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,6 @@ from wattline_scheduler.core.events import DiskMeasured
 from wattline_scheduler.core.ledger import Key
 from wattline_scheduler.core.records import Saved
 from wattline_scheduler.store.acts import drop_acts
-from wattline_scheduler.store.digests import Writer
 from wattline_scheduler.store.errors import (
     StoreFenced,
     StoreIncomplete,
@@ -36,7 +36,7 @@ from wattline_scheduler.store.errors import (
     damage,
     store_error,
 )
-from wattline_scheduler.store.file import DB_NAME, copy_database, make_directory, open_database
+from wattline_scheduler.store.file import copy_database, make_directory, open_database
 from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved, outcomes
 from wattline_scheduler.store.lock import DirectoryLock
 from wattline_scheduler.store.marker import (
@@ -51,6 +51,8 @@ from wattline_scheduler.store.marker import (
 from wattline_scheduler.store.marks import load_marks
 from wattline_scheduler.store.rollups import fold_and_drop
 from wattline_scheduler.store.rows import ACTS, Storable, by_statement, newest_jobs
+from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
+from wattline_scheduler.store.writer import Writer
 
 NUMBERS_PER_S = 10_000
 """More job and event numbers than can be given out in a second, from one recovery to the next."""
@@ -114,27 +116,56 @@ class Store:
         now_unix_s: float,
         recover: bool = False,
         lasting: Collection[Key] = (),
+        verification: Verification | None = None,
     ) -> tuple["Store", Saved]:
-        """Lock, check and load the store of a state directory; a fresh one where there is none.
+        """Lock, verify and load the store of a state directory; a fresh one where there is none.
 
         `recover` (I8) is for a restored backup: the epoch goes above everything any agent can
         have seen, every node counts in full until its next Hello, and numbers that the lost tail
-        may have given out are skipped. `lasting`: see `load_saved`. Raises StoreError.
+        may have given out are skipped. `lasting`: see `load_saved`. `verification`: one that is
+        under way, and ends here. Raises StoreError.
         """
         make_directory(directory)
-        lock = DirectoryLock(directory)
-        path, instance = directory / DB_NAME, secrets.token_hex(8)
+        path = directory / DB_NAME
+        with closing(verification or Verification(path)) as verifying:
+            lock = DirectoryLock(directory)
+            try:
+                mark = _mark_beside(path, recover)
+                store = cls(path, lock, open_database(path, verifying))
+            except BaseException:
+                lock.release()
+                raise
+            try:
+                saved = store._begin(now_unix_s, recover, lasting, mark, verifying)
+            except BaseException:
+                store.close()
+                raise
+            return store, saved
+
+    def _begin(
+        self,
+        now_unix_s: float,
+        recover: bool,
+        lasting: Collection[Key],
+        mark: Mark | None,
+        verification: Verification,
+    ) -> Saved:
+        """The run begins where marker and verification allow it. Raises StoreError."""
+        found: Snapshot | None = None
+
+        def verified() -> None:
+            verification.conclude(found)
+
         try:
-            mark = _mark_beside(path, recover)
-            store = cls(path, lock, open_database(path))
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            store._begin_marker(mark, recover)
-            return store, store._begin_run(now_unix_s, recover, instance, lasting)
-        except BaseException:
-            store.close()
+            found = Snapshot.of(self._connection)
+            if recover:
+                verified()  # a damaged store gets no new marker
+            self._begin_marker(mark, recover)
+            return self._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting, verified)
+        except Exception as error:
+            verified()  # what is damaged may fail in any way: then this says why
+            if isinstance(error, sqlite3.Error):
+                raise store_error(self.path, "loading", error) from error
             raise
 
     @classmethod
@@ -165,8 +196,15 @@ class Store:
             self._marker.settle()
 
     def _begin_run(
-        self, now_unix_s: float, recover: bool, instance: str, lasting: Collection[Key] = ()
+        self,
+        now_unix_s: float,
+        recover: bool,
+        instance: str,
+        lasting: Collection[Key] = (),
+        verified: Callable[[], None] = lambda: None,
     ) -> Saved:
+        """`verified` is the last that happens before the epoch is raised."""
+
         def begin() -> Saved:
             has = held(self._connection)
             epoch = max(has.epoch, self._seen.epoch) + 1
@@ -184,7 +222,9 @@ class Store:
             )
             self._tidy(now_unix_s)
             self._writer.hurry()
-            return load_saved(self._connection, Epoch(epoch), instance, lasting)
+            saved = load_saved(self._connection, Epoch(epoch), instance, lasting)
+            verified()
+            return saved
 
         try:
             return self._transaction("loading", begin, is_first=True)

@@ -29,7 +29,7 @@ from wattline_protocol.siterunas import ALL_ROOT, NO_TABLE
 from wattline_protocol.sitetext import format_site
 from wattline_scheduler.shell.check import run_checks
 from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.store.file import DB_NAME
+from wattline_scheduler.store.verify import DB_NAME
 
 ROLLUPS_PAGE = """
 SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'domain_rollups'

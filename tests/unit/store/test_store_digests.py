@@ -14,12 +14,14 @@ from support.stores import NOW, everything, opened
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
 from wattline_scheduler.core.records import RecoveryRecord
 from wattline_scheduler.store import schema
-from wattline_scheduler.store.digests import DIGEST, Digested, arm, damaged, digest_of, tables
+from wattline_scheduler.store.digests import DIGEST, arm, damaged, digest_of, tables
 from wattline_scheduler.store.errors import StoreCorrupt
-from wattline_scheduler.store.file import DB_NAME, empty_image, mark_backup
+from wattline_scheduler.store.file import empty_image, mark_backup
 from wattline_scheduler.store.rollups import DomainRollup, NodeRollup
 from wattline_scheduler.store.rows import Layout
 from wattline_scheduler.store.schema import migrate
+from wattline_scheduler.store.verify import DB_NAME
+from wattline_scheduler.store.writer import Digested
 
 
 def read(path: Path) -> sqlite3.Connection:

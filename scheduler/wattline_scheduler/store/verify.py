@@ -1,0 +1,186 @@
+"""Whether a store is what was written, found out by a process of its own beside the start.
+
+Theory. To read every record takes a second and more where there are 100,000 jobs, as long as to
+load the newest of them. So a `Verification` begins before anything else is loaded, in a process
+that needs only SQLite and MessagePack. It reads one snapshot and names it by what `meta` says.
+The start goes on meanwhile up to the last step of its first transaction, which raises the epoch:
+that is committed only once the verdict over the very same snapshot is there (`conclude`). Until
+then nothing is changed, and the scheduler answers nothing. Where there is no verdict (the process
+ended, or saw another snapshot) the start makes it itself.
+
+A small store is verified within the start: that takes less time than a process.
+"""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from wattline_scheduler.store.digests import damaged
+from wattline_scheduler.store.errors import damage, store_error
+
+DB_NAME = "wattline.db"
+
+BUSY_TIMEOUT_MS = 5_000
+"""Readers never block the writer under WAL; this covers an operator's own write transaction."""
+
+ALONE_MIN_BYTES = 8 * 1024 * 1024
+"""From this size on (database and log) a process of its own is worth its start (0.1 s)."""
+
+FULLY_VERIFIED_MAX_BYTES = 256 * 1024 * 1024
+"""Up to this size a start verifies every page and index, and what was measured, as well (0.4 s)."""
+
+MEASURED = frozenset({"domain_rollups", "node_rollups"})
+"""Tables of a large store that are verified only by `--check` and by backups."""
+
+_NO_VERDICT = 1
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Which state of a store: each run has its own instance and counts its commits."""
+
+    schema: int
+    epoch: int
+    instance: str
+    commits: int
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection) -> Self | None:
+        """What the connection sees; None = a schema without digests. Raises sqlite3.Error."""
+        (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        has = "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'commits'"
+        if connection.execute(has).fetchone() == (0,):
+            return None
+        row = connection.execute("SELECT epoch, instance, commits FROM meta").fetchone()
+        return None if row is None else cls(schema, *row)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a verification found of a snapshot."""
+
+    of: Snapshot
+    damage: str
+    """Empty = every page and record is what was written."""
+
+
+def damage_in(connection: sqlite3.Connection, *, fully: bool = True) -> str:
+    """The first thing that is not what was written, in words; empty = nothing. Raises
+    sqlite3.Error, UnicodeDecodeError."""
+    if fully:
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            return str(found)
+    return damaged(connection, frozenset() if fully else MEASURED)
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A read-only connection beside the writer. Raises sqlite3.Error."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+    return connection
+
+
+class Verification:
+    """Of the store at `path` as it is found at a start; begins at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_concluded = False
+        self._process: subprocess.Popen[bytes] | None = None
+        if _size_bytes(path) >= ALONE_MIN_BYTES:
+            command = [sys.executable, "-P", "-m", __name__, str(path)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is made by a process of its own."""
+        return self._process is not None
+
+    def conclude_on(self, connection: sqlite3.Connection) -> None:
+        """Verify what the connection sees. Raises StoreError, sqlite3.Error."""
+        self.close()
+        self._refuse(damage_in(connection, fully=_is_small(self._path)))
+
+    def conclude(self, snapshot: Snapshot | None) -> None:
+        """Wait for the verdict over the snapshot; the first call alone tells. Raises StoreError."""
+        if self._is_concluded:
+            return
+        verdict = self._verdict()
+        if verdict is None or verdict.of != snapshot:
+            self._refuse(self._damage_found_here())
+        else:
+            self._refuse(verdict.damage)
+
+    def _verdict(self) -> Verdict | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        said, _ = process.communicate()
+        return msgspec.json.decode(said, type=Verdict) if process.returncode == 0 else None
+
+    def _damage_found_here(self) -> str:
+        """By a reader: what the transaction of the start has changed is not committed yet."""
+        try:
+            with closing(open_to_read(self._path)) as reader:
+                return damage_in(reader, fully=_is_small(self._path))
+        except sqlite3.Error as error:
+            raise store_error(self._path, "opening", error) from error
+        except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+            return str(error)
+
+    def _refuse(self, found: str) -> None:
+        self._is_concluded = True
+        if found:
+            raise damage(self._path, found)
+
+    def close(self) -> None:
+        """End it."""
+        self._is_concluded = True
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def _size_bytes(path: Path) -> int:
+    """Of database and log; 0 where there is none, or it cannot be seen."""
+    sizes = 0
+    for file in (path, path.with_name(path.name + "-wal")):
+        try:
+            sizes += file.stat().st_size
+        except OSError:
+            continue  # opening it says what is wrong
+    return sizes
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= FULLY_VERIFIED_MAX_BYTES
+
+
+def main(path: Path) -> int:
+    """Print the verdict as JSON; exit status 1 = there is none, and the start makes it."""
+    try:
+        with closing(open_to_read(path)) as connection:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                return _NO_VERDICT  # a reader would be in the way of the writer
+            connection.execute("BEGIN")
+            snapshot = Snapshot.of(connection)
+            if snapshot is None:
+                return _NO_VERDICT
+            verdict = Verdict(snapshot, damage_in(connection, fully=_is_small(path)))
+    except (sqlite3.Error, UnicodeDecodeError):
+        return _NO_VERDICT
+    os.write(sys.stdout.fileno(), msgspec.json.encode(verdict))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
