@@ -16,6 +16,7 @@ from wattline_protocol.requests import (
 from wattline_protocol.selecting import problem
 from wattline_scheduler.core.changing import update
 from wattline_scheduler.core.control import CANCEL, REQUEUE, Act
+from wattline_scheduler.core.diskspace import nothing_new
 from wattline_scheduler.core.events import ClientAsked
 from wattline_scheduler.core.holding import hold, release
 from wattline_scheduler.core.selecting import Asker, Target, select
@@ -58,6 +59,9 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
     wrong = problem(request.which)
     if wrong:
         return Denied("bad_request", wrong)
+    full = _grows(state, event, request)
+    if full is not None:
+        return full
     if not isinstance(request, Requeue):
         return _act(state, event, request, now)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
@@ -69,6 +73,14 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
     if isinstance(answer, Acted) and not request.is_dry_run:
         state.work.remember_requeue(event.user, request.token, answer)
     return answer
+
+
+def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
+    """Each act is a line on record: one that holds and releases its jobs in turn fills a disk too.
+    Operators may need to hold or change jobs then; what is cancelled ends once."""
+    is_free = isinstance(request, Cancel) or request.is_dry_run
+    is_operator = Asker(event.user, event.role).is_operator
+    return None if is_free or is_operator else nothing_new(state)
 
 
 def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:

@@ -8,11 +8,11 @@ from support.harness import Harness, joined
 from support.sites import JobBuilder, job, site
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UserName
 from wattline_protocol.messages import TaskReport
-from wattline_protocol.requests import Acted, Cancel, Hold, Update
+from wattline_protocol.requests import Acted, Cancel, Denied, Hold, Release, Requeue, Update
 from wattline_protocol.selecting import Selection, Span, only
 from wattline_scheduler.core import acting, dependencies, openings, reports, selecting
 from wattline_scheduler.core.behind import NUMBERS_LOST
-from wattline_scheduler.core.events import ClientAsked, PlanDue, TimePassed
+from wattline_scheduler.core.events import ClientAsked, DiskMeasured, PlanDue, TimePassed
 from wattline_scheduler.core.state import State
 
 MINE = Selection(users=("ada",))
@@ -135,3 +135,15 @@ def test_numbers_go_on_above_what_agents_name_once_only(h: Harness) -> None:
     for _ in range(50):
         reports.take_report(state, node, stray(state.next_job + NUMBERS_LOST - 1), h.now)
     assert state.next_job <= first + NUMBERS_LOST
+
+
+def test_submitters_fill_no_disk_by_acts_on_what_is_there(h: Harness) -> None:
+    h.submit(job().held())
+    h.handle(DiskMeasured(free_bytes=1, total_bytes=10**9))
+    for request in (Hold(MINE), Release(MINE), Update(MINE, {"priority": 20}), Requeue(MINE, "t")):
+        answer = h.ask(request, user="ada", role="submitter")
+        assert isinstance(answer, Denied), request
+        assert (answer.kind, "disk is nearly full" in answer.reason) == ("busy", True)
+    assert isinstance(h.ask(Hold(MINE)), Acted)
+    assert isinstance(h.ask(Release(MINE, is_dry_run=True), user="ada", role="submitter"), Acted)
+    assert isinstance(h.ask(Cancel(MINE), user="ada", role="submitter"), Acted)
