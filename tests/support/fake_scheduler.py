@@ -48,6 +48,7 @@ class FakeScheduler:
         self.incarnation = 0
         self.seq = 0
         self.answers_beats = True
+        self.answers_hellos = True
         self.task_lease_s = 300.0
         self._route = b""
         self._socket: ServerSocket | None = None
@@ -87,7 +88,7 @@ class FakeScheduler:
             message = self._in.decode(incoming.data)
             self.heard.append(message)
             match message:
-                case Hello():
+                case Hello() if self.answers_hellos:
                     self.incarnation += 1
                     self.send(self._welcome(message))
                 case Beat() if self.answers_beats:

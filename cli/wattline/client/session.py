@@ -1,5 +1,6 @@
 """The thread that owns a client's socket: greeting, asks out, answers in."""
 
+import logging
 import threading
 import time
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from wattline_protocol.requests import (
 )
 from wattline_protocol.transport import ClientSocket
 from wattline_protocol.watching import Seen, Unwatch
+
+log = logging.getLogger(__name__)
 
 REHELLO_PERIOD_S = 1.0
 """A scheduler that does not know this connection (any more) is greeted again this often."""
@@ -49,6 +52,16 @@ class Session:
         self.thread = threading.Thread(target=self._run, name="wattline-client", daemon=True)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            # Whoever waits for an answer would wait for ever.
+            log.exception("the thread of the client failed")
+            self._link.refuse(Refused(f"the client failed: {error!r}; this is a bug of Wattline"))
+        finally:
+            self._socket.close()
+
+    def _serve(self) -> None:
         poller = zmq.Poller()
         for readable in (self._socket.socket, self._socket.monitor, self._link.waiter):
             poller.register(readable, zmq.POLLIN)
@@ -60,7 +73,6 @@ class Session:
             for data in self._socket.recv_batch():
                 self._receive(data)
             self._send_waiting()
-        self._socket.close()
 
     def _follow_connection(self) -> None:
         state = self._socket.link

@@ -1,0 +1,110 @@
+"""A scheduler that says anything ends asks with an error; no caller is left waiting."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import msgspec
+import pytest
+import zmq
+
+from wattline.client.errors import Refused, WattlineError
+from wattline.client.link import Link
+from wattline.client.session import Session
+from wattline_bench.abuse.extremes import extremes
+from wattline_protocol.requests import GetPower, ToClient
+from wattline_protocol.transport import ClientSocket
+from wattline_protocol.transport import Link as Standing
+
+STEP = 25
+"""One of so many messages."""
+ANSWER_S = 30.0
+
+
+class Wire:
+    """A socket on which a test says raw bytes."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        self.socket, self.monitor = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+        self.link = Standing("connected", connections=1)
+        self.said: list[bytes] = []
+        self.fails: Callable[[], None] = lambda: None
+
+    def recv_batch(self) -> list[bytes]:
+        self.fails()
+        said, self.said = self.said, []
+        return said
+
+    def send(self, data: bytes) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self.monitor.close(0)
+
+
+@pytest.fixture
+def made() -> Iterator[tuple[Link, Wire, Session]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link, wire = Link(context), Wire(context)
+    session = Session(link, cast("ClientSocket", wire), "ada")
+    yield link, wire, session
+    link.begin_close()
+    if session.thread.ident is not None:
+        session.thread.join(ANSWER_S)
+    link.end_close()
+    wire.close()
+    context.term()
+
+
+def ask_again(link: Link) -> int:
+    """An ask in flight; where the one before was refused, as a new client would have it."""
+    with contextlib.suppress(Refused):
+        return link.ask(GetPower()).ask
+    link._refused = None  # a new client's link has met no refusal
+    return link.ask(GetPower()).ask
+
+
+def test_extremes_of_a_scheduler_are_answers_or_refusals(made: tuple[Link, Wire, Session]) -> None:
+    link, _, session = made
+    walked = refused = 0
+    for one in extremes(ToClient, step=STEP):
+        message: dict[str, Any] = one.message
+        if one.path[0] != "ask" and "ask" in message:
+            message = {**message, "ask": ask_again(link)}
+        session._receive(msgspec.msgpack.encode(message))
+        walked += 1
+        refused += link._refused is not None
+        link._refused = None
+    assert walked > 1_000
+    assert walked > refused > 200
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93" * 2_000, b"\x81" * 100_000, b"\xdf" * 64])
+def test_bytes_that_are_no_message_end_asks_with_an_error(
+    data: bytes, made: tuple[Link, Wire, Session]
+) -> None:
+    link, wire, session = made
+    pending = link.ask(GetPower())
+    wire.said.append(data)
+    session.thread.start()
+    answer = pending.answers.get(timeout=ANSWER_S)
+    assert isinstance(answer, Refused)
+    assert "cannot read" in str(answer)
+
+
+def test_a_fault_of_the_thread_ends_every_ask_and_the_next_ones(
+    made: tuple[Link, Wire, Session],
+) -> None:
+    link, wire, session = made
+
+    def fail() -> None:
+        raise ZeroDivisionError("a fault")
+
+    wire.fails = fail
+    pending = link.ask(GetPower())
+    session.thread.start()
+    assert isinstance(pending.answers.get(timeout=ANSWER_S), WattlineError)
+    assert link.wait_settled(ANSWER_S)
+    with pytest.raises(Refused, match="this is a bug of Wattline"):
+        link.ask(GetPower())
