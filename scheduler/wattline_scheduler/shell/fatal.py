@@ -144,7 +144,7 @@ class Fatal:
 
     def _read(self) -> tuple[FatalMessage, ...]:
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_at_once) as file:
                 data = file.read(MAX_FILE_BYTES + 1)
             if len(data) > MAX_FILE_BYTES:
                 raise ValueError(f"it has over {MAX_FILE_BYTES} bytes")
@@ -168,6 +168,11 @@ class Fatal:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A start must not wait for what writes into a pipe in the file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _private(path: str, flags: int) -> int:

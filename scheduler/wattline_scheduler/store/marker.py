@@ -26,6 +26,9 @@ MARKER_NAME = "wattline.marker"
 SETTLED_EVERY_S = 1.0
 """How far the marker on disk may lag behind the store: one more fsync a second."""
 
+MAX_READ_BYTES = 4_096
+"""More than any marker has; what is larger, or has no end, is damaged."""
+
 _LINE = "wattline store: epoch {:020d}, commits {:020d}, check {:08x}\n"
 _READ = re.compile(rb"wattline store: epoch (\d{20}), commits (\d{20}), check ([0-9a-f]{8})\n")
 
@@ -40,7 +43,8 @@ class Mark(msgspec.Struct, frozen=True, order=True):
 def read_mark(path: Path) -> Mark | None:
     """What a marker says; None = there is none. Raises StoreIncomplete, StoreUnwritable."""
     try:
-        match = _READ.fullmatch(path.read_bytes())
+        with path.open("rb") as file:
+            match = _READ.fullmatch(file.read(MAX_READ_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:

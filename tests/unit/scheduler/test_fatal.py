@@ -1,5 +1,6 @@
 """Which messages a run refuses, by what earlier runs wrote."""
 
+import os
 from pathlib import Path
 
 from support.sites import job
@@ -86,3 +87,9 @@ def test_the_file_is_bounded_and_a_damaged_one_refuses_nothing(tmp_path: Path) -
     damaged = Fatal(path, T0)
     assert damaged.refused == ()
     assert str(path) in damaged.problem
+
+
+def test_a_pipe_in_its_place_holds_no_start_up(tmp_path: Path) -> None:
+    path = tmp_path / "fatal.json"
+    os.mkfifo(path)
+    assert "no message is refused" in Fatal(path, T0).problem
