@@ -20,8 +20,8 @@ def run(argv: list[str]) -> int:
     try:
         result = Root(CATALOGUE).main(argv, prog_name="wattline", standalone_mode=False)
     except click.UsageError as error:
-        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
-        return _fail(exits.USAGE, error.format_message() + hint)
+        hint = f" (see `{error.ctx.command_path.strip()} --help`)" if error.ctx is not None else ""
+        return _fail(exits.USAGE, " ".join(error.format_message().split()) + hint)
     except click.ClickException as error:
         return _fail(exits.FAILED, error.format_message())
     except (click.Abort, KeyboardInterrupt):

@@ -91,8 +91,8 @@ to end in the quota of | kept for others
 may not start before | cannot be done by its deadline | not started by its deadline
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
 never heard | drained | draining | none is free | more free MIG
-even with all that runs gone | it depends on how long what is before it | nobody has said for how
-nobody knows when what is paused goes on
+even with all that runs gone | it depends on how long what is before it | has no time limit
+part of it is paused
 """
 """Why a job waits, or nobody can say until when."""
 

@@ -214,7 +214,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         os.write(tell, f"{error.kind}:0:{error}".encode()[:MAX_ERROR_BYTES])
     except BaseException as error:
         code = error.errno if isinstance(error, OSError) and error.errno else 0
-        os.write(tell, f"{step}:{code}:{error}".encode()[:MAX_ERROR_BYTES])
+        os.write(tell, f"{step}:{code}:{_in_words(error)}".encode()[:MAX_ERROR_BYTES])
     finally:
         os._exit(127)
 
@@ -287,6 +287,13 @@ def _set_streams(output: int) -> None:
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
+
+
+def _in_words(error: BaseException) -> str:
+    """Without the number that Python puts before the text of an OSError."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
 
 
 def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:

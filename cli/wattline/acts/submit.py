@@ -2,8 +2,9 @@
 
 import os
 import shlex
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ FAILED_WITHOUT_CODE = 1
 
 NEXT_ATTEMPT_S = 0.2
 """Between looks for another attempt, or for the end of the job."""
+
+
+FIRST_REASON_S = 1.0
+"""So long a job may be pending before the reason is said."""
+
+NEXT_REASON_S = 10.0
+"""Least time between two reasons: their figures change with each job that ends."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -54,11 +62,12 @@ def submit(
         return Outcome(Submission(job, spec.name, quiet))
     if not quiet:
         put_error(f"Submitted job {job} ({spec.name}); waiting for its end.")
+    says = (lambda _: None) if quiet or as_json else PendingNotes()
     try:
         if has_one_task(spec) and not (quiet or as_json):
-            for piece in output(client, job):
+            for piece in output(client, job, says):
                 put(piece)
-        ended = client.wait(job)
+        ended = client.wait(job, seen=says)
     except KeyboardInterrupt:
         put_error(
             f"\nJob {job} ({spec.name}) runs on. `wattline logs {job} -f` shows what it writes, "
@@ -73,12 +82,36 @@ def has_one_task(spec: JobSpec) -> bool:
     return spec.gang_count == 1 and spec.gang_size == 1 and spec.kind != "service"
 
 
-def output(client: Client, job: int) -> Iterator[bytes]:
-    """What the task writes, attempt by attempt, until the job has ended."""
+class PendingNotes:
+    """Says on stderr why a job is pending: after a second, and when the reason has changed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = ""
+        self._next_s = clock() + FIRST_REASON_S
+
+    def __call__(self, view: JobView) -> None:
+        is_new = view.reason not in ("", self._said)
+        if view.state not in ("PENDING", "HELD") or not is_new or self._clock() < self._next_s:
+            return
+        self._said = view.reason
+        self._next_s = self._clock() + NEXT_REASON_S
+        put_error(f"Job {view.id} ({view.name}) is {view.state}: {view.reason}")
+
+
+def output(
+    client: Client, job: int, seen: Callable[[JobView], None] = lambda _: None
+) -> Iterator[bytes]:
+    """What the task writes, attempt by attempt, until the job has ended; `seen` gets each view."""
     shown, is_ended = 0, False
     while not is_ended:
         with suppress(Unreachable):
-            is_ended = client.job(job).state in ENDED_STATES
+            view = client.job(job)
+            seen(view)
+            is_ended = view.state in ENDED_STATES
+            if view.started_unix_s is None and not is_ended:
+                time.sleep(NEXT_ATTEMPT_S)
+                continue  # a log that nothing writes yet would be waited for without a word
         newest = shown
         with suppress(NotFound, Unavailable, Unreachable):  # no log: never started, or lost
             for piece in client.log(job, follow=True):
@@ -127,12 +160,21 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
     return parse_job(_text(Path(file)), file, command=list(command), **options)
 
 
+def _no_file(word: str) -> str:
+    """Why, and how a command is given where the word seems to be one."""
+    is_line = " " in word.strip()
+    if not is_line and shutil.which(word) is None:
+        return f"there is no job file {word}"
+    command = f"sh -c {shlex.quote(word)}" if is_line else f"{word} ..."
+    return f"there is no job file {word}; a command stands after --: wattline submit -- {command}"
+
+
 def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as opened:
             return opened.read(MAX_JOB_CHARS + 1)
     except FileNotFoundError:
-        raise ActFailed(f"there is no job file {path}", exits.NOT_FOUND) from None
+        raise ActFailed(_no_file(str(path)), exits.NOT_FOUND) from None
     except OSError as error:
         raise ActFailed(f"cannot read {path}: {error.strerror}", exits.NOT_FOUND) from error
     except UnicodeDecodeError as error:

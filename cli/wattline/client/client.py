@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.errors import (
     Busy,
@@ -151,10 +151,17 @@ class Client(JobActs):
         """The same of a job that is not submitted; given and refused as for `submit`."""
         return self.get(WhatIf(_spec_of(spec, options)), Explained).explain
 
-    def wait(self, job: int, *, timeout_s: float | None = None) -> JobView:
+    def wait(
+        self,
+        job: int,
+        *,
+        timeout_s: float | None = None,
+        seen: Callable[[JobView], None] = lambda _: None,
+    ) -> JobView:
         """The job once it has ended. Raises WaitTimeout when `timeout_s` is over before.
 
-        A scheduler that cannot be reached is waited for, however long `timeout_s` allows.
+        A scheduler that cannot be reached is waited for, however long `timeout_s` allows. `seen`
+        is called with each state of the job that is looked at meanwhile.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = POLL_FIRST_S
@@ -165,6 +172,7 @@ class Client(JobActs):
                 if deadline is None:
                     continue
             else:
+                seen(view)
                 if view.state in ENDED_STATES:
                     return view
             if deadline is not None and time.monotonic() >= deadline:

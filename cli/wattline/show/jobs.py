@@ -24,10 +24,9 @@ def submitted(value: Submission) -> RenderableType:
         return f"Submitted job {value.job} ({value.name})."
     ended = value.ended
     why = f": {ended.reason}" if ended.reason else ""
-    took = units.seconds(elapsed_s(ended))
-    return Text.assemble(
-        f"Job {value.job} ({value.name}) ", state(ended.state), f" after {took}{why}"
-    )
+    ran_s = elapsed_s(ended)
+    took = f" after {units.seconds(ran_s)}" if ran_s is not None else ""  # None: never started
+    return Text.assemble(f"Job {value.job} ({value.name}) ", state(ended.state), f"{took}{why}")
 
 
 def log_text(piece: Log) -> bytes:

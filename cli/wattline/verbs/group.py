@@ -1,6 +1,6 @@
 """The click commands, made from the table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -77,10 +77,11 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         )
     if p.kind == "switch":
         return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
+    preset = {} if p.required else {"default": p.default}  # click takes a default None for a value
     return click.Option(
         [p.name, *p.flags],
         type=AnyCase(p.choices) if p.choices else _TYPES[p.kind],
-        default=p.default,
+        **preset,
         show_default=p.default is not None,
         multiple=p.many,
         required=p.required,
@@ -156,8 +157,22 @@ class Family(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if self.alone is not None and not self._names_member(args):
+            self._check_word(ctx, self.alone, args)
             args = [self.alone.name or "", *args]
         return super().parse_args(ctx, args)
+
+    def _check_word(self, ctx: click.Context, alone: click.Command, args: list[str]) -> None:
+        """Raises UsageError for a word that is no member where the verb alone takes none."""
+        takes_words = any(isinstance(p, click.Argument) for p in alone.params)
+        if args and not args[0].startswith("-") and not takes_words:
+            raise _no_verb(ctx, args[0], self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb alone adds no word to the path that hints show."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return ("" if found is not None and found is self.alone else name), found, rest
 
     def _names_member(self, args: list[str]) -> bool:
         return bool(args) and (args[0] in self.commands or args[0] in CONTEXT["help_option_names"])
@@ -179,6 +194,16 @@ class Family(click.Group):
             pieces = " ".join(self.alone.collect_usage_pieces(ctx))
             formatter.write_usage(ctx.command_path, pieces)
         super().format_usage(ctx, formatter)
+
+
+def _no_verb(
+    ctx: click.Context, word: str, members: Iterable[str], before: str = ""
+) -> click.UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, members, n=1)
+    hint = f" Did you mean {before + near[0]!r}?" if near else ""
+    return click.UsageError(f"no verb {before + word!r}.{hint}", ctx)
 
 
 def _of(name: str, verbs: Sequence[Verb], depth: int) -> click.Command:
@@ -233,9 +258,5 @@ class Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self.commands, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " See `wattline --help`."
-            raise click.UsageError(f"no verb {args[0]!r}.{hint}", ctx)
+            raise _no_verb(ctx, args[0], self.commands)
         return super().resolve_command(ctx, args)

@@ -172,11 +172,9 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
         endless = holding if (yield from look.fits(shape, gone, later_s=later_s)) else endless
     jobs = list(dict.fromkeys(gang.job.id for gang in endless))
     is_paused = any(gang.key in live.paused for gang in endless)
-    unknown = "nobody knows when what is paused goes on"
-    return (
-        f"not known: it needs what {named(jobs)} hold{'s' if len(jobs) == 1 else ''}, "
-        f"and {unknown if is_paused else 'nobody has said for how long (--time)'}"
-    )
+    holds, has = ("holds", "has") if len(jobs) == 1 else ("hold", "have")
+    why = "part of it is paused" if is_paused else f"{has} no time limit (--time)"
+    return f"not known: {named(jobs)} {holds} what it needs and {why}"
 
 
 def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:

@@ -173,7 +173,7 @@ class Reservations:
         begins = self._next_said(int(self._next[at]))
         never = f": {NEVER}" if stay.reservation else ""
         if stay.runs_s is None:
-            return f"{begins}, and nobody has said how long it runs{never} (--time)"
+            return f"{begins}, and the job has no time limit{never} (--time)"
         return f"{begins}, and it may run {format_duration(round(stay.runs_s))}{never}"
 
     def why_alike(self, at: int, stay: Stay) -> str:

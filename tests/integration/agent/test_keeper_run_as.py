@@ -165,12 +165,12 @@ def test_checkpoints_that_somebody_else_has_laid_out_are_not_used(
     os.chown(trap, 1, 1)
     trap.chmod(0o777)
     said = why(live, as_nobody("true"), context)
-    assert said == f"cannot run as nobody: [Errno 1] {trap} is there and is somebody else's"
+    assert said == f"cannot run as nobody: {trap} is there and is somebody else's"
 
 
 def test_an_account_that_the_host_does_not_have_is_named(live: LiveKeeper) -> None:
     said = why(live, shell("true", run_as="no-such"))
-    assert said == "cannot run as no-such: [Errno 2] this host has no account no-such"
+    assert said == "cannot run as no-such: this host has no account no-such"
 
 
 def test_a_state_directory_of_before_is_opened_and_what_lies_in_it_is_not(reachable: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_lies_above_is_the_operators_to_open_and_named(live: LiveKeeper) ->
     above = live.state_dir.parent
     above.chmod(0o700)
     said = why(live, as_nobody("true", workdir="/"))
-    assert said == f"cannot run as nobody: [Errno 13] {above} is closed to it (chmod o+x {above})"
+    assert said == f"cannot run as nobody: {above} is closed to it (chmod o+x {above})"
     above.chmod(0o711)
     end = live.run(as_nobody("true", job=2, workdir="/")).exit
     assert end is not None

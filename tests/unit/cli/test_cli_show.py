@@ -336,6 +336,12 @@ def test_quiet_submission_is_the_bare_number() -> None:
     ]
 
 
+def test_a_job_that_never_started_has_no_time_in_its_end() -> None:
+    failed = job(12, "x", "FAILED", started_unix_s=None, reason="command not found: x")
+    shown = text_of(jobs.submitted(Submission(JobId(12), "x", is_quiet=False, ended=failed)))
+    assert shown.strip() == "Job 12 (x) FAILED: command not found: x"
+
+
 def test_limits_stand_below_the_domains() -> None:
     lines = rows_of(power.page(troubled_site().domains))
     at = lines.index("")

@@ -9,7 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from wattline import exits
 from wattline.docpage import page
+from wattline.main import run
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
 from wattline.verbs.run import load
@@ -147,3 +149,20 @@ def test_an_update_takes_every_value_that_was_given(
     update = load("wattline.acts.jobacts:update")
     update(client, dry_run=False, jobs="3", **filters, **options)
     assert client.changes == changes
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("enroll ada --site x", "Missing option '--role'. Choose from: agent, gateway, "),
+        ("power events", "no verb 'power events'. Did you mean 'power event'?"),
+        ("power --nosuch", "(see `wattline power --help`)"),
+        ("power event add", "(see `wattline power event add --help`)"),
+        ("submt", "no verb 'submt'. Did you mean 'submit'?"),
+    ],
+)
+def test_a_word_too_few_or_wrong_is_named(
+    words: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words.split()) == exits.USAGE
+    assert error in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from support.site_views import job
-from wattline.acts.submit import has_one_task, output, shell_hint
+from wattline.acts.submit import PendingNotes, has_one_task, job_spec, output, shell_hint
 from wattline.client import Client, NotFound, Unreachable
+from wattline.failures import ActFailed
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.jobfile import job_from_options
 from wattline_protocol.requests import Log
@@ -95,3 +97,37 @@ def test_what_is_meant_for_a_shell_gets_a_hint(command: list[str], shell: str) -
 )
 def test_what_is_a_command_gets_none(command: list[str]) -> None:
     assert shell_hint(command) == ""
+
+
+def test_a_pending_job_says_why_after_a_second_and_when_that_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    says = PendingNotes(lambda: now[0])
+
+    def at(now_s: float, reason: str, state: JobState = "PENDING") -> str:
+        now[0] = now_s
+        says(msgspec.structs.replace(job(1, "train", state), reason=reason))
+        return capsys.readouterr().err
+
+    assert at(0.5, "never heard") == ""
+    assert at(1.0, "never heard") == "Job 1 (train) is PENDING: never heard\n"
+    assert at(30.0, "never heard") == ""
+    assert at(30.0, "", "RUNNING") == ""
+    assert at(30.0, "1 more free GPU") == "Job 1 (train) is PENDING: 1 more free GPU\n"
+    assert at(39.0, "2 more free GPUs") == ""
+    assert at(40.0, "2 more free GPUs") == "Job 1 (train) is PENDING: 2 more free GPUs\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("nofile.toml", ""),
+        ("python3 x.py | tee log", "wattline submit -- sh -c 'python3 x.py | tee log'"),
+        ("sh", "wattline submit -- sh ..."),
+    ],
+)
+def test_a_command_without_dashes_is_named_as_one(word: str, hint: str) -> None:
+    with pytest.raises(ActFailed, match="there is no job file") as refused:
+        job_spec(word, (), {})
+    assert str(refused.value).partition("a command stands after --: ")[2] == hint

@@ -195,8 +195,8 @@ def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
     view = seen(h, h.submit(job().gpus(8)))
     assert view.start_unix_s is None
     assert view.start_why == (
-        f"not known: it needs what jobs {numbers[0]}, {numbers[1]} hold, "
-        "and nobody has said for how long (--time)"
+        f"not known: jobs {numbers[0]}, {numbers[1]} hold what it needs "
+        "and have no time limit (--time)"
     )
 
 
@@ -207,7 +207,7 @@ def test_only_work_is_named_that_holds_what_it_needs() -> None:
     other = h.submit(job().gpus(8))
     view = seen(h, h.submit(job().gpus(2).labels(fabric="ib")))
     assert view.start_why == (
-        f"not known: it needs what job {holder} holds, and nobody has said for how long (--time)"
+        f"not known: job {holder} holds what it needs and has no time limit (--time)"
     )
     both = seen(h, h.submit(job().gpus(2)))
     assert f"jobs {holder}, {other} hold" in both.start_why

@@ -202,7 +202,7 @@ def test_whose_end_nobody_knows_starts_until_it_is_near() -> None:
     late = h.submit(job().gpus(1))
     assert reason(h, late).endswith("and it may not have ended by then (--time)")
     missing = outlook(h.cluster.state, h.job(late), h.now).refusals[0].missing
-    assert missing.endswith("and nobody has said how long it runs (--time)")
+    assert missing.endswith("and the job has no time limit (--time)")
 
 
 def test_what_is_said_of_all_alike_holds_for_each() -> None:
@@ -210,7 +210,7 @@ def test_what_is_said_of_all_alike_holds_for_each() -> None:
     h.do(kept(start="in 1h"))
     unknown, known = h.submit(job().gpus(1)), h.submit(job().gpus(1).runtime(2 * HOUR_S))
     assert reason(h, unknown) == reason(h, known)
-    assert "nobody has said" not in reason(h, known)
+    assert "no time limit" not in reason(h, known)
     assert (
         outlook(h.cluster.state, h.job(known), h.now)
         .refusals[0]
@@ -431,7 +431,7 @@ def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
     h.do(kept(is_maintenance=True, nodes=("a1", "a2")))
     waiting = h.submit(job().gpus(8).nodes(2))
     view = outlook(h.cluster.state, h.job(waiting), h.now)
-    said = f"it needs what job {holder} holds, and nobody has said for how long (--time)"
+    said = f"job {holder} holds what it needs and has no time limit (--time)"
     assert (view.start_unix_s, view.start_why) == (None, f"not known: {said}")
     behind = outlook(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
     said = "it depends on how long what is before it in the queue will run"
@@ -441,9 +441,9 @@ def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
 def test_a_reservation_that_begins_too_late_for_a_deadline_is_told_at_submission() -> None:
     h = started()
     h.do(kept(start="in 2h"))
-    asks = job().reservation("course").runtime(1_800).deadline("2023-11-15T00:40")
+    asks = job().reservation("course").runtime(1_800).deadline("2023-11-15T00:40:00")
     assert "its reservation course begins 2023-11-15 00:13 UTC, and it may" in h.refuse(asks)
-    number = h.submit(asks.deadline("2023-11-15T00:50"), user="ada")
+    number = h.submit(asks.deadline("2023-11-15T00:50:00"), user="ada")
     h.do(Unreserve("course"))
     h.do(kept(start="in 3h"))
     assert reason(h, number).startswith("cannot be done by its deadline, 2023-11-15 00:50 UTC: its")
