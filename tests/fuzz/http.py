@@ -12,7 +12,7 @@ from wattline_protocol.keys import KeyPair
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
-from wattline_runtime.gateway.run import _http_protocol, _worker_socket
+from wattline_runtime.gateway.run import http_protocol, worker_socket
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
 
@@ -83,13 +83,13 @@ class HttpTarget:
             max_timeout_ms=1000,
             default_timeout_ms=1,
         )
-        shell = GatewayShell(Gateway(config.queue_limit), _worker_socket(config), Stats())
+        shell = GatewayShell(Gateway(config.queue_limit), worker_socket(config), Stats())
         shell.start()
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))
         app = behind_proxies(http_app(shell, config, guard), guard)
         self._config = uvicorn.Config(
-            app, http=guarded(_http_protocol(), guard), lifespan="off", log_config=None, ws="none"
+            app, http=guarded(http_protocol(), guard), lifespan="off", log_config=None, ws="none"
         )
         self._config.load()
 

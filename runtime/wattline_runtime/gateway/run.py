@@ -12,9 +12,9 @@ import structlog
 import uvicorn
 import zmq
 
-from wattline_protocol.httpaccept import HttpAcceptor
 from wattline_protocol.httpguard import HttpGuard, Reason, behind_proxies, guarded
 from wattline_protocol.httplimits import networks
+from wattline_protocol.httpserver import GuardedServer
 from wattline_protocol.keys import KeyPair
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
@@ -52,10 +52,10 @@ def run_gateway(
 async def _serve(
     config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
 ) -> int:
-    with _listen(config.http_host, config.http_port) as listener:
-        shell = GatewayShell(Gateway(config.queue_limit), _worker_socket(config), Stats())
+    with open_listener(config.http_host, config.http_port) as listener:
+        shell = GatewayShell(Gateway(config.queue_limit), worker_socket(config), Stats())
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
+        server = GuardedServer(_uvicorn_config(shell, config, guard), listener, guard)
         shell.start()
         following = asyncio.create_task(_follow(shell, routes, server), name="routes")
         with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
@@ -99,35 +99,6 @@ def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
     asyncio.get_running_loop().call_later(grace_s, shell.handle, GraceOver())
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, but signals are the gateway's business, which has more than HTTP to stop, and so is
-    taking connections."""
-
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, guard: HttpGuard) -> None:
-        super().__init__(config)
-        self._listener, self._guard = listener, guard
-        self._acceptor: HttpAcceptor | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._acceptor is not None:
-            self._acceptor.stop()
-        await super().shutdown(sockets)
-
-    def _protocol(self) -> asyncio.Protocol:
-        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return protocol(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
@@ -147,7 +118,7 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
 def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
     return uvicorn.Config(
         behind_proxies(http_app(shell, config, guard), guard),
-        http=guarded(_http_protocol(), guard),
+        http=guarded(http_protocol(), guard),
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -162,7 +133,8 @@ def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
+    """Where clients connect. Raises OSError that names the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio turns Nagle's delay off only for sockets that name TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -177,13 +149,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _worker_socket(config: GatewayConfig) -> WorkerSocket:
+def worker_socket(config: GatewayConfig) -> WorkerSocket:
+    """Where workers connect. Raises TransportError."""
     public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
     keys = KeyPair(public, config.secret_key)
     return WorkerSocket(config.worker_host, config.worker_port, keys)
 
 
-def _http_protocol() -> type[asyncio.Protocol]:
+def http_protocol() -> type[asyncio.Protocol]:
     """httptools where it is installed, else h11: as uvicorn chooses."""
     is_fast = find_spec("httptools") is not None
     name = "httptools_impl" if is_fast else "h11_impl"

@@ -49,17 +49,16 @@ class AgentTurns:
                 self._desk.turn_away(incoming)
 
     def serve(self) -> list[Effect]:
-        """Serve whose turn it is, until nothing waits that may be served, or time is up."""
+        """Serve whose turn it is, for `AGENTS_S` at most."""
         effects: list[Effect] = []
-        began_s = now_s = self._clock().mono_s
-        while now_s - began_s < AGENTS_S and (taken := self._queue.take(now_s)) is not None:
-            name, incoming = taken
+
+        def serve(name: str, incoming: Incoming, _: Now) -> float:
             message = self._desk.admit(incoming)
             done = [] if message is None else self._handle(NodeId(name), message)
-            effects += done
-            ended_s = self._clock().mono_s
-            self._queue.charge(ended_s - now_s + _counts_s(message, done))
-            now_s = ended_s
+            effects.extend(done)
+            return _counts_s(message, done)
+
+        self._queue.serve(self._clock, AGENTS_S, serve)
         return effects
 
     def next_in_s(self) -> float | None:

@@ -15,10 +15,11 @@ asks beyond it waits, also where nobody else asks anything. Beats, plans and lea
 import heapq
 import math
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from wattline_protocol.ids import Instant
+from wattline_protocol.ids import Instant, Now
 
 QUANTUM_S = 0.005
 """Credit of one round."""
@@ -106,6 +107,22 @@ class FairQueue(Generic[T]):
                 self._pass_rounds()
                 in_debt = 0
         return None
+
+    def serve(
+        self, clock: Callable[[], Now], most_s: float, serve: Callable[[str, T, Now], float]
+    ) -> None:
+        """Serve whose turn it is, until nothing waits that may be served, or so much time is up.
+
+        `serve`: given the member, the item and the time; what it gives is charged beside the time
+        that it took.
+        """
+        now = clock()
+        until_s = now.mono_s + most_s
+        while now.mono_s < until_s and (taken := self.take(now.mono_s)) is not None:
+            more_s = serve(*taken, now)
+            ended = clock()
+            self.charge(ended.mono_s - now.mono_s + more_s)
+            now = ended
 
     def put_back(self, item: T, size: int) -> None:
         """What was taken is not done: it is served further before all others of its member."""

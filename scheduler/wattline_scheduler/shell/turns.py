@@ -90,16 +90,15 @@ class ClientTurns:
         return []
 
     def serve(self) -> list[Effect]:
-        """Serve whose turn it is, until nothing waits that may be served, or time is up."""
+        """Serve whose turn it is, for `CLIENTS_S` at most."""
         effects: list[Effect] = []
-        began_s = now_s = self._clock().mono_s
-        while now_s - began_s < CLIENTS_S and (taken := self._queue.take(now_s)) is not None:
-            done = self._served(taken[1])
-            effects += done
-            ended_s = self._clock().mono_s
-            rows = sum(isinstance(effect, Save) for effect in done)
-            self._queue.charge(ended_s - now_s + ROW_S * rows)
-            now_s = ended_s
+
+        def serve(_: str, item: Incoming | Long, __: Now) -> float:
+            done = self._served(item)
+            effects.extend(done)
+            return ROW_S * sum(isinstance(effect, Save) for effect in done)
+
+        self._queue.serve(self._clock, CLIENTS_S, serve)
         return effects
 
     def next_in_s(self) -> float | None:

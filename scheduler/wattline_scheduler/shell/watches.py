@@ -125,19 +125,17 @@ class Watches:
                 self.drop(watch.session, watch.ask)
             elif not watch.is_queued and _has_news(watch, now, newest_event, newest_act):
                 watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
-        began_s = now.mono_s
-        while now.mono_s - began_s < SHOW_S and (taken := self._due.take(now.mono_s)) is not None:
-            watch = taken[1]
-            watch.is_queued = False
-            if self._watches.get((watch.session.connection, watch.ask)) is watch:
-                self._show_newest(watch, now)
-            ended = self._clock()
-            self._due.charge(ended.mono_s - now.mono_s)
-            now = ended
+        self._due.serve(self._clock, SHOW_S, self._serve)
 
     def next_in_s(self) -> float | None:
         """In how long something that is due may be shown; None = nothing is."""
         return self._due.next_in_s(self._clock().mono_s)
+
+    def _serve(self, _: str, watch: _Watch, now: Now) -> float:
+        watch.is_queued = False
+        if self._watches.get((watch.session.connection, watch.ask)) is watch:
+            self._show_newest(watch, now)
+        return 0.0
 
     def _show_newest(self, watch: _Watch, now: Now) -> None:
         match watch.request:

@@ -11,7 +11,7 @@ from support.serving import GatewayBench
 from wattline_protocol.keys import KeyPair
 from wattline_runtime.gateway import FileRoutes, GatewayConfig
 from wattline_runtime.gateway.routes import RoutesFileInvalid
-from wattline_runtime.gateway.run import _listen
+from wattline_runtime.gateway.run import open_listener
 from wattline_runtime.gateway.stats import Stats, render
 
 
@@ -32,11 +32,11 @@ def test_a_wrong_config_says_what_is_wrong(change: dict[str, int], why: str) -> 
         GatewayConfig(**change)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_the_listening_socket_names_tcp_so_that_answers_are_not_held_back() -> None:
-    with _listen("127.0.0.1", 0) as listener:
+def test_theopen_listenering_socket_names_tcp_so_that_answers_are_not_held_back() -> None:
+    with open_listener("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
         with pytest.raises(OSError, match="cannot serve HTTP on"):
-            _listen("127.0.0.1", listener.getsockname()[1])
+            open_listener("127.0.0.1", listener.getsockname()[1])
 
 
 def read(path: Path) -> list[str]:

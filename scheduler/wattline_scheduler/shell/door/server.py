@@ -10,8 +10,8 @@ import hmac
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 import uvicorn
@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from wattline_protocol.httpaccept import HttpAcceptor
 from wattline_protocol.httpguard import HttpGuard, Reason, guarded
 from wattline_protocol.httplimits import HttpLimits
+from wattline_protocol.httpserver import GuardedServer
 from wattline_protocol.requests import Answer, CancelGridEvent, GetPower
 from wattline_protocol.site import HttpDoor
 from wattline_scheduler.shell.door.desk import DoorDesk, DoorRequest, DoorUnusable, token_of
@@ -60,40 +60,12 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
     log.warning("http_clients_refused", newest_address=address, **reasons)
 
 
-class _Quiet(uvicorn.Server):
-    """Uvicorn, but signals are the scheduler's business, and taking connections the guard's."""
-
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, guard: HttpGuard) -> None:
-        super().__init__(config)
-        self._listener, self._guard = listener, guard
-        self._acceptor: HttpAcceptor | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._acceptor is not None:
-            self._acceptor.stop()
-        await super().shutdown(sockets)
-
-    def _protocol(self) -> asyncio.Protocol:
-        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return protocol(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class HttpServer:
     """Serves in a thread of its own, from `start` to `stop`."""
 
     def __init__(self, desk: DoorDesk, door: HttpDoor, listener: socket.socket) -> None:
         guard = HttpGuard(LIMITS, note=_note_refused)
-        self._server = _Quiet(
+        self._server = GuardedServer(
             uvicorn.Config(
                 door_app(desk, door),
                 http=guarded(H11Protocol, guard),

@@ -1,0 +1,46 @@
+"""uvicorn behind the guard: its connections are taken by `httpaccept`, its signals by the program.
+
+Loaded only by programs that serve HTTP: the agent has no uvicorn.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from wattline_protocol.httpaccept import HttpAcceptor
+from wattline_protocol.httpguard import HttpGuard
+
+
+class GuardedServer(uvicorn.Server):
+    """Serves one listening socket, which it closes when it stops; SIGTERM and SIGINT stay the
+    program's own, which has more than HTTP to stop."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, guard: HttpGuard) -> None:
+        super().__init__(config)
+        self._listener, self._guard = listener, guard
+        self._acceptor: HttpAcceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn, and begin to take connections."""
+        await super().startup(sockets)
+        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, then as uvicorn."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the program handles them."""
+        yield
