@@ -128,6 +128,9 @@ NO_NUL = r"\A[^\x00]*\Z"
 
 CONTROL = re.compile(f"[{_CONTROLS}]")
 
+CONTROLS: tuple[str, ...] = tuple(CONTROL.findall("".join(map(chr, range(0x3000)))))
+"""All of them; `visible` shows each."""
+
 Name = Annotated[S, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=PLAIN)]
 """Of a job, node, account, domain …, as a person enters it; and patterns for names."""
 
@@ -164,6 +167,7 @@ Blob = Annotated[bytes, msgspec.Meta(max_length=64)]
 
 MAX_CHANGES = 32
 MAX_FEW = 100
+MAX_SOME = 1_024
 MAX_MANY = 10_000
 MAX_TASKS_TOLD = 4_096
 """Attempts that one node reports: sixteen times what an agent takes."""
@@ -172,15 +176,17 @@ MAX_PROBLEMS = 16
 MAX_PROBLEM_CHARS = 200
 
 OfGpus = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_GPUS)]
-"""One or some for each GPU of a node."""
+"""At most one for each GPU of a node."""
 
 Few = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_FEW)]
+
+Some = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_SOME)]
 
 Many = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_MANY)]
 
 OfTasks = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_TASKS_TOLD)]
 
-Table = Annotated[dict[K, V], msgspec.Meta(max_length=MAX_GPUS)]
+Table = Annotated[dict[K, V], msgspec.Meta(max_length=MAX_SOME)]
 
 Problems = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=MAX_PROBLEM_CHARS)], ...],

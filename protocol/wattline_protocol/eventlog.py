@@ -9,7 +9,7 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.problems import ProblemView
 from wattline_protocol.views import EventView
 
-MAX_PROBLEMS = 1_000
+MAX_PROBLEMS_LISTED = 1_000
 """Problems in one answer; a longer list is cut and says so."""
 
 
@@ -34,7 +34,7 @@ class ListProblems(msgspec.Struct, frozen=True, tag_field="t", tag="list_problem
     ended: bool = False
     node: Name[NodeId] | None = None
     """Only those of this node."""
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROBLEMS)] = MAX_PROBLEMS
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROBLEMS_LISTED)] = MAX_PROBLEMS_LISTED
 
 
 class ProblemList(msgspec.Struct, frozen=True, tag_field="t", tag="problem_list"):

@@ -34,6 +34,7 @@ from wattline_protocol.bounds import (
     Seconds,
     Sentence,
     Serial,
+    Some,
     Span,
     StepMillijoules,
     StepMilliseconds,
@@ -159,7 +160,7 @@ class TaskExit(msgspec.Struct, frozen=True):
     log_tail: LogTail = ""
     """Last lines of the log, bounded by `MAX_LOG_TAIL_BYTES`."""
     ended_unix_s: Time[UnixTime] = UnixTime(0.0)
-    leftover_pids: OfGpus[Count[int]] = ()
+    leftover_pids: Some[Count[int]] = ()
     """Processes of the group that could not be ended; empty after a clean stop."""
 
 
@@ -329,7 +330,7 @@ class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
 
     incarnation: Serial[Incarnation]
     last: Serial[int]
-    items: OfGpus[Rollup]
+    items: Some[Rollup]
 
 
 class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):

@@ -266,6 +266,7 @@ class HttpDoor(msgspec.Struct, frozen=True):
 LogReaders = Literal["owner", "everyone"]
 
 OPEN_JOBS_PER_USER = 50_000
+"""Nobody fills more than half of what may be open on a site, and five of the largest arrays fit."""
 
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 
@@ -274,7 +275,6 @@ MAX_JOB_BYTES = 256 * 1024
 
 OPEN_JOBS_BYTES_PER_USER = 64 * 1024 * 1024
 """Of all jobs of a user that have not ended."""
-"""Nobody fills more than half of what may be open on a site, and five of the largest arrays fit."""
 
 
 class Site(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ ALL_ROOT = (
 MAX_SAID = 5
 """Users named in one warning."""
 
-_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 
 def account_of(rules: RunAs | None, user: str) -> str | None:
@@ -85,7 +85,7 @@ def _users(value: object) -> dict[UserName, str]:
 
 def _account(user: str, value: object) -> str:
     name = text(value)
-    if not _ACCOUNT.fullmatch(name):
+    if not ACCOUNT.fullmatch(name):
         raise ValueError(f"{user}: want the name of an account on the hosts, not {name!r}")
     return name
 

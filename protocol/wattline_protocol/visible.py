@@ -10,14 +10,20 @@ CVE-2021-42574, which shows what the latter hide.
 import codecs
 import re
 
-_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_SEPARATORS = "\u2028\u2029"
+from wattline_protocol.bounds import CONTROLS
 
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-_ESCAPES = {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
-_HIDDEN = {ord(c): f"\\u{ord(c):04x}" for c in _BIDI + _SEPARATORS}
+_SPACE, _DEL, _LATIN_1 = 0x20, 0x7F, 0x100
 
-_SHOWN = {**_PICTURES, 0x7F: "\u2421", **_ESCAPES, **_HIDDEN}
+
+def _picture(code: int) -> str:
+    if code < _SPACE:
+        return chr(0x2400 + code)
+    if code == _DEL:
+        return "\u2421"
+    return f"\\x{code:02x}" if code < _LATIN_1 else f"\\u{code:04x}"
+
+
+_SHOWN = {ord(char): _picture(ord(char)) for char in CONTROLS if char not in "\n\t"}
 _SHOWN_IN_LINE = {**_SHOWN, ord("\n"): " ", ord("\t"): " "}
 
 MAX_COLOUR_CHARS = 64

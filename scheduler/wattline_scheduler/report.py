@@ -19,9 +19,7 @@ from wattline_protocol.messages import TaskUsage
 from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.requests import MAX_LISTED
 from wattline_protocol.site import Domain, Site, Tariff
-from wattline_protocol.views import (
-    JobView,
-)
+from wattline_protocol.views import JobView
 from wattline_scheduler.core.accounts import (
     MJ_PER_KWH,
     add_usage,

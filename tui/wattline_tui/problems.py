@@ -1,5 +1,6 @@
 """What is wrong, in lines: what the badge of alarms counts, and warnings below."""
 
+from wattline_protocol.counted import counted
 from wattline_protocol.problemkinds import KINDS
 from wattline_protocol.problems import ProblemView
 from wattline_protocol.views import SiteView
@@ -21,11 +22,8 @@ def problems_text(site: SiteView) -> str:
 
 
 def _counted(site: SiteView) -> str:
-    alarms, warnings = site.open_alarms, site.open_warnings
-    return (
-        f"{alarms} alarm{'' if alarms == 1 else 's'}, "
-        f"{warnings} warning{'' if warnings == 1 else 's'} open"
-    )
+    alarms = counted(site.open_alarms, "alarm")
+    return f"{alarms}, {counted(site.open_warnings, 'warning')} open"
 
 
 def _lines(one: ProblemView, now_unix_s: float) -> list[str]:

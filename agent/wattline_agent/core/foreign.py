@@ -37,9 +37,10 @@ def take(state: NodeState, seen: Seen, now: Now) -> None:
 
 
 def _appear(state: NodeState, gpu: Gpu, found: tuple[GpuProcess, ...], now: Now) -> None:
-    if not gpu.foreign:
-        state.note("gpu_in_use", f"GPU {gpu.index} is in use by {foreign_text(found)}")
+    is_new = not gpu.foreign
     gpu.foreign, gpu.foreign_seen_s = found, now.mono_s
+    if is_new:
+        state.note("gpu_in_use", why_not_given(gpu))
 
 
 def unexplained(state: NodeState, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
@@ -57,7 +58,5 @@ def unexplained(state: NodeState, readings: Sequence[Reading]) -> frozenset[GpuI
 
 
 def why_not_given(gpu: Gpu) -> str:
-    """Why nothing is started on it; empty = no foreign process is known there."""
-    if not gpu.foreign:
-        return ""
+    """Why nothing is started on a GPU that foreign processes use."""
     return f"GPU {gpu.index} is in use by {foreign_text(gpu.foreign)}"

@@ -36,6 +36,8 @@ HOLD_S = 300.0
 """Without a raise for so long, a GPU counts normally again though nobody was killed for it."""
 KILL_AFTER_S = 1.0
 """Killed by then, also where the freeze takes longer."""
+MAX_TOLD = 16
+"""Tasks named with a GPU."""
 
 
 def take_limit(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
@@ -170,7 +172,3 @@ def told(state: NodeState) -> tuple[RaisedCap, ...]:
         for gpu in state.gpus
         if gpu.raised is not None and gpu.raised.is_judged
     )
-
-
-MAX_TOLD = 16
-"""Tasks named with a GPU; more cannot be told from a list in an alarm."""

@@ -22,7 +22,7 @@ from wattline_bench.leases import Fleets
 from wattline_bench.rig.history import fill
 from wattline_bench.rig.hosts import HostSite
 from wattline_protocol.keys import JoinBundle
-from wattline_protocol.loadviews import Load
+from wattline_protocol.loadviews import MAX_LOAD_S, Load
 
 UNANSWERED_S = 10.0
 """A program that answers nothing for so long counts as ended."""
@@ -126,7 +126,7 @@ class Ground:
 
     def _load(self, seconds: float) -> Load | None:
         try:
-            return self._site.client.load(round(seconds))
+            return self._site.client.load(min(round(seconds), MAX_LOAD_S))
         except WattlineError:
             return None
 
@@ -138,8 +138,8 @@ class Ground:
             since = list(self._site.client.events(after=event, newest=10_000))
         except WattlineError:
             return 0
-        healthy = self._target.agent.name
-        return sum(each.kind == "node_silent" and each.node != healthy for each in since)
+        attackers = self._target.agent.name
+        return sum(each.kind == "node_silent" and each.node != attackers for each in since)
 
 
 def is_running(program: psutil.Process) -> bool:

@@ -6,22 +6,20 @@ host has a program for that; on hosts with systemd `systemd/wattline.sysusers` m
 
 import os
 import pwd
-import re
 import shutil
 import subprocess
 from typing import NamedTuple
 
 from wattline import exits
 from wattline.failures import ActFailed
+from wattline_protocol.siterunas import ACCOUNT, ROOT
 
 JOB_ACCOUNT = "wattline-job"
 JOB_HOME = "/var/lib/wattline-job"
 SCHEDULER_ACCOUNT = "wattline"
 """As which the scheduler runs on real hosts: it owns the keys of the site, and runs no tasks."""
-ROOT = "root"
 ROOT_UID = 0
 COMMAND_S = 30.0
-ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 MAKERS = (
     (

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from wattline.acts.run_as import JOB_ACCOUNT, ROOT, account_name
+from wattline.acts.run_as import JOB_ACCOUNT, account_name
+from wattline_protocol.siterunas import ROOT
 
 CANDIDATES = (JOB_ACCOUNT, "nobody")
 PROBE = """

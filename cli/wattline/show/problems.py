@@ -8,6 +8,7 @@ from rich.text import Text
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
+from wattline_protocol.counted import counted
 from wattline_protocol.eventlog import ProblemList
 from wattline_protocol.problemkinds import KINDS
 from wattline_protocol.problems import ProblemView
@@ -21,17 +22,13 @@ def listing(found: ProblemList) -> RenderableType:
     if still:
         parts += [Text(""), remedies(still)]
     if found.is_cut:
-        parts.append(Text(f"… there are more; {counted(found)} open", "dim"))
+        parts.append(Text(f"… there are more; {_open(found)} open", "dim"))
     return Group(*parts)
 
 
-def counted(found: ProblemList) -> str:
+def _open(found: ProblemList) -> str:
     """ "2 alarms, 1 warning"."""
-    return f"{_count(found.open_alarms, 'alarm')}, {_count(found.open_warnings, 'warning')}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{counted(found.open_alarms, 'alarm')}, {counted(found.open_warnings, 'warning')}"
 
 
 def _rows(rows: Sequence[ProblemView]) -> Listing:

@@ -9,9 +9,7 @@ from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.counted import counted
 from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
-from wattline_protocol.views import (
-    JobView,
-)
+from wattline_protocol.views import JobView
 
 
 def report(value: ReportView) -> RenderableType:

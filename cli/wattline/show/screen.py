@@ -5,21 +5,18 @@ leaves here that it would obey, but for what rich itself adds (see `wattline_pro
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from wattline_protocol.bounds import CONTROL
 from wattline_protocol.visible import TerminalLog, visible
 
 PIPE_COLUMNS = 400
 """Width for pipes and files: wide enough that no program reads a shortened cell."""
 
-
-_UNESCAPED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""What JSON may carry as it is, and a terminal would obey."""
 
 _log = TerminalLog()
 """One process prints one log."""
@@ -86,8 +83,9 @@ def put_json_line(value: Any) -> None:
 
 
 def _json(value: Any) -> str:
+    """In one line. JSON may carry as it is what a terminal would obey: that is escaped too."""
     data = msgspec.json.encode(msgspec.to_builtins(_keyed(value), enc_hook=_encode))
-    return _UNESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", data.decode())
+    return CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", data.decode())
 
 
 def _keyed(value: Any) -> Any:

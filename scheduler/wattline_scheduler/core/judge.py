@@ -47,7 +47,7 @@ MAX_GANGS = MAX_ARRAY_INDICES
 """Array indices or replicas of one job."""
 
 MAX_PROBLEMS_TOLD = 5
-MAX_PROBLEM_CHARS = 400
+MAX_CHARS_TOLD = 400
 
 MAX_COMMAND_BYTES = 128 * 1024
 """Command and environment together: what Linux lets one argument be."""
@@ -63,7 +63,7 @@ def malformed(spec: JobSpec) -> str:
 
 def _told(problems: Sequence[str]) -> list[str]:
     """As much as an answer takes: some quote what was given."""
-    return [visible_line(problem[:MAX_PROBLEM_CHARS]) for problem in problems[:MAX_PROBLEMS_TOLD]]
+    return [visible_line(problem[:MAX_CHARS_TOLD]) for problem in problems[:MAX_PROBLEMS_TOLD]]
 
 
 def _beyond_any_site(spec: JobSpec) -> str:

@@ -15,6 +15,9 @@ from wattline_scheduler.core.state import State
 MAX_OF_NODE = 2 * MAX_CONDITIONS
 """Open problems that one agent may report; more begin once others have ended."""
 
+MAX_SHAPE = 60
+"""Characters of a sentence that tell it from others."""
+
 _GPU = re.compile(r"(GPU \d{1,4}): ")
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -70,7 +73,3 @@ def _from_text(text: str) -> Condition:
     part, rest = (named[1], text[named.end() :]) if named else ("", text)
     shape = _FIGURE.sub("#", rest)
     return Condition("node_problem", f"{part} {shape}".strip()[:MAX_SHAPE], text)
-
-
-MAX_SHAPE = 60
-"""Characters of a sentence that tell it from others."""

@@ -5,10 +5,10 @@ client then sends it again, to every new run. So what was being handled when a r
 is written down, by its digest, as the run ends; the next runs refuse it with an alarm. What a crash
 of the process, a kill, lack of memory or of power ended is nobody's fault, and writes nothing.
 
-A request is known by its user and its encoded form. Of an agent, whose every beat is another one,
-everything is refused, and its node counts in full. Where the error came only when
-the step's records were put together, one of several is at fault: each of them is refused once it
-was there twice.
+A request is known by its user and its encoded form, but for its token: the same job submitted by
+hand once more is the same request. Of an agent, whose every beat is another one, everything is
+refused, and its node counts in full. Where the error came only when the step's records were put
+together, one of several is at fault: each of them is refused once it was there twice.
 """
 
 import hashlib
@@ -19,8 +19,10 @@ import msgspec
 
 from wattline_protocol.bounds import Count, Sentence, Time, Word
 from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.requests import Request, Requeue, Submit
 from wattline_scheduler.core.events import AgentSaid, ClientAsked, Event, FaultSeen
 from wattline_scheduler.core.total import described
+from wattline_scheduler.store.durable import replace_whole
 
 FATAL_NAME = "fatal.json"
 
@@ -157,17 +159,7 @@ class Fatal:
 
     def _save(self) -> None:
         messages = tuple(self._messages.values())[-MAX_ENTRIES:]
-        part = self._path.with_name(f"{self._path.name}.part")
-        with open(part, "wb", opener=_private) as file:
-            file.write(msgspec.json.encode(FatalFile(messages)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_whole(self._path, msgspec.json.encode(FatalFile(messages)))
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -175,17 +167,21 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _digest(event: AgentSaid | ClientAsked) -> str:
     parts: tuple[bytes, ...]
     if isinstance(event, AgentSaid):
         parts = (b"agent", event.node.encode())
     else:
-        parts = (b"user", event.user.encode(), msgspec.msgpack.encode(event.request))
+        request = _without_token(event.request)
+        parts = (b"user", event.user.encode(), msgspec.msgpack.encode(request))
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
+
+
+def _without_token(request: Request) -> Request:
+    """A client makes a new one for each submission, and says the same one again only to repeat."""
+    if isinstance(request, Submit | Requeue):
+        return msgspec.structs.replace(request, token="")
+    return request

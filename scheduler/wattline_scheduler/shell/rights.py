@@ -1,10 +1,7 @@
 """Who may ask what before anything is looked up. Acts are checked by role in the core."""
 
 from wattline_protocol.members import USER_ROLES, Authorized
-from wattline_protocol.requests import (
-    Denied,
-    Request,
-)
+from wattline_protocol.requests import Denied, Request
 from wattline_protocol.site import Role
 from wattline_protocol.watching import Seen, Unwatch, WatchRoutes
 

@@ -4,13 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, Now
-from wattline_protocol.requests import (
-    Answer,
-    Denied,
-    Events,
-    ListEvents,
-    Routes,
-)
+from wattline_protocol.requests import Answer, Denied, Events, ListEvents, Routes
 from wattline_protocol.views import EventView
 from wattline_protocol.watching import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import ClientDesk, Session

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from wattline_scheduler.store.digests import arm
+from wattline_scheduler.store.durable import sync
 from wattline_scheduler.store.errors import (
     StoreForeign,
     StoreTooNew,
@@ -109,9 +110,9 @@ def copy_database(path: Path, target: Path) -> None:
     finally:
         copy.close()
         source.conn.close()
-    _sync(part)
+    sync(part)
     part.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def private_copy(path: Path) -> sqlite3.Connection:
@@ -146,19 +147,11 @@ def _create_private(path: Path) -> None:
         is_new = not path.exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         if is_new:
-            _sync(path.parent)  # a name that is not on disk would lose all that is in the file
+            sync(path.parent)  # a name that is not on disk would lose all that is in the file
     except OSError as error:
         raise StoreUnwritable(
             f"cannot write {path}: {error.strerror}. It must be writable by the scheduler's user."
         ) from error
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _refuse_foreign(db: Database, path: Path) -> None:

@@ -19,6 +19,7 @@ from zlib import crc32
 
 import msgspec
 
+from wattline_scheduler.store.durable import sync
 from wattline_scheduler.store.errors import StoreIncomplete, StoreUnwritable
 
 MARKER_NAME = "wattline.marker"
@@ -73,11 +74,7 @@ class Marker:
         self._settled_at_s = time.monotonic()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync(path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -45,6 +45,7 @@ from wattline_scheduler.shell.run import (
 
 POISON = Submit(job(name="poison").build(), "poison")
 SOUND = Submit(job(name="sound").build(), "sound")
+OTHER = job(name="other").build()
 
 
 class Run:
@@ -142,7 +143,9 @@ def test_a_request_that_ended_a_run_is_refused_by_the_next_one(
         assert denied.kind == "internal"
         assert "ended the scheduler (RuntimeError: a fault of ours" in denied.reason
         assert "Submit of ada ended the scheduler" in alarms(run, client)["request_refused"]
-        assert isinstance(run.ask(client, Submit(POISON.spec, "another")), Submitted)
+        again = run.ask(client, Submit(POISON.spec, "by hand once more"))
+        assert isinstance(again, Denied), "the same job under another token"
+        assert isinstance(run.ask(client, Submit(OTHER, "other")), Submitted)
         other = run.client(directory.bundle("bob"))
         assert isinstance(run.ask(other, POISON), Submitted), "the same of another user"
 

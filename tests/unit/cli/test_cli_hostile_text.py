@@ -18,6 +18,7 @@ from wattline.show import screen
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
+from wattline_protocol.bounds import CONTROL, CONTROLS
 from wattline_protocol.requests import Log
 from wattline_protocol.visible import TerminalLog, visible, visible_line, visible_log
 
@@ -83,6 +84,13 @@ def test_json_on_a_terminal_does_not_act_and_says_the_same(put: Any, terminal: T
         put([HOSTILE])
     assert acting(terminal.getvalue()) == []
     assert json.loads(terminal.getvalue()) == [HOSTILE]
+
+
+def test_json_carries_no_control_character_as_it_is(terminal: Terminal) -> None:
+    with redirect_stdout(terminal):
+        screen.put_json_line(CONTROLS)
+    assert CONTROL.findall(terminal.getvalue()) == ["\n"]
+    assert json.loads(terminal.getvalue()) == list(CONTROLS)
 
 
 def test_a_log_on_a_terminal_keeps_colours_and_nothing_else(terminal: Terminal) -> None:

@@ -14,9 +14,9 @@ T0 = 1.7e9
 ERROR = RuntimeError("a fault of ours")
 
 
-def asks(token: str, user: str = "ada") -> ClientAsked:
-    request = Submit(job().build(), token)
-    return ClientAsked(token.encode(), 1, UserName(user), "submitter", request)
+def asks(name: str, user: str = "ada", token: str = "t1") -> ClientAsked:
+    request = Submit(job(name).build(), token)
+    return ClientAsked(name.encode(), 1, UserName(user), "submitter", request)
 
 
 def at(seconds: float = 0.0) -> Now:
@@ -46,6 +46,12 @@ def test_what_was_being_handled_is_refused_for_an_hour(tmp_path: Path) -> None:
     assert fatal.refusal(asks("a"), at(REFUSED_FOR_S)) is None
     assert Fatal(path, T0 + REFUSED_FOR_S).refused == ()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_job_submitted_by_hand_once_more_is_the_same_request(tmp_path: Path) -> None:
+    path = tmp_path / "fatal.json"
+    run_ends(path, asks("a"), is_certain=True)
+    assert Fatal(path, T0).refusal(asks("a", token="t2"), at()) is not None
 
 
 def test_of_an_agent_everything_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""Text of others is shown, and acts on no terminal."""
+
+import sys
+
+from wattline_protocol.bounds import CONTROL, CONTROLS
+from wattline_protocol.visible import visible, visible_line
+
+
+def test_every_control_character_that_a_message_is_refused_for_is_shown() -> None:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert tuple(CONTROL.findall(everything)) == CONTROLS
+    assert CONTROL.findall(visible_line("".join(CONTROLS))) == []
+    assert CONTROL.findall(visible("".join(CONTROLS))) == ["\t", "\n"]
+
+
+def test_each_is_shown_as_what_it_is() -> None:
+    assert visible_line("a\x1b[2J\x7f\x9b\u202e\n") == "a␛[2J␡\\x9b\\u202e "
