@@ -168,6 +168,7 @@ def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
 
 def test_a_body_too_large_is_refused_before_it_is_read(door: httpx.Client) -> None:
     answer = door.post(PATH, content=b" " * 1_000_000)
+    assert answer.headers["connection"] == "close", "no request goes on a connection that is cut"
     assert answer.status_code == 413
     assert "at most 16384 bytes" in answer.json()["error"]["message"]
     assert door.get(PATH).status_code == 200

@@ -49,6 +49,9 @@ BODY_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
 KEEP_ALIVE_S = 30
 STOP_WITHIN_S = 2.0
+LAST = {"connection": "close"}
+"""With an answer to a body that is not read to its end: the guard cuts such a connection, and a
+client that knew of nothing would send its next request on it."""
 REFUSALS_LOGGED_EVERY_S = 10.0
 
 log = structlog.get_logger()
@@ -157,9 +160,11 @@ def _add(desk: DoorDesk) -> Handler:
             async with asyncio.timeout(BODY_WITHIN_S):
                 body = await _body(request)
         except TimeoutError:
-            return _error(408, "bad_request", f"the body did not come within {BODY_WITHIN_S:g} s")
+            text = f"the body did not come within {BODY_WITHIN_S:g} s"
+            return _error(408, "bad_request", text, LAST)
         if body is None:
-            return _error(413, "bad_request", f"a grid event has at most {MAX_BODY_BYTES} bytes")
+            text = f"a grid event has at most {MAX_BODY_BYTES} bytes"
+            return _error(413, "bad_request", text, LAST)
         try:
             asked = grid_event(body, time.time())
         except BadForm as error:
