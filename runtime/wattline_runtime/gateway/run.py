@@ -55,7 +55,7 @@ async def _serve(
     with open_listener(config.http_host, config.http_port) as listener:
         shell = GatewayShell(Gateway(config.queue_limit), worker_socket(config), Stats())
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        server = GuardedServer(_uvicorn_config(shell, config, guard), listener, guard)
+        server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
         shell.start()
         following = asyncio.create_task(_follow(shell, routes, server), name="routes")
         with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
@@ -97,6 +97,10 @@ def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
     shell.handle(StopStarted())
     server.should_exit = True
     asyncio.get_running_loop().call_later(grace_s, shell.handle, GraceOver())
+
+
+class _Server(GuardedServer, uvicorn.Server):
+    """Of the gateway."""
 
 
 @contextmanager

@@ -63,12 +63,16 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
     log.warning("http_clients_refused", newest_address=address, **reasons)
 
 
+class _Server(GuardedServer, uvicorn.Server):
+    """Of the door."""
+
+
 class HttpServer:
     """Serves in a thread of its own, from `start` to `stop`."""
 
     def __init__(self, desk: DoorDesk, door: HttpDoor, listener: socket.socket) -> None:
         guard = HttpGuard(LIMITS, note=_note_refused)
-        self._server = GuardedServer(
+        self._server = _Server(
             uvicorn.Config(
                 door_app(desk, door),
                 http=guarded(H11Protocol, guard),
