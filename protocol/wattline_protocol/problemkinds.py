@@ -448,6 +448,16 @@ _SITE = (
         scope="site",
     ),
     ProblemKind(
+        "service_name_taken",
+        "alarm",
+        "service gets no requests: its name belongs to another user",
+        "The service runs on; the gateway sends requests of the name to the owner's service only.",
+        "Submit it under another name, or list its user in the site file ([[service]]).",
+        scope="site",
+        ended="service_name_freed",
+        is_prompt=True,
+    ),
+    ProblemKind(
         "cost_not_limited",
         "warning",
         "limits of cost do not act",

@@ -45,6 +45,7 @@ from wattline_scheduler.core.events import (
 from wattline_scheduler.core.learning import save_learned
 from wattline_scheduler.core.limits import follow_limits
 from wattline_scheduler.core.membership import members_seen
+from wattline_scheduler.core.namechecks import tick_names
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.offering import snapshot
 from wattline_scheduler.core.openings import follow_clock
@@ -194,6 +195,7 @@ class Cluster:
         for node in state.nodes.values():
             resend(state, node, now)
         watch_silence(state, now)
+        tick_names(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)
         follow_contradictions(state, now)

@@ -24,7 +24,7 @@ from wattline_scheduler.core.learning import follow_holders
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.quotachecks import discount
 from wattline_scheduler.core.records import Cause
-from wattline_scheduler.core.shares import note_end
+from wattline_scheduler.core.shares import note_end, within
 from wattline_scheduler.core.sharing import let_go
 from wattline_scheduler.core.state import State
 
@@ -60,11 +60,12 @@ def close(
     """Put the end of an attempt on record and free what it held."""
     ref = attempt.record.ref
     ended_unix_s = end.ended_unix_s if end is not None and end.ended_unix_s else now.unix_s
+    began_unix_s = attempt.record.started_unix_s or attempt.record.placed_unix_s
     report = attempt.report
     attempt.record = msgspec.structs.replace(
         attempt.record,
         state=outcome,
-        ended_unix_s=UnixTime(ended_unix_s),
+        ended_unix_s=within(ended_unix_s, began_unix_s, now),
         usage=attempt.usage,
         metrics=report.metrics if report is not None else attempt.record.metrics,
         exit=end,

@@ -213,9 +213,14 @@ def whole_site(state: State, now: Now) -> Snapshot:
 def _whole(state: State, now: Now) -> Snapshot:
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]
     offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
-    base_mw = {offer.node: offer.kept.kept_mw for offer in offers}
+    base_mw = {offer.node: _least_mw(state, offer) for offer in offers}
     rooms = tuple(_whole_room(state, row, base_mw) for row in state.domains.rows)
     return snapshot_of(now.mono_s, offers, rooms, [state.domains.rows_of[o.node] for o in offers])
+
+
+def _least_mw(state: State, offer: NodeOffer) -> int:
+    """What a node keeps without work. A claim above its nameplate denies no job of others."""
+    return min(offer.kept.kept_mw, state.nodes[offer.node].site.nameplate_mw)
 
 
 def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:

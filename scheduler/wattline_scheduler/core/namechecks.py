@@ -5,7 +5,10 @@ from wattline_protocol.job import JobSpec
 from wattline_protocol.names import check_name, listed
 from wattline_protocol.requests import Denied
 from wattline_scheduler.core.jobs import Job
+from wattline_scheduler.core.problems import begin, end
 from wattline_scheduler.core.state import State
+
+KIND = "service_name_taken"
 
 MAX_SHOWN = 5
 """Users in one sentence."""
@@ -51,6 +54,11 @@ def follow_names(state: State, now: Now) -> None:
             if not state.work.services.may_use(job.record.owner, name):
                 state.work.services.displaced.add(job.id)
                 _note_displaced(state, job, now)
+    displaced = state.work.services.displaced
+    for kind, subject in list(state.problems.open):
+        job_id = state.problems.open[kind, subject].record.job
+        if kind == KIND and job_id not in displaced:
+            end(state, kind, subject, now, f"{subject} has ended, or its name is its owner's")
 
 
 def _note_displaced(state: State, job: Job, now: Now) -> None:
@@ -62,4 +70,16 @@ def _note_displaced(state: State, job: Job, now: Now) -> None:
         else f"service name {name} is for {listed(users, MAX_SHOWN)} ([[service]])"
     )
     text = f"job {job.id} of {owner} gets no requests: {why}; submit it under another name"
-    state.journal.note("service_name_taken", text, now, level="alarm", job=job.id)
+    begin(state, KIND, f"job {job.id}", text, now, job=job.id)
+
+
+def tick_names(state: State, now: Now) -> None:
+    """At every tick: a displaced job that has ended, or whose name has become free, is none."""
+    services, jobs = state.work.services, state.work.jobs
+    for number in sorted(services.displaced):
+        job = jobs.get(number)
+        is_over = job is None or job.is_ended
+        if is_over or (job is not None and services.may_use(job.record.owner, job.spec.name)):
+            services.displaced.discard(number)
+            why = "it has ended" if is_over else "its name is its owner's"
+            end(state, KIND, f"job {number}", now, f"job {number} is displaced no more: {why}")

@@ -15,7 +15,7 @@ from wattline_scheduler.core.job_state import save_gang
 from wattline_scheduler.core.jobs import Attempt, Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.problems import begin
-from wattline_scheduler.core.shares import note_end
+from wattline_scheduler.core.shares import note_end, within
 from wattline_scheduler.core.state import State
 
 SHOWN_AS: dict[TaskPhase, JobState] = {
@@ -43,7 +43,7 @@ def take_report(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
     attempt.is_ordered = attempt.is_accepted = True
     if _is_news(attempt, report):
         attempt.report = report
-        _update_record(state, attempt, report)
+        _update_record(state, attempt, report, now)
     if report.phase == "ended":
         take_end(state, node, attempt, report.exit or UNKNOWN_END, now)
     else:
@@ -55,16 +55,18 @@ def _is_news(attempt: Attempt, report: TaskReport) -> bool:
     return known is None or report.phase == "ended" or report.usage.run_s >= known.usage.run_s
 
 
-def _update_record(state: State, attempt: Attempt, report: TaskReport) -> None:
+def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
     """Save what changed but the usage, which the agent keeps until the end is on record.
 
     An attempt starts once: what was told of it first holds, whatever the node's clock does later.
     """
-    old = attempt.record
+    old, told_unix_s = attempt.record, report.started_unix_s
+    if told_unix_s is not None:
+        told_unix_s = within(told_unix_s, old.placed_unix_s, now)
     new = msgspec.structs.replace(
         old,
         state=SHOWN_AS.get(report.phase, old.state),
-        started_unix_s=old.started_unix_s or report.started_unix_s,
+        started_unix_s=old.started_unix_s or told_unix_s,
         worker_public_key=report.worker_public_key or old.worker_public_key,
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),

@@ -1,6 +1,6 @@
 """The ledger is kept: what tries used goes into it, and from it comes the order of accounts."""
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.messages import TaskUsage
 from wattline_scheduler.core.jobs import Attempt
 from wattline_scheduler.core.ledger import Key, Spell
@@ -23,6 +23,12 @@ def note_end(state: State, attempt: Attempt, usage: TaskUsage, now: Now) -> None
         return
     for record in state.ledger.end(_spell(attempt, usage, now)):
         state.journal.save(record)
+
+
+def within(told_unix_s: float, since_unix_s: float, now: Now) -> UnixTime:
+    """A time that an agent tells, whose clock may be wrong: not in the future, and not before what
+    it follows, where the scheduler's own clock was set back."""
+    return UnixTime(max(since_unix_s, min(told_unix_s, now.unix_s)))
 
 
 def _spell(attempt: Attempt, usage: TaskUsage, now: Now) -> Spell:

@@ -40,6 +40,7 @@ def requeue(h: Harness, number: JobId, user: str) -> Acted | Denied:
     return answer
 
 
+TAKEN_KIND = "service_name_taken"
 TAKEN = (
     "service name echo belongs to ada (job 1); choose another name (--name); users of one name are "
     'listed in the site file ([[service]] name = "echo")'
@@ -165,9 +166,36 @@ def test_of_two_owners_on_record_the_first_gets_the_requests_and_the_other_is_to
 
 def test_the_other_gets_them_once_the_first_has_ended() -> None:
     h = with_two_owners()
+    assert [key for key in h.cluster.state.problems.open if key[0] == TAKEN_KIND] == [
+        (TAKEN_KIND, "job 2")
+    ]
     cancel(h, JobId(1))
     assert routed(h) == [JobId(2)]
     assert "belongs to bob (job 2)" in h.refuse(echo())
+    h.tick()
+    (ended,) = h.events("service_name_freed")
+    assert ended.text == "job 2 is displaced no more: its name is its owner's"
+    assert not h.cluster.state.problems.open
+
+
+def test_a_displaced_job_is_one_problem_until_it_ends_whatever_restarts() -> None:
+    h = with_two_owners()
+    h.restart_scheduler()
+    h.join()
+    assert len(h.events(TAKEN_KIND)) == 1
+    cancel(h, JobId(2))
+    h.tick()
+    (ended,) = h.events("service_name_freed")
+    assert "job 2" in ended.text
+    assert not h.cluster.state.problems.open
+
+
+def test_one_whose_cause_went_while_no_scheduler_ran_ends_at_the_start() -> None:
+    h = with_two_owners()
+    h.site = msgspec.structs.replace(h.site, services=SHARED)
+    h.restart_scheduler()
+    assert h.events("service_name_freed")
+    assert not h.cluster.state.problems.open
 
 
 def test_whom_the_site_file_lists_no_more_gets_no_requests() -> None:
