@@ -172,7 +172,7 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     site.until_state(holder, "RUNNING")
     waiting = site.submit("--gpus", "8", "--", "true")
     shown = site.until_shown(
-        f"Start: not known: it needs what job {holder} holds", "explain", waiting
+        f"Start: not known: job {holder} holds what it needs", "explain", waiting
     )
     assert "n1" in shown
     why = site.json("explain", waiting)
