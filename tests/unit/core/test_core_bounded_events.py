@@ -117,6 +117,19 @@ def stray(number: int) -> TaskReport:
     return TaskReport(TaskRef(JobId(number), TaskNo(0), AttemptNo(1)), "running", ())
 
 
+def test_a_child_of_many_parents_counts_for_more_than_one(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "MAX_FOLLOWED", 4)
+    monkeypatch.setattr(dependencies, "PARENTS_PER_INDEX", 2)
+    parents = [h.submit(job().held()) for _ in range(4)]
+    children = [h.submit(job().after_ok(*parents)) for _ in range(6)]
+    h.handle(ClientAsked(b"ops", 1, UserName("ops"), "operator", Cancel(only(parents[0]))))
+    assert ended(h, children) == 2
+    h.run(2)
+    assert ended(h, children) == 6
+
+
 def test_an_agent_that_invents_tasks_fills_no_memory(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
