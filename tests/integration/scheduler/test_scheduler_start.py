@@ -30,10 +30,10 @@ def test_a_second_scheduler_on_the_same_state_is_refused(
 def test_a_fenced_scheduler_stops(
     scheduler: SchedulerProcess, state: Path, ada: JoinBundle
 ) -> None:
-    with sqlite3.connect(state / "wattline.db") as db:
-        db.execute("UPDATE meta SET epoch = epoch + 1, instance = 'other'")
-    db.close()
     with WireClient(ada).welcomed() as client:
+        with sqlite3.connect(state / "wattline.db") as db:
+            db.execute("UPDATE meta SET epoch = epoch + 1, instance = 'other'")
+        db.close()
         client.start(Submit(job().build(), "late"))
         assert scheduler.gone() == 1
         assert not client.socket.poll(0.2)
@@ -91,7 +91,7 @@ def test_a_backup_of_a_running_scheduler_starts_with_recover_only(
         number = submit(client)
         command = [sys.executable, "-m", "wattline_scheduler", "--state", str(state), "--backup"]
         subprocess.run([*command, str(restored / "wattline.db")], check=True)
-        submit(client, "after the backup")
+        submit(client, "after-the-backup")
     assert scheduler.stop() == 0
     with SchedulerProcess(directory.path, restored) as refused:
         assert refused.gone() == 1
