@@ -19,9 +19,9 @@ from wattline_sim.fleet.world import HostClock
 FREEZE_S = 0.05
 OBEY_S = 1.0
 """A simulated task that is asked to stop saves its checkpoint and ends after this long."""
-WORKLOAD, WORK_S = "WATTLINE_FACILITY_WORKLOAD", "WATTLINE_FACILITY_WORK_S"
-GANG_NODES, PRIORITY = "WATTLINE_FACILITY_NODES", "WATTLINE_FACILITY_PRIORITY"
-SEED = "WATTLINE_FACILITY_SEED"
+WORKLOAD, WORK_S = "FACILITY_WORKLOAD", "FACILITY_WORK_S"
+GANG_NODES, PRIORITY = "FACILITY_NODES", "FACILITY_PRIORITY"
+SEED = "FACILITY_SEED"
 """What a simulated task does, in its job's environment."""
 
 
