@@ -103,17 +103,18 @@ class Machine:
         before = CapResult(index, gpu.enforced_mw, gpu.limit_mw)
         cap_mw = min(max(to_write(before, cap_mw), CAP_MIN_MW), CAP_MAX_MW)
         held_mw = held_below(gpu.enforced_mw, gpu.limit_mw)
-        if cap_mw > gpu.bmc_mw and (held_mw is not None or self._knows_ceiling(gpu)):
+        if cap_mw > gpu.bmc_mw and (held_mw is not None or cap_mw > self._ceiling_mw(gpu)):
             raise BmcUndone(
                 f"a write of {cap_mw} mW to GPU {index} of {self.node} undid a BMC's {gpu.bmc_mw}"
             )
         gpu.limit_mw = gpu.own_mw = cap_mw
         return CapResult(index, gpu.enforced_mw, gpu.limit_mw, held_mw=held_mw, is_taken=True)
 
-    def _knows_ceiling(self, gpu: Gpu) -> bool:
-        """What the agent has on disk says that a BMC holds its limit."""
+    def _ceiling_mw(self, gpu: Gpu) -> int:
+        """What the agent has on disk of a BMC's limit. One that was lowered below the agent's own
+        since then cannot be seen: the driver shows the lowest limit only."""
         on_disk = self.disk.state.ceiling_mw if self.disk.state is not None else {}
-        return f"GPU-{self.node}-{gpu.index}" in on_disk
+        return on_disk.get(f"GPU-{self.node}-{gpu.index}", CAP_MAX_MW)
 
     def read_cap(self, index: GpuIndex) -> CapResult:
         """Read a limit back."""

@@ -161,8 +161,8 @@ def _seen_at_any_time(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
     return "" if event.seen_off_at is not None else event.error
 
 
-def _still_counts(state: State, node: NodeNow, why: str) -> None:
-    del state, node, why
+def _still_counts(state: State, node: NodeNow, why: str, now: Now) -> None:
+    del state, node, why, now
 
 
 MUTANTS = (
