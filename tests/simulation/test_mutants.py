@@ -26,7 +26,6 @@ QUICK = (
     "hello-of-old-incarnation",
     "off-but-heard",
     "off-unconfirmed",
-    "off-though-newer",
     "task-lease-too-short",
     "gang-before-watts",
     "start-before-parents",
