@@ -20,9 +20,6 @@ from fuzz.targets import Target, by_name, feed
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 FOUND = HERE / "found"
-INSIDE = "--inside"
-"""Of the process that fuzzes one target."""
-
 MAX_INPUT_BYTES = 16 * 1024
 SLOWEST_S = 1
 """An input that takes so long is found as well; growth measures closer."""
@@ -67,7 +64,7 @@ def _fuzz_apart(target: Target, seconds: int) -> bool:
             "-print_final_stats=1",
             "-reduce_inputs=1",
         )
-        python = (sys.executable, "-m", "fuzz", INSIDE)
+        python = (sys.executable, "-m", "fuzz.inside")
         command = [*python, target.name, *options, str(kept), seeds]
         ended = subprocess.run(
             command, cwd=HERE.parent, capture_output=True, text=True, check=False
@@ -78,16 +75,6 @@ def _fuzz_apart(target: Target, seconds: int) -> bool:
     if ended.returncode:
         print(ended.stderr[-3000:], file=sys.stderr)
     return ended.returncode == 0
-
-
-def _fuzz(target: Target, options: list[str]) -> int:
-    import atheris
-
-    atheris.instrument_all()
-    target.feed(target.seeds[0])  # what is made once is not part of a run
-    atheris.Setup([sys.argv[0], *options], lambda data: feed(target, data))
-    atheris.Fuzz()
-    return 0
 
 
 def _slow(target: Target) -> list[str]:
@@ -106,6 +93,4 @@ def _slow(target: Target) -> list[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [INSIDE]:
-        sys.exit(_fuzz(by_name()[sys.argv[2]], sys.argv[3:]))
     sys.exit(main())

@@ -144,6 +144,11 @@ def restore(
     config: SchedulerConfig, site: Site, gateway_public_key: str
 ) -> tuple[Store, Saved, Cluster]:
     """Open the store and rebuild the state from it. Raises StoreError."""
+    clusters: list[Cluster] = []
+
+    def rebuild(saved: Saved) -> None:
+        clusters.append(Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key))
+
     gc.disable()  # millions of objects that stay are made at once: looking for garbage is in vain
     try:
         store, saved = Store.open(
@@ -152,16 +157,12 @@ def restore(
             recover=config.recover,
             lasting=lasting(site),
             verification=config.verification,
+            meanwhile=rebuild,
         )
-        try:
-            cluster = Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key)
-        except BaseException:
-            store.close()
-            raise
         gc.freeze()  # nor shall every later collection look at them again
     finally:
         gc.enable()
-    return store, saved, cluster
+    return store, saved, clusters[0]
 
 
 def _tell_ready(

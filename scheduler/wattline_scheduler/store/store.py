@@ -117,13 +117,15 @@ class Store:
         recover: bool = False,
         lasting: Collection[Key] = (),
         verification: Verification | None = None,
+        meanwhile: Callable[[Saved], None] = lambda saved: None,
     ) -> tuple["Store", Saved]:
         """Lock, verify and load the store of a state directory; a fresh one where there is none.
 
         `recover` (I8) is for a restored backup: the epoch goes above everything any agent can
         have seen, every node counts in full until its next Hello, and numbers that the lost tail
         may have given out are skipped. `lasting`: see `load_saved`. `verification`: one that is
-        under way, and ends here. Raises StoreError.
+        under way, and ends here; `meanwhile` is called with what was loaded before its verdict is
+        waited for. Raises StoreError, and what `meanwhile` raises on a store that is whole.
         """
         make_directory(directory)
         path = directory / DB_NAME
@@ -136,7 +138,7 @@ class Store:
                 lock.release()
                 raise
             try:
-                saved = store._begin(now_unix_s, recover, lasting, mark, verifying)
+                saved = store._begin(now_unix_s, recover, lasting, mark, verifying, meanwhile)
             except BaseException:
                 store.close()
                 raise
@@ -149,6 +151,7 @@ class Store:
         lasting: Collection[Key],
         mark: Mark | None,
         verification: Verification,
+        meanwhile: Callable[[Saved], None],
     ) -> Saved:
         """The run begins where marker and verification allow it. Raises StoreError."""
         found: Snapshot | None = None
@@ -156,12 +159,16 @@ class Store:
         def verified() -> None:
             verification.conclude(found)
 
+        def loaded(saved: Saved) -> None:
+            meanwhile(saved)
+            verified()
+
         try:
             found = Snapshot.of(self._connection)
             if recover:
                 verified()  # a damaged store gets no new marker
             self._begin_marker(mark, recover)
-            return self._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting, verified)
+            return self._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting, loaded)
         except Exception as error:
             verified()  # what is damaged may fail in any way: then this says why
             if isinstance(error, sqlite3.Error):
@@ -201,9 +208,9 @@ class Store:
         recover: bool,
         instance: str,
         lasting: Collection[Key] = (),
-        verified: Callable[[], None] = lambda: None,
+        loaded: Callable[[Saved], None] = lambda saved: None,
     ) -> Saved:
-        """`verified` is the last that happens before the epoch is raised."""
+        """`loaded` is the last that happens before the epoch is raised."""
 
         def begin() -> Saved:
             has = held(self._connection)
@@ -223,7 +230,7 @@ class Store:
             self._tidy(now_unix_s)
             self._writer.hurry()
             saved = load_saved(self._connection, Epoch(epoch), instance, lasting)
-            verified()
+            loaded(saved)
             return saved
 
         try:
