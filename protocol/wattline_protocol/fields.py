@@ -8,7 +8,7 @@ turns places into lines (or into flags, for options that were never text).
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
@@ -92,6 +92,10 @@ class Fields:
 
     def __contains__(self, key: str) -> bool:
         return key in self._table
+
+    def may_have(self, keys: Collection[str]) -> None:
+        """Keys that are right, also where nobody takes them because they are absent."""
+        self._known += keys
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
         """The value of `key`, or `default` when it is absent or wrong."""

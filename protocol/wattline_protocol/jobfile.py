@@ -27,9 +27,11 @@ from wattline_protocol.jobkeys import (
     ELSEWHERE,
     JOB_KEYS,
     LATER,
+    NAMES,
     OPTION_ALIASES,
     TABLES,
     WRITTEN,
+    JobKey,
 )
 from wattline_protocol.jobvalues import array_text, gpu_share_text, idle_table, moment
 from wattline_protocol.names import MAX_NAME_CHARS
@@ -108,7 +110,7 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
     """A value that no job file gives, though what it says reads like one: 1e-12 s, no name."""
     given, read = msgspec.to_builtins(spec), msgspec.to_builtins(again)
     for key in JOB_KEYS:
-        value, near = _at(given, key.field), _at(read, key.field)
+        value, near = _at(given, key.names), _at(read, key.names)
         if key.field != LATER and value != near:
             return (
                 f"{key.path} = {shown(value)}: no job file says that; the nearest is {shown(near)}"
@@ -119,24 +121,23 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
 def table_of(spec: JobSpec) -> dict[str, Any]:
     """The table of a job file that gives `spec`; `laid_over` reads it back. Raises ValueError."""
     written = msgspec.to_builtins(spec)
-    default = msgspec.to_builtins(JobSpec(name="", command=()))
-    default["service"] = {}
     document: dict[str, Any] = {}
-    for key in JOB_KEYS:
-        value = _at(written, key.field) if key.field != LATER else None
-        if value is None or value == _at(default, key.field):
-            continue
-        table = document.setdefault(key.table, {}) if key.table else document
-        table[key.name] = _as_text(key.field, value, spec)
+    for part, default_part, keys in _DEFAULTS:
+        if written[part] == default_part:
+            continue  # as most are, and this is asked of each submission
+        for key, default in keys:
+            value = _at(written, key.names)
+            if value is not None and value != default:
+                table = document.setdefault(key.table, {}) if key.table else document
+                table[key.name] = _as_text(key.field, value, spec)
     return document
 
 
 def default_text(name: str) -> str:
     """What a job file would say for a key that it leaves out; empty = nothing."""
-    field = BY_NAME[name].field
-    default = JobSpec(name="", command=())
-    value = _at(msgspec.to_builtins(default), field)
-    return str(_as_text(field, value, default)) if value else ""
+    key, default = BY_NAME[name], JobSpec(name="", command=())
+    value = _at(msgspec.to_builtins(default), key.names)
+    return str(_as_text(key.field, value, default)) if value else ""
 
 
 def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
@@ -155,11 +156,26 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
     return format_size(value) if field.endswith("_bytes") else value
 
 
-def _at(tree: Mapping[str, Any], field: str) -> Any:
+def _at(tree: dict[str, Any], names: tuple[str, ...]) -> Any:
     value: Any = tree
-    for part in field.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
+    """By field of `JobSpec` its default, and the keys that go there, each with the value that a job
+    file need not say."""
+    default = msgspec.to_builtins(JobSpec(name="", command=()))
+    default["service"] = {}
+    keys: dict[str, list[tuple[JobKey, Any]]] = {}
+    for key in JOB_KEYS:
+        if key.field != LATER:
+            keys.setdefault(key.names[0], []).append((key, _at(default, key.names)))
+    return tuple((part, default[part], of_part) for part, of_part in keys.items())
+
+
+_DEFAULTS = _defaults()
 
 
 # --- Options laid over the file ---------------------------------------------------------
@@ -266,13 +282,14 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
     spec: dict[str, Any] = {}
     for key in JOB_KEYS:
         fields = groups[key.table]
+        if key.name not in fields:
+            continue
         if key.field == LATER:
             fields.refuse_later(key.name, key.reader)
-        elif key.name in fields:
-            _put(spec, key.field, fields.take(key.name, key.reader, None))
         else:
-            fields.take(key.name, key.reader, None)
-    for fields in groups.values():
+            _put(spec, key.names, fields.take(key.name, key.reader, None))
+    for name, fields in groups.items():
+        fields.may_have(NAMES[name])
         fields.end(ELSEWHERE, WRITTEN)
     if "command" not in top:
         top.blame('command is missing, as in command = ["python", "train.py"]', "command")
@@ -284,8 +301,8 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
     return job
 
 
-def _put(tree: dict[str, Any], field: str, value: Any) -> None:
-    *tables, last = field.split(".")
+def _put(tree: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
+    *tables, last = names
     for name in tables:
         tree = tree.setdefault(name, {})
     tree[last] = value

@@ -3,7 +3,9 @@
 Parsing, `--flags`, the documentation test and error messages all derive from `JOB_KEYS`.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from wattline_protocol import jobvalues
 from wattline_protocol.fields import Reader, above_zero, choice, flag, quantity, text, texts, whole
@@ -23,7 +25,8 @@ LATER = ""
 """`JobKey.field` of a key that a later version makes act."""
 
 
-class JobKey(NamedTuple):
+@dataclass(frozen=True)
+class JobKey:
     """One key of a job file."""
 
     path: str
@@ -34,15 +37,20 @@ class JobKey(NamedTuple):
     example: str
     meaning: str
 
-    @property
+    @cached_property
     def table(self) -> str:
         """Its table; "" for the top of the file."""
         return self.path.rpartition(".")[0]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The key inside its table, which is also its flag: no two tables share a key."""
         return self.path.rpartition(".")[2]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of its field and of those that the field is in, the outermost first."""
+        return tuple(self.field.split("."))
 
 
 _duration = quantity(parse_duration_s)
@@ -231,6 +239,7 @@ JOB_KEYS = (
 )
 
 TABLES = tuple(dict.fromkeys(key.table for key in JOB_KEYS if key.table))
+NAMES = {table: [key.name for key in JOB_KEYS if key.table == table] for table in ("", *TABLES)}
 BY_NAME = {key.name: key for key in JOB_KEYS}
 ELSEWHERE = {key.name: f"[{key.table}]" if key.table else "the top" for key in JOB_KEYS}
 

@@ -154,6 +154,8 @@ class ServerSocket:
         """A message that has waited since `recv_batch`, with its sender as it is known now; None
         when that may not be heard any more (and is counted)."""
         member = self._allow(incoming.member.public_key)
+        if member is incoming.member:
+            return incoming  # whoever was admitted, and is the same, still is
         verdict = self._verdict(member)
         if verdict is None and member is not None:
             return incoming._replace(member=member)

@@ -13,8 +13,13 @@ from wattline_scheduler.core.raises import follow_raises
 from wattline_scheduler.core.remaining import ends
 from wattline_scheduler.core.reports import lose, take_digest
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.trust import ask_for_hello, contradiction, distrust
-from wattline_scheduler.core.watts import demand_of, kept_of, update_load
+from wattline_scheduler.core.trust import (
+    ask_for_hello,
+    contradiction,
+    distrust,
+    impossible_floor,
+)
+from wattline_scheduler.core.watts import demand_of, is_leased, kept_of, update_load
 
 BOOKED_BEATS = 16
 """How often what is booked for a node's work follows what was learned of it."""
@@ -63,6 +68,8 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
+    if node.load is None and is_leased(state, node) and (text := impossible_floor(node)):
+        distrust(state, node, text, now)
     update_load(state, node, now)
 
 

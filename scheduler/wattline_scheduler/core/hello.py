@@ -24,7 +24,7 @@ from wattline_scheduler.core.quarantine import contradicts
 from wattline_scheduler.core.reports import reconcile
 from wattline_scheduler.core.reservations import look_at_jobs
 from wattline_scheduler.core.state import State
-from wattline_scheduler.core.trust import distrust, impossible_gpus, impossible_holding
+from wattline_scheduler.core.trust import distrust, impossible_adoption, impossible_gpus
 
 MANY_WITHIN_S = 30.0
 """So soon after each other, that many greetings are too many."""
@@ -201,7 +201,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
         f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
     )
     state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
-    impossible = "" if node.record.is_observe else impossible_holding(node, message.holding_mw)
+    impossible = "" if node.record.is_observe else impossible_adoption(node, message.holding_mw)
     if impossible:
         distrust(state, node, impossible, now)
     note_recovery(state, now)
@@ -213,7 +213,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
         state.journal.save(state.books.declare_on(node.id))
         note_overruns(state, f"{node.id} only observes: it counts in full", now)
         return
-    if node.record.is_quarantined or impossible_holding(node, message.holding_mw):
+    if node.record.is_quarantined or impossible_adoption(node, message.holding_mw):
         state.journal.save(state.books.distrust(node.id))
         note_overruns(state, f"{node.id} is not believed and counts in full", now)
         return

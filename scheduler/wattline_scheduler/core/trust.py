@@ -46,20 +46,18 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
 
     A beat older than the newest acknowledgement says nothing about the present.
     """
-    entry = state.books.entry(node.id)
-    if entry.standing != "leased":
+    if state.books.entry(node.id).standing != "leased":
         return ""
     if beat.lease_seq > node.lease_seq:
         return f"names lease {beat.lease_seq}, the newest sent to it is {node.lease_seq}"
     impossible = impossible_holding(node, beat.holding_mw)
     if impossible:
         return impossible
-    committed_mw = state.books.committed_mw(node.id)
-    explained_mw = committed_mw + jump_mw(node, beat)
-    if beat.lease_seq >= node.acked_seq and beat.holding_mw > explained_mw:
+    over_mw = beat.holding_mw - state.books.committed_mw(node.id)
+    if over_mw > 0 and beat.lease_seq >= node.acked_seq and over_mw > jump_mw(node, beat):
         return (
             f"is held at {beat.holding_mw / 1000:.0f} W, "
-            f"the books say at most {committed_mw / 1000:.0f} W"
+            f"the books say at most {(beat.holding_mw - over_mw) / 1000:.0f} W"
         )
     return ""
 
@@ -80,20 +78,33 @@ def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     return ""
 
 
+def impossible_adoption(node: NodeNow, holding_mw: int) -> str:
+    """What of caps that were read back, or of the GPUs they are for, cannot be."""
+    return impossible_holding(node, holding_mw) or impossible_floor(node)
+
+
 def impossible_holding(node: NodeNow, holding_mw: int) -> str:
-    """What of a holding, or of the GPUs it is for, cannot be; empty = nothing."""
+    """What of a holding cannot be; empty = nothing."""
     site = node.site
     least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
-    most_mw = MOST_NAMEPLATES * site.nameplate_mw
     if holding_mw < least_mw:
         return (
             f"is held at {holding_mw / 1000:.0f} W, its host alone may draw "
             f"{least_mw / 1000:.0f} W by the site file"
         )
-    if max(holding_mw, floor_of(node)) > most_mw:
-        return (
-            f"is held at {holding_mw / 1000:.0f} W and needs at least {floor_of(node) / 1000:.0f} "
-            f"W, more than {MOST_NAMEPLATES} times its nameplate of "
-            f"{site.nameplate_mw / 1000:.0f} W"
-        )
+    if holding_mw > MOST_NAMEPLATES * site.nameplate_mw:
+        return f"is held at {holding_mw / 1000:.0f} W, {_more_than_most(node)}"
     return ""
+
+
+def impossible_floor(node: NodeNow) -> str:
+    """What of the least lease that would cover its GPUs cannot be; empty = nothing."""
+    floor_mw = floor_of(node)
+    if floor_mw > MOST_NAMEPLATES * node.site.nameplate_mw:
+        return f"needs at least {floor_mw / 1000:.0f} W, {_more_than_most(node)}"
+    return ""
+
+
+def _more_than_most(node: NodeNow) -> str:
+    nameplate_w = node.site.nameplate_mw / 1000
+    return f"more than {MOST_NAMEPLATES} times its nameplate of {nameplate_w:.0f} W"

@@ -36,7 +36,7 @@ class AgentTurns:
         self,
         desk: AgentDesk,
         clock: Callable[[], Now],
-        handle: Callable[[NodeId, FromAgent], list[Effect]],
+        handle: Callable[[NodeId, FromAgent, Now], list[Effect]],
     ) -> None:
         self._desk, self._clock, self._handle = desk, clock, handle
         self._queue: FairQueue[Incoming] = FairQueue(LIMITS)
@@ -52,9 +52,9 @@ class AgentTurns:
         """Serve whose turn it is, for `AGENTS_S` at most."""
         effects: list[Effect] = []
 
-        def serve(name: str, incoming: Incoming, _: Now) -> float:
+        def serve(name: str, incoming: Incoming, now: Now) -> float:
             message = self._desk.admit(incoming)
-            done = [] if message is None else self._handle(NodeId(name), message)
+            done = [] if message is None else self._handle(NodeId(name), message, now)
             effects.extend(done)
             return _counts_s(message, done)
 
@@ -68,7 +68,7 @@ class AgentTurns:
 
 def _counts_s(message: FromAgent | None, effects: list[Effect]) -> float:
     """What comes after the turn, or counts more than its time."""
-    rows = sum(isinstance(effect, Save) for effect in effects)
+    rows = sum([isinstance(effect, Save) for effect in effects])
     match message:
         case Rollups(items=items):
             return ROW_S * len(items)

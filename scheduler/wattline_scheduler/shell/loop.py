@@ -166,12 +166,13 @@ class Loop:
         self._commits = Commits(store)
         self._is_tick_late = False
         self._times = StepTimes()
+        self._used_cpu_s = time.thread_time()
         self._members_seen: tuple[Member, ...] = ()
 
     def step(self) -> None:
         """Wait for work, at most until something is due, and do all of it. Raises StoreError."""
         self._poller.poll(self._wait_ms())
-        began, began_cpu_s = self._clock(), time.thread_time()
+        began = self._clock()
         effects: list[Effect] = []
         self._agent_turns.take_in()
         effects += self._agent_turns.serve()
@@ -185,11 +186,12 @@ class Loop:
         self._clients.flush(now.mono_s)
         if len(self._watches):
             self._watches.show(self._newest_event(), self._state.journal.newest_act)
-        self._note_step(began.mono_s, time.thread_time() - began_cpu_s)
+        self._note_step(began.mono_s)
 
-    def _note_step(self, began_s: Instant, cpu_s: float) -> None:
-        now_s = self._clock().mono_s
-        took_s = now_s - began_s
+    def _note_step(self, began_s: Instant) -> None:
+        now_s, used_cpu_s = self._clock().mono_s, time.thread_time()
+        took_s, cpu_s = now_s - began_s, used_cpu_s - self._used_cpu_s
+        self._used_cpu_s = used_cpu_s  # waiting for work takes none
         self._times.add(now_s, took_s, cpu_s)
         if took_s > TICK_PERIOD_S and not self._is_tick_late:
             # What was sent just now gets its time to be answered before it is sent again; a tick
@@ -221,21 +223,21 @@ class Loop:
 
     # --- what came in ---------------------------------------------------------------------
 
-    def _agent_said(self, node: NodeId, message: FromAgent) -> list[Effect]:
+    def _agent_said(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
         match message:
             case LogChunk():
                 answer = self._logs.take(node, message)
                 return [] if answer is None else [answer]
             case Rollups():
                 event = AgentSaid(node, message)
-                if self._fatal.refusal(event, self._clock()) is not None:
+                if self._fatal.refusal(event, now) is not None:
                     return []
                 self._fatal.enter(event)
                 self._steps += spooled_steps(node, message)
                 self._fatal.leave()
                 return [Send(node, RollupsSeen(message.last))]
             case _:
-                return self._handle(AgentSaid(node, message), self._clock())
+                return self._handle(AgentSaid(node, message), now)
 
     def _client_asked(self, session: Session, ask: Ask) -> list[Effect]:
         request, client = ask.request, session.connection

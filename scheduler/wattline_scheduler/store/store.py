@@ -117,7 +117,7 @@ class Store:
         recover: bool = False,
         lasting: Collection[Key] = (),
         verification: Verification | None = None,
-        meanwhile: Callable[[Saved], None] = lambda saved: None,
+        meanwhile: Callable[[Saved], None] = lambda _: None,
     ) -> tuple["Store", Saved]:
         """Lock, verify and load the store of a state directory; a fresh one where there is none.
 
@@ -208,7 +208,7 @@ class Store:
         recover: bool,
         instance: str,
         lasting: Collection[Key] = (),
-        loaded: Callable[[Saved], None] = lambda saved: None,
+        loaded: Callable[[Saved], None] = lambda _: None,
     ) -> Saved:
         """`loaded` is the last that happens before the epoch is raised."""
 

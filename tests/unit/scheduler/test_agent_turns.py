@@ -59,7 +59,7 @@ class Scene:
     def _clock(self) -> Now:
         return Now(Instant(self.passed_s), UnixTime(self.passed_s))
 
-    def _handle(self, node: NodeId, message: FromAgent) -> list[Effect]:
+    def _handle(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
         self.passed_s += COST_S
         self.said.append(node)
         return []

@@ -7,7 +7,7 @@ from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
 from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.messages import Adopted
-from wattline_scheduler.core import hello, quarantine, trust
+from wattline_scheduler.core import beats, hello, quarantine, trust
 from wattline_scheduler.core.nodes import NodeNow
 from wattline_scheduler.core.state import State
 from wattline_sim.fleet.mutants.mutant import Mutant
@@ -52,7 +52,7 @@ def _as_it_says(state: State, node: NodeNow, message: Adopted, now: Now) -> None
 _replace_entry = hello._replace_entry
 
 
-def _anything_can_be(node: NodeNow, holding_mw: int) -> str:
+def _anything_can_be(node: NodeNow, holding_mw: int = 0) -> str:
     del node, holding_mw
     return ""
 
@@ -90,7 +90,8 @@ MUTANTS = (
         "no node counts more than twice its nameplate, whatever its agent says",
         (
             (trust, "impossible_holding", _anything_can_be),
-            (hello, "impossible_holding", _anything_can_be),
+            (trust, "impossible_floor", _anything_can_be),
+            (beats, "impossible_floor", _anything_can_be),
         ),
         "I9",
     ),
