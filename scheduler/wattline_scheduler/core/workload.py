@@ -300,7 +300,8 @@ class Workload:
         self._ended[job.id] = None
         while len(self._ended) > MAX_ENDED_JOBS:
             oldest = next(iter(self._ended))
-            del self._ended[oldest], self.jobs[oldest]
+            del self._ended[oldest]
+            self.jobs.pop(oldest).unlink()
 
     def reopen(self, job: Job) -> None:
         """Note that a job that had ended goes on; its gangs are moved next."""

@@ -78,12 +78,13 @@ def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs 
         return Denied("bad_request", wrong)
     jobs = list(state.work.jobs.values())
     names = (yield from matching(jobs, which.names)) if which.names else None
-    wanted = yield from _wanted(jobs, request, names)
+    wanted = yield from _wanted(state, jobs, request, names)
     limit = max(0, min(request.limit, MAX_LISTED))
     newest = wanted[max(0, len(wanted) - limit) :]
     rows = Rows()
     for at, job in enumerate(reversed(newest)):
-        if not rows.add(show_job(job)):
+        is_gone = state.work.jobs.get(job.id) is not job  # it left memory since the list began
+        if not is_gone and not rows.add(show_job(job)):
             return Jobs(rows.packed(is_reversed=True), is_cut=True)
         if at % ROWS_A_PART == ROWS_A_PART - 1:
             yield
@@ -91,7 +92,7 @@ def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs 
 
 
 def _wanted(
-    jobs: Sequence[Job], request: ListJobs, names: frozenset[str] | None
+    state: State, jobs: Sequence[Job], request: ListJobs, names: frozenset[str] | None
 ) -> Parts[list[Job]]:
     """By number."""
     before, wanted = request.before, []
@@ -99,7 +100,8 @@ def _wanted(
         wanted += [
             job
             for job in jobs[first : first + JOBS_A_PART]
-            if (request.ended or job.record.state not in ENDED_STATES)
+            if state.work.jobs.get(job.id) is job
+            and (request.ended or job.record.state not in ENDED_STATES)
             and (before is None or job.id < before)
             and is_listed(job, request.which, names)
         ]

@@ -80,6 +80,7 @@ from wattline_scheduler.shell.clients import ClientDesk, Session
 from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
 from wattline_scheduler.shell.fatal import Fatal, FatalMessage
+from wattline_scheduler.shell.garbage import Garbage
 from wattline_scheduler.shell.lists import matching
 from wattline_scheduler.shell.logrelay import LogRelay
 from wattline_scheduler.shell.logs import log_event
@@ -165,6 +166,7 @@ class Loop:
         self._steps: list[Storable] = []
         self._commits = Commits(store)
         self._is_tick_late = False
+        self._garbage = Garbage(clock().mono_s)
         self._times = StepTimes()
         self._used_cpu_s = time.thread_time()
         self._members_seen: tuple[Member, ...] = ()
@@ -186,6 +188,7 @@ class Loop:
         self._clients.flush(now.mono_s)
         if len(self._watches):
             self._watches.show(self._newest_event(), self._state.journal.newest_act)
+        self._garbage.tick(now.mono_s)
         self._note_step(began.mono_s)
 
     def _note_step(self, began_s: Instant) -> None:

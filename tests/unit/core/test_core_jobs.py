@@ -1,5 +1,7 @@
 """From submission to the end: retries, losses, cancellation, services, arrays."""
 
+import gc
+
 import pytest
 
 from support.harness import Harness, end_one, joined, running
@@ -15,12 +17,12 @@ from wattline_protocol.messages import (
 )
 from wattline_protocol.requests import Cancel, Denied, Hold, Release
 from wattline_protocol.selecting import only
-from wattline_scheduler.core import placing
+from wattline_scheduler.core import placing, workload
 from wattline_scheduler.core.cluster import SMALL_SITE_NODES
 from wattline_scheduler.core.effects import Save, Send
 from wattline_scheduler.core.ending import MAX_LOSSES
 from wattline_scheduler.core.events import PlanDue
-from wattline_scheduler.core.jobs import Ended, IllegalTransition, Running
+from wattline_scheduler.core.jobs import Ended, IllegalTransition, Job, Running
 from wattline_scheduler.core.records import AttemptRecord
 from wattline_scheduler.plan.snapshot import Placement, Plan, TaskPlace
 
@@ -417,3 +419,23 @@ def test_on_a_large_site_watts_freed_elsewhere_reach_a_waiting_gang() -> None:
     second = h.submit(job().gpus(8).priority(90))
     h.run(5)
     assert [h.state_of(first), h.state_of(second)] == ["RUNNING", "RUNNING"]
+
+
+def test_a_job_that_leaves_memory_is_freed_without_a_collection(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "MAX_ENDED_JOBS", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _jobs_alive()
+        for _ in range(4):
+            h.submit(job().gpus(2))
+            h.end_tasks()
+        assert _jobs_alive() - before <= 2  # the one that is kept, and the one in the test's hands
+    finally:
+        gc.enable()
+
+
+def _jobs_alive() -> int:
+    return sum(isinstance(one, Job) for one in gc.get_objects())
