@@ -19,7 +19,7 @@ class Garbage:
     """Of this process; call from one thread."""
 
     def __init__(self, now_s: Instant) -> None:
-        self._settle_due_s = now_s
+        self._settle_due_s: float = now_s
         self._sweep_due_s = now_s + SWEEP_PERIOD_S
 
     def tick(self, now_s: Instant) -> None:
