@@ -39,10 +39,15 @@ def working(site: CliSite) -> Iterator[tuple[int, int]]:
     """A job that runs on the honest node, and the process id of its task."""
     job = site.client.submit(command=["sleep", "300"], gpus=1)
     site.until_state(str(job), "RUNNING")
-    pid = site.client.job(job).attempts[0].pid
+    site.until(lambda: _pid(site, job) is not None, lambda: f"a process id: {site.client.job(job)}")
+    pid = _pid(site, job)
     assert pid is not None
     yield job, pid
     site.client.cancel(job)
+
+
+def _pid(site: CliSite, job: int) -> int | None:
+    return site.client.job(job).attempts[0].pid
 
 
 @pytest.fixture(autouse=True)

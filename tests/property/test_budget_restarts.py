@@ -64,7 +64,7 @@ def run_to(h: Harness, at_s: float) -> None:
     h.handle(TimePassed())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(requests(), min_size=1, max_size=6),
     st.sets(st.integers(0, 8), max_size=3),

@@ -15,12 +15,10 @@ SEEDS = 200
 
 QUICK = (
     "acknowledge-before-caps",
-    "any-order",
     "idle-at-once",
     "committed-is-last-acknowledged",
     "committed-is-newest-sent",
     "unheard-counts-nothing",
-    "any-acknowledgement",
     "reclaim-on-time-out",
     "report-changes-books",
     "hello-of-old-incarnation",

@@ -466,14 +466,14 @@ def write():
 thread = threading.Thread(target=write)
 thread.start()
 started.wait()
-torn, distinct, h = 0, set(), gpu(0)
-end = time.monotonic() + 0.7
-while time.monotonic() < end:
+torn, reads, distinct, h = 0, 0, set(), gpu(0)
+while reads < 5_000 or len(distinct) < 50:
     values = [v for r, v in fields(0, [83, 74, 185, 186])]
     torn += len(set(values)) != 1
     distinct.add(values[0])
+    reads += 1
 stop.set()
 thread.join()
-answer([torn, len(distinct) > 3])
+answer(torn)
 """
-    assert client(node.node, code) == [[0, True]]
+    assert client(node.node, code) == [0]

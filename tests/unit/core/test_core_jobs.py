@@ -438,4 +438,4 @@ def test_a_job_that_leaves_memory_is_freed_without_a_collection(
 
 
 def _jobs_alive() -> int:
-    return sum(isinstance(one, Job) for one in gc.get_objects())
+    return sum(type(one) is Job for one in gc.get_objects())
