@@ -25,11 +25,13 @@ def _picture(code: int) -> str:
 
 _SHOWN = {ord(char): _picture(ord(char)) for char in CONTROLS if char not in "\n\t"}
 _SHOWN_IN_LINE = {**_SHOWN, ord("\n"): " ", ord("\t"): " "}
+_SHOWN_IN_LOG = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\r\x1b"}
 
 MAX_COLOUR_CHARS = 64
 """Parameters of one SGR sequence; longer ones are not colours."""
 
 _COLOUR = re.compile(rf"\x1b\[[0-9;]{{0,{MAX_COLOUR_CHARS}}}m")
+_NO_COLOUR = re.compile(rf"\x1b(?!\[[0-9;]{{0,{MAX_COLOUR_CHARS}}}m)")
 _BEGUN_COLOUR = re.compile(rf"\x1b(\[[0-9;]{{0,{MAX_COLOUR_CHARS}}})?\Z")
 _RESETS = {"\x1b[m", "\x1b[0m"}
 _RESET = "\x1b[0m"
@@ -52,15 +54,7 @@ def visible_log(text: str) -> str:
     """Lines of a log: colours (SGR) and carriage returns of progress bars stay as well."""
     if text.isprintable():
         return text
-    pieces, at = [], 0
-    for colour in _COLOUR.finditer(text):
-        pieces += [_shown_but_returns(text[at : colour.start()]), colour.group()]
-        at = colour.end()
-    return "".join((*pieces, _shown_but_returns(text[at:])))
-
-
-def _shown_but_returns(text: str) -> str:
-    return "\r".join(visible(part) for part in text.split("\r"))
+    return _NO_COLOUR.sub(_picture(0x1B), text).translate(_SHOWN_IN_LOG)
 
 
 class LogText:
@@ -76,7 +70,7 @@ class LogText:
     def feed(self, data: bytes) -> str:
         """The text of the next piece."""
         text = self._rest + self._decoder.decode(data)
-        begun = _BEGUN_COLOUR.search(text)
+        begun = _BEGUN_COLOUR.search(text, max(0, len(text) - MAX_COLOUR_CHARS - 2))
         self._rest = begun.group() if begun else ""
         return visible_log(text[: begun.start()] if begun else text)
 

@@ -1,6 +1,7 @@
 """The gateway's HTTP edge over a connection that is only memory: parser, guard and application."""
 
 import asyncio
+import logging
 from typing import Any
 
 import uvicorn
@@ -92,6 +93,7 @@ class HttpTarget:
             app, http=guarded(http_protocol(), guard), lifespan="off", log_config=None, ws="none"
         )
         self._config.load()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a line for each bad request
 
     async def _connect(self, data: bytes) -> None:
         made: Any = self._config.http_protocol_class
