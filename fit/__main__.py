@@ -12,8 +12,8 @@ from fit.nearest import stand_ins
 from fit.tables import as_markdown
 from fit.traces import VARIABLE, TracesMissing, traces_folder
 from fit.zeus import zeus_curves
-from wattline_scheduler.power import models
-from wattline_scheduler.power.models.fitted import Fitted
+from wattline_scheduler.power.demand import models
+from wattline_scheduler.power.demand.models.fitted import Fitted
 
 CONSTANTS = Path(models.__path__[0]) / "constants.toml"
 

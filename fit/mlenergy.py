@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fit.traces import Row, rows
-from wattline_scheduler.power.models.fitted import Draw
+from wattline_scheduler.power.demand.models.fitted import Draw
 
 TDP_W = {"H100": 700.0, "B200": 1000.0}
 SMALL_BATCH = 16

@@ -7,8 +7,8 @@ import numpy as np
 
 from fit.points import Point, fit_curve
 from fit.traces import Row, rows
-from wattline_scheduler.power.models.curves import Floats
-from wattline_scheduler.power.models.fitted import CurveFit, NodeModel, Phase
+from wattline_scheduler.power.demand.models.curves import Floats
+from wattline_scheduler.power.demand.models.fitted import CurveFit, NodeModel, Phase
 
 H200 = "h200x8_maxq_v41"
 PCIE = "a100pciex8_maxq_v30"

@@ -1,6 +1,6 @@
 """Curves that the data does not identify, and which fitted one stands in."""
 
-from wattline_scheduler.power.models.fitted import Nearest, Phase
+from wattline_scheduler.power.demand.models.fitted import Nearest, Phase
 
 TRAINED = ("v100", "a40", "rtx6000")
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from wattline_scheduler.power.models.curves import Floats, energy_knee, kept
+from wattline_scheduler.power.demand.models.curves import Floats, energy_knee, kept
 
 BOUNDS = ((0.05, 1.0), (5.0, 12.0))
 """Of bend and order. An order of 1 keeps the slope finite at zero."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wattline_scheduler.power.models.fitted import CurveFit, Draw, Fitted, Nearest, NodeModel
+from wattline_scheduler.power.demand.models.fitted import CurveFit, Draw, Fitted, Nearest, NodeModel
 
 CURVES = (
     "GPU class",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fit.points import Point, fit_curve
 from fit.traces import rows
-from wattline_scheduler.power.models.fitted import CurveFit, Phase
+from wattline_scheduler.power.demand.models.fitted import CurveFit, Phase
 
 GPUS = ("v100", "a40", "rtx6000")
 

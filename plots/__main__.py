@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from plots.draw import draw
+from wattline_sim.facility.judging.record import Recorder
 from wattline_sim.facility.names import SCENARIO_NAMES
-from wattline_sim.facility.record import Recorder
 from wattline_sim.facility.run import Size
 from wattline_sim.facility.simulate import Ask, simulate
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from wattline_sim.facility.record import Point
+from wattline_sim.facility.judging.record import Point
 
 BANDS = (
     ("everything beside GPUs", "#9aa5b1"),

@@ -9,20 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 
 from wattline_agent.config import AgentConfig
+from wattline_agent.core.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.executor.mps import serving_pipes
-from wattline_agent.executor.passage import closed_to_others
+from wattline_agent.executor.state_dir_access import closed_to_others
 from wattline_agent.host import open_sensors
-from wattline_agent.keeper.cgroup import find_own_group, text_of
 from wattline_agent.keeper.mounts import Mounts
-from wattline_agent.ports import Collector, DriverAbsent, KeeperAbsent
+from wattline_agent.keeper.processes.cgroup import find_own_group, text_of
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable, read_state
-from wattline_protocol.checklist import Check, print_checks
-from wattline_protocol.counted import counted
-from wattline_protocol.keys import KeyFileError, load_bundle
-from wattline_protocol.transport import ClientSocket, TransportError
-from wattline_protocol.wall import PERMILLE
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.text.checklist import Check, print_checks
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.trust.keys import KeyFileError, load_bundle
+from wattline_protocol.wire.transport import ClientSocket, TransportError
 
 CONNECT_TIMEOUT_S = 3.0
 DRIVER_TIMEOUT_S = 2.0

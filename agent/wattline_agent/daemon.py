@@ -16,19 +16,19 @@ from wattline_agent.core.durable import AgentState
 from wattline_agent.core.events import Started
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
+from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.host import open_sensors
-from wattline_agent.keeping import Keeping, NoKeeper
+from wattline_agent.keeper_link import Keeping, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log
-from wattline_agent.ports import Collector, DriverAbsent
 from wattline_agent.shell import CAPS_TIMEOUT_S, Shell
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
 from wattline_protocol.ids import NodeId
-from wattline_protocol.keys import JoinBundle, KeyFileError, load_bundle
-from wattline_protocol.transport import TransportError
+from wattline_protocol.trust.keys import JoinBundle, KeyFileError, load_bundle
+from wattline_protocol.wire.transport import TransportError
 
 EXIT_OK = 0
 EXIT_CONFIG = 78

@@ -13,10 +13,10 @@ from wattline_agent.core.durable import AgentState
 from wattline_agent.core.events import Started
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
+from wattline_agent.core.ports import CapResult, Collector, DeviceInfo, DriverAbsent
 from wattline_agent.daemon import EXIT_NO_DRIVER, EXIT_OK, EXIT_STATE, boot_id
 from wattline_agent.device import open_collector
 from wattline_agent.logs import Log, make_log
-from wattline_agent.ports import CapResult, Collector, DeviceInfo, DriverAbsent
 from wattline_agent.shell import now
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
 from wattline_protocol.ids import NodeId

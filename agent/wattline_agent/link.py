@@ -2,11 +2,11 @@
 
 from wattline_agent.core.events import Connected, ConnectionLost
 from wattline_agent.logs import Log
-from wattline_protocol.clipping import clipped
-from wattline_protocol.codec import Codec, MalformedMessage
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import FromAgent, ToAgent
-from wattline_protocol.transport import ClientSocket
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
+from wattline_protocol.wire.clipping import clipped
+from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.transport import ClientSocket
 
 CLOSE_LINGER_S = 1.0
 """A farewell gets this long to leave."""

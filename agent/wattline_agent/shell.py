@@ -56,12 +56,7 @@ from wattline_agent.core.events import (
     TimePassed,
 )
 from wattline_agent.core.node import Node
-from wattline_agent.core.start import SETTLE_WAIT_S
-from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
-from wattline_agent.keeping import Keeping
-from wattline_agent.link import SchedulerLink
-from wattline_agent.logs import Log
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     Collector,
     FastReading,
     HostSensors,
@@ -70,13 +65,18 @@ from wattline_agent.ports import (
     TaskRunner,
     TaskSeen,
 )
+from wattline_agent.core.start import SETTLE_WAIT_S
+from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
+from wattline_agent.keeper_link import Keeping
+from wattline_agent.link import SchedulerLink
+from wattline_agent.logs import Log
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
-from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
-from wattline_protocol.messages import LogChunk
-from wattline_protocol.orders import TaskOrder
-from wattline_protocol.wall import PERMILLE
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.agent_messages import LogChunk
+from wattline_protocol.wire.gpu_process import GpuProcess
+from wattline_protocol.wire.task_order import TaskOrder
 
 TICK_S = 0.2
 """Deadlines are met within this."""

@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 
 from wattline_agent.statefile import StateUnusable, sync_directory, write_whole
-from wattline_protocol.messages import Rollup
+from wattline_protocol.wire.agent_messages import Rollup
 
 NAME = "rollups.mpk"
 MAX_ROLLUPS = 10_080

@@ -12,9 +12,14 @@ import numpy as np
 from wattline_bench.oracle import oracle
 from wattline_bench.rig.hall import busy, hall
 from wattline_bench.verdict import Figures, judged, over, under
-from wattline_scheduler.power.allocator import Allocation, GpuColumns, NodeColumns, allocate
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.matrix import Ints
+from wattline_scheduler.power.allocation.allocator import (
+    Allocation,
+    GpuColumns,
+    NodeColumns,
+    allocate,
+)
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.power.topology.matrix import Ints
 
 SIZES = (512, 4_096, 32_768, 131_072)
 ORACLE_GPUS_MAX = 4_096

@@ -16,8 +16,8 @@ import zmq
 from wattline_bench.rig.hails import Hailer
 from wattline_bench.rig.site import LiveSite, live_site, rack_site
 from wattline_bench.verdict import Figures, judged, under
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.transport import ClientSocket
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.transport import ClientSocket
 
 BUDGET_PER_CPU_S = 12_500.0
 JOIN_WITHIN_S = 120.0

@@ -11,10 +11,10 @@ import time
 
 from wattline_bench.verdict import Figures, judged, over
 from wattline_protocol.ids import GpuIndex, Instant, NodeId
-from wattline_protocol.messages import GpuInfo, GpuSample
-from wattline_scheduler.power.demand import Demand
-from wattline_scheduler.power.keeps import Need
-from wattline_scheduler.power.loads import busy_gpu
+from wattline_protocol.wire.agent_messages import GpuInfo, GpuSample
+from wattline_scheduler.power.demand.demand import Demand
+from wattline_scheduler.power.demand.node_load import busy_gpu
+from wattline_scheduler.power.demand.useful_cap import Need
 
 BUDGET_US = 10.0
 """A GPU and beat, of sample, question and load together: 8,000 GPUs then take 0.08 of a core."""

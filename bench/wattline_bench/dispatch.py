@@ -35,7 +35,7 @@ from wattline_bench.rig.plain import PlainClient
 from wattline_bench.rig.profile import profiled, top
 from wattline_bench.rig.record import Record
 from wattline_bench.verdict import Figures, judged, over, under
-from wattline_protocol.job import ArraySpec, JobSpec, Resources
+from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
 
 JOBS_PER_S_MIN = 300.0
 ARRAY_SUBMISSIONS_PER_S_MIN = 2_000.0

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 import psutil
 
 from wattline_bench.verdict import Figures, judged
-from wattline_protocol.keys import KeyPair, save_keys
+from wattline_protocol.trust.keys import KeyPair, save_keys
 
 SERVICE = "echo"
 Answers = list[tuple[int, float]]

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil
 
+from wattline_agent.core.ports import KeeperAbsent, LaunchContext
 from wattline_agent.executor.runner import KeeperRunner
-from wattline_agent.ports import KeeperAbsent, LaunchContext
 from wattline_bench.verdict import Figures, judged, over
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.task_order import TaskOrder
 
 BUDGET_LAUNCH_P50_MS = 5.0
 KEEPER_S = 30.0

@@ -32,8 +32,8 @@ from wattline_bench.rig.site import (
     rack_site,
 )
 from wattline_bench.verdict import Figures, judged, over
-from wattline_protocol.job import ArraySpec, JobSpec, Resources
-from wattline_protocol.keys import JoinBundle
+from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
+from wattline_protocol.trust.keys import JoinBundle
 
 ENFORCED_S_MAX = 1.0
 SCHEDULER_PCT_MAX = 60.0

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array, vstack
 
-from wattline_scheduler.power.allocator import GpuColumns, NodeColumns
-from wattline_scheduler.power.matrix import Bools, Floats, Ints, Matrix
+from wattline_scheduler.power.allocation.allocator import GpuColumns, NodeColumns
+from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints, Matrix
 
 W = 1000.0
 """The programs are in watts: their tolerances are absolute."""

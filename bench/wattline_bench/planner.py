@@ -22,14 +22,14 @@ import numpy as np
 from wattline_bench.rig.packed import NOW, Packed
 from wattline_bench.verdict import Figures, judged, over, under
 from wattline_protocol.ids import UserName
-from wattline_protocol.requests import Submit
-from wattline_scheduler.core.ending import attempt_over, close
-from wattline_scheduler.core.events import ClientAsked
-from wattline_scheduler.core.placing import decide, plan_now
-from wattline_scheduler.core.submitting import submit
+from wattline_protocol.wire.client_messages import Submit
+from wattline_scheduler.core.lifecycle.ending import attempt_over, close
+from wattline_scheduler.core.lifecycle.planning import decide, plan_now
+from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.requests.submit import submit
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits
-from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.snapshot import Plan
+from wattline_scheduler.plan.model.snapshot import Plan
+from wattline_scheduler.plan.search.score_cache import Looks
 
 SIZES = ((100, 100), (1_000, 1_000), (12_500, 10_000))
 CYCLE_MS_MAX = {12_500: 1_000.0}

@@ -8,7 +8,7 @@ each answer; "batches" keeps 64 under way; "arrays" counts the tasks of arrays o
 from wattline_bench.rig.plain import PlainClient
 from wattline_bench.rig.site import live_site, rack_site
 from wattline_bench.verdict import Figures, judged, under
-from wattline_protocol.job import ArraySpec, JobSpec, Recovery, Resources
+from wattline_protocol.job.spec import ArraySpec, JobSpec, Recovery, Resources
 
 ONE_BY_ONE_PER_S_MIN = 300.0
 BATCHED_PER_S_MIN = 2_000.0

@@ -14,8 +14,9 @@ Generated from the table of verbs (`cli/wattline/verbs/`) by `make docs`; do not
 
 Every verb that talks to the scheduler finds its join bundle by `--bundle FILE`, then
 `$WATTLINE_BUNDLE`, then `~/.config/wattline/bundle.toml`. With `--json` a verb prints the views of
-`wattline_protocol.views` as JSON, and what it tells in words as `{"text": "…"}`; streams print one
-object a line. In a pipe the output is plain text in full width; `NO_COLOR` is honoured.
+`wattline_protocol.views.site_views` as JSON, and what it tells in words as `{"text": "…"}`;
+streams print one object a line. In a pipe the output is plain text in full width; `NO_COLOR` is
+honoured.
 """
 
 

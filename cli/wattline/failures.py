@@ -16,8 +16,8 @@ def status_of(error: Exception) -> int | None:
     if isinstance(error, ActFailed):
         return error.status
     from wattline.client import errors
-    from wattline_protocol.fields import DocumentError
-    from wattline_protocol.keys import KeyFileError
+    from wattline_protocol.text.toml_fields import DocumentError
+    from wattline_protocol.trust.keys import KeyFileError
 
     codes: tuple[tuple[type[Exception], int], ...] = (
         (errors.NotFound, exits.NOT_FOUND),

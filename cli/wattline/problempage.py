@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from wattline_protocol.problemkinds import AGENT_KINDS, KINDS
+from wattline_protocol.wire.problem_kinds import AGENT_KINDS, KINDS
 
 _HEAD = """# Problems: what each kind means, and what to do
 
-Generated from the table of kinds (`protocol/wattline_protocol/problemkinds.py`) by `make docs`;
-do not edit.
+Generated from the table of kinds (`protocol/wattline_protocol/wire/problem_kinds.py`) by
+`make docs`; do not edit.
 
 A problem is a condition that lasts. It begins once and ends once, each with one event: the kind is
 the kind of the event at its beginning. `wattline problems` lists the open ones, worst first, and

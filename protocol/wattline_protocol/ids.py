@@ -4,7 +4,7 @@ from typing import NamedTuple, NewType
 
 import msgspec
 
-from wattline_protocol.bounds import Count, Serial
+from wattline_protocol.wire.bounds import Count, Serial
 
 NodeId = NewType("NodeId", str)
 DomainId = NewType("DomainId", str)

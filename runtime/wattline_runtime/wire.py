@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from wattline_protocol.codec import Codec, MalformedMessage
+from wattline_protocol.wire.codec import Codec, MalformedMessage
 
 WORKER_PROTOCOL_VERSION = 1
 """Travels in every beat; another version is refused in words."""

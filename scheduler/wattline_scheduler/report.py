@@ -15,25 +15,25 @@ import msgspec
 from sqlite_utils import Database
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.messages import TaskUsage
-from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
-from wattline_protocol.requests import MAX_LISTED
-from wattline_protocol.site import Domain, Site, Tariff
-from wattline_protocol.views import JobView
-from wattline_scheduler.core.accounts import (
+from wattline_protocol.site.model import Domain, Site, Tariff
+from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
+from wattline_protocol.views.site_views import JobView
+from wattline_protocol.wire.agent_messages import TaskUsage
+from wattline_protocol.wire.client_messages import MAX_LISTED
+from wattline_scheduler.core.model.usage.usage import (
     MJ_PER_KWH,
     add_usage,
     cost_usd,
     energy_kwh,
     gpu_hours,
 )
-from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord
+from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
 from wattline_scheduler.store.errors import store_error
 from wattline_scheduler.store.file import open_reader
 from wattline_scheduler.store.load import load_job
 from wattline_scheduler.store.rollups import DomainRollup, NodeRollup
-from wattline_scheduler.views.jobs import counts_on_record, job_view
-from wattline_scheduler.views.verdict import utilisation
+from wattline_scheduler.views.jobs_view import counts_on_record, job_view
+from wattline_scheduler.views.verdict_view import utilisation
 
 MW = 1000
 

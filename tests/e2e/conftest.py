@@ -4,8 +4,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from support.aftermath import settle, story
-from support.cli_site import CliSite
+from support.programs.aftermath import settle, story
+from support.programs.cli_site import CliSite
 
 
 @pytest.fixture(scope="module")

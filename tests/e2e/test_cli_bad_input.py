@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cli_site import CliSite
+from support.programs.cli_site import CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("cli-bad")]
 

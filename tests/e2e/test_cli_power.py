@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.cli_site import CliSite
-from wattline_protocol.views import DomainView
+from support.programs.cli_site import CliSite
+from wattline_protocol.views.site_views import DomainView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("cli-site")]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cli_site import CliSite
+from support.programs.cli_site import CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("cli-site")]
 

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from support.cli_site import CliSite
-from support.small_disk import SmallDisk, small_disk
+from support.programs.cli_site import CliSite
+from support.store.small_disk import SmallDisk, small_disk
 from wattline import Client
 from wattline.client.errors import Unreachable
-from wattline_protocol.job import JobSpec
+from wattline_protocol.job.spec import JobSpec
 from wattline_sim import truth
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("faults-disk")]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.cli_site import CliSite
-from wattline_protocol.views import NodeView
+from support.programs.cli_site import CliSite
+from wattline_protocol.views.site_views import NodeView
 from wattline_sim import control
 
 pytestmark = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cli_site import PATIENCE_S, CliSite
-from support.memory_group import memory_group
+from support.node.memory_group import memory_group
+from support.programs.cli_site import PATIENCE_S, CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("faults-jobs")]
 

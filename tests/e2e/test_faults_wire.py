@@ -11,14 +11,14 @@ import msgspec
 import psutil
 import pytest
 
-from support.cli_site import CliSite
-from support.live_scheduler import WITHIN_S, WireAgent, WireClient, until
-from wattline_protocol.codec import MAX_MESSAGE_BYTES
+from support.programs.cli_site import CliSite
+from support.programs.live_scheduler import WITHIN_S, WireAgent, WireClient, until
 from wattline_protocol.ids import NodeId
-from wattline_protocol.keys import JoinBundle, KeyPair, load_bundle
-from wattline_protocol.messages import Refused
-from wattline_protocol.sitefile import parse_site
-from wattline_protocol.transport import ClientSocket
+from wattline_protocol.site.file import parse_site
+from wattline_protocol.trust.keys import JoinBundle, KeyPair, load_bundle
+from wattline_protocol.wire.agent_messages import Refused
+from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
+from wattline_protocol.wire.transport import ClientSocket
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("faults-wire")]
 

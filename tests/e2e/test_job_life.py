@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.cli_site import CliSite
-from wattline_protocol.windows import DAYS
+from support.programs.cli_site import CliSite
+from wattline_protocol.text.windows import DAYS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("job-life")]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support.cli_site import CliSite
-from support.telling import are_readopted, told, write_program
+from support.core.telling import are_readopted, told, write_program
+from support.programs.cli_site import CliSite
 from wattline_protocol.ids import JobId
-from wattline_protocol.views import GpuView, JobView
+from wattline_protocol.views.site_views import GpuView, JobView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("mig")]
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from support.cli_site import CliSite
+from support.programs.cli_site import CliSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("reservations")]
 

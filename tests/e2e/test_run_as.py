@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cli_site import CliSite
-from support.name_service import answer, hanging, may_mount
+from support.node.name_service import answer, hanging, may_mount
+from support.programs.cli_site import CliSite
 from wattline import exits
 
 pytestmark = [

@@ -7,9 +7,9 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from wattline_protocol.httpguard import HttpGuard, behind_proxies, guarded
-from wattline_protocol.httplimits import networks
-from wattline_protocol.keys import KeyPair
+from wattline_protocol.http.guard import HttpGuard, behind_proxies, guarded
+from wattline_protocol.http.limits import networks
+from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app

@@ -9,15 +9,18 @@ import msgspec
 
 from fuzz import samples
 from fuzz.http import HttpTarget
-from support.hostile import filled
-from support.struct_strategies import members_of
+from support.strategies.hostile import filled
+from support.strategies.structs import members_of
 from wattline_agent.executor.metrics import MetricsTail, newest_lines
-from wattline_protocol.codec import Codec, MalformedMessage
-from wattline_protocol.fields import DocumentError
-from wattline_protocol.jobfile import parse_job
-from wattline_protocol.keys import JoinBundle, KeyFileError, bounded_text, decoded
-from wattline_protocol.messages import FromAgent, ToAgent
-from wattline_protocol.requests import (
+from wattline_protocol.job.file import parse_job
+from wattline_protocol.job.selection import parse_jobs
+from wattline_protocol.site.file import parse_site
+from wattline_protocol.text.toml_fields import DocumentError
+from wattline_protocol.text.visible import LogText
+from wattline_protocol.text.windows import parse_window
+from wattline_protocol.trust.keys import JoinBundle, KeyFileError, bounded_text, decoded
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
+from wattline_protocol.wire.client_messages import (
     Answer,
     Ask,
     ClientHello,
@@ -27,10 +30,7 @@ from wattline_protocol.requests import (
     Tell,
     ToClient,
 )
-from wattline_protocol.selecting import parse_jobs
-from wattline_protocol.sitefile import parse_site
-from wattline_protocol.visible import LogText
-from wattline_protocol.windows import parse_window
+from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from support.drivers import agent_process
+from support.node.drivers import agent_process
 
 pytestmark = pytest.mark.gpu
 

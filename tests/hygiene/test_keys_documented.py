@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wattline_protocol.jobfile import parse_job
-from wattline_protocol.jobkeys import BY_NAME, JOB_KEYS, LATER, OPTION_ALIASES, JobKey
-from wattline_protocol.sitefile import SiteFileError, parse_site
+from wattline_protocol.job.file import parse_job
+from wattline_protocol.job.keys import BY_NAME, JOB_KEYS, LATER, OPTION_ALIASES, JobKey
+from wattline_protocol.site.file import SiteFileError, parse_site
 
 DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")

@@ -49,4 +49,4 @@ def test_nothing_heavy_is_loaded_to_start(module: str) -> None:
 
 
 def test_the_probe_sees_what_is_loaded() -> None:
-    assert {"msgspec", "wattline_protocol"} <= loaded("wattline_protocol.messages")
+    assert {"msgspec", "wattline_protocol"} <= loaded("wattline_protocol.wire.agent_messages")

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from support.fake_door import FakeDoor
-from support.site_views import job as site_job
+from support.core.site_views import job as site_job
+from support.programs.fake_door import FakeDoor
 from wattline.client import (
     BadRequest,
     BundleError,
@@ -25,10 +25,12 @@ from wattline.client import (
     selection,
 )
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, TaskNo, TaskRef
-from wattline_protocol.job import JobSpec
-from wattline_protocol.jobfile import JobFileError
-from wattline_protocol.keys import KeyPair
-from wattline_protocol.requests import (
+from wattline_protocol.job.file import JobFileError
+from wattline_protocol.job.selection import Selection, Span
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.trust.keys import KeyPair
+from wattline_protocol.views.site_views import DomainView
+from wattline_protocol.wire.client_messages import (
     Acted,
     Answer,
     Cancel,
@@ -46,10 +48,8 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
 )
-from wattline_protocol.reserving import Reserve
-from wattline_protocol.selecting import Selection, Span
-from wattline_protocol.views import DomainView
-from wattline_protocol.watching import WatchRoutes
+from wattline_protocol.wire.reservations import Reserve
+from wattline_protocol.wire.subscriptions import WatchRoutes
 
 DOMAIN = DomainView(DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None)
 

@@ -6,7 +6,7 @@ import pytest
 
 from wattline.client import Client, Unreachable
 from wattline.client.reach import UnknownHost, trouble
-from wattline_protocol.keys import JoinBundle, KeyPair
+from wattline_protocol.trust.keys import JoinBundle, KeyPair
 
 
 def bundle(endpoint: str) -> JoinBundle:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.booted import BOOT_S, booted, skip_unless_bootable, stub_targets
-from support.simnode import make_node, serving, wait_until
+from support.node.booted import BOOT_S, booted, skip_unless_bootable, stub_targets
+from support.node.simnode import make_node, serving, wait_until
 
 UNITS = Path(__file__).parents[2] / "systemd"
 PYTHON = Path(sys.base_prefix)

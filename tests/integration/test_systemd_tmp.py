@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.name_service import may_mount
-from support.simnode import make_node, serving
+from support.node.name_service import may_mount
+from support.node.simnode import make_node, serving
 from wattline_agent.executor.mps import DAEMON, DEFAULT_PIPES, PID_FILE
 
 CHECKOUT = Path(__file__).parents[2]

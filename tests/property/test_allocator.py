@@ -6,17 +6,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.power_strategies import loads, sites
-from support.tight_sites import tight_site
+from support.core.tight_sites import tight_site
+from support.strategies.power import loads, sites
 from wattline_bench.oracle import oracle
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import Node, Site
-from wattline_scheduler.power.allocator import ROUNDING_MW, Allocation
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.fleet import Fleet
-from wattline_scheduler.power.loads import NodeLoad
-from wattline_scheduler.power.matrix import Floats, Ints
-from wattline_scheduler.power.split import split
+from wattline_protocol.site.model import Node, Site
+from wattline_scheduler.power.allocation.allocator import ROUNDING_MW, Allocation
+from wattline_scheduler.power.allocation.fleet_columns import Fleet
+from wattline_scheduler.power.allocation.split import split
+from wattline_scheduler.power.demand.node_load import NodeLoad
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.power.topology.matrix import Floats, Ints
 
 TOLERANCE_MW = 100
 """Rounding kept free per node and row, over at most 40 GPUs."""

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.reserved import may_start, span_of
-from support.sites import job
-from support.snapshots import offer, snapshot, waits
+from support.core.reserved import may_start, span_of
+from support.core.sites import job
+from support.core.snapshots import offer, snapshot, waits
 from wattline_protocol.ids import GpuIndex, Instant, JobId
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan
-from wattline_scheduler.plan.reservations import MARGIN_S, Reservations, Span
-from wattline_scheduler.plan.snapshot import NodeOffer, Plan, Waiting
-from wattline_scheduler.power.keeps import Need
-from wattline_scheduler.power.loads import gpu_admission_mw
+from wattline_scheduler.plan.model.reserved_nodes import MARGIN_S, Reservations, Span
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.demand.useful_cap import Need
 
 GANG = JobId(0)
 HORIZON_S = 100_000.0

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.power_strategies import sites
+from support.strategies.power import sites
 from wattline_protocol.ids import Epoch, Incarnation, Instant, NodeId, Sequence
-from wattline_protocol.site import Site
-from wattline_scheduler.core.records import SentLease
-from wattline_scheduler.power.books import Books
-from wattline_scheduler.power.budgets import Limit
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.leases import LeaseWish, plan_leases
-from wattline_scheduler.power.rows import counted_mw
+from wattline_protocol.site.model import Site
+from wattline_scheduler.power.allocation.lease_plan import LeaseWish, plan_leases
+from wattline_scheduler.power.books.books import Books
+from wattline_scheduler.power.topology.budgets import Limit
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.power.topology.rows import counted_mw
+from wattline_scheduler.records import SentLease
 
 COIN: st.SearchStrategy[bool] = st.booleans()
 EPOCH, INCARNATION = Epoch(1), Incarnation(1)

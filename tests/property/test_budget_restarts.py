@@ -6,12 +6,18 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.harness import TICK_S, UNIX_START, Harness
-from support.sites import site
+from support.core.harness import TICK_S, UNIX_START, Harness
+from support.core.sites import site
 from wattline_protocol.ids import DomainId
-from wattline_protocol.requests import CancelGridEvent, GridEvent, Request, Restore, Shed
-from wattline_protocol.site import Schedule, Site
-from wattline_scheduler.core.events import TimePassed
+from wattline_protocol.site.model import Schedule, Site
+from wattline_protocol.wire.client_messages import (
+    CancelGridEvent,
+    GridEvent,
+    Request,
+    Restore,
+    Shed,
+)
+from wattline_scheduler.core.model.events import TimePassed
 
 SITE = DomainId("site")
 FULL_MW = 14_000_000

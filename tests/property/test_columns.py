@@ -3,17 +3,26 @@
 import numpy as np
 from hypothesis import given
 
-from support.plan_strategies import snapshots
-from wattline_protocol.messages import GpuInfo
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.plan.asks import ALL, Ask, ask_of, fits, free_slots, needed_mw, slots_for
-from wattline_scheduler.plan.columns import Columns
-from wattline_scheduler.plan.devices import gpu_of, profile_of
-from wattline_scheduler.plan.rank import costs
-from wattline_scheduler.plan.rooms import Rooms
-from wattline_scheduler.plan.snapshot import NodeOffer, Shape, Snapshot
-from wattline_scheduler.power.loads import gpu_admission_mw
-from wattline_scheduler.power.rows import counted_mw
+from support.strategies.plans import snapshots
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.model.columns import Columns
+from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
+from wattline_scheduler.plan.model.headroom import Rooms
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
+from wattline_scheduler.plan.model.task_request import (
+    ALL,
+    Ask,
+    ask_of,
+    fits,
+    free_slots,
+    needed_mw,
+    slots_for,
+)
+from wattline_scheduler.plan.search.rank import costs
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.topology.rows import counted_mw
 
 
 def suited(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:

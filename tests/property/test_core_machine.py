@@ -14,16 +14,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from support.harness import TICK_S
-from support.lossy import MAX_IN_FLIGHT
-from support.parts import outlook
-from support.remembering import without_memory
-from support.reserving_rules import NODES, choices, nodes, reserve_any
-from support.serving_rules import ServingRules
-from support.sites import A_FEW, gpu, job, migs
+from support.core.harness import TICK_S
+from support.core.lossy import MAX_IN_FLIGHT
+from support.core.parts import outlook
+from support.core.remembering import without_memory
+from support.core.reserving_rules import NODES, choices, nodes, reserve_any
+from support.core.serving_rules import ServingRules
+from support.core.sites import A_FEW, gpu, job, migs
 from wattline_protocol.ids import DomainId, JobId, NodeId
-from wattline_protocol.messages import FromAgent
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import only
+from wattline_protocol.wire.agent_messages import FromAgent
+from wattline_protocol.wire.client_messages import (
     Cancel,
     CancelGridEvent,
     DeclareOff,
@@ -39,9 +40,8 @@ from wattline_protocol.requests import (
     Undrain,
     Update,
 )
-from wattline_protocol.selecting import only
-from wattline_scheduler.core.events import AgentSaid, PlanDue, TimePassed
 from wattline_scheduler.core.invariants import check_invariants
+from wattline_scheduler.core.model.events import AgentSaid, PlanDue, TimePassed
 
 MIG = 0
 """In place of a share: a MIG device, of GPU 0 of each node."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import Instant
-from wattline_scheduler.shell.fairqueue import QUANTUM_S, FairLimits, FairQueue
+from wattline_scheduler.shell.clients.fair_queue import QUANTUM_S, FairLimits, FairQueue
 
 PLENTY = FairLimits(share=1e6, burst_s=1e6, items=10_000, bytes=1 << 30)
 

@@ -1,4 +1,4 @@
-"""`loops.c` finds, chooses and takes what array operations do: to the last bit, step for step."""
+"""The compiled loops find, choose and take what array operations do: to the last bit."""
 
 import dataclasses
 import shutil
@@ -13,27 +13,28 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from support.plan_strategies import snapshots
-from support.sites import job
-from support.snapshots import offer, shape, snapshot
+from support.core.sites import job
+from support.core.snapshots import offer, shape, snapshot
+from support.strategies.plans import snapshots
 from wattline_protocol.ids import DomainId, Instant
-from wattline_scheduler.plan import loops
-from wattline_scheduler.plan.asks import ask_of
-from wattline_scheduler.plan.columns import TRIED, WHOLE_MILLI
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.fragments import mix_of, prices
-from wattline_scheduler.plan.looks import Look, Looks
-from wattline_scheduler.plan.offers import RowRoom, snapshot_of
-from wattline_scheduler.plan.snapshot import Shape, Snapshot, TaskPlace
-from wattline_scheduler.plan.structs import pointer
-from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.matrix import Bools, Ints
+from wattline_scheduler.plan.mix.fragmentation import mix_of, prices
+from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.columns import TRIED, WHOLE_MILLI
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import Snapshot, TaskPlace
+from wattline_scheduler.plan.model.task_request import ask_of
+from wattline_scheduler.plan.search import native_loops
+from wattline_scheduler.plan.search.native_structs import pointer
+from wattline_scheduler.plan.search.score_cache import Look, Looks
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.topology.matrix import Bools, Ints
 
-SOURCE = Path(loops.__file__).with_name("loops.c")
+SOURCE = Path(native_loops.__file__).with_name("native_loops.c")
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> loops.Library:
+def library(tmp_path_factory: pytest.TempPathFactory) -> native_loops.Library:
     """As the install builds it."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -42,7 +43,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> loops.Library:
     command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
     command += ["-shared", "-fPIC", "-o", str(file), str(SOURCE)]
     subprocess.run(command, check=True, timeout=60)
-    found = loops.load(str(file))
+    found = native_loops.load(str(file))
     assert found is not None
     return found
 
@@ -60,11 +61,11 @@ def known(snap: Snapshot) -> Snapshot:
 class Pair:
     """Two trials of the same snapshot, with loops and without."""
 
-    def __init__(self, snap: Snapshot, library: loops.Library) -> None:
+    def __init__(self, snap: Snapshot, library: native_loops.Library) -> None:
         self.nodes, self._looks = range(len(snap.nodes)), (Looks(), Looks())
-        with patch.object(loops, "LIBRARY", library):
+        with patch.object(native_loops, "LIBRARY", library):
             self.in_loops = Trial(snap, self._looks[0])
-        with patch.object(loops, "LIBRARY", None):
+        with patch.object(native_loops, "LIBRARY", None):
             self.in_arrays = Trial(snap, self._looks[1])
 
     def look_again(self, wanted: Shape) -> tuple[Look, Look]:
@@ -117,7 +118,7 @@ def _deal(draw: st.DrawFn, column: Ints, values: Sequence[int]) -> None:
 @settings(max_examples=200)
 @given(snap=snapshots() | alike() | alike(), data=st.data())
 def test_a_loop_is_the_array_operations(
-    library: loops.Library, snap: Snapshot, data: st.DataObject
+    library: native_loops.Library, snap: Snapshot, data: st.DataObject
 ) -> None:
     """While nodes are taken one after the other, some barred, by tasks of all kinds."""
     both = Pair(snap, library)
@@ -136,10 +137,12 @@ def test_a_loop_is_the_array_operations(
 
 
 @given(snap=snapshots() | alike())
-def test_the_same_is_planned_without_the_library(library: loops.Library, snap: Snapshot) -> None:
-    with patch.object(loops, "LIBRARY", library):
+def test_the_same_is_planned_without_the_library(
+    library: native_loops.Library, snap: Snapshot
+) -> None:
+    with patch.object(native_loops, "LIBRARY", library):
         looped = plan(snap)
-    with patch.object(loops, "LIBRARY", None):
+    with patch.object(native_loops, "LIBRARY", None):
         assert plan(snap) == looped
 
 
@@ -153,7 +156,7 @@ def two_rows(room_mw: tuple[int, int], share: int) -> Snapshot:
 
 
 @pytest.mark.parametrize("lacks_mw", [0, 1])
-def test_a_node_fed_in_part_counts_in_part(library: loops.Library, lacks_mw: int) -> None:
+def test_a_node_fed_in_part_counts_in_part(library: native_loops.Library, lacks_mw: int) -> None:
     one = shape(job().gpus(1))
     needed_mw = int(Trial(two_rows((9_000_000, 0), 600)).look(one).needed_mw[0])
     below_mw = -(-needed_mw * 600 // 1000) - lacks_mw
@@ -162,7 +165,7 @@ def test_a_node_fed_in_part_counts_in_part(library: loops.Library, lacks_mw: int
     assert (both.place_best(one) is None) == bool(lacks_mw)
 
 
-def test_what_rows_leave_is_asked_at_each_choice(library: loops.Library) -> None:
+def test_what_rows_leave_is_asked_at_each_choice(library: native_loops.Library) -> None:
     one = shape(job().gpus(1))
     needed_mw = int(Trial(two_rows((9_000_000, 0), 1000)).look(one).needed_mw[0])
     both = Pair(two_rows((needed_mw * 3 // 2, 0), 1000), library)
@@ -172,7 +175,7 @@ def test_what_rows_leave_is_asked_at_each_choice(library: loops.Library) -> None
 
 @pytest.mark.parametrize(("steps", "node"), [(0, "b1"), (1, "a1")])
 def test_cool_air_counts_more_than_watts_left(
-    library: loops.Library, steps: int, node: str
+    library: native_loops.Library, steps: int, node: str
 ) -> None:
     snap, one = two_rows((2_000_000, 10_000_000), 1000), shape(job().gpus(1))
     snap.columns.warmth[1] = steps
@@ -183,7 +186,7 @@ def test_cool_air_counts_more_than_watts_left(
     assert place.node == node
 
 
-def test_a_node_without_the_memory_or_the_cpus_is_not_taken(library: loops.Library) -> None:
+def test_a_node_without_the_memory_or_the_cpus_is_not_taken(library: native_loops.Library) -> None:
     some = offer("a1", memory_gib=15), offer("b1", cpus=3), offer("c1", memory_gib=16, cpus=4)
     both, one = (
         Pair(known(snapshot(*some)), library),
@@ -195,7 +198,7 @@ def test_a_node_without_the_memory_or_the_cpus_is_not_taken(library: loops.Libra
     assert place.node == "c1"
 
 
-def test_the_effort_counts_nodes_that_fit(library: loops.Library) -> None:
+def test_the_effort_counts_nodes_that_fit(library: native_loops.Library) -> None:
     snap = snapshot(*(offer(f"a{n}") for n in range(200)))
     both, one = Pair(known(snap), library), shape(job().gpus(1))
     for _ in range(3):
@@ -204,10 +207,10 @@ def test_the_effort_counts_nodes_that_fit(library: loops.Library) -> None:
 
 
 def test_another_library_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    assert loops.load(str(tmp_path / "none.so")) is None
+    assert native_loops.load(str(tmp_path / "none.so")) is None
     no_library = tmp_path / "text.so"
     no_library.write_text("not a library")
-    assert loops.load(str(no_library)) is None
+    assert native_loops.load(str(no_library)) is None
 
 
 def test_an_array_of_another_kind_is_refused() -> None:

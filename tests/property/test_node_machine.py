@@ -15,10 +15,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from support.node_rig import MAX, Rig, order, ref, wall
+from support.node.rig import MAX, Rig, order, ref, wall
 from wattline_agent.core.effects import Effect, Tell
 from wattline_protocol.ids import Epoch, Incarnation, Sequence, TaskRef
-from wattline_protocol.messages import (
+from wattline_protocol.wire.agent_messages import (
     Adopted,
     Beat,
     BeatSeen,

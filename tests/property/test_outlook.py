@@ -6,17 +6,17 @@ import msgspec
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from support.harness import Harness
-from support.parts import what_if
-from support.sites import JobBuilder, job, site
+from support.core.harness import Harness
+from support.core.parts import what_if
+from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
-from wattline_protocol.job import JobSpec
-from wattline_protocol.requests import Cancel, Denied, Submit, Submitted
-from wattline_protocol.selecting import only
-from wattline_protocol.site import Queue, Quota
-from wattline_protocol.views import ExplainView
-from wattline_scheduler.core.jobs import LIVE
-from wattline_scheduler.core.records import AttemptRecord
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.model import Queue, Quota
+from wattline_protocol.views.site_views import ExplainView
+from wattline_protocol.wire.client_messages import Cancel, Denied, Submit, Submitted
+from wattline_scheduler.core.model.jobs.job import LIVE
+from wattline_scheduler.records import AttemptRecord
 
 ADA = UserName("ada")
 

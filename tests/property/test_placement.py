@@ -7,23 +7,24 @@ import numpy as np
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from support.plan_strategies import snapshots
-from support.snapshots import same_columns
-from wattline_protocol.site import Weights
-from wattline_scheduler.plan.asks import ask_of
+from support.core.snapshots import same_columns
+from support.strategies.plans import snapshots
+from wattline_protocol.site.model import Weights
 from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.check_together import hold_together
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.devices import gpu_of, profile_of
-from wattline_scheduler.plan.gang import place_gang
-from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.offers import put_node
-from wattline_scheduler.plan.quotas import Quotas
-from wattline_scheduler.plan.rank import costs
-from wattline_scheduler.plan.snapshot import QuotaRoom, Shape, Snapshot
-from wattline_scheduler.plan.together import hold_together
-from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.loads import gpu_admission_mw
-from wattline_scheduler.power.rows import counted_mw
+from wattline_scheduler.plan.model.column_writer import put_node
+from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import QuotaRoom, Snapshot
+from wattline_scheduler.plan.model.task_request import ask_of
+from wattline_scheduler.plan.search.gang import place_gang
+from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.rank import costs
+from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.topology.rows import counted_mw
 
 
 def share_of(snap: Snapshot, at: int, number: int) -> int:

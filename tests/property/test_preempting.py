@@ -7,24 +7,25 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.running import on_nodes, runs, with_work
-from support.sites import job
-from support.snapshots import offer, same_columns, shape, snapshot
-from wattline_protocol.job import PRIORITIES
-from wattline_scheduler.plan.freeing import Freeing
-from wattline_scheduler.plan.parts import at_once
-from wattline_scheduler.plan.preempt import choose, suffices
-from wattline_scheduler.plan.snapshot import Busy, Shape, Snapshot
-from wattline_scheduler.plan.trial import Trial
+from support.core.running import on_nodes, runs, with_work
+from support.core.sites import job
+from support.core.snapshots import offer, same_columns, shape, snapshot
+from wattline_protocol.job.spec import PRIORITIES
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import RunningGang, Snapshot
+from wattline_scheduler.plan.policies.node_release import Freeing
+from wattline_scheduler.plan.policies.preempt import choose, suffices
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.time_slices import at_once
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[Snapshot, list[Busy], Shape]:
+def scenes(draw: st.DrawFn) -> tuple[Snapshot, list[RunningGang], Shape]:
     """Nodes of two to eight GPUs, most of them held by gangs of one to three nodes."""
     sizes = draw(st.lists(st.integers(2, 8), min_size=1, max_size=5))
     left = [[*range(draw(st.integers(0, size)))] for size in sizes]
     free = [size - len(held) for size, held in zip(sizes, left, strict=True)]
-    busy: list[Busy] = []
+    busy: list[RunningGang] = []
     while any(left):
         nodes = [at for at, gpus in enumerate(left) if gpus]
         nodes = draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=3, unique=True))
@@ -48,7 +49,7 @@ def scenes(draw: st.DrawFn) -> tuple[Snapshot, list[Busy], Shape]:
 
 @given(scenes(), st.data())
 def test_what_is_counted_by_hand_is_what_the_trial_says(
-    scene: tuple[Snapshot, list[Busy], Shape], data: st.DataObject
+    scene: tuple[Snapshot, list[RunningGang], Shape], data: st.DataObject
 ) -> None:
     snap, busy, wanted = scene
     trial = Trial(snap)
@@ -67,7 +68,7 @@ def test_what_is_counted_by_hand_is_what_the_trial_says(
 
 @given(scenes())
 def test_who_goes_is_enough_and_everybody_of_them_is_needed(
-    scene: tuple[Snapshot, list[Busy], Shape],
+    scene: tuple[Snapshot, list[RunningGang], Shape],
 ) -> None:
     snap, busy, wanted = scene
     trial = Trial(snap)
@@ -83,7 +84,7 @@ def test_who_goes_is_enough_and_everybody_of_them_is_needed(
         assert not suffices(trial, wanted, choice.nodes, rest)
 
 
-def effort_of(wanted: Shape, nodes: int, busy: Sequence[Busy]) -> tuple[int, int]:
+def effort_of(wanted: Shape, nodes: int, busy: Sequence[RunningGang]) -> tuple[int, int]:
     """Victims, and the steps that it took to find them."""
     offers = [replace(offer(f"n{at}", rack=f"r{at}", free=0), cpus_free=0) for at in range(nodes)]
     trial = Trial(with_work(snapshot(*offers), busy))

@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from support.running import runs, with_work
-from support.sites import PSU_PERMILLE, gpu, job
-from support.snapshots import offer, shape, snapshot, waits
+from support.core.running import runs, with_work
+from support.core.sites import PSU_PERMILLE, gpu, job
+from support.core.snapshots import offer, shape, snapshot, waits
 from wattline_protocol.ids import JobId
-from wattline_protocol.job import PRIORITIES
+from wattline_protocol.job.spec import PRIORITIES
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.quotas import Quotas, lacks, task_held
-from wattline_scheduler.plan.snapshot import (
-    LEAVING,
-    Busy,
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import (
+    ENDING_PRIORITY,
     NodeOffer,
     Plan,
     QuotaRoom,
+    RunningGang,
     Snapshot,
-    Waiting,
 )
-from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.search.quota_room import Quotas, lacks, task_held
+from wattline_scheduler.plan.search.trial import Trial
 
 GPUS = 4
 GANG = JobId(1000)
@@ -37,14 +37,16 @@ class Scene:
     """Nodes of four GPUs with work, quotas that count it, and one gang that waits."""
 
     nodes: int
-    busy: list[Busy]
+    busy: list[RunningGang]
     protected: set[JobId]
     """Jobs that may not be sent away."""
     rooms: list[QuotaRoom]
     """With nothing used."""
     gang: Waiting
 
-    def seen(self, gone: Sequence[Busy] = (), only: Collection[int] | None = None) -> Snapshot:
+    def seen(
+        self, gone: Sequence[RunningGang] = (), only: Collection[int] | None = None
+    ) -> Snapshot:
         """Where these have gone; and where only these nodes are open."""
         here = [one for one in self.busy if one not in gone]
         quotas = tuple(
@@ -59,24 +61,26 @@ class Scene:
         snap = replace(snapshot(*offers, waiting=(self.gang,)), quotas=quotas)
         return with_work(snap, [one for one in here if one.key[0] not in self.protected])
 
-    def _offer(self, at: int, here: Sequence[Busy], only: Collection[int] | None) -> NodeOffer:
+    def _offer(
+        self, at: int, here: Sequence[RunningGang], only: Collection[int] | None
+    ) -> NodeOffer:
         taken = {g for one in here for task in one.tasks if task.at == at for g in task.gpus}
         closed = "" if only is None or at in only else "not one of those"
         whole = offer(f"a{at}", gpus=GPUS, closed=closed)
         return replace(whole, free=tuple(g for g in whole.gpus if g.index not in taken))
 
-    def starts(self, gone: Sequence[Busy], only: Collection[int] | None = None) -> bool:
+    def starts(self, gone: Sequence[RunningGang], only: Collection[int] | None = None) -> bool:
         """Whether the gang starts once these have gone."""
         return bool(plan(self.seen(gone, only)).placements)
 
-    def lower(self) -> list[Busy]:
+    def lower(self) -> list[RunningGang]:
         """Who may be sent away for it."""
         free = (one for one in self.busy if one.key[0] not in self.protected)
         return [one for one in free if one.priority < self.gang.priority]
 
 
 @st.composite
-def works(draw: st.DrawFn, nodes: int, quotas: int) -> list[Busy]:
+def works(draw: st.DrawFn, nodes: int, quotas: int) -> list[RunningGang]:
     """Gangs on one node or two that count in some of the quotas; some end anyhow."""
     left = {at: list(range(GPUS)) for at in range(nodes)}
     some = st.lists(st.integers(0, quotas - 1), unique=True, min_size=1, max_size=quotas)
@@ -91,7 +95,7 @@ def works(draw: st.DrawFn, nodes: int, quotas: int) -> list[Busy]:
         counts_in = draw(some) if draw(st.integers(0, 3)) else []
         one = runs(number, *places, priority=priority, lost=lost, quotas=counts_in, each_mw=MW)
         is_leaving = draw(st.integers(0, 5)) == 0
-        busy.append(replace(one, priority=LEAVING, lost_gpu_s=0.0) if is_leaving else one)
+        busy.append(replace(one, priority=ENDING_PRIORITY, lost_gpu_s=0.0) if is_leaving else one)
     return busy
 
 
@@ -118,7 +122,7 @@ def scenes(draw: st.DrawFn, max_nodes: int = 2) -> Scene:
     return Scene(nodes, busy, protected, rooms, replace(waits(GANG, wanted), quotas=tuple(counted)))
 
 
-def chosen(scene: Scene, result: Plan) -> list[Busy]:
+def chosen(scene: Scene, result: Plan) -> list[RunningGang]:
     (one,) = result.preemptions
     return [each for each in scene.busy if each.key in one.victims]
 
@@ -175,12 +179,12 @@ def test_of_no_higher_priority_than_there_must_be_and_the_fewest(
     if not result.preemptions:
         return
     victims = chosen(scene, result)
-    going = [one for one in victims if one.priority != LEAVING]
+    going = [one for one in victims if one.priority != ENDING_PRIORITY]
     top = max(one.priority for one in victims)
     assert not scene.starts([one for one in busy if one.priority < top])
     lower = [one for one in busy if one.priority <= top]
-    ends = [one for one in lower if one.priority == LEAVING]
-    others = [one for one in lower if one.priority != LEAVING]
+    ends = [one for one in lower if one.priority == ENDING_PRIORITY]
+    others = [one for one in lower if one.priority != ENDING_PRIORITY]
     for fewer in itertools.combinations(others, max(0, len(going) - 1)):
         assert not going or not scene.starts([*ends, *fewer])
     event(f"{len(going)} went, {len(victims) - len(going)} ended anyhow")

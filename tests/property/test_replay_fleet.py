@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattline_scheduler.power.admission import admission_room
+from wattline_scheduler.power.books.watt_admission import admission_room
 from wattline_sim.replay.fleet.engine import Engine, NeverFits
 from wattline_sim.replay.fleet.inventory import MODELS, Host, site_of
 from wattline_sim.replay.fleet.lines import BySubmission, ByTurn

@@ -6,15 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.plan_strategies import snapshots
-from support.reserved import may_start, span_of
+from support.core.reserved import may_start, span_of
+from support.strategies.plans import snapshots
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.offers import put_node
-from wattline_scheduler.plan.reservations import NEAR_S, Reservations, Span, Stay
-from wattline_scheduler.plan.snapshot import Plan, Snapshot
-from wattline_scheduler.plan.trial import Trial
+from wattline_scheduler.plan.model.column_writer import put_node
+from wattline_scheduler.plan.model.reserved_nodes import NEAR_S, Reservations, Span, Stay
+from wattline_scheduler.plan.model.snapshot import Plan, Snapshot
+from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.trial import Trial
 
 NAMES = ("one", "two", "three", "four")
 HOUR_S = 3600.0

@@ -5,14 +5,14 @@ import math
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.harness import Harness
-from support.sites import job, site
+from support.core.harness import Harness
+from support.core.sites import job, site
 from wattline_protocol.ids import DomainId
-from wattline_protocol.requests import SetUnits
-from wattline_protocol.sensing import CommandSource, OutsidePoint, Sensor
-from wattline_scheduler.core.draw import all_draws
-from wattline_scheduler.core.events import DomainMetered, ZoneSensed
-from wattline_scheduler.core.metering import explained
+from wattline_protocol.site.sensing import CommandSource, OutsidePoint, Sensor
+from wattline_protocol.wire.client_messages import SetUnits
+from wattline_scheduler.core.leases.measured_draw import all_draws
+from wattline_scheduler.core.leases.meter_control import explained
+from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
 
 PDU, ROOM = DomainId("pdu-a"), DomainId("room")
 SENSED = Sensor(CommandSource(("read",)))

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.plan_strategies import snapshots
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.plan.asks import ask_of, fits
-from wattline_scheduler.plan.fragments import growth
-from wattline_scheduler.plan.snapshot import Snapshot
-from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.plan.worths import Worths
+from support.strategies.plans import snapshots
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_scheduler.plan.mix.fragmentation import growth
+from wattline_scheduler.plan.mix.fragmentation_table import Worths
+from wattline_scheduler.plan.model.snapshot import Snapshot
+from wattline_scheduler.plan.model.task_request import ask_of, fits
+from wattline_scheduler.plan.search.trial import Trial
 
 CLOSE_MILLI = 1e-5
 """Sums in another order, rounded to millionths."""

@@ -13,9 +13,9 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from support.scenario import played, waits_said
-from wattline_scheduler.core.outlook import STUCK
-from wattline_scheduler.plan.snapshot import FilterName
+from support.core.scenario import played, waits_said
+from wattline_scheduler.core.explain.job_explanation import STUCK
+from wattline_scheduler.plan.model.snapshot import FilterName
 
 HERE = Path(__file__).parent / "packing"
 SCENARIOS = sorted(HERE.glob("*.toml"))

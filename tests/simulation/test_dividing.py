@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from wattline_agent.ports import LaunchContext
+from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import (
     AttemptNo,
     GpuIndex,
@@ -15,11 +15,15 @@ from wattline_protocol.ids import (
     UnixTime,
     UserName,
 )
-from wattline_protocol.job import JobSpec, Resources
-from wattline_protocol.orders import TaskOrder
-from wattline_scheduler.core.records import AttemptRecord, JobRecord
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_protocol.wire.task_order import TaskOrder
+from wattline_scheduler.records import AttemptRecord, JobRecord
 from wattline_sim.fleet.disk import key_of
-from wattline_sim.fleet.dividing import (
+from wattline_sim.fleet.machine import IDLE_MW, SIM_DEMAND_MW, Gpu, Machine
+from wattline_sim.fleet.run import Run
+from wattline_sim.fleet.story import Story
+from wattline_sim.fleet.truth import GivenOther, GivenTwice, Truth
+from wattline_sim.fleet.users.mig import (
     LAYOUTS,
     PROFILES,
     Dividing,
@@ -27,11 +31,7 @@ from wattline_sim.fleet.dividing import (
     divide,
     slices_permille,
 )
-from wattline_sim.fleet.machine import IDLE_MW, SIM_DEMAND_MW, Gpu, Machine
-from wattline_sim.fleet.run import Run
-from wattline_sim.fleet.scenario import random_site
-from wattline_sim.fleet.story import Story
-from wattline_sim.fleet.truth import GivenOther, GivenTwice, Truth
+from wattline_sim.fleet.users.scenario import random_site
 from wattline_sim.fleet.world import World
 from wattline_sim.mig import COMPUTE_SLICES, MEMORY_SLICES
 

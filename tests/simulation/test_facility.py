@@ -2,8 +2,8 @@
 
 import pytest
 
+from wattline_sim.facility.judging.report import FacilityReport
 from wattline_sim.facility.names import POLICY_NAMES, SCENARIO_NAMES
-from wattline_sim.facility.report import FacilityReport
 from wattline_sim.facility.run import Size
 from wattline_sim.facility.scenarios import SCENARIOS
 from wattline_sim.facility.simulate import POLICIES, Ask, simulate

@@ -7,11 +7,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from support.feeds import PlayedFeed
-from support.site_views import busy_site, empty_site, shared_site, troubled_site
-from wattline_protocol.requests import Accounts
-from wattline_protocol.reserving import Reservations
-from wattline_protocol.views import SiteView
+from support.core.site_views import busy_site, empty_site, shared_site, troubled_site
+from support.programs.feeds import PlayedFeed
+from wattline_protocol.views.site_views import SiteView
+from wattline_protocol.wire.client_messages import Accounts
+from wattline_protocol.wire.reservations import Reservations
 from wattline_tui.app import TopApp
 
 SNAP = Callable[..., bool]

@@ -1,7 +1,7 @@
 """Accounts and quotas as rows of text: what is due, what was used, what is left and who waits."""
 
-from wattline_protocol.accountviews import AccountView, QuotaLimit, QuotaView, depths
-from wattline_protocol.requests import Accounts
+from wattline_protocol.views.account_views import AccountView, QuotaLimit, QuotaView, depths
+from wattline_protocol.wire.client_messages import Accounts
 from wattline_tui.limits import when
 from wattline_tui.units import watts
 from wattline_tui.widgets.tables import Row

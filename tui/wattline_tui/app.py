@@ -12,7 +12,10 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import only
+from wattline_protocol.text.visible import visible
+from wattline_protocol.views.site_views import SiteView
+from wattline_protocol.wire.client_messages import (
     Accounts,
     Acted,
     Denied,
@@ -27,10 +30,7 @@ from wattline_protocol.requests import (
     Request,
     Update,
 )
-from wattline_protocol.reserving import ListReservations, Reservations
-from wattline_protocol.selecting import only
-from wattline_protocol.views import SiteView
-from wattline_protocol.visible import visible
+from wattline_protocol.wire.reservations import ListReservations, Reservations
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained

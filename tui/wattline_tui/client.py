@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from wattline.client import Client, RequestDenied, WattlineError
-from wattline_protocol.requests import Answer, Denied, Request
-from wattline_protocol.views import SiteView
+from wattline_protocol.views.site_views import SiteView
+from wattline_protocol.wire.client_messages import Answer, Denied, Request
 
 
 class FeedLost(Exception):

@@ -1,7 +1,7 @@
 """Why a job waits, in lines: the same value that `wattline explain` shows."""
 
-from wattline_protocol.counted import counted
-from wattline_protocol.views import ExplainView
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.views.site_views import ExplainView
 from wattline_tui.limits import when
 
 

@@ -1,8 +1,8 @@
 """Who holds a GPU that is shared or divided: a row for each part below the row of the GPU."""
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.views import GpuView
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.views.site_views import GpuView
 from wattline_tui.model import View
 
 Holder = tuple[str, str]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from wattline_protocol.views import DomainView, LimitView
+from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_tui.units import watts
 
 DAY_S = 86_400.0

@@ -5,9 +5,9 @@ from typing import Literal
 from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.requests import Accounts, Log
-from wattline_protocol.reserving import Reservations
-from wattline_protocol.views import JobView, SiteView
+from wattline_protocol.views.site_views import JobView, SiteView
+from wattline_protocol.wire.client_messages import Accounts, Log
+from wattline_protocol.wire.reservations import Reservations
 from wattline_tui.model import LogPlace
 
 ActName = Literal[

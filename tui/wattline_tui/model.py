@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, TaskNo
-from wattline_protocol.views import (
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.views.site_views import (
     ENDED_STATES,
     DomainView,
     EventView,
@@ -16,7 +17,6 @@ from wattline_protocol.views import (
     NodeView,
     SiteView,
 )
-from wattline_protocol.visible import visible_line
 from wattline_tui.limits import limit_line, limits_of_interest
 
 HISTORY = 120

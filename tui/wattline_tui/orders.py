@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.quantities import parse_duration_s
-from wattline_protocol.requests import Shed
+from wattline_protocol.text.quantities import parse_duration_s
+from wattline_protocol.wire.client_messages import Shed
 
 _FORM = re.compile(
     r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>%|kW|MW|W)"

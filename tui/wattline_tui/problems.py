@@ -1,10 +1,10 @@
 """What is wrong, in lines: what the badge of alarms counts, and warnings below."""
 
-from wattline_protocol.counted import counted
-from wattline_protocol.problemkinds import KINDS
-from wattline_protocol.problems import ProblemView
-from wattline_protocol.views import SiteView
-from wattline_protocol.visible import visible_line
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.views.site_views import SiteView
+from wattline_protocol.wire.problem_kinds import KINDS
+from wattline_protocol.wire.problems import ProblemView
 from wattline_tui.units import duration
 
 

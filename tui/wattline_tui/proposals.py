@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from wattline_protocol.counted import counted
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.quantities import format_duration
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import only
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.views.site_views import DomainView, NodeView
+from wattline_protocol.wire.client_messages import (
     Cancel,
     Drain,
     Hold,
@@ -16,8 +18,6 @@ from wattline_protocol.requests import (
     Shed,
     Undrain,
 )
-from wattline_protocol.selecting import only
-from wattline_protocol.views import DomainView, NodeView
 from wattline_tui.model import View
 from wattline_tui.units import watts
 

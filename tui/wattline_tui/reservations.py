@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wattline_protocol.names import listed
-from wattline_protocol.reserving import ReservationView
+from wattline_protocol.text.names import listed
+from wattline_protocol.wire.reservations import ReservationView
 from wattline_tui.limits import when
 from wattline_tui.widgets.tables import Row
 

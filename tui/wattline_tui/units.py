@@ -1,6 +1,6 @@
 """Numbers as operators read them."""
 
-from wattline_protocol.views import GpuView
+from wattline_protocol.views.site_views import GpuView
 
 REASON_WORDS = (
     (0x80, "power brake"),

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, Sequence, TaskRef
-from wattline_protocol.messages import TaskUsage
+from wattline_protocol.wire.agent_messages import TaskUsage
 
 
 class LeaseOnFile(msgspec.Struct, frozen=True):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.ports import LaunchContext
+from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex, TaskRef
-from wattline_protocol.messages import ExitKind, FromAgent, Rollup
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, Rollup
+from wattline_protocol.wire.task_order import TaskOrder
 
 
 @dataclass(frozen=True, slots=True)

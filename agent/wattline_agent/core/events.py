@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     ClockResult,
     DeviceEvent,
@@ -12,9 +12,9 @@ from wattline_agent.ports import (
     Reading,
     TaskSeen,
 )
-from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, TaskRef
-from wattline_protocol.messages import Rollup, ToAgent
+from wattline_protocol.wire.agent_messages import Rollup, ToAgent
+from wattline_protocol.wire.gpu_process import GpuProcess
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What must hold of a node after every event; tests and simulation check it, production may."""
 
-from wattline_agent.core import holds
-from wattline_agent.core.attempt import Reserved
 from wattline_agent.core.model import NodeState
+from wattline_agent.core.power import held_watts
+from wattline_agent.core.tasks.attempt import Reserved
 from wattline_protocol.ids import Now, TaskRef
 
 
@@ -31,10 +31,12 @@ def _one_attempt_per_task(state: NodeState) -> None:
 
 def _no_gpu_given_twice(state: NodeState) -> None:
     for gpu in state.gpus:
-        if holds.free_permille(state, gpu.index) < 0:
-            held = ", ".join(f"{a.ref} ({a.share_permille})" for a in holds.users(state, gpu.index))
+        if held_watts.free_permille(state, gpu.index) < 0:
+            held = ", ".join(
+                f"{a.ref} ({a.share_permille})" for a in held_watts.users(state, gpu.index)
+            )
             raise InvariantBroken(f"GPU {gpu.index} is held by {held}: more than 1000 thousandths")
-        migs = [attempt.mig for attempt in holds.users(state, gpu.index) if attempt.mig]
+        migs = [attempt.mig for attempt in held_watts.users(state, gpu.index) if attempt.mig]
         if len(set(migs)) < len(migs):
             raise InvariantBroken(f"a MIG device of GPU {gpu.index} is held twice: {migs}")
 
@@ -55,7 +57,7 @@ def _lease_is_kept(state: NodeState, now: Now) -> None:
     is_adopted = state.session.member is not None and state.session.member.adopted is not None
     if state.lease is None or state.terms is None or not is_adopted or state.caps.is_waiting:
         return
-    over_mw = holds.holding_mw(state, planned=False) - state.lease.lease_mw
+    over_mw = held_watts.holding_mw(state, planned=False) - state.lease.lease_mw
     able = [g for g in state.gpus if g.can_hold and not g.is_lost]
     lowered = [g for g in able if g.limit_mw > g.info.cap_min_mw]
     if over_mw > 0 and lowered and not any(a.will_load_gpus for a in state.attempts.values()):

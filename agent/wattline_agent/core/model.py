@@ -3,17 +3,17 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from wattline_agent.capper import NodeTerms
-from wattline_agent.core.answers import Answers, Closed
-from wattline_agent.core.attempt import Attempt
 from wattline_agent.core.durable import AgentState, LeaseOnFile
 from wattline_agent.core.effects import Effect, Note
-from wattline_agent.core.gpus import Gpu
-from wattline_agent.core.outage import Outage
-from wattline_agent.ports import HostReading
+from wattline_agent.core.link.outage import Outage
+from wattline_agent.core.ports import HostReading
+from wattline_agent.core.power.capper import NodeTerms
+from wattline_agent.core.power.gpus import Gpu
+from wattline_agent.core.tasks.attempt import Attempt
+from wattline_agent.core.tasks.command_memory import Answers, Closed
 from wattline_protocol.ids import GpuIndex, Incarnation, NodeId, Sequence, TaskRef
-from wattline_protocol.messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
-from wattline_protocol.problems import Condition
+from wattline_protocol.wire.agent_messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
+from wattline_protocol.wire.problems import Condition
 
 NON_GPU_READINGS = 10
 """Meters lag behind GPUs: a load counts as non-GPU only if all of so many readings say so."""

@@ -7,19 +7,7 @@ in what comes back as further events. The first event is `Started`.
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from wattline_agent.core import (
-    attempts,
-    clocks,
-    commands,
-    foreign,
-    holds,
-    lease,
-    raises,
-    session,
-    start,
-    steer,
-    telemetry,
-)
+from wattline_agent.core import start
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import DropSpooled, Effect, SendLog, Tell
 from wattline_agent.core.events import (
@@ -40,10 +28,20 @@ from wattline_agent.core.events import (
     TasksSeen,
     TimePassed,
 )
+from wattline_agent.core.link import session, telemetry
 from wattline_agent.core.model import Facts, NodeState
-from wattline_agent.ports import Reading
+from wattline_agent.core.ports import Reading
+from wattline_agent.core.power import (
+    clocks,
+    foreign_processes,
+    held_watts,
+    lease,
+    raised_caps,
+    steer,
+)
+from wattline_agent.core.tasks import attempts, commands
 from wattline_protocol.ids import GpuIndex, Now
-from wattline_protocol.messages import (
+from wattline_protocol.wire.agent_messages import (
     BeatSeen,
     ForgetTask,
     Lease,
@@ -82,7 +80,7 @@ class Node:
     @property
     def shared_gpus(self) -> frozenset[GpuIndex]:
         """GPUs that several living attempts hold: what each uses of them is asked of the driver."""
-        return holds.shared(self.state)
+        return held_watts.shared(self.state)
 
     @property
     def managed_gpus(self) -> frozenset[GpuIndex]:
@@ -97,12 +95,12 @@ class Node:
 
     def unexplained_gpus(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
         """Idle GPUs that draw more now though no task is on them: who does is to be looked for."""
-        return foreign.unexplained(self.state, readings)
+        return foreign_processes.unexplained(self.state, readings)
 
     @property
     def holding_mw(self) -> int | None:
         """Wall milliwatts that the limits in force guarantee; None before the first Welcome."""
-        return holds.holding_mw(self.state, planned=False) if self.state.terms else None
+        return held_watts.holding_mw(self.state, planned=False) if self.state.terms else None
 
     @property
     def due_s(self) -> float | None:
@@ -133,7 +131,7 @@ class Node:
             start.keep_ceilings(state)
             attempts.meet_deadlines(state, now)
             commands.expire_waiting(state, now)
-            raises.step(state, now)
+            raised_caps.step(state, now)
             here = steer.standpoint(state, now)
             session.tick(state, now, here)
             steer.step(state, now, here)
@@ -166,7 +164,7 @@ class Node:
             case TasksSeen():
                 attempts.take_seen(state, event.tasks, now)
             case PrivilegedFound():
-                raises.judge(state, event.refs, now)
+                raised_caps.judge(state, event.refs, now)
             case HostRead():
                 telemetry.host_read(state, event.reading, now)
             case SpoolRead():

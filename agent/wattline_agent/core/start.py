@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import msgspec
 
-from wattline_agent.capper import Use
-from wattline_agent.core import clocks, holds, steer, telemetry
-from wattline_agent.core.attempt import Attempt, Watched
 from wattline_agent.core.durable import UsageState
 from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Tell
 from wattline_agent.core.events import DriverReloaded, Started
-from wattline_agent.core.gpus import IDLE_CONFIRM_S, Gpu, take_read, within_ceiling
+from wattline_agent.core.link import telemetry
 from wattline_agent.core.model import NodeState
-from wattline_agent.core.usage import snapshot, take_run
-from wattline_agent.ports import DeviceInfo
+from wattline_agent.core.ports import DeviceInfo
+from wattline_agent.core.power import clocks, held_watts, steer
+from wattline_agent.core.power.capper import Use
+from wattline_agent.core.power.gpus import IDLE_CONFIRM_S, Gpu, take_read, within_ceiling
+from wattline_agent.core.tasks.attempt import Attempt, Watched
+from wattline_agent.core.tasks.usage import snapshot, take_run
 from wattline_protocol.ids import Now
-from wattline_protocol.messages import Farewell
+from wattline_protocol.wire.agent_messages import Farewell
 
 SETTLE_WAIT_S = IDLE_CONFIRM_S + 2.0
 """Longest wait for idleness to be confirmed: after a restart, before Adopted is said anyway; at a
@@ -121,9 +122,9 @@ def _may_adopt(state: NodeState, event: Started) -> bool:
     if any(gpu.can_set and gpu.fault for gpu in state.gpus):
         return False
     for gpu in state.gpus:
-        is_free = not holds.has_load(state, gpu.index)
+        is_free = not held_watts.has_load(state, gpu.index)
         gpu.is_presumed_idle = is_free and gpu.limit_mw <= gpu.info.cap_min_mw
-    fits = holds.holding_mw(state, presume=True) <= file.lease.lease_mw
+    fits = held_watts.holding_mw(state, presume=True) <= file.lease.lease_mw
     if not fits:
         for gpu in state.gpus:
             gpu.is_presumed_idle = False
@@ -219,5 +220,5 @@ def _returns_limits(state: NodeState) -> bool:
 
 def _own(state: NodeState) -> list[tuple[Gpu, Use]]:
     """GPUs whose limits are this agent's to give back, and what each counts as."""
-    uses = zip(state.gpus, holds.uses(state), strict=True)
+    uses = zip(state.gpus, held_watts.uses(state), strict=True)
     return [(gpu, use) for gpu, use in uses if gpu.can_set and not gpu.is_lost]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from wattline_agent.core.ports import Collector
 from wattline_agent.device.collector import DriverCollector
 from wattline_agent.device.nvml import NvmlDriver
-from wattline_agent.ports import Collector
 
 __all__ = ["open_collector"]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     ClockResult,
     ComputeProcess,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pynvml
 
+from wattline_agent.core.ports import DeviceEvent
 from wattline_agent.device.library import NvmlLibrary
-from wattline_agent.ports import DeviceEvent
 from wattline_protocol.ids import GpuIndex
 
 MAX_EVENTS_PER_WAIT = 64

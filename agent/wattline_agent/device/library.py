@@ -14,7 +14,7 @@ from typing import Any
 
 import pynvml
 
-from wattline_agent.ports import DriverAbsent
+from wattline_agent.core.ports import DriverAbsent
 
 LIBRARY_NAME = "libnvidia-ml.so.1"
 REOPEN_PERIOD_S = 5.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import pynvml
 
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.mig import MigInstance
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.mig import MigInstance
 
 Optional = Callable[..., Any]
 

@@ -18,11 +18,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from wattline_agent.device import clocks, mig
-from wattline_agent.device.events import EventReader
-from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
-from wattline_agent.device.library import NvmlLibrary
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     ClockResult,
     ComputeProcess,
@@ -34,6 +30,10 @@ from wattline_agent.ports import (
     Stale,
     held_below,
 )
+from wattline_agent.device import clocks, mig
+from wattline_agent.device.events import EventReader
+from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
+from wattline_agent.device.library import NvmlLibrary
 from wattline_protocol.ids import GpuIndex
 
 SIMULATION_MARK = "nvmlsim_info"

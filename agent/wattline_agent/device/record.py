@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pynvml
 
+from wattline_agent.core.ports import DeviceInfo, DriverAbsent, FastReading, SlowReading
 from wattline_agent.device.fields import FAST_FIELDS, SLOW_FIELDS, read_fields, value_of
 from wattline_agent.device.nvml import NvmlDriver
 from wattline_agent.device.recording import RECORDING_VERSION, GpuProbes, Probe, Recording
-from wattline_agent.ports import DeviceInfo, DriverAbsent, FastReading, SlowReading
 from wattline_protocol.ids import GpuIndex
 
 TRIES = 20

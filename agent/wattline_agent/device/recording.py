@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_agent.ports import DeviceInfo, FastReading, SlowReading
+from wattline_agent.core.ports import DeviceInfo, FastReading, SlowReading
 
 RECORDING_VERSION = 1
 

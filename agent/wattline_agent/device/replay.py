@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from wattline_agent.device.recording import RECORDING_VERSION, Recording
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     ClockResult,
     DeviceEvent,
@@ -21,6 +20,7 @@ from wattline_agent.ports import (
     SlowReading,
     Stale,
 )
+from wattline_agent.device.recording import RECORDING_VERSION, Recording
 from wattline_protocol.ids import GpuIndex
 
 MAX_RECORDING_BYTES = 64 * 1024 * 1024

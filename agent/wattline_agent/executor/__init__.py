@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from wattline_agent.core.ports import TaskRunner
 from wattline_agent.executor.runner import KeeperRunner
-from wattline_agent.ports import TaskRunner
 
 __all__ = ["open_runner"]
 

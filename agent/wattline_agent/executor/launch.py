@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_agent.ports import LaunchContext
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.task_order import TaskOrder
 
 NOFILE_LIMIT = 1024 * 1024
 """Open files; lowered to the hard limit. Data loaders need far more than the usual 1,024."""

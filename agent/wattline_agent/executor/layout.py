@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from wattline_agent.core.ports import LaunchContext
 from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
 from wattline_agent.keeper.spec import STOP_FILE, TASKS_DIR, BadRequest, ExitRecord, check_key
-from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.task_order import TaskOrder
 
 ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"

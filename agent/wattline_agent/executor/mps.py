@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wattline_agent.keeper.mounts import Elsewhere
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.task_order import TaskOrder
 
 PIPES_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPES = "/tmp/nvidia-mps"  # noqa: S108 - where NVIDIA puts it

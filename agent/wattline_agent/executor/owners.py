@@ -4,10 +4,10 @@ import os
 import pwd
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from wattline_agent.keeper.tree import Process, read_process
-from wattline_agent.ports import ComputeProcess
-from wattline_protocol.gpuprocess import MAX_PROCESS_CHARS, GpuProcess
+from wattline_agent.core.ports import ComputeProcess
+from wattline_agent.keeper.processes.tree import Process, read_process
 from wattline_protocol.ids import GpuIndex, TaskRef
+from wattline_protocol.wire.gpu_process import MAX_PROCESS_CHARS, GpuProcess
 
 MAX_DEPTH = 64
 """Parents looked at; deeper trees are nobody's."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 
 from wattline_agent.executor.owners import owner_of
-from wattline_agent.keeper.tree import Process, has_marker, read_proc, read_process
+from wattline_agent.keeper.processes.tree import Process, has_marker, read_proc, read_process
 from wattline_protocol.ids import TaskRef
 
 CAP_SYS_ADMIN = 1 << 21

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import zmq
 
-from wattline_agent.executor.here import open_here
+from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
+from wattline_agent.executor.cleanup import Removals
+from wattline_agent.executor.dir_pool import Spares
 from wattline_agent.executor.launch import NotLaunchable, spec_of
 from wattline_agent.executor.layout import (
     CHECKPOINTS_DIR,
@@ -25,12 +27,10 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
-from wattline_agent.executor.passage import open_passage
+from wattline_agent.executor.open_as_owner import open_here
 from wattline_agent.executor.privileges import privileged_attempts
-from wattline_agent.executor.removals import Removals
-from wattline_agent.executor.spares import Spares
+from wattline_agent.executor.state_dir_access import open_passage
 from wattline_agent.executor.tasklib import ensure_tasklib
-from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import (
     START_TIMEOUT_S,
     TIMEOUT_S,
@@ -41,6 +41,7 @@ from wattline_agent.keeper.client import (
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.mounts import Mounts
+from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import (
     ACCOUNTS_PROTOCOL,
@@ -49,11 +50,14 @@ from wattline_agent.keeper.spec import (
     ExitRecord,
     TaskSpec,
 )
-from wattline_agent.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
-from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES, MAX_SENTENCE_CHARS
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, TaskExit
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
+from wattline_protocol.wire.bounds import (
+    MAX_LOG_CHUNK_BYTES,
+    MAX_LOG_TAIL_BYTES,
+    MAX_SENTENCE_CHARS,
+)
+from wattline_protocol.wire.task_order import TaskOrder
 
 KEPT_ATTEMPTS = 1000
 """Forgotten attempts whose log and working directory stay; the oldest go first."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from wattline_agent.core.ports import HostSensors
 from wattline_agent.host.sensors import SysfsSensors
-from wattline_agent.ports import HostSensors
 
 __all__ = ["open_sensors"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from wattline_agent.core.ports import HostReading
 from wattline_agent.host.hwmon import HwmonSensors
 from wattline_agent.host.rapl import RaplMeter
-from wattline_agent.ports import HostReading
-from wattline_protocol.wall import PERMILLE, wall_mw
+from wattline_protocol.site.wall_power import PERMILLE, wall_mw
 
 REST_MW = 200_000
 """Modelled draw of fans, drives, network and board of a GPU server."""

@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from wattline_agent.keeper import cgroup, estate, spawn
-from wattline_agent.keeper.held import boot_id
+from wattline_agent.keeper import predecessor, spawn
+from wattline_agent.keeper.attempt import boot_id
 from wattline_agent.keeper.logfile import LogWriter
+from wattline_agent.keeper.processes import cgroup
 from wattline_agent.keeper.server import Server, listen
 from wattline_agent.keeper.spec import LOCK_NAME, SOCKET_NAME, TASKS_DIR
 
@@ -97,7 +98,7 @@ def main() -> int:
     if not _hurry():
         log("no permission for a higher priority: on a busy host tasks start later")
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
-    ended = estate.settle(state_dir, boot_id(), log)
+    ended = predecessor.settle(state_dir, boot_id(), log)
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
     log(f"keeper {os.getpid()} begins; {site.words}; tasks start by {spawn.way()}")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from wattline_agent.keeper.account import PERSONAL, ROOT, ROOT_UID
+from wattline_agent.keeper.processes.account import PERSONAL, ROOT, ROOT_UID
 
 USUAL = ("PATH", "LANG", "LC_*", "TZ", "LD_LIBRARY_PATH")
 """Passed to every task: a name, or with a star at its end all that begin so."""

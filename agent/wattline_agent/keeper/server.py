@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wattline_agent.keeper.account import can_run_as
-from wattline_agent.keeper.cgroup import Site
+from wattline_agent.keeper.attempt import boottime_s
+from wattline_agent.keeper.attempt_table import Holder
 from wattline_agent.keeper.environment import own_account
-from wattline_agent.keeper.held import boottime_s
-from wattline_agent.keeper.holder import Holder
 from wattline_agent.keeper.life import Asked
+from wattline_agent.keeper.processes.account import can_run_as
+from wattline_agent.keeper.processes.cgroup import Site
 from wattline_agent.keeper.spec import (
     MAX_LINE_BYTES,
     PROTOCOL_VERSION,

@@ -17,8 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from wattline_agent.keeper.account import Account, become
-from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command, why_not_in
+from wattline_agent.keeper.processes.account import Account, become
+from wattline_agent.keeper.processes.command import (
+    DEFAULT_PATH,
+    NotStarted,
+    resolve_command,
+    why_not_in,
+)
 from wattline_agent.keeper.vfork import Launcher, load_launcher
 
 PR_SET_PDEATHSIG = 1

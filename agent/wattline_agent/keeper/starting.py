@@ -16,16 +16,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wattline_agent.keeper import spawn, tree
-from wattline_agent.keeper.account import Account
-from wattline_agent.keeper.cgroup import Group, Site
-from wattline_agent.keeper.command import DEFAULT_PATH, NotStarted, resolve_command, why_not_in
+from wattline_agent.keeper import spawn
+from wattline_agent.keeper.attempt import Held, boot_id, boottime_s
 from wattline_agent.keeper.environment import own_variables, passed
-from wattline_agent.keeper.held import Held, boot_id, boottime_s
-from wattline_agent.keeper.interpreters import touch_interpreters
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import START_PATIENCE_S
 from wattline_agent.keeper.mounts import Elsewhere, Mounts
+from wattline_agent.keeper.processes import tree
+from wattline_agent.keeper.processes.account import Account
+from wattline_agent.keeper.processes.cgroup import Group, Site
+from wattline_agent.keeper.processes.command import (
+    DEFAULT_PATH,
+    NotStarted,
+    resolve_command,
+    why_not_in,
+)
+from wattline_agent.keeper.processes.interpreters import touch_interpreters
 from wattline_agent.keeper.spec import MARKER, TaskSpec
 
 PIPE_BYTES = 256 * 1024

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wattline_agent.keeper import spawn, tree
-from wattline_agent.keeper.cgroup import Group
+from wattline_agent.keeper import spawn
 from wattline_agent.keeper.journal import Fact, Journal
 from wattline_agent.keeper.logfile import LogWriter
+from wattline_agent.keeper.processes import tree
+from wattline_agent.keeper.processes.cgroup import Group
 from wattline_agent.keeper.spec import ENDS_FILE
 
 CHUNK_BYTES = 64 * 1024

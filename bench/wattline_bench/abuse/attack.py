@@ -8,7 +8,7 @@ int`, which returns how often it tried, and its `Attack` in `all.py`.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wattline_protocol.keys import JoinBundle
+from wattline_protocol.trust.keys import JoinBundle
 
 SOURCE = "127.0.0.2"
 """Attackers connect from here, honest members from 127.0.0.1."""

@@ -11,10 +11,10 @@ import msgspec
 from wattline_bench.abuse.attack import Attack, Target
 from wattline_bench.abuse.extremes import Extreme, extremes
 from wattline_bench.abuse.stolen import Connection, hello
-from wattline_protocol.codec import Codec
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import PROTOCOL_VERSION, FromAgent, ToAgent, Welcome
-from wattline_protocol.requests import FromClient
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, FromAgent, ToAgent, Welcome
+from wattline_protocol.wire.client_messages import FromClient
+from wattline_protocol.wire.codec import Codec
 
 IN: Codec[ToAgent] = Codec(ToAgent)
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from wattline_bench.abuse.attack import SOURCE, Attack, Target
 from wattline_bench.abuse.stolen import POLL_MS, Connection, asked, flood, hello
 from wattline_bench.rig.hails import Hailer
-from wattline_protocol.codec import MAX_MESSAGE_BYTES
-from wattline_protocol.endpoints import split_endpoint
-from wattline_protocol.job import ArraySpec, JobSpec, Resources
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import MAX_WORD_CHARS, MAX_WORDS, Selection
+from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
+from wattline_protocol.text.endpoints import split_endpoint
+from wattline_protocol.wire.client_messages import (
     Cancel,
     GetReport,
     GetSite,
@@ -26,7 +26,7 @@ from wattline_protocol.requests import (
     Submit,
     WhatIf,
 )
-from wattline_protocol.selecting import MAX_WORD_CHARS, MAX_WORDS, Selection
+from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 
 UNDER_WAY = 64
 """Requests without an answer: more than an honest client ever has."""

@@ -21,8 +21,8 @@ from wattline_bench.gateway import Stack, stack, wait_until_ready
 from wattline_bench.leases import Fleets
 from wattline_bench.rig.history import fill
 from wattline_bench.rig.hosts import HostSite
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.loadviews import MAX_LOAD_S, Load
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.views.load_views import MAX_LOAD_S, Load
 
 UNANSWERED_S = 10.0
 """A program that answers nothing for so long counts as ended."""

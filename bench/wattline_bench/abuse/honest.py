@@ -6,10 +6,10 @@ from multiprocessing.connection import Connection
 
 from wattline_bench.gateway import Load
 from wattline_bench.rig.plain import ANSWER_S, PlainClient
-from wattline_protocol.job import JobSpec, Resources
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.requests import Cancel
-from wattline_protocol.selecting import Selection, Span
+from wattline_protocol.job.selection import Selection, Span
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.client_messages import Cancel
 
 PAUSE_S = 0.02
 HTTP_TIMEOUT_MS = 30_000

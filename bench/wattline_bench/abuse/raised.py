@@ -24,9 +24,9 @@ from wattline_bench.rig.hosts import GPUS, HostSite
 from wattline_bench.rig.site import rack_site
 from wattline_bench.verdict import Figures, over
 from wattline_protocol.ids import JobId, UserName
-from wattline_protocol.job import JobSpec, Resources
-from wattline_protocol.keys import JoinBundle, load_bundle
-from wattline_protocol.site import RunAs, Site
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_protocol.site.model import RunAs, Site
+from wattline_protocol.trust.keys import JoinBundle, load_bundle
 from wattline_sim import truth
 
 ALARM_S_MAX = 2.0

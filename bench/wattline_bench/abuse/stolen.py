@@ -7,10 +7,10 @@ from typing import Self
 import zmq
 
 from wattline_bench.abuse.attack import SOURCE
-from wattline_protocol.codec import Codec
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import PROTOCOL_VERSION
-from wattline_protocol.requests import Ask, ClientHello, FromClient, Request
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.client_messages import Ask, ClientHello, FromClient, Request
+from wattline_protocol.wire.codec import Codec
 
 OUT: Codec[FromClient] = Codec(FromClient)
 

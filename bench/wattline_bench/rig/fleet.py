@@ -24,12 +24,11 @@ from wattline_agent.core import effects as fx
 from wattline_agent.core import events as ev
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
-from wattline_agent.ports import HostReading
+from wattline_agent.core.ports import HostReading
 from wattline_bench.rig.host import BenchHost
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Instant, NodeId, Now, UnixTime
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import (
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.agent_messages import (
     Adopted,
     Beat,
     BeatSeen,
@@ -38,7 +37,8 @@ from wattline_protocol.messages import (
     LogChunk,
     ToAgent,
 )
-from wattline_protocol.transport import ClientSocket
+from wattline_protocol.wire.codec import Codec
+from wattline_protocol.wire.transport import ClientSocket
 
 DRIVER_S = (0.002, 0.008)
 """Least and most that setting or reading the caps of a node takes."""

@@ -3,9 +3,9 @@
 import msgspec
 
 from wattline_bench.rig.site import NON_GPU_WORST_MW, PSU_PERMILLE
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence
-from wattline_protocol.messages import (
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
     Adopted,
     Beat,
@@ -19,7 +19,7 @@ from wattline_protocol.messages import (
     ToAgent,
     Welcome,
 )
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.wire.codec import Codec
 
 IDLE_MW = 80_000
 CAP_MIN_MW, CAP_MAX_MW = 200_000, 700_000

@@ -8,10 +8,10 @@ kind bind and others do not (the shape of the allocator check in the nvPAX setti
 import numpy as np
 
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.site import Domain, DomainKind, Node, Site
-from wattline_scheduler.power.allocator import GpuColumns, NodeColumns
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.matrix import Ints
+from wattline_protocol.site.model import Domain, DomainKind, Node, Site
+from wattline_scheduler.power.allocation.allocator import GpuColumns, NodeColumns
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.power.topology.matrix import Ints
 
 GPUS_PER_NODE = 8
 BASE_MW = 1_000_000

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, NodeId, TaskNo, UnixTime, UserName
-from wattline_protocol.job import JobSpec, Resources
-from wattline_protocol.messages import TaskExit, TaskUsage
-from wattline_protocol.views import EventView
-from wattline_scheduler.core.records import AttemptRecord, EventRecord, GangRecord, JobRecord
-from wattline_scheduler.store.rows import Storable
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_protocol.views.site_views import EventView
+from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_scheduler.records import AttemptRecord, EventRecord, GangRecord, JobRecord
+from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
 
 FIRST_UNIX_S = 1_700_000_000.0

@@ -7,7 +7,7 @@ few seconds. The driver answers whatever it is asked, a few milliseconds later (
 from dataclasses import dataclass
 from random import Random
 
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     DeviceInfo,
     FastReading,
@@ -16,8 +16,8 @@ from wattline_agent.ports import (
     TaskSeen,
 )
 from wattline_protocol.ids import GpuIndex, NodeId, Now, TaskRef, UnixTime
-from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.task_order import TaskOrder
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
 WANTED_MW = (250_000, 700_000)

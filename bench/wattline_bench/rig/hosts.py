@@ -14,7 +14,7 @@ from wattline.demo.processes import Processes, adopt_orphans
 from wattline.demo.stage import wattline
 from wattline_agent.keeper.spec import SOCKET_NAME
 from wattline_bench.rig.site import LOOK_S, LiveSite, rack_site
-from wattline_protocol.site import Site
+from wattline_protocol.site.model import Site
 from wattline_sim.node import NodeDir, prepare
 
 PATIENCE_S = 60.0

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wattline_protocol.job import PRIORITIES, JobSpec, Resources
+from wattline_protocol.job.spec import PRIORITIES, JobSpec, Resources
 
 GPUS_PER_NODE = 8
 MIB = 2**20

@@ -27,23 +27,23 @@ from wattline_protocol.ids import (
     UnixTime,
     UserName,
 )
-from wattline_protocol.job import JobSpec, Resources
-from wattline_protocol.messages import Beat, GpuInfo
-from wattline_protocol.site import Domain, DomainKind, Node, Site
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.core.jobs import Attempt
-from wattline_scheduler.core.nodes import Adopted, NodeNow
-from wattline_scheduler.core.records import (
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_protocol.site.model import Domain, DomainKind, Node, Site
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.wire.agent_messages import Beat, GpuInfo
+from wattline_scheduler.core.model.jobs.job import Attempt
+from wattline_scheduler.core.model.node import Adopted, NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.recovery import restore
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID
+from wattline_scheduler.records import (
     AttemptRecord,
     GangRecord,
     JobRecord,
     NodeRecord,
     Saved,
 )
-from wattline_scheduler.core.recovery import restore
-from wattline_scheduler.core.state import State
-from wattline_scheduler.power.keeps import NOTHING_SAID
-from wattline_scheduler.power.loads import gpu_admission_mw
 
 NOW = Now(Instant(1_000.0), UnixTime(1_700_000_000.0))
 NODES_PER_RACK, NODES_PER_ROW, NODES_PER_FEED = 8, 96, 3_072

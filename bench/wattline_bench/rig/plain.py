@@ -2,12 +2,11 @@
 
 import time
 
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import JobId
-from wattline_protocol.job import JobSpec
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.messages import PROTOCOL_VERSION
-from wattline_protocol.requests import (
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.client_messages import (
     Ask,
     ClientHello,
     ClientWelcome,
@@ -18,7 +17,8 @@ from wattline_protocol.requests import (
     Tell,
     ToClient,
 )
-from wattline_protocol.transport import ClientSocket
+from wattline_protocol.wire.codec import Codec
+from wattline_protocol.wire.transport import ClientSocket
 
 ANSWER_S = 20.0
 

@@ -18,10 +18,10 @@ from wattline.client import Client
 from wattline.client.errors import Unreachable
 from wattline.demo.stage import free_ports
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.members import enroll, init_site_keys
-from wattline_protocol.site import Domain, Node, Role, RunAs, Site
-from wattline_protocol.sitetext import format_site
+from wattline_protocol.site.model import Domain, Node, Role, RunAs, Site
+from wattline_protocol.site.text import format_site
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.trust.members import enroll, init_site_keys
 
 OPERATOR = "ops"
 RACK_NODES = 10

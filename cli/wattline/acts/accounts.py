@@ -1,7 +1,7 @@
 """Who pays."""
 
 from wattline.client import Client
-from wattline_protocol.requests import Accounts
+from wattline_protocol.wire.client_messages import Accounts
 
 
 def accounts(client: Client) -> Accounts:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from wattline.client import Client
-from wattline_protocol.eventlog import ProblemList
-from wattline_protocol.views import EventView
+from wattline_protocol.views.site_views import EventView
+from wattline_protocol.wire.event_log import ProblemList
 
 
 def events(

@@ -5,8 +5,8 @@ import time
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
-from wattline_protocol.moments import is_time_of_day, moment_unix_s
-from wattline_protocol.views import LimitView
+from wattline_protocol.text.moments import is_time_of_day, moment_unix_s
+from wattline_protocol.views.site_views import LimitView
 
 
 def add(

@@ -8,8 +8,8 @@ from wattline.client.errors import DENIALS, RequestDenied
 from wattline.client.jobacts import selection
 from wattline.failures import ActFailed, status_of
 from wattline.verbs.run import Outcome
-from wattline_protocol.requests import Acted
-from wattline_protocol.selecting import Selection, problem
+from wattline_protocol.job.selection import Selection, problem
+from wattline_protocol.wire.client_messages import Acted
 
 
 def which(

@@ -4,8 +4,8 @@ from wattline import exits
 from wattline.client import Client, NotFound
 from wattline.client.jobacts import selection
 from wattline.failures import ActFailed
-from wattline_protocol.selecting import LAST, Span, parse_jobs
-from wattline_protocol.views import ENDED_STATES, ExplainView, JobView
+from wattline_protocol.job.selection import LAST, Span, parse_jobs
+from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
 
 
 def jobs(

@@ -6,7 +6,7 @@ from wattline import exits
 from wattline.acts.jobs import one_number
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline_protocol.requests import Log
+from wattline_protocol.wire.client_messages import Log
 
 
 def logs(

@@ -6,7 +6,7 @@ from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.show.screen import put_error
-from wattline_protocol.views import NodeView
+from wattline_protocol.views.site_views import NodeView
 
 
 def nodes(client: Client) -> tuple[NodeView, ...]:

@@ -8,7 +8,7 @@ import msgspec
 from wattline.client import Client, Unreachable
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
-from wattline_protocol.views import DomainView, WhyView
+from wattline_protocol.views.site_views import DomainView, WhyView
 
 WATCH_PERIOD_S = 1.0
 

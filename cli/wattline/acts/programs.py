@@ -8,9 +8,9 @@ from wattline import exits
 from wattline.acts.site import read_site
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
-from wattline_protocol.endpoints import split_endpoint
-from wattline_protocol.keys import load_bundle
-from wattline_protocol.site import Gateway
+from wattline_protocol.site.model import Gateway
+from wattline_protocol.text.endpoints import split_endpoint
+from wattline_protocol.trust.keys import load_bundle
 
 if TYPE_CHECKING:
     from wattline_agent.config import AgentConfig
@@ -38,7 +38,7 @@ def scheduler(
     if backup is not None:
         return Outcome(None, _back_up(config.state_dir, Path(backup)))
     if check:
-        from wattline_scheduler.shell.check import print_check
+        from wattline_scheduler.shell.self_check import print_check
 
         return Outcome(None, print_check(config))
     return Outcome(None, run_scheduler(config))

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline_protocol.moments import check_year
-from wattline_protocol.quantities import parse_duration_s
-from wattline_protocol.reportviews import ReportView
+from wattline_protocol.text.moments import check_year
+from wattline_protocol.text.quantities import parse_duration_s
+from wattline_protocol.views.report_views import ReportView
 
 
 def report(client: Client, *, since: str | None, until: str | None) -> ReportView:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline_protocol.labels import labels
-from wattline_protocol.reserving import ReservationView
+from wattline_protocol.site.labels import labels
+from wattline_protocol.wire.reservations import ReservationView
 
 
 def reserve(

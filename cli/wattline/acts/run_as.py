@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from wattline import exits
 from wattline.failures import ActFailed
-from wattline_protocol.siterunas import ACCOUNT, ROOT
+from wattline_protocol.site.run_as import ACCOUNT, ROOT
 
 JOB_ACCOUNT = "wattline-job"
 JOB_HOME = "/var/lib/wattline-job"

@@ -3,7 +3,7 @@
 from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
-from wattline_protocol.views import DomainView
+from wattline_protocol.views.site_views import DomainView
 
 
 def meters(client: Client) -> tuple[DomainView, ...]:

@@ -8,12 +8,12 @@ import msgspec
 from wattline import exits
 from wattline.acts.run_as import chosen
 from wattline.failures import ActFailed
-from wattline_protocol.members import enroll as enroll_member
-from wattline_protocol.members import init_site_keys
-from wattline_protocol.names import check_name
-from wattline_protocol.site import Role, Site
-from wattline_protocol.sitefile import parse_site
-from wattline_protocol.sitetext import site_template
+from wattline_protocol.site.file import parse_site
+from wattline_protocol.site.model import Role, Site
+from wattline_protocol.site.text import site_template
+from wattline_protocol.text.names import check_name
+from wattline_protocol.trust.members import enroll as enroll_member
+from wattline_protocol.trust.members import init_site_keys
 
 SITE_FILE = "site.toml"
 BUNDLES = "bundles"

@@ -17,9 +17,9 @@ from wattline.failures import ActFailed
 from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
-from wattline_protocol.job import JobSpec
-from wattline_protocol.jobfile import MAX_JOB_CHARS, job_from_options, parse_job
-from wattline_protocol.views import ENDED_STATES, ExplainView, JobView
+from wattline_protocol.job.file import MAX_JOB_CHARS, job_from_options, parse_job
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
 
 FAILED_WITHOUT_CODE = 1
 

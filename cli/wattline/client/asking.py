@@ -11,8 +11,8 @@ from wattline.client.errors import DENIALS, RequestDenied, Unreachable, Wattline
 from wattline.client.link import Pending
 from wattline.client.lookup import find_bundle
 from wattline.client.reach import UnknownHost, trouble
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.requests import (
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.client_messages import (
     Answer,
     ClientWelcome,
     Denied,
@@ -20,7 +20,7 @@ from wattline_protocol.requests import (
     GetPower,
     Request,
 )
-from wattline_protocol.watching import WatchSite
+from wattline_protocol.wire.subscriptions import WatchSite
 
 A = TypeVar("A")
 

@@ -16,14 +16,24 @@ from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset
 from wattline.client.submit_dir import started_here
-from wattline_protocol.eventlog import ListProblems, ProblemList
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
-from wattline_protocol.job import JobSpec
-from wattline_protocol.jobfile import job_from_options
-from wattline_protocol.loadviews import GetLoad, Load
-from wattline_protocol.outofband import MAX_OFF_TIMEOUT_S
-from wattline_protocol.reportviews import ReportView
-from wattline_protocol.requests import (
+from wattline_protocol.job.file import job_from_options
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
+from wattline_protocol.views.load_views import GetLoad, Load
+from wattline_protocol.views.report_views import ReportView
+from wattline_protocol.views.site_views import (
+    ENDED_STATES,
+    DomainView,
+    EventView,
+    ExplainView,
+    JobView,
+    LimitView,
+    NodeView,
+    SiteView,
+    WhyView,
+)
+from wattline_protocol.wire.client_messages import (
     MAX_LISTED,
     Accounts,
     CancelGridEvent,
@@ -63,25 +73,15 @@ from wattline_protocol.requests import (
     WhyNode,
     WorkerRoute,
 )
-from wattline_protocol.reserving import (
+from wattline_protocol.wire.event_log import ListProblems, ProblemList
+from wattline_protocol.wire.reservations import (
     ListReservations,
     Reservations,
     ReservationView,
     Reserve,
     Unreserve,
 )
-from wattline_protocol.views import (
-    ENDED_STATES,
-    DomainView,
-    EventView,
-    ExplainView,
-    JobView,
-    LimitView,
-    NodeView,
-    SiteView,
-    WhyView,
-)
-from wattline_protocol.watching import WatchRoutes, WatchSite
+from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5

@@ -5,8 +5,8 @@ import zmq
 from wattline.client.errors import WattlineError
 from wattline.client.link import Link
 from wattline.client.session import Session
-from wattline_protocol.keys import JoinBundle
-from wattline_protocol.transport import ClientSocket, SocketLimits, TransportError
+from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.wire.transport import ClientSocket, SocketLimits, TransportError
 
 LIMITS = SocketLimits(heartbeat_s=2.0, silence_s=6.0, reconnect_most_s=1.0)
 """A person waits: a restarted scheduler is found again within about a second."""

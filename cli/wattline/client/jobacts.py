@@ -6,8 +6,10 @@ from typing import cast, get_args
 
 from wattline.client.asking import Asking
 from wattline_protocol.ids import JobId
-from wattline_protocol.jobchange import ChangeValue
-from wattline_protocol.requests import (
+from wattline_protocol.job.change import ChangeValue
+from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.client_messages import (
     Acted,
     Cancel,
     Hold,
@@ -17,8 +19,6 @@ from wattline_protocol.requests import (
     Requeue,
     Update,
 )
-from wattline_protocol.selecting import NEWEST, Selection, Span, only, parse_jobs
-from wattline_protocol.views import JobState
 
 Jobs = int | str | Iterable[int] | Selection
 """A number, several, a text such as "3-5,8" or "12[0-31]", or a selection with filters."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from wattline.client.errors import Refused, WattlineError
-from wattline_protocol.requests import Answer, ClientWelcome, Request
+from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Request
 
 MAX_ANSWERS_WAITING = 4096
 """Answers of one watch that nobody has read; of more the oldest are lost, the newest are true."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from wattline_protocol.bounds import MAX_LOG_CHUNK_BYTES
-from wattline_protocol.requests import Log
+from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES
+from wattline_protocol.wire.client_messages import Log
 
 Read = Callable[[int, int], Log]
 """A piece of the log from an offset (below 0: from the end) of at most so many bytes."""

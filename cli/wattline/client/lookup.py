@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wattline.client.errors import BundleError
-from wattline_protocol.keys import JoinBundle, KeyFileError, load_bundle
+from wattline_protocol.trust.keys import JoinBundle, KeyFileError, load_bundle
 
 VARIABLE = "WATTLINE_BUNDLE"
 DEFAULT = Path(".config/wattline/bundle.toml")

@@ -2,7 +2,7 @@
 
 import socket
 
-from wattline_protocol.endpoints import split_endpoint
+from wattline_protocol.text.endpoints import split_endpoint
 
 PROBE_S = 0.5
 """Longest that one address is tried."""

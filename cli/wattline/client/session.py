@@ -9,10 +9,9 @@ import zmq
 
 from wattline.client.errors import Refused
 from wattline.client.link import Link
-from wattline_protocol.codec import Codec, MalformedMessage
-from wattline_protocol.messages import PROTOCOL_VERSION
-from wattline_protocol.messages import Refused as RefusedMessage
-from wattline_protocol.requests import (
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.agent_messages import Refused as RefusedMessage
+from wattline_protocol.wire.client_messages import (
     Ask,
     ClientHello,
     ClientWelcome,
@@ -21,8 +20,9 @@ from wattline_protocol.requests import (
     Tell,
     ToClient,
 )
-from wattline_protocol.transport import ClientSocket
-from wattline_protocol.watching import Seen, Unwatch
+from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.subscriptions import Seen, Unwatch
+from wattline_protocol.wire.transport import ClientSocket
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import os
 
 import msgspec
 
-from wattline_protocol.job import JobSpec
-from wattline_protocol.jobvalues import absolute_path
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.values import absolute_path
 
 
 def started_here(spec: JobSpec) -> JobSpec:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from wattline.demo.load import LoadResult
-from wattline_protocol.views import EventView, JobView
+from wattline_protocol.views.site_views import EventView, JobView
 
 
 @dataclass(slots=True)

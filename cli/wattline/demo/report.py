@@ -10,7 +10,7 @@ from wattline.demo.findings import Findings
 from wattline.demo.truth import Verdict
 from wattline.demo.watcher import DomainWatch
 from wattline_protocol.ids import DomainId
-from wattline_protocol.views import JobView
+from wattline_protocol.views.site_views import JobView
 
 MIN_ACCURACY = 0.9
 MIN_REQUESTS = 500

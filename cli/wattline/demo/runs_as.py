@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wattline.acts.run_as import JOB_ACCOUNT, account_name
-from wattline_protocol.siterunas import ROOT
+from wattline_protocol.site.run_as import ROOT
 
 CANDIDATES = (JOB_ACCOUNT, "nobody")
 PROBE = """

@@ -11,7 +11,7 @@ from wattline.demo.load import held_out_images, run_load, wait_ready
 from wattline.demo.stage import Stage
 from wattline.demo.steps import Pace, StepFailed
 from wattline.demo.watcher import Watcher
-from wattline_protocol.views import ENDED_STATES, EventView, JobView, SiteView
+from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, SiteView
 
 SHED_HOLD_S = 6.0
 """How long the lowered budget stays in force: several seconds of the simulator's record."""

@@ -13,8 +13,8 @@ from wattline.acts import site as site_acts
 from wattline.demo import layout
 from wattline.demo.processes import Processes
 from wattline.demo.runs_as import RunsAs, choose, give
-from wattline_protocol.members import init_site_keys
-from wattline_protocol.site import Role
+from wattline_protocol.site.model import Role
+from wattline_protocol.trust.members import init_site_keys
 from wattline_sim.node import NodeDir, prepare
 
 COMMAND_S = 60.0

@@ -10,7 +10,7 @@ from wattline.show.events import line
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.views import JobView
+from wattline_protocol.views.site_views import JobView
 
 EVENTS_SHOWN = 40
 """The newest; more would hide the rest of the report."""

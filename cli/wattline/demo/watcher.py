@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wattline.client import Client, Unreachable, WattlineError
 from wattline_protocol.ids import DomainId
-from wattline_protocol.views import DomainView, SiteView
+from wattline_protocol.views.site_views import DomainView, SiteView
 
 PERIOD_S = 0.25
 ROUNDING_W = 0.5

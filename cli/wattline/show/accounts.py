@@ -5,9 +5,9 @@ from rich.text import Text
 
 from wattline.show import units
 from wattline.show.tables import Column, Listing
-from wattline_protocol.accountviews import QuotaView, depths
-from wattline_protocol.quantities import format_duration
-from wattline_protocol.requests import Accounts
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.views.account_views import QuotaView, depths
+from wattline_protocol.wire.client_messages import Accounts
 
 
 def listing(value: Accounts) -> RenderableType:

@@ -5,8 +5,8 @@ from rich.text import Text
 
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
-from wattline_protocol.counted import counted
-from wattline_protocol.requests import Acted, JobActed
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.wire.client_messages import Acted, JobActed
 
 LINES_SHOWN = 20
 """Jobs told of one a line; of more the table, and what was refused, say enough."""

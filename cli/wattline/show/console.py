@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from wattline_protocol.visible import visible
+from wattline_protocol.text.visible import visible
 
 
 class VisibleConsole(Console):

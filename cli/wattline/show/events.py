@@ -6,7 +6,7 @@ from rich.text import Text
 
 from wattline.show import units
 from wattline.show.styles import state
-from wattline_protocol.views import EventView
+from wattline_protocol.views.site_views import EventView
 
 
 def done(value: str | Sequence[str]) -> str:

@@ -11,13 +11,13 @@ from wattline.show import units
 from wattline.show.jobs import NODES_SHOWN, elapsed_s, progress, where
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.counted import counted
 from wattline_protocol.ids import NodeId
-from wattline_protocol.job import JobSpec, Limits
-from wattline_protocol.jobchange import asked_for
-from wattline_protocol.messages import TaskExit
-from wattline_protocol.quantities import format_cost, format_duration, format_energy
-from wattline_protocol.views import AttemptView, ExplainView, JobView
+from wattline_protocol.job.change import asked_for
+from wattline_protocol.job.spec import JobSpec, Limits
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
+from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
+from wattline_protocol.wire.agent_messages import TaskExit
 
 OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
 """Keys of a job file that the facts of a job tell in another way."""

@@ -9,8 +9,8 @@ from wattline.acts.submit import Submission
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
-from wattline_protocol.requests import Log
-from wattline_protocol.views import JobView
+from wattline_protocol.views.site_views import JobView
+from wattline_protocol.wire.client_messages import Log
 
 NODES_SHOWN = 3
 """More node names than that are counted, not listed."""

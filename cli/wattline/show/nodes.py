@@ -9,8 +9,8 @@ from wattline.show import units
 from wattline.show.problems import sentence
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.labels import labels_text
-from wattline_protocol.views import GpuView, NodeView, OutOfBandView
+from wattline_protocol.site.labels import labels_text
+from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 
 
 def listing(nodes: Sequence[NodeView]) -> Listing:

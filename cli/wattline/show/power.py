@@ -11,7 +11,7 @@ from wattline.show import units
 from wattline.show.styles import alarm
 from wattline.show.tables import Column, Listing
 from wattline_protocol.ids import DomainId
-from wattline_protocol.views import DomainView, LimitView
+from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_tui.limits import limit_times
 
 

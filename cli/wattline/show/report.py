@@ -7,9 +7,9 @@ from wattline.show import units
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
-from wattline_protocol.counted import counted
-from wattline_protocol.reportviews import DomainPeak, GroupTotals, ReportView
-from wattline_protocol.views import JobView
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
+from wattline_protocol.views.site_views import JobView
 
 
 def report(value: ReportView) -> RenderableType:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wattline.show.tables import Column, Listing
-from wattline_protocol.reserving import ReservationView
+from wattline_protocol.wire.reservations import ReservationView
 
 
 def listing(rows: Sequence[ReservationView]) -> Listing:

@@ -1,7 +1,7 @@
 """The only place that writes to stdout: rich on a terminal, plain text in a pipe.
 
 Names, reasons and logs come from other users, and a terminal obeys what it is sent. So nothing
-leaves here that it would obey, but for what rich itself adds (see `wattline_protocol.visible`).
+leaves here that it would obey, but for what rich itself adds (`wattline_protocol.text.visible`).
 """
 
 import os
@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from wattline_protocol.bounds import CONTROL
-from wattline_protocol.visible import TerminalLog, visible
+from wattline_protocol.text.visible import TerminalLog, visible
+from wattline_protocol.wire.bounds import CONTROL
 
 PIPE_COLUMNS = 400
 """Width for pipes and files: wide enough that no program reads a shortened cell."""

@@ -10,7 +10,7 @@ from wattline.show.events import done
 from wattline.show.power import tree
 from wattline.show.styles import alarm
 from wattline.show.tables import Column, Listing
-from wattline_protocol.views import DomainView, MeterView, PlantView
+from wattline_protocol.views.site_views import DomainView, MeterView, PlantView
 
 UNREAD = MeterView("unread", "", None, None, 1.0, 0.0, 0.0)
 NO_PLANT = PlantView(0, 0, None, None, None, None, 0.0)

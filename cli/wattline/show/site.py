@@ -1,6 +1,6 @@
 """What the verbs that set up, check and simulate print."""
 
-from wattline.acts.sim import SimNode
+from wattline.acts.lab.sim import SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
 

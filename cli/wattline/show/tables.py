@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from wattline_protocol.visible import visible, visible_line
+from wattline_protocol.text.visible import visible, visible_line
 
 Cell = str | Text
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from wattline.acts.power import NodeWhy
 from wattline.show import units
 from wattline.show.tables import Column, Listing
-from wattline_protocol.views import DomainView, PriorityShare, WhyGpu, WhyView
+from wattline_protocol.views.site_views import DomainView, PriorityShare, WhyGpu, WhyView
 from wattline_tui.limits import limit_line, when
 
 NOBODY = -1

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
-from wattline_protocol.views import JobState
+from wattline_protocol.views.site_views import JobState
 
 _JOBS = Argument(
     "jobs",

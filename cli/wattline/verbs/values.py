@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from wattline_protocol.quantities import parse_duration_s, parse_percent, parse_power_mw
+from wattline_protocol.text.quantities import parse_duration_s, parse_percent, parse_power_mw
 
 
 def duration_option(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wattline_protocol.site import Role
+from wattline_protocol.site.model import Role
 
 Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation", "Measure"]
 SECTIONS: tuple[Section, ...] = (

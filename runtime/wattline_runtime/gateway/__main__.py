@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from wattline_protocol.keys import load_keys
-from wattline_protocol.transport import TransportError
+from wattline_protocol.trust.keys import load_keys
+from wattline_protocol.wire.transport import TransportError
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.routes import FileRoutes
 from wattline_runtime.gateway.run import run_gateway

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from wattline_protocol.httplimits import HttpLimits, networks
-from wattline_protocol.keys import check_key
-from wattline_protocol.site import CONNECTIONS_PER_ADDRESS
+from wattline_protocol.http.limits import HttpLimits, networks
+from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS
+from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway.books import Books, stopping
-from wattline_runtime.gateway.roster import Roster
+from wattline_runtime.gateway.request_queue import Books, stopping
+from wattline_runtime.gateway.workers import Roster
 
 BEAT_PERIOD_S = 0.25
 """Workers are probed this often; a send to a dead connection fails and tells of its end."""

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wattline_protocol.httpguard import HttpGuard
+from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.infer import InferApp
 from wattline_runtime.gateway.shell import GatewayShell

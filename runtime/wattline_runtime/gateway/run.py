@@ -12,10 +12,10 @@ import structlog
 import uvicorn
 import zmq
 
-from wattline_protocol.httpguard import HttpGuard, Reason, behind_proxies, guarded
-from wattline_protocol.httplimits import networks
-from wattline_protocol.httpserver import GuardedServer
-from wattline_protocol.keys import KeyPair
+from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
+from wattline_protocol.http.limits import networks
+from wattline_protocol.http.server import GuardedServer
+from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.events import GraceOver, StopStarted

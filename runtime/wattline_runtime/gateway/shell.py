@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import structlog
 
-from wattline_protocol.codec import MalformedMessage
-from wattline_protocol.transport import Incoming
+from wattline_protocol.wire.codec import MalformedMessage
+from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import Stats

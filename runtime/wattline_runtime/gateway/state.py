@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from wattline_protocol.requests import WorkerRoute
+from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway.admission import ServiceRate
 from wattline_runtime.gateway.events import Connection
 

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from wattline_protocol.httpguard import Reason
-from wattline_protocol.refusals import RefusalReason
+from wattline_protocol.http.guard import Reason
+from wattline_protocol.trust.refusals import RefusalReason
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.state import ServiceState
 

@@ -2,9 +2,9 @@
 
 import zmq
 
-from wattline_protocol.keys import KeyPair
-from wattline_protocol.members import Member
-from wattline_protocol.transport import Incoming, ServerSocket, SocketLimits
+from wattline_protocol.trust.keys import KeyPair
+from wattline_protocol.trust.members import Member
+from wattline_protocol.wire.transport import Incoming, ServerSocket, SocketLimits
 from wattline_runtime.gateway.events import ServiceRoutes
 from wattline_runtime.wire import MAX_FRAME_BYTES
 

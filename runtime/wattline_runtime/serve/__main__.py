@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from wattline_protocol.endpoints import reachable_endpoint
-from wattline_protocol.keys import check_key
+from wattline_protocol.text.endpoints import reachable_endpoint
+from wattline_protocol.trust.keys import check_key
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.model import find_model

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import zmq
 
-from wattline_protocol.keys import KeyPair, check_key
+from wattline_protocol.trust.keys import KeyPair, check_key
 
 MAX_KEY_FILE_BYTES = 256
 

@@ -1,8 +1,8 @@
 """A worker's connection to one gateway; made anew whenever it is refused or falls silent."""
 
-from wattline_protocol.codec import MalformedMessage
-from wattline_protocol.keys import KeyPair
-from wattline_protocol.transport import ClientSocket, SocketLimits
+from wattline_protocol.trust.keys import KeyPair
+from wattline_protocol.wire.codec import MalformedMessage
+from wattline_protocol.wire.transport import ClientSocket, SocketLimits
 from wattline_runtime.wire import (
     MAX_FRAME_BYTES,
     WORKER_PROTOCOL_VERSION,

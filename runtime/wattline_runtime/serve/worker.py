@@ -17,7 +17,7 @@ import msgspec
 import structlog
 import zmq
 
-from wattline_protocol.keys import KeyPair
+from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.serve import batcher as b
 from wattline_runtime.serve.link import BEAT_PERIOD_S, LINGER_S, RETRY_S, GatewayLink
 from wattline_runtime.serve.model import InputRefused, Model, measure

@@ -8,7 +8,8 @@ of this package, each a set of functions over `State`.
 from typing import assert_never
 
 from wattline_protocol.ids import Now
-from wattline_protocol.messages import (
+from wattline_protocol.site.model import Site
+from wattline_protocol.wire.agent_messages import (
     Adopted,
     Beat,
     CommandDone,
@@ -21,14 +22,37 @@ from wattline_protocol.messages import (
     Rollups,
     TaskUpdate,
 )
-from wattline_protocol.site import Site
-from wattline_scheduler.core import diskspace, hello, leasing, nodes
-from wattline_scheduler.core.answers import command_done
-from wattline_scheduler.core.beats import beat, watch_silence
-from wattline_scheduler.core.commands import resend
-from wattline_scheduler.core.dependencies import follow_ends
-from wattline_scheduler.core.effects import Effect
-from wattline_scheduler.core.events import (
+from wattline_scheduler.core.admission import disk_reserve
+from wattline_scheduler.core.admission.learned_demand import save_learned
+from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.admission.reservations import tick_reservations
+from wattline_scheduler.core.admission.service_name_checks import tick_names
+from wattline_scheduler.core.agents import handshake
+from wattline_scheduler.core.agents.command_acks import command_done
+from wattline_scheduler.core.agents.heartbeat import beat, watch_silence
+from wattline_scheduler.core.agents.task_reports import take_report
+from wattline_scheduler.core.emergency.fencing import out_of_band_done, tick_out_of_band
+from wattline_scheduler.core.emergency.pausing import pause_where_short
+from wattline_scheduler.core.emergency.resuming import resume_where_fits
+from wattline_scheduler.core.leases import leases
+from wattline_scheduler.core.leases.budget_limits import tick_limits
+from wattline_scheduler.core.leases.distrust import ask_for_hello
+from wattline_scheduler.core.leases.fault_barrier import fault_seen
+from wattline_scheduler.core.leases.overruns import note_recovery
+from wattline_scheduler.core.leases.quarantine import tick_contradictions
+from wattline_scheduler.core.leases.scheduled_limits import tick_planned
+from wattline_scheduler.core.leases.sensor_limits import metered, tick_sensing, zone_sensed
+from wattline_scheduler.core.lifecycle.dependencies import follow_ends
+from wattline_scheduler.core.lifecycle.fair_share import tick_shares
+from wattline_scheduler.core.lifecycle.planning import plan_now
+from wattline_scheduler.core.lifecycle.preemption import tick_claims
+from wattline_scheduler.core.lifecycle.starting import advance_all, give_up_late, start_covered
+from wattline_scheduler.core.lifecycle.usage_limits import tick_use
+from wattline_scheduler.core.lifecycle.windows import tick_clock
+from wattline_scheduler.core.model import node as nodes
+from wattline_scheduler.core.model.command_outbox import resend
+from wattline_scheduler.core.model.effects import Effect
+from wattline_scheduler.core.model.events import (
     ActRefused,
     AgentSaid,
     ClientAsked,
@@ -42,36 +66,15 @@ from wattline_scheduler.core.events import (
     TimePassed,
     ZoneSensed,
 )
-from wattline_scheduler.core.learning import save_learned
-from wattline_scheduler.core.limits import follow_limits
-from wattline_scheduler.core.membership import members_seen
-from wattline_scheduler.core.namechecks import tick_names
-from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.offering import snapshot
-from wattline_scheduler.core.openings import follow_clock
-from wattline_scheduler.core.outofband import follow_out_of_band, out_of_band_done
-from wattline_scheduler.core.overruns import note_recovery
-from wattline_scheduler.core.pausing import pause_where_short
-from wattline_scheduler.core.placing import plan_now
-from wattline_scheduler.core.planned import follow_planned
-from wattline_scheduler.core.preempting import follow_claims
-from wattline_scheduler.core.problems import tick_problems
-from wattline_scheduler.core.quarantine import follow_contradictions
-from wattline_scheduler.core.records import Saved
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.problems import tick_problems
+from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
-from wattline_scheduler.core.refusals import act_refused
-from wattline_scheduler.core.reports import take_report
-from wattline_scheduler.core.requests import asked
-from wattline_scheduler.core.reservations import follow_reservations
-from wattline_scheduler.core.resuming import resume_where_fits
-from wattline_scheduler.core.sensing import follow_sensing, metered, zone_sensed
-from wattline_scheduler.core.shares import follow_shares
-from wattline_scheduler.core.starting import advance_all, give_up_late, start_covered
-from wattline_scheduler.core.state import State
-from wattline_scheduler.core.total import fault_seen
-from wattline_scheduler.core.trust import ask_for_hello
-from wattline_scheduler.core.uselimits import follow_use
-from wattline_scheduler.plan.snapshot import Snapshot
+from wattline_scheduler.core.requests.dispatch import asked
+from wattline_scheduler.core.requests.membership import members_seen
+from wattline_scheduler.core.requests.refused_acts import act_refused
+from wattline_scheduler.plan.model.snapshot import Snapshot
+from wattline_scheduler.records import Saved
 
 
 class Cluster:
@@ -103,7 +106,7 @@ class Cluster:
             case TimePassed():
                 self._time_passed(now)
             case PlanDue():
-                if follow_clock(state, now):
+                if tick_clock(state, now):
                     plan_now(state, now)
             case DomainMetered():
                 metered(state, event, now)
@@ -114,7 +117,7 @@ class Cluster:
             case FaultSeen():
                 fault_seen(state, event, now)
             case DiskMeasured():
-                diskspace.measured(state, event, now)
+                disk_reserve.measured(state, event, now)
             case ActRefused():
                 act_refused(state, event, now)
             case MembersSeen():
@@ -133,16 +136,16 @@ class Cluster:
         if node is None:
             return  # the shell refuses keys that are no node of the site; nothing to answer to
         if isinstance(message, Hello):
-            hello.said_hello(state, node, message, now)
+            handshake.said_hello(state, node, message, now)
         elif isinstance(message, LogChunk | Rollups):
             return  # carried by the shell: neither changes the state
         elif isinstance(message, Adopted):
             if self._is_current(node, message):
-                hello.adopted(state, node, message, now)
+                handshake.adopted(state, node, message, now)
             else:
                 self._not_current(node, now)
         elif self._is_current(node, message) and node.is_adopted:
-            hello.heard(state, node, now)
+            handshake.heard(state, node, now)
             self._take(node, message, now)
         else:
             self._not_current(node, now)
@@ -159,7 +162,7 @@ class Cluster:
     def _not_current(self, node: NodeNow, now: Now) -> None:
         """Words of an earlier incarnation, or of one not adopted yet, change nothing."""
         if node.record.is_off:
-            hello.heard_though_off(self.state, node, now)
+            handshake.heard_though_off(self.state, node, now)
         if not isinstance(node.link, nodes.Welcomed) or now.mono_s - node.link.since > PATIENCE_S:
             ask_for_hello(self.state, node, "this incarnation is not known here", now)
 
@@ -169,16 +172,16 @@ class Cluster:
             case Beat():
                 beat(state, node, message, now)
             case LeaseAck():
-                if leasing.acknowledged(state, node, message, now):
+                if leases.acknowledged(state, node, message, now):
                     self._advance(node, now)
             case LeaseRefused():
-                leasing.refused(state, node, message, now)
+                leases.refused(state, node, message, now)
             case CommandDone():
                 command_done(state, node, message, now)
             case TaskUpdate():
                 take_report(state, node, message.report, now)
             case Farewell():
-                hello.farewell(state, node, now)
+                handshake.farewell(state, node, now)
             case _:
                 raise AssertionError(f"{type(message).__name__} is handled by the caller")
 
@@ -198,16 +201,16 @@ class Cluster:
         tick_names(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)
-        follow_contradictions(state, now)
-        follow_sensing(state, now)
+        tick_contradictions(state, now)
+        tick_sensing(state, now)
         note_recovery(state, now)
-        follow_planned(state, now)
-        follow_limits(state, now)
-        follow_reservations(state, now)
-        follow_clock(state, now)
-        follow_out_of_band(state, now)
+        tick_planned(state, now)
+        tick_limits(state, now)
+        tick_reservations(state, now)
+        tick_clock(state, now)
+        tick_out_of_band(state, now)
         give_up_late(state, now)
-        follow_claims(state, now)
+        tick_claims(state, now)
         if state.wants_advance:
             advance_all(state, now)
         if state.work.end_backoffs(now):
@@ -217,12 +220,12 @@ class Cluster:
             state.wants_plan = True
             resume_where_fits(state, now)
             save_learned(state, now)
-            follow_use(state, now)
-            follow_shares(state, now)
+            tick_use(state, now)
+            tick_shares(state, now)
 
     def _rebalance(self, now: Now) -> None:
         state = self.state
-        allocation = leasing.rebalance(state, now)
+        allocation = leases.rebalance(state, now)
         pause_where_short(state, allocation, now)
         advance_all(state, now)
         state.wants_rebalance = False

@@ -8,17 +8,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime, UserName
-from wattline_protocol.job import WHOLE_GPU, encoded_bytes
+from wattline_protocol.job.spec import WHOLE_GPU, encoded_bytes
+from wattline_scheduler.core.admission.planner_view import offer_of
+from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.jobs import LIVE, Attempt, Ended, Gang, Job, Pending, Starting
-from wattline_scheduler.core.nodes import NodeNow, Welcomed
-from wattline_scheduler.core.offering import offer_of
-from wattline_scheduler.core.reservations import reserved
-from wattline_scheduler.core.state import State
-from wattline_scheduler.core.watts import floor_of, load_of
-from wattline_scheduler.plan.snapshot import GangKey, NodeOffer
-from wattline_scheduler.power.loads import NodeLoad
-from wattline_scheduler.power.rows import counted_mw
+from wattline_scheduler.core.leases.lease_load import floor_of, load_of
+from wattline_scheduler.core.model.jobs.job import (
+    LIVE,
+    Attempt,
+    Ended,
+    Gang,
+    Job,
+    Pending,
+    Starting,
+)
+from wattline_scheduler.core.model.node import NodeNow, Welcomed
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.shape import GangKey
+from wattline_scheduler.plan.model.snapshot import NodeOffer
+from wattline_scheduler.power.demand.node_load import NodeLoad
+from wattline_scheduler.power.topology.rows import counted_mw
 
 
 class InvariantBroken(AssertionError):

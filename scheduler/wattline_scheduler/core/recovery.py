@@ -3,15 +3,21 @@
 import msgspec
 
 from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
-from wattline_protocol.site import Site
-from wattline_scheduler.core.accounts import add_usage
-from wattline_scheduler.core.allowed import follow_site_file
-from wattline_scheduler.core.backups import begin_recovery
-from wattline_scheduler.core.calendar import Calendar
-from wattline_scheduler.core.dependencies import follow_restored
-from wattline_scheduler.core.ending import LONGEST_BACKOFF_S, note_drained
-from wattline_scheduler.core.job_state import refresh
-from wattline_scheduler.core.jobs import (
+from wattline_protocol.site.model import Site
+from wattline_scheduler.core.admission.learned_demand import shape_for
+from wattline_scheduler.core.admission.service_name_checks import follow_names
+from wattline_scheduler.core.leases.budget_limits import reload_limit
+from wattline_scheduler.core.leases.overruns import note_start
+from wattline_scheduler.core.leases.scheduled_limits import reconcile
+from wattline_scheduler.core.leases.sensor_limits import restore_sensing
+from wattline_scheduler.core.lifecycle.dependencies import follow_restored
+from wattline_scheduler.core.lifecycle.ending import LONGEST_BACKOFF_S, note_drained
+from wattline_scheduler.core.lifecycle.fair_share import tick_shares
+from wattline_scheduler.core.lifecycle.job_state import refresh
+from wattline_scheduler.core.lifecycle.restore_guard import begin_recovery
+from wattline_scheduler.core.lifecycle.starting import take
+from wattline_scheduler.core.model.calendar import Calendar
+from wattline_scheduler.core.model.jobs.job import (
     LIVE,
     Attempt,
     Ended,
@@ -24,33 +30,27 @@ from wattline_scheduler.core.jobs import (
     Running,
     Starting,
 )
-from wattline_scheduler.core.journal import Journal
-from wattline_scheduler.core.learning import shape_for
-from wattline_scheduler.core.ledger import Key, Ledger
-from wattline_scheduler.core.limits import reload_limit
-from wattline_scheduler.core.namechecks import follow_names
-from wattline_scheduler.core.nodes import NodeNow, incarnation_on_record
-from wattline_scheduler.core.order import Order
-from wattline_scheduler.core.overruns import note_start
-from wattline_scheduler.core.planned import reconcile
-from wattline_scheduler.core.problems import restore_problems
-from wattline_scheduler.core.quotas import QuotaBook
-from wattline_scheduler.core.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
-from wattline_scheduler.core.sensing import restore_sensing
-from wattline_scheduler.core.service import Service
-from wattline_scheduler.core.servicenames import ServiceNames
-from wattline_scheduler.core.shares import follow_shares
-from wattline_scheduler.core.starting import take
-from wattline_scheduler.core.state import State
-from wattline_scheduler.core.workload import Workload
-from wattline_scheduler.plan.fairshare import FairTree
-from wattline_scheduler.plan.picture import Picture
-from wattline_scheduler.power.binding import Binding
-from wattline_scheduler.power.books import Books
-from wattline_scheduler.power.demand import Demand
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.fleet import Fleet
-from wattline_scheduler.power.pace import Pace
+from wattline_scheduler.core.model.jobs.job_index import Workload
+from wattline_scheduler.core.model.jobs.service_names import ServiceNames
+from wattline_scheduler.core.model.journal import Journal
+from wattline_scheduler.core.model.node import NodeNow, incarnation_on_record
+from wattline_scheduler.core.model.problems import restore_problems
+from wattline_scheduler.core.model.queue.expected_service import Service
+from wattline_scheduler.core.model.queue.queue_order import Order
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.quota_book import QuotaBook
+from wattline_scheduler.core.model.usage.usage import add_usage
+from wattline_scheduler.core.model.usage.usage_ledger import Key, Ledger
+from wattline_scheduler.core.requests.access import follow_site_file
+from wattline_scheduler.plan.learning.fairshare import FairTree
+from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.power.allocation.binding_rows import Binding
+from wattline_scheduler.power.allocation.fleet_columns import Fleet
+from wattline_scheduler.power.allocation.lease_pacing import Pace
+from wattline_scheduler.power.books.books import Books
+from wattline_scheduler.power.demand.demand import Demand
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 
 
 def restore(site: Site, saved: Saved, now: Now) -> State:
@@ -98,7 +98,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         begin_recovery(state, now)
     state.attempt_floor = saved.attempt_floor
     state.work.quotas.begin()
-    follow_shares(state, now)
+    tick_shares(state, now)
     note_start(state, now)
     state.wants_plan = True
     return state

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from wattline_protocol.counted import counted
-from wattline_scheduler.plan.asks import Ask
-from wattline_scheduler.plan.feasible import refusal
-from wattline_scheduler.plan.quotas import Quotas
-from wattline_scheduler.plan.reservations import ANY_STAY, Stay
-from wattline_scheduler.plan.snapshot import Placement, Shape, TaskPlace
-from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.matrix import Bools
+from wattline_protocol.text.plurals import counted
+from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import Placement, TaskPlace
+from wattline_scheduler.plan.model.task_request import Ask
+from wattline_scheduler.plan.search.feasible import refusal
+from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.topology.matrix import Bools
 
 
 def check(

@@ -12,24 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_scheduler.plan.backfill import Promise, lifted, promise
-from wattline_scheduler.plan.explain import wait_reason
-from wattline_scheduler.plan.feasible import fitting_count
-from wattline_scheduler.plan.gang import Places, either, place_gang
-from wattline_scheduler.plan.looks import Looks
-from wattline_scheduler.plan.makingroom import AGAIN_CYCLES, LARGE_SITE_NODES, MakingRoom
-from wattline_scheduler.plan.parts import Parts, at_once
-from wattline_scheduler.plan.quotas import Quotas
-from wattline_scheduler.plan.reservations import Key
-from wattline_scheduler.plan.snapshot import (
-    Placement,
-    Plan,
-    Shape,
-    Snapshot,
-    Waiting,
+from wattline_scheduler.plan.model.reserved_nodes import Key
+from wattline_scheduler.plan.model.shape import Shape, Waiting
+from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
+from wattline_scheduler.plan.policies.backfill import Promise, lifted, promise
+from wattline_scheduler.plan.policies.preemption_pass import (
+    AGAIN_CYCLES,
+    LARGE_SITE_NODES,
+    MakingRoom,
 )
-from wattline_scheduler.plan.trial import Trial
-from wattline_scheduler.power.matrix import Bools
+from wattline_scheduler.plan.search.feasible import fitting_count
+from wattline_scheduler.plan.search.gang import Places, either, place_gang
+from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.plan.wait_reasons import wait_reason
+from wattline_scheduler.power.topology.matrix import Bools
+from wattline_scheduler.time_slices import Parts, at_once
 
 MAX_PLACEMENTS = 256
 """Gangs placed in one cycle: keeps a burst of submissions from delaying beats."""

@@ -12,10 +12,10 @@ step that saves anything but books commits at once.
 from collections.abc import Sequence
 
 from wattline_protocol.ids import Instant
-from wattline_protocol.messages import BeatSeen, StartTask
-from wattline_scheduler.core.effects import Effect, Save, Send
-from wattline_scheduler.core.records import BookRecord
-from wattline_scheduler.store.rows import Storable
+from wattline_protocol.wire.agent_messages import BeatSeen, StartTask
+from wattline_scheduler.core.model.effects import Effect, Save, Send
+from wattline_scheduler.records import BookRecord
+from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
 
 WAIT_S = 0.2

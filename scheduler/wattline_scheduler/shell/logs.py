@@ -4,7 +4,7 @@ import sys
 
 import structlog
 
-from wattline_protocol.views import EventView
+from wattline_protocol.views.site_views import EventView
 
 _METHOD = {"info": "info", "warning": "warning", "alarm": "error"}
 

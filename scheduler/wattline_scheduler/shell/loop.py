@@ -15,11 +15,11 @@ import msgspec
 import structlog
 import zmq
 
-from wattline_protocol.eventlog import ListEvents, ListProblems
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
-from wattline_protocol.loadviews import GetLoad
-from wattline_protocol.members import Authorized, Member
-from wattline_protocol.messages import (
+from wattline_protocol.job.selection import Selection, problem
+from wattline_protocol.trust.members import Authorized, Member
+from wattline_protocol.views.load_views import GetLoad
+from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
     FromAgent,
     Hello,
@@ -28,7 +28,7 @@ from wattline_protocol.messages import (
     Rollups,
     RollupsSeen,
 )
-from wattline_protocol.requests import (
+from wattline_protocol.wire.client_messages import (
     Ask,
     Cancel,
     Denied,
@@ -51,14 +51,14 @@ from wattline_protocol.requests import (
     WhatIf,
     WhyNode,
 )
-from wattline_protocol.reserving import ListReservations, Reserve
-from wattline_protocol.selecting import Selection, problem
-from wattline_protocol.transport import ServerSocket
-from wattline_protocol.watching import Seen, Unwatch, WatchRoutes, WatchSite
-from wattline_scheduler.core.acting import named
+from wattline_protocol.wire.event_log import ListEvents, ListProblems
+from wattline_protocol.wire.reservations import ListReservations, Reserve
+from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
+from wattline_protocol.wire.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
-from wattline_scheduler.core.events import (
+from wattline_scheduler.core.leases.fault_barrier import failed, internal_error
+from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
+from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
     ActRefused,
     AgentSaid,
@@ -68,33 +68,34 @@ from wattline_scheduler.core.events import (
     PlanDue,
     TimePassed,
 )
-from wattline_scheduler.core.records import BookRecord, EventRecord, MemberRecord
-from wattline_scheduler.core.refusals import in_words
-from wattline_scheduler.core.selecting import Asker
-from wattline_scheduler.core.total import failed, internal_error
-from wattline_scheduler.plan.parts import Parts
-from wattline_scheduler.shell.agents import AgentDesk
-from wattline_scheduler.shell.agentturns import AgentTurns
-from wattline_scheduler.shell.beside import Beside
-from wattline_scheduler.shell.clients import ClientDesk, Session
+from wattline_scheduler.core.requests.bulk_actions import named
+from wattline_scheduler.core.requests.refused_acts import in_words
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import BookRecord, EventRecord, MemberRecord
+from wattline_scheduler.shell.agent_endpoint import AgentDesk
+from wattline_scheduler.shell.agent_turns import AgentTurns
+from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.clients.client_turns import ClientTurns
+from wattline_scheduler.shell.clients.log_relay import LogRelay
+from wattline_scheduler.shell.clients.long_lists import matching
+from wattline_scheduler.shell.clients.permissions import gateway_key, not_for
+from wattline_scheduler.shell.clients.questions import Reads
+from wattline_scheduler.shell.clients.report_worker import ReportDesk, report_order
+from wattline_scheduler.shell.clients.site_snapshots import Snapshots
+from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
-from wattline_scheduler.shell.door.desk import DOOR, DoorRequest
-from wattline_scheduler.shell.fatal import Fatal, FatalMessage
+from wattline_scheduler.shell.fatal_messages import Fatal, FatalMessage
 from wattline_scheduler.shell.garbage import Garbage
-from wattline_scheduler.shell.lists import matching
-from wattline_scheduler.shell.logrelay import LogRelay
+from wattline_scheduler.shell.http_api.exchange import DoorRequest
+from wattline_scheduler.shell.http_api.http_bridge import DOOR
 from wattline_scheduler.shell.logs import log_event
-from wattline_scheduler.shell.meter import METER_PERIOD_S, Meter, spooled_steps
-from wattline_scheduler.shell.reads import Reads
-from wattline_scheduler.shell.reportdesk import ReportDesk, report_order
-from wattline_scheduler.shell.rights import gateway_key, not_for
-from wattline_scheduler.shell.snapshots import Snapshots
-from wattline_scheduler.shell.steptimes import StepTimes
-from wattline_scheduler.shell.turns import ClientTurns
-from wattline_scheduler.shell.watches import Watches
+from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, Meter, spooled_steps
+from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.rows import Storable
+from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.time_slices import Parts
 
 PLAN_INTERVAL_S = 0.01
 """Planning waits so long for more submissions, so that a burst is planned at once."""

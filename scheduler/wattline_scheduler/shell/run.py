@@ -10,25 +10,26 @@ from types import FrameType
 import structlog
 
 from wattline_protocol.ids import Instant, Now, UnixTime
-from wattline_protocol.keys import KeyFileError, KeyPair, load_keys
-from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
-from wattline_protocol.site import Site
-from wattline_protocol.sitechecks import site_warnings
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.transport import ServerSocket, TransportError
+from wattline_protocol.site.checks import site_warnings
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.model import Site
+from wattline_protocol.trust.keys import KeyFileError, KeyPair, load_keys
+from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.wire.transport import ServerSocket, TransportError
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.records import Saved
 from wattline_scheduler.core.recovery import SiteMismatch, lasting
-from wattline_scheduler.plan import loops
-from wattline_scheduler.shell.beside import Beside
-from wattline_scheduler.shell.clients import CLIENT_LIMITS
+from wattline_scheduler.plan.search import native_loops
+from wattline_scheduler.records import Saved
+from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.clients.client_endpoint import CLIENT_LIMITS
+from wattline_scheduler.shell.clients.permissions import AGENT_ROLES, CLIENT_ROLES, gateway_key
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
-from wattline_scheduler.shell.door.desk import DoorDesk, DoorUnusable
-from wattline_scheduler.shell.fatal import FATAL_NAME, Fatal
-from wattline_scheduler.shell.hooks.hook import check_secrets
+from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
+from wattline_scheduler.shell.http_api.exchange import DoorUnusable
+from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
 from wattline_scheduler.shell.logs import log_to_stderr
 from wattline_scheduler.shell.loop import Loop, Sockets
-from wattline_scheduler.shell.rights import AGENT_ROLES, CLIENT_ROLES, gateway_key
+from wattline_scheduler.shell.webhooks.webhook import check_secrets
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
 
@@ -179,7 +180,7 @@ def _tell_ready(
         agent_endpoint=sockets.agents.endpoint,
         client_endpoint=sockets.clients.endpoint,
         jobs=len(saved.jobs),
-        planner=loops.way(),
+        planner=native_loops.way(),
         took_s=round(took_s, 3),
     )
 

@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wattline_protocol.clipping import clip_builtins
 from wattline_protocol.ids import Epoch, GpuIndex, JobId, NodeId
-from wattline_protocol.job import JobSpec
-from wattline_protocol.messages import GpuInfo, TaskExit, TaskUsage
-from wattline_protocol.mig import MigInstance
-from wattline_protocol.views import EventView, JobState
-from wattline_scheduler.core.ledger import Key
-from wattline_scheduler.core.records import (
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.views.site_views import EventView, JobState
+from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.wire.clipping import clip_builtins
+from wattline_protocol.wire.mig import MigInstance
+from wattline_scheduler.core.model.usage.usage_ledger import Key
+from wattline_scheduler.records import (
     AttemptRecord,
     BookRecord,
     DemandRecord,
@@ -31,7 +31,7 @@ from wattline_scheduler.core.records import (
     SentLease,
     UseRecord,
 )
-from wattline_scheduler.store.rows import (
+from wattline_scheduler.store.record_rows import (
     ATTEMPTS,
     BOOKS,
     DEMANDS,

@@ -22,12 +22,12 @@ import msgspec
 from sqlite_utils import Database
 
 from wattline_protocol.ids import Epoch, JobId
-from wattline_protocol.job import JobSpec
-from wattline_protocol.views import EventView, JobState
-from wattline_scheduler.core.events import DiskMeasured
-from wattline_scheduler.core.ledger import Key
-from wattline_scheduler.core.records import Saved
-from wattline_scheduler.store.acts import drop_acts
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.views.site_views import EventView, JobState
+from wattline_scheduler.core.model.events import DiskMeasured
+from wattline_scheduler.core.model.usage.usage_ledger import Key
+from wattline_scheduler.records import Saved
+from wattline_scheduler.store.acts_retention import drop_acts
 from wattline_scheduler.store.errors import (
     StoreFenced,
     StoreIncomplete,
@@ -48,10 +48,10 @@ from wattline_scheduler.store.marker import (
     held,
     read_mark,
 )
-from wattline_scheduler.store.marks import load_marks
+from wattline_scheduler.store.record_rows import ACTS, Storable, by_statement, newest_jobs
 from wattline_scheduler.store.rollups import fold_and_drop
-from wattline_scheduler.store.rows import ACTS, Storable, by_statement, newest_jobs
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
+from wattline_scheduler.store.webhook_marks import load_marks
 from wattline_scheduler.store.writer import Writer
 
 NUMBERS_PER_S = 10_000

@@ -16,7 +16,7 @@ from wattline_scheduler.store.digests import (
     disarm_table,
     tables,
 )
-from wattline_scheduler.store.rows import (
+from wattline_scheduler.store.record_rows import (
     JOB_STATE,
     JOB_STATE_SET,
     JOB_STATE_WHERE,

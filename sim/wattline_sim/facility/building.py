@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.sensing import CommandSource, Meter, OutsidePoint, Sensor
-from wattline_protocol.sensing import Plant as Cooling
-from wattline_protocol.site import Domain, DomainKind, Node, Site, Timing
-from wattline_protocol.sitechecks import largest_jump_mw
-from wattline_protocol.wall import wall_mw
+from wattline_protocol.site.checks import largest_jump_mw
+from wattline_protocol.site.model import Domain, DomainKind, Node, Site, Timing
+from wattline_protocol.site.sensing import CommandSource, Meter, OutsidePoint, Sensor
+from wattline_protocol.site.sensing import Plant as Cooling
+from wattline_protocol.site.wall_power import wall_mw
 from wattline_sim.facility.plant.layout import Feed, Layout, NodePlace, Zone
 from wattline_sim.facility.plant.servers import host_of
 from wattline_sim.facility.plant.weather import Weather

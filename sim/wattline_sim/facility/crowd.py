@@ -3,11 +3,18 @@
 import math
 from functools import partial
 
-from wattline_protocol.job import PRIORITIES, JobKind, JobSpec, Recovery, Resources, ServiceSpec
-from wattline_protocol.requests import Submit
+from wattline_protocol.job.spec import (
+    PRIORITIES,
+    JobKind,
+    JobSpec,
+    Recovery,
+    Resources,
+    ServiceSpec,
+)
+from wattline_protocol.wire.client_messages import Submit
 from wattline_sim.facility import keeper
-from wattline_sim.facility.office import Office
 from wattline_sim.facility.plant.population import Arrival, Population
+from wattline_sim.facility.scheduler_host import Office
 from wattline_sim.fleet.world import World
 
 TRAINING = frozenset({"pretraining", "finetuning", "light-training"})

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from wattline_scheduler.power.models import curve, node_model, node_power
-from wattline_sim.facility.office import RequestDenied
+from wattline_scheduler.power.demand.models import curve, node_model, node_power
+from wattline_sim.facility.judging.price import Price
+from wattline_sim.facility.judging.report import FacilityReport
 from wattline_sim.facility.plant.servers import host_of
-from wattline_sim.facility.price import Price
-from wattline_sim.facility.report import FacilityReport
 from wattline_sim.facility.run import Facility, Size
+from wattline_sim.facility.scheduler_host import RequestDenied
 from wattline_sim.facility.simulate import Ask, simulate
 from wattline_sim.profiles import gpu_model
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from wattline_agent.ports import CapResult, DeviceInfo, FastReading, Reading
+from wattline_agent.core.ports import CapResult, DeviceInfo, FastReading, Reading
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_sim.facility.plant import Plant
 

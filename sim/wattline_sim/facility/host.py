@@ -12,11 +12,11 @@ from wattline_agent.core import events as ev
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
-from wattline_agent.ports import HostReading
+from wattline_agent.core.ports import HostReading
 from wattline_protocol.ids import NodeId
-from wattline_protocol.messages import LogChunk, ToAgent
+from wattline_protocol.wire.agent_messages import LogChunk, ToAgent
+from wattline_sim.facility.context import Ground
 from wattline_sim.facility.driver import SimDriver
-from wattline_sim.facility.ground import Ground
 from wattline_sim.facility.keeper import SimKeeper
 from wattline_sim.fleet.world import HostClock
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wattline_agent.ports import LaunchContext, TaskSeen
+from wattline_agent.core.ports import LaunchContext, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
-from wattline_protocol.messages import ExitKind, TaskExit, TaskPhase
-from wattline_protocol.orders import TaskOrder
-from wattline_sim.facility.ground import Ground
+from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.task_order import TaskOrder
+from wattline_sim.facility.context import Ground
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.works import ENDLESS_S, WorkKey
 from wattline_sim.fleet.world import HostClock

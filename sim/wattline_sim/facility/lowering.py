@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattline_protocol.ids import DomainId
-from wattline_scheduler.power.domains import Domains
+from wattline_scheduler.power.topology.domains import Domains
 
 if TYPE_CHECKING:
     from wattline_sim.facility.run import Facility

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from wattline_protocol.site import Site
+from wattline_protocol.site.model import Site
 from wattline_sim.facility.building import Building, at_tdp, without_cooling
 
 if TYPE_CHECKING:

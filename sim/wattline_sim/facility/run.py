@@ -6,22 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.messages import SW_POWER_CAP
+from wattline_protocol.wire.agent_messages import SW_POWER_CAP
 from wattline_sim.facility.building import Building
 from wattline_sim.facility.clockwork import Stopwatch
+from wattline_sim.facility.context import Ground
 from wattline_sim.facility.crowd import Crowd
 from wattline_sim.facility.driver import Board
-from wattline_sim.facility.ground import Ground
 from wattline_sim.facility.host import SAMPLE_S, SimHost
+from wattline_sim.facility.judging.score import Score
+from wattline_sim.facility.judging.truth import Watch
+from wattline_sim.facility.judging.waiting import WattWaits
 from wattline_sim.facility.lowering import Lowering
-from wattline_sim.facility.office import Office
 from wattline_sim.facility.plant import Plant
 from wattline_sim.facility.plant.population import Population
 from wattline_sim.facility.policies import Policy
-from wattline_sim.facility.score import Score
+from wattline_sim.facility.scheduler_host import Office
 from wattline_sim.facility.sensors import Sensors
-from wattline_sim.facility.truth import Watch
-from wattline_sim.facility.waiting import WattWaits
 from wattline_sim.facility.wire import Wire
 from wattline_sim.facility.works import WINDOW_S, Works
 from wattline_sim.fleet.world import World

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from wattline_protocol.requests import Restore, Shed
+from wattline_protocol.wire.client_messages import Restore, Shed
 from wattline_sim.facility.plant.constants import FITTED
 from wattline_sim.facility.plant.weather import Weather
 from wattline_sim.facility.run import WARM_UP_S, Facility

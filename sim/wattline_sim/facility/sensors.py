@@ -1,10 +1,10 @@
 """What the scheduler's shell reads beside the agents: the feed's meter, cooling units, weather."""
 
 from wattline_protocol.ids import DomainId
-from wattline_scheduler.core.events import DomainMetered, ZoneSensed
+from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
 from wattline_sim.facility.building import Building
-from wattline_sim.facility.office import Office
 from wattline_sim.facility.plant import Plant
+from wattline_sim.facility.scheduler_host import Office
 
 METER_EVERY_S, ZONE_EVERY_S = 5, 5
 

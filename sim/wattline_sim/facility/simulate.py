@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wattline_sim.facility.building import Building, Shape, build
+from wattline_sim.facility.judging.report import FacilityReport
+from wattline_sim.facility.judging.score import quantiles
 from wattline_sim.facility.plant.population import POPULATIONS
 from wattline_sim.facility.policies import Policy, Static, Wattline
 from wattline_sim.facility.replay import Replay
-from wattline_sim.facility.report import FacilityReport
 from wattline_sim.facility.run import Facility, Progress, Size
 from wattline_sim.facility.scenarios import SCENARIOS, Scenario
-from wattline_sim.facility.score import quantiles
 from wattline_sim.facility.threshold import Threshold
 
 POLICIES: dict[str, Callable[[], Policy]] = {

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattline_protocol.job import PRIORITIES
-from wattline_protocol.site import Site
+from wattline_protocol.job.spec import PRIORITIES
+from wattline_protocol.site.model import Site
 from wattline_sim.facility.building import Building, without_budgets
 from wattline_sim.facility.policies import Wattline
 from wattline_sim.facility.works import FloatArray, IntArray

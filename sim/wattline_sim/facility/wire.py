@@ -6,9 +6,9 @@ through the production codec only where a run asks for it.
 
 from collections.abc import Callable
 
-from wattline_protocol.codec import Codec
 from wattline_protocol.ids import NodeId
-from wattline_protocol.messages import FromAgent, ToAgent
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
+from wattline_protocol.wire.codec import Codec
 from wattline_sim.fleet.world import World
 
 DELAY_S = 0.001

@@ -6,11 +6,11 @@ from wattline_agent.core import effects as fx
 from wattline_agent.core import events as ev
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
-from wattline_agent.ports import HostReading
-from wattline_protocol.codec import Codec
-from wattline_protocol.gpuprocess import GpuProcess
+from wattline_agent.core.ports import HostReading
 from wattline_protocol.ids import GpuIndex, Incarnation
-from wattline_protocol.messages import FromAgent, LogChunk, ToAgent
+from wattline_protocol.wire.agent_messages import FromAgent, LogChunk, ToAgent
+from wattline_protocol.wire.codec import Codec
+from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_sim.fleet.machine import Disk, Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.world import World

@@ -9,19 +9,19 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, NodeId, TaskRef
-from wattline_protocol.job import WHOLE_GPU, JobSpec
-from wattline_protocol.site import Quota, Site
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.core.records import (
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
+from wattline_protocol.site.model import Quota, Site
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_scheduler.records import (
     AttemptRecord,
     JobRecord,
     Record,
     UseKind,
     UseRecord,
 )
-from wattline_sim.fleet.dividing import slices_permille
 from wattline_sim.fleet.machine import CAP_MIN_MW
-from wattline_sim.fleet.scenario import EFFICIENCY_PERMILLE, KNEE_MW
+from wattline_sim.fleet.users.mig import slices_permille
+from wattline_sim.fleet.users.scenario import EFFICIENCY_PERMILLE, KNEE_MW
 
 Key = tuple[UseKind, str]
 Use = tuple[float, float]

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from wattline_protocol.ids import NodeId
-from wattline_scheduler.core.records import (
+from wattline_scheduler.records import (
     ActRecord,
     BookRecord,
     EventRecord,

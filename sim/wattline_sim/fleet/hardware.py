@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.ports import LaunchContext
+from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex
-from wattline_protocol.messages import Rollup, TaskExit
-from wattline_protocol.mig import MigInstance
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.agent_messages import Rollup, TaskExit
+from wattline_protocol.wire.mig import MigInstance
+from wattline_protocol.wire.task_order import TaskOrder
 
 W = 1000
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from wattline_agent.ports import (
+from wattline_agent.core.ports import (
     CapResult,
     DeviceInfo,
     FastReading,
@@ -16,11 +16,11 @@ from wattline_agent.ports import (
     held_below,
     to_write,
 )
-from wattline_protocol.gpuprocess import GpuProcess
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.gpu_process import GpuProcess
+from wattline_protocol.wire.task_order import TaskOrder
 from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Disk, Gpu, Process
 from wattline_sim.fleet.world import HostClock, World
 

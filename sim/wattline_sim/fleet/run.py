@@ -2,12 +2,12 @@
 
 import msgspec
 
-from wattline_protocol.views import ENDED_STATES
-from wattline_scheduler.core.records import JobRecord
+from wattline_protocol.views.site_views import ENDED_STATES
+from wattline_scheduler.records import JobRecord
 from wattline_sim.fleet.faults.schedule import Faults
-from wattline_sim.fleet.scenario import random_jobs
 from wattline_sim.fleet.site import FleetSite
 from wattline_sim.fleet.story import Moment
+from wattline_sim.fleet.users.scenario import random_jobs
 
 FAULTY_S = 60.0
 SETTLE_S = 600.0

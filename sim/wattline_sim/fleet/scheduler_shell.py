@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from wattline_protocol.ids import Incarnation, Instant, NodeId, UserName
-from wattline_protocol.messages import FromAgent
-from wattline_protocol.requests import Answer, Request
-from wattline_protocol.site import Site
+from wattline_protocol.site.model import Site
+from wattline_protocol.wire.agent_messages import FromAgent
+from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.effects import ActOutOfBand, Effect, Reply, Save, Send
-from wattline_scheduler.core.events import (
+from wattline_scheduler.core.invariants import check_invariants
+from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
+from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
     AgentSaid,
     ClientAsked,
@@ -19,8 +20,7 @@ from wattline_scheduler.core.events import (
     TimePassed,
     ZoneSensed,
 )
-from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.records import EventRecord, Record
+from wattline_scheduler.records import EventRecord, Record
 from wattline_scheduler.store.errors import StoreError, StoreFenced
 from wattline_sim.fleet.agent_shell import FROM_AGENT, SCHEDULER, TO_AGENT
 from wattline_sim.fleet.disk import Disk

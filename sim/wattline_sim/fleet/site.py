@@ -5,8 +5,9 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wattline_protocol.ids import JobId, NodeId, UserName
-from wattline_protocol.job import JobSpec
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.client_messages import (
     Answer,
     Cancel,
     DeclareOff,
@@ -21,27 +22,26 @@ from wattline_protocol.requests import (
     Submitted,
     Undrain,
 )
-from wattline_protocol.selecting import only
-from wattline_scheduler.core.records import JobRecord, Record
+from wattline_scheduler.records import JobRecord, Record
+from wattline_sim.fleet.adversaries.foreign import ForeignUse
+from wattline_sim.fleet.adversaries.lying import Lying
+from wattline_sim.fleet.adversaries.raising import Raising
 from wattline_sim.fleet.agent_shell import SCHEDULER, AgentShell
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
-from wattline_sim.fleet.dividing import Dividing, check_devices
-from wattline_sim.fleet.foreign import ForeignUse
-from wattline_sim.fleet.lying import Lying
 from wattline_sim.fleet.machine import Gpu, Machine
-from wattline_sim.fleet.naming import Naming, check_names
 from wattline_sim.fleet.network import Network
-from wattline_sim.fleet.quotas import with_place, with_quotas
-from wattline_sim.fleet.raising import Raising
-from wattline_sim.fleet.reserving import Reserving, check_placed
-from wattline_sim.fleet.scenario import GPUS_PER_NODE, random_site
+from wattline_sim.fleet.preempted import check_sent_away
 from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
-from wattline_sim.fleet.sentaway import check_sent_away
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import NumberedTwice, Truth
-from wattline_sim.fleet.wishes import with_wishes
+from wattline_sim.fleet.users.job_options import with_wishes
+from wattline_sim.fleet.users.mig import Dividing, check_devices
+from wattline_sim.fleet.users.naming import Naming, check_names
+from wattline_sim.fleet.users.quotas import with_place, with_quotas
+from wattline_sim.fleet.users.reserving import Reserving, check_placed
+from wattline_sim.fleet.users.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.world import World
 
 ASK_AGAIN_S = 1.0

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from wattline_protocol.ids import Instant, NodeId
-from wattline_protocol.outofband import OffByCommand, OutOfBand
-from wattline_protocol.requests import DeclareOff
-from wattline_protocol.site import Site
-from wattline_scheduler.core.effects import ActOutOfBand
-from wattline_scheduler.core.events import OutOfBandDone
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.out_of_band import OffByCommand, OutOfBand
+from wattline_protocol.wire.client_messages import DeclareOff
+from wattline_scheduler.core.model.effects import ActOutOfBand
+from wattline_scheduler.core.model.events import OutOfBandDone
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import World

@@ -9,11 +9,11 @@ scheduler's own arithmetic.
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, TaskNo, TaskRef
-from wattline_protocol.job import WHOLE_GPU, JobSpec
-from wattline_protocol.site import Domain, Node, Site
-from wattline_protocol.views import JobState
-from wattline_protocol.wall import PERMILLE, wall_mw
-from wattline_scheduler.core.records import BookRecord, JobRecord
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
+from wattline_protocol.site.model import Domain, Node, Site
+from wattline_protocol.site.wall_power import PERMILLE, wall_mw
+from wattline_protocol.views.site_views import JobState
+from wattline_scheduler.records import BookRecord, JobRecord
 from wattline_sim.fleet.hardware import Gpu
 from wattline_sim.fleet.machine import Machine
 

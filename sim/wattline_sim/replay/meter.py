@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from wattline_scheduler.power.matrix import Floats
+from wattline_scheduler.power.topology.matrix import Floats
 
 DAY_S = 86_400.0
 

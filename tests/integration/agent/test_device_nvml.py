@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from support.drivers import agent_process, check_driver
-from support.simnode import make_node, serving
+from support.node.drivers import agent_process, check_driver
+from support.node.simnode import make_node, serving
+from wattline_agent.core.ports import DriverAbsent
 from wattline_agent.device.collector import DriverCollector
 from wattline_agent.device.replay import ReplayDriver
-from wattline_agent.ports import DriverAbsent
 from wattline_sim.node import NodeDir
 
 
@@ -54,7 +54,7 @@ answer(status)
 def test_no_driver_is_said_in_words(tmp_path: Path) -> None:
     missing = tmp_path / "libnvidia-ml.so.1"
     code = f"""
-from wattline_agent.ports import DriverAbsent
+from wattline_agent.core.ports import DriverAbsent
 try:
     open_collector(Path({str(missing)!r}))
 except DriverAbsent as error:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, keeper, order, ref
-from support.ports import free_ports
-from wattline_protocol.orders import Rendezvous
+from support.node.keepers import CONTEXT, keeper, order, ref
+from support.programs.ports import free_ports
+from wattline_protocol.wire.task_order import Rendezvous
 
 TRAIN = """
 import os, sys

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
-from support.simnode import DEADLINE_S, wait_until
+from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.node.simnode import DEADLINE_S, wait_until
+from wattline_agent.core.ports import KeeperAbsent, LaunchContext
 from wattline_agent.executor.layout import ORDERS_FILE
-from wattline_agent.keeper import tree
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE
-from wattline_agent.ports import KeeperAbsent, LaunchContext
 
 TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
 
@@ -181,7 +181,7 @@ def test_tasks_survive_a_killed_agent(tmp_path: Path) -> None:
         code = (
             "import sys, os, signal\n"
             "from pathlib import Path\n"
-            "from support.keepers import CONTEXT, shell\n"
+            "from support.node.keepers import CONTEXT, shell\n"
             "from wattline_agent.executor.runner import KeeperRunner\n"
             f"KeeperRunner(Path({str(tmp_path)!r})).launch(shell('echo up; sleep 1000'), CONTEXT)\n"
             "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
-from support.name_service import may_mount
-from support.simnode import wait_until
-from wattline_agent.keeper import tree
+from support.node.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
+from support.node.name_service import may_mount
+from support.node.simnode import wait_until
+from wattline_agent.core.ports import LaunchContext
 from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.life import START_PATIENCE_S
+from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spawn import TASK_OOM_SCORE_ADJ
 from wattline_agent.keeper.spec import STARTS_FILE
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
-from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import TaskRef
 
 DEVICE = Path("/dev/fuse")

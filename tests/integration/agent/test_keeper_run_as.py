@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
-from support.simnode import wait_until
+from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
+from support.node.simnode import wait_until
+from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor import runner
 from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
-from wattline_agent.ports import LaunchContext
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.task_order import TaskOrder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts tasks as others")
 

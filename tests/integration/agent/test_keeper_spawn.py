@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from support.spawning import spawned
+from support.node.spawning import spawned
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
-from wattline_agent.keeper.cgroup import NO_SITE, Group, discover, remove_site
-from wattline_agent.keeper.command import NotStarted
-from wattline_agent.keeper.held import Held, boottime_s
+from wattline_agent.keeper.attempt import Held, boottime_s
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Life
 from wattline_agent.keeper.mounts import Mounts
+from wattline_agent.keeper.processes.cgroup import NO_SITE, Group, discover, remove_site
+from wattline_agent.keeper.processes.command import NotStarted
 from wattline_agent.keeper.spawn import Launch
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_agent.keeper.starting import Loop, Starts, Told

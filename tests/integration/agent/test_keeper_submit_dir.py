@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
-from support.simnode import wait_until
+from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
+from support.node.simnode import wait_until
+from wattline_agent.core.ports import TaskSeen
 from wattline_agent.keeper.spawn import Launch, fork, hear
-from wattline_agent.ports import TaskSeen
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.task_order import TaskOrder
 
 OWN = "it started in a directory of its own ($WATTLINE_TASK_DIR): "
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
-from support.simnode import wait_until
-from wattline_agent.ports import LaunchContext, LogSlice
+from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
+from support.node.simnode import wait_until
+from wattline_agent.core.ports import LaunchContext, LogSlice
 
 
 @pytest.fixture(params=["cgroup", "session"])

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from support.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
-from support.name_service import answer, hanging, may_mount
-from support.simnode import wait_until
+from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.node.name_service import answer, hanging, may_mount
+from support.node.simnode import wait_until
+from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.launch import spec_of
 from wattline_agent.executor.layout import TaskDir
-from wattline_agent.keeper import tree
+from wattline_agent.keeper.attempt import boottime_s
 from wattline_agent.keeper.client import KeeperClient
-from wattline_agent.keeper.held import boottime_s
 from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.life import START_PATIENCE_S
+from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import STARTS_FILE
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
-from wattline_agent.ports import LaunchContext
 from wattline_protocol.ids import TaskRef
-from wattline_protocol.messages import TaskExit
-from wattline_protocol.orders import TaskOrder
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.task_order import TaskOrder
 
 NOBODY = "nobody"
 SLOW_S = 30.0

@@ -5,13 +5,13 @@ import socket
 import pytest
 import zmq
 
-from support.wire_pairs import DEADLINE_S, QUICK_LIMITS, peers, wait_until
-from wattline_protocol.codec import Codec, MalformedMessage
-from wattline_protocol.door import Door
-from wattline_protocol.keys import KeyPair
-from wattline_protocol.messages import FromAgent
-from wattline_protocol.requests import FromClient
-from wattline_protocol.transport import (
+from support.programs.wire_pairs import DEADLINE_S, QUICK_LIMITS, peers, wait_until
+from wattline_protocol.trust.keys import KeyPair
+from wattline_protocol.trust.zap_handler import Door
+from wattline_protocol.wire.agent_messages import FromAgent
+from wattline_protocol.wire.client_messages import FromClient
+from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.transport import (
     ClientSocket,
     Incoming,
     ServerSocket,

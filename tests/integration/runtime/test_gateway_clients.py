@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from support.serving_stack import SERVICE, Stack, serving_stack, wait_for
+from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
 
 ATTACKER = "127.0.0.2"
 PROXY = "127.0.0.3"

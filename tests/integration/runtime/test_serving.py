@@ -13,8 +13,8 @@ import httpx
 import pytest
 import zmq
 
-from support.serving_stack import SERVICE, Stack, serving_stack, wait_for
-from wattline_protocol.keys import KeyPair
+from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
+from wattline_protocol.trust.keys import KeyPair
 
 LATE_S = 10.0
 """A machine that stands still may do it so much later."""

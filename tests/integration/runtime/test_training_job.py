@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.serving_stack import SERVICE, serving_stack, wait_for
+from support.programs.serving_stack import SERVICE, serving_stack, wait_for
 from wattline import task
 
 SMALL = ("--width=16", "--blocks=2", "--learning-rate=0.003")

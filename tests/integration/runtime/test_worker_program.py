@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.serving_stack import serving_stack
-from wattline_protocol.keys import KeyPair
+from support.programs.serving_stack import serving_stack
+from wattline_protocol.trust.keys import KeyPair
 
 ECHO = "--model=wattline_runtime.serve.echo:Echo"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from support.live_scheduler import SchedulerProcess, SiteDirectory
-from support.sites import site
-from wattline_protocol.keys import JoinBundle
+from support.core.sites import site
+from support.programs.live_scheduler import SchedulerProcess, SiteDirectory
+from wattline_protocol.trust.keys import JoinBundle
 
 
 @pytest.fixture

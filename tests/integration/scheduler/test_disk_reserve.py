@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.job_odds import PLAIN
-from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
-from support.sites import site
-from support.small_disk import SmallDisk, small_disk
+from support.core.job_odds import PLAIN
+from support.core.sites import site
+from support.programs.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
+from support.store.small_disk import SmallDisk, small_disk
 from wattline_protocol.ids import JobId
-from wattline_protocol.requests import Acted, Cancel, Denied, Submit, Submitted
-from wattline_protocol.selecting import only
-from wattline_protocol.site import Site
+from wattline_protocol.job.selection import only
+from wattline_protocol.site.model import Site
+from wattline_protocol.wire.client_messages import Acted, Cancel, Denied, Submit, Submitted
 
 MEGABYTES = 24
 FILLER_MB = 8

@@ -7,17 +7,18 @@ import time
 
 import pytest
 
-from support.live_scheduler import (
+from support.core.sites import job
+from support.programs.live_scheduler import (
     SchedulerProcess,
     SiteDirectory,
     WireAgent,
     WireClient,
     pump_until,
 )
-from support.sites import job
 from wattline_bench.abuse.fields import by_agent, by_submitter
 from wattline_protocol.ids import NodeId
-from wattline_protocol.requests import (
+from wattline_protocol.views.site_views import NodeView
+from wattline_protocol.wire.client_messages import (
     GetNode,
     GetPower,
     GetSite,
@@ -28,7 +29,6 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
 )
-from wattline_protocol.views import NodeView
 
 STEP = 12
 """One of so many messages."""

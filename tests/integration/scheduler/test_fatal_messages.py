@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from support.live_scheduler import WITHIN_S, SiteDirectory, WireAgent, WireClient, until
-from support.sites import job
+from support.core.sites import job
+from support.programs.live_scheduler import WITHIN_S, SiteDirectory, WireAgent, WireClient, until
 from wattline_protocol.ids import NodeId
-from wattline_protocol.keys import JoinBundle, load_keys
-from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
-from wattline_protocol.messages import PROTOCOL_VERSION, Refused
-from wattline_protocol.requests import (
+from wattline_protocol.trust.keys import JoinBundle, load_keys
+from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Refused
+from wattline_protocol.wire.client_messages import (
     Answer,
     ClientHello,
     ClientWelcome,
@@ -27,13 +27,14 @@ from wattline_protocol.requests import (
     Submitted,
     Tell,
 )
-from wattline_scheduler.core import budgets, hello, submitting
-from wattline_scheduler.shell.beside import Beside
+from wattline_scheduler.core.agents import handshake
+from wattline_scheduler.core.requests import shed, submit
+from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.shell.door.desk import DoorDesk
-from wattline_scheduler.shell.fatal import FATAL_NAME, Fatal
+from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
+from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
 from wattline_scheduler.shell.loop import Loop, Sockets
-from wattline_scheduler.shell.reads import Reads
 from wattline_scheduler.shell.run import (
     Stop,
     open_sockets,
@@ -133,7 +134,7 @@ def test_a_request_that_ended_a_run_is_refused_by_the_next_one(
     with running(directory, state) as run, monkeypatch.context() as patch:
         client = run.client(directory.bundle("ada"))
         assert isinstance(run.ask(client, SOUND), Submitted)
-        patch.setattr(submitting, "_accept", breaks)
+        patch.setattr(submit, "_accept", breaks)
         client.start(POISON)
         run.ends_by(RuntimeError)
     with running(directory, state) as run:
@@ -155,7 +156,7 @@ def test_a_node_whose_message_ended_a_run_is_not_heard_and_counts_in_full(
 ) -> None:
     with running(directory, state) as run, monkeypatch.context() as patch:
         agent = run.agent(directory.bundle("a1"))
-        patch.setattr(hello, "_issue", breaks)
+        patch.setattr(handshake, "_issue", breaks)
         agent.fake.say_hello()
         agent.pump()
         run.ends_by(RuntimeError)
@@ -171,8 +172,8 @@ def test_a_node_whose_message_ended_a_run_is_not_heard_and_counts_in_full(
 def test_a_check_that_fails_is_a_refusal_and_an_alarm(
     directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch, request_: Request
 ) -> None:
-    monkeypatch.setattr(submitting, "malformed", breaks)
-    monkeypatch.setattr(budgets, "_problem", breaks)
+    monkeypatch.setattr(submit, "malformed", breaks)
+    monkeypatch.setattr(shed, "_problem", breaks)
     with running(directory, state) as run:
         client = run.client(directory.bundle("ops"))
         denied = run.ask(client, request_)
@@ -209,7 +210,7 @@ def test_what_no_message_is_to_blame_for_refuses_nothing(
 
     with running(directory, state) as run, monkeypatch.context() as patch:
         client = run.client(directory.bundle("ada"))
-        patch.setattr(submitting, "_accept", ends)
+        patch.setattr(submit, "_accept", ends)
         client.start(POISON)
         with pytest.raises(error):
             run_until_stopped(run.loop, run.fatal, Stop())

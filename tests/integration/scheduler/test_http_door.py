@@ -12,18 +12,18 @@ import httpx
 import msgspec
 import pytest
 
-from support.live_scheduler import (
+from support.core.sites import site
+from support.programs.live_scheduler import (
     SchedulerProcess,
     SiteDirectory,
     WireClient,
     free_endpoints,
     until,
 )
-from support.sites import site
-from wattline_protocol.requests import Events, GetPower, ListEvents, Power
-from wattline_protocol.site import HttpDoor
-from wattline_protocol.views import DomainView
-from wattline_scheduler.shell.door.server import LIMITS
+from wattline_protocol.site.model import HttpDoor
+from wattline_protocol.views.site_views import DomainView
+from wattline_protocol.wire.client_messages import Events, GetPower, ListEvents, Power
+from wattline_scheduler.shell.http_api.http_server import LIMITS
 
 TOKEN = "a-token-of-more-than-twenty-characters"
 PATH = "/v1/grid-events"

@@ -10,17 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.bmcs import SimulatedBmc
-from support.live_scheduler import until
-from support.sensor_servers import SensorServer, certificate, only_for, says, sensor_server
-from support.sites import site
+from support.core.sites import site
+from support.programs.bmcs import SimulatedBmc
+from support.programs.live_scheduler import until
+from support.programs.sensor_servers import SensorServer, certificate, only_for, says, sensor_server
 from wattline_protocol.ids import Instant, NodeId
-from wattline_protocol.outofband import OffByCommand, OffByRedfish, OutOfBand
-from wattline_protocol.sensing import Access
-from wattline_scheduler.core.effects import ActOutOfBand
-from wattline_scheduler.core.events import OutOfBandDone
-from wattline_scheduler.shell.outofband.desk import OutOfBandDesk, seen_off
-from wattline_scheduler.shell.sensing.values import ReadingFailed
+from wattline_protocol.site.out_of_band import OffByCommand, OffByRedfish, OutOfBand
+from wattline_protocol.site.sensing import Access
+from wattline_scheduler.core.model.effects import ActOutOfBand
+from wattline_scheduler.core.model.events import OutOfBandDone
+from wattline_scheduler.shell.bmc.power_off_runner import OutOfBandDesk, seen_off
+from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 TIMEOUT_S = 9.0
 NO_SECRET = Access()

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.bmcs import SimulatedBmc
-from support.live_scheduler import (
+from support.core.sites import job, site
+from support.programs.bmcs import SimulatedBmc
+from support.programs.live_scheduler import (
     SchedulerProcess,
     SiteDirectory,
     WireAgent,
@@ -19,11 +20,11 @@ from support.live_scheduler import (
     pump_until,
     until,
 )
-from support.sensor_servers import sensor_server
-from support.sites import job, site
+from support.programs.sensor_servers import sensor_server
 from wattline_protocol.ids import DomainId, NodeId
-from wattline_protocol.outofband import OffByCommand, OffByRedfish, OutOfBand
-from wattline_protocol.requests import (
+from wattline_protocol.site.out_of_band import OffByCommand, OffByRedfish, OutOfBand
+from wattline_protocol.views.site_views import EventView, NodeView
+from wattline_protocol.wire.client_messages import (
     Done,
     Events,
     GetNode,
@@ -33,7 +34,6 @@ from wattline_protocol.requests import (
     Submit,
     Submitted,
 )
-from wattline_protocol.views import EventView, NodeView
 
 PDU = DomainId("pdu-a")
 

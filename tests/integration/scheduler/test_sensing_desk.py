@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
-from support.sensor_servers import SIMULATED_OUTLET, SensorServer, says, sensor_server
-from support.sites import site
+from support.core.sites import site
+from support.programs.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
+from support.programs.sensor_servers import SIMULATED_OUTLET, SensorServer, says, sensor_server
 from wattline_protocol.ids import DomainId
-from wattline_protocol.requests import Events, ListEvents
-from wattline_protocol.sensing import (
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.sensing import (
     CommandSource,
     Meter,
     OutsidePoint,
@@ -22,9 +22,9 @@ from wattline_protocol.sensing import (
     Sensor,
     Source,
 )
-from wattline_protocol.site import Site
-from wattline_scheduler.core.events import DomainMetered, ZoneSensed
-from wattline_scheduler.shell.sensing.desk import SensingDesk, SensorEvent
+from wattline_protocol.wire.client_messages import Events, ListEvents
+from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
+from wattline_scheduler.shell.sensing.sensor_poller import SensingDesk, SensorEvent
 
 PDU_A, PDU_B, ROOM = DomainId("pdu-a"), DomainId("pdu-b"), DomainId("room")
 

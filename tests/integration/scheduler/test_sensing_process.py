@@ -10,18 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.live_scheduler import (
+from support.core.sites import site
+from support.programs.live_scheduler import (
     SchedulerProcess,
     SiteDirectory,
     WireAgent,
     WireClient,
     pump_until,
 )
-from support.sites import site
 from wattline_protocol.ids import DomainId
-from wattline_protocol.requests import GetPower, Power
-from wattline_protocol.sensing import CommandSource, Meter, Plant, Sensor
-from wattline_protocol.views import DomainView
+from wattline_protocol.site.sensing import CommandSource, Meter, Plant, Sensor
+from wattline_protocol.views.site_views import DomainView
+from wattline_protocol.wire.client_messages import GetPower, Power
 
 PDU, ROOM = DomainId("pdu-a"), DomainId("room")
 SLOW_S = 90.0

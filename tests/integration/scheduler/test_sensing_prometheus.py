@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from support.live_scheduler import until
-from support.prometheus import is_here, prometheus
-from support.sensor_servers import SensorServer, says_bytes, sensor_server
-from wattline_protocol.sensing import PrometheusSource, Sensor
-from wattline_scheduler.shell.sensing.reader import Reader
-from wattline_scheduler.shell.sensing.values import ReadingFailed
+from support.programs.live_scheduler import until
+from support.programs.prometheus import is_here, prometheus
+from support.programs.sensor_servers import SensorServer, says_bytes, sensor_server
+from wattline_protocol.site.sensing import PrometheusSource, Sensor
+from wattline_scheduler.shell.sensing.sensor_reader import Reader
+from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 pytestmark = pytest.mark.skipif(
     not is_here(), reason="no prometheus here; on Debian: apt install prometheus"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.live_scheduler import until
-from support.sensor_servers import (
+from support.programs.live_scheduler import until
+from support.programs.sensor_servers import (
     SIMULATED_OUTLET,
     SIMULATED_POWER,
     SIMULATED_SENSOR,
@@ -21,9 +21,9 @@ from support.sensor_servers import (
     says_bytes,
     sensor_server,
 )
-from wattline_protocol.sensing import Access, CommandSource, RedfishSource, Sensor, Source
-from wattline_scheduler.shell.sensing.reader import Quantity, Reader
-from wattline_scheduler.shell.sensing.values import MAX_ANSWER_BYTES, ReadingFailed
+from wattline_protocol.site.sensing import Access, CommandSource, RedfishSource, Sensor, Source
+from wattline_scheduler.shell.sensing.sensor_reader import Quantity, Reader
+from wattline_scheduler.shell.sensing.sensor_values import MAX_ANSWER_BYTES, ReadingFailed
 
 
 def read(

@@ -12,9 +12,10 @@ from typing import IO
 
 import pytest
 
-from support import records, store_writer
-from support.live_scheduler import until
-from wattline_scheduler.core.records import Saved
+from support.core import records
+from support.programs.live_scheduler import until
+from support.store import writer as store_writer
+from wattline_scheduler.records import Saved
 from wattline_scheduler.store.errors import StoreFull, StoreLocked
 from wattline_scheduler.store.store import Store
 
@@ -81,7 +82,7 @@ def open_when_free(directory: Path) -> tuple[Store, Saved]:
 _UNTIL_FULL = """
 import resource, sys
 from pathlib import Path
-from support import records
+from support.core import records
 from wattline_scheduler.store.errors import StoreFull
 from wattline_scheduler.store.store import Store
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support import damage, records
-from support.stores import NOW, everything
+from support.core import records
+from support.store import damage
+from support.store.stores import NOW, everything
 from wattline_scheduler.store import verify
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store

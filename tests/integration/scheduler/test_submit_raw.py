@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from support.job_odds import ODD_JOBS, PLAIN
-from support.live_scheduler import SchedulerProcess, SiteDirectory, WireClient
-from support.sites import site
-from wattline_protocol.jobfile import job_problems
-from wattline_protocol.requests import Denied, Submit, Submitted
+from support.core.job_odds import ODD_JOBS, PLAIN
+from support.core.sites import site
+from support.programs.live_scheduler import SchedulerProcess, SiteDirectory, WireClient
+from wattline_protocol.job.file import job_problems
+from wattline_protocol.wire.client_messages import Denied, Submit, Submitted
 
 
 def test_what_a_client_would_refuse_is_refused_over_the_socket(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from support.live_scheduler import WITHIN_S, SiteDirectory, WireClient, until
-from support.sites import job
+from support.core.sites import job
+from support.programs.live_scheduler import WITHIN_S, SiteDirectory, WireClient, until
 from wattline_protocol.ids import Instant, Now
-from wattline_protocol.keys import JoinBundle, load_keys
-from wattline_protocol.members import AUTHORIZED, SCHEDULER_KEY, Authorized
-from wattline_protocol.messages import PROTOCOL_VERSION
-from wattline_protocol.requests import (
+from wattline_protocol.trust.keys import JoinBundle, load_keys
+from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.client_messages import (
     ClientHello,
     ClientWelcome,
     Explain,
@@ -28,13 +28,13 @@ from wattline_protocol.requests import (
     Tell,
     ToClient,
 )
-from wattline_scheduler.shell.beside import Beside
+from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.clients.client_turns import CLIENTS_S
 from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.shell.door.desk import DoorDesk
-from wattline_scheduler.shell.fatal import FATAL_NAME, Fatal
+from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
+from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
-from wattline_scheduler.shell.turns import CLIENTS_S
 
 
 class Slow:

@@ -9,18 +9,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.http_receiver import HttpReceiver
-from support.live_scheduler import (
+from support.core.sites import site
+from support.programs.http_receiver import HttpReceiver
+from support.programs.live_scheduler import (
     SchedulerProcess,
     SiteDirectory,
     WireClient,
     free_endpoints,
     until,
 )
-from support.sites import site
-from wattline_protocol.requests import Done, Restore, Shed
-from wattline_protocol.site import Webhook
-from wattline_scheduler.shell.hooks.post import TIMEOUT_S
+from wattline_protocol.site.model import Webhook
+from wattline_protocol.wire.client_messages import Done, Restore, Shed
+from wattline_scheduler.shell.webhooks.webhook_post import TIMEOUT_S
 
 SECRET = "the site's own secret"
 

@@ -12,9 +12,9 @@ from wattline.client.errors import Refused, WattlineError
 from wattline.client.link import Link
 from wattline.client.session import Session
 from wattline_bench.abuse.extremes import extremes
-from wattline_protocol.requests import GetPower, ToClient
-from wattline_protocol.transport import ClientSocket
-from wattline_protocol.transport import Link as Standing
+from wattline_protocol.wire.client_messages import GetPower, ToClient
+from wattline_protocol.wire.transport import ClientSocket
+from wattline_protocol.wire.transport import Link as Standing
 
 STEP = 25
 """One of so many messages."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import wattline.client.logtail as logtail
 from wattline.client.logtail import tail_offset
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.requests import Log
+from wattline_protocol.wire.client_messages import Log
 
 
 class KeptLog:

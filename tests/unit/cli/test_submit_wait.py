@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from support.site_views import job
+from support.core.site_views import job
 from wattline.acts.submit import PendingNotes, has_one_task, job_spec, output, shell_hint
 from wattline.client import Client, NotFound, Unreachable
 from wattline.failures import ActFailed
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.jobfile import job_from_options
-from wattline_protocol.requests import Log
-from wattline_protocol.views import JobState, JobView
+from wattline_protocol.job.file import job_from_options
+from wattline_protocol.views.site_views import JobState, JobView
+from wattline_protocol.wire.client_messages import Log
 
 
 def piece(attempt: int, data: bytes) -> Log:

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from wattline_protocol.codec import Codec, MalformedMessage
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence
-from wattline_protocol.jobchange import changed
-from wattline_protocol.jobfile import JobFileError, job_from_options
-from wattline_protocol.messages import Beat, FromAgent, GpuSample, ToAgent
-from wattline_protocol.requests import FromClient
+from wattline_protocol.job.change import changed
+from wattline_protocol.job.file import JobFileError, job_from_options
+from wattline_protocol.wire.agent_messages import Beat, FromAgent, GpuSample, ToAgent
+from wattline_protocol.wire.client_messages import FromClient
+from wattline_protocol.wire.codec import Codec, MalformedMessage
 
 UNIONS = {"FromAgent": FromAgent, "ToAgent": ToAgent, "FromClient": FromClient}
 
@@ -132,9 +132,9 @@ def test_types_are_laid_out_in_memory_as_msgspec_can() -> None:
     """A str with a pattern beside a bounded sequence in one union corrupts its memory; a debug
     allocator sees that when the type is freed."""
     program = (
-        "from wattline_protocol.codec import Codec\n"
-        "from wattline_protocol.messages import FromAgent, ToAgent\n"
-        "from wattline_protocol.requests import FromClient, ToClient\n"
+        "from wattline_protocol.wire.codec import Codec\n"
+        "from wattline_protocol.wire.agent_messages import FromAgent, ToAgent\n"
+        "from wattline_protocol.wire.client_messages import FromClient, ToClient\n"
         "for union in (FromAgent, ToAgent, FromClient, ToClient):\n"
         "    Codec(union)\n"
     )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wattline_protocol.sitechecks import site_warnings
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.sitetext import format_site
+from wattline_protocol.site.checks import site_warnings
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.text import format_site
 
 HEAD = """
 [run_as]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.struct_strategies import values_of
-from wattline_protocol.clipping import clip_builtins, clipped
-from wattline_protocol.codec import Codec
+from support.strategies.structs import values_of
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence, UnixTime
-from wattline_protocol.job import JobSpec
-from wattline_protocol.messages import Beat, FromAgent, GpuSample, Rollup, Rollups
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.agent_messages import Beat, FromAgent, GpuSample, Rollup, Rollups
+from wattline_protocol.wire.clipping import clip_builtins, clipped
+from wattline_protocol.wire.codec import Codec
 
 CODEC: Codec[Any] = Codec(FromAgent)
 BEAT = Beat(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattline_protocol.httplimits import (
+from wattline_protocol.http.limits import (
     HttpLimits,
     client_key,
     forwarded_for,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from wattline_protocol.job import JobSpec
-from wattline_protocol.jobchange import WHEN, ChangeValue, changed, differences
-from wattline_protocol.jobfile import JobFileError, job_from_options
-from wattline_protocol.jobkeys import BY_NAME
+from wattline_protocol.job.change import WHEN, ChangeValue, changed, differences
+from wattline_protocol.job.file import JobFileError, job_from_options
+from wattline_protocol.job.keys import BY_NAME
+from wattline_protocol.job.spec import JobSpec
 
 
 def spec(**options: object) -> JobSpec:

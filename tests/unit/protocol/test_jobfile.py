@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wattline_protocol.job import (
+from wattline_protocol.job.file import (
+    MAX_JOB_CHARS,
+    JobFileError,
+    format_job,
+    job_from_options,
+    job_problems,
+    parse_job,
+)
+from wattline_protocol.job.keys import BY_NAME, JOB_KEYS, LATER
+from wattline_protocol.job.spec import (
     ArraySpec,
     IdleRule,
     JobSpec,
@@ -16,15 +25,6 @@ from wattline_protocol.job import (
     ServiceSpec,
     Windows,
 )
-from wattline_protocol.jobfile import (
-    MAX_JOB_CHARS,
-    JobFileError,
-    format_job,
-    job_from_options,
-    job_problems,
-    parse_job,
-)
-from wattline_protocol.jobkeys import BY_NAME, JOB_KEYS, LATER
 
 FULL = """\
 name = "resnet"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_protocol.keys import (
+from wattline_protocol.trust.keys import (
     JoinBundle,
     KeyFileError,
     KeyPair,

@@ -6,8 +6,9 @@ from typing import get_args
 
 import pytest
 
-from wattline_protocol.keys import JoinBundle, KeyFileError, load_bundle, load_keys
-from wattline_protocol.members import (
+from wattline_protocol.site.model import Role
+from wattline_protocol.trust.keys import JoinBundle, KeyFileError, load_bundle, load_keys
+from wattline_protocol.trust.members import (
     AUTHORIZED,
     RECHECK_S,
     SCHEDULER_KEY,
@@ -17,7 +18,6 @@ from wattline_protocol.members import (
     enroll,
     init_site_keys,
 )
-from wattline_protocol.site import Role
 
 
 class Clock:

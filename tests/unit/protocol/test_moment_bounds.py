@@ -6,14 +6,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from support.sites import site
+from support.core.sites import site
 from wattline.acts.report import moment as report_moment
 from wattline.failures import ActFailed
-from wattline_protocol.jobfile import JobFileError, job_from_options
-from wattline_protocol.moments import moment_unix_s
-from wattline_protocol.site import Site
-from wattline_scheduler.core.calendar import Calendar
-from wattline_scheduler.shell.door.forms import BadForm, grid_event
+from wattline_protocol.job.file import JobFileError, job_from_options
+from wattline_protocol.site.model import Site
+from wattline_protocol.text.moments import moment_unix_s
+from wattline_scheduler.core.model.calendar import Calendar
+from wattline_scheduler.shell.http_api.json_forms import BadForm, grid_event
 
 BEYOND = (
     "9999-12-31T23:59:59-14:00",

@@ -3,11 +3,11 @@
 import pytest
 
 from wattline_protocol.ids import NodeId
-from wattline_protocol.outofband import OffByCommand, OffByRedfish, OutOfBand
-from wattline_protocol.sensing import Access
-from wattline_protocol.site import Site
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.sitetext import format_site
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.out_of_band import OffByCommand, OffByRedfish, OutOfBand
+from wattline_protocol.site.sensing import Access
+from wattline_protocol.site.text import format_site
 
 HEAD = """
 [site]

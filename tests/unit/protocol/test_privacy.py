@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_protocol.privacy import ACCESS_LIST, is_private
+from wattline_protocol.trust.file_privacy import ACCESS_LIST, is_private
 
 NOBODY = 0xFFFFFFFF
 OWNER, USER, GROUP_OBJ, GROUP, MASK, OTHER = 1, 2, 4, 8, 16, 32

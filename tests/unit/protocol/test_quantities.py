@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wattline_protocol import quantities as q
+from wattline_protocol.text import quantities as q
 
 
 @pytest.mark.parametrize(

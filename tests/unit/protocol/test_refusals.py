@@ -1,6 +1,6 @@
 """Counting refusals, and the rate limit."""
 
-from wattline_protocol.refusals import MAX_UNTAKEN, RateLimit, Refusals
+from wattline_protocol.trust.refusals import MAX_UNTAKEN, RateLimit, Refusals
 
 
 def test_refusals_are_counted_and_the_newest_kept() -> None:

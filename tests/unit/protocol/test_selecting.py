@@ -3,8 +3,8 @@
 import pytest
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.selecting import NEWEST, Selection, Span, only, parse_jobs, problem
-from wattline_protocol.spans import folded
+from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs, problem
+from wattline_protocol.text.spans import folded
 
 
 def span(first: int, last: int, *indices: tuple[int, int]) -> Span:

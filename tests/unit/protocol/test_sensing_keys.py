@@ -2,11 +2,11 @@
 
 import pytest
 
-from wattline_protocol import sensing as s
-from wattline_protocol.site import Site
-from wattline_protocol.sitechecks import site_warnings
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.sitetext import format_site
+from wattline_protocol.site import sensing as s
+from wattline_protocol.site.checks import site_warnings
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.text import format_site
 
 HEAD = """
 [site]

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from support.sites import site
+from support.core.sites import site
 from wattline_protocol.ids import UserName
-from wattline_protocol.site import RunAs
-from wattline_protocol.sitechecks import site_warnings
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.siterunas import account_of, may_be_root
-from wattline_protocol.sitetext import format_site, site_template
+from wattline_protocol.site.checks import site_warnings
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.model import RunAs
+from wattline_protocol.site.run_as import account_of, may_be_root
+from wattline_protocol.site.text import format_site, site_template
 
 TEXT = format_site(site().rack("a", 1).build())
 ADA = {UserName("ada"): "ada.l"}

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from support.sites import site
-from wattline_protocol.environment import MAX_PATTERNS
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.sitetext import format_site
+from support.core.sites import site
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.task_environment import MAX_PATTERNS
+from wattline_protocol.site.text import format_site
 
 TEXT = format_site(site().rack("a", 1).build())
 

@@ -4,10 +4,18 @@ import msgspec
 import pytest
 
 from wattline_protocol.ids import DomainId
-from wattline_protocol.site import FairShare, Gateway, InputShare, RunAs, Service, Site, Weights
-from wattline_protocol.sitechecks import largest_jump_mw, site_warnings
-from wattline_protocol.sitefile import SiteFileError, parse_site
-from wattline_protocol.sitetext import format_site, site_template
+from wattline_protocol.site.checks import largest_jump_mw, site_warnings
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.model import (
+    FairShare,
+    Gateway,
+    InputShare,
+    RunAs,
+    Service,
+    Site,
+    Weights,
+)
+from wattline_protocol.site.text import format_site, site_template
 
 HEAD = """\
 [site]

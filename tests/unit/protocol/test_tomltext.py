@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from wattline_protocol.tomltext import document_text, key_lines, line_of, value_text
+from wattline_protocol.text.toml import document_text, key_lines, line_of, value_text
 
 TEXT = '''\
 # a comment with = and [brackets]

@@ -2,8 +2,8 @@
 
 import sys
 
-from wattline_protocol.bounds import CONTROL, CONTROLS
-from wattline_protocol.visible import visible, visible_line
+from wattline_protocol.text.visible import visible, visible_line
+from wattline_protocol.wire.bounds import CONTROL, CONTROLS
 
 
 def test_every_control_character_that_a_message_is_refused_for_is_shown() -> None:

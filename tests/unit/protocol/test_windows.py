@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.windows import (
+from wattline_protocol.text.windows import (
     is_always_open,
     next_opening,
     parse_window,

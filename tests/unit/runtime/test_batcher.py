@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.serving import answers, batches, item, outputs
+from support.programs.serving import answers, batches, item, outputs
 from wattline_runtime.serve import batcher as b
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from support.serving import GatewayBench, name, route
+from support.programs.serving import GatewayBench, name, route
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import ServiceRate
-from wattline_runtime.gateway.roster import REVOKED_GRACE_S, WORKER_SILENCE_S
+from wattline_runtime.gateway.workers import REVOKED_GRACE_S, WORKER_SILENCE_S
 from wattline_runtime.wire import (
     Failure,
     FailureReason,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.serving import GatewayBench
-from wattline_protocol.keys import KeyPair
+from support.programs.serving import GatewayBench
+from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import FileRoutes, GatewayConfig
 from wattline_runtime.gateway.routes import RoutesFileInvalid
 from wattline_runtime.gateway.run import open_listener

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from wattline_protocol.codec import MalformedMessage
+from wattline_protocol.wire.codec import MalformedMessage
 from wattline_runtime.wire import (
     MAX_FRAME_BYTES,
     MAX_FRAME_MESSAGES,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import Harness, joined
-from support.sites import site
-from support.stores import opened
-from wattline_scheduler.shell.reads import Reads
+from support.core.harness import Harness, joined
+from support.core.sites import site
+from support.store.stores import opened
+from wattline_scheduler.shell.clients.questions import Reads
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support import records
-from support.sites import site
+from support.core import records
+from support.core.sites import site
 from wattline_protocol.ids import DomainId, NodeId, UnixTime, UserName
-from wattline_protocol.reportviews import ReportView
-from wattline_protocol.site import Site, Tariff
-from wattline_scheduler.core.records import AttemptRecord, JobRecord
+from wattline_protocol.site.model import Site, Tariff
+from wattline_protocol.views.report_views import ReportView
+from wattline_scheduler.records import AttemptRecord, JobRecord
 from wattline_scheduler.report import ReportOrder, Step, build_report
 from wattline_scheduler.store.errors import StoreError
+from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.rollups import DomainRollup, NodeRollup
-from wattline_scheduler.store.rows import Storable
 from wattline_scheduler.store.store import Store
 
 T0 = records.T0

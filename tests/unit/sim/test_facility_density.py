@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from wattline_sim.facility.density import CLASSES, Search, density, equal_caps, why_refused
-from wattline_sim.facility.price import Price
-from wattline_sim.facility.report import FacilityReport
+from wattline_sim.facility.judging.price import Price
+from wattline_sim.facility.judging.report import FacilityReport
 from wattline_sim.facility.run import Size
 from wattline_sim.facility.simulate import Ask, simulate
 

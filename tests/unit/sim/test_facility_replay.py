@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.plants import row
+from support.strategies.plants import row
 from wattline_sim.facility.plant import Plant, Weather, weather_of
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.replay import REQUESTS, WEATHER, ReplayMissing, read_replay

@@ -1,6 +1,6 @@
 """A node of the fleet simulation tells of its processes what a real keeper tells."""
 
-from support.keepers import CONTEXT, order, ref
+from support.node.keepers import CONTEXT, order, ref
 from wattline_protocol.ids import NodeId
 from wattline_sim.fleet.machine import SIM_SECONDS, Machine
 from wattline_sim.fleet.world import World

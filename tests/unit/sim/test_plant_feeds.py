@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from support.plants import OVERDRIVEN, redundant, row
+from support.strategies.plants import OVERDRIVEN, redundant, row
 from wattline_sim.facility.plant import Feed, Layout, LayoutError, NodePlace, Plant
 from wattline_sim.facility.plant.breakers import (
     TRIP_TABLES,

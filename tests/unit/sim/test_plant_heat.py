@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from support.plants import OVERDRIVEN, STEADY, row
+from support.strategies.plants import OVERDRIVEN, STEADY, row
 from wattline_sim.facility.plant import Feed, Layout, NodePlace, Plant, Weather, Zone, weather_of
 from wattline_sim.facility.plant.constants import FITTED
 from wattline_sim.physics import Reason

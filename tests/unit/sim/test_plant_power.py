@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from support.plants import ITERATING, OVERDRIVEN, STEADY, row
-from wattline_scheduler.power.models import node_model, node_power
+from support.strategies.plants import ITERATING, OVERDRIVEN, STEADY, row
+from wattline_scheduler.power.demand.models import node_model, node_power
 from wattline_sim.facility.plant import Layout, Plant, State, Workload
 from wattline_sim.physics import Reason
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.plants import ITERATING, row
+from support.strategies.plants import ITERATING, row
 from wattline_sim.facility.plant import (
     POPULATIONS,
     Arrival,

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pytest
 
-from support import records
-from support.sites import site
-from wattline_protocol.job import Resources
-from wattline_protocol.site import Queue, Quota
-from wattline_scheduler.core.records import GangPhase, GangRecord, Record
+from support.core import records
+from support.core.sites import site
+from wattline_protocol.job.spec import Resources
+from wattline_protocol.site.model import Queue, Quota
+from wattline_scheduler.records import GangPhase, GangRecord, Record
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key, key_of
-from wattline_sim.fleet.sentaway import SentAwayInVain, check_sent_away
+from wattline_sim.fleet.preempted import SentAwayInVain, check_sent_away
 
 NIGHT = "in the quota of queue night"
 FOUR = Resources(gpus_per_node=4)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.site_views import NOON, accounts_now, busy_site, shared_site
-from support.time_zone import local_time
-from wattline_protocol.requests import Accounts
+from support.core.site_views import NOON, accounts_now, busy_site, shared_site
+from support.programs.time_zone import local_time
+from wattline_protocol.wire.client_messages import Accounts
 from wattline_tui.accounts import (
     ACCOUNT_COLUMNS,
     BAR,

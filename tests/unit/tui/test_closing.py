@@ -3,10 +3,10 @@
 import pytest
 from textual.message import Message
 
-from support.feeds import PlayedFeed
-from support.site_views import accounts_now, busy_site
+from support.core.site_views import accounts_now, busy_site
+from support.programs.feeds import PlayedFeed
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.requests import Log
+from wattline_protocol.wire.client_messages import Log
 from wattline_tui import app as app_module
 from wattline_tui.app import TopApp
 from wattline_tui.messages import (

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from support.feeds import PlayedFeed
-from support.hostile import HOSTILE, acting, filled
-from wattline_protocol.requests import Accounts, Answer, FetchLog, Request
-from wattline_protocol.reserving import Reservations
-from wattline_protocol.views import ExplainView, SiteView
+from support.programs.feeds import PlayedFeed
+from support.strategies.hostile import HOSTILE, acting, filled
+from wattline_protocol.views.site_views import ExplainView, SiteView
+from wattline_protocol.wire.client_messages import Accounts, Answer, FetchLog, Request
+from wattline_protocol.wire.reservations import Reservations
 from wattline_tui.app import TopApp
 
 

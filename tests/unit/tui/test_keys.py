@@ -6,13 +6,22 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from support.feeds import PlayedFeed
-from support.site_views import NOON, busy_site
-from support.time_zone import local_time
+from support.core.site_views import NOON, busy_site
+from support.programs.feeds import PlayedFeed
+from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId, UnixTime
-from wattline_protocol.requests import Cancel, Drain, Explain, Hold, Requeue, Shed, Undrain, Update
-from wattline_protocol.selecting import only
-from wattline_protocol.views import ExplainView, FilterRefusal, Remedy
+from wattline_protocol.job.selection import only
+from wattline_protocol.views.site_views import ExplainView, FilterRefusal, Remedy
+from wattline_protocol.wire.client_messages import (
+    Cancel,
+    Drain,
+    Explain,
+    Hold,
+    Requeue,
+    Shed,
+    Undrain,
+    Update,
+)
 from wattline_tui.actions import ACTIONS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from support.site_views import busy_site
+from support.core.site_views import busy_site
 from wattline_protocol.ids import JobId
-from wattline_protocol.mig import MigView
+from wattline_protocol.wire.mig import MigView
 from wattline_tui.screens.node import facts_of
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from support.feeds import PlayedFeed
-from support.site_views import busy_site
+from support.core.site_views import busy_site
+from support.programs.feeds import PlayedFeed
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.views import SiteView
+from wattline_protocol.views.site_views import SiteView
 from wattline_tui.app import TopApp
 
 

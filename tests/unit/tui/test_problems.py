@@ -6,9 +6,9 @@ import msgspec
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from support.feeds import PlayedFeed
-from support.site_views import busy_site, troubled_site
-from wattline_protocol.views import SiteView
+from support.core.site_views import busy_site, troubled_site
+from support.programs.feeds import PlayedFeed
+from wattline_protocol.views.site_views import SiteView
 from wattline_tui.app import TopApp
 from wattline_tui.problems import problems_text
 from wattline_tui.screens.dialogs import Page

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from support.feeds import PlayedFeed
-from support.site_views import busy_site
+from support.core.site_views import busy_site
+from support.programs.feeds import PlayedFeed
 from wattline_protocol.ids import DomainId, JobId, NodeId
-from wattline_protocol.requests import Drain, Hold, Release, Restore, Shed, Undrain
-from wattline_protocol.selecting import only
+from wattline_protocol.job.selection import only
+from wattline_protocol.wire.client_messages import Drain, Hold, Release, Restore, Shed, Undrain
 from wattline_tui.app import TopApp
 from wattline_tui.model import View, reduce
 from wattline_tui.proposals import (

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from support.site_views import NOON, busy_site, reservations_now
-from support.time_zone import local_time
+from support.core.site_views import NOON, busy_site, reservations_now
+from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId
 from wattline_tui.reservations import COLUMNS, SHOWN_BELOW, details_of, reservation_rows
 from wattline_tui.screens.node import facts_of

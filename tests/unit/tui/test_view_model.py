@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from support.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
-from support.time_zone import local_time
+from support.core.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
+from support.programs.time_zone import local_time
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (

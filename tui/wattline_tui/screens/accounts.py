@@ -7,8 +7,8 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import DataTable
 
-from wattline_protocol.quantities import format_duration
-from wattline_protocol.requests import Accounts
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.wire.client_messages import Accounts
 from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
 from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob

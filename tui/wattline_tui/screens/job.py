@@ -8,8 +8,8 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 
 from wattline_protocol.ids import JobId, TaskNo
-from wattline_protocol.requests import Log
-from wattline_protocol.views import AttemptView, JobView
+from wattline_protocol.views.site_views import AttemptView, JobView
+from wattline_protocol.wire.client_messages import Log
 from wattline_tui.actions import bindings
 from wattline_tui.messages import Act
 from wattline_tui.model import LogPlace, View, log_end

@@ -9,9 +9,9 @@ from textual.containers import Vertical
 from textual.markup import escape
 
 from wattline_protocol.ids import NodeId
-from wattline_protocol.labels import labels_text
-from wattline_protocol.views import GpuView, NodeView
-from wattline_protocol.visible import visible_line
+from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.views.site_views import GpuView, NodeView
 from wattline_tui.actions import bindings
 from wattline_tui.holders import held_in_short, holders_of
 from wattline_tui.limits import when

@@ -8,8 +8,8 @@ from textual.containers import Vertical
 from textual.markup import escape
 from textual.widgets import DataTable
 
-from wattline_protocol.reserving import ReservationView
-from wattline_protocol.visible import visible_line
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.wire.reservations import ReservationView
 from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
 from wattline_tui.reservations import COLUMNS, details_of, reservation_rows

@@ -6,7 +6,7 @@ from rich.text import Text
 from textual.geometry import Size
 from textual.widget import Widget
 
-from wattline_protocol.views import SiteView
+from wattline_protocol.views.site_views import SiteView
 from wattline_tui.model import DomainRow, domain_rows
 from wattline_tui.units import kilowatts
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 from rich.text import Text
 from textual.widget import Widget
 
-from wattline_protocol.views import EventView, SiteView
-from wattline_protocol.visible import visible_line
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.views.site_views import EventView, SiteView
 from wattline_tui.model import newest_events
 
 MARKS = {"info": " ", "warning": "!", "alarm": "‼"}

@@ -2,7 +2,7 @@
 
 from textual.widgets import Static
 
-from wattline_protocol.visible import visible
+from wattline_protocol.text.visible import visible
 
 
 class Facts(Static):

@@ -1,6 +1,6 @@
 """The queue: what runs, what waits and why."""
 
-from wattline_protocol.views import JobView, SiteView
+from wattline_protocol.views.site_views import JobView, SiteView
 from wattline_tui.model import waiting_and_running
 from wattline_tui.units import duration
 from wattline_tui.widgets.tables import Row, SteadyTable

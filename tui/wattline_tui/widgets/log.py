@@ -6,7 +6,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from wattline_protocol.visible import LogText
+from wattline_protocol.text.visible import LogText
 
 MAX_LINES = 5_000
 """Lines kept; older ones are in the log itself (`wattline logs`)."""

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from rich.text import Text
 
-from wattline_protocol.views import GpuView, NodeView, SiteView
+from wattline_protocol.views.site_views import GpuView, NodeView, SiteView
 from wattline_tui.model import heat_level, heat_text
 from wattline_tui.units import is_capped, is_hot, kilowatts
 from wattline_tui.widgets.tables import Row, SteadyTable

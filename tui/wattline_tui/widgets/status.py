@@ -6,7 +6,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.widget import Widget
 
-from wattline_protocol.visible import visible_line
+from wattline_protocol.text.visible import visible_line
 from wattline_tui.model import View
 from wattline_tui.units import duration
 

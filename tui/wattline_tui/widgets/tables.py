@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.widgets import DataTable
 
-from wattline_protocol.visible import visible_line
+from wattline_protocol.text.visible import visible_line
 
 Cell = str | Text
 Row = tuple[str, tuple[Cell, ...]]

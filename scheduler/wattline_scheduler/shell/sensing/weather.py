@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from pathlib import Path
 
-from wattline_scheduler.shell.sensing.values import ReadingFailed
+from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 TEMPERATURES = ("outside_c", "dry_bulb_c")
 """Ours, and that of columns taken from an EPW file."""

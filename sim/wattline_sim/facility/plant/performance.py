@@ -6,7 +6,7 @@ where the two may differ is each job's own demand, which only the plant knows.
 
 import numpy as np
 
-from wattline_scheduler.power.models import Phase, curve
+from wattline_scheduler.power.demand.models import Phase, curve
 from wattline_sim.facility.plant.dice import Floats, Indexes
 from wattline_sim.facility.plant.workload import PHASES
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from wattline_scheduler.power.models import NodeModel, gpu_class, node_model, node_power
+from wattline_scheduler.power.demand.models import NodeModel, gpu_class, node_model, node_power
 from wattline_sim.facility.plant.dice import Floats
 from wattline_sim.facility.plant.hosts import CPU_SHARE_WHEN_LOADED
 from wattline_sim.physics import DEFAULT_INLET_C

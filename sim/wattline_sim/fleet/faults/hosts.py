@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from wattline_sim.fleet.adversaries.lying import LIES_ON_S
 from wattline_sim.fleet.faults.network import cut_off
-from wattline_sim.fleet.lying import LIES_ON_S
 
 SECOND_WIPE_SHARE = 0.5
 

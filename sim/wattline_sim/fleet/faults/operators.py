@@ -4,7 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from wattline_protocol.ids import DomainId, JobId, NodeId
-from wattline_protocol.requests import (
+from wattline_protocol.job.selection import only
+from wattline_protocol.wire.client_messages import (
     Cancel,
     DeclareOff,
     DeclareOn,
@@ -18,8 +19,7 @@ from wattline_protocol.requests import (
     Undrain,
     Update,
 )
-from wattline_protocol.selecting import only
-from wattline_scheduler.core.records import AttemptRecord
+from wattline_scheduler.records import AttemptRecord
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from wattline_scheduler.core.events import DomainMetered, ZoneSensed
+from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.faults.schedule import Faults

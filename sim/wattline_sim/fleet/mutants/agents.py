@@ -1,10 +1,13 @@
 """Rules of the agent, each removed."""
 
-from wattline_agent.capper import Use
-from wattline_agent.core import commands, gpus, holds, lease, session, start, steer
+from wattline_agent.core import start
+from wattline_agent.core.link import session
 from wattline_agent.core.model import NodeState, Pending
+from wattline_agent.core.power import gpus, held_watts, lease, steer
+from wattline_agent.core.power.capper import Use
+from wattline_agent.core.tasks import commands
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Now
-from wattline_protocol.messages import Lease
+from wattline_protocol.wire.agent_messages import Lease
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 
 
@@ -73,7 +76,7 @@ def _raised_at_once(state: NodeState, now: Now) -> tuple[int, ...]:
     """Caps go where the lease on file wants them, also before anything was adopted."""
     if state.lease is None or state.terms is None or steer.is_floored(state, now):
         return tuple(gpu.info.cap_min_mw for gpu in state.gpus)
-    return holds.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
+    return held_watts.plan_for(state, state.lease.lease_mw, state.lease.wanted_mw).caps_mw
 
 
 UNCOVERED: tuple[Swap, ...] = (
@@ -118,7 +121,7 @@ MUTANTS = (
     Mutant(
         "idle-at-once",
         "a GPU counts as idle only after its draw has been at idle for a while",
-        ((holds, "_without_load", _idle_at_once),),
+        ((held_watts, "_without_load", _idle_at_once),),
         "I2",
     ),
     Mutant(

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wattline_scheduler.core.effects import Effect, Save
-from wattline_scheduler.core.records import BookRecord, Record, Saved
+from wattline_scheduler.core.model.effects import Effect, Save
+from wattline_scheduler.records import BookRecord, Record, Saved
 from wattline_scheduler.store import store
 from wattline_scheduler.store.errors import StoreError
 from wattline_sim.fleet.disk import Disk

@@ -4,20 +4,24 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from wattline_agent.capper import GpuHold
-from wattline_agent.core import given, holds
-from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
-from wattline_protocol.job import WHOLE_GPU
-from wattline_protocol.messages import GpuInfo
-from wattline_scheduler.core import devices, invariants, offering, starting
-from wattline_scheduler.core.jobs import Attempt as Try
-from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.plan import asks
-from wattline_scheduler.plan import quotas as planned
-from wattline_scheduler.plan.devices import devices as devices_of
-from wattline_scheduler.plan.devices import profile_of
-from wattline_scheduler.plan.snapshot import Shape
+from wattline_agent.core.power import held_watts
+from wattline_agent.core.power.capper import GpuHold
+from wattline_agent.core.power.gpus import Gpu
+from wattline_agent.core.tasks import start_checks
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.core import invariants
+from wattline_scheduler.core.admission import planner_view
+from wattline_scheduler.core.lifecycle import starting
+from wattline_scheduler.core.model import devices
+from wattline_scheduler.core.model.jobs.job import Attempt as Try
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.plan.model import task_request
+from wattline_scheduler.plan.model.device_classes import devices as devices_of
+from wattline_scheduler.plan.model.device_classes import profile_of
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.search import quota_room as planned
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 from wattline_sim.fleet.mutants.quotas import SOURCE, UNWATCHED
 
@@ -41,7 +45,7 @@ def _hold_unseen(node: NodeNow, attempt: Try) -> None:
 
 
 def _any_device(gpu: GpuInfo, shape: Shape) -> bool:
-    is_called = not shape.gpu_type or asks.is_called(gpu, shape.gpu_type)
+    is_called = not shape.gpu_type or task_request.is_called(gpu, shape.gpu_type)
     return bool(profile_of(gpu)) == bool(shape.mig) and is_called
 
 
@@ -58,13 +62,13 @@ def _by_slices(state: NodeState, *, planned: bool = True, presume: bool = False)
     """Of a GPU in MIG mode what its devices in use are of it."""
     found = []
     for hold in _holds(state, planned=planned, presume=presume):
-        used = [one.share_permille for one in holds.users(state, hold.index) if one.mig]
+        used = [one.share_permille for one in held_watts.users(state, hold.index) if one.mig]
         part = hold.overshoot_permille * sum(used) // WHOLE_GPU
         found.append(replace(hold, overshoot_permille=part) if used else hold)
     return found
 
 
-_holds = holds.holds
+_holds = held_watts.holds
 
 
 def _nothing(gpu: GpuInfo) -> int:
@@ -83,9 +87,9 @@ MUTANTS = (
         "whole-though-divided",
         "a GPU in MIG mode is given out neither whole nor in shares",
         (
-            (offering, "devices", _itself),
+            (planner_view, "devices", _itself),
             (devices, "devices", _itself),
-            (given, "_unfit_mig", _always_fit),
+            (start_checks, "_unfit_mig", _always_fit),
         ),
         SOURCE,
         covered_by="an agent starts nothing on a GPU in MIG mode but on its devices",
@@ -93,13 +97,13 @@ MUTANTS = (
     Mutant(
         "any-profile",
         "a MIG device is given only to who asks for its profile",
-        ((asks, "is_of_type", _any_device),),
+        ((task_request, "is_of_type", _any_device),),
         SOURCE,
     ),
     Mutant(
         "watts-by-slices",
         "a GPU in MIG mode counts in full while any of its devices is in use",
-        ((holds, "holds", _by_slices),),
+        ((held_watts, "holds", _by_slices),),
         "I2",
     ),
     Mutant(

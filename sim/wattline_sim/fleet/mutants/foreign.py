@@ -1,12 +1,14 @@
 """Rules about GPUs that processes use which are no task's, each removed."""
 
-from wattline_agent.capper import Use
-from wattline_agent.core import commands, foreign, gpus, holds
 from wattline_agent.core.model import NodeState
+from wattline_agent.core.power import foreign_processes, gpus, held_watts
+from wattline_agent.core.power.capper import Use
+from wattline_agent.core.tasks import commands
 from wattline_protocol.ids import GpuIndex, Now
-from wattline_protocol.messages import Beat
-from wattline_scheduler.core import devices, trust
-from wattline_scheduler.core.nodes import NodeNow
+from wattline_protocol.wire.agent_messages import Beat
+from wattline_scheduler.core.leases import distrust
+from wattline_scheduler.core.model import devices
+from wattline_scheduler.core.model.node import NodeNow
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 
@@ -39,7 +41,7 @@ MUTANTS = (
     Mutant(
         "foreign-counts-idle",
         "a GPU that a foreign process holds never counts its idle watts",
-        ((holds, "_without_load", _idle_by_draw),),
+        ((held_watts, "_without_load", _idle_by_draw),),
         "I2",
     ),
     Mutant(
@@ -47,7 +49,7 @@ MUTANTS = (
         "an agent starts nothing on a GPU that a foreign process uses",
         (
             (commands, "_refuse_beside_foreign", _not_refused),
-            (foreign, "why_not_given", _no_reason),
+            (foreign_processes, "why_not_given", _no_reason),
             (devices, "in_use", _not_in_use),
         ),
         "DESIGN 5",
@@ -56,7 +58,7 @@ MUTANTS = (
     Mutant(
         "foreign-is-an-alarm",
         "what others can draw on free GPUs is no contradiction of the books",
-        ((trust, "jump_mw", _nothing_explained),),
+        ((distrust, "jump_mw", _nothing_explained),),
         "I9",
     ),
 )

@@ -1,7 +1,7 @@
 """Rules about limits that a BMC holds below the host's, each removed."""
 
-from wattline_agent.core import gpus, steer
-from wattline_agent.ports import CapResult
+from wattline_agent.core.ports import CapResult
+from wattline_agent.core.power import gpus, steer
 from wattline_sim.fleet import machine
 from wattline_sim.fleet.mutants.mutant import Mutant
 

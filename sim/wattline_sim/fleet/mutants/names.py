@@ -1,9 +1,10 @@
 """Rules of the names of services, each removed, with the scheduler's own check of them."""
 
 from wattline_protocol.ids import UserName
-from wattline_protocol.job import JobSpec
-from wattline_scheduler.core import control, invariants, submitting
-from wattline_scheduler.core.state import State
+from wattline_protocol.job.spec import JobSpec
+from wattline_scheduler.core import invariants
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests import cancel_requeue, submit
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 
 UNWATCHED: Swap = (
@@ -23,13 +24,13 @@ MUTANTS = (
     Mutant(
         "name-of-another",
         "a service name is refused to others while a job of its owner is open",
-        (UNWATCHED, (submitting, "name_taken", _always_free)),
+        (UNWATCHED, (submit, "name_taken", _always_free)),
         SOURCE,
     ),
     Mutant(
         "name-taken-meanwhile",
         "a service that has ended is requeued only if its name is still its user's",
-        (UNWATCHED, (control, "name_taken", _always_free)),
+        (UNWATCHED, (cancel_requeue, "name_taken", _always_free)),
         SOURCE,
     ),
 )

@@ -1,6 +1,6 @@
 """Mutants of what a plan must heed beside watts."""
 
-from wattline_scheduler.plan.reservations import Reservations, Stay
+from wattline_scheduler.plan.model.reserved_nodes import Reservations, Stay
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 

@@ -6,26 +6,22 @@ The scheduler's own check of its quotas is removed as well, so that only the dis
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wattline_protocol.job import WHOLE_GPU
-from wattline_scheduler.core import (
-    changing,
-    invariants,
-    placing,
-    preempting,
-    quotachecks,
-    recovery,
-    starting,
-)
-from wattline_scheduler.core.calendar import Calendar
-from wattline_scheduler.core.jobs import Attempt, Ending, Gang
-from wattline_scheduler.core.ledger import Ledger
-from wattline_scheduler.core.preempting import busy_on
-from wattline_scheduler.core.quotas import QuotaBook
-from wattline_scheduler.core.records import Record, UseRecord
-from wattline_scheduler.core.state import State
-from wattline_scheduler.plan import quotas as planned
-from wattline_scheduler.plan.quotas import Held, Quotas
-from wattline_scheduler.plan.snapshot import LEAVING, Busy, Placement, Shape
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_scheduler.core import invariants, recovery
+from wattline_scheduler.core.admission import quota_checks
+from wattline_scheduler.core.lifecycle import planning, preemption, starting
+from wattline_scheduler.core.lifecycle.preemption import busy_on
+from wattline_scheduler.core.model.calendar import Calendar
+from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.quota_book import QuotaBook
+from wattline_scheduler.core.model.usage.usage_ledger import Ledger
+from wattline_scheduler.core.requests import update
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, Placement, RunningGang
+from wattline_scheduler.plan.search import quota_room as planned
+from wattline_scheduler.plan.search.quota_room import Held, Quotas
+from wattline_scheduler.records import Record, UseRecord
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
 
@@ -89,10 +85,10 @@ _commit = SchedulerShell._commit
 
 def _below_all(state: State, gang: Gang) -> int:
     """Whatever it is: it may go for anybody."""
-    return LEAVING if isinstance(state.work.phase_of(gang), Ending) else 0
+    return ENDING_PRIORITY if isinstance(state.work.phase_of(gang), Ending) else 0
 
 
-def _all_of_the_site(state: State, number: int) -> tuple[Busy, ...]:
+def _all_of_the_site(state: State, number: int) -> tuple[RunningGang, ...]:
     """Of every quota: all that runs, as if it counted there."""
     nodes = range(len(state.picture.offers))
     busy = {one.key: one for at in nodes for one in busy_on(state, at)}
@@ -133,7 +129,7 @@ MUTANTS = (
         "a quota of watts counts what is found for the GPUs of a try",
         (
             UNWATCHED,
-            (quotachecks, "task_held", _without_watts),
+            (quota_checks, "task_held", _without_watts),
             (planned, "task_held", _without_watts),
         ),
         SOURCE,
@@ -141,19 +137,19 @@ MUTANTS = (
     Mutant(
         "moved-beyond-quota",
         "running work is counted elsewhere only if the quotas there have room for it",
-        (UNWATCHED, (changing, "would_break", _may_move)),
+        (UNWATCHED, (update, "would_break", _may_move)),
         SOURCE,
     ),
     Mutant(
         "sent-away-from-above",
         "only work of lower priority is sent back to the queue",
-        ((preempting, "_present_priority", _below_all),),
+        ((preemption, "_present_priority", _below_all),),
         SOURCE,
     ),
     Mutant(
         "sent-away-elsewhere",
         "only work that counts in a quota makes room in it",
-        ((placing, "busy_in", _all_of_the_site),),
+        ((planning, "busy_in", _all_of_the_site),),
         SOURCE,
     ),
     Mutant(

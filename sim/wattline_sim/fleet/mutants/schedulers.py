@@ -3,24 +3,20 @@
 import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
-from wattline_protocol.messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
-from wattline_scheduler.core import (
-    beats,
-    cluster,
-    hello,
-    leasing,
-    nodes,
-    outofband,
-    placing,
-    starting,
-)
+from wattline_protocol.wire.agent_messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
+from wattline_scheduler.core import cluster
+from wattline_scheduler.core.agents import handshake, heartbeat
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.events import OutOfBandDone
-from wattline_scheduler.core.jobs import Gang, Job
-from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.records import BookRecord
-from wattline_scheduler.core.state import State
-from wattline_scheduler.power.books import Books
+from wattline_scheduler.core.emergency import fencing
+from wattline_scheduler.core.leases import leases
+from wattline_scheduler.core.lifecycle import planning, starting
+from wattline_scheduler.core.model import node as nodes
+from wattline_scheduler.core.model.events import OutOfBandDone
+from wattline_scheduler.core.model.jobs.job import Gang, Job
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.books.books import Books
+from wattline_scheduler.records import BookRecord
 from wattline_sim.fleet.mutants.agents import UNCOVERED
 from wattline_sim.fleet.mutants.mutant import Mutant
 
@@ -90,7 +86,7 @@ def _reclaim(state: State, now: Now) -> None:
             state.journal.save(state.books.adopt(node.id, 0, ()))
 
 
-_watch_silence = beats.watch_silence
+_watch_silence = heartbeat.watch_silence
 
 
 def _believe_beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
@@ -107,7 +103,7 @@ def _never_contradicts(state: State, node: NodeNow, beat: Beat) -> str:
     return ""
 
 
-_beat = beats.beat
+_beat = heartbeat.beat
 
 
 def _adopt_again(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
@@ -117,7 +113,7 @@ def _adopt_again(state: State, node: NodeNow, message: Adopted, now: Now) -> Non
     _adopted(state, node, message, now)
 
 
-_adopted = hello.adopted
+_adopted = handshake.adopted
 
 
 def _agents_choice(state: State, node: NodeNow, message: Hello, now: Now) -> None:
@@ -126,7 +122,7 @@ def _agents_choice(state: State, node: NodeNow, message: Hello, now: Now) -> Non
     _issue(state, node, message, now)
 
 
-_issue = hello._issue
+_issue = handshake._issue
 
 
 def _still_off(state: State, node: NodeNow, now: Now) -> None:
@@ -148,7 +144,7 @@ def _nothing_withheld(state: State) -> str:
     return ""
 
 
-_grow_for = leasing.grow_for
+_grow_for = leases.grow_for
 
 
 def _always_off(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
@@ -207,41 +203,41 @@ MUTANTS = (
         "a report of the present incarnation never changes the books",
         (
             (cluster, "beat", _believe_beat),
-            (beats, "contradiction", _never_contradicts),
+            (heartbeat, "contradiction", _never_contradicts),
         ),
         "I9",
     ),
     Mutant(
         "hello-of-old-incarnation",
         "an entry is replaced only once by each incarnation",
-        ((hello, "adopted", _adopt_again),),
+        ((handshake, "adopted", _adopt_again),),
         "I9",
     ),
     Mutant(
         "incarnation-from-agent",
         "the scheduler issues the incarnation, so that a wiped disk cannot reuse one",
-        ((hello, "_issue", _agents_choice),),
+        ((handshake, "_issue", _agents_choice),),
         "I8",
     ),
     Mutant(
         "off-but-heard",
         "a node that is heard though declared off counts in full at once",
-        ((hello, "heard_though_off", _still_off),),
+        ((handshake, "heard_though_off", _still_off),),
         "I3",
     ),
     Mutant(
         "off-unconfirmed",
         "a host that was told to go off counts as off only once it was seen off",
-        ((outofband, "_why_not", _always_off),),
+        ((fencing, "_why_not", _always_off),),
         "I4",
     ),
     Mutant(
         "off-though-newer",
         "a Hello or `node on` since the order voids what comes of it",
         (
-            (outofband, "void_try", _still_counts),
-            (hello, "void_try", _still_counts),
-            (outofband, "_why_not", _seen_at_any_time),
+            (fencing, "void_try", _still_counts),
+            (handshake, "void_try", _still_counts),
+            (fencing, "_why_not", _seen_at_any_time),
         ),
         "I4",
         covered_by="a host that was heard since, or seen off long ago, is not believed off",
@@ -249,13 +245,13 @@ MUTANTS = (
     Mutant(
         "task-lease-too-short",
         "a task runs elsewhere only when its lease has certainly run out",
-        ((beats, "LEASE_MARGIN_S", -25.0),),
+        ((heartbeat, "LEASE_MARGIN_S", -25.0),),
         "I7",
     ),
     Mutant(
         "start-before-all-are-heard",
         "after a restored backup nothing starts before every node has said what it runs",
-        ((placing, "why_nothing_starts", _nothing_withheld),),
+        ((planning, "why_nothing_starts", _nothing_withheld),),
         "I7",
     ),
     Mutant(

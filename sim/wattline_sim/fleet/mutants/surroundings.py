@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from wattline_protocol.ids import DomainId, Instant, Now
-from wattline_protocol.site import Node
-from wattline_scheduler.power import rows
+from wattline_protocol.site.model import Node
+from wattline_scheduler.power.topology import rows
 from wattline_sim.fleet.mutants.mutant import Mutant
 from wattline_sim.fleet.world import HostClock
 

@@ -2,14 +2,15 @@
 
 import msgspec
 
-from wattline_agent.core import raises
-from wattline_agent.core.gpus import Gpu
 from wattline_agent.core.model import NodeState
+from wattline_agent.core.power import raised_caps
+from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import Now, TaskRef
-from wattline_protocol.messages import Adopted
-from wattline_scheduler.core import beats, hello, quarantine, trust
-from wattline_scheduler.core.nodes import NodeNow
-from wattline_scheduler.core.state import State
+from wattline_protocol.wire.agent_messages import Adopted
+from wattline_scheduler.core.agents import handshake, heartbeat
+from wattline_scheduler.core.leases import distrust, quarantine
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 
@@ -23,7 +24,7 @@ def _everybody(state: NodeState, privileged: frozenset[TaskRef], now: Now) -> No
     _judge(state, frozenset(state.attempts), now)
 
 
-_judge = raises.judge
+_judge = raised_caps.judge
 
 
 def _never(state: State, node: NodeNow, why: str, now: Now) -> None:
@@ -49,7 +50,7 @@ def _as_it_says(state: State, node: NodeNow, message: Adopted, now: Now) -> None
     node.record = record
 
 
-_replace_entry = hello._replace_entry
+_replace_entry = handshake._replace_entry
 
 
 def _anything_can_be(node: NodeNow, holding_mw: int = 0) -> str:
@@ -61,13 +62,13 @@ MUTANTS = (
     Mutant(
         "raised-caps-not-counted",
         "a cap that others raise again and again bounds nothing: the GPU counts its maximum",
-        ((raises, "_raised", _not_counted),),
+        ((raised_caps, "_raised", _not_counted),),
         "I2",
     ),
     Mutant(
         "raised-caps-kill-anybody",
         "only a task that could have raised a cap is killed for it",
-        ((raises, "judge", _everybody),),
+        ((raised_caps, "judge", _everybody),),
         "I2",
     ),
     Mutant(
@@ -81,7 +82,7 @@ MUTANTS = (
         "a quarantined node counts in full",
         (
             (quarantine, "_quarantine", _at_its_lease),
-            (hello, "_replace_entry", _as_it_says),
+            (handshake, "_replace_entry", _as_it_says),
         ),
         "I9",
     ),
@@ -89,9 +90,9 @@ MUTANTS = (
         "any-holding",
         "no node counts more than twice its nameplate, whatever its agent says",
         (
-            (trust, "impossible_holding", _anything_can_be),
-            (trust, "impossible_floor", _anything_can_be),
-            (beats, "impossible_floor", _anything_can_be),
+            (distrust, "impossible_holding", _anything_can_be),
+            (distrust, "impossible_floor", _anything_can_be),
+            (heartbeat, "impossible_floor", _anything_can_be),
         ),
         "I9",
     ),

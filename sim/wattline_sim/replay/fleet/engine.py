@@ -12,10 +12,10 @@ from math import ceil, inf
 
 import numpy as np
 
-from wattline_scheduler.core.longest import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import Longest
 from wattline_scheduler.plan.cycle import plan
-from wattline_scheduler.plan.snapshot import Placement
-from wattline_scheduler.power.keeps import NOTHING_SAID, Need, with_known
+from wattline_scheduler.plan.model.snapshot import Placement
+from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID, Need, with_known
 from wattline_sim.replay.fleet.gangs import NEVER_CAPPED, Gang, Kind, gang_of
 from wattline_sim.replay.fleet.lines import SHOWN, Line
 from wattline_sim.replay.fleet.machines import Machines

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from wattline_protocol.ids import Instant, JobId
-from wattline_protocol.job import JobSpec, Resources
-from wattline_scheduler.plan.snapshot import Shape, TaskPlace, Waiting, shape_of
-from wattline_scheduler.power.keeps import Need
-from wattline_scheduler.power.models import node_model
+from wattline_protocol.job.spec import JobSpec, Resources
+from wattline_scheduler.plan.model.shape import Shape, Waiting, shape_of
+from wattline_scheduler.plan.model.snapshot import TaskPlace
+from wattline_scheduler.power.demand.models import node_model
+from wattline_scheduler.power.demand.useful_cap import Need
 from wattline_sim.replay.fleet.inventory import MODELS
 from wattline_sim.replay.fleet.mixing import Asked
 from wattline_sim.replay.jobs.run import Run

@@ -15,10 +15,10 @@ from itertools import groupby
 from pathlib import Path
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId
-from wattline_protocol.messages import GpuInfo
-from wattline_protocol.site import Domain, Node, Site
-from wattline_protocol.wall import wall_mw
-from wattline_scheduler.power.models import node_model
+from wattline_protocol.site.model import Domain, Node, Site
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.power.demand.models import node_model
 from wattline_sim.replay.jobs.trace import TraceUnreadable, rows
 
 GPUS_PER_RACK, NODES_PER_RACK, RACKS_PER_ROW = 32, 32, 16

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
-from wattline_protocol.site import FairShare, Timing
-from wattline_scheduler.core.lines import LineKey
-from wattline_scheduler.core.longest import Longest
-from wattline_scheduler.core.order import Order
-from wattline_scheduler.core.service import Service
-from wattline_scheduler.plan.columns import GpuClasses
-from wattline_scheduler.plan.fairshare import NOTHING, FairTree, Level, Use
+from wattline_protocol.site.model import FairShare, Timing
+from wattline_scheduler.core.model.queue.expected_service import Service
+from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.queue.queue_order import Order
+from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.plan.learning.fairshare import NOTHING, FairTree, Level, Use
+from wattline_scheduler.plan.model.columns import GpuClasses
 from wattline_sim.replay.fleet.gangs import Gang
 
 RULES = FairShare()

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from wattline_protocol.ids import GpuIndex, Instant
-from wattline_protocol.messages import GpuInfo
-from wattline_protocol.site import Node, Site
-from wattline_scheduler.plan.picture import Picture
-from wattline_scheduler.plan.snapshot import NodeOffer, Snapshot, TaskPlace, Waiting
-from wattline_scheduler.power.admission import Kept
-from wattline_scheduler.power.books import Books
-from wattline_scheduler.power.domains import Domains
-from wattline_scheduler.power.fleet import Fleet
-from wattline_scheduler.power.keeps import Need
-from wattline_scheduler.power.loads import GpuLoad, NodeLoad, busy_gpu, gpu_admission_mw
+from wattline_protocol.site.model import Node, Site
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot, TaskPlace
+from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.power.allocation.fleet_columns import Fleet
+from wattline_scheduler.power.books.books import Books
+from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.demand.node_load import GpuLoad, NodeLoad, busy_gpu, gpu_admission_mw
+from wattline_scheduler.power.demand.useful_cap import Need
+from wattline_scheduler.power.topology.domains import Domains
 from wattline_sim.replay.fleet.gangs import Gang
 from wattline_sim.replay.fleet.inventory import Host, gpus_of
 

@@ -10,10 +10,10 @@ from math import inf
 
 import numpy as np
 
-from wattline_scheduler.power.keeps import Need, phase_of
-from wattline_scheduler.power.loads import gpu_admission_mw
-from wattline_scheduler.power.matrix import Floats, Ints
-from wattline_scheduler.power.models import Curve, curve, kept
+from wattline_scheduler.power.demand.models import Curve, curve, kept
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.demand.useful_cap import Need, phase_of
+from wattline_scheduler.power.topology.matrix import Floats, Ints
 from wattline_sim.replay.fleet.gangs import Gang
 from wattline_sim.replay.fleet.machines import Machine, Machines
 

@@ -11,10 +11,10 @@ If it hears progress, jobs also say how far they are while they run, as tasks do
 from collections.abc import Sequence
 from math import inf
 
-from wattline_scheduler.plan.course import Course
-from wattline_scheduler.plan.neighbours import Neighbours
-from wattline_scheduler.plan.order import Asking, in_order
-from wattline_scheduler.plan.runtimes import Groups, Runtimes, bin_of, next_look_s
+from wattline_scheduler.plan.learning.gittins import Groups, Runtimes, bin_of, next_look_s
+from wattline_scheduler.plan.learning.neighbours import Neighbours
+from wattline_scheduler.plan.learning.progress_rate import Course
+from wattline_scheduler.plan.learning.service_order import Asking, in_order
 from wattline_sim.replay.jobs.run import Run
 
 

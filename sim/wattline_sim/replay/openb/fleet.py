@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from wattline_protocol.ids import GpuIndex
-from wattline_protocol.messages import GpuInfo
-from wattline_scheduler.plan.asks import Ask
-from wattline_scheduler.plan.columns import WHOLE_MILLI, Columns, GpuClasses
-from wattline_scheduler.plan.fragments import Mix, mix_of, typical, whole_nodes
-from wattline_scheduler.power.matrix import Bools, Ints
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.mix.fragmentation import Mix, mix_of, typical, whole_nodes
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns, GpuClasses
+from wattline_scheduler.plan.model.task_request import Ask
+from wattline_scheduler.power.topology.matrix import Bools, Ints
 from wattline_sim.replay.openb.lists import ListedNode, Pod
 from wattline_sim.replay.openb.powermodel import PowerModel
 

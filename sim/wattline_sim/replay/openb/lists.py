@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from wattline_scheduler.plan.columns import WHOLE_MILLI
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI
 
 Row = dict[str, str]
 T = TypeVar("T")

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import structs
 
-from wattline_protocol.site import Weights
-from wattline_scheduler.plan.asks import free_slots, slots_for
-from wattline_scheduler.plan.columns import WHOLE_MILLI
-from wattline_scheduler.plan.fragments import Mix, growth, no_prices
-from wattline_scheduler.plan.mix import Pricing
-from wattline_scheduler.plan.rank import chosen_slots, node_cost
-from wattline_scheduler.plan.snapshot import DEFAULT_WEIGHTS
-from wattline_scheduler.power.matrix import Floats, Ints
+from wattline_protocol.site.model import Weights
+from wattline_scheduler.plan.mix.fragmentation import Mix, growth, no_prices
+from wattline_scheduler.plan.mix.task_mix import Pricing
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI
+from wattline_scheduler.plan.model.snapshot import DEFAULT_WEIGHTS
+from wattline_scheduler.plan.model.task_request import free_slots, slots_for
+from wattline_scheduler.plan.search.rank import chosen_slots, node_cost
+from wattline_scheduler.power.topology.matrix import Floats, Ints
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload
 from wattline_sim.replay.openb.power import Watts
 

@@ -7,9 +7,9 @@ processor likewise, with tasks packed onto as few of them as their cores allow (
 
 import numpy as np
 
-from wattline_scheduler.plan.asks import free_slots
-from wattline_scheduler.plan.columns import NO_CLASS, WHOLE_MILLI
-from wattline_scheduler.power.matrix import Bools, Floats, Ints
+from wattline_scheduler.plan.model.columns import NO_CLASS, WHOLE_MILLI
+from wattline_scheduler.plan.model.task_request import free_slots
+from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 from wattline_sim.replay.openb.fleet import Fleet, Task
 from wattline_sim.replay.openb.lists import ListUnreadable
 from wattline_sim.replay.openb.powermodel import PowerModel

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wattline_scheduler.plan.asks import fits
-from wattline_scheduler.power.matrix import Floats, Ints
+from wattline_scheduler.plan.model.task_request import fits
+from wattline_scheduler.power.topology.matrix import Floats, Ints
 from wattline_sim.replay.openb.arrivals import arrivals
 from wattline_sim.replay.openb.fleet import Fleet, Task, Workload, classes_of
 from wattline_sim.replay.openb.lists import ListedNode, Pod

@@ -1,0 +1,67 @@
+"""From Welcome to Adopted: what the node is held at, read back from the driver (I6, I9)."""
+
+import msgspec
+
+from wattline_agent.core.durable import LeaseOnFile
+from wattline_agent.core.effects import SaveState, Tell
+from wattline_agent.core.model import Member, NodeState
+from wattline_agent.core.power import held_watts, lease
+from wattline_agent.core.tasks import attempts
+from wattline_protocol.ids import Now, Sequence
+from wattline_protocol.wire.agent_messages import Adopted
+
+MOST_WAIT_S = 30.0
+"""Nobody waits longer for idleness to be confirmed: where the driver is slow no sample may ever."""
+
+
+def adopt(state: NodeState, member: Member, now: Now) -> bool:
+    """Say what is held, once it is known. False: idleness may still be confirmed, wait.
+
+    What is held becomes the lease in force, on disk before it is said.
+    """
+    held_mw = held_watts.holding_mw(state, planned=False)
+    may_wait = state.adopt_wait_s > 0 and now.mono_s - state.started_s < MOST_WAIT_S
+    if held_mw > state.adopt_mw and may_wait:
+        return False
+    caps_mw = lease.enforced_mw(state)
+    welcome = member.welcome
+    on_file = LeaseOnFile(
+        welcome.epoch,
+        welcome.incarnation,
+        Sequence(0),
+        held_mw,
+        tuple(gpu.limit_mw for gpu in state.gpus),
+    )
+    state.file = msgspec.structs.replace(state.file, lease=on_file)
+    state.is_acked = True
+    state.adopt_wait_s = 0.0
+    for gpu in state.gpus:
+        gpu.is_presumed_idle = False
+    state.emit(SaveState(state.file))
+    _say(state, member, held_mw, caps_mw, now)
+    return True
+
+
+def adopt_observing(state: NodeState, member: Member, now: Now) -> None:
+    """An observer holds nothing: the node counts at full."""
+    _say(state, member, lease.full_mw(state), lease.enforced_mw(state), now)
+
+
+def _say(
+    state: NodeState, member: Member, held_mw: int, caps_mw: tuple[int, ...], now: Now
+) -> None:
+    member.adopted_s = now.mono_s
+    member.adopted = Adopted(
+        epoch=member.welcome.epoch,
+        incarnation=member.welcome.incarnation,
+        holding_mw=held_mw,
+        caps_mw=caps_mw,
+        tasks=attempts.reports(state),
+    )
+    state.emit(Tell(member.adopted))
+    # Until a beat says which GPUs idle, nothing is placed here. It need not wait for a sample.
+    if all(gpu.reading is not None or gpu.stale is not None for gpu in state.gpus):
+        state.beat_wanted_s = now.mono_s
+    for attempt in state.attempts.values():
+        attempt.told = attempt.phase
+    state.note("adopted", f"incarnation {member.welcome.incarnation}, holding {held_mw / 1000:g} W")

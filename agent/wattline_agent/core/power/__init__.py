@@ -1,0 +1,1 @@
+"""Power caps within the lease of the node."""

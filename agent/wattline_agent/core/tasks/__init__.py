@@ -1,0 +1,1 @@
+"""Attempts on this node and the commands about them."""

@@ -1,0 +1,159 @@
+"""Attempts as the keeper shows them: taken in, reported, and brought to their deadlines."""
+
+from dataclasses import replace
+
+from wattline_agent.core.effects import Drop, Freeze, Kill, SaveUsage, Stop, Tell
+from wattline_agent.core.model import NodeState
+from wattline_agent.core.ports import TaskSeen
+from wattline_agent.core.power import held_watts
+from wattline_agent.core.tasks.attempt import Attempt, Gone, Launched, Pausing, Watched
+from wattline_agent.core.tasks.usage import snapshot, take_run
+from wattline_protocol.ids import Now, Sequence
+from wattline_protocol.wire.agent_messages import (
+    CommandDone,
+    CommandOutcome,
+    TaskExit,
+    TaskReport,
+    TaskUpdate,
+)
+
+FRESH_S = 0.1
+"""What ends within this after its launch is told once, not twice. Nobody waits for the news that
+something runs, but each costs a write to the scheduler's disk."""
+
+
+def reports(state: NodeState) -> tuple[TaskReport, ...]:
+    """Every attempt that was handed to the keeper, or will never be, in the order of names."""
+    known = (a for a in state.attempts.values() if a.is_alive or a.is_ended)
+    return tuple(attempt.report() for attempt in sorted(known, key=lambda a: a.ref))
+
+
+def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
+    """Take the keeper's full truth; tell the scheduler what changed phase."""
+    listed = {task.ref for task in tasks}
+    for task in tasks:
+        attempt = state.attempts.get(task.ref)
+        if attempt is None and task.ref in state.closed:
+            state.emit(Drop(task.ref))
+            continue
+        if attempt is None:
+            attempt = state.attempts[task.ref] = Attempt(task.order, Watched(task))
+        attempt.standing = Watched(task)
+        take_run(attempt, task)
+    for attempt in state.attempts.values():
+        if isinstance(attempt.standing, Launched | Watched) and attempt.ref not in listed:
+            _lose(state, attempt, now)
+    tell_changes(state, now)
+
+
+def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
+    detail = "the keeper does not know this attempt any more; it ends its tasks when it dies"
+    attempt.standing = Gone(TaskExit("keeper_lost", detail=detail, ended_unix_s=now.unix_s))
+    state.note("task_lost", f"{attempt.ref}: {detail}")
+
+
+def next_news_s(state: NodeState) -> float | None:
+    """When the next launch has to be told though nothing else happens; None = none waits."""
+    member = state.session.member
+    if member is None or member.adopted is None:
+        return None
+    fresh = (a.launched_s for a in state.attempts.values() if a.told is None and a.is_alive)
+    return min((launched_s + FRESH_S for launched_s in fresh), default=None)
+
+
+def tell_changes(state: NodeState, now: Now) -> None:
+    """A TaskUpdate for each attempt whose phase is news; beats repeat it until ForgetTask."""
+    member = state.session.member
+    is_ended = False
+    for attempt in state.attempts.values():
+        if attempt.phase == attempt.told or not (attempt.is_alive or attempt.is_ended):
+            continue
+        is_fresh = attempt.told is None and now.mono_s - attempt.launched_s < FRESH_S
+        if is_fresh and attempt.phase in ("starting", "running"):
+            continue
+        if member is None or member.adopted is None:
+            continue
+        is_ended = is_ended or attempt.is_ended
+        attempt.told = attempt.phase
+        state.emit(
+            Tell(TaskUpdate(member.welcome.epoch, member.welcome.incarnation, attempt.report()))
+        )
+    if is_ended:
+        state.emit(SaveUsage(snapshot(state)))
+
+
+def meet_deadlines(state: NodeState, now: Now) -> None:
+    """Freeze and kill what is being paused; stop what is over its runtime limit; tell launches."""
+    news_s = next_news_s(state)
+    if news_s is not None and now.mono_s >= news_s:
+        tell_changes(state, now)
+    for attempt in state.attempts.values():
+        if attempt.pausing is not None:
+            _pause_further(state, attempt, attempt.pausing, now)
+        _limit_runtime(state, attempt)
+
+
+def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: Now) -> None:
+    is_done = attempt.is_ended or attempt.is_frozen
+    if not pausing.is_freezing and not is_done and now.mono_s >= pausing.freeze_at_s:
+        state.emit(Freeze(attempt.ref))
+        pausing = replace(pausing, is_freezing=True)
+    if is_done and pausing.seq is not None:
+        answer(state, pausing.seq, "done")
+        pausing = replace(pausing, seq=None)
+    if not pausing.is_settled and now.mono_s >= pausing.kill_at_s:
+        if not _is_at_rest(state, attempt):
+            why = f"paused ({pausing.why}), but its GPUs did not fall to idle draw in time"
+            state.emit(Kill(attempt.ref, "emergency", why))
+            state.note("task_killed", f"{attempt.ref}: {why}")
+        pausing = replace(pausing, is_settled=True)
+    attempt.pausing = pausing
+
+
+def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
+    """Ended with nothing left, or frozen with every GPU of its own at idle draw, or computing
+    nothing: what such a GPU draws is a floor that its driver keeps, and killing would not end it.
+    """
+    if not attempt.holds_gpus:
+        return True
+    if not attempt.is_frozen:
+        return False
+    # What others that run on its GPUs draw says nothing about it.
+    own = [
+        index
+        for index in attempt.gpus
+        if not held_watts.has_load_of_others(state, index, attempt)
+        and not state.gpus[index].foreign
+    ]
+    draws = [(state.gpus[index], state.gpus[index].reading) for index in own]
+    return all(
+        reading is not None
+        and reading.power_mw is not None
+        and (reading.power_mw <= gpu.idle_bound_mw or reading.util_pct == 0)
+        for gpu, reading in draws
+    )
+
+
+def _limit_runtime(state: NodeState, attempt: Attempt) -> None:
+    limit_s = attempt.order.runtime_limit_s
+    if limit_s <= 0 or attempt.is_stopping or not isinstance(attempt.standing, Watched):
+        return
+    if attempt.is_ended or attempt.standing.seen.run_s < limit_s:
+        return
+    attempt.is_stopping = True
+    why = f"over its runtime limit of {limit_s:g} s"
+    if attempt.pausing is not None or attempt.is_frozen:
+        state.emit(Kill(attempt.ref, "runtime_limit", why))
+    else:
+        state.emit(Stop(attempt.ref, attempt.order.grace_s, why, "runtime_limit"))
+    state.note("task_over_limit", f"{attempt.ref}: {why}")
+
+
+def answer(state: NodeState, seq: Sequence, outcome: CommandOutcome, detail: str = "") -> None:
+    """Answer a command of this incarnation, and remember the answer for its repeats."""
+    member = state.session.member
+    assert member is not None, "only members are commanded"  # noqa: S101 - I8
+    welcome = member.welcome
+    done = CommandDone(welcome.epoch, welcome.incarnation, seq, outcome, detail)
+    state.answers.put(seq, done)
+    state.emit(Tell(done))

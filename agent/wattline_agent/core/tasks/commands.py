@@ -1,0 +1,307 @@
+"""Commands about tasks: obeyed once, answered as often as they are repeated (I2, I7, I8).
+
+A start is checked twice: when it is ordered (is it covered by the newest lease at its floor, are
+its GPUs free?), then its GPUs count as busy and the caps make room, and again when these caps have
+been read back; only then is it launched.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+import msgspec
+
+from wattline_agent.core.effects import Drop, Kill, Launch, Limit, Notify, SaveUsage, Stop, Thaw
+from wattline_agent.core.model import NodeState
+from wattline_agent.core.power import foreign_processes, held_watts
+from wattline_agent.core.power.gpus import begin_use
+from wattline_agent.core.tasks.attempt import (
+    Attempt,
+    Gone,
+    Launched,
+    Pausing,
+    Reserved,
+    Resuming,
+    Watched,
+)
+from wattline_agent.core.tasks.attempts import answer, tell_changes
+from wattline_agent.core.tasks.start_checks import MAX_ATTEMPTS, context, refusal, shortage
+from wattline_agent.core.tasks.usage import snapshot
+from wattline_protocol.ids import Now
+from wattline_protocol.wire.agent_messages import (
+    ForgetTask,
+    LimitTask,
+    PauseTask,
+    ResumeTask,
+    StartTask,
+    StopTask,
+    TaskExit,
+)
+from wattline_protocol.wire.task_order import TaskOrder
+
+NOTICE_S = 0.5
+"""Between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
+WAIT_FOR_CAPS_S = 3.0
+"""A start or resumption whose caps are not in force by then is given up."""
+TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
+
+
+def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
+    """A command of this incarnation. A repeat is answered as before and does nothing."""
+    before = state.answers.get(command.seq)
+    if before is not None:
+        answer(state, before.seq, before.outcome, before.detail)
+        return
+    if state.answers.is_too_old(command.seq):
+        answer(state, command.seq, "refused", "older than all commands remembered here")
+        return
+    match command:
+        case StartTask():
+            _start(state, command, now)
+        case StopTask():
+            _stop(state, command, now)
+        case PauseTask():
+            _pause(state, command, now)
+        case ResumeTask():
+            _resume(state, command, now)
+        case LimitTask():
+            _limit(state, command)
+        case ForgetTask():
+            _forget(state, command)
+        case _:
+            assert_never(command)
+
+
+# --- start ------------------------------------------------------------------------------
+
+
+def _start(state: NodeState, command: StartTask, now: Now) -> None:
+    order = command.order
+    known = state.attempts.get(order.ref)
+    if known is not None:
+        _start_again(state, known, command)
+        return
+    why_not = refusal(state, command, now)
+    if why_not:
+        answer(state, command.seq, "refused", why_not)
+        return
+    short = shortage(state, order.gpus)
+    if short:
+        answer(state, command.seq, "not_covered", short)
+        return
+    state.attempts[order.ref] = Attempt(order, Reserved(command.seq, now.mono_s))
+
+
+def _start_again(state: NodeState, known: Attempt, command: StartTask) -> None:
+    match known.standing:
+        case Reserved():
+            known.standing = replace(known.standing, seq=max(command.seq, known.standing.seq))
+        case Gone():
+            answer(state, command.seq, "refused", "it was stopped before it was started")
+        case Launched() | Watched():
+            answer(state, command.seq, "done", "it was started before")
+        case _:
+            assert_never(known.standing)
+
+
+def start_waiting(state: NodeState, now: Now) -> bool:
+    """Launch or thaw all that waited for caps, now that they are where they should be.
+
+    True when something was done. Called by `steer` only while nothing is out at the driver.
+    """
+    if _refuse_beside_foreign(state, now):
+        return True
+    waiting = [a for a in state.attempts.values() if a.will_load_gpus]
+    if not waiting:
+        return False
+    in_force = state.lease
+    if in_force is None or held_watts.holding_mw(state) > in_force.lease_mw:
+        return False
+    for attempt in waiting:  # what is held counts all of them
+        _begin(state, attempt, now)
+    state.emit(SaveUsage(snapshot(state)))
+    return True
+
+
+def _refuse_beside_foreign(state: NodeState, now: Now) -> bool:
+    """Starts whose GPUs somebody else has begun to use since they were ordered: a normal outcome,
+    planned again elsewhere. A beat goes with the answer, so that no other is ordered here."""
+    reserved = [a for a in state.attempts.values() if isinstance(a.standing, Reserved)]
+    refused = False
+    for attempt in reserved:
+        used = [state.gpus[i] for i in attempt.gpus if state.gpus[i].foreign]
+        if used and isinstance(attempt.standing, Reserved):
+            del state.attempts[attempt.ref]
+            answer(state, attempt.standing.seq, "refused", foreign_processes.why_not_given(used[0]))
+            state.beat_wanted_s, refused = now.mono_s, True
+    return refused
+
+
+def expire_waiting(state: NodeState, now: Now) -> None:
+    """Give up what has waited for its caps for too long."""
+    for attempt in [a for a in state.attempts.values() if a.will_load_gpus]:
+        if now.mono_s - waits_since(attempt) >= WAIT_FOR_CAPS_S:
+            _give_up(state, attempt)
+
+
+def waits_since(attempt: Attempt) -> float:
+    """Since when a start or resumption waits for its caps."""
+    if isinstance(attempt.standing, Reserved):
+        return attempt.standing.since_s
+    return attempt.resuming.since_s if attempt.resuming is not None else 0.0
+
+
+def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
+    for index in attempt.gpus:
+        begin_use(state.gpus[index])
+    if isinstance(attempt.standing, Reserved):
+        seq = attempt.standing.seq
+        attempt.standing, attempt.launched_s = Launched(), now.mono_s
+        state.emit(Launch(attempt.order, context(state, attempt.order)))
+        answer(state, seq, "done")
+        return
+    assert attempt.resuming is not None, "only starts and resumptions wait"  # noqa: S101 - union
+    assert isinstance(attempt.standing, Watched), "only what is frozen resumes"  # noqa: S101 - union
+    seq, attempt.resuming = attempt.resuming.seq, None
+    # Counted as running from here on, whatever an older look at the keeper says.
+    attempt.standing = Watched(replace(attempt.standing.seen, phase="running"))
+    state.emit(Thaw(attempt.ref))
+    answer(state, seq, "done")
+    tell_changes(state, now)
+
+
+def _give_up(state: NodeState, attempt: Attempt) -> None:
+    why = "the caps it needs could not be put in force"
+    if isinstance(attempt.standing, Reserved):
+        del state.attempts[attempt.ref]
+        answer(state, attempt.standing.seq, "not_covered", why)
+    elif attempt.resuming is not None:
+        seq, attempt.resuming = attempt.resuming.seq, None
+        answer(state, seq, "not_covered", why)
+
+
+# --- stop, pause, resume, forget --------------------------------------------------------
+
+
+def _stop(state: NodeState, command: StopTask, now: Now) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is None:
+        _stop_unknown(state, command, now)
+    elif isinstance(attempt.standing, Reserved):
+        answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
+        attempt.standing = Gone(_never_started(command, now))
+        tell_changes(state, now)
+    elif not attempt.is_ended and not attempt.condemned:  # which is killed for a better reason
+        attempt.is_stopping = True
+        if attempt.is_frozen or attempt.pausing is not None:
+            # To end in order it would have to run, on watts that nobody leased.
+            state.emit(Kill(attempt.ref, "signaled", f"{command.why} (while paused)"))
+        else:
+            state.emit(Stop(attempt.ref, command.grace_s, command.why))
+    answer(state, command.seq, "done")
+
+
+def _stop_unknown(state: NodeState, command: StopTask, now: Now) -> None:
+    """Overtaken its start, or lost with the disk: it is reported as ended, and never starts."""
+    if command.ref in state.closed or len(state.attempts) >= MAX_ATTEMPTS:
+        return
+    state.closed.put(command.ref, command.seq)
+    order = TaskOrder(command.ref, "", "", "batch", (), {}, (), "process")
+    state.attempts[command.ref] = Attempt(order, Gone(_never_started(command, now)))
+    tell_changes(state, now)
+
+
+def _never_started(command: StopTask, now: Now) -> TaskExit:
+    return TaskExit(
+        "not_startable",
+        detail=f"it was not running here when it was to be stopped: {command.why}",
+        ended_unix_s=now.unix_s,
+    )
+
+
+def _pause(state: NodeState, command: PauseTask, now: Now) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is None or attempt.is_ended:
+        answer(state, command.seq, "done", "it does not run here")
+        return
+    if isinstance(attempt.standing, Reserved):
+        del state.attempts[command.ref]
+        answer(state, attempt.standing.seq, "not_covered", "paused before it was started")
+        answer(state, command.seq, "done", "it had not been started")
+        return
+    if attempt.resuming is not None:
+        answer(state, attempt.resuming.seq, "not_covered", "paused again")
+        attempt.resuming = None
+    notice_s = min(NOTICE_S, command.kill_after_s)
+    pausing = Pausing(
+        command.seq, now.mono_s + notice_s, now.mono_s + command.kill_after_s, command.why
+    )
+    under_way = attempt.pausing
+    if under_way is not None and not attempt.is_frozen:
+        kill_at_s = min(pausing.kill_at_s, under_way.kill_at_s)
+        attempt.pausing = replace(under_way, seq=command.seq, kill_at_s=kill_at_s)
+        return
+    attempt.pausing = pausing
+    if not attempt.is_frozen:
+        state.emit(Notify(attempt.ref, command.why))
+
+
+def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is None or attempt.is_ended:
+        answer(state, command.seq, "done", "it does not run here")
+        return
+    if attempt.condemned:
+        return  # it is being killed, and its end answers this
+    if not attempt.is_frozen and attempt.pausing is None:
+        answer(state, command.seq, "done", "it is not paused")
+        return
+    if not attempt.is_frozen and attempt.pausing is not None and attempt.pausing.is_freezing:
+        return  # half frozen: answered when the command is repeated and the freeze is done
+    short = shortage(state, attempt.gpus)
+    if short:
+        answer(state, command.seq, "not_covered", short)
+    elif attempt.is_frozen:
+        attempt.pausing = None
+        attempt.resuming = Resuming(command.seq, now.mono_s)
+    else:
+        attempt.pausing = None
+        answer(state, command.seq, "done", "it had not been frozen yet")
+
+
+def _limit(state: NodeState, command: LimitTask) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is None or attempt.is_ended or attempt.is_stopping:
+        answer(state, command.seq, "done", "it does not run here, or is being stopped")
+        return
+    limit_s = command.runtime_limit_s
+    attempt.order = msgspec.structs.replace(attempt.order, runtime_limit_s=limit_s)
+    if attempt.is_alive:
+        state.emit(Limit(command.ref, limit_s))
+    answer(state, command.seq, "done")
+
+
+def _forget(state: NodeState, command: ForgetTask) -> None:
+    attempt = state.attempts.get(command.ref)
+    if attempt is not None and not attempt.is_ended:
+        answer(state, command.seq, "refused", "it has not ended")
+        return
+    if attempt is not None and attempt.holds_gpus:
+        answer(state, command.seq, "refused", "processes of it are left")
+        return
+    if attempt is not None:
+        del state.attempts[command.ref]
+        if isinstance(attempt.standing, Watched):
+            state.emit(Drop(command.ref))
+    state.closed.put(command.ref, command.seq)
+    answer(state, command.seq, "done")
+
+
+def drop_waiting(state: NodeState) -> None:
+    """A new incarnation begins: what the old one was told and did not do yet is void (I8)."""
+    for attempt in list(state.attempts.values()):
+        if isinstance(attempt.standing, Reserved):
+            del state.attempts[attempt.ref]
+            continue
+        attempt.resuming = None
+        if attempt.pausing is not None:
+            attempt.pausing = replace(attempt.pausing, seq=None)

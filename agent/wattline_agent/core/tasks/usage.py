@@ -1,0 +1,131 @@
+"""What attempts use: energy and cap-bound time by the GPUs' counters, the rest by the keeper.
+
+Counters and what was booked up to them are saved as one snapshot, so an agent that restarts books
+the time it was away to the attempt that ran on.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from wattline_agent.core.durable import AttemptUsage, UsageState
+from wattline_agent.core.model import NodeState
+from wattline_agent.core.ports import TaskSeen
+from wattline_agent.core.power.gpus import Step
+from wattline_agent.core.tasks.attempt import Attempt
+from wattline_protocol.ids import GpuIndex, TaskRef
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.wall_power import PERMILLE, wall_mw
+
+MODEL_BASE_PERMILLE = 400
+"""Modelled non-GPU load of an idle host, as a share of its worst case; the rest follows the CPU."""
+
+
+def take_run(attempt: Attempt, seen: TaskSeen) -> None:
+    """The keeper's figures are cumulative already; one that took the place of a dead one tells
+    none of what died with that, and what was seen before still holds."""
+    usage = attempt.usage
+    run_s = max(usage.run_s, seen.run_s)
+    attempt.usage = msgspec.structs.replace(
+        usage,
+        run_s=run_s,
+        gpu_s=run_s * len(attempt.gpus) * attempt.share_permille / WHOLE_GPU,
+        cpu_s=max(usage.cpu_s, seen.cpu_s),
+        max_rss_bytes=max(usage.max_rss_bytes, seen.max_rss_bytes),
+    )
+
+
+def book(
+    state: NodeState,
+    steps: Mapping[GpuIndex, Step],
+    use: Mapping[GpuIndex, Mapping[TaskRef, int]],
+) -> None:
+    """Book what the GPUs used since the last sample to the attempts that had them.
+
+    An attempt that ended since the last sample gets its last step too.
+    """
+    due = [a for a in state.attempts.values() if a.is_alive or a.is_metered]
+    by_gpu: dict[GpuIndex, list[Attempt]] = {}
+    for attempt in due:
+        attempt.is_metered = attempt.is_alive
+        for index in attempt.gpus:
+            by_gpu.setdefault(index, []).append(attempt)
+    parts = {
+        (attempt.ref, index): part
+        for index, holders in by_gpu.items()
+        if index in steps
+        for attempt, part in zip(
+            holders, divided(steps[index], holders, use.get(index, {})), strict=True
+        )
+    }
+    for attempt in due:
+        mine = [parts[attempt.ref, i] for i in attempt.gpus if (attempt.ref, i) in parts]
+        if mine:
+            _book_steps(state, attempt, mine)
+
+
+def divided(step: Step, holders: list[Attempt], use: Mapping[TaskRef, int]) -> list[Step]:
+    """A GPU's step among those that hold it; energy adds up to the millijoule.
+
+    By what each used, where the driver tells; else by share, those that are frozen left out. Being
+    held down counts as GPU time does.
+    """
+    weights = [use.get(attempt.ref, 0) for attempt in holders]
+    if not any(weights):
+        weights = [0 if attempt.is_frozen else attempt.share_permille for attempt in holders]
+    if not any(weights):
+        weights = [attempt.share_permille for attempt in holders]
+    total, upto, parts = sum(weights), 0, []
+    for attempt, weight in zip(holders, weights, strict=True):
+        before_mj = step.energy_mj * upto // total
+        upto += weight
+        parts.append(
+            Step(
+                seconds=step.seconds,
+                energy_mj=step.energy_mj * upto // total - before_mj,
+                cap_bound_s=step.cap_bound_s * attempt.share_permille / WHOLE_GPU,
+                util=step.util * weight / total,
+            )
+        )
+    return parts
+
+
+def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
+    usage = attempt.usage
+    gpu_mj = sum(step.energy_mj for step in mine)
+    seconds = max(step.seconds for step in mine)
+    managed = sum(1 for gpu in state.gpus if gpu.is_managed) or 1
+    held_permille = len(attempt.gpus) * attempt.share_permille
+    share_mj = round(non_gpu_mw(state) * seconds * held_permille / (managed * WHOLE_GPU))
+    attempt.usage = msgspec.structs.replace(
+        usage,
+        gpu_energy_mj=usage.gpu_energy_mj + gpu_mj,
+        node_energy_mj=usage.node_energy_mj + at_wall(state, gpu_mj + share_mj),
+        util_gpu_s=usage.util_gpu_s + sum(step.util * step.seconds for step in mine),
+        cap_bound_gpu_s=usage.cap_bound_gpu_s + sum(step.cap_bound_s for step in mine),
+    )
+
+
+def at_wall(state: NodeState, load: int) -> int:
+    """Load behind the power supplies as wall power (or energy, in the same unit)."""
+    terms = state.file.terms
+    return wall_mw(load, terms.psu_efficiency_permille if terms is not None else PERMILLE)
+
+
+def non_gpu_mw(state: NodeState) -> int:
+    """What no GPU draws: measured, or modelled from the worst case and the CPU."""
+    if state.host.non_gpu_mw is not None:
+        return state.host.non_gpu_mw
+    worst_mw = state.file.terms.non_gpu_worst_mw if state.file.terms is not None else 0
+    cpu_permille = min(max(state.host.cpu_pct, 0.0), 100.0) / 100 * (PERMILLE - MODEL_BASE_PERMILLE)
+    return worst_mw * (MODEL_BASE_PERMILLE + round(cpu_permille)) // PERMILLE
+
+
+def snapshot(state: NodeState) -> UsageState:
+    """For the disk."""
+    return UsageState(
+        boot_id=state.file.boot_id,
+        driver_instance=state.file.driver_instance,
+        counters={g.info.uuid: g.counters for g in state.gpus if g.counters is not None},
+        attempts=tuple(AttemptUsage(a.ref, a.usage, a.readopted) for a in state.attempts.values()),
+    )

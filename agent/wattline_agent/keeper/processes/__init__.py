@@ -1,0 +1,1 @@
+"""Processes and control groups of attempts."""

@@ -1,0 +1,61 @@
+"""Which processes belong to which attempt; who they are is told by `tree`, and signalled here."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from wattline_agent.keeper.attempt import Held
+from wattline_agent.keeper.processes import tree
+from wattline_agent.keeper.warden import send_signal
+
+
+class Census:
+    """Of the attempts that have not ended, as they stand in the holder's table."""
+
+    def __init__(self, held: Mapping[str, Held]) -> None:
+        self._held = held
+        self.warden_pid = 0
+        """A child of the keeper that is no attempt's; 0 = there is none."""
+        self._given_up: set[int] = set()
+        """Processes that could not be ended."""
+
+    def give_up(self, pids: Iterable[int]) -> None:
+        """They are nobody's from now on."""
+        self._given_up.update(pids)
+
+    def reaped(self, pid: int) -> None:
+        """It is not there any more."""
+        self._given_up.discard(pid)
+        if pid == self.warden_pid:
+            self.warden_pid = 0
+
+    def is_gone(self, held: Held) -> bool:
+        """No process of an attempt is left whose first process was reaped. Cheap when true: then
+        every child of ours is another attempt's first process, and orphans would be children."""
+        if held.group is not None and held.group.is_populated():
+            return False
+        children = tree.children_of(os.getpid())
+        roots = {h.life.pid for h in self._held.values() if h.life.status is None}
+        if children is not None and set(children) <= roots | {self.warden_pid}:
+            return True
+        return not self.of(held)
+
+    def of(self, held: Held) -> list[tree.Process]:
+        """Living processes of one attempt."""
+        return self.all()[held.life.spec.key]
+
+    def all(self) -> dict[str, list[tree.Process]]:
+        """Living processes of every living attempt. An orphan that bears no attempt's sign is
+        counted with the only attempt there is, else with none."""
+        table = tree.all_processes()
+        identities = {key: held.identity for key, held in self._held.items() if held.life.pid}
+        ours = [p.pid for p in table.values() if p.parent == os.getpid()]
+        mine = [pid for pid in ours if pid != self.warden_pid and pid not in self._given_up]
+        if len(identities) == 1:
+            (key,) = identities
+            return {key: tree.living_below(table, mine)}
+        return tree.members(table, identities, mine)
+
+    def signal(self, held: Held, number: int) -> None:
+        """To every process of an attempt."""
+        for process in tree.parents_first(self.of(held)):
+            send_signal(process.pid, number)

@@ -1,0 +1,35 @@
+"""A list of pods onto a fleet, under one policy or beside another."""
+
+from pathlib import Path
+
+from wattline import exits
+from wattline.acts.lab.facility import clear_progress, show_progress
+from wattline.failures import ActFailed
+
+
+def replay_openb(
+    *,
+    pods: str,
+    nodes: str,
+    policy: str,
+    against: str | None,
+    seeds: str,
+    power_model: str | None,
+) -> object:
+    """The report; a list that cannot be read and an unknown policy are usage errors."""
+    from wattline_sim.replay.openb.lists import ListUnreadable
+    from wattline_sim.replay.openb.names import parse_policy, parse_seeds
+    from wattline_sim.replay.openb.replay import read_lists, replay
+
+    try:
+        for name in (policy, against):
+            if name is not None:
+                parse_policy(name)
+        wanted = parse_seeds(seeds)
+        model = Path(power_model) if power_model else None
+        lists = read_lists(Path(pods), Path(nodes), model)
+        report = replay(lists, policy, wanted, against, show_progress)
+    except (ListUnreadable, ValueError) as error:
+        raise ActFailed(str(error), exits.USAGE) from error
+    clear_progress()
+    return report

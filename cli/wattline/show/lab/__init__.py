@@ -1,0 +1,1 @@
+"""Renderers of simulations, replays and benchmarks."""

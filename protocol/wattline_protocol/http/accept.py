@@ -1,0 +1,75 @@
+"""Takes connections for a guarded HTTP server, a few in each turn of its event loop.
+
+An event loop of its own takes all that wait at once and makes a protocol for each: a flood of a
+thousand connections holds up everybody else for a tenth of a second. Here one that the guard would
+refuse costs three system calls.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from wattline_protocol.http.guard import HttpGuard
+
+AT_ONCE = 16
+AGAIN_S = 0.1
+"""Until the next try where the process or the host is out of files or memory."""
+OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class HttpAcceptor:
+    """Of one listening socket, within a running loop."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        guard: HttpGuard,
+        protocol: Callable[[], asyncio.Protocol],
+    ) -> None:
+        self._listener, self._guard, self._protocol = listener, guard, protocol
+        self._loop = asyncio.get_running_loop()
+        self._taken: set[asyncio.Task[object]] = set()
+        self._is_stopped = False
+        listener.setblocking(False)
+        self._listen()
+
+    def stop(self) -> None:
+        """Take no more; the socket is closed."""
+        self._is_stopped = True
+        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+
+    def _listen(self) -> None:
+        if not self._is_stopped:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                connection, peer = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in OUT_OF:
+                    raise
+                self._loop.remove_reader(self._listener.fileno())
+                self._loop.call_later(AGAIN_S, self._listen)
+                return
+            self._take(connection, str(peer[0]))
+
+    def _take(self, connection: socket.socket, address: str) -> None:
+        connection.setblocking(False)
+        refusal = self._guard.refusal(address)
+        if refusal:
+            with suppress(OSError):
+                connection.send(refusal)
+            connection.close()
+            return
+        taking = self._loop.connect_accepted_socket(self._protocol, connection)
+        task: asyncio.Task[object] = self._loop.create_task(taking, name="http-connection")
+        self._taken.add(task)
+        task.add_done_callback(self._taken.discard)

@@ -1,0 +1,401 @@
+"""Keeps an HTTP server from being held up by clients that say too much, too little or too slowly.
+
+`guarded(protocol, guard)` puts `GuardedHttp` before one of uvicorn's protocol classes, which of
+themselves wait for ever for a header, a body or a reader, and take headers of any size. It counts
+bytes and notes since when a connection waits for its client; one sweep a few times a second looks
+for those that wait too long, so that a request costs no timer. Nothing of uvicorn is imported.
+
+uvicorn's newest request says what a connection waits for. None yet, or one that has come and is
+answered: headers. One that has not come to its end: its body, which is read and dropped where the
+answer is out already. Otherwise the application is at work, and what comes is of a further request.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Literal, Protocol, cast
+
+from wattline_protocol.http.limits import (
+    HttpLimits,
+    Network,
+    client_key,
+    forwarded_for,
+    is_within,
+)
+
+Reason = Literal[
+    "too_many_connections",
+    "headers_too_large",
+    "headers_too_slow",
+    "body_too_large",
+    "body_too_slow",
+    "answer_not_read",
+]
+"""Of a refusal, as clients and metrics see it."""
+
+STATUS: dict[Reason, str] = {
+    "too_many_connections": "503 Service Unavailable",
+    "headers_too_large": "431 Request Header Fields Too Large",
+    "headers_too_slow": "408 Request Timeout",
+    "body_too_slow": "408 Request Timeout",
+}
+"""Of those that are answered; the others are cut."""
+
+CLOSE_S = 2.0
+"""For a refusal to be read, before the connection is cut."""
+READ_BYTES = 256 * 1024
+"""Most that an event loop hands over at once."""
+MAX_PERIOD_S = 0.25
+NOTE_EVERY_S = 10.0
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+Note = Callable[[dict[Reason, int], str], None]
+"""Refusals by reason since the last note, and the newest address."""
+
+
+class HttpGuard:
+    """The limits of one server, its open connections, and what was refused."""
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        trusted: Sequence[Network] = (),
+        note: Note = lambda _reasons, _address: None,
+    ) -> None:
+        self.limits = limits
+        self.trusted = trusted
+        self.refused: Counter[Reason] = Counter()
+        """Since the start."""
+        self._open: set[GuardedHttp] = set()
+        self._by_client: Counter[str] = Counter()
+        self._note, self._noted_s = note, float("-inf")
+        self._fresh: Counter[Reason] = Counter()
+        self._newest = ""
+        shortest_s = min(limits.head_s, limits.body_s, limits.unread_s)
+        self.period_s = min(MAX_PERIOD_S, shortest_s / 4)
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def enter(self, client: str) -> bool:
+        """One more connection of a client; False = it has as many as it may."""
+        if self._by_client[client] >= self.limits.most_of_one(len(self._open)):
+            self.count("too_many_connections", client)
+            return False
+        self._by_client[client] += 1
+        return True
+
+    def admits(self, client: str | None, address: str) -> bool:
+        """Whether a new connection is taken. `client`: what it counts under; None = nothing."""
+        if client is not None:
+            return self.enter(client)
+        is_full = self.limits.most_of_one(len(self._open)) == 0
+        if is_full:
+            self.count("too_many_connections", address)
+        return not is_full
+
+    def refusal(self, address: str) -> bytes:
+        """What to say to a new connection that has no place, which is counted; empty = it has."""
+        client = None if self.is_proxy(address) else client_key(address)
+        most = self.limits.most_of_one(len(self._open))
+        if most and (client is None or self._by_client[client] < most):
+            return b""
+        self.count("too_many_connections", address)
+        return TOO_MANY
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether it may name its clients."""
+        return bool(self.trusted) and is_within(address, self.trusted)
+
+    def leave(self, client: str) -> None:
+        """One of its connections has ended."""
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
+
+    def opened(self, connection: "GuardedHttp") -> None:
+        """Look after it until it is closed."""
+        self._open.add(connection)
+        self._plan_sweep()
+
+    def closed(self, connection: "GuardedHttp") -> None:
+        """It has ended."""
+        self._open.discard(connection)
+
+    def count(self, reason: Reason, address: str) -> None:
+        """Something was refused."""
+        self.refused[reason] += 1
+        self._fresh[reason] += 1
+        self._newest = address
+        self._plan_sweep()
+
+    def _plan_sweep(self) -> None:
+        if self._sweep is None:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_later(self.period_s, self._look_over, loop)
+
+    def _look_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweep = None
+        now_s = loop.time()
+        for connection in list(self._open):
+            connection.look_over(now_s)
+        if self._fresh and now_s >= self._noted_s + NOTE_EVERY_S:
+            fresh, self._fresh, self._noted_s = self._fresh, Counter(), now_s
+            self._note(dict(fresh), self._newest)
+        if self._open or self._fresh:
+            self._plan_sweep()
+
+
+class _Cycle(Protocol):
+    """A request and its answer, as uvicorn has them."""
+
+    more_body: bool
+    response_started: bool
+    response_complete: bool
+
+
+class GuardedHttp(asyncio.Protocol):
+    """Comes before a protocol class of uvicorn, whose attributes and methods it uses."""
+
+    guard: HttpGuard
+    head_bytes: int
+    transport: asyncio.Transport
+    cycle: _Cycle | None
+    flow: Any
+
+    _client: str | None = None
+    """What it counts under; None = it is of a trusted proxy, which has many clients."""
+    _address = ""
+    _is_admitted = False
+    _is_closing = False
+    _since_s: float | None = None
+    """Since when it waits for its client, or is being closed; None = it is idle, or at work."""
+    _bytes = 0
+    """Of the header, or of the body, that is coming."""
+    _early_bytes = 0
+    """Of a further request, while one is answered."""
+    _unsent_bytes = 0
+    _unread_s = 0.0
+
+    # --- the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it, or refuse it."""
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        guard = self.guard
+        self._client = None if guard.is_proxy(self._address) else client_key(self._address)
+        self._is_admitted = guard.admits(self._client, self._address)
+        if not self._is_admitted:
+            self._turn_away(cast("asyncio.WriteTransport", transport))
+            return
+        super().connection_made(transport)
+        self._since_s = asyncio.get_running_loop().time()
+        guard.opened(self)
+
+    def _turn_away(self, transport: asyncio.WriteTransport) -> None:
+        transport.write(TOO_MANY)
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no more."""
+        if not self._is_admitted:
+            return
+        if self._client is not None:
+            self.guard.leave(self._client)
+        self.guard.closed(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over what the limits let in. Most often that is a whole request."""
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            if self._bytes or self._early_bytes or len(data) > self.head_bytes:
+                self._head_received(data)
+                return
+            super().data_received(data)
+            if self.cycle is cycle:
+                self._head_goes_on(len(data))
+            else:
+                self._begun()
+        elif cycle.more_body:
+            self._body_received(data)
+        else:
+            self._early_received(data)
+
+    # --- what comes
+
+    def _head_received(self, data: bytes) -> None:
+        """Headers in pieces, or a request that is larger than headers may be."""
+        self._bytes, self._early_bytes = self._bytes + self._early_bytes, 0
+        before, room = self.cycle, max(0, self.head_bytes - self._bytes)
+        super().data_received(data[:room])
+        if self.cycle is before:
+            self._head_goes_on(len(data))
+            return
+        self._begun()
+        if len(data) > room and not self.transport.is_closing():
+            self.data_received(data[room:])
+
+    def _head_goes_on(self, more_bytes: int) -> None:
+        self._bytes += more_bytes
+        if self._since_s is None:
+            self._since_s = asyncio.get_running_loop().time()
+        if self._bytes > self.head_bytes:
+            text = f"request line and headers are over the limit of {self.head_bytes} bytes"
+            self._refuse("headers_too_large", text)
+
+    def _begun(self) -> None:
+        """Headers are complete, and perhaps the whole request."""
+        self._bytes = 0
+        is_whole = self.cycle is not None and not self.cycle.more_body
+        self._since_s = None if is_whole else asyncio.get_running_loop().time()
+
+    def _body_received(self, data: bytes) -> None:
+        before = self.cycle
+        self._bytes += len(data)
+        if self._bytes > 2 * self.guard.limits.body_bytes + READ_BYTES:
+            self._refuse("body_too_large", "")
+            return
+        super().data_received(data)
+        if self.cycle is not before or (before is not None and not before.more_body):
+            self._begun()
+
+    def _early_received(self, data: bytes) -> None:
+        """uvicorn stops reading once the headers of a further request are there."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._early_bytes = 0
+            self._begun()
+            return
+        self._early_bytes += len(data)
+        if self._early_bytes > self.head_bytes + READ_BYTES:
+            self._refuse("headers_too_large", "")
+
+    # --- the sweep
+
+    def look_over(self, now_s: float) -> None:
+        """End it if it has waited for its client for too long."""
+        if self._is_unread():
+            self._refuse("answer_not_read", "")
+            return
+        cycle = self.cycle
+        if self._is_closing:
+            if self._waited_s(now_s) > CLOSE_S:
+                self.transport.abort()
+        elif cycle is None or (cycle.response_complete and not cycle.more_body):
+            self._check_head(now_s)
+        elif cycle.more_body:
+            self._check_body(now_s)
+
+    def _waited_s(self, now_s: float) -> float:
+        return 0.0 if self._since_s is None else now_s - self._since_s
+
+    def _check_head(self, now_s: float) -> None:
+        if self._early_bytes:
+            self._bytes, self._early_bytes, self._since_s = self._early_bytes, 0, now_s
+        limit_s = self.guard.limits.head_s
+        if self._waited_s(now_s) > limit_s:
+            self._refuse("headers_too_slow", f"the headers did not arrive within {limit_s:g} s")
+
+    def _check_body(self, now_s: float) -> None:
+        limits = self.guard.limits
+        if self.flow.read_paused and self._since_s is not None:
+            self._since_s += self.guard.period_s  # the application is the one who is slow
+        elif self._waited_s(now_s) > limits.body_s + self._bytes / limits.bytes_per_s:
+            more = f"and a second more for each {limits.bytes_per_s} bytes"
+            self._refuse("body_too_slow", f"a body has {limits.body_s:g} s to arrive, {more}")
+
+    def _is_unread(self) -> bool:
+        """Whether the answer has left more slowly than it must for too long."""
+        guard, unsent_bytes = self.guard, self.transport.get_write_buffer_size()
+        least_bytes = guard.limits.bytes_per_s * guard.period_s
+        if unsent_bytes and unsent_bytes > self._unsent_bytes - least_bytes:
+            self._unread_s += guard.period_s
+        else:
+            self._unread_s = 0.0
+        self._unsent_bytes = unsent_bytes
+        return self._unread_s > guard.limits.unread_s
+
+    def _refuse(self, reason: Reason, text: str) -> None:
+        """Say why, where the client may still read it, and close; or cut the connection."""
+        if self._is_closing and reason != "answer_not_read":
+            return
+        self.guard.count(reason, self._address)
+        self._is_closing, self._since_s = True, asyncio.get_running_loop().time()
+        cycle = self.cycle
+        is_answered = cycle is not None and cycle.more_body and cycle.response_started
+        if not text or is_answered:
+            self.transport.abort()
+            return
+        is_idle = reason == "headers_too_slow" and not self._bytes
+        if not is_idle and not self.transport.is_closing():
+            self.transport.write(_refusal(reason, text))
+        self.transport.close()
+
+
+def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.Protocol]:
+    """A protocol class of uvicorn, watched by the guard."""
+    fixed = {"guard": guard, "head_bytes": guard.limits.head_bytes}
+    return type(f"Guarded{protocol.__name__}", (GuardedHttp, protocol), fixed)
+
+
+def behind_proxies(app: App, guard: HttpGuard) -> App:
+    """The application, with the client that a trusted proxy names as `scope["client"]`.
+
+    Requests of one client through proxies are limited as its connections would be.
+    """
+
+    async def forwarded(scope: Scope, receive: Any, send: Any) -> None:
+        client = _client_behind(scope, guard.trusted)
+        if client is None:
+            await app(scope, receive, send)
+            return
+        scope["client"] = (client, 0)
+        key = client_key(client)
+        if not guard.enter(key):
+            await _send_refusal(send, "too many requests of this address are open")
+            return
+        try:
+            await app(scope, receive, send)
+        finally:
+            guard.leave(key)
+
+    return forwarded if guard.trusted else app
+
+
+def _client_behind(scope: Scope, trusted: Sequence[Network]) -> str | None:
+    peer = scope.get("client")
+    if peer is None or not is_within(str(peer[0]), trusted):
+        return None
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == FORWARDED]
+    return forwarded_for(values, trusted)
+
+
+FORWARDED = b"x-forwarded-for"
+
+
+async def _send_refusal(send: Any, text: str) -> None:
+    body = _body("too_many_connections", text)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"1"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _body(reason: Reason, text: str) -> bytes:
+    return f'{{"error":{{"reason":"{reason}","message":"{text}"}}}}'.encode()
+
+
+def _refusal(reason: Reason, text: str) -> bytes:
+    body = _body(reason, text)
+    return (
+        f"HTTP/1.1 {STATUS[reason]}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    ).encode() + body
+
+
+TOO_MANY = _refusal("too_many_connections", "too many connections are open")

@@ -1,0 +1,50 @@
+"""uvicorn behind the guard: its connections are taken by `httpaccept`, its signals by the program.
+
+Nothing of uvicorn is imported: the agent has none.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wattline_protocol.http.accept import HttpAcceptor
+from wattline_protocol.http.guard import HttpGuard
+
+
+class GuardedServer:
+    """Comes before `uvicorn.Server`, whose attributes and methods it uses. Serves one listening
+    socket, which it closes when it stops; SIGTERM and SIGINT stay the program's own, which has more
+    than HTTP to stop."""
+
+    config: Any
+    server_state: Any
+    lifespan: Any
+
+    def __init__(self, config: Any, listener: socket.socket, guard: HttpGuard) -> None:
+        super().__init__(config)  # type: ignore[call-arg]  # uvicorn's
+        self._listener, self._guard = listener, guard
+        self._acceptor: HttpAcceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn, and begin to take connections."""
+        await super().startup(sockets)  # type: ignore[misc]  # uvicorn's
+        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, then as uvicorn."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        await super().shutdown(sockets)  # type: ignore[misc]  # uvicorn's
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the program handles them."""
+        yield

@@ -1,0 +1,162 @@
+"""Changing what a job asked for: its job file with some keys written anew.
+
+Which keys may change depends on how far the job is; the others are what the job *is*.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from wattline_protocol.job.file import JobFileError, default_text, laid_over, table_of
+from wattline_protocol.job.keys import BY_NAME, OPTION_ALIASES, flag_of
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.labels import labels_text
+from wattline_protocol.wire.bounds import CONTROL, MAX_CHANGES, MAX_FLAG_CHARS
+
+ChangeValue = str | int | float | bool | tuple[str, ...]
+Changes = Mapping[str, ChangeValue]
+"""By the name of a flag of `submit`; "none" takes a key back to its default."""
+
+When = Literal["open", "waiting", "untried"]
+"""open: until the job has ended; waiting: while none of it holds GPUs; untried: before that."""
+
+AT_A_TIME = "at_a_time"
+"""How many indices of an array may run; the indices themselves stay."""
+
+NONE = "none"
+
+WHEN: dict[str, When] = {
+    "priority": "open",
+    "queue": "open",
+    "account": "open",
+    "reservation": "open",
+    AT_A_TIME: "open",
+    "retries": "open",
+    "grace": "open",
+    "runtime": "open",
+    "start_only": "open",
+    "deadline": "open",
+    "replicas": "open",
+    "energy": "open",
+    "cost": "open",
+    "idle_gpu": "open",
+    "checkpoint_every": "waiting",
+    "on_isolation": "waiting",
+    "gpus_per_node": "waiting",
+    "gpu_type": "waiting",
+    "gpu_memory_min": "waiting",
+    "cpus_per_gpu": "waiting",
+    "memory": "waiting",
+    "same_rack": "waiting",
+    "labels": "waiting",
+    "watts_per_gpu": "waiting",
+    "min_performance": "waiting",
+    "nodes": "untried",
+}
+"""Keys that may change, by their names in a job file."""
+
+
+def changed(spec: JobSpec, changes: Changes) -> JobSpec:
+    """The job with these keys changed; the same check as at submission. Raises JobFileError."""
+    if not changes or len(changes) > MAX_CHANGES:
+        raise JobFileError([f"say what to change, at most {MAX_CHANGES} keys: {_changeable()}"])
+    if any(len(str(value)) > MAX_FLAG_CHARS for value in changes.values()):
+        raise JobFileError([f"a value has at most {MAX_FLAG_CHARS} characters"])
+    _check_signs(changes)
+    table = table_of(spec)
+    options: dict[str, object] = {}
+    for option, value in changes.items():
+        name = OPTION_ALIASES.get(option, option)
+        if name not in WHEN:
+            raise JobFileError([_fixed(option, name)])
+        if name == AT_A_TIME:
+            table["array"] = _throttled(spec, value)
+        elif value in (NONE, (NONE,)):
+            _take_out(table, name)
+        else:
+            options[option] = value
+    return laid_over(table, options)
+
+
+def _check_signs(changes: Changes) -> None:
+    for option, value in changes.items():
+        texts = value if isinstance(value, tuple) else (value,)
+        for text in texts:
+            control = CONTROL.search(text) if isinstance(text, str) else None
+            if control:
+                sign = f"U+{ord(control[0]):04X}"
+                raise JobFileError([f"{flag_of(option)}: holds the control character {sign}"])
+
+
+def _fixed(option: str, name: str) -> str:
+    flag = f"--{option.replace('_', '-')}"
+    if name in BY_NAME:
+        return f"{flag}: stays as submitted; cancel the job and submit it anew"
+    return f"{flag}: there is no such key; {_changeable()} can change"
+
+
+def _changeable() -> str:
+    return ", ".join(WHEN)
+
+
+def _throttled(spec: JobSpec, value: ChangeValue) -> str:
+    if spec.array is None:
+        raise JobFileError(["--at-a-time: the job is no array"])
+    if value != NONE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise JobFileError([f"--at-a-time: want a number from 1 on, or {NONE}"])
+    indices = str(table_of(spec)["array"]).partition("%")[0]
+    return indices if value == NONE else f"{indices}%{value}"
+
+
+def _take_out(table: dict[str, object], name: str) -> None:
+    key = BY_NAME[name]
+    inner = table.get(key.table) if key.table else table
+    if isinstance(inner, dict):
+        inner.pop(name, None)
+
+
+def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[str, str]]:
+    """By name of the key: what it was and what it is, as a job file has it.
+
+    For a key that is left out its default, or "none".
+    """
+    old, new = _flat(table_of(before)), _flat(table_of(after))
+    if before.array is not None and after.array is not None:
+        del old["array"], new["array"]
+        old[AT_A_TIME] = str(before.array.at_a_time or NONE)
+        new[AT_A_TIME] = str(after.array.at_a_time or NONE)
+    names = [name for name in (*BY_NAME, AT_A_TIME) if old.get(name) != new.get(name)]
+    return {name: (_shown(old, name), _shown(new, name)) for name in names}
+
+
+def asked_for(spec: JobSpec) -> dict[str, dict[str, str]]:
+    """By table of a job file ("" = its top) and key what is said there that is not the default,
+    but for the environment, which may be of any size."""
+    tables: dict[str, dict[str, str]] = {}
+    written = {name: value for name, value in table_of(spec).items() if name != "env"}
+    for name, text in _flat(written).items():
+        tables.setdefault(BY_NAME[name].table, {})[name] = text
+    return tables
+
+
+def _shown(flat: Mapping[str, str], name: str) -> str:
+    return flat[name] if name in flat else default_text(name) or NONE
+
+
+def _flat(table: Mapping[str, object]) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping) and name not in BY_NAME:
+            flat |= _flat(value)
+        else:
+            flat[name] = _flag_text(name, value)
+    return flat
+
+
+def _flag_text(name: str, value: object) -> str:
+    if name == "labels" and isinstance(value, Mapping):
+        return labels_text(value.items())
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={part}" for key, part in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,430 @@
+"""Jobs as text and as options, to and from `JobSpec`. The keys stand in `jobkeys`.
+
+A job file, command line flags and Python keywords go through one check: options are laid over
+the file's table, and a problem is told with the file's line or with the option's name.
+"""
+
+from collections.abc import Mapping
+from numbers import Integral
+from os import PathLike, fspath
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from wattline_protocol.job.keys import (
+    BY_NAME,
+    ELSEWHERE,
+    JOB_KEYS,
+    LATER,
+    NAMES,
+    OPTION_ALIASES,
+    TABLES,
+    WRITTEN,
+    JobKey,
+)
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
+from wattline_protocol.job.values import array_text, gpu_share_text, idle_table, moment
+from wattline_protocol.text.names import MAX_NAME_CHARS
+from wattline_protocol.text.quantities import (
+    format_cost,
+    format_duration,
+    format_energy,
+    format_size,
+)
+from wattline_protocol.text.toml import KeyPath, document_text
+from wattline_protocol.text.toml_fields import (
+    Document,
+    DocumentError,
+    Fields,
+    Problem,
+    nearest,
+    read_document,
+    shown,
+)
+
+MAX_JOB_TASKS = 10_000
+"""Tasks of one job: gangs x nodes."""
+MAX_JOB_CHARS = 256 * 1024
+
+
+class JobFileError(DocumentError):
+    """A job that cannot be accepted: each line says where, what was wrong and what is right."""
+
+
+def parse_job(text: str, source: str, **options: object) -> JobSpec:
+    """The job in `text`, with `options` (see `job_from_options`) laid over it.
+
+    `source` names the text in errors. Raises JobFileError.
+    """
+    if len(text) > MAX_JOB_CHARS:
+        raise JobFileError([f"{source}: over {MAX_JOB_CHARS} characters; that is no job file"])
+    try:
+        document = read_document(text, source)
+    except DocumentError as error:
+        raise JobFileError(error.problems) from error
+    return _job(document, options)
+
+
+def job_from_options(**options: object) -> JobSpec:
+    """A job from flags or keywords: the keys of a job file without their tables.
+
+    None, False, "" and empty lists mean "not given". Also: `gpus`, `gpu_memory`, `time` as short
+    names, `torchrun=True` for `how="torchrun"`, `env` and `labels` as a table or a list of
+    "NAME=VALUE".
+    Raises JobFileError, naming the option.
+    """
+    return _job(Document({}, {}, ""), options)
+
+
+def laid_over(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpec:
+    """The job that a table describes with options laid over it. Raises JobFileError."""
+    return _job(Document(dict(table), {}, ""), options)
+
+
+def format_job(spec: JobSpec) -> str:
+    """`spec` as a job file that `parse_job` reads back; keys at their default are left out.
+
+    Raises ValueError for a spec that no job file could give.
+    """
+    return document_text(table_of(spec))
+
+
+def job_problems(spec: JobSpec) -> tuple[str, ...]:
+    """What `parse_job` would have refused in a spec that came ready-made, e.g. over the wire."""
+    problems: list[Problem] = []
+    try:
+        again = _checked(table_of(spec), problems)
+    except (ValueError, ArithmeticError) as error:
+        return (str(error),)
+    if problems or again is None:
+        return tuple(problem.text for problem in problems)
+    return () if again == _in_one_form(spec) else (_not_as_written(spec, again),)
+
+
+def _in_one_form(spec: JobSpec) -> JobSpec:
+    """Its deadline as a job file gives it: a date reads the same without seconds, or with `Z`."""
+    windows = spec.windows
+    if not windows.deadline:
+        return spec
+    windows = msgspec.structs.replace(windows, deadline=moment(windows.deadline))
+    return msgspec.structs.replace(spec, windows=windows)
+
+
+def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
+    """A value that no job file gives, though what it says reads like one: 1e-12 s, no name."""
+    given, read = msgspec.to_builtins(spec), msgspec.to_builtins(again)
+    for key in JOB_KEYS:
+        value, near = _at(given, key.names), _at(read, key.names)
+        if key.field != LATER and value != near:
+            return (
+                f"{key.path} = {shown(value)}: no job file says that; the nearest is {shown(near)}"
+            )
+    return "the job is not in the form that a job file gives"
+
+
+def table_of(spec: JobSpec) -> dict[str, Any]:
+    """The table of a job file that gives `spec`; `laid_over` reads it back. Raises ValueError."""
+    written = msgspec.to_builtins(spec)
+    document: dict[str, Any] = {}
+    for part, default_part, keys in _DEFAULTS:
+        if written[part] == default_part:
+            continue  # as most are, and this is asked of each submission
+        for key, default in keys:
+            value = _at(written, key.names)
+            if value is not None and value != default:
+                table = document.setdefault(key.table, {}) if key.table else document
+                table[key.name] = _as_text(key.field, value, spec)
+    return document
+
+
+def default_text(name: str) -> str:
+    """What a job file would say for a key that it leaves out; empty = nothing."""
+    key, default = BY_NAME[name], JobSpec(name="", command=())
+    value = _at(msgspec.to_builtins(default), key.names)
+    return str(_as_text(key.field, value, default)) if value else ""
+
+
+def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
+    if field == "array" and spec.array is not None:
+        return array_text(spec.array)
+    if field == "resources.gpu_share_permille":
+        return gpu_share_text(value)
+    if field == "limits.idle_gpu":
+        return idle_table(value)
+    if field.endswith("_s"):
+        return format_duration(value)
+    if field.endswith("_wh"):
+        return format_energy(value)
+    if field.endswith("_usd"):
+        return format_cost(value)
+    return format_size(value) if field.endswith("_bytes") else value
+
+
+def _at(tree: dict[str, Any], names: tuple[str, ...]) -> Any:
+    value: Any = tree
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
+    """By field of `JobSpec` its default, and the keys that go there, each with the value that a job
+    file need not say."""
+    default = msgspec.to_builtins(JobSpec(name="", command=()))
+    default["service"] = {}
+    keys: dict[str, list[tuple[JobKey, Any]]] = {}
+    for key in JOB_KEYS:
+        if key.field != LATER:
+            keys.setdefault(key.names[0], []).append((key, _at(default, key.names)))
+    return tuple((part, default[part], of_part) for part, of_part in keys.items())
+
+
+_DEFAULTS = _defaults()
+
+
+# --- Options laid over the file ---------------------------------------------------------
+
+
+def _job(document: Document, options: Mapping[str, object]) -> JobSpec:
+    problems: list[Problem] = []
+    flags: dict[KeyPath, str] = {}
+    table = {key: dict(v) if isinstance(v, Mapping) else v for key, v in document.table.items()}
+    for option, given in options.items():
+        value = _as_written(given)
+        if not _is_absent(value):
+            _lay_over(table, option, value, flags, problems)
+    spec = _checked(table, problems)
+    if spec is None or problems:
+        raise JobFileError(_told(problems, document, flags))
+    return spec
+
+
+def _as_written(value: object) -> object:
+    """As a file would say it: programs hand in paths, and whole numbers of numpy."""
+    match value:
+        case bool():
+            return value
+        case Integral():
+            return int(value)
+        case PathLike():
+            return fspath(value)
+        case list() | tuple():
+            return [_as_written(one) for one in value]
+        case _:
+            return value
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or value is False or value == "" or value == () or value == []
+
+
+def _lay_over(
+    table: dict[str, Any],
+    option: str,
+    value: object,
+    flags: dict[KeyPath, str],
+    problems: list[Problem],
+) -> None:
+    flag = f"--{option.replace('_', '-')}"
+    name = OPTION_ALIASES.get(option, option)
+    if option == "torchrun":
+        name, value = "how", "torchrun"
+    if name not in BY_NAME:
+        near = nearest(option, [*BY_NAME, *OPTION_ALIASES, "torchrun"])
+        hint = f"; the nearest is --{near.replace('_', '-')}" if near else ""
+        flags[(option,)] = flag
+        problems.append(Problem((option,), f"there is no such option{hint}"))
+        return
+    key = BY_NAME[name]
+    path = tuple(key.path.split("."))
+    flags[path] = flag
+    inner = table.setdefault(key.table, {}) if key.table else table
+    if not isinstance(inner, dict):
+        return  # the file's own problem with this table is told by the check
+    if name in ("env", "secrets", "labels"):
+        before = inner.get(name)
+        value = {**(before if isinstance(before, dict) else {}), **_pairs(value, path, problems)}
+    inner[name] = value
+
+
+def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, object]:
+    """A table as it is, or one made of "NAME=VALUE" texts."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    pairs: dict[str, object] = {}
+    for item in (
+        [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+    ):
+        name, equals, rest = str(item).partition("=")
+        if equals:
+            pairs[name] = rest
+        else:
+            problems.append(Problem(path, f'"{item}": want NAME=VALUE'))
+    return pairs
+
+
+def _told(problems: list[Problem], document: Document, flags: Mapping[KeyPath, str]) -> list[str]:
+    """Problems in the order of the file, then of the options."""
+
+    def told(problem: Problem) -> tuple[int, str]:
+        if problem.path in flags:
+            return 1 << 30, f"{flags[problem.path]}: {problem.text}"
+        if not document.source:
+            return 0, problem.text
+        return document.line(problem), document.located(problem)
+
+    return [text for _, text in sorted(map(told, problems), key=lambda item: item[0])]
+
+
+# --- The check --------------------------------------------------------------------------
+
+
+def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | None:
+    """The job that `table` describes; None (and `problems`) when it describes none."""
+    top = Fields(table, problems)
+    groups = {"": top, **{name: top.table(name) for name in TABLES}}
+    spec: dict[str, Any] = {}
+    for key in JOB_KEYS:
+        fields = groups[key.table]
+        if key.name not in fields:
+            continue
+        if key.field == LATER:
+            fields.refuse_later(key.name, key.reader)
+        else:
+            _put(spec, key.names, fields.take(key.name, key.reader, None))
+    for name, fields in groups.items():
+        fields.may_have(NAMES[name])
+        fields.end(ELSEWHERE, WRITTEN)
+    if "command" not in top:
+        top.blame('command is missing, as in command = ["python", "train.py"]', "command")
+    if problems:
+        return None
+    _complete(spec)
+    job = msgspec.convert(spec, JobSpec)
+    problems.extend(_contradictions(job))
+    return job
+
+
+def _put(tree: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
+    *tables, last = names
+    for name in tables:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
+def _complete(spec: dict[str, Any]) -> None:
+    """Defaults that depend on other keys."""
+    if "name" not in spec:
+        spec["name"] = _name_of(spec["command"])
+    if spec.get("kind") == "service":
+        spec.setdefault("service", {})
+
+
+def _name_of(command: tuple[str, ...]) -> str:
+    """A job's name from its program, with what a name may not hold replaced."""
+    base = PurePosixPath(command[0]).name
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)
+    return safe.lstrip("._-")[:MAX_NAME_CHARS] or "job"
+
+
+def _contradictions(job: JobSpec) -> list[Problem]:
+    """Keys that are right alone and wrong together."""
+    return [
+        Problem(tuple(path.split(".")), text)
+        for path, is_wrong, text in (*_of_kind(job), *_of_launch(job), *_of_gpus(job))
+        if is_wrong
+    ]
+
+
+def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
+    is_service = job.kind == "service"
+    tasks = job.gang_count * job.gang_size
+    return [
+        (
+            "service.replicas",
+            job.service is not None and not is_service,
+            '[service] is for kind = "service"',
+        ),
+        ("array", is_service and job.array is not None, "a service has replicas, not an array"),
+        (
+            "windows.deadline",
+            is_service and bool(job.windows.deadline),
+            "a service runs until it is cancelled: it has no deadline",
+        ),
+        (
+            "resources.nodes",
+            is_service and job.resources.nodes > 1,
+            "a replica of a service runs on one node; use [service] replicas for more",
+        ),
+        (
+            "array" if job.array is not None else "resources.nodes",
+            tasks > MAX_JOB_TASKS,
+            f"{tasks} tasks; a job has at most {MAX_JOB_TASKS}",
+        ),
+    ]
+
+
+def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
+    how, procs = job.launch.how, job.launch.procs_per_node
+    is_torchrun = how == "torchrun"
+    return [
+        (
+            "launch.how",
+            is_torchrun and job.kind == "service",
+            'a service\'s worker is one process; use how = "process"',
+        ),
+        (
+            "launch.how",
+            is_torchrun and procs == 0 and job.resources.gpus_per_node == 0,
+            "torchrun starts one process per GPU and there is none; say procs_per_node",
+        ),
+        (
+            "launch.procs_per_node",
+            procs > 0 and not is_torchrun,
+            'procs_per_node is for how = "torchrun"',
+        ),
+    ]
+
+
+def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:
+    has_none = job.resources.gpus_per_node == 0
+    wishes = (
+        ("resources.gpu_type", bool(job.resources.gpu_type)),
+        ("resources.gpu_memory_min", job.resources.gpu_memory_min_bytes > 0),
+        ("resources.cpus_per_gpu", job.resources.cpus_per_gpu > 0),
+        ("power.watts_per_gpu", job.power.watts_per_gpu > 0),
+        ("limits.idle_gpu", job.limits.idle_gpu is not None),
+    )
+    is_part = job.resources.gpu_share_permille < WHOLE_GPU
+    gpus, is_mig = job.resources.gpus_per_node, bool(job.resources.mig)
+    return [
+        (
+            "resources.mig",
+            is_mig and gpus != 1,
+            f"a task sees one MIG device, and gpus_per_node is {gpus}: leave one of them out",
+        ),
+        (
+            "resources.mig",
+            is_mig and is_part,
+            "gpu_share is a part of a GPU that is not in MIG mode: leave one of them out",
+        ),
+        (
+            "limits.idle_gpu",
+            is_mig and job.limits.idle_gpu is not None,
+            "the driver measures no utilisation of MIG devices, so none can be called idle",
+        ),
+        (
+            "resources.gpu_share",
+            is_part and gpus != 1,
+            f"gpu_share is a part of one GPU, and gpus_per_node is {gpus}: leave one of them out",
+        ),
+        *(
+            (
+                path,
+                has_none and is_wished,
+                f"{path} says something about GPUs, but gpus_per_node is 0",
+            )
+            for path, is_wished in wishes
+        ),
+    ]

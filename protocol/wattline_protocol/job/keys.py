@@ -1,0 +1,268 @@
+"""Every key of a job file in one table: how it is read, where it goes, what it means.
+
+Parsing, `--flags`, the documentation test and error messages all derive from `JOB_KEYS`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from wattline_protocol.job import values
+from wattline_protocol.site.labels import labels
+from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
+from wattline_protocol.text.toml_fields import (
+    Reader,
+    above_zero,
+    choice,
+    flag,
+    quantity,
+    text,
+    texts,
+    whole,
+)
+
+MAX_NODES = 4096
+MAX_GPUS_PER_NODE = 64
+MAX_CPUS_PER_GPU = 1024
+MAX_WATTS_PER_GPU = 5000
+MAX_RETRIES = 1000
+MAX_PROCS_PER_NODE = 1024
+MAX_REPLICAS = 10_000
+MAX_GPU_WORDS = 16
+
+LATER = ""
+"""`JobKey.field` of a key that a later version makes act."""
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """One key of a job file."""
+
+    path: str
+    """With its table: "resources.nodes"."""
+    reader: Reader[Any]
+    field: str
+    """Where its value goes in `JobSpec`; LATER: refused as "not supported yet"."""
+    example: str
+    meaning: str
+
+    @cached_property
+    def table(self) -> str:
+        """Its table; "" for the top of the file."""
+        return self.path.rpartition(".")[0]
+
+    @cached_property
+    def name(self) -> str:
+        """The key inside its table, which is also its flag: no two tables share a key."""
+        return self.path.rpartition(".")[2]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of its field and of those that the field is in, the outermost first."""
+        return tuple(self.field.split("."))
+
+
+_duration = quantity(parse_duration_s)
+_some_time = above_zero(_duration)
+_some_bytes = above_zero(quantity(parse_size_bytes))
+
+JOB_KEYS = (
+    JobKey("name", values.name, "name", '"resnet"', "Name of the job; else the program's."),
+    JobKey(
+        "kind", choice("training", "batch", "service"), "kind", '"training"', "What kind of work."
+    ),
+    JobKey("command", values.command, "command", '["python", "train.py"]', "What to run."),
+    JobKey("queue", values.name, "queue", '"research"', "Where it waits."),
+    JobKey("account", values.name, "account", '"vision"', "Who pays; else who submits."),
+    JobKey(
+        "reservation", values.name, "reservation", '"lab-week"', "Starts only on what it keeps."
+    ),
+    JobKey("priority", values.priority, "priority", '"high"', "Served first, capped last."),
+    JobKey("array", values.array, "array", '"0-31%8"', "One gang per index, 8 at a time."),
+    JobKey("workdir", values.absolute_path, "workdir", '"/data/run1"', "Where it starts."),
+    JobKey(
+        "submit_dir",
+        values.absolute_path,
+        "submit_dir",
+        '"/data/digits"',
+        "Where it starts without a `workdir`, on a node that has it.",
+    ),
+    JobKey("hold", flag, "hold", "true", "Accepted, but waits for `wattline release`."),
+    JobKey("after_ok", values.job_numbers, "after_ok", "[17]", "Starts when these have succeeded."),
+    JobKey("after_any", values.job_numbers, "after_any", "[17]", "Starts when these have ended."),
+    JobKey("resources.nodes", whole(1, MAX_NODES), "resources.nodes", "2", "Hosts at a time."),
+    JobKey(
+        "resources.gpus_per_node",
+        whole(0, MAX_GPUS_PER_NODE),
+        "resources.gpus_per_node",
+        "4",
+        "GPUs on each host.",
+    ),
+    JobKey(
+        "resources.gpu_type",
+        texts(MAX_GPU_WORDS),
+        "resources.gpu_type",
+        '["h100", "a100"]',
+        "Words, one of which is in the GPU's name.",
+    ),
+    JobKey(
+        "resources.gpu_memory_min",
+        _some_bytes,
+        "resources.gpu_memory_min_bytes",
+        '"40GiB"',
+        "Least memory of each GPU.",
+    ),
+    JobKey(
+        "resources.gpu_share",
+        values.gpu_share,
+        "resources.gpu_share_permille",
+        "0.5",
+        "A part of one GPU.",
+    ),
+    JobKey("resources.mig", values.mig_profile, "resources.mig", '"3g.40gb"', "A MIG device."),
+    JobKey(
+        "resources.cpus_per_gpu",
+        whole(1, MAX_CPUS_PER_GPU),
+        "resources.cpus_per_gpu",
+        "8",
+        "CPUs with each GPU.",
+    ),
+    JobKey(
+        "resources.memory",
+        _some_bytes,
+        "resources.memory_bytes",
+        '"200GiB"',
+        "Memory on each host.",
+    ),
+    JobKey("resources.same_rack", flag, "resources.same_rack", "true", "All hosts in one rack."),
+    JobKey(
+        "resources.labels",
+        labels,
+        "resources.labels",
+        '{ fabric = "ib" }',
+        "Labels that each host has.",
+    ),
+    JobKey(
+        "power.watts_per_gpu",
+        whole(1, MAX_WATTS_PER_GPU),
+        "power.watts_per_gpu",
+        "650",
+        "Expected uncapped draw of a GPU in watts; else TDP.",
+    ),
+    JobKey(
+        "power.min_performance",
+        values.share,
+        "power.min_performance",
+        "0.7",
+        "Slowdown by capping that the job tolerates; 1.0 = never capped.",
+    ),
+    JobKey(
+        "power.progress",
+        values.name,
+        "power.progress",
+        '"tokens_per_s"',
+        "Metric that tells how fast the job works.",
+    ),
+    JobKey(
+        "limits.runtime",
+        _some_time,
+        "limits.runtime_s",
+        '"12h"',
+        "Longest run of an attempt, pauses not counted.",
+    ),
+    JobKey(
+        "limits.energy", above_zero(values.energy), "limits.energy_wh", '"80kWh"', "Most energy."
+    ),
+    JobKey("limits.cost", above_zero(values.cost), "limits.cost_usd", '"400USD"', "Most cost."),
+    JobKey(
+        "limits.idle_gpu",
+        values.idle_rule,
+        "limits.idle_gpu",
+        '{ below = 0.05, for = "30m", action = "stop" }',
+        "What happens to a job that lets its GPUs idle.",
+    ),
+    JobKey(
+        "windows.start_only",
+        values.windows,
+        "windows.start_only",
+        '["Sat-Sun"]',
+        "When it may start.",
+    ),
+    JobKey(
+        "windows.deadline",
+        values.moment,
+        "windows.deadline",
+        '"2026-12-01T08:00"',
+        "When it must be done.",
+    ),
+    JobKey(
+        "recovery.retries", whole(0, MAX_RETRIES), "recovery.retries", "3", "New attempts allowed."
+    ),
+    JobKey(
+        "recovery.checkpoint_every",
+        _some_time,
+        "recovery.checkpoint_every_s",
+        '"15m"',
+        "How often the program should save; told to it.",
+    ),
+    JobKey("recovery.grace", _duration, "recovery.grace_s", '"60s"', "From stop notice to kill."),
+    JobKey(
+        "recovery.on_isolation",
+        choice("continue", "stop"),
+        "recovery.on_isolation",
+        '"stop"',
+        "What a task does when its node cannot reach the scheduler.",
+    ),
+    JobKey("data.datasets", values.datasets, LATER, '["imagenet@v3"]', "Data sets it reads."),
+    JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
+    JobKey("env", values.environment, "env", '{ SEED = "1" }', "Its environment variables."),
+    JobKey(
+        "secrets",
+        values.secret_names,
+        LATER,
+        '{ WANDB_API_KEY = "wandb" }',
+        "Variables filled from the secret store.",
+    ),
+    JobKey(
+        "launch.how",
+        values.launcher,
+        "launch.how",
+        '"torchrun"',
+        "How the command is started.",
+    ),
+    JobKey("launch.image", text, LATER, '"registry/image:tag"', "The container's image."),
+    JobKey(
+        "launch.procs_per_node",
+        whole(1, MAX_PROCS_PER_NODE),
+        "launch.procs_per_node",
+        "8",
+        "torchrun: processes on each host; else one per GPU.",
+    ),
+    JobKey(
+        "service.replicas", whole(1, MAX_REPLICAS), "service.replicas", "2", "Services: workers."
+    ),
+)
+
+TABLES = tuple(dict.fromkeys(key.table for key in JOB_KEYS if key.table))
+NAMES = {table: [key.name for key in JOB_KEYS if key.table == table] for table in ("", *TABLES)}
+BY_NAME = {key.name: key for key in JOB_KEYS}
+ELSEWHERE = {key.name: f"[{key.table}]" if key.table else "the top" for key in JOB_KEYS}
+
+OPTION_ALIASES = {
+    "gpus": "gpus_per_node",
+    "gpu_memory": "gpu_memory_min",
+    "time": "runtime",
+    "label": "labels",
+    "launch": "how",
+}
+"""Short names for flags and keywords."""
+
+WRITTEN = {short: BY_NAME[name].path for short, name in OPTION_ALIASES.items()}
+"""How a job file writes them."""
+
+_SHORT = {name: short for short, name in OPTION_ALIASES.items()}
+
+
+def flag_of(name: str) -> str:
+    """The flag of `submit` that gives a key."""
+    return f"--{_SHORT.get(name, name).replace('_', '-')}"

@@ -1,0 +1,143 @@
+"""Which jobs an act is about: numbers, ranges, indices of arrays, and filters.
+
+`3-5,8`, `last`, `12[0-31]` or `12.7` (indices as in the job's `--array`; replicas of a service are
+numbered from 0). Filters narrow what the numbers name; without numbers they choose among all jobs
+that have not ended, or among those in the states they name.
+"""
+
+import re
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.bounds import Count, Few, Many, Name, Serial
+
+NEWEST = JobId(0)
+"""Stands for the newest job of whoever asks."""
+
+LAST = "last"
+
+MAX_SELECTED = 10_000
+"""Jobs that numbers may name in one request; more is surely a slip of the finger."""
+
+MAX_SPANS = 10_000
+"""Ranges in one request, of jobs or of indices: as many as an array may have indices."""
+
+MAX_JOBS_CHARS = 256 * 1024
+"""Of the text that names them."""
+
+MAX_WORDS = 100
+MAX_WORD_CHARS = 128
+"""Values of one filter, and the length of each."""
+
+HOW = "write for example 8, 3-5,8, 12[0-31], 12.7 or last"
+
+_PART = re.compile(  # numbers are as long as those that recoveries go on at become
+    r"(?P<first>\d{1,15}|last)"
+    r"(?:-(?P<last>\d{1,15})|\.(?P<one>\d{1,8}(?:-\d{1,8})?)|\[(?P<many>[\d,\-]+)\])?",
+    re.ASCII,
+)
+_RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
+_PARTS = re.compile(r"(?:\[[^\]]*\]?|[^,\[])+|(?<=,)(?=,|\Z)|\A(?=,|\Z)")
+"""What stands between commas, those in brackets aside."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Jobs `first` to `last`, both included; of a single one perhaps only some indices."""
+
+    first: Serial[JobId]
+    last: Serial[JobId]
+    indices: Many[tuple[Count[int], Count[int]]] = ()
+    """From, to, both included; empty = the whole job."""
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What is to be acted on. At least one field says something."""
+
+    jobs: Many[Span] = ()
+    users: Few[Name[str]] = ()
+    accounts: Few[Name[str]] = ()
+    queues: Few[Name[str]] = ()
+    names: Few[Name[str]] = ()
+    """Patterns with `*`, `?` and `[abc]`."""
+    states: Few[JobState] = ()
+    """Of the job; of an array, of each index by itself."""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether anything but numbers is said."""
+        return bool(self.users or self.accounts or self.queues or self.names or self.states)
+
+    @property
+    def single(self) -> Span | None:
+        """The one job it names by its number, if that is all it says."""
+        is_one = len(self.jobs) == 1 and not self.is_filtered
+        return self.jobs[0] if is_one and self.jobs[0].first == self.jobs[0].last else None
+
+    def matches_name(self, name: str) -> bool:
+        """Whether a job of this name may be meant."""
+        return not self.names or any(fnmatchcase(name, pattern) for pattern in self.names)
+
+
+def only(job: JobId, *indices: int) -> Selection:
+    """One job, or some indices of it."""
+    return Selection((Span(job, job, tuple((index, index) for index in indices)),))
+
+
+def parse_jobs(text: str) -> tuple[Span, ...]:
+    """`3-5,8,12[0-31]` as spans. Raises ValueError that says what would be right."""
+    if len(text) > MAX_JOBS_CHARS:
+        raise ValueError(f"{len(text)} characters name jobs; at most {MAX_JOBS_CHARS} are read")
+    spans = tuple(_span(part.strip(), text) for part in _PARTS.findall(text))
+    wrong = problem(Selection(spans))
+    if wrong:
+        raise ValueError(f"{text}: {wrong}")
+    return spans
+
+
+def _span(part: str, text: str) -> Span:
+    match = _PART.fullmatch(part)
+    if match is None or (match["first"] == LAST and match["last"]):
+        raise ValueError(f"{text!r} names no jobs; {HOW}")
+    first = NEWEST if match["first"] == LAST else JobId(int(match["first"]))
+    if first == NEWEST and match["first"] != LAST:
+        raise ValueError(f"{part}: jobs are numbered from 1")
+    last = JobId(int(match["last"] or first))
+    if last < first:
+        raise ValueError(f"{part}: the range runs backwards; write {last}-{first}")
+    listed = match["one"] or match["many"] or ""
+    return Span(first, last, tuple(_indices(one, part) for one in listed.split(",") if listed))
+
+
+def _indices(text: str, part: str) -> tuple[int, int]:
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{part}: {text!r} is no index; write for example 12[0-31,40]")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise ValueError(f"{part}: the range runs backwards; write {last}-{first}")
+    return first, last
+
+
+def _is_sound(span: Span) -> bool:
+    return NEWEST <= span.first <= span.last and (not span.indices or span.first == span.last)
+
+
+def problem(selection: Selection) -> str:
+    """What is wrong with it, and what would be right; empty = nothing."""
+    if not selection.jobs and not selection.is_filtered:
+        return f"name the jobs, or say which: {HOW}, or filter by user, account, queue, name, state"
+    words = (selection.users, selection.accounts, selection.queues, selection.names)
+    if any(len(some) > MAX_WORDS for some in (*words, selection.states)):
+        return f"at most {MAX_WORDS} values for one filter"
+    if any(len(word) > MAX_WORD_CHARS for some in words for word in some):
+        return f"a filter's value has at most {MAX_WORD_CHARS} characters"
+    if len(selection.jobs) + sum(len(span.indices) for span in selection.jobs) > MAX_SPANS:
+        return f"at most {MAX_SPANS} ranges at a time"
+    if not all(map(_is_sound, selection.jobs)):
+        return f"a range runs backwards, or has indices of more than one job; {HOW}"
+    if sum(span.last - span.first + 1 for span in selection.jobs) > MAX_SELECTED:
+        return f"at most {MAX_SELECTED} jobs by number at a time"
+    return ""

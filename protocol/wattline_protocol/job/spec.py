@@ -1,0 +1,192 @@
+"""What a user asks for: the job, after parsing and validation. See `jobfile` for the text form."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.bounds import (
+    Amount,
+    Argument,
+    Bytes,
+    Count,
+    Few,
+    Many,
+    Name,
+    Path,
+    Ratio,
+    Seconds,
+    Serial,
+    Table,
+)
+
+JobKind = Literal["training", "batch", "service"]
+
+PRIORITIES = {"low": 25, "normal": 50, "high": 75, "critical": 100}
+"""Names for priorities; any integer 0-100 is allowed. Higher is served, and capped, later."""
+
+WHOLE_GPU = PERMILLE
+"""Shares of GPUs are whole thousandths, so that they add up exactly."""
+
+Share = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_GPU)]
+"""Of a GPU, in thousandths."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+Launcher = Literal["process", "torchrun"]
+
+
+class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Indices of a job array and how many may run at a time (0 = no limit)."""
+
+    indices: Many[Count[int]]
+    at_a_time: Count[int] = 0
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What each try needs. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
+
+    nodes: Count[int] = 1
+    gpus_per_node: Count[int] = 1
+    gpu_share_permille: Share = WHOLE_GPU
+    """What a task gets of each of its GPUs; less than the whole only of a single one."""
+    mig: Name[str] = ""
+    """A MIG device of this profile instead of the one GPU; empty = none."""
+    gpu_type: Few[Name[str]] = ()
+    """Any of these words in the GPU's name, case ignored; empty = any type."""
+    gpu_memory_min_bytes: Bytes = 0
+    """Of each GPU, or of the part of it that a task gets."""
+    cpus_per_gpu: Count[int] = 0
+    memory_bytes: Bytes = 0
+    """Per node; 0 = no request and no limit."""
+    same_rack: bool = False
+    labels: Table[Name[str], Name[str]] = {}
+    """Each host has all of these."""
+
+
+class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the user knows about the job's draw."""
+
+    watts_per_gpu: Count[int] = 0
+    """Expected uncapped draw of a GPU in watts; 0 = unknown, TDP is assumed."""
+    min_performance: Ratio = 0.0
+    """Share of the uncapped performance below which the job is paused rather than slowed further;
+    1 = never capped; 0 = not said."""
+    progress: Name[str] = ""
+    """Metric of the task that tells how fast it works; empty = a usual name, if there is one."""
+
+
+class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens where a gang's GPUs were used less than `below` on average over `for_s`."""
+
+    below: Ratio
+    """Utilisation, 0..1."""
+    for_s: Seconds
+    """Of run time; pauses do not count."""
+    action: Literal["stop", "warn"]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Policy limits; 0 = none."""
+
+    runtime_s: Seconds = 0.0
+    """Of one attempt."""
+    energy_wh: Amount = 0.0
+    """At the wall, of all attempts of the job together."""
+    cost_usd: Amount = 0.0
+    """At the site's tariff, of all attempts of the job together."""
+    idle_gpu: IdleRule | None = None
+
+
+class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When it may start and must be done, in the site's local time."""
+
+    start_only: Few[Name[str]] = ()
+    """Weekly windows (see `windows`) in which it may start; empty = always."""
+    deadline: Name[str] = ""
+    """ISO 8601, with an offset or in local time; empty = none."""
+
+
+class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens when a try is lost or fails."""
+
+    retries: Count[int] = 0
+    checkpoint_every_s: Seconds = 0.0
+    grace_s: Seconds = 30.0
+    on_isolation: Literal["continue", "stop"] = "continue"
+
+
+class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the command is started on each node."""
+
+    how: Launcher = "process"
+    procs_per_node: Count[int] = 0
+    """torchrun: processes per node; 0 = one per GPU."""
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Services only: how many replicas of the worker run."""
+
+    replicas: Count[int] = 1
+
+
+def encoded_bytes(spec: "JobSpec") -> int:
+    """How large a message carries it."""
+    return len(_encode(spec))
+
+
+class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A validated job. Every key is one that acts today."""
+
+    name: Name[str]
+    command: Many[Argument]
+    kind: JobKind = "batch"
+    queue: Name[str] = "default"
+    account: Name[str] = ""
+    """Who pays; empty = the submitting user."""
+    reservation: Name[str] = ""
+    """In which it starts; empty = in none."""
+    priority: Count[int] = PRIORITIES["normal"]
+    array: ArraySpec | None = None
+    workdir: Path = ""
+    """Where it starts; on a node without it, it fails."""
+    submit_dir: Path = ""
+    """Where it was submitted: it starts there where it names no `workdir` and the node has it."""
+    resources: Resources = Resources()
+    power: PowerSpec = PowerSpec()
+    limits: Limits = Limits()
+    windows: Windows = Windows()
+    recovery: Recovery = Recovery()
+    launch: Launch = Launch()
+    service: ServiceSpec | None = None
+    env: Table[Argument, Argument] = {}
+    hold: bool = False
+    """Submitted held: waits for `wattline release`."""
+    after_ok: Many[Serial[JobId]] = ()
+    """Jobs that must have succeeded before it starts, all indices of an array."""
+    after_any: Many[Serial[JobId]] = ()
+    """Jobs that must have ended before it starts, however they ended."""
+
+    @property
+    def gang_count(self) -> int:
+        """Sets of tasks that start together: array indices, replicas, or one."""
+        if self.array is not None:
+            return len(self.array.indices)
+        return self.service.replicas if self.service is not None else 1
+
+    @property
+    def has_use_limits(self) -> bool:
+        """What it uses must be watched."""
+        limits = self.limits
+        return bool(limits.energy_wh or limits.cost_usd or limits.idle_gpu)
+
+    @property
+    def parents(self) -> tuple[JobId, ...]:
+        """Jobs it waits for, each once."""
+        return tuple(dict.fromkeys((*self.after_ok, *self.after_any)))
+
+    @property
+    def gang_size(self) -> int:
+        """Tasks in each gang, one per node."""
+        return self.resources.nodes

@@ -1,0 +1,331 @@
+"""Readers for the values of a job file: command, array, priority, environment, windows …
+
+Each turns a raw TOML value into what `JobSpec` holds, or raises ValueError with what is right.
+"""
+
+import datetime
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from wattline_protocol.job.spec import PRIORITIES, ArraySpec
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.text.moments import check_year
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.quantities import (
+    format_duration,
+    parse_cost_usd,
+    parse_duration_s,
+    parse_energy_wh,
+)
+from wattline_protocol.text.spans import folded
+from wattline_protocol.text.toml_fields import (
+    Reader,
+    above_zero,
+    choice,
+    nearest,
+    number,
+    quantity,
+    text,
+    texts,
+)
+from wattline_protocol.text.windows import parse_window
+
+MAX_ARRAY_INDICES = 10_000
+"""A job's array; larger sweeps are several jobs."""
+MAX_ARRAY_INDEX = 10_000_000
+MAX_COMMAND_CHARS = 64 * 1024
+"""Half of what Linux takes for one argument; scripts belong in files."""
+MAX_COMMAND_WORDS = 1024
+MAX_ENV_VARIABLES = 256
+MAX_ENV_CHARS = 64 * 1024
+MAX_PATH_CHARS = 1024
+MAX_WINDOWS = 50
+MAX_PARENTS = 1000
+"""Jobs that one job waits for; an array is one job."""
+ROUNDING = 1e-6
+"""Of a thousandth: what decimal fractions in binary may be off."""
+
+_SHELL_SIGNS = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1", "`")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED_ENV = ("CUDA_VISIBLE_DEVICES",)
+_RESERVED_PREFIX = "WATTLINE_"
+_OPEN_PREFIX = "WATTLINE_SIM_"
+"""What simulated hardware reads: a user may name a load profile."""
+_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_DIGITS = re.compile(r" *[0-9]{1,15} *")
+_MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def name(value: object) -> str:
+    """A name that is safe in paths."""
+    return check_name(text(value))
+
+
+def command(value: object) -> tuple[str, ...]:
+    """A list of words, or one string that is split as a POSIX shell splits words.
+
+    No shell runs it: no variables, globs or pipes. Signs that only a shell would understand are
+    refused in a string, since they would reach the program as words.
+    """
+    if isinstance(value, str):
+        words = _split(value)
+    elif isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        words = [str(word) for word in value]
+    else:
+        raise ValueError('want a list of words, as in ["python", "train.py"], or one string')
+    if not words or not words[0].strip():
+        raise ValueError("want at least the program to run")
+    if any("\0" in word for word in words):
+        raise ValueError("want words without NUL characters")
+    if len(words) > MAX_COMMAND_WORDS or sum(map(len, words)) > MAX_COMMAND_CHARS:
+        raise ValueError(
+            f"want at most {MAX_COMMAND_WORDS} words and {MAX_COMMAND_CHARS} characters"
+        )
+    return tuple(words)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {error}") from error
+    for sign in _SHELL_SIGNS:
+        if sign in words:
+            raise ValueError(f'no shell runs this, so "{sign}" means nothing; use ["sh", "-c", …]')
+    return words
+
+
+def array(value: object) -> ArraySpec:
+    """ "0-31%8", "1,3,5-9": indices, and after % how many run at a time."""
+    wanted = 'want indices such as "0-31", "1,3,5-9" or "0-31%8" (8 at a time)'
+    if not isinstance(value, str):
+        raise ValueError(wanted)
+    spans, percent, limit = value.replace(" ", "").partition("%")
+    if percent and (not limit.isascii() or not limit.isdigit() or not int(limit[:9]) > 0):
+        raise ValueError(wanted)
+    indices: set[int] = set()
+    for span in spans.split(","):
+        added = _indices(span, wanted)
+        if not indices.isdisjoint(added):
+            raise ValueError(f"{span} names an index that is there already")
+        indices.update(added)
+        if len(indices) > MAX_ARRAY_INDICES:
+            raise ValueError(f"want at most {MAX_ARRAY_INDICES} indices")
+    return ArraySpec(tuple(sorted(indices)), min(int(limit or 0), MAX_ARRAY_INDICES))
+
+
+def _indices(span: str, wanted: str) -> range:
+    match = _SPAN.fullmatch(span)
+    if match is None:
+        raise ValueError(wanted)
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first or last > MAX_ARRAY_INDEX:
+        raise ValueError(f"{span} is no range: the smaller first, at most {MAX_ARRAY_INDEX}")
+    return range(first, min(last, first + MAX_ARRAY_INDICES) + 1)
+
+
+def array_text(spec: ArraySpec) -> str:
+    """The text form of an array: `array` reads it back. Raises ValueError for an empty one."""
+    if not spec.indices:
+        raise ValueError("an array needs at least one index")
+    return folded(spec.indices) + (f"%{spec.at_a_time}" if spec.at_a_time else "")
+
+
+def priority(value: object) -> int:
+    """low, normal, high, critical, or 0 to 100."""
+    if isinstance(value, str) and value in PRIORITIES:
+        return PRIORITIES[value]
+    digits = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,3}", value) else value
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 100:
+        near = nearest(value, PRIORITIES) if isinstance(value, str) else ""
+        hint = f'; did you mean "{near}"?' if near else ""
+        raise ValueError(f"want {', '.join(PRIORITIES)} or a whole number from 0 to 100{hint}")
+    return digits
+
+
+def absolute_path(value: object) -> str:
+    """A path as every node sees it."""
+    path = text(value)
+    if not PurePosixPath(path).is_absolute() or len(path) > MAX_PATH_CHARS or "\n" in path:
+        raise ValueError('want an absolute path, as in "/data/run1"')
+    return path
+
+
+def launcher(value: object) -> str:
+    """How the command is started; containers come later."""
+    if value == "container":
+        raise ValueError('not supported yet; want "process" or "torchrun"')
+    return choice("process", "torchrun")(value)
+
+
+def environment(value: object) -> dict[str, str]:
+    """NAME → text. Names that Wattline sets itself are refused."""
+    if not isinstance(value, Mapping):
+        raise ValueError('want a table such as { SEED = "1" }')
+    if len(value) > MAX_ENV_VARIABLES:
+        raise ValueError(f"want at most {MAX_ENV_VARIABLES} variables")
+    checked = {_env_name(key): _env_value(key, item) for key, item in value.items()}
+    if sum(len(key) + len(item) for key, item in checked.items()) > MAX_ENV_CHARS:
+        raise ValueError(f"want at most {MAX_ENV_CHARS} characters in all")
+    return checked
+
+
+def _env_name(key: object) -> str:
+    if not isinstance(key, str) or _ENV_NAME.fullmatch(key) is None:
+        raise ValueError(f'"{key}" is no name of a variable: letters, digits and _')
+    is_ours = key.startswith(_RESERVED_PREFIX) and not key.startswith(_OPEN_PREFIX)
+    if is_ours or key in _RESERVED_ENV:
+        raise ValueError(f"{key} is set by Wattline itself")
+    return key
+
+
+def _env_value(key: object, item: object) -> str:
+    if not isinstance(item, str):
+        raise ValueError(f'{key} wants its value in quotes, as in {key} = "1"')
+    if "\0" in item:
+        raise ValueError(f"{key} wants a value without NUL characters")
+    return item
+
+
+def job_numbers(value: object) -> tuple[int, ...]:
+    """Numbers of jobs, each once; as flags come, they may be text: "17,18"."""
+    items = value if isinstance(value, list | tuple) else [value]
+    parts: list[object] = []
+    for item in items:
+        parts += item.split(",") if isinstance(item, str) else [item]
+    numbers = tuple(map(_job_number, parts))
+    if not numbers or len(numbers) > MAX_PARENTS:
+        raise ValueError(f"want 1 to {MAX_PARENTS} job numbers, as in [17, 18]")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("want each job number once")
+    return numbers
+
+
+def _job_number(item: object) -> int:
+    number = int(item) if isinstance(item, str) and _DIGITS.fullmatch(item) else item
+    if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
+        raise ValueError("want job numbers, as in [17, 18]")
+    return number
+
+
+def windows(value: object) -> tuple[str, ...]:
+    """Weekly windows."""
+    items = texts(MAX_WINDOWS)(value)
+    for item in items:
+        parse_window(item)
+    return items
+
+
+def moment(value: object) -> str:
+    """A point in time, in ISO 8601; without an offset it is local time of the site."""
+    try:
+        if isinstance(value, datetime.datetime):
+            at = value
+        else:
+            at = datetime.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError('want a time such as "2026-12-01T08:00"') from None
+    check_year(at)
+    return at.isoformat()
+
+
+energy = quantity(parse_energy_wh)
+cost = quantity(parse_cost_usd)
+
+_IDLE = '{ below = 0.05, for = "30m", action = "stop" }'
+
+
+def idle_rule(value: object) -> dict[str, object]:
+    """{ below = 0.05, for = "30m", action = "stop" }; as a flag below=0.05,for=30m,action=stop."""
+    table = _pairs(value) if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or set(table) != {"below", "for", "action"}:
+        raise ValueError(f"want {_IDLE}")
+    readers: dict[str, tuple[str, Reader[object]]] = {
+        "below": ("below", share),
+        "for": ("for_s", above_zero(quantity(parse_duration_s))),
+        "action": ("action", choice("stop", "warn")),
+    }
+    rule: dict[str, object] = {}
+    for key, (field, reader) in readers.items():
+        try:
+            rule[field] = reader(table[key])
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
+    return rule
+
+
+def _pairs(text: str) -> dict[str, object]:
+    pairs: dict[str, object] = {}
+    for part in text.split(","):
+        key, _, word = part.partition("=")
+        pairs[key.strip()] = word.strip()
+    if re.fullmatch(r"[0-9]*\.?[0-9]+", str(pairs.get("below"))):
+        pairs["below"] = float(str(pairs["below"]))
+    return pairs
+
+
+def idle_table(rule: Mapping[str, Any]) -> dict[str, object]:
+    """The form in a job file: `idle_rule` reads it back."""
+    wait = format_duration(rule["for_s"])
+    return {"below": rule["below"], "for": wait, "action": rule["action"]}
+
+
+def share(value: object) -> float:
+    """A fraction above 0, up to 1."""
+    got = number(0, 1)(value)
+    if got == 0:
+        raise ValueError("want a number above 0, up to 1")
+    return got
+
+
+def gpu_share(value: object) -> int:
+    """A fraction of a GPU as thousandths, so that shares add up exactly."""
+    exact = share(value) * PERMILLE
+    permille = round(exact)
+    if abs(exact - permille) > ROUNDING or not permille:
+        nearest = max(permille, 1) / PERMILLE
+        raise ValueError(f"want whole thousandths; the nearest is {nearest:g}")
+    return permille
+
+
+def gpu_share_text(permille: int) -> float:
+    """As a job file says it: `gpu_share` reads it back."""
+    return permille / PERMILLE
+
+
+def mig_profile(value: object) -> str:
+    """A MIG profile, as the driver names it."""
+    if not isinstance(value, str) or _MIG.fullmatch(value.lower()) is None:
+        raise ValueError('want a MIG profile such as "3g.40gb"')
+    return value.lower()
+
+
+# --- Keys of later versions: their form is checked so that the better error is given --------
+
+
+def datasets(value: object) -> tuple[str, ...]:
+    """Data sets with their versions."""
+    items = texts(50)(value)
+    for item in items:
+        if _DATASET.fullmatch(item) is None:
+            raise ValueError(f'"{item}": want NAME@VERSION, as in "imagenet@v3"')
+    return items
+
+
+def outputs(value: object) -> tuple[str, ...]:
+    """Paths inside the task's directory."""
+    items = texts(50)(value)
+    for item in items:
+        path = PurePosixPath(item)
+        if not item or path.is_absolute() or ".." in path.parts:
+            raise ValueError(f'"{item}": want paths inside the task\'s directory')
+    return items
+
+
+def secret_names(value: object) -> dict[str, str]:
+    """Variable → a name in the secret store, never a value."""
+    return {key: check_name(item) for key, item in environment(value).items()}

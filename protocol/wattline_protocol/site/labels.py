@@ -1,0 +1,33 @@
+"""Labels of nodes: words that a site gives to its hosts, and that jobs ask for."""
+
+from collections.abc import Iterable, Mapping
+
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.toml_fields import text
+
+MAX_LABELS = 32
+"""Of one node, and asked for by one job."""
+
+Labels = frozenset[tuple[str, str]]
+"""Names with their values, each name once."""
+
+
+def labels(value: object) -> dict[str, str]:
+    """{ fabric = "ib" }: names and values are such as those of nodes."""
+    if not isinstance(value, Mapping):
+        raise ValueError('want a table such as { fabric = "ib" }')
+    if len(value) > MAX_LABELS:
+        raise ValueError(f"want at most {MAX_LABELS} labels")
+    return {check_name(str(name)): _value(str(name), item) for name, item in value.items()}
+
+
+def _value(name: str, item: object) -> str:
+    try:
+        return check_name(text(item))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def labels_text(pairs: Iterable[tuple[str, str]]) -> str:
+    """For people, and as a flag says them: "fabric=ib, zone=b"."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(pairs))

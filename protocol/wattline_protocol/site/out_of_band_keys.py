@@ -1,0 +1,137 @@
+"""Keys of the site file that say how a host is switched off without its agent.
+
+A table may stand for many nodes: `{node}` in its texts is the name of each. Two nodes that lead to
+the same switch are refused: what is done to one would be done to the other.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from wattline_protocol.site import values as v
+from wattline_protocol.site.checks import NodeAt
+from wattline_protocol.site.out_of_band import (
+    MAX_OFF_TIMEOUT_S,
+    USUAL_OFF_TIMEOUT_S,
+    OffByCommand,
+    OffByRedfish,
+    OutOfBand,
+)
+from wattline_protocol.site.sensing_keys import MAX_ARGUMENTS, NO_ARGUMENTS, read_access, read_url
+from wattline_protocol.site.sensing_text import access_keys
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.toml_fields import Fields, Problem, flag, texts
+
+KEY = "out_of_band"
+NAME = "{node}"
+"""Stands for the name of each node."""
+
+
+def out_of_band(parent: Fields) -> OutOfBand | None:
+    """The table `out_of_band` of a node or of the site; None when it is absent."""
+    is_there = KEY in parent
+    fields = parent.table(KEY)
+    if not is_there:
+        return None
+    way = _way(fields)
+    timeout_s = fields.take("timeout", v.seconds(1, MAX_OFF_TIMEOUT_S), USUAL_OFF_TIMEOUT_S)
+    is_automatic = fields.take("automatic", flag, True)
+    fields.end()
+    if way is None:
+        return None
+    read = OutOfBand(way, timeout_s, is_automatic)
+    if not read.can_switch_off and is_automatic and "automatic" in fields:
+        fields.blame("automatic wants off_command: nothing here can switch it off", "automatic")
+    return read
+
+
+def _way(fields: Fields) -> OffByCommand | OffByRedfish | None:
+    status = fields.take("status_command", texts(MAX_ARGUMENTS), NO_ARGUMENTS)
+    off = fields.take("off_command", texts(MAX_ARGUMENTS), NO_ARGUMENTS)
+    redfish = fields.take("redfish", read_url, "")
+    access = read_access(fields, redfish)
+    by_command = "status_command" in fields or "off_command" in fields
+    if by_command == ("redfish" in fields):
+        fields.blame("want either status_command (and off_command) or redfish")
+        return None
+    if by_command:
+        return _by_command(fields, status, off)
+    return OffByRedfish(redfish, access) if redfish else None
+
+
+def _by_command(
+    fields: Fields, status: tuple[str, ...], off: tuple[str, ...]
+) -> OffByCommand | None:
+    for key in ("user", "secret_file", "ca_file"):
+        if key in fields:
+            fields.blame(f"{key} goes with redfish, not with a command", key)
+    if "status_command" not in fields:
+        fields.blame("off_command wants status_command: off must be confirmed", "off_command")
+    return OffByCommand(status, off) if status else None
+
+
+def of_node(template: OutOfBand | None, node: str) -> OutOfBand | None:
+    """The same with the node's name in it."""
+    if template is None:
+        return None
+    way = template.way
+    named: OffByCommand | OffByRedfish
+    if isinstance(way, OffByCommand):
+        named = OffByCommand(_named(way.status, node), _named(way.off, node))
+    else:
+        access = msgspec.structs.replace(
+            way.access,
+            user=way.access.user.replace(NAME, node),
+            secret_file=way.access.secret_file.replace(NAME, node),
+            ca_file=way.access.ca_file.replace(NAME, node),
+        )
+        named = OffByRedfish(way.url.replace(NAME, node), access)
+    return msgspec.structs.replace(template, way=named)
+
+
+def _named(argv: tuple[str, ...], node: str) -> tuple[str, ...]:
+    return tuple(part.replace(NAME, node) for part in argv)
+
+
+def check_switches(nodes: list[NodeAt], problems: list[Problem]) -> None:
+    """Report nodes that lead to the switch of another one."""
+    first: dict[object, str] = {}
+    told: set[object] = set()
+    for node, path in nodes:
+        for switch in _switches(node.out_of_band):
+            other = first.setdefault(switch, node.id)
+            if other != node.id and path not in told:
+                told.add(path)
+                said = (
+                    f"{node.id} and {other} lead to the same switch; put {NAME} where the "
+                    "names differ, or give each node a table of its own"
+                )
+                problems.append(Problem((*path, KEY), said))
+
+
+def _switches(declared: OutOfBand | None) -> Iterator[object]:
+    if declared is None:
+        return
+    match declared.way:
+        case OffByCommand(status=status, off=off):
+            yield "status", status
+            if off:
+                yield "off", off
+        case OffByRedfish(url=url):
+            yield "redfish", url.rstrip("/")
+
+
+def out_of_band_keys(declared: OutOfBand) -> dict[str, Any]:
+    """The table as it is written in a site file."""
+    match declared.way:
+        case OffByCommand(status=status, off=off):
+            written: dict[str, Any] = {"status_command": list(status)}
+            if off:
+                written["off_command"] = list(off)
+        case OffByRedfish(url=url, access=access):
+            written = {"redfish": url} | access_keys(access)
+    written["timeout"] = format_duration(declared.timeout_s)
+    if declared.can_switch_off or not declared.is_automatic:
+        written["automatic"] = declared.is_automatic
+    return written

@@ -1,0 +1,95 @@
+"""Which accounts of the hosts tasks run as: the table [run_as] of a site file."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from wattline_protocol.ids import UserName
+from wattline_protocol.site.model import OthersRunAs, RunAs
+from wattline_protocol.text.names import check_name, listed
+from wattline_protocol.text.toml_fields import Fields, choice, text
+
+MAX_RUN_AS = 10_000
+"""Users that are named."""
+
+ROOT = "root"
+
+NO_TABLE = (
+    "there is no [run_as]: a node whose keeper is root gets no task. Write "
+    '`[run_as] others = "same"` for the account of each user\'s name, or '
+    '`others = "keeper"` to let tasks run as root'
+)
+ALL_ROOT = (
+    '[run_as] others = "keeper": where the keeper is root, tasks of users who are not named are '
+    'root, and may undo the caps of GPUs; `others = "same"` runs them as their users'
+)
+
+MAX_SAID = 5
+"""Users named in one warning."""
+
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
+
+
+def account_of(rules: RunAs | None, user: str) -> str | None:
+    """The account of the hosts that tasks of `user` run as; empty = the keeper's own, None = the
+    site file has none for them.
+
+    Nobody is root for being called so.
+    """
+    if rules is None:
+        return ""
+    named = rules.users.get(UserName(user))
+    if named is not None:
+        return named
+    if rules.others == "keeper":
+        return ""
+    return user if rules.others == "same" and user != ROOT else None
+
+
+def may_be_root(rules: RunAs | None) -> bool:
+    """Whether tasks of anybody may run as root, where keepers do."""
+    return rules is not None and (rules.others == "keeper" or ROOT in rules.users.values())
+
+
+def root_warnings(rules: RunAs | None) -> tuple[str, ...]:
+    """What the table lets tasks do as root, or does not let them do at all for want of a table."""
+    if rules is None:
+        return (NO_TABLE,)
+    said = [ALL_ROOT] if rules.others == "keeper" else []
+    if roots := sorted(user for user, account in rules.users.items() if account == ROOT):
+        names = listed(roots, MAX_SAID)
+        said.append(f"[run_as] users: tasks of {names} are root, and may undo the caps of GPUs")
+    return tuple(said)
+
+
+def run_as(top: Fields) -> RunAs | None:
+    """The table; None = there is none."""
+    is_there, fields = "run_as" in top, top.table("run_as")
+    rules = RunAs(
+        users=fields.take("users", _users, {}),
+        others=cast(
+            "OthersRunAs", fields.take("others", choice("same", "refuse", "keeper"), "refuse")
+        ),
+    )
+    fields.end()
+    return rules if is_there else None
+
+
+def _users(value: object) -> dict[UserName, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError('want a table such as { ada = "ada", ci = "build" }')
+    if len(value) > MAX_RUN_AS:
+        raise ValueError(f"want at most {MAX_RUN_AS} users")
+    return {UserName(check_name(str(user))): _account(user, one) for user, one in value.items()}
+
+
+def _account(user: str, value: object) -> str:
+    name = text(value)
+    if not ACCOUNT.fullmatch(name):
+        raise ValueError(f"{user}: want the name of an account on the hosts, not {name!r}")
+    return name
+
+
+def run_as_keys(rules: RunAs | None) -> dict[str, Any]:
+    """The table that `run_as` reads back."""
+    return {} if rules is None else {"others": rules.others, "users": dict(rules.users)}

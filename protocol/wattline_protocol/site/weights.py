@@ -1,0 +1,24 @@
+"""Keys of the site file about what the cost of a place counts."""
+
+import msgspec
+
+from wattline_protocol.site.model import Weights
+from wattline_protocol.text.toml_fields import Fields, number
+
+KEYS = ("fragments", "fit", "warmth", "stranding", "watts", "locality", "spread")
+"""The others are only there to decide between places that are equal in these."""
+
+MAX_WEIGHT = 1_000.0
+
+
+def weights(top: Fields) -> Weights:
+    """The table [weights]."""
+    fields, usual = top.table("weights"), Weights()
+    read = {key: fields.take(key, number(0, MAX_WEIGHT), getattr(usual, key)) for key in KEYS}
+    fields.end()
+    return msgspec.structs.replace(usual, **read)
+
+
+def weight_keys(of: Weights) -> dict[str, float]:
+    """The table that `weights` reads back."""
+    return {key: getattr(of, key) for key in KEYS}

@@ -1,0 +1,68 @@
+"""Moments as people write them: a time of day, a date and time, or so long from now."""
+
+import re
+from datetime import datetime, time, timedelta, tzinfo
+
+from wattline_protocol.text.quantities import parse_duration_s
+from wattline_protocol.wire.bounds import MAX_UNIX_S
+
+FIRST_YEAR = 2000
+LAST_YEAR = 2199
+"""Years of the dates that people may write. Beyond them lie mistakes, and times that have no date
+in every time zone."""
+
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+
+
+def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) -> float:
+    """A time of day (the next one after `after_unix_s`), a date and time, `now`, or `in 30m`.
+
+    In `zone` (None: that of this machine), unless the text says otherwise (`2026-12-01T16:00Z`).
+    Raises ValueError, also for what lies outside `FIRST_YEAR` to `LAST_YEAR`.
+    """
+    unix_s = _moment_unix_s(text, after_unix_s, zone)
+    if not 0 <= unix_s <= MAX_UNIX_S:
+        raise ValueError(f"{text!r} lies too far ahead; want a time before {LAST_YEAR + 1}")
+    return unix_s
+
+
+def check_year(at: datetime) -> None:
+    """Raises ValueError for a date that no job, report or event has."""
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"want a date from {FIRST_YEAR} to {LAST_YEAR}, not of the year {at.year}")
+
+
+def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float:
+    if text == "now":
+        return after_unix_s
+    if text.startswith("in "):
+        return after_unix_s + parse_duration_s(text.removeprefix("in "))
+    try:
+        if _TIME_OF_DAY.fullmatch(text):
+            return _next(time.fromisoformat(text), after_unix_s, zone)
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time; write 16:00, 2026-12-01T16:00, now or 'in 30m'"
+        ) from None
+    check_year(at)
+    return _aware(at, zone).timestamp()
+
+
+def is_time_of_day(*texts: str) -> bool:
+    """Whether they say a time of day alone, on whichever day that is next."""
+    return all(_TIME_OF_DAY.fullmatch(text) for text in texts)
+
+
+def _next(of_day: time, after_unix_s: float, zone: tzinfo | None) -> float:
+    today = datetime.fromtimestamp(after_unix_s, zone).date()
+    at = _aware(datetime.combine(today, of_day), zone).timestamp()
+    if at > after_unix_s:
+        return at
+    return _aware(datetime.combine(today + timedelta(days=1), of_day), zone).timestamp()
+
+
+def _aware(at: datetime, zone: tzinfo | None) -> datetime:
+    if at.tzinfo is not None:
+        return at
+    return at.astimezone() if zone is None else at.replace(tzinfo=zone)

@@ -1,0 +1,27 @@
+"""Names that people give to things; safe as file names, in texts and in environment variables."""
+
+import re
+from collections.abc import Sequence
+
+from wattline_protocol.text.visible import visible_line
+
+MAX_NAME_CHARS = 64
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
+
+
+def check_name(name: str) -> str:
+    """`name` itself. Raises ValueError when it could not be a file name or a word in a text."""
+    if _NAME.fullmatch(name) is None:
+        shown = visible_line(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
+        raise ValueError(
+            f'"{shown}" is no valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or "-", '
+            "the first a letter or digit"
+        )
+    return name
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first of them in a sentence: `n1, n2, n3 and 7 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

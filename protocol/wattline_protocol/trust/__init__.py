@@ -1,0 +1,1 @@
+"""Keys, members and who may connect."""

@@ -1,0 +1,1 @@
+"""Views of a site that clients receive."""

@@ -1,0 +1,47 @@
+"""Accounting of a time range, as answers carry it."""
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, UnixTime
+from wattline_protocol.site.model import DomainKind
+from wattline_protocol.views.site_views import JobView
+
+
+class DomainPeak(msgspec.Struct, frozen=True):
+    """Peaks of one domain since the store began."""
+
+    id: DomainId
+    kind: DomainKind
+    budget_w: float
+    peak_committed_w: float
+    peak_measured_w: float
+
+
+class GroupTotals(msgspec.Struct, frozen=True):
+    """What one account or one queue used in a report's time range."""
+
+    name: str
+    jobs: int
+    gpu_hours: float
+    energy_kwh: float
+    cost_usd: float
+    utilisation: float | None
+
+
+class ReportView(msgspec.Struct, frozen=True):
+    """Accounting over all jobs on record in a time range."""
+
+    since_unix_s: UnixTime
+    until_unix_s: UnixTime
+    jobs: tuple[JobView, ...]
+    domains: tuple[DomainPeak, ...]
+    site_energy_kwh: float
+    gpu_hours: float
+    cap_bound_gpu_s: float
+    idle_energy_kwh: float
+    """Energy of the nodes that no job is booked for."""
+    simulated: bool
+    accounts: tuple[GroupTotals, ...] = ()
+    queues: tuple[GroupTotals, ...] = ()
+    jobs_total: int = 0
+    """Of which `jobs` has the newest, where there are more than fit."""

@@ -1,0 +1,475 @@
+"""What the scheduler shows: one set of views for CLI, TUI, Python client and report.
+
+Watts as floats here: these are for people. The books themselves are integers (`wall`).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import (
+    AttemptNo,
+    DomainId,
+    Epoch,
+    GpuIndex,
+    JobId,
+    NodeId,
+    TaskNo,
+    UnixTime,
+)
+from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
+from wattline_protocol.site.model import DomainKind
+from wattline_protocol.views.account_views import PlaceView
+from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_protocol.wire.gpu_process import GpuProcess
+from wattline_protocol.wire.mig import MigView
+from wattline_protocol.wire.problems import ProblemView
+
+JobState = Literal[
+    "PENDING",
+    "HELD",
+    "STARTING",
+    "RUNNING",
+    "PAUSED",
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+]
+ENDED_STATES: frozenset[JobState] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+
+NodeState = Literal[
+    "never heard", "ok", "draining", "drained", "silent", "off", "observe", "quarantined"
+]
+Verdict = Literal["compute-bound", "capped", "idle", "mixed", "unknown"]
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    """One try of one task."""
+
+    task: TaskNo
+    attempt: AttemptNo
+    state: JobState
+    node: NodeId
+    gpus: tuple[GpuIndex, ...]
+    started_unix_s: UnixTime | None = None
+    ended_unix_s: UnixTime | None = None
+    usage: TaskUsage = TaskUsage()
+    metrics: dict[str, float] = {}
+    exit: TaskExit | None = None
+    pid: int | None = None
+    readopted: int = 0
+    mig: str = ""
+    """Profile of the MIG device of its GPU that it has; empty = none."""
+    note: str = ""
+    """What its user should know of its start."""
+
+    @property
+    def places(self) -> str:
+        """Its GPUs for people: "0,1", or "0 3g.40gb" for a MIG device."""
+        return f"{','.join(map(str, self.gpus))} {self.mig}".strip()
+
+
+def holders_text(job: JobId | None, others: tuple[JobId, ...]) -> str:
+    """Numbers of the jobs that hold a GPU."""
+    return "" if job is None else ", ".join(map(str, (job, *others)))
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A job with its totals. `attempts` holds details only in answers to GetJob."""
+
+    id: JobId
+    name: str
+    kind: JobKind
+    owner: str
+    account: str
+    queue: str
+    priority: int
+    state: JobState
+    reason: str
+    """Why it waits, or how it ended, in plain words."""
+    submitted_unix_s: UnixTime
+    started_unix_s: UnixTime | None
+    ended_unix_s: UnixTime | None
+    gangs: int
+    gangs_running: int
+    gangs_ended: int
+    gpus: int
+    """GPUs it asks for at one time per gang times gangs running, or per gang while waiting."""
+    nodes: tuple[NodeId, ...]
+    attempt_count: int
+    """Highest attempt number of any of its tasks."""
+    gpu_hours: float
+    energy_kwh: float
+    cost_usd: float
+    utilisation: float | None
+    """Mean GPU utilisation 0..1 while running; None = not measured."""
+    cap_bound_gpu_s: float
+    verdict: Verdict
+    exit_code: int | None
+    metrics: dict[str, float] = {}
+    attempts: tuple[AttemptView, ...] = ()
+    spec: JobSpec | None = None
+    gpu_share_permille: Share = WHOLE_GPU
+    """What it gets of each of them."""
+    mig: str = ""
+    """Profile of the MIG devices that it gets instead; empty = GPUs."""
+    expected_end_unix_s: UnixTime | None = None
+    """When all that runs will have ended, in answers to GetJob; None = nobody knows."""
+    expected_end_why: str = ""
+    """How that is known."""
+    grace_s: float | None = None
+    """From stop notice to kill, where the site lets it have less than it asked for, in answers to
+    GetJob."""
+    ran_s: float = 0.0
+    """Time in which tasks of it ran, up to `running_since_unix_s`."""
+    running_since_unix_s: UnixTime | None = None
+    """Since when tasks of it run without a pause between them; None: none runs."""
+
+    @property
+    def gpu_count(self) -> str:
+        """`gpus` for people: "8", "0.5" for half of one, or "4 x 3g.40gb" for MIG devices."""
+        if self.mig:
+            return self.mig if self.gpus == 1 else f"{self.gpus} x {self.mig}"
+        return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
+
+    def elapsed_s(self, now_unix_s: float) -> float | None:
+        """Seconds in which at least one of its tasks ran; None before the first start."""
+        if self.started_unix_s is None:
+            return None
+        since = self.running_since_unix_s
+        return self.ran_s + (0.0 if since is None else max(0.0, now_unix_s - since))
+
+
+class PartView(msgspec.Struct, frozen=True):
+    """A part of a GPU that a task holds."""
+
+    job: JobId
+    share_permille: int
+
+    @property
+    def text(self) -> str:
+        """For people: "17 (0.5)"."""
+        return f"{self.job} ({self.share_permille / WHOLE_GPU:g})"
+
+
+class GpuView(msgspec.Struct, frozen=True):
+    """One GPU now. None = not known."""
+
+    index: GpuIndex
+    name: str
+    power_w: float | None
+    cap_w: float | None
+    cap_min_w: float
+    cap_max_w: float
+    temp_c: int | None
+    util_pct: int | None
+    sm_clock_mhz: int | None
+    memory_used_bytes: int | None
+    memory_bytes: int
+    reasons: int
+    is_idle: bool
+    can_cap: bool
+    healthy: bool
+    job: JobId | None
+    """Job whose task holds this GPU, or a part of it."""
+    c_per_w: float | None = None
+    """Learned: how much warmer than its air it gets for each watt; None = not measured yet."""
+    locked_mhz: int = 0
+    """Ceiling of the SM clock that is locked; 0 = none."""
+    others: tuple[JobId, ...] = ()
+    """Jobs that hold parts of it beside `job`."""
+    mig: tuple[MigView, ...] | None = None
+    """What it was divided into; None = it is not in MIG mode."""
+    parts: tuple[PartView, ...] = ()
+    """Who holds shares of it; empty = nobody, or one task holds all of it."""
+    foreign: tuple[GpuProcess, ...] = ()
+    """Processes on it that belong to no job, largest memory first: it is offered to no task."""
+
+    @property
+    def jobs(self) -> str:
+        """Everybody who holds it, for people: "17", "17 (0.5), 18 (0.25)"; empty = nobody.
+
+        In MIG mode by device: "3g.40gb 17, 1g.10gb –". Then a foreign process: "python of ada".
+        """
+        return ", ".join(filter(None, (self._holders(), *(p.short for p in self.foreign[:1]))))
+
+    def _holders(self) -> str:
+        if self.mig is not None:
+            devices = (f"{one.profile} {one.job or '–'}" for one in self.mig)
+            return ", ".join(devices) or "no MIG devices"
+        if self.parts:
+            return ", ".join(part.text for part in self.parts)
+        return holders_text(self.job, self.others)
+
+
+OutOfBandView = Literal["none", "status", "off", "automatic"]
+"""What can be done to a host without its agent: nothing; see whether it is off; also switch it off
+for an operator; also by the scheduler itself, where a lowered budget is not met otherwise."""
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """One host now."""
+
+    id: NodeId
+    rack: str
+    state: NodeState
+    reason: str
+    lease_w: float
+    committed_w: float
+    measured_w: float | None
+    estimated_w: float
+    """Shown where nothing is measured: the model, or the lease when silent."""
+    floor_w: float
+    inlet_c: float | None
+    cpu_pct: float
+    heard_ago_s: float | None
+    simulated: bool
+    problems: tuple[str, ...]
+    gpus: tuple[GpuView, ...]
+    tasks: tuple[str, ...]
+    """`JOB.TASK#ATTEMPT name` of what runs here."""
+    inputs: tuple[DomainId, ...]
+    cooling_zone: DomainId | None
+    out_of_band: OutOfBandView = "none"
+    drained_unix_s: UnixTime | None = None
+    """When the last task left a node that is being drained; None = not drained."""
+    empty_by_unix_s: UnixTime | None = None
+    """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
+    labels: dict[str, str] = {}
+    """What the site file says of it."""
+    open_problems: tuple[ProblemView, ...] = ()
+    """In answers to GetNode."""
+    reserved: str = ""
+    """For whom until when, or what begins there next, in words; empty = nothing."""
+
+
+LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]
+"""Who lowers a budget: a shed, a window of the site file, a grid event, or a controller."""
+
+
+class LimitView(msgspec.Struct, frozen=True):
+    """A lower budget of one domain, in force or to come."""
+
+    domain: DomainId
+    name: str
+    """ "shed", "schedule N", "event ID", or a controller's: "cooling inlets", "meter" …"""
+    source: LimitSource
+    phase: Literal["planned", "falling", "in_force", "rising", "cancelled"]
+    """falling: on its ramp; rising: its time is over, the budget rises again."""
+    value_w: float
+    """Budget once its ramp is over."""
+    now_w: float | None
+    """Budget that it allows now; None: it has not begun."""
+    is_binding: bool
+    """It sets the budget of the domain now."""
+    start_unix_s: UnixTime
+    ramp_s: float
+    end_unix_s: UnixTime | None
+    """None: until restored, or until its controller withdraws it."""
+    release_s: float
+    who: str
+    why: str
+
+
+MeterTrust = Literal["unread", "ok", "stale", "frozen", "implausible"]
+
+
+class MeterView(msgspec.Struct, frozen=True):
+    """What a domain's meter says, and what is made of it."""
+
+    trust: MeterTrust
+    why: str
+    """What is wrong with it; empty while it is believed."""
+    wall_w: float | None
+    """Newest value that was believed."""
+    age_s: float | None
+    factor: float
+    """Slow ratio of metered to believed draw of the nodes."""
+    residual_w: float
+    """Newest value less what nodes and fixed load explain."""
+    unbooked_w: float
+    """Load that nobody booked: part of what is reserved."""
+
+
+class PlantView(msgspec.Struct, frozen=True):
+    """What cools a zone, and how warm its inlets are. None = not known, or not in the site file."""
+
+    units: int
+    """0 = the site file does not say."""
+    units_in_service: int
+    units_said: int | None
+    """By an operator."""
+    outside_c: float | None
+    inlet_c: float | None
+    """Of the zone's warm end."""
+    inlet_limit_c: float | None
+    capacity_w: float
+    """What units and weather allow."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with its sensors."""
+
+
+class DomainView(msgspec.Struct, frozen=True):
+    """One power domain or cooling zone now. All watts at the wall."""
+
+    id: DomainId
+    kind: DomainKind
+    parent: DomainId | None
+    rating_w: float
+    budget_w: float
+    """In force now: the least of rating x derate and every limit."""
+    full_budget_w: float
+    committed_w: float
+    reserved_w: float
+    """Fixed load + transient margin + foreign reserve + load that nobody booked."""
+    measured_w: float
+    headroom_w: float
+    """Budget - committed - reserved; negative while over."""
+    over_since_unix_s: UnixTime | None
+    limits: tuple[LimitView, ...] = ()
+    """In force and to come, the binding one first, then by start."""
+    meter: MeterView | None = None
+    plant: PlantView | None = None
+
+
+class WhyGpu(msgspec.Struct, frozen=True):
+    """One busy GPU in the division of watts. GPU watts, overshoot included."""
+
+    index: GpuIndex
+    job: JobId | None
+    priority: int
+    """-1: nobody's; it is held at its floor."""
+    floor_w: float
+    keep_w: float
+    """Below it its work would be paused rather than capped."""
+    wanted_w: float
+    """Its demand with ramp margin."""
+    given_w: float
+    binding: DomainId | None
+    """The domain that keeps it below `wanted_w`; None = nothing does."""
+    others: tuple[JobId, ...] = ()
+    """Jobs that hold parts of it beside `job`."""
+
+    @property
+    def jobs(self) -> str:
+        """As `GpuView.jobs`."""
+        return holders_text(self.job, self.others)
+
+
+class PriorityShare(msgspec.Struct, frozen=True):
+    """What the GPUs of one priority have of a domain."""
+
+    priority: int
+    gpus: int
+    gpus_below_demand: int
+    given_w: float
+    """Their watts as they count in the domain, at the wall."""
+    jobs: tuple[JobId, ...]
+    """Those with most GPUs there, at most 10."""
+
+
+class WhyView(msgspec.Struct, frozen=True):
+    """Why a node has the watts it has. Watts at the wall; None = its lease cannot be set now."""
+
+    node: NodeId
+    lease_w: float
+    committed_w: float
+    reason: str
+    """In plain words."""
+    floor_w: float | None = None
+    """Least lease that its work can be held to."""
+    wanted_w: float | None = None
+    """Lease that covers its demand."""
+    allotted_w: float | None = None
+    """What the newest division gives it; the lease follows."""
+    binding: DomainId | None = None
+    """The domain or zone that keeps it below `wanted_w`; None = none does."""
+    when_lost: DomainId | None = None
+    """The binding case is the loss of this domain; None = normal operation."""
+    since_unix_s: UnixTime | None = None
+    """Since when it is that domain."""
+    grantable_w: float | None = None
+    """What all leases below the binding domain may add up to."""
+    served: tuple[PriorityShare, ...] = ()
+    """In the binding domain, highest priority first: who is served before the node, and beside."""
+    gpus: tuple[WhyGpu, ...] = ()
+    """Those with work, and those that draw though nobody's."""
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One line of the event and audit log."""
+
+    seq: int
+    unix_s: UnixTime
+    kind: str
+    """Constant name, e.g. "job_submitted", "budget_shed", "node_silent"."""
+    who: str
+    """User or node that caused it; "scheduler" for its own acts."""
+    text: str
+    job: JobId | None = None
+    node: NodeId | None = None
+    level: Literal["info", "warning", "alarm"] = "info"
+
+
+class FilterRefusal(msgspec.Struct, frozen=True):
+    """One filter of the planner: how many nodes it refused and what was missing."""
+
+    filter: str
+    nodes_refused: int
+    missing: str
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """One change after which a job would start now."""
+
+    kind: Literal["preempt", "gpus", "nodes", "time", "window"]
+    text: str
+
+
+class ExplainView(msgspec.Struct, frozen=True):
+    """Why a job waits, and until when. Data; CLI and TUI render the same value."""
+
+    job: JobId
+    """0: it was not submitted."""
+    state: JobState
+    reason: str
+    nodes_total: int
+    nodes_feasible: int
+    nodes_needed: int
+    """0: it has its nodes, and runs or is paused there."""
+    refusals: tuple[FilterRefusal, ...]
+    start_unix_s: UnixTime | None = None
+    """Estimated; None = nobody can say, or it has its nodes."""
+    start_why: str = ""
+    """What it waits for until then, or why there is no estimate."""
+    remedies: tuple[Remedy, ...] = ()
+    """Each of them alone would let it start now."""
+    place: PlaceView | None = None
+    """None: it is not in the queue, because something keeps it from starting or it runs."""
+    start_nodes: tuple[NodeId, ...] = ()
+    """Where each of its tasks would start, if that is now."""
+
+
+class SiteView(msgspec.Struct, frozen=True):
+    """A whole snapshot: what `top` draws."""
+
+    site: str
+    epoch: Epoch
+    unix_s: UnixTime
+    simulated: bool
+    domains: tuple[DomainView, ...]
+    nodes: tuple[NodeView, ...]
+    jobs: tuple[JobView, ...]
+    """Waiting and running ones, and the most recently ended."""
+    events: tuple[EventView, ...]
+    """The newest, oldest first."""
+    refused_messages: int
+    """Messages refused since the scheduler started (unknown key, malformed, oversize …)."""
+    problems: tuple[ProblemView, ...] = ()
+    """Open ones, worst first; as many as fit."""
+    open_alarms: int = 0
+    open_warnings: int = 0
+    """All that are open, listed or not."""

@@ -1,0 +1,1 @@
+"""Messages between programs, their encoding and their sockets."""

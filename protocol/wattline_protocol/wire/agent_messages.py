@@ -1,0 +1,495 @@
+"""Messages between scheduler and agents: one tagged union per direction.
+
+MessagePack maps with the tag in field `t` (see `codec`). Unknown fields are ignored, unknown tags
+refused. Every command carries (epoch, incarnation, seq): the agent drops what is older or meant for
+an earlier incarnation of itself, and every command is idempotent (I8). Milliwatts, millijoules.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
+from wattline_protocol.site.task_environment import EnvPatterns
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.bounds import (
+    MAX_LOG_CHUNK_BYTES,
+    Amount,
+    Blob,
+    Bytes,
+    Celsius,
+    Count,
+    Index,
+    LogBytes,
+    LogTail,
+    Megahertz,
+    Millijoules,
+    Milliwatts,
+    Number,
+    Offset,
+    OfGpus,
+    OfTasks,
+    Path,
+    Permille,
+    Problems,
+    Ratio,
+    Reading,
+    Seconds,
+    Sentence,
+    Serial,
+    Some,
+    Span,
+    StepMillijoules,
+    StepMilliseconds,
+    Table,
+    Time,
+    WholeCelsius,
+    Word,
+)
+from wattline_protocol.wire.gpu_process import MAX_FOREIGN, GpuProcess
+from wattline_protocol.wire.mig import MigInstance
+from wattline_protocol.wire.problems import MAX_CONDITIONS, Condition
+from wattline_protocol.wire.raised_cap import RaisedCap
+from wattline_protocol.wire.task_order import TaskOrder
+
+PROTOCOL_VERSION = 1
+"""Travels in the first message of every connection; a mismatch is refused in words."""
+
+MAX_OVERSHOOT_PERMILLE = 5_000
+
+
+# --- What an agent knows about its host -------------------------------------------------
+
+
+class GpuInfo(msgspec.Struct, frozen=True):
+    """Identity and limits of one GPU, read once and on change."""
+
+    index: Index[GpuIndex]
+    uuid: Word[str]
+    name: Word[str]
+    memory_bytes: Bytes
+    cap_min_mw: Milliwatts
+    cap_default_mw: Milliwatts
+    cap_max_mw: Milliwatts
+    idle_mw: Milliwatts
+    """Upper bound of the draw of this GPU while it is idle (learned, with margin)."""
+    overshoot_permille: Annotated[int, msgspec.Meta(ge=PERMILLE, le=MAX_OVERSHOOT_PERMILLE)]
+    """Largest 1 s average above the cap, per GPU model; 1000 = none."""
+    can_cap: bool
+    """False: no permission or not supported; then it counts at full (I2)."""
+    managed: bool  # False: outside this agent's ownership; never capped, never given to a task
+    healthy: bool = True
+    can_lock_clocks: bool = False
+    """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
+    can_share: bool = True  # False: its compute mode lets one process use it at a time (or none)
+    mig: OfGpus[MigInstance] | None = None
+    """In MIG mode only these are given out, each to one task; None = it is not in MIG mode."""
+    raised: bool = False  # others raise its cap again and again: it counts at its maximum
+
+
+SW_POWER_CAP = 0x4
+"""In `GpuSample.reasons`: clocks held down by the software power cap (NVML)."""
+
+
+class GpuSample(msgspec.Struct, frozen=True):
+    """Fast telemetry of one GPU. None = not supported or not read in time, never zero."""
+
+    index: Index[GpuIndex]
+    power_mw: Milliwatts | None
+    """1 s average."""
+    cap_mw: Milliwatts | None
+    """Enforced limit as read back from the driver."""
+    temp_c: WholeCelsius | None = None
+    memory_temp_c: WholeCelsius | None = None
+    util_pct: Reading | None = None
+    sm_clock_mhz: Reading | None = None
+    memory_used_bytes: Reading | None = None
+    reasons: Reading = 0
+    """Clock event reasons, the driver's bits."""
+    energy_mj: Reading | None = None
+    cap_bound_ms: StepMilliseconds = 0
+    """Time since the last beat during which the power cap held the clocks down."""
+    is_idle: bool = False
+    """Counts as idle under I2: no living task on it and at idle draw for 3 s."""
+    lost: bool = False
+    locked_mhz: Megahertz = 0
+    """Ceiling of the SM clock that the agent has locked; 0 = none."""
+    foreign: Annotated[tuple[GpuProcess, ...], msgspec.Meta(max_length=MAX_FOREIGN)] = ()
+    """Processes on it that belong to no attempt of the node, largest memory first."""
+    foreign_more: Count[int] = 0
+    """So many beside these."""
+
+
+class TaskUsage(msgspec.Struct, frozen=True):
+    """What an attempt used; cumulative, survives restarts. GPU time counts by share of the GPU."""
+
+    run_s: Amount = 0.0
+    gpu_s: Amount = 0.0
+    gpu_energy_mj: Millijoules = 0
+    node_energy_mj: Millijoules = 0
+    """GPU energy plus this attempt's share of the node's other consumption, at the wall."""
+    util_gpu_s: Amount = 0.0
+    """Integral of GPU utilisation: divide by gpu_s for the mean."""
+    cap_bound_gpu_s: Amount = 0.0
+    cpu_s: Amount = 0.0
+    max_rss_bytes: Bytes = 0
+
+
+ExitKind = Literal[
+    "exited",
+    "signaled",
+    "out_of_memory",
+    "not_found",
+    "not_startable",
+    "runtime_limit",
+    "task_lease_expired",
+    "keeper_lost",
+    "emergency",
+    "cap_raised",
+]
+
+
+class TaskExit(msgspec.Struct, frozen=True):
+    """How an attempt ended, in the terms a user asks for."""
+
+    kind: ExitKind
+    code: Offset | None = None
+    signal: Offset | None = None
+    detail: Sentence = ""
+    """One plain sentence, e.g. "command not found: trian.py"."""
+    log_tail: LogTail = ""
+    """Last lines of the log, bounded by `MAX_LOG_TAIL_BYTES`."""
+    ended_unix_s: Time[UnixTime] = UnixTime(0.0)
+    leftover_pids: Some[Count[int]] = ()
+    """Processes of the group that could not be ended; empty after a clean stop."""
+
+
+TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
+
+
+class TaskReport(msgspec.Struct, frozen=True):
+    """One attempt as the agent sees it now. The full truth, not a delta."""
+
+    ref: TaskRef
+    phase: TaskPhase
+    gpus: OfGpus[Index[GpuIndex]]
+    pid: Count[int] | None = None
+    started_unix_s: Time[UnixTime] | None = None
+    usage: TaskUsage = TaskUsage()
+    metrics: Table[Word[str], Number] = {}
+    """Latest value of each metric the task reported."""
+    worker_public_key: Word[str] = ""
+    """Services: key with which this attempt's worker may talk to the gateway (z85)."""
+    exit: TaskExit | None = None
+    readopted: Count[int] = 0
+    """How often a restarted agent took this running attempt over again."""
+    runtime_limit_s: Seconds = 0.0
+    """The limit in force; 0 = none."""
+    note: Sentence = ""
+    """What its user should know of its start."""
+
+
+# --- Agent to scheduler -----------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+    """First message of a connection. Answered by Welcome or Refused."""
+
+    protocol: Serial[int]
+    node: Word[NodeId]
+    nonce: Blob
+    """Fresh for every Hello; ties the Welcome to it (I8)."""
+    agent_version: Word[str]
+    boot_id: Word[str]
+    hostname: Word[str]
+    cpus: Count[int]
+    memory_bytes: Bytes
+    gpus: OfGpus[GpuInfo]
+    epoch_seen: Serial[Epoch] = Epoch(0)
+    incarnation_seen: Serial[Incarnation] = Incarnation(0)
+    observe: bool = False
+    """True: this agent caps nothing and starts nothing; the node counts at full."""
+    simulated: bool = False
+    problems: Problems = ()
+    can_run_as: bool = False
+    """Its keeper may start tasks as other accounts of the host."""
+    keeper_account: Word[str] = ""
+    """The keeper's own account, its number where the host has no name for it; empty: not said."""
+
+
+class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
+    """Answer to Welcome: what the node is held at now, read back from the driver.
+
+    Only this message replaces the node's entry in the books (I9).
+    """
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    holding_mw: Milliwatts
+    """Wall watts the caps in force guarantee by I2."""
+    caps_mw: OfGpus[Milliwatts]
+    """Enforced limit per GPU, by index."""
+    tasks: OfTasks[TaskReport]
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
+    """Once a second: telemetry and the task digest."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[int]
+    lease_seq: Serial[Sequence]
+    """Newest lease applied; 0 = none since Adopted."""
+    lease_mw: Milliwatts
+    holding_mw: Milliwatts
+    gpus: OfGpus[GpuSample]
+    tasks: OfTasks[TaskReport]
+    node_mw: Milliwatts | None = None
+    """Measured wall power, where a sensor is present."""
+    node_source: Word[str] = "model"
+    """Where `node_mw` or the estimate comes from: hwmon, rapl+model, model."""
+    inlet_c: Celsius | None = None
+    cpu_pct: Ratio = 0.0
+    memory_used_bytes: Bytes = 0
+    non_gpu_mw: Milliwatts | None = None
+    """Measured or modelled part of the node's load that no GPU draws."""
+    problems: Problems = ()
+    """What is wrong, in sentences; for schedulers that do not know `conditions`."""
+    raised: OfGpus[RaisedCap] = ()
+    simulated: bool = False
+    conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
+    """The same with kinds and subjects that stay while it lasts. With `problems` but none of these
+    the agent is an older one."""
+
+
+class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
+    """The lease is on disk and in force; `caps_mw` were read back from the driver (I3)."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    lease_mw: Milliwatts
+    caps_mw: OfGpus[Milliwatts]
+
+
+class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
+    """The node cannot be held that low now; nothing was acknowledged, caps are at least-power."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    lowest_mw: Milliwatts
+    reason: Sentence
+
+
+CommandOutcome = Literal["done", "not_covered", "refused"]
+
+
+class CommandDone(msgspec.Struct, frozen=True, tag_field="t", tag="command_done"):
+    """Answer to Start-, Stop-, Pause-, Resume-, Limit- and ForgetTask."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    outcome: CommandOutcome
+    detail: Sentence = ""
+
+
+class TaskUpdate(msgspec.Struct, frozen=True, tag_field="t", tag="task_update"):
+    """Sent at once when an attempt changes phase; beats repeat it until ForgetTask."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    report: TaskReport
+
+
+class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
+    """Answer to ReadLog."""
+
+    request: Serial[int]
+    data: LogBytes
+    next_offset: Serial[int]
+    at_end: bool
+    """No more bytes now; for an ended attempt: no more ever."""
+    error: Sentence = ""
+
+
+class Rollup(msgspec.Struct, frozen=True):
+    """One minute of one node, spooled while the scheduler is away."""
+
+    start_unix_s: Time[UnixTime]
+    seconds: Seconds
+    node_energy_mj: StepMillijoules
+    gpu_energy_mj: OfGpus[StepMillijoules]
+    node_peak_mw: Milliwatts
+    cap_bound_gpu_ms: StepMilliseconds
+
+
+class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
+    """Spooled roll-ups in order; answered by RollupsSeen with the same `last`."""
+
+    incarnation: Serial[Incarnation]
+    last: Serial[int]
+    items: Some[Rollup]
+
+
+class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):
+    """The agent stops in order; its tasks, if any, run on under the keeper."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+
+
+FromAgent = (
+    Hello
+    | Adopted
+    | Beat
+    | LeaseAck
+    | LeaseRefused
+    | CommandDone
+    | TaskUpdate
+    | LogChunk
+    | Rollups
+    | Farewell
+)
+
+
+# --- Scheduler to agent -----------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
+    """Issues the agent's incarnation and what the site file says about its node."""
+
+    protocol: Serial[int]
+    epoch: Serial[Epoch]
+    instance: Word[str]
+    """Scheduler instance; two instances never share an epoch (I8)."""
+    incarnation: Serial[Incarnation]
+    nonce: Blob
+    beat_period_s: Span
+    isolation_after_s: Seconds
+    isolation: Literal["keep", "floor"]
+    task_lease_s: Seconds
+    emergency_grace_s: Seconds
+    non_gpu_worst_mw: Milliwatts
+    psu_efficiency_permille: Permille
+    checkpoint_root: Path = ""
+    """Directory every node mounts; empty: the agent's own state directory."""
+    node_state: Word[str] = "ok"
+    may_be_root: bool = False
+    """The site file lets tasks run as root, where the keeper does."""
+    pass_env: EnvPatterns = ()
+    """Variables of the keeper's environment that tasks see besides the usual ones."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
+    """The connection is refused; `reason` is a sentence for the operator's log."""
+
+    protocol: Serial[int]
+    reason: Sentence
+
+
+class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
+    """The scheduler does not know this incarnation (any more): say Hello again."""
+
+    epoch: Serial[Epoch]
+    reason: Sentence
+
+
+class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
+    """Answer to each beat; renews the agent's view of being heard (I5)."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[int]
+
+
+class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
+    """Wall watts granted to the node until replaced, and how the scheduler would split them."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    lease_mw: Milliwatts
+    caps_mw: OfGpus[Milliwatts]
+    """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
+
+
+class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):
+    """Start an attempt if the newest lease covers it at its floor, else NotCovered (I2)."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    order: TaskOrder
+
+
+class StopTask(msgspec.Struct, frozen=True, tag_field="t", tag="stop_task"):
+    """Stop notice, then SIGTERM, then after `grace_s` SIGKILL to the whole group."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    ref: TaskRef
+    grace_s: Seconds
+    why: Sentence
+
+
+class PauseTask(msgspec.Struct, frozen=True, tag_field="t", tag="pause_task"):
+    """Emergency (I4): notice, freeze within 1 s, kill if the draw does not fall in time."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    ref: TaskRef
+    kill_after_s: Seconds
+    why: Sentence
+
+
+class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
+    """Thaw a paused attempt if the newest lease covers it, else NotCovered."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    ref: TaskRef
+
+
+class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
+    """A running attempt's run time limit is another one from now on; 0 = none."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    ref: TaskRef
+    runtime_limit_s: Seconds
+
+
+class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
+    """The end of this attempt is on the scheduler's disk: drop its record, keep its log."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+    seq: Serial[Sequence]
+    ref: TaskRef
+
+
+class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
+    """Read from an attempt's log. A negative offset counts from the end."""
+
+    request: Serial[int]
+    ref: TaskRef
+    offset: Offset
+    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
+
+
+class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):
+    """Roll-ups up to `last` are on disk; the agent may drop them."""
+
+    last: Serial[int]
+
+
+AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
+"""What is resent until acknowledged."""
+
+ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | ReadLog | RollupsSeen

@@ -1,0 +1,195 @@
+"""Bounds of everything that travels: numbers, texts, bytes and sequences, as annotated types.
+
+Each field of a message has one of these, so that what cannot be is refused where bytes become a
+message, with the field's name, and never reaches a core. A bound is far above what an honest sender
+says and far below what a sum, a clock or SQLite's 64 bits can take. Non-finite numbers lie in no
+range and are refused with the rest. `clipping` brings a value inside the bounds of its type.
+"""
+
+import re
+import sys
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from wattline_protocol.text.quantities import MAX_AMOUNT, MAX_DURATION_S, MAX_SIZE_BYTES
+
+N = TypeVar("N", bound=int)
+F = TypeVar("F", bound=float)
+S = TypeVar("S", bound=str)
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+# --- Numbers ------------------------------------------------------------------------------
+
+MAX_SERIAL = 2**63 - 1
+"""SQLite has none above it."""
+
+MAX_COUNT = 2**31 - 1
+
+MAX_NODE_MW = 10**10
+"""Ten megawatts. No host and no GPU comes near it, and sums over a site stay exact."""
+
+MAX_SITE_MW = 10**13
+"""Ten gigawatts, as in a site file."""
+
+MAX_USED_MJ = 10**16
+"""What a host of ten kilowatts draws in thirty years."""
+
+MAX_STEP_MJ = 10**15
+"""Of one roll-up. The GPUs of a node together stay inside 64 bits."""
+
+MAX_STEP_MS = 10**12
+"""Thirty years."""
+
+MAX_UNIX_S = 7_258_204_800.0
+"""2200-01-02: the year 2199 is over in every time zone, and each has a date for it."""
+
+MAX_CELSIUS = 2.0**32
+"""Far above any temperature: what a driver says where it has no sensor spoils no beat."""
+
+Serial = Annotated[N, msgspec.Meta(ge=0, le=MAX_SERIAL)]
+"""Numbers that are given out one after the other, and counters of a driver."""
+
+Count = Annotated[N, msgspec.Meta(ge=0, le=MAX_COUNT)]
+"""How many there are, and positions among them."""
+
+Offset = Annotated[int, msgspec.Meta(ge=-MAX_SERIAL, le=MAX_SERIAL)]
+"""Below 0: counted from the end."""
+
+Reading = Annotated[int, msgspec.Meta(ge=0, le=MAX_SERIAL)]
+"""What a driver reads out: it may be no plausible figure, and is no reason to refuse a beat."""
+
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE_BYTES)]
+
+Permille = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+Milliwatts = Annotated[int, msgspec.Meta(ge=0, le=MAX_NODE_MW)]
+"""Of one node or GPU."""
+
+SiteMilliwatts = Annotated[int, msgspec.Meta(ge=-MAX_SITE_MW, le=MAX_SITE_MW)]
+"""Of a domain. What is negative is refused in words by the core."""
+
+Millijoules = Annotated[int, msgspec.Meta(ge=0, le=MAX_USED_MJ)]
+
+StepMillijoules = Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP_MJ)]
+
+StepMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP_MS)]
+
+Megahertz = Count[int]
+
+WholeCelsius = Annotated[int, msgspec.Meta(ge=-int(MAX_CELSIUS), le=int(MAX_CELSIUS))]
+
+Celsius = Annotated[float, msgspec.Meta(ge=-MAX_CELSIUS, le=MAX_CELSIUS)]
+
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_DURATION_S)]
+"""A duration: up to ten years."""
+
+Span = Annotated[float, msgspec.Meta(gt=0.0, le=MAX_DURATION_S)]
+"""A duration that is divided by."""
+
+Time = Annotated[F, msgspec.Meta(ge=0.0, le=MAX_UNIX_S)]
+"""Seconds since 1970, for people and records."""
+
+Amount = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_AMOUNT)]
+"""What was used or may be used, in any unit."""
+
+Ratio = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+"""Shares and percentages. What lies outside 0 to 1 is refused in words by the core."""
+
+Number = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""Any that is finite."""
+
+MAX_GPUS = 1_024
+
+Index = Annotated[N, msgspec.Meta(ge=0, lt=MAX_GPUS)]
+"""Of a GPU in its node."""
+
+# --- Texts --------------------------------------------------------------------------------
+
+MAX_NAME_CHARS = 128
+MAX_WORD_CHARS = 256
+MAX_LINE_CHARS = 1_000
+MAX_FLAG_CHARS = 2_000
+MAX_PATH_CHARS = 4_096
+MAX_SENTENCE_CHARS = 8_192
+MAX_ARGUMENT_CHARS = 128 * 1024
+"""What Linux takes for one argument, or one variable with its value."""
+
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""C0, DEL and C1, which move a terminal's cursor, begin its commands and end its lines; and the
+signs of Unicode that end a line or turn its direction."""
+
+PLAIN = rf"\A[^{_CONTROLS}]*\Z"
+NO_NUL = r"\A[^\x00]*\Z"
+
+CONTROL = re.compile(f"[{_CONTROLS}]")
+
+CONTROLS: tuple[str, ...] = tuple(CONTROL.findall("".join(map(chr, range(0x3000)))))
+"""All of them; `visible` shows each."""
+
+Name = Annotated[S, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=PLAIN)]
+"""Of a job, node, account, domain …, as a person enters it; and patterns for names."""
+
+Line = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS, pattern=PLAIN)]
+"""A reason, or a value of a flag, as a person enters it."""
+
+Flag = Annotated[str, msgspec.Meta(max_length=MAX_FLAG_CHARS)]
+"""The value of a flag, lists of names among them. Its control characters are refused where it is
+read: in a union with a sequence a pattern makes msgspec 0.22 write outside its memory."""
+
+Path = Annotated[str, msgspec.Meta(max_length=MAX_PATH_CHARS, pattern=PLAIN)]
+
+Argument = Annotated[str, msgspec.Meta(max_length=MAX_ARGUMENT_CHARS, pattern=NO_NUL)]
+"""A word of a command, or the value of a variable: any text that the kernel takes."""
+
+Word = Annotated[S, msgspec.Meta(max_length=MAX_WORD_CHARS)]
+"""An identifier or a version, as a program or a driver says it."""
+
+Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE_CHARS)]
+"""A reason or a detail, as a program says it."""
+
+MAX_LOG_TAIL_BYTES = 4_096
+MAX_LOG_CHUNK_BYTES = 256 * 1024
+
+LogTail = Annotated[str, msgspec.Meta(max_length=MAX_LOG_TAIL_BYTES)]
+"""The last lines of a log."""
+
+LogBytes = Annotated[bytes, msgspec.Meta(max_length=MAX_LOG_CHUNK_BYTES)]
+
+Blob = Annotated[bytes, msgspec.Meta(max_length=64)]
+"""A nonce."""
+
+# --- Sequences ----------------------------------------------------------------------------
+
+MAX_CHANGES = 32
+MAX_FEW = 100
+MAX_SOME = 1_024
+MAX_MANY = 10_000
+MAX_TASKS_TOLD = 4_096
+"""Attempts that one node reports: sixteen times what an agent takes."""
+
+MAX_PROBLEMS = 16
+MAX_PROBLEM_CHARS = 200
+
+OfGpus = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_GPUS)]
+"""At most one for each GPU of a node."""
+
+Few = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_FEW)]
+
+Some = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_SOME)]
+
+Many = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_MANY)]
+
+OfTasks = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_TASKS_TOLD)]
+
+Table = Annotated[dict[K, V], msgspec.Meta(max_length=MAX_SOME)]
+
+Problems = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=MAX_PROBLEM_CHARS)], ...],
+    msgspec.Meta(max_length=MAX_PROBLEMS),
+]
+"""What is wrong with a node, in sentences."""

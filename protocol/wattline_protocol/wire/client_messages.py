@@ -1,0 +1,485 @@
+"""Messages between clients (CLI, TUI, scripts, gateway) and the scheduler.
+
+The first message is ClientHello, answered by ClientWelcome or Refused. Then each request
+travels in an `Ask` with a number of the client's choice; each answer in a `Tell` with the
+same number. Watches are answered with many Tells until Unwatch or the connection ends.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.job.selection import NEWEST, Selection
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.model import Role
+from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.load_views import GetLoad, Load
+from wattline_protocol.views.report_views import ReportView
+from wattline_protocol.views.site_views import (
+    DomainView,
+    ExplainView,
+    JobState,
+    JobView,
+    NodeView,
+    SiteView,
+    WhyView,
+)
+from wattline_protocol.wire.agent_messages import Refused
+from wattline_protocol.wire.bounds import (
+    MAX_CHANGES,
+    MAX_LOG_CHUNK_BYTES,
+    Count,
+    Few,
+    Flag,
+    Line,
+    Name,
+    Number,
+    Offset,
+    Ratio,
+    Seconds,
+    Serial,
+    SiteMilliwatts,
+    Time,
+    Word,
+)
+from wattline_protocol.wire.event_log import Events as Events
+from wattline_protocol.wire.event_log import ListEvents as ListEvents
+from wattline_protocol.wire.event_log import ListProblems, ProblemList
+from wattline_protocol.wire.reservations import ListReservations, Reservations, Reserve, Unreserve
+from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
+
+MAX_LISTED = 10_000
+"""Rows in one answer; a longer list is cut and says so."""
+
+
+class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
+    """Accept a job. Answered only once it is on disk. `token` makes a repeat harmless."""
+
+    spec: JobSpec
+    token: Name[str]
+    """Unique per submission: the same token again gives the same job id."""
+
+
+class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
+    """The newest jobs, newest last; `ended` includes ended ones."""
+
+    ended: bool = True
+    limit: Count[int] = MAX_LISTED
+    which: Selection = Selection()
+    """Only these, by the state of the whole job; nothing said = all."""
+    before: Serial[JobId] | None = None
+    """Only those with a smaller number: the rest of a list that was cut begins with its first."""
+
+
+class GetJob(msgspec.Struct, frozen=True, tag_field="t", tag="get_job"):
+    job: Serial[JobId]
+
+
+class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
+    job: Serial[JobId]
+
+
+class WhatIf(msgspec.Struct, frozen=True, tag_field="t", tag="what_if"):
+    """What would become of a job that is submitted now? Nothing is submitted."""
+
+    spec: JobSpec
+
+
+class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
+    """End jobs, or indices of arrays: what waits at once, what runs by its stop notice."""
+
+    which: Selection
+    is_dry_run: bool = False
+    """Only say what would be done; as for the acts below."""
+    after: Serial[JobId] = NEWEST
+    """Go on behind this job, where an answer said that it stopped there; as below."""
+
+
+class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
+    """Start nothing more of them; what runs goes on."""
+
+    which: Selection
+    is_dry_run: bool = False
+    after: Serial[JobId] = NEWEST
+
+
+class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
+    """Let them start again."""
+
+    which: Selection
+    is_dry_run: bool = False
+    after: Serial[JobId] = NEWEST
+
+
+class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
+    """Back to the queue: what runs by its stop notice, what has ended without success at once.
+
+    No retry is used up. The same token again does nothing more.
+    """
+
+    which: Selection
+    token: Name[str]
+    is_dry_run: bool = False
+    after: Serial[JobId] = NEWEST
+
+
+class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):
+    """Change what they asked for; see `jobchange` for what may change when."""
+
+    which: Selection
+    changes: Annotated[
+        dict[Name[str], Flag | Offset | Number | bool | Few[Flag]],
+        msgspec.Meta(max_length=MAX_CHANGES),
+    ]
+    """By the names of `submit`'s flags; "none" takes one back to its default."""
+    is_dry_run: bool = False
+    after: Serial[JobId] = NEWEST
+
+
+OnJobs = Cancel | Hold | Release | Requeue | Update
+
+
+class ListNodes(msgspec.Struct, frozen=True, tag_field="t", tag="list_nodes"):
+    pass
+
+
+class GetNode(msgspec.Struct, frozen=True, tag_field="t", tag="get_node"):
+    node: Name[NodeId]
+
+
+class Drain(msgspec.Struct, frozen=True, tag_field="t", tag="drain"):
+    """Start nothing new there. What runs runs on, or with `is_now` goes back to the queue."""
+
+    node: Name[NodeId]
+    reason: Line = ""
+    is_now: bool = False
+
+
+class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):
+    node: Name[NodeId]
+
+
+class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
+    """The node draws nothing (I3): its books are cleared, its tasks are lost.
+
+    With the node's name as `confirmation` the operator vouches for it. Without one the node's
+    out-of-band way is asked; with `power_off` it switches the host off first.
+    """
+
+    node: Name[NodeId]
+    confirmation: Name[str] = ""
+    reason: Line = ""
+    power_off: bool = False
+
+
+class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
+    """The node may draw again: it counts at nameplate until its Hello."""
+
+    node: Name[NodeId]
+
+
+class Readmit(msgspec.Struct, frozen=True, tag_field="t", tag="readmit"):
+    """Believe a quarantined node's agent again, from its next Hello on (I9)."""
+
+    node: Name[NodeId]
+    reason: Line = ""
+
+
+class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
+    pass
+
+
+class WhyNode(msgspec.Struct, frozen=True, tag_field="t", tag="why_node"):
+    """Which domain binds the node, since when, and who is served before it there."""
+
+    node: Name[NodeId]
+
+
+class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
+    """Lower a domain's budget to `(1 - fraction)` of its full budget, or by `by_mw`."""
+
+    domain: Name[DomainId] | None
+    """None: the root of the power tree."""
+    fraction: Ratio = 0.0
+    by_mw: SiteMilliwatts = 0
+    for_s: Seconds = 0.0
+    """0 = until restored."""
+    reason: Line = ""
+    ramp_s: Seconds = 0.0
+    """Fall in a straight line over so long; 0 = at once."""
+    release_s: Seconds = 0.0
+    """Once its time is over, rise again over so long; 0 = at once."""
+
+
+class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
+    """End a shed. Other limits of the domain stay in force."""
+
+    domain: Name[DomainId] | None
+    reason: Line = ""
+    ramp_s: Seconds = 0.0
+    """Rise in a straight line over so long; 0 = at once."""
+
+
+class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
+    """Lower a budget from a time to a time, announced by the grid. The same id again is harmless.
+
+    Give exactly one of `fraction` (of the full budget, to give up), `by_mw` (to give up) and
+    `to_mw` (what remains).
+    """
+
+    id: Name[str]
+    end_unix_s: Time[float]
+    domain: Name[DomainId] | None = None
+    """None: the root of the power tree."""
+    start_unix_s: Time[float] = 0.0
+    """0 = now."""
+    fraction: Ratio = 0.0
+    by_mw: SiteMilliwatts = 0
+    to_mw: SiteMilliwatts = 0
+    ramp_s: Seconds = 0.0
+    release_s: Seconds = 0.0
+    reason: Line = ""
+
+
+class CancelGridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_grid_event"):
+    """Take an event back, whether it has begun or not. Its id stays taken until its end."""
+
+    id: Name[str]
+    reason: Line = ""
+
+
+class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
+    """So many units of a cooling zone are in service; all of them: what is sensed counts again."""
+
+    zone: Name[DomainId]
+    units: Count[int]
+    reason: Line = ""
+
+
+class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
+    """Accounts with their shares and what they used."""
+
+
+class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
+    pass
+
+
+class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
+    """Part of a task's log, fetched from its node. attempt 0 = the newest."""
+
+    job: Serial[JobId]
+    task: Count[TaskNo] = TaskNo(0)
+    attempt: Serial[int] = 0
+    offset: Offset = 0
+    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
+
+
+class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
+    since_unix_s: Time[float] = 0.0
+    until_unix_s: Time[float] = 0.0
+    """0 = now."""
+
+
+Request = (
+    Submit
+    | ListJobs
+    | GetJob
+    | Explain
+    | WhatIf
+    | Cancel
+    | Hold
+    | Release
+    | Requeue
+    | Update
+    | ListNodes
+    | GetNode
+    | Drain
+    | Undrain
+    | DeclareOff
+    | DeclareOn
+    | Readmit
+    | GetPower
+    | WhyNode
+    | Shed
+    | Restore
+    | GridEvent
+    | CancelGridEvent
+    | SetUnits
+    | Reserve
+    | Unreserve
+    | ListReservations
+    | ListAccounts
+    | ListEvents
+    | ListProblems
+    | WatchSite
+    | GetSite
+    | GetLoad
+    | Unwatch
+    | Seen
+    | FetchLog
+    | GetReport
+    | WatchRoutes
+)
+
+
+class ClientHello(msgspec.Struct, frozen=True, tag_field="t", tag="client_hello"):
+    protocol: Serial[int]
+    client: Word[str]
+    """Program and version, for the log."""
+
+
+class Ask(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
+    ask: Serial[int]
+    request: Request
+
+
+FromClient = ClientHello | Ask
+
+
+class Submitted(msgspec.Struct, frozen=True, tag_field="t", tag="submitted"):
+    job: JobId
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="t", tag="done"):
+    """The act is on disk; `text` says what was done."""
+
+    text: str
+
+
+class JobActed(msgspec.Struct, frozen=True):
+    """What was done to one job, or why not."""
+
+    job: JobId
+    name: str
+    owner: str
+    state: JobState | None
+    """After the act; None = there is no such job."""
+    indices: str
+    """Those of an array, as in "0-3,7"; empty = the whole job."""
+    tasks: int
+    """Array indices, replicas or whole jobs that were acted on."""
+    text: str
+    refused: str = ""
+    """Kind of refusal, as in `Denied.kind`; empty = it was done, or would be."""
+
+
+class Acted(msgspec.Struct, frozen=True, tag_field="t", tag="acted"):
+    """What an act did to each job it was about; it is on disk."""
+
+    jobs: tuple[JobActed, ...]
+    is_dry_run: bool
+    rest: int = 0
+    """Jobs that are still to be acted on: ask again, `after` the last one of `jobs`."""
+
+    @property
+    def refused(self) -> tuple[JobActed, ...]:
+        """Those to which it was not done."""
+        return tuple(job for job in self.jobs if job.refused)
+
+
+class Denied(msgspec.Struct, frozen=True, tag_field="t", tag="denied"):
+    """The request was refused: what was wrong, and what would be right."""
+
+    kind: str
+    """not_found, not_allowed, bad_request, impossible, conflict, busy, unavailable or internal."""
+    reason: str
+
+
+class Jobs(msgspec.Struct, frozen=True, tag_field="t", tag="jobs"):
+    jobs: tuple[JobView, ...]
+    is_cut: bool = False
+
+
+class Nodes(msgspec.Struct, frozen=True, tag_field="t", tag="nodes"):
+    nodes: tuple[NodeView, ...]
+
+
+class Power(msgspec.Struct, frozen=True, tag_field="t", tag="power"):
+    domains: tuple[DomainView, ...]
+
+
+class Why(msgspec.Struct, frozen=True, tag_field="t", tag="why"):
+    why: WhyView
+
+
+class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
+    accounts: tuple[AccountView, ...]
+    """Who is served first comes first."""
+    half_life_s: float
+    quotas: tuple[QuotaView, ...] = ()
+    """Of queues, then of accounts, in site-file order."""
+
+
+class Explained(msgspec.Struct, frozen=True, tag_field="t", tag="explained"):
+    explain: ExplainView
+
+
+class SiteNow(msgspec.Struct, frozen=True, tag_field="t", tag="site_now"):
+    site: SiteView
+
+
+class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
+    ref: TaskRef
+    data: bytes
+    next_offset: int
+    at_end: bool
+    task_ended: bool
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="t", tag="report"):
+    report: ReportView
+
+
+class WorkerRoute(msgspec.Struct, frozen=True):
+    """A running worker of a service and the key it will prove."""
+
+    ref: TaskRef
+    public_key: str
+
+
+class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
+    services: dict[str, tuple[WorkerRoute, ...]]
+
+
+Answer = (
+    Submitted
+    | Done
+    | Acted
+    | Denied
+    | Jobs
+    | Nodes
+    | Power
+    | Why
+    | Accounts
+    | Reservations
+    | Events
+    | ProblemList
+    | Explained
+    | SiteNow
+    | Load
+    | Log
+    | Report
+    | Routes
+)
+
+
+class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welcome"):
+    protocol: int
+    site: str
+    user: str
+    role: Role
+    unix_s: float = 0.0
+    """The scheduler's wall clock; 0: an older one, which knows no `Seen`."""
+
+
+class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
+    ask: int
+    answer: Answer
+    is_last: bool = True
+
+
+ToClient = ClientWelcome | Refused | Tell
+
+ROLE_RANK: dict[Role, int] = {"agent": 0, "gateway": 1, "submitter": 1, "operator": 2, "admin": 3}
+"""Higher roles include what lower ones may do; agent and gateway stand apart."""

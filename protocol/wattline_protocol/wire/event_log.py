@@ -1,0 +1,45 @@
+"""Requests for the event log, for the acts of people in it, and for problems."""
+
+from typing import Annotated
+
+import msgspec
+
+from wattline_protocol.ids import NodeId
+from wattline_protocol.views.site_views import EventView
+from wattline_protocol.wire.bounds import Count, Name, Offset
+from wattline_protocol.wire.problems import ProblemView
+
+MAX_PROBLEMS_LISTED = 1_000
+"""Problems in one answer; a longer list is cut and says so."""
+
+
+class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
+    """Events with seq > `after`; `follow` keeps the answers coming."""
+
+    after: Offset = 0
+    """Below 0: not after a number, but so many of the newest."""
+    limit: Count[int] = 1000
+    follow: bool = False
+    acts: bool = False
+    """Only acts of people: what took a right, done or refused. They are kept longer."""
+
+
+class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
+    events: tuple[EventView, ...]
+
+
+class ListProblems(msgspec.Struct, frozen=True, tag_field="t", tag="list_problems"):
+    """The open problems, worst first; with `ended` the newest ended ones after them."""
+
+    ended: bool = False
+    node: Name[NodeId] | None = None
+    """Only those of this node."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROBLEMS_LISTED)] = MAX_PROBLEMS_LISTED
+
+
+class ProblemList(msgspec.Struct, frozen=True, tag_field="t", tag="problem_list"):
+    problems: tuple[ProblemView, ...]
+    open_alarms: int
+    open_warnings: int
+    """All that are open, listed or not."""
+    is_cut: bool = False

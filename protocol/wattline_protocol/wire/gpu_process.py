@@ -1,0 +1,54 @@
+"""Processes on GPUs that belong to no attempt of their node, as agents report them."""
+
+from typing import Annotated
+
+import msgspec
+
+from wattline_protocol.text.quantities import said_size
+from wattline_protocol.wire.bounds import Bytes, Count
+
+MAX_FOREIGN = 4
+"""Foreign processes of a GPU that are named in a sample; of more only the number is sent."""
+MAX_PROCESS_CHARS = 64
+
+ProcessText = Annotated[str, msgspec.Meta(max_length=MAX_PROCESS_CHARS)]
+
+
+class GpuProcess(msgspec.Struct, frozen=True):
+    """A process that computes on a GPU and belongs to no attempt of the node."""
+
+    pid: Count[int]
+    """On the host; 0 = the driver does not say."""
+    name: ProcessText = ""
+    """Of its program; empty = not known, as of another PID namespace."""
+    user: ProcessText = ""
+    memory_bytes: Bytes | None = None
+    """Of the GPU's memory; None = the driver does not say."""
+
+    @property
+    def text(self) -> str:
+        """For people: "process 4711 (python, user ada)"."""
+        known = (self.name, f"user {self.user}" if self.user else "")
+        return f"{self._number} ({', '.join(filter(None, known)) or 'of unknown origin'})"
+
+    @property
+    def short(self) -> str:
+        """For a column of a table: "python of ada"."""
+        return f"{self.name or self._number} of {self.user or 'an unknown user'}"
+
+    @property
+    def _number(self) -> str:
+        return f"process {self.pid}" if self.pid else "a process"
+
+
+def foreign_text(foreign: tuple[GpuProcess, ...], more: int = 0) -> str:
+    """The first of some foreign processes by name, and how many there are beside it."""
+    others = len(foreign) - 1 + more
+    return foreign[0].text + (f" and {others} more" if others else "")
+
+
+def in_use_text(foreign: tuple[GpuProcess, ...]) -> str:
+    """What is wrong with a GPU that they use, for people."""
+    memory = foreign[0].memory_bytes
+    has = f", which has {said_size(memory)} of its memory" if memory else ""
+    return f"is in use by {foreign_text(foreign)}{has}: it is offered to no task"

@@ -1,0 +1,104 @@
+"""What is wrong with a message, for people: which field, the value it has, what is right.
+
+Made from what the decoder says and from the bytes once more; only after a refusal.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.wire.bounds import CONTROL
+
+MAX_READ_BYTES = 1024 * 1024
+"""A larger message is not read a second time: the decoder's words have to do."""
+
+MAX_SAID_CHARS = 500
+
+_AT = re.compile(r"(?P<wanted>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+
+
+def in_words(data: bytes, error: Exception) -> str:
+    """`request.reason holds the control character U+001B`, `gpus[2].index is 5000: expected …`.
+
+    In one line that may be shown: the decoder repeats words of the sender.
+    """
+    return visible_line(_in_words(data, error)[:MAX_SAID_CHARS])
+
+
+def _in_words(data: bytes, error: Exception) -> str:
+    found = _AT.fullmatch(str(error))
+    is_plain = found is None or not found["wanted"].startswith("Expected")
+    if found is None or is_plain or not found["path"] or len(data) > MAX_READ_BYTES:
+        return str(error)
+    path, wanted = found["path"], _wanted(found["wanted"])
+    try:
+        values = list(_values(msgspec.msgpack.decode(data), _STEP.findall(path)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return f"{path}: {wanted}"
+    if "matching regex" in wanted:
+        return f"{path} {_control(values)}"
+    size = _size(values[0]) if len(values) == 1 and ", got " not in wanted else ""
+    return f"{path}{size}: {wanted}"
+
+
+def _wanted(text: str) -> str:
+    plain = text.replace("`", "")
+    return f"{plain[:1].lower()}{plain[1:]}"
+
+
+def _values(value: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
+    """What stands at a path; where a step stands for any entry of a table, all of them."""
+    if not steps:
+        yield value
+        return
+    (name, at), *rest = steps
+    if at == "...":
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _values(item, rest)
+    elif isinstance(value, dict) and name in value:
+        yield from _values(value[name], rest)
+    elif isinstance(value, list) and at and int(at) < len(value):
+        yield from _values(value[int(at)], rest)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(name)
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _control(values: list[Any]) -> str:
+    texts = [text for value in values for text in _texts(value)]
+    first = next((found for text in texts if (found := CONTROL.search(text))), None)
+    if first is None:
+        return "holds a character that is not allowed"
+    return (
+        f"holds the control character U+{ord(first[0]):04X} as its character {first.start() + 1}; "
+        "leave it out"
+    )
+
+
+def _size(value: Any) -> str:
+    match value:
+        case bool():
+            return ""
+        case int() | float():
+            return f" is {value}"
+        case str():
+            return f" has {len(value)} characters"
+        case bytes():
+            return f" has {len(value)} bytes"
+        case list() | dict():
+            return f" has {len(value)} entries"
+        case _:
+            return ""

@@ -1,0 +1,27 @@
+"""Subscriptions of clients: answered with many Tells until Unwatch or the connection ends."""
+
+import msgspec
+
+from wattline_protocol.wire.bounds import Seconds, Serial
+
+
+class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
+    """A SiteView now and then one every `period_s`."""
+
+    period_s: Seconds = 1.0
+    is_paced: bool = False
+    """Each one only after `Seen` of the one before, so that none waits on the way."""
+
+
+class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
+    ask: Serial[int]
+
+
+class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
+    """A paced watch has taken its newest answer. Has no answer."""
+
+    ask: Serial[int]
+
+
+class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):
+    """Gateway only: where each service's workers are, now and at every change."""

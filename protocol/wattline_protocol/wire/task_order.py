@@ -1,0 +1,73 @@
+"""What an agent is told of an attempt: all it needs to run it."""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import GpuIndex, TaskRef
+from wattline_protocol.job.spec import WHOLE_GPU, Launcher, Share
+from wattline_protocol.wire.bounds import (
+    Argument,
+    Bytes,
+    Count,
+    Few,
+    Index,
+    Many,
+    Name,
+    OfGpus,
+    Path,
+    Permille,
+    Port,
+    Seconds,
+    Table,
+    Word,
+)
+
+
+class Rendezvous(msgspec.Struct, frozen=True):
+    """Where the processes of a torchrun gang meet."""
+
+    host: Word[str]
+    port: Port
+    node_rank: Count[int]
+    nodes: Count[int]
+    procs_per_node: Count[int]
+
+
+class TaskOrder(msgspec.Struct, frozen=True):
+    """All an agent needs to run one attempt. Never holds a secret."""
+
+    ref: TaskRef
+    job_name: Name[str]
+    owner: Name[str]
+    kind: Literal["training", "batch", "service"]
+    command: Many[Argument]
+    env: Table[Argument, Argument]
+    gpus: OfGpus[Index[GpuIndex]]
+    launcher: Launcher
+    gpu_share_permille: Share = WHOLE_GPU
+    """What it gets of each of its GPUs; others may hold the rest."""
+    mig: Word[str] = ""
+    """UUID of the MIG device of its one GPU that it gets; empty = it gets no such device."""
+    workdir: Path = ""
+    """Empty: `submit_dir`, or a directory of the task's own."""
+    submit_dir: Path = ""
+    """Where it starts without a `workdir`, if that is there and open to it; empty: not known."""
+    array_index: Count[int] | None = None
+    rendezvous: Rendezvous | None = None
+    cpus: Count[int] = 0
+    """CPU limit; 0 = none."""
+    memory_bytes: Bytes = 0
+    """Memory limit; 0 = none."""
+    grace_s: Seconds = 30.0
+    runtime_limit_s: Seconds = 0.0
+    checkpoint_every_s: Seconds = 0.0
+    clock_permille: Permille = 1000
+    """Ceiling of its GPUs' SM clock, as a share of their highest; 1000 = none."""
+    on_isolation: Literal["continue", "stop"] = "continue"
+    log_limit_bytes: Bytes = 64 * 1024 * 1024
+    run_as: Name[str] = ""
+    """Account of the host; empty = the keeper's own."""
+    gateways: Few[Word[str]] = ()
+    """Services: worker endpoints of the site's gateways."""
+    gateway_public_key: Word[str] = ""

@@ -1,0 +1,222 @@
+"""Workers of all services: who may serve, who is alive, and what becomes of a dead one's work.
+
+A slot of a worker is freed only by the worker's own answer: a request whose client has gone
+counts until the worker says that it let go.
+"""
+
+from dataclasses import dataclass, field
+
+from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.request_queue import Books
+from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
+from wattline_runtime.wire import (
+    MAX_DETAIL_CHARS,
+    WORKER_PROTOCOL_VERSION,
+    Failure,
+    GatewayBeat,
+    Reply,
+    WorkerBeat,
+    WorkerRefused,
+)
+
+WORKER_SILENCE_S = 3.0
+"""A worker not heard for this long is taken for lost."""
+REVOKED_GRACE_S = 5.0
+"""A worker that no route names any more may finish what it holds for this long."""
+MAX_LOSSES = 2
+"""Workers that may die with a request before it is given up: one retry."""
+MAX_WORKER_CAPACITY = 4096
+"""Whatever a worker claims, it gets no more than this at once."""
+
+
+@dataclass(slots=True)
+class Roster:
+    """Every connected worker, and the routes that allow it."""
+
+    books: Books
+    workers: dict[e.Connection, WorkerState] = field(default_factory=dict)
+    _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
+
+    def said(self, event: e.WorkerSaid, now_s: float) -> list[e.Effect]:
+        """A message from a worker, or from whoever proved some key."""
+        worker = self.workers.get(event.connection)
+        effects: list[e.Effect] = []
+        if worker is not None and worker.route.public_key != event.public_key:
+            effects, worker = self.gone(event.connection, now_s, "its connection was reused"), None
+        if isinstance(event.message, WorkerBeat):
+            return [*effects, *self._beat(event, event.message, worker, now_s)]
+        if worker is None:
+            return effects  # from before this gateway knew it; the next beat sorts that out
+        worker.heard_s = now_s
+        return self._finished(worker, event.message, now_s)
+
+    # --- answers
+
+    def _finished(
+        self, worker: WorkerState, message: Reply | Failure, now_s: float
+    ) -> list[e.Effect]:
+        if message.id not in worker.in_flight:
+            return []
+        worker.in_flight.discard(message.id)
+        service = self.books.services[worker.service]
+        service.rate.finished(now_s, saturated=bool(service.waiting))
+        effects: list[e.Effect] = []
+        request = self.books.requests.get(message.id)
+        if request is not None:
+            if isinstance(message, Failure) and message.reason in ("draining", "overloaded"):
+                self.books.requeue(request)  # it never ran
+            else:
+                effects.append(self.books.answer(request, _outcome(message)))
+        return [*effects, *self.books.pump(service, now_s)] if service.waiting else effects
+
+    # --- beats
+
+    def _beat(
+        self, event: e.WorkerSaid, beat: WorkerBeat, worker: WorkerState | None, now_s: float
+    ) -> list[e.Effect]:
+        if worker is not None and worker.revoked_s is not None:
+            worker.heard_s = now_s
+            return []  # it ends with its grace
+        why = self._objection(event.public_key, beat)
+        if why:
+            return [
+                *self.gone(event.connection, now_s, why),
+                e.Send(event.connection, WorkerRefused(why)),
+                e.WorkerTurnedAway(event.connection, event.public_key, why),
+            ]
+        effects: list[e.Effect] = []
+        if worker is None:
+            worker, effects = self._join(event.connection, event.public_key, now_s)
+        return [*effects, *self._update(worker, beat, now_s)]
+
+    def _objection(self, public_key: str, beat: WorkerBeat) -> str:
+        if beat.protocol != WORKER_PROTOCOL_VERSION:
+            return (
+                f"this gateway speaks version {WORKER_PROTOCOL_VERSION} of the worker protocol, "
+                f"the worker {beat.protocol}"
+            )
+        if public_key not in self._routes_by_key:
+            return "no running task has this key"
+        service, _ = self._routes_by_key[public_key]
+        if service != beat.service:
+            return f"this key belongs to service {service!r}, not {beat.service[:100]!r}"
+        return ""
+
+    def _join(
+        self, connection: e.Connection, public_key: str, now_s: float
+    ) -> tuple[WorkerState, list[e.Effect]]:
+        service_name, route = self._routes_by_key[public_key]
+        effects: list[e.Effect] = []
+        for other in [w for w in self.workers.values() if w.route.public_key == public_key]:
+            effects.extend(self.gone(other.connection, now_s, "it connected anew"))
+        worker = WorkerState(connection, route, service_name, heard_s=now_s)
+        self.workers[connection] = worker
+        self.books.services[service_name].workers[connection] = worker
+        effects.append(e.Send(connection, GatewayBeat(WORKER_PROTOCOL_VERSION)))
+        effects.append(e.WorkerJoined(connection, route, service_name))
+        return worker, effects
+
+    def _update(self, worker: WorkerState, beat: WorkerBeat, now_s: float) -> list[e.Effect]:
+        worker.heard_s = now_s
+        worker.capacity = max(0, min(beat.capacity, MAX_WORKER_CAPACITY))
+        effects: list[e.Effect] = []
+        if beat.is_draining and not worker.is_draining:
+            worker.is_draining = True
+            seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
+            effects.append(e.Send(worker.connection, seen))
+        return [*effects, *self.books.pump(self.books.services[worker.service], now_s)]
+
+    # --- ends
+
+    def gone(
+        self, connection: e.Connection, now_s: float, why: str = "its connection ended"
+    ) -> list[e.Effect]:
+        """Out of the books; each of its requests is tried once more, or given up."""
+        worker = self.workers.pop(connection, None)
+        if worker is None:
+            return []
+        service = self.books.services[worker.service]
+        del service.workers[connection]
+        effects: list[e.Effect] = []
+        retried = 0
+        for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
+            request = self.books.requests.get(request_id)
+            if request is not None:
+                lost = self._lost(request, service)
+                effects.extend(lost)
+                retried += not lost
+        left = e.WorkerLeft(connection, worker.route, worker.service, why, retried)
+        return [*effects, left, *self.books.pump(service, now_s)]
+
+    def _lost(self, request: Request, service: ServiceState) -> list[e.Effect]:
+        request.losses += 1
+        if request.losses < MAX_LOSSES and service.takes_new:
+            self.books.requeue(request)
+            return []
+        text = (
+            "its worker was lost and no other is ready"
+            if request.losses < MAX_LOSSES
+            else f"{request.losses} workers were lost while they had this request"
+        )
+        return [self.books.answer(request, e.Refusal("worker_lost", text, retry_after_s=1))]
+
+    def beat_workers(self, now_s: float) -> list[e.Effect]:
+        """Once a beat period: a sign of life to each worker, and an end to those that have none."""
+        effects: list[e.Effect] = []
+        for worker in list(self.workers.values()):
+            if now_s - worker.heard_s > WORKER_SILENCE_S:
+                effects.extend(self.gone(worker.connection, now_s, "it fell silent"))
+            elif _may_leave(worker, now_s):
+                effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
+                effects.extend(self.gone(worker.connection, now_s, "its task has ended"))
+            else:
+                beat = GatewayBeat(WORKER_PROTOCOL_VERSION, worker.is_draining)
+                effects.append(e.Send(worker.connection, beat))
+        self._forget_ended_services()
+        return effects
+
+    # --- routes
+
+    def routes_changed(self, routes: e.ServiceRoutes, now_s: float) -> list[e.Effect]:
+        """Take the new set of routes; workers it does not name get nothing new."""
+        services = self.books.services
+        self._routes_by_key = {
+            route.public_key: (name, route) for name, named in routes.items() for route in named
+        }
+        for service in services.values():
+            service.is_listed = service.name in routes
+        for name, named in routes.items():
+            services.setdefault(name, ServiceState(name)).routes = named
+        for worker in self.workers.values():
+            route_service, _ = self._routes_by_key.get(worker.route.public_key, ("", None))
+            if route_service != worker.service and worker.revoked_s is None:
+                worker.revoked_s = now_s
+        effects: list[e.Effect] = []
+        for service in services.values():
+            effects.extend(self.books.pump(service, now_s))
+        self._forget_ended_services()
+        return effects
+
+    def _forget_ended_services(self) -> None:
+        services = self.books.services
+        for name in [s.name for s in services.values() if not s.is_listed and not s.workers]:
+            del services[name]  # its queue is empty: no worker, no waiting
+
+
+def _may_leave(worker: WorkerState, now_s: float) -> bool:
+    if worker.revoked_s is None:
+        return False
+    return not worker.in_flight or now_s - worker.revoked_s > REVOKED_GRACE_S
+
+
+def _outcome(message: Reply | Failure) -> e.Outcome:
+    """What the client gets for a worker's answer."""
+    if isinstance(message, Reply):
+        return e.Output(message.output)
+    detail = message.detail[:MAX_DETAIL_CHARS]
+    match message.reason:
+        case "bad_input" | "model_error" | "output_too_large":
+            return e.Refusal(message.reason, detail)
+        case _:  # the worker's clock was a little ahead of ours
+            return e.Refusal("deadline", "no answer before the deadline")

@@ -1,0 +1,1 @@
+"""Whether a job may run on this site at all, and on which resources."""

@@ -1,0 +1,109 @@
+"""When a job may start at the earliest, whatever room there is, and whether that is soon enough.
+
+It may run as long as `limits.runtime` says, so it must start that long before its deadline, in one
+of its windows, in its reservation, and not before quotas that are used up begin anew. All of it
+follows the wall clock; `openings` follows the jobs that wait for it.
+"""
+
+import math
+from typing import NamedTuple
+
+from wattline_protocol.ids import Instant, Now, UnixTime, UserName
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.quantities import format_duration
+from wattline_scheduler.core.model.state import State
+
+
+def is_past(state: State, spec: JobSpec, now: Now) -> str:
+    """Why nothing of a job starts any more; empty = its deadline is ahead, or it has none."""
+    if not spec.windows.deadline:
+        return ""
+    deadline = state.calendar.moment(spec.windows.deadline)
+    said = state.calendar.said(deadline)
+    return f"its deadline, {said}, is past" if deadline <= now.unix_s else ""
+
+
+class Earliest(NamedTuple):
+    """When something of a job may start, if there is room for it then."""
+
+    unix_s: float
+    """Infinite: never."""
+    why: str
+    """What keeps it until then; empty = nothing does."""
+
+
+def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest:
+    """By its reservation, by quotas that are used up for the day or month, and by its windows."""
+    said, found = state.calendar.said, Earliest(now.unix_s, "")
+    record = state.reservations.get(spec.reservation)
+    if record is not None and record.start_unix_s > found.unix_s:
+        begins = f"its reservation {record.name} begins {said(record.start_unix_s)}"
+        found = Earliest(record.start_unix_s, begins)
+    used_up = state.work.quotas.used_up(spec.account or owner, spec.queue)
+    if used_up is not None and used_up.until_unix_s > found.unix_s:
+        until = f"the quota of {used_up.name} is used up until {said(used_up.until_unix_s)}"
+        found = Earliest(used_up.until_unix_s, until)
+    opening = opens_from(state, spec, found.unix_s, now)
+    if opening > found.unix_s:
+        found = Earliest(opening, _and(found.why, f"its next window opens {said(opening)}"))
+    if record is not None and found.unix_s >= record.end_unix_s:
+        ends = "ended" if record.end_unix_s <= now.unix_s else "ends"
+        ends = f"its reservation {record.name} {ends} {said(record.end_unix_s)}"
+        return Earliest(math.inf, _and(found.why, ends))
+    return found
+
+
+def _and(*parts: str) -> str:
+    return ", and ".join(filter(None, parts))
+
+
+def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
+    """Why a job that has not started cannot be done by its deadline; empty = it may be."""
+    past = is_past(state, spec, now)
+    if past or not spec.windows.deadline:
+        return past
+    calendar, runtime_s = state.calendar, spec.limits.runtime_s
+    deadline = calendar.moment(spec.windows.deadline)
+    late = f"cannot be done by its deadline, {calendar.said(deadline)}"
+    if deadline - runtime_s <= now.unix_s:
+        starts_by = calendar.said(deadline - runtime_s)
+        lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
+        return f"{late}: {lasts}"
+    start = earliest(state, owner, spec, now)
+    if start.unix_s < deadline - runtime_s:
+        return ""
+    lasts = f"it may run {format_duration(runtime_s)}" if runtime_s else ""
+    return f"{late}: {_and(start.why, lasts)}"
+
+
+def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
+    """What becomes of its deadline if a job starts then; empty = it may be met."""
+    runtime_s = spec.limits.runtime_s
+    if not spec.windows.deadline:
+        return ""
+    deadline = state.calendar.moment(spec.windows.deadline)
+    if start_unix_s + runtime_s <= deadline:
+        return ""
+    lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
+    return f"too late for its deadline, {state.calendar.said(deadline)}{lasts}"
+
+
+def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
+    """When it may start; now, or later."""
+    if not spec.windows.start_only:
+        return now.unix_s
+    opening = state.calendar.opening(spec.windows.start_only, now)
+    return UnixTime(max(now.unix_s, opening.start_unix_s))
+
+
+def opens_from(state: State, spec: JobSpec, unix_s: float, now: Now) -> UnixTime:
+    """When it may start by its windows, if it could not before that time."""
+    return opens(state, spec, Now(Instant(now.mono_s + unix_s - now.unix_s), UnixTime(unix_s)))
+
+
+def closed(state: State, spec: JobSpec, now: Now) -> str:
+    """Why nothing of it starts at this time of the week; empty = it may."""
+    opening = opens(state, spec, now)
+    if opening <= now.unix_s:
+        return ""
+    return f"waits for its window, which opens {state.calendar.said(opening)}"

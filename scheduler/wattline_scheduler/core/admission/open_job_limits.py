@@ -1,0 +1,86 @@
+"""Whether more jobs may be open: of the site, of a user, in an account and a queue."""
+
+from wattline_protocol.ids import UserName
+from wattline_protocol.job.spec import JobSpec, encoded_bytes
+from wattline_protocol.text.quantities import about_size
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
+
+MAX_OPEN_JOBS = 100_000
+"""Of the site, which have not ended; here an array is one job."""
+
+COUNTED = "each index of an array and each replica counts"
+
+
+def too_large(state: State, owner: UserName, spec: JobSpec, before_bytes: int = 0) -> Denied | None:
+    """Why such a job, which had so many bytes before, takes too much room; None = it does not."""
+    size, most = encoded_bytes(spec), state.site.max_job_bytes
+    if size > most:
+        return Denied(
+            "bad_request",
+            f"the job has {about_size(size)} as a message carries it, and a job of this site may "
+            f"have {about_size(most)} (max_job_size); put long scripts and data into files",
+        )
+    most, now = state.site.open_jobs_bytes_per_user, state.work.open_jobs.bytes_of_user[owner]
+    if now + size - before_bytes > most:
+        return Denied(
+            "busy",
+            f"the open jobs of {owner} have {about_size(now)} as messages carry them and this is "
+            f"{about_size(size)} more, and a user of this site may have {about_size(most)} "
+            "(open_jobs_size_per_user); wait until some have ended, cancel some, or put long "
+            "scripts and data into files",
+        )
+    return None
+
+
+def too_many(
+    state: State, owner: UserName, spec: JobSpec, more: int, *, is_open: bool = False
+) -> Denied | None:
+    """Why so many more of such a job may not be open; None = they may.
+
+    `is_open`: something of the job is, so that it counts in the site already.
+    """
+    if not is_open and state.work.open_count >= MAX_OPEN_JOBS:
+        return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
+    most, now = state.site.open_jobs_per_user, state.work.open_jobs.of_user[owner]
+    if now + more > most:
+        whose = f"a user of this site may have {most} open at a time (open_jobs_per_user)"
+        return _denied(f"{owner} has", whose, most, now, more)
+    return _beyond_quota(state, spec.account or owner, spec.queue, more, ())
+
+
+def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
+    """Why what is open of a job, and becomes so, may not count in the account and queue of `spec`;
+    None = it may."""
+    before = state.work.quotas.of(job.account, job.spec.queue)
+    account = spec.account or job.record.owner
+    more = max(0, spec.gang_count - job.spec.gang_count)
+    denied = too_many(state, job.record.owner, spec, more, is_open=True) if more else None
+    return denied or _beyond_quota(state, account, spec.queue, job.open_count + more, before)
+
+
+def _beyond_quota(
+    state: State, account: str, queue: str, more: int, before: tuple[int, ...]
+) -> Denied | None:
+    for number in state.work.quotas.of(account, queue):
+        one = state.work.quotas.all[number]
+        most, now = one.quota.open_jobs, one.open_jobs
+        if number not in before and most and now + more > most:
+            whose = f"the quota of {one.name} is {most} open at a time"
+            return _denied(f"{one.name} has", whose, most, now, more)
+    return None
+
+
+def _denied(has: str, whose: str, most: int, now: int, more: int) -> Denied:
+    """For good where it is too much by itself, else for as long as others are open."""
+    if more > most:
+        ask = "ask for fewer at a time"
+        return Denied("impossible", f"this is {_said(more)}, and {whose}; {COUNTED}; {ask}")
+    wait = "wait until some have ended, or cancel some"
+    text = f"{has} {_said(now)} open and this is {more} more, and {whose}; {COUNTED}; {wait}"
+    return Denied("busy", text)
+
+
+def _said(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"

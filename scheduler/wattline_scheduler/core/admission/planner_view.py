@@ -1,0 +1,102 @@
+"""What each node offers to waiting jobs, told to the planner's picture when it changed.
+
+What changes a node says so (`NodeNow.outdate`). That nothing forgets to is an invariant.
+"""
+
+from dataclasses import replace
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_scheduler.core.admission.reservations import reserved
+from wattline_scheduler.core.leases.lease_load import booked_mw, is_leased, kept_of
+from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
+from wattline_scheduler.core.model.devices import free_devices, withheld
+from wattline_scheduler.core.model.foreign_processes import in_use
+from wattline_scheduler.core.model.jobs.job import Attempt, Ending
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.queue.remaining_time import endless, ends
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS
+from wattline_scheduler.plan.model.device_classes import devices, gpu_of
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, Part, Snapshot
+from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.power.demand.node_load import is_controlled
+
+UNABLE = "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
+NO_RULES = "its keeper is root, and the site file does not say as whom tasks run ([run_as])"
+
+
+def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+    """What the planner sees now; good until the next event."""
+    picture = state.picture
+    for node in state.outdated:
+        picture.put(offer_of(state, state.nodes[node], now))
+    state.outdated.clear()
+    return snapshot_of(state, picture, now, waiting)
+
+
+def snapshot_of(
+    state: State, picture: Picture, now: Now, waiting: tuple[Waiting, ...] = ()
+) -> Snapshot:
+    """The same of another picture of the site."""
+    budget_mw = [state.domains.budget_mw(row.domain) for row in picture.rows]
+    picture.note_rooms(state.books, budget_mw)
+    return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
+
+
+def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:
+    """The node as it is now. `before`: an offer of it that differs only in what was let go since;
+    what that does not change is taken from there."""
+    usable = [
+        gpu
+        for gpu in node.gpus.values()
+        if is_controlled(gpu) and gpu.healthy and gpu.index not in node.lost
+    ]
+    not_given = withheld(node)
+    free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))
+    return NodeOffer(
+        node=node.id,
+        rack=node.site.rack,
+        closed=_closed(state, node) if before is None else before.closed,
+        gpus=tuple(device for gpu in usable for device in devices(gpu))
+        if before is None
+        else before.gpus,
+        free=free,
+        parts=tuple(
+            Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
+            for gpu in usable
+            if gpu.mig is None
+            and gpu.index not in not_given
+            and 0 < node.free_milli(gpu.index) < WHOLE_GPU
+        ),
+        cpus=node.record.cpus,
+        cpus_free=node.record.cpus - node.cpus_used,
+        memory_bytes=node.record.memory_bytes,
+        memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
+        kept=kept_of(state, node),
+        in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
+        least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
+        labels=frozenset(node.site.labels.items()) if before is None else before.labels,
+        ends=ends(state.work.longest, node, now) if before is None else before.ends,
+        endless=endless(node) if before is None else before.endless,
+        warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
+    )
+
+
+def _priority(attempt: Attempt) -> int:
+    is_leaving = isinstance(attempt.gang.phase, Ending)
+    return ENDING_PRIORITY if is_leaving else attempt.gang.job.spec.priority
+
+
+def _closed(state: State, node: NodeNow) -> str:
+    """Why no task may be placed on the node; empty = it may."""
+    if node.state != "ok":
+        return node.state
+    if not is_leased(state, node):
+        return "its caps are being read back"
+    if not node.starts_any(state.site.run_as):
+        return NO_RULES if state.site.run_as is None else UNABLE
+    if len(node.names) >= MAX_OUTSTANDING:
+        return f"{MAX_OUTSTANDING} commands to it are not answered yet"
+    return ""

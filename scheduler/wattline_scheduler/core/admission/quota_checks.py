@@ -1,0 +1,247 @@
+"""Whether quotas let work in: at submission, at a change, while it waits; and what is used up."""
+
+from wattline_protocol.ids import JobId, Now, UnixTime
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.model import Quota
+from wattline_protocol.text.quantities import format_cost, format_energy
+from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
+from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.model.devices import held_infos
+from wattline_scheduler.core.model.jobs.job import Attempt, Job
+from wattline_scheduler.core.model.queue.job_class import Line, LineKey
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.quota_book import QuotaNow
+from wattline_scheduler.core.model.usage.usage_ledger import Key, Told
+from wattline_scheduler.plan.model.columns import Columns
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import QuotaRoom
+from wattline_scheduler.plan.model.task_request import ask_of
+from wattline_scheduler.plan.search.quota_room import (
+    Held,
+    exceeded,
+    gpus_said,
+    lacks,
+    least_held,
+    task_held,
+    watts_said,
+)
+
+# --- what is held -------------------------------------------------------------------------
+
+
+def count(state: State, attempt: Attempt) -> None:
+    """A try has its GPUs: they count in the quotas of its job."""
+    job = attempt.gang.job
+    attempt.quotas = state.work.quotas.of(job.account, job.spec.queue)
+    if attempt.quotas:
+        attempt.quota_milli, attempt.quota_mw = _held(state, attempt)
+        held = attempt.quota_milli, attempt.quota_mw
+        state.work.quotas.hold(attempt.quotas, attempt.gang.key, *held)
+
+
+def count_elsewhere(state: State, attempt: Attempt) -> None:
+    """The account or the queue of its job was changed."""
+    job = attempt.gang.job
+    if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
+        discount(state, attempt)
+        count(state, attempt)
+
+
+def discount(state: State, attempt: Attempt) -> None:
+    """It gave them back. What that was stays known of it: a question may still ask (`still`)."""
+    held = attempt.quota_milli, attempt.quota_mw
+    state.work.quotas.give_back(attempt.quotas, attempt.gang.key, *held)
+
+
+# --- what is used up ----------------------------------------------------------------------
+
+
+def follow_quotas(state: State, now: Now) -> None:
+    """With the ledger: what of the day's energy and the month's money is used."""
+    for number, one in enumerate(state.work.quotas.all):
+        if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
+            continue
+        was_closed, before = bool(one.closed), one.resets_unix_s
+        _look(state, one, now)
+        if was_closed and not one.closed:
+            state.wants_plan = True
+        if one.resets_unix_s != before:
+            _look_at_jobs(state, number, now)
+        _tell(state, one, now)
+
+
+def _look_at_jobs(state: State, number: int, now: Now) -> None:
+    """With a deadline or a reservation: a quota that counts them is used up, or no more."""
+    for job in state.work.jobs.values():
+        is_dated = bool(job.spec.windows.deadline or job.spec.reservation)
+        if (
+            is_dated
+            and not job.is_ended
+            and number in state.work.quotas.of(job.account, job.spec.queue)
+        ):
+            state.work.alarms.set(job.id, now.unix_s)
+
+
+def _tell(state: State, one: QuotaNow, now: Now) -> None:
+    """Once a day or month that it is used up, and then that it is open; also over restarts.
+
+    After one the use of live tries is not known for a moment: that it seems open says nothing yet.
+    """
+    ledger, periods = state.ledger, _periods(state, one.quota, now)
+    before = ledger.told(one.key)
+    told = before if before in periods.values() else None
+    said = periods[one.closed_by] if one.closed_by is not None else None
+    if said is not None and (told is None or said.until_unix_s > told.until_unix_s):
+        state.journal.save(ledger.tell(one.key, said, now.unix_s))
+        text = one.closed.replace("waits for the", "nothing more starts by the", 1)
+        state.journal.note("quota_used_up", text, now, level="warning")
+    elif before is not None and told is None:
+        state.journal.save(ledger.tell(one.key, None, now.unix_s))
+        state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
+
+
+def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, Told]:
+    """What may be told of it now; what was told of another day, month or quota is over."""
+    day, month = state.calendar.day(now.unix_s), state.calendar.month(now.unix_s)
+    return {
+        "usd_per_month": Told(month.end_unix_s, quota.cost_per_month_usd),
+        "kwh_per_day": Told(day.end_unix_s, quota.energy_per_day_wh),
+    }
+
+
+def _look(state: State, one: QuotaNow, now: Now) -> None:
+    ledger, tariff, calendar = state.ledger, state.site.tariff, state.calendar
+    quota, unix_s = one.quota, now.unix_s
+    one.used_wh = 1000 * sum(ledger.kwh_today(key, unix_s) for key in one.names)
+    one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
+    one.closed, one.closed_by, one.resets_unix_s = "", None, None
+    if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
+        most, used = format_cost(quota.cost_per_month_usd), f"{one.used_usd:.2f}USD"
+        one.closed_by = "usd_per_month"
+        _close(state, one, f"{most} a month", used, calendar.month(unix_s).end_unix_s)
+    elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
+        most, used = format_energy(quota.energy_per_day_wh), f"{one.used_wh / 1000:.1f}kWh"
+        one.closed_by = "kwh_per_day"
+        _close(state, one, f"{most} a day", used, calendar.day(unix_s).end_unix_s)
+
+
+def _close(state: State, one: QuotaNow, most: str, used: str, until: UnixTime) -> None:
+    one.resets_unix_s = until
+    one.closed = (
+        f"waits for the quota of {one.name}: {most}, {used} used; "
+        f"it begins anew {state.calendar.said(until)}"
+    )
+
+
+# --- who waits for one --------------------------------------------------------------------
+
+
+def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
+    """The first quota that keeps such a job from starting, in words; "" = none does. And until when
+    what is used up of any of its quotas is; None = nothing is."""
+    refusing = _refusing(state, key, snapshot(state, now).columns)
+    if refusing is None:
+        return "", None
+    one, _, wants = refusing
+    used_up = state.work.quotas.used_up(key.account, key.queue)
+    until = None if used_up is None else used_up.until_unix_s
+    return one.closed or lacks(one.room(), wants), until
+
+
+class QuotaWaiters:
+    """Jobs that one limit of a quota keeps from starting."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[JobId] = []
+        """The oldest."""
+
+    def add(self, line: Line) -> None:
+        """All of a line."""
+        self.count += len(line.entries)
+        oldest = (job for _, job in line.entries[:MAX_NAMED])
+        self.first = sorted([*self.first, *oldest])[:MAX_NAMED]
+
+
+def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters]:
+    """Who waits for which limit of which quota: for the first that refuses, as a job is told."""
+    found: dict[tuple[Key, QuotaLimit], QuotaWaiters] = {}
+    if not state.work.quotas.all:
+        return found
+    columns = snapshot(state, now).columns
+    for line in state.work.queue.lines.values():
+        refusing = _refusing(state, line.key, columns)
+        if refusing is not None:
+            one, limit, _ = refusing
+            found.setdefault((one.key, limit), QuotaWaiters()).add(line)
+    return found
+
+
+def _refusing(
+    state: State, key: LineKey, columns: Columns
+) -> tuple[QuotaNow, QuotaLimit, Held] | None:
+    """The first quota that such a job would exceed, what of it, and what the job wants."""
+    numbers = state.work.quotas.of(key.account, key.queue)
+    wants = _least(columns, key.shape) if numbers else Held(0, 0)
+    for number in numbers:
+        one = state.work.quotas.all[number]
+        limit = one.closed_by or exceeded(one.room(), wants)
+        if limit is not None:
+            return one, limit, wants
+    return None
+
+
+def _least(columns: Columns, shape: Shape) -> Held:
+    """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
+    return least_held(columns, ask_of(shape, columns.classes), shape)
+
+
+def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
+    """Why no gang of it could ever start, whatever ends; empty = it could."""
+    numbers = state.work.quotas.of(account, queue)
+    least = _least(snapshot(state, now).columns, shape) if numbers else Held(0, 0)
+    for number in numbers:
+        one = state.work.quotas.all[number]
+        quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
+        if most_milli and least.milli > most_milli:
+            most = f"{gpus_said(most_milli)} at a time"
+            return f"wants {gpus_said(least.milli)}, and the quota of {one.name} is {most}"
+        if quota.power_mw and least.mw > quota.power_mw:
+            most = f"{watts_said(quota.power_mw)} at a time"
+            wants = f"wants {watts_said(least.mw)} for its GPUs"
+            return f"{wants}, and the quota of {one.name} is {most}"
+    return ""
+
+
+# --- what runs counts elsewhere -----------------------------------------------------------
+
+
+def would_break(state: State, job: Job, account: str, queue: str) -> str:
+    """Why running work may not be counted there; empty = it may."""
+    live = [attempt for gang in job.gangs for attempt in gang.live]
+    held = [_held(state, attempt) for attempt in live]
+    all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
+    before = state.work.quotas.of(job.account, job.spec.queue)
+    for number in state.work.quotas.of(account, queue):
+        room = state.work.quotas.all[number].room()
+        limit = exceeded(room, all_held) if number not in before else None
+        if limit is not None:
+            return f"job {job.id} runs with {_left_said(room, limit, all_held)}"
+    return ""
+
+
+def _left_said(room: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
+    if limit == "gpus":
+        has, most, used = map(gpus_said, (held.milli, room.most_milli, room.used_milli))
+        return (
+            f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} in use"
+        )
+    has, most, used = map(watts_said, (held.mw, room.most_mw, room.used_mw))
+    return f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} booked"
+
+
+def _held(state: State, attempt: Attempt) -> Held:
+    """What counts for it; GPUs count also when their node has lost them."""
+    node, shape = state.nodes[attempt.node], attempt.gang.job.shape
+    mw = task_held(held_infos(node, attempt), shape, node.site.psu_efficiency_permille).mw
+    return Held(len(attempt.record.gpus) * attempt.gpu_milli, mw)

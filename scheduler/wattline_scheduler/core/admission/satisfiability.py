@@ -1,0 +1,322 @@
+"""Could a job ever run here? Impossible requests are refused at once, with what would fit.
+
+Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.job import values
+from wattline_protocol.job.file import job_problems
+from wattline_protocol.job.keys import (
+    MAX_CPUS_PER_GPU,
+    MAX_GPUS_PER_NODE,
+    MAX_NODES,
+    MAX_PROCS_PER_NODE,
+    MAX_RETRIES,
+    MAX_WATTS_PER_GPU,
+)
+from wattline_protocol.job.spec import WHOLE_GPU, ArraySpec, JobSpec
+from wattline_protocol.job.values import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
+from wattline_protocol.site.labels import Labels, labels_text
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.quantities import (
+    MAX_AMOUNT,
+    MAX_DURATION_S,
+    MAX_SIZE_BYTES,
+    format_duration,
+    said_size,
+)
+from wattline_protocol.text.visible import visible_line
+from wattline_scheduler.core.admission.planner_view import offer_of
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.device_classes import devices, profile_of
+from wattline_scheduler.plan.model.shape import Shape, shape_of
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
+from wattline_scheduler.plan.model.task_request import is_of_type, suits
+from wattline_scheduler.plan.search.feasible import fits_when_empty
+from wattline_scheduler.plan.search.gang import place_gang
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.plan.wait_reasons import wait_reason
+from wattline_scheduler.power.topology.rows import Row, counted_mw
+
+MAX_GANGS = MAX_ARRAY_INDICES
+"""Array indices or replicas of one job."""
+
+MAX_PROBLEMS_TOLD = 5
+MAX_CHARS_TOLD = 400
+
+MAX_COMMAND_BYTES = 128 * 1024
+"""Command and environment together: what Linux lets one argument be."""
+
+
+def malformed(spec: JobSpec) -> str:
+    """What is wrong with the job itself; empty = nothing.
+
+    Clients ask the same before they submit, but those of others may not.
+    """
+    return _beyond_any_site(spec) or "; ".join(_told(job_problems(spec)))
+
+
+def _told(problems: Sequence[str]) -> list[str]:
+    """As much as an answer takes: some quote what was given."""
+    return [visible_line(problem[:MAX_CHARS_TOLD]) for problem in problems[:MAX_PROBLEMS_TOLD]]
+
+
+def _beyond_any_site(spec: JobSpec) -> str:
+    """Cheap, and before what a job file could say is looked at: that takes time with each word."""
+    r = spec.resources
+    if not spec.name or not spec.command:
+        return "a job needs a name and a command"
+    if not 0 <= spec.priority <= 100:
+        return f"priority {spec.priority} is not between 0 and 100"
+    if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
+        return "a job needs at least 1 node, and no resource may be negative"
+    if r.mig and (r.gpus_per_node != 1 or r.gpu_share_permille < WHOLE_GPU):
+        return f"a task sees one MIG device and no share of a GPU; it wants {r.mig} and more"
+    if r.mig and spec.limits.idle_gpu is not None:
+        return "the driver measures no utilisation of MIG devices, so none can be called idle"
+    if r.gpu_share_permille < WHOLE_GPU and r.gpus_per_node != 1:
+        return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
+    if not 1 <= spec.gang_count <= MAX_GANGS:
+        return f"{spec.gang_count} array indices or replicas; 1 to {MAX_GANGS} are allowed"
+    wrong = "" if spec.array is None else _bad_array(spec.array)
+    if wrong:
+        return wrong
+    if spec.kind != "service" and spec.service is not None:
+        return f"replicas are for services, and this job is of kind {spec.kind}"
+    limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
+    uses = (spec.limits.energy_wh, spec.limits.cost_usd)
+    idle = spec.limits.idle_gpu
+    if min(uses) < 0 or (idle is not None and (idle.for_s <= 0 or not 0 < idle.below <= 1)):
+        return "limits of energy, cost and idle GPUs must be above 0, utilisation at most 1"
+    if min(limits) < 0 or spec.power.watts_per_gpu < 0:
+        return "times, retries and watts may not be negative"
+    if not 0 <= spec.power.min_performance <= 1:
+        return f"min_performance {spec.power.min_performance} is not between 0 and 1"
+    wrong = _too_much(spec) or _bad_times(spec)
+    if wrong:
+        return wrong
+    if len(spec.parents) > MAX_PARENTS:
+        return f"waits for {len(spec.parents)} jobs; {MAX_PARENTS} are allowed"
+    size = sum(map(len, spec.command)) + sum(len(k) + len(v) for k, v in spec.env.items())
+    if size > MAX_COMMAND_BYTES:
+        return f"command and environment have {size} bytes, at most {MAX_COMMAND_BYTES} allowed"
+    return ""
+
+
+def _bad_array(array: ArraySpec) -> str:
+    if not 0 <= array.at_a_time <= MAX_ARRAY_INDICES:
+        return f"at_a_time {array.at_a_time} is not from 0, no limit, to {MAX_ARRAY_INDICES}"
+    beyond = next((index for index in array.indices if not 0 <= index <= MAX_ARRAY_INDEX), None)
+    if beyond is not None:
+        return f"array index {beyond} is not from 0 to {MAX_ARRAY_INDEX}"
+    backward = next((pair for pair in pairwise(array.indices) if pair[1] <= pair[0]), None)
+    if backward is not None:
+        return (
+            f"array index {backward[1]} comes after {backward[0]}; each goes up, none comes twice"
+        )
+    return ""
+
+
+def _too_much(spec: JobSpec) -> str:
+    """Which of its numbers is above what a job file may say, or is none; arrays hold no larger."""
+    r, limits, recovery = spec.resources, spec.limits, spec.recovery
+    asked: tuple[tuple[str, float, float], ...] = (
+        ("resources.nodes", r.nodes, MAX_NODES),
+        ("resources.gpus_per_node", r.gpus_per_node, MAX_GPUS_PER_NODE),
+        ("resources.cpus_per_gpu", r.cpus_per_gpu, MAX_CPUS_PER_GPU),
+        ("resources.memory", r.memory_bytes, MAX_SIZE_BYTES),
+        ("resources.gpu_memory_min", r.gpu_memory_min_bytes, MAX_SIZE_BYTES),
+        ("power.watts_per_gpu", spec.power.watts_per_gpu, MAX_WATTS_PER_GPU),
+        ("limits.runtime", limits.runtime_s, MAX_DURATION_S),
+        ("limits.energy", limits.energy_wh, MAX_AMOUNT),
+        ("limits.cost", limits.cost_usd, MAX_AMOUNT),
+        ("recovery.retries", recovery.retries, MAX_RETRIES),
+        ("recovery.grace", recovery.grace_s, MAX_DURATION_S),
+        ("recovery.checkpoint_every", recovery.checkpoint_every_s, MAX_DURATION_S),
+        ("launch.procs_per_node", spec.launch.procs_per_node, MAX_PROCS_PER_NODE),
+    )
+    above = next((each for each in asked if not each[1] <= each[2]), None)  # NaN is not either
+    return "" if above is None else f"{above[0]} is {above[1]:g}, at most {above[2]:g} is allowed"
+
+
+def slow_to_stop(spec: JobSpec, max_grace_s: float) -> str:
+    """That its grace is more than the site allows, for others wait for it; empty = it is not."""
+    if spec.recovery.grace_s <= max_grace_s:
+        return ""
+    grace, most = format_duration(spec.recovery.grace_s), format_duration(max_grace_s)
+    return f"recovery.grace is {grace}, and jobs of this site have {most} to stop at most"
+
+
+def _bad_times(spec: JobSpec) -> str:
+    windows = spec.windows
+    try:
+        if windows.start_only:
+            values.windows(list(windows.start_only))
+        if windows.deadline:
+            values.moment(windows.deadline)
+    except ValueError as error:
+        return str(error)
+    if windows.deadline and spec.kind == "service":
+        return "a service runs until it is cancelled: it has no deadline"
+    return ""
+
+
+MAX_NAMED = 12
+"""Labels that a refusal lists."""
+
+MAX_VERDICTS = 1_024
+"""Different shapes remembered; jobs come in few."""
+
+
+def impossible(state: State, spec: JobSpec, now: Now) -> str:
+    """Why the job could never run on this site, and what could; empty = it could, or may."""
+    shape = shape_of(spec)
+    verdict = state.verdicts.get(shape)
+    if verdict is None:
+        if len(state.verdicts) >= MAX_VERDICTS:
+            state.verdicts.clear()
+        verdict = state.verdicts[shape] = _judge(state, shape, now)
+    return verdict
+
+
+def _judge(state: State, shape: Shape, now: Now) -> str:
+    if shape.nodes > len(state.nodes):
+        return f"wants {counted(shape.nodes, 'node')}; the site has {len(state.nodes)}"
+    labelled = _labelled(state, shape.labels)
+    if labelled < shape.nodes:
+        return _without_labels(state, shape, labelled)
+    whole = whole_site(state, now)
+    trial = Trial(whole)
+    able = int(fits_when_empty(trial, shape).sum())
+    known = [offer for offer in whole.nodes if shape.labels <= offer.labels]
+    unknown = labelled - len(known)
+    if able + unknown < shape.nodes:
+        among = f"of nodes with {labels_text(shape.labels)}: " if shape.labels else ""
+        return among + lacking(known, shape, able, "the site")
+    if unknown or place_gang(trial, shape) is not None:
+        return ""
+    return f"even on an empty site at full budgets: {wait_reason(trial, shape)}"
+
+
+def whole_site(state: State, now: Now) -> Snapshot:
+    """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
+    if state.whole is None:
+        state.whole = _whole(state, now)
+    return state.whole
+
+
+def _whole(state: State, now: Now) -> Snapshot:
+    known = [node for node in state.nodes.values() if node.record.incarnation > 0]
+    offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
+    base_mw = {offer.node: _least_mw(state, offer) for offer in offers}
+    rooms = tuple(_whole_room(state, row, base_mw) for row in state.domains.rows)
+    return snapshot_of(now.mono_s, offers, rooms, [state.domains.rows_of[o.node] for o in offers])
+
+
+def _least_mw(state: State, offer: NodeOffer) -> int:
+    """What a node keeps without work. A claim above its nameplate denies no job of others."""
+    return min(offer.kept.kept_mw, state.nodes[offer.node].site.nameplate_mw)
+
+
+def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:
+    domain = state.domains.by_id[row.domain]
+    counted = sum(counted_mw(base_mw.get(node, 0), share) for node, share in row.shares.items())
+    room_mw = domain.budget_mw - state.domains.declared_mw(domain.id) - counted
+    return RowRoom(domain.id, row.name, domain.kind, room_mw, domain.budget_mw)
+
+
+def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
+    """A GPU that hangs or is lost counts too: it or its like comes back, and the job waits."""
+    managed = [gpu for gpu in node.gpus.values() if gpu.managed]
+    gpus = tuple(device for gpu in managed for device in devices(gpu))
+    base_mw = offer.kept.base_mw
+    idle_mw = sum(gpu.idle_mw for gpu in managed if gpu.index in node.holders)
+    return replace(
+        offer,
+        closed="",
+        gpus=gpus,
+        free=gpus,
+        parts=(),
+        cpus_free=offer.cpus,
+        memory_free_bytes=offer.memory_bytes,
+        kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),
+    )
+
+
+def _labelled(state: State, labels: Labels) -> int:
+    """How many nodes have all of the labels, heard or not."""
+    return sum(labels <= node.site.labels.items() for node in state.nodes.values())
+
+
+def _without_labels(state: State, shape: Shape, labelled: int) -> str:
+    """The site has too few nodes with these labels: what it has that is nearest."""
+    wanted = labels_text(shape.labels)
+    if labelled:
+        return f"wants {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
+    sets = {frozenset(node.site.labels.items()) for node in state.nodes.values()}
+    best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
+    lacks = shape.labels - best
+    there = {(name, value) for labels in sets for name, value in labels}
+    names = {name for name, _ in lacks}
+    known = {pair for pair in there if pair[0] in names} or there
+    nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
+    said = nearest if shape.labels & best else ""
+    return f"no node has {wanted}{said}; the site's labels are {_few(known)}"
+
+
+def _few(pairs: Collection[tuple[str, str]]) -> str:
+    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
+    return (labels_text(sorted(pairs)[:MAX_NAMED]) or "none") + more
+
+
+def _said(gpu_milli: int) -> str:
+    return "GPUs" if gpu_milli == WHOLE_GPU else f"{gpu_milli / WHOLE_GPU:g} of a GPU"
+
+
+def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) -> str:
+    """The first thing that too few nodes with its labels have, and the most that they do have.
+
+    `able`: how many of them have all of it. `where`: who has these nodes, in words.
+    """
+    gpus = [gpu for offer in offers for gpu in offer.gpus]
+    who = "they have" if shape.labels else f"{where} has"
+    profiles = ", ".join(sorted({profile_of(gpu) for gpu in gpus} - {""}))
+    if shape.mig and shape.mig not in profiles.split(", "):
+        there = f"{who} {profiles}" if profiles else "no GPU is in MIG mode"
+        return f"no GPU has a MIG device {shape.mig}; {there}"
+    if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
+        return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
+    if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
+        alike = [gpu for gpu in gpus if not shape.mig or profile_of(gpu) == shape.mig]
+        present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
+        what = f"MIG device {shape.mig}" if shape.mig else "GPU"
+        wanted = " or ".join(shape.gpu_type) or "any"
+        return f"no {what} is of type {wanted}; {who} {present}"
+    part = shape.gpu_milli
+    if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
+        return "wants a part of a GPU; the compute mode of every GPU lets one process use it"
+    memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
+    largest = max(memory, default=0)
+    if shape.gpu_memory_min_bytes > largest:
+        wants = f"wants {_said(part)} with {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
+        which = " of that type" if shape.gpu_type else ""
+        return f"{wants}; the largest{which} has {said_size(largest)}"
+    most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
+    if shape.gpus > most:
+        return (
+            f"wants {counted(shape.gpus, 'GPU')} per node; no node has more than {most} that suit"
+        )
+    cpus = max((offer.cpus for offer in offers), default=0)
+    if shape.cpus > cpus:
+        return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
+    most_bytes = max((offer.memory_bytes for offer in offers), default=0)
+    if shape.memory_bytes > most_bytes:
+        wants = f"wants {said_size(shape.memory_bytes, is_wanted=True)} of memory per node"
+        return f"{wants}; no node has more than {said_size(most_bytes)}"
+    return f"wants {shape.nodes} such nodes; {where} has {able}"

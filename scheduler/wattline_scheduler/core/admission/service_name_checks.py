@@ -1,0 +1,85 @@
+"""Whether a user may have a service of some name: at submission, at requeue, and once a run."""
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.names import check_name, listed
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+
+KIND = "service_name_taken"
+
+MAX_SHOWN = 5
+"""Users in one sentence."""
+
+
+def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why the user may not have a service of this name; None = they may, or it is no service."""
+    if spec.kind != "service":
+        return None
+    try:
+        check_name(spec.name)  # it is a segment of the path of a URL
+    except ValueError as error:
+        return Denied("bad_request", f"name of a service: {error}")
+    names = state.work.services
+    if names.may_use(owner, spec.name):
+        return None
+    users = names.listed.get(spec.name)
+    if users is not None:
+        text = f"service name {spec.name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+        return Denied("not_allowed", f"{text}; you are {owner}; choose another name (--name)")
+    return Denied("conflict", f"{_is_anothers(state, spec.name)}; {_ways_out(spec.name)}")
+
+
+def _is_anothers(state: State, name: str) -> str:
+    first = state.work.services.holder(name)
+    if first is None:
+        return f"service name {name} is for other users"
+    return f"service name {name} belongs to {first.record.owner} (job {first.id})"
+
+
+def _ways_out(name: str) -> str:
+    listing = f'users of one name are listed in the site file ([[service]] name = "{name}")'
+    return f"choose another name (--name); {listing}"
+
+
+def follow_names(state: State, now: Now) -> None:
+    """At the begin of a run: open services that get no requests, as their name is another's.
+
+    They were accepted by an earlier version, or by another site file.
+    """
+    for name, jobs in state.work.services.open().items():
+        for job in jobs:
+            if not state.work.services.may_use(job.record.owner, name):
+                state.work.services.displaced.add(job.id)
+                _note_displaced(state, job, now)
+    displaced = state.work.services.displaced
+    for kind, subject in list(state.problems.open):
+        job_id = state.problems.open[kind, subject].record.job
+        if kind == KIND and job_id not in displaced:
+            end(state, kind, subject, now, f"{subject} has ended, or its name is its owner's")
+
+
+def _note_displaced(state: State, job: Job, now: Now) -> None:
+    name, owner = job.spec.name, job.record.owner
+    users = state.work.services.listed.get(name)
+    why = (
+        _is_anothers(state, name)
+        if users is None
+        else f"service name {name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+    )
+    text = f"job {job.id} of {owner} gets no requests: {why}; submit it under another name"
+    begin(state, KIND, f"job {job.id}", text, now, job=job.id)
+
+
+def tick_names(state: State, now: Now) -> None:
+    """At every tick: a displaced job that has ended, or whose name has become free, is none."""
+    services, jobs = state.work.services, state.work.jobs
+    for number in sorted(services.displaced):
+        job = jobs.get(number)
+        is_over = job is None or job.is_ended
+        if is_over or (job is not None and services.may_use(job.record.owner, job.spec.name)):
+            services.displaced.discard(number)
+            why = "it has ended" if is_over else "its name is its owner's"
+            end(state, KIND, f"job {number}", now, f"job {number} is displaced no more: {why}")

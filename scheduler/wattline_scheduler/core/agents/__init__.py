@@ -1,0 +1,1 @@
+"""Messages of agents: handshake, heartbeats, acknowledgements and task reports."""

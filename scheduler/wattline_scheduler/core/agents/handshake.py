@@ -1,0 +1,254 @@
+"""Greetings: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.site.run_as import may_be_root
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.wire.agent_messages import (
+    PROTOCOL_VERSION,
+    Adopted,
+    Hello,
+    Refused,
+    Welcome,
+)
+from wattline_protocol.wire.problems import Severity
+from wattline_scheduler.core.admission.reservations import look_at_jobs
+from wattline_scheduler.core.agents.store_behind import look_at_hello
+from wattline_scheduler.core.agents.task_reports import reconcile
+from wattline_scheduler.core.emergency.fencing import void_try
+from wattline_scheduler.core.leases.distrust import distrust, impossible_adoption, impossible_gpus
+from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.leases.quarantine import contradicts
+from wattline_scheduler.core.lifecycle.restore_guard import node_known
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model import node as nodes
+from wattline_scheduler.core.model.node import NO_SEQ, NodeNow
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+
+MANY_WITHIN_S = 30.0
+"""So soon after each other, that many greetings are too many."""
+
+TOLD_AGAIN_S = 300.0
+
+WAITED_S = 0.1
+"""Greetings so close together are one agent's, which waited while the scheduler stood still."""
+
+
+def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    """Issue a new incarnation, on record before it is told; a repeat gets the same Welcome."""
+    reason = _refusal(node, hello)
+    if reason:
+        state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+        return
+    impossible = impossible_gpus(node, hello.gpus)
+    if impossible:
+        state.journal.send(node.id, Refused(PROTOCOL_VERSION, f"{node.id} {impossible}"))
+        distrust(state, node, impossible, now)
+        return
+    if hello.epoch_seen > state.epoch:
+        _refuse_older_self(state, node, hello, now)
+        return
+    link = node.link
+    is_repeat = not isinstance(link, nodes.Unheard) and link.nonce == hello.nonce
+    if not is_repeat:
+        if hello.nonce in node.nonces:
+            return  # overtaken by a newer Hello, which has its own incarnation
+        _issue(state, node, hello, now)
+    node.answered_at = now.mono_s
+    state.journal.send(node.id, _welcome(state, node, hello.nonce))
+
+
+def _refusal(node: NodeNow, hello: Hello) -> str:
+    if hello.protocol != PROTOCOL_VERSION:
+        return (
+            f"the agent speaks protocol {hello.protocol}, this scheduler speaks "
+            f"{PROTOCOL_VERSION}; install the same Wattline version on both"
+        )
+    if hello.node != node.id:
+        return f"the key belongs to {node.id}, but the agent says it is {hello.node}"
+    return ""
+
+
+def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    """The agent met a later epoch: this scheduler's store is older than what it once decided."""
+    reason = (
+        f"the agent has met epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
+        "store is an old copy; stop it and start it once with `wattline scheduler --recover`"
+    )
+    if hello.epoch_seen > now.unix_s:
+        # Epochs of recoveries are seconds of the wall clock: another one now would lie below it.
+        reason += ", but first set the clock of its host, which was set back since"
+    state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+    if node.id not in state.contradicted and not node.record.is_quarantined:
+        state.journal.save(state.books.distrust(node.id))
+        node.outdate_offer()
+        begin(state, "epoch_too_old", node.id, f"{node.id}: {reason}", now, node=node.id)
+        note_overruns(state, f"{node.id} has met a later epoch", now)
+        contradicts(state, node, now, claims_epoch=True)
+
+
+def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+    look_at_hello(state, node, hello, now)
+    was_off, before = node.record.is_off, _hardware(node)
+    incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
+    node.record = msgspec.structs.replace(
+        node.record,
+        incarnation=incarnation,
+        boot_id=hello.boot_id,
+        hostname=hello.hostname,
+        agent_version=hello.agent_version,
+        cpus=hello.cpus,
+        memory_bytes=hello.memory_bytes,
+        gpus=hello.gpus,
+        is_observe=hello.observe,
+        is_simulated=hello.simulated,
+    )
+    state.journal.save(node.record)
+    void_try(state, node, "it has said Hello", now)
+    command_outbox.drop_all(node)
+    node.nonces.append(hello.nonce)
+    node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
+    node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
+    node.gpus = {gpu.index: gpu for gpu in hello.gpus}
+    node.idle.clear()
+    node.lost.clear()
+    node.foreign.clear()
+    node.beat = None
+    node.non_gpu_worst_mw = node.site.non_gpu_worst_mw  # its next beat says what it measured
+    node.heard_at = now.mono_s
+    node.lease_seq = node.acked_seq = NO_SEQ
+    node.outdate()
+    state.forget_verdicts()
+    if _hardware(node) != before:
+        look_at_jobs(state, now)
+    _tell_of_many(state, node, now)
+    if was_off:
+        heard_though_off(state, node, now)
+
+
+def _hardware(node: NodeNow) -> tuple[object, ...]:
+    """What decides which jobs fit on it at all."""
+    return node.record.gpus, node.record.cpus, node.record.memory_bytes
+
+
+def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
+    """Two agents that use one key take the node from each other, and with it its tasks."""
+    if node.greeted_at and now.mono_s - node.greeted_at[-1] < WAITED_S:
+        return
+    node.greeted_at.append(now.mono_s)
+    within_s = now.mono_s - node.greeted_at[0]
+    is_many = len(node.greeted_at) == nodes.GREETINGS_MANY and within_s <= MANY_WITHIN_S
+    if not is_many or now.mono_s - node.told_many_at < TOLD_AGAIN_S:
+        return
+    node.told_many_at = now.mono_s
+    text = (
+        f"{nodes.GREETINGS_MANY} new greetings of {node.id} within {within_s:.0f} s, the last from "
+        f"host {node.record.hostname}: two agents use its key, or its agent ends again and again"
+    )
+    begin(state, "node_greets_often", node.id, text, now, node=node.id)
+
+
+def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
+    """A node that was declared off speaks: it counts in full at once (I3)."""
+    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
+    state.journal.save(node.record)
+    state.journal.save(state.books.declare_on(node.id))
+    node.outdate()
+    text = f"{node.id} was declared off but is heard: it counts in full until its caps are known"
+    begin(state, "node_off_but_heard", node.id, text, now, node=node.id)
+    note_overruns(state, f"{node.id} was declared off but is heard", now)
+
+
+def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
+    timing = state.site.timing
+    return Welcome(
+        protocol=PROTOCOL_VERSION,
+        epoch=state.epoch,
+        instance=state.instance,
+        incarnation=node.record.incarnation,
+        nonce=nonce,
+        beat_period_s=timing.beat_period_s,
+        isolation_after_s=timing.isolation_after_s,
+        isolation=timing.isolation,
+        task_lease_s=timing.task_lease_s,
+        emergency_grace_s=timing.emergency_grace_s,
+        non_gpu_worst_mw=node.site.non_gpu_worst_mw,
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        checkpoint_root=state.site.checkpoint_root,
+        node_state=node.state,
+        may_be_root=may_be_root(state.site.run_as),
+        pass_env=state.site.pass_env,
+    )
+
+
+def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
+    """Caps were read back by the incarnation just issued: it replaces the books' entry (I9)."""
+    link = node.link
+    if not isinstance(link, nodes.Welcomed):
+        return  # a repeat: the entry was replaced, and leases may have been sent since
+    node.link = nodes.Adopted(link.incarnation, link.nonce, now.mono_s)
+    node.outdate()
+    _replace_entry(state, node, message, now)
+    state.contradicted.pop(node.id, None)
+    for kind in ("books_contradicted", "epoch_too_old"):
+        end(state, kind, node.id, now, f"the caps of {node.id} were read back")
+    heard(state, node, now)
+    reconcile(state, node, message.tasks, now)
+    node_known(state, node.id, now)
+    word = "observes" if node.record.is_observe else "is held at"
+    text = (
+        f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
+    )
+    state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
+    impossible = "" if node.record.is_observe else impossible_adoption(node, message.holding_mw)
+    if impossible:
+        distrust(state, node, impossible, now)
+    note_recovery(state, now)
+    state.wants_plan = state.wants_rebalance = True
+
+
+def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
+    if node.record.is_observe:
+        state.journal.save(state.books.declare_on(node.id))
+        note_overruns(state, f"{node.id} only observes: it counts in full", now)
+        return
+    if node.record.is_quarantined or impossible_adoption(node, message.holding_mw):
+        state.journal.save(state.books.distrust(node.id))
+        note_overruns(state, f"{node.id} is not believed and counts in full", now)
+        return
+    before_mw = state.books.committed_mw(node.id)
+    state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))
+    explained_mw, node.jump_mw, node.over_since = before_mw + node.jump_mw, 0, None
+    if message.holding_mw > before_mw:
+        is_explained = message.holding_mw <= explained_mw
+        text = (
+            f"{node.id} can only be held at {message.holding_mw / 1000:.0f} W, the books said "
+            f"{before_mw / 1000:.0f} W{': others use its GPUs' if is_explained else ''}"
+        )
+        severity: Severity = "warning" if is_explained else "alarm"
+        begin(state, "node_above_books", node.id, text, now, severity=severity, node=node.id)
+        note_overruns(state, text, now)
+
+
+def heard(state: State, node: NodeNow, now: Now) -> None:
+    """A valid message of the present incarnation."""
+    node.heard_at = now.mono_s
+    if node.record.is_spared:
+        node.record = msgspec.structs.replace(node.record, is_spared=False)
+        state.journal.save(node.record)
+    end(state, "node_silent", node.id, now, f"{node.id} is heard again")
+    if not node.is_silent:
+        return
+    node.is_silent = False
+    node.outdate()
+    state.wants_plan = state.wants_rebalance = True
+
+
+def farewell(state: State, node: NodeNow, now: Now) -> None:
+    """Its agent stops in order: nothing can be told to it until it says Hello."""
+    node.is_silent = True
+    node.outdate()
+    text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"
+    state.journal.note("agent_stopped", text, now, by=node.id, node=node.id)

@@ -1,0 +1,220 @@
+"""Beats: each is answered, none changes the books; and what follows when they stay away."""
+
+from wattline_protocol.ids import Instant, Now
+from wattline_protocol.wire.agent_messages import Beat, BeatSeen, GpuSample
+from wattline_scheduler.core.agents.node_problems import follow_conditions, gpu_subject
+from wattline_scheduler.core.agents.progress import watch_progress
+from wattline_scheduler.core.agents.raised_caps import follow_raises
+from wattline_scheduler.core.agents.task_reports import lose, take_digest
+from wattline_scheduler.core.leases.distrust import (
+    ask_for_hello,
+    contradiction,
+    distrust,
+    impossible_floor,
+)
+from wattline_scheduler.core.leases.lease_load import demand_of, is_leased, kept_of, update_load
+from wattline_scheduler.core.leases.measured_draw import power_doubt
+from wattline_scheduler.core.model.foreign_processes import is_due_for_reading, take_foreign
+from wattline_scheduler.core.model.jobs.job import Attempt, Running
+from wattline_scheduler.core.model.node import NodeNow, Unheard
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.queue.remaining_time import ends
+from wattline_scheduler.core.model.state import State
+
+BOOKED_BEATS = 16
+"""How often what is booked for a node's work follows what was learned of it."""
+
+KILL_TIME_S = 2.0
+"""How long a keeper may take to kill a process group."""
+
+CLOCK_DRIFT = 0.01
+"""Clocks of scheduler and node may differ so much in rate."""
+
+LEASE_MARGIN_S = 5.0
+"""On top: scheduling delays, suspended virtual machines."""
+
+DOUBTED_BEATS = 5
+"""A BMC's figure is up to some seconds old; only one that stays impossible is an alarm."""
+
+WARMTH_BEATS = 8
+"""Temperatures are slow: one beat in so many teaches something of them."""
+
+
+def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """Answer it, then take what is newer than the last one."""
+    node.answered_at = now.mono_s
+    state.journal.send(node.id, BeatSeen(state.epoch, message.incarnation, message.seq))
+    if node.beat is not None and message.seq <= node.beat.seq:
+        return
+    if node.beat is None:
+        state.wants_rebalance = state.wants_plan = True
+        node.outdate_offer()
+    follow_conditions(state, node, message, now)
+    follow_raises(state, node, message, now)
+    node.beat = message
+    problem = contradiction(state, node, message)
+    if problem:
+        distrust(state, node, problem, now)
+    elif _must_say_hello(state, node):
+        ask_for_hello(state, node, "the books and this node disagree", now)
+    elif is_due_for_reading(state, node, message, now):
+        ask_for_hello(state, node, "others use its GPUs, and no lease covers that", now)
+    _measured_base(state, node, message, now)
+    _judge_power(state, node, message, now)
+    _take_samples(state, node, message.gpus, now)
+    if message.seq % BOOKED_BEATS == 0:
+        _follow_booked(state, node, now)
+    if message.seq % WARMTH_BEATS == 0 or not node.warmth:
+        _learn_warmth(state, node, message, now)
+    take_digest(state, node, message.seq, message.tasks, now)
+    watch_progress(state, node, now)
+    if node.load is None and is_leased(state, node) and (text := impossible_floor(node)):
+        distrust(state, node, text, now)
+    update_load(state, node, now)
+
+
+def _must_say_hello(state: State, node: NodeNow) -> bool:
+    """It counts in full, and only the Hello of a newer incarnation ends that."""
+    is_full = node.id in state.contradicted or state.books.entry(node.id).standing == "full"
+    return is_full and not node.record.is_quarantined
+
+
+def _follow_booked(state: State, node: NodeNow, now: Now) -> None:
+    """What its jobs are known to draw may have changed, and when they are taken to end."""
+    offer = state.picture.offers[state.picture.position[node.id]]
+    if kept_of(state, node) != offer.kept or ends(state.work.longest, node, now) != offer.ends:
+        node.outdate_offer()
+
+
+def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], now: Now) -> None:
+    for sample in samples:
+        if sample.index not in node.gpus:
+            continue
+        holders = node.holders.get(sample.index)
+        # One holder is the rule, and this is asked for every GPU of every beat.
+        if holders and (
+            isinstance(holders[0].gang.phase, Running)
+            or any(isinstance(other.gang.phase, Running) for other in holders[1:])
+        ):
+            _take_draw(state, node, holders, sample, now)
+        if sample.is_idle != (sample.index in node.idle):
+            (node.idle.add if sample.is_idle else node.idle.discard)(sample.index)
+            node.load = None
+        if sample.foreign or sample.index in node.foreign:
+            take_foreign(state, node, sample)
+        if sample.lost != (sample.index in node.lost):
+            _gpu_lost_or_back(state, node, sample, now)
+
+
+DEMAND_ROSE_MW = 2_000
+DEMAND_FELL_MW = 8_000
+"""Smaller changes of a GPU's demand are not worth a new allocation: its ramp margin is larger."""
+
+
+def _take_draw(
+    state: State, node: NodeNow, holders: tuple[Attempt, ...], sample: GpuSample, now: Now
+) -> None:
+    gpu = node.gpus[sample.index]
+    state.demand.observe(node.id, gpu, sample, now.mono_s)
+    demand_mw = demand_of(state, node, gpu, holders, now)
+    known_mw = node.demand_mw.get(sample.index, 0)
+    if not known_mw - DEMAND_FELL_MW <= demand_mw <= known_mw + DEMAND_ROSE_MW:
+        node.demand_mw[sample.index] = demand_mw
+        node.load = None
+    if state.demand.is_bound(node.id, sample.index, now.mono_s) != (sample.index in node.bound):
+        node.bound ^= {sample.index}
+        node.load = None
+
+
+def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """How warm its GPUs get, and which of them placement should therefore avoid."""
+    if message.inlet_c is not None:
+        for sample in message.gpus:
+            state.thermal.observe(node.id, sample, message.inlet_c, now.mono_s)
+    warmth = {
+        gpu.index: state.thermal.warmth(node.id, gpu, message.inlet_c) for gpu in node.gpus.values()
+    }
+    if warmth != node.warmth:
+        node.warmth = warmth
+        node.outdate_offer()
+
+
+def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) -> None:
+    node.outdate()
+    state.forget_verdicts()
+    if sample.lost:
+        node.lost.add(sample.index)
+        text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
+        subject = gpu_subject(node.id, sample.index)
+        begin(state, "gpu_lost", subject, text, now, by=node.id, node=node.id)
+    else:
+        node.lost.discard(sample.index)
+        state.wants_plan = True
+
+
+def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """More than the site file's worst case was measured: an alarm, and from now on counted."""
+    measured_mw, allowed_mw = message.non_gpu_mw, node.site.non_gpu_worst_mw
+    if measured_mw is None or measured_mw <= allowed_mw:
+        return
+    text = (
+        f"{node.id} draws {measured_mw / 1000:.0f} W beside its GPUs, the site file says at most "
+        f"{allowed_mw / 1000:.0f} W"
+    )
+    begin(state, "base_above_worst", node.id, text, now, node=node.id)
+    # One key must not take the watts of others: nothing draws more than its nameplate beside GPUs.
+    counted_mw = min(measured_mw, node.site.nameplate_mw)
+    if counted_mw > node.non_gpu_worst_mw:
+        node.non_gpu_worst_mw = counted_mw
+        node.outdate()
+        state.forget_verdicts()
+
+
+def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
+    """A node's own figure that cannot be is not used; the model of its parts stands in."""
+    node.power_doubt = power_doubt(node, message)
+    if node.power_doubt:
+        node.doubted_beats += 1
+        if node.doubted_beats >= DOUBTED_BEATS:
+            text = f"the power sensor of {node.id} {node.power_doubt}: the model stands in"
+            begin(state, "power_implausible", node.id, text, now, node=node.id)
+        return
+    node.doubted_beats = 0
+    text = f"the power sensor of {node.id} is plausible again"
+    end(state, "power_implausible", node.id, now, text)
+
+
+def watch_silence(state: State, now: Now) -> None:
+    """Nodes not heard for long are silent; their leases stay in the books (I3)."""
+    limit_s = state.site.timing.isolation_after_s
+    for node in state.nodes.values():
+        since = node.heard_at if node.heard_at is not None else state.started_at
+        is_due = now.mono_s - since > limit_s
+        if is_due and not node.is_silent and _was_ever_heard(node):
+            node.is_silent = True
+            node.outdate()
+            text = f"{node.id} was not heard for {limit_s:.0f} s; its lease stays in the books"
+            begin(state, "node_silent", node.id, text, now, node=node.id)
+        if not node.is_reachable and node.attempts:
+            _end_expired(state, node, now)
+
+
+def _was_ever_heard(node: NodeNow) -> bool:
+    return not node.record.is_off and not (
+        isinstance(node.link, Unheard) and node.record.incarnation == 0
+    )
+
+
+def expires_at(state: State, node: NodeNow) -> Instant:
+    """When task leases of a node have certainly run out, if it was not heard since (I7)."""
+    lease_s = state.site.timing.task_lease_s
+    return Instant(node.answered_at + lease_s * (1 + CLOCK_DRIFT) + KILL_TIME_S + LEASE_MARGIN_S)
+
+
+def _end_expired(state: State, node: NodeNow, now: Now) -> None:
+    if now.mono_s < expires_at(state, node):
+        return
+    for attempt in list(node.attempts.values()):
+        is_stopped = attempt.gang.job.spec.recovery.on_isolation == "stop"
+        if is_stopped and attempt.is_live and attempt.is_ordered:
+            lose(state, attempt, f"{node.id} is silent and its task lease has run out", now)

@@ -1,0 +1,98 @@
+"""Progress that tasks report: when they will have ended, and what the caps they run under cost.
+
+The first by the part of their work that is done, the second by any metric that counts.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core.lifecycle.windows import follow_pace
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Phase, Running
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.learning.progress_rate import METRIC, Course
+from wattline_scheduler.power.demand.cap_slowdown import Progress, corrected_permille, progress_name
+from wattline_scheduler.power.demand.useful_cap import curve_of
+
+
+def watch_progress(state: State, node: NodeNow, now: Now) -> None:
+    """After a beat: take the progress of gangs whose first task runs on the node."""
+    for attempt in node.attempts.values():
+        report, gang = attempt.report, attempt.gang
+        if report is None or not report.metrics or gang.live[0] is not attempt:
+            continue
+        if not isinstance(gang.phase, Running):
+            if attempt.progress is not None:
+                attempt.progress.reset()
+            _stands(state, attempt, gang.phase, now)
+            continue
+        _watch(state, attempt, report.metrics, now)
+        _follow(state, attempt, report.metrics, now)
+
+
+def _stands(state: State, attempt: Attempt, phase: Phase, now: Now) -> None:
+    """What is paused goes on at its pace some time; what is being stopped does not."""
+    if not isinstance(phase, Paused):
+        attempt.course = None
+    elif attempt.course is not None:
+        attempt.course.stands(phase.since, now.mono_s)
+        follow_pace(state, attempt.gang.job, now)
+
+
+def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
+    done, gang = metrics.get(METRIC), attempt.gang
+    if done is None or gang.job.spec.kind == "service":
+        return
+    if 0.0 <= done <= 1.0:
+        attempt.course = attempt.course or Course()
+        is_news = attempt.course.heard(done, now.mono_s)
+    else:  # it counts percent, or steps: what came before was no part of the whole either
+        is_news, attempt.course = attempt.course is not None, None
+    if is_news:
+        for each in gang.live:
+            state.nodes[each.node].outdate_offer()
+        follow_pace(state, gang.job, now)
+
+
+def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
+    spec = attempt.gang.job.spec
+    if attempt.progress is None:
+        # What a service answers follows its requests, not its cap, unless its user says otherwise.
+        is_service = spec.kind == "service" and not spec.power.progress
+        name = "" if is_service else progress_name(metrics, spec.power.progress)
+        if not name:
+            return
+        attempt.progress = Progress(name)
+    value = metrics.get(attempt.progress.name)
+    kept = _kept(state, attempt.gang)
+    if value is None or kept is None:
+        attempt.progress.reset()
+        return
+    seen = attempt.progress.watch(value, kept, now.mono_s)
+    if seen is not None:
+        _correct(state, attempt, seen)
+
+
+def _kept(state: State, gang: Gang) -> float | None:
+    """Performance of the gang by the fitted curves: that of its slowest GPU; None = not known.
+
+    What others on a shared GPU take from it is no cap's doing.
+    """
+    least = 1.0
+    for attempt in gang.live:
+        node = state.nodes[attempt.node]
+        for index in attempt.record.gpus:
+            gpu = node.gpus.get(index)
+            bound = state.demand.bound_of(attempt.node, index)
+            if gpu is None or bound is None or len(node.holders[index]) > 1:
+                return None
+            cap_mw, usual_mw = bound
+            if cap_mw < usual_mw:
+                curve = curve_of(gpu, usual_mw, gang.job.shape.need)
+                least = min(least, curve.performance(cap_mw, usual_mw))
+    return least
+
+
+def _correct(state: State, attempt: Attempt, seen: float) -> None:
+    kinds = [state.demand.learned_of(attempt.node, index) for index in attempt.record.gpus]
+    for learned in {id(kind): kind for kind in kinds if kind is not None}.values():
+        learned.steepness_permille = corrected_permille(learned.steepness_permille, seen)
+    state.nodes[attempt.node].load = None

@@ -1,0 +1,234 @@
+"""What agents say about attempts: level, not edge. The same report twice changes nothing."""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport
+from wattline_scheduler.core.agents.store_behind import look_at_stray
+from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close
+from wattline_scheduler.core.lifecycle.fair_share import note_end, within
+from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.lifecycle.restore_guard import stray_seen, strays_gone
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.jobs.exit_reasons import meaning, say
+from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Running, Starting
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.problems import begin
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.usage import add_usage, less, most
+
+SHOWN_AS: dict[TaskPhase, JobState] = {
+    "starting": "STARTING",
+    "running": "RUNNING",
+    "paused": "PAUSED",
+    "stopping": "RUNNING",
+}
+
+UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, and nobody knows how")
+
+BEFORE_ANY_BEAT = -1
+
+MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
+"""Commands of a node under way, beyond which nothing is ordered about more attempts that should not
+be there: one that invents them must not fill the scheduler's memory."""
+
+
+def take_report(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
+    """One attempt as its agent sees it now."""
+    attempt = node.attempts.get(report.ref)
+    if attempt is None:
+        _take_stray(state, node, report, now)
+        return
+    attempt.is_ordered = attempt.is_accepted = True
+    if _is_news(attempt, report):
+        attempt.report = report
+        _update_record(state, attempt, report, now)
+    if report.phase == "ended":
+        take_end(state, node, attempt, report.exit or UNKNOWN_END, now)
+    else:
+        _align(state, node, attempt, report.phase, now)
+
+
+def _is_news(attempt: Attempt, report: TaskReport) -> bool:
+    known = attempt.report
+    return known is None or report.phase == "ended" or report.usage.run_s >= known.usage.run_s
+
+
+def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
+    """Save what changed but the usage, which the agent keeps until the end is on record.
+
+    An attempt starts once: what was told of it first holds, whatever the node's clock does later.
+    """
+    old, told_unix_s = attempt.record, report.started_unix_s
+    if told_unix_s is not None:
+        told_unix_s = within(told_unix_s, old.placed_unix_s, now)
+    new = msgspec.structs.replace(
+        old,
+        state=SHOWN_AS.get(report.phase, old.state),
+        started_unix_s=old.started_unix_s or told_unix_s,
+        worker_public_key=report.worker_public_key or old.worker_public_key,
+        pid=report.pid or old.pid,
+        readopted=max(report.readopted, old.readopted),
+        note=report.note or old.note,
+    )
+    if new != old:
+        attempt.record = new
+        state.journal.save(new)
+
+
+def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
+    """The agent says that the attempt is over: on record, then it may forget it."""
+    gang = attempt.gang
+    outcome, cause = meaning(end)
+    close(state, attempt, _outcome(gang, outcome), now, end)
+    command_outbox.order_forget(state, node, attempt.record.ref, now)
+    if end.leftover_pids:
+        pids = ", ".join(map(str, end.leftover_pids))
+        text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
+        subject = f"{node.id} {attempt.record.ref}"
+        begin(state, "processes_left", subject, text, now, job=gang.job.id, node=node.id)
+    attempt_over(state, gang, cause, f"{say(end)} (on {node.id})", now)
+
+
+def _outcome(gang: Gang, outcome: JobState) -> JobState:
+    """What was stopped did not fail, and what was sent away is not complete."""
+    match gang.phase:
+        case Ending(cause="preempted") if outcome != "TIMEOUT":
+            return "PREEMPTED"
+        case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and left; it runs again
+            return "CANCELLED"
+        case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):
+            return FINAL.get(cause, "CANCELLED")
+        case _:
+            return outcome
+
+
+def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now: Now) -> None:
+    """Compare what it does with what it should do, and order what is missing."""
+    gang, ref = attempt.gang, attempt.record.ref
+    _align_limit(state, node, attempt, now)
+    match gang.phase:
+        case Starting(is_ordered=True):
+            _note_running(state, gang, now)
+        case Running(ran_s=None) if all(a.report is not None for a in gang.live):
+            state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
+        case Ending() if phase != "stopping":
+            command_outbox.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now)
+        case Paused(is_resuming=False) if phase == "running":
+            kill_after_s = state.site.timing.emergency_grace_s
+            command_outbox.order_pause(state, node, ref, kill_after_s, gang.reason, now)
+        case Running() if phase == "paused" and not _is_changing(node, attempt):
+            command_outbox.order_resume(state, node, ref, now)
+        case _:
+            pass
+
+
+def _align_limit(state: State, node: NodeNow, attempt: Attempt, now: Now) -> None:
+    """Its run time limit was changed, and the agent does not know that yet, or any more."""
+    limit_s, report, ref = (
+        attempt.gang.job.spec.limits.runtime_s,
+        attempt.report,
+        attempt.record.ref,
+    )
+    is_known = report is None or report.runtime_limit_s == limit_s
+    if is_known or isinstance(attempt.gang.phase, Ending) or ("limit", ref) in node.outbox:
+        return
+    command_outbox.order_limit(state, node, ref, limit_s, now)
+
+
+def _is_changing(node: NodeNow, attempt: Attempt) -> bool:
+    ref = attempt.record.ref
+    return ("pause", ref) in node.outbox or ("resume", ref) in node.outbox
+
+
+def _note_running(state: State, gang: Gang, now: Now) -> None:
+    if all(a.report is not None and a.report.phase != "starting" for a in gang.live):
+        gang.refusals = 0
+        state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
+        save_gang(state, gang, now)
+
+
+def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
+    """An attempt that should not be there: ended or lost by our records, or not on record."""
+    known = _ended_attempt(state, node, report)
+    if known is None:
+        look_at_stray(state, node, report, now)
+    is_full = len(node.outbox) >= MAX_STRAYS  # its next beat names it again
+    if report.phase == "ended":
+        if known is not None:
+            _add_usage(state, known, report, now)
+        if not is_full:
+            command_outbox.order_forget(state, node, report.ref, now)
+        strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
+        return
+    if known is not None and known.record.exit is not None:
+        return  # an old message: this agent itself reported the end since
+    stray_seen(state, report.ref, node.id)
+    if is_full or ("stop", report.ref) in node.outbox:
+        return
+    text = f"{report.ref} runs on {node.id} but should not: it is stopped"
+    state.journal.note("stray_stopped", text, now, node=node.id, level="warning")
+    command_outbox.order_stop(state, node, report.ref, 0.0, "this attempt is not on record", now)
+
+
+def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt | None:
+    """Of this node: what others ran is not for it to tell."""
+    job = state.work.jobs.get(report.ref.job)
+    if job is None:
+        return None
+    number = report.ref.task // job.spec.gang_size
+    if number >= len(job.gangs):
+        return None
+    past = job.gangs[number].past
+    return next((a for a in past if a.record.ref == report.ref and a.node == node.id), None)
+
+
+def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
+    """Accounting of an attempt that was given up and is heard of after all; an agent whose disk was
+    wiped since knows less than was told before."""
+    if attempt.record.exit is None:
+        usage = most(report.usage, attempt.record.usage)
+        job, more = attempt.gang.job, less(usage, attempt.record.usage)
+        job.spent = add_usage((job.spent, more))
+        note_end(state, attempt, more, now)
+        attempt.record = msgspec.structs.replace(
+            attempt.record, usage=usage, metrics=report.metrics, exit=report.exit
+        )
+        state.journal.save(attempt.record)
+
+
+def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:
+    """The full truth of a new incarnation: what it does not have, it will never have (I8)."""
+    listed = {report.ref for report in reports}
+    strays_gone(state, node.id, listed, now)
+    for attempt in list(node.attempts.values()):
+        attempt.beat_seq = BEFORE_ANY_BEAT if attempt.record.ref in listed else None
+        if attempt.record.ref not in listed and attempt.is_ordered:
+            lose(state, attempt, f"{node.id} does not have it any more", now)
+    for report in reports:
+        take_report(state, node, report, now)
+
+
+def take_digest(
+    state: State, node: NodeNow, seq: int, reports: tuple[TaskReport, ...], now: Now
+) -> None:
+    """The tasks of a beat. Listed once and missing later means gone."""
+    listed = {report.ref for report in reports}
+    for attempt in list(node.attempts.values()):
+        if attempt.record.ref in listed:
+            attempt.beat_seq = seq
+        elif attempt.beat_seq is not None and attempt.beat_seq < seq:
+            lose(state, attempt, f"{node.id} does not have it any more", now)
+    strays_gone(state, node.id, listed, now)
+    for report in reports:
+        take_report(state, node, report, now)
+
+
+def lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:
+    """The attempt is certainly not running any more, and nobody saw its end (I7)."""
+    if not attempt.is_live:
+        return
+    is_requeue = not attempt.is_accepted
+    close(state, attempt, "CANCELLED" if is_requeue else "NODE_FAIL", now)
+    attempt_over(state, attempt.gang, "requeued" if is_requeue else "lost", reason, now)

@@ -1,0 +1,1 @@
+"""What enforces a budget that ordinary leases cannot: pause, fence, power off."""

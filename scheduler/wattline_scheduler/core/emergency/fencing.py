@@ -1,0 +1,150 @@
+"""Switching hosts off without their agents, where a lowered budget is not met otherwise (I4).
+
+A node that does not acknowledge its shrink keeps its watts in the books. They are taken from the
+nodes that answer first, by caps and pauses. Where these cannot make it up, the node is switched off
+by its BMC or PDU: lowest priority first, as few as possible. Only a host that was *seen* to be off
+counts as off; whatever else comes of a try, its watts stay in the books.
+
+A try that dies with the scheduler is harmless: the node is silent and its domain still over its
+budget, so it is asked again, and a host that is off already is only confirmed.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.wire.client_messages import Answer, DeclareOff, Denied, Done
+from wattline_scheduler.core.emergency.node_off import count_off
+from wattline_scheduler.core.emergency.unresponsive import WhyOff, to_switch_off
+from wattline_scheduler.core.model.events import ClientAsked, OutOfBandDone
+from wattline_scheduler.core.model.journal import SCHEDULER
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.power_off_attempts import OffTry
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+
+LOOK_PERIOD_S = 1.0
+
+MAX_UNDER_WAY = 64
+"""Hosts that are being switched off at the same time: each is a process or a connection."""
+
+GIVE_UP_MARGIN_S = 5.0
+"""Beyond its time-out a try that nothing came of has failed."""
+
+BELIEVED_S = 5.0
+"""A host that was seen off longer ago may be on again."""
+
+
+def tick_out_of_band(state: State, now: Now) -> None:
+    """At every tick: tries that nothing comes of, and once a second whether more are needed."""
+    tries = state.off_tries
+    for name, one in list(tries.under_way.items()):
+        if now.mono_s - one.since > _limit_s(state.nodes[name]):
+            late = OutOfBandDone(name, one.number, None, "nothing came of it")
+            out_of_band_done(state, late, now)
+    if not state.overruns or now.mono_s - tries.looked_at < LOOK_PERIOD_S * 0.99:
+        return
+    tries.looked_at = now.mono_s
+    room = max(0, MAX_UNDER_WAY - len(tries.under_way))
+    for node, why in to_switch_off(state, now)[:room]:
+        _begin_unasked(state, node, why, now)
+
+
+def _limit_s(node: NodeNow) -> float:
+    declared = node.site.out_of_band
+    return GIVE_UP_MARGIN_S + (declared.timeout_s if declared is not None else 0.0)
+
+
+def _begin_unasked(state: State, node: NodeNow, why: WhyOff, now: Now) -> None:
+    reason = f"{why.domain} was {why.over_mw / 1000:.0f} W above its lowered budget"
+    text = (
+        f"{node.id} is switched off without its agent: it does not answer, {reason}, "
+        "and the nodes that answer cannot make it up"
+    )
+    state.journal.note("out_of_band_ordered", text, now, node=node.id, level="alarm")
+    number = state.off_tries.next_number()
+    _begin(state, node, OffTry(number, now.mono_s, True, SCHEDULER, reason))
+
+
+def _begin(state: State, node: NodeNow, one: OffTry) -> None:
+    state.off_tries.under_way[node.id] = one
+    state.journal.act_out_of_band(node.id, one.number, power_off=one.power_off)
+
+
+def ask_off(
+    state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
+) -> Answer | None:
+    """An operator wants the node confirmed off, or switched off. None: answered when it is over."""
+    refusal = _refusal(state, node, request)
+    if refusal:
+        return Denied("conflict", refusal)
+    what = "switched off without its agent" if request.power_off else "asked whether it is off"
+    reason = request.reason or f"asked for by {event.user}"
+    text = f"{node.id} is {what}: {reason}"
+    state.journal.act("out_of_band_ordered", text, now, who=event.user, node=node.id)
+    number = state.off_tries.next_number()
+    one = OffTry(number, now.mono_s, request.power_off, event.user, reason, event.client, event.ask)
+    _begin(state, node, one)
+    return None
+
+
+def _refusal(state: State, node: NodeNow, request: DeclareOff) -> str:
+    declared = node.site.out_of_band
+    if declared is None or (request.power_off and not declared.can_switch_off):
+        return f"the site file names no out-of-band way to switch {node.id} off"
+    if node.id in state.off_tries.under_way:
+        return f"{node.id} is being asked or switched off already; try again in a moment"
+    if len(state.off_tries.under_way) >= MAX_UNDER_WAY:
+        return f"{MAX_UNDER_WAY} hosts are being switched off already; try again in a moment"
+    if not node.is_reachable:
+        return ""
+    if not request.power_off:
+        return f"{node.id} is being heard, so it has power; drain it and switch it off first"
+    if node.attempts or not node.record.is_draining:
+        return f"{node.id} is being heard; drain it and wait until no task runs there"
+    return ""
+
+
+def out_of_band_done(state: State, event: OutOfBandDone, now: Now) -> None:
+    """Count the node off if it was seen off; otherwise it stays in the books."""
+    one = state.off_tries.end(event.node, event.number)
+    if one is None:
+        return
+    node = state.nodes[event.node]
+    why_not = _why_not(node, event, now)
+    if why_not:
+        _failed(state, node, one, why_not, now)
+        return
+    text = count_off(state, node, one.who, "its out-of-band status", one.reason, now)
+    _answer(state, one, Done(text))
+
+
+def _why_not(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
+    seen_at = event.seen_off_at
+    if seen_at is None:
+        return event.error or "it was not seen off"
+    if node.heard_at is not None and node.heard_at > seen_at:
+        return "it was heard after that said that it is off; does it lead to this host?"
+    if now.mono_s - seen_at > BELIEVED_S:
+        return f"it was seen off {now.mono_s - seen_at:.0f} s ago, which is too long"
+    return ""
+
+
+def _failed(state: State, node: NodeNow, one: OffTry, why: str, now: Now) -> None:
+    wait_s = state.off_tries.failed(node.id, now.mono_s)
+    text = f"{node.id} is not confirmed off: {why}; its watts stay in the books"
+    again = f"; not tried again for {wait_s:.0f} s" if not one.client else ""
+    begin(state, "out_of_band_failed", node.id, text + again, now, node=node.id)
+    advice = f"Once you have seen that it is without power: --confirm {node.id}"
+    _answer(state, one, Denied("conflict", f"{node.id} is not confirmed off: {why}. {advice}"))
+
+
+def void_try(state: State, node: NodeNow, why: str, now: Now) -> None:
+    """Something newer is known of the node: what comes of a try under way says nothing."""
+    one = state.off_tries.under_way.pop(node.id, None)
+    state.off_tries.forget(node.id)
+    end(state, "out_of_band_failed", node.id, now, f"{node.id}: {why}")
+    if one is not None:
+        _answer(state, one, Denied("conflict", f"{node.id} is not counted off: {why}"))
+
+
+def _answer(state: State, one: OffTry, answer: Answer) -> None:
+    if one.client:
+        state.journal.reply(one.client, one.ask, answer)

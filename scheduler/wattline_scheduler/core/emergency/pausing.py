@@ -1,0 +1,249 @@
+"""Where floors, or what jobs must keep, do not fit a budget: which gangs are frozen (I4).
+
+Lowest priority first, whole gangs, as few as possible. What is already on its way down (gangs being
+paused or stopped, GPUs that are not idle yet) is counted before another gang is chosen. Floors are
+a matter of safety. Keeps are one of sense: below its knee a job wastes energy, below its
+`min_performance` its user would rather have it wait; so others get its watts. When paused gangs go
+on stands in `resuming`.
+"""
+
+from collections.abc import Collection, Mapping
+
+from wattline_protocol.ids import DomainId, GpuIndex, NodeId, Now
+from wattline_protocol.site.wall_power import PERMILLE, wall_mw
+from wattline_scheduler.core.admission.learned_demand import rest
+from wattline_scheduler.core.emergency.resuming import pause_counted, rows_of
+from wattline_scheduler.core.lifecycle.ending import end_gang
+from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.gpu_holders import is_freed, tied
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Running, Starting
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.shape import GangKey
+from wattline_scheduler.power.allocation.allocator import Allocation
+from wattline_scheduler.power.allocation.pause_choice import Candidate, choose
+from wattline_scheduler.power.demand.node_load import gpu_floor_mw, is_controlled
+
+SHORT_PATIENCE_S = 3.0
+"""A shortfall that no lowered budget caused may resolve itself: a node is being read back."""
+
+PAUSE_TAKES_S = 5.0
+"""From the decision until a paused GPU counts as idle: a notice of 1 s, 3 s at idle, the lease."""
+
+KEEP_PATIENCE_S = 3.0
+"""Keeps may lack something for less long: demand changes by the second."""
+
+
+def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
+    """Pause gangs until the floors and the keeps of those that remain fit."""
+    _pause_for_floors(state, _short(state, allocation, now), now)
+    _pause_for_keeps(state, allocation.missing(), now)
+
+
+def _short(state: State, allocation: Allocation, now: Now) -> dict[int, int]:
+    """Rows whose floors do not fit, or will not on a ramp by the time that a pause has taken."""
+    short, domains = allocation.short(), state.domains
+    limited = dict.fromkeys(limit.domain for limit in domains.limits)
+    falls_mw = {d: domains.falls_mw(d, now.mono_s, PAUSE_TAKES_S) for d in limited}
+    if not any(falls_mw.values()):
+        return short
+    fleet = state.fleet
+    free_mw = state.books.free_for(fleet.nodes.is_set) - fleet.matrix.in_rows(fleet.floor_mw())
+    for number, row in enumerate(domains.rows):
+        lacking_mw = falls_mw.get(row.domain, 0) - int(free_mw[number])
+        if falls_mw.get(row.domain) and lacking_mw > 0:
+            short[number] = max(lacking_mw, short.get(number, 0))
+    return short
+
+
+def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> None:
+    rows = state.domains.rows
+    state.short_mw = {}
+    for row, mw in short_mw.items():
+        domain = rows[row].domain
+        state.short_mw[domain] = max(mw, state.short_mw.get(domain, 0))
+    state.short_since = {d: state.short_since.get(d, now.mono_s) for d in sorted(state.short_mw)}
+    left = {row: mw for row, mw in short_mw.items() if _is_due(state, rows[row].domain, now)}
+    if not left:
+        return
+    for gang in to_pause(state, _not_coming(state, left)):
+        _pause(state, gang, FLOORS, now)
+
+
+def _pause_for_keeps(state: State, missing_mw: Mapping[int, int], now: Now) -> None:
+    since = state.missing_since
+    state.missing_since = {row: since.get(row, now.mono_s) for row in sorted(missing_mw)}
+    left = {
+        row: mw
+        for row, mw in missing_mw.items()
+        if now.mono_s - state.missing_since[row] >= KEEP_PATIENCE_S
+    }
+    if not left:
+        return
+    for gang in _who_gives_way(state, _not_coming(state, left)):
+        _pause(state, gang, KEEPS, now)
+
+
+def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
+    """Gangs to pause so that others have their keeps.
+
+    Nobody waits for the sake of lower priorities, or of nobody: such a gang runs below its knee
+    instead, and what it lacks is looked for among the others. One with a `min_performance` waits.
+    """
+    spared: set[GangKey] = set()
+    while True:
+        chosen = to_pause(state, missing_mw, for_keep=True, spared=spared)
+        for_nobody = _paused_for_nobody(state, chosen, set(missing_mw))
+        if not for_nobody:
+            return chosen
+        spared |= for_nobody
+
+
+def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
+    """Of the chosen, those whose pause helps no gang of their own or a higher priority."""
+    keys = {gang.key for gang in chosen}
+    staying = [gang for gang in _candidates(state) if gang.key not in keys]
+    served: dict[int, int] = {}
+    """By row: the highest priority that stays."""
+
+    def stays(gang: Gang) -> None:
+        for row in rows_of(state, gang) & missing:
+            served[row] = max(gang.job.spec.priority, served.get(row, gang.job.spec.priority))
+
+    for gang in staying:
+        stays(gang)
+    for_nobody: set[GangKey] = set()
+    for gang in sorted(chosen, key=lambda g: (-g.job.spec.priority, g.key)):
+        if gang.job.shape.need.min_performance_permille:
+            continue
+        best = max((served.get(row, -1) for row in rows_of(state, gang) & missing), default=-1)
+        if best < gang.job.spec.priority:
+            for_nobody.add(gang.key)
+            stays(gang)
+    return for_nobody
+
+
+def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
+    """What lacks beyond the watts that will soon be free."""
+    soon = _on_its_way(state)
+    return {row: mw - soon.get(row, 0) for row, mw in left_mw.items()}
+
+
+def _is_due(state: State, domain: DomainId, now: Now) -> bool:
+    over = state.overruns.get(domain)
+    if (over is not None and over.is_shed) or state.domains.is_falling(domain):
+        return True
+    return now.mono_s - state.short_since[domain] >= SHORT_PATIENCE_S
+
+
+def _on_its_way(state: State) -> dict[int, int]:
+    """Watts of GPUs that will be idle soon, by row."""
+    relief: dict[int, int] = {}
+    for node in state.nodes.values():
+        soon_mw = sum(
+            gpu_floor_mw(gpu) - gpu.idle_mw
+            for gpu in node.gpus.values()
+            if is_controlled(gpu) and gpu.index not in node.idle and is_freed(node, gpu.index)
+        )
+        _add(state, relief, node, soon_mw)
+    return relief
+
+
+def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) -> dict[int, int]:
+    """What pausing the gangs frees in each row, of floors or of keeps; wall milliwatts."""
+    relief: dict[int, int] = {}
+    keys = {gang.key for gang in gangs}
+    gpus: dict[NodeId, set[GpuIndex]] = {}
+    for attempt in (one for gang in gangs for one in gang.live):
+        gpus.setdefault(attempt.node, set()).update(attempt.record.gpus)
+    for name, indices in gpus.items():
+        node = state.nodes[name]
+        load = state.fleet.loads.get(name) if for_keep else None
+        kept_mw = {gpu.index: gpu.keep_mw for gpu in load.gpus} if load is not None else {}
+        freed_mw = sum(
+            kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
+            for index in indices
+            if index in node.gpus
+            and is_controlled(node.gpus[index])
+            and is_freed(node, index, keys)
+        )
+        _add(state, relief, node, freed_mw)
+    return relief
+
+
+def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> None:
+    if load_mw <= 0 or node.record.is_quarantined:  # it counts in full whatever is paused there
+        return
+    mw = wall_mw(load_mw, node.site.psu_efficiency_permille)
+    for row, share in state.domains.rows_of[node.id]:
+        relief[row] = relief.get(row, 0) + mw * share // PERMILLE
+
+
+def to_pause(
+    state: State,
+    short_mw: Mapping[int, int],
+    *,
+    for_keep: bool = False,
+    spared: Collection[GangKey] = (),
+) -> list[Gang]:
+    """Whole gangs, lowest priority first, as few as suffice; none of the spared.
+
+    Those that share GPUs go together, at the highest priority among them.
+    """
+    if all(mw <= 0 for mw in short_mw.values()):
+        return []
+    groups = {
+        members[0].key: members
+        for members in tied(state, _candidates(state))
+        if not any(gang.key in spared for gang in members)
+    }
+    candidates = [
+        Candidate(
+            key,
+            max(gang.job.spec.priority for gang in members),
+            relief_of(state, members, for_keep=for_keep),
+        )
+        for key, members in groups.items()
+    ]
+    return [gang for one in choose(candidates, short_mw) for gang in groups[one.key]]
+
+
+def _candidates(state: State) -> list[Gang]:
+    """Gangs that draw power, or for which watts are being found."""
+    resuming = [
+        gang
+        for gang in state.work.paused.values()
+        if isinstance(gang.phase, Paused) and gang.phase.is_resuming
+    ]
+    return state.work.gangs_in(Running, Starting) + resuming
+
+
+FLOORS = "the floors of all running work do not fit the lowered budget"
+KEEPS = "what running work must keep to make sense does not fit the budget"
+
+
+def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
+    if isinstance(gang.phase, Paused):  # was not told to go on yet
+        state.work.move(gang, Paused(gang.phase.since), now)
+        return
+    grace_s = state.site.timing.emergency_grace_s
+    text = f"{gang.name} is paused to stay within the budget"
+    state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
+    if isinstance(gang.phase, Starting):
+        end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
+        return
+    gang.reason = reason
+    pause_counted(gang, now, is_for_keep=reason == KEEPS)
+    state.work.move(gang, Paused(now.mono_s), now)
+    for attempt in gang.live:
+        order_pause(state, attempt, now)
+        rest(state, attempt, now)
+    save_gang(state, gang, now)
+
+
+def order_pause(state: State, attempt: Attempt, now: Now) -> None:
+    """Notice, freeze within a second, kill if that does not help."""
+    node, gang = state.nodes[attempt.node], attempt.gang
+    kill_after_s = state.site.timing.emergency_grace_s
+    command_outbox.order_pause(state, node, attempt.record.ref, kill_after_s, gang.reason, now)

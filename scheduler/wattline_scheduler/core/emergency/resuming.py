@@ -1,0 +1,144 @@
+"""When paused gangs go on: once what they must keep fits beside everything else's keep.
+
+Nothing flutters: room is asked for with a margin above what led to the pause, and a gang that has
+to be paused again and again waits longer each time.
+"""
+
+from collections.abc import Callable, Mapping
+
+from wattline_protocol.ids import Instant, NodeId, Now
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.core.leases.lease_load import load_of
+from wattline_scheduler.core.leases.leases import refresh_loads
+from wattline_scheduler.core.model.jobs.job import Gang, Paused, Running, Starting
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.demand.node_load import NodeLoad
+from wattline_scheduler.power.topology.rows import counted_mw
+
+MIN_PAUSE_S = 3.0
+"""A paused gang is left alone for so long; doubled with every pause in a row for want of a keep."""
+
+MAX_PAUSE_S = 120.0
+
+PAUSE_MEMORY_S = 600.0
+"""A gang that was paused so long ago is paused for the first time again."""
+
+RESUME_MARGIN_PERMILLE = 20
+"""Share of a budget that must stay free when a gang is resumed."""
+
+
+def pause_counted(gang: Gang, now: Now, *, is_for_keep: bool) -> None:
+    """Note a pause: how long the gang is then left alone at least."""
+    is_again = is_for_keep and gang.pauses > 0 and now.mono_s - gang.paused_at < PAUSE_MEMORY_S
+    gang.pauses = gang.pauses + 1 if is_again else int(is_for_keep)
+    gang.paused_at = Instant(now.mono_s)
+
+
+def hold_s(gang: Gang) -> float:
+    """Seconds for which the gang is left alone from its newest pause on."""
+    return float(min(MIN_PAUSE_S * 2 ** min(max(gang.pauses - 1, 0), 16), MAX_PAUSE_S))
+
+
+def resume_where_fits(state: State, now: Now) -> None:
+    """Start finding watts for paused gangs whose keeps fit again, highest priority first."""
+    waiting = [gang for gang in state.work.paused.values() if _may_go_on(state, gang, now)]
+    if not waiting:
+        return
+    room = Room(state, now)
+    for gang in sorted(waiting, key=lambda g: (-g.job.spec.priority, g.key)):
+        room.let_go_on(gang)
+
+
+def _may_go_on(state: State, gang: Gang, now: Now) -> bool:
+    phase = gang.phase
+    if (
+        not isinstance(phase, Paused)
+        or phase.is_resuming
+        or now.mono_s - phase.since < hold_s(gang)
+    ):
+        return False
+    return all(state.nodes[a.node].is_reachable for a in gang.live)
+
+
+class Room:
+    """What is free beside all that runs, and beside the gangs that were told to go on before.
+
+    Kept up to date gang by gang: a site may have thousands that are paused.
+    """
+
+    def __init__(self, state: State, now: Now) -> None:
+        refresh_loads(state, now)
+        fleet, domains = state.fleet, state.domains
+        free_mw = state.books.free_for(fleet.nodes.is_set)
+        self._state, self._now = state, now
+        self.beside_keeps: list[int] = (free_mw - fleet.matrix.in_rows(fleet.keep_mw())).tolist()
+        """Wall milliwatts of each row; likewise beside the floors alone."""
+        self.beside_floors: list[int] = (free_mw - fleet.matrix.in_rows(fleet.floor_mw())).tolist()
+        self._margin = [
+            domains.budget_mw(row.domain) * RESUME_MARGIN_PERMILLE // PERMILLE
+            for row in domains.rows
+        ]
+        self._served = {
+            row for gang in state.work.gangs_in(Running, Starting) for row in rows_of(state, gang)
+        }
+        """Rows in which somebody else runs or starts."""
+        self._loads: dict[NodeId, NodeLoad] = {}
+        """Of nodes on which a gang was told to go on."""
+
+    def let_go_on(self, gang: Gang) -> None:
+        """Start finding watts for a paused gang, if it fits; they are then no longer free."""
+        phase = gang.phase
+        if isinstance(phase, Paused) and self._take(gang):
+            self._state.work.move(gang, Paused(phase.since, is_resuming=True), self._now)
+            self._state.wants_rebalance = True
+
+    def _take(self, gang: Gang) -> bool:
+        """Whether the gang fits, and so has its watts.
+
+        Where nothing else runs it gives way to nobody: then it may run below its knee, unless its
+        user would rather have it wait.
+        """
+        rows = rows_of(self._state, gang)
+        is_alone = not (gang.job.shape.need.min_performance_permille or rows & self._served)
+        if not (self._fits(rows, self.beside_keeps) or is_alone):
+            return False  # not even without its own watts
+        loads = self._with(gang)
+        keeps = {row: self.beside_keeps[row] for row in rows}
+        floors = {row: self.beside_floors[row] for row in rows}
+        self._take_off(keeps, loads, lambda load: load.keep_mw)
+        self._take_off(floors, loads, lambda load: load.floor_mw)
+        if not (self._fits(rows, keeps) or (is_alone and self._fits(rows, floors))):
+            return False
+        for left_mw, after in ((self.beside_keeps, keeps), (self.beside_floors, floors)):
+            for row, mw in after.items():
+                left_mw[row] = mw
+        self._loads |= loads
+        return True
+
+    def _with(self, gang: Gang) -> dict[NodeId, NodeLoad]:
+        """The loads of its nodes once it runs; not of those that count as committed anyhow."""
+        state = self._state
+        names = (a.node for a in gang.live if a.node in state.fleet.loads)
+        return {name: load_of(state, state.nodes[name], self._now, also=gang) for name in names}
+
+    def _take_off(
+        self,
+        left_mw: dict[int, int],
+        loads: Mapping[NodeId, NodeLoad],
+        wall_mw: Callable[[NodeLoad], int],
+    ) -> None:
+        """What these loads need more than those that were counted before them."""
+        state = self._state
+        for node, load in loads.items():
+            before = self._loads.get(node, state.fleet.loads[node])
+            for row, share in state.domains.rows_of[node]:
+                grows_mw = counted_mw(wall_mw(load), share) - counted_mw(wall_mw(before), share)
+                left_mw[row] -= grows_mw
+
+    def _fits(self, rows: set[int], left_mw: Mapping[int, int] | list[int]) -> bool:
+        return all(left_mw[row] >= self._margin[row] for row in rows)
+
+
+def rows_of(state: State, gang: Gang) -> set[int]:
+    """Rows in which the gang's nodes count."""
+    return {row for a in gang.live for row, _ in state.domains.rows_of[a.node]}

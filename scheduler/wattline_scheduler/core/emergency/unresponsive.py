@@ -1,0 +1,152 @@
+"""Which hosts must be switched off so that a lowered budget is met (I4).
+
+Theory. A domain is above its lowered budget. What the nodes that answer can still give (all they
+are committed for beyond what they draw idle) will come by caps and pauses, and is waited for as
+long as something happens: while the excess changes by 1 % of the budget within `STALL_S`. Beyond
+that it is made up by nodes that do not answer and have an out-of-band way to be switched off.
+"""
+
+from typing import NamedTuple
+
+from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.core.leases.lease_load import NOBODY, idle_mw, is_leased
+from wattline_scheduler.core.leases.leases import STUCK_AFTER_S, is_stuck
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import Overrun, State
+from wattline_scheduler.power.allocation.pause_choice import Candidate, choose
+from wattline_scheduler.power.topology.rows import counted_mw
+
+MOVED_PERMILLE = 10
+STALL_S = 5.0
+"""Beyond the emergency grace: freezing, a second at idle draw, and a round of acknowledgements."""
+
+
+class WhyOff(NamedTuple):
+    """The domain that a host is switched off for."""
+
+    domain: DomainId
+    over_mw: int
+
+
+def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, WhyOff]]:
+    """Hosts to switch off now, lowest priority first, as few as suffice.
+
+    Called at every look: it marks each overrun that moved, so that the next one knows since when
+    nothing happens.
+    """
+    over_mw = _over(state, now)
+    if not over_mw:
+        return []
+    nodes = [node for node in state.nodes.values() if _may_be_switched_off(state, node, now)]
+    if not nodes:
+        return []
+    lacking_mw = _lacking(state, over_mw, now)
+    pool = [Candidate(n.id, _priority(n), _relief(state, n, _committed(state, n))) for n in nodes]
+    chosen = [state.nodes[one.key] for one in choose(pool, lacking_mw)]
+    return [(node, _why(state, node, lacking_mw, over_mw)) for node in chosen]
+
+
+def _over(state: State, now: Now) -> dict[int, int]:
+    """Rows above their lowered budget for as long as a shrink is waited for, and by how much."""
+    found: dict[int, int] = {}
+    for domain, overrun in state.overruns.items():
+        if not _is_lowered(state, domain, overrun):
+            continue
+        usable_mw = state.domains.usable_mw(domain)
+        over_mw = {
+            row: state.books.committed_in_row(row) - usable_mw
+            for row in state.domains.rows_in[domain]
+        }
+        _mark(state, domain, overrun, max(over_mw.values()), now)
+        if now.mono_s - overrun.since >= STUCK_AFTER_S:
+            found |= {row: mw for row, mw in over_mw.items() if mw > 0}
+    return found
+
+
+def _is_lowered(state: State, domain: DomainId, overrun: Overrun) -> bool:
+    """A budget was lowered, in this run or before it."""
+    if overrun.is_shed:
+        return True
+    full_mw = state.domains.by_id[domain].budget_mw
+    return overrun.is_start and state.domains.budget_mw(domain) < full_mw
+
+
+def _mark(state: State, domain: DomainId, overrun: Overrun, over_mw: int, now: Now) -> None:
+    step_mw = state.domains.by_id[domain].budget_mw * MOVED_PERMILLE // PERMILLE
+    if overrun.marked_at is None or abs(over_mw - overrun.marked_mw) > step_mw:
+        overrun.marked_mw, overrun.marked_at = over_mw, now.mono_s
+
+
+def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
+    declared = node.site.out_of_band
+    if declared is None or not (declared.is_automatic and declared.can_switch_off):
+        return False
+    if node.record.is_spared or not state.off_tries.may_begin(node.id, now.mono_s):
+        return False
+    # A node that was not heard since it was declared on is being worked on by somebody.
+    if state.books.entry(node.id).standing not in ("leased", "full"):
+        return False
+    return not _answers(state, node, now)
+
+
+def _answers(state: State, node: NodeNow, now: Now) -> bool:
+    """A node that is heard must acknowledge its lease; one that is not may come back in time.
+
+    What a quarantined one says is no answer.
+    """
+    if node.record.is_quarantined:
+        return False
+    if node.is_reachable:
+        return not is_stuck(node, now)
+    heard_at = state.started_at if node.heard_at is None else node.heard_at
+    return not node.is_silent or now.mono_s - heard_at <= state.site.timing.isolation_after_s
+
+
+def _lacking(state: State, over_mw: dict[int, int], now: Now) -> dict[int, int]:
+    """What neither hosts that are being switched off nor the nodes that answer make up."""
+    lacking_mw = dict(over_mw)
+    for node in state.nodes.values():
+        one = state.off_tries.under_way.get(node.id)
+        if one is not None and one.power_off:
+            _subtract(lacking_mw, _relief(state, node, _committed(state, node)))
+        elif is_leased(state, node) and not is_stuck(node, now):
+            relief = _relief(state, node, max(0, _committed(state, node) - idle_mw(node)))
+            _subtract(lacking_mw, {r: mw for r, mw in relief.items() if _moves(state, r, now)})
+    return lacking_mw
+
+
+def _moves(state: State, row: int, now: Now) -> bool:
+    """Whether what the row's nodes can still give may be waited for."""
+    overrun = state.overruns.get(state.domains.rows[row].domain)
+    if overrun is None or overrun.marked_at is None:
+        return False
+    limit_s = state.site.timing.emergency_grace_s + STALL_S
+    return now.mono_s - overrun.marked_at <= limit_s
+
+
+def _subtract(left_mw: dict[int, int], relief: dict[int, int]) -> None:
+    for row, mw in relief.items():
+        if row in left_mw:
+            left_mw[row] -= mw
+
+
+def _committed(state: State, node: NodeNow) -> int:
+    return state.books.committed_mw(node.id)
+
+
+def _relief(state: State, node: NodeNow, mw: int) -> dict[int, int]:
+    """So many wall milliwatts of the node, by row."""
+    return {row: counted_mw(mw, share) for row, share in state.domains.rows_of[node.id]}
+
+
+def _priority(node: NodeNow) -> int:
+    return max((a.gang.job.spec.priority for a in node.attempts.values()), default=NOBODY)
+
+
+def _why(
+    state: State, node: NodeNow, lacking_mw: dict[int, int], over_mw: dict[int, int]
+) -> WhyOff:
+    rows = [row for row, _ in state.domains.rows_of[node.id] if lacking_mw.get(row, 0) > 0]
+    row = max(rows, key=lambda r: (over_mw[r], -r))
+    return WhyOff(state.domains.rows[row].domain, over_mw[row])

@@ -1,0 +1,316 @@
+"""Would it fit if some of the work that runs had gone? The planner's own view of that.
+
+Each look costs a walk over the nodes; how many are taken for one question is bounded, so that
+others do not wait long for theirs. What looks have in common is kept for the question (`gone`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.admission.reservations import reserved
+from wattline_scheduler.core.explain.hypothetical_cache import Gone
+from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed
+from wattline_scheduler.core.model.devices import held_devices
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
+from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, MARGIN_S, Reservations, Stay
+from wattline_scheduler.plan.model.shape import Shape, Waiting
+from wattline_scheduler.plan.model.snapshot import Placement
+from wattline_scheduler.plan.policies.backfill import Promise, promise
+from wattline_scheduler.plan.policies.claims import NEVER
+from wattline_scheduler.plan.policies.preempt_quota import Runs, Wanted, choose_with_quotas
+from wattline_scheduler.plan.policies.preemption_pass import MAX_PREEMPTIONS
+from wattline_scheduler.plan.search.feasible import fits_when_empty
+from wattline_scheduler.plan.search.gang import Places, either, place_gang
+from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.plan.wait_reasons import wait_reason
+from wattline_scheduler.time_slices import Parts
+
+MAX_NODES_LOOKED_AT = 20_000
+"""In all looks of one question together: mostly less than a tenth of a second."""
+
+NODES_PER_LOOK, STEPS_PER_NODE = 20, 17
+"""What a look costs besides, and how many of the planner's steps cost as much as a node: on a small
+site with a long queue nearly all of it is placing who is ahead."""
+
+MAX_AHEAD = 64
+"""Gangs before it in the queue that are placed first; those behind them hardly matter."""
+
+ASKED = JobId(0)
+"""In place of the job that is asked about, or not submitted yet; no job has that number."""
+
+
+class TooManyLooks(Exception):
+    """The site is too large for one more look; what was found before still holds."""
+
+
+@dataclass(slots=True)
+class _Before:
+    """A gang before it in the queue."""
+
+    waiting: Waiting
+    gang: int
+    over_s: float = math.inf
+    """When it will have ended, from now; infinite = not known."""
+
+
+@dataclass(slots=True)
+class _Budget:
+    nodes: int
+    """That may still be looked at."""
+
+
+class AsIf:
+    """Looks at the site as if some gangs had gone, with those ahead in the queue placed first.
+
+    Who is ahead and waits for a quota takes no room. Who is ahead and was promised room has a date,
+    so it is known when it will have ended; of others that may be estimated (`estimate`).
+    """
+
+    def __init__(
+        self,
+        state: State,
+        ahead: Sequence[Waiting],
+        now: Now,
+        stay: Stay = ANY_STAY,
+        quotas: Sequence[int] = (),
+    ) -> None:
+        self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
+        ahead_of_it = (_Before(each, gang) for each in ahead for gang in each.gangs)
+        self.ahead = [*islice(ahead_of_it, MAX_AHEAD)]
+        self._budget = _Budget(MAX_NODES_LOOKED_AT)
+        self._gone = Gone(state, now)
+        self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
+        self.is_too_much = bool(self.uncounted)
+        """Of those ahead not all can be followed until they will have ended."""
+        self._making_way: dict[Shape, list[Gang]] = {}
+        dated = set[JobId]()
+        for before in self.ahead:
+            if before.waiting.job not in dated:  # the promise is to the first of its gangs
+                before.over_s = self._date_s(before.waiting) + _runs_s(before.waiting)
+                dated.add(before.waiting.job)
+
+    def fits(
+        self,
+        shape: Shape,
+        gone: Sequence[Gang] = (),
+        *,
+        is_first: bool = False,
+        at_s: float = 0.0,
+        later_s: float = 0.0,
+        stay: Stay | None = None,
+    ) -> Parts[bool]:
+        """Whether a gang would be placed; see `places`. Raises TooManyLooks."""
+        places = yield from self.places(
+            shape, gone, is_first=is_first, at_s=at_s, later_s=later_s, stay=stay
+        )
+        return places is not None
+
+    def places(
+        self,
+        shape: Shape,
+        gone: Sequence[Gang] = (),
+        *,
+        is_first: bool = False,
+        at_s: float = 0.0,
+        later_s: float = 0.0,
+        stay: Stay | None = None,
+    ) -> Parts[Places | None]:
+        """Where a gang would be placed; None: nowhere. Raises TooManyLooks.
+
+        `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
+        `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
+        """
+        stay = stay or self.stay
+        with (yield from self._trial(gone, at_s, later_s)) as trial:
+            quotas = Quotas(trial)
+            if not is_first:
+                yield from self._place_ahead(trial, quotas, at_s, stay)
+                self._budget.nodes -= trial.effort // STEPS_PER_NODE
+            if quotas.exceeds(self.quotas, shape):
+                return None
+            barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
+            return place_gang(trial, shape, (), barred)
+
+    @property
+    def reservations(self) -> Reservations | None:
+        """Of the site now."""
+        return reserved(self._state, self._now)
+
+    def ahead_ends(self) -> list[tuple[float, JobId]]:
+        """When who is ahead will have ended, as far as that is known."""
+        known = (each for each in self.ahead if math.isfinite(each.over_s))
+        return sorted((each.over_s, each.waiting.job) for each in known)
+
+    def estimate(self, start_of: Callable[["AsIf", Shape], Parts[float | None]]) -> Parts[bool]:
+        """Find when who is ahead and has no date will have ended; whether any was found.
+
+        `start_of` answers for one of them as it is answered for the job that is asked about. At
+        most half of the looks are spent on it.
+        """
+        is_any = False
+        for at, each in enumerate(self.ahead):
+            runs_s = _runs_s(each.waiting)
+            if self._budget.nodes < MAX_NODES_LOOKED_AT // 2:
+                self.is_too_much = True
+                break
+            if math.isfinite(runs_s) and math.isinf(each.over_s):
+                start_s = yield from start_of(self._asked_by(at), each.waiting.shape)
+                if start_s is not None:
+                    each.over_s, is_any = start_s + runs_s, True
+        return is_any
+
+    def _asked_by(self, at: int) -> "AsIf":
+        other, waiting = copy(self), self.ahead[at].waiting
+        other.ahead, other.stay, other.quotas = self.ahead[:at], waiting.stay, waiting.quotas
+        other._making_way = {}  # noqa: SLF001 - its own copy
+        return other
+
+    def _date_s(self, waiting: Waiting) -> float:
+        """From now, when it starts at the latest; infinite = nothing was promised."""
+        return self._state.promised.get(waiting.job, math.inf) - self._now.mono_s
+
+    def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> Parts[None]:
+        """Those before it; for those that room is kept for or made for, what is kept."""
+        taken, kept_room, claims = set[int](), list[Promise](), claimed(self._state)
+        for before in (one for one in self.ahead if one.over_s > at_s):
+            yield
+            each, claim = before.waiting, claims.get((before.waiting.job, before.gang))
+            if quotas.refuses(each.quotas, each.shape):
+                if claim is not None:
+                    _keep_claimed(trial, quotas, each, claim)
+                    continue
+                if self._now.mono_s + at_s - each.since >= PATIENCE_S:
+                    quotas.keep(each.quotas, each.shape)
+                continue
+            barred = either(quotas.barred(each.quotas, each.shape), trial.barred(each.stay))
+            places = place_gang(trial, each.shape, (), barred)
+            if places is not None:
+                quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
+            elif claim is not None:
+                _keep_claimed(trial, quotas, each, claim)
+            elif each.job in self._state.promised:
+                kept = promise(trial, each, self._now.mono_s, taken)
+                if kept is not None:
+                    taken |= set(kept.nodes)
+                    kept_room.append(kept)
+        for kept in kept_room:
+            waits_s = self._state.promised[kept.job] - self._now.mono_s - at_s
+            if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
+                kept.lift(trial)  # it has ended before that room is needed
+
+    def making_way(self, shape: Shape) -> Parts[list[Gang]]:
+        """Those of lower priority that would have to go, for it and for those ahead; none: that
+        does not help. Raises TooManyLooks."""
+        known = self._making_way.get(shape)
+        if known is None:
+            choose = self._choose_behind if self.ahead else self._choose
+            known = yield from choose(shape)
+            self._making_way[shape] = known
+        return known
+
+    def _choose(self, shape: Shape) -> Parts[list[Gang]]:
+        """The fewest."""
+        state = self._state
+        runs = Runs(
+            partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
+        )
+        with (yield from self._trial()) as trial:
+            wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
+            choice = yield from choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
+        keys = (one.key for one in choice.victims) if choice is not None else ()
+        return [self._state.work.jobs[job].gangs[number] for job, number in keys]
+
+    def _choose_behind(self, shape: Shape) -> Parts[list[Gang]]:
+        """With those whom the ones ahead need gone: as one cycle of the planner would choose them,
+        all that it does. None where it does so for no more."""
+        if len(self.ahead) >= MAX_PREEMPTIONS:
+            return []
+        self._spend(looks=len(self.ahead) + 1)
+        state, now = self._state, self._now
+        asked = Waiting(
+            job=ASKED,
+            priority=shape.priority,
+            since=now.mono_s,
+            shape=shape,
+            gangs=(0,),
+            runs_s=self.stay.runs_s,
+            quotas=tuple(self.quotas),
+            reservation=self.stay.reservation,
+        )
+        before = {each.waiting.job: each.waiting for each in self.ahead}
+        seen = replace(
+            snapshot(state, now, (*before.values(), asked)),
+            claims=claimed(state),
+            busy_on=partial(busy_on, state, with_young=True),
+            busy_in=partial(busy_in, state, with_young=True),
+            least_priority=state.work.least_priority,
+            quotas=state.work.quotas.rooms(),
+        )
+        made = (yield from plan_in_parts(seen)).preemptions
+        if not any(one.gang == (ASKED, 0) for one in made):
+            return []
+        keys = dict.fromkeys(key for one in made for key in one.victims)
+        return [state.work.jobs[job].gangs[number] for job, number in keys]
+
+    def holding(self, shape: Shape, gangs: Iterable[Gang]) -> Parts[list[Gang]]:
+        """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
+        with (yield from self._trial()) as trial:
+            columns, able = trial.columns, fits_when_empty(trial, shape)
+            suited = trial.look(shape).ask.is_suited[columns.gpu_class]
+            position = trial.snapshot.position
+
+        def is_held(attempt: Attempt) -> bool:
+            node, of = self._state.nodes[attempt.node], attempt.gang.job.shape
+            at = position[node.id]
+            devices = columns.gpu_index[at][suited[at]].tolist() if shape.gpus else ()
+            is_short = (shape.cpus and of.cpus) or (shape.memory_bytes and of.memory_bytes)
+            is_on = is_short or not {*held_devices(node, attempt)}.isdisjoint(devices)
+            return bool(able[at] and is_on)
+
+        live_of = self._state.work.live_of
+        return [gang for gang in gangs if any(map(is_held, live_of(gang)))]
+
+    def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> Parts[str]:
+        """Why it would not be placed. Raises TooManyLooks."""
+        with (yield from self._trial(gone)) as trial:
+            return wait_reason(trial, shape, self.stay)
+
+    def _trial(
+        self, gone: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
+    ) -> Parts[AbstractContextManager[Trial]]:
+        yield
+        self._spend(looks=1)
+        return (yield from self._gone.trial(gone, at_s, later_s))
+
+    def _spend(self, *, looks: int) -> None:
+        self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)
+        if self._budget.nodes < 0:
+            raise TooManyLooks
+
+
+def _keep_claimed(trial: Trial, quotas: Quotas, waiting: Waiting, nodes: Sequence[NodeId]) -> None:
+    """What is free where work makes way for it, as the planner keeps it."""
+    at = [trial.snapshot.position[node] for node in nodes]
+    quotas.expect(waiting.quotas, waiting.shape, at)
+    Promise(waiting.job, waiting.shape, at, NEVER, []).hold(trial)
+
+
+def _uncounted(ahead: int) -> str:
+    """What an estimate leaves out; empty = nothing that is before it in the queue."""
+    if ahead <= MAX_AHEAD:
+        return ""
+    return f"{MAX_AHEAD} tasks before it in the queue are counted, and there are more"
+
+
+def _runs_s(waiting: Waiting) -> float:
+    return math.inf if waiting.runs_s is None else waiting.runs_s

@@ -1,0 +1,277 @@
+"""What is ahead of a job that waits, or that is not submitted yet: when, and what would help.
+
+Both answers are found in parts, on a site that is held still from the first of them on (`still`).
+"""
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from wattline_protocol.ids import JobId, Now, UnixTime, UserName
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.views.account_views import PlaceView
+from wattline_protocol.views.site_views import (
+    ExplainView,
+    FilterRefusal,
+    JobState,
+    Remedy,
+)
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.admission.earliest_start import closed, opens, opens_from, too_late
+from wattline_scheduler.core.admission.learned_demand import shape_for
+from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.admission.quota_checks import waits_for
+from wattline_scheduler.core.admission.reservation_fit import impossible_inside
+from wattline_scheduler.core.admission.reservations import gone
+from wattline_scheduler.core.admission.reservations import waits_for as waits_for_reservation
+from wattline_scheduler.core.explain.frozen_view import held_still
+from wattline_scheduler.core.explain.hypothetical import ASKED, AsIf
+from wattline_scheduler.core.explain.preemption_estimate import making_way
+from wattline_scheduler.core.explain.start_estimate import Forecast, forecast, sooner
+from wattline_scheduler.core.explain.suggestions import remedies
+from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of, waits_for_jobs
+from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
+from wattline_scheduler.core.model.jobs.job import Job, Pending
+from wattline_scheduler.core.model.jobs.job_kind import kind_of
+from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.access import with_runtime
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.core.requests.submit import refusal
+from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import Snapshot
+from wattline_scheduler.plan.wait_reasons import explain
+from wattline_scheduler.time_slices import Parts
+
+STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies")
+"""Gates of which nobody knows when they open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A job as far as the outlook is concerned."""
+
+    owner: UserName
+    spec: JobSpec
+    ahead: list[Waiting]
+    opens: UnixTime
+    """When one of its windows is open; now, or later."""
+    stuck: str = ""
+    """Why nobody can say when it may start at all."""
+    backoff_s: float = 0.0
+    stay: Stay = ANY_STAY
+    quota: str = ""
+    """The quota that keeps it from starting, in words."""
+    quota_until: UnixTime | None = None
+    """When that begins anew; None: as work of it ends."""
+
+
+def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
+    """Why a job waits, until when, and what would let it start now."""
+    shown = job.record.state
+    gates = gates_of(job)
+    if not job.count["pending"]:  # it has its nodes: none is looked for
+        return _bare(state, job.id, shown, reason_of(job, shown))
+    ahead = state.work.waiting()
+    place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
+    key = state.work.queue.key(job)
+    quota, until = waits_for(state, key, now)
+    if quota:
+        gates["quota"] = quota
+    asked = _Asked(
+        job.record.owner,
+        job.spec,
+        list(ahead[:place])
+        if place is not None
+        else _before(state, key, job.record.submitted_unix_s, job.id),
+        opens(state, job.spec, now),
+        _stuck(state, job, gates),
+        _backoff_s(job, now),
+        _stay(state, key),
+        quota,
+        until,
+    )
+    where = None
+    if job.line is not None:
+        where = _place(state, key, job.record.submitted_unix_s, job.id)
+    still, reason = held_still(state, now), reason_of(job, shown)
+    shape, outside = job.shape, job.outside
+    yield
+    view = explain(_seen(still, outside, now), job.id, shown, reason, shape, asked.stay)
+    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
+    yield
+    return (yield from _with_outlook(still, view, asked, now))
+
+
+def what_if(
+    state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
+) -> Parts[ExplainView | Denied]:
+    """What would become of a job that is submitted now; refused as its submission would be."""
+    owner, spec = asker.user, with_runtime(state, spec)
+    denied = refusal(state, asker, spec, ended, now)
+    if denied is not None:
+        return denied
+    key = _key(state, owner, spec)
+    quota, until = waits_for(state, key, now)
+    ahead = _before(state, key, now.unix_s, state.next_job)
+    gates, stay = _gates_if(state, spec, now), _stay(state, key)
+    where = None if gates else _place(state, key, now.unix_s, state.next_job)
+    stuck = next((gates[name] for name in STUCK if name in gates), "")
+    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
+    if quota:
+        gates["quota"] = quota
+    shown: JobState = "HELD" if spec.hold else "PENDING"
+    reason, outside = next(iter(gates.values()), ""), gates.get("reservation", "")
+    still = held_still(state, now)
+    yield
+    view = explain(_seen(still, outside, now), ASKED, shown, reason, key.shape, stay)
+    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
+    yield
+    return (yield from _with_outlook(still, view, asked, now))
+
+
+def _gates_if(state: State, spec: JobSpec, now: Now) -> dict[str, str]:
+    """Of a job that is not submitted yet, what `gates_of` says of one that is."""
+    named = (state.work.jobs.get(number) for number in spec.parents)
+    parents = [parent for parent in named if parent is not None and not parent.is_ended]
+    gates = {
+        "hold": "it would be held until released" if spec.hold else "",
+        "dependencies": waits_for_jobs(parents) if parents else "",
+        "window": closed(state, spec, now),
+        "reservation": waits_for_reservation(state, spec, now),
+    }
+    return {name: text for name, text in gates.items() if text}
+
+
+def _with_gates(gates: dict[str, str], view: ExplainView) -> tuple[FilterRefusal, ...]:
+    """A gate refuses every node."""
+    rows = (FilterRefusal(name, view.nodes_total, text) for name, text in gates.items())
+    return (*rows, *view.refusals)
+
+
+def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView:
+    return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
+
+
+def _key(state: State, owner: UserName, spec: JobSpec) -> LineKey:
+    """In which line it would stand."""
+    shape = shape_for(state, owner, spec)
+    return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
+
+
+def _before(state: State, key: LineKey, submitted_unix_s: UnixTime, number: JobId) -> list[Waiting]:
+    """Who is before a job of that line; it need not be in the queue."""
+    work, order = state.work, state.work.queue.order
+    rank, found = order.rank(key), list[Waiting]()
+    turn = (rank.before, submitted_unix_s + rank.later_s, number)
+    for each in work.waiting():
+        job = work.jobs[each.job]
+        if job.line is None:
+            continue
+        other = order.rank(job.line.key)
+        if (other.before, job.record.submitted_unix_s + other.later_s, each.job) < turn:
+            found.append(each)
+    return found
+
+
+def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
+    """Where it stands, and why. A job that is not submitted yet comes last of those like it."""
+    queue = state.work.queue
+    ahead = queue.ahead_of(queue.order.rank(key), submitted_unix_s, job)
+    standing = queue.order.standing(key.account)
+    return PlaceView(
+        place=sum(ahead) + 1,
+        queued=len(queue) + (job == state.next_job),
+        more_urgent=ahead.more_urgent,
+        accounts_first=ahead.accounts_first,
+        older=ahead.older,
+        account=key.account,
+        share=standing.share,
+        used=standing.used,
+    )
+
+
+def _stay(state: State, key: LineKey) -> Stay:
+    return Stay(key.reservation, state.work.queue.runs_s(key))
+
+
+def _seen(state: State, outside: str, now: Now) -> Snapshot:
+    """Where its reservation is a gate, no node is told to be reserved as well."""
+    seen = snapshot(state, now)
+    return replace(seen, reservations=None) if outside else seen
+
+
+def _stuck(state: State, job: Job, gates: dict[str, str]) -> str:
+    stuck = next((gates[name] for name in STUCK if name in gates), "")
+    if stuck:
+        return stuck
+    if job.outside and job.spec.reservation not in state.reservations:
+        return job.outside
+    array = job.spec.array
+    if array is not None and array.at_a_time and job.live_count >= array.at_a_time:
+        return f"{job.live_count} of its indices run, and at most {array.at_a_time} may at a time"
+    return ""
+
+
+def _backoff_s(job: Job, now: Now) -> float:
+    """Until the first of its gangs may be tried again."""
+    phases = (gang.phase for gang in job.gangs if not gang.is_held)
+    waits = [p.not_before - now.mono_s for p in phases if isinstance(p, Pending)]
+    return max(0.0, min(waits, default=0.0))
+
+
+def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> Parts[ExplainView]:
+    numbers = state.work.quotas.of(asked.spec.account or asked.owner, asked.spec.queue)
+    look = AsIf(state, asked.ahead, now, asked.stay, numbers)
+    shape = shape_for(state, asked.owner, asked.spec)
+    stuck = why_nothing_starts(state) or asked.stuck
+    found = Forecast(None, f"not known: {stuck}")
+    if not stuck:
+        found = yield from forecast(state, look, shape, now)
+        if found.within_s != 0.0:
+            found = sooner(found, (yield from making_way(state, look, shape, now)))
+    held_back = asked.quota if asked.quota_until is None else ""
+    if held_back and found.within_s is None:
+        found = Forecast(None, f"not known: {stuck or held_back}")
+    start, why = _start(state, found, asked, now)
+    if look.uncounted and found.within_s:
+        why = f"{why}; {look.uncounted}"
+    late = "" if start is None else too_late(state, asked.spec, start)
+    why = f"{why}; {late}" if late else why
+    helps: tuple[Remedy, ...] = ()
+    is_free = not stuck and asked.quota_until is None and not asked.backoff_s
+    if is_free and asked.opens > now.unix_s:  # more room would not open the window
+        if found.within_s == 0.0:
+            text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
+            helps = (Remedy("window", f"{text} the next one opens"),)
+    elif is_free:
+        helps = yield from remedies(state, look, asked.owner, asked.spec)
+    nodes = found.nodes if start is not None and start <= now.unix_s else ()
+    return msgspec.structs.replace(
+        view, start_unix_s=start, start_why=why, remedies=helps, start_nodes=nodes
+    )
+
+
+def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
+    """The latest of room, window and back-off, and which of them it is; in one of its windows."""
+    never = gone(state, asked.spec, now)
+    never = never or impossible_inside(state, asked.owner, asked.spec, now)
+    if never:
+        return None, f"never: {never}"
+    if found.within_s is None:
+        return None, found.why
+    times = (
+        (now.unix_s + found.within_s, found.why),
+        (asked.opens, "once its window opens"),
+        (now.unix_s + asked.backoff_s, "once its back-off is over"),
+        (asked.quota_until or now.unix_s, "once its quota begins anew"),
+    )
+    start, why = max(times, key=lambda one: one[0])
+    opening = opens_from(state, asked.spec, start, now)
+    why = why if opening <= start else f"{why}, and its window opens again"
+    record = state.reservations.get(asked.spec.reservation)
+    if record is not None and opening >= record.end_unix_s:
+        then = state.calendar.said(opening)
+        return None, f"not known: {why}, {then}, its reservation {record.name} is over"
+    return opening, why

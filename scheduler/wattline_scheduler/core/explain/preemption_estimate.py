@@ -1,0 +1,46 @@
+"""When those whom a gang may send away will have made room for it: mostly before their own ends."""
+
+from math import ceil
+
+from wattline_protocol.ids import Now
+from wattline_protocol.text.quantities import format_duration
+from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.explain.start_estimate import Forecast
+from wattline_scheduler.core.lifecycle.preemption import protected_s
+from wattline_scheduler.core.model.jobs.job import Ending, Gang
+from wattline_scheduler.core.model.jobs.job_names import named
+from wattline_scheduler.core.model.queue.remaining_time import left_of
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.time_slices import Parts
+
+
+def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast | None]:
+    """The estimate for one of the first in the queue: whom it would send away if all had run for
+    long enough has, and their graces are over. None: that is no help, or too much to find out."""
+    try:
+        gangs = yield from look.making_way(shape)
+    except TooManyLooks:
+        return None
+    going = [gang for gang in gangs if not isinstance(state.work.phase_of(gang), Ending)]
+    if not going:
+        return None
+    young_s = max(protected_s(state, gang) for gang in going)
+    within_s = young_s + max(gang.job.grace_s for gang in going)
+    return Forecast(max(within_s, _gone_s(state, gangs, now)), _why(going, young_s))
+
+
+def _gone_s(state: State, gangs: list[Gang], now: Now) -> float:
+    """Until those are gone who were told already."""
+    work = state.work
+    phases = ((gang, work.phase_of(gang)) for gang in gangs)
+    ending = ((gang, phase) for gang, phase in phases if isinstance(phase, Ending))
+    left = (left_of(work.longest, gang, now, phase) for gang, phase in ending)
+    return max((one.s for one in left if one is not None), default=0.0)
+
+
+def _why(going: list[Gang], young_s: float) -> str:
+    jobs = list(dict.fromkeys(sorted(gang.job.id for gang in going)))
+    has, it_is = ("have", "they are") if len(jobs) > 1 else ("has", "it is")
+    young = f"; {it_is} protected for {format_duration(ceil(young_s))} more" if young_s else ""
+    return f"once {named(jobs)} of lower priority {has} made way{young}"

@@ -1,0 +1,187 @@
+"""When will it start? An estimate, or why there can be none.
+
+What runs is taken to run for as long as its run time limit allows, or as such jobs took before
+where that is less; what is before the job in the queue is placed first, and ends where it is known
+when it starts and how long it runs. The estimate is the earliest end after which the job fits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.model.jobs.job import Ending, Gang, Paused, Running, Starting
+from wattline_scheduler.core.model.jobs.job_names import named
+from wattline_scheduler.core.model.queue.remaining_time import left_of
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.shape import GangKey, Shape
+from wattline_scheduler.time_slices import Parts
+
+MAX_OPENINGS = 8
+"""Reservations whose end is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a gang would start."""
+
+    within_s: float | None
+    """None: nobody knows."""
+    why: str
+    """What it waits for, or why it is not known."""
+    nodes: tuple[NodeId, ...] = ()
+    """Where, by rank, if it would start now."""
+
+
+def sooner(one: Forecast, other: Forecast | None) -> Forecast:
+    """What is known comes before what is not."""
+    if other is None or other.within_s is None:
+        return one
+    return other if one.within_s is None or other.within_s < one.within_s else one
+
+
+class _Step(NamedTuple):
+    """Something ends: work that runs, or work that is ahead in the queue once it has run."""
+
+    s: float
+    job: JobId
+    why: str
+    gang: Gang | None = None
+    """None: it does not run yet."""
+
+
+_Steps = list[_Step]
+
+
+class _Live(NamedTuple):
+    """All that holds GPUs, and when what of it will have ended."""
+
+    gangs: list[Gang]
+    ends: _Steps
+    paused: set[GangKey]
+
+
+def _live(state: State, now: Now) -> Parts[_Live]:
+    work, ends = state.work, list[_Step]()
+    gangs = work.gangs_in(Starting, Running, Paused, Ending)
+    for gang in gangs:
+        yield
+        left = left_of(work.longest, gang, now, work.phase_of(gang))
+        if left is not None:
+            ends.append(_Step(left.s, gang.job.id, f"has ended, {left.why}", gang))
+    paused = {gang.key for gang in gangs if isinstance(work.phase_of(gang), Paused)}
+    return _Live(gangs, ends, paused)
+
+
+def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
+    """The estimate for a gang that nothing but room keeps from starting."""
+    try:
+        places = yield from look.places(shape)
+        if places is not None:
+            nodes = tuple(place.node for place in places)
+            return Forecast(0.0, "there is room for it now", nodes)
+        return (yield from _forecast(look, shape, (yield from _live(state, now))))
+    except TooManyLooks:
+        return Forecast(None, "not known: the site is too large to try so many ways at once")
+
+
+def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
+    def start_of(look: AsIf, shape: Shape) -> Parts[float | None]:
+        if (yield from look.fits(shape)):
+            return 0.0
+        found = yield from _find(look, shape, _with_ahead(look, live.ends))
+        return None if found is None else found.within_s
+
+    found = yield from _find(look, shape, _with_ahead(look, live.ends))
+    if found is None and (yield from look.estimate(start_of)):
+        found = yield from _find(look, shape, _with_ahead(look, live.ends))
+    if found is not None:
+        return found
+    ending = _gone(_with_ahead(look, live.ends))
+    return Forecast(None, (yield from _not_known(look, shape, live, ending)))
+
+
+def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
+    """All that ends, in order."""
+    ahead = (
+        _Step(over_s, job, "has run, which is before it in the queue")
+        for over_s, job in look.ahead_ends()
+    )
+    return sorted([*ends, *ahead], key=lambda step: (step.s, step.job))
+
+
+def _gone(steps: _Steps) -> list[Gang]:
+    return [step.gang for step in steps if step.gang is not None]
+
+
+def _find(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+    found = yield from _among_ends(look, shape, steps, 0.0)
+    return found or (yield from _after_reservations(look, shape, steps))
+
+
+def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+    """From the first of the times on at which a reservation lets it have nodes that it bars now."""
+    reservations = look.reservations
+    openings = [] if reservations is None else reservations.openings(look.stay)
+    for at_s, why in openings[:MAX_OPENINGS]:
+        gone = _gone([step for step in steps if step.s <= at_s])
+        if (yield from look.fits(shape, gone, at_s=at_s, later_s=at_s)):
+            return Forecast(at_s, why)
+        found = yield from _among_ends(look, shape, steps, at_s)
+        if found is not None:
+            return found
+    return None
+
+
+def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
+    """By the first of the ends after which it fits, as reservations are from `from_s` on."""
+
+    def fits(count: int, later_s: float = from_s) -> Parts[bool]:
+        at_s = max(from_s, steps[count - 1].s) if count else from_s
+        return look.fits(shape, _gone(steps[:count]), at_s=at_s, later_s=later_s)
+
+    if not steps or not (yield from fits(len(steps))):
+        return None
+    low, high = (sum(step.s <= from_s for step in steps) if from_s else 0), len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if (yield from fits(middle + 1)) else (middle + 1, high)
+    last = steps[low]
+    if look.reservations is not None and not (yield from fits(low + 1, last.s)):
+        return None  # by then another one has begun, or is too near
+    return Forecast(last.s, f"once job {last.job} {last.why}")
+
+
+def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:
+    later_s = yield from _open_s(look, shape, live.gangs)
+    if later_s is None:
+        lacks = yield from look.lacks(shape, live.gangs)
+        return f"not known: even with all that runs gone: {lacks}"
+    if not (yield from look.fits(shape, live.gangs, later_s=later_s)):
+        if look.is_too_much:
+            return "not known: too much is before it in the queue to say when that will have run"
+        return "not known: it depends on how long what is before it in the queue will run"
+    known = {gang.key for gang in ending}
+    endless = [gang for gang in live.gangs if gang.key not in known]
+    if not endless:
+        return "not known: what holds its place may run until reservations keep it from there"
+    holding = yield from look.holding(shape, endless)
+    if len(holding) < len(endless):
+        gone = [*ending, *holding]
+        endless = holding if (yield from look.fits(shape, gone, later_s=later_s)) else endless
+    jobs = list(dict.fromkeys(gang.job.id for gang in endless))
+    is_paused = any(gang.key in live.paused for gang in endless)
+    holds, has = ("holds", "has") if len(jobs) == 1 else ("hold", "have")
+    why = "part of it is paused" if is_paused else f"{has} no time limit (--time)"
+    return f"not known: {named(jobs)} {holds} what it needs and {why}"
+
+
+def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:
+    """From when on reservations would let it start if nothing else ran; None: never."""
+    reservations = look.reservations
+    openings = [] if reservations is None else reservations.openings(look.stay)[:MAX_OPENINGS]
+    for later_s in (0.0, *(at_s for at_s, _ in openings)):
+        if (yield from look.fits(shape, live, is_first=True, later_s=later_s)):
+            return later_s
+    return None

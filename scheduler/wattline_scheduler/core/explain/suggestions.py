@@ -1,0 +1,110 @@
+"""What would have to change for a job to start now: asked of the planner, not guessed."""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from wattline_protocol.ids import UserName
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
+from wattline_protocol.text.names import listed
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.views.site_views import Remedy
+from wattline_scheduler.core.admission.learned_demand import shape_for
+from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.model.jobs.job import Ending, Gang
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.cancel_requeue import name_of
+from wattline_scheduler.plan.model.reserved_nodes import MARGIN_S, Stay
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.time_slices import Parts
+
+MAX_NAMED = 5
+
+MAX_BEGINNINGS = 8
+"""Of reservations, tried as the time by which it would have to be done."""
+
+
+def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[tuple[Remedy, ...]]:
+    """Each of them alone would do. Those for which the site is too large are left out."""
+    found = list[Remedy | None]()
+    with suppress(TooManyLooks):  # each is a hint; fewer of them are right too
+        shape = shape_for(state, owner, spec)
+        if not (yield from look.fits(shape)):
+            found.append((yield from _making_way(state, look, shape)))
+            found.append((yield from _fewer_gpus(state, look, owner, spec)))
+            found.append((yield from _fewer_nodes(state, look, owner, spec)))
+            found.append((yield from _shorter(look, shape, spec)))
+    return tuple(remedy for remedy in found if remedy is not None)
+
+
+def _making_way(state: State, look: AsIf, shape: Shape) -> Parts[Remedy | None]:
+    chosen = yield from look.making_way(shape)
+    gangs = [gang for gang in chosen if not isinstance(state.work.phase_of(gang), Ending)]
+    return Remedy("preempt", _made_way(gangs)) if gangs else None
+
+
+def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
+    wanted = spec.resources.gpus_per_node
+    least = 1 if spec.resources.gpu_share_permille == WHOLE_GPU else wanted
+
+    def fits(gpus: int) -> Parts[bool]:
+        return look.fits(_with(state, owner, spec, "gpus_per_node", gpus))
+
+    most = yield from _most(fits, least, wanted)
+    if most is None:
+        return None
+    gpus = f"{most} GPU{'' if most == 1 else 's'}"
+    return Remedy("gpus", f"with {gpus} on each node instead of {wanted} it would start now")
+
+
+def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
+    wanted = spec.resources.nodes
+    most = yield from _most(lambda n: look.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
+    if most is None:
+        return None
+    nodes = f"{most} node{'' if most == 1 else 's'}"
+    return Remedy("nodes", f"with {nodes} instead of {wanted} it would start now")
+
+
+def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
+    """Where it would have ended before a reservation begins."""
+    if look.reservations is None or spec.reservation or spec.kind == "service":
+        return None
+    for begins_s in look.reservations.begins_s()[:MAX_BEGINNINGS]:
+        runtime_s = math.floor(begins_s - MARGIN_S - spec.recovery.grace_s)
+        if look.stay.needs_s <= begins_s or runtime_s <= 0:
+            continue
+        if (yield from look.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
+            limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
+            return Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
+    return None
+
+
+def _with(state: State, owner: UserName, spec: JobSpec, key: str, value: int) -> Shape:
+    resources = msgspec.structs.replace(spec.resources, **{key: value})
+    return shape_for(state, owner, msgspec.structs.replace(spec, resources=resources))
+
+
+def _most(fits: Callable[[int], Parts[bool]], least: int, wanted: int) -> Parts[int | None]:
+    """The largest number below `wanted` that fits, where a smaller one fits the better."""
+    if least >= wanted or not (yield from fits(least)):
+        return None
+    low, high = least, wanted
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if (yield from fits(middle)) else (low, middle)
+    return low
+
+
+def _made_way(gangs: list[Gang]) -> str:
+    by_job: dict[int, list[Gang]] = {}
+    for gang in sorted(gangs, key=lambda g: g.key):
+        by_job.setdefault(gang.job.id, []).append(gang)
+    jobs = [
+        f"{name_of(some[0].job, some if len(some[0].job.gangs) > 1 else None)} "
+        f"(priority {some[0].job.spec.priority})"
+        for some in by_job.values()
+    ]
+    return f"if {listed(jobs, MAX_NAMED)} of lower priority made way it would start now"

@@ -1,0 +1,235 @@
+"""Limits in force and how they come and go: what lowers a budget, until when, and what is on disk.
+
+Operators, schedules, grid events and the controllers (cooling, meters) all come through here; the
+arithmetic is `power.budgets`. What was promised for a time runs on the monotonic clock from the
+moment it begins, so that a wall clock that jumps changes nothing; a restart goes by the wall clock.
+
+A controller's limit is on record too, rounded down to a step of 1 % of the full budget. After a
+restart it stays in force, as a step and without an end, until the controller has readings again and
+puts or withdraws it: a scheduler that has just started knows nothing better than what it last knew.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import DomainId, Instant, Now, UnixTime
+from wattline_protocol.views.site_views import LimitSource
+from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.model.journal import SCHEDULER
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.topology.budgets import Limit
+from wattline_scheduler.records import LimitRecord
+
+ARM_S = 3.0
+"""A limit that is to begin is known to the allocator so long before, to be met when it begins."""
+
+CONTROLLERS: tuple[LimitSource, ...] = ("cooling", "meter")
+"""Sources that put their limit anew every second."""
+
+REMEMBERED_PERMILLE = 10
+"""Step, as a share of the full budget, in which a controller's limit is written to disk."""
+
+
+# --- for controllers ------------------------------------------------------------------------
+
+
+def put_limit(state: State, limit: Limit, now: Now) -> Limit:
+    """Put a controller's limit in force, or change it; call it as often as it changes.
+
+    `limit.source` is "cooling" or "meter". To lower a budget bit by bit without a domain ever
+    being above it, give each change a `ramp_s` of the period at which they come. No audit line is
+    written: the controller says what happened when it happens.
+    """
+    if limit.source not in CONTROLLERS:
+        raise ValueError(f"{limit.source} limits are requests with an end; see core.budgets")
+    known = state.domains.put(limit, now.mono_s)
+    full_mw = state.domains.limits.full_mw(limit.domain)
+    step_mw = max(1, full_mw * REMEMBERED_PERMILLE // 1000)
+    rounded_mw = max(0, limit.value_mw) // step_mw * step_mw
+    before = state.limits.get((limit.domain, limit.name))
+    if before is None or before.value_mw != rounded_mw:
+        _save(
+            state,
+            LimitRecord(
+                domain=limit.domain,
+                name=limit.name,
+                source=limit.source,
+                phase="in_force",
+                value_mw=rounded_mw,
+                from_mw=rounded_mw,
+                start_unix_s=before.start_unix_s if before else now.unix_s,
+                who=limit.who or SCHEDULER,
+                why=limit.why,
+            ),
+        )
+    _changed(state, limit.domain, f"the {limit.source} limit of {limit.domain} fell", now)
+    return known
+
+
+def withdraw_limit(state: State, domain: DomainId, name: str, now: Now) -> bool:
+    """Take a controller's limit away; False if there was none. Writes no audit line."""
+    record = state.limits.get((domain, name))
+    if record is None:
+        return False
+    drop(state, record, now)
+    return True
+
+
+# --- for what operators, schedules and grid events ask --------------------------------------
+
+
+def begin(state: State, record: LimitRecord, now: Now) -> LimitRecord:
+    """Put a limit in force, from now or from a start within `ARM_S`; on disk before any lease."""
+    known = state.domains.put(limit_of(record, now), now.mono_s)
+    record = msgspec.structs.replace(record, phase="in_force", from_mw=known.from_mw)
+    _save(state, record)
+    state.rebalanced_at = None  # not held back by the pace of rebalancing
+    return record
+
+
+def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> None:
+    """After the audit line of a limit that began: what is above its budget now, or that nothing is.
+
+    Apart from `begin` so that the line about the limit stands above the lines about its effect.
+    """
+    domain = record.domain
+    _changed(state, domain, cause, now)
+    is_step = record.ramp_s <= 0 and record.start_unix_s <= now.unix_s
+    if is_step and domain not in state.overruns:
+        state.journal.note("budget_met", f"{domain} was within its lower budget already", now)
+
+
+def release(state: State, record: LimitRecord, release_s: float, now: Now) -> None:
+    """Let the budget rise again from where it is now, at once or over `release_s`."""
+    limits = state.domains.limits
+    known = limits.get(record.domain, record.name)
+    if release_s <= 0 or known is None:
+        drop(state, record, now)
+        return
+    now_mw = known.at_mw(now.mono_s, limits.full_mw(record.domain))
+    rising = msgspec.structs.replace(
+        record,
+        phase="rising",
+        value_mw=now_mw,
+        from_mw=now_mw,
+        ramp_s=0.0,
+        end_unix_s=now.unix_s,
+        release_s=release_s,
+    )
+    _save(state, rising)
+    state.domains.put(limit_of(rising, now), now.mono_s)
+
+
+def drop(state: State, record: LimitRecord, now: Now) -> None:
+    """The limit is over."""
+    del state.limits[record.domain, record.name]
+    state.domains.withdraw(record.domain, record.name, now.mono_s)
+    state.journal.save(msgspec.structs.replace(record, phase="over", end_unix_s=now.unix_s))
+    _changed(state, record.domain, "", now)
+
+
+def cancel(state: State, record: LimitRecord, now: Now) -> None:
+    """Take a limit back; its name stays taken until its end."""
+    state.domains.withdraw(record.domain, record.name, now.mono_s)
+    _save(state, msgspec.structs.replace(record, phase="cancelled"))
+    _changed(state, record.domain, "", now)
+
+
+def tick_limits(state: State, now: Now) -> None:
+    """At every tick: ramps move, times run out."""
+    has_moved = state.domains.refresh(now.mono_s)
+    for domain in dict.fromkeys(limit.domain for limit in state.domains.limits):
+        if state.books.headroom_mw(domain) < 0 and domain not in state.overruns:
+            note_overruns(state, _cause(state, domain, now), now, is_shed=True)
+    if has_moved:
+        _recovered(state, now)
+    for limit in tuple(state.domains.limits):
+        if limit.end is not None and now.mono_s >= limit.end:
+            _ended(state, state.limits[limit.domain, limit.name], limit, now)
+
+
+def _cause(state: State, domain: DomainId, now: Now) -> str:
+    limit = state.domains.limits.binding(domain, now.mono_s)
+    if limit is None or limit.ramp_s <= 0:
+        return f"budget of {domain} lowered by {limit.name if limit else 'a limit'}"
+    return "its leases did not follow the ramp of its budget"
+
+
+def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:
+    if limit.over_at is not None and now.mono_s >= limit.over_at:
+        drop(state, record, now)
+        note_restored(state, record, SCHEDULER, "its time is over", now)
+    elif record.phase != "rising":
+        _save(state, msgspec.structs.replace(record, phase="rising"))
+        text = f"{record.domain}: the {record.name} is over; the budget rises again"
+        state.journal.note("budget_rising", text, now)
+
+
+def note_restored(state: State, record: LimitRecord, who: str, reason: str, now: Now) -> str:
+    """The audit line of a limit that is gone."""
+    domain = record.domain
+    budget_w, full_w = state.domains.budget_mw(domain) / 1000, _full_w(state, domain)
+    left = "full budget" if budget_w >= full_w else "budget, still limited otherwise,"
+    text = f"{domain}: {left} of {budget_w:.0f} W restored"
+    state.journal.act("budget_restored", text + (f" ({reason})" if reason else ""), now, who=who)
+    return text
+
+
+def _full_w(state: State, domain: DomainId) -> float:
+    return state.domains.limits.full_mw(domain) / 1000
+
+
+# --- at a restart ---------------------------------------------------------------------------
+
+
+def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
+    """Put what is on record in force again; what is left of its time runs from now."""
+    if record.phase == "over":
+        return
+    if record.domain not in state.domains.by_id:
+        state.journal.save(msgspec.structs.replace(record, phase="over", end_unix_s=now.unix_s))
+        text = f"{record.name} of {record.domain} is over: the site file has no such domain"
+        state.journal.note("limit_dropped", text, now, level="warning")
+        return
+    state.limits[record.domain, record.name] = record
+    if record.phase in ("in_force", "rising"):
+        state.domains.put(limit_of(record, now), now.mono_s)
+
+
+def limit_of(record: LimitRecord, now: Now) -> Limit:
+    """A record on the monotonic clock, as of now."""
+
+    def instant(unix_s: UnixTime) -> Instant:
+        return Instant(now.mono_s + (unix_s - now.unix_s))
+
+    return Limit(
+        domain=record.domain,
+        name=record.name,
+        source=record.source,
+        value_mw=record.value_mw,
+        start=instant(record.start_unix_s),
+        from_mw=record.from_mw,
+        ramp_s=record.ramp_s,
+        end=None if record.end_unix_s is None else instant(record.end_unix_s),
+        release_s=record.release_s,
+        who=record.who,
+        why=record.why,
+    )
+
+
+# --- what follows from a change -------------------------------------------------------------
+
+
+def _save(state: State, record: LimitRecord) -> None:
+    state.limits[record.domain, record.name] = record
+    state.journal.save(record)
+
+
+def _changed(state: State, domain: DomainId, cause: str, now: Now) -> None:
+    if state.books.headroom_mw(domain) < 0 and cause:
+        note_overruns(state, cause, now, is_shed=True)
+    _recovered(state, now)
+
+
+def _recovered(state: State, now: Now) -> None:
+    note_recovery(state, now)
+    state.wants_rebalance = state.wants_plan = True

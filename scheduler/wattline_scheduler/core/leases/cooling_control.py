@@ -1,0 +1,228 @@
+"""What follows from a cooling zone's plant and inlets: limits on its budget, and who is told."""
+
+from collections.abc import Iterator
+
+from wattline_protocol.ids import DomainId, NodeId, Now, UserName
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.client_messages import Answer, Denied, Done, SetUnits
+from wattline_scheduler.core.leases.budget_limits import put_limit, withdraw_limit
+from wattline_scheduler.core.leases.lease_load import is_leased, load_now
+from wattline_scheduler.core.leases.measured_draw import Draw
+from wattline_scheduler.core.model.problems import begin, end, is_open
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.sensing.cooling import ZoneNow
+from wattline_scheduler.power.sensing.inlets import InletControl, is_plausible_c, warm_end_c
+from wattline_scheduler.power.topology.budgets import Limit
+from wattline_scheduler.records import LimitRecord, PlantRecord
+
+CAPACITY, INLETS = "cooling capacity", "cooling inlets"
+"""Names of the two limits among a zone's."""
+
+MAX_NAMED = 5
+"""Nodes in one line of the event log."""
+
+STEP_S = 1.0
+"""A falling limit is a ramp to its next value, so that leases follow it ahead of time."""
+
+
+def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
+    """Once a second: capacity, inlets, and what is wrong with their sensors."""
+    for zone_id, zone in state.zones.items():
+        follow_capacity(state, zone_id, zone, now)
+        if zone.inlets is not None:
+            _follow_inlets(state, zone_id, zone.inlets, draws, now)
+        _follow_sensors(state, zone_id, zone, now)
+
+
+def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
+    """The zones of the site file, with what operators said and the limits they left with."""
+    said = {record.zone: record.units_said for record in saved}
+    for domain in state.site.domains:
+        if domain.plant is None:
+            continue
+        zone = ZoneNow(domain.plant, now.mono_s, said.get(domain.id))
+        left = state.limits.get((domain.id, CAPACITY))
+        zone.capacity.now_mw = None if left is None else left.value_mw
+        if domain.plant.inlet_limit_c is not None:
+            zone.inlets = InletControl(domain.plant.inlet_limit_c, now.mono_s)
+            zone.inlets.base_permille = PERMILLE * PERMILLE / domain.plant.overbook_permille
+            _resume(state, zone.inlets, state.limits.get((domain.id, INLETS)))
+        state.zones[domain.id] = zone
+
+
+def _resume(state: State, inlets: InletControl, left: LimitRecord | None) -> None:
+    if left is not None:
+        full_mw = state.domains.limits.full_mw(left.domain)
+        inlets.resume(left.value_mw * PERMILLE / full_mw)
+
+
+# --- capacity -------------------------------------------------------------------------------
+
+
+def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+    """Put in force what units and weather allow; until they are known, what was last known."""
+    if not zone.is_settled(now.mono_s):
+        return
+    before = zone.capacity.units
+    had_any = zone.capacity.at is not None
+    full_mw = state.domains.limits.full_mw(zone_id)
+    capacity_mw = zone.follow_capacity(full_mw, now.mono_s)
+    units, overbook = zone.capacity.units, zone.plant.overbook_permille
+    removed_mw = capacity_mw * PERMILLE // overbook
+    if zone.inlets is not None and overbook > PERMILLE:
+        zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
+    why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
+    text = f"{zone_id}: {why}, it can remove {removed_mw / 1000:.0f} W now"
+    _follow_units(state, zone_id, zone, units < before and had_any, text, now)
+    if had_any and units < before and zone.inlets is not None:
+        zone.inlets.lose_unit()
+    is_step = not had_any or units < before
+    _limit(state, zone_id, CAPACITY, capacity_mw, 0.0 if is_step else STEP_S, why, now)
+
+
+def _follow_units(
+    state: State, zone_id: DomainId, zone: ZoneNow, are_fewer: bool, text: str, now: Now
+) -> None:
+    """One problem while units are missing; a further one that fails is an event of its own."""
+    if zone.capacity.units >= zone.plant.units:
+        end(state, "cooling_units", zone_id, now, text)
+        return
+    if are_fewer and is_open(state, "cooling_units", zone_id):
+        state.journal.note("cooling_units", text, now, level="alarm")
+    begin(state, "cooling_units", zone_id, text, now)
+
+
+def _limit(
+    state: State, zone_id: DomainId, name: str, value_mw: int, ramp_s: float, why: str, now: Now
+) -> None:
+    full_mw = state.domains.limits.full_mw(zone_id)
+    known = state.domains.limits.get(zone_id, name)
+    if value_mw >= full_mw:
+        withdraw_limit(state, zone_id, name, now)
+    elif known is None or known.value_mw != value_mw:
+        limit = Limit(zone_id, name, "cooling", value_mw, now.mono_s, ramp_s=ramp_s, why=why)
+        put_limit(state, limit, now)
+
+
+# --- inlets ---------------------------------------------------------------------------------
+
+
+def _follow_inlets(
+    state: State, zone_id: DomainId, inlets: InletControl, draws: dict[NodeId, Draw], now: Now
+) -> None:
+    full_mw = state.domains.limits.full_mw(zone_id)
+    fixed_mw = state.domains.by_id[zone_id].fixed_load_mw
+    heat_mw = fixed_mw + sum(draws[node].mw for node in state.domains.members[zone_id])
+    share = inlets.step(
+        inlet_of(state, zone_id),
+        heat_mw * PERMILLE / full_mw,
+        lambda: _floor_mw(state, zone_id, now) * PERMILLE / full_mw,
+        now.mono_s,
+    )
+    value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
+    why = f"inlets of at most {inlets.limit_c:g} °C"
+    _limit(state, zone_id, INLETS, value_mw, STEP_S, why, now)
+    _follow_warmth(state, zone_id, inlets, now)
+
+
+def inlet_of(state: State, zone_id: DomainId) -> float | None:
+    """The warm end of the zone's inlets; None where under half of the heard nodes tell one."""
+    heard = [state.nodes[name] for name in state.domains.members[zone_id]]
+    beats = [node.beat for node in heard if node.is_reachable and node.beat is not None]
+    told = [b.inlet_c for b in beats if b.inlet_c is not None and is_plausible_c(b.inlet_c)]
+    return warm_end_c(told) if told and 2 * len(told) >= len(beats) else None
+
+
+def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
+    """Least the zone can be held to with its running work, reserves included."""
+    floor_mw = state.domains.reserved_mw(zone_id)
+    for name in state.domains.members[zone_id]:
+        node = state.nodes[name]
+        is_ours = is_leased(state, node)
+        committed_mw = state.books.committed_mw(name)
+        floor_mw += load_now(state, node, now).floor_mw if is_ours else committed_mw
+    return floor_mw
+
+
+def _follow_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: Now) -> None:
+    limit, inlet_c = f"{inlets.limit_c:g} °C", inlets.inlet_c
+    if inlets.is_blind:
+        text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
+        begin(state, "inlets_unseen", zone_id, text, now)
+    else:
+        end(state, "inlets_unseen", zone_id, now)
+    if inlets.is_warm and inlet_c is not None:
+        text = f"{zone_id}: inlets of {inlet_c:.1f} °C near {limit}, its budget falls"
+        begin(state, "inlets_warm", zone_id, text, now)
+    elif not inlets.is_warm:
+        text = f"{zone_id}: its inlets limit nothing any more"
+        end(state, "inlets_warm", zone_id, now, text)
+    if inlet_c is not None and inlet_c > inlets.limit_c:
+        text = f"{zone_id}: inlets of {inlet_c:.1f} °C, the limit is {limit}"
+        begin(state, "inlets_over", zone_id, text, now)
+    elif inlet_c is not None:
+        end(state, "inlets_over", zone_id, now)
+
+
+# --- sensors and operators ------------------------------------------------------------------
+
+
+SENSORS = ("units", "outside", "inlets")
+
+
+def _follow_sensors(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+    zone.problems = dict(_problems(state, zone_id, zone, now))
+    for sensor in SENSORS:
+        subject, problem = f"{zone_id} {sensor}", zone.problems.get(sensor)
+        if problem is None:
+            end(state, "cooling_unseen", subject, now)
+            continue
+        error = f": {zone.error}" if zone.error and sensor != "inlets" else ""
+        begin(state, "cooling_unseen", subject, f"{zone_id}: {problem}{error}", now)
+
+
+def _problems(
+    state: State, zone_id: DomainId, zone: ZoneNow, now: Now
+) -> Iterator[tuple[str, str]]:
+    """Kind of sensor and what is wrong."""
+    if zone.is_units_stale(now.mono_s):
+        is_guarded = zone.plant.inlet_limit_c is not None
+        instead = "the last number counts" if is_guarded else "one fewer counts"
+        yield "units", f"nobody tells how many units are in service, {instead}"
+    if zone.is_outside_stale(now.mono_s):
+        yield "outside", "nobody tells the outside temperature, the hottest of its table counts"
+    silent = [] if zone.inlets is None else _without_inlet(state, zone_id)
+    if silent:
+        names = ", ".join(silent[:MAX_NAMED]) + (" …" if len(silent) > MAX_NAMED else "")
+        yield "inlets", f"{len(silent)} nodes tell no plausible inlet ({names}), the others count"
+
+
+def _without_inlet(state: State, zone_id: DomainId) -> list[NodeId]:
+    nodes = (state.nodes[name] for name in state.domains.members[zone_id])
+    return [
+        node.id
+        for node in nodes
+        if node.is_reachable
+        and node.beat is not None
+        and (node.beat.inlet_c is None or not is_plausible_c(node.beat.inlet_c))
+    ]
+
+
+def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answer:
+    """An operator says how many units are in service; all of them: nothing is said any more."""
+    zone = state.zones.get(request.zone)
+    if zone is None or not zone.plant.units:
+        known = ", ".join(z for z, now_ in state.zones.items() if now_.plant.units) or "none"
+        return Denied("not_found", f"no zone {request.zone!r} has units in the site file ({known})")
+    if not 0 <= request.units <= zone.plant.units:
+        return Denied("bad_request", f"{request.zone} has {zone.plant.units} units, not more")
+    said = None if request.units == zone.plant.units else request.units
+    zone.units_said = said
+    record = PlantRecord(request.zone, said, user, request.reason, now.unix_s)
+    state.journal.save(record)
+    why = f" ({request.reason})" if request.reason else ""
+    text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
+    state.journal.act("cooling_units_said", text + why, now, who=user, level="warning")
+    follow_capacity(state, request.zone, zone, now)
+    state.rebalanced_at = None
+    return Done(text)

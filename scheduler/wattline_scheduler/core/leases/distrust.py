@@ -1,0 +1,110 @@
+"""When a node's words contradict the books: it counts in full until its caps are read back (I9)."""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.wire.agent_messages import Beat, GpuInfo, Rehello
+from wattline_scheduler.core.leases.lease_load import floor_of
+from wattline_scheduler.core.leases.overruns import note_overruns
+from wattline_scheduler.core.leases.quarantine import contradicts
+from wattline_scheduler.core.model.foreign_processes import jump_mw
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.problems import begin
+from wattline_scheduler.core.model.state import State
+
+REHELLO_PERIOD_S = 1.0
+"""A node is asked to say Hello again at most so often."""
+
+MOST_NAMEPLATES = 2
+"""No node is believed that it needs, or is held at, more than so many times its nameplate: the
+site file may be wrong by some, but one key must not take the watts of all others."""
+
+
+def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
+    """Count the node in full, stop growth beside it, and ask it to read back its caps."""
+    if node.record.is_quarantined:
+        return
+    if node.id not in state.contradicted:
+        state.journal.save(state.books.distrust(node.id))
+        node.outdate_offer()
+        why = f"{node.id} {text}; it counts in full until its caps are read back"
+        begin(state, "books_contradicted", node.id, why, now, node=node.id)
+        note_overruns(state, f"{node.id} contradicts the books", now)
+        contradicts(state, node, now)
+    ask_for_hello(state, node, "the books and this node disagree", now)
+
+
+def ask_for_hello(state: State, node: NodeNow, reason: str, now: Now) -> None:
+    """Rehello, at most once a period."""
+    if node.rehello_at is not None and now.mono_s - node.rehello_at < REHELLO_PERIOD_S:
+        return
+    node.rehello_at = now.mono_s
+    state.journal.send(node.id, Rehello(state.epoch, reason))
+
+
+def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
+    """What in a beat of the present incarnation the books cannot explain; empty = nothing.
+
+    A beat older than the newest acknowledgement says nothing about the present.
+    """
+    if state.books.entry(node.id).standing != "leased":
+        return ""
+    if beat.lease_seq > node.lease_seq:
+        return f"names lease {beat.lease_seq}, the newest sent to it is {node.lease_seq}"
+    impossible = impossible_holding(node, beat.holding_mw)
+    if impossible:
+        return impossible
+    over_mw = beat.holding_mw - state.books.committed_mw(node.id)
+    if over_mw > 0 and beat.lease_seq >= node.acked_seq and over_mw > jump_mw(node, beat):
+        return (
+            f"is held at {beat.holding_mw / 1000:.0f} W, "
+            f"the books say at most {(beat.holding_mw - over_mw) / 1000:.0f} W"
+        )
+    return ""
+
+
+def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
+    """What of the GPUs in a Hello cannot be; empty = nothing."""
+    if len({gpu.index for gpu in gpus}) < len(gpus):
+        return "names a GPU twice"
+    for gpu in gpus:
+        if max(gpu.cap_min_mw, gpu.idle_mw, gpu.cap_default_mw) > gpu.cap_max_mw:
+            return f"says that GPU {gpu.index} idles, or is capped at least, above its maximum cap"
+    most_mw, idle_mw = MOST_NAMEPLATES * node.site.nameplate_mw, sum(g.idle_mw for g in gpus)
+    if idle_mw > most_mw or any(gpu.cap_max_mw > most_mw for gpu in gpus):
+        return (
+            f"says that its GPUs draw more than {MOST_NAMEPLATES} times the nameplate of the host "
+            f"({node.site.nameplate_mw / 1000:.0f} W)"
+        )
+    return ""
+
+
+def impossible_adoption(node: NodeNow, holding_mw: int) -> str:
+    """What of caps that were read back, or of the GPUs they are for, cannot be."""
+    return impossible_holding(node, holding_mw) or impossible_floor(node)
+
+
+def impossible_holding(node: NodeNow, holding_mw: int) -> str:
+    """What of a holding cannot be; empty = nothing."""
+    site = node.site
+    least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
+    if holding_mw < least_mw:
+        return (
+            f"is held at {holding_mw / 1000:.0f} W, its host alone may draw "
+            f"{least_mw / 1000:.0f} W by the site file"
+        )
+    if holding_mw > MOST_NAMEPLATES * site.nameplate_mw:
+        return f"is held at {holding_mw / 1000:.0f} W, {_more_than_most(node)}"
+    return ""
+
+
+def impossible_floor(node: NodeNow) -> str:
+    """What of the least lease that would cover its GPUs cannot be; empty = nothing."""
+    floor_mw = floor_of(node)
+    if floor_mw > MOST_NAMEPLATES * node.site.nameplate_mw:
+        return f"needs at least {floor_mw / 1000:.0f} W, {_more_than_most(node)}"
+    return ""
+
+
+def _more_than_most(node: NodeNow) -> str:
+    nameplate_w = node.site.nameplate_mw / 1000
+    return f"more than {MOST_NAMEPLATES} times its nameplate of {nameplate_w:.0f} W"

@@ -1,0 +1,62 @@
+"""Faults in Wattline's own code that must not end a run: a check or a read that fails is a refusal
+and an alarm, since it has changed nothing.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.leases.distrust import distrust
+from wattline_scheduler.core.model.events import FaultSeen
+from wattline_scheduler.core.model.problems import begin
+from wattline_scheduler.core.model.state import State
+
+MAX_ERROR_CHARS = 200
+
+T = TypeVar("T")
+
+
+def total(state: State, what: str, user: UserName, check: Callable[[], T], now: Now) -> T | Denied:
+    """What `check` finds, which changes nothing; where it fails, a refusal and an alarm.
+
+    `what`: the request, for people: "submit".
+    """
+    try:
+        return check()
+    except MemoryError:
+        raise
+    except Exception as error:
+        fault_seen(state, failed(what, user, error), now)
+        return internal_error(what, error)
+
+
+def internal_error(what: str, error: Exception) -> Denied:
+    """The refusal of a request that could not be looked at."""
+    text = (
+        f"internal error: {what} could not be checked ({described(error)}); nothing was changed. "
+        "An alarm tells the operators; please report this as a bug of Wattline"
+    )
+    return Denied("internal", text)
+
+
+def failed(what: str, user: UserName, error: Exception) -> FaultSeen:
+    """The alarm about it."""
+    text = f"{what} of {user} was refused because of an internal error: {described(error)}"
+    return FaultSeen("check_failed", f"site {what}", text)
+
+
+def described(error: BaseException) -> str:
+    """An error and where it was raised: `ValueError: … at moment:104`."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = "" if at is None else f" at {at.tb_frame.f_code.co_name}:{at.tb_lineno}"
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS] + where
+
+
+def fault_seen(state: State, fault: FaultSeen, now: Now) -> None:
+    """An alarm; a node whose messages are not taken any more counts in full (I9)."""
+    begin(state, fault.kind, fault.subject, fault.text, now, node=fault.node)
+    if fault.node is not None and fault.node in state.nodes:
+        distrust(state, state.nodes[fault.node], "said what ended the run before this one", now)

@@ -1,0 +1,221 @@
+"""A node in the terms of the power engine: what it draws at least, and what its work could use."""
+
+from collections.abc import Mapping, Sequence
+
+from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.job.spec import PRIORITIES
+from wattline_protocol.site.wall_power import cap_within_mw, wall_mw
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Starting
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.demand.node_load import (
+    GpuLoad,
+    NodeLoad,
+    busy_gpu,
+    gpu_admission_mw,
+    gpu_ceiling_mw,
+    gpu_floor_mw,
+    is_controlled,
+    most_demanding,
+)
+from wattline_scheduler.power.demand.useful_cap import with_known
+
+NOBODY = -1
+"""Priority of GPUs that draw although no task holds them: served last."""
+
+PROTECTED_PRIORITY = PRIORITIES["high"]
+"""From here on a pause of the work frees no watts: it would be slow when it goes on."""
+
+
+def demand_of(
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
+) -> int:
+    """Uncapped demand of a GPU for the tasks that hold it, GPU milliwatts."""
+    hint_mw, is_protected = _said(holders[0])
+    for other in holders[1:]:
+        other_mw, is_also = _said(other)
+        hint_mw = max(hint_mw, other_mw) if hint_mw and other_mw else 0
+        is_protected = is_protected or is_also
+    return state.demand.of(node.id, gpu, hint_mw, now.mono_s, is_protected=is_protected)
+
+
+def _said(attempt: Attempt) -> tuple[int, bool]:
+    """The draw its user expects (0 = not known), and whether the work is protected."""
+    job = attempt.gang.job
+    need = job.shape.need
+    is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
+    return need.watts_hint_mw, is_protected
+
+
+def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) -> NodeLoad:
+    """The node's load with everything placed on it; with `also`, a paused gang is counted too."""
+    base_mw = node.non_gpu_worst_mw
+    busy: list[GpuLoad] = []
+    for gpu in node.gpus.values():
+        holders = node.holders.get(gpu.index, ())
+        counting = [one for one in holders if one.gang is also or _counts(one)]
+        if not is_controlled(gpu):
+            busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
+        elif counting:
+            busy.append(_held(state, node, gpu, counting, now))
+        elif gpu.index in node.idle:
+            base_mw += gpu.idle_mw
+        else:
+            busy.append(_fixed(gpu, gpu_floor_mw(gpu)))
+    is_low = now.mono_s < node.lowest_until
+    return NodeLoad(
+        node=node.id,
+        base_mw=base_mw,
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        gpus=tuple(busy),
+        lowest_mw=node.lowest_mw if is_low else 0,
+    )
+
+
+def _held(
+    state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
+) -> GpuLoad:
+    demand_mw = demand_of(state, node, gpu, holders, now)
+    learned = state.demand.learned_of(node.id, gpu.index)
+    steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
+    is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
+    jobs = (attempt.gang.job for attempt in holders)
+    return most_demanding(
+        [
+            busy_gpu(
+                gpu, demand_mw, job.spec.priority, job.shape.need, steepness, is_bound=is_bound
+            )
+            for job in jobs
+        ]
+    )
+
+
+def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
+    """As `load_of`, made anew only when something about the node has changed."""
+    outdate_moved(state)
+    load = node.load
+    if load is None or (load.lowest_mw and now.mono_s >= node.lowest_until):
+        load = node.load = load_of(state, node, now)
+    return load
+
+
+def update_load(state: State, node: NodeNow, now: Now) -> None:
+    """After a beat: what the allocator sees of the node, so that a division finds it ready."""
+    if node.load is None and node.id in state.fleet.loads:
+        state.fleet.put(load_now(state, node, now))
+
+
+def outdate_moved(state: State) -> None:
+    """Gangs that were paused, resumed or ended changed the loads of their nodes."""
+    for node in state.work.take_moved():
+        state.nodes[node].load = None
+
+
+def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
+    """A GPU without a task that is not idle: at its floor, or in full if it is not ours to cap."""
+    return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NOBODY)
+
+
+def _counts(attempt: Attempt, only: Gang | None = None) -> bool:
+    """Whether it draws power, or watts are being found for it: for `only` alone, if given."""
+    phase = attempt.gang.phase
+    if isinstance(phase, Paused) and not phase.is_resuming:
+        return False
+    is_to_come = isinstance(phase, Paused) or (isinstance(phase, Starting) and not phase.is_ordered)
+    return not is_to_come or only is None or attempt.gang is only
+
+
+def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
+    """Least lease that covers the node with everything placed on it, at the wall.
+
+    With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
+    that must be in force before its tasks are ordered. As `load_of`, without asking for demand.
+    """
+    least_mw = node.non_gpu_worst_mw
+    for gpu in node.gpus.values():
+        holders = node.holders.get(gpu.index, ())
+        if not is_controlled(gpu):
+            least_mw += gpu_ceiling_mw(gpu)
+        elif gpu.index in node.idle and not any(_counts(one, only) for one in holders):
+            least_mw += gpu.idle_mw
+        else:
+            least_mw += gpu_floor_mw(gpu)
+    return wall_mw(least_mw, node.site.psu_efficiency_permille)
+
+
+def kept_of(state: State, node: NodeNow) -> Kept:
+    """What the node must be able to keep with the work placed on it, paused work included."""
+    base_mw = node.non_gpu_worst_mw
+    held: list[tuple[GpuIndex, int]] = []
+    yields: dict[int, int] = {}
+    for gpu in node.gpus.values():
+        holders = node.holders.get(gpu.index)
+        if not is_controlled(gpu):
+            base_mw += gpu_ceiling_mw(gpu)
+        elif holders is not None:
+            admission_mw = booked_mw(state, node, gpu)
+            held.append((gpu.index, admission_mw))
+            priority = max(one.gang.job.spec.priority for one in holders)
+            yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
+        elif gpu.index in node.foreign:
+            base_mw += gpu_floor_mw(gpu)
+        else:
+            base_mw += gpu.idle_mw
+    return Kept(
+        node=node.id,
+        base_mw=base_mw,
+        busy_mw=sum(mw for _, mw in held),
+        psu_efficiency_permille=node.site.psu_efficiency_permille,
+        is_controlled=is_leased(state, node),
+        yields=tuple(sorted(yields.items())),
+        held=tuple(held),
+    )
+
+
+def idle_mw(node: NodeNow) -> int:
+    """Wall milliwatts that it could be held to if all its work was paused."""
+    load_mw = node.non_gpu_worst_mw
+    for gpu in node.gpus.values():
+        could_idle = gpu.index in node.holders and gpu.index not in node.foreign
+        is_idle = could_idle or gpu.index in node.idle
+        busy_mw = gpu_floor_mw(gpu) if is_controlled(gpu) else gpu_ceiling_mw(gpu)
+        load_mw += gpu.idle_mw if is_controlled(gpu) and is_idle else busy_mw
+    return wall_mw(load_mw, node.site.psu_efficiency_permille)
+
+
+def booked_mw(state: State, node: NodeNow, gpu: GpuInfo) -> int:
+    """What must be found for a GPU with tasks: the most that any of them needs."""
+    learned = state.demand.learned_of(node.id, gpu.index)
+    known_mw = learned.draw.top_mw if learned is not None and learned.draw.is_known else 0
+    needs = (attempt.gang.job.shape.need for attempt in node.holders[gpu.index])
+    return max(gpu_admission_mw(gpu, with_known(need, known_mw)) for need in needs)
+
+
+def is_leased(state: State, node: NodeNow) -> bool:
+    """Whether the node is heard, follows leases, and has said which GPUs are idle."""
+    is_known = node.is_reachable and node.beat is not None
+    return is_known and state.books.entry(node.id).standing == "leased"
+
+
+def caps_for(node: NodeNow, share_mw: Mapping[GpuIndex, int]) -> tuple[int, ...]:
+    """Wanted cap of every GPU by index, where the busy ones share the lease so (GPU milliwatts).
+
+    Free GPUs get their minimum cap: whatever starts on one without being placed stays small.
+    """
+    caps = []
+    for gpu in sorted(node.gpus.values(), key=lambda gpu: gpu.index):
+        bound_mw = share_mw.get(gpu.index) or gpu_floor_mw(gpu)
+        cap_mw = cap_within_mw(bound_mw, gpu.overshoot_permille)
+        caps.append(min(max(cap_mw, gpu.cap_min_mw), gpu.cap_max_mw))
+    return tuple(caps)
+
+
+def is_covered(state: State, node: NodeNow, gang: Gang) -> bool:
+    """Whether every lease that may be in force on the node covers it with the gang at its floor."""
+    entry = state.books.entry(node.id)
+    if entry.standing != "leased":
+        return False
+    least_mw = min((entry.acked_mw, *(sent.lease_mw for sent in entry.sent)))
+    return least_mw >= floor_of(node, only=gang)

@@ -1,0 +1,217 @@
+"""What follows from a domain's meter: load that nobody booked is kept free, a liar is told of."""
+
+from wattline_protocol.ids import DomainId, NodeId, Now
+from wattline_protocol.site.model import Domain
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.core.leases.budget_limits import put_limit, withdraw_limit
+from wattline_scheduler.core.leases.measured_draw import Draw, all_draws, measured_gpus_mw
+from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
+from wattline_scheduler.core.model.events import DomainMetered
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.sensing.meters import Explained, Hangs, MeterNow, Trust
+from wattline_scheduler.power.topology.budgets import Limit
+from wattline_scheduler.records import MeterRecord
+
+LIMIT = "meter"
+"""Name of the fallback budget among a domain's limits."""
+
+REMEMBERED_PERMILLE = 10
+"""Step, as a share of the rating, in which held load is written to disk, rounded up."""
+
+FACTOR_STEP_PERMILLE = 10
+
+DOUBTED: tuple[Trust, ...] = ("stale", "frozen", "implausible")
+
+
+def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, now: Now) -> None:
+    """A reading came in."""
+    before = meter.trust
+    if not meter.has_notes:
+        meter.note(explained(state, meter, all_draws(state)), now.mono_s)
+    meter.take(event.wall_mw, event.error, now.mono_s)
+    _tell(state, domain, meter, before, now)
+
+
+def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
+    """Once a second: what the nodes draw, what that leaves unexplained, and how old values are."""
+    for domain, meter in state.meters.items():
+        before = meter.trust
+        meter.note(explained(state, meter, draws), now.mono_s)
+        _tell(state, domain, meter, before, now)
+    if state.meters:
+        _keep_free(state, now)
+
+
+def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
+    """The meters of the site file; held load and factor as they were."""
+    on_record = {record.domain: record for record in saved}
+    for domain in state.site.domains:
+        if domain.meter is None:
+            continue
+        meter = MeterNow(
+            domain.meter,
+            domain.rating_mw,
+            domain.fixed_load_mw,
+            now.mono_s,
+            hangs_of(state, domain.id),
+            state.site.timing.beat_period_s,
+        )
+        record = on_record.get(domain.id)
+        if record is not None:
+            meter.held_mw, meter.factor_permille = record.held_mw, record.factor_permille
+            state.meter_records[domain.id] = record
+        state.meters[domain.id] = meter
+    for name, mw in _extras(state).items():
+        state.domains.set_extra(name, mw)
+
+
+# --- what the nodes explain -----------------------------------------------------------------
+
+
+def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
+    """How the nodes hang on a domain; fixed by the site file.
+
+    Without stated shares an even one is the best guess for a node with inputs elsewhere too, and
+    all of it is possible. Only a node with all its inputs below the domain is there for certain.
+    """
+    chains = state.site.chains()
+    rows = [state.domains.rows[number] for number in state.domains.rows_in[domain]]
+    hangs = []
+    for name in state.domains.members[domain]:
+        node = state.nodes[name].site
+        usual = [share.share_permille for share in node.shares]
+        usual = usual or [PERMILLE // len(node.inputs)] * len(node.inputs)
+        here = [domain in chains[leaf] for leaf in node.inputs]
+        share = sum(mine for mine, is_here in zip(usual, here, strict=True) if is_here)
+        hangs.append(
+            Hangs(
+                node=name,
+                usual_permille=PERMILLE if all(here) else share,
+                most_permille=max(row.shares[name] for row in rows),
+                is_certain=all(here),
+            )
+        )
+    return tuple(hangs)
+
+
+def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Explained:
+    """What the nodes put on the meter's domain, as far as anybody can tell."""
+    drawn_mw = least_mw = most_mw = 0
+    is_complete = True
+    for hang in meter.hangs:
+        node, draw = state.nodes[hang.node], draws[hang.node]
+        drawn_mw += draw.mw * hang.usual_permille // PERMILLE
+        most_mw += draw.mw * hang.most_permille // PERMILLE
+        is_complete = is_complete and (draw.is_heard or node.record.is_off)
+        if hang.is_certain and draw.is_heard and node.beat is not None:
+            least_mw += min(measured_gpus_mw(node.beat), node.site.nameplate_mw)
+    return Explained(drawn_mw, least_mw, most_mw, is_complete)
+
+
+# --- load that nobody booked ----------------------------------------------------------------
+
+
+def _keep_free(state: State, now: Now) -> None:
+    """Reserve in each domain what its meter, or those below it, show beyond the books."""
+    for domain, extra_mw in _extras(state).items():
+        before_mw = state.domains.extra_mw(domain)
+        if extra_mw == before_mw:
+            continue
+        state.domains.set_extra(domain, extra_mw)
+        if extra_mw > before_mw:
+            cause = f"{extra_mw / 1000:.0f} W in {domain} are drawn by nobody on the books"
+            note_overruns(state, cause, now, is_shed=True)
+        else:
+            note_recovery(state, now)
+            state.wants_plan = True
+    for domain, meter in state.meters.items():
+        _tell_held(state, domain, meter, now)
+        _remember(state, domain, meter)
+
+
+def _extras(state: State) -> dict[DomainId, int]:
+    """Per domain: by its own meter, or the sum of those below, whichever is more."""
+    below: dict[DomainId | None, list[Domain]] = {}
+    for domain in state.site.domains:
+        below.setdefault(domain.parent, []).append(domain)
+    extras: dict[DomainId, int] = {}
+    for root in below.get(None, []):
+        _add_extra(state, root, below, extras)
+    return extras
+
+
+def _add_extra(
+    state: State,
+    domain: Domain,
+    below: dict[DomainId | None, list[Domain]],
+    extras: dict[DomainId, int],
+) -> int:
+    of_children = sum(_add_extra(state, child, below, extras) for child in below.get(domain.id, []))
+    meter = state.meters.get(domain.id)
+    own = 0 if meter is None else meter.extra_mw(state.books.committed_in(domain.id))
+    extras[domain.id] = min(domain.rating_mw, max(own, of_children))
+    return extras[domain.id]
+
+
+def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+    if meter.held_mw > 0:
+        text = (
+            f"the meter of {domain} shows {meter.held_mw / 1000:.0f} W that its nodes do not "
+            "explain: so much is kept free"
+        )
+        begin(state, "load_unexplained", domain, text, now)
+    else:
+        text = f"{domain}: its nodes explain what its meter shows"
+        end(state, "load_unexplained", domain, now, text)
+
+
+def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
+    """On disk when it moved by a step; a restart keeps as much free as this run did."""
+    step_mw = max(1, meter.rating_mw * REMEMBERED_PERMILLE // 1000)
+    held_mw = -(-meter.held_mw // step_mw) * step_mw
+    known = state.meter_records.get(domain)
+    known_factor = 1000 if known is None else known.factor_permille
+    is_new = held_mw != (0 if known is None else known.held_mw)
+    if is_new or abs(meter.factor_permille - known_factor) >= FACTOR_STEP_PERMILLE:
+        record = MeterRecord(domain, held_mw, meter.factor_permille)
+        state.meter_records[domain] = record
+        state.journal.save(record)
+
+
+# --- whether it is believed -----------------------------------------------------------------
+
+
+def _tell(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: Now) -> None:
+    if meter.trust == before:
+        return
+    if meter.trust in DOUBTED:
+        _fall_back(state, domain, meter, now)
+    elif meter.trust == "ok":
+        withdraw_limit(state, domain, LIMIT, now)
+    _follow_doubt(state, domain, meter, now)
+
+
+def _follow_doubt(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+    """What it is doubted for now has begun; anything else is over, once it says something."""
+    for doubt in DOUBTED:
+        if meter.trust == doubt:
+            text = f"the meter of {domain} {meter.why}; {_instead(meter)}"
+            begin(state, f"meter_{doubt}", domain, text, now)
+        elif meter.trust != "unread":
+            is_well = "is believed again" if meter.trust == "ok" else f"{meter.why} instead"
+            end(state, f"meter_{doubt}", domain, now, f"the meter of {domain} {is_well}")
+
+
+def _instead(meter: MeterNow) -> str:
+    if meter.rules.fallback_mw is None:
+        return "the books are believed, which no meter can raise"
+    return f"the fallback budget of {meter.rules.fallback_mw / 1000:.0f} W is in force"
+
+
+def _fall_back(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+    if meter.rules.fallback_mw is None:
+        return
+    why = f"its meter {meter.why}"
+    limit = Limit(domain, LIMIT, "meter", meter.rules.fallback_mw, now.mono_s, why=why)
+    put_limit(state, limit, now)

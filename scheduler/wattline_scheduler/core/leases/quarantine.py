@@ -1,0 +1,95 @@
+"""Agents whose words contradict the books again and again: their key is quarantined (I9).
+
+A contradiction stops growth in the domains of its node, because one explanation of it is that the
+books themselves are wrong. Repeated contradictions of one key have another one: its agent lies, or
+cannot keep its caps. Then its words count nothing: the node counts in full (its nameplate), is
+given no task and no lease, and the domains around it grow again. What runs there is followed as
+before. It is on record, and ends by an operator's word alone (`wattline node readmit`).
+"""
+
+import msgspec
+
+from wattline_protocol.ids import NodeId, Now, UserName
+from wattline_protocol.wire.client_messages import Answer, Denied, Done, Readmit
+from wattline_scheduler.core.leases.overruns import note_overruns
+from wattline_scheduler.core.model.node import CONTRADICTIONS_MANY, NodeNow
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import Contradiction, State
+
+MANY_WITHIN_S = 600.0
+"""An agent whose driver fails contradicts once and is mended by its Hello. One that has said Hello
+after each of so many contradictions in so short a time will not be mended by another."""
+
+UNRESOLVED_S = 30.0
+"""A sound agent that is asked for its Hello every second has adopted its caps by then."""
+
+
+def contradicts(state: State, node: NodeNow, now: Now, *, claims_epoch: bool = False) -> None:
+    """One more contradiction of the node; its entry counts in full already."""
+    state.contradicted[node.id] = Contradiction(now.mono_s, claims_epoch)
+    node.contradicted_at.append(now.mono_s)
+    within_s = now.mono_s - node.contradicted_at[0]
+    is_many = len(node.contradicted_at) == CONTRADICTIONS_MANY and within_s <= MANY_WITHIN_S
+    if is_many and not (claims_epoch and not _are_others_known(state, node.id)):
+        why = f"contradicted the books {CONTRADICTIONS_MANY} times within {within_s:.0f} s"
+        _quarantine(state, node, why, now)
+
+
+def tick_contradictions(state: State, now: Now) -> None:
+    """Quarantine whoever contradicts the books and does not say Hello; called at each tick."""
+    for name, one in list(state.contradicted.items()):
+        age_s = now.mono_s - one.since
+        if age_s < UNRESOLVED_S or (one.claims_epoch and not _are_others_known(state, name)):
+            continue
+        why = f"has contradicted the books for {age_s:.0f} s and did not say Hello"
+        if one.claims_epoch:
+            why = "claims a later epoch than any other node, and all others are known"
+        _quarantine(state, state.nodes[name], why, now)
+
+
+def _are_others_known(state: State, name: NodeId) -> bool:
+    """Each node that shares a domain with it has read its caps back in this run, or counts in full.
+
+    Whoever met a later epoch may be right: then this store is an old copy, and what it says of
+    nodes that it has not heard is wrong too.
+    """
+    above = state.domains.of
+    others = (
+        node
+        for node in state.nodes.values()
+        if node.id != name and not set(above[node.id]).isdisjoint(above[name])
+    )
+    return all(n.is_adopted or state.books.entry(n.id).standing != "leased" for n in others)
+
+
+def _quarantine(state: State, node: NodeNow, why: str, now: Now) -> None:
+    state.contradicted.pop(node.id, None)
+    node.record = msgspec.structs.replace(node.record, is_quarantined=True, quarantine_reason=why)
+    state.journal.save(node.record)
+    state.journal.save(state.books.distrust(node.id))
+    node.outdate()
+    text = (
+        f"{node.id} {why}: its key is quarantined. It counts in full and gets no task until "
+        f"`wattline node readmit {node.id}`; what runs there runs on"
+    )
+    end(state, "books_contradicted", node.id, now, f"{node.id} is quarantined")
+    begin(state, "node_quarantined", node.id, text, now, node=node.id)
+    note_overruns(state, f"{node.id} is quarantined and counts in full", now)
+    state.wants_plan = state.wants_rebalance = True
+
+
+def readmit(state: State, node: NodeNow, user: UserName, request: Readmit, now: Now) -> Answer:
+    """Its agent's words count again, from its next Hello on; until then it counts in full."""
+    if not node.record.is_quarantined:
+        return Denied("conflict", f"{node.id} is not quarantined, it is {node.state}")
+    node.record = msgspec.structs.replace(node.record, is_quarantined=False, quarantine_reason="")
+    state.journal.save(node.record)
+    node.contradicted_at.clear()
+    node.rehello_at = None
+    node.outdate()
+    why = f": {request.reason}" if request.reason else ""
+    text = f"{node.id} is readmitted{why}; it counts in full until its caps are read back"
+    end(state, "node_quarantined", node.id, now, text)
+    state.journal.act("node_readmitted", text, now, who=user, node=node.id)
+    state.wants_plan = True
+    return Done(text)

@@ -1,0 +1,282 @@
+"""How attempts, tries and gangs end, and whether another try follows."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_scheduler.core.admission.learned_demand import follow_holders
+from wattline_scheduler.core.admission.quota_checks import discount
+from wattline_scheduler.core.lifecycle.fair_share import note_end, within
+from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.gpu_holders import let_go
+from wattline_scheduler.core.model.jobs.exit_reasons import POINTLESS
+from wattline_scheduler.core.model.jobs.job import (
+    CRASHES_HELD,
+    Attempt,
+    Ended,
+    Ending,
+    Gang,
+    Job,
+    Pending,
+)
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.usage import add_usage
+from wattline_scheduler.records import Cause
+
+FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
+"""Causes after which nothing is tried again, and the state in which the gang ends."""
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MOST_S = 60.0
+"""Wait before the next try: doubled with every failure, up to this."""
+
+LONGEST_BACKOFF_S = 300.0
+"""The same for services, which are tried without end: at most 288 tries a day on record."""
+
+CRASH_RUN_S = 30.0
+"""A try that fails sooner has hardly begun: it would fail again, whatever the reason."""
+
+REQUEUE_MOST_S = 10.0
+"""Wait after a start that the node did not accept."""
+
+MAX_REFUSALS = 100
+"""Starts in a row that no node accepted: a quarter of an hour of back-offs."""
+
+MAX_LOSSES = 8
+"""Tries lost with their node before a gang is given up: perhaps it is what kills the nodes."""
+
+HEALTHY_RUN_S = 60.0
+"""A service that ran so long has started well; its back-off begins anew."""
+
+
+def close(
+    state: State, attempt: Attempt, outcome: JobState, now: Now, end: TaskExit | None = None
+) -> None:
+    """Put the end of an attempt on record and free what it held."""
+    ref = attempt.record.ref
+    ended_unix_s = end.ended_unix_s if end is not None and end.ended_unix_s else now.unix_s
+    began_unix_s = attempt.record.started_unix_s or attempt.record.placed_unix_s
+    report = attempt.report
+    attempt.record = msgspec.structs.replace(
+        attempt.record,
+        state=outcome,
+        ended_unix_s=within(ended_unix_s, began_unix_s, now),
+        usage=attempt.usage,
+        metrics=report.metrics if report is not None else attempt.record.metrics,
+        exit=end,
+    )
+    state.journal.save(attempt.record)
+    del state.work.live[ref]
+    attempt.gang.live.remove(attempt)
+    attempt.gang.past.append(attempt)
+    job = attempt.gang.job
+    job.spent = add_usage((job.spent, attempt.record.usage))
+    note_end(state, attempt, attempt.record.usage, now)
+    _free(state, attempt)
+    follow_holders(state, attempt, now)
+    note_drained(state, state.nodes[attempt.node], now)
+    state.wants_plan = True
+
+
+def _free(state: State, attempt: Attempt) -> None:
+    node = state.nodes[attempt.node]
+    ref, spec = attempt.record.ref, attempt.gang.job.shape
+    del node.attempts[ref]
+    let_go(node, attempt)
+    discount(state, attempt)
+    for gpu in attempt.record.gpus:
+        # Its process tree may just have gone; the agent says when it counts as idle again (I2).
+        node.idle.discard(gpu)
+    node.cpus_used -= spec.cpus
+    node.memory_used_bytes -= spec.memory_bytes
+    node.outdate()
+    for verb in ("start", "stop", "pause", "resume", "limit"):
+        command_outbox.drop(node, (verb, ref))
+
+
+def note_drained(state: State, node: NodeNow, now: Now) -> None:
+    """Tell when the last task has left a node that is being drained."""
+    record = node.record
+    if not record.is_draining or node.attempts or record.drained_unix_s is not None:
+        return
+    node.record = msgspec.structs.replace(record, drained_unix_s=now.unix_s)
+    state.journal.save(node.record)
+    text = f"{node.id} is drained: nothing runs there any more ({record.drain_reason})"
+    state.journal.note("node_drained", text, now, node=node.id)
+
+
+def attempt_over(state: State, gang: Gang, cause: Cause, reason: str, now: Now) -> None:
+    """One attempt of the gang was closed: stop the others if it failed, settle if it was last."""
+    if cause != "finished" and not isinstance(gang.phase, Ending):
+        end_gang(state, gang, cause, reason, now)
+    elif not gang.live:
+        settle(state, gang, now)
+
+
+def end_gang(
+    state: State,
+    gang: Gang,
+    cause: Cause,
+    reason: str,
+    now: Now,
+    *,
+    grace_s: float | None = None,
+) -> None:
+    """End the present try: tasks that may be running are stopped, the others closed at once."""
+    gang.reason = reason
+    state.work.move(gang, Ending(now.mono_s, cause), now)
+    grace_s = gang.job.grace_s if grace_s is None else grace_s
+    for attempt in list(gang.live):
+        node = state.nodes[attempt.node]
+        node.outdate_offer()  # what it holds is about to be free
+        if attempt.is_ordered:
+            command_outbox.order_stop(state, node, attempt.record.ref, grace_s, reason, now)
+        else:
+            close(state, attempt, "CANCELLED", now)
+    if gang.live:
+        save_gang(state, gang, now)
+    else:
+        settle(state, gang, now)
+
+
+def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None:
+    """End all that is left of a job for a final cause."""
+    end_gangs(state, job.gangs, cause, reason, now)
+
+
+def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, now: Now) -> None:
+    """End them for a final cause: what waits at once, what runs with grace."""
+    for gang in gangs:
+        match gang.phase:
+            case Ended() | Ending(cause="cancelled"):
+                continue
+            case Ending() if gang.phase.cause == cause:
+                continue
+            case Pending():
+                gang.reason = reason
+                finish(state, gang, FINAL[cause], now)
+            case _:
+                end_gang(state, gang, cause, reason, now)
+
+
+def settle(state: State, gang: Gang, now: Now) -> None:
+    """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
+    cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
+    is_cancelled, is_service = bool(gang.job.record.cancelled_by), gang.job.spec.kind == "service"
+    is_done = cause == "finished" and not is_cancelled and not is_service
+    is_end = cause in ("finished", "failed")
+    gang.job.at_risk = ""  # its pace was that of this try
+    state.work.learn(gang, _longest_run_s(gang), is_end=is_end, is_done=is_done)
+    if gang.job.record.cancelled_by:
+        finish(state, gang, "CANCELLED", now)
+    elif cause in FINAL:
+        finish(state, gang, FINAL[cause], now)
+    elif cause == "lost":
+        _lost(state, gang, now)
+    elif cause in ("asked", "preempted"):
+        _again(state, gang, 0.0, now)
+    elif cause == "requeued":
+        _requeued(state, gang, now)
+    elif gang.job.spec.kind == "service":
+        _restart_service(state, gang, now)
+    elif cause == "failed":
+        _failed(state, gang, now)
+    else:
+        finish(state, gang, "COMPLETED", now)
+
+
+def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
+    """The gang is over."""
+    if outcome == "COMPLETED":
+        gang.reason = ""
+    gang.job.held.discard(gang.number)
+    state.work.move(gang, Ended(outcome), now)
+    save_gang(state, gang, now)
+
+
+def _requeued(state: State, gang: Gang, now: Now) -> None:
+    gang.refusals += 1
+    if gang.refusals > MAX_REFUSALS:
+        gang.reason = f"not accepted {gang.refusals} times in a row, last: {gang.reason}"
+        finish(state, gang, "FAILED", now)
+    else:
+        _again(state, gang, min(gang.refusals * BACKOFF_FIRST_S, REQUEUE_MOST_S), now)
+
+
+def _lost(state: State, gang: Gang, now: Now) -> None:
+    gang.losses += 1
+    if gang.losses > MAX_LOSSES:
+        gang.reason = f"lost {gang.losses} times with its node, last: {gang.reason}"
+        finish(state, gang, "FAILED", now)
+        return
+    text = f"{gang.name} is queued again: {gang.reason}"
+    state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
+    _again(state, gang, _doubled(gang.losses), now)
+
+
+def _failed(state: State, gang: Gang, now: Now) -> None:
+    gang.failures += 1
+    gang.crashes = gang.crashes + 1 if _longest_run_s(gang) < CRASH_RUN_S else 0
+    if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
+        finish(state, gang, "FAILED", now)
+    elif gang.crashes >= CRASHES_HELD:
+        _hold(state, gang, now)
+    else:
+        _again(state, gang, _doubled(gang.failures), now)
+
+
+def _hold(state: State, gang: Gang, now: Now) -> None:
+    """A crash loop: somebody has to look at it."""
+    gang.reason = (
+        f"held: {gang.crashes} tries in a row ended within {CRASH_RUN_S:.0f} s, "
+        f"last: {gang.reason}; `wattline release` tries again"
+    )
+    gang.job.held.add(gang.number)
+    state.work.move(gang, Pending(now.mono_s), now)
+    text = f"{gang.name} is {gang.reason}"
+    state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
+    gang.job.wait_reason = ""
+    save_gang(state, gang, now)
+
+
+def _restart_service(state: State, gang: Gang, now: Now) -> None:
+    if _longest_run_s(gang) >= HEALTHY_RUN_S:
+        gang.failures = 0
+    gang.failures += 1
+    if _is_pointless(gang):
+        finish(state, gang, "FAILED", now)
+        return
+    wait_s = _doubled(gang.failures, LONGEST_BACKOFF_S)
+    why = gang.reason or "ended"
+    text = f"{gang.name} is restarted in {wait_s:.0f} s: {why}"
+    state.journal.note("service_restarted", text, now, job=gang.job.id, level="warning")
+    _again(state, gang, wait_s, now)
+
+
+def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
+    not_before = Instant(now.mono_s + wait_s)
+    not_before_unix_s = UnixTime(now.unix_s + wait_s)
+    state.work.move(gang, Pending(now.mono_s, not_before, not_before_unix_s), now)
+    gang.job.wait_reason = ""
+    save_gang(state, gang, now)
+
+
+def _doubled(times: int, most_s: float = BACKOFF_MOST_S) -> float:
+    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), most_s))
+
+
+def _tried(gang: Gang) -> list[Attempt]:
+    return [a for a in gang.past if a.record.attempt == gang.attempt]
+
+
+def _is_pointless(gang: Gang) -> bool:
+    return any(a.record.exit and a.record.exit.kind in POINTLESS for a in _tried(gang))
+
+
+def _longest_run_s(gang: Gang) -> float:
+    return max((a.usage.run_s for a in _tried(gang)), default=0.0)

@@ -1,0 +1,197 @@
+"""A job's state as it is shown: derived from its gangs, saved and told when it changes."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.views.site_views import JobState
+from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Paused, Pending, Starting
+from wattline_scheduler.core.model.journal import Level
+from wattline_scheduler.core.model.state import State
+
+SEVERITY: tuple[JobState, ...] = ("FAILED", "TIMEOUT", "CANCELLED", "COMPLETED")
+"""An ended job is what the worst of its gangs is."""
+
+MAX_REASON_CHARS = 400
+
+
+def derive(job: Job) -> JobState:
+    """The state of a job from the phases of its gangs."""
+    count = job.count
+    if job.is_ended:
+        return _outcome(job)
+    if count["running"] or count["ending"]:
+        return "RUNNING"
+    if count["starting"]:
+        return "STARTING"
+    if count["paused"]:
+        return "PAUSED"
+    return "HELD" if job.record.is_held or _are_all_held(job) else "PENDING"
+
+
+def _are_all_held(job: Job) -> bool:
+    """Every gang that waits is held by itself."""
+    waiting = sum(job.gangs[number].phase_name == "pending" for number in job.held)
+    return bool(job.held) and waiting == job.count["pending"]
+
+
+def state_of_gang(gang: Gang) -> JobState:
+    """The state of one index of an array, or one replica."""
+    match gang.phase:
+        case Ended(outcome):
+            return outcome
+        case Pending():
+            return "HELD" if gang.job.record.is_held or gang.is_held else "PENDING"
+        case Starting():
+            return "STARTING"
+        case Paused():
+            return "PAUSED"
+        case _:
+            return "RUNNING"
+
+
+def _outcome(job: Job) -> JobState:
+    if job.record.cancelled_by:
+        return "CANCELLED"
+    outcomes = {g.phase.outcome for g in job.gangs if isinstance(g.phase, Ended)}
+    return next((s for s in SEVERITY if s in outcomes), "FAILED")
+
+
+def reason_of(job: Job, state: JobState) -> str:
+    """Why it waits or how it ended, in plain words."""
+    if state == "CANCELLED" and job.record.cancelled_by:
+        return f"cancelled by {job.record.cancelled_by}"
+    late = job.late or job.at_risk
+    if state in ("HELD", "PENDING"):
+        return "; ".join(filter(None, (late, _why_waiting(job))))
+    if job.is_ended:
+        told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
+        return next((_where(g) for g in told if g.reason), "")
+    if state == "PAUSED":
+        why = next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
+        return "; ".join(filter(None, (late, why)))
+    if job.count["ending"] and not job.count["running"]:
+        return _why_stopping(job)
+    looping = _crash_loop(job)
+    warned = _warning(job) or _uncounted(job)
+    return late or warned or ("" if looping is None else _where(looping))
+
+
+def _why_stopping(job: Job) -> str:
+    """What the first of its gangs that is being stopped was told."""
+    told = (g for g in job.gangs if g.phase_name == "ending" and g.reason)
+    return next((f"stopping: {_where(g)}" for g in told), "stopping")
+
+
+def _why_waiting(job: Job) -> str:
+    gates = gates_of(job)
+    if gates:
+        return next(iter(gates.values()))
+    own = next(filter(None, (_of_gang(g) for g in job.gangs if isinstance(g.phase, Pending))), "")
+    of_line = job.line.wait_reason if job.line is not None else ""
+    return job.wait_reason or own or of_line or "waits to be planned"
+
+
+def _of_gang(gang: Gang) -> str:
+    """Why one that is pending waits; what a try before ended with is no reason by itself."""
+    is_backing_off = not gang.is_held and gang.number not in gang.job.ready
+    return f"backs off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
+
+
+MAX_PARENTS_NAMED = 3
+
+
+def gates_of(job: Job) -> dict[str, str]:
+    """What keeps all of it from starting, however much room there is: by name, in words."""
+    gates: dict[str, str] = {}
+    if job.record.is_held or _are_all_held(job):
+        looping = _crash_loop(job)
+        gates["hold"] = _held(job) if looping is None else _where(looping)
+    if job.barred is not None:
+        gates[job.barred[0]] = job.barred[1]
+    if job.parents:
+        gates["dependencies"] = waits_for_jobs(job.parents.values())
+    if job.closed:
+        gates["window"] = job.closed
+    if job.outside:
+        gates["reservation"] = job.outside
+    return gates
+
+
+def _held(job: Job) -> str:
+    by = job.record.held_by
+    return f"held by {by} until an operator releases it" if by else "held until released"
+
+
+def _warning(job: Job) -> str:
+    """What is told of the first gang of which something is, where that can be."""
+    if job.spec.limits.idle_gpu is None:
+        return ""
+    return next((_with_number(gang, gang.warning) for gang in job.gangs if gang.warning), "")
+
+
+def _uncounted(job: Job) -> str:
+    """That its limit of cost does not act while it runs."""
+    return job.barred[1] if job.barred is not None and job.barred[0] == "cost" else ""
+
+
+def _crash_loop(job: Job) -> Gang | None:
+    """The first of its gangs that is held because it crashed; None = none is."""
+    return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
+
+
+def waits_for_jobs(which: Iterable[Job]) -> str:
+    """Those whose end a job waits for, and how far they are."""
+    parents = [f"{p.id} ({p.record.state.lower()})" for p in which]
+    named, more = parents[:MAX_PARENTS_NAMED], len(parents) - MAX_PARENTS_NAMED
+    others = f" and {more} more" if more > 0 else ""
+    return f"waits for job{'s' if len(parents) > 1 else ''} {', '.join(named)}{others}"
+
+
+def _where(gang: Gang) -> str:
+    """With its number, unless every gang says the same."""
+    is_alike = all(other.reason == gang.reason for other in gang.job.gangs)
+    return gang.reason if is_alike else _with_number(gang, gang.reason)
+
+
+def _with_number(gang: Gang, text: str) -> str:
+    is_only = len(gang.job.gangs) == 1
+    return text if is_only else f"{gang.job.index_of(gang.number)}: {text}"
+
+
+def save_gang(state: State, gang: Gang, now: Now) -> None:
+    """Put a gang on disk and, where its job's state changed with it, the job too."""
+    state.journal.save(gang.as_record())
+    refresh(state, gang.job, now)
+
+
+def refresh(state: State, job: Job, now: Now) -> None:
+    """Save and tell the job's state if it changed."""
+    new = derive(job)
+    if new == job.record.state:
+        return
+    is_over = job.is_ended
+    job.record = msgspec.structs.replace(
+        job.record,
+        state=new,
+        reason=reason_of(job, new)[:MAX_REASON_CHARS],
+        ended_unix_s=now.unix_s if is_over else None,
+    )
+    state.journal.save(job.record)
+    if is_over:
+        _tell_end(state, job, now)
+        state.work.ended(job)
+    elif new == "RUNNING" and not job.has_run:
+        job.has_run = True
+        nodes = sorted({a.node for g in job.gangs for a in g.live})
+        text = f"{job.spec.name!r} runs on {', '.join(nodes)}"
+        state.journal.note("job_running", text, now, job=job.id)
+
+
+def _tell_end(state: State, job: Job, now: Now) -> None:
+    record = job.record
+    is_wanted = record.state == "COMPLETED" or bool(record.cancelled_by)
+    level: Level = "info" if is_wanted else "warning"
+    text = f"{job.spec.name!r} {record.state}" + (f": {record.reason}" if record.reason else "")
+    state.journal.note("job_ended", text, now, job=job.id, level=level)

@@ -1,0 +1,97 @@
+"""Plan, check, apply: makes the snapshot, and verifies each placement before it counts."""
+
+from dataclasses import replace
+from functools import partial
+
+from wattline_protocol.ids import Instant, JobId, Now
+from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed, send_away
+from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
+from wattline_scheduler.core.lifecycle.starting import place
+from wattline_scheduler.core.lifecycle.usage_limits import end_used_up_in_queue
+from wattline_scheduler.core.lifecycle.windows import follow_promises
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.check_together import hold_together
+from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
+from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.trial import Trial
+
+
+def plan_now(state: State, now: Now) -> None:
+    """One planning cycle: what fits is placed, the rest learns why not."""
+    state.wants_plan = False
+    end_used_up_in_queue(state, now)
+    waiting = state.work.waiting()
+    if not waiting:
+        _promise(state, {}, now)
+        return
+    withheld = why_nothing_starts(state)
+    if withheld:
+        state.work.note_waits({each.job: withheld for each in waiting})
+        return
+    result = decide(state, waiting, now)
+    for placement in result.placements:
+        job = state.work.jobs[placement.job]
+        place(state, job.gangs[placement.gang], placement, now)
+    for preemption in result.preemptions:
+        send_away(state, preemption, now)
+    state.work.note_waits(result.waits)
+    _promise(state, result.promised, now)
+    # Who else needs others to go is looked for once these are on their way.
+    state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
+
+
+def _promise(state: State, promised: dict[JobId, Instant], now: Now) -> None:
+    """These and no others: of a job that is held or gone nothing is promised any more."""
+    before, state.promised = state.promised, promised
+    follow_promises(state, before, now)
+
+
+def decide(
+    state: State, waiting: tuple[Waiting, ...], now: Now, limits: Limits = INTERACTIVE
+) -> Plan:
+    """What is to start, each placement checked once more, and why the rest waits."""
+    seen = replace(
+        snapshot(state, now, waiting),
+        claims=claimed(state),
+        busy_on=partial(busy_on, state),
+        busy_in=partial(busy_in, state),
+        least_priority=state.work.least_priority,
+        quotas=state.work.quotas.rooms(),
+    )
+    result = plan(seen, state.picture.looks, limits)
+    checked = _checked(state, seen, result.placements)
+    is_refused = len(checked) < len(result.placements)  # what no longer fits is planned anew
+    return replace(result, placements=tuple(checked), is_cut=result.is_cut or is_refused)
+
+
+def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) -> list[Placement]:
+    """Those that hold: all at once, or else one after the other."""
+    if not placements:
+        return []
+    waiting = {each.job: each for each in seen.waiting}
+    placed = [(one, waiting[one.job]) for one in placements]
+    trial = Trial(seen, state.picture.looks)
+    if _keep_quotas(trial, placed) and hold_together(trial, placed):
+        held = list(placements)
+    else:
+        quotas = Quotas(trial)
+        held = [
+            one
+            for one, each in placed
+            if not check(trial, one, each.shape, each.quotas, quotas, each.stay)
+        ]
+    trial.close()
+    return held
+
+
+def _keep_quotas(trial: Trial, placed: list[tuple[Placement, Waiting]]) -> bool:
+    quotas = Quotas(trial)
+    for one, each in placed:
+        if quotas.breaks(each.quotas, each.shape, one):
+            return False
+        quotas.take(each.quotas, each.shape, one)
+    return True

@@ -1,0 +1,66 @@
+"""After a restored backup: nothing starts before it is known what runs already (I7).
+
+The lost tail may have started any job on any node, also one that the backup calls pending. So a
+recovered run starts nothing until every node that is not off has said what it runs, and until what
+is not on record has ended. Numbers of jobs and attempts begin above whatever the tail gave out.
+"""
+
+from wattline_protocol.ids import NodeId, Now, TaskRef
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.records import RecoveryRecord
+
+NAMES_TOLD = 5
+
+
+def begin_recovery(state: State, now: Now) -> None:
+    """A backup was restored: nothing starts until every node was heard."""
+    state.is_recovering = True
+    state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
+    begin(state, "recovering", "site", why_nothing_starts(state), now)
+
+
+def node_known(state: State, node: NodeId, now: Now) -> None:
+    """It has said what it runs, or it is off and runs nothing."""
+    if node in state.unknown:
+        state.unknown.discard(node)
+        _look(state, now)
+
+
+def stray_seen(state: State, ref: TaskRef, node: NodeId) -> None:
+    """A task runs there that is not on record."""
+    if state.is_recovering:
+        state.strays[ref] = node
+
+
+def strays_gone(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> None:
+    """Of the strays seen on a node, only those of `listed` are still there."""
+    gone = [ref for ref, at in state.strays.items() if at == node and ref not in listed]
+    for ref in gone:
+        del state.strays[ref]
+    if gone:
+        _look(state, now)
+
+
+def why_nothing_starts(state: State) -> str:
+    """In words for whoever waits; empty = the backup's gap is closed."""
+    if not state.is_recovering:
+        return ""
+    if state.unknown:
+        some = ", ".join(sorted(state.unknown)[:NAMES_TOLD])
+        return (
+            f"a backup was restored: nothing starts until all nodes were heard or declared off "
+            f"({len(state.unknown)} are missing: {some})"
+        )
+    some = ", ".join(str(ref) for ref in sorted(state.strays)[:NAMES_TOLD])
+    return f"a backup was restored: tasks that it does not know are being stopped ({some})"
+
+
+def _look(state: State, now: Now) -> None:
+    if state.unknown or state.strays or not state.is_recovering:
+        return
+    state.is_recovering = False
+    state.wants_plan = True
+    state.journal.save(RecoveryRecord(is_over=True))
+    text = "every node was heard since the backup was restored: jobs start again"
+    end(state, "recovering", "site", now, text)

@@ -1,0 +1,220 @@
+"""From a placement to running tasks: attempts on record, watts found, then StartTask for all."""
+
+import zlib
+
+from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.run_as import account_of
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.mig import MigInstance
+from wattline_protocol.wire.task_order import Rendezvous, TaskOrder
+from wattline_scheduler.core.admission.learned_demand import follow_holders
+from wattline_scheduler.core.admission.quota_checks import count
+from wattline_scheduler.core.leases.lease_load import is_covered
+from wattline_scheduler.core.leases.leases import grow_for, in_order, is_waiting, waiting_gangs
+from wattline_scheduler.core.lifecycle.ending import end_gang
+from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.gpu_holders import hold
+from wattline_scheduler.core.model.jobs.job import (
+    START_WAIT_S,
+    Attempt,
+    Gang,
+    Paused,
+    Running,
+    Starting,
+)
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.device_classes import gpu_of, instance_of
+from wattline_scheduler.plan.model.snapshot import Placement
+from wattline_scheduler.power.demand.clocks import clock_permille
+from wattline_scheduler.records import AttemptRecord
+
+UNABLE = "does not start tasks as other accounts any more ([run_as])"
+FIRST_PORT, PORTS = 20_000, 10_000
+"""Where torchrun gangs meet: below the range from which Linux picks ephemeral ports."""
+
+
+def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
+    """Put the attempts on record and ask for their watts, in this order (I9)."""
+    gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
+    gang.reason = gang.warning = ""
+    gang.idle = None
+    gang.job.wait_reason = ""
+    state.work.move(gang, Starting(now.mono_s), now)
+    for rank, task in enumerate(placement.tasks):
+        gpus, mig = _given(state.nodes[task.node], task.gpus)
+        record = AttemptRecord(
+            job=gang.job.id,
+            task=gang.task_no(rank),
+            attempt=gang.attempt,
+            node=task.node,
+            gpus=gpus,
+            state="STARTING",
+            placed_unix_s=now.unix_s,
+            mig=mig,
+        )
+        state.journal.save(record)
+        take(state, Attempt(gang, record), now)
+    save_gang(state, gang, now)
+    advance(state, gang, now)
+
+
+def _given(
+    node: NodeNow, devices: tuple[GpuIndex, ...]
+) -> tuple[tuple[GpuIndex, ...], MigInstance | None]:
+    """GPUs, and the MIG device of the one GPU, that the planner's devices are."""
+    gpus = tuple(map(gpu_of, devices))
+    migs = (instance_of(node.gpus[gpu_of(one)], one) for one in devices)
+    return gpus, next((mig for mig in migs if mig is not None), None)
+
+
+def take(state: State, attempt: Attempt, now: Now) -> None:
+    """Enter a live attempt into every index; raises if what it gets of a GPU is not free."""
+    node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
+    hold(node, attempt)
+    attempt.gang.live.append(attempt)
+    state.work.live[record.ref] = attempt
+    node.attempts[record.ref] = attempt
+    node.cpus_used += shape.cpus
+    node.memory_used_bytes += shape.memory_bytes
+    node.outdate()
+    count(state, attempt)
+    follow_holders(state, attempt, now)
+
+
+def advance(state: State, gang: Gang, now: Now) -> None:
+    """Find the gang's watts; once every node has acknowledged them, start or resume it."""
+    if not grow_for(state, gang, now):
+        return
+    if isinstance(gang.phase, Starting):
+        unable = _unable(state, gang)
+        if unable:  # an agent that does not know the words starts it as root
+            end_gang(state, gang, "requeued", unable, now)
+            return
+        state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
+        for attempt in gang.live:
+            attempt.is_ordered = True
+            command_outbox.order_start(
+                state, state.nodes[attempt.node], task_order(state, attempt), now
+            )
+    elif isinstance(gang.phase, Paused):
+        state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
+        for attempt in gang.live:
+            command_outbox.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
+        save_gang(state, gang, now)
+        state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
+
+
+def _unable(state: State, gang: Gang) -> str:
+    """Which of its nodes does not start it as the site file has it run, and why; empty = none."""
+    rules = state.site.run_as
+    account = account_of(rules, gang.job.record.owner) or ""
+    for attempt in gang.live:
+        node = state.nodes[attempt.node]
+        if not node.starts_as(rules, account):
+            own = node.keeper_account
+            is_bound = account and own and not node.can_run_as
+            only = f"starts tasks as {own} only, its keeper's account, not as {account} ([run_as])"
+            return f"{node.id} {only if is_bound else UNABLE}"
+    return ""
+
+
+def advance_all(state: State, now: Now) -> None:
+    """After acknowledgements: go on with every gang that waits for watts."""
+    state.wants_advance = False
+    for gang in waiting_gangs(state):
+        advance(state, gang, now)
+
+
+def start_covered(state: State, node: NodeNow, now: Now) -> None:
+    """Go on with the gangs on this node whose watts are all in force; no growth is asked for."""
+    here = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
+    for gang in in_order(gang for gang in here.values() if is_waiting(gang)):
+        if all(is_covered(state, state.nodes[a.node], gang) for a in gang.live):
+            advance(state, gang, now)
+
+
+def give_up_late(state: State, now: Now) -> None:
+    """Gangs whose watts were not found in time, or whose node went away, go back to the queue."""
+    for gang in waiting_gangs(state):
+        if not isinstance(gang.phase, Starting):
+            continue
+        gone = [a.node for a in gang.live if state.nodes[a.node].state in ("silent", "off")]
+        if gone:
+            end_gang(state, gang, "requeued", f"{gone[0]} went away before the start", now)
+        elif now.mono_s - gang.phase.since > START_WAIT_S:
+            reason = f"its watts were not found within {START_WAIT_S:.0f} s"
+            end_gang(state, gang, "requeued", reason, now)
+
+
+def task_order(state: State, attempt: Attempt) -> TaskOrder:
+    """All the agent needs to run the attempt."""
+    gang, record = attempt.gang, attempt.record
+    spec = gang.job.spec
+    run_as = account_of(state.site.run_as, gang.job.record.owner)
+    if run_as is None:
+        raise ValueError(f"{gang.name} starts, though it would run as nobody")
+    is_service = spec.kind == "service"
+    return TaskOrder(
+        ref=record.ref,
+        job_name=spec.name,
+        owner=gang.job.record.owner,
+        kind=spec.kind,
+        command=spec.command,
+        env=spec.env,
+        gpus=record.gpus,
+        launcher=spec.launch.how,
+        gpu_share_permille=attempt.gpu_milli,
+        mig="" if record.mig is None else record.mig.uuid,
+        workdir=spec.workdir,
+        submit_dir=spec.submit_dir,
+        array_index=spec.array.indices[gang.number] if spec.array is not None else None,
+        rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,
+        cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,
+        memory_bytes=spec.resources.memory_bytes,
+        grace_s=gang.job.grace_s,
+        runtime_limit_s=spec.limits.runtime_s,
+        checkpoint_every_s=spec.recovery.checkpoint_every_s,
+        clock_permille=_clock_permille(state, attempt),
+        on_isolation=spec.recovery.on_isolation,
+        gateways=tuple(g.worker_endpoint for g in state.site.gateways) if is_service else (),
+        gateway_public_key=state.gateway_public_key if is_service else "",
+        run_as=run_as,
+    )
+
+
+def _clock_permille(state: State, attempt: Attempt) -> int:
+    """Of the GPU that may be slowed down least: a task is as fast as its slowest."""
+    gpus = state.nodes[attempt.node].gpus
+    need = attempt.gang.job.shape.need
+    held = [gpus[index] for index in attempt.record.gpus if index in gpus]
+    return max((clock_permille(need, gpu) for gpu in held), default=PERMILLE)
+
+
+def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
+    gang, spec = attempt.gang, attempt.gang.job.spec
+    members = {a.record.task: state.nodes[a.node] for a in gang.live}
+    rank = attempt.record.task - gang.task_no(0)
+    return Rendezvous(
+        host=meeting_host([members[task] for task in sorted(members)]),
+        port=meeting_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
+        node_rank=rank,
+        nodes=spec.gang_size,
+        procs_per_node=spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node),
+    )
+
+
+def meeting_host(members: list[NodeNow]) -> str:
+    """Host of rank 0; loopback when all tasks are on one host."""
+    hostnames = {node.record.hostname for node in members}
+    return "127.0.0.1" if len(hostnames) == 1 else members[0].record.hostname
+
+
+def meeting_port(site: Site, first: TaskRef) -> int:
+    """A port that depends on site and try alone, so that it is the same after a restart.
+
+    Two sites that share hosts, or two tries of one job, hardly ever choose the same.
+    """
+    return FIRST_PORT + zlib.crc32(f"{site.agent_endpoint} {first}".encode()) % PORTS

@@ -1,0 +1,119 @@
+"""Limits of what a job may use: energy, cost, GPUs that idle. The run-time limit is the agent's.
+
+Energy and cost are of the whole job, all its tries and indices together, as `wattline job` shows
+them; a job that reaches one is ended whole, with the job's grace, as TIMEOUT, and so is one that
+waits and has reached it: nothing of it starts to be stopped a beat later. GPUs that idle are looked
+at gang by gang. What is not measured is never taken for idle.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import IdleRule, JobSpec, Limits
+from wattline_protocol.site.model import Tariff
+from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
+from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
+from wattline_scheduler.core.model.jobs.job import Gang, Job, Running
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch, Mark
+from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh
+
+WH_PER_KWH = 1000
+
+
+def never_reached(spec: JobSpec, tariff: Tariff) -> str:
+    """Why a limit could not act on this site; empty = it can."""
+    if spec.limits.cost_usd and tariff == Tariff():
+        return "limits.cost would never act: the site file has no [tariff], so nothing costs"
+    return ""
+
+
+def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
+    """Which of these limits the job has reached; empty = none."""
+    if not limits.energy_wh and not limits.cost_usd:
+        return ""
+    used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
+    if limits.energy_wh and energy_kwh(used) * WH_PER_KWH >= limits.energy_wh:
+        return f"reached its energy limit of {format_energy(limits.energy_wh)}"
+    if limits.cost_usd and cost_usd(used, tariff) >= limits.cost_usd:
+        return f"reached its cost limit of {format_cost(limits.cost_usd)}"
+    return ""
+
+
+def tick_use(state: State, now: Now) -> None:
+    """Once a beat: look at the jobs that use something and must not use too much."""
+    for job in list(state.work.metered.values()):
+        if not end_used_up(state, job, now) and job.spec.limits.idle_gpu is not None:
+            _follow_idle(state, job, job.spec.limits.idle_gpu, now)
+        if not job.live_count:
+            state.work.metered.pop(job.id, None)  # until something of it starts again
+
+
+def end_used_up(state: State, job: Job, now: Now) -> str:
+    """End a job that has reached a limit, running or not; which it is, in words; empty = none."""
+    reason = used_up(job, job.spec.limits, state.site.tariff)
+    if reason and not _is_stopping(job):
+        _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
+    if reason:
+        end_job(state, job, "timeout", reason, now)
+    return reason
+
+
+def end_used_up_in_queue(state: State, now: Now) -> None:
+    """Before a plan: what its last try has used since it was looked at may be all that it may."""
+    for job in [job for job in state.work.metered.values() if job.line is not None]:
+        end_used_up(state, job, now)
+
+
+def _is_stopping(job: Job) -> bool:
+    return job.live_count == job.count["ending"] and not job.count["pending"]
+
+
+def _tell(state: State, job: Job, kind: str, text: str, now: Now) -> None:
+    state.journal.note(kind, text, now, job=job.id, level="warning")
+
+
+# --- GPUs that idle ---------------------------------------------------------------------
+
+
+def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
+    for gang in job.gangs:
+        if not isinstance(gang.phase, Running) or not _is_measured(state, gang):
+            gang.idle = None
+            continue
+        mean = _mean(gang, rule.for_s)
+        if mean is not None and mean < rule.below:
+            _idles(state, gang, rule, mean, now)
+        elif mean is not None and gang.warning:
+            gang.warning = ""
+            _tell(state, job, "gpus_busy", f"{gang.name} uses its GPUs again", now)
+
+
+def _is_measured(state: State, gang: Gang) -> bool:
+    """Every GPU of it said in its newest beat how busy it is."""
+    for attempt in gang.live:
+        beat = state.nodes[attempt.node].beat
+        known = () if beat is None else beat.gpus
+        measured = {sample.index for sample in known if sample.util_pct is not None}
+        if not measured.issuperset(attempt.record.gpus):
+            return False
+    return True
+
+
+def _mean(gang: Gang, for_s: float) -> float | None:
+    refs = tuple(attempt.record.ref for attempt in gang.live)
+    if gang.idle is None or gang.idle.refs != refs:
+        gang.idle = IdleWatch(refs)
+    used = add_usage(attempt.usage for attempt in gang.live)
+    mark = Mark(used.run_s / len(refs), used.gpu_s, used.util_gpu_s)
+    return gang.idle.mean_over(for_s, mark)
+
+
+def _idles(state: State, gang: Gang, rule: IdleRule, mean: float, now: Now) -> None:
+    used = f"used to {mean:.1%} over {format_duration(rule.for_s)}, less than {rule.below:.1%}"
+    if rule.action == "stop":
+        reason = f"stopped because its GPUs idle: {used}"
+        _tell(state, gang.job, "limit_reached", f"{gang.name} is {reason}", now)
+        end_gang(state, gang, "timeout", reason, now)
+        return
+    if not gang.warning:
+        _tell(state, gang.job, "gpus_idle", f"the GPUs of {gang.name} idle: {used}", now)
+    gang.warning = f"its GPUs idle: {used}"

@@ -1,0 +1,166 @@
+"""The time of day for jobs that wait: windows, deadlines, reservations.
+
+`windows.start_only` keeps a job, and each later try of it, from starting outside its weekly
+windows; what runs goes on. `windows.deadline` is a matter of the queue, not a limit: what has not
+started by then ends as TIMEOUT, what runs goes on. Before that a job says, as soon as it is known,
+that it cannot be done in time, or never starts in its reservation. When it may start: `earliest`.
+"""
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from wattline_protocol.ids import JobId, Now, UnixTime
+from wattline_scheduler.core.admission.earliest_start import (
+    cannot_be_met,
+    closed,
+    opens_from,
+    too_late,
+)
+from wattline_scheduler.core.admission.reservation_fit import never_inside
+from wattline_scheduler.core.admission.reservations import waits_for
+from wattline_scheduler.core.lifecycle.ending import end_gangs
+from wattline_scheduler.core.model.jobs.job import Job, Paused, Pending
+from wattline_scheduler.core.model.state import State
+
+MAX_GANGS_LOOKED = 5_000
+"""Looked at in one event: a deadline ends all indices of many arrays at once, 20 µs each."""
+
+LOOK_AS_GANGS = 10
+"""A job costs as much as so many indices, however few it has."""
+
+
+def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
+    """Say at once of a job that is promised room too late for its deadline that it is.
+
+    No more than that: it still has its room, for others may end sooner than they must.
+    """
+    for number in before:
+        if number in state.work.jobs:
+            state.work.jobs[number].at_risk = ""
+    for number, start in state.promised.items():
+        job = state.work.jobs[number]
+        if math.isinf(start) or job.late:
+            continue
+        room_unix_s = now.unix_s + max(0.0, start - now.mono_s)
+        start_unix_s = opens_from(state, job.spec, room_unix_s, now)
+        late = too_late(state, job.spec, start_unix_s)
+        if not late:
+            continue
+        said = state.calendar.said(start_unix_s)
+        job.at_risk = f"may not start before {said}: {late}"
+        _tell_risk(state, job, now)
+
+
+def follow_pace(state: State, job: Job, now: Now) -> None:
+    """Say at once of a job that runs that at its pace it will not be done by its deadline.
+
+    Nobody knows when what is paused goes on: it is told by what it takes if that is now.
+    """
+    courses = ((gang.live[0].course, gang.phase) for gang in job.gangs if gang.live)
+    ends = [
+        (course.end_s, isinstance(phase, Paused))
+        for course, phase in courses
+        if course is not None and course.end_s is not None
+    ]
+    if not job.spec.windows.deadline or not ends:
+        return
+    deadline = state.calendar.moment(job.spec.windows.deadline)
+    end_s, is_paused = max(ends)
+    end_unix_s = now.unix_s + end_s - now.mono_s
+    if end_unix_s <= deadline:
+        job.at_risk = ""
+        return
+    said, by = state.calendar.said(end_unix_s), state.calendar.said(deadline)
+    until = (
+        f"even if it went on now it would run until {said}"
+        if is_paused
+        else f"it runs until {said}"
+    )
+    job.at_risk = f"going by how far it is, {until}: too late for its deadline, {by}"
+    _tell_risk(state, job, now)
+
+
+def _tell_risk(state: State, job: Job, now: Now) -> None:
+    """Once, also over restarts."""
+    if job.record.is_risk_told:
+        return
+    job.record = msgspec.structs.replace(job.record, is_risk_told=True)
+    state.journal.save(job.record)
+    text = f"{job.spec.name!r} {job.at_risk}"
+    state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
+
+
+def tick_clock(state: State, now: Now) -> bool:
+    """Look at the jobs for which the time of day has changed something.
+
+    False: some were left for the next event; until then nothing may be planned.
+    """
+    looked = 0
+    for number in state.work.alarms.take_due(now.unix_s):
+        job = state.work.jobs.get(number)
+        if job is None or job.is_ended:
+            continue
+        before, looked = looked, looked + LOOK_AS_GANGS + len(job.gangs)
+        if before and looked > MAX_GANGS_LOOKED:
+            state.work.alarms.set(number, now.unix_s)
+            return False
+        _look(state, job, now)
+    return True
+
+
+def _look(state: State, job: Job, now: Now) -> None:
+    never = never_inside(state, job.record.owner, job.spec, now)
+    job.outside = never or waits_for(state, job.spec, now)
+    job.closed = "" if never else closed(state, job.spec, now)
+    job.late = ""
+    if job.spec.windows.deadline:
+        _follow_deadline(state, job, now)
+    if job.is_ended:
+        return
+    state.work.requeue(job)
+    state.wants_plan = state.wants_plan or not (job.closed or job.outside)
+    next_look = _next_look(state, job, now)
+    if next_look is not None:
+        state.work.alarms.set(job.id, next_look)
+
+
+def _follow_deadline(state: State, job: Job, now: Now) -> None:
+    deadline = state.calendar.moment(job.spec.windows.deadline)
+    said = state.calendar.said(deadline)
+    waiting = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
+    if deadline <= now.unix_s:
+        job.late = f"its deadline, {said}, has passed"
+        end_gangs(state, waiting, "timeout", f"not started by its deadline, {said}", now)
+    elif waiting:
+        job.late = cannot_be_met(state, job.record.owner, job.spec, now)
+    if not job.late:
+        follow_pace(state, job, now)  # a steady pace is told once, and this deadline may be another
+    elif not job.is_ended:
+        _tell_late(state, job, now)
+
+
+def _tell_late(state: State, job: Job, now: Now) -> None:
+    """Once, also over restarts."""
+    if job.record.is_late:
+        return
+    job.record = msgspec.structs.replace(job.record, is_late=True)
+    state.journal.save(job.record)
+    text = f"{job.spec.name!r}: {job.late}"
+    state.journal.note("deadline_missed", text, now, job=job.id, level="warning")
+
+
+def _next_look(state: State, job: Job, now: Now) -> UnixTime | None:
+    """When the time of day changes something for it; a try that ends is looked at by itself."""
+    windows, calendar, times = job.spec.windows, state.calendar, list[UnixTime]()
+    if windows.start_only:
+        opening = calendar.opening(windows.start_only, now)
+        times += [opening.start_unix_s, opening.end_unix_s]
+    if windows.deadline:
+        deadline = calendar.moment(windows.deadline)
+        times += [UnixTime(deadline - job.spec.limits.runtime_s), deadline]
+    if job.spec.reservation in state.reservations:
+        record = state.reservations[job.spec.reservation]
+        times += [record.start_unix_s, record.end_unix_s]
+    return min((at for at in times if at > now.unix_s), default=None)

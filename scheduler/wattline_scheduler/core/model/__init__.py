@@ -1,0 +1,1 @@
+"""The state of a site and its indexes. No policy."""

@@ -1,0 +1,75 @@
+"""Devices of a node's GPUs as the planner counts them: which are free, and which an attempt has."""
+
+from collections.abc import Iterable
+
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.core.model.foreign_processes import in_use
+from wattline_scheduler.core.model.jobs.job import Attempt
+from wattline_scheduler.core.model.jobs.job_names import named
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.plan.model.device_classes import devices
+from wattline_scheduler.power.sensing.thermal import coolest_first
+
+
+def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...]:
+    """Those that no attempt holds: of GPUs in use already first, then of the coolest."""
+    ready = (g for g in usable if g.mig is not None or g.index not in node.holders)
+    cool = coolest_first(node.warmth, ready)
+    if all(gpu.mig is None for gpu in cool):
+        return cool
+    in_use_first = sorted(cool, key=lambda gpu: gpu.index not in node.holders)
+    return tuple(device for gpu in in_use_first for device in _left_of(node, gpu))
+
+
+def withheld(node: NodeNow) -> dict[GpuIndex, str]:
+    """GPUs that are given to nobody because of how they are divided, or because processes use them
+    that belong to no attempt, and why in words.
+
+    A driver lets operators divide a GPU anew under a task that has not touched its device. Of its
+    new devices and of what is held of it more than the GPU could be in use.
+    """
+    found = ((gpu.index, _why_withheld(node, gpu)) for gpu in node.gpus.values())
+    return {index: why for index, why in found if why}
+
+
+def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
+    if gpu.index in node.foreign:
+        return in_use(node, gpu.index)
+    holders = node.holders.get(gpu.index, ())
+    if gpu.mig is None and all(one.record.mig is None for one in holders):
+        return ""
+    if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
+        return "has more MIG devices than fit into it, as its driver says: it is given to nobody"
+    jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
+    if not jobs:
+        return ""
+    ended = "that has ended" if len(set(jobs)) == 1 else "they have ended"
+    under = named(tuple(dict.fromkeys(jobs)))
+    return f"was divided anew under {under}: it is given to nobody until {ended}"
+
+
+def _is_of_before(gpu: GpuInfo, holder: Attempt) -> bool:
+    mig = holder.record.mig
+    return gpu.mig is not None if mig is None else mig not in (gpu.mig or ())
+
+
+def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
+    holders = node.holders.get(gpu.index, ())
+    held = {one.record.mig.uuid for one in holders if one.record.mig is not None}
+    return (device for device in devices(gpu) if device.uuid not in held)
+
+
+def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
+    """What the attempt has, as far as the node still has it."""
+    return tuple(one.index for one in held_infos(node, attempt))
+
+
+def held_infos(node: NodeNow, attempt: Attempt) -> tuple[GpuInfo, ...]:
+    """The same, as the planner sees them."""
+    known = [node.gpus[index] for index in attempt.record.gpus if index in node.gpus]
+    mig = attempt.record.mig
+    if mig is None:
+        return tuple(known)
+    return tuple(one for gpu in known for one in devices(gpu) if one.uuid == mig.uuid)

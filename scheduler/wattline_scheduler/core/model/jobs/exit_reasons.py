@@ -1,0 +1,42 @@
+"""What the end of an attempt means, and how it reads."""
+
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_scheduler.records import Cause
+
+WORDS = {
+    "signaled": "killed by signal {signal}",
+    "out_of_memory": "out of memory",
+    "not_found": "command not found",
+    "not_startable": "could not be started",
+    "runtime_limit": "reached its runtime limit",
+    "task_lease_expired": "its node was cut off for longer than the task lease",
+    "keeper_lost": "the node's keeper died",
+    "emergency": "killed to shed power",
+    "cap_raised": "killed: the power cap of its GPU was raised, and it had the rights to do that",
+}
+
+POINTLESS = frozenset({"not_found", "cap_raised"})
+"""Ends that would come again on every node: not tried again."""
+
+
+def meaning(end: TaskExit) -> tuple[JobState, Cause]:
+    """State of the attempt, and what it means for its gang."""
+    match end.kind:
+        case "exited" if end.code == 0:
+            return "COMPLETED", "finished"
+        case "runtime_limit":
+            return "TIMEOUT", "timeout"
+        case "task_lease_expired" | "keeper_lost" | "emergency":
+            return "NODE_FAIL", "lost"
+        case _:
+            return "FAILED", "failed"
+
+
+def say(end: TaskExit) -> str:
+    """One plain sentence."""
+    if end.detail:
+        return end.detail
+    if end.kind == "exited":
+        return f"exit status {end.code}"
+    return WORDS[end.kind].format(signal=end.signal)

@@ -1,0 +1,155 @@
+"""Which problems are open, which ended a moment ago, and when the end of one is due."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wattline_protocol.ids import Instant, NodeId, Now
+from wattline_protocol.wire.problem_kinds import KINDS, ProblemKind
+from wattline_protocol.wire.problems import MAX_EVIDENCE
+from wattline_scheduler.records import ProblemRecord
+
+REOPEN_S = 60.0
+"""One that begins again so soon after its end is the same problem."""
+
+FIRST_HELD_S = 5.0
+MOST_HELD_S = 600.0
+"""How long the end of a problem that came back is put off, doubling from one to the other."""
+
+MAX_OPEN = 10_000
+"""Open problems of a site; what would begin beyond them begins once there is room."""
+
+ENDED_KEPT = 1_000
+"""Ended problems in memory; older ones are on disk."""
+
+Key = tuple[str, str]
+"""Kind and subject."""
+
+
+@dataclass(slots=True)
+class Problem:
+    """One that is open."""
+
+    record: ProblemRecord
+    seen_at: Instant
+    away_since: Instant | None = None
+    """It was said to be over, and ends unless it is seen again soon."""
+    last_words: str = ""
+    """What its end says."""
+
+    @property
+    def key(self) -> Key:
+        """What names it."""
+        return self.record.kind, self.record.subject
+
+    @property
+    def kind(self) -> ProblemKind:
+        """A record of another version may name one that is not known here."""
+        return kind_of(self.record.kind)
+
+    @property
+    def held_s(self) -> float:
+        """How long it must be away before it ends: longer each time that it came back."""
+        again = self.record.occurrences - 1
+        if self.kind.is_prompt or not again:
+            return self.kind.settle_s
+        held_s: float = min(FIRST_HELD_S * 2.0 ** min(again, 16), MOST_HELD_S)
+        return max(self.kind.settle_s, held_s)
+
+    def is_due(self, now: Now) -> bool:
+        """Whether it ends by time now."""
+        if self.away_since is not None:
+            return now.mono_s - self.away_since >= self.held_s
+        lasts_s = self.kind.lasts_s
+        return lasts_s is not None and now.mono_s - self.seen_at >= lasts_s
+
+
+@dataclass(slots=True)
+class Problems:
+    """Those that are open, and the newest that ended."""
+
+    open: dict[Key, Problem] = field(default_factory=dict)
+    of_node: dict[NodeId, dict[Key, Problem]] = field(default_factory=dict)
+    """The open ones of each node that has any."""
+    timed: dict[Key, Problem] = field(default_factory=dict)
+    """Open ones that end by time: away for a while, or not seen for long."""
+    reopenable: dict[Key, tuple[ProblemRecord, Instant]] = field(default_factory=dict)
+    """Those that ended within `REOPEN_S`, in that order."""
+    ended: deque[ProblemRecord] = field(default_factory=lambda: deque(maxlen=ENDED_KEPT))
+
+    def add(self, record: ProblemRecord, now: Now) -> Problem:
+        """It is open from now on."""
+        problem = Problem(record, now.mono_s)
+        self.open[problem.key] = problem
+        if record.node is not None:
+            self.of_node.setdefault(record.node, {})[problem.key] = problem
+        if problem.kind.lasts_s is not None:
+            self.timed[problem.key] = problem
+        return problem
+
+    def see(self, problem: Problem, text: str, now: Now) -> None:
+        """It is still there. Not saved: figures change all the time, and its end saves the last."""
+        problem.seen_at = now.mono_s
+        record, evidence = problem.record, text[:MAX_EVIDENCE]
+        if problem.away_since is not None:
+            problem.away_since = None
+            if problem.kind.lasts_s is None:
+                del self.timed[problem.key]
+            problem.record = msgspec.structs.replace(
+                record, evidence=evidence, occurrences=record.occurrences + 1
+            )
+        elif evidence != record.evidence:
+            problem.record = msgspec.structs.replace(record, evidence=evidence)
+
+    def miss(self, problem: Problem, now: Now) -> bool:
+        """It was not there at this look. Whether that has lasted long enough to end it."""
+        if problem.away_since is None:
+            problem.away_since = now.mono_s
+            self.timed[problem.key] = problem
+        return problem.is_due(now)
+
+    def remove(self, problem: Problem, now: Now) -> ProblemRecord:
+        """It has ended; the record to save."""
+        key, record = problem.key, problem.record
+        record = msgspec.structs.replace(record, until_unix_s=now.unix_s)
+        del self.open[key]
+        self.timed.pop(key, None)
+        if record.node is not None:
+            of_node = self.of_node[record.node]
+            del of_node[key]
+            if not of_node:
+                del self.of_node[record.node]
+        self.reopenable[key] = record, now.mono_s
+        self.ended.append(record)
+        return record
+
+    def reopened(self, key: Key) -> ProblemRecord | None:
+        """The problem of that key that ended a moment ago, open again; None = there is none."""
+        before = self.reopenable.pop(key, None)
+        if before is None:
+            return None
+        if self.ended and self.ended[-1] is before[0]:
+            self.ended.pop()
+        else:
+            self.ended.remove(before[0])
+        again = before[0].occurrences + 1
+        return msgspec.structs.replace(before[0], until_unix_s=None, occurrences=again)
+
+    def due(self, now: Now) -> list[Problem]:
+        """Those that end by time now. Forgets what ended too long ago to begin again."""
+        for key in list(self._settled(now)):
+            del self.reopenable[key]
+        return [problem for problem in self.timed.values() if problem.is_due(now)]
+
+    def _settled(self, now: Now) -> Iterator[Key]:
+        for key, (_, ended_at) in self.reopenable.items():
+            if now.mono_s - ended_at < REOPEN_S:
+                return
+            yield key
+
+
+def kind_of(name: str) -> ProblemKind:
+    """The row of the table; of a name that is not in it, the one for anything else."""
+    return KINDS.get(name) or KINDS["node_problem"]

@@ -1,0 +1,1 @@
+"""The queue of pending jobs, in the order the planner evaluates it."""

@@ -1,0 +1,134 @@
+"""How long work that runs holds its GPUs yet: one answer for explanations, promises and drains.
+
+A try ends by its run time limit, or as such jobs ended before, and has its grace after that; or
+when it will have done what it says is left of its work. Run time does not count pauses, so its end
+is counted from when it last began to run, less what it had run before. Nobody knows when what is
+paused ends, or a service.
+"""
+
+from dataclasses import dataclass
+
+from wattline_protocol.ids import GpuIndex, Instant, Now
+from wattline_scheduler.core.model.devices import held_devices
+from wattline_scheduler.core.model.jobs.job import (
+    START_WAIT_S,
+    Ending,
+    Gang,
+    Job,
+    Phase,
+    Running,
+    Starting,
+)
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a gang will have given its GPUs back at the latest, and how that is known."""
+
+    at: Instant
+    why: str
+    """As the end of "once job 7 has ended, ..."."""
+    is_guess: bool = False
+    """By what others took, or its own pace: one that runs on beyond it says nothing any more."""
+
+
+def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> list[End]:
+    """What is known of its end. `longest` None: by limits alone, without guesses. `phase`: as if it
+    was in that one."""
+    spec, phase = gang.job.spec, phase or gang.phase
+    if isinstance(phase, Ending):
+        stopped = Instant(phase.since + gang.job.grace_s)
+        return [End(stopped, "which is being stopped")]
+    began, found = began_at(phase), list[End]()
+    if began is None or spec.kind == "service":
+        return found
+    over = began + gang.job.grace_s
+    if spec.limits.runtime_s:
+        by_limit = Instant(over + spec.limits.runtime_s)
+        found.append(End(by_limit, "by its limit at the latest"))
+    guess = _guess(longest, gang, over) if longest is not None else None
+    return found if guess is None else [*found, guess]
+
+
+def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
+    """By its own pace where it tells it, else by what others took from `over` on."""
+    course = gang.live[0].course if gang.live else None
+    if course is not None and course.end_s is not None:
+        return End(Instant(course.end_s), "going by how far it says it is", is_guess=True)
+    took_s = longest.learned_s(gang.job.kind)
+    if took_s is None:
+        return None
+    return End(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
+
+
+def began_at(phase: Phase) -> float | None:
+    """When it would have begun to run if it had run ever since."""
+    match phase:
+        case Running(since, ran_s):
+            return since - (ran_s or 0.0)
+        case Starting(since):
+            return since + START_WAIT_S
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How long a gang holds its GPUs yet, and how that is known."""
+
+    s: float
+    why: str
+
+
+def _end_of(
+    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
+) -> End | None:
+    """The soonest that is known, but for guesses that were wrong."""
+    ends = [end for end in ends_of(longest, gang, phase) if end.at > now.mono_s or not end.is_guess]
+    return min(ends, key=lambda end: end.at, default=None)
+
+
+def left_of(
+    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
+) -> Left | None:
+    """The least that is known; None where nobody knows. `phase`: as if it was in that one."""
+    end = _end_of(longest, gang, now, phase)
+    return None if end is None else Left(max(0.0, end.at - now.mono_s), end.why)
+
+
+def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
+    """Until the last of its gangs has ended; None: nobody knows, or some wait yet."""
+    if job.count["pending"]:
+        return None
+    left = [left_of(longest, gang, now) for gang in job.gangs if gang.live]
+    if not left or None in left:
+        return None
+    return max((one for one in left if one is not None), key=lambda one: one.s)
+
+
+def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Instant], ...]:
+    """When the devices that are held will be free, as far as that is known."""
+    known = []
+    for attempt in node.attempts.values():
+        end = _end_of(longest, attempt.gang, now)
+        if end is not None:
+            known += [(device, end.at) for device in held_devices(node, attempt)]
+    return tuple(known)
+
+
+def endless(node: NodeNow) -> tuple[GpuIndex, ...]:
+    """The devices that services hold and are not about to give back."""
+    return tuple(
+        device
+        for attempt in node.attempts.values()
+        if attempt.gang.job.spec.kind == "service" and not isinstance(attempt.gang.phase, Ending)
+        for device in held_devices(node, attempt)
+    )
+
+
+def empty_within_s(node: NodeNow, now: Now) -> float | None:
+    """When the node is empty by the limits of what runs there; None where one has no limit."""
+    left = [left_of(None, one.gang, now) for one in node.attempts.values()]
+    return None if None in left else max((one.s for one in left if one is not None), default=0.0)

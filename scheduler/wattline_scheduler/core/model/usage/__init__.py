@@ -1,0 +1,1 @@
+"""Resource usage of jobs, accounts and queues, and the quotas they count in."""

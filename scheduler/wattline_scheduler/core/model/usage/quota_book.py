@@ -1,0 +1,160 @@
+"""The books of quotas: which there are, whom each counts, what is held of it now.
+
+A job counts in the quota of its queue, of its account, and of every account above. GPUs and watts
+are counted from the placement of a try until its end, whatever becomes of its job meanwhile.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.model import NO_QUOTA, Quota, Site
+from wattline_protocol.views.account_views import QuotaLimit
+from wattline_scheduler.core.model.usage.usage_ledger import Key
+from wattline_scheduler.plan.model.shape import GangKey
+from wattline_scheduler.plan.model.snapshot import QuotaRoom
+
+MAX_CHAINS = 10_000
+"""Pairs of account and queue whose quotas are remembered."""
+
+
+@dataclass(slots=True)
+class QuotaNow:
+    """One quota of the site file, and what is used of it."""
+
+    key: Key
+    quota: Quota
+    names: tuple[Key, ...]
+    """Whose use counts: of an account, those below it too."""
+    held_milli: int = 0
+    held_mw: int = 0
+    once_milli: int = 0
+    """Held when this run began, or less by now: the site file may have become stricter."""
+    once_mw: int = 0
+    open_jobs: int = 0
+    """Jobs of it that have not ended, with every index of an array."""
+    used_wh: float = 0.0
+    """Today."""
+    used_usd: float = 0.0
+    """This month."""
+    closed: str = ""
+    """Why nothing of it may start, in plain words."""
+    closed_by: QuotaLimit | None = None
+    """What of it is used up."""
+    holders: dict[GangKey, int] = field(default_factory=dict)
+    """Gangs that hold something of it, and by how many of their tries."""
+    resets_unix_s: UnixTime | None = None
+    """When that is over."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " ".join(self.key)
+
+    def room(self) -> QuotaRoom:
+        """As the planner sees it."""
+        return QuotaRoom(
+            name=self.name,
+            most_milli=self.quota.gpus * WHOLE_GPU,
+            used_milli=self.held_milli,
+            most_mw=self.quota.power_mw,
+            used_mw=self.held_mw,
+            closed=self.closed,
+        )
+
+
+class UsedUp(NamedTuple):
+    """A quota of which nothing starts until its day or month is over."""
+
+    name: str
+    until_unix_s: UnixTime
+
+
+class QuotaBook:
+    """All quotas of the site."""
+
+    def __init__(self, site: Site) -> None:
+        self._parents = {account.name: account.parent for account in site.accounts}
+        below: dict[str, list[Key]] = {name: [] for name in self._parents}
+        for name in self._parents:
+            for above in self._chain(name):
+                below[above].append(("account", name))
+        queues = ((("queue", q.name), q.quota, (("queue", q.name),)) for q in site.queues)
+        accounts = ((("account", a.name), a.quota, tuple(below[a.name])) for a in site.accounts)
+        self.all: list[QuotaNow] = [
+            QuotaNow(key, quota, names)  # type: ignore[arg-type]  # a literal
+            for key, quota, names in (*queues, *accounts)
+            if quota != NO_QUOTA
+        ]
+        self._at = {one.key: at for at, one in enumerate(self.all)}
+        self._of: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def _chain(self, account: str) -> list[str]:
+        """It and those above it."""
+        chain, at = list[str](), account if account in self._parents else None
+        while at is not None:
+            chain.append(at)
+            at = self._parents[at]
+        return chain
+
+    def of(self, account: str, queue: str) -> tuple[int, ...]:
+        """Positions of the quotas that count a job of them."""
+        if not self.all:
+            return ()
+        known = self._of.get((account, queue))
+        if known is None:
+            keys: list[Key] = [("queue", queue)]
+            keys += [("account", name) for name in self._chain(account)]
+            if len(self._of) >= MAX_CHAINS:
+                self._of.clear()
+            known = tuple(self._at[key] for key in keys if key in self._at)
+            self._of[account, queue] = known
+        return known
+
+    def used_up(self, account: str, queue: str) -> UsedUp | None:
+        """Of those that count a job of them, the one that is so longest; None = none is."""
+        counting = (self.all[number] for number in self.of(account, queue))
+        found = [
+            UsedUp(one.name, one.resets_unix_s) for one in counting if one.resets_unix_s is not None
+        ]
+        return max(found, key=lambda one: one.until_unix_s, default=None)
+
+    def hold(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+        """A try of the gang holds so much of each of these from now on."""
+        for one in (self.all[number] for number in numbers):
+            one.held_milli += milli
+            one.held_mw += mw
+            one.holders[gang] = one.holders.get(gang, 0) + 1
+
+    def give_back(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+        """It does not hold that any more."""
+        for one in (self.all[number] for number in numbers):
+            one.held_milli -= milli
+            one.held_mw -= mw
+            one.once_milli = min(one.once_milli, one.held_milli)
+            one.once_mw = min(one.once_mw, one.held_mw)
+            one.holders[gang] -= 1
+            if not one.holders[gang]:
+                del one.holders[gang]
+
+    def held_still(self) -> "QuotaBook":
+        """The same, which stays as it is now."""
+        other = copy(self)
+        other.all = [replace(one, holders=dict(one.holders)) for one in self.all]
+        return other
+
+    def begin(self) -> None:
+        """What is held now was placed by the rules of earlier runs."""
+        for one in self.all:
+            one.once_milli, one.once_mw = one.held_milli, one.held_mw
+
+    def rooms(self) -> tuple[QuotaRoom, ...]:
+        """As the planner sees them."""
+        return tuple(one.room() for one in self.all)
+
+    def accounts_above(self, account: str) -> list[str]:
+        """It and those above it that the site file names."""
+        return self._chain(account)

@@ -1,0 +1,196 @@
+"""What accounts and queues have used: for fair share, today, this month.
+
+Of tries that have ended it is on record, written in the transaction that puts the end on record, so
+that a restart counts nothing twice and loses nothing. What live tries have used so far is added up
+anew from time to time: agents tell it in full whenever they are heard. The use of a try is taken as
+spread evenly over its time, so a long one, of which a part lies before the day or counts half by
+now, counts with what is due.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from math import expm1, log
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.site.model import Tariff
+from wattline_protocol.text.windows import Opening
+from wattline_protocol.wire.agent_messages import TaskUsage
+from wattline_scheduler.core.model.calendar import Calendar
+from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
+from wattline_scheduler.plan.learning.fairshare import Use
+from wattline_scheduler.records import UseKind, UseRecord
+
+MAX_NAMES = 10_000
+"""Accounts and queues followed: users may name any. That of the oldest end is forgotten, but none
+that the site file names: it may have a quota."""
+
+Key = tuple[UseKind, str]
+
+
+class Told(NamedTuple):
+    """That a quota is used up: until when, and what of it there was."""
+
+    until_unix_s: UnixTime
+    limit: float
+    """Watt-hours a day, or dollars a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """What one try used, and when."""
+
+    keys: tuple[Key, ...]
+    """Whose it is: its account and its queue."""
+    usage: TaskUsage
+    start_unix_s: float
+    end_unix_s: float
+
+    def within(self, span: Opening) -> float:
+        """The part of its time that lies in a span, 0..1."""
+        return _part(self.start_unix_s, self.end_unix_s, span)
+
+
+def _part(start_s: float, end_s: float, span: Opening) -> float:
+    if end_s <= start_s:
+        return float(span.start_unix_s <= end_s < span.end_unix_s)
+    inside_s = min(end_s, span.end_unix_s) - max(start_s, span.start_unix_s)
+    return max(0.0, inside_s) / (end_s - start_s)
+
+
+class Ledger:
+    """The use of every account and queue."""
+
+    def __init__(
+        self,
+        half_life_s: float,
+        calendar: Calendar,
+        records: Iterable[UseRecord] = (),
+        lasting: Collection[Key] = (),
+    ) -> None:
+        """`lasting`: accounts and queues that are never forgotten."""
+        self._lasting = frozenset(lasting)
+        self._half_life_s = half_life_s
+        self._calendar = calendar
+        self._ended: dict[Key, UseRecord] = {}
+        for record in sorted(records, key=lambda r: r.as_of_unix_s):
+            self._ended[record.kind, record.name] = record
+        self._live: dict[Key, UseRecord] = {}
+        """The same of what has not ended yet, as of the last `follow`."""
+
+    def end(self, spell: Spell) -> list[UseRecord]:
+        """A try has ended; what is to be put on record."""
+        saved = []
+        for key in spell.keys:
+            known = self._ended.pop(key, None)
+            record = self._added(known or _nothing(key), spell)
+            self._ended[key] = record
+            saved.append(record)
+        while len(self._ended) > MAX_NAMES + len(self._lasting):
+            del self._ended[next(key for key in self._ended if key not in self._lasting)]
+        return saved
+
+    def follow(self, live: Iterable[Spell], now_unix_s: float) -> None:
+        """What live tries have used until now; all of them end now."""
+        day, month = self._calendar.day(now_unix_s), self._calendar.month(now_unix_s)
+        sums: dict[Key, list[float]] = {}
+        for spell in live:
+            gpu_s, energy_mj = spell.usage.gpu_s, spell.usage.node_energy_mj
+            in_day, in_month = spell.within(day), spell.within(month)
+            spread = self._spread(spell)
+            for key in spell.keys:
+                of = sums.get(key)
+                if of is None:
+                    of = sums[key] = [0.0] * 5
+                of[0] += gpu_s * spread
+                of[1] += energy_mj * spread
+                of[2] += energy_mj * in_day
+                of[3] += gpu_s * in_month
+                of[4] += energy_mj * in_month
+        at, start, first = UnixTime(now_unix_s), day.start_unix_s, month.start_unix_s
+        self._live = {
+            key: UseRecord(key[0], key[1], at, of[0], of[1], start, of[2], first, of[3], of[4])
+            for key, of in sums.items()
+        }
+
+    def names(self, of: UseKind) -> list[str]:
+        """Of which anything is known."""
+        return [name for kind, name in {**self._ended, **self._live} if kind == of]
+
+    def use(self, key: Key, now_unix_s: float) -> Use:
+        """Decayed to now."""
+        gpu_s = energy_mj = 0.0
+        for record in self._both(key):
+            left = self._left(now_unix_s - record.as_of_unix_s)
+            gpu_s += record.gpu_s * left
+            energy_mj += record.energy_mj * left
+        return Use(gpu_s / 3600, energy_mj / MJ_PER_KWH)
+
+    def kwh_today(self, key: Key, now_unix_s: float) -> float:
+        """Energy at the wall since midnight in the site's time zone."""
+        day = self._calendar.day(now_unix_s).start_unix_s
+        of_day = (r.day_energy_mj for r in self._both(key) if r.day_unix_s == day)
+        return sum(of_day) / MJ_PER_KWH
+
+    def usd_this_month(self, key: Key, tariff: Tariff, now_unix_s: float) -> float:
+        """Energy and GPU time since the month began, at the site's tariff."""
+        month = self._calendar.month(now_unix_s).start_unix_s
+        records = [r for r in self._both(key) if r.month_unix_s == month]
+        kwh = sum(r.month_energy_mj for r in records) / MJ_PER_KWH
+        hours = sum(r.month_gpu_s for r in records) / 3600
+        return kwh * tariff.usd_per_kwh + hours * tariff.usd_per_gpu_hour
+
+    def told(self, key: Key) -> Told | None:
+        """What was told last of its quota; None = nothing, or that it is open again."""
+        record = self._ended.get(key) or _nothing(key)
+        return Told(record.told_until_unix_s, record.told_limit) if record.told_limit else None
+
+    def tell(self, key: Key, told: Told | None, now_unix_s: float) -> UseRecord:
+        """Remember that this was told of its quota; what is to be put on record."""
+        until, limit = told or Told(UnixTime(0.0), 0.0)
+        known = self._ended.get(key) or UseRecord(key[0], key[1], UnixTime(now_unix_s))
+        record = replace(known, told_until_unix_s=until, told_limit=limit)
+        self._ended[key] = record
+        return record
+
+    def _both(self, key: Key) -> list[UseRecord]:
+        found = (self._ended.get(key), self._live.get(key))
+        return [record for record in found if record is not None]
+
+    def _left(self, age_s: float) -> float:
+        """What still counts of something used so long ago."""
+        return float(0.5 ** (max(0.0, age_s) / self._half_life_s))
+
+    def _spread(self, spell: Spell) -> float:
+        """What counts at its end of something used evenly until then."""
+        steps = max(0.0, spell.end_unix_s - spell.start_unix_s) / self._half_life_s * log(2)
+        return -expm1(-steps) / steps if steps > 1e-9 else 1.0
+
+    def _added(self, record: UseRecord, spell: Spell) -> UseRecord:
+        usage, at_unix_s = spell.usage, max(record.as_of_unix_s, spell.end_unix_s)
+        old = self._left(at_unix_s - record.as_of_unix_s)
+        new = self._left(at_unix_s - spell.end_unix_s) * self._spread(spell)
+        day, month = self._calendar.day(at_unix_s), self._calendar.month(at_unix_s)
+        in_day, in_month = spell.within(day), spell.within(month)
+        is_day = record.day_unix_s == day.start_unix_s
+        is_month = record.month_unix_s == month.start_unix_s
+        return UseRecord(
+            kind=record.kind,
+            name=record.name,
+            as_of_unix_s=UnixTime(at_unix_s),
+            gpu_s=record.gpu_s * old + usage.gpu_s * new,
+            energy_mj=record.energy_mj * old + usage.node_energy_mj * new,
+            day_unix_s=day.start_unix_s,
+            day_energy_mj=record.day_energy_mj * is_day + usage.node_energy_mj * in_day,
+            month_unix_s=month.start_unix_s,
+            month_gpu_s=record.month_gpu_s * is_month + usage.gpu_s * in_month,
+            month_energy_mj=record.month_energy_mj * is_month + usage.node_energy_mj * in_month,
+            told_until_unix_s=record.told_until_unix_s,
+            told_limit=record.told_limit,
+        )
+
+
+def _nothing(key: Key) -> UseRecord:
+    return UseRecord(key[0], key[1], UnixTime(0.0))

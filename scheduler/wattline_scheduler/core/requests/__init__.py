@@ -1,0 +1,1 @@
+"""Requests of users and operators: validation, permissions, and what each one changes."""

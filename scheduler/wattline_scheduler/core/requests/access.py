@@ -1,0 +1,231 @@
+"""Who may use which queue and account of the site file: asked at a submission and at a change, and
+once a run of what was accepted before, since the site file may say something else now.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job.spec import PRIORITIES, JobSpec
+from wattline_protocol.site.model import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
+from wattline_protocol.site.run_as import account_of
+from wattline_protocol.text.names import listed
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.toml_fields import nearest
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.lifecycle.usage_limits import never_reached
+from wattline_scheduler.core.model.problems import begin, end
+from wattline_scheduler.core.model.state import State
+
+DEFAULT_QUEUE = "default"
+"""Where jobs wait that name none; it needs no entry in the site file."""
+
+MAX_SHOWN = 5
+"""Users, or names that there are, in one sentence."""
+
+What = Literal["queue", "account"]
+Gate = Literal["queue", "account", "run_as", "cost"]
+
+
+def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
+    """Why the user may not submit such a job to its queue, or under its account, or any job."""
+    nobody = _runs_as_nobody(state, owner)
+    if nobody:
+        return Denied("not_allowed", f"{nobody}; ask an operator for one")
+    bound = _bound(state, owner)
+    if bound:
+        return Denied("not_allowed", bound)
+    unknown = _unknown(state, owner, spec)
+    if unknown == "account" and not spec.account:
+        text = "jobs of this site name the account that pays (--account)"
+        return Denied("bad_request", f"{text}; {_there('', _known(state, unknown))}")
+    if unknown:
+        name = spec.queue if unknown == "queue" else spec.account
+        return Denied("bad_request", _no_such(unknown, name, _known(state, unknown)))
+    others = _for_others(state, owner, spec)
+    if others is not None:
+        return Denied("not_allowed", f"{others[1]}; you are {owner}")
+    return None
+
+
+def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | None:
+    """What keeps a job that was accepted from starting, and why; None = nothing does.
+
+    It would start in no quota at all, in one that its user may not use any more, as nobody, or
+    without the limit of its cost.
+    """
+    unknown = _unknown(state, owner, spec)
+    if unknown:
+        name = spec.queue if unknown == "queue" else spec.account or owner
+        return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
+    nobody = _runs_as_nobody(state, owner)
+    if nobody:
+        return "run_as", f"{nobody}; a site file with one lets it start"
+    others = _for_others(state, owner, spec)
+    if others is not None:
+        what, text = others
+        return what, f"{text}, and this is a job of {owner}; {_way_out(what)}"
+    uncounted = never_reached(spec, state.site.tariff)
+    if uncounted:
+        way_out = "put one back, or take the limit out with `wattline update --cost none`"
+        return "cost", f"{uncounted}; {way_out}"
+    return None
+
+
+def _runs_as_nobody(state: State, owner: UserName) -> str:
+    """Why tasks of the user cannot run as anybody; empty = they can."""
+    if account_of(state.site.run_as, owner) is not None:
+        return ""
+    return f"the site file names no account of the hosts for {owner} ([run_as])"
+
+
+def _bound(state: State, owner: UserName) -> str:
+    """That no keeper heard so far starts tasks as the user's account; empty = one does, or may."""
+    rules = state.site.run_as
+    account = account_of(rules, owner)
+    if not account:
+        return ""
+    own = ""
+    for node in state.nodes.values():
+        if not node.keeper_account or node.starts_as(rules, account):
+            return ""
+        own = node.keeper_account
+    return (
+        f"your tasks would run as {account}, and the keepers of this site run as {own} and start "
+        f"tasks of that account only; run them as root, or map {owner} to {own} in [run_as] users"
+    )
+
+
+def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: bool) -> Denied | None:
+    """Why such a job may not be submitted, or changed by its user, with its priority; None = it
+    may. Operators are not bound where neither its queue nor its account has a maximum."""
+    above = state.work.quotas.accounts_above(spec.account or owner)
+    accounts = [account for account in state.site.accounts if account.name in above]
+    limits = [(a.max_priority, f"of account {a.name}") for a in accounts]
+    queue = _queue(state, spec)
+    if queue is not None:
+        limits.append((queue.max_priority, f"of queue {queue.name}"))
+    given = [(most, name) for most, name in limits if most is not None]
+    usual = MOST_URGENT if is_operator else SUBMITTERS_MAX_PRIORITY
+    most, name = min(given, default=(usual, "for submitters"))
+    if spec.priority <= most:
+        return None
+    exceeds = f"priority {spec.priority} exceeds the maximum {name} ({_priority_text(most)})"
+    return Denied(
+        "not_allowed", f"{exceeds}; an operator may raise it (wattline update --priority)"
+    )
+
+
+def _priority_text(priority: int) -> str:
+    """`75, high`; `60` where that has no name."""
+    return ", ".join([str(priority), *(n for n, value in PRIORITIES.items() if value == priority)])
+
+
+def too_long(state: State, spec: JobSpec) -> Denied | None:
+    """Why nobody but an operator may let such a job run as long as it says; None = its user may."""
+    queue = _queue(state, spec)
+    if queue is None or not queue.max_runtime_s:
+        return None
+    most = f"queue {queue.name} lets jobs run {format_duration(queue.max_runtime_s)} at most"
+    if spec.kind == "service":
+        return Denied("not_allowed", f"{most}, and a service runs until it is cancelled")
+    if 0 < spec.limits.runtime_s <= queue.max_runtime_s:
+        return None
+    wants = format_duration(spec.limits.runtime_s) if spec.limits.runtime_s else "no limit"
+    text = f"{most}, and this has {wants} (--time); an operator may let it run longer"
+    return Denied("not_allowed", text)
+
+
+def with_runtime(state: State, spec: JobSpec) -> JobSpec:
+    """A job that names no run time limit has the longest that its queue allows."""
+    queue = _queue(state, spec)
+    if queue is None or spec.limits.runtime_s or spec.kind == "service":
+        return spec
+    limits = msgspec.structs.replace(spec.limits, runtime_s=queue.max_runtime_s)
+    return msgspec.structs.replace(spec, limits=limits)
+
+
+def _queue(state: State, spec: JobSpec) -> Queue | None:
+    return next((queue for queue in state.site.queues if queue.name == spec.queue), None)
+
+
+def follow_site_file(state: State, now: Now) -> None:
+    """At the begin of a run: what waits and may not start by the site file as it is now."""
+    known: dict[tuple[UserName, str, str, bool], tuple[Gate, str] | None] = {}
+    for job in state.work.jobs.values():
+        owner, spec = job.record.owner, job.spec
+        alike = owner, spec.account, spec.queue, bool(spec.limits.cost_usd)
+        if alike not in known:
+            known[alike] = barred(state, owner, spec)
+        job.barred = known[alike]
+        if job.barred is not None:
+            state.work.requeue(job)
+    _tell_uncounted(state, now)
+
+
+def _tell_uncounted(state: State, now: Now) -> None:
+    """Whose limit of cost does not act in this run, as the site file has lost its tariff."""
+    jobs = [job for job in state.work.jobs.values() if job.barred and job.barred[0] == "cost"]
+    names = [str(job.id) for job in jobs if not job.is_ended]
+    if not names:
+        end(state, "cost_not_limited", "site", now)
+        return
+    shown = listed(names, MAX_SHOWN)
+    text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
+    rest = "what runs of them goes on without it, nothing more of them starts"
+    begin(state, "cost_not_limited", "site", f"{text}; {rest}", now)
+
+
+def no_account(state: State, name: str) -> str:
+    """Why there is no such account; empty = there is, or the site file names none at all."""
+    accounts = _known(state, "account")
+    return _no_such("account", name, accounts) if accounts and name not in accounts else ""
+
+
+def _unknown(state: State, owner: UserName, spec: JobSpec) -> What | Literal[""]:
+    """Where the site file names queues, or accounts, a new word is a mistake."""
+    queues, accounts = _known(state, "queue"), _known(state, "account")
+    if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
+        return "queue"
+    pays = spec.account or owner
+    is_own = pays == owner and state.site.fair_share.own_accounts
+    if accounts and pays not in accounts and not is_own:
+        return "account"
+    return ""
+
+
+def _known(state: State, what: What) -> list[str]:
+    there = state.site.queues if what == "queue" else state.site.accounts
+    return [one.name for one in there]
+
+
+def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | None:
+    """What this user may not use, its account and those above first: for whom it is; None = all of
+    it may be used."""
+    above = state.work.quotas.accounts_above(spec.account or owner)
+    accounts = {account.name: account.users for account in state.site.accounts}
+    asked: list[tuple[What, str, tuple[str, ...]]]
+    asked = [("account", name, accounts[name]) for name in above]
+    queue = _queue(state, spec)
+    if queue is not None:
+        asked.append(("queue", queue.name, queue.users))
+    for what, name, users in asked:
+        if users and owner not in users:
+            more = len(users) - MAX_SHOWN
+            others = f" and {more} more" if more > 0 else ""
+            return what, f"{what} {name} is for {', '.join(users[:MAX_SHOWN])}{others}"
+    return None
+
+
+def _no_such(what: What, name: str, known: list[str]) -> str:
+    return f"there is no {what} {name}; {_there(name, known)}"
+
+
+def _there(name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    return f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_SHOWN])}"
+
+
+def _way_out(what: What) -> str:
+    return f"name another one with `wattline update --{what}`"

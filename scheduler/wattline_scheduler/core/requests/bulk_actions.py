@@ -1,0 +1,137 @@
+"""One act on many jobs: who may, in what order, how many at a time, and what is said of each."""
+
+from wattline_protocol.ids import JobId, Now
+from wattline_protocol.job.selection import problem
+from wattline_protocol.wire.client_messages import (
+    Acted,
+    Answer,
+    Cancel,
+    Denied,
+    Hold,
+    JobActed,
+    OnJobs,
+    Release,
+    Requeue,
+    Update,
+)
+from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.leases.fault_barrier import total
+from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.cancel_requeue import CANCEL, REQUEUE, Act
+from wattline_scheduler.core.requests.hold import hold, release
+from wattline_scheduler.core.requests.selection import Asker, Target, select
+from wattline_scheduler.core.requests.submit import MAX_TOKEN_CHARS
+from wattline_scheduler.core.requests.update import update
+
+MAX_JOBS = 1_000
+MAX_CHANGED = 100
+MAX_TASKS = 10_000
+"""Acted on in one request, so that beats do not wait; the answer says how many are left. Jobs that
+are changed are fewer: each is laid out, checked and compared as a whole, which takes 1 ms."""
+
+
+def named(request: OnJobs) -> tuple[JobId, ...]:
+    """The jobs that a request names by number, as many as it acts on at most."""
+    if problem(request.which):
+        return ()
+    numbers = {n for span in request.which.jobs for n in range(span.first, span.last + 1)}
+    return tuple(JobId(n) for n in sorted(numbers) if n > request.after)[:MAX_JOBS]
+
+
+def act_of(request: OnJobs, asker: Asker) -> Act:
+    """What a request of this person does to one job."""
+    match request:
+        case Cancel():
+            return CANCEL
+        case Hold():
+            return hold(asker.user)
+        case Release():
+            return release(is_operator=asker.is_operator)
+        case Requeue():
+            return REQUEUE
+        case Update(changes=changes):
+            return update(changes, is_operator=asker.is_operator)
+
+
+def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
+    """Do it to every job that is meant; one that is refused does not keep the others from it."""
+    wrong = problem(request.which)
+    if wrong:
+        return Denied("bad_request", wrong)
+    full = _grows(state, event, request)
+    if full is not None:
+        return full
+    if not isinstance(request, Requeue):
+        return _act(state, event, request, now)
+    if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
+        return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
+    known = state.work.requeues.get((event.user, request.token))
+    if known is not None:
+        return known
+    answer = _act(state, event, request, now)
+    if isinstance(answer, Acted) and not request.is_dry_run:
+        state.work.remember_requeue(event.user, request.token, answer)
+    return answer
+
+
+def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
+    """Each act is a line on record: one that holds and releases its jobs in turn fills a disk too.
+    Operators may need to hold or change jobs then; what is cancelled ends once."""
+    is_free = isinstance(request, Cancel) or request.is_dry_run
+    is_operator = Asker(event.user, event.role).is_operator
+    return None if is_free or is_operator else nothing_new(state)
+
+
+def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
+    asker = Asker(event.user, event.role)
+    by_index = not isinstance(request, Update)
+    targets = select(
+        state, asker, request.which, by_index=by_index, ended=event.ended, names=event.names
+    )
+    if isinstance(targets, Denied):
+        return targets
+    left = [target for target in targets if target.number > request.after]
+    rows: list[JobActed] = []
+    tasks = 0
+    for target in left[: MAX_JOBS if by_index else MAX_CHANGED]:
+        tasks += len(target.gangs)
+        if rows and tasks > MAX_TASKS:
+            break
+        rows.append(_on_one(state, asker, request, target, now))
+    if request.which.single is not None and rows and rows[0].refused:
+        return Denied(rows[0].refused, rows[0].text)
+    return Acted(tuple(rows), request.is_dry_run, len(left) - len(rows))
+
+
+def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: Now) -> JobActed:
+    job, one = target.job, act_of(request, asker)
+    if job is None or target.refusal is not None:
+        return _refused(target, target.refusal)
+    strike = total(state, one.event, asker.user, lambda: one.of(state, target, job, now), now)
+    if isinstance(strike, Denied):
+        return _refused(target, strike)
+    if not strike.gangs:
+        text = f"{strike.name} {one.before}"
+    elif request.is_dry_run:
+        ends = f"; {strike.reached} and would be stopped" if strike.reached else ""
+        text = f"{strike.name} {one.would}{ends}"
+    else:
+        owner = job.record.owner
+        said = one.tell(strike)
+        state.journal.act(one.event, said, now, who=asker.user, owner=owner, job=job.id)
+        text = one.do(state, strike, asker.user, now)
+    return _row(target, text, len(strike.gangs))
+
+
+def _refused(target: Target, refusal: Denied | None) -> JobActed:
+    denied = refusal or Denied("not_found", f"there is no open job {target.number}")
+    return _row(target, denied.reason, 0, denied.kind)
+
+
+def _row(target: Target, text: str, tasks: int, refused: str = "") -> JobActed:
+    job = target.job
+    if job is None:
+        return JobActed(target.number, "", "", None, "", tasks, text, refused)
+    record, name = job.record, job.spec.name
+    return JobActed(job.id, name, record.owner, record.state, target.indices, tasks, text, refused)

@@ -1,0 +1,129 @@
+"""Requests that change state: who may ask for what, then to the module that does it."""
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.site.model import Role
+from wattline_protocol.wire.client_messages import (
+    ROLE_RANK,
+    Answer,
+    Cancel,
+    CancelGridEvent,
+    DeclareOff,
+    DeclareOn,
+    Denied,
+    Drain,
+    GridEvent,
+    Hold,
+    Readmit,
+    Release,
+    Request,
+    Requeue,
+    Restore,
+    SetUnits,
+    Shed,
+    Submit,
+    Undrain,
+    Update,
+)
+from wattline_protocol.wire.reservations import Reserve, Unreserve
+from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.leases import cooling_control
+from wattline_scheduler.core.leases.quarantine import readmit
+from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests import (
+    bulk_actions,
+    grid_events,
+    node_operations,
+    reserve,
+    shed,
+    submit,
+)
+from wattline_scheduler.core.requests.refused_acts import note_refused
+
+ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
+"""What submitters may do, to their own jobs; operators to all."""
+
+ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
+ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
+ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
+"""What takes an operator."""
+
+
+def asked(state: State, event: ClientAsked, now: Now) -> None:
+    """Answer a request, some of them later; what it changed is saved before the answer."""
+    denied = _not_allowed(event.role, event.request)
+    answer = denied if denied is not None else _do(state, event, now)
+    if answer is not None:
+        note_refused(state, event, answer, ON_SITE, now)
+        state.journal.reply(event.client, event.ask, answer)
+
+
+def _not_allowed(role: Role, request: Request) -> Denied | None:
+    if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
+        return Denied("not_allowed", f"that takes the role operator or admin; you are {role}")
+    is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
+    if isinstance(request, ON_JOBS) and not is_user:
+        return Denied("not_allowed", f"that takes the role submitter or higher; you are {role}")
+    return None
+
+
+def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
+    request = event.request
+    match request:
+        case Submit():
+            return submit.submit(state, event, request, now)
+        case Shed():
+            return shed.shed(state, event.user, request, now)
+        case Restore():
+            return shed.restore(state, event.user, request, now)
+        case GridEvent():
+            return grid_events.add(state, event.user, request, now)
+        case CancelGridEvent():
+            return grid_events.cancel(state, event.user, request, now)
+        case Reserve():
+            return nothing_new(state) or reserve.reserve(state, event, request, now)
+        case Unreserve():
+            return reserve.unreserve(state, event.user, request, now)
+        case SetUnits():
+            return cooling_control.set_units(state, event.user, request, now)
+        case Cancel() | Hold() | Release() | Requeue() | Update():
+            return bulk_actions.act(state, event, request, now)
+        case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
+            return _do_to_node(state, event, request, now)
+        case _:
+            verb = type(request).__name__
+            return Denied("bad_request", f"{verb} changes nothing and is answered by the shell")
+
+
+def _do_to_node(
+    state: State,
+    event: ClientAsked,
+    request: Drain | Undrain | DeclareOff | DeclareOn | Readmit,
+    now: Now,
+) -> Answer | None:
+    node = _node(state, request.node)
+    if isinstance(node, Denied):
+        return node
+    match request:
+        case Drain():
+            return node_operations.drain(state, node, event.user, request, now)
+        case Undrain():
+            return node_operations.undrain(state, node, event.user, request, now)
+        case DeclareOff():
+            return node_operations.declare_off(state, node, event, request, now)
+        case DeclareOn():
+            return node_operations.declare_on(state, node, event.user, request, now)
+        case Readmit():
+            return readmit(state, node, event.user, request, now)
+
+
+def _node(state: State, name: NodeId) -> NodeNow | Denied:
+    node = state.nodes.get(name)
+    return no_node(state, name) if node is None else node
+
+
+def no_node(state: State, name: NodeId) -> Denied:
+    """What to say where a request names a node that is not there."""
+    return not_there("node", name, state.nodes)

@@ -1,0 +1,111 @@
+"""Hold and release: what an operator holds of somebody else, only operators release."""
+
+import msgspec
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.lifecycle.job_state import derive, reason_of
+from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.cancel_requeue import Act, PlannedAction, meant, open_of, over
+from wattline_scheduler.core.requests.selection import Target
+
+
+def hold(user: UserName) -> Act:
+    """The act of this user: an operator's hold of a job of somebody else is theirs."""
+
+    def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
+        del state, now
+        return _of_hold(target, job, user)
+
+    return Act("job_held", of, _hold, "is held already", "would be held")
+
+
+def _of_hold(target: Target, job: Job, user: UserName) -> PlannedAction | Denied:
+    if not open_of(target):
+        return over(target, job)
+    is_whole = target.numbers is None
+    is_taken_over = user != job.record.owner and not job.record.held_by
+    if job.record.is_held and not is_taken_over:
+        return PlannedAction(job, (), is_whole)
+    is_all = is_whole or is_taken_over
+    return PlannedAction(
+        job, tuple(g for g in open_of(target) if is_all or not g.is_held), is_whole
+    )
+
+
+def _hold(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+    """Nothing more of it starts; what runs goes on."""
+    job = strike.job
+    by = job.record.held_by if job.record.is_held or job.held else ""
+    by = by if user == job.record.owner else user
+    job.record = msgspec.structs.replace(job.record, held_by=by)
+    if strike.is_whole:
+        _set_held(state, job, is_held=True)
+    else:
+        for gang in strike.gangs:
+            _hold_gang(state, gang, now, is_held=True)
+        _show_anew(state, job)
+    return f"{strike.name} is held; what runs of it goes on"
+
+
+def release(*, is_operator: bool) -> Act:
+    """The act of an operator, or of somebody who is none."""
+
+    def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
+        del state, now
+        return _of_release(target, job, is_operator=is_operator)
+
+    return Act("job_released", of, _release, "is released already", "would be released")
+
+
+def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction | Denied:
+    gangs = tuple(gang for gang in open_of(target) if job.record.is_held or gang.is_held)
+    name, by = meant(target, job), job.record.held_by
+    if not gangs:
+        return Denied("conflict", f"{name} is not held, it is {job.record.state}")
+    if by and not is_operator:
+        return Denied("not_allowed", f"{name} is held by {by}; only an operator may release it")
+    return PlannedAction(job, gangs, target.numbers is None)
+
+
+def _release(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+    """It may start again; of a job that is held as a whole the other indices stay held.
+
+    What was held for its crashes gets all its retries back.
+    """
+    del user
+    job, released = strike.job, {gang.number for gang in strike.gangs}
+    if job.record.is_held and not strike.is_whole:
+        for gang in job.gangs:
+            if gang.number not in released and not isinstance(gang.phase, Ended):
+                _hold_gang(state, gang, now, is_held=True)
+    for gang in strike.gangs:
+        if gang.is_crash_loop:
+            gang.failures = gang.crashes = 0
+            gang.reason = ""
+        if gang.is_held:
+            _hold_gang(state, gang, now, is_held=False)
+    if all(job.gangs[number].is_crash_loop for number in job.held):
+        job.record = msgspec.structs.replace(job.record, held_by="")
+    _set_held(state, job, is_held=False)
+    state.wants_plan = True
+    return f"{strike.name} is released"
+
+
+def _set_held(state: State, job: Job, *, is_held: bool) -> None:
+    job.record = msgspec.structs.replace(job.record, is_held=is_held)
+    state.journal.save(job.record)
+    _show_anew(state, job)
+    state.work.requeue(job)
+
+
+def _hold_gang(state: State, gang: Gang, now: Now, *, is_held: bool) -> None:
+    state.work.hold(gang, now, is_held=is_held)
+    state.journal.save(gang.as_record())
+
+
+def _show_anew(state: State, job: Job) -> None:
+    shown = derive(job)
+    job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
+    state.journal.save(job.record)

@@ -1,0 +1,57 @@
+"""Who was enrolled, changed or removed: seen in the allow-list, kept with the acts of people."""
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.text.names import listed
+from wattline_scheduler.core.model.events import MembersSeen
+from wattline_scheduler.core.model.journal import SITE_DIRECTORY
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.records import MemberRecord
+
+KEY_CHARS = 8
+"""Of a public key, to tell one from another."""
+
+MAX_NAMED = 10
+
+
+def members_seen(state: State, event: MembersSeen, now: Now) -> None:
+    """Compare with what was seen last, also by an earlier run."""
+    is_first = not state.members
+    seen = {member.name: member for member in event.members}
+    for name in sorted(state.members.keys() - seen.keys()):
+        _removed(state, state.members.pop(name), now, is_told=not is_first)
+    for name in sorted(seen):
+        _seen(state, seen[name], now, is_told=not is_first)
+    if is_first and seen:
+        text = f"{len(seen)} members on the first look: {listed(sorted(seen), MAX_NAMED)}"
+        state.journal.act("members_known", text, now, who=SITE_DIRECTORY)
+
+
+def _removed(state: State, record: MemberRecord, now: Now, *, is_told: bool) -> None:
+    state.journal.save(msgspec.structs.replace(record, is_removed=True))
+    if is_told:
+        text = f"{record.name} ({record.role}) was removed: its key is refused"
+        state.journal.act("member_removed", text, now, who=SITE_DIRECTORY, level="warning")
+
+
+def _seen(state: State, member: MemberRecord, now: Now, *, is_told: bool) -> None:
+    before = state.members.get(member.name)
+    if member == before:
+        return
+    state.members[member.name] = member
+    state.journal.save(member)
+    if not is_told:
+        return
+    key = member.public_key[:KEY_CHARS]
+    if before is None:
+        text = f"{member.name} was enrolled as {member.role}, key {key}…"
+        state.journal.act("member_enrolled", text, now, who=SITE_DIRECTORY)
+        return
+    changes = []
+    if before.role != member.role:
+        changes.append(f"role {member.role} instead of {before.role}")
+    if before.public_key != member.public_key:
+        changes.append(f"another key, {key}…")
+    text = f"{member.name} was changed: {', '.join(changes)}"
+    state.journal.act("member_changed", text, now, who=SITE_DIRECTORY, level="warning")

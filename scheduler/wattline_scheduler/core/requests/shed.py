@@ -1,0 +1,114 @@
+"""Budgets that operators lower and restore: by whom, why and until when."""
+
+from wattline_protocol.ids import DomainId, Now, UnixTime, UserName
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.wire.client_messages import Answer, Denied, Done, Restore, Shed
+from wattline_scheduler.core.leases import budget_limits
+from wattline_scheduler.core.leases.fault_barrier import total
+from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.records import LimitRecord
+
+MAX_SHED_S = 366 * 86_400.0
+"""A year and a day: longer is a change of the site file."""
+
+MAX_RAMP_S = 86_400.0
+
+SHED = "shed"
+"""Name of the operator's limit: a domain has one, and a new shed replaces it."""
+
+
+def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
+    """Lower a budget, at once or on a ramp; replaces an earlier shed of the same domain."""
+    domain = request.domain or power_root(state)
+    full_mw = state.domains.by_id[domain].budget_mw if domain in state.domains.by_id else 0
+    problem = total(state, "shed", user, lambda: _problem(state, domain, request, full_mw), now)
+    if problem is not None:
+        return problem
+    by_mw = request.by_mw or round(full_mw * request.fraction)
+    record = LimitRecord(
+        domain=domain,
+        name=SHED,
+        source="operator",
+        phase="in_force",
+        value_mw=full_mw - by_mw,
+        from_mw=None,
+        start_unix_s=now.unix_s,
+        ramp_s=request.ramp_s,
+        end_unix_s=UnixTime(now.unix_s + request.for_s) if request.for_s else None,
+        release_s=request.release_s,
+        who=user,
+        why=request.reason,
+    )
+    record = budget_limits.begin(state, record, now)
+    text = f"{domain}: {_in_words(request, by_mw / full_mw, user)}"
+    text += f", {(full_mw - by_mw) / 1000:.0f} W remain"
+    state.journal.act("budget_shed", text, now, who=user, level="warning")
+    budget_limits.told_and_met(state, record, f"budget of {domain} lowered by {user}", now)
+    return Done(text)
+
+
+def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Denied | None:
+    if domain not in state.domains.by_id:
+        return no_domain(state, domain)
+    if (request.fraction != 0) == (request.by_mw != 0):
+        return Denied("bad_request", "give either a share (25%) or watts to shed, more than zero")
+    if not 0 <= request.fraction <= 1:
+        return Denied("bad_request", f"a share lies between 0 and 1, not {request.fraction}")
+    if not 0 <= request.by_mw <= full_mw:
+        most = f"{domain} has {full_mw / 1000:.0f} W"
+        return Denied("bad_request", f"{request.by_mw / 1000:.0f} W cannot be shed: {most}")
+    if not 0 <= request.for_s <= MAX_SHED_S:
+        return Denied("bad_request", f"{request.for_s} s is no duration between 0 and a year")
+    for ramp_s in (request.ramp_s, request.release_s):
+        if not 0 <= ramp_s <= MAX_RAMP_S:
+            return Denied("bad_request", f"{ramp_s} s is no ramp between 0 and a day")
+    if request.for_s and request.ramp_s > request.for_s:
+        longer = f"a ramp of {format_duration(request.ramp_s)}"
+        return Denied(
+            "bad_request",
+            f"{longer} would not be over when the shed ends after "
+            f"{format_duration(request.for_s)}; give a shorter ramp or a longer time",
+        )
+    return None
+
+
+def no_domain(state: State, domain: DomainId) -> Denied:
+    """What to say where a request names a domain that is not there."""
+    return not_there("domain", domain, state.domains.by_id)
+
+
+def power_root(state: State) -> DomainId:
+    """Root of the power tree, the first one in the site file if there are several."""
+    return next(d for d in state.domains.roots() if state.domains.by_id[d].kind == "power")
+
+
+def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
+    """End the shed of a domain, at once or on a ramp; other limits stay in force."""
+    domain = request.domain or power_root(state)
+    if domain not in state.domains.by_id:
+        return no_domain(state, domain)
+    if not 0 <= request.ramp_s <= MAX_RAMP_S:
+        return Denied("bad_request", f"{request.ramp_s} s is no ramp between 0 and a day")
+    record = state.limits.get((domain, SHED))
+    if record is None:
+        lowered = ", ".join(d for d, name in state.limits if name == SHED) or "none"
+        others = "".join(f"; its {name} is in force" for d, name in state.limits if d == domain)
+        return Denied(
+            "conflict",
+            f"the budget of {domain} is not lowered by a shed (sheds now: {lowered}){others}",
+        )
+    budget_limits.release(state, record, request.ramp_s, now)
+    if request.ramp_s <= 0:
+        return Done(budget_limits.note_restored(state, record, user, request.reason, now))
+    text = f"{domain}: the budget rises to the full one over {format_duration(request.ramp_s)}"
+    why = f" ({request.reason})" if request.reason else ""
+    state.journal.act("budget_rising", text + why, now, who=user)
+    return Done(text)
+
+
+def _in_words(request: Shed, share: float, user: UserName) -> str:
+    ramp = f" over {format_duration(request.ramp_s)}" if request.ramp_s else ""
+    until = f"for {format_duration(request.for_s)}" if request.for_s else "until restored"
+    why = f" ({request.reason})" if request.reason else ""
+    return f"{share:.0%} shed by {user}{ramp} {until}{why}"

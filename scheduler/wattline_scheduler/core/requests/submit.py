@@ -1,0 +1,106 @@
+"""Submission."""
+
+from collections.abc import Mapping
+
+from wattline_protocol.ids import JobId, Now, UserName
+from wattline_protocol.job.spec import JobSpec, encoded_bytes
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.client_messages import Answer, Denied, Submit, Submitted
+from wattline_scheduler.core.admission.disk_reserve import nothing_new, took
+from wattline_scheduler.core.admission.earliest_start import cannot_be_met
+from wattline_scheduler.core.admission.learned_demand import shape_for
+from wattline_scheduler.core.admission.open_job_limits import too_large, too_many
+from wattline_scheduler.core.admission.quota_checks import never_fits
+from wattline_scheduler.core.admission.reservation_fit import impossible_inside
+from wattline_scheduler.core.admission.reservations import refusal as not_inside
+from wattline_scheduler.core.admission.satisfiability import impossible, malformed, slow_to_stop
+from wattline_scheduler.core.admission.service_name_checks import name_taken
+from wattline_scheduler.core.leases.fault_barrier import total
+from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
+from wattline_scheduler.core.lifecycle.usage_limits import never_reached
+from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_runtime
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import JobRecord
+
+MAX_TOKEN_CHARS = 128
+
+
+def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answer:
+    """Accept a job: on record before it is acknowledged; the same token gives the same job."""
+    user = event.user
+    known = state.work.tokens.get((user, request.token))
+    if known is not None:
+        return Submitted(known)
+    if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
+        return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
+    spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
+    denied = nothing_new(state) or total(
+        state, "submit", user, lambda: refusal(state, asker, spec, event.ended, now), now
+    )
+    if denied is not None:
+        return denied
+    return Submitted(_accept(state, user, request.token, spec, now))
+
+
+def refusal(
+    state: State, asker: Asker, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
+) -> Denied | None:
+    """Why such a job is not accepted, and what would be; None = it is.
+
+    `ended`: how jobs ended that it names and that are not in memory any more.
+    """
+    owner = asker.user
+    problem = malformed(spec) or slow_to_stop(spec, state.site.timing.max_grace_s)
+    if problem:
+        return Denied("bad_request", problem)
+    denied = (
+        too_large(state, owner, spec)
+        or not_allowed(state, owner, spec)
+        or too_urgent(state, owner, spec, is_operator=asker.is_operator)
+        or too_long(state, spec)
+        or not_inside(state, owner, spec)
+        or name_taken(state, owner, spec)
+        or too_many(state, owner, spec, spec.gang_count)
+    )
+    if denied is not None:
+        return denied
+    problem = (
+        never(state, spec, ended)
+        or cannot_be_met(state, owner, spec, now)
+        or never_reached(spec, state.site.tariff)
+        or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
+        or impossible(state, spec, now)
+        or impossible_inside(state, owner, spec, now)
+    )
+    return Denied("impossible", problem) if problem else None
+
+
+def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> JobId:
+    job_id = state.next_job
+    state.next_job = JobId(job_id + 1)
+    record = JobRecord(
+        id=job_id,
+        token=token,
+        owner=user,
+        submitted_unix_s=now.unix_s,
+        spec=spec,
+        state="HELD" if spec.hold else "PENDING",
+        reason="held until released" if spec.hold else "",
+        is_held=spec.hold,
+    )
+    job = Job(record, shape_for(state, user, spec))
+    job.max_grace_s = state.site.timing.max_grace_s
+    job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
+    state.journal.save(record)
+    took(state, encoded_bytes(spec))
+    wait_for_parents(state, job)
+    state.work.add(job, now)
+    state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
+    text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
+    state.journal.act("job_submitted", text, now, who=user, owner=user, job=job_id)
+    state.wants_plan = True
+    return job_id

@@ -1,0 +1,1 @@
+"""Learned runtimes, progress rates and fair share."""

@@ -1,0 +1,1 @@
+"""Expected task mix and the fragmentation a placement would cause."""

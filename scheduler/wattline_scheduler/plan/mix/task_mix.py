@@ -1,0 +1,132 @@
+"""What tasks are expected: those asked for lately, the newest counting most, and their prices.
+
+Kept by the picture of a site. Nothing of it is on disk: after a restart it is what the jobs in
+memory say. It is counted by what was submitted, so a queue that waits counts as what is to come.
+"""
+
+from dataclasses import replace
+
+from wattline_scheduler.plan.mix.fragmentation import (
+    Mix,
+    Prices,
+    mix_of,
+    prices,
+    typical,
+    whole_nodes,
+)
+from wattline_scheduler.plan.model.columns import Columns
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.task_request import ask_of
+from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID
+
+HALF_LIFE = 4_096
+"""Tasks after which one counts half: thousands are needed to see how rare kinds are."""
+
+MOST_A_JOB = 256
+"""Tasks that one job counts at most: an array of thousands does not make all others forgotten."""
+
+FEWEST = 32
+"""With fewer tasks seen no mix is known."""
+
+MAX_KINDS = 1_024
+"""Kinds of tasks counted; the rarer half is dropped beyond that."""
+
+CHANGED = 1 / 10
+"""Part of all tasks that are of other kinds than before, or of GPUs more or less: a new mix."""
+
+MAX_SCALE = 1e100
+"""Before numbers get too large to be added up."""
+
+
+class RecentMix:
+    """Kinds of tasks, by how often they were asked for."""
+
+    def __init__(self) -> None:
+        self._weight: dict[Shape, float] = {}
+        self._scale = 1.0
+        """What a task counts now: it grows, in place of all others shrinking."""
+        self._total = 0.0
+        self._unseen = 0
+        """Tasks since it was last asked whether the mix has changed."""
+        self._known: Mix | None = None
+        self._known_shares: dict[Shape, float] = {}
+        self._known_milli = 0
+
+    def note(self, shape: Shape, tasks: int) -> None:
+        """A job with so many tasks was submitted."""
+        count, kind = min(tasks, MOST_A_JOB), _kind(shape)
+        self._scale *= 2.0 ** (count / HALF_LIFE)
+        self._weight[kind] = self._weight.get(kind, 0.0) + count * self._scale
+        self._total += count * self._scale
+        self._unseen += count
+        if len(self._weight) > MAX_KINDS or self._scale > MAX_SCALE:
+            self._tidy()
+
+    @property
+    def kind_count(self) -> int:
+        """How many are counted."""
+        return len(self._weight)
+
+    def _tidy(self) -> None:
+        kept = list(self._weight.items())
+        if len(kept) > MAX_KINDS:
+            kept = sorted(kept, key=lambda one: -one[1])[: MAX_KINDS // 2]
+        self._weight = {kind: weight / self._scale for kind, weight in kept}
+        self._total, self._scale = sum(self._weight.values()), 1.0
+
+    def mix(self, columns: Columns) -> Mix | None:
+        """For the GPUs that there are: the same one until it has changed; None = not known yet."""
+        if self._total < (FEWEST - 0.5) * self._scale:  # the first of them count a little less
+            return None
+        gpus_milli, classes = int(columns.gpus_milli().sum()), columns.classes
+        if self._known is None or self._has_changed(self._known, columns, gpus_milli):
+            self._known_shares, self._known_milli = self._shares(), gpus_milli
+            tasks = [(ask_of(kind, classes), n) for kind, n in self._known_shares.items()]
+            gpus = classes.are_gpus[columns.gpu_class].sum(axis=1)
+            sizes = zip(gpus.tolist(), columns.cpus.tolist(), strict=True)
+            whole = whole_nodes(sizes, classes.are_gpus)
+            self._known = mix_of([*typical(tasks), *whole], classes.sizes_milli)
+        return self._known
+
+    def _shares(self) -> dict[Shape, float]:
+        return {kind: weight / self._total for kind, weight in self._weight.items()}
+
+    def _has_changed(self, known: Mix, columns: Columns, gpus_milli: int) -> bool:
+        is_grown = len(known.table) != len(columns.classes)
+        if is_grown or abs(gpus_milli - self._known_milli) > CHANGED * self._known_milli:
+            return True
+        if self._unseen < CHANGED * self._total / self._scale:
+            return False
+        self._unseen = 0
+        now, before = self._shares(), self._known_shares
+        more = sum(max(0.0, share - before.get(kind, 0.0)) for kind, share in now.items())
+        return more > CHANGED
+
+
+def _kind(shape: Shape) -> Shape:
+    """What tasks of one kind have in common: what they ask of a node's GPUs and CPUs."""
+    return replace(
+        shape,
+        nodes=1,
+        memory_bytes=0,
+        need=NOTHING_SAID,
+        same_rack=False,
+        priority=0,
+        labels=frozenset(),
+    )
+
+
+class Pricing:
+    """Prices in force, until so much has changed that they are made anew."""
+
+    def __init__(self) -> None:
+        self.prices: Prices | None = None
+        """None: no mix is known."""
+
+    def renew(self, columns: Columns, mix: Mix) -> bool:
+        """Whether they were made anew."""
+        now = self.prices
+        if now is not None and now.mix is mix and not now.are_stale(columns):
+            return False
+        self.prices = prices(columns, mix)
+        return True

@@ -1,0 +1,1 @@
+"""Input of the planner: the snapshot of a site and its column form."""

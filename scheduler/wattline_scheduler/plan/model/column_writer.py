@@ -1,0 +1,109 @@
+"""From what is said of nodes and rows to their entries in the columns."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wattline_protocol.ids import DomainId, Instant
+from wattline_protocol.site.labels import Labels
+from wattline_protocol.site.model import DomainKind
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
+from wattline_scheduler.power.books.watt_admission import Yields
+
+
+@dataclass(frozen=True, slots=True)
+class RowRoom:
+    """What new tasks may count on in one row."""
+
+    domain: DomainId
+    name: str
+    kind: DomainKind
+    room_mw: int
+    budget_mw: int
+    yields: Yields = ()
+
+
+def snapshot_of(
+    now: Instant,
+    offers: Sequence[NodeOffer],
+    rooms: Sequence[RowRoom],
+    above: Sequence[tuple[tuple[int, int], ...]],
+    waiting: tuple[Waiting, ...] = (),
+) -> Snapshot:
+    """A snapshot made from nothing. `above`: the rows above each node, with permille."""
+    slots = max((len(offer.gpus) for offer in offers), default=0)
+    columns = Columns.empty(len(offers), max(slots, 1), above, len(rooms))
+    put_places(columns, [offer.rack for offer in offers], [offer.labels for offer in offers])
+    for at, offer in enumerate(offers):
+        put_node(columns, at, offer)
+    for number, room in enumerate(rooms):
+        columns.room_mw[number], columns.budget_mw[number] = room.room_mw, room.budget_mw
+        for priority, mw in room.yields:
+            columns.yields_mw[number, priority] += mw
+    names = tuple(RowName(room.domain, room.name, room.kind) for room in rooms)
+    position = {offer.node: at for at, offer in enumerate(offers)}
+    return Snapshot(now, tuple(offers), position, names, columns, waiting)
+
+
+def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels]) -> None:
+    """Write what never changes of the nodes: their racks and labels, by number."""
+    rack_numbers: dict[str, int] = {}
+    columns.rack[:] = [rack_numbers.setdefault(rack, len(rack_numbers)) for rack in racks]
+    sets: dict[Labels, int] = {}
+    columns.label_set[:] = [sets.setdefault(one, len(sets)) for one in labels]
+    columns.label_sets = tuple(sets)
+
+
+def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
+    """Write the row of a node, but for `put_places` and the rows above it."""
+    free = {gpu.index for gpu in offer.free}
+    taken = (gpu for gpu in offer.gpus if gpu.index not in free)
+    # Stable: among GPUs of one memory the free ones stand as they are offered, coolest first.
+    slots = sorted([*offer.free, *taken], key=lambda gpu: gpu.memory_bytes)
+    left = {part.gpu.index: part.free_milli for part in offer.parts}
+    left |= dict.fromkeys(free, WHOLE_MILLI)
+    columns.set_gpus(at, slots, [left.get(gpu.index, 0) for gpu in slots])
+    ends_s, counts_mw = dict(offer.ends), dict(offer.kept.held)
+    counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
+    columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
+    columns.is_endless[at, : len(slots)] = [gpu.index in offer.endless for gpu in slots]
+    columns.idle_mw[at, : len(slots)] = [
+        counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots
+    ]
+    if any(map(profile_of, slots)):  # what is free may count more than its idle draw
+        columns.note_slots(at)
+    columns.is_open[at] = not offer.closed
+    columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
+    columns.memory_bytes[at] = offer.memory_bytes
+    columns.memory_free_bytes[at] = offer.memory_free_bytes
+    columns.load_mw[at] = offer.kept.base_mw + offer.kept.busy_mw
+    columns.psu_permille[at] = offer.kept.psu_efficiency_permille
+    columns.warmth[at], columns.least_priority[at] = offer.warmth, offer.least_priority
+
+
+def change_yields(columns: Columns, at: int, before: NodeOffer, after: NodeOffer) -> None:
+    """Write what the node's work gives back to higher priorities to the rows above it."""
+    was_mw, is_mw = _yields_mw(before), _yields_mw(after)
+    if was_mw == is_mw:
+        return
+    group = columns.group[at]
+    rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
+    for priority in was_mw.keys() | is_mw.keys():
+        was, now = was_mw.get(priority, 0), is_mw.get(priority, 0)
+        if columns.are_whole_shares:
+            columns.yields_mw[rows, priority] += now - was
+        else:
+            here_mw = now * shares // PERMILLE - was * shares // PERMILLE
+            columns.yields_mw[rows, priority] += here_mw
+
+
+def _yields_mw(offer: NodeOffer) -> dict[int, int]:
+    """By priority, at the wall."""
+    kept = offer.kept
+    if not kept.is_controlled:
+        return {}
+    return {level: mw * PERMILLE // kept.psu_efficiency_permille for level, mw in kept.yields}

@@ -1,0 +1,64 @@
+"""What of a GPU is given out: the GPU itself, or in MIG mode each of its MIG devices.
+
+To the planner a MIG device is a GPU of its own kind, taken or free as a whole, so that filters,
+rank, promises and preemption need not know of MIG. Two things tie the devices of a GPU
+together: its index, which theirs are made of, and its watts, which count once for all of them
+(`trial`).
+"""
+
+import msgspec
+
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.job.spec import WHOLE_GPU, Share
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_protocol.wire.bounds import MAX_GPUS
+from wattline_protocol.wire.mig import MigInstance
+
+
+class MigDevice(GpuInfo, frozen=True):
+    """One MIG device; watts and limits are those of its GPU."""
+
+    profile: str = ""
+    share_permille: Share = WHOLE_GPU
+    """Its compute slices, of those that the GPU has."""
+
+
+def devices(gpu: GpuInfo) -> tuple[GpuInfo, ...]:
+    """What of the GPU may be given out, held or not."""
+    if gpu.mig is None:
+        return (gpu,)
+    return tuple(_device(gpu, number, one) for number, one in enumerate(gpu.mig))
+
+
+def _device(gpu: GpuInfo, number: int, one: MigInstance) -> MigDevice:
+    own = {
+        "index": GpuIndex(gpu.index + MAX_GPUS * (number + 1)),
+        "uuid": one.uuid,
+        "name": f"{gpu.name} MIG {one.profile}",
+        "memory_bytes": one.memory_bytes,
+        "can_share": False,
+        "mig": None,
+    }
+    whole = {**msgspec.structs.asdict(gpu), **own}
+    return MigDevice(**whole, profile=one.profile, share_permille=one.share_permille)
+
+
+def gpu_of(index: int) -> GpuIndex:
+    """The GPU of a device."""
+    return GpuIndex(index % MAX_GPUS)
+
+
+def instance_of(gpu: GpuInfo, index: int) -> MigInstance | None:
+    """Which MIG device of the GPU it is; None = the GPU itself."""
+    number = index // MAX_GPUS - 1
+    return gpu.mig[number] if gpu.mig is not None and number >= 0 else None
+
+
+def profile_of(gpu: GpuInfo) -> str:
+    """The profile of a MIG device; empty for a GPU."""
+    return gpu.profile if isinstance(gpu, MigDevice) else ""
+
+
+def size_milli(gpu: GpuInfo) -> int:
+    """Thousandths of a GPU that it counts as: of a MIG device its compute slices."""
+    return gpu.share_permille if isinstance(gpu, MigDevice) else WHOLE_GPU

@@ -1,0 +1,203 @@
+"""Reservations as a plan sees them: on which nodes a gang may start, and how long yet.
+
+An operator keeps nodes for some from a time to a time. While a reservation is active only a gang
+that names it starts on its nodes. Before that everybody may who will have ended when it begins; of
+whom nobody knows the end that is believed until it is near. A node has one at a time.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from wattline_protocol.text.quantities import format_duration
+from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
+
+NEAR_S = 24 * 3600.0
+"""Work without a known end does not start on a node whose reservation begins sooner. Slurm never
+starts it there; a day lets services and first runs use nodes that are needed next week."""
+
+MARGIN_S = 30.0
+"""Starting may take so long, and stopping as well: a job is to end so much earlier."""
+
+NEVER = "it never starts there as it is"
+"""For who wants into a reservation that another one follows: the time left only grows shorter."""
+
+NOBODY = 0
+"""Number of no reservation."""
+
+
+class Stay(NamedTuple):
+    """How a gang wants to use nodes."""
+
+    reservation: str = ""
+    """In which it starts; empty = in none."""
+    runs_s: float | None = None
+    """At most; None: nobody knows."""
+
+    @property
+    def needs_s(self) -> float:
+        """So long before a reservation begins it may start at the latest."""
+        return NEAR_S if self.runs_s is None else self.runs_s + MARGIN_S
+
+
+ANY_STAY = Stay()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One reservation: the positions of its nodes, its times, and what is told of it."""
+
+    name: str
+    start_unix_s: float
+    end_unix_s: float
+    nodes: Ints
+    whom: str
+    """For people: `account vision`, `maintenance`."""
+    start_said: str
+    end_said: str
+
+
+class Key(NamedTuple):
+    """What stays have in common that may start on the same nodes."""
+
+    reservation: str
+    passed: int
+    """Reservations that begin too soon for them."""
+
+
+EVERYWHERE = Key("", 0)
+
+
+class Reservations:
+    """Of each node: which reservation is active there, until when, and when the next begins."""
+
+    def __init__(self, spans: Sequence[Span], node_count: int, unix_s: float) -> None:
+        self._spans = sorted(spans, key=lambda span: span.start_unix_s)
+        self.unix_s = unix_s
+        self._inside: Ints = np.full(node_count, NOBODY, np.int64)
+        self._ends: Floats = np.full(node_count, np.inf)
+        self._next: Ints = np.full(node_count, NOBODY, np.int64)
+        self._begins: Floats = np.full(node_count, np.inf)
+        self._number = {span.name: at for at, span in enumerate(self._spans, 1)}
+        for number, span in reversed(list(enumerate(self._spans, 1))):  # the first is written last
+            if span.start_unix_s <= unix_s < span.end_unix_s:
+                self._inside[span.nodes] = number
+                self._ends[span.nodes] = span.end_unix_s
+            elif unix_s < span.start_unix_s:
+                self._next[span.nodes] = number
+                self._begins[span.nodes] = span.start_unix_s
+        self._levels = np.unique(self._begins[np.isfinite(self._begins)])
+        times = [t for span in self._spans for t in (span.start_unix_s, span.end_unix_s)]
+        self._good_from = max((t for t in times if t <= unix_s), default=-np.inf)
+        self._good_until = min((t for t in times if t > unix_s), default=np.inf)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all of them, by their beginning."""
+        return tuple(self._number)
+
+    def at(self, unix_s: float) -> "Reservations":
+        """The same at another time at which it `is_good_at`."""
+        other = copy(self)
+        other.unix_s = unix_s
+        return other
+
+    def later(self, by_s: float) -> "Reservations":
+        """The same so much later, whatever has begun or ended by then."""
+        unix_s = self.unix_s + by_s
+        if self.is_good_at(unix_s):
+            return self.at(unix_s)
+        return Reservations(self._spans, len(self._inside), unix_s)
+
+    def is_good_at(self, unix_s: float) -> bool:
+        """Whether none has begun or ended between its time and that one."""
+        return self._good_from <= unix_s < self._good_until
+
+    def key(self, stay: Stay) -> Key:
+        """Of stays with the same key `barred` is the same."""
+        passed = np.searchsorted(self._levels, self.unix_s + stay.needs_s, side="left")
+        return Key(stay.reservation, int(passed))
+
+    def latest_s(self, stay: Stay) -> Floats:
+        """[node] seconds from now until which it may start there; negative = not even now."""
+        latest: Floats = self._begins - stay.needs_s - self.unix_s
+        if stay.reservation:
+            latest = np.minimum(latest, self._ends - self.unix_s)
+        latest[self.outside(stay)] = -np.inf
+        return latest
+
+    @property
+    def next_s(self) -> Floats:
+        """[node] seconds from now until another begins there; infinite: none does."""
+        left: Floats = self._begins - self.unix_s
+        return left
+
+    def _wanted(self, stay: Stay) -> int:
+        """What must be active on a node; a name that is not there is so on none."""
+        return self._number.get(stay.reservation, -1) if stay.reservation else NOBODY
+
+    def barred(self, stay: Stay) -> Bools | None:
+        """[node] where it may not start now; None: it may on all of them."""
+        is_barred: Bools = self._begins < self.unix_s + stay.needs_s
+        is_barred |= self.outside(stay)
+        return is_barred if is_barred.any() else None
+
+    def outside(self, stay: Stay) -> Bools:
+        """[node] of which another one has it now, or none where it wants one."""
+        is_outside: Bools = self._inside != self._wanted(stay)
+        return is_outside
+
+    def openings(self, stay: Stay) -> list[tuple[float, str]]:
+        """Seconds from now until nodes become free for it that are not now, and by what."""
+        found = []
+        for span in self._spans:
+            is_its = span.name == stay.reservation
+            at_s = (span.start_unix_s if is_its else span.end_unix_s) - self.unix_s
+            if at_s > 0:
+                found.append(
+                    (at_s, f"once reservation {span.name} {'begins' if is_its else 'is over'}")
+                )
+        return sorted(found)
+
+    def begins_s(self) -> list[float]:
+        """Seconds from now until those begin that are next on some node, the latest first."""
+        return [begins - self.unix_s for begins in reversed(self._levels.tolist())]
+
+    def why(self, at: int, stay: Stay) -> str:
+        """Why it may not start on the node at `at`, in words."""
+        if self._inside[at] != self._wanted(stay):
+            return self.why_alike(at, stay)
+        begins = self._next_said(int(self._next[at]))
+        never = f": {NEVER}" if stay.reservation else ""
+        if stay.runs_s is None:
+            return f"{begins}, and the job has no time limit{never} (--time)"
+        return f"{begins}, and it may run {format_duration(round(stay.runs_s))}{never}"
+
+    def why_alike(self, at: int, stay: Stay) -> str:
+        """The same for all stays with its key, however long they may run."""
+        inside = int(self._inside[at])
+        if inside == self._wanted(stay):
+            begins = self._next_said(int(self._next[at]))
+            never = f": {NEVER}" if stay.reservation else ""
+            return f"{begins}, and it may not have ended by then{never} (--time)"
+        if stay.reservation:
+            return f"not in reservation {stay.reservation} now"
+        return self._active_said(inside)
+
+    def said(self, at: int) -> str:
+        """What is active on the node at `at`, or begins there next; empty = nothing."""
+        inside, later = int(self._inside[at]), int(self._next[at])
+        if inside != NOBODY:
+            return self._active_said(inside)
+        return self._next_said(later) if later != NOBODY else ""
+
+    def _active_said(self, number: int) -> str:
+        span = self._spans[number - 1]
+        return f"reserved as {span.name} for {span.whom} until {span.end_said}"
+
+    def _next_said(self, number: int) -> str:
+        span = self._spans[number - 1]
+        return f"reservation {span.name} for {span.whom} begins {span.start_said}"

@@ -1,0 +1,65 @@
+"""What a node has for a task once some of those who run there have gone, counted by hand.
+
+A search for whom to send away asks that of every one of hundreds: as sums over a few numbers it
+costs microseconds, where taking tasks away on a trial and rolling back costs a hundred times that.
+Watts are not looked at: what lower priorities draw counts as room already.
+"""
+
+from collections.abc import Iterable
+
+from wattline_scheduler.plan.model.columns import NO_CLASS
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import RunningGang, TaskAllocation
+from wattline_scheduler.plan.search.trial import Trial
+
+STEPS_PER_TASK = 2
+"""Effort of counting one task."""
+
+
+class Freeing:
+    """One node, as it is in the trial now, and what one task of a shape asks of it."""
+
+    def __init__(self, trial: Trial, at: int, shape: Shape) -> None:
+        columns, ask = trial.columns, trial.ask(shape)
+        self._trial, self._at, self._ask = trial, at, ask
+        numbers = columns.gpu_class[at].tolist()
+        index = zip(columns.gpu_index[at].tolist(), numbers, strict=True)
+        self._slot_of = {
+            gpu: slot for slot, (gpu, number) in enumerate(index) if number != NO_CLASS
+        }
+        self._free_milli: list[int] = columns.free_milli[at].tolist()
+        self._suited = [slot for slot, number in enumerate(numbers) if ask.suited[number]]
+        self._cpus: int = columns.cpus_free.item(at)
+        self._memory_bytes: int = columns.memory_free_bytes.item(at)
+        has_labels = ask.labels <= columns.label_sets[columns.label_set[at]]
+        self._may_start = has_labels and bool(columns.is_open[at])
+
+    def go(self, one: RunningGang) -> None:
+        """Its tasks on the node are not there."""
+        for used in self._here(one):
+            self._count(used, 1)
+
+    def stay(self, one: RunningGang) -> None:
+        """Undo `go`."""
+        for used in self._here(one):
+            self._count(used, -1)
+
+    def _here(self, one: RunningGang) -> Iterable[TaskAllocation]:
+        return (used for used in one.tasks if used.at == self._at)
+
+    def _count(self, used: TaskAllocation, sign: int) -> None:
+        self._trial.effort += STEPS_PER_TASK
+        self._cpus += sign * used.cpus
+        self._memory_bytes += sign * used.memory_bytes
+        for gpu in used.gpus:
+            if gpu in self._slot_of:  # one that is lost comes back to nobody
+                self._free_milli[self._slot_of[gpu]] += sign * used.milli
+
+    @property
+    def fits(self) -> bool:
+        """As `Trial.fits_node`."""
+        ask = self._ask
+        if self._cpus < ask.cpus or self._memory_bytes < ask.memory_bytes or not self._may_start:
+            return False
+        free = [slot for slot in self._suited if self._free_milli[slot] >= ask.milli]
+        return len(free) >= ask.gpus

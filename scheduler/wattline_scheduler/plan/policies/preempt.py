@@ -1,0 +1,275 @@
+"""Whom a gang of higher priority may send back to the queue: the fewest that are enough.
+
+Work of lower priority is taken away on a trial, the least valuable first, until the gang fits; then
+each of the chosen that turns out not to be needed is left alone. A gang goes whole. Watts are no
+reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_scheduler.plan.model.shape import GangKey, Shape
+from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, RunningGang
+from wattline_scheduler.plan.policies.node_release import Freeing
+from wattline_scheduler.plan.search.feasible import fits_when_empty
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.topology.matrix import Bools
+from wattline_scheduler.time_slices import Parts
+
+MAX_NODES_TRIED, MAX_NODES_ASKED = 64, 256
+"""Nodes looked at for each task of a gang, those of the least priority first, then those that lack
+least; and among how many of them these are found: what runs there may be protected."""
+
+MAX_RACKS_TRIED = 32
+"""The same for racks, where all of a gang must be in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Gangs that have to go, and the nodes on which the gang then fits, by position."""
+
+    victims: tuple[RunningGang, ...]
+    nodes: tuple[int, ...]
+
+    @property
+    def loss(self) -> tuple[int, int, float]:
+        """What is lost by it: the highest priority, gangs, GPU-seconds of work."""
+        return _loss(self.victims)
+
+
+def choose(
+    trial: Trial,
+    shape: Shape,
+    busy_on: Callable[[int], Sequence[RunningGang]],
+    spared: Collection[GangKey] = (),
+    barred: Bools | None = None,
+) -> Parts[Choice | None]:
+    """Whom to send away so that one gang of `shape` fits; None = that does not help.
+
+    `busy_on`: those that may be sent away at all, by a node on which they run. `spared`: those that
+    may not. `barred`: [node] those that are not asked. The trial is left as it was. Among choices
+    that need an equal highest priority the one with the fewest gangs, then the least work, wins.
+    """
+    search, found = _Search(trial, shape, busy_on, spared), list[Choice]()
+    for among in _sets(trial, shape, barred):
+        choice = yield from search.run(among)
+        if choice is not None:
+            found.append(choice)
+    return min(found, key=lambda choice: (choice.loss, choice.nodes), default=None)
+
+
+def _sets(trial: Trial, shape: Shape, barred: Bools | None) -> list[Bools]:
+    """[node] may be used; one set for each rack where all tasks must be in one."""
+    able = fits_when_empty(trial, shape)
+    if barred is not None:
+        able &= ~barred
+    if not shape.same_rack or shape.nodes == 1:
+        return [able]
+    return [able & (trial.columns.rack == rack) for rack in _racks(trial, shape, able)]
+
+
+def _racks(trial: Trial, shape: Shape, able: Bools) -> list[int]:
+    """Of those with nodes enough the first by what the last node that the gang needs has: work of
+    the least priority, then most GPUs that are free."""
+    columns, nodes = trial.columns, np.flatnonzero(able)
+    least, free, rack = columns.least_priority, -columns.whole, columns.rack
+    nodes = nodes[np.lexsort((free[nodes], least[nodes], rack[nodes]))]
+    racks, first, count = np.unique(rack[nodes], return_index=True, return_counts=True)
+    is_large = count >= shape.nodes
+    last, racks = nodes[first[is_large] + shape.nodes - 1], racks[is_large]
+    order = np.lexsort((racks, free[last], least[last]))
+    found: list[int] = racks[order[:MAX_RACKS_TRIED]].tolist()
+    return found
+
+
+class _Search:
+    """One gang, and the work of lower priority on each node that is looked at."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        shape: Shape,
+        busy_on: Callable[[int], Sequence[RunningGang]],
+        spared: Collection[GangKey],
+    ) -> None:
+        self._trial, self._shape = trial, shape
+        self._start = trial.checkpoint()
+        self._busy_on, self._spared = busy_on, spared
+        self._on: dict[int, list[RunningGang]] = {}
+        self._found: dict[int, tuple[RunningGang, ...] | None] = {}
+        """What `_enough` found of nodes that are as they were."""
+
+    def _lower(self, at: int) -> list[RunningGang]:
+        """Who may go from the node, the least loss first."""
+        known = self._on.get(at)
+        if known is None:
+            priority, spared = self._shape.priority, self._spared
+            lower = (one for one in self._busy_on(at) if one.priority < priority)
+            known = [one for one in lower if one.key not in spared]
+            known.sort(key=lambda busy: (_loss((busy,)), busy.key))
+            self._on[at] = known
+        return known
+
+    def run(self, among: Bools) -> Parts[Choice | None]:
+        """Each task in turn where least is lost for it."""
+        trial, allowed = self._trial, among.copy()
+        self._found.clear()
+        victims: dict[GangKey, RunningGang] = {}
+        nodes: list[int] = []
+        while len(nodes) < self._shape.nodes:
+            found = yield from self._next(allowed, victims)
+            if found is None:
+                trial.rollback(self._start)
+                return None
+            at, more = found
+            mark = trial.checkpoint()
+            self._send_away(more)
+            allowed[at] = False
+            if not self._trial.fits_now(at, self._shape):  # its watts are not there
+                trial.rollback(mark)
+                continue
+            trial.place(at, self._shape)
+            nodes.append(at)
+            victims |= {one.key: one for one in more}
+        trial.rollback(self._start)
+        kept = needed(trial, self._shape, nodes, tuple(victims.values()))
+        return Choice(kept, tuple(nodes))
+
+    def _next(
+        self, allowed: Bools, victims: dict[GangKey, RunningGang]
+    ) -> Parts[tuple[int, tuple[RunningGang, ...]] | None]:
+        """The node where the next task costs least, and who has to go for it."""
+        yield
+        costs = self._trial.costs(self._shape)
+        costs[~allowed] = np.inf
+        at = int(costs.argmin())
+        if np.isfinite(costs[at]):
+            return at, ()
+        enough = list[tuple[int, tuple[RunningGang, ...]]]()
+        for node in (yield from self._nearest(allowed)):
+            yield
+            more = self._enough(node, victims)
+            if more is not None:
+                enough.append((node, more))
+        return min(enough, key=lambda found: (_loss(found[1]), found[0]), default=None)
+
+    def _nearest(self, allowed: Bools) -> Parts[list[int]]:
+        columns = self._trial.columns
+        nodes = np.flatnonzero(allowed & (columns.least_priority < self._shape.priority))
+        order = np.lexsort((-columns.whole[nodes], columns.least_priority[nodes]))
+        found = list[int]()
+        for at in nodes[order[:MAX_NODES_ASKED]].tolist():
+            if len(found) == MAX_NODES_TRIED:
+                break
+            yield
+            if self._lower(at):
+                found.append(at)
+        return found
+
+    def _enough(
+        self, at: int, victims: dict[GangKey, RunningGang]
+    ) -> tuple[RunningGang, ...] | None:
+        """Of those on the node the first that are enough, without the needless among them."""
+        if at not in self._found:
+            self._found[at] = self._look_for(at, victims)
+        return self._found[at]
+
+    def _look_for(
+        self, at: int, victims: dict[GangKey, RunningGang]
+    ) -> tuple[RunningGang, ...] | None:
+        node = Freeing(self._trial, at, self._shape)
+        chosen: list[RunningGang] = []
+        for one in self._lower(at):
+            if one.key not in victims:
+                node.go(one)
+                chosen.append(one)
+                if node.fits:
+                    return _needed_on(node, chosen)
+        return None
+
+    def _send_away(self, victims: Sequence[RunningGang]) -> None:
+        for one in victims:
+            for task in one.tasks:
+                self._trial.take_away(task)
+                self._found.pop(task.at, None)
+
+
+def _needed_on(node: Freeing, gone: list[RunningGang]) -> tuple[RunningGang, ...]:
+    """Those of them, the least loss first, without whom a task would not fit."""
+    needed = gone[-1:]
+    for one in gone[-2::-1]:
+        node.stay(one)
+        if not node.fits:
+            node.go(one)
+            needed.append(one)
+    return tuple(reversed(needed))
+
+
+def _anyhow(one: RunningGang) -> bool:
+    del one
+    return True
+
+
+def needed(
+    trial: Trial,
+    shape: Shape,
+    nodes: Sequence[int],
+    victims: Sequence[RunningGang],
+    may_stay: Callable[[RunningGang], bool] = _anyhow,
+) -> tuple[RunningGang, ...]:
+    """Those of the victims without whom a gang would not fit on its nodes; whose work is worth most
+    are asked first. In the trial nobody has gone yet.
+
+    `may_stay`: whether anything but nodes lets one stay, besides those for whom it was true before.
+    """
+    freeing = {at: Freeing(trial, at, shape) for at in nodes}
+    going = {one.key: one for one in victims}
+    for one in victims:
+        for node in _its(freeing, one):
+            node.go(one)
+    for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
+        its = _its(freeing, one)
+        for node in its:
+            node.stay(one)
+        if all(node.fits for node in its) and may_stay(one):
+            del going[one.key]
+        else:
+            for node in its:
+                node.go(one)
+    kept = tuple(going.values())
+    # With other GPUs of a node some milliwatts may be missing that all of them together win.
+    return kept if suffices(trial, shape, nodes, kept) else tuple(victims)
+
+
+def _its(freeing: Mapping[int, Freeing], one: RunningGang) -> list[Freeing]:
+    nodes = dict.fromkeys(used.at for used in one.tasks)
+    return [freeing[at] for at in nodes if at in freeing]
+
+
+def suffices(
+    trial: Trial, shape: Shape, nodes: Sequence[int], victims: Iterable[RunningGang]
+) -> bool:
+    """Whether a gang fits on these nodes once those have gone. The trial is left as it was."""
+    mark = trial.checkpoint()
+    for task in (task for one in victims for task in one.tasks):
+        trial.take_away(task)
+    is_enough = all(_placed(trial, at, shape) for at in nodes)
+    trial.rollback(mark)
+    return is_enough
+
+
+def _placed(trial: Trial, at: int, shape: Shape) -> bool:
+    fits = trial.fits_now(at, shape)
+    if fits:
+        trial.place(at, shape)
+    return fits
+
+
+def _loss(victims: Sequence[RunningGang]) -> tuple[int, int, float]:
+    return (
+        max((one.priority for one in victims), default=ENDING_PRIORITY),
+        sum(one.priority != ENDING_PRIORITY for one in victims),
+        sum(one.lost_gpu_s for one in victims),
+    )

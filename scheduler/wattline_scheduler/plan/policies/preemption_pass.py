@@ -1,0 +1,145 @@
+"""Others make room for a gang while a plan is made: who goes, and what is kept until they have."""
+
+from collections.abc import Hashable, Sequence
+from functools import cache
+
+from wattline_protocol.ids import NodeId
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import Preemption, RunningGang, Snapshot
+from wattline_scheduler.plan.policies.backfill import Promise
+from wattline_scheduler.plan.policies.claims import Claims, awaited
+from wattline_scheduler.plan.policies.preempt import Choice
+from wattline_scheduler.plan.policies.preempt_quota import (
+    STEPS_PER_MEMBER,
+    Runs,
+    Wanted,
+    choose_with_quotas,
+)
+from wattline_scheduler.plan.search.quota_room import Held, Quotas
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.time_slices import Parts
+
+MAX_PREEMPTIONS = 8
+"""Gangs for which others are sent away in one cycle: looking for whom takes milliseconds."""
+
+MAX_VAIN_TRIES = 8
+"""Shapes for which that is in vain in one cycle of a larger site. They are looked at again
+some cycles later, so that all have their turn."""
+
+LARGE_SITE_NODES, AGAIN_CYCLES = 256, 16
+"""On larger sites what was found of a shape in vain (why it waits, whether others may be sent away
+for it) is found anew in one cycle of so many."""
+
+
+class MakingRoom:
+    """Of one cycle. `trial` and `quotas` are what it places gangs on."""
+
+    def __init__(self, snapshot: Snapshot, trial: Trial, quotas: Quotas) -> None:
+        self.preemptions: list[Preemption] = []
+        self._snapshot, self._trial, self._quotas = snapshot, trial, quotas
+        self._is_large = trial.columns.node_count > LARGE_SITE_NODES
+        self._vain_tries = 0
+        self._vain = set[Hashable]()
+        """Room and quotas only shrink within a cycle."""
+        self._runs = Runs(cache(snapshot.busy_on), cache(snapshot.busy_in))
+        self._lower: dict[tuple[int, int], Held] = {}
+        """Held in a quota by work below a priority. No `cache` of the method: that would keep all
+        of this alive until the collector finds the cycle."""
+        self._claims = Claims(trial, self._runs.on)
+
+    def sends_away(self, waiting: Waiting, gang: int) -> Parts[str]:
+        """If work of lower priority can make room for the gang it is to go: what the gang waits
+        for then; empty = it cannot."""
+        if not self._may_try(waiting):
+            return ""
+        with self._claims.settled() as gone:
+            wanted = Wanted(waiting.shape, waiting.quotas, self._trial.barred(waiting.stay))
+            choice = yield from choose_with_quotas(
+                self._trial, self._quotas, wanted, self._runs, gone
+            )
+        lacking = self._lacking(waiting, choice.nodes) if choice is not None else {}
+        victims = awaited(choice, gone, lacking) if choice is not None else ()
+        if choice is None or not victims:
+            self._note_vain(waiting)
+            return ""
+        return self._preempt(waiting, gang, choice, victims, tuple(lacking))
+
+    @property
+    def newest(self) -> Promise:
+        """What is kept for the gang that was told last what it waits for."""
+        return self._claims.newest
+
+    def _lacking(self, waiting: Waiting, nodes: Sequence[int] = ()) -> dict[int, Held]:
+        """Quotas in which there is no room for it, and what they lack."""
+        if not waiting.quotas:
+            return {}
+        return self._quotas.missing(waiting.quotas, self._quotas.wants(waiting.shape, nodes))
+
+    def _held_by_lower(self, number: int, priority: int) -> Held:
+        """By all who may be sent away in a quota."""
+        known = self._lower.get((number, priority))
+        if known is not None:
+            return known
+        lower = [one for one in self._runs.within(number) if one.priority < priority]
+        self._trial.effort += STEPS_PER_MEMBER * len(lower)
+        milli, mw = sum(one.quota_milli for one in lower), sum(one.quota_mw for one in lower)
+        held = self._lower[number, priority] = Held(milli, mw)
+        return held
+
+    def _may_try(self, waiting: Waiting) -> bool:
+        is_full = len(self.preemptions) >= MAX_PREEMPTIONS
+        if is_full or waiting.priority <= self._snapshot.least_priority:
+            return False
+        for number, lack in self._lacking(waiting).items():
+            milli, mw = self._held_by_lower(number, waiting.priority)
+            if milli < lack.milli or mw < lack.mw:
+                return False  # quotas are asked by every line of the queue: most are told here
+        what, tried = self._what(waiting), self._trial.tried(waiting.shape)
+        if (waiting.shape, what) in self._vain:
+            return False
+        is_recent = tried.vain_for == what and self._trial.cycle - tried.vain_at < AGAIN_CYCLES
+        return not self._is_large or not (is_recent or self._vain_tries >= MAX_VAIN_TRIES)
+
+    def _what(self, waiting: Waiting) -> Hashable:
+        """Of gangs of one shape: what is the same for all for whom nobody can be sent away."""
+        return self._trial.key(waiting.stay), waiting.quotas
+
+    def _note_vain(self, waiting: Waiting) -> None:
+        tried, what = self._trial.tried(waiting.shape), self._what(waiting)
+        tried.vain_at, tried.vain_for = self._trial.cycle, what
+        self._vain.add((waiting.shape, what))
+        self._vain_tries += 1
+
+    def _preempt(
+        self,
+        waiting: Waiting,
+        gang: int,
+        choice: Choice,
+        victims: tuple[RunningGang, ...],
+        lacking: tuple[int, ...],
+    ) -> str:
+        nodes = tuple(self._snapshot.nodes[at].node for at in choice.nodes)
+        keys = tuple(one.key for one in victims)
+        self.preemptions.append(Preemption((waiting.job, gang), keys, nodes, lacking))
+        return self.wait_on(waiting, nodes, victims)
+
+    def wait_on(
+        self,
+        waiting: Waiting,
+        nodes: tuple[NodeId, ...],
+        victims: tuple[RunningGang, ...] | None = None,
+    ) -> str:
+        """Nobody behind gets what is free on nodes, and in quotas, where others are about to end
+        for it. Says what it waits for. `victims`: who those are; None: who was told already."""
+        at = [self._snapshot.position[node] for node in nodes]
+        lacking = [self._snapshot.quotas[number].name for number in self._lacking(waiting, at)]
+        self._quotas.expect(waiting.quotas, waiting.shape, at)
+        self._claims.hold(waiting, at, victims)
+        where = f"in {quotas_named(lacking)}" if lacking else f"on {', '.join(nodes)}"
+        return f"waits for work of lower priority to end {where}"
+
+
+def quotas_named(names: Sequence[str]) -> str:
+    """`the quota of queue night`, `the quotas of queue night and account lab`."""
+    first = ", ".join(names[:-1])
+    return f"the quotas of {first} and {names[-1]}" if first else f"the quota of {names[-1]}"

@@ -1,0 +1,1 @@
+"""Placement search: feasibility, ranking, gangs and trials."""

@@ -1,0 +1,304 @@
+"""Named filters, in order: which nodes could take a task now, and what the others lack."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.labels import labels_text
+from wattline_protocol.site.model import DomainKind
+from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.quantities import said_size
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.model import task_request
+from wattline_scheduler.plan.model.device_classes import profile_of
+from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import FilterName
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.topology.matrix import Bools, Ints
+from wattline_scheduler.power.topology.rows import counted_mw
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on nodes; `missing` says in words what a refused node lacks."""
+
+    name: FilterName
+    passes: Callable[[Trial, Shape], Bools]
+    """[node]"""
+    missing: Callable[[Trial, int, Shape], str]
+
+
+def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
+    """In the order in which they are asked; the first refusal counts. `is_alike`: in words that
+    hold for all stays with its key.
+
+    Reservations come last, so that a node that lacks nothing else says so; but for who wants into
+    one other nodes are out of the question, which comes first.
+    """
+
+    def is_inside(trial: Trial, shape: Shape) -> Bools:
+        del shape
+        reservations = trial.snapshot.reservations
+        if reservations is None:
+            return np.ones(trial.columns.node_count, np.bool_)
+        return ~reservations.outside(stay)
+
+    def passes(trial: Trial, shape: Shape) -> Bools:
+        del shape
+        barred = trial.barred(stay)
+        return np.ones(trial.columns.node_count, np.bool_) if barred is None else ~barred
+
+    def missing(trial: Trial, at: int, shape: Shape) -> str:
+        del shape
+        reservations = trial.snapshot.reservations
+        if reservations is None:
+            return ""
+        return reservations.why_alike(at, stay) if is_alike else reservations.why(at, stay)
+
+    reserved = Filter("reservation", passes, missing)
+    if not stay.reservation:
+        return (*FILTERS, reserved)
+    return (Filter("reservation", is_inside, missing), *FILTERS, reserved)
+
+
+def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
+    """[node] the number of the first filter that refuses it; that of filters = it fits."""
+    passed = np.ones(trial.columns.node_count, np.bool_)
+    return _refusing(trial, shape, filters_of(stay), 0, passed)
+
+
+def fitting_count(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> int:
+    """How many nodes refuse it nothing."""
+    return int((refusing(trial, shape, stay) == len(filters_of(stay))).sum())
+
+
+def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
+    """As `refusing`, but the others than those that got furthest may be told an earlier filter.
+
+    So only what the rows lack is looked at, where any node has all that is asked of itself.
+    """
+    passed, filters = np.isfinite(trial.look(shape).cost), filters_of(stay)
+    first = NODE_FILTERS
+    if stay.reservation:
+        first += 1
+        passed = passed & filters[0].passes(trial, shape)
+    number = _refusing(trial, shape, filters, first, passed)
+    is_told = (number[passed] < len(filters)).any() or passed.sum() >= shape.nodes
+    return number if is_told else refusing(trial, shape, stay)
+
+
+def _refusing(
+    trial: Trial, shape: Shape, filters: Sequence[Filter], first: int, passed: Bools
+) -> Ints:
+    passed, count = passed.copy(), np.where(passed, first, 0)
+    for one in filters[first:]:
+        passed &= one.passes(trial, shape)
+        count += passed
+    return count
+
+
+def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filter | None:
+    """The first filter that refuses the node at `at`; None = it fits."""
+    filters, number = filters_of(stay), int(refusing(trial, shape, stay)[at])
+    return filters[number] if number < len(filters) else None
+
+
+def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
+    """[node] would do if nothing ran on it; watts are not looked at."""
+    fits: Bools = trial.columns.is_open & _suits(trial, shape)
+    return fits
+
+
+def may_fit_once(trial: Trial, shape: Shape) -> Bools:
+    """[node] would do if it were empty and open, or nobody knows yet what it has."""
+    columns = trial.columns
+    is_unknown = (columns.cpus == 0) & ~columns.is_open
+    may: Bools = _suits(trial, shape) | (
+        is_unknown & task_request.has_labels(columns, shape.labels)
+    )
+    return may
+
+
+def _suits(trial: Trial, shape: Shape) -> Bools:
+    columns = trial.columns
+    return (
+        task_request.has_labels(columns, shape.labels)
+        & (trial.usable(shape) >= shape.gpus)
+        & (columns.cpus >= shape.cpus)
+        & (columns.memory_bytes >= shape.memory_bytes)
+    )
+
+
+def _is_open(trial: Trial, shape: Shape) -> Bools:
+    del shape
+    return trial.columns.is_open
+
+
+def _has_labels(trial: Trial, shape: Shape) -> Bools:
+    return task_request.has_labels(trial.columns, shape.labels)
+
+
+def _has_type(trial: Trial, shape: Shape) -> Bools:
+    return _has_class(trial, shape, task_request.is_of_type)
+
+
+def _has_gpu_memory(trial: Trial, shape: Shape) -> Bools:
+    return _has_class(trial, shape, task_request.suits)
+
+
+def _has_class(trial: Trial, shape: Shape, is_wanted: Callable[[GpuInfo, Shape], bool]) -> Bools:
+    columns = trial.columns
+    if not shape.gpus:
+        return np.ones(columns.node_count, np.bool_)
+    examples = columns.classes.examples
+    wanted = np.array([gpu is not None and is_wanted(gpu, shape) for gpu in examples], np.bool_)
+    has_any: Bools = np.logical_or.reduce(wanted[columns.gpu_class], axis=1)
+    return has_any
+
+
+def _has_gpus(trial: Trial, shape: Shape) -> Bools:
+    return task_request.has_gpus(trial.columns, trial.look(shape).ask)
+
+
+def _has_cpus(trial: Trial, shape: Shape) -> Bools:
+    enough: Bools = trial.columns.cpus_free >= shape.cpus
+    return enough
+
+
+def _has_memory(trial: Trial, shape: Shape) -> Bools:
+    enough: Bools = trial.columns.memory_free_bytes >= shape.memory_bytes
+    return enough
+
+
+def _has_watts(trial: Trial, shape: Shape) -> Bools:
+    return _has_room(trial, shape, "power")
+
+
+def _has_cooling(trial: Trial, shape: Shape) -> Bools:
+    return _has_room(trial, shape, "cooling")
+
+
+def _has_room(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
+    most = trial.most_mw(shape.priority, kind)[trial.columns.group]
+    has_room: Bools = trial.look(shape).needed_mw <= most
+    return has_room
+
+
+def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
+    """Rows of `kind` without room for the task: (position, missing milliwatts)."""
+    columns, names = trial.columns, trial.snapshot.rows
+    needed_mw = int(trial.look(shape).needed_mw[at])
+    room_mw = trial.room_for(shape.priority)
+    group = columns.group[at]
+    rows, shares = columns.group_rows[:, group].tolist(), columns.group_share[:, group].tolist()
+    return [
+        (row, lacks_mw)
+        for row, share in zip(rows, shares, strict=True)
+        if row < len(names)
+        and names[row].kind == kind
+        and (lacks_mw := counted_mw(needed_mw, share) - int(room_mw[row])) > 0
+    ]
+
+
+def _say_state(trial: Trial, at: int, shape: Shape) -> str:
+    del shape
+    return trial.snapshot.nodes[at].closed or "already has a task of this gang"
+
+
+def _say_labels(trial: Trial, at: int, shape: Shape) -> str:
+    there = trial.snapshot.nodes[at].labels
+    return f"{labels_text(shape.labels - there)}; there: {labels_text(there) or 'no labels'}"
+
+
+def _say_type(trial: Trial, at: int, shape: Shape) -> str:
+    gpus = trial.snapshot.nodes[at].gpus
+    present = sorted({gpu.name for gpu in gpus}) or ["none"]
+    wanted = " or ".join(shape.gpu_type) or "GPUs"
+    if shape.mig:
+        wanted = f"{' or '.join(shape.gpu_type)} MIG {shape.mig}".strip()
+    elif any(map(profile_of, gpus)):
+        wanted += " not in MIG mode"
+    return f"wants {wanted}; there: {', '.join(present)}"
+
+
+def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
+    gpus = trial.snapshot.nodes[at].gpus
+    if shape.gpu_milli < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
+        return "GPUs that can be shared; there: their compute mode is not the default one"
+    most = max((gpu.memory_bytes for gpu in gpus), default=0) * shape.gpu_milli // WHOLE_GPU
+    part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
+    wanted = f"{part}GPUs of {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
+    return f"{wanted}; there: the largest has {said_size(most)}"
+
+
+def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
+    columns, ask = trial.columns, trial.look(shape).ask
+    suited = int(ask.is_suited[columns.gpu_class[at]].sum())
+    if suited < shape.gpus:
+        return f"{counted(shape.gpus, 'GPU')}; there: {suited} that suit and work"
+    if shape.gpu_milli < WHOLE_GPU:
+        most = int(
+            columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)
+        )
+        there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
+        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}{_in_use(trial, at)}"
+    free = len(task_request.slots_for(columns, ask, at))
+    lacks = shape.gpus - free
+    what = f"MIG {shape.mig}" if shape.mig else f"GPU{'' if lacks == 1 else 's'}"
+    return f"{lacks} more free {what}{_in_use(trial, at)}"
+
+
+def _in_use(trial: Trial, at: int) -> str:
+    """Which of its GPUs foreign processes use; the first by name."""
+    found = trial.snapshot.nodes[at].in_use
+    others = f", and {len(found) - 1} more in use" if len(found) > 1 else ""
+    return f" ({found[0]}{others})" if found else ""
+
+
+def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:
+    lacks = shape.cpus - trial.columns.cpus_free[at]
+    return f"{lacks} more free CPU{'' if lacks == 1 else 's'}"
+
+
+def _say_memory(trial: Trial, at: int, shape: Shape) -> str:
+    lacks_bytes = shape.memory_bytes - trial.columns.memory_free_bytes[at]
+    return f"{said_size(lacks_bytes, is_wanted=True)} more free memory"
+
+
+def _say_power(trial: Trial, at: int, shape: Shape) -> str:
+    return _say_lacking(trial, at, shape, "power")
+
+
+def _say_cooling(trial: Trial, at: int, shape: Shape) -> str:
+    return _say_lacking(trial, at, shape, "cooling")
+
+
+def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
+    lacks = lacking(trial, at, shape, kind)
+    rows = trial.snapshot.rows
+    return ", ".join(f"{_said_kw(mw)} more in {rows[row].name}" for row, mw in lacks)
+
+
+def _said_kw(lacks_mw: int) -> str:
+    """Rounded up: what is missing is never 0.00 kW."""
+    return f"{-(-lacks_mw // 10_000) / 100:.2f} kW"
+
+
+FILTERS: tuple[Filter, ...] = (
+    Filter("state", _is_open, _say_state),
+    Filter("labels", _has_labels, _say_labels),
+    Filter("gpu type", _has_type, _say_type),
+    Filter("gpu memory", _has_gpu_memory, _say_gpu_memory),
+    Filter("gpus", _has_gpus, _say_gpus),
+    Filter("cpus", _has_cpus, _say_cpus),
+    Filter("memory", _has_memory, _say_memory),
+    Filter("watts", _has_watts, _say_power),
+    Filter("cooling", _has_cooling, _say_cooling),
+)
+"""Those that ask for the shape alone, in order."""
+
+NODE_FILTERS = 7
+"""So many of them ask the node alone."""

@@ -1,0 +1,93 @@
+"""A site as the planner sees it, kept up to date: an offer of each node and its row in the columns.
+
+Who keeps it (`core.offering`) puts an offer when a node changed; nothing else is written again.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+
+from wattline_protocol.ids import Instant, NodeId
+from wattline_protocol.site.model import Node, Site
+from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.plan.mix.task_mix import Pricing, RecentMix
+from wattline_scheduler.plan.model.column_writer import change_yields, put_node, put_places
+from wattline_scheduler.plan.model.columns import Columns
+from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
+from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.power.books.books import Books
+from wattline_scheduler.power.books.watt_admission import Kept, admission_room
+from wattline_scheduler.power.topology.domains import Domains
+from wattline_scheduler.power.topology.matrix import Bools, Ints
+
+
+class Picture:
+    """All nodes in site-file order; every one is closed until an offer of it is put."""
+
+    def __init__(self, site: Site, domains: Domains) -> None:
+        nodes = [node.id for node in site.nodes]
+        self.offers = [_closed(node) for node in site.nodes]
+        self.position: dict[NodeId, int] = {node: at for at, node in enumerate(nodes)}
+        self.rows = tuple(
+            RowName(row.domain, row.name, domains.by_id[row.domain].kind) for row in domains.rows
+        )
+        above = [domains.rows_of[node] for node in nodes]
+        self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
+        racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
+        put_places(self.columns, racks, labels)
+        self.looks = Looks()
+        self.weights = site.weights
+        self.recent = RecentMix()
+        """What tasks are asked for; who takes a job in notes it."""
+        self.pricing = Pricing()
+        self._in_matrix = [domains.matrix.at[node] for node in nodes]
+        self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
+        """In the order of the matrix, as the next."""
+        self.is_controlled: Bools = np.zeros(len(nodes), np.bool_)
+
+    def put(self, offer: NodeOffer) -> None:
+        """What the node offers now, in place of what it offered before."""
+        at = self.position[offer.node]
+        change_yields(self.columns, at, self.offers[at], offer)
+        put_node(self.columns, at, offer)
+        self.offers[at] = offer
+        self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
+        self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
+        self.looks.touch(at)
+
+    def as_if(self) -> "Picture":
+        """Another picture, in which nodes may offer something else."""
+        other = copy(self)
+        other.offers, other.columns = list(self.offers), self.columns.copy_all()
+        other.looks, other.pricing = Looks(), copy(self.pricing)
+        other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
+        return other
+
+    def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:
+        """What each row leaves for new tasks, and its budget, as they are now."""
+        room_mw = admission_room(books, self.kept_mw, self.is_controlled)
+        self.columns.room_mw[:-1], self.columns.budget_mw[:-1] = room_mw, budget_mw
+
+    def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+        """For a plan that is made and applied before anything is put again."""
+        mix = self.recent.mix(self.columns)
+        if mix is not None:
+            self.pricing.renew(self.columns, mix)
+        return Snapshot(
+            now,
+            tuple(self.offers),
+            self.position,
+            self.rows,
+            self.columns,
+            waiting,
+            prices=self.pricing.prices,
+            weights=self.weights,
+        )
+
+
+def _closed(node: Node) -> NodeOffer:
+    kept = Kept(node.id, 0, 0, PERMILLE, is_controlled=False)
+    labels = frozenset(node.labels.items())
+    return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, kept, labels=labels)

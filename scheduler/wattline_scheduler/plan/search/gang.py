@@ -1,0 +1,112 @@
+"""All tasks of a gang or none: tried on a Trial, taken back when one does not fit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import TaskPlace
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
+
+Places = tuple[TaskPlace, ...]
+
+
+def place_gang(
+    trial: Trial, shape: Shape, replicas: Sequence[int] = (), barred: Bools | None = None
+) -> Places | None:
+    """Places for all tasks by rank, already taken in the trial; None and nothing taken if not.
+
+    Greedy: each task goes to the best node left. With `same_rack` the racks are tried in turn,
+    the one with the fewest suitable nodes first, so that larger racks stay whole. `replicas`: nodes
+    with others of the same service, which are kept apart where that costs little. `barred`: [node]
+    those that are not asked.
+    """
+    if shape.nodes == 1 and not replicas:
+        place = trial.place_best(shape, barred)
+        return (place,) if place is not None else None
+    if not shape.same_rack or shape.nodes == 1:
+        return _place(trial, shape, replicas, None, barred)
+    for rack in racks_for(trial, shape, barred):
+        places = _place(trial, shape, replicas, trial.columns.rack != rack, barred)
+        if places is not None:
+            return places
+    return None
+
+
+def racks_for(trial: Trial, shape: Shape, barred: Bools | None = None) -> list[int]:
+    """Those with enough suitable nodes, the one with the fewest first."""
+    fits_on = np.isfinite(trial.costs(shape))
+    fitting = np.flatnonzero(fits_on if barred is None else fits_on & ~barred)
+    racks, first, count = np.unique(
+        trial.columns.rack[fitting], return_index=True, return_counts=True
+    )
+    order = np.lexsort((first, count))
+    return [int(rack) for rack in racks[order[count[order] >= shape.nodes]]]
+
+
+def _place(
+    trial: Trial,
+    shape: Shape,
+    replicas: Sequence[int],
+    elsewhere: Bools | None,
+    barred: Bools | None,
+) -> Places | None:
+    mark = trial.checkpoint()
+    places = place_most(trial, shape, replicas, elsewhere, barred)
+    if len(places) < shape.nodes:
+        trial.rollback(mark)
+        return None
+    trial.finish_gang(mark)
+    return places
+
+
+def place_most(
+    trial: Trial,
+    shape: Shape,
+    replicas: Sequence[int] = (),
+    elsewhere: Bools | None = None,
+    barred: Bools | None = None,
+) -> Places:
+    """Its tasks, until one does not fit. `elsewhere`: nodes of other racks."""
+    taken: list[int] = []
+    places: list[TaskPlace] = []
+    while len(places) < shape.nodes:
+        costs = trial.costs(shape)
+        if barred is not None:
+            costs[barred] = np.inf
+        if elsewhere is not None:
+            costs[elsewhere] = np.inf
+        elif shape.nodes > 1:
+            _together(trial, costs, shape.nodes - len(places), taken)
+        if replicas:
+            costs += trial.weights.spread * _beside(trial, [*replicas])
+        at = int(costs.argmin())
+        if costs[at] == np.inf:
+            break
+        places.append(trial.place(at, shape))
+        taken.append(at)
+    return tuple(places)
+
+
+def _together(trial: Trial, costs: Floats, left: int, taken: list[int]) -> None:
+    """Racks that can take all that is left of the gang are cheaper, and those it is in already."""
+    rack = trial.columns.rack
+    fitting = np.bincount(rack[np.isfinite(costs)], minlength=int(rack.max()) + 1)
+    costs[(fitting >= left)[rack]] -= trial.weights.locality
+    if taken:
+        costs[rack == rack[taken[-1]]] -= trial.weights.locality
+
+
+def _beside(trial: Trial, replicas: list[int]) -> Ints:
+    """[node] how many of them are in its rack, those on the node itself counted twice."""
+    rack = trial.columns.rack
+    count: Ints = np.bincount(rack[replicas], minlength=int(rack.max()) + 1)[rack]
+    return count + np.bincount(replicas, minlength=len(rack))
+
+
+def either(one: Bools | None, other: Bools | None) -> Bools | None:
+    """[node] barred by any of them; None: no node is."""
+    if one is None or other is None:
+        return one if other is None else other
+    return one | other

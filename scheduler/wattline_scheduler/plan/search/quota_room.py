@@ -1,0 +1,285 @@
+"""Quotas as a plan sees them: what is left of each, and whether a gang would break one.
+
+GPUs and watts are limits of what is held at a time: the start of a gang takes of them. A share of
+a GPU counts as its part, a MIG device by its compute slices. Energy and cost are of a day and a
+month: where one is used up nothing starts, and what runs goes on. A gang that a quota keeps from
+starting is passed over, unless others make room in it (`quotapreempt`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.wall_power import PERMILLE, ceil_div, wall_mw
+from wattline_protocol.text.quantities import format_power
+from wattline_protocol.views.account_views import QuotaLimit
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.mix.fragmentation import each_milli
+from wattline_scheduler.plan.model.columns import NO_CLASS, Columns
+from wattline_scheduler.plan.model.device_classes import size_milli
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, RunningGang
+from wattline_scheduler.plan.model.task_request import Ask
+from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.power.demand.node_load import gpu_admission_mw
+from wattline_scheduler.power.topology.matrix import Bools, Ints
+
+
+class Held(NamedTuple):
+    """What counts in a quota."""
+
+    milli: int
+    """Thousandths of GPUs."""
+    mw: int
+    """What is found for them at a start, at the wall."""
+
+
+NOTHING = Held(0, 0)
+
+
+def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
+    """What counts for a task on these GPUs or MIG devices."""
+    milli = found_mw = 0
+    for gpu in gpus:
+        size = size_milli(gpu) * shape.gpu_milli // WHOLE_GPU
+        milli += size
+        found_mw += gpu_admission_mw(gpu, shape.need) * size // WHOLE_GPU
+    return Held(milli, wall_mw(found_mw, psu_permille))
+
+
+ENDS = "free when others of it end"
+
+
+class Quotas:
+    """What is left of each quota while a plan is made or checked."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.left: list[QuotaRoom] = list(trial.snapshot.quotas)
+        self._least: dict[Shape, Held] = {}
+
+    def refuses(self, numbers: Sequence[int], shape: Shape) -> str:
+        """Which of these keeps a gang of the shape from starting, and why; empty = none does.
+
+        Where it will run is not known yet, so it is asked for the watts of the GPUs that suit it
+        and need least.
+        """
+        if not numbers:  # mostly
+            return ""
+        return next((why for number in numbers if (why := self._refuses(number, shape))), "")
+
+    def _refuses(self, number: int, shape: Shape) -> str:
+        room = self.left[number]
+        return room.closed or lacks(room, self._least_of(shape))
+
+    def exceeds(self, numbers: Sequence[int], shape: Shape) -> bool:
+        """Whether a gang would exceed what may be held of one of these at a time."""
+        wants = self._least_of(shape) if numbers else NOTHING
+        return any(exceeded(self.left[number], wants) for number in numbers)
+
+    def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
+        """[node] where a task would take more than its equal part of the watts that are left, so
+        that the gang stays within them wherever it is placed; None: no node is."""
+        if not numbers:
+            return None
+        rooms = [self.left[number] for number in numbers]
+        left = [room.most_mw - room.used_mw for room in rooms if room.most_mw]
+        if not left:
+            return None
+        is_more: Bools = self._task_mw(shape) > min(left) // shape.nodes
+        return is_more if is_more.any() else None
+
+    def _task_mw(self, shape: Shape) -> Ints:
+        """[node] what counts for a task there at most."""
+        columns, ask = self._trial.columns, self._trial.ask(shape)
+        of_class_mw = _found_mw(columns, ask)
+        most_mw = of_class_mw.max(where=ask.is_suited, initial=0)
+        mixed = columns.one_class == NO_CLASS
+        load_mw = np.where(mixed, most_mw, of_class_mw[columns.one_class])
+        task_mw: Ints = -(-load_mw * PERMILLE // columns.psu_permille)
+        return task_mw
+
+    def wants(self, shape: Shape, nodes: Sequence[int] = ()) -> Held:
+        """What must be left for a gang. On nodes that are known `barred` asks for an equal part of
+        the watts for each task; elsewhere the GPUs that suit and need least are counted."""
+        least = self._least_of(shape)
+        if not nodes:
+            return least
+        return Held(least.milli, shape.nodes * int(self._task_mw(shape)[list(nodes)].max()))
+
+    def missing(self, numbers: Sequence[int], wants: Held) -> dict[int, Held]:
+        """What those of these that have too little left lack."""
+        lacks = ((number, missing(self.left[number], wants)) for number in numbers)
+        return {number: lack for number, lack in lacks if lack != NOTHING}
+
+    def may_have_room(self, numbers: Sequence[int], shape: Shape) -> bool:
+        """Whether ends of others alone could make room in all of these."""
+        return not any(self.left[n].closed or self._never(n, shape) for n in numbers)
+
+    @contextmanager
+    def without(self, gone: Iterable[RunningGang]) -> Iterator[None]:
+        """As if these did not count any more."""
+        before = list(self.left)
+        for one in gone:
+            self._add(one.quotas, Held(-one.quota_milli, -one.quota_mw))
+        yield
+        self.left = before
+
+    def counts_again(self, one: RunningGang, numbers: Sequence[int], wants: Held) -> bool:
+        """Whether these have room for what a gang wants beside one that had gone; if so, it counts
+        again."""
+        before = list(self.left)
+        self._add(one.quotas, Held(one.quota_milli, one.quota_mw))
+        if not self.missing(numbers, wants):
+            return True
+        self.left = before
+        return False
+
+    def waits_for_less(self, numbers: Sequence[int]) -> str:
+        """Why a gang waits that fits nowhere else than where it would take too many watts."""
+        rooms = [self.left[number] for number in numbers if self.left[number].most_mw]
+        room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
+        most, booked = watts_said(room.most_mw), _booked(room)
+        return (
+            f"waits for the quota of {room.name}: {most} at a time, {booked}, and the GPUs "
+            "that are free take more than is left"
+        )
+
+    def keep(self, numbers: Sequence[int], shape: Shape) -> None:
+        """What is left of those that refuse the gang is for nobody behind it, if it ever fits."""
+        lacking = [n for n in numbers if self._refuses(n, shape)]
+        if not any(self._never(n, shape) for n in lacking):
+            self.expect(lacking, shape)
+
+    def refusing(self, numbers: Sequence[int], shape: Shape) -> tuple[int, ...]:
+        """Which of these keep a gang of the shape from starting."""
+        return tuple(number for number in numbers if self._refuses(number, shape))
+
+    def _never(self, number: int, shape: Shape) -> bool:
+        room = replace(self.left[number], used_milli=0, used_mw=0, kept_milli=0, kept_mw=0)
+        return bool(lacks(room, self._least_of(shape)))
+
+    def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
+        """The gang will start somewhere, or on these nodes."""
+        wants = self.wants(shape, nodes) if numbers else NOTHING
+        self._add(numbers, wants)
+        for number in numbers:
+            room = self.left[number]
+            kept = Held(room.kept_milli + wants.milli, room.kept_mw + wants.mw)
+            self.left[number] = replace(room, kept_milli=kept.milli, kept_mw=kept.mw)
+
+    def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
+        """The gang starts there."""
+        if numbers:
+            self._add(numbers, self._held(shape, placement))
+
+    def _add(self, numbers: Sequence[int], more: Held) -> None:
+        for number in numbers:
+            room = self.left[number]
+            self.left[number] = replace(
+                room, used_milli=room.used_milli + more.milli, used_mw=room.used_mw + more.mw
+            )
+
+    def breaks(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> str:
+        """As `refuses`, of a gang whose places are known."""
+        if not numbers:
+            return ""
+        held = self._held(shape, placement)
+        whys = (self.left[n].closed or lacks(self.left[n], held) for n in numbers)
+        return next((why for why in whys if why), "")
+
+    def _held(self, shape: Shape, placement: Placement) -> Held:
+        trial, total = self._trial, NOTHING
+        for place in placement.tasks:
+            at = trial.snapshot.position[place.node]
+            wanted = set(place.gpus)
+            gpus = (gpu for gpu in trial.snapshot.nodes[at].gpus if gpu.index in wanted)
+            task = task_held(gpus, shape, int(trial.columns.psu_permille[at]))
+            total = Held(total.milli + task.milli, total.mw + task.mw)
+        return total
+
+    def _least_of(self, shape: Shape) -> Held:
+        known = self._least.get(shape)
+        if known is None:
+            columns = self._trial.columns
+            known = self._least[shape] = least_held(columns, self._trial.ask(shape), shape)
+        return known
+
+
+def least_held(columns: Columns, ask: Ask, shape: Shape) -> Held:
+    """What counts for a gang on the GPUs that suit and need least; no watts where none is known."""
+    milli = shape.nodes * ask.gpus * each_milli(ask, columns.classes.sizes_milli)
+    suited_mw = _found_mw(columns, ask)[ask.is_suited]
+    if not len(suited_mw) or not columns.node_count:
+        return Held(milli, 0)
+    task_mw = wall_mw(int(suited_mw.min()), int(columns.psu_permille.max()))
+    return Held(milli, shape.nodes * task_mw)
+
+
+def _found_mw(columns: Columns, ask: Ask) -> Ints:
+    """[class] what counts for a task on such GPUs, before the power supplies."""
+    sizes = columns.classes.sizes_milli * ask.milli // WHOLE_GPU
+    found_mw: Ints = ask.gpus * (ask.draw_mw * sizes // WHOLE_GPU)
+    return found_mw
+
+
+def missing(room: QuotaRoom, wants: Held) -> Held:
+    """By how much a gang that wants so much would exceed the quota."""
+    more_milli = room.used_milli + wants.milli - room.most_milli
+    more_mw = room.used_mw + wants.mw - room.most_mw
+    return Held(
+        max(0, more_milli) if room.most_milli and wants.milli else 0,
+        max(0, more_mw) if room.most_mw and wants.mw else 0,
+    )
+
+
+def exceeded(room: QuotaRoom, wants: Held) -> QuotaLimit | None:
+    """What of the quota a gang that wants so much would exceed."""
+    more = missing(room, wants)
+    return "gpus" if more.milli else "power_w" if more.mw else None
+
+
+def lacks(room: QuotaRoom, wants: Held) -> str:
+    """The same in words; empty = nothing."""
+    milli, mw = wants
+    limit = exceeded(room, wants)
+    if limit == "gpus":
+        held = gpus_said(room.used_milli - room.kept_milli)
+        most, used = gpus_said(room.most_milli), f"{held} in use"
+        used += _kept(room.kept_milli, gpus_said)
+        return _waits(room, most, used, gpus_said(milli), is_vain=milli > room.most_milli)
+    if limit == "power_w":
+        most, used = watts_said(room.most_mw), _booked(room)
+        return _waits(room, most, used, watts_said(mw), is_vain=mw > room.most_mw)
+    return ""
+
+
+def _booked(room: QuotaRoom) -> str:
+    held = watts_said(room.used_mw - room.kept_mw)
+    return f"{held} booked{_kept(room.kept_mw, watts_said)}"
+
+
+def _kept(amount: int, said: Callable[[int], str]) -> str:
+    return f", {said(amount)} kept for others" if amount else ""
+
+
+def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:
+    ends = "it never starts unless it or the quota is changed" if is_vain else ENDS
+    return (
+        f"waits for the quota of {room.name}: {most} at a time, {used}, it wants {wanted}; {ends}"
+    )
+
+
+def gpus_said(milli: int) -> str:
+    """`8 GPUs`, `1 GPU`, `0.5 GPUs`."""
+    count = milli / WHOLE_GPU
+    return f"{count:g} GPU{'' if count == 1 else 's'}"
+
+
+def watts_said(mw: int) -> str:
+    """Whole watts, rounded up."""
+    return format_power(ceil_div(mw, 1000) * 1000)

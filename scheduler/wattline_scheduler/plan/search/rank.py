@@ -1,0 +1,99 @@
+"""Which of the feasible nodes is best: least lost to the mix, cool air, then the most watts left.
+
+What a task costs the mix is for `fragments` to say. Where no mix is known yet, GPUs are packed by
+best fit, and a share goes first of all to the free part that it fills best, on whatever node.
+Among equals the one whose GPUs would stay coolest at full power, where any would get warm at all;
+then the node whose tightest domain, in either tree, keeps the largest share of its budget wins: a
+lease can rise highest there.
+"""
+
+import numpy as np
+
+from wattline_protocol.site.model import Weights
+from wattline_scheduler.plan.mix.fragmentation import Growth, Prices, growth
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
+from wattline_scheduler.plan.model.headroom import Rooms
+from wattline_scheduler.plan.model.snapshot import DEFAULT_WEIGHTS
+from wattline_scheduler.plan.model.task_request import (
+    ALL,
+    Ask,
+    At,
+    fits,
+    leanest_slot,
+    needed_mw,
+    part_left,
+    slots_for,
+)
+from wattline_scheduler.power.topology.matrix import Floats
+
+MILLIWATTS_PER_KW = 1e6
+
+
+def node_cost(
+    columns: Columns,
+    ask: Ask,
+    at: At = ALL,
+    weights: Weights = DEFAULT_WEIGHTS,
+    grown: Growth | None = None,
+) -> Floats:
+    """[node] the part of the cost that lies in the node; the lowest is best.
+
+    `grown` says what the mix of tasks would lose; None = not known, GPUs are packed by best fit.
+    """
+    cost = _packing(columns, ask, at, weights, grown)
+    cost += weights.warmth * columns.warmth[at]
+    cost -= weights.cpus * columns.cpus_free[at]
+    if weights.watts:
+        slot = grown.slot if grown is not None else None
+        cost += weights.watts / MILLIWATTS_PER_KW * needed_mw(columns, ask, at, slot)
+    return cost
+
+
+def _packing(columns: Columns, ask: Ask, at: At, weights: Weights, grown: Growth | None) -> Floats:
+    if grown is None:
+        return weights.fit * _left(columns, ask, at, weights)
+    return weights.fragments / WHOLE_MILLI * grown.milli
+
+
+def _left(columns: Columns, ask: Ask, at: At, weights: Weights) -> Floats:
+    if not ask.is_share:
+        whole: Floats = columns.whole[at] - np.float64(ask.gpus)
+        return whole
+    part = part_left(columns, ask, at)
+    is_untouched = part == WHOLE_MILLI - ask.milli
+    left: Floats = columns.whole[at] - is_untouched + weights.part * part
+    return left
+
+
+def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = None) -> list[int]:
+    """The GPUs that a task gets on a node: as `slots_for`, but a share where it costs least."""
+    if prices is None or not ask.is_share:
+        return slots_for(columns, ask, at)
+    slot = growth(columns, ask, prices, np.array([at])).slot
+    return [] if slot is None else slot.tolist()
+
+
+def rows_cost(rooms: Rooms, ask: Ask, at: At, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+    """[node] the part of the cost that lies in the rows above: where most is left, is best."""
+    cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw, at)
+    return cost
+
+
+def costs(
+    columns: Columns,
+    ask: Ask,
+    priority: int = 0,
+    weights: Weights = DEFAULT_WEIGHTS,
+    prices: Prices | None = None,
+) -> Floats:
+    """[node] cost of the task on every node; infinite where it does not fit now.
+
+    The node to take is the first with the least (`argmin`).
+    """
+    grown = growth(columns, ask, prices) if prices is not None else None
+    slot = leanest_slot(columns, ask) if ask.is_share else None
+    rooms = Rooms(columns)
+    most = rooms.most_mw(priority, ALL)
+    can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
+    cost = node_cost(columns, ask, ALL, weights, grown) + rows_cost(rooms, ask, ALL, weights)
+    return np.where(can, cost, np.inf)

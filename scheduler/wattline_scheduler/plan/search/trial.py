@@ -1,0 +1,198 @@
+"""Try before you commit: where tasks would fit, which place is best, and what is left then."""
+
+import numpy as np
+
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.site.model import DomainKind, Weights
+from wattline_scheduler.plan.model.columns import ENDLESS_MW
+from wattline_scheduler.plan.model.headroom import most_mw
+from wattline_scheduler.plan.model.reserved_nodes import EVERYWHERE, Key, Stay
+from wattline_scheduler.plan.model.shape import Shape
+from wattline_scheduler.plan.model.snapshot import Snapshot, TaskPlace
+from wattline_scheduler.plan.model.task_request import (
+    ALL,
+    Ask,
+    fits,
+    leanest_slot,
+    needed_mw,
+    slots_for,
+)
+from wattline_scheduler.plan.search import native_loops
+from wattline_scheduler.plan.search.native_loops import Loops
+from wattline_scheduler.plan.search.rank import rows_cost
+from wattline_scheduler.plan.search.score_cache import Look, Looks, Tried
+from wattline_scheduler.plan.search.search_rotation import Turns
+from wattline_scheduler.plan.search.trial_log import Taking, Task
+from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
+
+STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
+"""Effort of choosing the best of nodes that were looked at, and of the nodes."""
+
+
+class Trial(Taking):
+    """A snapshot on which placements can be tried."""
+
+    def __init__(self, snapshot: Snapshot, looks: Looks | None = None) -> None:
+        super().__init__(snapshot, looks if looks is not None else Looks())
+        self._loops: Loops | None = None
+        if native_loops.LIBRARY is not None:
+            budget_mw = self._rooms.budget_mw
+            self._loops = Loops(native_loops.LIBRARY, self.columns, budget_mw, snapshot.weights)
+        self._other_rows: dict[DomainKind, list[int]] = {}
+        self._usable: dict[tuple[bool, ...], Ints] = {}
+        """By the classes that suit."""
+        self._barred: dict[Key, Bools | None] = {}
+        """Where reservations let nobody of that key start."""
+
+    @property
+    def cycle(self) -> int:
+        """A number that grows from trial to trial with the same memory."""
+        return self._looks.cycle
+
+    @property
+    def turns(self) -> Turns:
+        """Who may have room looked for, kept by the same memory."""
+        return self._looks.turns
+
+    @property
+    def weights(self) -> Weights:
+        """What each term of the cost counts for."""
+        return self.snapshot.weights
+
+    def key(self, stay: Stay) -> Key:
+        """Of stays with the same key `barred` is the same."""
+        reservations = self.snapshot.reservations
+        return EVERYWHERE if reservations is None else reservations.key(stay)
+
+    def barred(self, stay: Stay) -> Bools | None:
+        """[node] where reservations do not let it start now; None: they let it everywhere."""
+        reservations = self.snapshot.reservations
+        if reservations is None:
+            return None
+        key = reservations.key(stay)
+        if key not in self._barred:
+            self._barred[key] = reservations.barred(stay)
+        return self._barred[key]
+
+    def look(self, shape: Shape) -> Look:
+        """The shape on all nodes, as they are now."""
+        look, effort = self._looks.of(shape, self.columns, self._loops)
+        self.effort += effort
+        return look
+
+    def tried(self, shape: Shape) -> Tried:
+        """What earlier cycles found of the shape."""
+        return self._looks.tried(shape, self.columns)
+
+    def ask(self, shape: Shape) -> Ask:
+        """The shape in the numbers of the columns."""
+        return self._looks.ask(shape, self.columns)
+
+    def usable(self, shape: Shape) -> Ints:
+        """[node] GPUs that suit and work, free or not."""
+        ask = self.ask(shape)
+        known = self._usable.get(ask.suited)
+        if known is None:
+            known = ask.is_suited[self.columns.gpu_class].sum(axis=1)
+            self._usable[ask.suited] = known
+        return known
+
+    def room_for(self, priority: int) -> Ints:
+        """[row] what is left, and what lower priorities there would give back."""
+        return self._rooms.room_mw(priority)
+
+    def most_mw(self, priority: int, kind: DomainKind) -> Ints:
+        """[group] the largest task that all rows of one kind above have room for."""
+        room_mw = self.room_for(priority)
+        room_mw[self._others(kind)] = ENDLESS_MW
+        return most_mw(self.columns, room_mw)
+
+    def _others(self, kind: DomainKind) -> list[int]:
+        known = self._other_rows.get(kind)
+        if known is None:
+            rows = enumerate(self.snapshot.rows)
+            known = self._other_rows[kind] = [row for row, name in rows if name.kind != kind]
+        return known
+
+    def costs(self, shape: Shape) -> Floats:
+        """[node] the whole cost of a task there; infinite where it does not fit."""
+        look = self.look(shape)
+        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
+        costs = look.cost + rows_cost(self._rooms, look.ask, ALL, self.weights)
+        costs[look.needed_mw > self._rooms.most_mw(shape.priority, ALL)] = np.inf
+        return costs
+
+    def place_best(self, shape: Shape, barred: Bools | None = None) -> TaskPlace | None:
+        """Put a gang of one node on the first of the nodes with the least of `costs`, without those
+        that are `barred`; None = it fits on none. It cannot be rolled back.
+        """
+        look, priority = self.look(shape), shape.priority
+        self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
+        if self._loops is not None and look.wanted is not None:
+            given_back_mw = self._rooms.given_back_mw(priority)
+            found = self._loops.place(look.wanted, given_back_mw, barred)
+            if found is None:
+                return None
+            at, gpus = found
+            self._entered(at)
+            self._rooms.forget()
+            return TaskPlace(self.snapshot.nodes[at].node, tuple(map(GpuIndex, gpus)))
+        best = self._best(look, priority, barred)
+        if best is None:
+            return None
+        task = self._best_task(best, shape, look.ask)
+        self._enter(task)
+        return self._place_of(task)
+
+    def _best(self, look: Look, priority: int, barred: Bools | None) -> int | None:
+        """Only nodes that it fits on are asked what their rows allow, and if the best of them has
+        the watts, no others: on a full site they are few."""
+        fits_on = look.cost < np.inf
+        able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
+        if not len(able):
+            return None
+        costs = look.cost[able] + rows_cost(self._rooms, look.ask, able, self.weights)
+        first = able.item(costs.argmin())
+        if self._rooms.allow(look.needed_mw.item(first), priority, first):
+            return first
+        costs[look.needed_mw[able] > self._rooms.most_mw(priority, able)] = np.inf
+        best = costs.argmin()
+        return able.item(best) if costs[best] < np.inf else None
+
+    def place(self, at: int, shape: Shape) -> TaskPlace:
+        """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
+        task = self._best_task(at, shape, self.ask(shape))
+        self.take(task)
+        return self._place_of(task)
+
+    def _best_task(self, at: int, shape: Shape, ask: Ask) -> Task:
+        slots = self._share_slot(at, shape) if ask.is_share else slots_for(self.columns, ask, at)
+        return self.task(at, slots, ask)
+
+    def _place_of(self, task: Task) -> TaskPlace:
+        index = self.columns.gpu_index[task.at].tolist()
+        indices = sorted(index[slot] for slot in task.slots)
+        return TaskPlace(self.snapshot.nodes[task.at].node, tuple(indices))
+
+    def _share_slot(self, at: int, shape: Shape) -> list[int]:
+        """The GPU on which it costs least; where its watts lack, that which needs the fewest."""
+        look = self.look(shape)
+        if look.slot is None or look.cost[at] == np.inf:
+            return slots_for(self.columns, look.ask, at)
+        best = [int(look.slot[at])]
+        if self.has_watts(self.task(at, best, look.ask), shape.priority):
+            return best
+        return [int(leanest_slot(self.columns, look.ask, np.array([at]))[0])]
+
+    def fits_node(self, at: int, shape: Shape) -> bool:
+        """Whether the node alone could take a task; watts are not looked at."""
+        return bool(fits(self.columns, self.ask(shape), np.array([at]))[0])
+
+    def fits_now(self, at: int, shape: Shape) -> bool:
+        """Whether the node could take a task, with what its rows leave: its cost is finite."""
+        columns, ask, one = self.columns, self.ask(shape), np.array([at])
+        if not fits(columns, ask, one)[0]:
+            return False
+        slot = leanest_slot(columns, ask, one) if ask.is_share else None
+        most_mw = self._rooms.most_mw(shape.priority, one)
+        return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw[0])

@@ -1,0 +1,1 @@
+"""Division of watts among nodes and GPUs."""

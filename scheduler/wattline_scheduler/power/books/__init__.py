@@ -1,0 +1,1 @@
+"""Committed watts of each node, and admission against them."""

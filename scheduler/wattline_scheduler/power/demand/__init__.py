@@ -1,0 +1,1 @@
+"""Power demand of GPUs and nodes: observed, learned and modelled."""

@@ -1,0 +1,29 @@
+"""What a cap costs and what a node draws: curves and constants fitted to public measurements."""
+
+from wattline_scheduler.power.demand.models.curves import Curve, kept
+from wattline_scheduler.power.demand.models.fitted import Fitted, NodeModel, Phase, parse_constants
+from wattline_scheduler.power.demand.models.library import (
+    FITTED,
+    HOT_SHARE_PERMILLE,
+    curve,
+    gpu_class,
+    node_model,
+    node_power,
+    training_phase,
+)
+
+__all__ = [
+    "FITTED",
+    "HOT_SHARE_PERMILLE",
+    "Curve",
+    "Fitted",
+    "NodeModel",
+    "Phase",
+    "curve",
+    "gpu_class",
+    "kept",
+    "node_model",
+    "node_power",
+    "parse_constants",
+    "training_phase",
+]

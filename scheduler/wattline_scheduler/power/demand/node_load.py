@@ -1,0 +1,155 @@
+"""A node as power sees it: what it draws at least, and what each busy GPU could use.
+
+One description serves placement (does it fit?), the allocator (who gets what?) and the leases.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wattline_protocol.ids import GpuIndex, NodeId
+from wattline_protocol.site.wall_power import gpu_bound_mw, wall_mw
+from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.power.demand.useful_cap import (
+    NOTHING_SAID,
+    Need,
+    admission_cap_mw,
+    gain_per_kw,
+    job_caps,
+)
+
+EQUAL_WEIGHT_PERMILLE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLoad:
+    """A GPU with a task (or not yet idle). All in GPU milliwatts, overshoot included."""
+
+    index: GpuIndex
+    floor_mw: int
+    asked_mw: int
+    """What its user's `min_performance` takes; the floor where nothing was asked for."""
+    keep_mw: int
+    """Below it running makes no sense; from `asked_mw` to the target."""
+    target_mw: int
+    """Demand plus ramp margin, at least `keep_mw`."""
+    ceiling_mw: int
+    priority: int
+    weight_permille: int = EQUAL_WEIGHT_PERMILLE
+    """Share inside a priority: satisfaction rises in proportion to it."""
+    gain: float = 0.0
+    """Performance per watt just above the target, in 1/kW of the GPU's uncapped performance; 0
+    where no cap binds: watts beyond its demand do nothing now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """A node whose lease can be set."""
+
+    node: NodeId
+    base_mw: int
+    """Non-GPU worst case plus the idle watts of idle GPUs, before the power supplies."""
+    psu_efficiency_permille: int
+    gpus: tuple[GpuLoad, ...]
+    lowest_mw: int = 0
+    """Wall watts below which the agent said it cannot be held now."""
+
+    def wall_mw(self, gpus_mw: int) -> int:
+        """Lease that covers the node when its busy GPUs draw `gpus_mw` together."""
+        return max(wall_mw(self.base_mw + gpus_mw, self.psu_efficiency_permille), self.lowest_mw)
+
+    @property
+    def floor_mw(self) -> int:
+        """Least lease the node can be held to with its work running, at the wall."""
+        return self.wall_mw(sum(gpu.floor_mw for gpu in self.gpus))
+
+    @property
+    def keep_mw(self) -> int:
+        """Lease with which everything on the node has what it must keep, at the wall."""
+        return self.wall_mw(sum(gpu.keep_mw for gpu in self.gpus))
+
+    @property
+    def ceiling_mw(self) -> int:
+        """Lease with which nothing on the node is ever capped below its maximum, at the wall."""
+        return self.wall_mw(sum(gpu.ceiling_mw for gpu in self.gpus))
+
+
+GAIN_STEP = 1.1
+"""Gains within this ratio count as equal: such GPUs share spare watts evenly."""
+
+
+def gain_class(gain: float) -> float:
+    """Orders gains for spare watts, highest first; no gain comes last."""
+    return math.floor(math.log(gain) / math.log(GAIN_STEP)) if gain > 0.0 else -math.inf
+
+
+def is_controlled(gpu: GpuInfo) -> bool:
+    """Its agent decides what it draws; else it counts at its ceiling whatever runs on it."""
+    return gpu.managed and not gpu.raised
+
+
+def gpu_floor_mw(gpu: GpuInfo) -> int:
+    """Least a busy GPU can be held to: its minimum cap, or everything if it cannot be capped."""
+    return gpu_bound_mw(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw, gpu.overshoot_permille)
+
+
+def gpu_ceiling_mw(gpu: GpuInfo) -> int:
+    """Most a GPU draws at its maximum cap."""
+    return gpu_bound_mw(gpu.cap_max_mw, gpu.overshoot_permille)
+
+
+def gpu_admission_mw(gpu: GpuInfo, need: Need) -> int:
+    """Watts that must be found for a GPU before a task may be placed on it."""
+    bound_mw = gpu_bound_mw(admission_cap_mw(gpu, need), gpu.overshoot_permille)
+    return max(gpu_floor_mw(gpu), bound_mw)
+
+
+def busy_gpu(
+    gpu: GpuInfo,
+    demand_mw: int,
+    priority: int,
+    need: Need = NOTHING_SAID,
+    steepness: float = 1.0,
+    *,
+    is_bound: bool = False,
+) -> GpuLoad:
+    """The load of a GPU with a task that would draw `demand_mw` uncapped.
+
+    `is_bound`: a cap holds it down, so what it gets beyond its target is of use at once.
+    """
+    if need.is_never_capped:
+        demand_mw = gpu.cap_max_mw
+    floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
+    target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
+    target_mw = min(max(target_mw, floor_mw), ceiling_mw)
+    asked_mw, keep_mw = (
+        min(max(gpu_bound_mw(cap_mw, gpu.overshoot_permille), floor_mw), target_mw)
+        for cap_mw in job_caps(gpu, demand_mw, need, steepness)
+    )
+    return GpuLoad(
+        index=gpu.index,
+        floor_mw=floor_mw,
+        asked_mw=asked_mw,
+        keep_mw=keep_mw,
+        target_mw=target_mw,
+        ceiling_mw=ceiling_mw,
+        priority=priority,
+        gain=gain_per_kw(gpu, demand_mw, need, steepness) if is_bound else 0.0,
+    )
+
+
+def most_demanding(views: Sequence[GpuLoad]) -> GpuLoad:
+    """One GPU as its holders see it, put together: it counts once, at the most that any wants.
+
+    Each view's keep was found when its task was placed, so the largest of them was as well.
+    """
+    if len(views) == 1:
+        return views[0]
+    return replace(
+        views[0],
+        asked_mw=max(view.asked_mw for view in views),
+        keep_mw=max(view.keep_mw for view in views),
+        target_mw=max(view.target_mw for view in views),
+        priority=max(view.priority for view in views),
+        gain=max(view.gain for view in views),
+    )

@@ -1,0 +1,1 @@
+"""Meters, inlet temperatures, cooling capacity and GPU temperatures."""

@@ -1,0 +1,1 @@
+"""Power domains and cooling zones as rows over nodes, and the budgets in force."""

@@ -1,0 +1,92 @@
+"""The agents' side of the edge: bytes become messages of known nodes, messages become bytes.
+
+A node's messages go to the connection on which it said Hello last. The core never sees a message
+whose sender is not the node it comes from.
+"""
+
+from collections.abc import Container
+
+from wattline_protocol.ids import NodeId
+from wattline_protocol.wire.agent_messages import (
+    PROTOCOL_VERSION,
+    FromAgent,
+    Hello,
+    Refused,
+    ToAgent,
+)
+from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.transport import Incoming, ServerSocket
+from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
+
+MAX_BATCH = 1_000
+"""Messages taken in at once: beats of a second from a thousand nodes."""
+
+
+class AgentDesk:
+    """Receives from agents and sends to them."""
+
+    def __init__(self, socket: ServerSocket, nodes: Container[NodeId]) -> None:
+        self._socket = socket
+        self._nodes = nodes
+        self._in: Codec[FromAgent] = Codec(FromAgent)
+        self._out: Codec[ToAgent] = Codec(ToAgent)
+        self._connections: dict[NodeId, bytes] = {}
+
+    def receive(self) -> list[Incoming]:
+        """What came in since the last call, not read yet."""
+        return self._socket.recv_batch(MAX_BATCH)
+
+    def turn_away(self, incoming: Incoming) -> None:
+        """There is no room for it: it is lost, as on a broken connection."""
+        self._socket.refuse(incoming, "rate", "more messages than may wait")
+
+    def send(self, node: NodeId, message: ToAgent) -> None:
+        """Send to the node's connection. Without one it is lost: the core repeats what matters."""
+        connection = self._connections.get(node)
+        if connection is not None:
+            self._socket.send(connection, self._out.encode(message))
+
+    def admit(self, received: Incoming) -> FromAgent | None:
+        """The message in it, if its sender may still be heard; what must be refused is answered
+        here."""
+        incoming = self._socket.still_heard(received)
+        return None if incoming is None else self._read(incoming)
+
+    def _read(self, incoming: Incoming) -> FromAgent | None:
+        spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
+        if spoken is not None and spoken != PROTOCOL_VERSION:
+            self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
+            self._refuse(incoming, version_refusal(spoken))
+            return None
+        try:
+            message = self._in.decode(incoming.data)
+        except MalformedMessage as error:
+            self._socket.refuse(incoming, "malformed", str(error))
+            return None
+        node = NodeId(incoming.member.name)
+        if isinstance(message, Hello):
+            return self._greeted(incoming, node, message)
+        if node not in self._connections and node in self._nodes:
+            # Said Hello to an earlier run: the core will ask it to say it again.
+            self._connections[node] = incoming.routing_id
+        return message if self._connections.get(node) == incoming.routing_id else None
+
+    def _greeted(self, incoming: Incoming, node: NodeId, hello: Hello) -> Hello | None:
+        if hello.node != node:
+            self._socket.refuse(incoming, "wrong_name", f"says it is {hello.node}")
+            self._refuse(incoming, f"this key belongs to {node}, it may not speak for {hello.node}")
+            return None
+        if node not in self._nodes:
+            self._socket.refuse(incoming, "wrong_name", "is not in the site file")
+            self._refuse(
+                incoming,
+                f"{node} is enrolled but not in the site file: add it there and restart the "
+                "scheduler",
+            )
+            return None
+        self._connections[node] = incoming.routing_id
+        return hello
+
+    def _refuse(self, incoming: Incoming, reason: str) -> None:
+        refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))
+        self._socket.send(incoming.routing_id, refused)

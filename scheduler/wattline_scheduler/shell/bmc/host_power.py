@@ -1,0 +1,135 @@
+"""One host without its agent: whether it has power, and how that is taken from it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from wattline_protocol.site.out_of_band import OffByCommand, OffByRedfish, OutOfBand
+from wattline_scheduler.shell.sensing.command_output import output_of
+from wattline_scheduler.shell.sensing.sensor_values import OK, ReadingFailed, cut, document, refusal
+
+if TYPE_CHECKING:
+    from wattline_scheduler.shell.sensing.http_client import Web
+
+Power = Literal["off", "on"]
+
+PRINTED: dict[str, Power] = {
+    "off": "off",
+    "on": "on",
+    "chassis power is off": "off",
+    "chassis power is on": "on",
+}
+"""What a status command may print; the longer ones are ipmitool's."""
+
+RESET = "#ComputerSystem.Reset"
+FORCE_OFF = "ForceOff"
+OK_TO_POST = (OK, 202, 204)
+
+
+class Host(Protocol):
+    """Not for two calls at a time."""
+
+    async def power(self) -> Power:
+        """Off only where that was said in as many words. Raises ReadingFailed."""
+        ...
+
+    async def switch_off(self) -> None:
+        """Ask for its power to be cut; `power` tells whether it was. Raises ReadingFailed."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connection, if it has one."""
+        ...
+
+
+def host_of(declared: OutOfBand, step_s: float) -> Host:
+    """`step_s`: how long one answer over the network may take."""
+    match declared.way:
+        case OffByCommand():
+            return CommandHost(declared.way)
+        case OffByRedfish():
+            return RedfishHost(declared.way, step_s)
+
+
+class CommandHost:
+    """By programs. Cancelling a call kills its program with all its children."""
+
+    def __init__(self, way: OffByCommand) -> None:
+        self._way = way
+
+    async def power(self) -> Power:
+        """See `Host`."""
+        printed = (await output_of(self._way.status)).decode("utf-8", errors="replace").strip()
+        found = PRINTED.get(printed.casefold())
+        if found is None:
+            name = self._way.status[0]
+            raise ReadingFailed(f'{name} printed {cut(printed) or "nothing"}; want "off" or "on"')
+        return found
+
+    async def switch_off(self) -> None:
+        """See `Host`."""
+        await output_of(self._way.off)
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class RedfishHost:
+    """A ComputerSystem (DMTF DSP2046): PowerState, and the action ComputerSystem.Reset."""
+
+    def __init__(self, way: OffByRedfish, step_s: float) -> None:
+        self._url = way.url.rstrip("/")
+        self._access = way.access
+        self._step_s = step_s
+        self._web: Web | None = None
+
+    async def power(self) -> Power:
+        """See `Host`."""
+        state = (await self._system()).get("PowerState")
+        if not isinstance(state, str):
+            raise ReadingFailed("it says nothing of its PowerState; want a ComputerSystem")
+        return "off" if state == "Off" else "on"
+
+    async def switch_off(self) -> None:
+        """See `Host`."""
+        target = _reset_target(await self._system(), self._url)
+        status, body = await self._over_web().post(target, {"ResetType": FORCE_OFF})
+        if status not in OK_TO_POST:
+            raise ReadingFailed(refusal(status, body))
+
+    async def close(self) -> None:
+        """See `Host`."""
+        if self._web is not None:
+            await self._web.close()
+
+    async def _system(self) -> Mapping[str, Any]:
+        status, body = await self._over_web().get(self._url)
+        if status != OK:
+            raise ReadingFailed(refusal(status, body))
+        found = document(body)
+        if not isinstance(found, Mapping):
+            raise ReadingFailed("the answer is no Redfish resource")
+        return found
+
+    def _over_web(self) -> "Web":
+        if self._web is None:
+            from wattline_scheduler.shell.sensing.http_client import Web
+
+            self._web = Web(self._access, self._step_s)
+        return self._web
+
+
+def _reset_target(system: Mapping[str, Any], url: str) -> str:
+    """Where the system says that its Reset action is; only on the host that the site file names."""
+    actions = system.get("Actions")
+    action = actions.get(RESET) if isinstance(actions, Mapping) else None
+    if not isinstance(action, Mapping):
+        raise ReadingFailed(f"it offers no {RESET.removeprefix('#')}")
+    allowed = action.get("ResetType@Redfish.AllowableValues")
+    if isinstance(allowed, list) and FORCE_OFF not in allowed:
+        raise ReadingFailed(f"it offers no {FORCE_OFF}, only {cut(', '.join(map(str, allowed)))}")
+    target = urljoin(url, str(action.get("target") or f"{url}/Actions/ComputerSystem.Reset"))
+    here, there = urlsplit(url), urlsplit(target)
+    if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+        raise ReadingFailed(f"its Reset action leads to another host, {cut(there.netloc)}")
+    return target

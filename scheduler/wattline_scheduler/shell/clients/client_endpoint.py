@@ -1,0 +1,252 @@
+"""The clients' side of the edge: sessions, greetings, and answers that wait for a slow reader.
+
+An answer that a connection has no room for waits in its session, up to a limit; snapshots of
+watches are never queued behind others (see `watches`). A client that stops reading loses its
+session, nothing else.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wattline_protocol.ids import Instant, UserName
+from wattline_protocol.site.model import Role
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Refused
+from wattline_protocol.wire.bounds import Serial
+from wattline_protocol.wire.client_messages import (
+    Answer,
+    Ask,
+    ClientHello,
+    ClientWelcome,
+    Denied,
+    FromClient,
+    Tell,
+    ToClient,
+)
+from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.transport import Incoming, ServerSocket, SocketLimits
+from wattline_scheduler.shell.clients.truncate import fit
+from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
+
+CLIENT_LIMITS = SocketLimits(send_queue=16, messages_per_s=50_000.0, burst=50_000)
+"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones. What
+a member may ask is limited by what it costs (see `turns`)."""
+
+RETRY_SOON_S = 0.001
+RETRY_LATER_S = 0.05
+SOON_S = 0.25
+"""A connection that has just been full is tried again soon, a stuck one now and then."""
+
+MAX_BATCH = 500
+"""Messages taken in at once."""
+
+MAX_BUSY_BYTES = 16 * 1024
+"""A larger message that finds no room is dropped without an answer: it is not even looked at."""
+
+MAX_SESSIONS = 4_096
+MAX_SESSIONS_OF_USER = 512
+"""Connections remembered; beyond it the longest unheard without a watch is forgotten, of all or of
+the user's own. Its client says hello again."""
+
+MAX_BACKLOG = 10_000
+MAX_BACKLOG_BYTES = 16 * 1024 * 1024
+"""Answers that wait for one slow reader; beyond it the session ends."""
+
+MAX_BACKLOG_BYTES_OF_USER = 64 * 1024 * 1024
+"""The same over all sessions of one user."""
+
+STUCK_S = 30.0
+"""A session whose connection takes nothing for so long is gone."""
+
+
+_TOO_MANY = "more of your requests wait than may; wait for answers before you ask more"
+
+
+class _AnyAsk(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
+    """An ask of which nothing but its number can be read."""
+
+    ask: Serial[int]
+
+
+_ask = msgspec.msgpack.Decoder(_AnyAsk)
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of one user."""
+
+    connection: bytes
+    user: UserName
+    role: Role
+    backlog: deque[bytes] = field(default_factory=deque)
+    backlog_bytes: int = 0
+    stuck_since: Instant | None = None
+    watch_count: int = 0
+
+
+class ClientDesk:
+    """Receives requests and sends answers."""
+
+    def __init__(
+        self, socket: ServerSocket, site: str, unix_s: Callable[[], float] = time.time
+    ) -> None:
+        self._socket = socket
+        self._site = site
+        self._unix_s = unix_s
+        self._in: Codec[FromClient] = Codec(FromClient)
+        self._out: Codec[ToClient] = Codec(ToClient)
+        self.sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._waiting: dict[bytes, Session] = {}
+        """Sessions with a backlog."""
+
+    def receive(self) -> list[Incoming]:
+        """What came in since the last call, not read yet."""
+        return self._socket.recv_batch(MAX_BATCH)
+
+    def turn_away(self, incoming: Incoming) -> None:
+        """There is no room for it. Whoever waits for an answer shall not wait for ever."""
+        self._socket.refuse(incoming, "rate", "more requests than may wait")
+        if len(incoming.data) > MAX_BUSY_BYTES or incoming.routing_id not in self.sessions:
+            return
+        ask = _number_of(incoming.data)
+        if ask is not None:
+            self.tell(incoming.routing_id, ask, Denied("busy", _TOO_MANY))
+
+    def admit(self, received: Incoming) -> tuple[Session, Ask] | None:
+        """The request in it, if its sender may still be heard; greetings and refusals are answered
+        here."""
+        incoming = self._socket.still_heard(received)
+        return None if incoming is None else self._read(incoming)
+
+    def _read(self, incoming: Incoming) -> tuple[Session, Ask] | None:
+        spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
+        if spoken is not None and spoken != PROTOCOL_VERSION:
+            self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
+            self._refuse(incoming, version_refusal(spoken))
+            return None
+        try:
+            message = self._in.decode(incoming.data)
+        except MalformedMessage as error:
+            self._socket.refuse(incoming, "malformed", str(error))
+            self._deny(incoming, str(error))
+            return None
+        if isinstance(message, ClientHello):
+            self._greet(incoming)
+            return None
+        session = self.sessions.get(incoming.routing_id)
+        if session is None:
+            self._refuse(incoming, "the first message must be ClientHello")
+            return None
+        session.role = _client_role(incoming)
+        self.sessions.move_to_end(incoming.routing_id)
+        return session, message
+
+    def _greet(self, incoming: Incoming) -> None:
+        user, role = UserName(incoming.member.name), _client_role(incoming)
+        connection = incoming.routing_id
+        self.sessions.setdefault(connection, Session(connection, user, role))
+        self.sessions.move_to_end(connection)
+        self._forget_some(user)
+        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s())
+        self._send(self.sessions[connection], self._out.encode(welcome))
+
+    def of_user(self, user: UserName) -> list[Session]:
+        """Its sessions, the longest unheard first."""
+        return [one for one in self.sessions.values() if one.user == user]
+
+    def _forget_some(self, user: UserName) -> None:
+        own = self.of_user(user)
+        if len(own) > MAX_SESSIONS_OF_USER:
+            self._forget_one(own)
+        if len(self.sessions) > MAX_SESSIONS:
+            self._forget_one(list(self.sessions.values()))
+
+    def _forget_one(self, among: list[Session]) -> None:
+        idle = (one for one in among if one.watch_count == 0)
+        self.end(next(idle, among[0]))
+
+    def _deny(self, incoming: Incoming, error: str) -> None:
+        """Answer what cannot be read: as the ask that it is, if it is one."""
+        ask = _number_of(incoming.data)
+        if ask is None or incoming.routing_id not in self.sessions:
+            self._refuse(incoming, f"a message that cannot be read: {error}")
+        else:
+            self.tell(incoming.routing_id, ask, Denied("bad_request", error))
+
+    def _refuse(self, incoming: Incoming, reason: str) -> None:
+        refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))
+        self._socket.send(incoming.routing_id, refused)
+
+    def tell(self, connection: bytes, ask: int, answer: Answer, *, is_last: bool = True) -> None:
+        """Send an answer; it waits in the session while the connection has no room."""
+        session = self.sessions.get(connection)
+        if session is not None:
+            self._send(session, self._encoded(ask, answer, is_last=is_last))
+
+    def show(self, session: Session, ask: int, answer: Answer) -> bool:
+        """Send one answer of a watch now, or not at all: False when there is no room."""
+        if session.backlog:
+            return False
+        return self._socket.send(session.connection, self._encoded(ask, answer, is_last=False))
+
+    def _encoded(self, ask: int, answer: Answer, *, is_last: bool) -> bytes:
+        return fit(answer, lambda fitted: self._out.encode(Tell(ask, fitted, is_last)))
+
+    def _send(self, session: Session, data: bytes) -> None:
+        if not session.backlog and self._socket.send(session.connection, data):
+            session.stuck_since = None
+            return
+        self._waiting[session.connection] = session
+        session.backlog.append(data)
+        session.backlog_bytes += len(data)
+        if self._is_too_slow(session):
+            self.end(session)
+
+    def _is_too_slow(self, session: Session) -> bool:
+        if len(session.backlog) > MAX_BACKLOG or session.backlog_bytes > MAX_BACKLOG_BYTES:
+            return True
+        own = (one for one in self._waiting.values() if one.user == session.user)
+        return sum(one.backlog_bytes for one in own) > MAX_BACKLOG_BYTES_OF_USER
+
+    def flush(self, now: Instant) -> None:
+        """Send on what waits, and end sessions that have taken nothing for long."""
+        for session in list(self._waiting.values()):
+            while session.backlog and self._socket.send(session.connection, session.backlog[0]):
+                session.backlog_bytes -= len(session.backlog.popleft())
+                session.stuck_since = None
+            if not session.backlog:
+                del self._waiting[session.connection]
+                continue
+            session.stuck_since = session.stuck_since or now
+            if now - session.stuck_since > STUCK_S:
+                self.end(session)
+
+    def retry_in_s(self, now: Instant) -> float | None:
+        """When to flush next, though nothing comes in; None where nothing waits."""
+        if not self._waiting:
+            return None
+        newest = max(one.stuck_since or now for one in self._waiting.values())
+        return RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
+
+    def end(self, session: Session) -> None:
+        """Forget a session; its client says hello again if it is still there."""
+        self.sessions.pop(session.connection, None)
+        self._waiting.pop(session.connection, None)
+
+
+def _number_of(data: bytes) -> int | None:
+    """Of an ask, whatever it asks; None = it is none."""
+    try:
+        return _ask.decode(data).ask
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _client_role(incoming: Incoming) -> Role:
+    role = incoming.member.role
+    if role == "worker":
+        raise AssertionError("the client socket serves no workers")
+    return role

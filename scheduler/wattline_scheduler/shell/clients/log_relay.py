@@ -1,0 +1,130 @@
+"""Logs of tasks: asked for by clients, read by the agents, passed through without being kept."""
+
+import itertools
+from dataclasses import dataclass
+
+from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UserName
+from wattline_protocol.wire.agent_messages import LogChunk, ReadLog
+from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES
+from wattline_protocol.wire.client_messages import Denied, FetchLog, Log
+from wattline_scheduler.core.model.effects import Reply, Send
+from wattline_scheduler.core.model.not_found import no_job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import AttemptRecord
+from wattline_scheduler.store.store import Store
+
+MAX_OUTSTANDING = 256
+"""Reads under way: each may bring a chunk of MAX_LOG_CHUNK_BYTES."""
+
+ANSWER_WITHIN_S = 5.0
+"""A node that has not answered a read by then is busy or gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    client: bytes
+    ask: int
+    attempt: AttemptRecord
+    until: Instant
+
+
+class LogRelay:
+    """Reads under way, by the number the agent will repeat."""
+
+    def __init__(self, state: State, store: Store) -> None:
+        self._state = state
+        self._store = store
+        self._numbers = itertools.count(1)
+        self._readings: dict[int, _Reading] = {}
+
+    def fetch(
+        self, client: bytes, ask: int, asker: Asker, fetch: FetchLog, now: Instant
+    ) -> Send | Reply:
+        """Pass the request on to the node that has the log, or say why not."""
+        attempt = self._find(fetch, asker)
+        if isinstance(attempt, Denied):
+            return Reply(client, ask, attempt)
+        if len(self._readings) >= MAX_OUTSTANDING:
+            text = f"{MAX_OUTSTANDING} logs are being read now; try again"
+            return Reply(client, ask, Denied("busy", text))
+        node = self._state.nodes.get(attempt.node)
+        if node is None or not node.is_reachable:
+            return Reply(client, ask, _unavailable(attempt, "which is not heard now"))
+        number = next(self._numbers)
+        self._readings[number] = _Reading(client, ask, attempt, Instant(now + ANSWER_WITHIN_S))
+        limit_bytes = max(1, min(fetch.limit_bytes, MAX_LOG_CHUNK_BYTES))
+        return Send(attempt.node, ReadLog(number, attempt.ref, fetch.offset, limit_bytes))
+
+    def take(self, node: NodeId, chunk: LogChunk) -> Reply | None:
+        """The answer for the client; None for a chunk that nobody waits for."""
+        reading = self._readings.get(chunk.request)
+        if reading is None or reading.attempt.node != node:
+            return None
+        del self._readings[chunk.request]
+        if chunk.error:
+            return Reply(reading.client, reading.ask, Denied("not_found", chunk.error))
+        log = Log(
+            ref=reading.attempt.ref,
+            data=chunk.data,
+            next_offset=chunk.next_offset,
+            at_end=chunk.at_end,
+            task_ended=self._is_ended(reading.attempt),
+        )
+        return Reply(reading.client, reading.ask, log)
+
+    def expire(self, now: Instant) -> list[Reply]:
+        """Answers for the reads that no agent answered in time."""
+        late = [number for number, one in self._readings.items() if now > one.until]
+        return [self._too_late(self._readings.pop(number)) for number in late]
+
+    def _too_late(self, reading: _Reading) -> Reply:
+        text = f"which did not answer within {ANSWER_WITHIN_S:.0f} s"
+        return Reply(reading.client, reading.ask, _unavailable(reading.attempt, text))
+
+    def _is_ended(self, attempt: AttemptRecord) -> bool:
+        """Ended on record when the log was asked for, or since."""
+        return attempt.ended_unix_s is not None or attempt.ref not in self._state.work.live
+
+    def _find(self, fetch: FetchLog, asker: Asker) -> AttemptRecord | Denied:
+        attempts = self._attempts(fetch.job, fetch.task, asker)
+        if isinstance(attempts, Denied):
+            return attempts
+        if not attempts:
+            text = f"task {fetch.task} of job {fetch.job} has not been placed yet: no log"
+            return Denied("not_found", text)
+        if fetch.attempt == 0:
+            return max(attempts, key=lambda a: a.attempt)
+        wanted = AttemptNo(fetch.attempt)
+        found = [a for a in attempts if a.attempt == wanted]
+        ref = TaskRef(fetch.job, fetch.task, wanted)
+        return found[0] if found else Denied("not_found", f"there is no attempt {ref}")
+
+    def _attempts(self, number: JobId, task: TaskNo, asker: Asker) -> list[AttemptRecord] | Denied:
+        job = self._state.work.jobs.get(number)
+        if job is not None:
+            gang = task // job.spec.gang_size
+            if not self._may_read(asker, job.record.owner):
+                return _not_yours(number, job.record.owner)
+            if not 0 <= gang < len(job.gangs):
+                return Denied("not_found", f"job {number} has no task {task}")
+            return [a.record for a in job.gangs[gang].attempts if a.record.task == task]
+        on_record = self._store.job(number)
+        if on_record is None:
+            return no_job(number, self._state.next_job)
+        record, _, attempts = on_record
+        if not self._may_read(asker, record.owner):
+            return _not_yours(number, record.owner)
+        return [a for a in attempts if a.task == task]
+
+    def _may_read(self, asker: Asker, owner: UserName) -> bool:
+        return asker.may_read_logs(owner, self._state.site.logs)
+
+
+def _not_yours(number: JobId, owner: UserName) -> Denied:
+    text = f"job {number} belongs to {owner}; only its owner or an operator reads its logs"
+    return Denied("not_allowed", f"{text}, as long as the site file does not say otherwise (logs)")
+
+
+def _unavailable(attempt: AttemptRecord, why: str) -> Denied:
+    return Denied("unavailable", f"the log of {attempt.ref} is on {attempt.node}, {why}")

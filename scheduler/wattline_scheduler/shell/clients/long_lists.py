@@ -1,0 +1,163 @@
+"""Long lists, made and encoded in parts: rows become bytes a few at a time.
+
+The rows of an answer are not of one moment: each is as new as it can be. Which rows there are is
+decided when it begins.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
+from typing import Any, cast
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job.selection import Selection, problem
+from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, NodeView
+from wattline_protocol.wire.client_messages import (
+    MAX_LISTED,
+    Denied,
+    Events,
+    Jobs,
+    ListEvents,
+    ListJobs,
+    Nodes,
+)
+from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import is_listed
+from wattline_scheduler.time_slices import Parts
+from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.site_view import MAX_GPUS_SHOWN
+
+MAX_ROW_BYTES = MAX_MESSAGE_BYTES - 1_024
+"""Of all rows of an answer: what is round them fits the rest of its message."""
+
+ROWS_A_PART = 25
+JOBS_A_PART = 1_000
+"""Jobs looked at."""
+NAMES_A_PART = 20
+"""Names matched: with 100 patterns a millisecond or two."""
+EVENTS_A_PART = 200
+
+ShowJob = Callable[[Job], JobView]
+ReadEvents = Callable[[int, int], tuple[EventView, ...]]
+
+
+class Rows:
+    """Encoded rows, as many as fit."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._rows: list[bytes] = []
+        self._left = MAX_ROW_BYTES
+
+    def add(self, row: msgspec.Struct) -> bool:
+        """One more; False = it does not fit, and nothing was added."""
+        data = self._encoder.encode(row)
+        if len(data) > self._left:
+            return False
+        self._left -= len(data)
+        self._rows.append(data)
+        return True
+
+    def packed(self, *, is_reversed: bool = False) -> Any:
+        """All of them as one array, in place of a tuple of rows."""
+        rows = self._rows[::-1] if is_reversed else self._rows
+        return msgspec.Raw(_array_head(len(rows)) + b"".join(rows))
+
+
+def _array_head(count: int) -> bytes:
+    """MessagePack: fixarray, array 16 or array 32."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs | Denied]:
+    """The newest jobs that are meant, newest last; the oldest of them are left out if they do not
+    fit a message."""
+    which = request.which
+    wrong = problem(which) if which != Selection() else ""
+    if wrong:
+        return Denied("bad_request", wrong)
+    jobs = list(state.work.jobs.values())
+    names = (yield from matching(jobs, which.names)) if which.names else None
+    wanted = yield from _wanted(state, jobs, request, names)
+    limit = max(0, min(request.limit, MAX_LISTED))
+    newest = wanted[max(0, len(wanted) - limit) :]
+    rows = Rows()
+    for at, job in enumerate(reversed(newest)):
+        is_gone = state.work.jobs.get(job.id) is not job  # it left memory since the list began
+        if not is_gone and not rows.add(show_job(job)):
+            return Jobs(rows.packed(is_reversed=True), is_cut=True)
+        if at % ROWS_A_PART == ROWS_A_PART - 1:
+            yield
+    return Jobs(rows.packed(is_reversed=True), is_cut=len(wanted) > limit)
+
+
+def _wanted(
+    state: State, jobs: Sequence[Job], request: ListJobs, names: frozenset[str] | None
+) -> Parts[list[Job]]:
+    """By number."""
+    before, wanted = request.before, []
+    for first in range(0, len(jobs), JOBS_A_PART):
+        wanted += [
+            job
+            for job in jobs[first : first + JOBS_A_PART]
+            if state.work.jobs.get(job.id) is job
+            and (request.ended or job.record.state not in ENDED_STATES)
+            and (before is None or job.id < before)
+            and is_listed(job, request.which, names)
+        ]
+        yield
+    return sorted(wanted, key=lambda job: job.id)
+
+
+def matching(jobs: Iterable[Job], patterns: Sequence[str]) -> Parts[frozenset[str]]:
+    """Names of the jobs that a pattern matches. A pattern may cost some milliseconds to compile."""
+    tests = []
+    for pattern in patterns:
+        tests.append(re.compile(translate(pattern)).match)
+        yield
+    found = set()
+    for at, name in enumerate({job.spec.name for job in jobs}):
+        if any(test(name) for test in tests):
+            found.add(name)
+        if at % NAMES_A_PART == NAMES_A_PART - 1:
+            yield
+    return frozenset(found)
+
+
+def list_events(read: ReadEvents, request: ListEvents) -> Parts[Events]:
+    """The oldest events that are meant, as many as fit a message. Raises StoreError."""
+    left = max(0, min(request.limit, MAX_LISTED))
+    after = request.after
+    if after < 0:
+        first = read(after, 1)
+        after = first[0].seq - 1 if first else 0
+    rows = Rows()
+    while left > 0:
+        events = read(after, min(left, EVENTS_A_PART))
+        if not events or not all(map(rows.add, events)):
+            break
+        after, left = events[-1].seq, left - len(events)
+        yield
+    return Events(rows.packed())
+
+
+def list_nodes(state: State, now: Now) -> Parts[Nodes]:
+    """All nodes; without their GPUs where those are too many."""
+    nodes = list(state.nodes.values())
+    with_gpus = sum(len(node.gpus) for node in nodes) <= MAX_GPUS_SHOWN
+    rows = Rows()
+    for at, node in enumerate(nodes):
+        view = node_view(state, node, now, with_gpus=with_gpus)
+        if not rows.add(view) and not rows.add(msgspec.structs.replace(view, gpus=(), tasks=())):
+            break
+        if at % ROWS_A_PART == ROWS_A_PART - 1:
+            yield
+    return Nodes(cast("tuple[NodeView, ...]", rows.packed()))

@@ -1,0 +1,27 @@
+"""Who may ask what before anything is looked up. Acts are checked by role in the core."""
+
+from wattline_protocol.site.model import Role
+from wattline_protocol.trust.members import USER_ROLES, Authorized
+from wattline_protocol.wire.client_messages import Denied, Request
+from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes
+
+CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
+AGENT_ROLES: frozenset[Role] = frozenset({"agent"})
+
+
+def not_for(role: Role, request: Request) -> Denied | None:
+    """Why this role may not even ask; None = it may. Every user may read; gateways see routes."""
+    if isinstance(request, Unwatch | Seen):
+        return None
+    if role == "gateway" and not isinstance(request, WatchRoutes):
+        verb = type(request).__name__
+        return Denied("not_allowed", f"a gateway may only watch routes; {verb} is for users")
+    if role != "gateway" and isinstance(request, WatchRoutes):
+        return Denied("not_allowed", f"only gateways may watch routes; you are {role}")
+    return None
+
+
+def gateway_key(members: Authorized) -> str:
+    """Public key of the site's gateway (the first by name); empty = none is enrolled."""
+    keys = (member.public_key for member in members.members() if member.role == "gateway")
+    return next(keys, "")

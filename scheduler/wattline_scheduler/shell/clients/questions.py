@@ -1,0 +1,229 @@
+"""Answers to requests that change nothing: from the state in memory, older jobs from the store."""
+
+from collections.abc import Callable
+from itertools import chain
+
+import msgspec
+
+from wattline_protocol.ids import JobId, NodeId, Now, UserName
+from wattline_protocol.views.site_views import (
+    ENDED_STATES,
+    AttemptView,
+    JobState,
+    JobView,
+    SiteView,
+)
+from wattline_protocol.wire.client_messages import (
+    MAX_LISTED,
+    Answer,
+    Denied,
+    Explained,
+    GetNode,
+    GetPower,
+    Jobs,
+    ListAccounts,
+    ListJobs,
+    ListNodes,
+    Nodes,
+    Power,
+    Routes,
+    WhatIf,
+    Why,
+    WhyNode,
+    WorkerRoute,
+)
+from wattline_protocol.wire.event_log import ListEvents, ListProblems
+from wattline_protocol.wire.reservations import ListReservations, Reservations
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.explain.job_explanation import outlook, what_if
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.not_found import no_job
+from wattline_scheduler.core.requests.dispatch import no_node
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import JobRecord
+from wattline_scheduler.shell.clients.long_lists import list_events, list_jobs, list_nodes
+from wattline_scheduler.store.store import Store
+from wattline_scheduler.time_slices import Parts
+from wattline_scheduler.views.accounts_view import account_views
+from wattline_scheduler.views.domains_view import domain_views
+from wattline_scheduler.views.jobs_view import (
+    counts_on_record,
+    job_in_full,
+    job_in_memory,
+    job_view,
+)
+from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.problems_view import problem_list
+from wattline_scheduler.views.reservations_view import reservation_views
+from wattline_scheduler.views.site_view import site_view
+from wattline_scheduler.views.why_view import why_view
+
+HIDDEN = "(hidden)"
+"""Stands for the value of an environment variable of somebody else's job."""
+
+ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems
+"""Answered at once."""
+
+ListRequest = ListJobs | ListNodes | ListEvents
+"""Answered in parts."""
+
+
+class Reads:
+    """Answers reads; holds nothing but the views of jobs that can no longer change."""
+
+    def __init__(self, cluster: Cluster, store: Store, refused: Callable[[], int]) -> None:
+        self._cluster = cluster
+        self._state = cluster.state
+        self._store = store
+        self._refused = refused
+        self._ended: dict[JobId, tuple[JobRecord, JobView]] = {}
+
+    def answer(self, request: ReadRequest, now: Now) -> Answer:
+        """The answer as things stand now."""
+        match request:
+            case GetNode(node=name):
+                return self._node(name, now)
+            case GetPower():
+                return Power(domain_views(self._state, now))
+            case WhyNode(node=name):
+                return self._why(name)
+            case ListAccounts():
+                return account_views(self._state, now)
+            case ListReservations():
+                return Reservations(reservation_views(self._state, now))
+            case ListProblems():
+                return problem_list(self._state, request)
+
+    def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
+        """A list, its rows encoded already. Raises StoreError."""
+        match request:
+            case ListJobs():
+                return (yield from list_jobs(self._state, request, self.show_job))
+            case ListNodes():
+                return (yield from list_nodes(self._state, now))
+            case ListEvents():
+                read = self._store.acts if request.acts else self._store.events
+                return (yield from list_events(read, request))
+
+    def site(self, now: Now) -> SiteView:
+        """The whole snapshot."""
+        return site_view(self._state, now, self.show_job, self._refused())
+
+    def ended(self, jobs: tuple[JobId, ...]) -> dict[JobId, JobState]:
+        """How those of the jobs ended that are no longer in memory. Raises StoreError."""
+        known, newest = self._state.work.jobs, self._state.next_job
+        gone = [job for job in jobs if job not in known and job < newest]
+        return self._store.outcomes(gone) if gone else {}
+
+    def show_job(self, job: Job) -> JobView:
+        """The view of a job without its attempts; of an ended one it is made once."""
+        if job.record.state not in ENDED_STATES:
+            return job_in_memory(job, self._state.site.tariff)
+        known = self._ended.get(job.id)
+        if known is not None and known[0] is job.record:
+            return known[1]
+        view = job_in_memory(job, self._state.site.tariff)
+        if len(self._ended) >= 2 * MAX_LISTED:
+            self._ended = {n: v for n, v in self._ended.items() if n in self._state.work.jobs}
+        self._ended[job.id] = (job.record, view)
+        return view
+
+    def job(self, number: JobId, asker: Asker, now: Now) -> Jobs | Denied:
+        """One job in full, as far as it is for whoever asks: values of its environment are often
+        keys to something, and an attempt's end holds the last lines of its log."""
+        answer = self._job(number, now)
+        if isinstance(answer, Denied):
+            return answer
+        (view,) = answer.jobs
+        owner = UserName(view.owner)
+        if not asker.may_act_for(owner):
+            view = _without_values(view)
+        if not asker.may_read_logs(owner, self._state.site.logs):
+            view = _without_logs(view)
+        return Jobs((view,))
+
+    def _job(self, number: JobId, now: Now) -> Jobs | Denied:
+        tariff = self._state.site.tariff
+        job = self._state.work.jobs.get(number)
+        if job is not None:
+            return Jobs((job_in_full(job, tariff, self._state.work.longest, now),))
+        on_record = self._store.job(number)
+        if on_record is None:
+            return no_job(number, self._state.next_job)
+        record, gangs, attempts = on_record
+        counts = counts_on_record(gangs)
+        return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
+
+    def explain(self, number: JobId, now: Now) -> Parts[Explained | Denied]:
+        """Why a job waits, until when, and what would let it start now. Raises StoreError."""
+        job = self._state.work.jobs.get(number)
+        if job is None:
+            is_gone = self._store.job(number) is None
+            return no_job(number, self._state.next_job) if is_gone else _is_over(number)
+        if job.record.state in ENDED_STATES:
+            return _is_over(number)
+        return Explained((yield from outlook(self._state, job, now)))
+
+    def what_if(self, asker: Asker, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
+        """What would become of a job, without submitting it. Raises StoreError."""
+        ended = self.ended(request.spec.parents)
+        view = yield from what_if(self._state, asker, request.spec, ended, now)
+        return view if isinstance(view, Denied) else Explained(view)
+
+    def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
+        node = self._state.nodes.get(name)
+        if node is None:
+            return no_node(self._state, name)
+        found = problem_list(self._state, ListProblems(node=name)).problems
+        view = node_view(self._state, node, now)
+        return Nodes((msgspec.structs.replace(view, open_problems=found),))
+
+    def _why(self, name: NodeId) -> Why | Denied:
+        node = self._state.nodes.get(name)
+        if node is None:
+            return no_node(self._state, name)
+        return Why(why_view(self._state, node))
+
+    def routes(self) -> Routes:
+        """Of each service the workers that run and have a key, of jobs to whose user its name
+        belongs."""
+        services = self._state.work.services.routed()
+        workers = {
+            name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()
+        }
+        return Routes({name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()})
+
+
+def _workers(job: Job) -> list[WorkerRoute]:
+    return [
+        WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
+        for gang in job.gangs
+        for attempt in gang.live
+        if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
+    ]
+
+
+def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:
+    return worker.ref.job, worker.ref.task, worker.ref.attempt
+
+
+def _without_values(view: JobView) -> JobView:
+    if view.spec is None:
+        return view
+    spec = msgspec.structs.replace(view.spec, env=dict.fromkeys(view.spec.env, HIDDEN))
+    return msgspec.structs.replace(view, spec=spec)
+
+
+def _without_logs(view: JobView) -> JobView:
+    return msgspec.structs.replace(view, attempts=tuple(map(_without_tail, view.attempts)))
+
+
+def _without_tail(attempt: AttemptView) -> AttemptView:
+    if attempt.exit is None:
+        return attempt
+    end = msgspec.structs.replace(attempt.exit, log_tail="")
+    return msgspec.structs.replace(attempt, exit=end)
+
+
+def _is_over(number: JobId) -> Denied:
+    return Denied("conflict", f"job {number} has ended: it waits for nothing")

@@ -1,0 +1,141 @@
+"""Reports are made beside the loop, one at a time, each in a process of its own.
+
+A thread would not do: what it computes takes the interpreter's lock from the loop. Order, report
+and errors pass through files in memory, so that neither side ever waits for the other.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import msgspec
+
+from wattline_protocol.ids import Now, UnixTime, UserName
+from wattline_protocol.wire.client_messages import Denied, GetReport, Report
+from wattline_scheduler.core.model.effects import Reply
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.report import ReportOrder, Step
+from wattline_scheduler.views.jobs_view import newest_record
+from wattline_scheduler.views.site_view import is_simulated
+
+MAX_OUTSTANDING = 8
+MAX_OUTSTANDING_OF_USER = 2
+"""Reports ordered and not yet made."""
+
+STOP_S = 2.0
+MAX_ERROR_CHARS = 500
+
+
+class _Ordered(NamedTuple):
+    client: bytes
+    ask: int
+    user: UserName
+    order: ReportOrder
+
+
+class _Making(NamedTuple):
+    ordered: _Ordered
+    process: "subprocess.Popen[bytes]"
+    report: IO[bytes]
+    errors: IO[bytes]
+
+
+class ReportDesk:
+    """Orders and what became of them; all methods for the loop's thread."""
+
+    def __init__(self) -> None:
+        self._ordered: deque[_Ordered] = deque()
+        self._making: _Making | None = None
+
+    def order(
+        self, client: bytes, ask: int, user: UserName, order: Callable[[], ReportOrder]
+    ) -> Reply | None:
+        """Begin a report, or let it wait; an answer only where it is refused."""
+        making = [] if self._making is None else [self._making.ordered]
+        outstanding = [*making, *self._ordered]
+        own = sum(each.user == user for each in outstanding)
+        if len(outstanding) >= MAX_OUTSTANDING or own >= MAX_OUTSTANDING_OF_USER:
+            text = (
+                f"{len(outstanding)} reports are being made, {own} of them for {user}; at most "
+                f"{MAX_OUTSTANDING}, and {MAX_OUTSTANDING_OF_USER} of one user: try again"
+            )
+            return Reply(client, ask, Denied("busy", text))
+        self._ordered.append(_Ordered(client, ask, user, order()))
+        self._begin_next()
+        return None
+
+    def take(self) -> list[Reply]:
+        """The answer for a report made since the last call; the next one is begun."""
+        making = self._making
+        if making is None or making.process.poll() is None:
+            return []
+        self._making = None
+        self._begin_next()
+        return [_answer(making)]
+
+    def close(self) -> None:
+        """End the report being made; those behind it are dropped."""
+        self._ordered.clear()
+        if self._making is not None:
+            self._making.process.kill()
+            self._making.process.wait(STOP_S)
+            _close(self._making)
+            self._making = None
+
+    def _begin_next(self) -> None:
+        if self._making is not None or not self._ordered:
+            return
+        ordered = self._ordered.popleft()
+        report, errors = _memory_file("report"), _memory_file("report-errors")
+        with _memory_file("report-order") as order:
+            pickle.dump(ordered.order, order)
+            order.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "wattline_scheduler.shell.clients.report_program"],
+                stdin=order,
+                stdout=report,
+                stderr=errors,
+            )
+        self._making = _Making(ordered, process, report, errors)
+
+
+def _memory_file(name: str) -> IO[bytes]:
+    return os.fdopen(os.memfd_create(name), "w+b")
+
+
+def _answer(made: _Making) -> Reply:
+    client, ask = made.ordered.client, made.ordered.ask
+    made.report.seek(0)
+    made.errors.seek(0)
+    data, said = made.report.read(), made.errors.read().decode(errors="replace")
+    _close(made)
+    if made.process.returncode != 0:
+        status = f"the report's process ended with status {made.process.returncode}"
+        reason = said.strip()[-MAX_ERROR_CHARS:] or status
+        return Reply(client, ask, Denied("unavailable", reason))
+    return Reply(client, ask, Report(cast("Any", msgspec.Raw(data))))
+
+
+def _close(made: _Making) -> None:
+    made.report.close()
+    made.errors.close()
+
+
+def report_order(
+    state: State, path: Path, steps: tuple[Step, ...], request: GetReport, now: Now
+) -> ReportOrder:
+    """What to report on, with what is in memory only: running attempts and the step in progress."""
+    return ReportOrder(
+        path=path,
+        site=state.site,
+        since_unix_s=UnixTime(request.since_unix_s),
+        until_unix_s=UnixTime(request.until_unix_s) if request.until_unix_s else now.unix_s,
+        simulated=is_simulated(state),
+        live=tuple((a.gang.job.record, newest_record(a)) for a in state.work.live.values()),
+        steps=steps,
+    )

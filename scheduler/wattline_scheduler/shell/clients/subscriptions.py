@@ -1,0 +1,186 @@
+"""Subscriptions: each client gets the newest when it has room, never a queue of old snapshots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wattline_protocol.ids import Instant, Now
+from wattline_protocol.views.site_views import EventView
+from wattline_protocol.wire.client_messages import Answer, Denied, Events, ListEvents, Routes
+from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
+from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
+from wattline_scheduler.shell.clients.site_snapshots import Snapshots
+
+MAX_WATCHES_PER_CLIENT = 16
+MAX_WATCHES_PER_USER = 128
+MAX_WATCHES = 1_024
+SITE_PERIOD_MIN_S = 0.2
+"""A snapshot of a large site costs some ten milliseconds."""
+ROUTES_PERIOD_S = 0.1
+"""Longest that a gateway learns later of a worker."""
+SITE_AGE_S = 0.05
+"""Watches that are shown within so long share a snapshot."""
+EVENTS_AT_ONCE = 250
+RETRY_S = 0.1
+"""A watch that had no room is tried again after this."""
+GONE_S = 60.0
+"""A watch that could show nothing for so long ends: nobody reads."""
+
+SHOW_S = 0.025
+"""So long a step shows watches what is new; those left are first in the next step."""
+LIMITS = FairLimits(share=0.25, burst_s=2.0, items=MAX_WATCHES_PER_USER, bytes=1)
+"""Of each user: so much of the loop's time goes to its watches."""
+
+ReadEvents = Callable[[int, int], tuple[EventView, ...]]
+"""Those after a number, at most so many."""
+
+WatchRequest = WatchSite | WatchRoutes | ListEvents
+
+
+@dataclass(slots=True)
+class _Watch:
+    session: Session
+    ask: int
+    request: WatchRequest
+    due: Instant
+    stuck_since: Instant | None = None
+    """Since when there was something to show and no room."""
+    cursor: int = 0
+    """Events: everything up to this one was shown."""
+    shown: Routes | None = None
+    is_new: bool = True
+    """Nothing was shown yet: the first answer comes at once, also an empty one."""
+    unseen_since: Instant | None = None
+    """Paced: since when the client has an answer that it has not taken yet."""
+    is_queued: bool = False
+    """Something is to be shown to it when it is its user's turn."""
+
+
+class Watches:
+    """All watches of all sessions."""
+
+    def __init__(
+        self,
+        desk: ClientDesk,
+        snapshots: Snapshots,
+        events: ReadEvents,
+        acts: ReadEvents,
+        routes: Callable[[], Routes],
+        clock: Callable[[], Now],
+    ) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._due: FairQueue[_Watch] = FairQueue(LIMITS)
+        self._snapshots = snapshots
+        self._events, self._acts = events, acts
+        self._routes = routes
+        self._watches: dict[tuple[bytes, int], _Watch] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def add(self, session: Session, ask: int, request: WatchRequest, now: Now) -> Denied | None:
+        """Begin a watch; the same number again replaces it. Denied at a limit."""
+        key = (session.connection, ask)
+        self.drop(session, ask)
+        of_user = sum(one.watch_count for one in self._desk.of_user(session.user))
+        if (
+            session.watch_count >= MAX_WATCHES_PER_CLIENT
+            or of_user >= MAX_WATCHES_PER_USER
+            or len(self._watches) >= MAX_WATCHES
+        ):
+            return Denied(
+                "busy",
+                f"at most {MAX_WATCHES_PER_CLIENT} watches a client, {MAX_WATCHES_PER_USER} a user "
+                f"and {MAX_WATCHES} together; end one first",
+            )
+        session.watch_count += 1
+        cursor = request.after if isinstance(request, ListEvents) else 0
+        self._watches[key] = _Watch(session, ask, request, now.mono_s, cursor=cursor)
+        return None
+
+    def drop(self, session: Session, ask: int) -> None:
+        """End a watch, if there is one."""
+        if self._watches.pop((session.connection, ask), None) is not None:
+            session.watch_count -= 1
+
+    def seen(self, session: Session, ask: int) -> None:
+        """The client has taken what was shown: the newest may follow."""
+        watch = self._watches.get((session.connection, ask))
+        if watch is not None:
+            watch.unseen_since = None
+
+    def show(self, newest_event: int, newest_act: int = 0) -> None:
+        """Show what is due to whoever has room, users in turn, until time is up. `newest_event`,
+        `newest_act`: seq of the newest on disk."""
+        now = self._clock()
+        for watch in list(self._watches.values()):
+            if self._is_gone(watch, now):
+                self.drop(watch.session, watch.ask)
+            elif not watch.is_queued and _has_news(watch, now, newest_event, newest_act):
+                watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
+        self._due.serve(self._clock, SHOW_S, self._serve)
+
+    def next_in_s(self) -> float | None:
+        """In how long something that is due may be shown; None = nothing is."""
+        return self._due.next_in_s(self._clock().mono_s)
+
+    def _serve(self, _: str, watch: _Watch, now: Now) -> float:
+        watch.is_queued = False
+        if self._watches.get((watch.session.connection, watch.ask)) is watch:
+            self._show_newest(watch, now)
+        return 0.0
+
+    def _show_newest(self, watch: _Watch, now: Now) -> None:
+        match watch.request:
+            case WatchSite() as request:
+                watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
+                newest = self._snapshots.since(Instant(now.mono_s - SITE_AGE_S), now)
+                if self._show(watch, newest, now) and request.is_paced:
+                    watch.unseen_since = now.mono_s
+            case ListEvents():
+                self._show_events(watch, now)
+            case WatchRoutes():
+                watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
+                self._show_routes(watch, now)
+
+    def _is_gone(self, watch: _Watch, now: Now) -> bool:
+        is_known = self._desk.sessions.get(watch.session.connection) is watch.session
+        since = watch.stuck_since if watch.unseen_since is None else watch.unseen_since
+        return not is_known or (since is not None and now.mono_s - since > GONE_S)
+
+    def _show(self, watch: _Watch, answer: Answer, now: Now) -> bool:
+        if not self._desk.show(watch.session, watch.ask, answer):
+            watch.stuck_since = watch.stuck_since or now.mono_s
+            watch.due = Instant(max(watch.due, now.mono_s + RETRY_S))
+            return False
+        watch.stuck_since = None
+        watch.is_new = False
+        return True
+
+    def _show_events(self, watch: _Watch, now: Now) -> None:
+        is_acts = isinstance(watch.request, ListEvents) and watch.request.acts
+        read = self._acts if is_acts else self._events
+        events = read(watch.cursor, EVENTS_AT_ONCE)
+        if self._show(watch, Events(events), now) and events:
+            watch.cursor = events[-1].seq
+
+    def _show_routes(self, watch: _Watch, now: Now) -> None:
+        routes = self._routes()
+        if routes != watch.shown and self._show(watch, routes, now):
+            watch.shown = routes
+
+
+def _has_news(watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:
+    """Whether it is time to show it something, as far as that is known without looking."""
+    if now.mono_s < watch.due or watch.unseen_since is not None:
+        return False
+    if not isinstance(watch.request, ListEvents):
+        return True
+    newest = newest_act if watch.request.acts else newest_event
+    return watch.is_new or watch.cursor < newest
+
+
+def _next_beat(now: Now, period_s: float) -> Instant:
+    """Watches of one period are due together, so that they share a snapshot."""
+    return Instant((now.mono_s // period_s + 1) * period_s)

@@ -1,0 +1,187 @@
+"""Messages that ended a run: refused for an hour, so that they do not end the next run too.
+
+Theory. A request that meets a fault of ours ends the run before anything of it is on disk. Its
+client then sends it again, to every new run. So what was being handled when a run ended by an error
+is written down, by its digest, as the run ends; the next runs refuse it with an alarm. What a crash
+of the process, a kill, lack of memory or of power ended is nobody's fault, and writes nothing.
+
+A request is known by its user and its encoded form, but for its token: the same job submitted by
+hand once more is the same request. Of an agent, whose every beat is another one, everything is
+refused, and its node counts in full. Where the error came only when the step's records were put
+together, one of several is at fault: each of them is refused once it was there twice.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.wire.bounds import Count, Sentence, Time, Word
+from wattline_protocol.wire.client_messages import Request, Requeue, Submit
+from wattline_scheduler.core.leases.fault_barrier import described
+from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, Event, FaultSeen
+from wattline_scheduler.store.durable import replace_whole
+
+FATAL_NAME = "fatal.json"
+
+REFUSED_FOR_S = 3_600.0
+
+MAX_ENTRIES = 256
+"""The oldest are dropped beyond it."""
+
+MAX_FILE_BYTES = 1024 * 1024
+
+CERTAIN = 2
+"""Points from which a message is refused: what was being handled has them at once."""
+
+
+class FatalMessage(msgspec.Struct, frozen=True):
+    """One message that ended a run, or may have."""
+
+    digest: Word[str]
+    sender: Word[str]
+    what: Word[str]
+    """Its kind: "Submit", "Beat"."""
+    node: Word[NodeId] | None
+    """None: of a user."""
+    error: Sentence
+    ended_unix_s: Time[float]
+    points: Count[int]
+
+    @property
+    def until_unix_s(self) -> float:
+        """Until when it is refused."""
+        return self.ended_unix_s + REFUSED_FOR_S
+
+    def fault(self) -> FaultSeen:
+        """The alarm while it is refused."""
+        text = f"{self.what} of {self.sender} ended the scheduler ({self.error})"
+        if self.node is None:
+            text += ": it is refused for an hour"
+            return FaultSeen("request_refused", f"site {self.what} of {self.sender}", text)
+        text += ": the node is not heard for an hour and counts in full"
+        return FaultSeen("message_refused", self.node, text, self.node)
+
+
+class FatalFile(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    messages: tuple[FatalMessage, ...] = ()
+
+
+class Fatal:
+    """What is refused in this run, and what is under way in it."""
+
+    def __init__(self, path: Path, now_unix_s: float) -> None:
+        """Read what earlier runs left at `path`; a file that cannot be read refuses nothing."""
+        self._path = path
+        self.problem = ""
+        """Why the file could not be read; empty = it could, or there is none."""
+        self._messages = {
+            one.digest: one
+            for one in self._read()
+            if one.ended_unix_s <= now_unix_s < one.until_unix_s
+        }
+        self._under_way: AgentSaid | ClientAsked | None = None
+        self._step: list[AgentSaid | ClientAsked] = []
+        """Handled in this step, whose records are not on disk yet."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Something that may change the state is being handled."""
+        return self._under_way is not None
+
+    @property
+    def refused(self) -> tuple[FatalMessage, ...]:
+        """What this run refuses."""
+        return tuple(one for one in self._messages.values() if one.points >= CERTAIN)
+
+    def refusal(self, event: Event, now: Now) -> FatalMessage | None:
+        """Why this is not handled; None = it is. Nothing is looked up where nothing is refused."""
+        if not self._messages or not isinstance(event, AgentSaid | ClientAsked):
+            return None
+        known = self._messages.get(_digest(event))
+        is_refused = known is not None and known.points >= CERTAIN
+        return known if is_refused and known and now.unix_s < known.until_unix_s else None
+
+    def enter(self, event: Event) -> None:
+        """It is handled from now on."""
+        if isinstance(event, AgentSaid | ClientAsked):
+            self._under_way = event
+            self._step.append(event)
+
+    def leave(self) -> None:
+        """It was handled."""
+        self._under_way = None
+
+    def settle(self) -> None:
+        """What was handled in this step was taken for the disk."""
+        self._step.clear()
+
+    def write(self, error: BaseException, now: Now) -> None:
+        """The run ends by an error: put on disk what was under way. Raises OSError."""
+        certain = self._under_way
+        suspects = [certain] if certain is not None else self._step
+        for event in suspects:
+            self._add(event, CERTAIN if certain is not None else 1, described(error), now)
+        if suspects:
+            self._save()
+
+    def _add(self, event: AgentSaid | ClientAsked, points: int, error: str, now: Now) -> None:
+        digest = _digest(event)
+        known = self._messages.pop(digest, None)
+        node = event.node if isinstance(event, AgentSaid) else None
+        message = event.message if isinstance(event, AgentSaid) else event.request
+        self._messages[digest] = FatalMessage(
+            digest=digest,
+            sender=event.node if isinstance(event, AgentSaid) else event.user,
+            what=type(message).__name__,
+            node=node,
+            error=error,
+            ended_unix_s=now.unix_s,
+            points=min(CERTAIN, points + (known.points if known else 0)),
+        )
+
+    def _read(self) -> tuple[FatalMessage, ...]:
+        try:
+            with open(self._path, "rb", opener=_at_once) as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                raise ValueError(f"it has over {MAX_FILE_BYTES} bytes")
+            return msgspec.json.decode(data, type=FatalFile).messages
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, RecursionError) as error:
+            self.problem = f"cannot read {self._path}, so no message is refused: {error}"
+            return ()
+
+    def _save(self) -> None:
+        messages = tuple(self._messages.values())[-MAX_ENTRIES:]
+        replace_whole(self._path, msgspec.json.encode(FatalFile(messages)))
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A start must not wait for what writes into a pipe in the file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _digest(event: AgentSaid | ClientAsked) -> str:
+    parts: tuple[bytes, ...]
+    if isinstance(event, AgentSaid):
+        parts = (b"agent", event.node.encode())
+    else:
+        request = _without_token(event.request)
+        parts = (b"user", event.user.encode(), msgspec.msgpack.encode(request))
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _without_token(request: Request) -> Request:
+    """A client makes a new one for each submission, and says the same one again only to repeat."""
+    if isinstance(request, Submit | Requeue):
+        return msgspec.structs.replace(request, token="")
+    return request

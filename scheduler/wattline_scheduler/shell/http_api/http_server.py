@@ -1,0 +1,242 @@
+"""The HTTP server of the door. Loaded only where the site file has [http].
+
+Routes: POST /v1/grid-events announces one, GET lists those that are not over, DELETE
+/v1/grid-events/ID cancels one. Every request shows the token. A caller can cost the scheduler no
+more than a bounded number of small requests.
+"""
+
+import asyncio
+import hmac
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from wattline_protocol.http.guard import HttpGuard, Reason, guarded
+from wattline_protocol.http.limits import HttpLimits
+from wattline_protocol.http.server import GuardedServer
+from wattline_protocol.site.model import HttpDoor
+from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower
+from wattline_scheduler.shell.http_api.exchange import Bridge, DoorRequest, DoorUnusable, token_of
+from wattline_scheduler.shell.http_api.json_forms import (
+    MAX_BODY_BYTES,
+    BadForm,
+    error_body,
+    grid_event,
+    reply_to,
+)
+
+PATH = "/v1/grid-events"
+KNOWN = f"POST {PATH}, GET {PATH}, DELETE {PATH}/ID"
+
+LIMITS = HttpLimits(
+    head_bytes=16 * 1024,
+    body_bytes=MAX_BODY_BYTES,
+    connections=32,
+    connections_per_address=16,
+)
+BODY_WITHIN_S = 10.0
+ANSWER_WITHIN_S = 10.0
+KEEP_ALIVE_S = 30
+STOP_WITHIN_S = 2.0
+LAST = {"connection": "close"}
+"""With an answer to a body that is not read to its end: the guard cuts such a connection, and a
+client that knew of nothing would send its next request on it."""
+REFUSALS_LOGGED_EVERY_S = 10.0
+
+log = structlog.get_logger()
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _note_refused(reasons: dict[Reason, int], address: str) -> None:
+    log.warning("http_clients_refused", newest_address=address, **reasons)
+
+
+class _Server(GuardedServer, uvicorn.Server):
+    """Of the door."""
+
+
+class HttpServer:
+    """Serves in a thread of its own, from `start` to `stop`."""
+
+    def __init__(self, desk: Bridge, door: HttpDoor, listener: socket.socket) -> None:
+        guard = HttpGuard(LIMITS, note=_note_refused)
+        self._server = _Server(
+            uvicorn.Config(
+                door_app(desk, door),
+                http=guarded(H11Protocol, guard),
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                h11_max_incomplete_event_size=LIMITS.head_bytes,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=1,
+            ),
+            listener,
+            guard,
+        )
+        self._thread = threading.Thread(target=self._run, name="http-door", daemon=True)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[]))
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End open connections; what was asked is on disk or was not answered."""
+        self._server.should_exit = True
+        self._thread.join(STOP_WITHIN_S)
+
+
+def door_app(desk: Bridge, door: HttpDoor) -> Starlette:
+    """The routes."""
+    guard = _Guard(door, desk)
+    return Starlette(
+        routes=[
+            Route(PATH, guard(_add(desk)), methods=["POST"]),
+            Route(PATH, guard(_list(desk)), methods=["GET"]),
+            Route(f"{PATH}/{{id}}", guard(_cancel(desk)), methods=["DELETE"]),
+        ],
+        exception_handlers={HTTPException: _no_route},
+    )
+
+
+class _Guard:
+    """Lets a request through that shows the token; a wrong one is logged now and then."""
+
+    def __init__(self, door: HttpDoor, desk: Bridge) -> None:
+        self._door = door
+        self._desk = desk
+        self._refused = 0
+        self._logged_at = -REFUSALS_LOGGED_EVERY_S
+
+    def __call__(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            refusal = self._refusal(request)
+            return await handler(request) if refusal is None else refusal
+
+        return guarded
+
+    def _refusal(self, request: Request) -> Response | None:
+        try:
+            token = token_of(self._door)
+        except DoorUnusable as error:
+            log.warning("http_door_unusable", reason=str(error))
+            return _error(503, "unavailable", "the scheduler cannot read its token; see its log")
+        shown = request.headers.get("authorization", "")
+        if hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+            return None
+        self._count(request)
+        text = "show the token: Authorization: Bearer TOKEN"
+        return _error(401, "not_allowed", text, {"www-authenticate": "Bearer"})
+
+    def _count(self, request: Request) -> None:
+        self._refused += 1
+        peer = request.client.host if request.client else "unknown"
+        self._desk.refuse(peer)
+        now_s = time.monotonic()
+        if now_s - self._logged_at >= REFUSALS_LOGGED_EVERY_S:
+            self._logged_at = now_s
+            log.warning("http_refused", peer=peer, refused=self._refused)
+
+
+def _add(desk: Bridge) -> Handler:
+    async def add(request: Request) -> Response:
+        try:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                body = await _body(request)
+        except TimeoutError:
+            text = f"the body did not come within {BODY_WITHIN_S:g} s"
+            return _error(408, "bad_request", text, LAST)
+        if body is None:
+            text = f"a grid event has at most {MAX_BODY_BYTES} bytes"
+            return _error(413, "bad_request", text, LAST)
+        try:
+            asked = grid_event(body, time.time())
+        except BadForm as error:
+            return _error(400, "bad_request", str(error))
+        return await _asked(desk, asked)
+
+    return add
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body; None: too large, and not read to its end."""
+    body = b""
+    with suppress(ClientDisconnect):  # then nobody reads the answer either
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                return None
+    return body
+
+
+def _list(desk: Bridge) -> Handler:
+    async def listed(_: Request) -> Response:
+        return await _asked(desk, GetPower())
+
+    return listed
+
+
+def _cancel(desk: Bridge) -> Handler:
+    async def cancel(request: Request) -> Response:
+        return await _asked(desk, CancelGridEvent(request.path_params["id"], "by HTTP"))
+
+    return cancel
+
+
+async def _asked(desk: Bridge, request: DoorRequest) -> Response:
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(answer: Answer) -> None:
+        if not waiter.done():
+            waiter.set_result(answer)
+
+    def tell(answer: Answer) -> None:
+        with suppress(RuntimeError):  # the server has stopped: nobody waits any more
+            loop.call_soon_threadsafe(settle, answer)
+
+    number = desk.ask(request, tell)
+    if number is None:
+        return _error(503, "busy", "too many requests wait; try again", {"retry-after": "1"})
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            answer = await waiter
+    except TimeoutError:
+        text = "the scheduler did not answer; the same event may be sent again"
+        return _error(503, "unavailable", text, {"retry-after": "1"})
+    finally:
+        desk.forget(number)
+    status, body = reply_to(answer)
+    return JSONResponse(body, status)
+
+
+def _error(
+    status: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    return JSONResponse(error_body(reason, message), status, headers)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path = f"{request.method} {request.url.path}"[:200]
+    return _error(status, "no_route", f"{path} is no route of this door; routes: {KNOWN}")

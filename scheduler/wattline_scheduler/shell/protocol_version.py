@@ -1,0 +1,31 @@
+"""First messages: what another version sends must be understood just well enough to refuse it."""
+
+import msgspec
+
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+
+
+class _AnyHello(msgspec.Struct, frozen=True):
+    t: str
+    protocol: int
+
+
+_decoder = msgspec.msgpack.Decoder(_AnyHello)
+_HELLOS = frozenset({"hello", "client_hello"})
+
+
+def spoken_version(data: bytes) -> int | None:
+    """The protocol version that a first message names; None where `data` is no first message."""
+    try:
+        hello = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return hello.protocol if hello.t in _HELLOS else None
+
+
+def version_refusal(spoken: int) -> str:
+    """The sentence for someone who speaks another version."""
+    return (
+        f"you speak protocol version {spoken}, this scheduler speaks {PROTOCOL_VERSION}: "
+        "install the same release of Wattline on both sides"
+    )

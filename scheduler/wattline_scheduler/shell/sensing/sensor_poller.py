@@ -1,0 +1,165 @@
+"""All sensors of a site, read beside the loop: nothing that hangs out there can delay a lease.
+
+One thread with an event loop of its own; in it one task a sensor, so a sensor has at most one
+reading outstanding and waits for no other. What they find lies in one slot each, the newest in
+place of an older one, until the scheduler's loop takes it. Without sensors no thread is started.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from wattline_protocol.ids import DomainId
+from wattline_protocol.site.model import Site
+from wattline_protocol.site.sensing import USUAL_STALE_PERIODS, Meter, Plant, Sensor
+from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
+from wattline_scheduler.shell.async_thread import Aside
+from wattline_scheduler.shell.sensing.sensor_reader import Quantity, Reader
+from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
+from wattline_scheduler.shell.sensing.weather import Weather, read_weather
+
+SensorEvent = DomainMetered | ZoneSensed
+Slot = tuple[DomainId, str]
+
+WEATHER_PERIOD_S = 60.0
+"""Outside temperature from a file changes by the hour."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A sensor, and which event its value makes."""
+
+    slot: Slot
+    reader: Reader
+    event: Callable[[float], SensorEvent]
+    failed: Callable[[str], SensorEvent]
+
+
+class SensingDesk:
+    """Reads every sensor of the site at its own pace from `start` to `close`."""
+
+    def __init__(self, site: Site, unix_s: Callable[[], float]) -> None:
+        self._watched = watched_of(site)
+        self._weather_files = {
+            d.id: Path(d.plant.weather_file)
+            for d in site.domains
+            if d.plant is not None and d.plant.weather_file
+        }
+        self._unix_s = unix_s
+        self._lock = threading.Lock()
+        self._found: dict[Slot, SensorEvent] = {}
+        self._aside = Aside("sensing")
+
+    def start(self) -> None:
+        """Begin to read; a site without sensors costs nothing."""
+        if not self._watched and not self._weather_files:
+            return
+        self._aside.start()
+        for watched in self._watched:
+            self._aside.run(partial(self._read_again_and_again, watched), str(watched.slot))
+        for zone, path in self._weather_files.items():
+            self._aside.run(partial(self._follow_weather, zone, path), f"weather of {zone}")
+
+    def take(self) -> list[SensorEvent]:
+        """What was found since the last call: at most one event a sensor."""
+        with self._lock:
+            found, self._found = self._found, {}
+        return list(found.values())
+
+    def close(self) -> None:
+        """Stop reading; what runs is cancelled, programs are killed."""
+        self._aside.close()
+
+    def _put(self, slot: Slot, event: SensorEvent) -> None:
+        with self._lock:
+            self._found[slot] = event
+
+    # --- in the thread --------------------------------------------------------------------
+
+    async def _read_again_and_again(self, watched: Watched) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        try:
+            while True:
+                self._put(watched.slot, await _reading(watched))
+                # A reading that took long does not make the next ones come in a burst.
+                due = max(due + watched.reader.sensor.period_s, loop.time())
+                await asyncio.sleep(due - loop.time())
+        finally:
+            await watched.reader.close()
+
+    async def _follow_weather(self, zone: DomainId, path: Path) -> None:
+        weather: Weather | None = None
+        while True:
+            try:
+                weather = weather or read_weather(path)
+                event = ZoneSensed(zone, None, weather.outside_c(self._unix_s()))
+            except ReadingFailed as error:
+                event = ZoneSensed(zone, None, None, str(error))
+            self._put((zone, "outside"), event)
+            await asyncio.sleep(WEATHER_PERIOD_S)
+
+
+async def _reading(watched: Watched) -> SensorEvent:
+    try:
+        return watched.event(await watched.reader.read())
+    except ReadingFailed as error:
+        return watched.failed(str(error))
+    except Exception as error:
+        # A fault of ours in reading one sensor must not end the reading of the others.
+        log.exception("reading_broken", sensor=watched.slot)
+        return watched.failed(f"{type(error).__name__}: {error}")
+
+
+def watched_of(site: Site) -> list[Watched]:
+    """Every sensor that the site file declares."""
+    watched: list[Watched] = []
+    for domain in site.domains:
+        if domain.meter is not None:
+            watched.append(_meter(domain.id, domain.meter))
+        if domain.plant is not None:
+            watched += _plant(domain.id, domain.plant)
+    return watched
+
+
+def _meter(domain: DomainId, meter: Meter) -> Watched:
+    return Watched(
+        slot=(domain, "meter"),
+        reader=Reader(meter.sensor, "power", meter.stale_after_s),
+        event=lambda watts: DomainMetered(domain, round(watts * 1000)),
+        failed=lambda why: DomainMetered(domain, None, why),
+    )
+
+
+def _plant(zone: DomainId, plant: Plant) -> list[Watched]:
+    watched: list[Watched] = []
+    if plant.units_sensor is not None:
+        watched.append(
+            Watched(
+                slot=(zone, "units"),
+                reader=_reader(plant.units_sensor, "number"),
+                event=lambda units: ZoneSensed(zone, int(units), None),
+                failed=lambda why: ZoneSensed(zone, None, None, f"units in service: {why}"),
+            )
+        )
+    if plant.outside_sensor is not None:
+        watched.append(
+            Watched(
+                slot=(zone, "outside"),
+                reader=_reader(plant.outside_sensor, "number"),
+                event=lambda outside_c: ZoneSensed(zone, None, outside_c),
+                failed=lambda why: ZoneSensed(zone, None, None, f"outside temperature: {why}"),
+            )
+        )
+    return watched
+
+
+def _reader(sensor: Sensor, quantity: Quantity) -> Reader:
+    return Reader(sensor, quantity, sensor.period_s * USUAL_STALE_PERIODS)

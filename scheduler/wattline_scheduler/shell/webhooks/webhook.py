@@ -1,0 +1,156 @@
+"""One webhook: its bounded queue, and the thread that delivers from it in order."""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from wattline_protocol.site.model import Site, Webhook
+from wattline_protocol.trust.keys import KeyFileError, read_secret
+from wattline_protocol.views.site_views import EventView
+
+MAX_WAITING = 1_000
+"""Events that wait for one receiver; beyond it the oldest is given up."""
+
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 300.0
+"""Between tries, doubling, with a fifth of it at random so that receivers are not hit in step."""
+
+GIVE_UP_AFTER_S = 3_600.0
+"""An event that old is no news any more."""
+
+STOP_WITHIN_S = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one try."""
+
+    said: Literal["taken", "again", "refused"]
+    """taken: 2xx; again: worth another try; refused: the receiver does not want it."""
+    detail: str = ""
+
+
+Post = Callable[[EventView], Outcome]
+"""Sends one event; never raises for what the network or the receiver does."""
+
+
+def secret_of(webhook: Webhook) -> bytes:
+    """Read each time, so that it can be changed under a running scheduler. Raises KeyFileError."""
+    secret = read_secret(Path(webhook.secret_file)).strip()
+    if not secret:
+        raise KeyFileError(f"{webhook.secret_file} is empty; its content signs the requests")
+    return secret.encode()
+
+
+def check_secrets(site: Site) -> None:
+    """Raises KeyFileError for the first webhook whose secret cannot be used."""
+    for webhook in site.webhooks:
+        secret_of(webhook)
+
+
+class Hook:
+    """Delivers the events that match; a receiver that is slow or away delays nobody else."""
+
+    def __init__(self, webhook: Webhook, settled: int, post: Callable[[], Post]) -> None:
+        """`settled`: newest event that needs no delivery any more; `post` is made in the thread."""
+        self.webhook = webhook
+        self._settled = settled
+        self._make_post = post
+        self._waiting: deque[EventView] = deque()
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    @property
+    def settled(self) -> int:
+        """Number of the newest event up to which nothing waits."""
+        with self._changed:
+            return self._settled
+
+    def matches(self, event: EventView) -> bool:
+        """Whether its receiver wants to hear of the event."""
+        return any(fnmatchcase(event.kind, kind) for kind in self.webhook.events)
+
+    def offer(self, event: EventView) -> None:
+        """Take an event in the order in which they happened; never waits."""
+        is_wanted = self.matches(event)
+        with self._changed:
+            if is_wanted:
+                self._waiting.append(event)
+                if len(self._waiting) > MAX_WAITING:
+                    self._waiting.popleft()
+                    self._dropped += 1
+                self._changed.notify()
+            elif not self._waiting:
+                self._settled = event.seq
+
+    def stop(self) -> None:
+        """Ask the thread to end; what waits stays unsettled and comes again after a restart."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+
+    def join(self) -> None:
+        """Wait for the thread, but not for a receiver that hangs."""
+        self._thread.join(STOP_WITHIN_S)
+
+    # --- in the thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        post = self._make_post()
+        while (event := self._next()) is not None:
+            if not self._deliver(post, event):
+                return
+            with self._changed:
+                if self._waiting and self._waiting[0] is event:
+                    self._waiting.popleft()
+                self._settled = max(self._settled, event.seq)
+
+    def _next(self) -> EventView | None:
+        """The oldest that waits; None: stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping or self._waiting)
+            if self._dropped:
+                log.warning("webhook_full", url=self.webhook.url, dropped=self._dropped)
+                self._dropped = 0
+            return None if self._is_stopping else self._waiting[0]
+
+    def _deliver(self, post: Post, event: EventView) -> bool:
+        """Try until it is taken, refused or too old; False: stopped in between."""
+        pause_s, tries = RETRY_FIRST_S, 0
+        while True:
+            outcome = post(event)
+            tries += 1
+            story = {"url": self.webhook.url, "event_seq": event.seq, "reason": outcome.detail}
+            if outcome.said == "taken":
+                if tries > 1:
+                    log.info("webhook_back", url=self.webhook.url, tries=tries)
+                return True
+            if outcome.said == "refused" or time.time() - event.unix_s > GIVE_UP_AFTER_S:
+                log.warning("webhook_given_up", tries=tries, **story)
+                return True
+            if tries == 1:
+                log.warning("webhook_failed", **story)
+            with self._changed:
+                if self._changed.wait_for(lambda: self._is_stopping, pause_s * _jitter()):
+                    return False
+            pause_s = min(2 * pause_s, RETRY_LONGEST_S)
+
+
+def _jitter() -> float:
+    return random.uniform(1.0, 1.2)

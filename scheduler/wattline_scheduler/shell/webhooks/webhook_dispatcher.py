@@ -1,0 +1,64 @@
+"""All webhooks of a site. Up to which event each has been told is on disk, so none is forgotten."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from wattline_protocol.site.model import Site, Webhook
+from wattline_protocol.views.site_views import EventView
+from wattline_scheduler.shell.webhooks.webhook import Hook, Post
+from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.webhook_marks import WebhookMark
+
+CATCH_UP_EVENTS = 10_000
+"""Looked through after a restart for what a receiver was not told; older ones are no news."""
+
+
+class WebhookDesk:
+    """Hands every event on record to the webhooks that want it."""
+
+    def __init__(self, site: Site, marks: Mapping[str, int], newest_event: int) -> None:
+        """`marks`: by URL what was settled before; a new webhook begins after `newest_event`."""
+        self._marked = dict(marks)
+        self._newest = newest_event
+        self._hooks = [
+            Hook(hook, marks.get(hook.url, newest_event), _poster(site.name, hook))
+            for hook in site.webhooks
+        ]
+
+    def start(self, store: Store) -> None:
+        """Catch up with what happened while nobody was told, and begin. Raises StoreError."""
+        for hook in self._hooks:
+            after = max(hook.settled, self._newest - CATCH_UP_EVENTS)
+            for event in store.events(after, CATCH_UP_EVENTS):
+                hook.offer(event)
+            hook.start()
+
+    def tell(self, event: EventView) -> None:
+        """An event that is on disk."""
+        for hook in self._hooks:
+            hook.offer(event)
+
+    def marks(self) -> Iterable[WebhookMark]:
+        """What is settled and not on record yet; call it once a second and save them."""
+        for hook in self._hooks:
+            url, settled = hook.webhook.url, hook.settled
+            if self._marked.get(url) != settled:
+                self._marked[url] = settled
+                yield WebhookMark(url, settled)
+
+    def close(self) -> None:
+        """Stop delivering. What waits is told after the next start."""
+        for hook in self._hooks:
+            hook.stop()
+        for hook in self._hooks:
+            hook.join()
+
+
+def _poster(site: str, webhook: Webhook) -> Callable[[], Post]:
+    """Loads the HTTP client in the hook's thread, not in the scheduler's."""
+
+    def make() -> Post:
+        from wattline_scheduler.shell.webhooks.webhook_post import SignedPost
+
+        return SignedPost(site, webhook)
+
+    return make

@@ -1,0 +1,101 @@
+"""One HTTP POST of an event, signed. Loaded only where a webhook is declared: httpx is not small.
+
+The signature is HMAC-SHA256 over TIMESTAMP "." BODY with the content of the secret file. The
+receiver computes it anew, compares, and refuses old timestamps: so nobody can repeat a request.
+"""
+
+import hashlib
+import hmac
+import time
+
+import httpx
+import msgspec
+
+from wattline_protocol.site.model import Webhook
+from wattline_protocol.trust.keys import KeyFileError
+from wattline_protocol.views.site_views import EventView
+from wattline_scheduler.shell.webhooks.webhook import Outcome, secret_of
+
+TIMEOUT_S = 5.0
+"""To connect, and between two pieces of the answer; of the answer only the status is read."""
+
+TRY_AGAIN = frozenset({408, 425, 429})
+"""Refusals for the moment; others than these and 5xx are for good."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """The body of a request: an event, and of which site it is."""
+
+    site: str
+    seq: int
+    """Number of the event; the same number is the same event."""
+    unix_s: float
+    kind: str
+    level: str
+    who: str
+    text: str
+    job: int | None
+    node: str | None
+
+
+class SignedPost:
+    """Sends events to one receiver over one connection."""
+
+    def __init__(self, site: str, webhook: Webhook) -> None:
+        self._site = site
+        self._webhook = webhook
+        self._client = httpx.Client(
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=1), follow_redirects=False
+        )
+
+    def __call__(self, event: EventView) -> Outcome:
+        body = body_of(self._site, event)
+        try:
+            secret = secret_of(self._webhook)
+        except KeyFileError as error:
+            return Outcome("again", str(error))
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "wattline",
+            "x-wattline-event": f"{self._site}-{event.seq}",
+            **signature(secret, round(time.time()), body),
+        }
+        try:
+            with self._client.stream(
+                "POST", self._webhook.url, content=body, headers=headers
+            ) as answer:
+                return _judged(answer.status_code)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Outcome("again", str(error) or type(error).__name__)
+
+
+def _judged(status: int) -> Outcome:
+    if 200 <= status < 300:
+        return Outcome("taken")
+    if status in TRY_AGAIN or status >= 500:
+        return Outcome("again", f"HTTP {status}")
+    return Outcome("refused", f"HTTP {status}")
+
+
+def body_of(site: str, event: EventView) -> bytes:
+    """The JSON that is sent."""
+    notice = Notice(
+        site=site,
+        seq=event.seq,
+        unix_s=event.unix_s,
+        kind=event.kind,
+        level=event.level,
+        who=event.who,
+        text=event.text,
+        job=event.job,
+        node=event.node,
+    )
+    return _encoder.encode(notice)
+
+
+def signature(secret: bytes, unix_s: int, body: bytes) -> dict[str, str]:
+    """The headers that prove who sent it, and when."""
+    digest = hmac.new(secret, f"{unix_s}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"x-wattline-timestamp": str(unix_s), "x-wattline-signature": f"sha256={digest}"}

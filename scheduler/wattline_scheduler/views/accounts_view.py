@@ -1,0 +1,97 @@
+"""Accounts as they are shown: shares, use, what runs and waits, and quotas."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.wire.client_messages import MAX_LISTED, Accounts
+from wattline_scheduler.core.admission.quota_checks import QuotaWaiters, waiters
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.model.usage.quota_book import QuotaNow
+from wattline_scheduler.plan.learning.fairshare import Level, Standing
+
+
+def account_views(state: State, now: Now) -> Accounts:
+    """Those of the site file and all that used anything lately or have jobs, first served first."""
+    order, milli = state.work.queue.order, Counter[str]()
+    queued, running = Counter[str](), dict[str, set[Job]]()
+    for line in state.work.queue.lines.values():
+        for name in _with_those_above(state, line.key.account):
+            queued[name] += len(line.entries)
+    for attempt in state.work.live.values():
+        job = attempt.gang.job
+        for name in _with_those_above(state, job.account):
+            milli[name] += len(attempt.record.gpus) * attempt.gpu_milli
+            running.setdefault(name, set()).add(job)
+    known = order.standings()
+    for account in (*queued, *running):
+        if account not in known:  # nor is one above them asked for: it may have no jobs of its own
+            order.standing(account)
+    parents = {account.name: account.parent for account in state.site.accounts}
+    ranked = sorted(order.standings().items(), key=lambda one: _turn(state, one[0], one[1].level))
+    views = tuple(
+        _view(name, parents.get(name), standing, milli[name] / WHOLE_GPU, queued[name], len(jobs))
+        for name, standing in ranked[:MAX_LISTED]
+        for jobs in [running.get(name, set())]
+    )
+    return Accounts(views, state.site.fair_share.half_life_s, tuple(_quotas(state, now)))
+
+
+def _with_those_above(state: State, account: str) -> list[str]:
+    """An account that the site file does not name has none above it."""
+    return state.work.quotas.accounts_above(account) or [account]
+
+
+def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
+    """Limit by limit, with who waits for each."""
+    waiting, nobody = waiters(state, now), QuotaWaiters()
+    for one in state.work.quotas.all:
+        for view in _limits(state, one, now):
+            who = waiting.get((one.key, view.what), nobody)
+            yield msgspec.structs.replace(view, waiting=who.count, first_waiting=tuple(who.first))
+
+
+def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
+    quota, (kind, name) = one.quota, one.key
+    if quota.gpus:
+        yield QuotaView(kind, name, "gpus", quota.gpus, one.held_milli / WHOLE_GPU)
+    if quota.power_mw:
+        yield QuotaView(kind, name, "power_w", quota.power_mw / 1000, one.held_mw / 1000)
+    if quota.open_jobs:
+        yield QuotaView(kind, name, "open_jobs", quota.open_jobs, one.open_jobs)
+    if quota.energy_per_day_wh:
+        limit, used = quota.energy_per_day_wh / 1000, one.used_wh / 1000
+        resets = state.calendar.day(now.unix_s).end_unix_s
+        yield QuotaView(kind, name, "kwh_per_day", limit, used, resets)
+    if quota.cost_per_month_usd:
+        limit, resets = quota.cost_per_month_usd, state.calendar.month(now.unix_s).end_unix_s
+        yield QuotaView(kind, name, "usd_per_month", limit, one.used_usd, resets)
+
+
+def _turn(state: State, name: str, level: Level) -> tuple[tuple[int, str], ...]:
+    """An account comes right before what is below it, whenever jobs of its own are served: each
+    step from the top of the tree down to it."""
+    path = _with_those_above(state, name)[::-1]
+    return tuple(zip(level, path, strict=False))  # a level ends with the turn of its own jobs
+
+
+def _view(
+    name: str, parent: str | None, standing: Standing, gpus: float, queued: int, running: int
+) -> AccountView:
+    return AccountView(
+        name=name,
+        parent=parent,
+        share=standing.share,
+        used=standing.used,
+        ratio=standing.ratio,
+        gpu_hours=standing.use.gpu_hours,
+        energy_kwh=standing.use.energy_kwh,
+        gpus_running=gpus,
+        jobs_running=running,
+        jobs_queued=queued,
+    )

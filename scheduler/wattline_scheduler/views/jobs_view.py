@@ -1,0 +1,225 @@
+"""Jobs and attempts as people see them: the same view for jobs in memory and on disk."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.site.model import Tariff
+from wattline_protocol.views.site_views import ENDED_STATES, AttemptView, JobView
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.model.jobs.job import Attempt, Job
+from wattline_scheduler.core.model.queue.remaining_time import left_of_job
+from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
+from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
+from wattline_scheduler.views.verdict_view import utilisation, verdict
+
+MAX_ATTEMPTS_SHOWN = 2_000
+"""Attempts in one answer to GetJob; of a larger array the newest are shown."""
+
+SIGNAL_BASE = 128
+"""Exit status of a process killed by signal n is 128 + n, as shells report it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GangCounts:
+    """How far the gangs of a job are."""
+
+    all: int
+    running: int
+    ended: int
+
+
+def counts_in_memory(job: Job) -> GangCounts:
+    """Of a job the core holds, without replicas that were let go and have ended."""
+    gone = sum(gang.phase_name == "ended" for gang in job.let_go)
+    running, ended = job.count["running"], job.count["ended"]
+    return GangCounts(len(job.gangs) - gone, running, ended - gone)
+
+
+def counts_on_record(gangs: Sequence[GangRecord]) -> GangCounts:
+    """Of a job read from disk."""
+    phases = [gang.phase for gang in gangs]
+    return GangCounts(len(phases), phases.count("running"), phases.count("ended"))
+
+
+def newest_record(attempt: Attempt) -> AttemptRecord:
+    """What is on disk of an attempt, brought up to what its agent said last."""
+    record, report = attempt.record, attempt.report
+    if report is None or not attempt.is_live:
+        return record
+    return msgspec.structs.replace(
+        record,
+        usage=attempt.usage,
+        metrics=report.metrics or record.metrics,
+        pid=report.pid if report.pid is not None else record.pid,
+        started_unix_s=report.started_unix_s or record.started_unix_s,
+        readopted=max(report.readopted, record.readopted),
+        note=report.note or record.note,
+    )
+
+
+def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> JobView:
+    """The view of a job the core holds."""
+    record = job.record
+    if record.state not in ENDED_STATES:  # on disk is the reason of the last change of state
+        record = msgspec.structs.replace(record, reason=reason_of(job, record.state))
+    attempts = [newest_record(a) for gang in job.gangs for a in gang.attempts]
+    return job_view(record, counts_in_memory(job), attempts, tariff, with_attempts=with_attempts)
+
+
+def job_in_full(job: Job, tariff: Tariff, longest: Longest, now: Now) -> JobView:
+    """The same with its attempts, when it will have ended, and how long it may take to stop."""
+    view = job_in_memory(job, tariff, with_attempts=True)
+    if job.grace_s < job.spec.recovery.grace_s:
+        view = msgspec.structs.replace(view, grace_s=job.grace_s)
+    left = left_of_job(longest, job, now)
+    if left is None:
+        return view
+    end_unix_s = UnixTime(now.unix_s + left.s)
+    return msgspec.structs.replace(view, expected_end_unix_s=end_unix_s, expected_end_why=left.why)
+
+
+def job_view(
+    record: JobRecord,
+    counts: GangCounts,
+    attempts: Sequence[AttemptRecord],
+    tariff: Tariff,
+    *,
+    with_attempts: bool = False,
+) -> JobView:
+    """The view of a job from its records; `attempts` oldest first within each task."""
+    spec = record.spec
+    usage = add_usage(attempt.usage for attempt in attempts)
+    newest = newest_tries(attempts)
+    live = [a for a in newest if a.ended_unix_s is None]
+    starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
+    gang_gpus = spec.gang_size * spec.resources.gpus_per_node
+    is_measured = not spec.resources.mig
+    ran_s, running_since = run_time(attempts)
+    return JobView(
+        id=record.id,
+        name=spec.name,
+        kind=spec.kind,
+        owner=record.owner,
+        account=spec.account or record.owner,
+        queue=spec.queue,
+        priority=spec.priority,
+        state=record.state,
+        reason=record.reason,
+        submitted_unix_s=record.submitted_unix_s,
+        started_unix_s=min(starts, default=None),
+        ended_unix_s=record.ended_unix_s,
+        gangs=counts.all,
+        gangs_running=counts.running,
+        gangs_ended=counts.ended,
+        gpus=gang_gpus * max(1, counts.running),
+        nodes=tuple(sorted({a.node for a in live or newest})),
+        attempt_count=max((a.attempt for a in attempts), default=0),
+        gpu_hours=gpu_hours(usage),
+        energy_kwh=energy_kwh(usage),
+        cost_usd=cost_usd(usage, tariff),
+        utilisation=utilisation(usage, is_measured=is_measured),
+        cap_bound_gpu_s=usage.cap_bound_gpu_s,
+        verdict=verdict(usage, is_measured=is_measured),
+        exit_code=exit_code(newest) if record.state in ENDED_STATES else None,
+        metrics=merged_metrics(newest),
+        attempts=attempt_views(attempts) if with_attempts else (),
+        spec=spec if with_attempts else None,
+        gpu_share_permille=spec.resources.gpu_share_permille,
+        mig=spec.resources.mig,
+        ran_s=ran_s,
+        running_since_unix_s=running_since,
+    )
+
+
+def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]:
+    """Seconds in which at least one attempt ran, and since when one has, if one runs now.
+
+    The length of the union of their intervals; time between two attempts is waiting.
+    """
+    spans = sorted(
+        (a.started_unix_s, _end_s(a.started_unix_s, a.ended_unix_s))
+        for a in attempts
+        if a.started_unix_s is not None
+    )
+    ran_s, begins, ends = 0.0, UnixTime(0.0), 0.0
+    for start, end in spans:
+        if start > ends:
+            ran_s, begins, ends = ran_s + (ends - begins), start, end
+        else:
+            ends = max(ends, end)
+    if math.isinf(ends):
+        return ran_s, begins
+    return ran_s + (ends - begins), None
+
+
+def _end_s(start: UnixTime, end: UnixTime | None) -> float:
+    """Not before its start, whatever a clock that was set back says."""
+    return math.inf if end is None else max(start, end)
+
+
+def newest_tries(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:
+    """The newest attempt of each task, by task number."""
+    newest: dict[int, AttemptRecord] = {}
+    for attempt in attempts:
+        known = newest.get(attempt.task)
+        if known is None or attempt.attempt >= known.attempt:
+            newest[attempt.task] = attempt
+    return [newest[task] for task in sorted(newest)]
+
+
+def exit_code(newest: Sequence[AttemptRecord]) -> int | None:
+    """First status that is not 0 among the tasks, else 0; None where no task left a status.
+
+    Tasks that failed come first: others of their gang were stopped for it, by a signal.
+    """
+    tries = sorted(newest, key=lambda one: one.state != "FAILED")
+    codes = [code for a in tries if (code := _status(a.exit)) is not None]
+    return next((code for code in codes if code != 0), 0) if codes else None
+
+
+def _status(end: TaskExit | None) -> int | None:
+    if end is None:
+        return None
+    if end.code is not None:
+        return end.code
+    return None if end.signal is None else SIGNAL_BASE + end.signal
+
+
+def merged_metrics(newest: Sequence[AttemptRecord]) -> dict[str, float]:
+    """Latest metrics of the tasks; where several report the same name the lowest task counts."""
+    merged: dict[str, float] = {}
+    for attempt in reversed(newest):
+        merged.update(attempt.metrics)
+    return merged
+
+
+def attempt_views(attempts: Sequence[AttemptRecord]) -> tuple[AttemptView, ...]:
+    """Details of each attempt, the newest `MAX_ATTEMPTS_SHOWN`, by task and attempt."""
+    shown = sorted(attempts, key=lambda a: a.placed_unix_s)[-MAX_ATTEMPTS_SHOWN:]
+    return tuple(attempt_view(a) for a in sorted(shown, key=lambda a: (a.task, a.attempt)))
+
+
+def attempt_view(record: AttemptRecord) -> AttemptView:
+    """One try of one task."""
+    return AttemptView(
+        task=record.task,
+        attempt=record.attempt,
+        state=record.state,
+        node=record.node,
+        gpus=record.gpus,
+        started_unix_s=record.started_unix_s,
+        ended_unix_s=record.ended_unix_s,
+        usage=record.usage,
+        metrics=record.metrics,
+        exit=record.exit,
+        pid=record.pid,
+        readopted=record.readopted,
+        mig="" if record.mig is None else record.mig.profile,
+        note=record.note,
+    )

@@ -1,0 +1,137 @@
+"""Nodes and their GPUs as people see them."""
+
+from wattline_protocol.ids import GpuIndex, Now, UnixTime
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.out_of_band import OutOfBand
+from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView, PartView
+from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
+from wattline_protocol.wire.mig import MigView
+from wattline_scheduler.core.admission.reservations import reserved_said
+from wattline_scheduler.core.leases.lease_load import floor_of
+from wattline_scheduler.core.leases.measured_draw import Draw, node_draw
+from wattline_scheduler.core.model.devices import withheld
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.queue.remaining_time import empty_within_s
+from wattline_scheduler.core.model.state import State
+
+MW = 1000
+"""Milliwatts in a watt: views are in watts, the books in milliwatts."""
+
+
+def node_view(
+    state: State, node: NodeNow, now: Now, draw: Draw | None = None, *, with_gpus: bool = True
+) -> NodeView:
+    """One host now. `draw`: what `node_draw` said, where the caller has it already."""
+    committed_mw = state.books.committed_mw(node.id)
+    lease_mw = state.books.newest_lease_mw(node.id)
+    beat = node.beat if node.is_reachable else None
+    drawn = draw or node_draw(node, committed_mw)
+    floor_mw = floor_of(node) if node.gpus else committed_mw
+    return NodeView(
+        id=node.id,
+        rack=node.site.rack,
+        state=node.state,
+        reason=node.reason,
+        lease_w=(committed_mw if lease_mw is None else lease_mw) / MW,
+        committed_w=committed_mw / MW,
+        measured_w=drawn.mw / MW if drawn.is_measured else None,
+        estimated_w=drawn.mw / MW,
+        floor_w=floor_mw / MW,
+        inlet_c=None if beat is None else beat.inlet_c,
+        cpu_pct=0.0 if beat is None else beat.cpu_pct,
+        heard_ago_s=None if node.heard_at is None else now.mono_s - node.heard_at,
+        simulated=node.record.is_simulated,
+        problems=_problems(node, beat, is_contradicted=node.id in state.contradicted),
+        gpus=gpu_views(state, node, beat) if with_gpus else (),
+        tasks=tuple(
+            f"{ref} {attempt.gang.job.spec.name}" for ref, attempt in sorted(node.attempts.items())
+        ),
+        inputs=node.site.inputs,
+        cooling_zone=node.site.cooling_zone,
+        out_of_band=_out_of_band(node.site.out_of_band),
+        drained_unix_s=node.record.drained_unix_s,
+        empty_by_unix_s=_empty_by(node, now),
+        labels=node.site.labels,
+        reserved=reserved_said(state, node.id, now),
+    )
+
+
+def _migs(node: NodeNow, gpu: GpuInfo) -> tuple[MigView, ...] | None:
+    if gpu.mig is None:
+        return None
+    job_on = {
+        one.record.mig.uuid: one.gang.job.id
+        for one in node.holders.get(gpu.index, ())
+        if one.record.mig is not None
+    }
+    return tuple(
+        MigView(one.uuid, one.profile, one.memory_bytes, job_on.get(one.uuid)) for one in gpu.mig
+    )
+
+
+def _parts(node: NodeNow, gpu: GpuInfo) -> tuple[PartView, ...]:
+    held = [(one.gang.job.id, one.gpu_milli) for one in node.holders.get(gpu.index, ())]
+    if gpu.mig is not None or not any(milli < WHOLE_GPU for _, milli in held):
+        return ()
+    return tuple(PartView(job, milli) for job, milli in held)
+
+
+def _empty_by(node: NodeNow, now: Now) -> UnixTime | None:
+    left_s = empty_within_s(node, now) if node.record.is_draining and node.attempts else None
+    return None if left_s is None else UnixTime(now.unix_s + left_s)
+
+
+def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
+    if declared is None:
+        return "none"
+    if not declared.can_switch_off:
+        return "status"
+    return "automatic" if declared.is_automatic else "off"
+
+
+def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
+    told = () if beat is None else beat.problems
+    own = ["its reports disagree with the books: it counts in full"] if is_contradicted else []
+    divided = ((gpu, why) for gpu, why in withheld(node).items() if gpu not in node.foreign)
+    own += [f"GPU {gpu} {why}" for gpu, why in divided]
+    return (*own, *told)
+
+
+def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
+    """All GPUs by index; those without a fresh sample show what does not change."""
+    samples = {} if beat is None else {sample.index: sample for sample in beat.gpus}
+    ordered = sorted(node.gpus.values(), key=lambda gpu: gpu.index)
+    return tuple(_gpu_view(state, node, gpu, samples.get(gpu.index)) for gpu in ordered)
+
+
+_UNKNOWN = GpuSample(index=GpuIndex(-1), power_mw=None, cap_mw=None)
+"""Stands for a sample that is missing; its index is not read."""
+
+
+def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:
+    jobs = node.jobs_on(gpu.index)
+    s = sample or _UNKNOWN
+    return GpuView(
+        index=gpu.index,
+        name=gpu.name,
+        power_w=None if s.power_mw is None else s.power_mw / MW,
+        cap_w=None if s.cap_mw is None else s.cap_mw / MW,
+        cap_min_w=gpu.cap_min_mw / MW,
+        cap_max_w=gpu.cap_max_mw / MW,
+        temp_c=s.temp_c,
+        util_pct=s.util_pct,
+        sm_clock_mhz=s.sm_clock_mhz,
+        memory_used_bytes=s.memory_used_bytes,
+        memory_bytes=gpu.memory_bytes,
+        reasons=s.reasons,
+        is_idle=gpu.index in node.idle,
+        can_cap=gpu.can_cap,
+        healthy=gpu.healthy and gpu.index not in node.lost,
+        job=jobs[0] if jobs else None,
+        others=jobs[1:],
+        mig=_migs(node, gpu),
+        parts=_parts(node, gpu),
+        foreign=s.foreign,
+        locked_mhz=s.locked_mhz,
+        c_per_w=state.thermal.c_per_w(node.id, gpu.index),
+    )

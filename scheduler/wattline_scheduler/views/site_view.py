@@ -1,0 +1,69 @@
+"""The whole site in one snapshot: what `top` draws. Cut to limits, so that it fits a message."""
+
+from collections.abc import Callable
+
+from wattline_protocol.ids import Now
+from wattline_protocol.views.site_views import ENDED_STATES, JobView, SiteView
+from wattline_scheduler.core.leases.measured_draw import all_draws
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.views.domains_view import domain_views
+from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.problems_view import open_counts, worst_open
+
+MAX_GPUS_SHOWN = 10_000
+"""Of a larger site the nodes come without their GPUs; `GetNode` has them. About 2.5 MB."""
+
+MAX_WAITING_SHOWN = 300
+MAX_RUNNING_SHOWN = 1_000
+MAX_ENDED_SHOWN = 50
+MAX_EVENTS_SHOWN = 100
+
+ShowJob = Callable[[Job], JobView]
+
+
+def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) -> SiteView:
+    """A snapshot of everything a person at the screen wants to see first."""
+    draws = all_draws(state)
+    gpus = sum(len(node.gpus) for node in state.nodes.values())
+    with_gpus = gpus <= MAX_GPUS_SHOWN
+    alarms, warnings = open_counts(state)
+    return SiteView(
+        site=state.site.name,
+        epoch=state.epoch,
+        unix_s=now.unix_s,
+        simulated=is_simulated(state),
+        domains=domain_views(state, now, draws),
+        nodes=tuple(
+            node_view(state, node, now, draws[node.id], with_gpus=with_gpus)
+            for node in state.nodes.values()
+        ),
+        jobs=tuple(show_job(job) for job in jobs_shown(state)),
+        events=tuple(state.journal.events)[-MAX_EVENTS_SHOWN:],
+        refused_messages=refused_messages,
+        problems=worst_open(state),
+        open_alarms=alarms,
+        open_warnings=warnings,
+    )
+
+
+def is_simulated(state: State) -> bool:
+    """Whether any node's hardware is simulated: then no figure of the site is real."""
+    return any(node.record.is_simulated for node in state.nodes.values())
+
+
+def jobs_shown(state: State) -> list[Job]:
+    """Waiting and running jobs and the newest ended ones, by number."""
+    waiting: list[Job] = []
+    running: list[Job] = []
+    ended: list[Job] = []
+    for job in state.work.jobs.values():
+        if job.record.state in ENDED_STATES:
+            ended.append(job)
+        elif job.live_count:
+            running.append(job)
+        else:
+            waiting.append(job)
+    first = sorted(waiting, key=lambda job: (-job.spec.priority, job.id))[:MAX_WAITING_SHOWN]
+    newest = sorted(ended, key=lambda job: job.record.ended_unix_s or 0.0)[-MAX_ENDED_SHOWN:]
+    return sorted(first + running[-MAX_RUNNING_SHOWN:] + newest, key=lambda job: job.id)

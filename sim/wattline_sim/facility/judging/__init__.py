@@ -1,0 +1,1 @@
+"""What a run of the facility simulator is judged by."""

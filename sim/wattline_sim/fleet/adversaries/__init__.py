@@ -1,0 +1,1 @@
+"""Lying agents, foreign processes and processes that raise power caps."""

@@ -1,0 +1,1 @@
+"""Random users of a simulated site: jobs, names, quotas, reservations, MIG devices."""

@@ -1,0 +1,159 @@
+"""Whatever workers, clients and routes do: every request is answered exactly once."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from support.programs.serving import name, route
+from wattline_protocol.wire.codec import MalformedMessage
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.wire import (
+    CancelInfer,
+    Failure,
+    FrameCodec,
+    FromWorker,
+    Infer,
+    Reply,
+    ToWorker,
+    WorkerBeat,
+    WorkerRefused,
+)
+
+TASKS = st.integers(1, 3)
+SERVICES = ("a", "b")
+
+
+def service_of(task: int) -> str:
+    return SERVICES[task % 2]
+
+
+class GatewayMachine(RuleBasedStateMachine):
+    """Three workers of two services that come, go, answer, fail, drain, and lose their routes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gateway = Gateway(queue_limit=4)
+        self.now_s = 0.0
+        self.submitted: dict[int, float] = {}
+        self.abandoned: set[int] = set()
+        self.answered: dict[int, e.Outcome] = {}
+        self.held: dict[bytes, list[int]] = {}
+        """What each living worker has and has not answered."""
+        self.dispatches: dict[int, int] = {}
+        self.dead: set[bytes] = set()
+        self.change_routes({1, 2, 3})
+
+    def take(self, event: e.Event) -> None:
+        for effect in self.gateway.handle(event, self.now_s):
+            if isinstance(effect, e.Answer):
+                self.note_answer(effect)
+            elif isinstance(effect, e.Send):
+                self.note_send(effect.connection, effect.message)
+
+    def note_answer(self, answer: e.Answer) -> None:
+        assert answer.id in self.submitted
+        assert answer.id not in self.answered, "answered twice"
+        assert answer.id not in self.abandoned, "answered though the client had gone"
+        self.answered[answer.id] = answer.outcome
+
+    def note_send(self, connection: bytes, message: ToWorker) -> None:
+        if not isinstance(message, Infer):
+            assert isinstance(message, CancelInfer | WorkerRefused) or message.protocol
+            return
+        assert self.submitted[message.id] > self.now_s, "sent after its deadline"
+        assert message.id not in self.answered
+        assert message.id not in self.abandoned
+        self.held.setdefault(connection, []).append(message.id)
+        self.dispatches[message.id] = self.dispatches.get(message.id, 0) + 1
+
+    @rule(tasks=st.sets(TASKS))
+    def change_routes(self, tasks: set[int]) -> None:
+        services = {
+            service: tuple(route(t) for t in sorted(tasks) if service_of(t) == service)
+            for service in SERVICES
+        }
+        self.take(e.RoutesChanged({s: named for s, named in services.items() if named or tasks}))
+
+    @rule(task=TASKS, capacity=st.integers(0, 3), draining=st.booleans())
+    def beat(self, task: int, capacity: int, draining: bool) -> None:
+        self.dead.discard(name(task))
+        beat = WorkerBeat(1, service_of(task), capacity, 0, 0, draining)
+        self.take(e.WorkerSaid(name(task), f"key-{task}", beat))
+
+    @rule(count=st.integers(1, 4), service=st.sampled_from(SERVICES), seconds=st.floats(0.0, 5.0))
+    def submit(self, count: int, service: str, seconds: float) -> None:
+        for _ in range(count):
+            number = len(self.submitted) + 1
+            self.submitted[number] = self.now_s + seconds
+            self.take(e.Submitted(number, service, b"1", self.now_s + seconds))
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data(), how=st.sampled_from(["reply", "bad_input", "expired", "draining"]))
+    def answer(self, data: st.DataObject, how: str) -> None:
+        connection = data.draw(st.sampled_from(sorted(c for c, ids in self.held.items() if ids)))
+        number = data.draw(st.sampled_from(self.held[connection]))
+        self.held[connection].remove(number)
+        key = "key-" + connection.decode().removeprefix("task-")
+        if how == "reply":
+            message: FromWorker = Reply(number, b"2")
+        else:
+            message = Failure(number, how)  # type: ignore[arg-type]  # drawn from the literals
+        self.take(e.WorkerSaid(connection, key, message))
+
+    @rule(task=TASKS)
+    def kill(self, task: int) -> None:
+        self.held.pop(name(task), None)
+        self.take(e.WorkerGone(name(task)))
+
+    @precondition(lambda self: self.submitted.keys() - self.answered.keys() - self.abandoned)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        waiting = self.submitted.keys() - self.answered.keys() - self.abandoned
+        number = data.draw(st.sampled_from(sorted(waiting)))
+        self.abandoned.add(number)
+        self.take(e.Abandoned(number))
+
+    @rule(seconds=st.floats(0.0, 3.0))
+    def tick(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.take(e.Ticked())
+        late = [i for i, deadline in self.submitted.items() if deadline <= self.now_s]
+        assert set(late) <= self.answered.keys() | self.abandoned, "late and still not answered"
+
+    @invariant()
+    def books_agree(self) -> None:
+        self.gateway.check_invariants()
+        for connection, worker in self.gateway.roster.workers.items():
+            assert set(self.held.get(connection, [])) >= worker.in_flight
+
+    def teardown(self) -> None:
+        self.take(e.GraceOver())
+        assert self.submitted.keys() == self.answered.keys() | self.abandoned
+
+
+TestGateway = GatewayMachine.TestCase
+
+from_worker = st.one_of(
+    st.builds(
+        WorkerBeat, *(st.integers(0, 9), st.text(), *[st.integers(0, 99)] * 3, st.booleans())
+    ),
+    st.builds(Reply, st.integers(0, 2**60), st.binary(max_size=200)),
+    st.builds(Failure, st.integers(0, 2**60), st.sampled_from(["expired", "bad_input"]), st.text()),
+)
+
+
+@given(st.lists(from_worker, max_size=20))
+def test_messages_survive_the_wire_in_order(messages: list[FromWorker]) -> None:
+    codec: FrameCodec[FromWorker] = FrameCodec(FromWorker)
+    frames = codec.frames(messages)
+    assert [m for frame in frames for m in codec.messages(frame)] == messages
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
+    for codec in (FrameCodec[FromWorker](FromWorker), FrameCodec[ToWorker](ToWorker)):
+        try:
+            codec.messages(data)
+        except MalformedMessage:
+            continue

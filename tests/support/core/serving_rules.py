@@ -1,0 +1,28 @@
+"""Rules of a reference machine for services: submitted, and scaled up and down.
+
+A part of `tests/property/test_core_machine.py`.
+"""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from support.core.reserving_rules import ReservingRules, choices
+from support.core.sites import job
+from wattline_protocol.job.selection import only
+from wattline_protocol.wire.client_messages import Submit, Update
+
+
+class ServingRules(ReservingRules):
+    """Services beside whatever else there is."""
+
+    @precondition(lambda self: self.h.cluster.state.work.open_count < 8)
+    @rule(gpus=st.integers(0, 4), replicas=st.integers(1, 3), account=st.sampled_from(["", "lab"]))
+    def serve(self, gpus: int, replicas: int, account: str) -> None:
+        wanted = job().gpus(gpus).service(replicas).account(account)
+        self.ask(Submit(wanted.build(), f"s{self.asks}"))
+
+    @rule(at=choices, replicas=st.integers(1, 4))
+    def scale(self, at: int, replicas: int) -> None:
+        services = [j.id for j in self.h.cluster.state.work.jobs.values() if j.spec.service]
+        if services:
+            self.ask(Update(only(services[at % len(services)]), {"replicas": replicas}))

@@ -1,0 +1,499 @@
+"""A node's core with everything around it played by plain data: driver, keeper, disk, scheduler.
+
+`Rig` carries effects out as the shell does; what the driver really allows is in `rig.gpus`.
+"""
+
+from collections.abc import Callable
+
+from support.node.parts import (
+    BOOT,
+    IDLE,
+    MAX,
+    MIN,
+    TERMS,
+    WELCOME,
+    Disk,
+    ModelGpu,
+    ModelTask,
+    names,
+    of,
+    order,
+    ref,
+    told,
+    wall,
+)
+from wattline_agent.core.effects import (
+    ApplyCaps,
+    Drop,
+    DropSpooled,
+    Effect,
+    FindPrivileged,
+    Freeze,
+    Kill,
+    Launch,
+    Limit,
+    LockClocks,
+    Note,
+    Notify,
+    ReadCaps,
+    ReadSpool,
+    RenewTaskLeases,
+    RestoreCaps,
+    SaveState,
+    SaveUsage,
+    SendLog,
+    Spool,
+    Stop,
+    Tell,
+    Thaw,
+    WouldCap,
+)
+from wattline_agent.core.events import (
+    CapsRead,
+    ClocksLocked,
+    Connected,
+    DriverReloaded,
+    Event,
+    HostRead,
+    PrivilegedFound,
+    Sampled,
+    SchedulerSaid,
+    SpoolRead,
+    Started,
+    TasksSeen,
+    TimePassed,
+)
+from wattline_agent.core.invariants import check_invariants
+from wattline_agent.core.model import Facts
+from wattline_agent.core.node import Node
+from wattline_agent.core.ports import (
+    CapResult,
+    ClockResult,
+    DeviceInfo,
+    FastReading,
+    HostReading,
+    Reading,
+    Stale,
+    TaskSeen,
+)
+from wattline_protocol.ids import (
+    Epoch,
+    GpuIndex,
+    Incarnation,
+    Instant,
+    NodeId,
+    Now,
+    Sequence,
+    TaskRef,
+    UnixTime,
+)
+from wattline_protocol.wire.agent_messages import (
+    Beat,
+    BeatSeen,
+    ForgetTask,
+    Hello,
+    Lease,
+    LimitTask,
+    PauseTask,
+    ResumeTask,
+    StartTask,
+    StopTask,
+    TaskExit,
+    ToAgent,
+    Welcome,
+)
+
+__all__ = [
+    "BOOT",
+    "IDLE",
+    "MAX",
+    "MIN",
+    "TERMS",
+    "Rig",
+    "names",
+    "of",
+    "order",
+    "ref",
+    "told",
+    "wall",
+]
+
+
+class Rig:
+    """A node that runs: `rig.join()`, `rig.lease(…)`, `rig.start(…)`, `rig.pass_s(…)`."""
+
+    def __init__(self, gpus: int = 2, *, seed: bytes = b"seed", **facts: object) -> None:
+        self.now_s = 1000.0
+        self.gpus = [ModelGpu(GpuIndex(i)) for i in range(gpus)]
+        self.tasks: dict[TaskRef, ModelTask] = {}
+        self.disk = Disk()
+        self.boot_id, self.driver_loads = BOOT, 1
+        self.effects: list[Effect] = []
+        """Everything carried out since the last `take`."""
+        self.holds_answers = False
+        """Caps are set, but CapsRead is kept back until `answer_caps`."""
+        self.kept_answers: list[CapsRead] = []
+        self.keeps_freezes = False  # Freeze is asked for and does not happen
+        self.privileged, self.launches = set[TaskRef](), list[TaskRef]()
+        self.use: dict[GpuIndex, dict[TaskRef, int]] = {}
+        """What the driver tells of each attempt's use of shared GPUs."""
+        self.host = HostReading(10.0, 1 << 30)
+        self.epoch, self.instance, self.incarnation, self.seq = 1, "s1", 0, 0
+        self.watch: Callable[[Effect], None] = lambda effect: None  # after each effect
+        self._facts = facts
+        self._seed = seed
+        self.node = self._node()
+
+    # --- the shell ----------------------------------------------------------------------
+
+    def _node(self) -> Node:
+        facts = Facts(NodeId("n1"), self._seed, **self._facts)  # type: ignore[arg-type]  # as given
+        return Node(facts, self.disk.state, self.disk.usage)
+
+    @property
+    def now(self) -> Now:
+        """The clocks."""
+        return Now(Instant(self.now_s), UnixTime(self.now_s + 1e9))
+
+    def handle(self, *events: Event) -> list[Effect]:
+        """Hand events in that came together and carry out all that follows."""
+        done: list[Effect] = []
+        queue: list[Event] = list(events)
+        while queue:
+            together, queue = queue, []
+            for effect in self.node.handle_all(together, self.now):
+                done.append(effect)
+                self.effects.append(effect)
+                queue.extend(self._carry_out(effect))
+                self.watch(effect)
+            check_invariants(self.node.state, self.now)
+        return done
+
+    def _carry_out(self, effect: Effect) -> list[Event]:
+        match effect:
+            case LockClocks(ceilings):
+                return [ClocksLocked(tuple(self._lock(i, mhz) for i, mhz in ceilings.items()))]
+            case ApplyCaps(generation, caps, look):
+                return self._read_back(generation, self._set_all(effect, caps), look)
+            case ReadCaps(generation):
+                return self._read_back(generation, [self._limits(g) for g in self.gpus])
+            case FindPrivileged():
+                return [PrivilegedFound(frozenset(self.privileged))]
+            case RestoreCaps(caps):
+                for index, cap_mw in caps.items():
+                    self._set(index, cap_mw)
+            case SaveState(state):
+                self.disk.state = state
+            case SaveUsage(usage):
+                self.disk.usage = usage
+            case Spool(rollup):
+                self.disk.spool.append(rollup)
+            case ReadSpool():
+                last = self.disk.dropped + len(self.disk.spool)
+                return [SpoolRead(last if self.disk.spool else 0, tuple(self.disk.spool))]
+            case DropSpooled(last):
+                del self.disk.spool[: last - self.disk.dropped]
+                self.disk.dropped = last
+            case Tell() | WouldCap() | Note() | RenewTaskLeases() | SendLog() | Notify():
+                pass
+            case _:
+                self._keep(effect)
+        return []
+
+    def _keep(self, effect: Effect) -> None:
+        match effect:
+            case Launch(wanted, _):
+                if wanted.ref not in self.tasks:
+                    self.tasks[wanted.ref] = ModelTask(wanted, self.now_s)
+                    self.launches.append(wanted.ref)
+            case Stop(name) | Kill(name):
+                self.end(name, "signaled")
+            case Freeze(name):
+                if not self.keeps_freezes and self.tasks[name].exit is None:
+                    self._cool(self.tasks[name])
+                    self.tasks[name].phase = "paused"
+            case Thaw(name):
+                if self.tasks[name].exit is None:
+                    self.tasks[name].phase = "running"
+            case Limit(name, limit_s):
+                self.tasks[name].limit(limit_s)
+            case Drop(name):
+                self.tasks.pop(name, None)
+            case _:
+                raise AssertionError(f"{effect} is not carried out")
+
+    def _read_back(
+        self, generation: int, results: list[CapResult], look: frozenset[GpuIndex] = frozenset()
+    ) -> list[Event]:
+        answer = CapsRead(generation, tuple(results), {i: self.gpus[i].foreign for i in look})
+        if self.holds_answers:
+            self.kept_answers.append(answer)
+            return []
+        return [answer]
+
+    def answer_caps(self) -> None:
+        """Let the driver's answers through."""
+        self.holds_answers = False
+        while self.kept_answers:
+            self.handle(self.kept_answers.pop(0))
+
+    def _set_all(self, effect: Effect, caps: dict[GpuIndex, int]) -> list[CapResult]:
+        """In the worst order: what goes up first. Watched after each."""
+        results = []
+        for index in sorted(caps, key=lambda i: self.gpus[i].limit_mw - caps[i]):
+            results.append(self._set(index, caps[index]))
+            self.watch(effect)
+        return results
+
+    def _set(self, index: GpuIndex, cap_mw: int) -> CapResult:
+        gpu = self.gpus[index]
+        if gpu.is_hung or gpu.is_lost:
+            return CapResult(index, None, None, "the driver does not answer")
+        if gpu.error:
+            return CapResult(index, gpu.enforced_mw, gpu.limit_mw, gpu.error)
+        assert MIN <= cap_mw <= MAX, f"GPU {index}: a cap of {cap_mw} mW is out of range"
+        if not gpu.ignores:
+            gpu.limit_mw = cap_mw
+        return CapResult(index, gpu.enforced_mw, gpu.limit_mw, is_taken=True)
+
+    def _lock(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
+        gpu = self.gpus[index]
+        if not gpu.error:
+            gpu.locked_mhz = ceiling_mhz
+        return ClockResult(index, ceiling_mhz, gpu.error)
+
+    def _limits(self, gpu: ModelGpu) -> CapResult:
+        if gpu.is_hung or gpu.is_lost:
+            return CapResult(gpu.index, None, None, "the driver does not answer")
+        return CapResult(gpu.index, gpu.enforced_mw, gpu.limit_mw)
+
+    # --- hardware and processes ---------------------------------------------------------
+
+    def infos(self) -> tuple[DeviceInfo, ...]:
+        """What the driver says about the GPUs."""
+        return tuple(g.info for g in self.gpus)
+
+    @property
+    def driver_instance(self) -> str:
+        """Changes with every load of the driver."""
+        return f"{self.boot_id}/{self.driver_loads}"
+
+    def _running_on(self, gpu: ModelGpu) -> bool:
+        return any(
+            gpu.index in t.order.gpus and t.phase != "paused" and not t.group_gone
+            for t in self.tasks.values()
+        )
+
+    def draw_mw(self, gpu: ModelGpu) -> int:
+        """1 s average draw now."""
+        wanted_mw = max(IDLE, gpu.foreign_mw)
+        if self._running_on(gpu) or self.now_s < gpu.cooling_until_s:
+            wanted_mw = max(wanted_mw, gpu.load_mw)
+        bound_mw = gpu.enforced_mw * gpu.overshoot_permille // 1000
+        return wanted_mw if wanted_mw <= IDLE else min(wanted_mw, bound_mw)
+
+    def allowed_mw(self, gpu: ModelGpu) -> int:
+        """Most it may draw with the limit in force and what is on it now."""
+        is_busy = self._running_on(gpu) or self.now_s < gpu.cooling_until_s
+        return gpu.limit_mw if is_busy else IDLE
+
+    def allowed_wall_mw(self) -> int:
+        """Most the node may draw at the wall."""
+        return wall(sum(self.allowed_mw(g) for g in self.gpus))
+
+    def _cool(self, task: ModelTask) -> None:
+        for index in task.order.gpus:
+            self.gpus[index].cooling_until_s = self.now_s + 1.0
+
+    def end(self, name: TaskRef, kind: str = "exited", *, leftovers: bool = False) -> None:
+        """A process group ends."""
+        task = self.tasks.get(name)
+        if task is None or task.exit is not None:
+            return
+        self._cool(task)
+        task.exit = TaskExit(kind, code=0)  # type: ignore[arg-type]  # tests name valid kinds
+        task.phase, task.group_gone, task.ended_s = "ended", not leftovers, self.now_s
+
+    def reading(self, gpu: ModelGpu) -> Reading:
+        """One GPU's telemetry."""
+        if gpu.is_hung or gpu.is_lost:
+            return Stale(gpu.index, self.now_s - 9.0, "the driver does not answer", gpu.is_lost)
+        power_mw = self.draw_mw(gpu)
+        return FastReading(
+            gpu.index,
+            self.now_s,
+            power_mw,
+            enforced_mw=gpu.enforced_mw,
+            host_limit_mw=gpu.limit_mw,
+            util_pct=gpu.util_at(power_mw),
+            energy_mj=gpu.energy_mj,
+            power_throttle_ns=gpu.throttle_ns,
+        )
+
+    def seen(self) -> TasksSeen:
+        """What the keeper knows."""
+        return TasksSeen(
+            tuple(
+                TaskSeen(
+                    order=task.order,
+                    phase=task.phase,  # type: ignore[arg-type]  # a TaskPhase by construction
+                    pid=100,
+                    run_s=(task.ended_s if task.exit else self.now_s) - task.started_s,
+                    exit=task.exit,
+                    group_gone=task.group_gone,
+                )
+                for task in self.tasks.values()
+            )
+        )
+
+    # --- time ---------------------------------------------------------------------------
+
+    def boot(self) -> list[Effect]:
+        """The agent starts."""
+        return self.handle(
+            Started(
+                self.boot_id,
+                self.driver_instance,
+                self.infos(),
+                tuple(self._limits(g) for g in self.gpus),
+                self.seen().tasks,
+            )
+        )
+
+    def crash(self) -> None:
+        """The agent dies; driver, tasks and disk stay. `boot` starts it again."""
+        self._seed += b"'"
+        self.kept_answers.clear()
+        self.holds_answers = False
+        self.node = self._node()
+
+    def reload_driver(self) -> None:
+        """The driver is unloaded and loaded again."""
+        self.driver_loads += 1
+        for gpu in self.gpus:
+            gpu.limit_mw, gpu.energy_mj, gpu.throttle_ns, gpu.locked_mhz = MAX, 0, 0, 0
+        if self.node.state.is_started:
+            self.handle(DriverReloaded(self.driver_instance, self.infos()))
+
+    def sample(self) -> list[Effect]:
+        """One round of the shell's loop."""
+        done = self.handle(self.seen())
+        done += self.handle(HostRead(self.host))
+        foreign = {index: self.gpus[index].foreign for index in self.node.managed_gpus}
+        readings = tuple(self.reading(g) for g in self.gpus)
+        return done + self.handle(Sampled(readings, self.use, foreign))
+
+    def pass_s(self, seconds: float, *, answered: bool = True) -> list[Effect]:
+        """Let time pass in rounds of a second; beats are answered, or not."""
+        done: list[Effect] = []
+        end_s = self.now_s + seconds
+        while self.now_s < end_s - 1e-6:
+            step_s = min(1.0, end_s - self.now_s)
+            self.now_s += step_s
+            for gpu in self.gpus:
+                gpu.energy_mj += round(self.draw_mw(gpu) * step_s)
+            done += self.handle(TimePassed())
+            round_done = self.sample()
+            done += round_done
+            for beat in told(round_done, Beat):
+                if answered:
+                    done += self.say(BeatSeen(beat.epoch, beat.incarnation, beat.seq))
+        return done
+
+    # --- the scheduler ------------------------------------------------------------------
+
+    def say(self, message: ToAgent) -> list[Effect]:
+        """The scheduler says something."""
+        return self.handle(SchedulerSaid(message))
+
+    def welcome(self, hello: Hello, **changes: object) -> Welcome:
+        """The Welcome for a Hello; issues the next incarnation."""
+        self.incarnation += 1
+        fields = {
+            "protocol": 1,
+            "epoch": Epoch(self.epoch),
+            "instance": self.instance,
+            "incarnation": Incarnation(self.incarnation),
+            "nonce": hello.nonce,
+            **WELCOME,
+        }
+        return Welcome(**{**fields, **changes})  # type: ignore[arg-type]  # built by name for brevity
+
+    def join(self, **terms: object) -> list[Effect]:
+        """Boot if needed, connect, and be welcomed."""
+        done: list[Effect] = []
+        if not self.node.state.is_started:
+            done += self.boot()
+        done += self.handle(Connected())
+        (hello,) = told(done, Hello)[-1:]
+        return done + self.say(self.welcome(hello, **terms))
+
+    def ready(self, **terms: object) -> None:
+        """Joined, every GPU confirmed idle, idle draw learned and told."""
+        self.join(**terms)
+        self.pass_s(12)
+        hello = told(self.effects, Hello)[-1]
+        if self.node.state.session.greeting is not None:
+            self.say(self.welcome(hello, **terms))
+        self.pass_s(1)
+        self.effects.clear()
+
+    def next_seq(self) -> Sequence:
+        """A sequence never used before."""
+        self.seq += 1
+        return Sequence(self.seq)
+
+    def lease_message(self, lease_mw: int, *caps_mw: int, seq: int | None = None) -> Lease:
+        """A lease of this incarnation."""
+        number = self.next_seq() if seq is None else Sequence(seq)
+        caps_mw = caps_mw or (MAX,) * len(self.gpus)
+        return Lease(Epoch(self.epoch), Incarnation(self.incarnation), number, lease_mw, caps_mw)
+
+    def lease(self, lease_mw: int, *caps_mw: int, seq: int | None = None) -> list[Effect]:
+        """The scheduler leases."""
+        return self.say(self.lease_message(lease_mw, *caps_mw, seq=seq))
+
+    def _names(self) -> tuple[Epoch, Incarnation, Sequence]:
+        return Epoch(self.epoch), Incarnation(self.incarnation), self.next_seq()
+
+    def start_message(self, name: TaskRef, *gpus: int, **changes: object) -> StartTask:
+        """A StartTask of this incarnation."""
+        return StartTask(*self._names(), order(name, *gpus, **changes))
+
+    def start(self, name: TaskRef, *gpus: int, **changes: object) -> list[Effect]:
+        """The scheduler starts an attempt."""
+        return self.say(self.start_message(name, *gpus, **changes))
+
+    def stop(self, name: TaskRef) -> list[Effect]:
+        """The scheduler stops an attempt."""
+        return self.say(StopTask(*self._names(), name, 30.0, "cancelled by ada"))
+
+    def pause(self, name: TaskRef, kill_after_s: float = 5.0) -> list[Effect]:
+        """The scheduler pauses an attempt."""
+        return self.say(PauseTask(*self._names(), name, kill_after_s, "feed b lost"))
+
+    def resume(self, name: TaskRef) -> list[Effect]:
+        """The scheduler resumes an attempt."""
+        return self.say(ResumeTask(*self._names(), name))
+
+    def limit(self, name: TaskRef, runtime_limit_s: float) -> list[Effect]:
+        """The scheduler changes an attempt's run time limit."""
+        return self.say(LimitTask(*self._names(), name, runtime_limit_s))
+
+    def forget(self, name: TaskRef) -> list[Effect]:
+        """The scheduler has the end on disk."""
+        return self.say(ForgetTask(*self._names(), name))
+
+    def run(self, name: TaskRef, *gpus: int, **changes: object) -> None:
+        """A lease for everything, and an attempt that runs."""
+        self.lease(wall(len(self.gpus) * MAX))
+        self.start(name, *gpus, **changes)
+        self.handle(self.seen())
+        assert self.tasks[name].phase == "running"
+        self.effects.clear()
+
+    @property
+    def lease_in_force_mw(self) -> int | None:
+        """As on disk."""
+        on_disk = self.disk.state
+        return on_disk.lease.lease_mw if on_disk is not None and on_disk.lease else None

@@ -1,0 +1,24 @@
+"""Starting a process as the keeper does, for tests that have no loop to hear of it."""
+
+import os
+import select
+
+from support.node.simnode import DEADLINE_S
+from wattline_agent.keeper import spawn
+from wattline_agent.keeper.spawn import Launch
+
+
+def spawned(launch: Launch) -> int:
+    """Process number of the started task, after its exec succeeded. Raises NotStarted."""
+    if launch.account is None and spawn.has_vfork():
+        return spawn.spawn_quick(launch)
+    pid, told = spawn.fork(launch)
+    try:
+        assert select.select([told], [], [], DEADLINE_S)[0], "no exec"
+        problem = spawn.hear(told, launch).problem
+    finally:
+        os.close(told)
+    if problem is not None:
+        os.waitpid(pid, 0)
+        raise problem
+    return pid

@@ -1,0 +1,82 @@
+"""A feed that plays fixed snapshots to the terminal and records what it is asked."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from support.core.site_views import NOON, accounts_now, attempt, reservations_now
+from wattline_protocol.ids import AttemptNo, TaskRef
+from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.client_messages import (
+    Answer,
+    Done,
+    Explain,
+    Explained,
+    FetchLog,
+    GetJob,
+    Jobs,
+    ListAccounts,
+    Log,
+    Request,
+)
+from wattline_protocol.wire.reservations import ListReservations
+from wattline_tui.client import FeedLost
+
+LOG_TEXT = "epoch 1 loss 1.92 accuracy 0.41\nepoch 2 loss 0.88 accuracy 0.79\nsaved step 2\n"
+
+
+class PlayedFeed:
+    """Gives one snapshot, then waits until it is closed; `lost` breaks instead."""
+
+    def __init__(self, site: SiteView, *, lost: str = "") -> None:
+        self.site = site
+        self.lost = lost
+        self.asked: list[Request] = []
+        self.explain: ExplainView | None = None
+        self.accounts = accounts_now()
+        self.reservations = reservations_now()
+        self._closed = threading.Event()
+
+    def sites(self, period_s: float) -> Iterator[SiteView]:
+        del period_s
+        if self.lost and self._closed.is_set():
+            return
+        yield self.site
+        if self.lost:
+            raise FeedLost(self.lost)
+        self._closed.wait()
+
+    @property
+    def clock_offset_s(self) -> float:
+        """The snapshot is of now, whatever its clock shows."""
+        return time.time() - self.site.unix_s
+
+    def ask(self, request: Request) -> Answer:
+        if not isinstance(request, GetJob | FetchLog | ListAccounts | ListReservations):
+            self.asked.append(request)
+        if isinstance(request, GetJob):
+            found = [j for j in self.site.jobs if j.id == request.job]
+            return Jobs(jobs=tuple(_with_attempts(j) for j in found))
+        if isinstance(request, ListAccounts):
+            return self.accounts
+        if isinstance(request, ListReservations):
+            return self.reservations
+        if isinstance(request, FetchLog):
+            data = LOG_TEXT.encode()[request.offset :]
+            ref = TaskRef(request.job, request.task, AttemptNo(1))
+            return Log(ref, data, len(LOG_TEXT), at_end=True, task_ended=False)
+        if isinstance(request, Explain) and self.explain is not None:
+            return Explained(self.explain)
+        return Done(text="done")
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def _with_attempts(job: JobView) -> JobView:
+    ended = TaskExit(kind="exited", code=1, detail="exit status 1", ended_unix_s=NOON)
+    attempts = (attempt(0, "RUNNING"), attempt(1, "FAILED", ended))
+    return msgspec.structs.replace(job, attempts=attempts)

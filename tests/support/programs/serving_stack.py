@@ -1,0 +1,187 @@
+"""A real gateway and real workers as processes on loopback, for tests."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from wattline_protocol.trust.keys import KeyPair, save_keys
+
+SERVICE = "svc"
+T = TypeVar("T")
+
+HELD_MODEL = '''
+import os, pathlib, time
+
+class Held:
+    """Notes what it runs, and runs until the file `go` appears."""
+
+    def load(self, args):
+        self.dir = pathlib.Path(args["dir"])
+
+    def predict(self, batch):
+        for value in batch:
+            (self.dir / f"ran-{value}-{os.getpid()}").touch()
+        while not (self.dir / "go").exists():
+            time.sleep(0.005)
+        return batch
+'''
+
+
+def wait_for(probe: Callable[[], T], what: str, within_s: float = 60.0) -> T:
+    """The first true value of `probe`; fails the test when there is none in time."""
+    end_s = time.monotonic() + within_s
+    while time.monotonic() < end_s:
+        if found := probe():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"not within {within_s} s: {what}")
+
+
+class Stack:
+    """One gateway, any number of workers; everything is killed at the end whatever happens."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.keys = KeyPair.generate()
+        self.routes: dict[str, list[dict[str, Any]]] = {SERVICE: []}
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.endpoints: dict[str, str] = {}
+        save_keys(self.keys, directory / "gateway.key")
+        (directory / "held.py").write_text(HELD_MODEL)
+        self.write_routes()
+
+    def write_routes(self) -> None:
+        """Replace the routes file in one step, as an operator's script should."""
+        new = self.directory / "routes.new"
+        new.write_text(json.dumps({"services": self.routes}))
+        new.replace(self.directory / "routes.json")
+
+    def start_gateway(self, *args: str) -> subprocess.Popen[bytes]:
+        process = self._start(
+            "wattline_runtime.gateway",
+            f"--routes={self.directory / 'routes.json'}",
+            f"--key-file={self.directory / 'gateway.key'}",
+            *args,
+        )
+        assert process.stdout is not None
+        self.endpoints = json.loads(process.stdout.readline())
+        return process
+
+    def start_worker(
+        self,
+        *args: str,
+        model: str = "wattline_runtime.serve.echo:Echo",
+        listed: bool = True,
+        wait: bool = True,
+    ) -> subprocess.Popen[bytes]:
+        """A worker with a fresh key, by default listed in the routes and ready for requests."""
+        keys = KeyPair.generate()
+        number = len(self.processes)
+        secret = self.directory / f"worker-{number}.key"
+        secret.touch(mode=0o600)
+        secret.write_text(keys.secret)
+        ref = {"job": 1, "task": number, "attempt": 1}
+        self.last_route = {"ref": ref, "public_key": keys.public}
+        if listed:
+            self.routes[SERVICE].append(self.last_route)
+            self.write_routes()
+        ready = len(self.ready_workers()) if wait else 0
+        environment = {
+            "WATTLINE_SERVICE": SERVICE,
+            "WATTLINE_GATEWAY": self.endpoints["workers"],
+            "WATTLINE_GATEWAY_KEY": self.endpoints["public_key"],
+            "WATTLINE_WORKER_SECRET_FILE": str(secret),
+            "WATTLINE_STOP_FILE": str(self.directory / f"stop-{number}"),
+        }
+        model_arg = f"--model={model}"
+        process = self._start("wattline_runtime.serve", model_arg, *args, **environment)
+        if wait:
+            wait_for(lambda: len(self.ready_workers()) > ready, "the worker is ready")
+        return process
+
+    def start_held(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A worker whose model runs until `let_go`."""
+        model = f"{self.directory / 'held.py'}:Held"
+        return self.start_worker(f"--arg=dir={self.directory}", *args, model=model, **options)
+
+    def let_go(self) -> None:
+        (self.directory / "go").touch()
+
+    def ran(self, value: object) -> list[int]:
+        """Pids of the held workers whose model was given `value`."""
+        return [int(p.name.split("-")[-1]) for p in self.directory.glob(f"ran-{value}-*")]
+
+    def _start(self, module: str, *args: str, **environment: str) -> subprocess.Popen[bytes]:
+        log = (self.directory / f"log-{len(self.processes)}").open("wb")
+        with log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *args],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **environment},
+                cwd=self.directory,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def logs(self) -> str:
+        """What all processes have logged."""
+        return "".join(p.read_text() for p in sorted(self.directory.glob("log-*")))
+
+    # --- HTTP
+
+    def url(self, path: str) -> str:
+        return self.endpoints["http_url"] + path
+
+    def infer(self, body: object, service: str = SERVICE, **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        url = self.url(f"/v1/services/{service}/infer")
+        return httpx.post(url, content=content, headers=headers, timeout=30)
+
+    def service(self) -> dict[str, Any]:
+        services = httpx.get(self.url("/v1/services"), timeout=30).json()["services"]
+        found: dict[str, Any] = next((s for s in services if s["name"] == SERVICE), {"workers": []})
+        return found
+
+    def ready_workers(self) -> list[str]:
+        return [w["task"] for w in self.service()["workers"] if w["state"] == "ready"]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample's value; 0 where there is none."""
+        text = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        start = f"wattline_gateway_{name}" + (f"{{{text}}} " if text else " ")
+        for line in httpx.get(self.url("/metrics")).text.splitlines():
+            if line.startswith(start):
+                return float(line.removeprefix(start))
+        return 0.0
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+@contextmanager
+def serving_stack(directory: Path) -> Iterator[Stack]:
+    """A stack without processes yet; none is left afterwards."""
+    stack = Stack(directory)
+    try:
+        yield stack
+    except AssertionError as error:
+        error.add_note(stack.logs())
+        raise
+    finally:
+        stack.close()

@@ -1,0 +1,125 @@
+"""Random valid jobs, as a job file could give them."""
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.job.spec import (
+    ArraySpec,
+    IdleRule,
+    JobKind,
+    JobSpec,
+    Launch,
+    Limits,
+    PowerSpec,
+    Recovery,
+    Resources,
+    ServiceSpec,
+    Windows,
+)
+from wattline_protocol.text.moments import FIRST_YEAR, LAST_YEAR
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+SHOWN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
+DURATIONS = st.integers(1, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
+ENV = st.dictionaries(
+    st.from_regex(r"[A-VX-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True).filter(
+        lambda name: name != "CUDA_VISIBLE_DEVICES"
+    ),
+    WORDS,
+    max_size=4,
+)
+
+
+PARENTS = st.lists(st.integers(1, 10**9).map(JobId), unique=True, max_size=3).map(tuple)
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> ArraySpec:
+    indices = draw(
+        st.sets(st.integers(0, 60) | st.integers(0, 10_000_000), min_size=1, max_size=20)
+    )
+    return ArraySpec(tuple(sorted(indices)), draw(st.integers(0, 100)))
+
+
+@st.composite
+def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
+    gpus = draw(st.integers(0, 8))
+    return Resources(
+        nodes=draw(st.integers(1, max_nodes)),
+        gpus_per_node=gpus,
+        gpu_type=tuple(draw(st.lists(SHOWN, max_size=3))) if gpus else (),
+        gpu_memory_min_bytes=draw(st.integers(0, 1 << 40)) if gpus else 0,
+        cpus_per_gpu=draw(st.integers(0, 64)) if gpus else 0,
+        memory_bytes=draw(st.integers(0, 1 << 45)),
+        same_rack=draw(st.booleans()),
+        labels=draw(st.dictionaries(NAMES, NAMES, max_size=3)),
+    )
+
+
+AMOUNTS = st.just(0.0) | st.integers(1, 10**9).map(lambda thousandths: thousandths / 1000)
+
+
+@st.composite
+def limits(draw: st.DrawFn, *, has_gpus: bool) -> Limits:
+    below = st.integers(1, 1000).map(lambda permille: permille / 1000)
+    rules = st.builds(IdleRule, below, DURATIONS, st.sampled_from(["stop", "warn"]))
+    return Limits(
+        runtime_s=draw(st.just(0.0) | DURATIONS),
+        energy_wh=draw(AMOUNTS),
+        cost_usd=draw(AMOUNTS),
+        idle_gpu=draw(st.none() | rules) if has_gpus else None,
+    )
+
+
+WINDOWS = st.sampled_from(["Mon", "Sat-Sun", "Mon-Fri 20:00-06:00", "Fri-Mon 23:59-00:00"])
+MOMENTS = st.datetimes(
+    datetime.fromisoformat(f"{FIRST_YEAR}-01-01"),
+    datetime.fromisoformat(f"{LAST_YEAR}-12-31"),
+    timezones=st.sampled_from([None, UTC]),
+).map(lambda at: at.isoformat())
+
+
+@st.composite
+def windows(draw: st.DrawFn, *, has_deadline: bool) -> Windows:
+    start_only = draw(st.lists(WINDOWS, max_size=3))
+    return Windows(tuple(start_only), draw(st.just("") | MOMENTS) if has_deadline else "")
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> JobSpec:
+    """A valid job of any kind."""
+    kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
+    is_service = kind == "service"
+    needs = draw(resources(1 if is_service else 8))
+    torchrun = not is_service and needs.gpus_per_node > 0 and draw(st.booleans())
+    program = draw(WORDS.filter(lambda word: word.strip() != ""))
+    return JobSpec(
+        name=draw(NAMES),
+        command=(program, *draw(st.lists(WORDS, max_size=4))),
+        kind=kind,
+        queue=draw(NAMES),
+        account=draw(st.just("") | NAMES),
+        priority=draw(st.integers(0, 100)),
+        array=None if is_service else draw(st.none() | arrays()),
+        workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
+        submit_dir=draw(st.sampled_from(["", "/data/run 2", '/a"b'])),
+        resources=needs,
+        power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
+        limits=draw(limits(has_gpus=needs.gpus_per_node > 0)),
+        windows=draw(windows(has_deadline=not is_service)),
+        recovery=Recovery(
+            retries=draw(st.integers(0, 1000)),
+            checkpoint_every_s=draw(st.just(0.0) | DURATIONS),
+            grace_s=draw(st.just(0.0) | DURATIONS),
+            on_isolation=draw(st.sampled_from(["continue", "stop"])),
+        ),
+        launch=Launch("torchrun", draw(st.integers(0, 16))) if torchrun else Launch(),
+        service=ServiceSpec(draw(st.integers(1, 50))) if is_service else None,
+        env=draw(ENV),
+        hold=draw(st.booleans()),
+        after_ok=draw(PARENTS),
+        after_any=draw(PARENTS),
+    )

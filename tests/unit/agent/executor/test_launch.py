@@ -1,0 +1,181 @@
+"""From an order to argv and environment, and metrics from a task's file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.node.keepers import CONTEXT, order, ref
+from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
+from wattline_agent.executor.layout import TaskDir, key_of, ref_of
+from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
+from wattline_protocol.wire.task_order import Rendezvous
+
+MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
+RUN = (
+    "-m",
+    "torch.distributed.run",
+    "--nnodes=2",
+    "--node-rank=1",
+    "--nproc-per-node=4",
+    "--max-restarts=0",
+    "--master-addr=10.0.0.1",
+    "--master-port=29500",
+)
+
+
+def torchrun(*command: str) -> tuple[str, ...]:
+    return argv_of(order(*command, launcher="torchrun", rendezvous=MEET))
+
+
+def test_a_process_is_started_as_written() -> None:
+    assert argv_of(order("anything", "--at", "all")) == ("anything", "--at", "all")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("python", "train.py", "--lr", "1"), ("python", *RUN, "train.py", "--lr", "1")),
+        (("/v/bin/python3.11", "-u", "t.py"), ("/v/bin/python3.11", "-u", *RUN, "t.py")),
+        (
+            ("python3", "-X", "dev", "-m", "pkg.train"),
+            ("python3", "-X", "dev", *RUN, "-m", "pkg.train"),
+        ),
+        (("train.py", "-m"), ("python3", *RUN, "train.py", "-m")),
+    ],
+)
+def test_torchrun_takes_over_a_python_command(
+    command: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert torchrun(*command) == expected
+
+
+@pytest.mark.parametrize(
+    "command", [("bash", "x.sh"), ("python",), ("python", "-c", "1"), ("pythonic",)]
+)
+def test_torchrun_refuses_what_it_cannot_start(command: tuple[str, ...]) -> None:
+    with pytest.raises(NotLaunchable, match="torchrun"):
+        torchrun(*command)
+
+
+def test_torchrun_on_one_node_needs_no_meeting_point() -> None:
+    argv = argv_of(order("python", "t.py", launcher="torchrun"))
+    assert "--standalone" in argv
+    assert "--nproc-per-node=2" in argv
+
+
+def test_ours_wins_over_the_jobs_and_the_jobs_over_defaults(tmp_path: Path) -> None:
+    task = order("true", env={"CUDA_VISIBLE_DEVICES": "0,1,2,3", "PYTHONUNBUFFERED": ""})
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-aa,GPU-bb"
+    assert env["PYTHONUNBUFFERED"] == ""
+    assert "WATTLINE_GATEWAY" not in env
+
+
+def test_an_attempt_without_gpus_sees_none(tmp_path: Path) -> None:
+    task = order("true", gpus=())
+    context = CONTEXT.__class__((), "", None, "n")
+    env = environment_of(task, context, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert env["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("index", [None, 0, 7])
+def test_only_a_task_of_an_array_has_an_index(index: int | None, tmp_path: Path) -> None:
+    task = order("true", array_index=index)
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert env.get("WATTLINE_ARRAY_INDEX") == (None if index is None else str(index))
+
+
+def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
+    task = order("true", workdir="here")
+    with pytest.raises(NotLaunchable, match="absolute"):
+        spec_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path), tmp_path)
+
+
+def test_names_of_attempts_go_both_ways() -> None:
+    assert ref_of(key_of(ref(12, 345, 6))) == ref(12, 345, 6)
+
+
+def report(**values: object) -> str:
+    return json.dumps({"unix_s": 1.0, "metrics": values}) + "\n"
+
+
+def test_the_newest_value_of_each_metric_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = MetricsTail(str(path))
+    tail.look()
+    assert tail.latest == {}
+    path.write_text(report(loss=2.0, step=1) + report(loss=1.5))
+    tail.look()
+    assert tail.latest == {"loss": 1.5, "step": 1.0}
+    with path.open("a") as file:
+        half = report(loss=1.0)
+        file.write(half[:10])
+        file.flush()
+        tail.look()
+        assert tail.latest["loss"] == 1.5
+        file.write(half[10:])
+    tail.look()
+    assert tail.latest["loss"] == 1.0
+    path.write_text(report(loss=9.0))
+    tail.look()
+    assert tail.latest["loss"] == 9.0
+
+
+def test_what_is_no_report_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('junk\n[1]\n{"metrics": 3}\n{"a": 1}\n' + report(a="x", b=True, c=None, d=4))
+    tail = MetricsTail(str(path))
+    tail.look()
+    assert tail.latest == {"d": 4.0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"metrics": ' + "[" * 100_000,
+        '{"metrics": {"x": 1' + "0" * 400 + "}}",
+        '{"metrics": {"\\ud800": 1}}',
+        '{"metrics": {"\\u001b[2J": 1}}',
+    ],
+    ids=["deep", "huge", "half a character", "control"],
+)
+def test_no_line_of_a_task_upsets_the_agent(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{line}\n" + report(d=4))
+    tail = MetricsTail(str(path))
+    tail.look()
+    assert tail.latest == {"d": 4.0}
+
+
+def test_a_task_that_holds_its_file_shut_does_not_hold_up_the_agent(tmp_path: Path) -> None:
+    """With a lease on the file, whose holder the kernel asks for 45 s before it lets others in."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(report(d=4))
+    text = (
+        "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN); "
+        "file = os.open(sys.argv[1], os.O_WRONLY); "
+        "fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", text, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.read(1) == b"\n"
+        tail = MetricsTail(str(path))
+        tail.look()
+        assert tail.latest == {}
+        holder.communicate()
+    tail.look()
+    assert tail.latest == {"d": 4.0}
+
+
+def test_metrics_are_bounded_in_number_and_in_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    many = report(**{f"m{i}": i for i in range(MAX_METRICS + 10)})
+    path.write_text(report(early=1.0) + "x" * 2 * MAX_BYTES_PER_LOOK + "\n" + many)
+    tail = MetricsTail(str(path))
+    tail.look()
+    assert "early" not in tail.latest
+    assert len(tail.latest) == MAX_METRICS

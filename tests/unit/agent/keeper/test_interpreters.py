@@ -1,0 +1,94 @@
+"""What the kernel opens beside a file that it executes: told before it does."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.keeper.mounts import Elsewhere
+from wattline_agent.keeper.processes.interpreters import touch_interpreters
+
+
+def touched(file: Path | str, cwd: str = "/") -> list[str]:
+    found: list[str] = []
+    touch_interpreters(str(file), cwd, found.append)
+    return found
+
+
+def script(path: Path, first: bytes) -> Path:
+    path.write_bytes(first + b"\nexit 0\n")
+    return path
+
+
+@pytest.fixture
+def loader() -> str:
+    """Of this host's programs, as the kernel finds it."""
+    (found,) = touched(os.path.realpath("/bin/sh"))
+    return found
+
+
+def test_a_program_names_its_loader_and_that_names_none(loader: str) -> None:
+    assert Path(loader).name.startswith("ld-")
+    assert touched(loader) == []
+    assert touched(os.path.realpath(sys.executable)) in ([loader], [])
+
+
+@pytest.mark.parametrize("first", [b"#!/bin/sh", b"#! /bin/sh -e", b"#!\t/bin/sh\t", b"#!/bin/sh "])
+def test_a_script_names_its_interpreter_and_what_that_names(
+    tmp_path: Path, loader: str, first: bytes
+) -> None:
+    inner = script(tmp_path / "inner", first)
+    assert touched(inner) == ["/bin/sh", loader]
+    outer = script(tmp_path / "outer", b"#!" + bytes(inner))
+    assert touched(outer) == [str(inner), "/bin/sh", loader]
+
+
+def test_a_name_that_begins_in_its_directory_is_looked_up_there(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "own", b"no first line")
+    assert touched(script(tmp_path / "run", b"#!bin/own"), str(tmp_path)) == [
+        str(tmp_path / "bin" / "own")
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"echo no first line", b"#!", b"#!\n/bin/sh"])
+def test_what_names_none_is_left_to_the_kernel(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    assert touched(file) == []
+
+
+def test_what_cannot_be_told_could_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("none", "fifo"):
+        with pytest.raises(Elsewhere):
+            touched(script(tmp_path / "script", b"#!" + bytes(tmp_path / name)))
+
+
+@pytest.mark.parametrize("length", [4, 5, 20, 100])
+def test_a_program_that_is_cut_off_could_hang(tmp_path: Path, length: int) -> None:
+    """As one of another machine, of which nothing is known here."""
+    file = tmp_path / "file"
+    file.write_bytes(Path(os.path.realpath("/bin/sh")).read_bytes()[:length])
+    with pytest.raises(Elsewhere):
+        touched(file)
+
+
+def test_scripts_that_name_each_other_end(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    script(one, b"#!" + bytes(two))
+    script(two, b"#!" + bytes(one))
+    assert len(touched(one)) < 10
+
+
+def test_nothing_is_read_that_must_not_be_touched(tmp_path: Path) -> None:
+    inner = script(tmp_path / "inner", b"#!/bin/sh")
+    outer = script(tmp_path / "outer", b"#!" + bytes(inner))
+
+    def touch(path: str) -> None:
+        if path == "/bin/sh":
+            raise Elsewhere(path)
+
+    with pytest.raises(Elsewhere, match="/bin/sh"):
+        touch_interpreters(str(outer), "/", touch)

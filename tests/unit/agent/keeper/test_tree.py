@@ -1,0 +1,121 @@
+"""Which processes belong to an attempt, and where cgroups are: from made-up tables and texts."""
+
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.keeper.processes.cgroup import find_own_group
+from wattline_agent.keeper.processes.tree import (
+    Identity,
+    Process,
+    descendants,
+    living_below,
+    members,
+    moving,
+    parents_first,
+)
+
+KEEPER = 10
+MARKS = {31: b"D=/a", 32: b"D=/a"}
+
+
+def table(*processes: Process) -> dict[int, Process]:
+    return {process.pid: process for process in processes}
+
+
+def proc(pid: int, parent: int, session: int = 0, state: str = "S") -> Process:
+    return Process(pid, parent, session or pid, state, 0, 0)
+
+
+def marked(pid: int, marker: bytes) -> bool:
+    return MARKS.get(pid) == marker
+
+
+HOST = table(
+    proc(1, 0),
+    proc(KEEPER, 1),
+    proc(20, KEEPER),  # first process of a
+    proc(21, 20, 20),
+    proc(22, 21),  # left the session, still below
+    proc(30, KEEPER, 20),  # orphan that kept the session
+    proc(31, KEEPER),  # orphan in a session of its own, with the marker
+    proc(33, 31),
+    proc(40, KEEPER),  # first process of b
+    proc(41, 40, 40, "Z"),
+    proc(50, KEEPER),  # orphan without any sign
+    proc(60, 1),  # nobody's
+)
+TASKS = {"a": Identity(20, b"D=/a"), "b": Identity(40, b"D=/b", frozenset({50}))}
+
+
+def test_a_tree_is_claimed_by_descent_session_marker_and_cgroup() -> None:
+    below = [pid for pid, process in HOST.items() if process.parent == KEEPER]
+    found = members(HOST, TASKS, below, marked)
+    assert {p.pid for p in found["a"]} == {20, 21, 22, 30, 31, 33}
+    assert {p.pid for p in found["b"]} == {40, 50}
+
+
+def test_the_cgroup_of_a_process_counts_more_than_what_it_says_of_itself() -> None:
+    tasks = {"a": TASKS["a"], "b": Identity(40, b"D=/b", frozenset({31}))}
+    found = members(HOST, tasks, [20, 30, 31, 40], marked)
+    assert {p.pid for p in found["b"]} == {31, 33, 40}
+
+
+def test_the_dead_are_not_counted() -> None:
+    assert [p.pid for p in living_below(HOST, [40])] == [40]
+
+
+def test_a_ring_of_parents_ends() -> None:
+    ring = table(proc(2, 3), proc(3, 2))
+    assert set(descendants(ring, [2])) == {2, 3}
+    assert {p.pid for p in parents_first(ring.values())} == {2, 3}
+
+
+def test_parents_are_signalled_before_their_children() -> None:
+    numbers_began_anew = [proc(7, 300), proc(5, 7), proc(300, 8), proc(8, KEEPER), proc(9, 300)]
+    order = [p.pid for p in parents_first(numbers_began_anew)]
+    assert sorted(order) == [5, 7, 8, 9, 300]
+    assert all(
+        order.index(p.parent) < order.index(p.pid) for p in numbers_began_anew if p.parent in order
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ("TTT", []),
+        ("TST", [21]),
+        ("DTT", []),  # 20 waits in vfork for 21
+        ("DST", [20, 21]),
+        ("TTD", [22]),  # waits for a disk, not for a child
+    ],
+)
+def test_who_still_moves_after_a_stop(states: str, expected: list[int]) -> None:
+    chain = [proc(20 + n, 19 + n, 20, state) for n, state in enumerate(states)]
+    assert moving(chain) == expected
+
+
+V2 = "35 25 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw"
+HYBRID = (
+    "34 25 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+    "35 25 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw"
+)
+INSIDE = "35 25 0:30 /box /sys/fs/cgroup rw shared:9 - cgroup2 cgroup rw"
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "own", "expected"),
+    [
+        (V2, "0::/system.slice/agent.service\n", "/sys/fs/cgroup/system.slice/agent.service"),
+        (V2, "0::/\n", "/sys/fs/cgroup"),
+        (HYBRID, "9:cpu:/\n0::/\n", "/sys/fs/cgroup/unified"),
+        (INSIDE, "0::/box/a\n", "/sys/fs/cgroup/a"),
+        (INSIDE, "0::/box\n", "/sys/fs/cgroup"),
+        (INSIDE, "0::/boxer\n", None),
+        (V2, "4:cpu:/\n", None),
+        ("34 25 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu", "0::/\n", None),
+        ("", "", None),
+    ],
+)
+def test_the_own_group_is_found_or_not(mountinfo: str, own: str, expected: str | None) -> None:
+    assert find_own_group(mountinfo, own) == (None if expected is None else Path(expected))

@@ -1,0 +1,168 @@
+"""The table of verbs: everything derives from it, and everything in it exists."""
+
+import inspect
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from wattline import exits
+from wattline.docpage import page
+from wattline.main import run
+from wattline.verbs.catalogue import CATALOGUE
+from wattline.verbs.group import Root, parameters
+from wattline.verbs.run import load
+from wattline.verbs.verb import Verb
+from wattline_protocol.job.change import WHEN
+from wattline_protocol.job.keys import JOB_KEYS, LATER, OPTION_ALIASES, flag_of
+from wattline_protocol.job.selection import Selection
+from wattline_protocol.wire.client_messages import Acted
+
+REQUIRED = """init enroll scheduler agent gateway submit jobs job explain logs cancel hold release
+nodes node drain undrain power events top demo sim report"""
+
+
+def by_name(verb: Verb) -> str:
+    return verb.name
+
+
+def test_update_has_a_flag_for_every_flag_of_submit_that_can_change() -> None:
+    flags = {verb.name: {p.name for p in parameters(verb)} for verb in CATALOGUE}
+    changeable = {f for f in flags["submit"] if OPTION_ALIASES.get(f, f) in WHEN}
+    assert changeable <= flags["update"]
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_act_takes_what_the_table_says(verb: Verb) -> None:
+    act = inspect.signature(load(verb.act))
+    of_the_runner = {"bundle"} if verb.role else set()
+    of_the_runner |= {"json"} if verb.has_json else set()
+    given = {p.name for p in parameters(verb)} - of_the_runner
+    given |= {"as_json"} if verb.knows_json else set()
+    named = [p for p in act.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in act.parameters.values())
+    assert {p.name for p in named} <= given
+    assert takes_all or {p.name for p in named} == given
+    positional = [p for p in act.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert len(positional) == (1 if verb.role else 0), "the client, and only with a role"
+    if verb.show is not None:
+        assert callable(load(verb.show))
+
+
+def test_every_verb_of_the_issue_is_there() -> None:
+    names = {verb.words[0] for verb in CATALOGUE}
+    assert names >= set(REQUIRED.split())
+    assert {"node off", "node on", "power shed", "power restore"} <= {v.name for v in CATALOGUE}
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_every_verb_explains_itself(verb: Verb) -> None:
+    result = CliRunner().invoke(Root(CATALOGUE), [*verb.words, "--help"])
+    assert result.exit_code == 0, result.output
+    assert verb.help.split()[0] in result.output
+
+
+@pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
+def test_json_is_offered_everywhere(verb: Verb) -> None:
+    flags = {flag for p in parameters(verb) if hasattr(p, "flags") for flag in p.flags}
+    assert "--json" in flags or verb.name == "top"
+
+
+def test_family_alone_and_its_members_are_told_apart() -> None:
+    root = Root(CATALOGUE)
+    node = root.commands["node"]
+    assert isinstance(node, click.Group)
+    for args, name in ((["n1"], "node"), (["--json", "n1"], "node"), (["off", "n1"], "off")):
+        context = click.Context(node, info_name="node")
+        node.parse_args(context, list(args))
+        rest = [*context._protected_args, *context.args]
+        assert rest[0] == name
+
+
+def test_command_line_after_dashes_is_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    def fake(verb: Verb, values: dict[str, object]) -> int:
+        seen.update(values)
+        return 0
+
+    monkeypatch.setattr("wattline.verbs.group.run", fake)
+    arguments = ["submit", "-g", "2", "--", "python", "x.py", "--gpus", "9", "--", "-h"]
+    assert CliRunner().invoke(Root(CATALOGUE), arguments).exit_code == 0
+    assert seen["command"] == ("python", "x.py", "--gpus", "9", "--", "-h")
+    assert seen["gpus"] == 2
+    assert seen["file"] is None
+
+
+def test_docs_page_is_current() -> None:
+    path = Path(__file__).parents[3] / "docs/cli.md"
+    assert path.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_page_has_every_verb_once() -> None:
+    headings = re.findall(r"^### (.+)$", page(), re.MULTILINE)
+    assert sorted(headings) == sorted(verb.name for verb in CATALOGUE)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    done = CliRunner().invoke(Root(CATALOGUE), ["--version"])
+    assert (done.exit_code, done.output) == (0, f"wattline {version('wattline')}\n")
+
+
+def test_submit_has_a_flag_for_every_key_that_acts() -> None:
+    flags = {p.name for verb in CATALOGUE if verb.name == "submit" for p in parameters(verb)}
+    given = {OPTION_ALIASES.get(flag, flag) for flag in flags} | {"how"}  # said by --torchrun
+    acting = {key.name for key in JOB_KEYS if key.field != LATER}
+    assert acting <= given
+    assert {flag_of(name) for name in ("gpus_per_node", "same_rack")} == {"--gpus", "--same-rack"}
+
+
+class Recording:
+    """A client that notes what an update would change."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, object] = {}
+
+    def update(self, which: Selection, *, dry_run: bool, **changes: object) -> Acted:
+        assert not dry_run
+        assert which.jobs
+        self.changes = changes
+        return Acted((), is_dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"retries": 0, "priority": None, "gpu_type": (), "same_rack": False}, {"retries": 0}),
+        ({"at_a_time": "4"}, {"at_a_time": 4}),
+        ({"at_a_time": "none"}, {"at_a_time": "none"}),
+    ],
+)
+def test_an_update_takes_every_value_that_was_given(
+    options: dict[str, object], changes: dict[str, object]
+) -> None:
+    client = Recording()
+    filters = dict.fromkeys(("user", "from_account", "from_queue", "name", "state"), ())
+    update = load("wattline.acts.jobacts:update")
+    update(client, dry_run=False, jobs="3", **filters, **options)
+    assert client.changes == changes
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("enroll ada --site x", "Missing option '--role'. Choose from: agent, gateway, "),
+        ("power events", "no verb 'power events'. Did you mean 'power event'?"),
+        ("power --nosuch", "(see `wattline power --help`)"),
+        ("power event add", "(see `wattline power event add --help`)"),
+        ("submt", "no verb 'submt'. Did you mean 'submit'?"),
+    ],
+)
+def test_a_word_too_few_or_wrong_is_named(
+    words: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words.split()) == exits.USAGE
+    assert error in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""How many jobs may be open: of a user, in an account, in a queue; each refusal in its words."""
+
+import msgspec
+import pytest
+
+from support.core.harness import Harness, end_one, joined
+from support.core.parts import what_if
+from support.core.sites import JobBuilder, job, site
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.job.selection import Selection, only
+from wattline_protocol.site.model import Account, Queue, Quota
+from wattline_protocol.wire.client_messages import Acted, Cancel, Denied, Requeue, Submit, Update
+from wattline_scheduler.views.accounts_view import account_views
+
+COUNTED = "each index of an array and each replica counts"
+WAIT = "wait until some have ended, or cancel some"
+
+
+def started(**words: object) -> Harness:
+    return joined(msgspec.structs.replace(site().rack("a", 1).build(), **words))
+
+
+def of_three(**words: object) -> Harness:
+    return started(open_jobs_per_user=3, **words)
+
+
+def denied(h: Harness, wanted: JobBuilder, user: str = "ada") -> Denied:
+    answer = h.ask(Submit(wanted.build(), f"t{h.mono_s}"), user=user, role="submitter")
+    assert isinstance(answer, Denied), answer
+    return answer
+
+
+def is_let_in(h: Harness, wanted: JobBuilder, user: str = "ada") -> JobId:
+    return h.submit(wanted, user=user)
+
+
+def test_a_user_at_the_limit_is_told_what_is_open_and_what_to_do_and_others_are_not() -> None:
+    h = of_three()
+    for _ in range(3):
+        is_let_in(h, job())
+    refusal = denied(h, job())
+    assert refusal == Denied(
+        "busy",
+        "ada has 3 jobs open and this is 1 more, and a user of this site may have 3 open at a "
+        f"time (open_jobs_per_user); {COUNTED}; {WAIT}",
+    )
+    is_let_in(h, job(), user="bob")
+
+
+def test_indices_and_replicas_count_until_each_has_ended() -> None:
+    h = of_three()
+    array = is_let_in(h, job().gpus(1).array(2))
+    service = is_let_in(h, job().service(1))
+    assert denied(h, job()).kind == "busy"
+    end_one(h, array, 0)
+    single = is_let_in(h, job())
+    assert denied(h, job()).kind == "busy"
+    h.do(Cancel(only(service)))
+    h.do(Cancel(only(single)))
+    is_let_in(h, job().array(2))
+
+
+def test_what_is_too_much_by_itself_is_refused_for_good() -> None:
+    h = of_three()
+    refusal = denied(h, job().array(4))
+    assert refusal == Denied(
+        "impossible",
+        "this is 4 jobs, and a user of this site may have 3 open at a time (open_jobs_per_user); "
+        f"{COUNTED}; ask for fewer at a time",
+    )
+
+
+def test_the_same_token_is_the_same_job_also_at_the_limit() -> None:
+    h = started(open_jobs_per_user=1)
+    request = Submit(job().build(), "again")
+    first = h.ask(request, user="ada", role="submitter")
+    assert h.ask(request, user="ada", role="submitter") == first
+
+
+def test_what_if_says_what_a_submission_would() -> None:
+    h = started(open_jobs_per_user=1)
+    is_let_in(h, job())
+    answer = what_if(h.cluster.state, UserName("ada"), job().build(), {}, h.now)
+    assert answer == denied(h, job())
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_counts_are_the_same_after_restarts(restarts: int) -> None:
+    h = of_three()
+    array = is_let_in(h, job().gpus(1).array(2))
+    is_let_in(h, job())
+    end_one(h, array, 0)
+    for _ in range(restarts):
+        h.restart_scheduler()
+        h.join()
+        h.run(3)
+    is_let_in(h, job())
+    assert denied(h, job()).kind == "busy"
+
+
+def test_what_is_open_goes_on_below_a_stricter_site_file() -> None:
+    h = of_three()
+    numbers = [is_let_in(h, job().gpus(1)) for _ in range(3)]
+    h.site = msgspec.structs.replace(h.site, open_jobs_per_user=1)
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+    assert {h.state_of(number) for number in numbers} == {"RUNNING"}
+    assert denied(h, job()).reason.startswith("ada has 3 jobs open and this is 1 more")
+    h.end_tasks()
+    is_let_in(h, job())
+
+
+def test_an_account_counts_what_is_below_it_and_says_whose_limit_it_is() -> None:
+    lab = Account("lab", quota=Quota(open_jobs=2))
+    h = started(accounts=(lab, Account("vision", "lab")))
+    is_let_in(h, job().account("vision"), user="ada")
+    is_let_in(h, job().account("lab"), user="bob")
+    assert denied(h, job().account("vision")).reason == (
+        "account lab has 2 jobs open and this is 1 more, and the quota of account lab is "
+        f"2 open at a time; {COUNTED}; {WAIT}"
+    )
+    is_let_in(h, job())
+    (shown,) = account_views(h.cluster.state, h.now).quotas
+    assert (shown.what, shown.limit, shown.used, shown.left) == ("open_jobs", 2, 2, 0)
+
+
+def test_a_job_moves_only_where_it_may_be_open() -> None:
+    h = started(queues=(Queue("day"), Queue("night", Quota(open_jobs=2))))
+    is_let_in(h, job().queue("night"))
+    array = is_let_in(h, job().queue("day").array(2))
+    refusal = h.ask(Update(only(array), {"queue": "night"}))
+    assert isinstance(refusal, Denied)
+    assert refusal.kind == "busy"
+    assert refusal.reason.startswith("queue night has 1 job open and this is 2 more, and ")
+    end_one(h, array, 0)
+    h.do(Update(only(array), {"queue": "night", "priority": 60}))
+    assert denied(h, job().queue("night")).kind == "busy"
+    h.do(Update(only(array), {"priority": 70}))
+    h.do(Update(only(array), {"queue": "day"}))
+    is_let_in(h, job().queue("night"))
+
+
+def test_jobs_that_are_moved_together_fill_the_quota_and_no_more() -> None:
+    h = started(queues=(Queue("day"), Queue("night", Quota(open_jobs=2))))
+    numbers = [is_let_in(h, job().queue("day")) for _ in range(3)]
+    told = h.ask(Update(Selection(users=("ada",)), {"queue": "night"}))
+    assert isinstance(told, Acted)
+    assert [(one.job, one.refused) for one in told.jobs] == [
+        (numbers[0], ""),
+        (numbers[1], ""),
+        (numbers[2], "busy"),
+    ]
+
+
+def test_what_has_ended_comes_back_only_where_it_may_be_open() -> None:
+    h = started(open_jobs_per_user=2)
+    array = is_let_in(h, job().gpus(1).array(2))
+    end_one(h, array, 1)
+    other = is_let_in(h, job())
+    for which in (only(array, 0), only(array)):
+        refusal = h.ask(Requeue(which, f"r{which}"), user="ada", role="submitter")
+        assert isinstance(refusal, Denied)
+        assert refusal.reason.startswith("ada has 2 jobs open and this is 1 more, and ")
+    h.do(Cancel(only(other)))
+    h.do(Requeue(only(array, 0), "now"))
+    assert denied(h, job()).kind == "busy"
+    h.do(Requeue(only(array), "what runs is open already"))

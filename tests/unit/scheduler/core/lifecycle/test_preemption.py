@@ -1,0 +1,210 @@
+"""Work of lower priority makes room: who goes, what it costs them, and what is kept meanwhile."""
+
+import pytest
+
+from support.core.harness import Harness, joined
+from support.core.parts import outlook
+from support.core.preempting import fill, is_slow_to_stop, work
+from support.core.sites import JobBuilder, job, site
+from wattline_protocol.ids import NodeId
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import PRIORITIES
+from wattline_protocol.wire.agent_messages import StopTask
+from wattline_protocol.wire.client_messages import Cancel, Drain
+from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.lifecycle.preemption import CLAIM_AFTER_S
+
+
+@pytest.fixture
+def h() -> Harness:
+    return joined(site().rack("a", 2).build())
+
+
+def low() -> JobBuilder:
+    return job().priority(PRIORITIES["low"])
+
+
+def high() -> JobBuilder:
+    return job().priority(PRIORITIES["high"])
+
+
+def test_who_gives_way_is_queued_again_and_loses_no_retry(h: Harness) -> None:
+    first, second = fill(h, low().gpus(8), run_s=900.0), fill(h, low().gpus(8))
+    urgent = h.submit(high().gpus(8))
+    assert (h.state_of(first), h.state_of(urgent)) == ("RUNNING", "RUNNING")
+    gang = h.gang(second)
+    assert h.state_of(second) == "PENDING"
+    assert (gang.failures, gang.losses, gang.refusals) == (0, 0, 0)
+    assert gang.past[0].record.state == "PREEMPTED"
+    (event,) = h.events("gang_preempted")
+    assert event.text == (
+        f"'work' makes room for job {urgent} ('work') of higher priority: it is queued again"
+    )
+    h.end_tasks()
+    assert (h.state_of(second), h.gang(second).attempt) == ("RUNNING", 2)
+
+
+def test_work_of_the_same_priority_waits_in_turn(h: Harness) -> None:
+    fill(h, high().gpus(8))
+    fill(h, high().gpus(8))
+    waiting = h.submit(high().gpus(8))
+    assert h.state_of(waiting) == "PENDING"
+    assert not h.events("gang_preempted")
+
+
+def test_young_work_is_protected(h: Harness) -> None:
+    victim = h.submit(low().gpus(8).nodes(2))
+    urgent = h.submit(high().gpus(8))
+    work(h, victim, 59.0)
+    assert h.state_of(urgent) == "PENDING"
+    work(h, victim, 60.0)
+    h.submit(job().gpus(0))  # something that makes the scheduler plan
+    assert h.state_of(urgent) == "RUNNING"
+
+
+def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
+    """Two thirds of their first minute are left, and then the longer grace."""
+    young = fill(h, low().gpus(8).grace(10), run_s=20.0)
+    older = fill(h, low().gpus(8).grace(5), run_s=45.0)
+    urgent = h.submit(high().nodes(2).gpus(8))
+    behind = h.submit(high().gpus(8))
+    view = outlook(h.cluster.state, h.job(urgent), h.now)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert view.start_why == (
+        f"once jobs {young}, {older} of lower priority have made way; "
+        "they are protected for 40s more"
+    )
+    assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
+
+
+def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> None:
+    young = fill(h, low().gpus(8).grace(10), run_s=20.0)
+    older = fill(h, low().gpus(8).grace(5), run_s=45.0)
+    first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
+    told = [outlook(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
+    assert [view.start_why for view in told[:2]] == [
+        f"once job {young} of lower priority has made way; it is protected for 40s more",
+        (
+            f"once jobs {young}, {older} of lower priority have made way; "
+            "they are protected for 40s more"
+        ),
+    ]
+    assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert told[2].start_unix_s is None, "nobody is left for it"
+    equal = h.submit(low().gpus(8))
+    assert outlook(h.cluster.state, h.job(equal), h.now).start_unix_s is None
+    started = h.now.unix_s
+    work(h, older, 61.0)
+    h.run(1)
+    assert h.state_of(first) == "RUNNING"
+    assert h.state_of(second) == "PENDING"
+    work(h, young, 61.0)
+    h.run(1)
+    assert h.state_of(second) == "RUNNING"
+    assert h.now.unix_s - started < 50
+
+
+def test_behind_more_than_one_cycle_sends_away_for_nobody_is_told_whom(h: Harness) -> None:
+    fill(h, low().gpus(1).array(16), run_s=20.0)
+    numbers = [h.submit(high().gpus(1)) for _ in range(10)]
+    known = [outlook(h.cluster.state, h.job(n), h.now).start_unix_s for n in numbers]
+    assert [start is None for start in known] == [False] * 8 + [True] * 2
+
+
+def test_the_site_says_how_long_young_work_is_protected() -> None:
+    h = joined(site().rack("a", 1).times(protected_run_s=0.0).build())
+    victim = h.submit(low().gpus(8))
+    urgent = h.submit(high().gpus(8))
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
+
+
+def test_the_notice_gives_the_job_its_own_grace(h: Harness) -> None:
+    victim = fill(h, low().gpus(8).nodes(2).grace(45))
+    h.submit(high().gpus(8).nodes(2))
+    stops = [m for name in h.agents for m in h.told(name, StopTask) if isinstance(m, StopTask)]
+    assert {stop.ref.job for stop in stops} == {victim}
+    assert {stop.grace_s for stop in stops} == {45.0}
+
+
+def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_one, on_other = fill(h, low().gpus(6)), fill(h, low().gpus(6))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8))
+    going = next(n for n in (on_one, on_other) if h.gang(n).phase_name == "ending")
+    node = h.gang(going).live[0].node
+    assert h.job(urgent).wait_reason == f"waits for work of lower priority to end on {node}"
+    small = [h.submit(low().gpus(1)) for _ in range(3)]
+    h.run(5)
+    assert len(h.events("gang_preempted")) == 1
+    assert reason_of(h.job(going), "RUNNING") == (
+        f"stopping: makes room for job {urgent} ('work') of higher priority"
+    )
+    assert reason_of(h.job(small[2]), "PENDING") == (
+        f"there is room, but it is kept for job {urgent}, "
+        "for which work of lower priority makes way"
+    )
+    assert node not in {a.node for n in small for a in h.gang(n).live}
+    h.agent(node).end(h.gang(going).live[0].record.ref, 0)
+    h.settle()
+    assert h.state_of(urgent) == "RUNNING"
+    assert h.gang(going).past[0].record.state == "PREEMPTED", "it may have more to do"
+
+
+def test_a_job_that_is_cancelled_meanwhile_keeps_no_room(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(h, low().gpus(6).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    small = h.submit(job().gpus(2))
+    assert h.state_of(small) == "PENDING"
+    h.do(Cancel(only(urgent)))
+    h.run(1)
+    assert h.state_of(small) == "RUNNING"
+
+
+def test_room_that_did_not_come_is_kept_no_longer(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node is drained while the work on it ends."""
+    victim = fill(h, low().gpus(8).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    h.do(Drain(NodeId("a1")))
+    for attempt in list(h.gang(victim).live):
+        h.agent(attempt.node).end(attempt.record.ref)
+    h.settle()
+    assert (h.state_of(urgent), list(h.cluster.state.claims)) == ("PENDING", [(urgent, 0)])
+    h.run(CLAIM_AFTER_S + 1)
+    small = h.submit(job().gpus(8))
+    assert h.state_of(small) == "RUNNING"
+
+
+def test_who_makes_room_for_two_and_had_not_begun_goes_once() -> None:
+    h = joined(site().rack("a", 1).build())
+    h.agent("a1").is_slow_to_ack = True
+    victim = h.submit(low().gpus(8))
+    assert h.gang(victim).phase_name == "starting"
+    urgent = h.submit(high().gpus(4).array(2))
+    assert len(h.events("gang_preempted")) == 1
+    h.agent("a1").ack_now()
+    h.run(2)
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
+
+
+def test_after_a_restart_who_was_told_to_go_still_goes(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = fill(h, low().gpus(8).nodes(2))
+    is_slow_to_stop(h, monkeypatch)
+    urgent = h.submit(high().gpus(8).nodes(2))
+    monkeypatch.undo()
+    h.restart_scheduler()
+    for agent in h.agents.values():
+        agent.say_hello()
+    h.settle()
+    h.run(3)
+    assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
+    assert h.gang(victim).failures == 0

@@ -1,0 +1,196 @@
+"""What follows a try: back-offs, crash loops that are held, services without end."""
+
+import pytest
+
+from support.core.harness import Harness, end_one, joined, running
+from support.core.sites import job, site
+from wattline_protocol.ids import JobId
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import ArraySpec
+from wattline_protocol.wire.client_messages import Cancel, Release
+from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S
+from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, Pending
+
+
+@pytest.fixture
+def h() -> Harness:
+    return joined(site().rack("a", 1).build())
+
+
+def wait_s(h: Harness, number: JobId) -> float:
+    """How long its first gang backs off; then it runs again."""
+    phase = h.gang(number).phase
+    assert isinstance(phase, Pending)
+    wait_s = phase.not_before - h.mono_s
+    h.mono_s += max(0.0, wait_s - 1.0)
+    h.run(0.5)
+    assert h.state_of(number) == "PENDING"
+    h.run(1.5)
+    assert h.state_of(number) == "RUNNING"
+    return wait_s
+
+
+def test_back_off_doubles(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    waits = []
+    for _ in range(8):
+        end_one(h, number, 1, run_s=CRASH_RUN_S)
+        waits.append(wait_s(h, number))
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
+
+
+def test_a_job_that_backs_off_says_so(h: Harness) -> None:
+    """Once it has, what it waits for is all that is told."""
+    number, _ = h.submit(job().retries(9).gpus(8)), h.submit(job().gpus(8))
+    end_one(h, number, 3)
+    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+    h.run(2)
+    assert reason_of(h.job(number), "PENDING") == "waits for gpus: a1: 8 more free GPUs"
+
+
+def crash(h: Harness, number: JobId, times: int) -> None:
+    """It fails soon after its start, again and again."""
+    for at in range(times):
+        if at:
+            wait_s(h, number)
+        end_one(h, number, 3)
+
+
+def test_a_crash_loop_is_held_rather_than_burn_its_retries(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    crash(h, number, CRASHES_HELD)
+    assert h.state_of(number) == "HELD"
+    assert reason_of(h.job(number), "HELD") == (
+        "held: 3 tries in a row ended within 30 s, last: exit status 3 (on a1); "
+        "`wattline release` tries again"
+    )
+    assert h.job(number).record.reason == reason_of(h.job(number), "HELD")
+    assert [e.level for e in h.events("gang_held")] == ["warning"]
+    h.run(120)
+    assert h.state_of(number) == "HELD"
+
+
+def test_release_gives_a_crash_loop_all_its_retries_again(h: Harness) -> None:
+    number = h.submit(job().retries(3))
+    crash(h, number, CRASHES_HELD)
+    h.do(Release(only(number)))
+    assert h.state_of(number) == "RUNNING"
+    assert (h.gang(number).failures, h.gang(number).crashes) == (0, 0)
+    crash(h, number, CRASHES_HELD)
+    assert h.state_of(number) == "HELD"
+
+
+def test_few_retries_are_used_up_before_a_hold(h: Harness) -> None:
+    number = h.submit(job().retries(CRASHES_HELD - 1))
+    crash(h, number, CRASHES_HELD)
+    assert h.state_of(number) == "FAILED"
+
+
+def test_a_long_run_begins_the_count_anew(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    for run_s in (1.0, 1.0, CRASH_RUN_S, 1.0, 1.0):
+        end_one(h, number, 1, run_s=run_s)
+        wait_s(h, number)
+    assert h.gang(number).crashes == 2
+
+
+def test_one_crashing_index_is_held_alone(h: Harness) -> None:
+    number = h.submit(job().array(3).retries(9))
+    for _ in range(CRASHES_HELD):
+        node, ref = next((n, r) for n, r in running(h, number) if r.task == 0)
+        h.agent(node).end(ref, 3)
+        h.run(5)
+    assert h.state_of(number) == "RUNNING"
+    assert reason_of(h.job(number), "RUNNING").startswith("0: held: 3 tries")
+    h.end_tasks()
+    assert h.state_of(number) == "HELD"
+    assert h.job(number).count["ended"] == 2
+    h.do(Release(only(number)))
+    h.end_tasks()
+    assert h.state_of(number) == "COMPLETED"
+
+
+def test_a_crash_loop_is_held_over_a_restart_and_can_be_cancelled(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    crash(h, number, CRASHES_HELD)
+    h.restart_scheduler()
+    h.join()
+    h.run(5)
+    assert h.state_of(number) == "HELD"
+    h.do(Cancel(only(number)))
+    assert h.state_of(number) == "CANCELLED"
+
+
+def test_crashes_and_back_offs_count_on_after_a_restart(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    crash(h, number, CRASHES_HELD - 1)
+    h.restart_scheduler()
+    h.join()
+    assert h.state_of(number) == "PENDING"
+    assert wait_s(h, number) == pytest.approx(1.5, abs=0.3), "2 s less the restart"
+    end_one(h, number, 3)
+    assert h.state_of(number) == "HELD"
+
+
+def test_how_another_index_ended_is_no_reason_to_wait(h: Harness) -> None:
+    number = h.submit(job().array(2).gpus(4).retries(3))
+    h.do(Cancel(only(number, 0)))
+    h.run(1)
+    end_one(h, number, 3)
+    assert h.state_of(number) == "PENDING"
+    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+
+
+# --- services ---------------------------------------------------------------------------
+
+
+def test_a_service_that_ended_well_backs_off_and_says_so(h: Harness) -> None:
+    number = h.submit(job().service(2))
+    h.do(Cancel(only(number, 0)))
+    h.run(1)
+    end_one(h, number, 0)
+    assert h.state_of(number) == "PENDING"
+    assert reason_of(h.job(number), "PENDING") == "backs off: it ended"
+
+
+def test_a_service_that_crashes_at_once_is_restarted_without_end(h: Harness) -> None:
+    number = h.submit(job().service(1))
+    waits = []
+    for _ in range(11):
+        end_one(h, number, 1)
+        waits.append(wait_s(h, number))
+    assert waits == pytest.approx([2**i for i in range(9)] + [300, 300], abs=0.3)
+    assert not h.events("gang_held")
+
+
+def test_a_service_whose_command_is_not_there_has_failed(h: Harness) -> None:
+    number = h.submit(job().service(1))
+    node, ref = running(h, number)[0]
+    h.agent(node).end(ref, kind="not_found")
+    h.settle()
+    assert h.state_of(number) == "FAILED"
+
+
+def test_a_service_that_ran_long_starts_its_count_anew(h: Harness) -> None:
+    number = h.submit(job().service(1))
+    for _ in range(13):
+        node, ref = running(h, number)[0]
+        h.agent(node).end(ref, 1, run_s=3_600)
+        h.settle()
+        h.run(3)
+    assert h.state_of(number) == "RUNNING"
+
+
+def test_events_number_indices_as_people_do(h: Harness) -> None:
+    number = h.submit(job("sweep").retries(9)._with(array=ArraySpec((5, 9))))
+    for _ in range(CRASHES_HELD):
+        node, ref = next((n, r) for n, r in running(h, number) if r.task == 1)
+        h.agent(node).end(ref, 3)
+        h.run(5)
+    (held,) = h.events("gang_held")
+    assert held.text.startswith("'sweep'[9] is held: 3 tries in a row")
+    alone = h.submit(job("alone").service(1))
+    end_one(h, alone, 1)
+    (restarted,) = h.events("service_restarted")
+    assert restarted.text.startswith("'alone' is restarted in 1 s: ")

@@ -1,0 +1,298 @@
+"""A client that reads slowly gets its answers late; one that does not read loses its session."""
+
+import msgspec
+import pytest
+
+from support.core.site_views import empty_site
+from support.programs.client_pipe import Pipe, greeted, taken
+from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.views.site_views import EventView, SiteView
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.client_messages import (
+    Ask,
+    ClientHello,
+    Denied,
+    Done,
+    Events,
+    ListEvents,
+    Routes,
+    SiteNow,
+    Tell,
+)
+from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
+from wattline_scheduler.shell.clients import client_endpoint
+from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
+from wattline_scheduler.shell.clients.site_snapshots import Snapshots
+from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watches
+
+
+def answers(pipe: Pipe) -> list[str]:
+    tells = [told for told in pipe.sent if isinstance(told, Tell)]
+    return [told.answer.text for told in tells if isinstance(told.answer, Done)]
+
+
+def at(mono_s: float) -> Now:
+    return Now(Instant(mono_s), UnixTime(mono_s))
+
+
+def test_answers_wait_for_room_and_keep_their_order() -> None:
+    pipe, desk = greeted()
+    pipe.room = 1
+    for number in range(4):
+        desk.tell(b"c", number, Done(str(number)))
+    assert answers(pipe) == ["0"]
+    assert desk.retry_in_s(Instant(1.0)) == client_endpoint.RETRY_SOON_S
+    pipe.room = 2
+    desk.flush(Instant(1.0))
+    assert answers(pipe) == ["0", "1", "2"]
+    pipe.room = 9
+    desk.flush(Instant(2.0))
+    desk.tell(b"c", 4, Done("4"))
+    assert answers(pipe) == ["0", "1", "2", "3", "4"]
+    assert desk.retry_in_s(Instant(2.0)) is None
+
+
+def test_a_connection_that_takes_nothing_loses_its_session() -> None:
+    pipe, desk = greeted()
+    pipe.room = 0
+    desk.tell(b"c", 1, Done("late"))
+    desk.flush(Instant(10.0))
+    assert desk.retry_in_s(Instant(11.0)) == client_endpoint.RETRY_LATER_S
+    desk.flush(Instant(10.0 + STUCK_S))
+    assert list(desk.sessions) == [b"c"]
+    desk.flush(Instant(10.1 + STUCK_S))
+    assert not desk.sessions
+    assert desk.retry_in_s(Instant(50.0)) is None
+
+
+def test_a_backlog_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_endpoint, "MAX_BACKLOG", 3)
+    pipe, desk = greeted()
+    pipe.room = 0
+    for number in range(3):
+        desk.tell(b"c", number, Done(""))
+    assert list(desk.sessions) == [b"c"]
+    desk.tell(b"c", 3, Done(""))
+    assert not desk.sessions
+
+
+def test_beyond_the_limit_the_longest_unheard_session_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_endpoint, "MAX_SESSIONS", 2)
+    pipe, desk = greeted(b"1")
+    desk.sessions[b"1"].watch_count = 1
+    for connection in (b"2", b"3"):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
+    assert taken(desk) == []
+    assert list(desk.sessions) == [b"1", b"3"]
+
+
+def test_a_user_with_many_connections_loses_its_own_and_not_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_endpoint, "MAX_SESSIONS_OF_USER", 2)
+    pipe, desk = greeted(b"1", "bob")
+    for connection in (b"2", b"3", b"4"):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
+    assert taken(desk) == []
+    assert list(desk.sessions) == [b"1", b"3", b"4"]
+
+
+def test_a_backlog_has_a_limit_over_all_connections_of_a_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_endpoint, "MAX_BACKLOG_BYTES_OF_USER", 3_000)
+    pipe, desk = greeted(b"1")
+    for connection, user in ((b"2", "ada"), (b"3", "bob")):
+        pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection, user=user)
+    assert taken(desk) == []
+    pipe.room = 0
+    for connection in (b"1", b"2", b"3"):
+        desk.tell(connection, 1, Done("x" * 1_600))
+    assert list(desk.sessions) == [b"1", b"3"]
+
+
+def test_a_request_without_room_is_answered_so_that_its_client_does_not_wait_for_ever() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(7, ListEvents()))
+    (incoming,) = desk.receive()
+    desk.turn_away(incoming)
+    assert pipe.refused == ["rate"]
+    ((ask, answer),) = ((told.ask, told.answer) for told in pipe.told())
+    assert ask == 7
+    assert isinstance(answer, Denied)
+    assert answer.kind == "busy"
+
+
+@pytest.mark.parametrize("data", [b"junk", b"x" * (client_endpoint.MAX_BUSY_BYTES + 1)])
+def test_what_is_no_request_or_large_is_turned_away_without_a_word(data: bytes) -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(7, ListEvents()))
+    (incoming,) = desk.receive()
+    desk.turn_away(incoming._replace(data=data))
+    assert (pipe.refused, pipe.sent) == (["rate"], [])
+
+
+def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(1, ListEvents()))
+    pipe.removed.add("ada")
+    assert taken(desk) == []
+
+
+def test_a_role_that_was_changed_counts_from_the_next_request() -> None:
+    pipe, desk = greeted()
+    pipe.arrives(Ask(1, ListEvents()), role="submitter")
+    ((session, ask),) = taken(desk)
+    assert (session.role, ask.ask) == ("submitter", 1)
+
+
+class Watched:
+    """Watches over a desk, with events and routes to show."""
+
+    def __init__(self) -> None:
+        self.pipe, self.desk = greeted()
+        self.events: list[EventView] = []
+        self.routes = Routes({})
+        snapshots = Snapshots(self._site)
+        self.mono_s, self.look_s = 0.0, 0.0
+        shown = (snapshots, self._after, self._after, lambda: self.routes)
+        self.watches = Watches(self.desk, *shown, self._clock)
+
+    def _clock(self) -> Now:
+        self.mono_s += self.look_s
+        return at(self.mono_s)
+
+    def _site(self, now: Now) -> SiteView:
+        return msgspec.structs.replace(empty_site(), unix_s=now.unix_s)
+
+    def _after(self, after: int, limit: int) -> tuple[EventView, ...]:
+        return tuple(event for event in self.events if event.seq > after)[:limit]
+
+    @property
+    def session(self) -> Session:
+        return self.desk.sessions[b"c"]
+
+    def happens(self, seq: int) -> None:
+        self.events.append(EventView(seq, UnixTime(0.0), "kind", "who", "text"))
+
+    def show(self, mono_s: float) -> None:
+        self.mono_s = mono_s
+        self.watches.show(self.events[-1].seq if self.events else 0)
+
+    def shown(self) -> list[int]:
+        """Sequences of all events that were shown."""
+        tells = [told.answer for told in self.pipe.sent if isinstance(told, Tell)]
+        return [event.seq for told in tells if isinstance(told, Events) for event in told.events]
+
+
+def test_events_wait_for_room_and_none_is_lost() -> None:
+    w = Watched()
+    assert w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0)) is None
+    w.show(0.0)
+    assert isinstance(w.pipe.sent[0], Tell)  # the first answer comes at once, though empty
+    w.pipe.room = 0
+    w.happens(1)
+    w.show(0.1)
+    w.happens(2)
+    w.show(0.2)
+    assert w.shown() == []
+    w.pipe.room = 9
+    w.show(0.3)
+    w.show(0.4)
+    assert w.shown() == [1, 2]
+
+
+def pictures(w: Watched) -> list[float]:
+    """When the snapshots that were shown were made."""
+    tells = [told.answer for told in w.pipe.sent if isinstance(told, Tell)]
+    return [told.site.unix_s for told in tells if isinstance(told, SiteNow)]
+
+
+def test_a_paced_watch_gets_the_newest_once_it_has_taken_the_one_before() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(1.0, is_paced=True), at(0.0))
+    for second in range(5):
+        w.show(float(second))
+    assert pictures(w) == [0.0]
+    w.watches.seen(w.session, 1)
+    w.show(5.0)
+    w.show(6.0)
+    assert pictures(w) == [0.0, 5.0]
+    w.watches.seen(w.session, 77)
+    w.show(6.0 + GONE_S)
+    assert len(w.watches) == 0, "nobody reads"
+
+
+def test_a_watch_that_is_not_paced_gets_each_in_its_time() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(1.0), at(0.0))
+    for second in range(3):
+        w.show(float(second))
+    assert pictures(w) == [0.0, 1.0, 2.0]
+
+
+def test_routes_are_shown_when_they_change() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
+    for second in range(3):
+        w.show(float(second))
+    assert len(w.pipe.sent) == 1
+    w.routes = Routes({"digits": ()})
+    w.show(3.0)
+    w.show(4.0)
+    assert [told.answer for told in w.pipe.sent if isinstance(told, Tell)][1:] == [w.routes]
+
+
+def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0))
+    w.show(0.0)
+    w.show(GONE_S + 10.0)
+    w.show(2 * GONE_S + 20.0)
+    assert len(w.watches) == 1
+    w.happens(1)
+    w.pipe.room = 0
+    w.show(200.0)
+    w.show(201.0 + GONE_S)
+    assert len(w.watches) == 0
+    assert w.session.watch_count == 0
+
+
+def test_many_watches_of_one_user_keep_neither_others_nor_the_step_waiting() -> None:
+    w = Watched()
+    w.pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), b"b", user="bob")
+    assert taken(w.desk) == []
+    w.pipe.sent.clear()
+    for ask in range(16):
+        w.watches.add(w.session, ask, ListEvents(follow=True), at(0.0))
+    w.watches.add(w.desk.sessions[b"b"], 99, ListEvents(follow=True), at(0.0))
+    w.look_s = SHOW_S / 4
+    w.show(0.0)
+    first = [told.ask for told in w.pipe.told()]
+    assert 99 in first[:3], "after one quantum of the other user"
+    assert len(first) < 6, "the rest has its turn in later steps"
+    assert w.watches.next_in_s() == 0.0
+    for step in range(1, 12):
+        w.show(step / 10)
+    assert sorted(told.ask for told in w.pipe.told()) == [*range(16), 99]
+
+
+def test_watches_end_with_their_session() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
+    w.desk.end(w.session)
+    w.show(1.0)
+    assert len(w.watches) == 0
+    assert w.pipe.sent == []
+
+
+def test_the_same_number_again_replaces_a_watch() -> None:
+    w = Watched()
+    for _ in range(40):
+        assert w.watches.add(w.session, 7, WatchRoutes(), at(0.0)) is None
+    assert (len(w.watches), w.session.watch_count) == (1, 1)
+    w.watches.drop(w.session, 7)
+    w.watches.drop(w.session, 7)
+    assert (len(w.watches), w.session.watch_count) == (0, 0)

@@ -1,0 +1,105 @@
+"""Lists of jobs: which of them, how many, and the rest of a list that was cut."""
+
+import msgspec
+import pytest
+
+from support.core.harness import Harness
+from support.core.sites import job
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
+from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Tell
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.shell.clients.questions import HIDDEN, Reads
+from wattline_scheduler.time_slices import at_once
+
+
+def whole(answer: Answer) -> Answer:
+    """As its reader sees it: rows are encoded already."""
+    data = msgspec.msgpack.encode(Tell(1, answer))
+    return msgspec.msgpack.decode(data, type=Tell).answer
+
+
+def listed(h: Harness, reads: Reads, request: ListJobs) -> tuple[list[JobId], bool]:
+    answer = whole(at_once(reads.listed(request, h.now)))
+    assert isinstance(answer, Jobs), answer
+    return [view.id for view in answer.jobs], answer.is_cut
+
+
+def test_jobs_are_listed_by_owner_account_queue_name_state_and_number(
+    h: Harness, reads: Reads
+) -> None:
+    runs = h.submit(job("sweep-1").gpus(8).queue("night"))
+    waits = h.submit(job("sweep-2").gpus(8).account("vision"))
+    bobs = h.submit(job("other").gpus(8), user="bob")
+    for which, found in (
+        (Selection(), [runs, waits, bobs]),
+        (Selection(users=("ada",)), [runs, waits]),
+        (Selection(accounts=("vision", "bob")), [waits, bobs]),
+        (Selection(queues=("night",)), [runs]),
+        (Selection(names=("sweep-*",)), [runs, waits]),
+        (Selection(states=("PENDING",)), [waits, bobs]),
+        (Selection(states=("PENDING",), users=("ada",)), [waits]),
+        (Selection((Span(waits, JobId(99)),)), [waits, bobs]),
+        (Selection(users=("eve",)), []),
+    ):
+        assert listed(h, reads, ListJobs(which=which)) == (found, False), which
+
+
+def test_a_long_list_is_cut_and_goes_on_before_its_first(h: Harness, reads: Reads) -> None:
+    numbers = [h.submit(job().gpus(8)) for _ in range(5)]
+    h.ask(Cancel(only(numbers[3])))
+    left = numbers[:3] + numbers[4:]
+    assert listed(h, reads, ListJobs(ended=False, limit=3)) == (left[1:], True)
+    rest = ListJobs(ended=False, limit=3, before=left[1])
+    assert listed(h, reads, rest) == (left[:1], False)
+
+
+def test_the_values_of_its_environment_are_for_its_owner_and_operators(
+    h: Harness, reads: Reads
+) -> None:
+    number = h.submit(job().env(TOKEN="hunter2"))
+
+    def values(user: str, role: Role) -> dict[str, str]:
+        answer = reads.job(number, Asker(UserName(user), role), h.now)
+        assert isinstance(answer, Jobs)
+        (view,) = answer.jobs
+        assert view.spec is not None
+        return view.spec.env
+
+    assert values("ada", "submitter") == {"TOKEN": "hunter2"} == values("ops", "operator")
+    assert values("bob", "submitter") == {"TOKEN": HIDDEN}
+    assert h.job(number).spec.env == {"TOKEN": "hunter2"}
+
+
+@pytest.mark.parametrize(("logs", "bobs"), [("owner", ""), ("everyone", "hunter2\n")])
+def test_the_last_lines_of_a_log_are_for_those_who_may_read_it(
+    logs: LogReaders, bobs: str, h: Harness, reads: Reads
+) -> None:
+    number = h.submit(job().gpus(1))
+    h.run(2)
+    h.end_tasks(1)
+    h.run(1)
+    (gang,) = h.job(number).gangs
+    (attempt,) = gang.attempts
+    assert attempt.record.exit is not None
+    end = msgspec.structs.replace(attempt.record.exit, log_tail="hunter2\n")
+    attempt.record = msgspec.structs.replace(attempt.record, exit=end)
+    h.cluster.state.site = msgspec.structs.replace(h.cluster.state.site, logs=logs)
+
+    def tail(user: str, role: Role) -> str:
+        answer = reads.job(number, Asker(UserName(user), role), h.now)
+        assert isinstance(answer, Jobs)
+        ((view,),) = (one.attempts for one in answer.jobs)
+        assert view.exit is not None
+        return view.exit.log_tail
+
+    assert tail("ada", "submitter") == "hunter2\n" == tail("ops", "operator")
+    assert tail("bob", "submitter") == bobs
+
+
+def test_what_cannot_be_a_filter_is_refused(h: Harness, reads: Reads) -> None:
+    request = ListJobs(which=Selection(users=("x",) * (MAX_WORDS + 1)))
+    answer = at_once(reads.listed(request, h.now))
+    assert isinstance(answer, Denied)
+    assert answer.kind == "bad_request"

@@ -1,0 +1,376 @@
+"""What is committed is read back; what must not be opened is refused in words."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlite_utils import Database
+
+from support.core import records
+from support.store.stores import NOW, everything, opened
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_scheduler.records import UseRecord
+from wattline_scheduler.store import load
+from wattline_scheduler.store.digests import arm
+from wattline_scheduler.store.errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreFenced,
+    StoreForeign,
+    StoreLocked,
+    StoreTooNew,
+    StoreUnwritable,
+)
+from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED, USES_LOADED
+from wattline_scheduler.store.record_rows import JOB_STATE, by_statement
+from wattline_scheduler.store.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+from wattline_scheduler.store.store import (
+    Store,
+)
+
+
+def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit(everything())
+    store.close()
+
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+
+    assert saved.jobs == (records.job(1, ended_after_s=5.0), records.job(2))
+    assert saved.gangs == (records.gang(1, attempt=1, is_ended=True), records.gang(2))
+    assert saved.attempts == (records.attempt(1),)
+    assert saved.nodes == (records.node(),)
+    assert saved.books == (records.book(),)
+    assert saved.limits == (records.limit(),)
+    assert saved.demands == (records.demand(0), records.demand(1))
+    assert saved.meters == (records.meter(),)
+    assert saved.plants == (records.plant(),)
+    assert saved.uses == (records.use(),)
+    assert saved.reservations == (records.reservation(),)
+    assert saved.events == (records.event(1), records.event(2))
+    assert (saved.next_job, saved.next_event) == (3, 3)
+
+
+def test_the_use_of_what_the_site_file_names_is_loaded_however_old_it_is(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    old = [UseRecord("queue", name, UnixTime(1.0)) for name in ("night", "day")]
+    store.commit([*old, *(UseRecord("queue", f"q{n}", UnixTime(NOW)) for n in range(USES_LOADED))])
+    store.close()
+    lasting = (("queue", "night"), ("queue", "q1"), ("account", "unused"))
+    store, saved = Store.open(tmp_path, now_unix_s=NOW, lasting=lasting)  # type: ignore[arg-type]  # literals
+    store.close()
+    names = {record.name for record in saved.uses}
+    assert ("night" in names, "day" in names) == (True, False)
+    assert len(saved.uses) == len(names) == USES_LOADED + 1
+
+
+def test_an_empty_store_starts_at_one(tmp_path: Path) -> None:
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+    assert (saved.epoch, saved.next_job, saved.next_event) == (1, 1, 1)
+    assert saved.jobs == ()
+
+
+def test_a_record_replaces_the_one_with_its_key(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.book(acked_mw=5), records.book(acked_mw=6)])
+    store.commit([records.book(acked_mw=7)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+    assert saved.books == (records.book(acked_mw=7),)
+
+
+def test_the_state_of_a_job_is_written_without_its_specification(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    job = records.job(1)
+    store.commit([job])
+    told = {"is_late": True, "is_risk_told": True, "is_held": True, "held_by": "ops"}
+    running = msgspec.structs.replace(job, state="RUNNING", reason="because", **told)
+    assert list(by_statement([running], {job.id: job.spec})) == [JOB_STATE]
+    store.commit([running])
+    ended = msgspec.structs.replace(running, state="COMPLETED", ended_unix_s=UnixTime(NOW))
+    store.commit([ended])
+    store.close()
+    with contextlib.closing(opened(tmp_path)) as again:
+        found = again.job(job.id)
+        assert found is not None
+        assert found[0] == ended
+
+
+def test_of_several_records_of_a_job_in_a_transaction_the_last_counts(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    job = records.job(1)
+    store.commit([job])
+    other = msgspec.structs.replace(job, spec=records.spec("renamed"), state="HELD")
+    last = msgspec.structs.replace(other, state="PENDING", reason="waits")
+    store.commit([msgspec.structs.replace(job, state="RUNNING"), other, last])
+    found = store.job(job.id)
+    assert found is not None
+    assert found[0] == last
+    store.close()
+
+
+def test_each_run_has_its_own_epoch_and_instance(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(3):
+        store, saved = Store.open(tmp_path, now_unix_s=NOW)
+        store.close()
+        runs.append((saved.epoch, saved.instance))
+    assert [epoch for epoch, _ in runs] == [1, 2, 3]
+    assert len({instance for _, instance in runs}) == 3
+
+
+def test_the_epoch_is_on_disk_before_open_returns(tmp_path: Path) -> None:
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    reader = sqlite3.connect(store.path)
+    assert reader.execute("SELECT epoch FROM meta").fetchone() == (saved.epoch,)
+    reader.close()
+    store.close()
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -(2**63) - 1])
+def test_numbers_that_no_database_has_are_of_nothing(tmp_path: Path, number: int) -> None:
+    """Any client may ask for them."""
+    store = opened(tmp_path)
+    store.commit(everything())
+    assert store.job(JobId(number)) is None
+    assert store.outcomes([JobId(number)]) == {}
+    assert len(store.events(number, 10)) == (2 if number < 0 else 0)
+    store.close()
+
+
+def test_only_open_and_newest_ended_jobs_are_loaded(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    ended = ENDED_JOBS_LOADED + 50
+    store.commit([records.job(n, ended_after_s=1.0) for n in range(2, ended + 2)])
+    store.commit([records.job(1), records.gang(1), records.gang(2, is_ended=True)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert len(saved.jobs) == ENDED_JOBS_LOADED + 1
+    assert saved.jobs[0] == records.job(1)
+    assert [g.job for g in saved.gangs] == [1]
+    assert saved.next_job == ended + 2
+    older = store.job(JobId(2))
+    assert older == (records.job(2, ended_after_s=1.0), (records.gang(2, is_ended=True),), ())
+    assert store.job(JobId(999_999)) is None
+    store.close()
+
+
+def test_how_the_parents_of_open_jobs_ended_is_loaded_however_old_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "ENDED_JOBS_LOADED", 1)
+    waits = records.job(5, after_ok=(JobId(1), JobId(3)), after_any=(JobId(2), JobId(4)))
+    failed = msgspec.structs.replace(records.job(3, ended_after_s=1.0), state="FAILED")
+    store = opened(tmp_path)
+    store.commit([records.job(n, ended_after_s=1.0) for n in (1, 2)])
+    store.commit([failed, records.job(4), waits, records.job(6, ended_after_s=2.0)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert [job.id for job in saved.jobs] == [4, 5, 6]
+    assert saved.outcomes == {1: "COMPLETED", 2: "COMPLETED", 3: "FAILED"}
+    assert store.outcomes([JobId(3), JobId(4), JobId(77)]) == {3: "FAILED"}
+    store.close()
+
+
+def test_newest_events_are_loaded_and_older_ones_can_be_read(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.event(n) for n in range(1, EVENTS_LOADED + 11)])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert [saved.events[0].seq, saved.events[-1].seq] == [11, EVENTS_LOADED + 10]
+    assert [event.seq for event in store.events(3, 2)] == [4, 5]
+    store.close()
+
+
+def test_a_second_scheduler_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    with pytest.raises(StoreLocked, match=r"in use by another scheduler \(process \d+\)"):
+        opened(tmp_path)
+    store.close()
+    opened(tmp_path).close()
+
+
+def test_a_fenced_store_writes_nothing(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    other = sqlite3.connect(store.path)
+    other.execute("UPDATE meta SET epoch = epoch + 1, instance = 'other'")
+    other.commit()
+    with pytest.raises(StoreFenced, match="epoch 2 of another scheduler"):
+        store.commit([records.job(1)])
+    assert other.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
+    other.close()
+    store.close()
+
+
+def test_the_same_epoch_of_another_instance_fences_too(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    other = sqlite3.connect(store.path)
+    other.execute("UPDATE meta SET instance = 'other'")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreFenced):
+        store.commit([])
+    store.close()
+
+
+@pytest.mark.parametrize("version", range(SCHEMA_VERSION + 1))
+def test_every_older_schema_is_migrated_to_the_newest(tmp_path: Path, version: int) -> None:
+    with sqlite3.connect(tmp_path / "wattline.db", isolation_level=None) as connection:
+        old = Database(connection)
+        migrate(old, upto=version)
+        assert schema_version(old) == version
+        arm(connection)
+        if version > 0:
+            old.execute("UPDATE meta SET epoch = 41, instance = 'before'")
+    connection.close()
+
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.commit(everything())
+    store.close()
+
+    fresh = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(Database(fresh))
+    migrated = sqlite3.connect(tmp_path / "wattline.db")
+    schema = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+    assert migrated.execute(schema).fetchall() == fresh.execute(schema).fetchall()
+    assert saved.epoch == (42 if version > 0 else 1)
+    migrated.close()
+    fresh.close()
+
+
+def test_a_failed_migration_leaves_the_older_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(sqlite3.connect(tmp_path / "wattline.db", isolation_level=None))
+    migrate(db, upto=1)
+
+    def half_done(db: Database) -> None:
+        db.execute("CREATE TABLE half (id INTEGER)")
+        raise RuntimeError("power cut")
+
+    patched = (MIGRATIONS[0], half_done)
+    monkeypatch.setattr("wattline_scheduler.store.schema.MIGRATIONS", patched)
+    with pytest.raises(RuntimeError, match="power cut"):
+        migrate(db)
+    assert schema_version(db) == 1
+    assert "half" not in db.table_names()
+    db.conn.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "wattline.db", isolation_level=None)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(StoreTooNew, match=f"version {SCHEMA_VERSION + 1}"):
+        opened(tmp_path)
+
+
+def test_a_foreign_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "wattline.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreForeign, match="not one of Wattline's"):
+        opened(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_a_truncated_database_is_refused(tmp_path: Path, keep: float) -> None:
+    store = opened(tmp_path)
+    store.commit([records.job(n) for n in range(1, 500)])
+    store.close()
+    path = tmp_path / "wattline.db"
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * keep))
+    with pytest.raises(StoreCorrupt, match="--recover"):
+        opened(tmp_path)
+
+
+def test_bytes_that_are_no_database_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "wattline.db").write_bytes(b"these are not the pages you are looking for " * 99)
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        opened(tmp_path)
+
+
+def test_an_overwritten_page_is_found(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.job(n) for n in range(1, 500)])
+    store.close()
+    path = tmp_path / "wattline.db"
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(StoreCorrupt):
+        opened(tmp_path)
+
+
+def test_an_unreadable_record_is_refused(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.job(1)])
+    store.close()
+    connection = sqlite3.connect(tmp_path / "wattline.db", isolation_level=None)
+    connection.execute("UPDATE jobs SET spec = '{}'")
+    connection.close()
+    with pytest.raises(StoreCorrupt, match="a record of jobs is not what was written: id '1'"):
+        opened(tmp_path)
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(StoreUnwritable, match="cannot make the state directory"):
+        opened(tmp_path / "state")
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    store = opened(tmp_path / "state")
+    store.commit([records.job(1)])
+    modes = {f.name: f.stat().st_mode & 0o777 for f in (tmp_path / "state").iterdir()}
+    store.close()
+    assert modes.keys() >= {"wattline.db", "wattline.db-wal", "scheduler.lock"}
+    assert set(modes.values()) == {0o600}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_full_disk_while_backing_up_leaves_no_backup(tmp_path: Path) -> None:
+    store = opened(tmp_path / "state")
+    with pytest.raises(StoreError):
+        store.backup(tmp_path / "missing" / "copy.db")
+    store.close()
+
+
+def test_sheds_of_an_older_version_become_limits(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "wattline.db", isolation_level=None)
+    migrate(Database(db), upto=2)
+    db.executescript(
+        "INSERT INTO sheds VALUES ('site', 30000000, 0.25, 'ops', 'grid', 5.0, 905.0);"
+        "INSERT INTO sheds VALUES ('pdu-a', NULL, 0.0, 'ops', '', 5.0, NULL);"
+    )
+    db.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    store.close()
+    (limit,) = saved.limits
+    assert (limit.domain, limit.value_mw, limit.who, limit.why) == (
+        "site",
+        30_000_000,
+        "ops",
+        "grid",
+    )
+    assert (limit.start_unix_s, limit.end_unix_s, limit.phase) == (5.0, 905.0, "in_force")
+
+
+def test_limits_that_are_long_over_are_dropped(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([records.limit("event 7", is_over=True), records.limit("event 8", is_over=True)])
+    store.tidy(records.T0 + 20 * 86_400)
+    assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (2,)
+    store.tidy(records.T0 + 31 * 86_400)
+    assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (0,)
+    store.close()
