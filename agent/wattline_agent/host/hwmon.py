@@ -26,11 +26,6 @@ class HwmonSensors:
         self._meter = _first(_open_meter(chip) for chip in chips)
         self._inlet = _first(_open_inlet(chip) for chip in chips)
 
-    @property
-    def has_meter(self) -> bool:
-        """Whether the node's power is measured."""
-        return self._meter is not None
-
     def node_mw(self) -> int | None:
         """Power at the wall. A meter that reads nothing or zero is not working."""
         value_uw = self._meter.read() if self._meter is not None else None

@@ -46,11 +46,6 @@ class RaplMeter:
         self._zones = [zone for zone in map(_open_zone, names) if zone is not None]
         self._last_s: float | None = None
 
-    @property
-    def is_present(self) -> bool:
-        """Whether there is anything that we may read."""
-        return bool(self._zones)
-
     def read_mw(self, now_s: float) -> int | None:
         """Mean power since the last call, `now_s` on a monotonic clock; None when not known."""
         used = [zone.advance_uj() for zone in self._zones]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,10 +126,6 @@ class KeeperClient:
         *lines, rest = bytes(self._told).split(b"\n")
         self._told = bytearray(rest)
         return [news for line in lines if "changed" in (news := json.loads(line))]
-
-    def wait_for_news(self, timeout_s: float) -> bool:
-        """Whether something changed, within the time."""
-        return bool(select.select([self.news], [], [], timeout_s)[0])
 
     def close(self) -> None:
         """Disconnect; the keeper and its tasks go on."""

@@ -47,18 +47,6 @@ def seconds(value_s: float | None) -> str:
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
-def count_bytes(value_bytes: int | None) -> str:
-    """`512 B`, `12.0 KiB`, `79.6 GiB`."""
-    if value_bytes is None:
-        return NOT_KNOWN
-    size = float(value_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("the loop returns at its last unit")
-
-
 def share(value: float | None) -> str:
     """A share of one as a percentage."""
     return NOT_KNOWN if value is None else f"{value * 100:.0f} %"

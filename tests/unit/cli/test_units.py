@@ -40,10 +40,3 @@ def test_small_energy_and_cost_are_not_zero() -> None:
     assert units.kwh(0.0032) == "0.003 kWh"
     assert units.usd(0.0123) == "$0.0123"
     assert units.usd(1234.5) == "$1,234.50"
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, "-"), (512, "512 B"), (12_288, "12.0 KiB"), (85 << 30, "85.0 GiB")]
-)
-def test_bytes(value: int | None, shown: str) -> None:
-    assert units.count_bytes(value) == shown

@@ -207,13 +207,6 @@ def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
     return (large_milli * fits) @ mix.frequency, places
 
 
-def fragmented_milli(left: Left, mix: Mix) -> Floats:
-    """[node] free thousandths of GPUs that a task drawn from the mix cannot use, on average."""
-    kinds = by_kind(left.free_milli, left.gpu_class, mix)
-    total: Floats = kinds[:, -1] - use_with_cpus(kinds, left.cpus, mix)[0]
-    return total
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Prices:
     """The mix, and what a place for each of its tasks is worth in the fleet as it was."""

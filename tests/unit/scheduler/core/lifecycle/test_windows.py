@@ -24,7 +24,6 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of
 from wattline_scheduler.core.model import calendar as calendars
 from wattline_scheduler.core.model.events import TimePassed
-from wattline_scheduler.core.model.timers import Alarms
 
 T0 = UNIX_START
 SOON = "Tue 22:15-22:17"
@@ -150,18 +149,6 @@ def test_a_clock_that_is_set_back_closes_windows_again(h: Harness) -> None:
     h.cluster.handle(TimePassed(), early)
     assert reason(h, number).startswith("waits for its window")
     assert not h.job(blocker).is_ended
-
-
-def test_each_job_is_looked_at_once_however_often_it_was_set() -> None:
-    looks = Alarms()
-    for due_s in (5.0, 3.0, 7.0):
-        looks.set(JobId(1), UnixTime(due_s))
-    looks.set(JobId(2), UnixTime(6.0))
-    looks.set(JobId(3), UnixTime(6.0))
-    looks.forget(JobId(3))
-    assert list(looks.take_due(UnixTime(6.5))) == [2]
-    assert list(looks.take_due(UnixTime(7.0))) == [1]
-    assert list(looks.take_due(UnixTime(99.0))) == []
 
 
 def test_openings_are_remembered_only_while_they_hold(

@@ -36,3 +36,15 @@ def test_what_was_not_taken_stays_due() -> None:
         alarms.set(JobId(number), NOW)
     assert next(alarms.take_due(NOW)) == 1
     assert list(alarms.take_due(NOW)) == [2, 3]
+
+
+def test_each_job_is_looked_at_once_however_often_it_was_set() -> None:
+    looks = Alarms()
+    for due_s in (5.0, 3.0, 7.0):
+        looks.set(JobId(1), UnixTime(due_s))
+    looks.set(JobId(2), UnixTime(6.0))
+    looks.set(JobId(3), UnixTime(6.0))
+    looks.forget(JobId(3))
+    assert list(looks.take_due(UnixTime(6.5))) == [2]
+    assert list(looks.take_due(UnixTime(7.0))) == [1]
+    assert list(looks.take_due(UnixTime(99.0))) == []

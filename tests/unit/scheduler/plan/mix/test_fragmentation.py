@@ -10,8 +10,9 @@ from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.mix.fragmentation import (
     COVERED,
+    Left,
     Mix,
-    fragmented_milli,
+    by_kind,
     growth,
     left_on,
     mix_of,
@@ -19,12 +20,14 @@ from wattline_scheduler.plan.mix.fragmentation import (
     prices,
     typical,
     use,
+    use_with_cpus,
     whole_nodes,
 )
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
 from wattline_scheduler.plan.model.device_classes import MigDevice
 from wattline_scheduler.plan.model.task_request import Ask
 from wattline_scheduler.plan.search.rank import chosen_slots, node_cost
+from wattline_scheduler.power.topology.matrix import Floats
 
 SMALL, LARGE = 1, 2
 """Classes of GPUs."""
@@ -49,6 +52,13 @@ def fleet(*nodes: tuple[str, Sequence[int], int]) -> Columns:
 def ask(gpus: int = 1, milli: int = WHOLE_MILLI, cpus: int = 1, on: Sequence[int] = (1, 2)) -> Ask:
     is_suited = np.isin(np.arange(3), on)
     return Ask(gpus, milli, cpus, 0, is_suited, np.zeros(3, np.int64))
+
+
+def fragmented_milli(left: Left, mix: Mix) -> Floats:
+    """[node] free thousandths of GPUs that a task drawn from the mix cannot use, on average."""
+    kinds = by_kind(left.free_milli, left.gpu_class, mix)
+    total: Floats = kinds[:, -1] - use_with_cpus(kinds, left.cpus, mix)[0]
+    return total
 
 
 def fragments_of(columns: Columns, *mix: tuple[Ask, float]) -> list[float]:
