@@ -9,8 +9,10 @@ COMPILED := agent/wattline_agent/keeper/launch.c scheduler/wattline_scheduler/pl
 JOBS ?= 2
 SEEDS ?= 10000
 SECONDS ?= 540
+# A file of pinned versions, as `.ci/run` names one; otherwise the newest that pyproject.toml allows.
+LOCK ?=
 
-.PHONY: help demo test check sim sim-mutants bench fuzz fit docs bless clean tools
+.PHONY: help demo test unit check sim sim-mutants bench fuzz fit docs bless lock clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -28,10 +30,11 @@ tools:
 	  echo "A C compiler is missing; install it with: apt install gcc libc6-dev" >&2; exit 1; }
 
 # pip's own output is kept quiet unless it fails; torch alone makes the first time take minutes.
-$(STAMP): pyproject.toml $(COMPILED) | tools
+$(STAMP): pyproject.toml $(COMPILED) $(LOCK) | tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (some minutes the first time) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	  $(if $(LOCK),--constraint $(LOCK))
 	@touch $@
 
 demo: $(STAMP) ## run a simulated site with real work, faults included, and report
@@ -39,6 +42,9 @@ demo: $(STAMP) ## run a simulated site with real work, faults included, and repo
 
 test: $(STAMP) ## all tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
+
+unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
+	@$(BIN)/python -m pytest -n $(JOBS) -q tests/unit tests/property tests/scenarios tests/hygiene $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check
@@ -68,6 +74,12 @@ docs: $(STAMP) ## write the generated pages again
 
 bless: docs ## accept new pictures and stored outputs, after looking at them
 	@$(BIN)/python -m pytest -q tests/snapshots tests/scenarios --snapshot-update
+
+lock: tools ## renew requirements.lock: the newest versions that pyproject.toml allows
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >requirements.lock
+	@rm -rf build/lock
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
