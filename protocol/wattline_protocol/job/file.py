@@ -284,6 +284,8 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
     """The job that `table` describes; None (and `problems`) when it describes none."""
     top = Fields(table, problems)
     groups = {"": top, **{name: top.table(name) for name in TABLES}}
+    for name, fields in groups.items():
+        fields.may_have(NAMES[name])
     spec: dict[str, Any] = {}
     for key in JOB_KEYS:
         fields = groups[key.table]
@@ -293,8 +295,7 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
             fields.refuse_later(key.name, key.reader)
         else:
             _put(spec, key.names, fields.take(key.name, key.reader, None))
-    for name, fields in groups.items():
-        fields.may_have(NAMES[name])
+    for fields in groups.values():
         fields.end(ELSEWHERE, WRITTEN)
     if "command" not in top:
         top.blame('command is missing, as in command = ["python", "train.py"]', "command")

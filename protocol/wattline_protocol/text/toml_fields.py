@@ -88,18 +88,18 @@ class Fields:
         self.path = path
         self._table = table
         self._problems = problems
-        self._known: list[str] = []
+        self._known: dict[str, None] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._table
 
     def may_have(self, keys: Collection[str]) -> None:
-        """Keys that are right, also where nobody takes them because they are absent."""
-        self._known += keys
+        """Keys that are right, in the order in which an error lists them."""
+        self._known.update(dict.fromkeys(keys))
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
         """The value of `key`, or `default` when it is absent or wrong."""
-        self._known.append(key)
+        self._known[key] = None
         if key not in self._table:
             return default
         try:

@@ -84,6 +84,16 @@ class Cluster:
         self.state: State = restore(site, saved, now)
         self.state.gateway_public_key = gateway_public_key
 
+    def begin(self, now: Now) -> None:
+        """Time since the start counts from `now`: agents could not be heard before, for the state
+        may have been built while the store was still being verified."""
+        state = self.state
+        state.started_at = now.mono_s
+        for node in state.nodes.values():
+            node.answered_at = now.mono_s
+        for overrun in state.overruns.values():
+            overrun.since = now.mono_s
+
     @property
     def wants_plan(self) -> bool:
         """Something changed that may let a waiting job start."""
@@ -128,6 +138,7 @@ class Cluster:
             follow_ends(state, now)
         if state.wants_rebalance and _may_rebalance(state, now):
             self._rebalance(now)
+        state.work.unlink_left()
         return state.journal.take()
 
     def _agent_said(self, event: AgentSaid, now: Now) -> None:

@@ -144,7 +144,7 @@ def run_until_stopped(loop: Loop, fatal: Fatal, stop: Stop) -> None:
 def restore(
     config: SchedulerConfig, site: Site, gateway_public_key: str
 ) -> tuple[Store, Saved, Cluster]:
-    """Open the store and rebuild the state from it. Raises StoreError."""
+    """Open the store and rebuild the state from it. Raises StoreError, SiteMismatch."""
     clusters: list[Cluster] = []
 
     def rebuild(saved: Saved) -> None:
@@ -163,7 +163,9 @@ def restore(
         gc.freeze()  # nor shall every later collection look at them again
     finally:
         gc.enable()
-    return store, saved, clusters[0]
+    (cluster,) = clusters
+    cluster.begin(read_clock())
+    return store, saved, cluster
 
 
 def _tell_ready(

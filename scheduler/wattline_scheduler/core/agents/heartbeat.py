@@ -68,9 +68,17 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
-    if node.load is None and is_leased(state, node) and (text := impossible_floor(node)):
-        distrust(state, node, text, now)
     update_load(state, node, now)
+    _judge_floor(state, node, now)
+
+
+def _judge_floor(state: State, node: NodeNow, now: Now) -> None:
+    """Once for each load of the node, whatever event computed it: most beats change nothing."""
+    if node.load is not None and node.load is node.judged_load:
+        return
+    node.judged_load = node.load
+    if is_leased(state, node) and (text := impossible_floor(node)):
+        distrust(state, node, text, now)
 
 
 def _must_say_hello(state: State, node: NodeNow) -> bool:

@@ -148,7 +148,9 @@ class NodeNow:
     outdated: dict[NodeId, None] = field(default_factory=dict)
     """Shared by all nodes: those that the planner is to look at anew."""
     load: NodeLoad | None = None
-    """How the allocator sees it; None = to be made anew."""
+    """How the allocator sees it; None = outdated."""
+    judged_load: NodeLoad | None = None
+    """The newest load whose floor was checked against the nameplate."""
     demand_mw: dict[GpuIndex, int] = field(default_factory=dict)
     """Demand of each GPU with a task, when it was last worth a new load."""
     bound: set[GpuIndex] = field(default_factory=set)

@@ -1,7 +1,7 @@
 """Long lists, made and encoded in parts: rows become bytes a few at a time.
 
 The rows of an answer are not of one moment: each is as new as it can be. Which rows there are is
-decided when it begins.
+decided when it begins; jobs that leave memory meanwhile are left out.
 """
 
 import re

@@ -11,6 +11,7 @@ from wattline_protocol.wire.agent_messages import StartTask, StopTask
 from wattline_protocol.wire.client_messages import Cancel, DeclareOff, DeclareOn
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.model.events import TimePassed
 from wattline_scheduler.core.recovery import SiteMismatch
 from wattline_scheduler.records import Saved
 
@@ -34,6 +35,15 @@ def test_running_tasks_go_on_untouched(h: Harness) -> None:
     assert h.gang(number).attempt == 1
     assert {name: len(h.told(name, StartTask)) for name in h.agents} == starts
     assert not any(h.told(name, StopTask) for name in h.agents)
+
+
+def test_time_that_the_start_took_is_no_silence_of_nodes(h: Harness) -> None:
+    h.restart_scheduler()
+    h.mono_s += 10 * h.site.timing.isolation_after_s  # the store is verified
+    h.cluster.begin(h.now)
+    h.handle(TimePassed())
+    assert h.events("node_silent") == []
+    assert all(not node.is_silent for node in h.cluster.state.nodes.values())
 
 
 def test_the_mix_of_tasks_is_counted_anew_from_the_jobs(h: Harness) -> None:

@@ -297,6 +297,7 @@ class Job:
             gang.live.clear()
             gang.past.clear()
         self.gangs.clear()
+        self.count = dict.fromkeys(LEGAL, 0)
 
     @property
     def kind(self) -> str:

@@ -75,6 +75,8 @@ class Workload:
         self.paused: dict[GangKey, Gang] = {}
         self.children: dict[JobId, dict[JobId, Job]] = {}
         """By the job that they wait for."""
+        self.left: list[Job] = []
+        """Jobs that left memory in this event; what handles it may still have them in hand."""
         self.over: deque[Job] = deque()
         """Jobs that have ended and whose children were not all told yet."""
         self.metered: dict[JobId, Job] = {}
@@ -301,7 +303,13 @@ class Workload:
         while len(self._ended) > MAX_ENDED_JOBS:
             oldest = next(iter(self._ended))
             del self._ended[oldest]
-            self.jobs.pop(oldest).unlink()
+            self.left.append(self.jobs.pop(oldest))
+
+    def unlink_left(self) -> None:
+        """At the end of an event: what left memory is freed at once."""
+        for job in self.left:
+            job.unlink()
+        self.left.clear()
 
     def reopen(self, job: Job) -> None:
         """Note that a job that had ended goes on; its gangs are moved next."""

@@ -1,5 +1,6 @@
 """Keys whose agents contradict the books again and again (I9)."""
 
+import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
@@ -16,6 +17,7 @@ from wattline_protocol.wire.agent_messages import (
 from wattline_protocol.wire.client_messages import DeclareOff, Denied, Done, Readmit
 from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_scheduler.core.leases.distrust import MOST_NAMEPLATES
+from wattline_scheduler.core.leases.lease_load import load_of
 from wattline_scheduler.core.leases.quarantine import UNRESOLVED_S
 
 LIAR, OTHER = "a1", "a2"
@@ -166,6 +168,30 @@ def test_an_impossible_holding_is_never_booked(h: Harness, mw: int) -> None:
         agent.said.clear()
         assert h.committed_kw(LIAR) * 1e6 <= MOST_NAMEPLATES * h.node(LIAR).site.nameplate_mw
     assert h.events("books_contradicted")
+
+
+def test_a_floor_that_cannot_be_is_found_whatever_made_it(h: Harness) -> None:
+    """Each figure alone may be: only together with a placement they exceed the nameplate."""
+    limit_mw = MOST_NAMEPLATES * h.node(LIAR).site.nameplate_mw
+    h.submit(job().gpus(8))
+    h.submit(job().gpus(8))
+    h.run(3)
+    node = h.node(LIAR)
+    assert node.load is not None
+    node.gpus = {
+        at: msgspec.structs.replace(gpu, cap_min_mw=gpu.cap_max_mw, cap_max_mw=3 * gpu.cap_max_mw)
+        for at, gpu in node.gpus.items()
+    }
+    node.non_gpu_worst_mw = node.site.nameplate_mw
+    node.load = load_of(h.cluster.state, node, h.now)  # as a placement or a division leaves it
+    while node.load.floor_mw <= limit_mw:
+        node.gpus = {
+            at: msgspec.structs.replace(gpu, cap_min_mw=2 * gpu.cap_min_mw)
+            for at, gpu in node.gpus.items()
+        }
+        node.load = load_of(h.cluster.state, node, h.now)
+    h.say(LIAR, h.agent(LIAR).beat())
+    assert any("more than 2 times its nameplate" in e.text for e in h.events("books_contradicted"))
 
 
 def test_a_refusal_names_no_more_than_the_books_have(h: Harness) -> None:

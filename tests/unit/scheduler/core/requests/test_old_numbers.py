@@ -54,3 +54,18 @@ def test_as_many_jobs_are_looked_for_on_disk_as_one_request_acts_on() -> None:
     assert len(named(Cancel(Selection(spans)))) == 1_000
     assert named(Cancel(Selection(spans), after=JobId(8_998))) == (8_999, 9_000)
     assert named(Cancel(Selection((Span(JobId(1), JobId(2**60)),)))) == ()
+
+
+def test_what_leaves_memory_by_a_request_is_still_there_for_the_rest_of_it(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_index, "MAX_ENDED_JOBS", 3)
+    held = h.submit(job().held())
+    ended = [h.submit(job().held()) for _ in range(3)]
+    for number in ended:
+        h.do(Cancel(only(number)))
+    oldest = ended[0]
+    which = Selection((Span(held, held), Span(oldest, oldest, ((0, 0),))))
+    answer = h.ask(Cancel(which), user="ada", role="submitter")
+    assert f"job {oldest}[0] has ended already" in str(answer)
+    assert oldest not in h.cluster.state.work.jobs
