@@ -191,7 +191,7 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     refused = site.run("whatif", "--gpus", "9", "--", "true")
     assert refused.returncode == 1
     assert "no node has more than 8" in refused.stderr
-    site.until_shown("there is room for it now", "whatif", "--gpus", "0", "--", "true")
+    site.until_shown("resources are free now", "whatif", "--gpus", "0", "--", "true")
     site.wattline("cancel", holder)
     site.until_state(waiting, "COMPLETED")
 

@@ -20,7 +20,7 @@ from wattline_scheduler.records import AttemptRecord
 
 ADA = UserName("ada")
 
-NOW = "there is room for it now"
+NOW = "resources are free now"
 
 KEYS = {"gpus": "gpus_per_node", "nodes": "nodes"}
 """What a remedy changes, by its kind."""

@@ -59,7 +59,7 @@ CPUs per node; no node has more than | of memory per node; no node has more than
 such nodes; the site has | will not do: wants | no node has | nodes; the site has
 even on an empty site at full budgets: | nodes would do, but no rack has
 limits.cost would never act
-is past | so it had to start by | its next window opens | there is no job
+deadline has passed | so it had to start by | its next window opens | there is no job
 the quota of account green is used up until | and its reservation course ends
 name another one, or none | would do (--time)
 was to start only after its success | it never succeeds, it runs until it is cancelled
@@ -80,18 +80,18 @@ held until released | held: 3 tries in a row | waits for job | waits for its win
 waits for its reservation | is over or was taken back | never starts as it is: its next window
 never: | it never starts there as it is | may run until reservations keep it from there
 of its indices run
-GPUs in use, it wants | booked, it wants | a month, | a day, | take more than is left
+GPUs in use, it requests | booked, it requests | this month; | today; | need more than the rest
 there is no queue gone any more | there is no account course any more
 account shared is for ben, and this is a job of ada | the site file has no [tariff], so nothing
 names no account of the hosts for ben | its keeper may not start tasks as other accounts
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
-nodes found; waits for watts | it is kept for job | waits for work of lower priority to end
-to end in the quota of | kept for others
+nodes found; waits for watts | resources are reserved for job | waits for work of lower priority to end
+to end in the quota of | reserved for others
 may not start before | cannot be done by its deadline | not started by its deadline
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
 never heard | drained | draining | none is free | more free MIG
-even with all that runs gone | it depends on how long what is before it | has no time limit
+even with all running jobs removed | it depends on run times of jobs ahead of it | has no time limit
 part of it is paused
 """
 """Why a job waits, or nobody can say until when."""

@@ -40,7 +40,7 @@ ACTIONS = (
         "reservations",
         "v",
         "Reserved",
-        "Show who has reserved which nodes, and when",
+        "Show reservations: nodes, users, times",
         "overview",
     ),
     Action("heat", "t", "Heat", "Show GPU power or temperature", "overview"),

@@ -63,7 +63,7 @@ def _tell_systemd(log: "Log") -> None:
         try:
             line.sendto(b"READY=1", address.replace("@", "\0", 1))
         except OSError as error:
-            log(f"nobody takes notice at {address}: {error.strerror}")
+            log(f"cannot notify {address}: {error.strerror}")
 
 
 class Log:

@@ -123,7 +123,7 @@ class Server:
         self._holder.reap()
         if numbers & {signal.SIGTERM, signal.SIGINT} and not self._is_ending:
             self._is_ending = True
-            self._log("told to end: stopping all tasks")
+            self._log("asked to stop: ending all tasks")
             for key in self._holder.living():
                 self._holder.stop(key, SHUTDOWN_GRACE_S, Asked("", "the node's keeper is ending"))
 

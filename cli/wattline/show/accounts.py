@@ -44,7 +44,7 @@ def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
             Column("QUOTA OF", [f"{q.of} {q.name}" for q in rows]),
             Column("LIMIT", [_amount(q, q.limit) for q in rows], is_right=True),
             Column("USED", [_amount(q, q.used) for q in rows], is_right=True),
-            Column("BEGINS ANEW", [_resets(q) for q in rows], weight=1),
+            Column("RESETS", [_resets(q) for q in rows], weight=1),
             Column("WAITING", [q.who_waits for q in rows], weight=2),
         ),
         empty="",

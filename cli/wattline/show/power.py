@@ -117,6 +117,6 @@ def note(domain: DomainView) -> Text:
     if domain.meter is not None and domain.meter.why:
         parts.append(f"its meter {domain.meter.why}")
     elif domain.meter is not None and domain.meter.unbooked_w > 0:
-        parts.append(f"{units.watts(domain.meter.unbooked_w)} drawn by nobody on the books")
+        parts.append(f"{units.watts(domain.meter.unbooked_w)} drawn by no booked load")
     parts += [f"limited by {one.name}" for one in domain.limits if one.is_binding]
     return alarm("; ".join(parts)) if domain.over_since_unix_s else Text("; ".join(parts))

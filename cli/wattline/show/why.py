@@ -84,7 +84,7 @@ def _served(view: WhyView) -> Iterator[str]:
         if shares:
             yield f"Served {word} in {view.binding}: {'; '.join(map(_share, shares))}."
     if not before:
-        yield f"Nobody in {view.binding} has priority over it."
+        yield f"No priority in {view.binding} is above it."
 
 
 def _share(share: PriorityShare) -> str:

@@ -66,7 +66,7 @@ _SUBMIT_OPTIONS = (
     Option("name", ("--name", "-J"), "Name of the job; otherwise the command's."),
     Option("kind", ("--kind",), "What it is.", choices=("training", "batch", "service")),
     Option("queue", ("--queue",), "Queue it waits in."),
-    Option("account", ("--account",), "Who pays; otherwise you."),
+    Option("account", ("--account",), "Account to charge; otherwise your own."),
     Option("reservation", ("--reservation",), "Reservation it starts in, and nowhere else."),
     Option("priority", ("--priority", "-p"), "low, normal, high, critical, or 0-100."),
     Option("array", ("--array", "-a"), "One task per index, as in 0-31%8 (8 at a time)."),
@@ -225,7 +225,7 @@ VERBS = (
         name="accounts",
         section="Jobs",
         help="Show what is due to each account, what it used, and quotas.",
-        details="Who is served first comes first: among jobs of one priority the account that used "
+        details="Next in the queue order comes first: among jobs of one priority the account that used "
         "least for its shares. USED/DUE compares it with its siblings: below 1 it had less than is "
         "due to it. "
         "Use is of GPU time and energy by the weights of the site file, and older use counts less. "

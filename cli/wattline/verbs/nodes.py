@@ -134,9 +134,11 @@ VERBS = (
             Option(
                 "for_s", ("--for",), "How long it lasts; give this or --until.", kind="duration"
             ),
-            Option("account", ("--account",), "Whom it is for; may be repeated.", many=True),
-            Option("user", ("--user", "-u"), "Whom else it is for; may be repeated.", many=True),
-            Option("maintenance", ("--maintenance",), "It is for nobody.", kind="switch"),
+            Option(
+                "account", ("--account",), "Account that may use it; may be repeated.", many=True
+            ),
+            Option("user", ("--user", "-u"), "User that may use it; may be repeated.", many=True),
+            Option("maintenance", ("--maintenance",), "No jobs: for maintenance.", kind="switch"),
             _REASON,
         ),
         examples=(
@@ -147,7 +149,7 @@ VERBS = (
     Verb(
         name="reservations",
         section="Nodes",
-        help="List reservations that are not over: for whom, which nodes, what is free there.",
+        help="List current and future reservations: users, nodes, free GPUs.",
         details="STILL THERE names jobs on its nodes that are not of it.",
         act="wattline.acts.reservations:reservations",
         show="wattline.show.reservations:listing",

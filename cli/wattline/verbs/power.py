@@ -75,7 +75,7 @@ VERBS = (
     Verb(
         name="power why",
         section="Power",
-        help="Say why a node has the watts it has: which domain binds it, and who comes first.",
+        help="Explain the watts of a node: which domain binds it, which priorities come first.",
         act="wattline.acts.power:why",
         show="wattline.show.why:why",
         role="submitter",

@@ -60,7 +60,7 @@ VERBS = (
         args=(
             Option("trace", ("--trace",), "Jobs, as CSV or packed.", "path", required=True),
             _policy(
-                "Who is served first; with -progress, jobs say how far they are while they run.",
+                "Queue policy; with -progress, jobs report progress while they run.",
                 POLICY_NAMES,
             ),
             Option(
@@ -91,7 +91,7 @@ VERBS = (
         args=(
             NODES,
             Option("jobs", ("--jobs",), "Jobs of one cluster.", "path", required=True),
-            _policy("Who is served first, and who may pass.", FLEET_POLICY_NAMES),
+            _policy("Queue policy and backfill.", FLEET_POLICY_NAMES),
             Option(
                 "budget",
                 ("--budget",),

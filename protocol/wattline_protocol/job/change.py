@@ -90,7 +90,7 @@ def _check_signs(changes: Changes) -> None:
 def _fixed(option: str, name: str) -> str:
     flag = f"--{option.replace('_', '-')}"
     if name in BY_NAME:
-        return f"{flag}: stays as submitted; cancel the job and submit it anew"
+        return f"{flag}: stays as submitted; cancel the job and submit it again"
     return f"{flag}: there is no such key; {_changeable()} can change"
 
 

@@ -73,7 +73,9 @@ JOB_KEYS = (
     ),
     JobKey("command", values.command, "command", '["python", "train.py"]', "What to run."),
     JobKey("queue", values.name, "queue", '"research"', "Where it waits."),
-    JobKey("account", values.name, "account", '"vision"', "Who pays; else who submits."),
+    JobKey(
+        "account", values.name, "account", '"vision"', "Account charged; otherwise the user's own."
+    ),
     JobKey(
         "reservation", values.name, "reservation", '"lab-week"', "Starts only on what it keeps."
     ),
@@ -203,7 +205,7 @@ JOB_KEYS = (
         _some_time,
         "recovery.checkpoint_every_s",
         '"15m"',
-        "How often the program should save; told to it.",
+        "Checkpoint interval, passed to the program.",
     ),
     JobKey("recovery.grace", _duration, "recovery.grace_s", '"60s"', "From stop notice to kill."),
     JobKey(

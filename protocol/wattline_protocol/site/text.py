@@ -177,7 +177,7 @@ def site_template(
 
 
 _RUN_AS = """\
-# As which accounts of the hosts tasks run; nobody's run as root but those of users named so here.
+# Host accounts that tasks run as. Only users mapped to root here run tasks as root.
 [run_as]
 others = "same"                       # as the account of their own name; or "refuse", "keeper"
 users = {{ {users} }}
@@ -281,7 +281,7 @@ derate = 0.8
 # max_priority = "normal"             # others make way for higher ones; also of accounts
 # max_runtime = "12h"                 # also that of jobs that name none
 
-# Users who share the name of a service; any other name belongs to the user who took it first.
+# Users who share the name of a service; any other name belongs to the first user that took it.
 # [[service]]
 # name = "echo"
 # users = ["ada", "bob"]

@@ -245,7 +245,7 @@ _NODE = (
         "alarm",
         "node contradicts the books",
         "It counts in full, and nothing grows beside it, until its caps are read back.",
-        "If it does not end by itself, look at the agent's log and at who holds its key.",
+        "If it does not end by itself, read the agent's log and check where its key is.",
         ended="books_agree",
     ),
     ProblemKind(
@@ -277,7 +277,7 @@ _NODE = (
         "alarm",
         "message of a node ended the scheduler",
         "The node is not heard for an hour and counts in full; its tasks run on.",
-        "Report the text as a bug; look at the agent and at who holds its key.",
+        "Report the text as a bug; check the agent and where its key is.",
         lasts_s=HOUR_S,
     ),
     ProblemKind(
@@ -443,7 +443,7 @@ _SITE = (
         "disk_reserve_reached",
         "alarm",
         "scheduler's disk is nearly full",
-        "No new job or reservation is taken; what runs goes on and ends as ever.",
+        "No new job or reservation is taken; running jobs continue and end normally.",
         "Free space on the file system of the scheduler's state directory.",
         scope="site",
     ),

@@ -109,7 +109,7 @@ class Roster:
         service_name, route = self._routes_by_key[public_key]
         effects: list[e.Effect] = []
         for other in [w for w in self.workers.values() if w.route.public_key == public_key]:
-            effects.extend(self.gone(other.connection, now_s, "it connected anew"))
+            effects.extend(self.gone(other.connection, now_s, "it reconnected"))
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
         self.books.services[service_name].workers[connection] = worker

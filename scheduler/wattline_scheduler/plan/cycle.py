@@ -60,7 +60,7 @@ class Limits:
 
 INTERACTIVE = Limits()
 
-WHY_CLAIMED = "for which work of lower priority makes way"
+WHY_CLAIMED = "(preemption in progress)"
 
 REASON_STEPS = 100
 """Effort of finding them."""
@@ -305,7 +305,7 @@ class _Cycle:
         if self._has_room_without(self.kept, waiting):
             for count, (kept, why) in enumerate(self.kept, 1):
                 if self._has_room_without(self.kept[:count], waiting):
-                    return f"there is room, but it is kept for job {kept.job}, {why}"
+                    return f"resources are reserved for job {kept.job} {why}"
         return wait_reason(self.trial, waiting.shape, waiting.stay)
 
     def _has_room_without(self, kept: Sequence[Kept], waiting: Waiting) -> bool:
@@ -317,5 +317,5 @@ class _Cycle:
 
 
 def _why_promised(kept: Promise) -> str:
-    how = "; who ends before that job can start may use it (--time)" if kept.is_dated else ""
-    return f"which has waited longer{how}"
+    how = "; a job whose time limit ends earlier can backfill (--time)" if kept.is_dated else ""
+    return f"(queued longer){how}"

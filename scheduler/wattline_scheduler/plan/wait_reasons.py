@@ -96,7 +96,7 @@ def gang_reason(
     number = furthest(trial, shape, stay)
     told = number < len(filters_of(stay))
     told = told if elsewhere is None else told & ~elsewhere
-    text = "waits to be planned"
+    text = "queued, not yet evaluated"
     if found < shape.nodes:
         text = _waits_for(trial, shape, stay, number, told)
     trial.rollback(mark)

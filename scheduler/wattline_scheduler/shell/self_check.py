@@ -83,7 +83,7 @@ def _members(site_dir: Path, site: Site) -> Iterator[Check]:
         yield Check("members", "failed", str(error))
         return
     for problem in known.problems:
-        yield Check("members", "warning", problem, "nobody gets in by this file")
+        yield Check("members", "warning", problem, "this file admits no member")
     agents = {member.name for member in known.members() if member.role == "agent"}
     yield Check("members", "ok", f"agents: {len(agents)}, people: {len(known.users())}")
     missing = [node.id for node in site.nodes if node.id not in agents]
@@ -98,7 +98,7 @@ def _members(site_dir: Path, site: Site) -> Iterator[Check]:
     unknown = sorted(set(site.roles) - {member.name for member in known.members()})
     if unknown:
         some = listed(unknown, MAX_NAMED)
-        yield Check("members", "warning", f"[roles] names nobody enrolled: {some}")
+        yield Check("members", "warning", f"[roles] names members that are not enrolled: {some}")
 
 
 def _secrets(site: Site) -> Iterator[Check]:

@@ -90,7 +90,7 @@ def test_members_and_nodes_that_do_not_go_together_are_told(
     assert "not enrolled: a1" in found
     assert "node is not in the site file: z9" in found
     assert "bob.toml" in found
-    assert "[roles] names nobody enrolled: eve" in found
+    assert "[roles] names members that are not enrolled: eve" in found
 
 
 @pytest.mark.parametrize(

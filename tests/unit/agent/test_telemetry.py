@@ -292,4 +292,4 @@ def test_what_is_over_the_lease_is_said(rig: Rig) -> None:
     rig.gpus[0].foreign_mw = 400 * W
     last = beat(rig)
     assert last.holding_mw == wall(MIN + 93 * W)
-    assert any("above the lease" in problem for problem in last.problems)
+    assert any("above its lease" in problem for problem in last.problems)

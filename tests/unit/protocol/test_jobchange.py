@@ -63,7 +63,7 @@ def test_the_same_again_is_no_difference() -> None:
         ({"time": "soon"}, "--time: "),
         ({"gpus": 0}, "power.watts_per_gpu says something about GPUs, but gpus_per_node is 0"),
         ({"at_a_time": 3}, "--at-a-time: the job is no array"),
-        ({"name": "x"}, "--name: stays as submitted; cancel the job and submit it anew"),
+        ({"name": "x"}, "--name: stays as submitted; cancel the job and submit it again"),
         ({"command": "x"}, "--command: stays as submitted"),
         ({"prio": "high"}, "--prio: there is no such key; priority, queue, account"),
         ({"queue": "x" * 3_000}, "a value has at most"),

@@ -71,4 +71,4 @@ class AccountsScreen(SiteScreen):
         if waiting:
             self.post_message(OpenJob(waiting[0]))
         else:
-            self.notify("Nobody waits for this quota.")
+            self.notify("No job waits for this quota.")

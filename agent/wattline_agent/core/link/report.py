@@ -114,7 +114,8 @@ def _about_lease(state: NodeState, now: Now) -> list[Condition]:
     if lease is not None and state.terms is not None and not state.facts.is_observe:
         over_mw = held_watts.holding_mw(state, planned=False, presume=True) - lease.lease_mw
         if over_mw > 0:
-            text = f"held {over_mw / 1000:g} W above the lease of {lease.lease_mw / 1000:g} W"
+            over_w, lease_w = over_mw / 1000, lease.lease_mw / 1000
+            text = f"draws up to {over_w:,.0f} W above its lease ({lease_w:,.0f} W)"
             found.append(_condition("lease_exceeded", "", text))
     if member is not None and state.pending is not None and state.pending.is_refused:
         wanted_w = state.pending.lease.lease_mw / 1000

@@ -20,7 +20,7 @@ def is_past(state: State, spec: JobSpec, now: Now) -> str:
         return ""
     deadline = state.calendar.moment(spec.windows.deadline)
     said = state.calendar.said(deadline)
-    return f"its deadline, {said}, is past" if deadline <= now.unix_s else ""
+    return f"deadline has passed ({said})" if deadline <= now.unix_s else ""
 
 
 class Earliest(NamedTuple):

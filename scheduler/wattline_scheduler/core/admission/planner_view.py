@@ -24,7 +24,7 @@ from wattline_scheduler.plan.search.fleet_view import Picture
 from wattline_scheduler.power.demand.node_load import is_controlled
 
 UNABLE = "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
-NO_RULES = "its keeper is root, and the site file does not say as whom tasks run ([run_as])"
+NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:

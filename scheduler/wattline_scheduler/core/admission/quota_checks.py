@@ -3,7 +3,6 @@
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.model import Quota
-from wattline_protocol.text.quantities import format_cost, format_energy
 from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.model.devices import held_infos
@@ -116,21 +115,19 @@ def _look(state: State, one: QuotaNow, now: Now) -> None:
     one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
     one.closed, one.closed_by, one.resets_unix_s = "", None, None
     if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
-        most, used = format_cost(quota.cost_per_month_usd), f"{one.used_usd:.2f}USD"
+        used = f"used {one.used_usd:.2f} of {quota.cost_per_month_usd:g} USD this month"
         one.closed_by = "usd_per_month"
-        _close(state, one, f"{most} a month", used, calendar.month(unix_s).end_unix_s)
+        _close(state, one, used, calendar.month(unix_s).end_unix_s)
     elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
-        most, used = format_energy(quota.energy_per_day_wh), f"{one.used_wh / 1000:.1f}kWh"
+        most_kwh = quota.energy_per_day_wh / 1000
+        used = f"used {one.used_wh / 1000:.1f} of {most_kwh:g} kWh today"
         one.closed_by = "kwh_per_day"
-        _close(state, one, f"{most} a day", used, calendar.day(unix_s).end_unix_s)
+        _close(state, one, used, calendar.day(unix_s).end_unix_s)
 
 
-def _close(state: State, one: QuotaNow, most: str, used: str, until: UnixTime) -> None:
+def _close(state: State, one: QuotaNow, used: str, until: UnixTime) -> None:
     one.resets_unix_s = until
-    one.closed = (
-        f"waits for the quota of {one.name}: {most}, {used} used; "
-        f"it begins anew {state.calendar.said(until)}"
-    )
+    one.closed = f"quota exceeded: {one.name} {used}; resets {state.calendar.said(until)}"
 
 
 # --- who waits for one --------------------------------------------------------------------

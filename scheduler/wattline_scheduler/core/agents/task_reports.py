@@ -25,7 +25,7 @@ SHOWN_AS: dict[TaskPhase, JobState] = {
     "stopping": "RUNNING",
 }
 
-UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, and nobody knows how")
+UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, cause unknown")
 
 BEFORE_ANY_BEAT = -1
 

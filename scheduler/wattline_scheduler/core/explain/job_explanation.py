@@ -226,14 +226,14 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
     look = AsIf(state, asked.ahead, now, asked.stay, numbers)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
-    found = Forecast(None, f"not known: {stuck}")
+    found = Forecast(None, f"unknown: {stuck}")
     if not stuck:
         found = yield from forecast(state, look, shape, now)
         if found.within_s != 0.0:
             found = sooner(found, (yield from making_way(state, look, shape, now)))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
-        found = Forecast(None, f"not known: {stuck or held_back}")
+        found = Forecast(None, f"unknown: {stuck or held_back}")
     start, why = _start(state, found, asked, now)
     if look.uncounted and found.within_s:
         why = f"{why}; {look.uncounted}"
@@ -265,7 +265,7 @@ def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[Unix
         (now.unix_s + found.within_s, found.why),
         (asked.opens, "once its window opens"),
         (now.unix_s + asked.backoff_s, "once its back-off is over"),
-        (asked.quota_until or now.unix_s, "once its quota begins anew"),
+        (asked.quota_until or now.unix_s, "once its quota resets"),
     )
     start, why = max(times, key=lambda one: one[0])
     opening = opens_from(state, asked.spec, start, now)
@@ -273,5 +273,5 @@ def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[Unix
     record = state.reservations.get(asked.spec.reservation)
     if record is not None and opening >= record.end_unix_s:
         then = state.calendar.said(opening)
-        return None, f"not known: {why}, {then}, its reservation {record.name} is over"
+        return None, f"unknown: {why}, {then}, its reservation {record.name} is over"
     return opening, why

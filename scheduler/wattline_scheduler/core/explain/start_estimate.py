@@ -80,10 +80,10 @@ def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast
         places = yield from look.places(shape)
         if places is not None:
             nodes = tuple(place.node for place in places)
-            return Forecast(0.0, "there is room for it now", nodes)
+            return Forecast(0.0, "resources are free now", nodes)
         return (yield from _forecast(look, shape, (yield from _live(state, now))))
     except TooManyLooks:
-        return Forecast(None, "not known: the site is too large to try so many ways at once")
+        return Forecast(None, "unknown: the site is too large for so many alternatives")
 
 
 def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
@@ -105,7 +105,7 @@ def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
 def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
     """All that ends, in order."""
     ahead = (
-        _Step(over_s, job, "has run, which is before it in the queue")
+        _Step(over_s, job, "has run, which is ahead of it in the queue")
         for over_s, job in look.ahead_ends()
     )
     return sorted([*ends, *ahead], key=lambda step: (step.s, step.job))
@@ -157,15 +157,15 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
     later_s = yield from _open_s(look, shape, live.gangs)
     if later_s is None:
         lacks = yield from look.lacks(shape, live.gangs)
-        return f"not known: even with all that runs gone: {lacks}"
+        return f"unknown: even with all running jobs removed: {lacks}"
     if not (yield from look.fits(shape, live.gangs, later_s=later_s)):
         if look.is_too_much:
-            return "not known: too much is before it in the queue to say when that will have run"
-        return "not known: it depends on how long what is before it in the queue will run"
+            return "unknown: too many jobs are ahead of it in the queue"
+        return "unknown: it depends on run times of jobs ahead of it in the queue"
     known = {gang.key for gang in ending}
     endless = [gang for gang in live.gangs if gang.key not in known]
     if not endless:
-        return "not known: what holds its place may run until reservations keep it from there"
+        return "unknown: what holds its nodes may run until reservations close them"
     holding = yield from look.holding(shape, endless)
     if len(holding) < len(endless):
         gone = [*ending, *holding]
@@ -174,7 +174,7 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
     is_paused = any(gang.key in live.paused for gang in endless)
     holds, has = ("holds", "has") if len(jobs) == 1 else ("hold", "have")
     why = "part of it is paused" if is_paused else f"{has} no time limit (--time)"
-    return f"not known: {named(jobs)} {holds} what it needs and {why}"
+    return f"unknown: {named(jobs)} {holds} the resources it needs and {why}"
 
 
 def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:

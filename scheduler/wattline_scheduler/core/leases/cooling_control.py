@@ -188,9 +188,9 @@ def _problems(
     if zone.is_units_stale(now.mono_s):
         is_guarded = zone.plant.inlet_limit_c is not None
         instead = "the last number counts" if is_guarded else "one fewer counts"
-        yield "units", f"nobody tells how many units are in service, {instead}"
+        yield "units", f"the number of units in service is unknown, {instead}"
     if zone.is_outside_stale(now.mono_s):
-        yield "outside", "nobody tells the outside temperature, the hottest of its table counts"
+        yield "outside", "the outside temperature is unknown, the hottest of its table counts"
     silent = [] if zone.inlets is None else _without_inlet(state, zone_id)
     if silent:
         names = ", ".join(silent[:MAX_NAMED]) + (" …" if len(silent) > MAX_NAMED else "")

@@ -120,7 +120,7 @@ def _keep_free(state: State, now: Now) -> None:
             continue
         state.domains.set_extra(domain, extra_mw)
         if extra_mw > before_mw:
-            cause = f"{extra_mw / 1000:.0f} W in {domain} are drawn by nobody on the books"
+            cause = f"{extra_mw / 1000:.0f} W in {domain} are drawn by no booked load"
             note_overruns(state, cause, now, is_shed=True)
         else:
             note_recovery(state, now)

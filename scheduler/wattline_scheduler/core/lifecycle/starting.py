@@ -104,7 +104,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
         for attempt in gang.live:
             command_outbox.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)
-        state.journal.note("gang_resumed", f"{gang.name} goes on", now, job=gang.job.id)
+        state.journal.note("gang_resumed", f"{gang.name} resumed", now, job=gang.job.id)
 
 
 def _unable(state: State, gang: Gang) -> str:

@@ -41,13 +41,13 @@ def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
     if gpu.mig is None and all(one.record.mig is None for one in holders):
         return ""
     if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
-        return "has more MIG devices than fit into it, as its driver says: it is given to nobody"
+        return "has more MIG devices than fit into it, as its driver says: it is not allocated"
     jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
     if not jobs:
         return ""
     ended = "that has ended" if len(set(jobs)) == 1 else "they have ended"
     under = named(tuple(dict.fromkeys(jobs)))
-    return f"was divided anew under {under}: it is given to nobody until {ended}"
+    return f"was repartitioned under {under}: it is not allocated until {ended}"
 
 
 def _is_of_before(gpu: GpuInfo, holder: Attempt) -> bool:

@@ -17,7 +17,7 @@ def no_job(number: JobId, next_job: JobId) -> Denied:
     text = f"there is no job {number}"
     if 0 < number < next_job:
         skipped = "a recovery from a backup went on with higher numbers"
-        text = f"{text} on record: {skipped}; submit anew what was submitted after that backup"
+        text = f"{text} on record: {skipped}; submit again what was submitted after that backup"
     return Denied("not_found", text)
 
 

@@ -173,7 +173,7 @@ def _tell_uncounted(state: State, now: Now) -> None:
         return
     shown = listed(names, MAX_SHOWN)
     text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
-    rest = "what runs of them goes on without it, nothing more of them starts"
+    rest = "running tasks continue without it, no further ones start"
     begin(state, "cost_not_limited", "site", f"{text}; {rest}", now)
 
 

@@ -46,7 +46,7 @@ def _hold(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
         for gang in strike.gangs:
             _hold_gang(state, gang, now, is_held=True)
         _show_anew(state, job)
-    return f"{strike.name} is held; what runs of it goes on"
+    return f"{strike.name} is held; running tasks continue"
 
 
 def release(*, is_operator: bool) -> Act:

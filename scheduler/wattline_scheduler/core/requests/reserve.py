@@ -115,7 +115,7 @@ def _taken(state: State, request: Reserve) -> Denied | None:
 
 def _for_whom(state: State, event: ClientAsked, request: Reserve) -> Denied | None:
     if bool(request.accounts or request.users) == request.is_maintenance:
-        text = "say whom it is for: --account and --user, or --maintenance for nobody"
+        text = "name its accounts or users (--account, --user), or use --maintenance"
         return Denied("bad_request", text)
     problem = next((why for name in request.accounts if (why := no_account(state, name))), "")
     if problem:
@@ -130,7 +130,7 @@ def _no_user(state: State, event: ClientAsked, name: str) -> Denied | None:
     if any(job.record.owner == name and not job.is_ended for job in state.work.jobs.values()):
         return None
     denied = not_there("user", name, event.users)
-    advice = "who is new is enrolled first: `wattline enroll NAME --role submitter`"
+    advice = "enroll new users first: `wattline enroll NAME --role submitter`"
     return msgspec.structs.replace(denied, reason=f"{denied.reason}; {advice}")
 
 

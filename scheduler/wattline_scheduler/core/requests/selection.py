@@ -154,7 +154,7 @@ def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denie
     if outcome is None:
         return no_job(number, state.next_job)
     kept = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
-    return Denied("not_found", f"job {number} ended {outcome}, and {kept}: submit it anew")
+    return Denied("not_found", f"job {number} ended {outcome}, and {kept}: submit it again")
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:

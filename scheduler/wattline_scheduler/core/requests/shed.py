@@ -59,10 +59,13 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
         most = f"{domain} has {full_mw / 1000:.0f} W"
         return Denied("bad_request", f"{request.by_mw / 1000:.0f} W cannot be shed: {most}")
     if not 0 <= request.for_s <= MAX_SHED_S:
-        return Denied("bad_request", f"{request.for_s} s is no duration between 0 and a year")
+        return Denied(
+            "bad_request",
+            _outside("duration", request.for_s, MAX_SHED_S),
+        )
     for ramp_s in (request.ramp_s, request.release_s):
         if not 0 <= ramp_s <= MAX_RAMP_S:
-            return Denied("bad_request", f"{ramp_s} s is no ramp between 0 and a day")
+            return Denied("bad_request", _outside("ramp", ramp_s, MAX_RAMP_S))
     if request.for_s and request.ramp_s > request.for_s:
         longer = f"a ramp of {format_duration(request.ramp_s)}"
         return Denied(
@@ -83,13 +86,17 @@ def power_root(state: State) -> DomainId:
     return next(d for d in state.domains.roots() if state.domains.by_id[d].kind == "power")
 
 
+def _outside(what: str, given_s: float, most_s: float) -> str:
+    return f"{what} must be between 0 and {most_s:.0f} s, not {given_s:g} s"
+
+
 def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
     """End the shed of a domain, at once or on a ramp; other limits stay in force."""
     domain = request.domain or power_root(state)
     if domain not in state.domains.by_id:
         return no_domain(state, domain)
     if not 0 <= request.ramp_s <= MAX_RAMP_S:
-        return Denied("bad_request", f"{request.ramp_s} s is no ramp between 0 and a day")
+        return Denied("bad_request", _outside("ramp", request.ramp_s, MAX_RAMP_S))
     record = state.limits.get((domain, SHED))
     if record is None:
         lowered = ", ".join(d for d, name in state.limits if name == SHED) or "none"

@@ -202,7 +202,7 @@ def _too_late(job: Job, name: str) -> str:
                 f"hold it, requeue it, update it, release it"
             )
         case "untried" if any(gang.attempt for gang in job.gangs):
-            return f"job {job.id} has been tried with its {name}; to change {flag} submit it anew"
+            return f"job {job.id} has been tried with its {name}; to change {flag} submit it again"
         case _:
             return ""
 

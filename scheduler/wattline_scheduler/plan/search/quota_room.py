@@ -145,8 +145,8 @@ class Quotas:
         room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
         most, booked = watts_said(room.most_mw), _booked(room)
         return (
-            f"waits for the quota of {room.name}: {most} at a time, {booked}, and the GPUs "
-            "that are free take more than is left"
+            f"quota of {room.name} reached: {most} at a time, {booked}; the free GPUs need more "
+            "than the rest"
         )
 
     def keep(self, numbers: Sequence[int], shape: Shape) -> None:
@@ -264,14 +264,12 @@ def _booked(room: QuotaRoom) -> str:
 
 
 def _kept(amount: int, said: Callable[[int], str]) -> str:
-    return f", {said(amount)} kept for others" if amount else ""
+    return f", {said(amount)} reserved for others" if amount else ""
 
 
 def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:
     ends = "it never starts unless it or the quota is changed" if is_vain else ENDS
-    return (
-        f"waits for the quota of {room.name}: {most} at a time, {used}, it wants {wanted}; {ends}"
-    )
+    return f"quota of {room.name} reached: {most} at a time, {used}, it requests {wanted}; {ends}"
 
 
 def gpus_said(milli: int) -> str:

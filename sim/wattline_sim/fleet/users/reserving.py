@@ -26,7 +26,7 @@ Order = Callable[[Request], None]
 
 
 class StartedOutside(AssertionError):
-    """A task was placed on a node that is kept for others, or beside what its job names."""
+    """A task was placed on a node that is reserved for others, or beside what its job names."""
 
 
 class Reserving:

@@ -2,7 +2,7 @@
 
 `copies` of the trace run beside each other, each moved by a number of whole days that the seed
 draws, so that hours of the day stay and what was one burst is spread; what moves past the end
-begins anew. The accounts of each copy are accounts of their own. Traces do not say which GPU a
+resets. The accounts of each copy are accounts of their own. Traces do not say which GPU a
 job is written for: it is drawn, and so that each model is asked for as much of its GPUs as every
 other, as far as nodes of the job's size go. Nothing of this is told to any policy.
 """

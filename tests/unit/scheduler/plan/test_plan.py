@@ -342,7 +342,7 @@ def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
     assert len(plan(mixed(hungry)).placements) == 1
     result = plan(mixed(frugal, a100s_free=4))
     assert not result.placements
-    assert result.waits[JobId(1)].endswith("and the GPUs that are free take more than is left")
+    assert result.waits[JobId(1)].endswith("the free GPUs need more than the rest")
     assert "never starts" in plan(mixed(frugal - 1)).waits[JobId(1)]
 
 

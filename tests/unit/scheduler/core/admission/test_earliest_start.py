@@ -18,7 +18,7 @@ from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
 
 BEFORE, AFTER = "2023-11-14T23:50:00", "2023-11-15T00:40:00"
-"""Midnight, when the quota of a day begins anew. As a job file is read."""
+"""Midnight, when the quota of a day resets. As a job file is read."""
 
 USED_UP = "the quota of queue night is used up until 2023-11-15 00:00 UTC"
 
@@ -98,7 +98,7 @@ def test_who_waits_says_so_as_soon_as_its_quota_is_used_up(h: Harness) -> None:
     uses(h, runs)
     assert reason(h, late).startswith(
         f"cannot be done by its deadline, 2023-11-14 23:50 UTC: {USED_UP}, and it may run 30m; "
-        "waits for the quota of queue night: "
+        "quota exceeded: queue night "
     )
     assert "deadline" not in reason(h, in_time)
     assert "deadline" not in reason(h, elsewhere)
@@ -260,7 +260,7 @@ def test_an_estimate_after_its_reservation_has_ended_is_none(h: Harness) -> None
     number = h.submit(job().reservation("course").gpus(8).start_only("Tue 22:00-22:20"))
     view = seen(h, number)
     assert view.start_unix_s is None
-    assert view.start_why.startswith("not known: once job ")
+    assert view.start_why.startswith("unknown: once job ")
     assert view.start_why.endswith(
         "and its window opens again, 2023-11-21 22:00 UTC, its reservation course is over"
     )

@@ -120,7 +120,7 @@ def test_lower_priorities_make_way_on_a_device_that_suits() -> None:
     assert [h.state_of(n) for n in (low, other, high)] == ["PENDING", "RUNNING", "RUNNING"]
 
 
-# --- divided anew under work --------------------------------------------------------------
+# --- repartitioned under work --------------------------------------------------------------
 
 
 def divide(h: Harness, mig: tuple[MigInstance, ...] | None) -> None:
@@ -148,7 +148,7 @@ def test_a_gpu_divided_anew_under_its_holder_takes_no_work_until_that_is_gone(
     h.run(2)
     assert [h.state_of(n) for n in new] == ["PENDING", "PENDING"], "together they are too much"
     assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
-        f"GPU 0 was divided anew under job {old}: it is given to nobody until that has ended",
+        f"GPU 0 was repartitioned under job {old}: it is not allocated until that has ended",
     )
     h.agent("a1").end(h.gang(old).live[0].record.ref)
     h.settle()
@@ -179,7 +179,7 @@ def test_a_gpu_put_in_mig_mode_under_its_holder_says_so() -> None:
     h.run(2)
     assert [h.state_of(n) for n in (old, new)] == ["RUNNING", "PENDING"]
     (problem,) = node_view(h.cluster.state, h.node("a1"), h.now).problems
-    assert problem.startswith(f"GPU 0 was divided anew under job {old}: ")
+    assert problem.startswith(f"GPU 0 was repartitioned under job {old}: ")
 
 
 def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
@@ -187,7 +187,7 @@ def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
     first, whole = h.submit(job().mig("4g.40gb")), h.submit(job().gpus(1))
     assert [h.state_of(n) for n in (first, whole)] == ["PENDING", "RUNNING"]
     assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
-        "GPU 0 has more MIG devices than fit into it, as its driver says: it is given to nobody",
+        "GPU 0 has more MIG devices than fit into it, as its driver says: it is not allocated",
     )
 
 
@@ -224,7 +224,7 @@ def test_a_quota_counts_the_compute_slices_of_a_device_and_so_does_its_account()
     assert [h.state_of(n) for n in paid] == ["RUNNING", "RUNNING", "PENDING"]
     h.run(2)
     assert h.job(paid[2]).wait_reason == (
-        "waits for the quota of account lab: 1 GPU at a time, 0.856 GPUs in use, it wants "
+        "quota of account lab reached: 1 GPU at a time, 0.856 GPUs in use, it requests "
         "0.428 GPUs; free when others of it end"
     )
     for _ in range(2):  # as it is, and after a restart of the scheduler

@@ -79,7 +79,7 @@ def test_what_would_be_too_many_gpus_at_a_time_waits_and_says_so() -> None:
     second = h.submit(in_queue("night", 4))
     assert h.state_of(first) == "RUNNING"
     assert reason(h, second) == (
-        "waits for the quota of queue night: 8 GPUs at a time, 6 GPUs in use, it wants 4 GPUs; "
+        "quota of queue night reached: 8 GPUs at a time, 6 GPUs in use, it requests 4 GPUs; "
         "free when others of it end"
     )
     h.end_tasks()
@@ -180,7 +180,7 @@ def test_parts_of_gpus_count_as_parts() -> None:
     h = night(gpus=1)
     numbers = [h.submit(in_queue("night").share(500)) for _ in range(3)]
     assert [h.state_of(number) for number in numbers] == ["RUNNING", "RUNNING", "PENDING"]
-    assert "1 GPU in use, it wants 0.5 GPUs" in reason(h, numbers[2])
+    assert "1 GPU in use, it requests 0.5 GPUs" in reason(h, numbers[2])
 
 
 def test_watts_at_a_time_are_what_is_booked_for_the_gpus() -> None:
@@ -192,7 +192,7 @@ def test_watts_at_a_time_are_what_is_booked_for_the_gpus() -> None:
     told = reason(h, second)
     most, booked, wants = (watts_said(mw) for mw in (quota_mw, 2 * GPU_MW, GPU_MW))
     assert told == (
-        f"waits for the quota of queue night: {most} at a time, {booked} booked, it wants {wants}; "
+        f"quota of queue night reached: {most} at a time, {booked} booked, it requests {wants}; "
         "free when others of it end"
     )
 
@@ -205,7 +205,7 @@ def test_of_a_tree_of_accounts_every_one_above_counts() -> None:
     )
     h = started(accounts=accounts)
     h.submit(paid_by("vision", 5))
-    assert "quota of account vision: 6 GPUs" in reason(h, h.submit(paid_by("vision", 2)))
+    assert "quota of account vision reached: 6 GPUs" in reason(h, h.submit(paid_by("vision", 2)))
     assert "quota of account research: 8 GPUs" in reason(h, h.submit(paid_by("speech", 4)))
     fits = h.submit(paid_by("speech", 3))
     h.run(2)
@@ -222,8 +222,7 @@ def test_where_the_energy_of_a_day_is_used_up_nothing_starts_and_what_runs_goes_
     waits, other = h.submit(in_queue("night")), h.submit(in_queue("day"))
     told = reason(h, waits)
     assert told == (
-        "waits for the quota of queue night: 5kWh a day, 5.2kWh used; "
-        "it begins anew 2023-11-15 00:00 UTC"
+        "quota exceeded: queue night used 5.2 of 5 kWh today; resets 2023-11-15 00:00 UTC"
     )
     assert [h.state_of(number) for number in (runs, waits, other)] == [
         "RUNNING",
@@ -243,8 +242,8 @@ def test_a_month_costs_no_more_than_its_quota() -> None:
     runs = h.submit(paid_by("a"))
     uses(h, runs, 8.1)
     assert reason(h, h.submit(paid_by("research"))) == (
-        "waits for the quota of account research: 20USD a month, 20.25USD used; "
-        "it begins anew 2023-12-01 00:00 UTC"
+        "quota exceeded: account research used 20.25 of 20 USD this month; "
+        "resets 2023-12-01 00:00 UTC"
     )
 
 
@@ -259,7 +258,7 @@ def test_a_restart_keeps_what_was_used_today(is_ended: bool) -> None:
     h.join()
     h.run(3)
     waits = h.submit(in_queue("night"))
-    assert "5kWh a day, 5.2kWh used" in reason(h, waits)
+    assert "used 5.2 of 5 kWh today" in reason(h, waits)
     (one,) = h.cluster.state.work.quotas.all
     assert one.held_milli == (0 if is_ended else 1000)
 
@@ -277,7 +276,7 @@ def test_that_a_quota_is_used_up_is_told_once_a_day_also_over_restarts() -> None
     uses(h, h.submit(in_queue("night")), 5.2)
     again(h)
     waits = h.submit(in_queue("night"))
-    assert "5kWh a day, 5.2kWh used" in reason(h, waits), "it is still used up"
+    assert "used 5.2 of 5 kWh today" in reason(h, waits), "it is still used up"
     assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 0)
     h.restart_scheduler()
     h.mono_s += 2 * 3600  # it was away at midnight
@@ -313,7 +312,7 @@ def test_it_is_told_anew_of_a_quota_that_is_another() -> None:
     uses(h, runs, 6.1)
     again(h)
     told = h.events("quota_used_up")
-    assert ["5kWh a day" in told[0].text, "6kWh a day" in told[1].text] == [True, True]
+    assert ["of 5 kWh today" in told[0].text, "of 6 kWh today" in told[1].text] == [True, True]
     assert len(told) == 2
 
 
@@ -324,7 +323,7 @@ def test_that_the_month_is_used_up_is_told_although_the_day_was() -> None:
         uses(h, runs, kwh)
         again(h)
     texts = [event.text for event in h.events("quota_used_up")]
-    assert ["5kWh a day" in texts[0], "20USD a month" in texts[1]] == [True, True]
+    assert ["of 5 kWh today" in texts[0], "of 20 USD this month" in texts[1]] == [True, True]
     assert len(texts) == 2
 
 
@@ -338,7 +337,7 @@ def test_one_that_can_never_start_any_more_says_so_and_keeps_nobody_waiting() ->
     h.do(Release(only(vain)))
     h.run(90)
     assert reason(h, vain) == (
-        "waits for the quota of queue night: 4 GPUs at a time, 0 GPUs in use, it wants 8 GPUs; "
+        "quota of queue night reached: 4 GPUs at a time, 0 GPUs in use, it requests 8 GPUs; "
         "it never starts unless it or the quota is changed"
     )
     other = h.submit(in_queue("night", 4))
@@ -442,10 +441,10 @@ def test_explain_names_the_quota_and_until_when() -> None:
     h.run(2)
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert view.refusals[0].filter == "quota"
-    assert view.start_why == "once its quota begins anew"
+    assert view.start_why == "once its quota resets"
     assert view.start_unix_s == 1_700_006_400.0, "midnight"
     asked = what_if(h.cluster.state, UserName("ada"), in_queue("night").build(), {}, h.now)
-    assert getattr(asked, "start_why", "") == "once its quota begins anew"
+    assert getattr(asked, "start_why", "") == "once its quota resets"
 
 
 def test_who_is_held_back_by_a_quota_takes_no_room_in_an_estimate() -> None:
@@ -455,7 +454,7 @@ def test_who_is_held_back_by_a_quota_takes_no_room_in_an_estimate() -> None:
     h.run(2)
     wanted = in_queue("day", 8)
     view = what_if(h.cluster.state, UserName("ada"), wanted.build(), {}, h.now)
-    assert getattr(view, "start_why", "") == "there is room for it now"
+    assert getattr(view, "start_why", "") == "resources are free now"
     assert h.state_of(h.submit(wanted)) == "RUNNING"
 
 
@@ -473,7 +472,7 @@ def test_explain_says_when_enough_of_its_quota_ends() -> None:
     ]
     view = outlook(h.cluster.state, h.job(last), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 4_200, abs=20)
-    assert view.start_why == f"once job {waits} has run, which is before it in the queue"
+    assert view.start_why == f"once job {waits} has run, which is ahead of it in the queue"
 
 
 def test_explain_does_not_guess_when_others_of_a_quota_end() -> None:

@@ -163,5 +163,5 @@ def test_what_may_hold_its_place_until_its_reservation_ends_is_why_nobody_can_sa
     h.do(kept())
     number = h.submit(job().gpus(1).reservation("course"))
     view = outlook(h.cluster.state, h.job(number), h.now)
-    said = "what holds its place may run until reservations keep it from there"
-    assert (view.start_unix_s, view.start_why) == (None, f"not known: {said}")
+    said = "what holds its nodes may run until reservations close them"
+    assert (view.start_unix_s, view.start_why) == (None, f"unknown: {said}")

@@ -90,8 +90,8 @@ def test_labels_models_and_patterns_choose_together() -> None:
         (kept(labels={"fabric": "ib"}), "no node has a name like a1 and fabric=ib"),
         (kept(nodes=()), "say which nodes"),
         (kept(count=1, gpus=8), "or how many GPUs (--gpus)"),
-        (kept(accounts=("a",), is_maintenance=True), "say whom it is for"),
-        (kept(users=(), for_s=1.0), "say whom it is for"),
+        (kept(accounts=("a",), is_maintenance=True), "name its accounts or users"),
+        (kept(users=(), for_s=1.0), "name its accounts or users"),
         (kept(end="in 2h"), "either --until 20:00 or --for 2h"),
         (kept(for_s=0.0), "either --until 20:00 or --for 2h"),
         (kept(start="tomorrow"), "'tomorrow' is no time"),
@@ -122,7 +122,7 @@ def by_operator(h: Harness, request: Reserve, users: tuple[str, ...]) -> Answer:
 def test_a_name_that_nobody_has_is_refused_unless_work_of_it_is_there() -> None:
     h = started()
     h.submit(job(), user="gone")
-    advice = "who is new is enrolled first: `wattline enroll NAME --role submitter`"
+    advice = "enroll new users first: `wattline enroll NAME --role submitter`"
     for users, hint in [(("bea", "adam"), "the nearest is adam"), (("bea",), "the site has bea")]:
         denied = by_operator(h, kept(), users)
         assert denied == Denied("not_found", f"there is no user 'ada'; {hint}; {advice}")
@@ -431,11 +431,11 @@ def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
     h.do(kept(is_maintenance=True, nodes=("a1", "a2")))
     waiting = h.submit(job().gpus(8).nodes(2))
     view = outlook(h.cluster.state, h.job(waiting), h.now)
-    said = f"job {holder} holds what it needs and has no time limit (--time)"
-    assert (view.start_unix_s, view.start_why) == (None, f"not known: {said}")
+    said = f"job {holder} holds the resources it needs and has no time limit (--time)"
+    assert (view.start_unix_s, view.start_why) == (None, f"unknown: {said}")
     behind = outlook(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
-    said = "it depends on how long what is before it in the queue will run"
-    assert (behind.start_unix_s, behind.start_why) == (None, f"not known: {said}")
+    said = "it depends on run times of jobs ahead of it in the queue"
+    assert (behind.start_unix_s, behind.start_why) == (None, f"unknown: {said}")
 
 
 def test_a_reservation_that_begins_too_late_for_a_deadline_is_told_at_submission() -> None:

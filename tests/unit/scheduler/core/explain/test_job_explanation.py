@@ -87,14 +87,14 @@ def test_it_says_when_more_is_before_it_than_is_counted(
     assert not asked(h, job().gpus(8)).start_why.endswith(more)
     h.submit(job().gpus(8).runtime(60))
     view = asked(h, job().gpus(8))
-    assert view.start_why == f"once job {behind} has run, which is before it in the queue{more}"
+    assert view.start_why == f"once job {behind} has run, which is ahead of it in the queue{more}"
 
 
 def test_where_too_much_is_before_it_nobody_is_told_to_have_no_limit(h: Harness) -> None:
     for number in range(2 * MAX_AHEAD):
         h.submit(job().gpus(8).memory(number + 1).runtime(3_600))
     view = seen(h, h.submit(job().gpus(8).runtime(3_600)))
-    assert view.start_why.startswith("not known: too much is before it in the queue")
+    assert view.start_why.startswith("unknown: too many jobs are ahead of it in the queue")
 
 
 def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
@@ -155,7 +155,7 @@ def test_work_that_counts_percent_is_not_taken_for_nearly_done(h: Harness) -> No
     for percent in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.5):
         task.metrics["progress"] = percent
         h.run(130)
-    assert seen(h, h.submit(job().gpus(4))).start_why.startswith("not known")
+    assert seen(h, h.submit(job().gpus(4))).start_why.startswith("unknown")
 
 
 def test_who_runs_on_beyond_its_guessed_end_is_bound_by_its_limit(h: Harness) -> None:
@@ -195,7 +195,7 @@ def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
     view = seen(h, h.submit(job().gpus(8)))
     assert view.start_unix_s is None
     assert view.start_why == (
-        f"not known: jobs {numbers[0]}, {numbers[1]} hold what it needs "
+        f"unknown: jobs {numbers[0]}, {numbers[1]} hold the resources it needs "
         "and have no time limit (--time)"
     )
 
@@ -207,7 +207,7 @@ def test_only_work_is_named_that_holds_what_it_needs() -> None:
     other = h.submit(job().gpus(8))
     view = seen(h, h.submit(job().gpus(2).labels(fabric="ib")))
     assert view.start_why == (
-        f"not known: job {holder} holds what it needs and has no time limit (--time)"
+        f"unknown: job {holder} holds the resources it needs and has no time limit (--time)"
     )
     both = seen(h, h.submit(job().gpus(2)))
     assert f"jobs {holder}, {other} hold" in both.start_why
@@ -219,21 +219,21 @@ def test_nobody_can_say_where_even_an_empty_site_would_not_do(h: Harness) -> Non
     h.do(Drain(h.node("a2").id))
     view = seen(h, h.submit(job().gpus(8)))
     assert view.start_unix_s is None
-    assert view.start_why.startswith("not known: even with all that runs gone: waits for state")
+    assert view.start_why.startswith("unknown: even with all running jobs removed: waits for state")
 
 
 def test_nobody_can_say_while_it_is_held_or_waits_for_others(h: Harness) -> None:
     held = h.submit(job().held())
     child = h.submit(job().after_any(held))
-    assert seen(h, held).start_why == "not known: held until released"
-    assert seen(h, child).start_why == f"not known: waits for job {held} (held)"
+    assert seen(h, held).start_why == "unknown: held until released"
+    assert seen(h, child).start_why == f"unknown: waits for job {held} (held)"
     assert not seen(h, held).remedies
 
 
 def test_a_throttled_array_waits_for_itself(h: Harness) -> None:
     number = h.submit(job().gpus(1).array(4, 2))
     view = seen(h, number)
-    text = "not known: 2 of its indices run, and at most 2 may at a time"
+    text = "unknown: 2 of its indices run, and at most 2 may at a time"
     assert (view.start_unix_s, view.start_why) == (None, text)
 
 
@@ -271,10 +271,10 @@ def test_who_is_before_it_ends_too_where_that_is_known(waited_s: int) -> None:
     assert (first in h.cluster.state.promised) == (waited_s > 60)
     view = seen(h, then)
     assert within_s(h, view) == pytest.approx(3_600 + 7_200 - waited_s, abs=15)
-    assert view.start_why == f"once job {first} has run, which is before it in the queue"
+    assert view.start_why == f"once job {first} has run, which is ahead of it in the queue"
     view = seen(h, last)
     assert within_s(h, view) == pytest.approx(3_600 + 7_200 + 600 - waited_s, abs=20)
-    assert view.start_why == f"once job {then} has run, which is before it in the queue"
+    assert view.start_why == f"once job {then} has run, which is ahead of it in the queue"
 
 
 def test_nobody_can_say_when_one_before_it_ends_without_a_limit() -> None:
@@ -282,7 +282,7 @@ def test_nobody_can_say_when_one_before_it_ends_without_a_limit() -> None:
     h.submit(job().gpus(8).runtime(3_600))
     h.submit(job().gpus(8))
     view = seen(h, h.submit(job().gpus(8)))
-    text = "not known: it depends on how long what is before it in the queue will run"
+    text = "unknown: it depends on run times of jobs ahead of it in the queue"
     assert (view.start_unix_s, view.start_why) == (None, text)
 
 
@@ -297,7 +297,7 @@ def test_no_room_is_kept_beside_a_service(h: Harness) -> None:
     h.run(2)
     later = h.submit(job().gpus(8))
     assert h.state_of(later) == "PENDING", "what runs on the other node may end"
-    assert f"kept for job {gang}" in seen(h, later).reason
+    assert f"reserved for job {gang}" in seen(h, later).reason
 
 
 def test_who_ends_before_promised_room_is_needed_may_use_it(h: Harness) -> None:
@@ -307,7 +307,7 @@ def test_who_ends_before_promised_room_is_needed_may_use_it(h: Harness) -> None:
     h.run(90)
     assert waits in h.cluster.state.promised
     short, unknown = asked(h, job().gpus(4).runtime(600)), asked(h, job().gpus(4))
-    assert (within_s(h, short), short.start_why) == (0.0, "there is room for it now")
+    assert (within_s(h, short), short.start_why) == (0.0, "resources are free now")
     assert unknown.start_unix_s is None
     assert h.state_of(h.submit(job().gpus(4))) == "PENDING"
     assert h.state_of(h.submit(job().gpus(4).runtime(600))) == "RUNNING"
@@ -401,7 +401,7 @@ def test_what_if_submits_nothing(h: Harness) -> None:
     h.effects.clear()
     view = asked(h, job().gpus(8))
     assert (view.job, view.state, view.nodes_feasible) == (0, "PENDING", 2)
-    assert (within_s(h, view), view.start_why) == (0.0, "there is room for it now")
+    assert (within_s(h, view), view.start_why) == (0.0, "resources are free now")
     assert h.cluster.state.work.jobs == before
     assert not h.effects
 
@@ -427,7 +427,7 @@ def test_what_would_be_refused_is_refused_here_too(h: Harness) -> None:
 
 def test_what_if_it_is_to_be_held(h: Harness) -> None:
     view = asked(h, job().held())
-    assert (view.state, view.start_why) == ("HELD", "not known: it would be held until released")
+    assert (view.state, view.start_why) == ("HELD", "unknown: it would be held until released")
 
 
 def test_what_if_names_every_gate_that_explain_names(h: Harness) -> None:
@@ -461,7 +461,7 @@ def test_a_site_too_large_for_many_looks_says_so(
     for _ in range(2):
         h.submit(job().gpus(8).runtime(60))
     view = seen(h, h.submit(job().gpus(8)))
-    text = "not known: the site is too large to try so many ways at once"
+    text = "unknown: the site is too large for so many alternatives"
     assert (view.start_unix_s, view.start_why) == (None, text)
     assert view.remedies == ()
 
@@ -472,4 +472,4 @@ def test_what_is_being_held_after_a_backup_is_said(h: Harness) -> None:
     h.do(Hold(only(number)))
     h.cluster.state.is_recovering = True
     h.cluster.state.unknown.add(h.node("a1").id)
-    assert seen(h, waiting).start_why.startswith("not known: ")
+    assert seen(h, waiting).start_why.startswith("unknown: ")

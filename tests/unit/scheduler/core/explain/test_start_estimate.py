@@ -23,8 +23,8 @@ def test_room_that_others_are_making_for_one_before_it_is_no_room(
     assert (first, 0) in h.cluster.state.claims
     waits = h.job(h.submit(job().gpus(2)))
     view = outlook(h.cluster.state, waits, h.now)
-    assert f"it is kept for job {first}" in view.reason
-    assert view.start_why == f"once job {first} has run, which is before it in the queue"
+    assert f"reserved for job {first}" in view.reason
+    assert view.start_why == f"once job {first} has run, which is ahead of it in the queue"
     assert view.start_unix_s is not None
     assert view.start_unix_s - h.now.unix_s > 600
 

@@ -142,8 +142,7 @@ def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
         f"stopping: makes room for job {urgent} ('work') of higher priority"
     )
     assert reason_of(h.job(small[2]), "PENDING") == (
-        f"there is room, but it is kept for job {urgent}, "
-        "for which work of lower priority makes way"
+        f"resources are reserved for job {urgent} (preemption in progress)"
     )
     assert node not in {a.node for n in small for a in h.gang(n).live}
     h.agent(node).end(h.gang(going).live[0].record.ref, 0)

@@ -92,7 +92,7 @@ def test_while_it_goes_nobody_takes_what_it_makes_free_and_nobody_else_goes(
     h.agent(attempt.node).end(attempt.record.ref, 0)
     h.settle()
     assert [h.state_of(n) for n in (urgent, stays, behind)] == ["RUNNING", "RUNNING", "PENDING"]
-    assert "waits for the quota of queue night" in told(h, behind)
+    assert "quota of queue night reached" in told(h, behind)
 
 
 def test_young_work_is_protected_in_its_quota_too() -> None:
@@ -202,4 +202,4 @@ def test_nothing_helps_where_the_day_s_energy_is_used_up(gpus: int, nodes: int) 
     assert (view.remedies, view.start_unix_s) == ((), None)
     h.end_tasks()
     view = seen(h, urgent)
-    assert view.start_why == "once its quota begins anew"
+    assert view.start_why == "once its quota resets"

@@ -57,7 +57,10 @@ def test_without_the_table_nothing_runs_as_root_nor_as_who_knows_whom(own: str) 
     h.run(3)
     assert (h.state_of(number), accounts(h)) == ("PENDING", [])
     (refusal,) = explained(h, number).refusals
-    assert "its keeper is root, and the site file does not say as whom tasks run" in refusal.missing
+    assert (
+        "its keeper is root, and the site file does not name the account of tasks"
+        in refusal.missing
+    )
 
 
 def test_others_run_as_the_keeper_root_too_where_the_site_file_says_it() -> None:

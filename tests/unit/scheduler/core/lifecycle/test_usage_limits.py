@@ -318,10 +318,10 @@ def test_a_cost_limit_that_lost_its_tariff_is_told_and_nothing_more_starts_under
     (told,) = h.events("cost_not_limited")
     assert told.text == (
         f"the site file has no [tariff]: limits.cost of jobs {runs}, {waits} does not act; "
-        "what runs of them goes on without it, nothing more of them starts"
+        "running tasks continue without it, no further ones start"
     )
     view = outlook(h.cluster.state, h.job(waits), h.now)
-    assert (view.refusals[0].filter, view.start_why) == ("cost", f"not known: {UNCOUNTED}")
+    assert (view.refusals[0].filter, view.start_why) == ("cost", f"unknown: {UNCOUNTED}")
     h.do(Update(only(runs), {"cost": "none"}))
     h.do(Update(only(waits), {"cost": "none"}))
     h.run(3)
@@ -410,7 +410,7 @@ def test_a_pause_is_nobodys_idling(h: Harness) -> None:
     h.run(20)
     assert h.state_of(number) == "RUNNING"
     work(h, 18, util=0.0)
-    assert h.state_of(number) == "RUNNING", "its time begins anew"
+    assert h.state_of(number) == "RUNNING", "its time resets"
     work(h, 6, util=0.0)
     assert h.state_of(number) == "TIMEOUT"
 

@@ -44,7 +44,7 @@ def test_what_waits_in_a_queue_that_left_the_site_file_starts_in_no_other_unaske
     said = "there is no queue night any more; name another one with `wattline update --queue`"
     assert reason(h, waits) == said
     view = outlook(h.cluster.state, h.job(waits), h.now)
-    assert (view.refusals[0].filter, view.start_why) == ("queue", f"not known: {said}")
+    assert (view.refusals[0].filter, view.start_why) == ("queue", f"unknown: {said}")
     assert not view.remedies
     h.do(Update(only(waits), {"queue": "day"}))
     h.run(2)

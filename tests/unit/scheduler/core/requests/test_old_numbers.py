@@ -30,7 +30,7 @@ def test_what_ended_too_long_ago_says_that_it_is_not_kept(
         denied = h.replies[9_999]
         assert isinstance(denied, Denied)
         kept = "only the newest 10000 jobs that ended are kept at hand"
-        assert denied.reason == f"job {old} ended CANCELLED, and {kept}: submit it anew"
+        assert denied.reason == f"job {old} ended CANCELLED, and {kept}: submit it again"
 
 
 def test_a_number_that_a_recovery_left_out_is_not_taken_for_one_that_ended(h: Harness) -> None:
@@ -38,7 +38,7 @@ def test_a_number_that_a_recovery_left_out_is_not_taken_for_one_that_ended(h: Ha
     first = h.submit(job().held())
     text = (
         "there is no job 17 on record: a recovery from a backup went on with higher numbers; "
-        "submit anew what was submitted after that backup"
+        "submit again what was submitted after that backup"
     )
     assert h.ask(Cancel(only(JobId(17)))) == Denied("not_found", text)
     assert h.refuse(job().after_ok(JobId(17))) == (

@@ -212,7 +212,7 @@ def test_a_shed_that_ended_while_the_scheduler_was_away_is_over(h: Harness) -> N
         (Shed(None, fraction=0.1, by_mw=5), "either a share"),
         (Shed(None, fraction=1.5), "between 0 and 1"),
         (Shed(None, by_mw=10**12), "cannot be shed"),
-        (Shed(None, fraction=0.1, for_s=-1), "no duration"),
+        (Shed(None, fraction=0.1, for_s=-1), "duration must be between 0 and 31622400 s, not -1 s"),
         (Restore(None), "not lowered"),
         (Restore(DomainId("x")), "no domain 'x'; the site has "),
     ],
@@ -401,10 +401,10 @@ def test_only_controllers_put_limits_without_a_record_of_who(h: Harness) -> None
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Shed(None, fraction=0.1, ramp_s=-1), "no ramp"),
-        (Shed(None, fraction=0.1, release_s=1e9), "no ramp"),
+        (Shed(None, fraction=0.1, ramp_s=-1), "ramp must be between 0 and 86400 s, not -1 s"),
+        (Shed(None, fraction=0.1, release_s=1e9), "ramp must be between 0 and 86400 s"),
         (Shed(None, fraction=0.1, ramp_s=60, for_s=30), "would not be over"),
-        (Restore(None, ramp_s=float("nan")), "no ramp"),
+        (Restore(None, ramp_s=float("nan")), "ramp must be between 0 and 86400 s"),
         (Shed(None, by_mw=-1), "cannot be shed"),
         (Shed(None, fraction=0.1, by_mw=-1), "give either"),
     ],

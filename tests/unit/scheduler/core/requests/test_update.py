@@ -180,7 +180,7 @@ def test_nodes_change_only_before_the_first_try(h: Harness) -> None:
     h.do(Hold(only(tried)))
     h.do(Requeue(only(tried), "t"))
     denied = refusal(h, tried, nodes=2)
-    text = f"job {tried} has been tried with its nodes; to change --nodes submit it anew"
+    text = f"job {tried} has been tried with its nodes; to change --nodes submit it again"
     assert denied == Denied("conflict", text)
     update(h, fresh, nodes=2)
     h.do(Release(only(fresh)))

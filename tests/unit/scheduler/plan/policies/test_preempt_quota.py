@@ -88,7 +88,7 @@ def test_nobody_goes_for_who_is_not_above_them() -> None:
     offers = offer("a1", free=0), offer("a2", free=7)
     result = planned(*offers, queue=[wants(1, high(4), 0)], busy=busy)
     assert result.preemptions == ()
-    assert "waits for the quota of queue night" in result.waits[JobId(1)]
+    assert "quota of queue night reached" in result.waits[JobId(1)]
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_nobody_else_goes_for_who_waits_already_and_nobody_takes_what_it_waits_f
     assert (result.preemptions, result.placements) == ((), ())
     assert "to end in the quota of queue night" in result.waits[JobId(1)]
     assert result.waits[JobId(2)] == (
-        "waits for the quota of queue night: 8 GPUs at a time, 8 GPUs in use, "
-        "8 GPUs kept for others, it wants 1 GPU; free when others of it end"
+        "quota of queue night reached: 8 GPUs at a time, 8 GPUs in use, "
+        "8 GPUs reserved for others, it requests 1 GPU; free when others of it end"
     )
 
 
@@ -252,7 +252,7 @@ def test_the_watts_of_the_gpus_that_are_kept_are_kept() -> None:
     result = planned(*offers, queue=[wants(1, high(8), 0), behind], busy=busy, quotas=[cool(10)])
     assert (going(result), result.placements) == ([[8]], ())
     booked, kept = (watts_said(gpus * GPU_MW) for gpus in (5, 8))
-    assert f"{booked} booked, {kept} kept for others" in result.waits[JobId(2)]
+    assert f"{booked} booked, {kept} reserved for others" in result.waits[JobId(2)]
     alone = planned(*offers, queue=[behind], busy=busy, quotas=[cool(10)])
     assert [one.job for one in alone.placements] == [2]
 
