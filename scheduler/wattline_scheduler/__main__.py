@@ -14,7 +14,7 @@ from wattline_scheduler.store.verify import DB_NAME, Verification
 
 
 def main() -> int:
-    """Parse the command line and run until stopped."""
+    """Parses the command line and runs until stopped."""
     parser = argparse.ArgumentParser(
         prog="wattline_scheduler",
         description=__doc__,
@@ -36,7 +36,7 @@ def main() -> int:
     if options.site is None:
         parser.error("--site DIR is needed to run a scheduler")
     verification = Verification(options.state / DB_NAME)
-    # Loaded meanwhile: the verification of a large store takes as long as all else together.
+    # Imported meanwhile: the verification of a large store takes as long as all else together.
     from wattline_scheduler.shell import SchedulerConfig, run_scheduler
 
     with closing(verification):
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def back_up(state: Path, target: Path) -> int:
-    """Copy the store, also while its scheduler runs; the exit status."""
+    """Copies the store, also while its scheduler runs; returns the exit status."""
     from wattline_scheduler.store.file import copy_database
 
     try:

@@ -1,7 +1,7 @@
-"""The durable form of the state: what the store keeps and what a restart is rebuilt from.
+"""The durable form of the state, stored by the store and restored at a restart.
 
-The core emits `Save(record)`; the store upserts it by its key. `Saved` is everything on
-record, as the store loads it. A record holds facts that someone was promised (STYLE 7).
+The core emits `Save(record)`; the store upserts it by its key. `Saved` is the set of all records,
+as the store loads it. A record contains facts that were promised to users or agents (STYLE 7).
 """
 
 from typing import ClassVar, Literal
@@ -30,7 +30,7 @@ from wattline_protocol.wire.problems import Severity
 
 
 class JobRecord(msgspec.Struct, frozen=True):
-    """An accepted job. `state` and `reason` are the last that were shown."""
+    """An accepted job. `state` and `reason` are those last displayed."""
 
     key: ClassVar[tuple[str, ...]] = ("id",)
     id: JobId
@@ -42,27 +42,27 @@ class JobRecord(msgspec.Struct, frozen=True):
     reason: str = ""
     is_held: bool = False
     held_by: str = ""
-    """The operator by whom it, or indices of it, are held: its owner may not release them."""
+    """The operator with a hold on it, or on indices of it: its owner may not release them."""
     is_late: bool = False
-    """It was told that the job cannot be done by its deadline."""
+    """It was reported that the job cannot meet its deadline."""
     is_risk_told: bool = False
-    """It was told that the job is promised room too late for its deadline."""
+    """It was reported that the job may miss its deadline."""
     cancelled_by: str = ""
-    """Who asked for cancellation; empty = nobody."""
+    """The user that requested cancellation; empty = none."""
     ended_unix_s: UnixTime | None = None
 
 
 Cause = Literal[
     "finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked", "preempted"
 ]
-"""Why a try ends. requeued: the try never really ran (lease fell, emergency); asked: somebody sent
-it back to the queue; preempted: it made room for a higher priority. None of them costs a retry."""
+"""Cause of the end of a try. requeued: the try never really ran (lease fell, emergency); asked: a
+user requeued it; preempted: a higher priority needed its resources. None of these uses a retry."""
 
 GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
 
 
 class GangRecord(msgspec.Struct, frozen=True):
-    """Tasks of a job that start together. Where they run stands in the attempt records."""
+    """Tasks of a job that start together. Their nodes are in the attempt records."""
 
     key: ClassVar[tuple[str, ...]] = ("job", "gang")
     job: JobId
@@ -70,7 +70,7 @@ class GangRecord(msgspec.Struct, frozen=True):
     """Position in the array, replica number, or 0."""
     phase: GangPhase
     attempt: AttemptNo
-    """Of the newest try; 0 = never tried."""
+    """The newest try; 0 = never tried."""
     failures: int = 0
     """Tries that count against `retries`."""
     outcome: JobState | None = None
@@ -79,9 +79,9 @@ class GangRecord(msgspec.Struct, frozen=True):
     not_before_unix_s: UnixTime = UnixTime(0.0)
     """Back-off after a failure; within a run, timing uses the monotonic clock."""
     cause: Cause | None = None
-    """Why its try is being ended; None in other phases."""
+    """Cause of the end of its try; None in other phases."""
     is_held: bool = False
-    """Its index alone is held."""
+    """The gang itself is held."""
     losses: int = 0
     """Tries lost with their node."""
     crashes: int = 0
@@ -108,18 +108,18 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     readopted: int = 0
     exit: TaskExit | None = None
     mig: MigInstance | None = None
-    """The MIG device of its one GPU that it was given; None = GPUs, or a share of one."""
+    """The MIG device allocated to it; None = GPUs, or a share of one."""
     note: str = ""
-    """What its user should know of its start."""
+    """Note to its user about its start."""
 
     @property
     def ref(self) -> TaskRef:
-        """The name agents use for it."""
+        """Its identifier in messages of agents."""
         return TaskRef(self.job, self.task, self.attempt)
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
-    """What is known about a host beyond the site file."""
+    """State of a host beyond the site file."""
 
     key: ClassVar[tuple[str, ...]] = ("node",)
     node: NodeId
@@ -137,11 +137,11 @@ class NodeRecord(msgspec.Struct, frozen=True):
     is_off: bool = False
     off_reason: str = ""
     is_spared: bool = False
-    """Somebody is about to switch it on: not switched off out of band until it is heard."""
+    """An operator is about to switch it on: not fenced until it is heard."""
     drained_unix_s: UnixTime | None = None
-    """Since when it is drained: nothing new starts, and the last task has left."""
+    """Time since when it is drained: no task starts, and the last one has left."""
     is_quarantined: bool = False
-    """Its agent's words count nothing until an operator readmits it (I9)."""
+    """Its agent's messages are ignored until an operator readmits it (I9)."""
     quarantine_reason: str = ""
 
 
@@ -149,7 +149,7 @@ Standing = Literal["nameplate", "leased", "full", "off"]
 
 
 class SentLease(msgspec.Struct, frozen=True):
-    """A lease that was sent and not yet superseded by an acknowledgement."""
+    """A lease that was sent and is not superseded by an acknowledgement yet."""
 
     epoch: Epoch
     incarnation: Incarnation
@@ -174,9 +174,9 @@ LimitPhase = Literal["planned", "in_force", "rising", "cancelled", "over"]
 
 
 class LimitRecord(msgspec.Struct, frozen=True):
-    """A lower budget of one domain: asked for, in force, rising again after its end, or over.
+    """A lower budget of one domain: planned, in force, rising after its end, cancelled, or over.
 
-    A cancelled event stays until its end, so that its id is not taken for a new one.
+    A cancelled event stays until its end, so that its id cannot be announced again as new.
     """
 
     key: ClassVar[tuple[str, ...]] = ("domain", "name")
@@ -186,7 +186,7 @@ class LimitRecord(msgspec.Struct, frozen=True):
     source: LimitSource
     phase: LimitPhase
     value_mw: int
-    """Budget once its ramp is over."""
+    """Budget at the end of its ramp."""
     from_mw: int | None
     """Budget in force when it began; None: it has not begun."""
     start_unix_s: UnixTime
@@ -194,35 +194,35 @@ class LimitRecord(msgspec.Struct, frozen=True):
     end_unix_s: UnixTime | None = None
     """None: until restored or withdrawn."""
     release_s: float = 0.0
-    """How long the budget rises after the end."""
+    """Time for which the budget rises after the end."""
     who: str = ""
     why: str = ""
 
 
 class DemandRecord(msgspec.Struct, frozen=True):
-    """What one kind of job (fingerprint) was seen to draw uncapped on one GPU model.
+    """Uncapped draw of one kind of job (fingerprint) on one GPU model, as observed.
 
-    `width_mw`, `sum_mw` and `bins` are the histogram from which the figures before them come.
+    `width_mw`, `sum_mw` and `bins` are the histogram from which the preceding values come.
     """
 
     key: ClassVar[tuple[str, ...]] = ("slot",)
     slot: int
-    """Used again for another kind of job when all are taken: the oldest is dropped."""
+    """Reused for another kind of job when all are taken: the oldest is dropped."""
     fingerprint: str
     label: str
-    """User, job name and GPU, for people."""
+    """User, job name and GPU, for display."""
     mean_mw: int
     p95_mw: int
     p99_mw: int
     ramp_mw: int
-    """Largest rise from one beat to the next."""
+    """Largest rise between two heartbeats."""
     samples: int
     beyond: int
-    """Samples under a cap that bound at or above the 95 % quantile; they are in no other figure."""
+    """Samples at or above the 95 % quantile under a binding cap; excluded from all other values."""
     swing_permille: int
-    """Cap that the job needs over its draw, where that swings inside a second."""
+    """Cap that the job needs, relative to its draw, where the draw swings within a second."""
     steepness_permille: int
-    """How much more (or less) a cap costs it than the curve of its GPU says."""
+    """Cost of a cap for the job, relative to the curve of its GPU."""
     width_mw: int
     sum_mw: int
     bins: tuple[int, ...]
@@ -230,22 +230,22 @@ class DemandRecord(msgspec.Struct, frozen=True):
 
 
 class MeterRecord(msgspec.Struct, frozen=True):
-    """What was learned from a domain's meter, rounded to the safe side."""
+    """Values learned from a domain's meter, rounded to the safe side."""
 
     key: ClassVar[tuple[str, ...]] = ("domain",)
     domain: DomainId
     held_mw: int
-    """Load that nobody booked."""
+    """Unbooked load."""
     factor_permille: int
 
 
 class PlantRecord(msgspec.Struct, frozen=True):
-    """What an operator said of a zone's units."""
+    """Units of a zone in service, as declared by an operator."""
 
     key: ClassVar[tuple[str, ...]] = ("zone",)
     zone: DomainId
     units_said: int | None
-    """None: nothing any more; what is sensed counts."""
+    """None: withdrawn; the sensor value applies."""
     who: str = ""
     why: str = ""
     since_unix_s: UnixTime = UnixTime(0.0)
@@ -255,12 +255,12 @@ ReservationPhase = Literal["planned", "active", "over"]
 
 
 class ReservationRecord(msgspec.Struct, frozen=True):
-    """Nodes that an operator keeps from a time to a time; over: at its end, or taken back."""
+    """Nodes reserved by an operator from a start to an end; over: ended, or removed."""
 
     key: ClassVar[tuple[str, ...]] = ("name",)
     name: str
     phase: ReservationPhase
-    """As it was told last: what may start where goes by the times."""
+    """As last reported; starts are permitted by the times."""
     start_unix_s: UnixTime
     end_unix_s: UnixTime
     nodes: tuple[NodeId, ...]
@@ -274,32 +274,32 @@ UseKind = Literal["account", "queue"]
 
 
 class UseRecord(msgspec.Struct, frozen=True):
-    """What the ended tries of one account, or of one queue, used. Written with the tries' ends.
+    """Usage of the ended tries of one account or queue. Written with the tries' ends.
 
-    And what was told last of its quota, if it has one that is used up by the day or month.
+    Also the last report that its quota, if it has one per day or month, is used up.
     """
 
     key: ClassVar[tuple[str, ...]] = ("kind", "name")
     kind: UseKind
     name: str
     as_of_unix_s: UnixTime
-    """To which the next two are decayed."""
+    """Time to which the next two are decayed."""
     gpu_s: float = 0.0
     energy_mj: float = 0.0
     day_unix_s: UnixTime = UnixTime(0.0)
-    """Beginning of the day of which `day_energy_mj` is."""
+    """Start of the day of `day_energy_mj`."""
     day_energy_mj: float = 0.0
     month_unix_s: UnixTime = UnixTime(0.0)
     month_gpu_s: float = 0.0
     month_energy_mj: float = 0.0
     told_until_unix_s: UnixTime = UnixTime(0.0)
-    """End of the day or month of which it was told that the quota of this name is used up."""
+    """End of the day or month for which the quota of this name was reported used up."""
     told_limit: float = 0.0
-    """What the quota was then: watt-hours a day, or dollars a month."""
+    """The quota at that time: watt-hours a day, or dollars a month."""
 
 
 class RecoveryRecord(msgspec.Struct, frozen=True):
-    """Whether everything that ran before a backup was restored is known again."""
+    """Whether all that ran before a backup was restored is known again."""
 
     key: ClassVar[tuple[str, ...]] = ()
     is_over: bool
@@ -310,7 +310,7 @@ class ProblemRecord(msgspec.Struct, frozen=True):
 
     key: ClassVar[tuple[str, ...]] = ("number",)
     number: int
-    """That of the event which began it."""
+    """Number of the event that began it."""
     kind: str
     subject: str
     severity: Severity
@@ -324,7 +324,7 @@ class ProblemRecord(msgspec.Struct, frozen=True):
 
 
 class EventRecord(msgspec.Struct, frozen=True):
-    """One line of the event and audit log."""
+    """One event of the event and audit log."""
 
     key: ClassVar[tuple[str, ...]] = ("seq",)
     seq: int
@@ -332,7 +332,7 @@ class EventRecord(msgspec.Struct, frozen=True):
 
 
 class ActRecord(msgspec.Struct, frozen=True):
-    """What a person did or was refused, or who was enrolled: kept apart from the event log."""
+    """A user's action, a denied one, or a membership change: stored apart from the event log."""
 
     key: ClassVar[tuple[str, ...]] = ("seq",)
     seq: int
@@ -340,7 +340,7 @@ class ActRecord(msgspec.Struct, frozen=True):
 
 
 class MemberRecord(msgspec.Struct, frozen=True):
-    """A member of the allow-list as it was seen last."""
+    """A member of the allow-list as last seen."""
 
     key: ClassVar[tuple[str, ...]] = ("name",)
     name: str
@@ -370,13 +370,13 @@ Record = (
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """Everything on record that a restart needs, as the store loads it."""
+    """All records that a restart needs, as the store loads them."""
 
     epoch: Epoch
     """Already raised and durable for this run (I8)."""
     instance: str
     jobs: tuple[JobRecord, ...] = ()
-    """Those not ended, and the newest ended ones."""
+    """Open jobs, and the newest ended ones."""
     gangs: tuple[GangRecord, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()
@@ -387,23 +387,23 @@ class Saved(msgspec.Struct, frozen=True):
     meters: tuple[MeterRecord, ...] = ()
     plants: tuple[PlantRecord, ...] = ()
     uses: tuple[UseRecord, ...] = ()
-    """Those of the newest ends."""
+    """Those with the newest ends."""
     reservations: tuple[ReservationRecord, ...] = ()
     """Those that are not over."""
     problems: tuple[ProblemRecord, ...] = ()
-    """The newest that ended, then those that are open, oldest first."""
+    """The newest ended ones, then open ones, oldest first."""
     events: tuple[EventRecord, ...] = ()
     """The newest, oldest first."""
     newest_act: int = 0
-    """Number of the newest act of a person."""
+    """Number of the newest user action."""
     members: tuple[MemberRecord, ...] = ()
-    """Who was on the allow-list when it was looked at last."""
+    """The allow-list as last seen."""
     next_job: JobId = JobId(1)
-    """Above every id ever given."""
+    """Above every id ever issued."""
     next_event: int = 1
     outcomes: dict[JobId, JobState] = {}
     """Of ended jobs that are not among `jobs`, and that open ones wait for."""
     is_recovering: bool = False
     """A backup was restored, and not every node was heard since."""
     attempt_floor: int = 0
-    """New attempts are numbered above it: what lies below may have run before a recovery."""
+    """New attempts are numbered above it: lower ones may have run before a recovery."""

@@ -1,8 +1,8 @@
-"""Accounting over everything on record in a time range: what ran, what it used, what it cost.
+"""Accounting report over all records in a time range: jobs, usage, cost.
 
-Reads the database through a connection of its own, beside the writer, so that a long report holds
-nobody up. What is not on disk yet (usage of running attempts, the step in progress) is handed in.
-An attempt that only partly lies in the range counts with that part of its run time.
+Reads the database through its own connection, beside the writer, so that a long report blocks
+nothing. Data not on disk yet (usage of running attempts, the step in progress) is passed in. An
+attempt that lies only partly in the range counts with that part of its run time.
 """
 
 import sqlite3
@@ -42,7 +42,7 @@ GroupColumn = Literal["account", "queue"]
 
 
 class ReportOrder(msgspec.Struct, frozen=True):
-    """What to report on, and what the scheduler knows that is not on disk yet."""
+    """Range of the report, and the scheduler's data that is not on disk yet."""
 
     path: Path
     site: Site
@@ -50,13 +50,13 @@ class ReportOrder(msgspec.Struct, frozen=True):
     until_unix_s: UnixTime
     simulated: bool
     live: tuple[tuple[JobRecord, AttemptRecord], ...] = ()
-    """Running attempts with their newest usage; on disk are only their starts."""
+    """Running attempts with their newest usage; the disk has only their starts."""
     steps: tuple[Step, ...] = ()
     """Roll-up steps in progress."""
 
 
 def build_report(order: ReportOrder) -> ReportView:
-    """The whole report. Raises StoreError."""
+    """Builds the whole report. Raises StoreError."""
     db = open_reader(order.path)
     try:
         db.execute("BEGIN")  # one snapshot for all queries
@@ -139,7 +139,7 @@ class _Report:
         )
 
     def _is_ended(self, attempt: AttemptRecord) -> bool:
-        """It ended on disk since the order was written: then the disk has all of it."""
+        """Whether it has ended on disk since the order was written: then the disk has all of it."""
         sql = "SELECT ended_unix_s FROM attempts WHERE job = ? AND task = ? AND attempt = ?"
         row = self.db.execute(sql, (attempt.job, attempt.task, attempt.attempt)).fetchone()
         return row is not None and row[0] is not None
@@ -150,12 +150,12 @@ class _Report:
         return self.db.query(sql, span)
 
     def _used(self) -> TaskUsage:
-        """All that was used in the range, running attempts included."""
+        """Total usage in the range, running attempts included."""
         (row,) = self._rows(f"{_USED} {_TOTALS} FROM used")
         return add_usage([TaskUsage(**row), *(u for _, u in self._live_usage())])
 
     def _live_usage(self) -> Iterable[tuple[JobRecord, TaskUsage]]:
-        """Of each running attempt, the part of its usage that lies in the range."""
+        """The part of each running attempt's usage that lies in the range."""
         o = self.order
         for job, attempt in self.live:
             start = attempt.started_unix_s or attempt.placed_unix_s
@@ -209,7 +209,7 @@ class _Report:
 
 
 def scaled(usage: TaskUsage, share: float) -> TaskUsage:
-    """A part of a usage."""
+    """Scales a usage by a share."""
     return TaskUsage(
         run_s=usage.run_s * share,
         gpu_s=usage.gpu_s * share,

@@ -1,4 +1,4 @@
-"""Long work in parts: it yields where others may have their turn, and returns what it found."""
+"""Time slices: long computations that yield between parts, to give other requests a turn."""
 
 from collections.abc import Generator
 from typing import TypeVar
@@ -6,11 +6,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 Parts = Generator[None, None, T]
-"""A part takes a few milliseconds at most, where nothing else is said."""
+"""A part takes a few milliseconds at most, unless stated otherwise."""
 
 
 def at_once(parts: Parts[T]) -> T:
-    """All of them, one after the other."""
+    """Runs all parts without a break and returns the result."""
     while True:
         try:
             next(parts)

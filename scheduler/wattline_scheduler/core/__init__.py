@@ -1,1 +1,1 @@
-"""The state of a site and its only door for change, `Cluster.handle`; no I/O."""
+"""The state of a site and its only entry point for change, `Cluster.handle`; no I/O."""

@@ -1,8 +1,8 @@
-"""The scheduler's core: everything it knows, and the only door through which that changes.
+"""The scheduler's core: its complete state, and the only entry point that changes it.
 
-`handle` takes one event and returns what is to be done about it, in order. It does no I/O, reads no
-clock and rolls no dice, so a run can be replayed from its events. The work is done by the modules
-of this package, each a set of functions over `State`.
+`handle` takes one event and returns the resulting effects, in order. It does no I/O and uses
+neither clock nor randomness, so a run can be replayed from its events. The modules of this package
+implement it, each a set of functions over `State`.
 """
 
 from typing import assert_never
@@ -96,15 +96,15 @@ class Cluster:
 
     @property
     def wants_plan(self) -> bool:
-        """Something changed that may let a waiting job start."""
+        """Whether a change may let a waiting job start."""
         return self.state.wants_plan and bool(self.state.work.queue or self.state.promised)
 
     def snapshot(self, now: Now) -> Snapshot:
-        """What the planner would see now, for explanations."""
+        """The planner's current snapshot, for explanations."""
         return snapshot(self.state, now)
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
-        """Change the state by one event; the effects are to be carried out in order."""
+        """Changes the state by one event; returns the effects to carry out in order."""
         state = self.state
         match event:
             case AgentSaid(node=node):
@@ -145,7 +145,7 @@ class Cluster:
         state, message = self.state, event.message
         node = state.nodes.get(event.node)
         if node is None:
-            return  # the shell refuses keys that are no node of the site; nothing to answer to
+            return  # the shell refuses keys of unknown nodes; no connection to answer on
         if isinstance(message, Hello):
             handshake.said_hello(state, node, message, now)
         elif isinstance(message, LogChunk | Rollups):
@@ -171,7 +171,7 @@ class Cluster:
         )
 
     def _not_current(self, node: NodeNow, now: Now) -> None:
-        """Words of an earlier incarnation, or of one not adopted yet, change nothing."""
+        """Ignores a message of an earlier incarnation, or of one not adopted yet."""
         if node.record.is_off:
             handshake.heard_though_off(self.state, node, now)
         if not isinstance(node.link, nodes.Welcomed) or now.mono_s - node.link.since > PATIENCE_S:
@@ -197,7 +197,7 @@ class Cluster:
                 raise AssertionError(f"{type(message).__name__} is handled by the caller")
 
     def _advance(self, node: NodeNow, now: Now) -> None:
-        """Watts were acknowledged: start what they cover; others may use them a moment later."""
+        """Starts gangs covered by acknowledged watts; others may use the watts a moment later."""
         if len(self.state.nodes) <= SMALL_SITE_NODES:
             advance_all(self.state, now)
             return
@@ -244,15 +244,15 @@ class Cluster:
 
 
 REBALANCE_GAP_S_PER_NODE = 0.000_25
-"""Between rebalancings that events ask for, so that a storm of them costs a bounded share."""
+"""Minimum time between rebalancings on request, so that bursts cost a bounded share."""
 
 MAX_REBALANCE_GAP_S = 0.25
 
 SMALL_SITE_NODES = 64
-"""A site of this size is rebalanced, and waiting gangs are looked at, whenever an event asks."""
+"""Sites up to this size are rebalanced, and waiting gangs advanced, on every request."""
 
 PATIENCE_S = 2.0
-"""How long a welcomed agent may take to read back its caps before it is asked anew."""
+"""Time for a welcomed agent to read back its caps before a new Hello is requested."""
 
 
 def _may_rebalance(state: State, now: Now) -> bool:

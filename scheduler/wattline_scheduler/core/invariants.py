@@ -1,6 +1,6 @@
-"""What must hold after every event; production code, called after each step of every test.
+"""Invariants of the state after every event; production code, run after each step of every test.
 
-Each check tells what is wrong with names and numbers. Costs a walk over everything.
+Each check reports violations with names and numbers. Costs a walk over the whole state.
 """
 
 from collections import Counter
@@ -31,11 +31,11 @@ from wattline_scheduler.power.topology.rows import counted_mw
 
 
 class InvariantBroken(AssertionError):
-    """The state contradicts itself or the design; says how."""
+    """The state contradicts itself or the design; the text lists the violations."""
 
 
 def check_invariants(cluster: Cluster, now: Now) -> None:
-    """Raise InvariantBroken with every broken rule."""
+    """Raises InvariantBroken with every violated invariant."""
     state = cluster.state
     broken = [problem for check in CHECKS for problem in check(state, now)]
     if broken:
@@ -43,7 +43,7 @@ def check_invariants(cluster: Cluster, now: Now) -> None:
 
 
 def _budgets(state: State, now: Now) -> Iterator[str]:
-    """I1, with I4: above the budget only by a cause on record."""
+    """I1, with I4: above the budget only by a recorded cause."""
     del now
     committed_mw = {node: state.books.committed_mw(node) for node in state.nodes}
     for number, row in enumerate(state.domains.rows):
@@ -58,7 +58,7 @@ def _budgets(state: State, now: Now) -> Iterator[str]:
 
 
 def _sensing(state: State, now: Now) -> Iterator[str]:
-    """I1 for what is really on a breaker: what a meter shows beyond the books is kept free."""
+    """I1 for the actual load of a breaker: load that a meter shows beyond the books is reserved."""
     del now
     for domain, meter in state.meters.items():
         kept_mw, held_mw = state.domains.extra_mw(domain), min(meter.held_mw, meter.rating_mw)
@@ -70,7 +70,7 @@ def _sensing(state: State, now: Now) -> Iterator[str]:
 
 
 def _books(state: State, now: Now) -> Iterator[str]:
-    """I3, I9: entries agree with what was issued and with what is outstanding."""
+    """I3, I9: entries agree with the issued leases and with those outstanding."""
     del now
     for node in state.nodes.values():
         entry = state.books.entry(node.id)
@@ -86,7 +86,7 @@ def _books(state: State, now: Now) -> Iterator[str]:
 
 
 def _off_tries(state: State, now: Now) -> Iterator[str]:
-    """I4: hosts are switched off only the way that the site file names."""
+    """I4: hosts are powered off only in the way that the site file declares."""
     del now
     for name, one in state.off_tries.under_way.items():
         declared = state.nodes[name].site.out_of_band
@@ -95,7 +95,7 @@ def _off_tries(state: State, now: Now) -> Iterator[str]:
 
 
 def _loads(state: State, now: Now) -> Iterator[str]:
-    """What the allocator is told of a node is made anew whenever its work changes."""
+    """The allocator's load of a node is computed again whenever its work changes."""
     for node in state.nodes.values():
         if node.load is None or state.work.is_moved(node.id):
             continue
@@ -107,12 +107,12 @@ def _loads(state: State, now: Now) -> Iterator[str]:
 
 
 def _least(load: NodeLoad) -> list[tuple[GpuIndex, int, int]]:
-    """What does not follow measured draw."""
+    """The part that does not depend on measured draw."""
     return [(gpu.index, gpu.floor_mw, gpu.priority) for gpu in load.gpus]
 
 
 def _gpus(state: State, now: Now) -> Iterator[str]:
-    """No part of a GPU twice; holders, attempts and counts agree."""
+    """No part of a GPU is allocated twice; holders, attempts and counts agree."""
     del now
     for node in state.nodes.values():
         held: dict[GpuIndex, tuple[Attempt, ...]] = {}
@@ -175,7 +175,7 @@ def _jobs(state: State, now: Now) -> Iterator[str]:
 
 
 def _quotas(state: State, now: Now) -> Iterator[str]:
-    """What is held of each quota is what live tries hold, and no more than the quota."""
+    """The use counted in each quota is that of live tries, and within the quota."""
     del now
     held = [[0, 0] for _ in state.work.quotas.all]
     holders = [Counter[GangKey]() for _ in state.work.quotas.all]
@@ -199,7 +199,7 @@ def _quotas(state: State, now: Now) -> Iterator[str]:
 
 
 def _open_jobs(state: State, now: Now) -> Iterator[str]:
-    """What is counted as open, of users and in quotas, is what has not ended."""
+    """Open jobs counted per user and quota are those that have not ended."""
     del now
     users, quotas = Counter[UserName](), Counter[int]()
     for job in state.work.jobs.values():
@@ -221,7 +221,7 @@ def _open_jobs(state: State, now: Now) -> Iterator[str]:
 
 
 def _service_names(state: State, now: Now) -> Iterator[str]:
-    """A service name has one owner, or those whom the site file lists; displaced jobs aside."""
+    """A service name has one owner, or users listed in the site file; displaced jobs aside."""
     del now
     services = state.work.services
     counted = {job.id for jobs in services.open().values() for job in jobs}
@@ -243,7 +243,7 @@ def _service_names(state: State, now: Now) -> Iterator[str]:
 
 
 def _queue(state: State) -> Iterator[str]:
-    """Each line in order, each job in one line at most, and all that the planner sees in order."""
+    """Each class in order, each job in at most one class, and the planner's whole list in order."""
     queue, listed = state.work.queue, Counter[int]()
     for line in queue.lines.values():
         if not line.entries or line.entries != sorted(set(line.entries)):
@@ -311,7 +311,7 @@ def _job(state: State, job: Job) -> Iterator[str]:
 
 
 def _picture(state: State, now: Now) -> Iterator[str]:
-    """The planner sees every node as it is, but for those that it is to look at anew."""
+    """The planner's offer of every node is current, except for outdated nodes."""
     for node in state.nodes.values():
         if node.id in state.outdated:
             continue
@@ -322,14 +322,14 @@ def _picture(state: State, now: Now) -> Iterator[str]:
 
 
 def _without_learned(offer: NodeOffer) -> NodeOffer:
-    """What is learned of running work is followed from time to time only."""
+    """Without values learned from running work, which are updated only from time to time."""
     kept = replace(offer.kept, busy_mw=0, yields=(), held=())
     parts = tuple(replace(part, counts_mw=0) for part in offer.parts)
     return replace(offer, kept=kept, parts=parts, ends=())
 
 
 def _commands(state: State, now: Now) -> Iterator[str]:
-    """I8: every outstanding command is for the present incarnation, in this epoch."""
+    """I8: every outstanding command is for the current incarnation, in this epoch."""
     del now
     for node in state.nodes.values():
         for key, out in node.outbox.items():
@@ -341,7 +341,7 @@ def _commands(state: State, now: Now) -> Iterator[str]:
 
 
 def _reservations(state: State, now: Now) -> Iterator[str]:
-    """A node has one at a time, and the planner sees them as they are on record."""
+    """A node has one at a time, and the planner's reservations agree with the records."""
     until: dict[NodeId, tuple[UnixTime, str]] = {}
     for record in sorted(state.reservations.values(), key=lambda one: one.start_unix_s):
         for node in record.nodes:
@@ -356,7 +356,7 @@ def _reservations(state: State, now: Now) -> Iterator[str]:
 
 
 def _problems(state: State, now: Now) -> Iterator[str]:
-    """Each open problem is in every index, under its own name; what is doubted has one."""
+    """Each open problem is in every index, under its own name; index entries are open problems."""
     del now
     problems = state.problems
     of_nodes = {key for keys in problems.of_node.values() for key in keys}

@@ -1,4 +1,4 @@
-"""From what is on record to the state of a new run; also the empty first start."""
+"""Restores the state of a new run from the records; also the empty first start."""
 
 import msgspec
 
@@ -54,7 +54,7 @@ from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord, Nod
 
 
 def restore(site: Site, saved: Saved, now: Now) -> State:
-    """The state as it was promised. No node is adopted yet: each must say Hello first."""
+    """Restores the state on record. No node is adopted yet: each must send a Hello first."""
     _check_removed(site, saved)
     domains, calendar = Domains(site), Calendar(site)
     picture = Picture(site, domains)
@@ -105,11 +105,11 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
 
 
 class SiteMismatch(ValueError):
-    """The site file no longer names what is on record and may still draw power."""
+    """The site file lacks a recorded node that may still draw power."""
 
 
 def _check_removed(site: Site, saved: Saved) -> None:
-    """A node that left the site file would leave the books with it, whatever it draws (I3)."""
+    """A node removed from the site file would leave the books, whatever it draws (I3)."""
     named = {node.id for node in site.nodes}
     heard = {record.node for record in saved.nodes if record.incarnation > 0}
     for record in saved.books:
@@ -121,7 +121,7 @@ def _check_removed(site: Site, saved: Saved) -> None:
 
 
 def lasting(site: Site) -> list[Key]:
-    """Accounts and queues of the site file: their use is never forgotten."""
+    """Accounts and queues of the site file: their use is never dropped."""
     accounts: list[Key] = [("account", one.name) for one in site.accounts]
     return accounts + [("queue", one.name) for one in site.queues]
 
@@ -140,7 +140,7 @@ def _nodes(
         nodes[node.id] = NodeNow(
             site=node,
             record=record,
-            # The run before may have answered a beat until the moment this one began (I7).
+            # The previous run may have acknowledged a heartbeat until this one began (I7).
             answered_at=now.mono_s,
             gpus={gpu.index: gpu for gpu in record.gpus},
             non_gpu_worst_mw=node.non_gpu_worst_mw,
@@ -176,7 +176,7 @@ def _restore_job(
     job = Job(record, shape_for(state, record.owner, record.spec))
     job.max_grace_s = state.site.timing.max_grace_s
     tried = (attempt.task // record.spec.gang_size for attempt in attempts)
-    count = max((record.spec.gang_count - 1, *gangs, *tried)) + 1  # with replicas that were let go
+    count = max((record.spec.gang_count - 1, *gangs, *tried)) + 1  # with removed replicas
     for number in range(count):
         saved = gangs.get(number)
         gang = Gang(job, number, Pending(now.mono_s))
@@ -207,7 +207,7 @@ def _restore_job(
 
 def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) -> None:
     gang = job.gangs[record.task // job.spec.gang_size]
-    # Whether StartTask was sent is not on record: it may have been, so it may be running.
+    # Whether StartTask was sent is not recorded: it may have been, so it may be running.
     attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
     if record.ended_unix_s is not None:
         gang.past.append(attempt)
@@ -217,7 +217,7 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
 
 
 def _phase(saved: GangRecord | None, now: Now) -> Phase:
-    """The phase on record."""
+    """The recorded phase."""
     if saved is None:
         return Pending(now.mono_s)
     match saved.phase:
@@ -236,7 +236,7 @@ def _phase(saved: GangRecord | None, now: Now) -> Phase:
 
 
 def _pending(saved: GangRecord, now: Now) -> Pending:
-    """What is left of a back-off by the wall clock, whatever became of that meanwhile."""
+    """The rest of a back-off by the wall clock, within its maximum."""
     wait_s = min(saved.not_before_unix_s - now.unix_s, LONGEST_BACKOFF_S)
     if wait_s <= 0:
         return Pending(now.mono_s)

@@ -1,9 +1,9 @@
-"""The disk reserve: with little room left nothing new is taken, so that what runs can end.
+"""The disk reserve: when disk space is low, new work is refused, so that running work can end.
 
-A store that finds no room ends the scheduler. What grows by the will of users is refused before:
-jobs, changes that make one larger, reservations. What ends, acknowledges or cancels goes on, for it
-needs little and makes room. Taken again only with a quarter more than the reserve, so that a disk
-at the brink does not make every second submission fail.
+A store on a full disk ends the scheduler. Requests of users that grow the store are refused before
+that: jobs, updates that make one larger, reservations. Ends, acknowledgements and cancels are
+always accepted: they need little space and free some. New work is accepted again at a quarter above
+the reserve, so that a disk at the threshold does not make every second submission fail.
 """
 
 from wattline_protocol.ids import Now
@@ -14,17 +14,17 @@ from wattline_scheduler.core.model.events import DiskMeasured
 from wattline_scheduler.core.model.state import State
 
 MOST_OF_DISK = 10
-"""A reserve is at most this fraction of its file system: one in ten."""
+"""Upper bound of the reserve: one tenth of its file system."""
 
 GROWTH = 3
-"""A job takes so many times its size at most, until the next look: as JSON in the log, there once
-more with what stands beside it, and in the database."""
+"""Upper bound of the space of a job until the next measurement, as a multiple of its size: JSON in
+the log, once more there with its envelope, and in the database."""
 
 PROBLEM, SUBJECT = "disk_reserve_reached", "site"
 
 
 def measured(state: State, event: DiskMeasured, now: Now) -> None:
-    """What is free beside the store now."""
+    """Takes a measurement of the free space beside the store."""
     reserve = min(state.site.disk_reserve_bytes, event.total_bytes // MOST_OF_DISK)
     above = reserve + reserve // 4
     is_low = event.free_bytes < (above if state.is_disk_low else reserve)
@@ -41,7 +41,7 @@ def measured(state: State, event: DiskMeasured, now: Now) -> None:
 
 
 def took(state: State, size_bytes: int) -> None:
-    """A job of that size was accepted: many of them fill a disk between two looks."""
+    """Counts an accepted job of that size: many of them fill a disk between two measurements."""
     if state.disk_room_bytes is None:
         return
     state.disk_room_bytes -= GROWTH * size_bytes
@@ -50,7 +50,7 @@ def took(state: State, size_bytes: int) -> None:
 
 
 def nothing_new(state: State) -> Denied | None:
-    """Why nothing is taken that the store would have to keep; None = it is."""
+    """Denies new work while the disk is nearly full; None = accepted."""
     if not state.is_disk_low:
         return None
     return Denied(

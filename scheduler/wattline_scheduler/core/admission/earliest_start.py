@@ -1,8 +1,8 @@
-"""When a job may start at the earliest, whatever room there is, and whether that is soon enough.
+"""Earliest start of a job regardless of free resources, and whether it can meet its deadline.
 
-It may run as long as `limits.runtime` says, so it must start that long before its deadline, in one
-of its windows, in its reservation, and not before quotas that are used up begin anew. All of it
-follows the wall clock; `openings` follows the jobs that wait for it.
+A job may run as long as `limits.runtime`, so it must start that long before its deadline, in one of
+its windows, in its reservation, and not before its used-up quotas reset. All of this follows the
+wall clock; `windows` evaluates waiting jobs when it changes.
 """
 
 import math
@@ -15,7 +15,7 @@ from wattline_scheduler.core.model.state import State
 
 
 def is_past(state: State, spec: JobSpec, now: Now) -> str:
-    """Why nothing of a job starts any more; empty = its deadline is ahead, or it has none."""
+    """Reason if its deadline has passed; empty = it is ahead, or there is none."""
     if not spec.windows.deadline:
         return ""
     deadline = state.calendar.moment(spec.windows.deadline)
@@ -24,16 +24,16 @@ def is_past(state: State, spec: JobSpec, now: Now) -> str:
 
 
 class Earliest(NamedTuple):
-    """When something of a job may start, if there is room for it then."""
+    """Earliest time at which a gang of the job may start, resources permitting."""
 
     unix_s: float
-    """Infinite: never."""
+    """Infinite = never."""
     why: str
-    """What keeps it until then; empty = nothing does."""
+    """What delays it until then; empty = nothing."""
 
 
 def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest:
-    """By its reservation, by quotas that are used up for the day or month, and by its windows."""
+    """Computes it from the reservation, the used-up daily and monthly quotas, and the windows."""
     said, found = state.calendar.said, Earliest(now.unix_s, "")
     record = state.reservations.get(spec.reservation)
     if record is not None and record.start_unix_s > found.unix_s:
@@ -58,7 +58,7 @@ def _and(*parts: str) -> str:
 
 
 def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
-    """Why a job that has not started cannot be done by its deadline; empty = it may be."""
+    """Reason why a pending job cannot end by its deadline; empty = it may."""
     past = is_past(state, spec, now)
     if past or not spec.windows.deadline:
         return past
@@ -77,7 +77,7 @@ def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str
 
 
 def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
-    """What becomes of its deadline if a job starts then; empty = it may be met."""
+    """Reason why a job that starts then misses its deadline; empty = it may meet it."""
     runtime_s = spec.limits.runtime_s
     if not spec.windows.deadline:
         return ""
@@ -89,7 +89,7 @@ def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
 
 
 def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
-    """When it may start; now, or later."""
+    """When one of its windows is open: now, or later."""
     if not spec.windows.start_only:
         return now.unix_s
     opening = state.calendar.opening(spec.windows.start_only, now)
@@ -97,12 +97,12 @@ def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
 
 
 def opens_from(state: State, spec: JobSpec, unix_s: float, now: Now) -> UnixTime:
-    """When it may start by its windows, if it could not before that time."""
+    """When one of its windows is open, from that time on."""
     return opens(state, spec, Now(Instant(now.mono_s + unix_s - now.unix_s), UnixTime(unix_s)))
 
 
 def closed(state: State, spec: JobSpec, now: Now) -> str:
-    """Why nothing of it starts at this time of the week; empty = it may."""
+    """Reason if none of its windows is open; empty = one is."""
     opening = opens(state, spec, now)
     if opening <= now.unix_s:
         return ""

@@ -1,4 +1,4 @@
-"""What is learned of each kind of job while it runs: begun, ended, and put on record."""
+"""Learned power demand per kind of job: observation begins, ends, and is saved."""
 
 from dataclasses import replace
 
@@ -16,22 +16,22 @@ MAX_LABEL_CHARS = 120
 
 
 def fingerprint(job: Job, gpu: GpuInfo) -> str:
-    """The kind of a job, and the GPU model it runs on."""
+    """Key of the learned demand: kind of job and GPU model."""
     return f"{job.kind}{SEPARATOR}{gpu.name}"
 
 
 def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
-    """What the planner looks for: the watts that such a job was seen to need, if there was one."""
+    """Shape of a job for the planner, with the learned watts of its kind if known."""
     shape = shape_of(spec)
     known_mw = state.demand.memory.known_mw(kind_of(owner, spec)) if shape.gpus else 0
     return state.work.shared(replace(shape, need=with_known(shape.need, known_mw)))
 
 
 def follow_holders(state: State, attempt: Attempt, now: Now) -> None:
-    """The attempt got its GPUs, or gave them back: what they draw is that of others from now on.
+    """Begins or ends observation when the GPUs of an attempt are allocated or released.
 
-    Only where one job holds a GPU alone does its draw teach anything of that kind of job; what was
-    learned until now goes on record.
+    Only a GPU allocated to one job alone teaches the demand of its kind; what was learned so far is
+    saved.
     """
     node = state.nodes[attempt.node]
     for index in attempt.record.gpus:
@@ -50,12 +50,12 @@ def follow_holders(state: State, attempt: Attempt, now: Now) -> None:
 
 
 def rest(state: State, attempt: Attempt, now: Now) -> None:
-    """The attempt is paused: its last seconds say nothing about how it goes on."""
+    """Ignores the last seconds of a paused attempt: they do not predict its draw after resume."""
     for index in attempt.record.gpus:
         state.demand.rest(attempt.node, index, now.mono_s)
 
 
 def save_learned(state: State, now: Now) -> None:
-    """Kinds of jobs that run for long go on record from time to time."""
+    """Saves, from time to time, what was learned of kinds that run for long."""
     for record in state.demand.memory.due(now.mono_s, now.unix_s):
         state.journal.save(record)

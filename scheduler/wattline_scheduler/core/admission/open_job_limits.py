@@ -1,4 +1,4 @@
-"""Whether more jobs may be open: of the site, of a user, in an account and a queue."""
+"""Limits of open jobs: per site, user, account and queue."""
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
@@ -8,13 +8,13 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 
 MAX_OPEN_JOBS = 100_000
-"""Of the site, which have not ended; here an array is one job."""
+"""Maximum number of open jobs on the site; an array counts as one."""
 
 COUNTED = "each index of an array and each replica counts"
 
 
 def too_large(state: State, owner: UserName, spec: JobSpec, before_bytes: int = 0) -> Denied | None:
-    """Why such a job, which had so many bytes before, takes too much room; None = it does not."""
+    """Denies a job that is too large, alone or with the user's open jobs; None = allowed."""
     size, most = encoded_bytes(spec), state.site.max_job_bytes
     if size > most:
         return Denied(
@@ -37,9 +37,9 @@ def too_large(state: State, owner: UserName, spec: JobSpec, before_bytes: int = 
 def too_many(
     state: State, owner: UserName, spec: JobSpec, more: int, *, is_open: bool = False
 ) -> Denied | None:
-    """Why so many more of such a job may not be open; None = they may.
+    """Denies more open gangs than the limits allow; None = allowed.
 
-    `is_open`: something of the job is, so that it counts in the site already.
+    `is_open`: the job has open gangs, so that the site's limit counts it already.
     """
     if not is_open and state.work.open_count >= MAX_OPEN_JOBS:
         return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
@@ -51,8 +51,8 @@ def too_many(
 
 
 def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
-    """Why what is open of a job, and becomes so, may not count in the account and queue of `spec`;
-    None = it may."""
+    """Denies more open gangs, present and added, than the account and queue of `spec` allow; None =
+    allowed."""
     before = state.work.quotas.of(job.account, job.spec.queue)
     account = spec.account or job.record.owner
     more = max(0, spec.gang_count - job.spec.gang_count)
@@ -73,7 +73,7 @@ def _beyond_quota(
 
 
 def _denied(has: str, whose: str, most: int, now: int, more: int) -> Denied:
-    """For good where it is too much by itself, else for as long as others are open."""
+    """Impossible if it exceeds the limit by itself, otherwise busy while others are open."""
     if more > most:
         ask = "ask for fewer at a time"
         return Denied("impossible", f"this is {_said(more)}, and {whose}; {COUNTED}; {ask}")

@@ -1,6 +1,6 @@
-"""What each node offers to waiting jobs, told to the planner's picture when it changed.
+"""Node offers to the planner, updated in its view of the fleet when a node changes.
 
-What changes a node says so (`NodeNow.outdate`). That nothing forgets to is an invariant.
+A change of a node marks its offer as outdated (`NodeNow.outdate`); an invariant checks that.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ NO_RULES = "its keeper is root, and the site file does not name the account of t
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
-    """What the planner sees now; good until the next event."""
+    """Snapshot of the current state for the planner; valid until the next event."""
     picture = state.picture
     for node in state.outdated:
         picture.put(offer_of(state, state.nodes[node], now))
@@ -39,15 +39,15 @@ def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snaps
 def snapshot_of(
     state: State, picture: Picture, now: Now, waiting: tuple[Waiting, ...] = ()
 ) -> Snapshot:
-    """The same of another picture of the site."""
+    """Snapshot of another view of the fleet."""
     budget_mw = [state.domains.budget_mw(row.domain) for row in picture.rows]
     picture.note_rooms(state.books, budget_mw)
     return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
 
 
 def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:
-    """The node as it is now. `before`: an offer of it that differs only in what was let go since;
-    what that does not change is taken from there."""
+    """Current offer of a node. `before`: an offer that differs only in attempts removed since; its
+    unaffected fields are reused."""
     usable = [
         gpu
         for gpu in node.gpus.values()
@@ -90,7 +90,7 @@ def _priority(attempt: Attempt) -> int:
 
 
 def _closed(state: State, node: NodeNow) -> str:
-    """Why no task may be placed on the node; empty = it may."""
+    """Reason why no task may be placed on the node; empty = one may."""
     if node.state != "ok":
         return node.state
     if not is_leased(state, node):

@@ -1,4 +1,4 @@
-"""Whether quotas let work in: at submission, at a change, while it waits; and what is used up."""
+"""Quota checks at submission, at update and while a job waits; daily and monthly use."""
 
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -25,11 +25,11 @@ from wattline_scheduler.plan.search.quota_room import (
     watts_said,
 )
 
-# --- what is held -------------------------------------------------------------------------
+# --- concurrent use -----------------------------------------------------------------------
 
 
 def count(state: State, attempt: Attempt) -> None:
-    """A try has its GPUs: they count in the quotas of its job."""
+    """Counts the GPUs of an attempt in the quotas of its job."""
     job = attempt.gang.job
     attempt.quotas = state.work.quotas.of(job.account, job.spec.queue)
     if attempt.quotas:
@@ -39,7 +39,7 @@ def count(state: State, attempt: Attempt) -> None:
 
 
 def count_elsewhere(state: State, attempt: Attempt) -> None:
-    """The account or the queue of its job was changed."""
+    """Moves the count after an update of its job's account or queue."""
     job = attempt.gang.job
     if attempt.quotas != state.work.quotas.of(job.account, job.spec.queue):
         discount(state, attempt)
@@ -47,16 +47,16 @@ def count_elsewhere(state: State, attempt: Attempt) -> None:
 
 
 def discount(state: State, attempt: Attempt) -> None:
-    """It gave them back. What that was stays known of it: a question may still ask (`still`)."""
+    """Ends the count; its amounts stay in the attempt, for a query in progress (`frozen_view`)."""
     held = attempt.quota_milli, attempt.quota_mw
     state.work.quotas.give_back(attempt.quotas, attempt.gang.key, *held)
 
 
-# --- what is used up ----------------------------------------------------------------------
+# --- use per day and month ----------------------------------------------------------------
 
 
 def follow_quotas(state: State, now: Now) -> None:
-    """With the ledger: what of the day's energy and the month's money is used."""
+    """Updates daily energy and monthly cost from the ledger."""
     for number, one in enumerate(state.work.quotas.all):
         if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
             continue
@@ -70,7 +70,7 @@ def follow_quotas(state: State, now: Now) -> None:
 
 
 def _look_at_jobs(state: State, number: int, now: Now) -> None:
-    """With a deadline or a reservation: a quota that counts them is used up, or no more."""
+    """Wakes jobs with a deadline or a reservation when their quota is used up, or resets."""
     for job in state.work.jobs.values():
         is_dated = bool(job.spec.windows.deadline or job.spec.reservation)
         if (
@@ -82,9 +82,9 @@ def _look_at_jobs(state: State, number: int, now: Now) -> None:
 
 
 def _tell(state: State, one: QuotaNow, now: Now) -> None:
-    """Once a day or month that it is used up, and then that it is open; also over restarts.
+    """Reports once per day or month that it is used up, and then its reset; also across restarts.
 
-    After one the use of live tries is not known for a moment: that it seems open says nothing yet.
+    After a restart the use of live tries is briefly unknown: a quota is not reported open then.
     """
     ledger, periods = state.ledger, _periods(state, one.quota, now)
     before = ledger.told(one.key)
@@ -100,7 +100,7 @@ def _tell(state: State, one: QuotaNow, now: Now) -> None:
 
 
 def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, Told]:
-    """What may be told of it now; what was told of another day, month or quota is over."""
+    """Valid reports for this day and month; those of another period or quota are void."""
     day, month = state.calendar.day(now.unix_s), state.calendar.month(now.unix_s)
     return {
         "usd_per_month": Told(month.end_unix_s, quota.cost_per_month_usd),
@@ -130,12 +130,12 @@ def _close(state: State, one: QuotaNow, used: str, until: UnixTime) -> None:
     one.closed = f"quota exceeded: {one.name} {used}; resets {state.calendar.said(until)}"
 
 
-# --- who waits for one --------------------------------------------------------------------
+# --- jobs that wait for quotas ------------------------------------------------------------
 
 
 def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
-    """The first quota that keeps such a job from starting, in words; "" = none does. And until when
-    what is used up of any of its quotas is; None = nothing is."""
+    """Text about the first quota that blocks such a job ("" = none), and the time when its used-up
+    quotas reset (None = none is used up)."""
     refusing = _refusing(state, key, snapshot(state, now).columns)
     if refusing is None:
         return "", None
@@ -146,22 +146,22 @@ def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | Non
 
 
 class QuotaWaiters:
-    """Jobs that one limit of a quota keeps from starting."""
+    """Jobs blocked by one limit of a quota."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first: list[JobId] = []
-        """The oldest."""
+        """The oldest of them."""
 
     def add(self, line: Line) -> None:
-        """All of a line."""
+        """Adds all jobs of a class."""
         self.count += len(line.entries)
         oldest = (job for _, job in line.entries[:MAX_NAMED])
         self.first = sorted([*self.first, *oldest])[:MAX_NAMED]
 
 
 def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters]:
-    """Who waits for which limit of which quota: for the first that refuses, as a job is told."""
+    """Blocked jobs per quota limit; each counts at the quota named in its wait reason."""
     found: dict[tuple[Key, QuotaLimit], QuotaWaiters] = {}
     if not state.work.quotas.all:
         return found
@@ -177,7 +177,7 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
 def _refusing(
     state: State, key: LineKey, columns: Columns
 ) -> tuple[QuotaNow, QuotaLimit, Held] | None:
-    """The first quota that such a job would exceed, what of it, and what the job wants."""
+    """The first quota that such a job exceeds, the limit it exceeds, and its demand."""
     numbers = state.work.quotas.of(key.account, key.queue)
     wants = _least(columns, key.shape) if numbers else Held(0, 0)
     for number in numbers:
@@ -189,12 +189,12 @@ def _refusing(
 
 
 def _least(columns: Columns, shape: Shape) -> Held:
-    """What counts for a gang at least, by the GPUs that are known; as `plan.quotas` has it."""
+    """Least demand of a gang in quotas, over all known GPUs, as in `plan.search.quota_room`."""
     return least_held(columns, ask_of(shape, columns.classes), shape)
 
 
 def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
-    """Why no gang of it could ever start, whatever ends; empty = it could."""
+    """Reason why no gang of it fits its quotas, even unused; empty = one fits."""
     numbers = state.work.quotas.of(account, queue)
     least = _least(snapshot(state, now).columns, shape) if numbers else Held(0, 0)
     for number in numbers:
@@ -210,11 +210,11 @@ def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -
     return ""
 
 
-# --- what runs counts elsewhere -----------------------------------------------------------
+# --- running work moved to other quotas ---------------------------------------------------
 
 
 def would_break(state: State, job: Job, account: str, queue: str) -> str:
-    """Why running work may not be counted there; empty = it may."""
+    """Reason why running gangs would exceed the quotas there; empty = they would not."""
     live = [attempt for gang in job.gangs for attempt in gang.live]
     held = [_held(state, attempt) for attempt in live]
     all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
@@ -238,7 +238,7 @@ def _left_said(room: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
 
 
 def _held(state: State, attempt: Attempt) -> Held:
-    """What counts for it; GPUs count also when their node has lost them."""
+    """Demand of an attempt in quotas; GPUs count even when their node has lost them."""
     node, shape = state.nodes[attempt.node], attempt.gang.job.shape
     mw = task_held(held_infos(node, attempt), shape, node.site.psu_efficiency_permille).mw
     return Held(len(attempt.record.gpus) * attempt.gpu_milli, mw)

@@ -1,7 +1,7 @@
-"""Could a job ever start in the reservation that it names? One that cannot is refused, or says so.
+"""Whether a job can ever start in its reservation; if not, it is denied, or reports it.
 
-What operators have said of reservations is taken as it is: they may make one again by the same
-name, or take back what follows, so a job that was accepted stays in the queue.
+Reservations are taken as they are now. An operator may recreate one under the same name, or remove
+a later one, so an accepted job stays in the queue.
 """
 
 import math
@@ -27,11 +27,11 @@ from wattline_scheduler.plan.wait_reasons import gang_reason
 from wattline_scheduler.records import ReservationRecord
 
 TYPING_S = 60.0
-"""So long after a refusal the run time limit that it names still does."""
+"""Time for which a run time limit suggested by a denial remains sufficient."""
 
 
 def never_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
-    """Why nothing of a job that waits starts in its reservation, in words; empty = it may."""
+    """Reason why a pending job cannot start in its reservation; empty = it may."""
     record, problem = state.reservations.get(spec.reservation), gone(state, spec, now)
     if record is not None and not problem:
         problem = _by_time(state, owner, spec, now) or _by_nodes(state, record, shape_of(spec), now)
@@ -39,7 +39,7 @@ def never_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
 
 
 def impossible_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
-    """Why such a job is not let into its reservation, and what would be; empty = it is."""
+    """Reason to deny a job in its reservation, with what would fit; empty = it fits."""
     record = state.reservations.get(spec.reservation)
     if record is None:
         return ""
@@ -57,7 +57,7 @@ def _by_time(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
 
 
 def _by_nodes(state: State, record: ReservationRecord, shape: Shape, now: Now) -> str:
-    """Too few of its nodes would do if they were empty."""
+    """Reason if too few of its nodes would fit when empty."""
     key = record.name, shape
     verdict = state.verdicts_inside.get(key)
     if verdict is None:
@@ -86,7 +86,7 @@ def _judge(state: State, record: ReservationRecord, shape: Shape, now: Now) -> s
 
 
 def _able(state: State, record: ReservationRecord, shape: Shape, now: Now) -> list[NodeId]:
-    """Its nodes that would do if they were empty; one that was never heard may have anything."""
+    """Its nodes that would fit when empty; a node never heard from may have any hardware."""
     whole = whole_site(state, now)
     fits = fits_when_empty(Trial(whole), shape)
     return [
@@ -102,7 +102,7 @@ def _has_labels(state: State, node: NodeId, shape: Shape) -> bool:
 
 
 def _by_room(state: State, record: ReservationRecord, shape: Shape, now: Now) -> str:
-    """They would do one by one, but not together, even at full budgets."""
+    """Reason if the nodes fit one by one but not together, even at full budgets."""
     whole = whole_site(state, now)
     able = _able(state, record, shape, now)
     if any(node not in whole.position for node in able):
@@ -118,9 +118,9 @@ def _by_room(state: State, record: ReservationRecord, shape: Shape, now: Now) ->
 def _by_what_follows(
     state: State, owner: UserName, spec: JobSpec, record: ReservationRecord, now: Now
 ) -> str:
-    """Others have its nodes so soon after it that it would not have ended.
+    """Reason if the next reservation of its nodes begins before the job would end.
 
-    Of one without a run time limit nobody knows that yet: others of its kind may tell.
+    Without a run time limit this is unknown as yet: other jobs of its kind may teach a runtime.
     """
     seen, shape = reserved(state, now), shape_for(state, owner, spec)
     if seen is None or not spec.limits.runtime_s:

@@ -1,7 +1,7 @@
-"""Nodes that operators keep from a time to a time: what that means now for whom.
+"""Reservations: nodes reserved for users or accounts from a start to an end.
 
-Who may start where goes by the wall clock at the moment of the plan; a tick only tells that one has
-begun or is over, and wakes the jobs that name it. How they are made: `reserving`.
+Plans apply reservations by the wall clock at their own time. Ticks only report that one has begun
+or ended, and wake the jobs that name it. Created and removed in `reserve`.
 """
 
 import msgspec
@@ -19,14 +19,14 @@ from wattline_scheduler.plan.model.reserved_nodes import Reservations, Span
 from wattline_scheduler.records import ReservationPhase, ReservationRecord
 
 ANOTHER = "name another one, or none"
-"""What would be right where a reservation is not."""
+"""Advice to a job with an unusable reservation."""
 
 MAX_NODES_NAMED = 10
-"""In one sentence."""
+"""Maximum number of nodes named in one sentence."""
 
 
 def reserved(state: State, now: Now) -> Reservations | None:
-    """As the planner sees them; None where there are none."""
+    """Reservations in the planner's form; None if there are none."""
     if not state.reservations:
         return None
     if state.reserved is None or not state.reserved.is_good_at(now.unix_s):
@@ -36,13 +36,13 @@ def reserved(state: State, now: Now) -> Reservations | None:
 
 
 def reserved_said(state: State, node: NodeId, now: Now) -> str:
-    """What is reserved of a node now, or next, in words; empty = nothing."""
+    """Text about the current or next reservation of a node; empty = none."""
     seen = reserved(state, now)
     return "" if seen is None else seen.said(state.picture.position[node])
 
 
 def _span(state: State, record: ReservationRecord) -> Span:
-    """A node that has left the site file is left out."""
+    """The planner's form of one; omits nodes that have left the site file."""
     position, said = state.picture.position, state.calendar.said
     nodes = [position[node] for node in record.nodes if node in position]
     return Span(
@@ -61,7 +61,7 @@ def is_active(record: ReservationRecord, now: Now) -> bool:
 
 
 def waits_for(state: State, spec: JobSpec, now: Now) -> str:
-    """That such a job waits for its reservation to begin; empty = that has begun, or is over."""
+    """Text that such a job waits for its reservation to begin; empty = it has begun, or is over."""
     record = state.reservations.get(spec.reservation)
     if record is None or record.start_unix_s <= now.unix_s:
         return ""
@@ -70,7 +70,7 @@ def waits_for(state: State, spec: JobSpec, now: Now) -> str:
 
 
 def gone(state: State, spec: JobSpec, now: Now) -> str:
-    """That what such a job names keeps nothing any more; empty = it does, or none is named."""
+    """Text that its reservation has ended or was removed; empty = neither, or it names none."""
     name, record = spec.reservation, state.reservations.get(spec.reservation)
     if not name or (record is not None and now.unix_s < record.end_unix_s):
         return ""
@@ -79,7 +79,7 @@ def gone(state: State, spec: JobSpec, now: Now) -> str:
 
 
 def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why such a job may not name its reservation; None = it may, or names none."""
+    """Denies a reservation that the job may not name; None = allowed, or none."""
     if not spec.reservation:
         return None
     record = state.reservations.get(spec.reservation)
@@ -94,7 +94,7 @@ def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
 
 
 def tick_reservations(state: State, now: Now) -> None:
-    """At every tick: tell which have begun and which are over."""
+    """Reports reservations that have begun or ended, at every tick."""
     for record in list(state.reservations.values()):
         if record.end_unix_s <= now.unix_s:
             end(state, record, f"{record.name} is over", SCHEDULER, now)
@@ -108,14 +108,14 @@ def tick_reservations(state: State, now: Now) -> None:
 
 
 def end(state: State, record: ReservationRecord, text: str, who: str, now: Now) -> None:
-    """It keeps nothing any more."""
+    """Ends a reservation."""
     del state.reservations[record.name]
     _put(state, record, "over", now)
     state.journal.act("reservation_over", f"reservation {text}", now, who=who)
 
 
 def keep(state: State, record: ReservationRecord, now: Now) -> None:
-    """A new one."""
+    """Adds a reservation."""
     _put(state, record, "planned", now)
 
 
@@ -131,7 +131,7 @@ def _put(state: State, record: ReservationRecord, phase: ReservationPhase, now: 
 
 
 def look_at_jobs(state: State, now: Now, of: str = "") -> None:
-    """See to it that those who name this one, or any, say what that means for them now."""
+    """Wakes the jobs that name this reservation, or any if empty, to evaluate it again."""
     for job in state.work.jobs.values():
         named_ = job.spec.reservation
         if named_ and of in ("", named_) and not job.is_ended:
@@ -139,7 +139,7 @@ def look_at_jobs(state: State, now: Now, of: str = "") -> None:
 
 
 def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...], ...]:
-    """Jobs that run on its nodes: those of it, and the others."""
+    """Jobs that run on its nodes: those in it, and the others."""
     nodes = (state.nodes[name] for name in record.nodes if name in state.nodes)
     jobs = {a.gang.job.id: a.gang.job for node in nodes for a in node.attempts.values()}
     inside = {number for number, job in jobs.items() if job.spec.reservation == record.name}
@@ -147,12 +147,12 @@ def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...],
 
 
 def nodes_said(count: int) -> str:
-    """`1 node`, `3 nodes`."""
+    """Formats `1 node`, `3 nodes`."""
     return f"{count} node{'' if count == 1 else 's'}"
 
 
 def said(state: State, record: ReservationRecord) -> str:
-    """`a1, a2 (2 nodes) for account vision from … until …`."""
+    """Formats `a1, a2 (2 nodes) for account vision from … until …`."""
     count, calendar = len(record.nodes), state.calendar
     shown = ", ".join(record.nodes[:MAX_NODES_NAMED])
     more = ", …" if count > MAX_NODES_NAMED else ""

@@ -1,6 +1,6 @@
-"""Could a job ever run here? Impossible requests are refused at once, with what would fit.
+"""Whether a job can ever run on this site. Impossible jobs are denied with what would fit.
 
-Nodes that never said Hello may have anything; while enough of them are left, nothing is refused.
+A node that never sent a Hello may have any hardware; with enough of these no job is denied.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -45,30 +45,30 @@ from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.power.topology.rows import Row, counted_mw
 
 MAX_GANGS = MAX_ARRAY_INDICES
-"""Array indices or replicas of one job."""
+"""Maximum number of array indices or replicas of one job."""
 
 MAX_PROBLEMS_TOLD = 5
 MAX_CHARS_TOLD = 400
 
 MAX_COMMAND_BYTES = 128 * 1024
-"""Command and environment together: what Linux lets one argument be."""
+"""Command and environment together: the maximum length of one argument in Linux."""
 
 
 def malformed(spec: JobSpec) -> str:
-    """What is wrong with the job itself; empty = nothing.
+    """Problems of the specification itself; empty = none.
 
-    Clients ask the same before they submit, but those of others may not.
+    Our clients check the same before they submit; others may not.
     """
     return _beyond_any_site(spec) or "; ".join(_told(job_problems(spec)))
 
 
 def _told(problems: Sequence[str]) -> list[str]:
-    """As much as an answer takes: some quote what was given."""
+    """Limits problems to the size of an answer, since some quote their input."""
     return [visible_line(problem[:MAX_CHARS_TOLD]) for problem in problems[:MAX_PROBLEMS_TOLD]]
 
 
 def _beyond_any_site(spec: JobSpec) -> str:
-    """Cheap, and before what a job file could say is looked at: that takes time with each word."""
+    """Cheap checks, before those of job files, whose time grows with each word."""
     r = spec.resources
     if not spec.name or not spec.command:
         return "a job needs a name and a command"
@@ -124,7 +124,7 @@ def _bad_array(array: ArraySpec) -> str:
 
 
 def _too_much(spec: JobSpec) -> str:
-    """Which of its numbers is above what a job file may say, or is none; arrays hold no larger."""
+    """First number above its job-file maximum, or NaN; the planner's arrays hold no larger."""
     r, limits, recovery = spec.resources, spec.limits, spec.recovery
     asked: tuple[tuple[str, float, float], ...] = (
         ("resources.nodes", r.nodes, MAX_NODES),
@@ -146,7 +146,7 @@ def _too_much(spec: JobSpec) -> str:
 
 
 def slow_to_stop(spec: JobSpec, max_grace_s: float) -> str:
-    """That its grace is more than the site allows, for others wait for it; empty = it is not."""
+    """Reason if its grace period, for which others wait, exceeds the site's maximum."""
     if spec.recovery.grace_s <= max_grace_s:
         return ""
     grace, most = format_duration(spec.recovery.grace_s), format_duration(max_grace_s)
@@ -168,14 +168,14 @@ def _bad_times(spec: JobSpec) -> str:
 
 
 MAX_NAMED = 12
-"""Labels that a refusal lists."""
+"""Maximum number of labels listed in a denial."""
 
 MAX_VERDICTS = 1_024
-"""Different shapes remembered; jobs come in few."""
+"""Maximum number of cached shapes; jobs have few different ones."""
 
 
 def impossible(state: State, spec: JobSpec, now: Now) -> str:
-    """Why the job could never run on this site, and what could; empty = it could, or may."""
+    """Reason why the job can never run on this site, with what could; empty = it can, or may."""
     shape = shape_of(spec)
     verdict = state.verdicts.get(shape)
     if verdict is None:
@@ -205,7 +205,7 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
 
 
 def whole_site(state: State, now: Now) -> Snapshot:
-    """The known nodes as if nothing ran, was drained or broken, and every budget was full."""
+    """Hypothetical snapshot of the known nodes: idle, undrained, healthy, at full budgets."""
     if state.whole is None:
         state.whole = _whole(state, now)
     return state.whole
@@ -220,7 +220,7 @@ def _whole(state: State, now: Now) -> Snapshot:
 
 
 def _least_mw(state: State, offer: NodeOffer) -> int:
-    """What a node keeps without work. A claim above its nameplate denies no job of others."""
+    """Booked base load of a node. A claim above its nameplate never denies jobs of others."""
     return min(offer.kept.kept_mw, state.nodes[offer.node].site.nameplate_mw)
 
 
@@ -232,7 +232,7 @@ def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoo
 
 
 def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
-    """A GPU that hangs or is lost counts too: it or its like comes back, and the job waits."""
+    """The offer of a node when empty, with failed and lost GPUs: they or replacements return."""
     managed = [gpu for gpu in node.gpus.values() if gpu.managed]
     gpus = tuple(device for gpu in managed for device in devices(gpu))
     base_mw = offer.kept.base_mw
@@ -250,12 +250,12 @@ def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
 
 
 def _labelled(state: State, labels: Labels) -> int:
-    """How many nodes have all of the labels, heard or not."""
+    """Number of nodes with all of the labels, heard or not."""
     return sum(labels <= node.site.labels.items() for node in state.nodes.values())
 
 
 def _without_labels(state: State, shape: Shape, labelled: int) -> str:
-    """The site has too few nodes with these labels: what it has that is nearest."""
+    """Reason if too few nodes have these labels, with the nearest labels that exist."""
     wanted = labels_text(shape.labels)
     if labelled:
         return f"wants {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
@@ -280,9 +280,9 @@ def _said(gpu_milli: int) -> str:
 
 
 def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) -> str:
-    """The first thing that too few nodes with its labels have, and the most that they do have.
+    """The first requirement that too few nodes with its labels meet, with the maximum available.
 
-    `able`: how many of them have all of it. `where`: who has these nodes, in words.
+    `able`: number of nodes that meet all. `where`: the place of the nodes, as text.
     """
     gpus = [gpu for offer in offers for gpu in offer.gpus]
     who = "they have" if shape.labels else f"{where} has"

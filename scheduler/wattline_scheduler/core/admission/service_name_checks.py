@@ -1,4 +1,4 @@
-"""Whether a user may have a service of some name: at submission, at requeue, and once a run."""
+"""Whether a user may use a service name: checked at submission, at requeue, and once a run."""
 
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.spec import JobSpec
@@ -11,11 +11,11 @@ from wattline_scheduler.core.model.state import State
 KIND = "service_name_taken"
 
 MAX_SHOWN = 5
-"""Users in one sentence."""
+"""Maximum number of users listed in one sentence."""
 
 
 def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why the user may not have a service of this name; None = they may, or it is no service."""
+    """Denies a service name that the user may not use; None = allowed, or no service."""
     if spec.kind != "service":
         return None
     try:
@@ -45,9 +45,9 @@ def _ways_out(name: str) -> str:
 
 
 def follow_names(state: State, now: Now) -> None:
-    """At the begin of a run: open services that get no requests, as their name is another's.
+    """Finds open services that get no requests because their name belongs to another user.
 
-    They were accepted by an earlier version, or by another site file.
+    An earlier version or another site file accepted them. Runs at the start of a run.
     """
     for name, jobs in state.work.services.open().items():
         for job in jobs:
@@ -74,7 +74,7 @@ def _note_displaced(state: State, job: Job, now: Now) -> None:
 
 
 def tick_names(state: State, now: Now) -> None:
-    """At every tick: a displaced job that has ended, or whose name has become free, is none."""
+    """Clears displaced services that have ended, or whose name has become free, at every tick."""
     services, jobs = state.work.services, state.work.jobs
     for number in sorted(services.displaced):
         job = jobs.get(number)

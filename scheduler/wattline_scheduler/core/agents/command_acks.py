@@ -1,4 +1,4 @@
-"""Answers to task commands: counted only for a command that is outstanding (I8)."""
+"""Acknowledgements of task commands: valid only for an outstanding command (I8)."""
 
 from wattline_protocol.ids import Now
 from wattline_protocol.wire.agent_messages import (
@@ -20,7 +20,7 @@ from wattline_scheduler.core.model.state import State
 
 
 def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> None:
-    """A task command was carried out, or could not be."""
+    """Handles the result of a task command."""
     answered = command_outbox.answered(node, done)
     if answered is None:
         return
@@ -53,7 +53,7 @@ def _started(state: State, attempt: Attempt, done: CommandDone, now: Now) -> Non
 
 
 def _stopped(state: State, attempt: Attempt, done: CommandDone, now: Now) -> None:
-    """ "done": its end will be reported. "refused": it is not there, and never will be (I8)."""
+    """done: its end will be reported. refused: it is not on the node, and never will be (I8)."""
     if done.outcome == "refused" and not attempt.is_accepted:
         close(state, attempt, "CANCELLED", now)
         attempt_over(state, attempt.gang, "requeued", done.detail, now)

@@ -1,4 +1,4 @@
-"""Greetings: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
+"""Handshake: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
 
 import msgspec
 
@@ -28,16 +28,16 @@ from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 
 MANY_WITHIN_S = 30.0
-"""So soon after each other, that many greetings are too many."""
+"""Interval within which GREETINGS_MANY new Hellos are an alarm."""
 
 TOLD_AGAIN_S = 300.0
 
 WAITED_S = 0.1
-"""Greetings so close together are one agent's, which waited while the scheduler stood still."""
+"""Hellos closer together count as one: they waited while the scheduler was stalled."""
 
 
 def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
-    """Issue a new incarnation, on record before it is told; a repeat gets the same Welcome."""
+    """Issues a new incarnation, saved before it is sent; a repeat gets the same Welcome."""
     reason = _refusal(node, hello)
     if reason:
         state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
@@ -72,13 +72,13 @@ def _refusal(node: NodeNow, hello: Hello) -> str:
 
 
 def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
-    """The agent met a later epoch: this scheduler's store is older than what it once decided."""
+    """Refuses an agent that has seen a later epoch: this scheduler's store is an old copy."""
     reason = (
         f"the agent has met epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
         "store is an old copy; stop it and start it once with `wattline scheduler --recover`"
     )
     if hello.epoch_seen > now.unix_s:
-        # Epochs of recoveries are seconds of the wall clock: another one now would lie below it.
+        # Recovery epochs are wall-clock seconds: a new one now would be lower than the agent's.
         reason += ", but first set the clock of its host, which was set back since"
     state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
     if node.id not in state.contradicted and not node.record.is_quarantined:
@@ -116,7 +116,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.lost.clear()
     node.foreign.clear()
     node.beat = None
-    node.non_gpu_worst_mw = node.site.non_gpu_worst_mw  # its next beat says what it measured
+    node.non_gpu_worst_mw = node.site.non_gpu_worst_mw  # its next heartbeat may raise it
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
     node.outdate()
@@ -129,12 +129,12 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
 
 
 def _hardware(node: NodeNow) -> tuple[object, ...]:
-    """What decides which jobs fit on it at all."""
+    """Hardware that decides which jobs fit on the node."""
     return node.record.gpus, node.record.cpus, node.record.memory_bytes
 
 
 def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
-    """Two agents that use one key take the node from each other, and with it its tasks."""
+    """Alarm for frequent Hellos: two agents with one key take the node from each other."""
     if node.greeted_at and now.mono_s - node.greeted_at[-1] < WAITED_S:
         return
     node.greeted_at.append(now.mono_s)
@@ -151,7 +151,7 @@ def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
 
 
 def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
-    """A node that was declared off speaks: it counts in full at once (I3)."""
+    """Ends the off state of a node that is heard: it counts in full at once (I3)."""
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))
@@ -184,7 +184,7 @@ def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
 
 
 def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
-    """Caps were read back by the incarnation just issued: it replaces the books' entry (I9)."""
+    """Replaces the node's entry in the books by the caps its new incarnation read back (I9)."""
     link = node.link
     if not isinstance(link, nodes.Welcomed):
         return  # a repeat: the entry was replaced, and leases may have been sent since
@@ -233,7 +233,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
 
 
 def heard(state: State, node: NodeNow, now: Now) -> None:
-    """A valid message of the present incarnation."""
+    """Notes a valid message of the current incarnation."""
     node.heard_at = now.mono_s
     if node.record.is_spared:
         node.record = msgspec.structs.replace(node.record, is_spared=False)
@@ -247,7 +247,7 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
 
 
 def farewell(state: State, node: NodeNow, now: Now) -> None:
-    """Its agent stops in order: nothing can be told to it until it says Hello."""
+    """Handles an orderly stop of the agent: no message can be sent to it until its next Hello."""
     node.is_silent = True
     node.outdate()
     text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"

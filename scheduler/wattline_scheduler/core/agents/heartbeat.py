@@ -1,4 +1,4 @@
-"""Beats: each is answered, none changes the books; and what follows when they stay away."""
+"""Heartbeats: each is acknowledged, none changes the books. Also detects silent nodes."""
 
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.wire.agent_messages import Beat, BeatSeen, GpuSample
@@ -22,26 +22,26 @@ from wattline_scheduler.core.model.queue.remaining_time import ends
 from wattline_scheduler.core.model.state import State
 
 BOOKED_BEATS = 16
-"""How often what is booked for a node's work follows what was learned of it."""
+"""Heartbeats between two updates of the node's booked watts from learned demand."""
 
 KILL_TIME_S = 2.0
-"""How long a keeper may take to kill a process group."""
+"""Upper bound of the time a keeper takes to kill a process group."""
 
 CLOCK_DRIFT = 0.01
-"""Clocks of scheduler and node may differ so much in rate."""
+"""Upper bound of the clock rate difference between scheduler and node."""
 
 LEASE_MARGIN_S = 5.0
-"""On top: scheduling delays, suspended virtual machines."""
+"""Additional margin for scheduling delays and suspended virtual machines."""
 
 DOUBTED_BEATS = 5
-"""A BMC's figure is up to some seconds old; only one that stays impossible is an alarm."""
+"""A BMC reading is up to some seconds old; only one implausible for this many beats is an alarm."""
 
 WARMTH_BEATS = 8
-"""Temperatures are slow: one beat in so many teaches something of them."""
+"""Heartbeats between two observations of temperatures, which change slowly."""
 
 
 def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
-    """Answer it, then take what is newer than the last one."""
+    """Acknowledges a heartbeat, then processes it if it is newer than the last one."""
     node.answered_at = now.mono_s
     state.journal.send(node.id, BeatSeen(state.epoch, message.incarnation, message.seq))
     if node.beat is not None and message.seq <= node.beat.seq:
@@ -82,13 +82,13 @@ def _judge_floor(state: State, node: NodeNow, now: Now) -> None:
 
 
 def _must_say_hello(state: State, node: NodeNow) -> bool:
-    """It counts in full, and only the Hello of a newer incarnation ends that."""
+    """Whether the node counts in full, which only the Hello of a newer incarnation ends."""
     is_full = node.id in state.contradicted or state.books.entry(node.id).standing == "full"
     return is_full and not node.record.is_quarantined
 
 
 def _follow_booked(state: State, node: NodeNow, now: Now) -> None:
-    """What its jobs are known to draw may have changed, and when they are taken to end."""
+    """Updates the offer if the learned demand or the expected ends of its jobs have changed."""
     offer = state.picture.offers[state.picture.position[node.id]]
     if kept_of(state, node) != offer.kept or ends(state.work.longest, node, now) != offer.ends:
         node.outdate_offer()
@@ -99,7 +99,7 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
         if sample.index not in node.gpus:
             continue
         holders = node.holders.get(sample.index)
-        # One holder is the rule, and this is asked for every GPU of every beat.
+        # One holder is the rule, and this runs for every GPU of every heartbeat.
         if holders and (
             isinstance(holders[0].gang.phase, Running)
             or any(isinstance(other.gang.phase, Running) for other in holders[1:])
@@ -116,7 +116,7 @@ def _take_samples(state: State, node: NodeNow, samples: tuple[GpuSample, ...], n
 
 DEMAND_ROSE_MW = 2_000
 DEMAND_FELL_MW = 8_000
-"""Smaller changes of a GPU's demand are not worth a new allocation: its ramp margin is larger."""
+"""Smaller changes of a GPU's demand need no new allocation: its ramp margin is larger."""
 
 
 def _take_draw(
@@ -135,7 +135,7 @@ def _take_draw(
 
 
 def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:
-    """How warm its GPUs get, and which of them placement should therefore avoid."""
+    """Learns GPU temperatures, so that placement avoids the warmest."""
     if message.inlet_c is not None:
         for sample in message.gpus:
             state.thermal.observe(node.id, sample, message.inlet_c, now.mono_s)
@@ -161,7 +161,7 @@ def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) 
 
 
 def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None:
-    """More than the site file's worst case was measured: an alarm, and from now on counted."""
+    """Counts a base load measured above the site file's worst case, and raises an alarm."""
     measured_mw, allowed_mw = message.non_gpu_mw, node.site.non_gpu_worst_mw
     if measured_mw is None or measured_mw <= allowed_mw:
         return
@@ -170,7 +170,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
         f"{allowed_mw / 1000:.0f} W"
     )
     begin(state, "base_above_worst", node.id, text, now, node=node.id)
-    # One key must not take the watts of others: nothing draws more than its nameplate beside GPUs.
+    # Nothing but GPUs draws above the nameplate, so one key cannot take the watts of others.
     counted_mw = min(measured_mw, node.site.nameplate_mw)
     if counted_mw > node.non_gpu_worst_mw:
         node.non_gpu_worst_mw = counted_mw
@@ -179,7 +179,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
 
 
 def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
-    """A node's own figure that cannot be is not used; the model of its parts stands in."""
+    """Discards an implausible power reading of a node; the model is used instead."""
     node.power_doubt = power_doubt(node, message)
     if node.power_doubt:
         node.doubted_beats += 1
@@ -193,7 +193,7 @@ def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
 
 
 def watch_silence(state: State, now: Now) -> None:
-    """Nodes not heard for long are silent; their leases stay in the books (I3)."""
+    """Marks nodes not heard for long as silent; their leases stay in the books (I3)."""
     limit_s = state.site.timing.isolation_after_s
     for node in state.nodes.values():
         since = node.heard_at if node.heard_at is not None else state.started_at
@@ -214,7 +214,7 @@ def _was_ever_heard(node: NodeNow) -> bool:
 
 
 def expires_at(state: State, node: NodeNow) -> Instant:
-    """When task leases of a node have certainly run out, if it was not heard since (I7)."""
+    """Time at which task leases of a node have certainly expired if it was not heard since (I7)."""
     lease_s = state.site.timing.task_lease_s
     return Instant(node.answered_at + lease_s * (1 + CLOCK_DRIFT) + KILL_TIME_S + LEASE_MARGIN_S)
 

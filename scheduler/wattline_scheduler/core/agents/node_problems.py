@@ -1,4 +1,4 @@
-"""What is wrong with a node, by its own word: which problems begin and end with each beat."""
+"""Problems of a node as its agent reports them: begun and ended with each heartbeat."""
 
 import re
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ MAX_OF_NODE = 2 * MAX_CONDITIONS
 """Open problems that one agent may report; more begin once others have ended."""
 
 MAX_SHAPE = 60
-"""Characters of a sentence that tell it from others."""
+"""Length of the part of a sentence that identifies it."""
 
 _GPU = re.compile(r"(GPU \d{1,4}): ")
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def gpu_subject(node: NodeId, gpu: GpuIndex) -> str:
-    """How a GPU is named as the subject of a problem."""
+    """Subject of a GPU's problems."""
     return f"{node} GPU {gpu}"
 
 
 def follow_conditions(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
-    """Begin what the beat reports, end what it reports no longer. Linear in its length."""
+    """Begins the problems that the heartbeat reports, ends the others. Linear in its length."""
     if not beat.problems and not beat.conditions and node.id not in state.problems.of_node:
         return
     seen = dict(_conditions(node.id, beat))
@@ -45,7 +45,7 @@ def follow_conditions(state: State, node: NodeNow, beat: Beat, now: Now) -> None
 
 
 def _end_lost(state: State, node: NodeId, lost: set[GpuIndex], now: Now) -> None:
-    """GPUs that are back, also those that were lost before a restart."""
+    """Ends the problems of GPUs that are back, including those lost before a restart."""
     still = {gpu_subject(node, gpu) for gpu in lost}
     for kind, subject in list(state.problems.of_node.get(node, {})):
         if kind == "gpu_lost" and subject not in still:
@@ -68,7 +68,7 @@ def _key(node: NodeId, one: Condition) -> Key:
 
 
 def _from_text(text: str) -> Condition:
-    """Of an older agent: what stays of a sentence while its figures change names it."""
+    """Condition of an older agent's text: identified by its words with the figures removed."""
     named = _GPU.match(text)
     part, rest = (named[1], text[named.end() :]) if named else ("", text)
     shape = _FIGURE.sub("#", rest)

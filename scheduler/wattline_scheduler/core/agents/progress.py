@@ -1,6 +1,6 @@
-"""Progress that tasks report: when they will have ended, and what the caps they run under cost.
+"""Task progress: the estimated end, and the performance cost of caps.
 
-The first by the part of their work that is done, the second by any metric that counts.
+The end follows from the completed fraction, the cost from any metric that counts.
 """
 
 from wattline_protocol.ids import Now
@@ -14,7 +14,7 @@ from wattline_scheduler.power.demand.useful_cap import curve_of
 
 
 def watch_progress(state: State, node: NodeNow, now: Now) -> None:
-    """After a beat: take the progress of gangs whose first task runs on the node."""
+    """Takes the progress of gangs whose first task runs on the node, after a heartbeat."""
     for attempt in node.attempts.values():
         report, gang = attempt.report, attempt.gang
         if report is None or not report.metrics or gang.live[0] is not attempt:
@@ -29,7 +29,7 @@ def watch_progress(state: State, node: NodeNow, now: Now) -> None:
 
 
 def _stands(state: State, attempt: Attempt, phase: Phase, now: Now) -> None:
-    """What is paused goes on at its pace some time; what is being stopped does not."""
+    """Suspends the pace of a paused gang, which resumes at it; discards that of a stopping one."""
     if not isinstance(phase, Paused):
         attempt.course = None
     elif attempt.course is not None:
@@ -44,7 +44,7 @@ def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now)
     if 0.0 <= done <= 1.0:
         attempt.course = attempt.course or Course()
         is_news = attempt.course.heard(done, now.mono_s)
-    else:  # it counts percent, or steps: what came before was no part of the whole either
+    else:  # it counts percent, or steps: earlier values were no fraction of the whole either
         is_news, attempt.course = attempt.course is not None, None
     if is_news:
         for each in gang.live:
@@ -55,7 +55,7 @@ def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now)
 def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
     spec = attempt.gang.job.spec
     if attempt.progress is None:
-        # What a service answers follows its requests, not its cap, unless its user says otherwise.
+        # A service's output follows its requests, not its cap, unless its user declares otherwise.
         is_service = spec.kind == "service" and not spec.power.progress
         name = "" if is_service else progress_name(metrics, spec.power.progress)
         if not name:
@@ -72,9 +72,9 @@ def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) 
 
 
 def _kept(state: State, gang: Gang) -> float | None:
-    """Performance of the gang by the fitted curves: that of its slowest GPU; None = not known.
+    """Performance of the gang by the fitted curves: that of its slowest GPU; None = unknown.
 
-    What others on a shared GPU take from it is no cap's doing.
+    On a shared GPU it is unknown: tasks slow each other down without any cap.
     """
     least = 1.0
     for attempt in gang.live:

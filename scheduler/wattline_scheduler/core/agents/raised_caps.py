@@ -1,7 +1,7 @@
-"""Alarms about GPUs whose caps others raise: which job of which user could have done it (I2).
+"""Alarms about GPUs whose caps others raise, with the jobs and users that could have (I2).
 
-What such a GPU counts follows from its node's Hello and Adopted, as everything in the books (I9):
-its agent counts it at the maximum, and says Hello at once.
+The books follow from its node's Hello and Adopted, as always (I9): the agent counts the GPU at its
+maximum, and sends a Hello at once.
 """
 
 from wattline_protocol.ids import Now, TaskRef
@@ -16,7 +16,7 @@ KIND = "cap_uncontrolled"
 
 
 def follow_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
-    """An alarm for as long as the agent tells of it."""
+    """Opens an alarm for as long as the agent reports the raised cap."""
     open_now = state.problems.of_node.get(node.id, {})
     if not beat.raised and not open_now:
         return

@@ -1,8 +1,8 @@
-"""Agents that know of more than is on record: the store has lost its newest commits.
+"""Detects agents that know more than the records: the store has lost its newest commits.
 
-What an agent is given is on disk before it is sent (I8, I9). So an incarnation or an attempt above
-all on record was given out by a run whose last commits are gone, as after a loss of power with a
-disk that does not keep what it said it had. The marker beside the store tells of older ones.
+Data for an agent is on disk before it is sent (I8, I9). A higher incarnation or attempt than
+recorded was thus issued by a run whose last commits are lost, as after a power loss with a disk
+that does not store what it acknowledged. The marker beside the store detects older losses.
 """
 
 from wattline_protocol.ids import JobId, Now
@@ -14,12 +14,12 @@ from wattline_scheduler.core.model.state import State
 PROBLEM = "store_behind"
 
 NUMBERS_LOST = 10_000
-"""Jobs that a lost second may have taken: numbers go on above one that is named, up to so many in a
-run, whatever agents name after that."""
+"""Upper bound of job numbers skipped per run: numbers continue above any that an agent names, up to
+this many, as the lost commits may have issued them."""
 
 
 def look_at_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
-    """Before it is given an incarnation of its own."""
+    """Compares the incarnation in a Hello with the record, before a new one is issued."""
     known = node.record.incarnation
     if hello.incarnation_seen > known:
         seen = hello.incarnation_seen
@@ -27,7 +27,7 @@ def look_at_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
 
 
 def look_at_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
-    """An attempt that is not on record."""
+    """Compares an unrecorded attempt with the newest numbers on record."""
     ref, job = report.ref, state.work.jobs.get(report.ref.job)
     if ref.job >= state.next_job:
         _tell(state, node, f"has {ref}, the newest job on record is {state.next_job - 1}", now)
@@ -42,7 +42,7 @@ def look_at_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> 
 
 
 def _tell(state: State, node: NodeNow, what: str, now: Now) -> None:
-    """A backup that was restored is known to lack its tail."""
+    """Raises the problem; not in recovery, where the backup is known to lack its tail."""
     if state.is_recovering:
         return
     text = (

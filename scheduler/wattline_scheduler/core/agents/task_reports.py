@@ -1,4 +1,4 @@
-"""What agents say about attempts: level, not edge. The same report twice changes nothing."""
+"""Task reports of agents: level-triggered. The same report twice changes nothing."""
 
 import msgspec
 
@@ -30,12 +30,12 @@ UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, cause unknown")
 BEFORE_ANY_BEAT = -1
 
 MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
-"""Commands of a node under way, beyond which nothing is ordered about more attempts that should not
-be there: one that invents them must not fill the scheduler's memory."""
+"""Outstanding commands of a node above which no command is issued for further strays: an agent that
+invents attempts must not fill the scheduler's memory."""
 
 
 def take_report(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
-    """One attempt as its agent sees it now."""
+    """Processes the current state of one attempt."""
     attempt = node.attempts.get(report.ref)
     if attempt is None:
         _take_stray(state, node, report, now)
@@ -56,9 +56,9 @@ def _is_news(attempt: Attempt, report: TaskReport) -> bool:
 
 
 def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
-    """Save what changed but the usage, which the agent keeps until the end is on record.
+    """Saves changes except usage, which the agent retains until the end is recorded.
 
-    An attempt starts once: what was told of it first holds, whatever the node's clock does later.
+    An attempt starts once: its first reported start holds, whatever the node's clock does later.
     """
     old, told_unix_s = attempt.record, report.started_unix_s
     if told_unix_s is not None:
@@ -78,7 +78,7 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
 
 
 def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
-    """The agent says that the attempt is over: on record, then it may forget it."""
+    """Records the reported end of the attempt; then the agent may forget it."""
     gang = attempt.gang
     outcome, cause = meaning(end)
     close(state, attempt, _outcome(gang, outcome), now, end)
@@ -92,11 +92,11 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
 
 
 def _outcome(gang: Gang, outcome: JobState) -> JobState:
-    """What was stopped did not fail, and what was sent away is not complete."""
+    """Outcome of an attempt: a stopped one has not failed, a preempted one is not complete."""
     match gang.phase:
         case Ending(cause="preempted") if outcome != "TIMEOUT":
             return "PREEMPTED"
-        case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and left; it runs again
+        case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and exited; it runs again
             return "CANCELLED"
         case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):
             return FINAL.get(cause, "CANCELLED")
@@ -105,7 +105,7 @@ def _outcome(gang: Gang, outcome: JobState) -> JobState:
 
 
 def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now: Now) -> None:
-    """Compare what it does with what it should do, and order what is missing."""
+    """Compares the actual with the desired state, and issues the missing command."""
     gang, ref = attempt.gang, attempt.record.ref
     _align_limit(state, node, attempt, now)
     match gang.phase:
@@ -125,7 +125,7 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
 
 
 def _align_limit(state: State, node: NodeNow, attempt: Attempt, now: Now) -> None:
-    """Its run time limit was changed, and the agent does not know that yet, or any more."""
+    """Sends the run time limit if the agent does not have the current one."""
     limit_s, report, ref = (
         attempt.gang.job.spec.limits.runtime_s,
         attempt.report,
@@ -150,11 +150,11 @@ def _note_running(state: State, gang: Gang, now: Now) -> None:
 
 
 def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
-    """An attempt that should not be there: ended or lost by our records, or not on record."""
+    """Handles an attempt that should not exist: ended or lost by the records, or unrecorded."""
     known = _ended_attempt(state, node, report)
     if known is None:
         look_at_stray(state, node, report, now)
-    is_full = len(node.outbox) >= MAX_STRAYS  # its next beat names it again
+    is_full = len(node.outbox) >= MAX_STRAYS  # its next heartbeat reports it again
     if report.phase == "ended":
         if known is not None:
             _add_usage(state, known, report, now)
@@ -173,7 +173,7 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
 
 
 def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt | None:
-    """Of this node: what others ran is not for it to tell."""
+    """Its past attempt on this node; an agent cannot report attempts of other nodes."""
     job = state.work.jobs.get(report.ref.job)
     if job is None:
         return None
@@ -185,8 +185,8 @@ def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt |
 
 
 def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
-    """Accounting of an attempt that was given up and is heard of after all; an agent whose disk was
-    wiped since knows less than was told before."""
+    """Adds the usage of a lost attempt that is reported after all; never below the recorded usage,
+    since an agent whose disk was wiped knows less."""
     if attempt.record.exit is None:
         usage = most(report.usage, attempt.record.usage)
         job, more = attempt.gang.job, less(usage, attempt.record.usage)
@@ -199,7 +199,7 @@ def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> 
 
 
 def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:
-    """The full truth of a new incarnation: what it does not have, it will never have (I8)."""
+    """Takes the complete task list of a new incarnation: what it omits will never exist (I8)."""
     listed = {report.ref for report in reports}
     strays_gone(state, node.id, listed, now)
     for attempt in list(node.attempts.values()):
@@ -213,7 +213,7 @@ def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now:
 def take_digest(
     state: State, node: NodeNow, seq: int, reports: tuple[TaskReport, ...], now: Now
 ) -> None:
-    """The tasks of a beat. Listed once and missing later means gone."""
+    """Takes the tasks of a heartbeat. An attempt listed once and missing later has been lost."""
     listed = {report.ref for report in reports}
     for attempt in list(node.attempts.values()):
         if attempt.record.ref in listed:
@@ -226,7 +226,7 @@ def take_digest(
 
 
 def lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:
-    """The attempt is certainly not running any more, and nobody saw its end (I7)."""
+    """Closes an attempt that has certainly ended without a reported end (I7)."""
     if not attempt.is_live:
         return
     is_requeue = not attempt.is_accepted

@@ -1,12 +1,12 @@
-"""Switching hosts off without their agents, where a lowered budget is not met otherwise (I4).
+"""Fencing: powers hosts off without their agents, where a lowered budget is not met otherwise (I4).
 
-A node that does not acknowledge its shrink keeps its watts in the books. They are taken from the
-nodes that answer first, by caps and pauses. Where these cannot make it up, the node is switched off
-by its BMC or PDU: lowest priority first, as few as possible. Only a host that was *seen* to be off
-counts as off; whatever else comes of a try, its watts stay in the books.
+A node that does not acknowledge its shrink stays booked at its old watts. Nodes that answer first
+make up for it, by caps and pauses. Where that is not enough, the node is powered off by its BMC or
+PDU: lowest priority first, as few as possible. Only a host that was *seen* to be off counts as off;
+after any other result of an attempt, its watts stay in the books.
 
-A try that dies with the scheduler is harmless: the node is silent and its domain still over its
-budget, so it is asked again, and a host that is off already is only confirmed.
+An attempt that ends with the scheduler is harmless: the node is still silent and its domain over
+budget, so the attempt is repeated, and a host that is off already is only confirmed.
 """
 
 from wattline_protocol.ids import Now
@@ -23,17 +23,17 @@ from wattline_scheduler.core.model.state import State
 LOOK_PERIOD_S = 1.0
 
 MAX_UNDER_WAY = 64
-"""Hosts that are being switched off at the same time: each is a process or a connection."""
+"""Maximum number of concurrent attempts: each is a process or a connection."""
 
 GIVE_UP_MARGIN_S = 5.0
-"""Beyond its time-out a try that nothing came of has failed."""
+"""Margin beyond its time-out after which an attempt without a result has failed."""
 
 BELIEVED_S = 5.0
-"""A host that was seen off longer ago may be on again."""
+"""A host that was seen off longer ago than this may be on again."""
 
 
 def tick_out_of_band(state: State, now: Now) -> None:
-    """At every tick: tries that nothing comes of, and once a second whether more are needed."""
+    """Fails attempts that timed out, and starts new ones where needed, once a second."""
     tries = state.off_tries
     for name, one in list(tries.under_way.items()):
         if now.mono_s - one.since > _limit_s(state.nodes[name]):
@@ -71,7 +71,7 @@ def _begin(state: State, node: NodeNow, one: OffTry) -> None:
 def ask_off(
     state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
 ) -> Answer | None:
-    """An operator wants the node confirmed off, or switched off. None: answered when it is over."""
+    """Confirms, at an operator's request, a node as off, or powers it off. None: answered later."""
     refusal = _refusal(state, node, request)
     if refusal:
         return Denied("conflict", refusal)
@@ -103,7 +103,7 @@ def _refusal(state: State, node: NodeNow, request: DeclareOff) -> str:
 
 
 def out_of_band_done(state: State, event: OutOfBandDone, now: Now) -> None:
-    """Count the node off if it was seen off; otherwise it stays in the books."""
+    """Counts the node off if it was seen off; otherwise it stays in the books."""
     one = state.off_tries.end(event.node, event.number)
     if one is None:
         return
@@ -137,7 +137,7 @@ def _failed(state: State, node: NodeNow, one: OffTry, why: str, now: Now) -> Non
 
 
 def void_try(state: State, node: NodeNow, why: str, now: Now) -> None:
-    """Something newer is known of the node: what comes of a try under way says nothing."""
+    """Voids an attempt under way, since something newer is known of the node."""
     one = state.off_tries.under_way.pop(node.id, None)
     state.off_tries.forget(node.id)
     end(state, "out_of_band_failed", node.id, now, f"{node.id}: {why}")

@@ -1,4 +1,4 @@
-"""A node that is without power: it counts nothing, and what ran there is lost (I3)."""
+"""Nodes confirmed to be without power: they count zero, and their tasks are lost (I3)."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ from wattline_scheduler.core.model.state import State
 
 
 def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str, now: Now) -> str:
-    """Somebody vouches for it: its watts are free, its tasks are lost. What was done, in words."""
+    """Counts a node off on confirmation: frees its watts, ends its tasks as lost. Returns text."""
     node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why, is_spared=False)
     node.link = Unheard()
     node.idle.clear()

@@ -1,10 +1,9 @@
-"""Where floors, or what jobs must keep, do not fit a budget: which gangs are frozen (I4).
+"""Chooses the gangs to pause when floors or useful caps do not fit a budget (I4).
 
-Lowest priority first, whole gangs, as few as possible. What is already on its way down (gangs being
-paused or stopped, GPUs that are not idle yet) is counted before another gang is chosen. Floors are
-a matter of safety. Keeps are one of sense: below its knee a job wastes energy, below its
-`min_performance` its user would rather have it wait; so others get its watts. When paused gangs go
-on stands in `resuming`.
+Whole gangs, lowest priority first, as few as possible. Watts already being freed (gangs being
+paused or stopped, GPUs that are not idle yet) are counted before another gang is chosen. Floors are
+a matter of safety. Useful caps are one of efficiency: below its knee a job wastes energy, below its
+`min_performance` its user prefers that it waits; so others get its watts. `resuming` resumes them.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,23 +25,23 @@ from wattline_scheduler.power.allocation.pause_choice import Candidate, choose
 from wattline_scheduler.power.demand.node_load import gpu_floor_mw, is_controlled
 
 SHORT_PATIENCE_S = 3.0
-"""A shortfall that no lowered budget caused may resolve itself: a node is being read back."""
+"""Patience with a shortfall that no lowered budget caused: a node may be reading back its caps."""
 
 PAUSE_TAKES_S = 5.0
-"""From the decision until a paused GPU counts as idle: a notice of 1 s, 3 s at idle, the lease."""
+"""Time from the decision until a paused GPU counts as idle: notice 1 s, idle 3 s, the lease."""
 
 KEEP_PATIENCE_S = 3.0
-"""Keeps may lack something for less long: demand changes by the second."""
+"""Patience with a shortfall of useful caps: demand changes by the second."""
 
 
 def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
-    """Pause gangs until the floors and the keeps of those that remain fit."""
+    """Pauses gangs until the floors and the useful caps of the remaining ones fit."""
     _pause_for_floors(state, _short(state, allocation, now), now)
     _pause_for_keeps(state, allocation.missing(), now)
 
 
 def _short(state: State, allocation: Allocation, now: Now) -> dict[int, int]:
-    """Rows whose floors do not fit, or will not on a ramp by the time that a pause has taken."""
+    """Rows whose floors do not fit now, or will not on a ramp once a pause takes effect."""
     short, domains = allocation.short(), state.domains
     limited = dict.fromkeys(limit.domain for limit in domains.limits)
     falls_mw = {d: domains.falls_mw(d, now.mono_s, PAUSE_TAKES_S) for d in limited}
@@ -86,10 +85,10 @@ def _pause_for_keeps(state: State, missing_mw: Mapping[int, int], now: Now) -> N
 
 
 def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
-    """Gangs to pause so that others have their keeps.
+    """Gangs to pause so that others reach their useful caps.
 
-    Nobody waits for the sake of lower priorities, or of nobody: such a gang runs below its knee
-    instead, and what it lacks is looked for among the others. One with a `min_performance` waits.
+    No gang is paused unless another of its own or a higher priority gains: it runs below its knee
+    instead, and the others are searched for its shortfall. One with a `min_performance` is paused.
     """
     spared: set[GangKey] = set()
     while True:
@@ -101,7 +100,7 @@ def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
 
 
 def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
-    """Of the chosen, those whose pause helps no gang of their own or a higher priority."""
+    """The chosen gangs whose pause helps no gang of their own or a higher priority."""
     keys = {gang.key for gang in chosen}
     staying = [gang for gang in _candidates(state) if gang.key not in keys]
     served: dict[int, int] = {}
@@ -125,7 +124,7 @@ def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> s
 
 
 def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
-    """What lacks beyond the watts that will soon be free."""
+    """Shortfall beyond the watts that will soon be free."""
     soon = _on_its_way(state)
     return {row: mw - soon.get(row, 0) for row, mw in left_mw.items()}
 
@@ -151,7 +150,7 @@ def _on_its_way(state: State) -> dict[int, int]:
 
 
 def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) -> dict[int, int]:
-    """What pausing the gangs frees in each row, of floors or of keeps; wall milliwatts."""
+    """Floors or useful caps that pausing the gangs frees in each row; wall milliwatts."""
     relief: dict[int, int] = {}
     keys = {gang.key for gang in gangs}
     gpus: dict[NodeId, set[GpuIndex]] = {}
@@ -187,9 +186,9 @@ def to_pause(
     for_keep: bool = False,
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
-    """Whole gangs, lowest priority first, as few as suffice; none of the spared.
+    """Chooses whole gangs, lowest priority first, as few as suffice; none of the spared.
 
-    Those that share GPUs go together, at the highest priority among them.
+    Gangs that share GPUs are paused together, at the highest priority among them.
     """
     if all(mw <= 0 for mw in short_mw.values()):
         return []
@@ -210,7 +209,7 @@ def to_pause(
 
 
 def _candidates(state: State) -> list[Gang]:
-    """Gangs that draw power, or for which watts are being found."""
+    """Gangs that draw power, or wait for their watts."""
     resuming = [
         gang
         for gang in state.work.paused.values()
@@ -224,7 +223,7 @@ KEEPS = "what running work must keep to make sense does not fit the budget"
 
 
 def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
-    if isinstance(gang.phase, Paused):  # was not told to go on yet
+    if isinstance(gang.phase, Paused):  # no resume was ordered yet
         state.work.move(gang, Paused(gang.phase.since), now)
         return
     grace_s = state.site.timing.emergency_grace_s
@@ -243,7 +242,7 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
 
 
 def order_pause(state: State, attempt: Attempt, now: Now) -> None:
-    """Notice, freeze within a second, kill if that does not help."""
+    """Orders a pause: notice, freeze within a second, kill if that fails."""
     node, gang = state.nodes[attempt.node], attempt.gang
     kill_after_s = state.site.timing.emergency_grace_s
     command_outbox.order_pause(state, node, attempt.record.ref, kill_after_s, gang.reason, now)

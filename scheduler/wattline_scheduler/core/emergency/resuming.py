@@ -1,7 +1,7 @@
-"""When paused gangs go on: once what they must keep fits beside everything else's keep.
+"""Resumes paused gangs once their useful caps fit beside those of all other work.
 
-Nothing flutters: room is asked for with a margin above what led to the pause, and a gang that has
-to be paused again and again waits longer each time.
+Hysteresis prevents flapping: a resume needs a margin above the limit that led to the pause, and a
+gang that is paused repeatedly waits longer each time.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,31 +16,31 @@ from wattline_scheduler.power.demand.node_load import NodeLoad
 from wattline_scheduler.power.topology.rows import counted_mw
 
 MIN_PAUSE_S = 3.0
-"""A paused gang is left alone for so long; doubled with every pause in a row for want of a keep."""
+"""Minimum length of a pause; doubled with every pause in a row for lack of its useful cap."""
 
 MAX_PAUSE_S = 120.0
 
 PAUSE_MEMORY_S = 600.0
-"""A gang that was paused so long ago is paused for the first time again."""
+"""Time after which a pause no longer counts towards a row of pauses."""
 
 RESUME_MARGIN_PERMILLE = 20
 """Share of a budget that must stay free when a gang is resumed."""
 
 
 def pause_counted(gang: Gang, now: Now, *, is_for_keep: bool) -> None:
-    """Note a pause: how long the gang is then left alone at least."""
+    """Counts a pause, which sets the minimum length of the current one."""
     is_again = is_for_keep and gang.pauses > 0 and now.mono_s - gang.paused_at < PAUSE_MEMORY_S
     gang.pauses = gang.pauses + 1 if is_again else int(is_for_keep)
     gang.paused_at = Instant(now.mono_s)
 
 
 def hold_s(gang: Gang) -> float:
-    """Seconds for which the gang is left alone from its newest pause on."""
+    """Minimum length of the gang's newest pause, in seconds."""
     return float(min(MIN_PAUSE_S * 2 ** min(max(gang.pauses - 1, 0), 16), MAX_PAUSE_S))
 
 
 def resume_where_fits(state: State, now: Now) -> None:
-    """Start finding watts for paused gangs whose keeps fit again, highest priority first."""
+    """Obtains watts for paused gangs whose useful caps fit again, highest priority first."""
     waiting = [gang for gang in state.work.paused.values() if _may_go_on(state, gang, now)]
     if not waiting:
         return
@@ -61,9 +61,9 @@ def _may_go_on(state: State, gang: Gang, now: Now) -> bool:
 
 
 class Room:
-    """What is free beside all that runs, and beside the gangs that were told to go on before.
+    """Watts free beside all running work, and beside the gangs resumed before.
 
-    Kept up to date gang by gang: a site may have thousands that are paused.
+    Updated gang by gang: a site may have thousands of paused ones.
     """
 
     def __init__(self, state: State, now: Now) -> None:
@@ -72,7 +72,7 @@ class Room:
         free_mw = state.books.free_for(fleet.nodes.is_set)
         self._state, self._now = state, now
         self.beside_keeps: list[int] = (free_mw - fleet.matrix.in_rows(fleet.keep_mw())).tolist()
-        """Wall milliwatts of each row; likewise beside the floors alone."""
+        """Wall milliwatts of each row beside useful caps; likewise beside the floors alone."""
         self.beside_floors: list[int] = (free_mw - fleet.matrix.in_rows(fleet.floor_mw())).tolist()
         self._margin = [
             domains.budget_mw(row.domain) * RESUME_MARGIN_PERMILLE // PERMILLE
@@ -81,22 +81,22 @@ class Room:
         self._served = {
             row for gang in state.work.gangs_in(Running, Starting) for row in rows_of(state, gang)
         }
-        """Rows in which somebody else runs or starts."""
+        """Rows in which other gangs run or start."""
         self._loads: dict[NodeId, NodeLoad] = {}
-        """Of nodes on which a gang was told to go on."""
+        """Loads of nodes with a resumed gang."""
 
     def let_go_on(self, gang: Gang) -> None:
-        """Start finding watts for a paused gang, if it fits; they are then no longer free."""
+        """Resumes a paused gang if it fits: its watts are then no longer free."""
         phase = gang.phase
         if isinstance(phase, Paused) and self._take(gang):
             self._state.work.move(gang, Paused(phase.since, is_resuming=True), self._now)
             self._state.wants_rebalance = True
 
     def _take(self, gang: Gang) -> bool:
-        """Whether the gang fits, and so has its watts.
+        """Takes the gang's watts if it fits; returns whether it does.
 
-        Where nothing else runs it gives way to nobody: then it may run below its knee, unless its
-        user would rather have it wait.
+        Where nothing else runs it may run below its knee, since no other gang needs its watts,
+        unless its `min_performance` forbids that.
         """
         rows = rows_of(self._state, gang)
         is_alone = not (gang.job.shape.need.min_performance_permille or rows & self._served)
@@ -116,7 +116,7 @@ class Room:
         return True
 
     def _with(self, gang: Gang) -> dict[NodeId, NodeLoad]:
-        """The loads of its nodes once it runs; not of those that count as committed anyhow."""
+        """Loads of its nodes once it runs; omits nodes counted at their committed watts."""
         state = self._state
         names = (a.node for a in gang.live if a.node in state.fleet.loads)
         return {name: load_of(state, state.nodes[name], self._now, also=gang) for name in names}
@@ -127,7 +127,7 @@ class Room:
         loads: Mapping[NodeId, NodeLoad],
         wall_mw: Callable[[NodeLoad], int],
     ) -> None:
-        """What these loads need more than those that were counted before them."""
+        """Subtracts the growth of these loads over those counted before them."""
         state = self._state
         for node, load in loads.items():
             before = self._loads.get(node, state.fleet.loads[node])

@@ -1,9 +1,9 @@
-"""Which hosts must be switched off so that a lowered budget is met (I4).
+"""Chooses the hosts to power off so that a lowered budget is met (I4).
 
-Theory. A domain is above its lowered budget. What the nodes that answer can still give (all they
-are committed for beyond what they draw idle) will come by caps and pauses, and is waited for as
-long as something happens: while the excess changes by 1 % of the budget within `STALL_S`. Beyond
-that it is made up by nodes that do not answer and have an out-of-band way to be switched off.
+Theory. A domain is above its lowered budget. Nodes that answer can free all they are committed for
+beyond their idle draw, by caps and pauses. That is waited for while there is progress: while the
+excess changes by 1 % of the budget within `STALL_S`. The remainder is made up by nodes that do not
+answer and have an out-of-band way to be powered off.
 """
 
 from typing import NamedTuple
@@ -23,17 +23,17 @@ STALL_S = 5.0
 
 
 class WhyOff(NamedTuple):
-    """The domain that a host is switched off for."""
+    """The domain that a host is powered off for."""
 
     domain: DomainId
     over_mw: int
 
 
 def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, WhyOff]]:
-    """Hosts to switch off now, lowest priority first, as few as suffice.
+    """Hosts to power off now, lowest priority first, as few as suffice.
 
-    Called at every look: it marks each overrun that moved, so that the next one knows since when
-    nothing happens.
+    Runs at every check: it marks each overrun whose excess moved, so that the next check can tell
+    how long it has stalled.
     """
     over_mw = _over(state, now)
     if not over_mw:
@@ -48,7 +48,7 @@ def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, WhyOff]]:
 
 
 def _over(state: State, now: Now) -> dict[int, int]:
-    """Rows above their lowered budget for as long as a shrink is waited for, and by how much."""
+    """Rows above their lowered budget for longer than a shrink may take, with their excess."""
     found: dict[int, int] = {}
     for domain, overrun in state.overruns.items():
         if not _is_lowered(state, domain, overrun):
@@ -65,7 +65,7 @@ def _over(state: State, now: Now) -> dict[int, int]:
 
 
 def _is_lowered(state: State, domain: DomainId, overrun: Overrun) -> bool:
-    """A budget was lowered, in this run or before it."""
+    """Whether the budget was lowered, in this run or before it."""
     if overrun.is_shed:
         return True
     full_mw = state.domains.by_id[domain].budget_mw
@@ -84,16 +84,16 @@ def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
         return False
     if node.record.is_spared or not state.off_tries.may_begin(node.id, now.mono_s):
         return False
-    # A node that was not heard since it was declared on is being worked on by somebody.
+    # A node that was not heard since it was declared on may be under repair.
     if state.books.entry(node.id).standing not in ("leased", "full"):
         return False
     return not _answers(state, node, now)
 
 
 def _answers(state: State, node: NodeNow, now: Now) -> bool:
-    """A node that is heard must acknowledge its lease; one that is not may come back in time.
+    """Whether a reachable node acknowledges its lease, or a lost one may still return in time.
 
-    What a quarantined one says is no answer.
+    Messages of a quarantined node count as no answer.
     """
     if node.record.is_quarantined:
         return False
@@ -104,7 +104,7 @@ def _answers(state: State, node: NodeNow, now: Now) -> bool:
 
 
 def _lacking(state: State, over_mw: dict[int, int], now: Now) -> dict[int, int]:
-    """What neither hosts that are being switched off nor the nodes that answer make up."""
+    """Excess beyond the relief of hosts being powered off and of nodes that answer."""
     lacking_mw = dict(over_mw)
     for node in state.nodes.values():
         one = state.off_tries.under_way.get(node.id)
@@ -117,7 +117,7 @@ def _lacking(state: State, over_mw: dict[int, int], now: Now) -> dict[int, int]:
 
 
 def _moves(state: State, row: int, now: Now) -> bool:
-    """Whether what the row's nodes can still give may be waited for."""
+    """Whether there is progress in the row that is worth waiting for."""
     overrun = state.overruns.get(state.domains.rows[row].domain)
     if overrun is None or overrun.marked_at is None:
         return False
@@ -136,7 +136,7 @@ def _committed(state: State, node: NodeNow) -> int:
 
 
 def _relief(state: State, node: NodeNow, mw: int) -> dict[int, int]:
-    """So many wall milliwatts of the node, by row."""
+    """Wall milliwatts of the node, by row."""
     return {row: counted_mw(mw, share) for row, share in state.domains.rows_of[node.id]}
 
 

@@ -1,9 +1,8 @@
-"""The site held still, for a question that is answered in parts: others have their turn in between.
+"""Copy of the site state for one explain query that is answered in parts, between other requests.
 
-Held still is all that parts of one answer must agree on: nodes and what they offer, who holds what,
-what domains and quotas leave, promises, claims and reservations. It is a copy of what changes of
-them, a few microseconds a node. What work says of itself is as new as it can be: how long it has
-run, how far it is, how much it was found to draw.
+The copy includes all that the parts of one answer must agree on: nodes and their offers,
+allocations, headroom of domains and quotas, reservations, claims and promised starts. It takes a
+few microseconds a node. Observations of running work stay live: runtime, progress, measured draw.
 """
 
 from copy import copy
@@ -20,8 +19,8 @@ T = TypeVar("T")
 
 
 def held_still(state: State, now: Now) -> State:
-    """As it is now, to be asked and never to be changed."""
-    snapshot(state, now)  # what nodes offer is written
+    """Returns a copy of the current state, for reads only."""
+    snapshot(state, now)  # refreshes the offers of nodes
     books, picture = _own(state.books), state.picture.as_if()
     books.domains, picture.recent = _own(state.domains), _own(picture.recent)
     return replace(
@@ -38,7 +37,7 @@ def held_still(state: State, now: Now) -> State:
 
 
 def _own(of: T) -> T:
-    """A copy with tables of its own; what stands in them is shared."""
+    """Returns a copy with its own containers; their elements are shared."""
     other = copy(of)
     for name, value in vars(of).items():
         if isinstance(value, dict | list | set | np.ndarray):

@@ -1,7 +1,7 @@
-"""Would it fit if some of the work that runs had gone? The planner's own view of that.
+"""Placement trials on hypothetical snapshots, with some of the running gangs removed.
 
-Each look costs a walk over the nodes; how many are taken for one question is bounded, so that
-others do not wait long for theirs. What looks have in common is kept for the question (`gone`).
+Each trial walks over all nodes, so that the number of trials in one explain query is bounded and
+other requests do not wait long. Snapshots are cached for the query (`hypothetical_cache`).
 """
 
 import math
@@ -36,44 +36,44 @@ from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.time_slices import Parts
 
 MAX_NODES_LOOKED_AT = 20_000
-"""In all looks of one question together: mostly less than a tenth of a second."""
+"""In all trials of one query together: usually less than a tenth of a second."""
 
 NODES_PER_LOOK, STEPS_PER_NODE = 20, 17
-"""What a look costs besides, and how many of the planner's steps cost as much as a node: on a small
-site with a long queue nearly all of it is placing who is ahead."""
+"""Fixed cost of a trial in nodes, and planner steps per node of cost: on a small site with a long
+queue, placing the gangs ahead is nearly all of the cost."""
 
 MAX_AHEAD = 64
-"""Gangs before it in the queue that are placed first; those behind them hardly matter."""
+"""Gangs ahead in the queue that are placed first; later ones hardly matter."""
 
 ASKED = JobId(0)
-"""In place of the job that is asked about, or not submitted yet; no job has that number."""
+"""Placeholder for the job of the query, also if not submitted yet; no job has that number."""
 
 
 class TooManyLooks(Exception):
-    """The site is too large for one more look; what was found before still holds."""
+    """The query has used up its trial budget; results found before remain valid."""
 
 
 @dataclass(slots=True)
 class _Before:
-    """A gang before it in the queue."""
+    """A gang ahead in the queue."""
 
     waiting: Waiting
     gang: int
     over_s: float = math.inf
-    """When it will have ended, from now; infinite = not known."""
+    """Time from now until its end; infinite = unknown."""
 
 
 @dataclass(slots=True)
 class _Budget:
     nodes: int
-    """That may still be looked at."""
+    """Remaining budget, in nodes evaluated."""
 
 
 class AsIf:
-    """Looks at the site as if some gangs had gone, with those ahead in the queue placed first.
+    """Runs placement trials with some gangs removed and the gangs ahead in the queue placed first.
 
-    Who is ahead and waits for a quota takes no room. Who is ahead and was promised room has a date,
-    so it is known when it will have ended; of others that may be estimated (`estimate`).
+    A gang ahead that waits for a quota uses no resources. A gang ahead with a promised start has a
+    known end; the ends of others can be estimated (`estimate`).
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class AsIf:
         self._gone = Gone(state, now)
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
-        """Of those ahead not all can be followed until they will have ended."""
+        """Not all gangs ahead can be followed to their ends."""
         self._making_way: dict[Shape, list[Gang]] = {}
         dated = set[JobId]()
         for before in self.ahead:
@@ -125,10 +125,10 @@ class AsIf:
         later_s: float = 0.0,
         stay: Stay | None = None,
     ) -> Parts[Places | None]:
-        """Where a gang would be placed; None: nowhere. Raises TooManyLooks.
+        """Places that a gang would get; None = none. Raises TooManyLooks.
 
-        `is_first`: before all others. `at_s`: who is ahead and has ended by then has gone too.
-        `later_s`: by the reservations of so much later. `stay`: if it used nodes so.
+        `is_first`: ahead of the whole queue. `at_s`: gangs ahead that end by then are removed.
+        `later_s`: reservations as of that much later. `stay`: how it would use nodes.
         """
         stay = stay or self.stay
         with (yield from self._trial(gone, at_s, later_s)) as trial:
@@ -143,19 +143,19 @@ class AsIf:
 
     @property
     def reservations(self) -> Reservations | None:
-        """Of the site now."""
+        """Reservations of the current state."""
         return reserved(self._state, self._now)
 
     def ahead_ends(self) -> list[tuple[float, JobId]]:
-        """When who is ahead will have ended, as far as that is known."""
+        """Known ends of the gangs ahead."""
         known = (each for each in self.ahead if math.isfinite(each.over_s))
         return sorted((each.over_s, each.waiting.job) for each in known)
 
     def estimate(self, start_of: Callable[["AsIf", Shape], Parts[float | None]]) -> Parts[bool]:
-        """Find when who is ahead and has no date will have ended; whether any was found.
+        """Estimates ends of gangs ahead without a promised start; returns whether any was found.
 
-        `start_of` answers for one of them as it is answered for the job that is asked about. At
-        most half of the looks are spent on it.
+        `start_of` estimates the start of one of them, as for the job of the query. This uses at
+        most half of the trial budget.
         """
         is_any = False
         for at, each in enumerate(self.ahead):
@@ -176,11 +176,11 @@ class AsIf:
         return other
 
     def _date_s(self, waiting: Waiting) -> float:
-        """From now, when it starts at the latest; infinite = nothing was promised."""
+        """Time from now until its promised start; infinite = none was promised."""
         return self._state.promised.get(waiting.job, math.inf) - self._now.mono_s
 
     def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> Parts[None]:
-        """Those before it; for those that room is kept for or made for, what is kept."""
+        """Places the gangs ahead; reserves resources for those with a promised start or a claim."""
         taken, kept_room, claims = set[int](), list[Promise](), claimed(self._state)
         for before in (one for one in self.ahead if one.over_s > at_s):
             yield
@@ -206,10 +206,10 @@ class AsIf:
         for kept in kept_room:
             waits_s = self._state.promised[kept.job] - self._now.mono_s - at_s
             if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
-                kept.lift(trial)  # it has ended before that room is needed
+                kept.lift(trial)  # it has ended before the promised start
 
     def making_way(self, shape: Shape) -> Parts[list[Gang]]:
-        """Those of lower priority that would have to go, for it and for those ahead; none: that
+        """Gangs of lower priority to preempt, for this gang and those ahead; empty = preemption
         does not help. Raises TooManyLooks."""
         known = self._making_way.get(shape)
         if known is None:
@@ -219,7 +219,7 @@ class AsIf:
         return known
 
     def _choose(self, shape: Shape) -> Parts[list[Gang]]:
-        """The fewest."""
+        """The smallest set of gangs to preempt."""
         state = self._state
         runs = Runs(
             partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
@@ -231,8 +231,8 @@ class AsIf:
         return [self._state.work.jobs[job].gangs[number] for job, number in keys]
 
     def _choose_behind(self, shape: Shape) -> Parts[list[Gang]]:
-        """With those whom the ones ahead need gone: as one cycle of the planner would choose them,
-        all that it does. None where it does so for no more."""
+        """Gangs that one planning cycle would preempt for this gang and those ahead. Empty if the
+        cycle would preempt none for this gang."""
         if len(self.ahead) >= MAX_PREEMPTIONS:
             return []
         self._spend(looks=len(self.ahead) + 1)
@@ -263,7 +263,7 @@ class AsIf:
         return [state.work.jobs[job].gangs[number] for job, number in keys]
 
     def holding(self, shape: Shape, gangs: Iterable[Gang]) -> Parts[list[Gang]]:
-        """Those that hold devices, CPUs or memory that a task could use. Raises TooManyLooks."""
+        """Gangs with devices, CPUs or memory that a task could use. Raises TooManyLooks."""
         with (yield from self._trial()) as trial:
             columns, able = trial.columns, fits_when_empty(trial, shape)
             suited = trial.look(shape).ask.is_suited[columns.gpu_class]
@@ -281,7 +281,7 @@ class AsIf:
         return [gang for gang in gangs if any(map(is_held, live_of(gang)))]
 
     def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> Parts[str]:
-        """Why it would not be placed. Raises TooManyLooks."""
+        """The reason why it would not be placed. Raises TooManyLooks."""
         with (yield from self._trial(gone)) as trial:
             return wait_reason(trial, shape, self.stay)
 
@@ -299,14 +299,14 @@ class AsIf:
 
 
 def _keep_claimed(trial: Trial, quotas: Quotas, waiting: Waiting, nodes: Sequence[NodeId]) -> None:
-    """What is free where work makes way for it, as the planner keeps it."""
+    """Reserves the claimed nodes of a gang whose preemptions are under way, as the planner does."""
     at = [trial.snapshot.position[node] for node in nodes]
     quotas.expect(waiting.quotas, waiting.shape, at)
     Promise(waiting.job, waiting.shape, at, NEVER, []).hold(trial)
 
 
 def _uncounted(ahead: int) -> str:
-    """What an estimate leaves out; empty = nothing that is before it in the queue."""
+    """What an estimate leaves out of the queue ahead; empty = nothing."""
     if ahead <= MAX_AHEAD:
         return ""
     return f"{MAX_AHEAD} tasks before it in the queue are counted, and there are more"

@@ -1,9 +1,8 @@
-"""The site as if some of the work that runs had gone, kept for all looks of one question.
+"""Hypothetical snapshots with some gangs removed, cached for one explain query.
 
-A question asks many times about the same ends: after the fifth of them, the tenth, the seventh. So
-what the site would be then is made once for each set of gangs, what a node would offer once for
-each that goes from there, and what shapes were found to cost is remembered as from cycle to cycle.
-It is a memory: the same is answered without it, which a test holds.
+A query tries many prefixes of the same ends: after the fifth, the tenth, the seventh. The cache
+stores one snapshot per set of gangs, one node offer per set of attempts removed from that node, and
+the feasibility and cost of shapes. It never changes an answer; a test checks this.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from wattline_scheduler.time_slices import Parts
 
 
 class Gone:
-    """What the planner would see; good as long as the state stays as it is (`still`)."""
+    """The cached snapshots; valid as long as the state does not change (`frozen_view`)."""
 
     def __init__(self, state: State, now: Now) -> None:
         self._state, self._now = state, now
@@ -31,16 +30,16 @@ class Gone:
         self._offers: dict[tuple[Attempt, ...], NodeOffer] = {}
 
     def without(self, gone: Sequence[Gang]) -> Parts[Snapshot]:
-        """The site if these gangs had gone."""
+        """Snapshot with these gangs removed."""
         seen, _ = yield from self._known(gone)
         return seen
 
     def trial(
         self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0
     ) -> Parts[AbstractContextManager[Trial]]:
-        """To place gangs on the site if these had gone; one at a time.
+        """Placement trial with these gangs removed; one at a time.
 
-        `at_s`, `later_s`: by what quotas leave, and by the reservations, of so much later.
+        `at_s`, `later_s`: quota headroom and reservations as of that much later.
         """
         seen, looks = yield from self._known(gone)
         return self._trial(seen, looks, gone, at_s, later_s)
@@ -71,7 +70,7 @@ class Gone:
         state, emptied = self._state, dict[NodeId, list[Attempt]]()
         for attempt in (one for gang in gone for one in state.work.live_of(gang)):
             emptied.setdefault(attempt.node, []).append(attempt)
-        seen = snapshot(state, self._now)  # what is offered now is written again
+        seen = snapshot(state, self._now)  # refreshes the current offers
         if not emptied:
             return seen
         as_if = state.picture.as_if()
@@ -81,7 +80,7 @@ class Gone:
         return snapshot_of(state, as_if, self._now)
 
     def _offer(self, going: tuple[Attempt, ...]) -> NodeOffer:
-        """What their node would offer."""
+        """Offer of their node without them."""
         known = self._offers.get(going)
         if known is None:
             node = self._state.nodes[going[0].node].copy()
@@ -93,7 +92,7 @@ class Gone:
 
 
 def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
-    """What quotas would have left then if these gangs had gone."""
+    """Quota headroom with these gangs removed, at that time."""
     rooms = list(state.work.quotas.rooms())
     for attempt in (attempt for gang in gone for attempt in state.work.live_of(gang)):
         for at in attempt.quotas:

@@ -1,6 +1,6 @@
-"""What is ahead of a job that waits, or that is not submitted yet: when, and what would help.
+"""Explains a pending or hypothetical job: wait reasons, estimated start, remedies.
 
-Both answers are found in parts, on a site that is held still from the first of them on (`still`).
+An answer is computed in parts, all on one copy of the state (`frozen_view`).
 """
 
 from dataclasses import dataclass, replace
@@ -45,33 +45,33 @@ from wattline_scheduler.plan.wait_reasons import explain
 from wattline_scheduler.time_slices import Parts
 
 STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies")
-"""Gates of which nobody knows when they open."""
+"""Gates without a known opening time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A job as far as the outlook is concerned."""
+    """Inputs of the explanation of one job."""
 
     owner: UserName
     spec: JobSpec
     ahead: list[Waiting]
     opens: UnixTime
-    """When one of its windows is open; now, or later."""
+    """When one of its windows is open: now, or later."""
     stuck: str = ""
-    """Why nobody can say when it may start at all."""
+    """Reason why no start can be estimated."""
     backoff_s: float = 0.0
     stay: Stay = ANY_STAY
     quota: str = ""
-    """The quota that keeps it from starting, in words."""
+    """Text about the quota that blocks it."""
     quota_until: UnixTime | None = None
-    """When that begins anew; None: as work of it ends."""
+    """When that quota resets; None = as its running work ends."""
 
 
 def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
-    """Why a job waits, until when, and what would let it start now."""
+    """Wait reasons of a job, its estimated start, and remedies to start it now."""
     shown = job.record.state
     gates = gates_of(job)
-    if not job.count["pending"]:  # it has its nodes: none is looked for
+    if not job.count["pending"]:  # it has its nodes: no placement is tried
         return _bare(state, job.id, shown, reason_of(job, shown))
     ahead = state.work.waiting()
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
@@ -107,7 +107,7 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
 def what_if(
     state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
-    """What would become of a job that is submitted now; refused as its submission would be."""
+    """The same for a job that is not submitted; denied as its submission would be."""
     owner, spec = asker.user, with_runtime(state, spec)
     denied = refusal(state, asker, spec, ended, now)
     if denied is not None:
@@ -132,7 +132,7 @@ def what_if(
 
 
 def _gates_if(state: State, spec: JobSpec, now: Now) -> dict[str, str]:
-    """Of a job that is not submitted yet, what `gates_of` says of one that is."""
+    """Gates of a job that is not submitted, in the form of `gates_of`."""
     named = (state.work.jobs.get(number) for number in spec.parents)
     parents = [parent for parent in named if parent is not None and not parent.is_ended]
     gates = {
@@ -155,13 +155,13 @@ def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView
 
 
 def _key(state: State, owner: UserName, spec: JobSpec) -> LineKey:
-    """In which line it would stand."""
+    """Class of a job that is not submitted."""
     shape = shape_for(state, owner, spec)
     return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
 
 
 def _before(state: State, key: LineKey, submitted_unix_s: UnixTime, number: JobId) -> list[Waiting]:
-    """Who is before a job of that line; it need not be in the queue."""
+    """Jobs ahead of a job of that class; it need not be queued."""
     work, order = state.work, state.work.queue.order
     rank, found = order.rank(key), list[Waiting]()
     turn = (rank.before, submitted_unix_s + rank.later_s, number)
@@ -176,7 +176,7 @@ def _before(state: State, key: LineKey, submitted_unix_s: UnixTime, number: JobI
 
 
 def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
-    """Where it stands, and why. A job that is not submitted yet comes last of those like it."""
+    """Place in the queue, and its components. A job not submitted is last of its class."""
     queue = state.work.queue
     ahead = queue.ahead_of(queue.order.rank(key), submitted_unix_s, job)
     standing = queue.order.standing(key.account)
@@ -197,7 +197,7 @@ def _stay(state: State, key: LineKey) -> Stay:
 
 
 def _seen(state: State, outside: str, now: Now) -> Snapshot:
-    """Where its reservation is a gate, no node is told to be reserved as well."""
+    """Without reservations where its own is a gate, so that none is reported twice."""
     seen = snapshot(state, now)
     return replace(seen, reservations=None) if outside else seen
 
@@ -215,7 +215,7 @@ def _stuck(state: State, job: Job, gates: dict[str, str]) -> str:
 
 
 def _backoff_s(job: Job, now: Now) -> float:
-    """Until the first of its gangs may be tried again."""
+    """Time until the first of its gangs may be tried again."""
     phases = (gang.phase for gang in job.gangs if not gang.is_held)
     waits = [p.not_before - now.mono_s for p in phases if isinstance(p, Pending)]
     return max(0.0, min(waits, default=0.0))
@@ -241,7 +241,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
     why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()
     is_free = not stuck and asked.quota_until is None and not asked.backoff_s
-    if is_free and asked.opens > now.unix_s:  # more room would not open the window
+    if is_free and asked.opens > now.unix_s:  # more headroom would not open the window
         if found.within_s == 0.0:
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
             helps = (Remedy("window", f"{text} the next one opens"),)
@@ -254,7 +254,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
 
 
 def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
-    """The latest of room, window and back-off, and which of them it is; in one of its windows."""
+    """The latest of resources, window and back-off, within a window; and which one it is."""
     never = gone(state, asked.spec, now)
     never = never or impossible_inside(state, asked.owner, asked.spec, now)
     if never:

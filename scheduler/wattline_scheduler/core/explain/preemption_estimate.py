@@ -1,4 +1,4 @@
-"""When those whom a gang may send away will have made room for it: mostly before their own ends."""
+"""Estimates when preemption frees the resources of a gang, usually before its victims' own ends."""
 
 from math import ceil
 
@@ -16,8 +16,8 @@ from wattline_scheduler.time_slices import Parts
 
 
 def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast | None]:
-    """The estimate for one of the first in the queue: whom it would send away if all had run for
-    long enough has, and their graces are over. None: that is no help, or too much to find out."""
+    """The estimate for a gang at the head of the queue: the protected time of its victims, then
+    their grace periods. None: preemption does not help, or the trial budget is used up."""
     try:
         gangs = yield from look.making_way(shape)
     except TooManyLooks:
@@ -31,7 +31,7 @@ def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Foreca
 
 
 def _gone_s(state: State, gangs: list[Gang], now: Now) -> float:
-    """Until those are gone who were told already."""
+    """Time until the victims that are already being stopped have ended."""
     work = state.work
     phases = ((gang, work.phase_of(gang)) for gang in gangs)
     ending = ((gang, phase) for gang, phase in phases if isinstance(phase, Ending))

@@ -1,8 +1,8 @@
-"""When will it start? An estimate, or why there can be none.
+"""Estimates when a job starts, or explains why no estimate is possible.
 
-What runs is taken to run for as long as its run time limit allows, or as such jobs took before
-where that is less; what is before the job in the queue is placed first, and ends where it is known
-when it starts and how long it runs. The estimate is the earliest end after which the job fits.
+Running work ends at its run time limit, or at the learned runtime of such jobs where that is
+shorter. Jobs ahead in the queue are placed first, and end where their start and runtime are known.
+The estimate is the earliest end after which the job fits.
 """
 
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ from wattline_scheduler.plan.model.shape import GangKey, Shape
 from wattline_scheduler.time_slices import Parts
 
 MAX_OPENINGS = 8
-"""Reservations whose end is tried."""
+"""Maximum number of reservation ends to try."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a gang would start."""
+    """Estimated start of a gang."""
 
     within_s: float | None
-    """None: nobody knows."""
+    """None = unknown."""
     why: str
-    """What it waits for, or why it is not known."""
+    """Event that it waits for, or why the start is unknown."""
     nodes: tuple[NodeId, ...] = ()
-    """Where, by rank, if it would start now."""
+    """Nodes by rank, if it would start now."""
 
 
 def sooner(one: Forecast, other: Forecast | None) -> Forecast:
-    """What is known comes before what is not."""
+    """The earlier estimate; a known start precedes an unknown one."""
     if other is None or other.within_s is None:
         return one
     return other if one.within_s is None or other.within_s < one.within_s else one
 
 
 class _Step(NamedTuple):
-    """Something ends: work that runs, or work that is ahead in the queue once it has run."""
+    """An end that frees resources: of a running gang, or of a job ahead in the queue."""
 
     s: float
     job: JobId
@@ -55,7 +55,7 @@ _Steps = list[_Step]
 
 
 class _Live(NamedTuple):
-    """All that holds GPUs, and when what of it will have ended."""
+    """Gangs with allocated GPUs, and their ends as far as known."""
 
     gangs: list[Gang]
     ends: _Steps
@@ -75,7 +75,7 @@ def _live(state: State, now: Now) -> Parts[_Live]:
 
 
 def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
-    """The estimate for a gang that nothing but room keeps from starting."""
+    """The estimate for a gang that waits for resources only."""
     try:
         places = yield from look.places(shape)
         if places is not None:
@@ -103,7 +103,7 @@ def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
 
 
 def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
-    """All that ends, in order."""
+    """All ends, in order of time."""
     ahead = (
         _Step(over_s, job, "has run, which is ahead of it in the queue")
         for over_s, job in look.ahead_ends()
@@ -121,7 +121,7 @@ def _find(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
 
 
 def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
-    """From the first of the times on at which a reservation lets it have nodes that it bars now."""
+    """Tries the times from which reservations open nodes that they bar now; the first that fits."""
     reservations = look.reservations
     openings = [] if reservations is None else reservations.openings(look.stay)
     for at_s, why in openings[:MAX_OPENINGS]:
@@ -135,7 +135,7 @@ def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Foreca
 
 
 def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
-    """By the first of the ends after which it fits, as reservations are from `from_s` on."""
+    """Finds the first end after which it fits, with reservations as of `from_s`."""
 
     def fits(count: int, later_s: float = from_s) -> Parts[bool]:
         at_s = max(from_s, steps[count - 1].s) if count else from_s
@@ -149,7 +149,7 @@ def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts
         low, high = (low, middle) if (yield from fits(middle + 1)) else (middle + 1, high)
     last = steps[low]
     if look.reservations is not None and not (yield from fits(low + 1, last.s)):
-        return None  # by then another one has begun, or is too near
+        return None  # by then another reservation has begun, or is too near
     return Forecast(last.s, f"once job {last.job} {last.why}")
 
 
@@ -178,7 +178,7 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
 
 
 def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:
-    """From when on reservations would let it start if nothing else ran; None: never."""
+    """Time from which reservations would let it start if nothing else ran; None = never."""
     reservations = look.reservations
     openings = [] if reservations is None else reservations.openings(look.stay)[:MAX_OPENINGS]
     for later_s in (0.0, *(at_s for at_s, _ in openings)):

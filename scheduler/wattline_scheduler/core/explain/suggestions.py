@@ -1,4 +1,4 @@
-"""What would have to change for a job to start now: asked of the planner, not guessed."""
+"""Changes that would let a job start now, each verified by a placement trial."""
 
 import math
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from wattline_scheduler.time_slices import Parts
 MAX_NAMED = 5
 
 MAX_BEGINNINGS = 8
-"""Of reservations, tried as the time by which it would have to be done."""
+"""Maximum number of reservation starts tried as the end of the job."""
 
 
 def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[tuple[Remedy, ...]]:
-    """Each of them alone would do. Those for which the site is too large are left out."""
+    """Remedies, each sufficient alone. Those beyond the trial budget are omitted."""
     found = list[Remedy | None]()
-    with suppress(TooManyLooks):  # each is a hint; fewer of them are right too
+    with suppress(TooManyLooks):  # each is a hint; a subset of them is valid too
         shape = shape_for(state, owner, spec)
         if not (yield from look.fits(shape)):
             found.append((yield from _making_way(state, look, shape)))
@@ -69,7 +69,7 @@ def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Pa
 
 
 def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
-    """Where it would have ended before a reservation begins."""
+    """A shorter run time limit, with which it ends before a reservation begins."""
     if look.reservations is None or spec.reservation or spec.kind == "service":
         return None
     for begins_s in look.reservations.begins_s()[:MAX_BEGINNINGS]:
@@ -88,7 +88,7 @@ def _with(state: State, owner: UserName, spec: JobSpec, key: str, value: int) ->
 
 
 def _most(fits: Callable[[int], Parts[bool]], least: int, wanted: int) -> Parts[int | None]:
-    """The largest number below `wanted` that fits, where a smaller one fits the better."""
+    """The largest number below `wanted` that fits; fitting is monotonic."""
     if least >= wanted or not (yield from fits(least)):
         return None
     low, high = least, wanted

@@ -1,12 +1,12 @@
-"""Limits in force and how they come and go: what lowers a budget, until when, and what is on disk.
+"""Budget limits: begin, change, end, and persistence. A limit lowers a budget until an end.
 
-Operators, schedules, grid events and the controllers (cooling, meters) all come through here; the
-arithmetic is `power.budgets`. What was promised for a time runs on the monotonic clock from the
-moment it begins, so that a wall clock that jumps changes nothing; a restart goes by the wall clock.
+All sources pass through here: operators, schedules, grid events and the controllers (cooling,
+meters); the arithmetic is in `power.topology.budgets`. Once a limit has begun, its times run on the
+monotonic clock, so that a jump of the wall clock changes nothing; a restart uses the wall clock.
 
-A controller's limit is on record too, rounded down to a step of 1 % of the full budget. After a
-restart it stays in force, as a step and without an end, until the controller has readings again and
-puts or withdraws it: a scheduler that has just started knows nothing better than what it last knew.
+A controller's limit is saved too, rounded down to a step of 1 % of the full budget. After a restart
+it stays in force, as a step without an end, until the controller has readings again and updates or
+withdraws it: nothing better is known.
 """
 
 import msgspec
@@ -20,24 +20,24 @@ from wattline_scheduler.power.topology.budgets import Limit
 from wattline_scheduler.records import LimitRecord
 
 ARM_S = 3.0
-"""A limit that is to begin is known to the allocator so long before, to be met when it begins."""
+"""Time before its begin at which a limit is passed to the allocator, so that it is met on time."""
 
 CONTROLLERS: tuple[LimitSource, ...] = ("cooling", "meter")
-"""Sources that put their limit anew every second."""
+"""Sources that update their limit every second."""
 
 REMEMBERED_PERMILLE = 10
-"""Step, as a share of the full budget, in which a controller's limit is written to disk."""
+"""Step in which a controller's limit is saved, as a share of the full budget."""
 
 
-# --- for controllers ------------------------------------------------------------------------
+# --- limits of controllers --------------------------------------------------------------------
 
 
 def put_limit(state: State, limit: Limit, now: Now) -> Limit:
-    """Put a controller's limit in force, or change it; call it as often as it changes.
+    """Puts a controller's limit in force, or updates it; called as often as it changes.
 
-    `limit.source` is "cooling" or "meter". To lower a budget bit by bit without a domain ever
-    being above it, give each change a `ramp_s` of the period at which they come. No audit line is
-    written: the controller says what happened when it happens.
+    `limit.source` is "cooling" or "meter". To lower a budget gradually without its domain ever
+    exceeding it, give each update a `ramp_s` of the update period. Writes no audit record: the
+    controller reports the cause itself.
     """
     if limit.source not in CONTROLLERS:
         raise ValueError(f"{limit.source} limits are requests with an end; see core.budgets")
@@ -66,7 +66,7 @@ def put_limit(state: State, limit: Limit, now: Now) -> Limit:
 
 
 def withdraw_limit(state: State, domain: DomainId, name: str, now: Now) -> bool:
-    """Take a controller's limit away; False if there was none. Writes no audit line."""
+    """Removes a controller's limit; False if there was none. Writes no audit record."""
     record = state.limits.get((domain, name))
     if record is None:
         return False
@@ -74,22 +74,22 @@ def withdraw_limit(state: State, domain: DomainId, name: str, now: Now) -> bool:
     return True
 
 
-# --- for what operators, schedules and grid events ask --------------------------------------
+# --- limits of operators, schedules and grid events -------------------------------------------
 
 
 def begin(state: State, record: LimitRecord, now: Now) -> LimitRecord:
-    """Put a limit in force, from now or from a start within `ARM_S`; on disk before any lease."""
+    """Puts a limit in force, from now or from a start within `ARM_S`; saved before any lease."""
     known = state.domains.put(limit_of(record, now), now.mono_s)
     record = msgspec.structs.replace(record, phase="in_force", from_mw=known.from_mw)
     _save(state, record)
-    state.rebalanced_at = None  # not held back by the pace of rebalancing
+    state.rebalanced_at = None  # exempt from the pace of rebalancing
     return record
 
 
 def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> None:
-    """After the audit line of a limit that began: what is above its budget now, or that nothing is.
+    """Reports which domains a new limit put above budget, if any, after the limit's audit record.
 
-    Apart from `begin` so that the line about the limit stands above the lines about its effect.
+    Separate from `begin` so that the record of the limit precedes those of its effect.
     """
     domain = record.domain
     _changed(state, domain, cause, now)
@@ -99,7 +99,7 @@ def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> Non
 
 
 def release(state: State, record: LimitRecord, release_s: float, now: Now) -> None:
-    """Let the budget rise again from where it is now, at once or over `release_s`."""
+    """Raises the budget from its current value to the full one, at once or over `release_s`."""
     limits = state.domains.limits
     known = limits.get(record.domain, record.name)
     if release_s <= 0 or known is None:
@@ -120,7 +120,7 @@ def release(state: State, record: LimitRecord, release_s: float, now: Now) -> No
 
 
 def drop(state: State, record: LimitRecord, now: Now) -> None:
-    """The limit is over."""
+    """Ends the limit."""
     del state.limits[record.domain, record.name]
     state.domains.withdraw(record.domain, record.name, now.mono_s)
     state.journal.save(msgspec.structs.replace(record, phase="over", end_unix_s=now.unix_s))
@@ -128,14 +128,14 @@ def drop(state: State, record: LimitRecord, now: Now) -> None:
 
 
 def cancel(state: State, record: LimitRecord, now: Now) -> None:
-    """Take a limit back; its name stays taken until its end."""
+    """Cancels a limit; its name stays taken until its end."""
     state.domains.withdraw(record.domain, record.name, now.mono_s)
     _save(state, msgspec.structs.replace(record, phase="cancelled"))
     _changed(state, record.domain, "", now)
 
 
 def tick_limits(state: State, now: Now) -> None:
-    """At every tick: ramps move, times run out."""
+    """Advances ramps and ends expired limits, at every tick."""
     has_moved = state.domains.refresh(now.mono_s)
     for domain in dict.fromkeys(limit.domain for limit in state.domains.limits):
         if state.books.headroom_mw(domain) < 0 and domain not in state.overruns:
@@ -165,7 +165,7 @@ def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:
 
 
 def note_restored(state: State, record: LimitRecord, who: str, reason: str, now: Now) -> str:
-    """The audit line of a limit that is gone."""
+    """Writes the audit record of a limit that has ended."""
     domain = record.domain
     budget_w, full_w = state.domains.budget_mw(domain) / 1000, _full_w(state, domain)
     left = "full budget" if budget_w >= full_w else "budget, still limited otherwise,"
@@ -178,11 +178,11 @@ def _full_w(state: State, domain: DomainId) -> float:
     return state.domains.limits.full_mw(domain) / 1000
 
 
-# --- at a restart ---------------------------------------------------------------------------
+# --- restart ----------------------------------------------------------------------------------
 
 
 def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
-    """Put what is on record in force again; what is left of its time runs from now."""
+    """Puts a saved limit in force again; its remaining time runs from now."""
     if record.phase == "over":
         return
     if record.domain not in state.domains.by_id:
@@ -196,7 +196,7 @@ def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
 
 
 def limit_of(record: LimitRecord, now: Now) -> Limit:
-    """A record on the monotonic clock, as of now."""
+    """Converts a record to the monotonic clock, as of now."""
 
     def instant(unix_s: UnixTime) -> Instant:
         return Instant(now.mono_s + (unix_s - now.unix_s))
@@ -216,7 +216,7 @@ def limit_of(record: LimitRecord, now: Now) -> Limit:
     )
 
 
-# --- what follows from a change -------------------------------------------------------------
+# --- effects of a change ----------------------------------------------------------------------
 
 
 def _save(state: State, record: LimitRecord) -> None:

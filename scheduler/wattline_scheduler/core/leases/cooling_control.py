@@ -1,4 +1,4 @@
-"""What follows from a cooling zone's plant and inlets: limits on its budget, and who is told."""
+"""Cooling control: limits on a zone's budget by its plant and inlets, and their problems."""
 
 from collections.abc import Iterator
 
@@ -16,17 +16,17 @@ from wattline_scheduler.power.topology.budgets import Limit
 from wattline_scheduler.records import LimitRecord, PlantRecord
 
 CAPACITY, INLETS = "cooling capacity", "cooling inlets"
-"""Names of the two limits among a zone's."""
+"""Names of a zone's two cooling limits."""
 
 MAX_NAMED = 5
-"""Nodes in one line of the event log."""
+"""Maximum number of nodes named in one event."""
 
 STEP_S = 1.0
 """A falling limit is a ramp to its next value, so that leases follow it ahead of time."""
 
 
 def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
-    """Once a second: capacity, inlets, and what is wrong with their sensors."""
+    """Updates capacity and inlet limits, and sensor problems, once a second."""
     for zone_id, zone in state.zones.items():
         follow_capacity(state, zone_id, zone, now)
         if zone.inlets is not None:
@@ -35,7 +35,7 @@ def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
 
 
 def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
-    """The zones of the site file, with what operators said and the limits they left with."""
+    """Restores the zones of the site file, their declared units and their saved limits."""
     said = {record.zone: record.units_said for record in saved}
     for domain in state.site.domains:
         if domain.plant is None:
@@ -60,7 +60,7 @@ def _resume(state: State, inlets: InletControl, left: LimitRecord | None) -> Non
 
 
 def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
-    """Put in force what units and weather allow; until they are known, what was last known."""
+    """Limits the zone to what units and weather allow; until known, the saved limit holds."""
     if not zone.is_settled(now.mono_s):
         return
     before = zone.capacity.units
@@ -83,7 +83,7 @@ def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
 def _follow_units(
     state: State, zone_id: DomainId, zone: ZoneNow, are_fewer: bool, text: str, now: Now
 ) -> None:
-    """One problem while units are missing; a further one that fails is an event of its own."""
+    """One problem while units are missing; each further unit that fails is an event."""
     if zone.capacity.units >= zone.plant.units:
         end(state, "cooling_units", zone_id, now, text)
         return
@@ -126,7 +126,7 @@ def _follow_inlets(
 
 
 def inlet_of(state: State, zone_id: DomainId) -> float | None:
-    """The warm end of the zone's inlets; None where under half of the heard nodes tell one."""
+    """The warm end of the zone's inlets; None if under half of the reachable nodes report one."""
     heard = [state.nodes[name] for name in state.domains.members[zone_id]]
     beats = [node.beat for node in heard if node.is_reachable and node.beat is not None]
     told = [b.inlet_c for b in beats if b.inlet_c is not None and is_plausible_c(b.inlet_c)]
@@ -134,7 +134,7 @@ def inlet_of(state: State, zone_id: DomainId) -> float | None:
 
 
 def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
-    """Least the zone can be held to with its running work, reserves included."""
+    """Lowest power of the zone with its running work, reserves included."""
     floor_mw = state.domains.reserved_mw(zone_id)
     for name in state.domains.members[zone_id]:
         node = state.nodes[name]
@@ -184,7 +184,7 @@ def _follow_sensors(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
 def _problems(
     state: State, zone_id: DomainId, zone: ZoneNow, now: Now
 ) -> Iterator[tuple[str, str]]:
-    """Kind of sensor and what is wrong."""
+    """Each failed sensor with its problem."""
     if zone.is_units_stale(now.mono_s):
         is_guarded = zone.plant.inlet_limit_c is not None
         instead = "the last number counts" if is_guarded else "one fewer counts"
@@ -209,7 +209,7 @@ def _without_inlet(state: State, zone_id: DomainId) -> list[NodeId]:
 
 
 def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answer:
-    """An operator says how many units are in service; all of them: nothing is said any more."""
+    """Sets the number of units in service as declared by an operator; all of them clears it."""
     zone = state.zones.get(request.zone)
     if zone is None or not zone.plant.units:
         known = ", ".join(z for z, now_ in state.zones.items() if now_.plant.units) or "none"

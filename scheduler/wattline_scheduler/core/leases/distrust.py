@@ -1,4 +1,4 @@
-"""When a node's words contradict the books: it counts in full until its caps are read back (I9)."""
+"""Distrust: a node that contradicts the books counts in full until its caps are read back (I9)."""
 
 from wattline_protocol.ids import Now
 from wattline_protocol.site.wall_power import wall_mw
@@ -12,15 +12,15 @@ from wattline_scheduler.core.model.problems import begin
 from wattline_scheduler.core.model.state import State
 
 REHELLO_PERIOD_S = 1.0
-"""A node is asked to say Hello again at most so often."""
+"""Minimum time between two requests for a Hello."""
 
 MOST_NAMEPLATES = 2
-"""No node is believed that it needs, or is held at, more than so many times its nameplate: the
-site file may be wrong by some, but one key must not take the watts of all others."""
+"""Upper bound of a credible need or holding of a node, in nameplates: the site file may be somewhat
+wrong, but one key must not take the watts of all others."""
 
 
 def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
-    """Count the node in full, stop growth beside it, and ask it to read back its caps."""
+    """Counts the node in full, stops growth in its domains, and has it read back its caps."""
     if node.record.is_quarantined:
         return
     if node.id not in state.contradicted:
@@ -34,7 +34,7 @@ def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
 
 
 def ask_for_hello(state: State, node: NodeNow, reason: str, now: Now) -> None:
-    """Rehello, at most once a period."""
+    """Sends a Rehello, at most one per period."""
     if node.rehello_at is not None and now.mono_s - node.rehello_at < REHELLO_PERIOD_S:
         return
     node.rehello_at = now.mono_s
@@ -42,9 +42,9 @@ def ask_for_hello(state: State, node: NodeNow, reason: str, now: Now) -> None:
 
 
 def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
-    """What in a beat of the present incarnation the books cannot explain; empty = nothing.
+    """Contradiction between a heartbeat of the current incarnation and the books; empty = none.
 
-    A beat older than the newest acknowledgement says nothing about the present.
+    A heartbeat older than the newest acknowledgement does not describe the present.
     """
     if state.books.entry(node.id).standing != "leased":
         return ""
@@ -63,7 +63,7 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
 
 
 def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
-    """What of the GPUs in a Hello cannot be; empty = nothing."""
+    """Impossible GPU data in a Hello; empty = none."""
     if len({gpu.index for gpu in gpus}) < len(gpus):
         return "names a GPU twice"
     for gpu in gpus:
@@ -79,12 +79,12 @@ def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
 
 
 def impossible_adoption(node: NodeNow, holding_mw: int) -> str:
-    """What of caps that were read back, or of the GPUs they are for, cannot be."""
+    """Impossible values in caps that were read back, or in their GPUs; empty = none."""
     return impossible_holding(node, holding_mw) or impossible_floor(node)
 
 
 def impossible_holding(node: NodeNow, holding_mw: int) -> str:
-    """What of a holding cannot be; empty = nothing."""
+    """Impossible holding; empty = none."""
     site = node.site
     least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
     if holding_mw < least_mw:
@@ -98,7 +98,7 @@ def impossible_holding(node: NodeNow, holding_mw: int) -> str:
 
 
 def impossible_floor(node: NodeNow) -> str:
-    """What of the least lease that would cover its GPUs cannot be; empty = nothing."""
+    """Impossible minimum lease of its GPUs; empty = none."""
     floor_mw = floor_of(node)
     if floor_mw > MOST_NAMEPLATES * node.site.nameplate_mw:
         return f"needs at least {floor_mw / 1000:.0f} W, {_more_than_most(node)}"

@@ -1,5 +1,5 @@
-"""Faults in Wattline's own code that must not end a run: a check or a read that fails is a refusal
-and an alarm, since it has changed nothing.
+"""Contains faults of Wattline's own code: a check or read that fails is denied, with an alarm, and
+does not end the run, since it has changed nothing.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def total(state: State, what: str, user: UserName, check: Callable[[], T], now: Now) -> T | Denied:
-    """What `check` finds, which changes nothing; where it fails, a refusal and an alarm.
+    """Runs `check`, which changes nothing; if it fails, denies the request and raises an alarm.
 
-    `what`: the request, for people: "submit".
+    `what`: the request as text, as "submit".
     """
     try:
         return check()
@@ -32,7 +32,7 @@ def total(state: State, what: str, user: UserName, check: Callable[[], T], now: 
 
 
 def internal_error(what: str, error: Exception) -> Denied:
-    """The refusal of a request that could not be looked at."""
+    """The denial of a request whose check failed."""
     text = (
         f"internal error: {what} could not be checked ({described(error)}); nothing was changed. "
         "An alarm tells the operators; please report this as a bug of Wattline"
@@ -47,7 +47,7 @@ def failed(what: str, user: UserName, error: Exception) -> FaultSeen:
 
 
 def described(error: BaseException) -> str:
-    """An error and where it was raised: `ValueError: … at moment:104`."""
+    """Formats an error with its location: `ValueError: … at moment:104`."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -56,7 +56,7 @@ def described(error: BaseException) -> str:
 
 
 def fault_seen(state: State, fault: FaultSeen, now: Now) -> None:
-    """An alarm; a node whose messages are not taken any more counts in full (I9)."""
+    """Raises an alarm; a node whose messages are no longer processed counts in full (I9)."""
     begin(state, fault.kind, fault.subject, fault.text, now, node=fault.node)
     if fault.node is not None and fault.node in state.nodes:
         distrust(state, state.nodes[fault.node], "said what ended the run before this one", now)

@@ -1,4 +1,4 @@
-"""A node in the terms of the power engine: what it draws at least, and what its work could use."""
+"""Loads of nodes for the power engine: minimum draw, and demand of the work on them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,16 +23,16 @@ from wattline_scheduler.power.demand.node_load import (
 from wattline_scheduler.power.demand.useful_cap import with_known
 
 NOBODY = -1
-"""Priority of GPUs that draw although no task holds them: served last."""
+"""Priority of GPUs that draw without a task: served last."""
 
 PROTECTED_PRIORITY = PRIORITIES["high"]
-"""From here on a pause of the work frees no watts: it would be slow when it goes on."""
+"""Minimum priority of protected work: a lull frees no watts, as the work would be slow after it."""
 
 
 def demand_of(
     state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
 ) -> int:
-    """Uncapped demand of a GPU for the tasks that hold it, GPU milliwatts."""
+    """Uncapped demand of a GPU for the tasks it is allocated to, GPU milliwatts."""
     hint_mw, is_protected = _said(holders[0])
     for other in holders[1:]:
         other_mw, is_also = _said(other)
@@ -42,7 +42,7 @@ def demand_of(
 
 
 def _said(attempt: Attempt) -> tuple[int, bool]:
-    """The draw its user expects (0 = not known), and whether the work is protected."""
+    """The draw its user declares (0 = unknown), and whether the work is protected."""
     job = attempt.gang.job
     need = job.shape.need
     is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
@@ -50,7 +50,7 @@ def _said(attempt: Attempt) -> tuple[int, bool]:
 
 
 def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) -> NodeLoad:
-    """The node's load with everything placed on it; with `also`, a paused gang is counted too."""
+    """Load of the node with everything placed on it; `also` counts a paused gang too."""
     base_mw = node.non_gpu_worst_mw
     busy: list[GpuLoad] = []
     for gpu in node.gpus.values():
@@ -93,7 +93,7 @@ def _held(
 
 
 def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
-    """As `load_of`, made anew only when something about the node has changed."""
+    """As `load_of`, cached until something about the node changes."""
     outdate_moved(state)
     load = node.load
     if load is None or (load.lowest_mw and now.mono_s >= node.lowest_until):
@@ -102,24 +102,24 @@ def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:
 
 
 def update_load(state: State, node: NodeNow, now: Now) -> None:
-    """After a beat: what the allocator sees of the node, so that a division finds it ready."""
+    """Updates the allocator's load of the node after a heartbeat, ready for the next division."""
     if node.load is None and node.id in state.fleet.loads:
         state.fleet.put(load_now(state, node, now))
 
 
 def outdate_moved(state: State) -> None:
-    """Gangs that were paused, resumed or ended changed the loads of their nodes."""
+    """Invalidates the loads of nodes with gangs that were paused, resumed or ended."""
     for node in state.work.take_moved():
         state.nodes[node].load = None
 
 
 def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
-    """A GPU without a task that is not idle: at its floor, or in full if it is not ours to cap."""
+    """A busy GPU without a task: at its floor, or at its maximum if it cannot be capped."""
     return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NOBODY)
 
 
 def _counts(attempt: Attempt, only: Gang | None = None) -> bool:
-    """Whether it draws power, or watts are being found for it: for `only` alone, if given."""
+    """Whether it draws power or waits for watts; with `only`, no other waiting gang counts."""
     phase = attempt.gang.phase
     if isinstance(phase, Paused) and not phase.is_resuming:
         return False
@@ -128,10 +128,10 @@ def _counts(attempt: Attempt, only: Gang | None = None) -> bool:
 
 
 def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
-    """Least lease that covers the node with everything placed on it, at the wall.
+    """Minimum lease of the node with everything placed on it, at the wall.
 
-    With `only`, of what is still to start or to be resumed that gang alone is counted: the watts
-    that must be in force before its tasks are ordered. As `load_of`, without asking for demand.
+    With `only`, no other gang that has yet to start or resume is counted: the watts that must be in
+    force before its tasks are ordered. As `load_of`, without its demand.
     """
     least_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
@@ -146,7 +146,7 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
 
 
 def kept_of(state: State, node: NodeNow) -> Kept:
-    """What the node must be able to keep with the work placed on it, paused work included."""
+    """Booked power of the node with the work placed on it, paused work included."""
     base_mw = node.non_gpu_worst_mw
     held: list[tuple[GpuIndex, int]] = []
     yields: dict[int, int] = {}
@@ -175,7 +175,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
 
 
 def idle_mw(node: NodeNow) -> int:
-    """Wall milliwatts that it could be held to if all its work was paused."""
+    """Wall milliwatts of the node if all its work were paused."""
     load_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
         could_idle = gpu.index in node.holders and gpu.index not in node.foreign
@@ -186,7 +186,7 @@ def idle_mw(node: NodeNow) -> int:
 
 
 def booked_mw(state: State, node: NodeNow, gpu: GpuInfo) -> int:
-    """What must be found for a GPU with tasks: the most that any of them needs."""
+    """Booked power of a GPU with tasks: the maximum over their needs."""
     learned = state.demand.learned_of(node.id, gpu.index)
     known_mw = learned.draw.top_mw if learned is not None and learned.draw.is_known else 0
     needs = (attempt.gang.job.shape.need for attempt in node.holders[gpu.index])
@@ -194,15 +194,15 @@ def booked_mw(state: State, node: NodeNow, gpu: GpuInfo) -> int:
 
 
 def is_leased(state: State, node: NodeNow) -> bool:
-    """Whether the node is heard, follows leases, and has said which GPUs are idle."""
+    """Whether the node is reachable, follows leases, and has reported its idle GPUs."""
     is_known = node.is_reachable and node.beat is not None
     return is_known and state.books.entry(node.id).standing == "leased"
 
 
 def caps_for(node: NodeNow, share_mw: Mapping[GpuIndex, int]) -> tuple[int, ...]:
-    """Wanted cap of every GPU by index, where the busy ones share the lease so (GPU milliwatts).
+    """Cap of every GPU by index, for these shares of the busy GPUs (GPU milliwatts).
 
-    Free GPUs get their minimum cap: whatever starts on one without being placed stays small.
+    Free GPUs get their minimum cap: a process that starts there without placement draws little.
     """
     caps = []
     for gpu in sorted(node.gpus.values(), key=lambda gpu: gpu.index):

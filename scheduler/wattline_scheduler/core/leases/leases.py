@@ -1,7 +1,7 @@
-"""Leases: given, acknowledged, refused, and rebalanced once a beat period or when something waits.
+"""Power leases: granted, acknowledged, refused, and rebalanced once a heartbeat or on demand.
 
-Every lease is booked and saved before it is sent (I9), and only `Books` says what may be booked, so
-whatever is decided here cannot break I1; it can only be unfair or slow.
+Every lease is booked and saved before it is sent (I9), and only `Books` decides what may be booked,
+so that no decision here can break I1; it can only be unfair or slow.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,13 +34,13 @@ from wattline_scheduler.power.topology.matrix import Bools, Ints
 from wattline_scheduler.records import SentLease
 
 STUCK_AFTER_S = 3.0
-"""A lease unacknowledged for so long is not waited for: its watts come from others (I4)."""
+"""Time after which an unacknowledged lease is not waited for: others free its watts (I4)."""
 
 LOWEST_HOLD_S = 2.0
-"""How long "cannot be held below" is believed before a lower lease is tried again."""
+"""Time for which "cannot be held below" is believed before a lower lease is tried again."""
 
 START_PRIORITY = 1_000
-"""Added to the priority of a growth for which a start or a resume waits."""
+"""Added to the priority of growth that a start or a resume waits for."""
 
 
 def give(
@@ -50,9 +50,9 @@ def give(
     now: Now,
     share_mw: Mapping[GpuIndex, int] | None = None,
 ) -> None:
-    """Book, save and send a lease that keeps I1. Does nothing where the books forbid it.
+    """Books, saves and sends a lease within I1. Does nothing where the books forbid it.
 
-    `share_mw`: how the busy GPUs share it, if that is known already.
+    `share_mw`: shares of the busy GPUs, if known already.
     """
     if not node.is_adopted or not state.books.may_send(node.id, lease_mw):
         return
@@ -75,13 +75,13 @@ def give(
 
 
 def is_growth_stopped(state: State, node: NodeNow) -> bool:
-    """Whether a node below one of this node's domains contradicts the books (I9)."""
+    """Whether a node that contradicts the books shares a domain with this node (I9)."""
     above = state.domains.of
     return any(not set(above[node.id]).isdisjoint(above[other]) for other in state.contradicted)
 
 
 def acknowledged(state: State, node: NodeNow, ack: LeaseAck, now: Now) -> bool:
-    """Count an acknowledgement, if it is of an outstanding lease; False = it changed nothing."""
+    """Counts an acknowledgement of an outstanding lease; False = it changed nothing."""
     entry = state.books.entry(node.id)
     sent = next((s for s in entry.sent if s.seq == ack.seq and s.epoch == ack.epoch), None)
     if sent is not None and sent.lease_mw != ack.lease_mw:
@@ -100,11 +100,11 @@ def acknowledged(state: State, node: NodeNow, ack: LeaseAck, now: Now) -> bool:
 
 
 def refused(state: State, node: NodeNow, refusal: LeaseRefused, now: Now) -> None:
-    """The node cannot be held that low now: ask for less of a cut, and take the rest elsewhere."""
+    """Limits the cut of a node that cannot be held that low now; others free the rest."""
     if refusal.seq != node.lease_seq:
         return
     _answered(node, refusal.seq)
-    # It is held at no more than the books have for it, whatever it says.
+    # It is held at no more than its booked watts, whatever it reports.
     node.lowest_mw = min(refusal.lowest_mw, state.books.committed_mw(node.id))
     node.lowest_until = Instant(now.mono_s + LOWEST_HOLD_S)
     node.load = None
@@ -122,13 +122,13 @@ def _answered(node: NodeNow, seq: int) -> None:
 
 
 def is_stuck(node: NodeNow, now: Now) -> bool:
-    """Whether its newest lease has gone unacknowledged for too long."""
+    """Whether its newest lease has been unacknowledged for too long."""
     out = node.outbox.get(LEASE_KEY)
     return out is not None and now.mono_s - out.first_sent > STUCK_AFTER_S
 
 
 def refresh_loads(state: State, now: Now) -> None:
-    """Bring the columns of the allocator up to date; costs little where nothing has changed."""
+    """Updates the columns of the allocator; cheap where nothing has changed."""
     fleet = state.fleet
     outdate_moved(state)
     for node in state.nodes.values():
@@ -143,7 +143,7 @@ def refresh_loads(state: State, now: Now) -> None:
 
 
 def divide(state: State, now: Now) -> Allocation:
-    """The watts of all nodes whose leases can be set; costs little where nothing has changed."""
+    """Divides the watts among nodes whose leases can be set; cheap where nothing has changed."""
     refresh_loads(state, now)
     fleet = state.fleet
     allocation = fleet.allocate(state.books.free_for(fleet.nodes.is_set))
@@ -152,7 +152,7 @@ def divide(state: State, now: Now) -> Allocation:
 
 
 def rebalance(state: State, now: Now) -> Allocation:
-    """Divide the watts anew and send what changes; returns what was decided."""
+    """Divides the watts again and sends the leases that change; returns the allocation."""
     allocation = divide(state, now)
     books = state.books
     eager = _eager(state)
@@ -169,7 +169,7 @@ def rebalance(state: State, now: Now) -> Allocation:
 def _shares(
     state: State, allocation: Allocation, decision: LeaseDecision
 ) -> dict[GpuIndex, int] | None:
-    """What the allocator gave the node's GPUs; None where the lease is another one."""
+    """The allocator's shares of the node's GPUs; None if the lease is another one."""
     fleet, node = state.fleet, decision.node
     if decision.lease_mw != allocation.lease_mw[fleet.matrix.at[node]]:
         return None
@@ -181,7 +181,7 @@ def _shares(
 def _due(
     state: State, allocation: Allocation, eager: dict[NodeId, int], is_over: Bools, now: Now
 ) -> Bools:
-    """Nodes whose leases change now; see `power.pace`."""
+    """Nodes whose leases change now; see `power.allocation.lease_pacing`."""
     matrix, wish_mw, newest_mw = state.fleet.matrix, allocation.lease_mw, state.books.newest
     is_eager = np.zeros(len(matrix.nodes), dtype=np.bool_)
     is_eager[[matrix.at[node] for node in eager]] = True
@@ -207,7 +207,7 @@ def _due(
 
 
 def _lent_out(state: State, newest_mw: Ints, target_mw: Ints) -> Bools:
-    """Rows in which demand rose by more than is free: the watts for it are with others."""
+    """Rows in which demand rose by more than is free: other nodes have the watts for it."""
     ramp_mw = np.where(state.pace.rose(newest_mw, target_mw), target_mw - newest_mw, 0)
     lent: Bools = state.fleet.matrix.in_rows(ramp_mw) > state.books.room_in_rows()
     return lent
@@ -246,7 +246,7 @@ def _eager(state: State) -> dict[NodeId, int]:
 
 
 def _squeeze_stuck(state: State, is_over: Bools, now: Now) -> None:
-    """Nodes that are not waited for still get the least lease while their domain is over."""
+    """Sends the minimum lease to stuck nodes too while their domain is over its budget."""
     fleet = state.fleet
     for at in np.flatnonzero(is_over & ~fleet.nodes.is_set).tolist():
         node = state.nodes[fleet.matrix.nodes[at]]
@@ -259,7 +259,7 @@ def _squeeze_stuck(state: State, is_over: Bools, now: Now) -> None:
 
 
 def waiting_gangs(state: State) -> list[Gang]:
-    """Gangs whose watts are still being found: highest priority first, then oldest."""
+    """Gangs that wait for watts: highest priority first, then oldest."""
     gangs = [*state.work.starting.values(), *state.work.paused.values()]
     return in_order(gang for gang in gangs if is_waiting(gang))
 
@@ -270,7 +270,7 @@ def in_order(gangs: Iterable[Gang]) -> list[Gang]:
 
 
 def is_waiting(gang: Gang) -> bool:
-    """Whether its tasks are to start or to be resumed as soon as their watts are in force."""
+    """Whether its tasks are to start or resume as soon as their watts are in force."""
     phase = gang.phase
     return (isinstance(phase, Starting) and not phase.is_ordered) or (
         isinstance(phase, Paused) and phase.is_resuming
@@ -278,7 +278,7 @@ def is_waiting(gang: Gang) -> bool:
 
 
 def grow_for(state: State, gang: Gang, now: Now) -> bool:
-    """Send the growth that a waiting gang needs as far as there is room; True = all covered."""
+    """Sends the growth that a waiting gang needs, as headroom allows; True = all covered."""
     is_ready = True
     for attempt in gang.live:
         node = state.nodes[attempt.node]

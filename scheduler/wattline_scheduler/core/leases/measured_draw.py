@@ -1,7 +1,7 @@
-"""What nodes and domains draw now, as far as anybody can tell: missing telemetry counts as the cap.
+"""Current draw of nodes and domains, best available value: missing telemetry counts as the cap.
 
-Where a sensor measures the node, that; where only its GPUs are measured, the model; where nothing
-is heard, what the books say it may draw. Never zero.
+The node's sensor where there is one; the model where only its GPUs are measured; the committed
+watts of the books where the node is not heard. Never zero.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Draw:
 
 
 def node_draw(node: NodeNow, committed_mw: int) -> Draw:
-    """What the node draws now; `committed_mw` when it is not heard, 0 when it is declared off."""
+    """Current draw of the node; `committed_mw` if it is not heard, 0 if it is declared off."""
     beat = node.beat
     if node.record.is_off:
         return Draw(0, is_measured=False, is_heard=False)
@@ -39,14 +39,14 @@ def node_draw(node: NodeNow, committed_mw: int) -> Draw:
 
 
 SENSOR_TOLERANCE_PERMILLE = 50
-"""Between a node's sensor and its GPUs' own: of class and of moment."""
+"""Tolerance between a node's sensor and those of its GPUs: accuracy class and time offset."""
 
 NAMEPLATE_MOST_PERMILLE = 1_200
-"""Above this much of its nameplate no host can draw: its sensor lies."""
+"""Upper bound of a plausible reading, as a share of the nameplate."""
 
 
 def power_doubt(node: NodeNow, beat: Beat) -> str:
-    """Why the node's own power figure cannot be; empty = it can. Then the model stands in."""
+    """Reason why the node's power reading is implausible and the model is used; empty = none."""
     if beat.node_mw is None:
         return ""
     gpus_mw = measured_gpus_mw(beat)
@@ -60,17 +60,17 @@ def power_doubt(node: NodeNow, beat: Beat) -> str:
 
 
 def measured_gpus_mw(beat: Beat) -> int:
-    """What its GPUs measurably draw, before the power supplies; unread ones count nothing here."""
+    """Measured draw of its GPUs, before the power supplies; GPUs without a reading count zero."""
     return sum(sample.power_mw or 0 for sample in beat.gpus)
 
 
 def most_mw(node: NodeNow) -> int:
-    """No host draws more, whatever its agent says."""
+    """Upper bound of the draw of a host, whatever its agent reports."""
     return node.site.nameplate_mw * NAMEPLATE_MOST_PERMILLE // 1000
 
 
 def modelled_mw(node: NodeNow, beat: Beat) -> int:
-    """GPUs as sampled, everything else as the agent says or at its worst, behind the supplies."""
+    """GPUs as sampled, the rest as reported or at its worst case, behind the power supplies."""
     non_gpu_mw = node.non_gpu_worst_mw if beat.non_gpu_mw is None else beat.non_gpu_mw
     gpus_mw = sum(sample_mw(sample, node.gpus.get(sample.index)) for sample in beat.gpus)
     modelled = wall_mw(non_gpu_mw + gpus_mw, node.site.psu_efficiency_permille)
@@ -78,7 +78,7 @@ def modelled_mw(node: NodeNow, beat: Beat) -> int:
 
 
 def sample_mw(sample: GpuSample, gpu: GpuInfo | None) -> int:
-    """Draw of one GPU: measured, else the most its cap allows, else the most it can draw."""
+    """Draw of one GPU: measured, else the maximum under its cap, else its maximum."""
     if sample.power_mw is not None:
         return sample.power_mw
     if gpu is None:
@@ -88,7 +88,7 @@ def sample_mw(sample: GpuSample, gpu: GpuInfo | None) -> int:
 
 
 def all_draws(state: State) -> dict[NodeId, Draw]:
-    """Of every node of the site."""
+    """Draws of all nodes of the site."""
     committed_mw = state.books.committed_mw
     return {node.id: node_draw(node, committed_mw(node.id)) for node in state.nodes.values()}
 

@@ -1,4 +1,4 @@
-"""What follows from a domain's meter: load that nobody booked is kept free, a liar is told of."""
+"""Meter control: reserves unbooked load that a domain's meter shows; doubts faulty meters."""
 
 from wattline_protocol.ids import DomainId, NodeId, Now
 from wattline_protocol.site.model import Domain
@@ -17,7 +17,7 @@ LIMIT = "meter"
 """Name of the fallback budget among a domain's limits."""
 
 REMEMBERED_PERMILLE = 10
-"""Step, as a share of the rating, in which held load is written to disk, rounded up."""
+"""Step in which unbooked load is saved, as a share of the rating, rounded up."""
 
 FACTOR_STEP_PERMILLE = 10
 
@@ -25,7 +25,7 @@ DOUBTED: tuple[Trust, ...] = ("stale", "frozen", "implausible")
 
 
 def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, now: Now) -> None:
-    """A reading came in."""
+    """Takes a reading of a domain's meter."""
     before = meter.trust
     if not meter.has_notes:
         meter.note(explained(state, meter, all_draws(state)), now.mono_s)
@@ -34,7 +34,7 @@ def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, 
 
 
 def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
-    """Once a second: what the nodes draw, what that leaves unexplained, and how old values are."""
+    """Compares meters with the draw of their nodes and ages their readings, once a second."""
     for domain, meter in state.meters.items():
         before = meter.trust
         meter.note(explained(state, meter, draws), now.mono_s)
@@ -44,7 +44,7 @@ def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
 
 
 def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
-    """The meters of the site file; held load and factor as they were."""
+    """Restores the meters of the site file, with their saved unbooked load and factor."""
     on_record = {record.domain: record for record in saved}
     for domain in state.site.domains:
         if domain.meter is None:
@@ -66,14 +66,14 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
         state.domains.set_extra(name, mw)
 
 
-# --- what the nodes explain -----------------------------------------------------------------
+# --- load explained by nodes ----------------------------------------------------------------
 
 
 def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
-    """How the nodes hang on a domain; fixed by the site file.
+    """How the nodes are connected to a domain; fixed by the site file.
 
-    Without stated shares an even one is the best guess for a node with inputs elsewhere too, and
-    all of it is possible. Only a node with all its inputs below the domain is there for certain.
+    Without declared shares, a node with inputs elsewhere too has an even share as best guess, and
+    possibly all of its load here. Only a node with all its inputs below the domain is certain.
     """
     chains = state.site.chains()
     rows = [state.domains.rows[number] for number in state.domains.rows_in[domain]]
@@ -96,7 +96,7 @@ def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
 
 
 def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Explained:
-    """What the nodes put on the meter's domain, as far as anybody can tell."""
+    """Load of the nodes on the meter's domain, best available value."""
     drawn_mw = least_mw = most_mw = 0
     is_complete = True
     for hang in meter.hangs:
@@ -109,11 +109,11 @@ def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Expla
     return Explained(drawn_mw, least_mw, most_mw, is_complete)
 
 
-# --- load that nobody booked ----------------------------------------------------------------
+# --- unbooked load --------------------------------------------------------------------------
 
 
 def _keep_free(state: State, now: Now) -> None:
-    """Reserve in each domain what its meter, or those below it, show beyond the books."""
+    """Reserves in each domain the load beyond the books that its meter, or those below it, show."""
     for domain, extra_mw in _extras(state).items():
         before_mw = state.domains.extra_mw(domain)
         if extra_mw == before_mw:
@@ -131,7 +131,7 @@ def _keep_free(state: State, now: Now) -> None:
 
 
 def _extras(state: State) -> dict[DomainId, int]:
-    """Per domain: by its own meter, or the sum of those below, whichever is more."""
+    """Unbooked load per domain: by its own meter, or the sum of those below, whichever is more."""
     below: dict[DomainId | None, list[Domain]] = {}
     for domain in state.site.domains:
         below.setdefault(domain.parent, []).append(domain)
@@ -167,7 +167,7 @@ def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> Non
 
 
 def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
-    """On disk when it moved by a step; a restart keeps as much free as this run did."""
+    """Saves changes of at least a step; a restart then reserves as much as this run did."""
     step_mw = max(1, meter.rating_mw * REMEMBERED_PERMILLE // 1000)
     held_mw = -(-meter.held_mw // step_mw) * step_mw
     known = state.meter_records.get(domain)
@@ -179,7 +179,7 @@ def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
         state.journal.save(record)
 
 
-# --- whether it is believed -----------------------------------------------------------------
+# --- trust ----------------------------------------------------------------------------------
 
 
 def _tell(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: Now) -> None:
@@ -193,7 +193,7 @@ def _tell(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: N
 
 
 def _follow_doubt(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
-    """What it is doubted for now has begun; anything else is over, once it says something."""
+    """Begins the problem of its current doubt, and ends the others once it has been read."""
     for doubt in DOUBTED:
         if meter.trust == doubt:
             text = f"the meter of {domain} {meter.why}; {_instead(meter)}"

@@ -1,7 +1,7 @@
-"""Domains committed above their budget: since when and why (I1, I4).
+"""Overruns: domains committed above their budget, with time and cause (I1, I4).
 
 Each legal cause calls `note_overruns` after it changed budgets or books. A domain above its budget
-without an overrun on record is a broken invariant.
+without a recorded overrun is a broken invariant.
 """
 
 from wattline_protocol.ids import DomainId, Now
@@ -10,7 +10,7 @@ from wattline_scheduler.core.model.state import Overrun, State
 
 
 def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) -> None:
-    """Record every domain that `cause` put above its budget."""
+    """Records every domain that `cause` put above its budget."""
     for domain, over_mw in _over(state).items():
         known = state.overruns.get(domain)
         if known is None:
@@ -24,7 +24,7 @@ def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) 
 
 
 def note_start(state: State, now: Now) -> None:
-    """A new run begins with nodes that count in full until they are heard."""
+    """Records the overruns of a new run, whose nodes count in full until they are heard."""
     over = _over(state)
     for domain in state.domains.by_id:
         if domain not in over:
@@ -44,7 +44,7 @@ def _over(state: State) -> dict[DomainId, int]:
 
 
 def note_recovery(state: State, now: Now) -> None:
-    """Close the overruns of domains that are within their budget again."""
+    """Closes the overruns of domains that are within their budget again."""
     for domain in [d for d in state.overruns if state.books.headroom_mw(d) >= 0]:
         over = state.overruns.pop(domain)
         state.wants_plan = True

@@ -1,10 +1,10 @@
-"""Agents whose words contradict the books again and again: their key is quarantined (I9).
+"""Quarantine of agents whose messages repeatedly contradict the books (I9).
 
-A contradiction stops growth in the domains of its node, because one explanation of it is that the
-books themselves are wrong. Repeated contradictions of one key have another one: its agent lies, or
-cannot keep its caps. Then its words count nothing: the node counts in full (its nameplate), is
-given no task and no lease, and the domains around it grow again. What runs there is followed as
-before. It is on record, and ends by an operator's word alone (`wattline node readmit`).
+A contradiction stops growth in the domains of its node, because the books themselves may be wrong.
+Repeated contradictions of one key have another explanation: its agent lies, or cannot enforce its
+caps. Its messages are then ignored: the node counts in full (its nameplate), gets no task and no
+lease, and the domains around it grow again. Running tasks are tracked as before. The quarantine is
+recorded, and only an operator ends it (`wattline node readmit`).
 """
 
 import msgspec
@@ -17,15 +17,15 @@ from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import Contradiction, State
 
 MANY_WITHIN_S = 600.0
-"""An agent whose driver fails contradicts once and is mended by its Hello. One that has said Hello
-after each of so many contradictions in so short a time will not be mended by another."""
+"""An agent with a driver fault contradicts once and recovers by its Hello. One that sent a Hello
+after each of CONTRADICTIONS_MANY contradictions within this time will not recover by another."""
 
 UNRESOLVED_S = 30.0
-"""A sound agent that is asked for its Hello every second has adopted its caps by then."""
+"""A correct agent, asked for its Hello every second, has adopted its caps by then."""
 
 
 def contradicts(state: State, node: NodeNow, now: Now, *, claims_epoch: bool = False) -> None:
-    """One more contradiction of the node; its entry counts in full already."""
+    """Counts another contradiction of the node; its entry counts in full already."""
     state.contradicted[node.id] = Contradiction(now.mono_s, claims_epoch)
     node.contradicted_at.append(now.mono_s)
     within_s = now.mono_s - node.contradicted_at[0]
@@ -36,7 +36,7 @@ def contradicts(state: State, node: NodeNow, now: Now, *, claims_epoch: bool = F
 
 
 def tick_contradictions(state: State, now: Now) -> None:
-    """Quarantine whoever contradicts the books and does not say Hello; called at each tick."""
+    """Quarantines nodes that contradict the books and send no Hello; runs at each tick."""
     for name, one in list(state.contradicted.items()):
         age_s = now.mono_s - one.since
         if age_s < UNRESOLVED_S or (one.claims_epoch and not _are_others_known(state, name)):
@@ -48,10 +48,10 @@ def tick_contradictions(state: State, now: Now) -> None:
 
 
 def _are_others_known(state: State, name: NodeId) -> bool:
-    """Each node that shares a domain with it has read its caps back in this run, or counts in full.
+    """Whether all nodes in its domains have read back their caps in this run, or count in full.
 
-    Whoever met a later epoch may be right: then this store is an old copy, and what it says of
-    nodes that it has not heard is wrong too.
+    An agent that has seen a later epoch may be right: then this store is an old copy, and its
+    entries of nodes not heard yet are wrong too.
     """
     above = state.domains.of
     others = (
@@ -79,7 +79,7 @@ def _quarantine(state: State, node: NodeNow, why: str, now: Now) -> None:
 
 
 def readmit(state: State, node: NodeNow, user: UserName, request: Readmit, now: Now) -> Answer:
-    """Its agent's words count again, from its next Hello on; until then it counts in full."""
+    """Ends the quarantine at an operator's request; the node counts in full until its Hello."""
     if not node.record.is_quarantined:
         return Denied("conflict", f"{node.id} is not quarantined, it is {node.state}")
     node.record = msgspec.structs.replace(node.record, is_quarantined=False, quarantine_reason="")

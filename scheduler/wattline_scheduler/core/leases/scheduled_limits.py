@@ -1,8 +1,8 @@
-"""Limits to come: schedule windows and grid events, put in force when their time comes.
+"""Scheduled limits: schedule windows and grid events, put in force at their start.
 
-They follow the wall clock until they begin, because a time of day is what was agreed. From then on
-they run like every limit (see `limits`). A clock that is set back lets the windows be looked up
-anew; events keep their times.
+They follow the wall clock until they begin, because they are agreed as times of day. From then on
+they are like every limit (see `budget_limits`). When the clock is set back, windows are computed
+again; events do not change their times.
 """
 
 import msgspec
@@ -16,15 +16,15 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import LimitRecord
 
 CLOCK_SET_BACK_S = 1.0
-"""A wall clock that goes back by more makes the calendar be read anew."""
+"""Set-back of the wall clock above which the calendar is computed again."""
 
 CLOCK_BEHIND_S = 60.0
-"""A window that has had its time may be open for so long yet by a wall clock that was slowed or set
-back meanwhile: it does not open again."""
+"""A completed window may still be open for this long by a wall clock that was slowed or set back
+meanwhile: it does not open again."""
 
 
 def tick_planned(state: State, now: Now) -> None:
-    """At every tick: look up windows, begin what is due, forget what was cancelled."""
+    """Looks up windows, begins due limits, drops cancelled ones, at every tick."""
     _look_up(state, now)
     for record in list(state.limits.values()):
         if record.phase == "planned" and record.start_unix_s <= now.unix_s + budget_limits.ARM_S:
@@ -48,7 +48,7 @@ def _look_up(state: State, now: Now) -> None:
 
 
 def _plan(state: State, entry: Entry, rising: LimitRecord | None, now: Now) -> None:
-    """A window that opens while the one before still rises takes its place."""
+    """A window that opens while the one before still rises replaces it."""
     upcoming = state.calendar.upcoming(entry, now)
     if upcoming is None or _had_its_time(state, entry, upcoming, now):
         return
@@ -91,7 +91,7 @@ def _in_words(state: State, record: LimitRecord) -> str:
 
 
 def reconcile(state: State, now: Now) -> None:
-    """At a restart: windows that the site file no longer has, or has otherwise, are over."""
+    """Ends limits of windows that the site file has changed or removed, at a restart."""
     wanted = {entry.key: entry for entry in state.calendar.entries}
     for key, record in list(state.limits.items()):
         if record.source != "schedule" or _is_past(record, now):

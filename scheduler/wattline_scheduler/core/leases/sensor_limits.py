@@ -1,6 +1,6 @@
-"""What stands outside the agents: readings that come in, and the second by which they are judged.
+"""Sensor readings from outside the agents, and their evaluation once a second.
 
-`metering` and `cooling` decide what follows. A site without meters and plant pays nothing for this.
+`meter_control` and `cooling_control` set the limits. A site without meters and plant has no cost.
 """
 
 from wattline_protocol.ids import Now
@@ -15,14 +15,14 @@ SENSING_PERIOD_S = 1.0
 
 
 def metered(state: State, event: DomainMetered, now: Now) -> None:
-    """Take a reading; one of a domain without a meter in the site file changes nothing."""
+    """Takes a reading; one of a domain without a meter in the site file changes nothing."""
     meter = state.meters.get(event.domain)
     if meter is not None:
         meter_control.take(state, event.domain, meter, event, now)
 
 
 def zone_sensed(state: State, event: ZoneSensed, now: Now) -> None:
-    """Take a reading; one of a zone without plant in the site file changes nothing."""
+    """Takes a reading; one of a zone without plant in the site file changes nothing."""
     zone = state.zones.get(event.zone)
     if zone is not None:
         zone.take(event.units_in_service, event.outside_c, event.error, now.mono_s)
@@ -30,7 +30,7 @@ def zone_sensed(state: State, event: ZoneSensed, now: Now) -> None:
 
 
 def tick_sensing(state: State, now: Now) -> None:
-    """Once a second: ages of readings, what they are held against, and the controllers."""
+    """Ages readings, compares them with nodes' draw, and runs the controllers, once a second."""
     if not state.meters and not state.zones:
         return
     if state.sensed_at is not None and now.mono_s - state.sensed_at < SENSING_PERIOD_S * 0.99:
@@ -42,9 +42,9 @@ def tick_sensing(state: State, now: Now) -> None:
 
 
 def restore_sensing(state: State, saved: Saved, now: Now) -> None:
-    """Meters and zones of the site file, with what is on record of them.
+    """Restores the meters and zones of the site file with their saved state.
 
-    A controller's limit stays in force until its sensor tells something newer; one whose controller
+    A controller's limit stays in force until its sensor has a newer reading; one whose controller
     has left the site file ends here.
     """
     meter_control.restore(state, saved.meters, now)
@@ -55,7 +55,7 @@ def restore_sensing(state: State, saved: Saved, now: Now) -> None:
 
 
 def _is_controlled(state: State, record: LimitRecord) -> bool:
-    """Whether the site file still has what put this limit in force and may withdraw it."""
+    """Whether the site file still has the controller of this limit, which may withdraw it."""
     meter, zone = state.meters.get(record.domain), state.zones.get(record.domain)
     if record.name == meter_control.LIMIT:
         return meter is not None and meter.rules.fallback_mw is not None

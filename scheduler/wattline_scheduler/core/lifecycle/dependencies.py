@@ -1,9 +1,9 @@
-"""Jobs that wait for others: `after_ok` and `after_any`.
+"""Job dependencies: `after_ok` and `after_any`.
 
-A job can name only jobs that exist already, so nobody waits in a circle. Its parents are met one
-by one as they end; one that ends otherwise than `after_ok` wants ends the job as CANCELLED, since
-it would never start. A parent that is queued again has not ended. Ends are followed at the end of
-the event that brought them, a bounded number at a time: a chain of any length needs no recursion.
+A job can name only existing jobs, so that dependencies have no cycles. Each parent is met when it
+ends; a parent that ends other than `after_ok` requires ends the job as CANCELLED, since it would
+never start. A requeued parent has not ended. Ends are propagated at the end of the event that
+caused them, a bounded number at a time: a chain of any length needs no recursion.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.model.state import State
 
 MAX_FOLLOWED = 1_000
-"""Children told in one event, and of those that end with it their indices: a tenth of a second; of
-an array that is larger two."""
+"""Children notified in one event, plus the indices of those that end with it: 0.1 s; for a larger
+array 0.2 s."""
 
 
 def never(state: State, spec: JobSpec, ended: Mapping[JobId, JobState]) -> str:
-    """Why a job would never start because of those it names; empty = it may.
+    """Reason why a job can never start because of its dependencies; empty = it can.
 
-    `ended`: how jobs ended that are not in memory any more.
+    `ended`: final states of jobs that are not in memory any more.
     """
     for number in spec.parents:
         parent = state.work.jobs.get(number)
@@ -50,7 +50,7 @@ def _failed(number: JobId, outcome: JobState) -> str:
 
 
 def wait_for_parents(state: State, job: Job) -> None:
-    """A new or restored job waits for those of its parents that have not ended."""
+    """Adds the parents that have not ended to a new or restored job."""
     for number in job.spec.parents:
         parent = state.work.jobs.get(number)
         if parent is not None and not parent.is_ended:
@@ -58,7 +58,7 @@ def wait_for_parents(state: State, job: Job) -> None:
 
 
 def follow_restored(state: State, ended: Mapping[JobId, JobState], now: Now) -> None:
-    """After a restart: who waits, and whose parent ended just before without it being followed."""
+    """Restores dependencies at startup, and propagates ends that were not propagated before it."""
     for job in list(state.work.jobs.values()):
         if job.is_ended or not job.spec.parents or _is_tried(job):
             continue
@@ -71,16 +71,16 @@ def follow_restored(state: State, ended: Mapping[JobId, JobState], now: Now) -> 
 
 
 def _is_tried(job: Job) -> bool:
-    """Its parents were met once; whatever is done to them later, it waits for them no more."""
+    """Its parents were met once; it never waits for them again."""
     return any(gang.attempt for gang in job.gangs)
 
 
 PARENTS_PER_INDEX = 10
-"""A job that ends leaves the lists of its other parents: so many cost as much as an index."""
+"""A job that ends leaves the lists of its other parents: this many cost as much as an index."""
 
 
 def follow_ends(state: State, now: Now) -> None:
-    """Tell the children of jobs that have ended."""
+    """Propagates the ends of jobs to their children."""
     work, told = state.work, 0
     while work.over and told < MAX_FOLLOWED:
         parent = work.over[0]
@@ -92,7 +92,7 @@ def follow_ends(state: State, now: Now) -> None:
 
 
 def _met(state: State, job: Job, parent: Job, now: Now) -> int:
-    """How much that was: itself, and all that ended of it."""
+    """Returns the cost in children: the job itself, and all of its indices that ended."""
     state.work.wait_no_more(job, parent)
     outcome = parent.record.state
     if parent.id in job.spec.after_ok and outcome != "COMPLETED":

@@ -1,4 +1,4 @@
-"""How attempts, tries and gangs end, and whether another try follows."""
+"""Ends of attempts, tries and gangs, and the decision whether another try follows."""
 
 from collections.abc import Iterable
 
@@ -29,35 +29,35 @@ from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.records import Cause
 
 FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
-"""Causes after which nothing is tried again, and the state in which the gang ends."""
+"""Causes after which there is no further try, and the final state of the gang."""
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
-"""Wait before the next try: doubled with every failure, up to this."""
+"""Back-off before the next try: doubled with every failure, up to this."""
 
 LONGEST_BACKOFF_S = 300.0
-"""The same for services, which are tried without end: at most 288 tries a day on record."""
+"""The same for services, which have no limit of tries: at most 288 recorded tries a day."""
 
 CRASH_RUN_S = 30.0
-"""A try that fails sooner has hardly begun: it would fail again, whatever the reason."""
+"""A try that fails sooner counts as a crash: it would fail again, whatever the reason."""
 
 REQUEUE_MOST_S = 10.0
-"""Wait after a start that the node did not accept."""
+"""Longest back-off after a start that the node refused."""
 
 MAX_REFUSALS = 100
-"""Starts in a row that no node accepted: a quarter of an hour of back-offs."""
+"""Maximum number of refused starts in a row: a quarter of an hour of back-offs."""
 
 MAX_LOSSES = 8
-"""Tries lost with their node before a gang is given up: perhaps it is what kills the nodes."""
+"""Maximum number of tries lost with their node: the gang may be what crashes the nodes."""
 
 HEALTHY_RUN_S = 60.0
-"""A service that ran so long has started well; its back-off begins anew."""
+"""A service that ran this long started well; its back-off is reset."""
 
 
 def close(
     state: State, attempt: Attempt, outcome: JobState, now: Now, end: TaskExit | None = None
 ) -> None:
-    """Put the end of an attempt on record and free what it held."""
+    """Records the end of an attempt and releases its resources."""
     ref = attempt.record.ref
     ended_unix_s = end.ended_unix_s if end is not None and end.ended_unix_s else now.unix_s
     began_unix_s = attempt.record.started_unix_s or attempt.record.placed_unix_s
@@ -90,7 +90,7 @@ def _free(state: State, attempt: Attempt) -> None:
     let_go(node, attempt)
     discount(state, attempt)
     for gpu in attempt.record.gpus:
-        # Its process tree may just have gone; the agent says when it counts as idle again (I2).
+        # Its process tree may still be ending; the agent reports when it counts as idle again (I2).
         node.idle.discard(gpu)
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
@@ -100,7 +100,7 @@ def _free(state: State, attempt: Attempt) -> None:
 
 
 def note_drained(state: State, node: NodeNow, now: Now) -> None:
-    """Tell when the last task has left a node that is being drained."""
+    """Reports that the last task has left a draining node."""
     record = node.record
     if not record.is_draining or node.attempts or record.drained_unix_s is not None:
         return
@@ -111,7 +111,7 @@ def note_drained(state: State, node: NodeNow, now: Now) -> None:
 
 
 def attempt_over(state: State, gang: Gang, cause: Cause, reason: str, now: Now) -> None:
-    """One attempt of the gang was closed: stop the others if it failed, settle if it was last."""
+    """Handles a closed attempt: stops the gang if it failed, settles it if this was the last."""
     if cause != "finished" and not isinstance(gang.phase, Ending):
         end_gang(state, gang, cause, reason, now)
     elif not gang.live:
@@ -127,13 +127,13 @@ def end_gang(
     *,
     grace_s: float | None = None,
 ) -> None:
-    """End the present try: tasks that may be running are stopped, the others closed at once."""
+    """Ends the current try: stops tasks that may be running, closes the others at once."""
     gang.reason = reason
     state.work.move(gang, Ending(now.mono_s, cause), now)
     grace_s = gang.job.grace_s if grace_s is None else grace_s
     for attempt in list(gang.live):
         node = state.nodes[attempt.node]
-        node.outdate_offer()  # what it holds is about to be free
+        node.outdate_offer()  # its resources will soon be free
         if attempt.is_ordered:
             command_outbox.order_stop(state, node, attempt.record.ref, grace_s, reason, now)
         else:
@@ -145,12 +145,12 @@ def end_gang(
 
 
 def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None:
-    """End all that is left of a job for a final cause."""
+    """Ends all open gangs of a job for a final cause."""
     end_gangs(state, job.gangs, cause, reason, now)
 
 
 def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, now: Now) -> None:
-    """End them for a final cause: what waits at once, what runs with grace."""
+    """Ends gangs for a final cause: pending ones at once, running ones with grace."""
     for gang in gangs:
         match gang.phase:
             case Ended() | Ending(cause="cancelled"):
@@ -165,7 +165,7 @@ def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, no
 
 
 def settle(state: State, gang: Gang, now: Now) -> None:
-    """No attempt of the try is left: decide whether the gang is over or tries again (I7)."""
+    """Decides whether a gang without live attempts has ended or is tried again (I7)."""
     cause: Cause = gang.phase.cause if isinstance(gang.phase, Ending) else "finished"
     is_cancelled, is_service = bool(gang.job.record.cancelled_by), gang.job.spec.kind == "service"
     is_done = cause == "finished" and not is_cancelled and not is_service
@@ -191,7 +191,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
 
 
 def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
-    """The gang is over."""
+    """Moves the gang to its final state."""
     if outcome == "COMPLETED":
         gang.reason = ""
     gang.job.held.discard(gang.number)
@@ -231,7 +231,7 @@ def _failed(state: State, gang: Gang, now: Now) -> None:
 
 
 def _hold(state: State, gang: Gang, now: Now) -> None:
-    """A crash loop: somebody has to look at it."""
+    """Holds a gang in a crash loop for its user to examine."""
     gang.reason = (
         f"held: {gang.crashes} tries in a row ended within {CRASH_RUN_S:.0f} s, "
         f"last: {gang.reason}; `wattline release` tries again"

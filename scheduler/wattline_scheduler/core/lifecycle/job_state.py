@@ -1,4 +1,4 @@
-"""A job's state as it is shown: derived from its gangs, saved and told when it changes."""
+"""The displayed state of a job: derived from its gangs, saved and reported when it changes."""
 
 from collections.abc import Iterable
 
@@ -11,13 +11,13 @@ from wattline_scheduler.core.model.journal import Level
 from wattline_scheduler.core.model.state import State
 
 SEVERITY: tuple[JobState, ...] = ("FAILED", "TIMEOUT", "CANCELLED", "COMPLETED")
-"""An ended job is what the worst of its gangs is."""
+"""The state of an ended job is the first of these among its gangs."""
 
 MAX_REASON_CHARS = 400
 
 
 def derive(job: Job) -> JobState:
-    """The state of a job from the phases of its gangs."""
+    """Derives the state of a job from the phases of its gangs."""
     count = job.count
     if job.is_ended:
         return _outcome(job)
@@ -31,7 +31,7 @@ def derive(job: Job) -> JobState:
 
 
 def _are_all_held(job: Job) -> bool:
-    """Every gang that waits is held by itself."""
+    """Whether every pending gang has a hold of its own."""
     waiting = sum(job.gangs[number].phase_name == "pending" for number in job.held)
     return bool(job.held) and waiting == job.count["pending"]
 
@@ -59,7 +59,7 @@ def _outcome(job: Job) -> JobState:
 
 
 def reason_of(job: Job, state: JobState) -> str:
-    """Why it waits or how it ended, in plain words."""
+    """Text why it waits or how it ended."""
     if state == "CANCELLED" and job.record.cancelled_by:
         return f"cancelled by {job.record.cancelled_by}"
     late = job.late or job.at_risk
@@ -79,7 +79,7 @@ def reason_of(job: Job, state: JobState) -> str:
 
 
 def _why_stopping(job: Job) -> str:
-    """What the first of its gangs that is being stopped was told."""
+    """Stop reason of the first of its gangs that is being stopped."""
     told = (g for g in job.gangs if g.phase_name == "ending" and g.reason)
     return next((f"stopping: {_where(g)}" for g in told), "stopping")
 
@@ -94,7 +94,7 @@ def _why_waiting(job: Job) -> str:
 
 
 def _of_gang(gang: Gang) -> str:
-    """Why one that is pending waits; what a try before ended with is no reason by itself."""
+    """Wait reason of a pending gang; the end of an earlier try is no reason by itself."""
     is_backing_off = not gang.is_held and gang.number not in gang.job.ready
     return f"backs off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
 
@@ -103,7 +103,7 @@ MAX_PARENTS_NAMED = 3
 
 
 def gates_of(job: Job) -> dict[str, str]:
-    """What keeps all of it from starting, however much room there is: by name, in words."""
+    """Gates that bar the whole job from starting regardless of free resources: name to text."""
     gates: dict[str, str] = {}
     if job.record.is_held or _are_all_held(job):
         looping = _crash_loop(job)
@@ -125,24 +125,24 @@ def _held(job: Job) -> str:
 
 
 def _warning(job: Job) -> str:
-    """What is told of the first gang of which something is, where that can be."""
+    """The first warning among its gangs; only the idle GPU limit sets any."""
     if job.spec.limits.idle_gpu is None:
         return ""
     return next((_with_number(gang, gang.warning) for gang in job.gangs if gang.warning), "")
 
 
 def _uncounted(job: Job) -> str:
-    """That its limit of cost does not act while it runs."""
+    """Text that its cost limit is not enforced while it runs."""
     return job.barred[1] if job.barred is not None and job.barred[0] == "cost" else ""
 
 
 def _crash_loop(job: Job) -> Gang | None:
-    """The first of its gangs that is held because it crashed; None = none is."""
+    """The first of its gangs held for a crash loop; None = none."""
     return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
 
 
 def waits_for_jobs(which: Iterable[Job]) -> str:
-    """Those whose end a job waits for, and how far they are."""
+    """Text that lists the parents a job waits for, with their states."""
     parents = [f"{p.id} ({p.record.state.lower()})" for p in which]
     named, more = parents[:MAX_PARENTS_NAMED], len(parents) - MAX_PARENTS_NAMED
     others = f" and {more} more" if more > 0 else ""
@@ -150,7 +150,7 @@ def waits_for_jobs(which: Iterable[Job]) -> str:
 
 
 def _where(gang: Gang) -> str:
-    """With its number, unless every gang says the same."""
+    """The reason, with the index of the gang unless all gangs have the same reason."""
     is_alike = all(other.reason == gang.reason for other in gang.job.gangs)
     return gang.reason if is_alike else _with_number(gang, gang.reason)
 
@@ -161,13 +161,13 @@ def _with_number(gang: Gang, text: str) -> str:
 
 
 def save_gang(state: State, gang: Gang, now: Now) -> None:
-    """Put a gang on disk and, where its job's state changed with it, the job too."""
+    """Saves a gang and, if its job's state changed with it, the job."""
     state.journal.save(gang.as_record())
     refresh(state, gang.job, now)
 
 
 def refresh(state: State, job: Job, now: Now) -> None:
-    """Save and tell the job's state if it changed."""
+    """Saves and reports the job's state if it changed."""
     new = derive(job)
     if new == job.record.state:
         return

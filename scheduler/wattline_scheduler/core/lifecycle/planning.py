@@ -1,4 +1,4 @@
-"""Plan, check, apply: makes the snapshot, and verifies each placement before it counts."""
+"""Runs planning cycles: takes the snapshot, plans, checks each placement, applies the plan."""
 
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from wattline_scheduler.plan.search.trial import Trial
 
 
 def plan_now(state: State, now: Now) -> None:
-    """One planning cycle: what fits is placed, the rest learns why not."""
+    """Runs one planning cycle: starts what fits, and records wait reasons for the rest."""
     state.wants_plan = False
     end_used_up_in_queue(state, now)
     waiting = state.work.waiting()
@@ -40,12 +40,12 @@ def plan_now(state: State, now: Now) -> None:
         send_away(state, preemption, now)
     state.work.note_waits(result.waits)
     _promise(state, result.promised, now)
-    # Who else needs others to go is looked for once these are on their way.
+    # Other gangs that need preemption are planned once these victims are being stopped.
     state.wants_plan = state.wants_plan or result.is_cut or bool(result.preemptions)
 
 
 def _promise(state: State, promised: dict[JobId, Instant], now: Now) -> None:
-    """These and no others: of a job that is held or gone nothing is promised any more."""
+    """Replaces all promised starts, so that a held or removed job has none."""
     before, state.promised = state.promised, promised
     follow_promises(state, before, now)
 
@@ -53,7 +53,7 @@ def _promise(state: State, promised: dict[JobId, Instant], now: Now) -> None:
 def decide(
     state: State, waiting: tuple[Waiting, ...], now: Now, limits: Limits = INTERACTIVE
 ) -> Plan:
-    """What is to start, each placement checked once more, and why the rest waits."""
+    """Plans starts, checks each placement again, and finds the wait reasons of the rest."""
     seen = replace(
         snapshot(state, now, waiting),
         claims=claimed(state),
@@ -64,12 +64,12 @@ def decide(
     )
     result = plan(seen, state.picture.looks, limits)
     checked = _checked(state, seen, result.placements)
-    is_refused = len(checked) < len(result.placements)  # what no longer fits is planned anew
+    is_refused = len(checked) < len(result.placements)  # refused placements are planned again
     return replace(result, placements=tuple(checked), is_cut=result.is_cut or is_refused)
 
 
 def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) -> list[Placement]:
-    """Those that hold: all at once, or else one after the other."""
+    """Placements that pass the check: all together, or else one after the other."""
     if not placements:
         return []
     waiting = {each.job: each for each in seen.waiting}

@@ -1,8 +1,8 @@
-"""Work of lower priority makes room: told to stop, given its grace, and queued again.
+"""Preemption: stops work of lower priority with its grace period, and queues it again.
 
-What a plan decided stands in `State.claims` until the gang that it is for has started or does not
-wait any more: the nodes that are being made free are kept for it. Claims are not on disk. After a
-restart those who were told to go still go, and the plan finds their room as it finds any.
+A claim in `State.claims` reserves the nodes being freed until the preempting gang has started or no
+longer waits. Claims are not on disk. After a restart, victims already being stopped still end, and
+the planner finds their resources free like any others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ from wattline_scheduler.plan.model.snapshot import (
 from wattline_scheduler.plan.policies.preemption_pass import quotas_named
 
 MAX_GANGS_ASKED = 512
-"""Of those that count in a quota, from the lowest priority on: each is weighed against the others,
-and one quota may hold as many gangs as there are GPUs."""
+"""Maximum number of gangs evaluated per quota, from the lowest priority on: each is compared with
+the others, and one quota may count as many gangs as there are GPUs."""
 
 CLAIM_AFTER_S = 10.0
-"""How long nodes are kept once all have gone: the plan after that has found them free, or never."""
+"""Time that nodes stay reserved after all victims ended: the next plan uses them, or none does."""
 
 
 def tick_claims(state: State, now: Now) -> None:
-    """Give up those that do not matter any more: others may have the nodes."""
+    """Drops claims whose gang no longer waits, or that have expired; others may use the nodes."""
     for key, claim in list(state.claims.items()):
         if not _is_waiting(state, key) or _is_over(state, claim, now):
             del state.claims[key]
@@ -42,7 +42,7 @@ def tick_claims(state: State, now: Now) -> None:
 
 
 def claimed(state: State) -> Mapping[GangKey, tuple[NodeId, ...]]:
-    """Nodes that are being made free, by the gang that they are for."""
+    """Claimed nodes by the gang they are reserved for."""
     return {key: claim.nodes for key, claim in state.claims.items()}
 
 
@@ -67,9 +67,9 @@ def _gang(state: State, key: GangKey) -> Gang | None:
 
 
 def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[RunningGang, ...]:
-    """Who may be sent away from the node at a position, and who goes anyhow.
+    """Gangs on the node at a position that are preemptible or already ending.
 
-    `with_young`: and who is protected because it has not run for long.
+    `with_young`: also gangs protected because they started recently.
     """
     node = state.nodes[state.picture.offers[at].node]
     gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
@@ -80,7 +80,7 @@ def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[Running
 
 
 def busy_in(state: State, number: int, *, with_young: bool = False) -> tuple[RunningGang, ...]:
-    """The same of those that count in a quota, the lowest priority first."""
+    """The same among the gangs that count in a quota, lowest priority first."""
     work = state.work
     gangs = (work.jobs[job].gangs[gang] for job, gang in work.quotas.all[number].holders)
     first = nsmallest(MAX_GANGS_ASKED, gangs, key=partial(_present_priority, state))
@@ -100,7 +100,7 @@ def _is_heard(state: State, gang: Gang) -> bool:
 
 
 def protected_s(state: State, gang: Gang) -> float:
-    """For how much longer it may not be sent away, since it has not run for long."""
+    """Remaining time for which it is protected from preemption, since it started recently."""
     if not isinstance(state.work.phase_of(gang), Running | Paused):
         return 0.0
     return max(0.0, state.site.timing.protected_run_s - _run_s(state.work.live_of(gang)))
@@ -140,9 +140,9 @@ def _used(state: State, attempt: Attempt) -> TaskAllocation:
 
 
 def send_away(state: State, one: Preemption, now: Now) -> None:
-    """Tell those who have to go, and keep their nodes for the gang.
+    """Stops the victims, and reserves their nodes for the gang.
 
-    Some were told already, for another gang: whose tasks were not ordered yet are gone by now.
+    Some may be ending already for another gang; those whose tasks were not ordered yet have ended.
     """
     state.claims[one.gang] = Claim(one.nodes, one.victims)
     job = state.work.jobs[one.gang[0]]
@@ -158,6 +158,6 @@ def send_away(state: State, one: Preemption, now: Now) -> None:
 
 
 def _names(state: State, quotas: Sequence[int]) -> str:
-    """Those in which it makes room."""
+    """Text that names the quotas in which it frees headroom."""
     names = [state.work.quotas.all[number].name for number in quotas]
     return f" in {quotas_named(names)}" if names else ""

@@ -1,8 +1,8 @@
-"""After a restored backup: nothing starts before it is known what runs already (I7).
+"""Bars all starts after a restored backup until all running tasks are known (I7).
 
-The lost tail may have started any job on any node, also one that the backup calls pending. So a
-recovered run starts nothing until every node that is not off has said what it runs, and until what
-is not on record has ended. Numbers of jobs and attempts begin above whatever the tail gave out.
+The lost tail may have started any job on any node, also one that is pending in the backup. A
+recovered run therefore starts nothing until every node that is not off has reported its tasks, and
+until all unrecorded tasks have ended. Job and attempt numbers begin above any that the tail issued.
 """
 
 from wattline_protocol.ids import NodeId, Now, TaskRef
@@ -14,27 +14,27 @@ NAMES_TOLD = 5
 
 
 def begin_recovery(state: State, now: Now) -> None:
-    """A backup was restored: nothing starts until every node was heard."""
+    """Begins recovery from a backup: nothing starts until every node was heard."""
     state.is_recovering = True
     state.unknown = {node.id for node in state.nodes.values() if not node.record.is_off}
     begin(state, "recovering", "site", why_nothing_starts(state), now)
 
 
 def node_known(state: State, node: NodeId, now: Now) -> None:
-    """It has said what it runs, or it is off and runs nothing."""
+    """Marks a node as known: it has reported its tasks, or it is off and runs none."""
     if node in state.unknown:
         state.unknown.discard(node)
         _look(state, now)
 
 
 def stray_seen(state: State, ref: TaskRef, node: NodeId) -> None:
-    """A task runs there that is not on record."""
+    """Notes an unrecorded task that runs on a node."""
     if state.is_recovering:
         state.strays[ref] = node
 
 
 def strays_gone(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> None:
-    """Of the strays seen on a node, only those of `listed` are still there."""
+    """Drops the strays of a node that are not in `listed`."""
     gone = [ref for ref, at in state.strays.items() if at == node and ref not in listed]
     for ref in gone:
         del state.strays[ref]
@@ -43,7 +43,7 @@ def strays_gone(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> N
 
 
 def why_nothing_starts(state: State) -> str:
-    """In words for whoever waits; empty = the backup's gap is closed."""
+    """Text for waiting jobs; empty = recovery is complete."""
     if not state.is_recovering:
         return ""
     if state.unknown:

@@ -1,7 +1,7 @@
-"""More or fewer replicas of a service that is there: those with the highest numbers come and go.
+"""Scales the replicas of an existing service: the highest numbers are added and removed.
 
-What is let go ends as cancelled, by its stop notice and with the job's grace, and keeps its number:
-asked for again it is queued again. So a replica keeps its number whatever becomes of others.
+A removed replica ends as CANCELLED, with its stop notice and the job's grace, and its number stays
+reserved: scaled up again, it is queued again. Each replica thus has a stable number.
 """
 
 from wattline_protocol.ids import Now, UserName
@@ -12,7 +12,7 @@ from wattline_scheduler.core.model.state import State
 
 
 def scale(state: State, job: Job, before: int, user: UserName, now: Now) -> None:
-    """Its specification names another number of replicas than `before`."""
+    """Applies a change of the number of replicas from `before` to that of the specification."""
     wanted = job.spec.gang_count
     if wanted == before or job.is_ended:
         return
@@ -27,7 +27,7 @@ def scale(state: State, job: Job, before: int, user: UserName, now: Now) -> None
 
 
 def _again(state: State, gang: Gang, reason: str, now: Now) -> None:
-    """One that was let go: what is still being stopped is queued again once it has ended."""
+    """Queues a removed replica again; one that is still being stopped follows once it has ended."""
     gang.failures = gang.losses = gang.crashes = gang.refusals = 0
     match gang.phase:
         case Ending():

@@ -1,4 +1,4 @@
-"""From a placement to running tasks: attempts on record, watts found, then StartTask for all."""
+"""Starts placed gangs: records attempts, obtains their watts, then sends StartTask to all."""
 
 import zlib
 
@@ -33,11 +33,11 @@ from wattline_scheduler.records import AttemptRecord
 
 UNABLE = "does not start tasks as other accounts any more ([run_as])"
 FIRST_PORT, PORTS = 20_000, 10_000
-"""Where torchrun gangs meet: below the range from which Linux picks ephemeral ports."""
+"""Rendezvous ports of torchrun gangs: below the ephemeral port range of Linux."""
 
 
 def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
-    """Put the attempts on record and ask for their watts, in this order (I9)."""
+    """Records the attempts and requests their watts, in this order (I9)."""
     gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
     gang.reason = gang.warning = ""
     gang.idle = None
@@ -64,14 +64,14 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
 def _given(
     node: NodeNow, devices: tuple[GpuIndex, ...]
 ) -> tuple[tuple[GpuIndex, ...], MigInstance | None]:
-    """GPUs, and the MIG device of the one GPU, that the planner's devices are."""
+    """GPUs of the planner's devices, and the MIG device if there is one."""
     gpus = tuple(map(gpu_of, devices))
     migs = (instance_of(node.gpus[gpu_of(one)], one) for one in devices)
     return gpus, next((mig for mig in migs if mig is not None), None)
 
 
 def take(state: State, attempt: Attempt, now: Now) -> None:
-    """Enter a live attempt into every index; raises if what it gets of a GPU is not free."""
+    """Adds a live attempt to every index; raises if its part of a GPU is not free."""
     node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
     hold(node, attempt)
     attempt.gang.live.append(attempt)
@@ -85,12 +85,12 @@ def take(state: State, attempt: Attempt, now: Now) -> None:
 
 
 def advance(state: State, gang: Gang, now: Now) -> None:
-    """Find the gang's watts; once every node has acknowledged them, start or resume it."""
+    """Requests the gang's watts; once every node has acknowledged them, starts or resumes it."""
     if not grow_for(state, gang, now):
         return
     if isinstance(gang.phase, Starting):
         unable = _unable(state, gang)
-        if unable:  # an agent that does not know the words starts it as root
+        if unable:  # an agent without support for it starts the task as root
             end_gang(state, gang, "requeued", unable, now)
             return
         state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
@@ -108,7 +108,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
 
 
 def _unable(state: State, gang: Gang) -> str:
-    """Which of its nodes does not start it as the site file has it run, and why; empty = none."""
+    """The first node that cannot start it under its account, with the reason; empty = none."""
     rules = state.site.run_as
     account = account_of(rules, gang.job.record.owner) or ""
     for attempt in gang.live:
@@ -122,14 +122,14 @@ def _unable(state: State, gang: Gang) -> str:
 
 
 def advance_all(state: State, now: Now) -> None:
-    """After acknowledgements: go on with every gang that waits for watts."""
+    """Advances every gang that waits for watts, after acknowledgements."""
     state.wants_advance = False
     for gang in waiting_gangs(state):
         advance(state, gang, now)
 
 
 def start_covered(state: State, node: NodeNow, now: Now) -> None:
-    """Go on with the gangs on this node whose watts are all in force; no growth is asked for."""
+    """Advances gangs on this node whose watts are all in force; requests no growth."""
     here = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
     for gang in in_order(gang for gang in here.values() if is_waiting(gang)):
         if all(is_covered(state, state.nodes[a.node], gang) for a in gang.live):
@@ -137,7 +137,7 @@ def start_covered(state: State, node: NodeNow, now: Now) -> None:
 
 
 def give_up_late(state: State, now: Now) -> None:
-    """Gangs whose watts were not found in time, or whose node went away, go back to the queue."""
+    """Requeues gangs whose watts were not granted in time, or whose node is silent or off."""
     for gang in waiting_gangs(state):
         if not isinstance(gang.phase, Starting):
             continue
@@ -150,7 +150,7 @@ def give_up_late(state: State, now: Now) -> None:
 
 
 def task_order(state: State, attempt: Attempt) -> TaskOrder:
-    """All the agent needs to run the attempt."""
+    """The order with all that the agent needs to run the attempt."""
     gang, record = attempt.gang, attempt.record
     spec = gang.job.spec
     run_as = account_of(state.site.run_as, gang.job.record.owner)
@@ -186,7 +186,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
 
 
 def _clock_permille(state: State, attempt: Attempt) -> int:
-    """Of the GPU that may be slowed down least: a task is as fast as its slowest."""
+    """The highest clock fraction among its GPUs: a task is as fast as its slowest GPU."""
     gpus = state.nodes[attempt.node].gpus
     need = attempt.gang.job.shape.need
     held = [gpus[index] for index in attempt.record.gpus if index in gpus]
@@ -213,8 +213,8 @@ def meeting_host(members: list[NodeNow]) -> str:
 
 
 def meeting_port(site: Site, first: TaskRef) -> int:
-    """A port that depends on site and try alone, so that it is the same after a restart.
+    """Rendezvous port, a function of site and try only, so that it is the same after a restart.
 
-    Two sites that share hosts, or two tries of one job, hardly ever choose the same.
+    Two sites that share hosts, or two tries of one job, rarely get the same port.
     """
     return FIRST_PORT + zlib.crc32(f"{site.agent_endpoint} {first}".encode()) % PORTS

@@ -1,9 +1,9 @@
-"""Limits of what a job may use: energy, cost, GPUs that idle. The run-time limit is the agent's.
+"""Enforces limits of energy, cost and idle GPUs. The agent enforces the run time limit.
 
-Energy and cost are of the whole job, all its tries and indices together, as `wattline job` shows
-them; a job that reaches one is ended whole, with the job's grace, as TIMEOUT, and so is one that
-waits and has reached it: nothing of it starts to be stopped a beat later. GPUs that idle are looked
-at gang by gang. What is not measured is never taken for idle.
+Energy and cost are sums over all tries and indices of the job, as `wattline job` shows them. A job
+that reaches one ends as TIMEOUT with its grace period; a pending job does too, so that nothing of
+it starts only to be stopped one heartbeat later. Idle GPUs are checked per gang. GPUs without a
+measurement are never taken for idle.
 """
 
 from wattline_protocol.ids import Now
@@ -20,14 +20,14 @@ WH_PER_KWH = 1000
 
 
 def never_reached(spec: JobSpec, tariff: Tariff) -> str:
-    """Why a limit could not act on this site; empty = it can."""
+    """Reason why a limit could not act on this site; empty = it can."""
     if spec.limits.cost_usd and tariff == Tariff():
         return "limits.cost would never act: the site file has no [tariff], so nothing costs"
     return ""
 
 
 def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
-    """Which of these limits the job has reached; empty = none."""
+    """The first of these limits that the job has reached; empty = none."""
     if not limits.energy_wh and not limits.cost_usd:
         return ""
     used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
@@ -39,16 +39,16 @@ def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
 
 
 def tick_use(state: State, now: Now) -> None:
-    """Once a beat: look at the jobs that use something and must not use too much."""
+    """Checks the usage limits of all metered jobs, once a heartbeat."""
     for job in list(state.work.metered.values()):
         if not end_used_up(state, job, now) and job.spec.limits.idle_gpu is not None:
             _follow_idle(state, job, job.spec.limits.idle_gpu, now)
         if not job.live_count:
-            state.work.metered.pop(job.id, None)  # until something of it starts again
+            state.work.metered.pop(job.id, None)  # until one of its gangs starts again
 
 
 def end_used_up(state: State, job: Job, now: Now) -> str:
-    """End a job that has reached a limit, running or not; which it is, in words; empty = none."""
+    """Ends a job, running or not, that has reached a limit; returns the reason; empty = none."""
     reason = used_up(job, job.spec.limits, state.site.tariff)
     if reason and not _is_stopping(job):
         _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
@@ -58,7 +58,7 @@ def end_used_up(state: State, job: Job, now: Now) -> str:
 
 
 def end_used_up_in_queue(state: State, now: Now) -> None:
-    """Before a plan: what its last try has used since it was looked at may be all that it may."""
+    """Checks queued jobs before a plan, since their last try may have reached a limit by now."""
     for job in [job for job in state.work.metered.values() if job.line is not None]:
         end_used_up(state, job, now)
 
@@ -71,7 +71,7 @@ def _tell(state: State, job: Job, kind: str, text: str, now: Now) -> None:
     state.journal.note(kind, text, now, job=job.id, level="warning")
 
 
-# --- GPUs that idle ---------------------------------------------------------------------
+# --- idle GPUs --------------------------------------------------------------------------
 
 
 def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
@@ -88,7 +88,7 @@ def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
 
 
 def _is_measured(state: State, gang: Gang) -> bool:
-    """Every GPU of it said in its newest beat how busy it is."""
+    """Whether the newest heartbeats report the utilisation of every GPU of the gang."""
     for attempt in gang.live:
         beat = state.nodes[attempt.node].beat
         known = () if beat is None else beat.gpus

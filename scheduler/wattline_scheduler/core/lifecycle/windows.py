@@ -1,9 +1,9 @@
-"""The time of day for jobs that wait: windows, deadlines, reservations.
+"""Wall-clock rules of pending jobs: windows, deadlines, reservations.
 
-`windows.start_only` keeps a job, and each later try of it, from starting outside its weekly
-windows; what runs goes on. `windows.deadline` is a matter of the queue, not a limit: what has not
-started by then ends as TIMEOUT, what runs goes on. Before that a job says, as soon as it is known,
-that it cannot be done in time, or never starts in its reservation. When it may start: `earliest`.
+`windows.start_only` bars a job, and each later try of it, from starting outside its weekly windows.
+`windows.deadline` applies to the queue only: gangs that have not started by then end as TIMEOUT.
+Neither affects running gangs. A job reports as soon as it is known that it cannot meet its
+deadline, or never starts in its reservation. Its earliest start: `earliest_start`.
 """
 
 import math
@@ -25,16 +25,16 @@ from wattline_scheduler.core.model.jobs.job import Job, Paused, Pending
 from wattline_scheduler.core.model.state import State
 
 MAX_GANGS_LOOKED = 5_000
-"""Looked at in one event: a deadline ends all indices of many arrays at once, 20 µs each."""
+"""Gangs per event: a deadline ends all indices of many arrays at once, 20 µs each."""
 
 LOOK_AS_GANGS = 10
-"""A job costs as much as so many indices, however few it has."""
+"""Fixed cost of a job, in indices."""
 
 
 def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
-    """Say at once of a job that is promised room too late for its deadline that it is.
+    """Reports that the promised start of a job is too late for its deadline.
 
-    No more than that: it still has its room, for others may end sooner than they must.
+    The promise stays: other gangs may end earlier than their limits.
     """
     for number in before:
         if number in state.work.jobs:
@@ -54,9 +54,9 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
 
 
 def follow_pace(state: State, job: Job, now: Now) -> None:
-    """Say at once of a job that runs that at its pace it will not be done by its deadline.
+    """Reports that a running job will not meet its deadline at its pace.
 
-    Nobody knows when what is paused goes on: it is told by what it takes if that is now.
+    The resume time of a paused gang is unknown: its estimate assumes that it resumes now.
     """
     courses = ((gang.live[0].course, gang.phase) for gang in job.gangs if gang.live)
     ends = [
@@ -83,7 +83,7 @@ def follow_pace(state: State, job: Job, now: Now) -> None:
 
 
 def _tell_risk(state: State, job: Job, now: Now) -> None:
-    """Once, also over restarts."""
+    """Reported once, also across restarts."""
     if job.record.is_risk_told:
         return
     job.record = msgspec.structs.replace(job.record, is_risk_told=True)
@@ -93,7 +93,7 @@ def _tell_risk(state: State, job: Job, now: Now) -> None:
 
 
 def tick_clock(state: State, now: Now) -> bool:
-    """Look at the jobs for which the time of day has changed something.
+    """Evaluates the jobs whose alarms are due.
 
     False: some were left for the next event; until then nothing may be planned.
     """
@@ -136,13 +136,13 @@ def _follow_deadline(state: State, job: Job, now: Now) -> None:
     elif waiting:
         job.late = cannot_be_met(state, job.record.owner, job.spec, now)
     if not job.late:
-        follow_pace(state, job, now)  # a steady pace is told once, and this deadline may be another
+        follow_pace(state, job, now)  # a pace is reported once; the deadline may be new
     elif not job.is_ended:
         _tell_late(state, job, now)
 
 
 def _tell_late(state: State, job: Job, now: Now) -> None:
-    """Once, also over restarts."""
+    """Reported once, also across restarts."""
     if job.record.is_late:
         return
     job.record = msgspec.structs.replace(job.record, is_late=True)
@@ -152,7 +152,7 @@ def _tell_late(state: State, job: Job, now: Now) -> None:
 
 
 def _next_look(state: State, job: Job, now: Now) -> UnixTime | None:
-    """When the time of day changes something for it; a try that ends is looked at by itself."""
+    """The next time at which the clock changes something for it, apart from ends of tries."""
     windows, calendar, times = job.spec.windows, state.calendar, list[UnixTime]()
     if windows.start_only:
         opening = calendar.opening(windows.start_only, now)

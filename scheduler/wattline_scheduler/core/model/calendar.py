@@ -1,4 +1,4 @@
-"""Weekly windows in the site's time zone: those of its schedules, and those of jobs."""
+"""Weekly windows in the site's time zone: of schedules and of jobs."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -12,7 +12,7 @@ from wattline_scheduler.records import LimitRecord
 NEVER = Opening(UnixTime(0.0), UnixTime(0.0))
 
 MAX_OPENINGS = 1_024
-"""Different windows of jobs that are remembered."""
+"""Maximum number of cached windows of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Entry:
 
 
 class Calendar:
-    """The schedules of a site, ready to be asked when they open."""
+    """The schedules of a site and their next openings."""
 
     def __init__(self, site: Site) -> None:
         self.zone: tzinfo = time_zone(site.time_zone)
@@ -39,13 +39,13 @@ class Calendar:
         )
         self.newest_unix_s = UnixTime(0.0)
         self.begun: dict[tuple[DomainId, str], UnixTime] = {}
-        """Start of the window of each schedule that began last in this run."""
+        """Start of the newest window of each schedule that began in this run."""
         self._day = self._month = NEVER
         self._openings: dict[tuple[str, ...], tuple[UnixTime, Opening]] = {}
-        """By a job's windows: what was found, and since when that holds."""
+        """By a job's windows: the opening found, and the time from which it is valid."""
 
     def upcoming(self, entry: Entry, now: Now) -> LimitRecord | None:
-        """The limit of its opening that is now, or next."""
+        """The limit of its current or next opening."""
         opening = next_opening(entry.windows, self.zone, now.unix_s)
         if opening is None:
             return None
@@ -66,7 +66,7 @@ class Calendar:
         )
 
     def opening(self, windows: tuple[str, ...], now: Now) -> Opening:
-        """The opening of a job's windows that is now, or next: looked up once for equal ones."""
+        """The current or next opening of a job's windows, cached."""
         known = self._openings.get(windows)
         if known is not None and known[0] <= now.unix_s < known[1].end_unix_s:
             return known[1]
@@ -79,14 +79,14 @@ class Calendar:
         return opening
 
     def day(self, unix_s: float) -> Opening:
-        """The day around a time; of 23 or 25 hours where clocks change."""
+        """The day that contains a time; of 23 or 25 hours where clocks change."""
         if not self._day.start_unix_s <= unix_s < self._day.end_unix_s:
             start = self._midnight(unix_s)
             self._day = self._span(start, start + timedelta(days=1))
         return self._day
 
     def month(self, unix_s: float) -> Opening:
-        """The calendar month around a time."""
+        """The calendar month that contains a time."""
         if not self._month.start_unix_s <= unix_s < self._month.end_unix_s:
             start = self._midnight(unix_s).replace(day=1)
             later = start + timedelta(days=31)
@@ -107,7 +107,7 @@ class Calendar:
         return UnixTime(_dated(aware.timestamp()))
 
     def said(self, unix_s: float) -> str:
-        """A time in the site's time zone."""
+        """Formats a time in the site's time zone."""
         return f"{self._at(unix_s):%Y-%m-%d %H:%M %Z}"
 
     def _at(self, unix_s: float) -> datetime:
@@ -115,6 +115,6 @@ class Calendar:
 
 
 def _dated(unix_s: float) -> float:
-    """The nearest time that has a date in every zone. What people write is bounded where it is
-    read; what was stored before, or what a node's clock says, must end nothing."""
+    """The nearest time with a date in every zone. Input of users is bounded where it is read; a
+    stored time, or one of a node's clock, must not end the run."""
     return min(max(0.0, unix_s), MAX_UNIX_S)

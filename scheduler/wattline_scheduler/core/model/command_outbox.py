@@ -1,7 +1,7 @@
-"""Commands to nodes: sent, resent until acknowledged, replaced by newer ones about the same thing.
+"""Commands to nodes: resent until acknowledged, replaced by newer ones with the same key.
 
-A command exists only for an adopted incarnation; with the next Hello all of them are void (I8) and
-whatever still matters is ordered anew from the state, not from memory of what was sent.
+A command exists only for an adopted incarnation. The next Hello voids all of them (I8), and those
+still needed are issued again from the state, not from a memory of what was sent.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from wattline_scheduler.core.model.node import CommandKey, NodeNow, Outstanding
 from wattline_scheduler.core.model.state import State
 
 MAX_OUTSTANDING = 256
-"""Task commands of one node under way; a node with so many is given no new tasks."""
+"""Maximum number of outstanding task commands of a node; with so many it gets no new tasks."""
 
 RESEND_PER_TICK = 64
-"""Commands resent to one node in one tick, oldest first: a slow node is not buried."""
+"""Maximum number of commands resent to a node in one tick, oldest first: spares slow nodes."""
 
 LEASE_KEY: CommandKey = ("lease", None)
 
@@ -35,13 +35,13 @@ Make = Callable[[Epoch, Incarnation, Sequence], AgentCommand]
 
 
 def next_seq(node: NodeNow) -> Sequence:
-    """A sequence never used before in this epoch."""
+    """A sequence number never used before in this epoch."""
     node.last_seq = Sequence(node.last_seq + 1)
     return node.last_seq
 
 
 def order(state: State, node: NodeNow, key: CommandKey, make: Make, now: Now) -> None:
-    """Send a command now and again until it is acknowledged. A node not adopted gets none."""
+    """Sends a command now and again until it is acknowledged. A node not adopted gets none."""
     if not node.is_adopted:
         return
     drop(node, key)
@@ -60,7 +60,7 @@ def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:
 def order_stop(
     state: State, node: NodeNow, ref: TaskRef, grace_s: float, why: str, now: Now
 ) -> None:
-    """Also withdraws whatever else was ordered about the attempt."""
+    """Also withdraws all other commands for the attempt."""
     for verb in ("start", "pause", "resume", "limit"):
         drop(node, (verb, ref))
     if ("stop", ref) not in node.outbox:
@@ -86,7 +86,7 @@ def order_resume(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:
 def order_limit(
     state: State, node: NodeNow, ref: TaskRef, runtime_limit_s: float, now: Now
 ) -> None:
-    """Replaces one that is under way: the newest counts."""
+    """Replaces an outstanding one: the newest counts."""
     make: Make = lambda e, i, s: LimitTask(e, i, s, ref, runtime_limit_s)  # noqa: E731 - typed
     order(state, node, ("limit", ref), make, now)
 
@@ -98,7 +98,7 @@ def order_forget(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:
 
 
 def drop(node: NodeNow, key: CommandKey) -> None:
-    """Stop resending a command, if it is outstanding."""
+    """Removes a command from the outbox, if it is outstanding."""
     old = node.outbox.pop(key, None)
     if old is not None:
         node.names.pop(old.command.seq, None)
@@ -106,20 +106,20 @@ def drop(node: NodeNow, key: CommandKey) -> None:
 
 
 def _note_full(node: NodeNow) -> None:
-    """The planner gives no tasks to a node with too much under way."""
+    """Updates the offer at the maximum, above which the planner places no tasks on the node."""
     if len(node.names) in (MAX_OUTSTANDING - 1, MAX_OUTSTANDING):
         node.outdate_offer()
 
 
 def drop_all(node: NodeNow) -> None:
-    """The incarnation that these commands were for is gone."""
+    """Removes all commands of a superseded incarnation."""
     node.outbox.clear()
     node.names.clear()
     node.outdate_offer()
 
 
 def answered(node: NodeNow, done: CommandDone) -> tuple[CommandKey, AgentCommand] | None:
-    """The outstanding command that `done` answers; None if there is none (any more)."""
+    """Removes and returns the outstanding command that `done` answers; None if there is none."""
     key = node.names.get(done.seq)
     if key is None:
         return None
@@ -129,7 +129,7 @@ def answered(node: NodeNow, done: CommandDone) -> tuple[CommandKey, AgentCommand
 
 
 def resend(state: State, node: NodeNow, now: Now) -> None:
-    """Send again what was not acknowledged for a tick. A silent node is left alone."""
+    """Resends commands not acknowledged for a tick; none to a silent node."""
     if not node.outbox or not node.is_reachable:
         return
     due = (

@@ -1,4 +1,4 @@
-"""Devices of a node's GPUs as the planner counts them: which are free, and which an attempt has."""
+"""Devices of a node's GPUs in the planner's form: free ones, and those allocated to an attempt."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from wattline_scheduler.power.sensing.thermal import coolest_first
 
 
 def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...]:
-    """Those that no attempt holds: of GPUs in use already first, then of the coolest."""
+    """Devices not allocated to an attempt: on GPUs in use first, then on the coolest."""
     ready = (g for g in usable if g.mig is not None or g.index not in node.holders)
     cool = coolest_first(node.warmth, ready)
     if all(gpu.mig is None for gpu in cool):
@@ -24,11 +24,11 @@ def free_devices(node: NodeNow, usable: Iterable[GpuInfo]) -> tuple[GpuInfo, ...
 
 
 def withheld(node: NodeNow) -> dict[GpuIndex, str]:
-    """GPUs that are given to nobody because of how they are divided, or because processes use them
-    that belong to no attempt, and why in words.
+    """GPUs withheld from placement because of their MIG layout or of foreign processes, each with
+    the reason as text.
 
-    A driver lets operators divide a GPU anew under a task that has not touched its device. Of its
-    new devices and of what is held of it more than the GPU could be in use.
+    A driver lets operators repartition a GPU under a task that has not touched its device. Its new
+    devices and the ones still allocated could then exceed the GPU.
     """
     found = ((gpu.index, _why_withheld(node, gpu)) for gpu in node.gpus.values())
     return {index: why for index, why in found if why}
@@ -62,12 +62,12 @@ def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
 
 
 def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
-    """What the attempt has, as far as the node still has it."""
+    """Devices allocated to the attempt, as far as the node still has them."""
     return tuple(one.index for one in held_infos(node, attempt))
 
 
 def held_infos(node: NodeNow, attempt: Attempt) -> tuple[GpuInfo, ...]:
-    """The same, as the planner sees them."""
+    """The same, in the planner's form."""
     known = [node.gpus[index] for index in attempt.record.gpus if index in node.gpus]
     mig = attempt.record.mig
     if mig is None:

@@ -1,4 +1,4 @@
-"""What the core wants done, in order. Every Save before a Send or Reply is durable before it."""
+"""Effects requested by the core, in order. A Save is durable before any later Send or Reply."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from wattline_scheduler.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Put this record on disk, replacing the one with the same key."""
+    """Writes this record to disk, replacing the one with the same key."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send to a node's current connection; lost when it has none (the core resends)."""
+    """Sends to a node's current connection; lost when it has none (the core resends)."""
 
     node: NodeId
     message: ToAgent
@@ -25,7 +25,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer a client's request."""
+    """Answers a client's request."""
 
     client: bytes
     ask: int
@@ -34,9 +34,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ActOutOfBand:
-    """See, by the node's out-of-band way, that it is off; with `power_off` make it so first.
+    """Confirms out of band that the node is off; with `power_off`, powers it off first.
 
-    What comes of it returns as `OutOfBandDone` with the same number. Harmless when repeated.
+    The result returns as `OutOfBandDone` with the same number. Idempotent.
     """
 
     node: NodeId

@@ -1,4 +1,4 @@
-"""What can happen to a site: the inputs of `Cluster.handle`."""
+"""Events of a site: the inputs of `Cluster.handle`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from wattline_scheduler.records import MemberRecord
 
 @dataclass(frozen=True, slots=True)
 class AgentSaid:
-    """A message of a node, whose key was checked to be that node's."""
+    """A message of a node whose key was verified."""
 
     node: NodeId
     message: FromAgent
@@ -22,25 +22,25 @@ class AgentSaid:
 
 @dataclass(frozen=True, slots=True)
 class ClientAsked:
-    """A request that changes state, from a user whose key was checked."""
+    """A state-changing request of a user whose key was verified."""
 
     client: bytes
-    """Routing id of the connection: where the answer goes."""
+    """Routing id of the connection, for the answer."""
     ask: int
     user: UserName
     role: Role
     request: Request
     ended: Mapping[JobId, JobState] = field(default_factory=dict)
-    """Jobs that the request names and that only the disk remembers: how they ended."""
+    """Final states of jobs that the request names and that are only on disk."""
     users: Sequence[str] | None = None
-    """Who may submit, where the request names users; None = nobody looked it up."""
+    """Users that may submit, if the request names users; None = not looked up."""
     names: frozenset[str] | None = None
     """Names of jobs that the request's patterns match; None = not looked up, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Every `TICK_PERIOD_S`: resends, time-outs, and once a beat period the rebalancing."""
+    """Every `TICK_PERIOD_S`: resends, time-outs, and once a heartbeat period the rebalancing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,18 @@ class PlanDue:
 
 @dataclass(frozen=True, slots=True)
 class DomainMetered:
-    """A reading of the meter of a power domain or cooling zone, or why there is none."""
+    """A meter reading of a power domain or cooling zone, or the reason why there is none."""
 
     domain: DomainId
     wall_mw: int | None
-    """What flows through the domain's breaker; None = the meter gave no value."""
+    """Power through the domain's breaker; None = the meter gave no value."""
     error: str = ""
-    """Why there is no value, in words for the operator."""
+    """Error text for the operator if there is no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZoneSensed:
-    """What is known of a cooling zone's plant. None = this reading says nothing about it."""
+    """Sensor readings of a cooling zone's plant. None = not part of this reading."""
 
     zone: DomainId
     units_in_service: int | None
@@ -71,31 +71,31 @@ class ZoneSensed:
 
 @dataclass(frozen=True, slots=True)
 class OutOfBandDone:
-    """What came of an `ActOutOfBand`."""
+    """Result of an `ActOutOfBand`."""
 
     node: NodeId
     number: int
     seen_off_at: Instant | None
-    """When its power was asked for with the answer "off"; None: it is not confirmed off."""
+    """Time of the power query that was answered "off"; None: it is not confirmed off."""
     error: str = ""
-    """Why it is not, in words for the operator."""
+    """Error text for the operator if it is not confirmed off."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSeen:
-    """A fault of Wattline's own code that a message met, for an alarm."""
+    """A fault of Wattline's own code while it processed a message, for an alarm."""
 
     kind: Literal["check_failed", "request_refused", "message_refused"]
-    """Of the problem."""
+    """Kind of the problem."""
     subject: str
     text: str
     node: NodeId | None = None
-    """Whose messages are not taken any more."""
+    """The node whose messages are no longer processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskMeasured:
-    """How much room the file system of the store has, about once a second."""
+    """Free space in the file system of the store, about once a second."""
 
     free_bytes: int
     total_bytes: int
@@ -103,7 +103,7 @@ class DiskMeasured:
 
 @dataclass(frozen=True, slots=True)
 class ActRefused:
-    """The edge refused somebody's act: a role that may not even ask, a wrong token, too many."""
+    """A request refused at the edge: insufficient role, invalid token, or too many requests."""
 
     who: str
     what: str
@@ -112,7 +112,7 @@ class ActRefused:
 
 @dataclass(frozen=True, slots=True)
 class MembersSeen:
-    """The allow-list as it is now; told when it has changed, and at the start."""
+    """The current allow-list; sent when it has changed, and at the start."""
 
     members: tuple[MemberRecord, ...]
 

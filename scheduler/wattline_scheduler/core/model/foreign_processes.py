@@ -1,10 +1,10 @@
-"""GPUs that processes use which belong to no attempt: given to no task, and booked without alarm.
+"""Foreign processes, which belong to no attempt: their GPUs are withheld and booked without alarm.
 
-An idle node that somebody begins to work on is held above its lease at once: the GPU counts its
-minimum cap instead of its idle watts, and no other cap can make up for it. That is an everyday
-event, of at most this size for each GPU, and the reserve of every domain is kept for it (I1). So
-it is no contradiction (I9): the next division leases it, and where there is no room for that, the
-node is asked to read back its caps, and what it is held at replaces its entry.
+A foreign process on an idle node raises its holding above its lease at once: the GPU counts its
+minimum cap instead of its idle watts, and no other cap can make up for it. That is ordinary, at
+most of this size per GPU, and covered by the reserve of every domain (I1). It is therefore no
+contradiction (I9): the next division leases it, and where it does not fit, the node is asked to
+read back its caps, and its holding replaces its entry.
 """
 
 from wattline_protocol.ids import GpuIndex, Now
@@ -17,11 +17,11 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.demand.node_load import gpu_floor_mw
 
 LEASED_WITHIN_S = 3.0
-"""So long a lease for what others draw is waited for before the caps are read back."""
+"""Time to wait for a lease that covers the foreign draw before the caps are read back."""
 
 
 def take_foreign(state: State, node: NodeNow, sample: GpuSample) -> None:
-    """What a beat says of the foreign processes of a GPU. Its conditions make it a problem."""
+    """Takes a heartbeat's list of foreign processes on a GPU. Its conditions raise the problem."""
     known, found = node.foreign.get(sample.index, ()), sample.foreign
     if found == known:
         return
@@ -39,14 +39,14 @@ def take_foreign(state: State, node: NodeNow, sample: GpuSample) -> None:
 
 
 def in_use(node: NodeNow, index: GpuIndex) -> str:
-    """Why the GPU is offered to no task, for people; empty = no foreign process uses it."""
+    """Text why the GPU is withheld; empty = no foreign process uses it."""
     found = node.foreign.get(index)
     return f"is in use by {foreign_text(found)}" if found else ""
 
 
 def jump_mw(node: NodeNow, beat: Beat) -> int:
-    """Most by which others can have lifted the node above its books: free GPUs that are not idle,
-    from idle watts to their minimum caps, at the wall."""
+    """Upper bound by which foreign processes can have raised the node above its books: free GPUs
+    that are not idle, from idle watts to their minimum caps, at the wall."""
     load_mw = 0
     for sample in beat.gpus:
         gpu = node.gpus.get(sample.index)
@@ -63,7 +63,7 @@ def _has_work(node: NodeNow, index: GpuIndex) -> bool:
 
 
 def is_due_for_reading(state: State, node: NodeNow, beat: Beat, now: Now) -> bool:
-    """Whether the node stays above its books because of others, though a lease was waited for."""
+    """Whether foreign draw still exceeds the books after the time to wait for a lease."""
     over_mw = beat.holding_mw - state.books.committed_mw(node.id)
     is_over = over_mw > 0 and beat.lease_seq >= node.acked_seq
     if not is_over or state.books.entry(node.id).standing != "leased":

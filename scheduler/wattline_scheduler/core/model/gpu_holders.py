@@ -1,7 +1,7 @@
-"""Who holds each GPU, or a part of it: given, given back, and which gangs that ties together.
+"""Allocation of GPUs and parts of GPUs to attempts, and the groups of gangs that share GPUs.
 
-A GPU is capped as a whole, so what holds parts of it is looked at together: it draws no less
-while one of its holders is frozen.
+A GPU is capped as a whole, so gangs that share one are evaluated together: it draws no less while
+only one of them is frozen.
 """
 
 from collections.abc import Collection, Iterable
@@ -15,11 +15,10 @@ from wattline_scheduler.plan.model.shape import GangKey
 
 
 def hold(node: NodeNow, attempt: Attempt) -> None:
-    """Give the attempt its part of its GPUs. Raises AssertionError where that is not free.
+    """Allocates the GPUs of the attempt, or its part of them. Raises AssertionError if not free.
 
-    It always is: placements are checked against what the node offers, which is nothing of a GPU
-    whose devices, or what is held of how it was divided before, are more than it
-    (`devices.withheld`).
+    They always are: placements are checked against the node's offer, which excludes a GPU whose
+    devices, together with those allocated in an earlier MIG layout, exceed it (`devices.withheld`).
     """
     for gpu in attempt.record.gpus:
         if attempt.gpu_milli > node.free_milli(gpu):
@@ -32,7 +31,7 @@ def hold(node: NodeNow, attempt: Attempt) -> None:
 
 
 def let_go(node: NodeNow, attempt: Attempt) -> None:
-    """Take it back."""
+    """Releases the GPUs of the attempt."""
     for gpu in attempt.record.gpus:
         left = tuple(one for one in node.holders[gpu] if one is not attempt)
         if left:
@@ -50,12 +49,12 @@ def is_leaving(attempt: Attempt) -> bool:
 
 
 def is_freed(node: NodeNow, gpu: GpuIndex, gangs: Collection[GangKey] = ()) -> bool:
-    """Whether the GPU will be idle once these gangs are paused, and what is leaving has left."""
+    """Whether the GPU will be idle once these gangs are paused, and leaving ones have left."""
     return all(is_leaving(one) or one.gang.key in gangs for one in node.holders.get(gpu, ()))
 
 
 def tied(state: State, gangs: Iterable[Gang]) -> list[list[Gang]]:
-    """Gangs in groups: those that hold parts of the same GPUs are in one, in the order given."""
+    """Gangs in groups, in the order given: gangs that share GPUs are in one group."""
     group = {gang.key: [gang] for gang in gangs}
     for gang in [members[0] for members in group.values()]:
         if gang.job.shape.gpu_milli == WHOLE_GPU and not gang.job.shape.mig:

@@ -1,9 +1,9 @@
-"""The one way out of the core: effects in order, and the lines of the event log.
+"""The output of the core: effects in order, and the events of the event log.
 
-There are three kinds of lines: `note` for what happened, `act` for what a person did and `refused`
-for what a person was not allowed to do. Acts are kept in a table of their own beside the log, so
-that telemetry cannot push them out. What one node's messages cause, and what one member is refused,
-is bounded by the minute; the rest is counted and summed up in one line.
+There are three kinds of events: `note` for occurrences, `act` for actions of users, `refused` for
+actions denied to users. Actions are also stored in a table of their own, so that telemetry cannot
+displace them. Events per node and refusals per member are limited by the minute; the surplus is
+counted and summarized in one event.
 """
 
 from collections import deque
@@ -21,29 +21,29 @@ EVENTS_KEPT = 1_000
 """Events in memory; older ones are on disk."""
 
 SCHEDULER = "scheduler"
-"""Who causes what nobody asked for."""
+"""Actor of events without a request."""
 
 SITE_DIRECTORY = "site directory"
-"""Who enrolls and removes members: files were changed there, by whom is not known."""
+"""Actor of membership changes: files of the site directory changed, the author is unknown."""
 
 NODE_EVENTS = 60
-"""Lines that the messages of one node may cause in a minute. Alarms are not among them: each is a
-problem that ends ever more rarely. Nor are lines about jobs as a whole, of which each has few."""
+"""Events per minute caused by the messages of one node. Alarms are exempt: each is a problem, whose
+end is delayed more each time. So are events about whole jobs, of which each has few."""
 
 NODE_TRY_EVENTS = 600
-"""Lines about tries of jobs that the messages of one node may cause in a minute."""
+"""Events per minute about tries of jobs caused by the messages of one node."""
 
 REFUSED_ACTS = 10
-"""Refused acts of one member that are written in a minute."""
+"""Refused actions of one member recorded per minute."""
 
 ACT_CHARS = 1_000
-"""Of the text of an act."""
+"""Maximum length of the text of an action."""
 
 Level = Literal["info", "warning", "alarm"]
 
 
 class Journal:
-    """Collects what one call of `handle` wants done."""
+    """Collects the effects of one call of `handle`."""
 
     def __init__(
         self, events: tuple[EventRecord, ...], next_event: int, newest_act: int = 0
@@ -57,15 +57,15 @@ class Journal:
         self._tries_of_nodes = EventBound(NODE_TRY_EVENTS)
         self._refused = EventBound(REFUSED_ACTS)
         self.newest_act = newest_act
-        """Number of the newest act."""
+        """Number of the newest action."""
 
     @property
     def next_event(self) -> int:
-        """Number of the event that is written next."""
+        """Number of the next event."""
         return self._next_event
 
     def save(self, record: Record) -> None:
-        """Durable before whatever is sent or answered afterwards."""
+        """Saves a record, durable before any later message or answer."""
         self._effects.append(Save(record))
 
     def send(self, node: NodeId, message: ToAgent) -> None:
@@ -78,11 +78,11 @@ class Journal:
         self._effects.append(ActOutOfBand(node, number, power_off))
 
     def hear(self, node: NodeId | None) -> None:
-        """A message of this node causes what is written from now on; None: something else does."""
+        """Sets the node whose message causes the next events; None: another cause."""
         self._speaker = node
 
     def has_room(self) -> bool:
-        """Whether the node whose message is being handled may cause another line in this minute."""
+        """Whether the node whose message is handled may cause another event in this minute."""
         return self._speaker is None or self._of_nodes.has_room(self._speaker)
 
     def note(
@@ -96,7 +96,7 @@ class Journal:
         node: NodeId | None = None,
         level: Level = "info",
     ) -> None:
-        """A line of the event log. `by`: the node that reports it; None = the scheduler."""
+        """Writes an event. `by`: the node that reports it; None = the scheduler."""
         if level == "alarm" or self._is_admitted(kind, text, job, now):
             who = SCHEDULER if by is None else by
             self._write(EventView(self._next_event, now.unix_s, kind, who, text, job, node, level))
@@ -113,8 +113,8 @@ class Journal:
         node: NodeId | None = None,
         level: Level = "info",
     ) -> None:
-        """What a person did: in the log, and among the acts unless it is about a job of their own
-        (`owner`). `who` may be the scheduler, where it does the same by itself."""
+        """Writes an action to the log and, unless it is of a user on an own job (`owner`), to the
+        table of actions. The scheduler also uses it, for its own equivalent actions."""
         event = EventView(self._next_event, now.unix_s, kind, who, text, job, node, level)
         self._write(event)
         if who not in (SCHEDULER, owner):
@@ -122,13 +122,13 @@ class Journal:
             self.save(ActRecord(event.seq, event))
 
     def refused(self, text: str, now: Now, *, who: str, node: NodeId | None = None) -> None:
-        """A person was not allowed to do something. Bounded by member and minute."""
+        """Writes an action denied to a user. Limited by member and minute."""
         text = text[:ACT_CHARS]
         if self._refused.admit(who, text, now):
             self.act("act_refused", text, now, who=who, node=node, level="warning")
 
     def sum_up(self, now: Now) -> None:
-        """At every tick: one line for all that was only counted in a minute that is over."""
+        """Writes one summary event per cause with surplus events in a past minute, once a tick."""
         for bound in (self._of_nodes, self._tries_of_nodes):
             for one in bound.take_over(now):
                 node = NodeId(one.cause)
@@ -151,6 +151,6 @@ class Journal:
         self.save(EventRecord(event.seq, event))
 
     def take(self) -> list[Effect]:
-        """The effects so far, in order; the next call starts empty."""
+        """Returns the effects so far, in order; the next call starts empty."""
         effects, self._effects = self._effects, []
         return effects

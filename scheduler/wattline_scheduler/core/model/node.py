@@ -1,4 +1,4 @@
-"""What is known of each node: its connection, its GPUs, what runs there, what it was told."""
+"""Nodes in memory: connection, GPUs, attempts, outstanding commands."""
 
 from collections import deque
 from dataclasses import dataclass, field, fields
@@ -23,7 +23,7 @@ class Unheard:
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """An incarnation was issued; the caps were not read back yet. It is told nothing else."""
+    """An incarnation was issued; its caps were not read back yet. It gets no other message."""
 
     incarnation: Incarnation
     nonce: bytes
@@ -32,7 +32,7 @@ class Welcomed:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """The incarnation that may be told things and is believed."""
+    """The current incarnation, which gets commands and is trusted."""
 
     incarnation: Incarnation
     nonce: bytes
@@ -41,36 +41,36 @@ class Adopted:
 
 NONCES_KEPT = 32
 CONTRADICTIONS_MANY = 3
-"""After so many within ten minutes a key is quarantined (see `quarantine`)."""
+"""After this many within ten minutes a key is quarantined (see `quarantine`)."""
 GREETINGS_MANY = 5
-"""Incarnations within a short time that no healthy agent asks for."""
+"""Number of incarnations within a short time that no healthy agent requests."""
 NO_SEQ = Sequence(0)
 
 MOST_CLAIMED = Incarnation(2**53)
-"""No agent has met a later incarnation. One that says so is counted from here on, so that a number
-that an agent names never uses up those that are left (I8)."""
+"""Upper bound of incarnations issued to agents. Higher claims count as this, so that a number that
+an agent claims never exhausts the remaining ones (I8)."""
 
 
 def next_incarnation(on_record: Incarnation, claimed: Incarnation) -> Incarnation:
-    """Above every one that was issued, and that the agent may have met."""
+    """The next incarnation: above every one issued, and any that the agent may have seen."""
     return Incarnation(max(on_record, min(claimed, MOST_CLAIMED)) + 1)
 
 
 def incarnation_on_record(stored: Incarnation) -> Incarnation:
-    """As a new run takes it over. One that was stored while agents could name any number begins
-    again lower: the epoch of the run is a higher one, and incarnations count within an epoch."""
+    """The incarnation for a new run. One stored while claims were unbounded is reset to the bound:
+    the run has a higher epoch, and incarnations count within an epoch."""
     return min(stored, MOST_CLAIMED) if stored > 2 * MOST_CLAIMED else stored
 
 
 Link = Unheard | Welcomed | Adopted
 
 CommandKey = tuple[str, TaskRef | None]
-"""What a command is about: a newer one with the same key replaces it."""
+"""Subject of a command: a newer one with the same key replaces it."""
 
 
 @dataclass(slots=True, eq=False)
 class Outstanding:
-    """A command that was not acknowledged yet. Every sequence it was sent with counts."""
+    """An unacknowledged command. Every sequence number it was sent with counts."""
 
     command: AgentCommand
     first_sent: Instant
@@ -79,53 +79,53 @@ class Outstanding:
 
 @dataclass(slots=True, eq=False)
 class NodeNow:
-    """A node of the site as the scheduler sees it now."""
+    """The current state of a node of the site."""
 
     site: Node
     record: NodeRecord
     link: Link = field(default_factory=Unheard)
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=NONCES_KEPT))
-    """Of Hellos that were answered: a late repeat of an older one is no new greeting."""
+    """Nonces of answered Hellos: a late repeat of an older one is not a new Hello."""
     greeted_at: deque[Instant] = field(default_factory=lambda: deque(maxlen=GREETINGS_MANY))
-    """When the newest incarnations were issued."""
+    """Times at which the newest incarnations were issued."""
     contradicted_at: deque[Instant] = field(
         default_factory=lambda: deque(maxlen=CONTRADICTIONS_MANY)
     )
-    """When it contradicted the books, the newest times."""
+    """Newest times at which it contradicted the books."""
     told_many_at: Instant = LONG_AGO
-    """When it was said that these are too many."""
+    """Time at which too many Hellos were last reported."""
     heard_at: Instant | None = None
-    """Last valid message of the present incarnation."""
+    """Time of the last valid message of the current incarnation."""
     answered_at: Instant = LONG_AGO
-    """Latest time at which its agent may have been told that it is heard (I7)."""
+    """Latest time at which its agent may have been notified that it is heard (I7)."""
     can_run_as: bool = False
     """Its keeper starts tasks as other accounts of the host."""
     keeper_account: str = ""
-    """The keeper's own; empty: its agent has not said."""
+    """The keeper's own account; empty: not reported."""
     is_silent: bool = False
-    """Not heard for `isolation_after_s`, or its agent said Farewell."""
+    """Not heard for `isolation_after_s`, or its agent sent a Farewell."""
     beat: Beat | None = None
-    """The newest beat of the present incarnation."""
+    """The newest heartbeat of the current incarnation."""
     gpus: dict[GpuIndex, GpuInfo] = field(default_factory=dict)
     idle: set[GpuIndex] = field(default_factory=set)
     """GPUs the agent counts at their idle watts (I2)."""
     lost: set[GpuIndex] = field(default_factory=set)
-    """GPUs that fell off the bus; never given out."""
+    """GPUs that fell off the bus; never allocated."""
     foreign: dict[GpuIndex, tuple[GpuProcess, ...]] = field(default_factory=dict)
-    """Processes on its GPUs that belong to no attempt; such a GPU is offered to no task."""
+    """Processes on its GPUs that belong to no attempt; such a GPU is withheld from placement."""
     jump_mw: int = 0
-    """Most by which others can have lifted it above its books; 0 = it is not above them."""
+    """Upper bound of its foreign draw above its books; 0 = it is not above them."""
     over_since: Instant | None = None
-    """Since when it has been above its books because of others."""
+    """Time since when foreign draw has exceeded its books."""
     holders: dict[GpuIndex, tuple[Attempt, ...]] = field(default_factory=dict)
-    """Which attempts each GPU was given to, in that order; free GPUs are not in it."""
+    """Attempts each GPU is allocated to, in order of allocation; without free GPUs."""
     attempts: dict[TaskRef, Attempt] = field(default_factory=dict)
     """Live attempts placed here."""
     cpus_used: int = 0
     memory_used_bytes: int = 0
     outbox: dict[CommandKey, Outstanding] = field(default_factory=dict)
     names: dict[Sequence, CommandKey] = field(default_factory=dict)
-    """Every sequence of every outstanding task command."""
+    """Every sequence number of every outstanding task command."""
     last_seq: Sequence = NO_SEQ
     """Newest sequence used in this epoch; never reused (I8)."""
     lease_seq: Sequence = NO_SEQ
@@ -133,66 +133,66 @@ class NodeNow:
     acked_seq: Sequence = NO_SEQ
     """Newest lease acknowledged in this incarnation; 0 = what was adopted."""
     lowest_mw: int = 0
-    """Wall watts below which the agent said it cannot be held, until `lowest_until`."""
+    """Wall watts below which the agent reported it cannot be held, until `lowest_until`."""
     lowest_until: Instant = LONG_AGO
     non_gpu_worst_mw: int = 0
-    """The site file's figure, or more once more was measured."""
+    """The site file's value, raised if more was measured."""
     warmth: dict[GpuIndex, int] = field(default_factory=dict)
-    """Of each GPU, how far it would be above comfort at full power; see `power.thermal`."""
+    """Excess of each GPU over its comfort temperature at full power (`power.sensing.thermal`)."""
     power_doubt: str = ""
-    """Why its own power figure is not believed; empty = it is."""
+    """Reason why its own power reading is implausible; empty = plausible."""
     doubted_beats: int = 0
-    """In a row whose power figure was not believed."""
+    """Number of heartbeats in a row with an implausible power reading."""
     rehello_at: Instant | None = None
-    """When it was last asked to say Hello again."""
+    """Time of the last request for a new Hello."""
     outdated: dict[NodeId, None] = field(default_factory=dict)
-    """Shared by all nodes: those that the planner is to look at anew."""
+    """Nodes with outdated offers, shared by all nodes."""
     load: NodeLoad | None = None
-    """How the allocator sees it; None = outdated."""
+    """Its load for the allocator, cached; None = outdated."""
     judged_load: NodeLoad | None = None
     """The newest load whose floor was checked against the nameplate."""
     demand_mw: dict[GpuIndex, int] = field(default_factory=dict)
-    """Demand of each GPU with a task, when it was last worth a new load."""
+    """Demand of each GPU with a task at its last significant change."""
     bound: set[GpuIndex] = field(default_factory=set)
-    """GPUs with a task that a cap holds down, or did in the last seconds."""
+    """GPUs with a task whose cap binds, or did in the last seconds."""
 
     @property
     def id(self) -> NodeId:
         return self.site.id
 
     def copy(self) -> "NodeNow":
-        """Another one, for which what it has and who holds that changes by itself."""
+        """A copy with its own allocations and lost GPUs."""
         other = NodeNow(*_all_of(self))
         other.lost, other.holders = set(self.lost), dict(self.holders)
         other.attempts = dict(self.attempts)
         return other
 
     def free_milli(self, gpu: GpuIndex) -> int:
-        """Thousandths of a GPU that were given to nobody."""
+        """Thousandths of a GPU that are not allocated."""
         return WHOLE_GPU - sum(held.gpu_milli for held in self.holders.get(gpu, ()))
 
     def jobs_on(self, gpu: GpuIndex) -> tuple[JobId, ...]:
-        """Jobs whose attempts a GPU was given to, each once."""
+        """Jobs whose attempts a GPU is allocated to, each once."""
         return tuple(dict.fromkeys(one.gang.job.id for one in self.holders.get(gpu, ())))
 
     def outdate(self) -> None:
-        """Something changed that planner and allocator must know."""
+        """Marks its load and its offer as outdated."""
         self.load = None
         self.outdate_offer()
 
     def outdate_offer(self) -> None:
-        """Something changed that the planner must know."""
+        """Marks its offer as outdated."""
         self.outdated[self.id] = None
 
     def starts_as(self, rules: RunAs | None, account: str) -> bool:
-        """Whether its keeper starts tasks as this account, as the rules of the site say it; empty =
-        the keeper's own, which is root by a rule only."""
+        """Whether its keeper can start tasks as this account, under the site's rules; empty = the
+        keeper's own account, which may be root only by a rule."""
         if account:
             return self.can_run_as or account == self.keeper_account
         return rules is not None or self.keeper_account not in ("", ROOT)
 
     def starts_any(self, rules: RunAs | None) -> bool:
-        """Whether these rules leave anybody as whom its keeper starts tasks."""
+        """Whether these rules permit at least one account that its keeper can use."""
         if rules is None or rules.others == "keeper":
             return self.starts_as(rules, "")
         own, is_any = self.keeper_account, rules.others == "same"
@@ -200,7 +200,7 @@ class NodeNow:
 
     @property
     def is_adopted(self) -> bool:
-        """May be told things: its present incarnation read its caps back."""
+        """Whether it may get commands: its current incarnation has read back its caps."""
         return isinstance(self.link, Adopted)
 
     @property
@@ -213,7 +213,7 @@ class NodeNow:
 
     @property
     def state(self) -> NodeState:
-        """The one word shown for it."""
+        """Its state, as displayed."""
         if self.record.is_off:
             return "off"
         if isinstance(self.link, Unheard) and self.record.incarnation == 0:
@@ -230,7 +230,7 @@ class NodeNow:
 
     @property
     def reason(self) -> str:
-        """Why it is not "ok", in plain words."""
+        """Text why it is not "ok"."""
         match self.state:
             case "off":
                 return self.record.off_reason
@@ -249,4 +249,4 @@ class NodeNow:
 
 
 _all_of = attrgetter(*(each.name for each in fields(NodeNow)))
-"""A quarter of the time of `copy.copy`: a question copies all nodes."""
+"""A quarter of the time of `copy.copy`: an explain query copies all nodes."""

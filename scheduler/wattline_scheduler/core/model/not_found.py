@@ -1,4 +1,4 @@
-"""Names in requests that nothing on the site has."""
+"""Denials of requests that name unknown things."""
 
 from collections.abc import Collection
 from itertools import islice
@@ -8,12 +8,12 @@ from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.wire.client_messages import Denied
 
 MAX_NAMED = 10
-"""In one refusal."""
+"""Maximum number of names in one denial."""
 
 
 def no_job(number: JobId, next_job: JobId) -> Denied:
-    """A refusal of a number that nothing on record has. Jobs are on record for good: below
-    `next_job` it is one that a recovery left out."""
+    """Denies an unknown job number. Jobs are recorded permanently, so that an unknown one below
+    `next_job` was skipped by a recovery."""
     text = f"there is no job {number}"
     if 0 < number < next_job:
         skipped = "a recovery from a backup went on with higher numbers"
@@ -22,7 +22,7 @@ def no_job(number: JobId, next_job: JobId) -> Denied:
 
 
 def not_there(word: str, name: str, known: Collection[str]) -> Denied:
-    """A refusal with the nearest name, or with some of those that are there."""
+    """Denies an unknown name, with the nearest one or some known ones."""
     some = ", ".join(islice(known, MAX_NAMED)) or "none"
     more = " …" if len(known) > MAX_NAMED else ""
     near = nearest(name, known)

@@ -1,4 +1,4 @@
-"""Which problems are open, which ended a moment ago, and when the end of one is due."""
+"""Open problems, recently ended ones, and the times at which ends are due."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from wattline_protocol.wire.problems import MAX_EVIDENCE
 from wattline_scheduler.records import ProblemRecord
 
 REOPEN_S = 60.0
-"""One that begins again so soon after its end is the same problem."""
+"""A problem that begins again this soon after its end is the same problem."""
 
 FIRST_HELD_S = 5.0
 MOST_HELD_S = 600.0
-"""How long the end of a problem that came back is put off, doubling from one to the other."""
+"""Bounds of the delay of the end of a recurring problem, which doubles with each recurrence."""
 
 MAX_OPEN = 10_000
-"""Open problems of a site; what would begin beyond them begins once there is room."""
+"""Maximum number of open problems of a site; further ones begin once others have ended."""
 
 ENDED_KEPT = 1_000
 """Ended problems in memory; older ones are on disk."""
@@ -30,28 +30,28 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Problem:
-    """One that is open."""
+    """An open problem."""
 
     record: ProblemRecord
     seen_at: Instant
     away_since: Instant | None = None
-    """It was said to be over, and ends unless it is seen again soon."""
+    """Time since when it is absent; it ends unless it is seen again soon."""
     last_words: str = ""
-    """What its end says."""
+    """Text of its end."""
 
     @property
     def key(self) -> Key:
-        """What names it."""
+        """Kind and subject, which identify it."""
         return self.record.kind, self.record.subject
 
     @property
     def kind(self) -> ProblemKind:
-        """A record of another version may name one that is not known here."""
+        """Its row in the table; a record of another version may have an unknown kind."""
         return kind_of(self.record.kind)
 
     @property
     def held_s(self) -> float:
-        """How long it must be away before it ends: longer each time that it came back."""
+        """Time it must be absent before it ends: longer with each recurrence."""
         again = self.record.occurrences - 1
         if self.kind.is_prompt or not again:
             return self.kind.settle_s
@@ -68,19 +68,19 @@ class Problem:
 
 @dataclass(slots=True)
 class Problems:
-    """Those that are open, and the newest that ended."""
+    """Open problems, and the newest ended ones."""
 
     open: dict[Key, Problem] = field(default_factory=dict)
     of_node: dict[NodeId, dict[Key, Problem]] = field(default_factory=dict)
-    """The open ones of each node that has any."""
+    """Open problems of each node that has any."""
     timed: dict[Key, Problem] = field(default_factory=dict)
-    """Open ones that end by time: away for a while, or not seen for long."""
+    """Open problems that end by time: absent for a while, or not seen for long."""
     reopenable: dict[Key, tuple[ProblemRecord, Instant]] = field(default_factory=dict)
-    """Those that ended within `REOPEN_S`, in that order."""
+    """Problems that ended within `REOPEN_S`, in that order."""
     ended: deque[ProblemRecord] = field(default_factory=lambda: deque(maxlen=ENDED_KEPT))
 
     def add(self, record: ProblemRecord, now: Now) -> Problem:
-        """It is open from now on."""
+        """Adds an open problem."""
         problem = Problem(record, now.mono_s)
         self.open[problem.key] = problem
         if record.node is not None:
@@ -90,7 +90,7 @@ class Problems:
         return problem
 
     def see(self, problem: Problem, text: str, now: Now) -> None:
-        """It is still there. Not saved: figures change all the time, and its end saves the last."""
+        """Refreshes a problem. Not saved, since figures always change; its end saves the last."""
         problem.seen_at = now.mono_s
         record, evidence = problem.record, text[:MAX_EVIDENCE]
         if problem.away_since is not None:
@@ -104,14 +104,14 @@ class Problems:
             problem.record = msgspec.structs.replace(record, evidence=evidence)
 
     def miss(self, problem: Problem, now: Now) -> bool:
-        """It was not there at this look. Whether that has lasted long enough to end it."""
+        """Marks a problem as absent; returns whether it has been so for long enough to end."""
         if problem.away_since is None:
             problem.away_since = now.mono_s
             self.timed[problem.key] = problem
         return problem.is_due(now)
 
     def remove(self, problem: Problem, now: Now) -> ProblemRecord:
-        """It has ended; the record to save."""
+        """Removes an ended problem; returns the record to save."""
         key, record = problem.key, problem.record
         record = msgspec.structs.replace(record, until_unix_s=now.unix_s)
         del self.open[key]
@@ -126,7 +126,7 @@ class Problems:
         return record
 
     def reopened(self, key: Key) -> ProblemRecord | None:
-        """The problem of that key that ended a moment ago, open again; None = there is none."""
+        """Reopens a problem with that key that ended recently; None = there is none."""
         before = self.reopenable.pop(key, None)
         if before is None:
             return None
@@ -138,7 +138,7 @@ class Problems:
         return msgspec.structs.replace(before[0], until_unix_s=None, occurrences=again)
 
     def due(self, now: Now) -> list[Problem]:
-        """Those that end by time now. Forgets what ended too long ago to begin again."""
+        """Problems that end by time now. Also drops those that ended too long ago to reopen."""
         for key in list(self._settled(now)):
             del self.reopenable[key]
         return [problem for problem in self.timed.values() if problem.is_due(now)]
@@ -151,5 +151,5 @@ class Problems:
 
 
 def kind_of(name: str) -> ProblemKind:
-    """The row of the table; of a name that is not in it, the one for anything else."""
+    """The row of the table; for an unknown name, that of the generic kind."""
     return KINDS.get(name) or KINDS["node_problem"]

@@ -1,20 +1,20 @@
-"""Problems: conditions that begin once and end once, each with one event.
+"""Problems: lasting conditions that begin once and end once, each with one event.
 
-The API for everything that notices something wrong which lasts:
+The API for every check that detects a lasting condition:
 
     begin(state, "meter_stale", "pdu-a1", "no value for 12 s", now)
     end(state, "meter_stale", "pdu-a1", now)
 
-`kind` is a row of `wattline_protocol.wire.problem_kinds`: severity, titles, the kind of the event
-at the end. `subject` is what it is about, without figures: a node, "n01 GPU 3", a domain,
-"job 17". Pass `node=` or `job=` where it is about one. Both may be called at every look, by level:
+`kind` is a row of `wattline_protocol.wire.problem_kinds`: severity, titles, kind of the end event.
+`subject` names the affected object, without figures: a node, "n01 GPU 3", a domain, "job 17". Pass
+`node=` or `job=` if it concerns one. Both calls are level-triggered and may run at every check:
 `begin` of an open problem only refreshes its evidence, `end` of one that is not open does nothing.
-A moment (a job ended, somebody acted) is `journal.note`.
+A single occurrence (a job ended, a user acted) is `journal.note`.
 
-What flaps is bounded. A problem ends once it has been away for `settle_s` of its kind; one that
+Flapping is limited. A problem ends once it has been absent for `settle_s` of its kind; one that
 begins again within `REOPEN_S` of its end is the same problem, and from then on each end waits
-twice as long, up to `MOST_HELD_S`. Open problems survive a restart: whoever began one calls `end`
-by level once it sees that it is over.
+twice as long, up to `MOST_HELD_S`. Open problems survive a restart: the check that began one calls
+`end` by level once the condition is over.
 """
 
 import msgspec
@@ -39,11 +39,11 @@ def begin(
     node: NodeId | None = None,
     job: JobId | None = None,
 ) -> bool:
-    """A problem begins, or is seen again; `text` is its evidence. Whether it is open now.
+    """Begins or refreshes a problem; `text` is its evidence. Returns whether it is open now.
 
-    `severity`: other than the kind's. `by`: the node that reports it, if one does. False: too many
+    `severity`: overrides the kind's. `by`: the node that reports it, if one does. False: too many
     problems are open, or the node has caused too many events in this minute; it begins at the next
-    look that finds room.
+    check within the limits.
     """
     problems, key = state.problems, (kind, subject)
     known = problems.open.get(key)
@@ -64,7 +64,7 @@ def begin(
 
 
 def end(state: State, kind: str, subject: str, now: Now, text: str = "") -> None:
-    """A problem is over, unless it comes back soon. `text`: what the event of its end says."""
+    """Ends a problem, unless it recurs soon. `text`: that of the event of its end."""
     problem = state.problems.open.get((kind, subject))
     if problem is None:
         return
@@ -74,20 +74,20 @@ def end(state: State, kind: str, subject: str, now: Now, text: str = "") -> None
 
 
 def end_of_node(state: State, node: NodeId, now: Now, text: str) -> None:
-    """Its problems are over at once: it is off, or what it was is gone. `text`: why."""
+    """Ends the problems of a node at once: it is off, or replaced. `text`: the reason."""
     for problem in list(state.problems.of_node.get(node, {}).values()):
         problem.last_words = f"{problem.record.subject}: {text}"
         _close(state, problem, now)
 
 
 def tick_problems(state: State, now: Now) -> None:
-    """At every tick: what has been away, or was not seen, for long enough ends."""
+    """Ends problems that were absent, or not seen, for long enough, at every tick."""
     for problem in state.problems.due(now):
         _close(state, problem, now)
 
 
 def restore_problems(state: State, saved: tuple[ProblemRecord, ...], now: Now) -> None:
-    """Those on record. What is no longer in the site file has no problems."""
+    """Restores saved problems. Ends those whose subject is no longer in the site file."""
     for record in saved:
         if record.until_unix_s is not None:
             state.problems.ended.append(record)
@@ -106,7 +106,7 @@ def _close(state: State, problem: Problem, now: Now) -> None:
 
 
 def _last_words(record: ProblemRecord) -> str:
-    """What the event of its end says where its module says nothing."""
+    """Default text for the event of its end."""
     lasted_s = (record.until_unix_s or record.since_unix_s) - record.since_unix_s
     lasted = format_duration(round(min(max(0.0, lasted_s), MAX_DURATION_S)))
     times = f", began {record.occurrences} times" if record.occurrences > 1 else ""
@@ -121,5 +121,5 @@ def _is_of_site(state: State, record: ProblemRecord) -> bool:
 
 
 def is_open(state: State, kind: str, subject: str) -> bool:
-    """Whether it has begun and not ended; one that is away for a moment is still open."""
+    """Whether a problem has begun and not ended; one briefly absent is still open."""
     return (kind, subject) in state.problems.open

@@ -1,4 +1,4 @@
-"""Everything the scheduler knows, as one value that the handlers of this package work on."""
+"""The complete state of the scheduler, one value that all handlers of this package work on."""
 
 from dataclasses import dataclass, field
 
@@ -34,16 +34,16 @@ from wattline_scheduler.records import (
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A node's words that the books cannot explain, until its Hello."""
+    """A contradiction between a node and the books, until its Hello."""
 
     since: Instant
     claims_epoch: bool
-    """It says that it has met a later epoch than this one."""
+    """It claims to have seen a later epoch than this one."""
 
 
 @dataclass(slots=True)
 class Overrun:
-    """Why a domain is committed above its budget, which only named causes may bring about (I4)."""
+    """Cause of a domain's commitment above its budget; only named causes are legal (I4)."""
 
     since: Instant
     since_unix_s: UnixTime
@@ -51,22 +51,22 @@ class Overrun:
     is_shed: bool = False
     """A budget was lowered: pause at once where floors do not suffice."""
     is_start: bool = False
-    """A new run has not heard all nodes yet: said once for all domains, and its end not at all."""
+    """A new run has not heard all nodes yet: reported once for all domains, its end not at all."""
     marked_mw: int = 0
-    """How far above its budget the domain was at `marked_at`."""
+    """Excess above the budget at `marked_at`."""
     marked_at: Instant | None = None
-    """When that last changed by so much that something is happening."""
+    """Time of the last change of the excess that counts as progress."""
 
 
 @dataclass(slots=True)
 class Claim:
-    """Nodes that are being made free for a gang of higher priority."""
+    """Nodes reserved for a preempting gang while its victims end."""
 
     nodes: tuple[NodeId, ...]
     victims: tuple[GangKey, ...]
-    """Who has to go."""
+    """Preempted gangs."""
     free_since: Instant | None = None
-    """When the last of them was found gone."""
+    """Time at which the last of them was found ended."""
 
 
 @dataclass(slots=True)
@@ -80,10 +80,10 @@ class State:
     domains: Domains
     books: Books
     fleet: Fleet
-    """What the allocator sees of each node."""
+    """Loads of nodes for the allocator."""
     pace: Pace
     binding: Binding
-    """Which row keeps which node below what it would use."""
+    """The row that limits each node below its demand."""
     demand: Demand
     nodes: dict[NodeId, NodeNow]
     work: Workload
@@ -91,76 +91,76 @@ class State:
     next_job: JobId
     calendar: Calendar
     ledger: Ledger
-    """What accounts and queues used."""
+    """Usage of accounts and queues."""
     picture: Picture
-    """How the planner sees the site, but for the nodes in `outdated`."""
+    """The planner's view of the fleet, current except for the nodes in `outdated`."""
     outdated: dict[NodeId, None]
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     off_tries: OffTries = field(default_factory=OffTries)
-    """Hosts that are being switched off without their agents."""
+    """Attempts to power hosts off without their agents."""
     problems: Problems = field(default_factory=Problems)
-    """Conditions that began and have not ended; see `core.problems`."""
+    """Open problems; see `core.model.problems`."""
     limits: dict[tuple[DomainId, str], LimitRecord] = field(default_factory=dict)
     """Limits that are not over, by domain and name; those begun are in `domains` too."""
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)
     """Those that are not over, by name."""
     reserved: Reservations | None = None
-    """The same as the planner sees them; None = to be made anew."""
+    """The same in the planner's form, cached; None = outdated."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
-    """Of every domain that has one in the site file."""
+    """Of every domain with a meter in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)
-    """Of every cooling zone of whose plant the site file says anything."""
+    """Of every cooling zone with plant in the site file."""
     meter_records: dict[DomainId, MeterRecord] = field(default_factory=dict)
-    """What is on disk of meters."""
+    """Saved state of meters."""
     thermal: Thermal = field(default_factory=Thermal)
     is_disk_low: bool = False
-    """Less is free beside the store than the reserve: nothing new is taken."""
+    """Less is free beside the store than the reserve: new work is refused."""
     disk_room_bytes: int | None = None
-    """What was free above the reserve, less what was taken since; None = nobody has looked."""
+    """Free space above the reserve, less what was accepted since; None = not measured yet."""
     is_recovering: bool = False
     """A backup was restored: nothing starts until `unknown` and `strays` are empty."""
     unknown: set[NodeId] = field(default_factory=set)
     """Nodes that were not heard since, and are not off."""
     strays: dict[TaskRef, NodeId] = field(default_factory=dict)
-    """What runs there without being on record."""
+    """Unrecorded tasks on nodes."""
     attempt_floor: int = 0
     numbers_lost: JobId | None = None
-    """Below it lie the jobs that the store may have lost; None = no agent has named one."""
+    """Upper bound of job numbers that the store may have lost; None = no agent has named one."""
     members: dict[str, MemberRecord] = field(default_factory=dict)
-    """Who was on the allow-list when it was looked at last."""
+    """The allow-list as last seen."""
     shares_at: Instant | None = None
-    """When the use of live tries was last added up."""
+    """Time of the last sum over the use of live tries."""
     sensed_at: Instant | None = None
-    """When meters and zones were last looked at."""
+    """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)
     """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)
-    """Domains whose floors alone do not fit, by the newest rebalancing, and by how much."""
+    """Domains whose floors alone do not fit, by the newest rebalancing, with their shortfall."""
     short_since: dict[DomainId, Instant] = field(default_factory=dict)
     missing_since: dict[int, Instant] = field(default_factory=dict)
-    """Rows in which what jobs must keep does not fit, and since when."""
+    """Rows in which useful caps do not fit, and since when."""
     wants_plan: bool = False
     wants_rebalance: bool = False
     wants_advance: bool = False
     """Watts were acknowledged that gangs on other nodes may wait for."""
     wants_room: bool = False
-    """Demand rose where its watts are lent out: what is acknowledged is given out at once."""
+    """Demand rose where its watts are lent out: acknowledged watts are granted at once."""
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)
-    """Of `judge.impossible`, until something changes what nodes have."""
+    """Of `satisfiability.impossible`, until the hardware or labels of a node change."""
     verdicts_inside: dict[tuple[str, Shape], str] = field(default_factory=dict)
-    """The same of `inside`, by the reservation's name."""
+    """The same of `reservation_fit`, by the reservation's name."""
     whole: Snapshot | None = None
-    """What those were found on; None = to be made anew."""
+    """The snapshot they are based on; None = outdated."""
     gateway_public_key: str = ""
-    """With which services' workers know the gateway; the shell reads it from the allow-list."""
+    """Identifies the gateway to services' workers; the shell reads it from the allow-list."""
     claims: dict[GangKey, Claim] = field(default_factory=dict)
-    """By the gang that others are making room for."""
+    """By the preempting gang."""
     promised: dict[JobId, Instant] = field(default_factory=dict)
-    """Jobs for which the newest plan keeps room, and when it will be free; infinite = not known."""
+    """Promised starts of jobs with resources reserved by the newest plan; infinite = unknown."""
 
     def forget_verdicts(self) -> None:
-        """What nodes have has changed."""
+        """Clears verdicts when the hardware of a node has changed."""
         self.verdicts.clear()
         self.verdicts_inside.clear()
         self.whole = None

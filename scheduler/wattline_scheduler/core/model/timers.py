@@ -1,4 +1,4 @@
-"""When a job must be looked at again because of the time of day."""
+"""Times at which jobs are evaluated again because of the clock."""
 
 import heapq
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from wattline_protocol.ids import JobId, UnixTime
 
 CLOCK_SET_BACK_S = 1.0
-"""A wall clock that goes back by more makes every job be looked at anew."""
+"""Set-back of the wall clock above which all jobs are evaluated again."""
 
 KEPT_REPLACED = 1_000
-"""Times that were replaced and may be kept, beside as many as there are jobs."""
+"""Maximum number of replaced times in the heap, beyond the number of jobs."""
 
 
 class Alarms:
@@ -21,29 +21,29 @@ class Alarms:
         self._newest = UnixTime(0.0)
 
     def set(self, job: JobId, at: UnixTime) -> None:
-        """Look at it then, instead of when it was to be looked at before."""
+        """Sets the time of a job, replacing an earlier one."""
         if self._at.get(job) != at:
             self._at[job] = at
             heapq.heappush(self._heap, (at, job))
             self._tidy()
 
     def forget(self, job: JobId) -> None:
-        """It need not be looked at any more."""
+        """Removes the time of a job."""
         self._at.pop(job, None)
 
     def __len__(self) -> int:
-        """Times kept, those that were replaced and are not due yet among them."""
+        """Number of stored times, including replaced ones that are not due yet."""
         return len(self._heap)
 
     def _tidy(self) -> None:
-        """Each move of an index sets its array's time anew: what was replaced must not pile up
+        """Each transition of an index sets its array's time again: replaced times must not pile up
         until a deadline that is weeks away."""
         if len(self._heap) > 2 * len(self._at) + KEPT_REPLACED:
             self._heap = [(at, job) for job, at in self._at.items()]
             heapq.heapify(self._heap)
 
     def take_due(self, now: UnixTime) -> Iterator[JobId]:
-        """Those that are due, each once; they must be set again. Those not taken stay due."""
+        """Yields due jobs, each once; they must be set again. Those not consumed stay due."""
         if now < self._newest - CLOCK_SET_BACK_S:
             self._heap = [(now, job) for job in sorted(self._at)]
             self._at = dict.fromkeys(self._at, now)

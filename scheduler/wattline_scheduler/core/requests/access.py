@@ -1,5 +1,5 @@
-"""Who may use which queue and account of the site file: asked at a submission and at a change, and
-once a run of what was accepted before, since the site file may say something else now.
+"""Access control of queues and accounts: checked at submission, at update, and once at the start of
+a run, since the site file may have changed since a job was accepted.
 """
 
 from typing import Literal
@@ -19,17 +19,17 @@ from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 
 DEFAULT_QUEUE = "default"
-"""Where jobs wait that name none; it needs no entry in the site file."""
+"""Queue of jobs that specify none; it needs no entry in the site file."""
 
 MAX_SHOWN = 5
-"""Users, or names that there are, in one sentence."""
+"""Maximum number of users or of known names listed in one sentence."""
 
 What = Literal["queue", "account"]
 Gate = Literal["queue", "account", "run_as", "cost"]
 
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
-    """Why the user may not submit such a job to its queue, or under its account, or any job."""
+    """Denies a queue or account that the user may not use, or a user without host account."""
     nobody = _runs_as_nobody(state, owner)
     if nobody:
         return Denied("not_allowed", f"{nobody}; ask an operator for one")
@@ -50,10 +50,10 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
 
 
 def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | None:
-    """What keeps a job that was accepted from starting, and why; None = nothing does.
+    """Returns the gate that bars an accepted job from starting, and the reason; None = not barred.
 
-    It would start in no quota at all, in one that its user may not use any more, as nobody, or
-    without the limit of its cost.
+    A job is barred if its queue or account no longer exists or is closed to its user, if its user
+    maps to no host account, or if its cost limit has no tariff.
     """
     unknown = _unknown(state, owner, spec)
     if unknown:
@@ -74,14 +74,14 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
 
 
 def _runs_as_nobody(state: State, owner: UserName) -> str:
-    """Why tasks of the user cannot run as anybody; empty = they can."""
+    """Returns the reason if the user maps to no host account; empty = it maps to one."""
     if account_of(state.site.run_as, owner) is not None:
         return ""
     return f"the site file names no account of the hosts for {owner} ([run_as])"
 
 
 def _bound(state: State, owner: UserName) -> str:
-    """That no keeper heard so far starts tasks as the user's account; empty = one does, or may."""
+    """Reason if no keeper heard so far can start tasks as the user's account; empty = one may."""
     rules = state.site.run_as
     account = account_of(rules, owner)
     if not account:
@@ -98,8 +98,8 @@ def _bound(state: State, owner: UserName) -> str:
 
 
 def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: bool) -> Denied | None:
-    """Why such a job may not be submitted, or changed by its user, with its priority; None = it
-    may. Operators are not bound where neither its queue nor its account has a maximum."""
+    """Denies a priority above the maximum of the queue or the account; None = allowed. Operators
+    are unlimited where neither sets a maximum."""
     above = state.work.quotas.accounts_above(spec.account or owner)
     accounts = [account for account in state.site.accounts if account.name in above]
     limits = [(a.max_priority, f"of account {a.name}") for a in accounts]
@@ -118,12 +118,12 @@ def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: boo
 
 
 def _priority_text(priority: int) -> str:
-    """`75, high`; `60` where that has no name."""
+    """Formats a priority with its name: `75, high`; `60` if it has none."""
     return ", ".join([str(priority), *(n for n, value in PRIORITIES.items() if value == priority)])
 
 
 def too_long(state: State, spec: JobSpec) -> Denied | None:
-    """Why nobody but an operator may let such a job run as long as it says; None = its user may."""
+    """Denies a run time limit above the maximum of the queue; None = allowed."""
     queue = _queue(state, spec)
     if queue is None or not queue.max_runtime_s:
         return None
@@ -138,7 +138,7 @@ def too_long(state: State, spec: JobSpec) -> Denied | None:
 
 
 def with_runtime(state: State, spec: JobSpec) -> JobSpec:
-    """A job that names no run time limit has the longest that its queue allows."""
+    """Sets the run time limit of a job without one to the maximum of its queue."""
     queue = _queue(state, spec)
     if queue is None or spec.limits.runtime_s or spec.kind == "service":
         return spec
@@ -151,7 +151,7 @@ def _queue(state: State, spec: JobSpec) -> Queue | None:
 
 
 def follow_site_file(state: State, now: Now) -> None:
-    """At the begin of a run: what waits and may not start by the site file as it is now."""
+    """Sets the bar of every job by the current site file, at the start of a run."""
     known: dict[tuple[UserName, str, str, bool], tuple[Gate, str] | None] = {}
     for job in state.work.jobs.values():
         owner, spec = job.record.owner, job.spec
@@ -165,7 +165,7 @@ def follow_site_file(state: State, now: Now) -> None:
 
 
 def _tell_uncounted(state: State, now: Now) -> None:
-    """Whose limit of cost does not act in this run, as the site file has lost its tariff."""
+    """Raises or clears the problem that cost limits are not enforced for lack of a tariff."""
     jobs = [job for job in state.work.jobs.values() if job.barred and job.barred[0] == "cost"]
     names = [str(job.id) for job in jobs if not job.is_ended]
     if not names:
@@ -178,13 +178,13 @@ def _tell_uncounted(state: State, now: Now) -> None:
 
 
 def no_account(state: State, name: str) -> str:
-    """Why there is no such account; empty = there is, or the site file names none at all."""
+    """Returns the reason if no such account exists; empty = it exists, or none is listed."""
     accounts = _known(state, "account")
     return _no_such("account", name, accounts) if accounts and name not in accounts else ""
 
 
 def _unknown(state: State, owner: UserName, spec: JobSpec) -> What | Literal[""]:
-    """Where the site file names queues, or accounts, a new word is a mistake."""
+    """Returns the unknown key, if any. Any name is accepted where the site file lists none."""
     queues, accounts = _known(state, "queue"), _known(state, "account")
     if queues and spec.queue not in (*queues, DEFAULT_QUEUE):
         return "queue"
@@ -201,8 +201,8 @@ def _known(state: State, what: What) -> list[str]:
 
 
 def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str] | None:
-    """What this user may not use, its account and those above first: for whom it is; None = all of
-    it may be used."""
+    """Returns the first of account, parent accounts and queue that the user may not use, and its
+    permitted users; None = all are permitted."""
     above = state.work.quotas.accounts_above(spec.account or owner)
     accounts = {account.name: account.users for account in state.site.accounts}
     asked: list[tuple[What, str, tuple[str, ...]]]

@@ -1,4 +1,4 @@
-"""One act on many jobs: who may, in what order, how many at a time, and what is said of each."""
+"""One action on many jobs: permissions, order, batch limits, and one result row per job."""
 
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.job.selection import problem
@@ -27,12 +27,12 @@ from wattline_scheduler.core.requests.update import update
 MAX_JOBS = 1_000
 MAX_CHANGED = 100
 MAX_TASKS = 10_000
-"""Acted on in one request, so that beats do not wait; the answer says how many are left. Jobs that
-are changed are fewer: each is laid out, checked and compared as a whole, which takes 1 ms."""
+"""Maximum per request, so that heartbeats do not wait; the answer reports how many remain. The
+limit for updates is lower: each is built, checked and compared as a whole, which takes 1 ms."""
 
 
 def named(request: OnJobs) -> tuple[JobId, ...]:
-    """The jobs that a request names by number, as many as it acts on at most."""
+    """The jobs that a request lists by number, limited to one batch."""
     if problem(request.which):
         return ()
     numbers = {n for span in request.which.jobs for n in range(span.first, span.last + 1)}
@@ -40,7 +40,7 @@ def named(request: OnJobs) -> tuple[JobId, ...]:
 
 
 def act_of(request: OnJobs, asker: Asker) -> Act:
-    """What a request of this person does to one job."""
+    """The action that a request of this user performs on one job."""
     match request:
         case Cancel():
             return CANCEL
@@ -55,7 +55,7 @@ def act_of(request: OnJobs, asker: Asker) -> Act:
 
 
 def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
-    """Do it to every job that is meant; one that is refused does not keep the others from it."""
+    """Applies the action to every selected job; a refusal of one job does not affect the others."""
     wrong = problem(request.which)
     if wrong:
         return Denied("bad_request", wrong)
@@ -76,8 +76,8 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
 
 
 def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
-    """Each act is a line on record: one that holds and releases its jobs in turn fills a disk too.
-    Operators may need to hold or change jobs then; what is cancelled ends once."""
+    """Denies actions while the disk is nearly full: each writes a record, and alternating holds and
+    releases would fill it. Exempt: cancel, which ends once, and operators, for urgent changes."""
     is_free = isinstance(request, Cancel) or request.is_dry_run
     is_operator = Asker(event.user, event.role).is_operator
     return None if is_free or is_operator else nothing_new(state)

@@ -1,7 +1,7 @@
-"""What users do to jobs that are there: cancel and requeue here, more in `holding`, `changing`.
+"""Actions on existing jobs: cancel and requeue; `hold` and `update` define the others.
 
-Each act has two halves: `of` says which gangs it would touch, or why it may not be; `do` touches
-them. A dry run ends between the two.
+Each action has two halves: `of` selects the gangs or refuses, `do` changes them. A dry run stops
+between the two.
 """
 
 from collections.abc import Callable
@@ -32,24 +32,24 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Target
 
 MAX_INDICES_CHARS = 60
-"""Of a list of indices in a text; the answer's own field has them all."""
+"""Maximum length of an index list in a text; the answer's own field has the full list."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedAction:
-    """Gangs of one job that an act touches; none = it was done before."""
+    """Gangs of one job that an action will change; none = already done."""
 
     job: Job
     gangs: tuple[Gang, ...]
     is_whole: bool
     spec: JobSpec | None = None
-    """What the job becomes, where it is changed."""
+    """New specification of the job, for an update."""
     reached: str = ""
-    """What ends at once by that change, and why, as "it reached its cost limit of 3 USD"."""
+    """Limit that the update makes the job reach, as "it reached its cost limit of 3 USD"."""
 
     @property
     def name(self) -> str:
-        """`job 12`, `job 12[3-5]`."""
+        """Display name: `job 12`, `job 12[3-5]`."""
         return name_of(self.job, None if self.is_whole else self.gangs)
 
 
@@ -60,23 +60,23 @@ def _tell(strike: PlannedAction) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One verb about jobs."""
+    """One verb on jobs."""
 
     event: str
-    """Its kind in the audit log."""
+    """Event kind in the audit log."""
     of: Callable[[State, Target, Job, Now], PlannedAction | Denied]
     do: Callable[[State, PlannedAction, UserName, Now], str]
-    """What was done, in words."""
+    """Applies the action; returns the result text."""
     before: str
-    """What is said of a job to which it was done before."""
+    """Result text of a job to which the action was already applied."""
     would: str
-    """What a dry run says."""
+    """Result text of a dry run."""
     tell: Callable[[PlannedAction], str] = _tell
-    """Its line in the audit log."""
+    """Audit log text."""
 
 
 def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str:
-    """A job, or some indices of it, as people write it."""
+    """Display name of a job, or of some of its indices."""
     if not gangs:
         return f"job {job.id}"
     listed = folded(job.index_of(gang.number) for gang in gangs)
@@ -85,12 +85,12 @@ def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str
 
 
 def meant(target: Target, job: Job) -> str:
-    """What is meant, as people write it."""
+    """Display name of the target."""
     return name_of(job, None if target.numbers is None else target.gangs)
 
 
 def over(target: Target, job: Job) -> Denied:
-    """Nothing of what is meant is left to act on."""
+    """Denies an action on a target that has ended."""
     name = meant(target, job)
     outcomes = {g.phase.outcome for g in target.gangs if isinstance(g.phase, Ended)}
     how = job.record.state if target.numbers is None else ", ".join(sorted(outcomes))
@@ -98,7 +98,7 @@ def over(target: Target, job: Job) -> Denied:
 
 
 def open_of(target: Target) -> list[Gang]:
-    """Of what is meant, all that has not ended."""
+    """Gangs of the target that have not ended."""
     return [gang for gang in target.gangs if not isinstance(gang.phase, Ended)]
 
 
@@ -121,7 +121,7 @@ def _is_cancelled(gang: Gang) -> bool:
 
 
 def _cancel(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
-    """Pending gangs end at once, others are stopped with the job's grace."""
+    """Ends pending gangs at once; stops the others with the job's grace period."""
     job, reason = strike.job, f"cancelled by {user}"
     if strike.is_whole:
         job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
@@ -137,7 +137,7 @@ def _cancel(state: State, strike: PlannedAction, user: UserName, now: Now) -> st
 
 
 def _opens_again(state: State, job: Job) -> Denied | None:
-    """Why a job that has ended may not be open once more; None = it may."""
+    """Denies reopening an ended job; None = allowed."""
     owner = job.record.owner
     return (
         nothing_new(state)
@@ -206,9 +206,9 @@ def _why_not_requeued(target: Target) -> str:
 
 
 def _requeue(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
-    """What runs is stopped with the job's grace and waits again; so does what has ended.
+    """Stops running gangs with the job's grace period, and queues them and ended gangs again.
 
-    Its checkpoints stay where they are. No retry is used up; after an end all of them are back.
+    Checkpoints stay in place. A requeue uses no retry; after an end, all retries are restored.
     """
     job, reason = strike.job, f"requeued by {user}"
     if job.is_ended:

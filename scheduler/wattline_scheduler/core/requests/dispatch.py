@@ -1,4 +1,4 @@
-"""Requests that change state: who may ask for what, then to the module that does it."""
+"""Dispatches requests that change state to their handlers, after the check of the role."""
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.site.model import Role
@@ -43,16 +43,16 @@ from wattline_scheduler.core.requests import (
 from wattline_scheduler.core.requests.refused_acts import note_refused
 
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
-"""What submitters may do, to their own jobs; operators to all."""
+"""Requests of submitters on their own jobs, of operators on all."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
 ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
-"""What takes an operator."""
+"""Requests that require the operator role."""
 
 
 def asked(state: State, event: ClientAsked, now: Now) -> None:
-    """Answer a request, some of them later; what it changed is saved before the answer."""
+    """Handles a request; some are answered later. Changes are saved before the answer."""
     denied = _not_allowed(event.role, event.request)
     answer = denied if denied is not None else _do(state, event, now)
     if answer is not None:
@@ -125,5 +125,5 @@ def _node(state: State, name: NodeId) -> NodeNow | Denied:
 
 
 def no_node(state: State, name: NodeId) -> Denied:
-    """What to say where a request names a node that is not there."""
+    """Denies a request that names an unknown node."""
     return not_there("node", name, state.nodes)

@@ -1,7 +1,7 @@
-"""Grid events: budgets lowered from a time to a time, as the grid's operator announced.
+"""Grid events: budget limits with a start and an end, announced by the grid operator.
 
-An event is a limit with a start. Its id is taken until its end, also when it was cancelled, so that
-an announcement that is repeated never revives what was taken back.
+An event is a limit with a start. Its id stays taken until its end, even if it is cancelled, so that
+a repeated announcement never revives a cancelled event.
 """
 
 import msgspec
@@ -16,16 +16,16 @@ from wattline_scheduler.core.requests.shed import MAX_RAMP_S, MAX_SHED_S, no_dom
 from wattline_scheduler.records import LimitRecord
 
 MAX_EVENTS = 1_000
-"""Not over yet, on the whole site."""
+"""Maximum number of open events on the whole site."""
 
 MAX_EVENTS_PER_DOMAIN = 50
-"""Fewer than `Limits` takes, so that one that is accepted can always begin."""
+"""Below the maximum of `Limits`, so that an accepted event can always begin."""
 
 MAX_REASON_CHARS = 500
 
 
 def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
-    """Plan an event; it begins by itself, at once if its start has come."""
+    """Schedules an event; it begins automatically, at once if its start has passed."""
     problem = total(state, "grid event", user, lambda: _problem(state, request, now), now)
     if problem is not None:
         return problem
@@ -123,7 +123,7 @@ def _find(state: State, id_: str) -> LimitRecord | None:
 
 
 def _again(known: LimitRecord, asked: LimitRecord, *, is_now: bool) -> Answer:
-    """The same announcement again is fine; another one under the same id is not."""
+    """Accepts a repeated identical announcement; denies a different one under the same id."""
     if known.phase == "cancelled":
         return Denied("conflict", f"{known.name} was cancelled; announce it under a new id")
     same = msgspec.structs.replace(
@@ -155,7 +155,7 @@ def _no_room(state: State, record: LimitRecord) -> Denied | None:
 
 
 def cancel(state: State, user: UserName, request: CancelGridEvent, now: Now) -> Answer:
-    """Take an event back; the budget is what the other limits leave, at once."""
+    """Cancels an event; the remaining limits set the budget at once."""
     record = _find(state, request.id)
     if record is None or record.phase in ("cancelled", "rising"):
         known = [r.name for r in state.limits.values() if r.source == "event"]

@@ -1,4 +1,4 @@
-"""Hold and release: what an operator holds of somebody else, only operators release."""
+"""Hold and release. Only operators release an operator's hold of another user's job."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ from wattline_scheduler.core.requests.selection import Target
 
 
 def hold(user: UserName) -> Act:
-    """The act of this user: an operator's hold of a job of somebody else is theirs."""
+    """The hold action of this user; on another user's job it is an operator's hold."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
         del state, now
@@ -35,7 +35,7 @@ def _of_hold(target: Target, job: Job, user: UserName) -> PlannedAction | Denied
 
 
 def _hold(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
-    """Nothing more of it starts; what runs goes on."""
+    """No further gang of the job starts; running gangs continue."""
     job = strike.job
     by = job.record.held_by if job.record.is_held or job.held else ""
     by = by if user == job.record.owner else user
@@ -50,7 +50,7 @@ def _hold(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
 
 
 def release(*, is_operator: bool) -> Act:
-    """The act of an operator, or of somebody who is none."""
+    """The release action, for an operator or a user without that role."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
         del state, now
@@ -70,9 +70,9 @@ def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction
 
 
 def _release(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
-    """It may start again; of a job that is held as a whole the other indices stay held.
+    """Makes gangs eligible again; if the whole job was held, its other indices stay held.
 
-    What was held for its crashes gets all its retries back.
+    Gangs held for a crash loop get all their retries back.
     """
     del user
     job, released = strike.job, {gang.number for gang in strike.gangs}

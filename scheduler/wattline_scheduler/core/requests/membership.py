@@ -1,4 +1,4 @@
-"""Who was enrolled, changed or removed: seen in the allow-list, kept with the acts of people."""
+"""Membership changes (enrolled, changed, removed), detected in the allow-list and audited."""
 
 import msgspec
 
@@ -10,13 +10,13 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import MemberRecord
 
 KEY_CHARS = 8
-"""Of a public key, to tell one from another."""
+"""Length of the public key prefix in texts."""
 
 MAX_NAMED = 10
 
 
 def members_seen(state: State, event: MembersSeen, now: Now) -> None:
-    """Compare with what was seen last, also by an earlier run."""
+    """Compares the allow-list with the last one seen, also by an earlier run."""
     is_first = not state.members
     seen = {member.name: member for member in event.members}
     for name in sorted(state.members.keys() - seen.keys()):

@@ -1,4 +1,4 @@
-"""What operators do to nodes: drain and undrain, declare off and on."""
+"""Operator actions on nodes: drain and undrain, declare off and on."""
 
 import msgspec
 
@@ -25,9 +25,9 @@ from wattline_scheduler.core.model.state import State
 
 
 def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now) -> Answer:
-    """No new tasks; what runs there goes on, or is sent back to the queue.
+    """Stops placement on the node; running tasks continue, or are requeued.
 
-    The reason of a drain that is said again without one stays.
+    A repeated drain without a reason preserves the previous reason.
     """
     before = node.record.drain_reason if node.record.is_draining else ""
     reason = request.reason or before or f"drained by {user}"
@@ -45,7 +45,7 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
 
 
 def _how_far(node: NodeNow, now: Now) -> str:
-    """What still runs on a node that is being drained, and for how long at most."""
+    """Describes what still runs on a draining node, and for how long at most."""
     count = len(node.attempts)
     if not count:
         return "is drained: nothing runs there"
@@ -59,7 +59,7 @@ def _how_far(node: NodeNow, now: Now) -> str:
 
 
 def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: Now) -> Answer:
-    """The node takes tasks again."""
+    """Makes the node schedulable again."""
     del request
     if not node.record.is_draining:
         return Denied("conflict", f"{node.id} is not drained, it is {node.state}")
@@ -77,7 +77,7 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
 def declare_off(
     state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
 ) -> Answer | None:
-    """The operator vouches that the node draws nothing, or wants it seen; None: answered later."""
+    """Records the operator's word that the node is off, or fences it; None: answered later."""
     is_typed = bool(request.confirmation) and not request.power_off
     if request.power_off or (node.site.out_of_band is not None and not is_typed):
         return fencing.ask_off(state, node, event, request, now)
@@ -98,7 +98,7 @@ def declare_off(
 
 
 def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, now: Now) -> Answer:
-    """The node may draw again: it counts at nameplate until its Hello."""
+    """Lets the node draw again: it counts at nameplate until its Hello."""
     del request
     fencing.void_try(state, node, f"{user} is about to switch it on", now)
     if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:

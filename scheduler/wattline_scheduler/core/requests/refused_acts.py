@@ -1,4 +1,4 @@
-"""Refused acts: what a person was not allowed to do is on record beside what was done."""
+"""Audit records of refused requests, beside those of actions performed."""
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.wire.client_messages import Acted, Answer, Denied, Request
@@ -6,7 +6,7 @@ from wattline_scheduler.core.model.events import ActRefused, ClientAsked
 from wattline_scheduler.core.model.state import State
 
 TARGETS = ("node", "domain", "zone", "name", "id")
-"""Fields of a request that name what it is about."""
+"""Request fields that name the target."""
 
 NOT_ALLOWED = "not_allowed"
 
@@ -16,8 +16,8 @@ Kinds = tuple[type[Request], ...]
 def note_refused(
     state: State, event: ClientAsked, answer: Answer, of_operators: Kinds, now: Now
 ) -> None:
-    """An answer that refuses an act, or part of one. `of_operators`: requests that always take an
-    operator, of which every refusal is on record."""
+    """Records an answer that refuses a request, or part of one. `of_operators`: requests that
+    require an operator; every refusal of these is recorded."""
     reason = _refusal(answer, is_of_operators=isinstance(event.request, of_operators))
     if reason:
         target = getattr(event.request, "node", None)
@@ -27,12 +27,12 @@ def note_refused(
 
 
 def act_refused(state: State, event: ActRefused, now: Now) -> None:
-    """One that was refused at the edge, before it was an event."""
+    """Records a request refused at the edge, before it became an event."""
     state.journal.refused(f"{event.what}: {event.reason}", now, who=event.who)
 
 
 def _refusal(answer: Answer, *, is_of_operators: bool) -> str:
-    """Why it was refused; empty = it was not, or it is an everyday mistake about one's own job."""
+    """Reason of a refusal; empty = none, or an ordinary mistake about the user's own job."""
     match answer:
         case Denied(kind=kind, reason=reason) if kind == NOT_ALLOWED or is_of_operators:
             return reason
@@ -45,7 +45,7 @@ def _refusal(answer: Answer, *, is_of_operators: bool) -> str:
 
 
 def in_words(request: Request) -> str:
-    """ "drain n01": the request and what it is about."""
+    """Formats a request: drain n01."""
     tag = type(request).__struct_config__.tag
     named = (getattr(request, name, None) for name in TARGETS)
     target = next((str(one) for one in named if one), "")

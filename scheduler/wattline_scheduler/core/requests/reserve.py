@@ -1,4 +1,4 @@
-"""How reservations are made and taken back: for whom, from when until when, which nodes."""
+"""Creates and removes reservations: users and accounts, start and end, nodes."""
 
 import math
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ from wattline_scheduler.plan.model.task_request import is_called
 from wattline_scheduler.records import ReservationRecord
 
 MAX_RESERVATIONS = 1_000
-"""Not over yet. The planner's columns are written anew when one begins or ends."""
+"""Maximum number of open reservations. Planner columns are rebuilt when one begins or ends."""
 
 MAX_WORDS, MAX_WORD_CHARS = 1_000, 128
-"""In the lists of a request, and in one of its words."""
+"""Maximum number of words in the lists of a request, and length of one word."""
 
 MAX_REASON_CHARS = 500
 
 MAX_PAST_S = 60.0
-"""A beginning that is past by no more is now: typing takes time."""
+"""A start at most this far in the past means now: typing takes time."""
 
 MAX_NAMED = 3
-"""Nodes named in one refusal."""
+"""Maximum number of nodes named in one refusal."""
 
 
 def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Answer:
-    """Keep nodes; it begins and ends by itself, at once if its beginning has come."""
+    """Reserves nodes; begins and ends automatically, at once if the start has passed."""
     user = event.user
     denied = total(
         state,
@@ -124,7 +124,7 @@ def _for_whom(state: State, event: ClientAsked, request: Reserve) -> Denied | No
 
 
 def _no_user(state: State, event: ClientAsked, name: str) -> Denied | None:
-    """Why nobody of that name could use it; None = somebody may submit, or has work here still."""
+    """Denies an unknown user; None = the user may submit, or still has open jobs here."""
     if event.users is None or name in event.users:
         return None
     if any(job.record.owner == name and not job.is_ended for job in state.work.jobs.values()):
@@ -135,7 +135,7 @@ def _no_user(state: State, event: ClientAsked, name: str) -> Denied | None:
 
 
 def _times(state: State, request: Reserve, now: Now) -> tuple[UnixTime, UnixTime]:
-    """When it begins and ends. Raises ValueError."""
+    """Start and end of the reservation. Raises ValueError."""
     zone = state.calendar.zone
     if bool(request.end) == (request.for_s > 0):
         raise ValueError("say until when: either --until 20:00 or --for 2h")
@@ -150,7 +150,7 @@ def _times(state: State, request: Reserve, now: Now) -> tuple[UnixTime, UnixTime
     return UnixTime(start), UnixTime(after)
 
 
-# --- which nodes --------------------------------------------------------------------------
+# --- node selection -----------------------------------------------------------------------
 
 
 def _nodes(
@@ -177,7 +177,7 @@ def _fits(node: NodeNow, request: Reserve) -> bool:
 
 
 def _gpus(node: NodeNow, request: Reserve) -> int:
-    """Its GPUs of a wanted model; all of them where none is named."""
+    """Number of its managed GPUs of the requested models; of all models if none is requested."""
     words = tuple(word.lower() for word in request.gpu_type)
     managed = [gpu for gpu in node.gpus.values() if gpu.managed]
     return sum(not words or is_called(gpu, words) for gpu in managed)
@@ -191,7 +191,7 @@ def _wanted(request: Reserve) -> str:
 
 
 def _reserved_then(state: State, start: float, end_: float) -> dict[NodeId, ReservationRecord]:
-    """Nodes that are reserved at some time between, and by what."""
+    """Nodes reserved at any time within the interval, each with its reservation."""
     return {
         node: record
         for record in state.reservations.values()
@@ -219,7 +219,7 @@ def _soonest(
     begins_in_s: float,
     now: Now,
 ) -> tuple[NodeId, ...] | Denied:
-    """As many as are wanted: those that are up, and of these those on which work ends first."""
+    """Selects as many nodes as requested: nodes that are up first, then those free earliest."""
 
     def order(node: NodeNow) -> tuple[bool, float]:
         return node.state != "ok", max(begins_in_s, _free_within_s(state, node, now))
@@ -247,7 +247,7 @@ def _enough(request: Reserve, chosen: Sequence[NodeNow]) -> bool:
 
 
 def _free_within_s(state: State, node: NodeNow, now: Now) -> float:
-    """When what runs there will have ended, as far as is known; infinite = it is not."""
+    """Time until all running work there has ended, as far as known; infinite = unknown."""
     gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
     return max((_ends_within_s(state, gang, now) for gang in gangs.values()), default=0.0)
 
@@ -258,7 +258,7 @@ def _ends_within_s(state: State, gang: Gang, now: Now) -> float:
 
 
 def _who_may_stay(state: State, record: ReservationRecord, now: Now) -> str:
-    """Jobs that may still run there when it begins."""
+    """Describes jobs that may still run on the nodes when the reservation begins."""
     left_s = record.start_unix_s - now.unix_s
     nodes = [state.nodes[name] for name in record.nodes]
     late = {
@@ -274,7 +274,7 @@ def _who_may_stay(state: State, record: ReservationRecord, now: Now) -> str:
 
 
 def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Answer:
-    """Take one back: its nodes are for everybody, at once."""
+    """Removes a reservation; its nodes are available to all jobs at once."""
     record = state.reservations.get(request.name)
     if record is None:
         return not_there("reservation", request.name, state.reservations)

@@ -1,4 +1,4 @@
-"""From a selection to the jobs, and the indices of them, that it is about."""
+"""Resolves a selection to jobs and their indices."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -22,7 +22,7 @@ NONE_KNOWN: Mapping[JobId, JobState] = {}
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who wants something done to jobs. Users act on their own, operators on all."""
+    """User and role of a request. Users act on their own jobs, operators on all."""
 
     user: UserName
     role: Role
@@ -43,17 +43,17 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One job that is meant, or why it cannot be acted on."""
+    """One selected job, or the reason why it cannot be acted on."""
 
     number: JobId
     job: Job | None = None
     numbers: tuple[int, ...] | None = None
-    """Of the gangs that are meant; None = the whole job."""
+    """Gang numbers selected; None = the whole job."""
     refusal: Denied | None = None
 
     @property
     def gangs(self) -> list[Gang]:
-        """All that are meant."""
+        """All selected gangs."""
         if self.job is None:
             return []
         if self.numbers is None:
@@ -62,7 +62,7 @@ class Target:
 
     @property
     def indices(self) -> str:
-        """As people number them; empty = the whole job."""
+        """Selected indices, as users number them; empty = the whole job."""
         if self.job is None or self.numbers is None:
             return ""
         return folded(self.job.index_of(number) for number in self.numbers)
@@ -77,11 +77,11 @@ def select(
     ended: Mapping[JobId, JobState] = NONE_KNOWN,
     names: frozenset[str] | None = None,
 ) -> list[Target] | Denied:
-    """Every job that is meant, by number. Those of others are refused by name, or not meant.
+    """Selected jobs in order of number. Jobs of others are refused if named, otherwise skipped.
 
-    `ended`: how jobs that are not in memory any more ended. `by_index`: states are those of each
-    index of an array, else of the whole job. `names`: those that the patterns match, where that
-    was found out before.
+    `ended`: final states of jobs that are not in memory any more. `by_index`: states are those of
+    each index of an array, else of the whole job. `names`: job names that the patterns match, if
+    already resolved.
     """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
@@ -129,7 +129,7 @@ def _named(
 
 
 def _newest(state: State, user: UserName) -> JobId | None:
-    """The job that the user submitted last, as far as it is in memory."""
+    """The newest job that the user submitted, as far as it is in memory."""
     own = (job.id for job in state.work.jobs.values() if job.record.owner == user)
     return max(own, default=None)
 
@@ -150,7 +150,7 @@ def _target(
 
 
 def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denied:
-    """Why nothing can be done to a job that is not in memory. `outcome`: as the disk has it."""
+    """Denies an action on a job that is not in memory. `outcome`: its state on disk."""
     if outcome is None:
         return no_job(number, state.next_job)
     kept = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
@@ -158,7 +158,7 @@ def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denie
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:
-    """Some indices of a job; one that it does not have is not passed over in silence."""
+    """Selects indices of a job; an index that it does not have is refused, not skipped."""
     indices = job.spec.array.indices if job.spec.array is not None else range(len(job.gangs))
     numbers: list[int] = []
     reached = 0
@@ -185,7 +185,7 @@ def _filtered(
     by_index: bool,
     names: frozenset[str] | None,
 ) -> Target | None:
-    """The target as far as the filters mean it; None = not at all. What is not there is not."""
+    """Applies the filters to the target; None = no match. A job not in memory never matches."""
     job = target.job
     if job is None or target.refusal is not None:
         return None
@@ -200,7 +200,7 @@ def _filtered(
 
 
 def _is_meant(job: Job, which: Selection, names: frozenset[str] | None) -> bool:
-    """By all filters but that of states."""
+    """Applies all filters except that of states."""
     record, spec = job.record, job.spec
     account = spec.account or record.owner
     wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))
@@ -210,7 +210,7 @@ def _is_meant(job: Job, which: Selection, names: frozenset[str] | None) -> bool:
 
 
 def is_listed(job: Job, which: Selection, names: frozenset[str] | None = None) -> bool:
-    """Whether a list of such jobs has it; one is listed as a whole. `names`: as of `select`."""
+    """Whether a list with this selection includes the whole job. `names`: as in `select`."""
     if which.jobs and not any(span.first <= job.id <= span.last for span in which.jobs):
         return False
     return (not which.states or job.record.state in which.states) and _is_meant(job, which, names)

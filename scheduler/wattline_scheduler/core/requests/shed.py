@@ -1,4 +1,4 @@
-"""Budgets that operators lower and restore: by whom, why and until when."""
+"""Sheds and restores of budgets by operators: amount, duration, reason."""
 
 from wattline_protocol.ids import DomainId, Now, UnixTime, UserName
 from wattline_protocol.text.quantities import format_duration
@@ -10,16 +10,16 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import LimitRecord
 
 MAX_SHED_S = 366 * 86_400.0
-"""A year and a day: longer is a change of the site file."""
+"""A year and a day: a longer change belongs in the site file."""
 
 MAX_RAMP_S = 86_400.0
 
 SHED = "shed"
-"""Name of the operator's limit: a domain has one, and a new shed replaces it."""
+"""Name of the operator's limit: a domain has at most one, and a new shed replaces it."""
 
 
 def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
-    """Lower a budget, at once or on a ramp; replaces an earlier shed of the same domain."""
+    """Lowers a budget, at once or on a ramp; replaces an earlier shed of the same domain."""
     domain = request.domain or power_root(state)
     full_mw = state.domains.by_id[domain].budget_mw if domain in state.domains.by_id else 0
     problem = total(state, "shed", user, lambda: _problem(state, domain, request, full_mw), now)
@@ -77,12 +77,12 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
 
 
 def no_domain(state: State, domain: DomainId) -> Denied:
-    """What to say where a request names a domain that is not there."""
+    """Denies a request that names an unknown domain."""
     return not_there("domain", domain, state.domains.by_id)
 
 
 def power_root(state: State) -> DomainId:
-    """Root of the power tree, the first one in the site file if there are several."""
+    """Root of the power tree; the first one in the site file if there are several."""
     return next(d for d in state.domains.roots() if state.domains.by_id[d].kind == "power")
 
 
@@ -91,7 +91,7 @@ def _outside(what: str, given_s: float, most_s: float) -> str:
 
 
 def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
-    """End the shed of a domain, at once or on a ramp; other limits stay in force."""
+    """Ends the shed of a domain, at once or on a ramp; other limits stay in force."""
     domain = request.domain or power_root(state)
     if domain not in state.domains.by_id:
         return no_domain(state, domain)

@@ -1,4 +1,4 @@
-"""Submission."""
+"""Validates and accepts job submissions."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ MAX_TOKEN_CHARS = 128
 
 
 def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answer:
-    """Accept a job: on record before it is acknowledged; the same token gives the same job."""
+    """Accepts a job: recorded before it is acknowledged. The same token returns the same job."""
     user = event.user
     known = state.work.tokens.get((user, request.token))
     if known is not None:
@@ -49,9 +49,9 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
 def refusal(
     state: State, asker: Asker, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
 ) -> Denied | None:
-    """Why such a job is not accepted, and what would be; None = it is.
+    """Denies a job that cannot be accepted, with the change that would help; None = accepted.
 
-    `ended`: how jobs ended that it names and that are not in memory any more.
+    `ended`: final states of jobs that it names and that are not in memory any more.
     """
     owner = asker.user
     problem = malformed(spec) or slow_to_stop(spec, state.site.timing.max_grace_s)

@@ -1,4 +1,4 @@
-"""Changing what a job asked for: refused in words where it is too late, else in force at once."""
+"""Updates of job specifications: denied with a reason when too late, otherwise in force at once."""
 
 from collections.abc import Collection
 
@@ -40,14 +40,14 @@ from wattline_scheduler.core.requests.cancel_requeue import Act, PlannedAction, 
 from wattline_scheduler.core.requests.selection import Target
 
 MOVES = frozenset({"queue", "account", "reservation"})
-"""Keys by which a job counts elsewhere, or starts elsewhere."""
+"""Keys that change where a job counts or starts."""
 
 ABOUT_TIME = frozenset({"start_only", "deadline", "runtime"})
-"""Keys by which a deadline may become one that cannot be met."""
+"""Keys that may make a deadline unreachable."""
 
 
 def update(changes: Changes, *, is_operator: bool) -> Act:
-    """The act that makes these changes, of an operator or of somebody who is none."""
+    """The action that makes these changes, for an operator or a user without that role."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
         strike = _of(state, target, job, changes, now, is_operator=is_operator)
@@ -105,7 +105,7 @@ def _of(
         return Denied("conflict", problem)
     problem = _never(state, owner, spec, now)
     if problem == _never(state, owner, job.spec, now):
-        problem = ""  # the site has changed since, and this is not what is asked to change
+        problem = ""  # the site has changed since, and the update does not concern that
     if not problem and ("reservation" in names or job.count["pending"]):
         problem = _shut_out(state, owner, job.spec, spec, now)
     if not problem and (not ABOUT_TIME.isdisjoint(names) or _is_moved_in_time(job, names)):
@@ -120,7 +120,7 @@ def _of(
 
 
 def _larger(state: State, job: Job, spec: JobSpec) -> Denied | None:
-    """Why it may not become as large as that; None = it may, or does not grow."""
+    """Denies growth beyond the size limits; None = allowed, or it does not grow."""
     before = encoded_bytes(job.spec)
     if encoded_bytes(spec) <= before:
         return None
@@ -128,12 +128,12 @@ def _larger(state: State, job: Job, spec: JobSpec) -> Denied | None:
 
 
 def _is_moved_in_time(job: Job, names: Collection[str]) -> bool:
-    """Whether it counts or starts elsewhere, and what waits of it may be done in time now."""
+    """Whether it counts or starts elsewhere, and its pending gangs may still meet the deadline."""
     return bool(job.count["pending"]) and not job.late and not MOVES.isdisjoint(names)
 
 
 def _reached(state: State, job: Job, spec: JobSpec, now: Now) -> str:
-    """What of the job has reached a limit that it would have; empty = nothing has."""
+    """Returns the new limit that the job has already reached; empty = none."""
     if job.is_ended:
         return ""
     used = used_up(job, spec.limits, state.site.tariff)
@@ -157,7 +157,7 @@ def _has_run_s(gang: Gang, now: Now) -> float:
 
 
 def _beyond(state: State, job: Job, spec: JobSpec) -> Denied | None:
-    """Why its user may not make it so urgent, or run so long, where it counts; None = they may."""
+    """Denies its owner a priority or run time above the maximum there; None = allowed."""
     old = job.spec
     is_raised = (spec.queue, spec.account) != (old.queue, old.account)
     is_raised = is_raised or spec.priority > old.priority
@@ -170,7 +170,7 @@ def _is_about_runtime(old: JobSpec, new: JobSpec) -> bool:
 
 
 def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
-    """Why nothing of such a job could start, whatever ends; empty = it could."""
+    """Returns the reason if no gang of such a job could ever start; empty = one could."""
     account, shape = spec.account or owner, shape_for(state, owner, spec)
     return (
         impossible(state, spec, now)
@@ -180,7 +180,7 @@ def _never(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
 
 
 def _shut_out(state: State, owner: UserName, old: JobSpec, new: JobSpec, now: Now) -> str:
-    """Why it could not start in the reservation that it names; empty = it could, or never could."""
+    """Returns the reason if it cannot start in its reservation; empty = it can, or never could."""
     is_new = old.reservation != new.reservation
     if not is_new and impossible_inside(state, owner, old, now):
         return ""
@@ -188,7 +188,7 @@ def _shut_out(state: State, owner: UserName, old: JobSpec, new: JobSpec, now: No
 
 
 def _too_late(job: Job, name: str) -> str:
-    """Why this key of the job cannot change any more; empty = it can."""
+    """Returns the reason if this key of the job cannot change any more; empty = it can."""
     flag = flag_of(name)
     if name == "replicas" and (job.is_ended or job.record.cancelled_by):
         how = "has ended" if job.is_ended else "is being cancelled"
@@ -208,7 +208,7 @@ def _too_late(job: Job, name: str) -> str:
 
 
 def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
-    """On record, and in the order of the queue and of the watts at once."""
+    """Saves the update and applies it to queue order and power demand at once."""
     old_limit_s, replicas = strike.job.spec.limits.runtime_s, strike.job.spec.gang_count
     job, spec = strike.job, strike.spec or strike.job.spec
     told = told_changes(job.spec, spec)
@@ -254,6 +254,6 @@ def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
 
 
 def told_changes(before: JobSpec, after: JobSpec) -> str:
-    """`priority 50 → 75, queue default → night`."""
+    """Formats changes: `priority 50 → 75, queue default → night`."""
     changes = differences(before, after).items()
     return ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes)

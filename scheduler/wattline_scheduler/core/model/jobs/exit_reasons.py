@@ -1,4 +1,4 @@
-"""What the end of an attempt means, and how it reads."""
+"""Meaning and text of the end of an attempt."""
 
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -17,11 +17,11 @@ WORDS = {
 }
 
 POINTLESS = frozenset({"not_found", "cap_raised"})
-"""Ends that would come again on every node: not tried again."""
+"""Ends that would recur on every node: not tried again."""
 
 
 def meaning(end: TaskExit) -> tuple[JobState, Cause]:
-    """State of the attempt, and what it means for its gang."""
+    """State of the attempt, and the cause for its gang."""
     match end.kind:
         case "exited" if end.code == 0:
             return "COMPLETED", "finished"
@@ -34,7 +34,7 @@ def meaning(end: TaskExit) -> tuple[JobState, Cause]:
 
 
 def say(end: TaskExit) -> str:
-    """One plain sentence."""
+    """Formats an end as one sentence."""
     if end.detail:
         return end.detail
     if end.kind == "exited":

@@ -1,7 +1,7 @@
-"""Jobs, gangs and attempts in memory: phases that carry their data, and the legal moves.
+"""Jobs, gangs and attempts in memory: phases with their data, and the legal transitions.
 
-A gang is what starts together; its phase is a union, so what belongs to a phase cannot be read in
-another one. `LEGAL` is the only table of moves; an illegal one raises with the job's history.
+A gang is the unit of start. Its phase is a union, so data of one phase cannot be read in another.
+`LEGAL` is the only table of transitions; an illegal one raises with the job's history.
 """
 
 import math
@@ -23,16 +23,16 @@ from wattline_scheduler.power.demand.cap_slowdown import Progress
 from wattline_scheduler.records import AttemptRecord, Cause, GangPhase, GangRecord, JobRecord
 
 MAX_ATTEMPTS_KEPT = 64
-"""Ended attempts of one gang held in memory; a service may restart for months."""
+"""Maximum number of ended attempts of a gang in memory; a service may restart for months."""
 
 HISTORY_KEPT = 64
-"""Moves of one job held for the story of an illegal one."""
+"""Maximum number of transitions of a job stored for the report of an illegal one."""
 
 CRASHES_HELD = 3
-"""Failures soon after the start, in a row, after which a gang is held, rather than burn retries."""
+"""Number of crashes in a row after which a gang is held, so that it does not use up its retries."""
 
 START_WAIT_S = 20.0
-"""How long a placed gang waits for its watts before it gives its GPUs back."""
+"""Time that a placed gang waits for its watts before it releases its GPUs."""
 
 LONG_AGO = Instant(0.0)
 NEVER_TRIED = AttemptNo(0)
@@ -41,7 +41,7 @@ NOT_DATED = UnixTime(0.0)
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Waits for a place, not before `not_before` (back-off)."""
+    """Waits for placement, not before `not_before` (back-off)."""
 
     since: Instant
     not_before: Instant = LONG_AGO
@@ -67,7 +67,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Frozen, because floors did not fit a budget. `is_resuming`: its watts are being found."""
+    """Frozen, because floors did not fit a budget. `is_resuming`: it waits for its watts."""
 
     since: Instant
     is_resuming: bool = False
@@ -75,7 +75,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Every task is being stopped; afterwards `cause` decides what comes next."""
+    """Every task is being stopped; `cause` decides the next phase."""
 
     since: Instant
     cause: Cause
@@ -83,7 +83,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Nothing of it will run again."""
+    """No task of it will run again."""
 
     outcome: JobState
 
@@ -107,19 +107,19 @@ LEGAL: dict[GangPhase, frozenset[GangPhase]] = {
     "ending": frozenset({"ending", "pending", "ended"}),
     "ended": frozenset({"pending"}),
 }
-"""From each phase to those that may follow. From an end only by a requeue."""
+"""Legal successors of each phase. An ended gang is only left by a requeue."""
 
 LIVE: frozenset[GangPhase] = frozenset({"starting", "running", "paused", "ending"})
-"""Phases in which a gang holds GPUs."""
+"""Phases with allocated GPUs."""
 
 
 class IllegalTransition(AssertionError):
-    """A gang was to move where it may not; tells the job's history."""
+    """An illegal phase transition of a gang; includes the job's history."""
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One try of one task. `record` is what is on disk, `report` the newest the agent said."""
+    """One try of one task. `record` is the state on disk, `report` the agent's newest report."""
 
     gang: "Gang"
     record: AttemptRecord
@@ -127,15 +127,15 @@ class Attempt:
     is_ordered: bool = False
     """StartTask was sent, perhaps in an earlier run: it may be running."""
     is_accepted: bool = False
-    """The agent said that it has it."""
+    """The agent has confirmed it."""
     progress: Progress | None = None
-    """Of gangs that report one: what it says about caps."""
+    """Progress rate under caps, for gangs that report a metric."""
     course: Course | None = None
-    """Of those that say how far they are, while they run: when they will have ended."""
+    """Estimated end, for gangs that report their completed fraction, while they run."""
     beat_seq: int | None = None
-    """Newest beat that listed it, within the node's present incarnation."""
+    """Newest heartbeat that listed it, within the node's current incarnation."""
     quotas: tuple[int, ...] = ()
-    """Those in which it counts, and how much."""
+    """Quotas in which it counts, then its amounts."""
     quota_milli: int = 0
     quota_mw: int = 0
 
@@ -145,7 +145,7 @@ class Attempt:
 
     @property
     def gpu_milli(self) -> int:
-        """Thousandths that it has of each of its GPUs."""
+        """Thousandths of each of its GPUs that it has."""
         mig = self.record.mig
         return self.gang.job.shape.gpu_milli if mig is None else mig.share_permille
 
@@ -164,7 +164,7 @@ class Attempt:
 
 @dataclass(slots=True, eq=False)
 class Gang:
-    """Tasks of a job that start together: an array position, a replica, or the whole job."""
+    """Tasks of a job that start together: an array index, a replica, or the whole job."""
 
     job: "Job"
     number: int
@@ -172,21 +172,21 @@ class Gang:
     attempt: AttemptNo = NEVER_TRIED
     failures: int = 0
     crashes: int = 0
-    """Failures soon after the start, in a row."""
+    """Crashes in a row: failures soon after the start."""
     losses: int = 0
-    """Tries lost with their node; these cost the user no retry."""
+    """Tries lost with their node; these use no retry."""
     refusals: int = 0
-    """Starts in a row that an agent did not accept."""
+    """Starts in a row that an agent refused."""
     pauses: int = 0
-    """Pauses in a row because what running work must keep did not fit."""
+    """Pauses in a row because useful caps did not fit."""
     paused_at: Instant = LONG_AGO
     reason: str = ""
     live: list[Attempt] = field(default_factory=list)
-    """Attempts of the present try that were not reported ended."""
+    """Attempts of the current try that were not reported ended."""
     warning: str = ""
-    """What is wrong with it as it runs, where that only is told."""
+    """Warning text while it runs, for a limit that only warns."""
     idle: IdleWatch | None = None
-    """How it used its GPUs of late, where that is limited."""
+    """Recent GPU utilisation, for jobs with an idle GPU limit."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 
@@ -200,23 +200,23 @@ class Gang:
 
     @property
     def name(self) -> str:
-        """In sentences: `'train'`, of an array or a service `'train'[7]`, as people number it."""
+        """Name in texts: `'train'`, of an array or a service `'train'[7]`, by its index."""
         name, job = repr(self.job.spec.name), self.job
         return name if len(job.gangs) == 1 else f"{name}[{job.index_of(self.number)}]"
 
     @property
     def ran_s(self) -> float:
-        """Run time of the present try as last heard, of the task that ran least."""
+        """Run time of the current try as last reported, of the task that ran least."""
         return min((attempt.usage.run_s for attempt in self.live), default=0.0)
 
     @property
     def is_held(self) -> bool:
-        """Held by itself, whatever its job is."""
+        """Whether the gang itself is held, regardless of its job."""
         return self.number in self.job.held
 
     @property
     def is_crash_loop(self) -> bool:
-        """Held because it failed again and again soon after its start."""
+        """Held because it failed repeatedly soon after its start."""
         return self.is_held and self.crashes >= CRASHES_HELD
 
     @property
@@ -255,44 +255,44 @@ class Job:
     shape: Shape
     gangs: list[Gang] = field(default_factory=list)
     count: dict[GangPhase, int] = field(default_factory=lambda: dict.fromkeys(LEGAL, 0))
-    """Gangs in each phase."""
+    """Number of gangs in each phase."""
     ready: SortedNumbers = field(default_factory=SortedNumbers)
     """Numbers of pending gangs that are not backing off."""
     line: Line | None = None
-    """Where it stands while it is in the queue."""
+    """Its class in the queue while it is queued."""
     held: set[int] = field(default_factory=set)
-    """Numbers of gangs that are held by themselves."""
+    """Numbers of gangs with a hold of their own."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
-    """Jobs that must end before any of its gangs starts; those that have ended are taken out."""
+    """Jobs that must end before any of its gangs starts; ended ones are removed."""
     most_live: int = 0
-    """As many gangs may hold GPUs at a time at the least: an array may be throttled later."""
+    """Live gangs tolerated above the array throttle, which may have been lowered later."""
     spent: TaskUsage = NO_USAGE
-    """Of all attempts that have ended, however long ago."""
+    """Usage of all ended attempts, including those no longer in memory."""
     closed: str = ""
-    """Why it may not start at this time of the week; empty = it may."""
+    """Reason why its windows bar it from starting now; empty = they do not."""
     outside: str = ""
-    """Why its reservation does not let it start; empty = it does, or it names none."""
+    """Reason why its reservation bars it from starting; empty = it does not, or there is none."""
     barred: tuple[str, str] | None = None
-    """What of another site file keeps it from starting (`allowed.Gate`), and why."""
+    """Gate by which the current site file bars it (`access.Gate`), and the reason."""
     max_grace_s: float = math.inf
-    """Of the site: it may have been accepted when that was more."""
+    """The site's maximum; the job may have been accepted under a higher one."""
     late: str = ""
-    """Why it cannot be done by its deadline; empty = it can, as far as is known."""
+    """Reason why it cannot meet its deadline; empty = it can, as far as is known."""
     at_risk: str = ""
-    """Why it will be too late for its deadline, going by the room that it was promised."""
+    """Reason why it may miss its deadline, by its promised start or its pace."""
     waiting: Waiting | None = None
-    """How the planner sees it; None = to be made anew."""
+    """Its planner form, cached; None = outdated."""
     has_run: bool = False
-    """Any of its gangs ran at any time: later changes are not told as its start."""
+    """Any of its gangs has ever run; later phase changes are not reported as its start."""
     wait_reason: str = ""
-    """Why the newest plan that looked at it could not place it."""
+    """Reason why the newest plan that evaluated it could not place it."""
     history: deque[tuple[Instant, int, GangPhase, GangPhase]] = field(
         default_factory=lambda: deque(maxlen=HISTORY_KEPT)
     )
     _kind: tuple[JobSpec, str] | None = None
 
     def unlink(self) -> None:
-        """It leaves memory: without its cycles it is freed at once, and needs no collection."""
+        """Breaks reference cycles when it leaves memory: it is freed without garbage collection."""
         for gang in self.gangs:
             gang.live.clear()
             gang.past.clear()
@@ -301,7 +301,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Of `kind_of`."""
+        """Its kind, as of `kind_of`, cached."""
         if self._kind is None or self._kind[0] is not self.spec:
             self._kind = self.spec, kind_of(self.record.owner, self.spec)
         return self._kind[1]
@@ -316,17 +316,17 @@ class Job:
 
     @property
     def account(self) -> str:
-        """Who pays; without an account of its own, its owner."""
+        """The account charged; without an account of its own, its owner."""
         return self.spec.account or self.record.owner
 
     def index_of(self, number: int) -> int:
-        """How people number a gang: its index in the array, else from 0."""
+        """User-visible index of a gang: its index in the array, else from 0."""
         array = self.spec.array
         return number if array is None else array.indices[number]
 
     @property
     def may_start(self) -> bool:
-        """Nothing but room is missing for the gangs that are ready."""
+        """Whether its ready gangs wait for resources only."""
         is_kept = self.record.is_held or self.parents or self.closed or self.outside
         return not (is_kept or self.barred)
 
@@ -338,22 +338,22 @@ class Job:
 
     @property
     def live_count(self) -> int:
-        """Gangs that hold GPUs."""
+        """Number of gangs with allocated GPUs."""
         return sum(self.count[phase] for phase in sorted(LIVE))
 
     @property
     def grace_s(self) -> float:
-        """From stop notice to kill: what it asked for, or what the site lets jobs have now."""
+        """Time from stop notice to kill: as requested, within the site's current maximum."""
         return min(self.spec.recovery.grace_s, self.max_grace_s)
 
     @property
     def let_go(self) -> list[Gang]:
-        """Replicas that it does not want any more."""
+        """Replicas removed by scaling."""
         return self.gangs[self.spec.gang_count :]
 
     @property
     def open_count(self) -> int:
-        """Gangs that have not ended."""
+        """Number of gangs that have not ended."""
         return len(self.gangs) - self.count["ended"]
 
     @property
@@ -361,6 +361,6 @@ class Job:
         return self.count["ended"] == len(self.gangs)
 
     def story(self) -> str:
-        """The moves of its gangs so far, for an error."""
+        """The transitions of its gangs so far, for an error."""
         moves = "; ".join(f"{at:.3f} s gang {g}: {a} → {b}" for at, g, a, b in self.history)
         return f"job {self.id} ({self.spec.name!r}): {moves or 'no moves yet'}"

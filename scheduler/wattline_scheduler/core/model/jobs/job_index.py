@@ -1,6 +1,6 @@
-"""All jobs in memory and their indexes: the queue, back-offs, what starts, what is paused.
+"""All jobs in memory and their indexes: queue, back-offs, starting and paused gangs.
 
-`move` is the only way a gang changes phase, so the indexes cannot disagree with the phases.
+`move` is the only way to change a gang's phase, so that indexes and phases cannot disagree.
 """
 
 import heapq
@@ -37,32 +37,32 @@ from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.model.shape import GangKey, Shape, Waiting
 
 MAX_ENDED_JOBS = 10_000
-"""Ended jobs in memory, as many as one list shows; older ones are on disk."""
+"""Maximum number of ended jobs in memory, equal to that of one list; older ones are on disk."""
 
 MAX_TOKENS = 100_000
-"""Submission tokens remembered: a client repeats within minutes, not after so many others."""
+"""Maximum number of submission tokens: a client repeats within minutes, before that many others."""
 
 MAX_REQUEUES = 100
-"""Answers to requeues remembered: a client repeats within minutes, and each may tell of much."""
+"""Maximum number of stored requeue answers: a client repeats within minutes; each may be large."""
 
 MAX_SHAPES = 10_000
-"""Of jobs, remembered to be shared."""
+"""Maximum number of shared shapes."""
 
 
 class _Held(NamedTuple):
-    """A gang that holds GPUs, at some time."""
+    """Frozen phase and live attempts of a gang with allocated GPUs."""
 
     phase: Phase
     live: tuple[Attempt, ...]
 
 
 class Workload:
-    """Jobs by id, and what a handler must find without looking at all of them."""
+    """Jobs by id, and the indexes that spare handlers a scan of all jobs."""
 
     def __init__(self, order: Order, quotas: QuotaBook, services: ServiceNames) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.tokens: dict[tuple[UserName, str], JobId] = {}
-        """By user: nobody can learn or block somebody else's job by guessing a token."""
+        """By user, so that a guessed token neither reveals nor blocks a job of another user."""
         self.live: dict[TaskRef, Attempt] = {}
         self.longest = Longest()
         self.queue = Queue(order, self.longest)
@@ -74,38 +74,38 @@ class Workload:
         self.starting: dict[GangKey, Gang] = {}
         self.paused: dict[GangKey, Gang] = {}
         self.children: dict[JobId, dict[JobId, Job]] = {}
-        """By the job that they wait for."""
+        """Children by the parent they wait for."""
         self.left: list[Job] = []
-        """Jobs that left memory in this event; what handles it may still have them in hand."""
+        """Jobs evicted from memory in this event: its handlers may still reference them."""
         self.over: deque[Job] = deque()
-        """Jobs that have ended and whose children were not all told yet."""
+        """Ended jobs whose end was not propagated to all children yet."""
         self.metered: dict[JobId, Job] = {}
-        """Jobs with limits of what they use that hold GPUs, or did and were not looked at since."""
+        """Jobs with usage limits that have allocated GPUs, or had and were not checked since."""
         self.alarms = Alarms()
-        """When the time of day changes something for a job."""
+        """Times at which the clock changes something for a job."""
         self.open_count = 0
-        """Jobs that have not ended."""
+        """Number of jobs that have not ended."""
         self.open_jobs = OpenJobs(quotas)
-        """The same by who has them, with every index of an array."""
+        """Open gangs per user, account and queue: every index of an array counts."""
         self.live_at: Counter[int] = Counter()
-        """Gangs that hold GPUs, by priority; none of 0."""
+        """Number of gangs with allocated GPUs, by priority; without zero entries."""
         self.requeues: dict[tuple[UserName, str], Acted] = {}
-        """By user and token: what ran again meanwhile is not stopped by a repeat."""
+        """Answers by user and token: a repeat must not stop gangs that run again."""
         self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
         self.held: dict[Gang, _Held] | None = None
-        """What was true of gangs when this was held still; None = it is not."""
+        """Frozen gangs of a copy made by `held_still`; None = not frozen."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
 
     def shared(self, shape: Shape) -> Shape:
-        """The equal shape of another job, if there is one: equal ones are compared at a glance."""
+        """Interns a shape, so that equal shapes compare by identity."""
         if len(self._shapes) >= MAX_SHAPES:
             self._shapes.clear()
         return self._shapes.setdefault(shape, shape)
 
     def add(self, job: Job, now: Now) -> None:
-        """Take a job whose gangs are all set, in whatever phase."""
+        """Adds a job with all of its gangs, in any phase."""
         self.jobs[job.id] = job
         self._remember_token(job)
         for gang in job.gangs:
@@ -120,7 +120,7 @@ class Workload:
         self.requeue(job)
 
     def grow(self, job: Job, gang: Gang, now: Now) -> None:
-        """One gang more, which waits."""
+        """Adds a pending gang."""
         job.gangs.append(gang)
         job.count[gang.phase_name] += 1
         self.open_jobs.count(job, 1)
@@ -128,7 +128,7 @@ class Workload:
         self.requeue(job)
 
     def meter(self, job: Job) -> None:
-        """Watch what it uses, where it is limited in that and uses anything, or did."""
+        """Meters a job with usage limits that uses or has used anything."""
         uses = job.live_count or job.spent is not NO_USAGE
         if job.spec.has_use_limits and uses and not job.is_ended:
             self.metered[job.id] = job
@@ -143,7 +143,7 @@ class Workload:
             del self.tokens[next(iter(self.tokens))]
 
     def move(self, gang: Gang, phase: Phase, now: Now) -> None:
-        """Change a gang's phase. Raises IllegalTransition with the job's history."""
+        """Changes a gang's phase. Raises IllegalTransition with the job's history."""
         before, after = gang.phase_name, NAMES[type(phase)]
         if after not in LEGAL[before]:
             raise IllegalTransition(
@@ -168,7 +168,7 @@ class Workload:
         self.requeue(job)
 
     def count_live(self, job: Job, count: int) -> None:
-        """So many gangs more, or fewer, hold GPUs at the job's priority."""
+        """Adds to the number of gangs with allocated GPUs at the job's priority."""
         priority = job.spec.priority
         self.live_at[priority] += count
         if not self.live_at[priority]:
@@ -176,7 +176,7 @@ class Workload:
 
     @property
     def least_priority(self) -> int:
-        """The lowest of all that holds GPUs; above every priority where nothing does."""
+        """The lowest priority with allocated GPUs; above every priority if there is none."""
         return min(self.live_at, default=PRIORITY_LEVELS)
 
     def take_moved(self) -> list[NodeId]:
@@ -185,7 +185,7 @@ class Workload:
         return moved
 
     def is_moved(self, node: NodeId) -> bool:
-        """Whether `take_moved` would name the node."""
+        """Whether `take_moved` would return the node."""
         return node in self._moved
 
     def _index(self, gang: Gang, now: Now) -> None:
@@ -205,13 +205,13 @@ class Workload:
                 heapq.heappush(self.backoff, (phase.not_before, *key))
 
     def requeue(self, job: Job) -> None:
-        """Put the job where it belongs in the queue, or take it out, as its gangs say."""
+        """Queues, moves or removes the job, according to its gangs."""
         job.waiting = None
         self.queue.set(job, wants_in=job.may_start and self.may_start(job) > 0)
 
     def learn(self, gang: Gang, held_s: float, *, is_end: bool, is_done: bool) -> None:
-        """A try held its GPUs so long, which says something of others of its kind: that it lasts
-        longer, or ends by then (`is_end`); that such work is done by then (`is_done`)."""
+        """Learns from the time a try had GPUs: a lower bound of its kind's runtime, or its end
+        (`is_end`); also an upper bound if the work was completed (`is_done`)."""
         job = gang.job
         self.queue.order.service.held(gang, held_s, is_end=is_end)
         if is_done and self.longest.note(job.kind, held_s):
@@ -221,7 +221,7 @@ class Workload:
                     self.requeue(other)
 
     def end_backoffs(self, now: Now) -> bool:
-        """Make gangs ready whose back-off is over; True if there were any."""
+        """Makes gangs ready whose back-off is over; True if there were any."""
         is_any = False
         while self.backoff and self.backoff[0][0] <= now.mono_s:
             _, job_id, number = heapq.heappop(self.backoff)
@@ -237,8 +237,8 @@ class Workload:
         return is_any
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """The queue as the planner sees it: of each line as many as one cycle places at most, so
-        that ten thousand equal jobs cost a cycle no more than a few hundred."""
+        """The queue in the planner's form: of each class at most as many jobs as one cycle can
+        place, so that ten thousand equal jobs cost a cycle no more than a few hundred."""
         runs_s = {key: self.queue.runs_s(key) for key in self.queue.lines}
         return tuple(
             self._waiting_of(self.jobs[number], runs_s[line.key])
@@ -246,7 +246,7 @@ class Workload:
         )
 
     def note_waits(self, waits: Mapping[JobId, str]) -> None:
-        """Why the plan could not place these; those behind them wait for the same reason."""
+        """Stores wait reasons of a plan; jobs further back in a class share that of its last."""
         for line in self.queue.lines.values():
             line.wait_reason = waits.get(line.last, "") if line.last is not None else ""
         for job, reason in waits.items():
@@ -271,19 +271,19 @@ class Workload:
         return job.waiting
 
     def may_start(self, job: Job) -> int:
-        """How many of its gangs a plan may place: of those that are ready, as its throttle says."""
+        """Number of its gangs that a plan may place: ready ones, within the array throttle."""
         array, count = job.spec.array, min(MAX_PLACEMENTS, len(job.ready))
         if array is None or not array.at_a_time:
             return count
         return max(0, min(count, array.at_a_time - job.live_count))
 
     def wait_for(self, job: Job, parent: Job) -> None:
-        """Nothing of the job starts before its parent has ended."""
+        """Makes the job wait for the end of its parent."""
         job.parents[parent.id] = parent
         self.children.setdefault(parent.id, {})[job.id] = job
 
     def wait_no_more(self, job: Job, parent: Job) -> None:
-        """That parent has ended, or the job itself has."""
+        """Removes a parent, since it or the job itself has ended."""
         del job.parents[parent.id]
         others = self.children[parent.id]
         del others[job.id]
@@ -291,7 +291,7 @@ class Workload:
             del self.children[parent.id]
 
     def ended(self, job: Job) -> None:
-        """Note that a job ended; the oldest ended ones are dropped from memory."""
+        """Handles the end of a job; drops the oldest ended ones from memory."""
         self.open_count -= 1
         self.services.ended(job)
         self.alarms.forget(job.id)
@@ -306,13 +306,13 @@ class Workload:
             self.left.append(self.jobs.pop(oldest))
 
     def unlink_left(self) -> None:
-        """At the end of an event: what left memory is freed at once."""
+        """Frees the jobs evicted in this event; called at its end."""
         for job in self.left:
             job.unlink()
         self.left.clear()
 
     def reopen(self, job: Job) -> None:
-        """Note that a job that had ended goes on; its gangs are moved next."""
+        """Reopens an ended job; its gangs are moved next."""
         self.open_count += 1
         self.services.opened(job)
         del self._ended[job.id]
@@ -320,20 +320,20 @@ class Workload:
             self.over.remove(job)
 
     def hold(self, gang: Gang, now: Now, *, is_held: bool) -> None:
-        """Keep one gang from starting, or let it."""
+        """Sets or clears the hold of one gang."""
         job, phase = gang.job, gang.phase
         if is_held:
             job.held.add(gang.number)
             job.ready.discard(gang.number)
         else:
             job.held.discard(gang.number)
-            # One that backs off still comes from the heap.
+            # A gang in back-off still comes from the heap.
             if isinstance(phase, Pending) and phase.not_before <= now.mono_s:
                 job.ready.add(gang.number)
         self.requeue(job)
 
     def held_still(self) -> "Workload":
-        """One in which who holds what, and what quotas leave, stays as it is now."""
+        """A copy with allocations and quota headroom frozen at their current values."""
         other = copy(self)
         other.live, other.quotas = dict(self.live), self.quotas.held_still()
         other.live_at = self.live_at.copy()
@@ -342,15 +342,15 @@ class Workload:
         return other
 
     def live_of(self, gang: Gang) -> Sequence[Attempt]:
-        """The attempts with which a gang holds its GPUs."""
+        """The live attempts of a gang with allocated GPUs."""
         return gang.live if self.held is None else self.held[gang].live
 
     def phase_of(self, gang: Gang) -> Phase:
-        """The phase of a gang that holds GPUs."""
+        """The phase of a gang with allocated GPUs."""
         return gang.phase if self.held is None else self.held[gang].phase
 
     def remember_requeue(self, user: UserName, token: str, answer: Acted) -> None:
-        """Keep what was answered, in case it is asked again."""
+        """Stores an answer, in case the request is repeated."""
         self.requeues[user, token] = answer
         while len(self.requeues) > MAX_REQUEUES:
             del self.requeues[next(iter(self.requeues))]

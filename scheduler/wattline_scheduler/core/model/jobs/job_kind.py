@@ -1,4 +1,4 @@
-"""Which jobs are alike: what is learned from one is taken to hold for the next."""
+"""Kinds of jobs: what is learned from one job applies to later ones of its kind."""
 
 from hashlib import blake2b
 
@@ -11,7 +11,7 @@ DIGEST_BYTES = 16
 
 
 def kind_of(owner: UserName, spec: JobSpec) -> str:
-    """Jobs with the same one are taken to draw and run alike: user, command, launcher and shape."""
+    """Key of a kind, with similar draw and runtime: user, command, launcher and shape."""
     asked = spec.resources
     is_part = asked.gpu_share_permille < WHOLE_GPU or asked.mig
     part = (asked.mig or asked.gpu_share_permille,) if is_part else ()

@@ -1,4 +1,4 @@
-"""Jobs in sentences."""
+"""Formats job numbers in sentences."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.text.names import listed
 
 MAX_NAMED = 3
-"""Jobs named in one sentence."""
+"""Maximum number of jobs named in one sentence."""
 
 
 def named(jobs: Sequence[JobId]) -> str:
-    """`job 3`, `jobs 3, 7, 9 and 4 more`."""
+    """Formats `job 3`, `jobs 3, 7, 9 and 4 more`."""
     return f"job{'s' if len(jobs) > 1 else ''} {listed(jobs, MAX_NAMED)}"

@@ -1,9 +1,8 @@
-"""To whom each service name belongs: the gateway sends the requests of a name to workers of one
-user only.
+"""Ownership of service names: the gateway routes requests of a name to workers of one user only.
 
-A name belongs to the user whose open job took it first, until the last of that user's jobs with
-the name has ended; where the site file lists its users, to them and to nobody else. Nothing of this
-is on record: it follows from the open jobs and their numbers, so a restart changes no owner.
+The owner is the user of the first open job with the name, until the last job of that user with the
+name has ended. If the site file lists users of the name, it belongs to them only. Ownership is not
+recorded: it follows from the open jobs and their numbers, so that a restart changes no owner.
 """
 
 from collections.abc import Iterable
@@ -24,24 +23,24 @@ class ServiceNames:
         self._open: dict[str, dict[JobId, Job]] = {}
 
     def opened(self, job: Job) -> None:
-        """The job has not ended; jobs of other kinds have no such name."""
+        """Adds an open service; ignores jobs of other kinds."""
         if job.spec.kind == "service":
             self._open.setdefault(job.spec.name, {})[job.id] = job
 
     def ended(self, job: Job) -> None:
-        """Its name is free again, unless another open job has it."""
+        """Removes an ended service; the name is free unless another open job has it."""
         jobs = self._open.get(job.spec.name, {})
         jobs.pop(job.id, None)
         if not jobs:
             self._open.pop(job.spec.name, None)
 
     def holder(self, name: str) -> Job | None:
-        """The open job that took the name first."""
+        """The first open job with the name."""
         jobs = self._open.get(name)
         return jobs[min(jobs)] if jobs else None
 
     def may_use(self, user: UserName, name: str) -> bool:
-        """Whether requests to the name may reach workers of this user."""
+        """Whether requests to the name may be routed to workers of this user."""
         users = self.listed.get(name)
         if users is not None:
             return user in users
@@ -53,7 +52,7 @@ class ServiceNames:
         return {name: [jobs[n] for n in sorted(jobs)] for name, jobs in self._open.items()}
 
     def routed(self) -> dict[str, list[Job]]:
-        """Of these the ones that the gateway may send requests to."""
+        """Open services that the gateway may route requests to."""
         return {
             name: [job for job in jobs if self.may_use(job.record.owner, name)]
             for name, jobs in self.open().items()

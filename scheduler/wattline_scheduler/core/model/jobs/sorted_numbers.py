@@ -1,12 +1,12 @@
-"""Numbers in order: which gangs of a job may start. An array has thousands, and each plan asks for
-the first few."""
+"""Sorted sets of numbers: the ready gangs of a job. An array has thousands, and each plan needs the
+first few."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
 
 
 class SortedNumbers:
-    """A set of whole numbers that knows its smallest; adding and taking out moves a short list."""
+    """A sorted set of whole numbers; insertion and removal shift a short list."""
 
     __slots__ = ("_numbers",)
 
@@ -14,7 +14,7 @@ class SortedNumbers:
         self._numbers: list[int] = []
 
     def add(self, number: int) -> None:
-        """Put it in, if it is not there."""
+        """Inserts a number, if it is absent."""
         numbers = self._numbers
         if not numbers or number > numbers[-1]:
             numbers.append(number)
@@ -24,13 +24,13 @@ class SortedNumbers:
             numbers.insert(at, number)
 
     def discard(self, number: int) -> None:
-        """Take it out, if it is there."""
+        """Removes a number, if it is present."""
         at = bisect_left(self._numbers, number)
         if at < len(self._numbers) and self._numbers[at] == number:
             del self._numbers[at]
 
     def first(self, count: int) -> tuple[int, ...]:
-        """The `count` smallest, or all there are."""
+        """The `count` smallest numbers, or all of them."""
         return tuple(self._numbers[:count])
 
     def __contains__(self, number: int) -> bool:

@@ -1,8 +1,8 @@
-"""How much service a job is expected to take: learned from how long such jobs held their GPUs.
+"""Expected service of jobs, learned from how long such jobs had their GPUs allocated.
 
-Alike are all jobs, those of an account with as many GPUs, and those of a kind (see `kinds`); the
-narrower one counts the more the more is known of it (`plan.runtimes`). It is learned again from the
-jobs in memory after a restart.
+The groups are: all jobs, jobs of an account with as many GPUs, jobs of a kind (see `job_kind`); the
+narrower one has more weight the more is known of it (`plan.learning.gittins`). After a restart it
+is learned again from the jobs in memory.
 """
 
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -17,20 +17,20 @@ from wattline_scheduler.plan.model.task_request import is_of_type
 
 
 class Service:
-    """What is expected of the jobs of a line. `classes`: GPUs and MIG devices that are known."""
+    """Expected service of the jobs of a class. `classes`: known GPUs and MIG devices."""
 
     def __init__(self, overtake_s: float, classes: GpuClasses) -> None:
         self._overtake_s, self._classes = overtake_s, classes
         self._runtimes = Runtimes()
 
     def held(self, gang: Gang, held_s: float, *, is_end: bool) -> None:
-        """A try held its GPUs so long; `is_end`: then its work was done, or had failed."""
+        """Learns the time a try had its GPUs; `is_end`: its work was completed, or had failed."""
         job = gang.job
         if job.spec.kind != "service" and (held_s or is_end):
             self.learn(job.account, job.shape, job.kind, held_s, is_end=is_end)
 
     def learn(self, account: str, shape: Shape, kind: str, held_s: float, *, is_end: bool) -> None:
-        """The same of a job by what it is known for."""
+        """The same by account, shape and kind."""
         groups, last = _groups(account, shape, kind), bin_of(held_s)
         if last:
             self._runtimes.survived(groups, 0, last)
@@ -38,10 +38,10 @@ class Service:
             self._runtimes.ended(groups, last)
 
     def later_s(self, key: LineKey) -> float:
-        """As if it had been submitted so much later: what it is expected to take, up to a bound.
+        """Expected service of a class, up to a bound, as a delay of its submission time.
 
-        Only a kind of which enough is known may come earlier than by its age: that others ran
-        short says too little of a new one to let it go before a gang that waits.
+        Only a kind with enough observations may rank earlier than by its age: short runs of other
+        kinds predict too little of a new one to place it before a gang that waits.
         """
         if not key.kind or not self._overtake_s:
             return self._overtake_s
@@ -52,8 +52,8 @@ class Service:
         return later_s(index_s, gpus, self._overtake_s)
 
     def _each_milli(self, shape: Shape) -> int:
-        """Of a MIG device the slices of the largest that suits, as in quotas; until one is known it
-        counts as a GPU."""
+        """Thousandths of a GPU; for a MIG device, slices of the largest that suits, as in quotas.
+        Until one is known it counts as a GPU."""
         if not shape.mig:
             return shape.gpu_milli
         known = (gpu for gpu in self._classes.examples if gpu is not None)

@@ -1,4 +1,4 @@
-"""Lines of the queue: jobs that the planner cannot tell apart but by age."""
+"""Job classes: jobs that the planner distinguishes only by age."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,17 +7,17 @@ from wattline_protocol.ids import JobId, UnixTime
 from wattline_scheduler.plan.model.shape import Shape
 
 Entry = tuple[UnixTime, JobId]
-"""When it was submitted, and its number."""
+"""Submission time and job number."""
 
 
 class LineKey(NamedTuple):
-    """All that the planner can tell of a job, apart from its age. The shape has its priority."""
+    """All properties of a job known to the planner, except its age. The shape has its priority."""
 
     shape: Shape
     account: str
     queue: str
     kind: str
-    """Where it is known how long such jobs take; otherwise empty."""
+    """Kind of job if its runtime is known; otherwise empty."""
     runtime_s: float
     grace_s: float
     is_service: bool
@@ -27,11 +27,11 @@ class LineKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """What a plan finds of the jobs in front holds for all behind them."""
+    """Queued jobs of one class: a plan's result for the first ones holds for all behind them."""
 
     key: LineKey
     entries: list[Entry] = field(default_factory=list)
     last: JobId | None = None
-    """The last of them that the newest plan looked at."""
+    """The last of them that the newest plan evaluated."""
     wait_reason: str = ""
-    """Why it could not place that one."""
+    """Wait reason of that job."""

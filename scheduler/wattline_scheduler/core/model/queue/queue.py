@@ -1,10 +1,10 @@
-"""The queue: jobs with a gang that may start, in lines, and the lines in the order of the planner.
+"""The queue: jobs with a gang that may start, grouped in classes, in the order of the planner.
 
-Theory. A hundred thousand jobs may wait, but only a few hundred of them differ in what the planner
-looks at. Those that do not stand in one *line*, by age; what a plan finds of the first ones holds
-for all behind them, so a cycle is shown as many of each line as it can place at most. What the
-order of lines depends on (the use of accounts, what is learned of run times) changes all the time;
-it is asked for once per line and cycle, and nothing is sorted again but what the cycle is shown.
+Theory. A hundred thousand jobs may wait, but only a few hundred differ in properties that the
+planner evaluates. Jobs that do not differ form one *class*, by age; a plan's result for the first
+ones holds for all behind them, so that a cycle gets at most as many of each class as it can place.
+The order of classes depends on values that change constantly (use of accounts, learned runtimes);
+it is computed once per class and cycle, and only the jobs passed to the cycle are sorted again.
 """
 
 from bisect import bisect_left, insort
@@ -23,7 +23,7 @@ from wattline_scheduler.plan.model.shape import Shape
 
 
 class Ahead(NamedTuple):
-    """Jobs that come before another, by the first reason that puts them there."""
+    """Number of jobs ahead of another, by the first reason that puts them there."""
 
     more_urgent: int
     accounts_first: int
@@ -31,7 +31,7 @@ class Ahead(NamedTuple):
 
 
 class Queue:
-    """Lines of jobs, and who comes first."""
+    """Job classes and their order."""
 
     def __init__(self, order: Order, longest: Longest) -> None:
         self.order = order
@@ -39,14 +39,14 @@ class Queue:
         self.lines: dict[LineKey, Line] = {}
         self._count = 0
         self._unknown: dict[str, dict[JobId, None]] = {}
-        """By the kind that they had when they were put there; an update may have changed it."""
+        """By the kind at the time of queueing; an update may have changed it."""
 
     def __len__(self) -> int:
-        """Jobs in it."""
+        """Number of queued jobs."""
         return self._count
 
     def set(self, job: Job, *, wants_in: bool) -> None:
-        """Put the job where it belongs now, or nowhere."""
+        """Queues, moves or removes the job."""
         if job.line is None and not wants_in:
             return
         key = self.key(job) if wants_in else None
@@ -76,7 +76,7 @@ class Queue:
             self._unknown.pop(job.kind, None)
 
     def key_of(self, owner: UserName, spec: JobSpec, shape: Shape, kind: str) -> LineKey:
-        """Of a job, whether it is submitted or not."""
+        """Class of a job, submitted or not."""
         return LineKey(
             shape=shape,
             account=spec.account or owner,
@@ -90,22 +90,22 @@ class Queue:
         )
 
     def key(self, job: Job) -> LineKey:
-        """Of the line where it belongs."""
+        """Class of a job."""
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
         return key._replace(is_late=bool(job.late), grace_s=job.grace_s)
 
     def runs_s(self, key: LineKey) -> float | None:
-        """How long a gang of such a job runs at most; None = nobody knows."""
+        """Maximum runtime of a gang of such a job; None = unknown."""
         if key.is_service:
             return None
         return self.longest.bound_s(key.kind, key.runtime_s, key.grace_s)
 
     def unknown(self, kind: str) -> list[JobId]:
-        """Jobs of a kind of which too little was known when they were put where they stand."""
+        """Queued jobs of a kind whose runtime was unknown when they were queued."""
         return list(self._unknown.get(kind, ()))
 
     def fronts(self) -> Iterator[tuple[JobId, Line]]:
-        """Of each line as many as one cycle places at most, all in order."""
+        """The first jobs of each class, as many as one cycle can place, all in order."""
         seen: dict[tuple[int, Level], list[tuple[float, JobId, int]]] = {}
         for number, line in enumerate(self.lines.values()):
             before, later_s = self.order.rank(line.key)
@@ -119,7 +119,7 @@ class Queue:
                 yield job, lines[number]
 
     def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
-        """How many jobs come before one of this rank."""
+        """Number of jobs ahead of one of this rank."""
         turn_s, ahead = submitted_unix_s + rank.later_s, [0, 0, 0]
         for line in self.lines.values():
             other = self.order.rank(line.key)

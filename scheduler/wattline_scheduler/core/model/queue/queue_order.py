@@ -1,5 +1,5 @@
-"""Who is looked at first: strict priority, then the level of the account, then age, counted from
-when what a job is expected to take is due (see `plan.order.later_s`).
+"""Queue order: strict priority, then the level of the account, then age, delayed by the expected
+service of the job (see `plan.learning.service_order.later_s`).
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from wattline_scheduler.plan.learning.fairshare import (
 
 
 class Rank(NamedTuple):
-    """What jobs are compared by."""
+    """Sort key of jobs."""
 
     before: tuple[int, Level]
-    """Strictly: -priority, then the level of the account."""
+    """Strict part: -priority, then the level of the account."""
     later_s: float
-    """Within that by when it was submitted, as if it had been so much later."""
+    """Delay added to the submission time, the order within the strict part."""
 
 
 class Order:
-    """The order among accounts as it stands; asked for once per line and cycle."""
+    """The current order of accounts; computed once per class and cycle."""
 
     def __init__(self, tree: FairTree, service: Service) -> None:
         self._tree = tree
@@ -36,22 +36,22 @@ class Order:
         self._standings: dict[str, Standing] = tree.standings({})
 
     def note(self, use: Mapping[str, Use]) -> None:
-        """What each account used, older use counting less; of others nothing is known."""
+        """Sets the decayed use of each account; other accounts are unknown."""
         self._use = dict(use)
         self._standings = self._tree.standings(self._use)
 
     def standing(self, account: str) -> Standing:
-        """Where it stands; one that nothing was known of has used nothing."""
+        """Standing of an account; an unknown one has used nothing."""
         if account not in self._use:
             self._use[account] = NOTHING
             self._standings = self._tree.standings(self._use)
         return self._standings[account]
 
     def standings(self) -> dict[str, Standing]:
-        """Of all accounts of the site file and all that are known."""
+        """Standings of all accounts of the site file and all known ones."""
         return dict(self._standings)
 
     def rank(self, key: LineKey) -> Rank:
-        """Of the jobs of a line."""
+        """Rank of the jobs of a class."""
         level = comparable(self.standing(key.account).level)
         return Rank((-key.shape.priority, level), self.service.later_s(key))

@@ -1,9 +1,8 @@
-"""How long work that runs holds its GPUs yet: one answer for explanations, promises and drains.
+"""Remaining time of running work: one estimate for explanations, promised starts and drains.
 
-A try ends by its run time limit, or as such jobs ended before, and has its grace after that; or
-when it will have done what it says is left of its work. Run time does not count pauses, so its end
-is counted from when it last began to run, less what it had run before. Nobody knows when what is
-paused ends, or a service.
+A try ends by its run time limit, or by the learned runtime of such jobs, each plus its grace
+period; or by its reported progress. Run time excludes pauses, so the end counts from the last
+resume, less the run time before it. For paused work, and for services, it is unknown.
 """
 
 from dataclasses import dataclass
@@ -25,18 +24,17 @@ from wattline_scheduler.core.model.queue.runtime_bounds import Longest
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """When a gang will have given its GPUs back at the latest, and how that is known."""
+    """Latest end of a gang, and how it is known."""
 
     at: Instant
     why: str
-    """As the end of "once job 7 has ended, ..."."""
+    """Completes the sentence "once job 7 has ended, ..."."""
     is_guess: bool = False
-    """By what others took, or its own pace: one that runs on beyond it says nothing any more."""
+    """Estimated from similar jobs or its own pace; void once the gang runs beyond it."""
 
 
 def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> list[End]:
-    """What is known of its end. `longest` None: by limits alone, without guesses. `phase`: as if it
-    was in that one."""
+    """Known ends. `longest` None: by limits only, no estimates. `phase`: instead of its own."""
     spec, phase = gang.job.spec, phase or gang.phase
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + gang.job.grace_s)
@@ -53,7 +51,7 @@ def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> 
 
 
 def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
-    """By its own pace where it tells it, else by what others took from `over` on."""
+    """By its own pace if it reports one, else by the learned runtime from `over` on."""
     course = gang.live[0].course if gang.live else None
     if course is not None and course.end_s is not None:
         return End(Instant(course.end_s), "going by how far it says it is", is_guess=True)
@@ -64,7 +62,7 @@ def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
 
 
 def began_at(phase: Phase) -> float | None:
-    """When it would have begun to run if it had run ever since."""
+    """Hypothetical start of an uninterrupted run."""
     match phase:
         case Running(since, ran_s):
             return since - (ran_s or 0.0)
@@ -76,7 +74,7 @@ def began_at(phase: Phase) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """How long a gang holds its GPUs yet, and how that is known."""
+    """Remaining time of a gang, and how it is known."""
 
     s: float
     why: str
@@ -85,7 +83,7 @@ class Left:
 def _end_of(
     longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
 ) -> End | None:
-    """The soonest that is known, but for guesses that were wrong."""
+    """The earliest known end, without estimates that have passed."""
     ends = [end for end in ends_of(longest, gang, phase) if end.at > now.mono_s or not end.is_guess]
     return min(ends, key=lambda end: end.at, default=None)
 
@@ -93,13 +91,13 @@ def _end_of(
 def left_of(
     longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
 ) -> Left | None:
-    """The least that is known; None where nobody knows. `phase`: as if it was in that one."""
+    """The shortest known remaining time; None = unknown. `phase`: instead of its own."""
     end = _end_of(longest, gang, now, phase)
     return None if end is None else Left(max(0.0, end.at - now.mono_s), end.why)
 
 
 def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
-    """Until the last of its gangs has ended; None: nobody knows, or some wait yet."""
+    """Time until the last of its gangs ends; None: unknown, or some are pending."""
     if job.count["pending"]:
         return None
     left = [left_of(longest, gang, now) for gang in job.gangs if gang.live]
@@ -109,7 +107,7 @@ def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
 
 
 def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Instant], ...]:
-    """When the devices that are held will be free, as far as that is known."""
+    """Times at which the allocated devices will be free, as far as known."""
     known = []
     for attempt in node.attempts.values():
         end = _end_of(longest, attempt.gang, now)
@@ -119,7 +117,7 @@ def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Ins
 
 
 def endless(node: NodeNow) -> tuple[GpuIndex, ...]:
-    """The devices that services hold and are not about to give back."""
+    """Devices allocated to services that are not being stopped."""
     return tuple(
         device
         for attempt in node.attempts.values()
@@ -129,6 +127,6 @@ def endless(node: NodeNow) -> tuple[GpuIndex, ...]:
 
 
 def empty_within_s(node: NodeNow, now: Now) -> float | None:
-    """When the node is empty by the limits of what runs there; None where one has no limit."""
+    """Time until the node is empty by the limits of its tasks; None if one has no limit."""
     left = [left_of(None, one.gang, now) for one in node.attempts.values()]
     return None if None in left else max((one.s for one in left if one is not None), default=0.0)

@@ -1,29 +1,29 @@
-"""How long work runs at most: its user's limit, or less where the same kind of job ended sooner.
+"""Runtime bounds: the user's limit, or less where jobs of the same kind ended sooner.
 
-What is known of a kind is how long its newest runs took that completed. It is found again from the
-jobs in memory after a restart.
+The newest completed runs of a kind are known. After a restart they are learned again from the jobs
+in memory.
 """
 
 from collections import deque
 
 RUNS_KEPT, RUNS_NEEDED = 8, 3
-"""Newest runs of a kind that are remembered, and how many must be known to be relied on."""
+"""Number of newest runs stored per kind, and the number needed to rely on them."""
 
 SAFETY = 1.25
-"""The next run may take so much longer than the longest of them."""
+"""Safety factor of the longest of them for the next run."""
 
 MAX_KINDS = 10_000
-"""Kinds remembered; those whose last run is longest ago are dropped."""
+"""Maximum number of kinds; those whose last run is oldest are dropped."""
 
 
 class Longest:
-    """Of each kind of job, how long its newest completed runs took."""
+    """Runtimes of the newest completed runs per kind."""
 
     def __init__(self) -> None:
         self._runs_s: dict[str, deque[float]] = {}
 
     def note(self, kind: str, ran_s: float) -> bool:
-        """One of the kind has completed; True = only now is enough known of it."""
+        """Adds a completed run; True = only now is enough known of the kind."""
         runs = self._runs_s.pop(kind, None) or deque(maxlen=RUNS_KEPT)
         runs.append(ran_s)
         self._runs_s[kind] = runs
@@ -36,12 +36,12 @@ class Longest:
         return len(self._runs_s.get(kind, ())) >= RUNS_NEEDED
 
     def learned_s(self, kind: str) -> float | None:
-        """The most that such jobs took before, and a quarter; None: too few have completed."""
+        """The longest run of the kind plus a quarter; None: too few have completed."""
         runs = self._runs_s.get(kind, ())
         return SAFETY * max(runs) if len(runs) >= RUNS_NEEDED else None
 
     def bound_s(self, kind: str, limit_s: float, grace_s: float) -> float | None:
-        """How long a gang holds its GPUs at most; `limit_s` 0: no limit. None: nobody knows."""
+        """Maximum time a gang has its GPUs; `limit_s` 0: no limit. None = unknown."""
         known_s = self.learned_s(kind)
         bounds = [bound_s for bound_s in (known_s, limit_s or None) if bound_s is not None]
         return min(bounds) + grace_s if bounds else None

@@ -1,4 +1,4 @@
-"""How much a gang used its GPUs over a sliding part of its run time."""
+"""GPU utilisation of a gang over a sliding part of its run time."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from wattline_protocol.ids import TaskRef
 
 STEPS = 32
-"""Marks in the time looked at: it is up to 1/32 longer than asked for."""
+"""Marks per window: the window is up to 1/32 longer than requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What its attempts had used by some time, added up."""
+    """Cumulative usage of its attempts at some time."""
 
     run_s: float
     gpu_s: float
@@ -19,11 +19,11 @@ class Mark:
 
 
 class IdleWatch:
-    """Marks along the run of one try. Its own run time counts, so pauses and silence do not."""
+    """Marks along the run of one try, in its own run time: pauses and silence do not count."""
 
     def __init__(self, refs: tuple[TaskRef, ...]) -> None:
         self.refs = refs
-        """The attempts that the marks are of."""
+        """The attempts that the marks describe."""
         self._marks: deque[Mark] = deque()
 
     def mean_over(self, for_s: float, now: Mark) -> float | None:

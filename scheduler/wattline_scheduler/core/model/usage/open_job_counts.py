@@ -1,7 +1,7 @@
-"""How many jobs each user, account and queue has open.
+"""Number of open jobs per user, account and queue.
 
-What starts together counts one: a job, each index of an array, each replica of a service, until
-it has ended. Counts follow every move of a gang, so that a submission looks nothing over.
+Each unit of start counts one until it has ended: a job, each index of an array, each replica of a
+service. Counts follow every transition of a gang, so that a submission needs no scan.
 """
 
 from collections import Counter
@@ -17,15 +17,15 @@ class OpenJobs:
 
     def __init__(self, quotas: QuotaBook) -> None:
         self.of_user: Counter[UserName] = Counter()
-        """None of 0."""
+        """Without zero entries."""
         self.bytes_of_user: Counter[UserName] = Counter()
-        """Of their open jobs, as messages carry them. None of 0."""
+        """Message size of their open jobs. Without zero entries."""
         self._open: dict[JobId, tuple[int, int]] = {}
-        """How much of each job is open, and its size."""
+        """Open count and size of each job."""
         self._quotas = quotas
 
     def count(self, job: Job, more: int) -> None:
-        """So many more of it are open, or fewer."""
+        """Adds to the open count of a job."""
         owner = job.record.owner
         self.of_user[owner] += more
         if not self.of_user[owner]:

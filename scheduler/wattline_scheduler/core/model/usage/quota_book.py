@@ -1,7 +1,7 @@
-"""The books of quotas: which there are, whom each counts, what is held of it now.
+"""Quotas: definitions, the jobs they count, and their current use.
 
-A job counts in the quota of its queue, of its account, and of every account above. GPUs and watts
-are counted from the placement of a try until its end, whatever becomes of its job meanwhile.
+A job counts in the quota of its queue, of its account, and of every parent account. GPUs and watts
+count from the placement of a try until its end, whatever becomes of its job meanwhile.
 """
 
 from collections.abc import Sequence
@@ -18,44 +18,44 @@ from wattline_scheduler.plan.model.shape import GangKey
 from wattline_scheduler.plan.model.snapshot import QuotaRoom
 
 MAX_CHAINS = 10_000
-"""Pairs of account and queue whose quotas are remembered."""
+"""Maximum number of cached pairs of account and queue."""
 
 
 @dataclass(slots=True)
 class QuotaNow:
-    """One quota of the site file, and what is used of it."""
+    """One quota of the site file, and its use."""
 
     key: Key
     quota: Quota
     names: tuple[Key, ...]
-    """Whose use counts: of an account, those below it too."""
+    """Accounts or queues whose use counts: of an account, its children too."""
     held_milli: int = 0
     held_mw: int = 0
     once_milli: int = 0
-    """Held when this run began, or less by now: the site file may have become stricter."""
+    """Use when this run began, or less by now: the site file may have become stricter."""
     once_mw: int = 0
     open_jobs: int = 0
-    """Jobs of it that have not ended, with every index of an array."""
+    """Open jobs, with every index of an array."""
     used_wh: float = 0.0
     """Today."""
     used_usd: float = 0.0
     """This month."""
     closed: str = ""
-    """Why nothing of it may start, in plain words."""
+    """Text why no job in it may start."""
     closed_by: QuotaLimit | None = None
-    """What of it is used up."""
+    """The limit that is used up."""
     holders: dict[GangKey, int] = field(default_factory=dict)
-    """Gangs that hold something of it, and by how many of their tries."""
+    """Gangs that count in it, each with its number of attempts."""
     resets_unix_s: UnixTime | None = None
-    """When that is over."""
+    """Time at which the used-up limit resets."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name in texts."""
         return " ".join(self.key)
 
     def room(self) -> QuotaRoom:
-        """As the planner sees it."""
+        """Its headroom in the planner's form."""
         return QuotaRoom(
             name=self.name,
             most_milli=self.quota.gpus * WHOLE_GPU,
@@ -67,7 +67,7 @@ class QuotaNow:
 
 
 class UsedUp(NamedTuple):
-    """A quota of which nothing starts until its day or month is over."""
+    """A quota that bars starts until its day or month is over."""
 
     name: str
     until_unix_s: UnixTime
@@ -93,7 +93,7 @@ class QuotaBook:
         self._of: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def _chain(self, account: str) -> list[str]:
-        """It and those above it."""
+        """The account and its parents."""
         chain, at = list[str](), account if account in self._parents else None
         while at is not None:
             chain.append(at)
@@ -101,7 +101,7 @@ class QuotaBook:
         return chain
 
     def of(self, account: str, queue: str) -> tuple[int, ...]:
-        """Positions of the quotas that count a job of them."""
+        """Positions of the quotas that count a job of this account and queue."""
         if not self.all:
             return ()
         known = self._of.get((account, queue))
@@ -115,7 +115,7 @@ class QuotaBook:
         return known
 
     def used_up(self, account: str, queue: str) -> UsedUp | None:
-        """Of those that count a job of them, the one that is so longest; None = none is."""
+        """The used-up quota of such a job that resets last; None = none is used up."""
         counting = (self.all[number] for number in self.of(account, queue))
         found = [
             UsedUp(one.name, one.resets_unix_s) for one in counting if one.resets_unix_s is not None
@@ -123,14 +123,14 @@ class QuotaBook:
         return max(found, key=lambda one: one.until_unix_s, default=None)
 
     def hold(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
-        """A try of the gang holds so much of each of these from now on."""
+        """Counts an attempt of the gang in each of these quotas."""
         for one in (self.all[number] for number in numbers):
             one.held_milli += milli
             one.held_mw += mw
             one.holders[gang] = one.holders.get(gang, 0) + 1
 
     def give_back(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
-        """It does not hold that any more."""
+        """Ends the count of an attempt."""
         for one in (self.all[number] for number in numbers):
             one.held_milli -= milli
             one.held_mw -= mw
@@ -141,20 +141,20 @@ class QuotaBook:
                 del one.holders[gang]
 
     def held_still(self) -> "QuotaBook":
-        """The same, which stays as it is now."""
+        """A copy with its current use frozen."""
         other = copy(self)
         other.all = [replace(one, holders=dict(one.holders)) for one in self.all]
         return other
 
     def begin(self) -> None:
-        """What is held now was placed by the rules of earlier runs."""
+        """Tolerates the current use, which was placed by the rules of earlier runs."""
         for one in self.all:
             one.once_milli, one.once_mw = one.held_milli, one.held_mw
 
     def rooms(self) -> tuple[QuotaRoom, ...]:
-        """As the planner sees them."""
+        """Headroom of all quotas in the planner's form."""
         return tuple(one.room() for one in self.all)
 
     def accounts_above(self, account: str) -> list[str]:
-        """It and those above it that the site file names."""
+        """The account and its parents that the site file names."""
         return self._chain(account)

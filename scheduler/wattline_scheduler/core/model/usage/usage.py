@@ -1,4 +1,4 @@
-"""What was used, added up: energy, GPU time, cost."""
+"""Arithmetic of usage: energy, GPU time, cost."""
 
 from collections.abc import Iterable
 
@@ -31,14 +31,14 @@ def add_usage(usages: Iterable[TaskUsage]) -> TaskUsage:
 
 
 def most(usage: TaskUsage, other: TaskUsage) -> TaskUsage:
-    """Of two accounts of the same attempt: who lost a part of one says less, and nobody says more
-    than there was."""
+    """Maximum of two reports of the same attempt: one may have lost a part, and none exceeds what
+    was used."""
     pairs = zip(msgspec.structs.astuple(usage), msgspec.structs.astuple(other), strict=True)
     return TaskUsage(*(max(pair) for pair in pairs))
 
 
 def less(usage: TaskUsage, before: TaskUsage) -> TaskUsage:
-    """What was used since; the resident size is the newer one."""
+    """Usage since an earlier report; the resident size is the newer one."""
     return TaskUsage(
         run_s=usage.run_s - before.run_s,
         gpu_s=usage.gpu_s - before.gpu_s,
@@ -62,6 +62,6 @@ def energy_kwh(usage: TaskUsage) -> float:
 
 
 def cost_usd(usage: TaskUsage, tariff: Tariff) -> float:
-    """Energy and GPU time at the site's tariff."""
+    """Cost of energy and GPU time at the site's tariff."""
     energy_usd = energy_kwh(usage) * tariff.usd_per_kwh
     return energy_usd + gpu_hours(usage) * tariff.usd_per_gpu_hour

@@ -1,10 +1,9 @@
-"""What accounts and queues have used: for fair share, today, this month.
+"""Usage of accounts and queues: for fair share, today, this month.
 
-Of tries that have ended it is on record, written in the transaction that puts the end on record, so
-that a restart counts nothing twice and loses nothing. What live tries have used so far is added up
-anew from time to time: agents tell it in full whenever they are heard. The use of a try is taken as
-spread evenly over its time, so a long one, of which a part lies before the day or counts half by
-now, counts with what is due.
+The usage of ended tries is recorded in the transaction that records their end, so that a restart
+neither loses nor repeats any. The usage of live tries is summed up from time to time; agents report
+it in full at every contact. A try's usage is taken as spread evenly over its time, so that a long
+try, part of which lies before the day or is half decayed, counts in proportion.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,14 +23,14 @@ from wattline_scheduler.plan.learning.fairshare import Use
 from wattline_scheduler.records import UseKind, UseRecord
 
 MAX_NAMES = 10_000
-"""Accounts and queues followed: users may name any. That of the oldest end is forgotten, but none
-that the site file names: it may have a quota."""
+"""Maximum number of accounts and queues: users may name any. The one with the oldest end is
+dropped, but none that the site file names, which may have a quota."""
 
 Key = tuple[UseKind, str]
 
 
 class Told(NamedTuple):
-    """That a quota is used up: until when, and what of it there was."""
+    """A report that a quota is used up: until when, and its limit."""
 
     until_unix_s: UnixTime
     limit: float
@@ -40,10 +39,10 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """What one try used, and when."""
+    """Usage and time of one try."""
 
     keys: tuple[Key, ...]
-    """Whose it is: its account and its queue."""
+    """Its account and its queue."""
     usage: TaskUsage
     start_unix_s: float
     end_unix_s: float
@@ -70,7 +69,7 @@ class Ledger:
         records: Iterable[UseRecord] = (),
         lasting: Collection[Key] = (),
     ) -> None:
-        """`lasting`: accounts and queues that are never forgotten."""
+        """`lasting`: accounts and queues that are never dropped."""
         self._lasting = frozenset(lasting)
         self._half_life_s = half_life_s
         self._calendar = calendar
@@ -78,10 +77,10 @@ class Ledger:
         for record in sorted(records, key=lambda r: r.as_of_unix_s):
             self._ended[record.kind, record.name] = record
         self._live: dict[Key, UseRecord] = {}
-        """The same of what has not ended yet, as of the last `follow`."""
+        """The same of live tries, as of the last `follow`."""
 
     def end(self, spell: Spell) -> list[UseRecord]:
-        """A try has ended; what is to be put on record."""
+        """Adds an ended try; returns the records to save."""
         saved = []
         for key in spell.keys:
             known = self._ended.pop(key, None)
@@ -93,7 +92,7 @@ class Ledger:
         return saved
 
     def follow(self, live: Iterable[Spell], now_unix_s: float) -> None:
-        """What live tries have used until now; all of them end now."""
+        """Replaces the use of live tries, as if all ended now."""
         day, month = self._calendar.day(now_unix_s), self._calendar.month(now_unix_s)
         sums: dict[Key, list[float]] = {}
         for spell in live:
@@ -116,11 +115,11 @@ class Ledger:
         }
 
     def names(self, of: UseKind) -> list[str]:
-        """Of which anything is known."""
+        """Accounts or queues with known use."""
         return [name for kind, name in {**self._ended, **self._live} if kind == of]
 
     def use(self, key: Key, now_unix_s: float) -> Use:
-        """Decayed to now."""
+        """Use decayed to now."""
         gpu_s = energy_mj = 0.0
         for record in self._both(key):
             left = self._left(now_unix_s - record.as_of_unix_s)
@@ -135,7 +134,7 @@ class Ledger:
         return sum(of_day) / MJ_PER_KWH
 
     def usd_this_month(self, key: Key, tariff: Tariff, now_unix_s: float) -> float:
-        """Energy and GPU time since the month began, at the site's tariff."""
+        """Cost of energy and GPU time since the month began, at the site's tariff."""
         month = self._calendar.month(now_unix_s).start_unix_s
         records = [r for r in self._both(key) if r.month_unix_s == month]
         kwh = sum(r.month_energy_mj for r in records) / MJ_PER_KWH
@@ -143,12 +142,12 @@ class Ledger:
         return kwh * tariff.usd_per_kwh + hours * tariff.usd_per_gpu_hour
 
     def told(self, key: Key) -> Told | None:
-        """What was told last of its quota; None = nothing, or that it is open again."""
+        """The last report on its quota; None = none, or that it is open again."""
         record = self._ended.get(key) or _nothing(key)
         return Told(record.told_until_unix_s, record.told_limit) if record.told_limit else None
 
     def tell(self, key: Key, told: Told | None, now_unix_s: float) -> UseRecord:
-        """Remember that this was told of its quota; what is to be put on record."""
+        """Stores a report on its quota; returns the record to save."""
         until, limit = told or Told(UnixTime(0.0), 0.0)
         known = self._ended.get(key) or UseRecord(key[0], key[1], UnixTime(now_unix_s))
         record = replace(known, told_until_unix_s=until, told_limit=limit)
@@ -160,11 +159,11 @@ class Ledger:
         return [record for record in found if record is not None]
 
     def _left(self, age_s: float) -> float:
-        """What still counts of something used so long ago."""
+        """Remaining weight of usage of this age."""
         return float(0.5 ** (max(0.0, age_s) / self._half_life_s))
 
     def _spread(self, spell: Spell) -> float:
-        """What counts at its end of something used evenly until then."""
+        """Weight at its end of usage spread evenly until then."""
         steps = max(0.0, spell.end_unix_s - spell.start_unix_s) / self._half_life_s * log(2)
         return -expm1(-steps) / steps if steps > 1e-9 else 1.0
 

@@ -206,7 +206,7 @@ def test_of_a_tree_of_accounts_every_one_above_counts() -> None:
     h = started(accounts=accounts)
     h.submit(paid_by("vision", 5))
     assert "quota of account vision reached: 6 GPUs" in reason(h, h.submit(paid_by("vision", 2)))
-    assert "quota of account research: 8 GPUs" in reason(h, h.submit(paid_by("speech", 4)))
+    assert "quota of account research reached: 8 GPUs" in reason(h, h.submit(paid_by("speech", 4)))
     fits = h.submit(paid_by("speech", 3))
     h.run(2)
     assert h.state_of(fits) == "RUNNING"
