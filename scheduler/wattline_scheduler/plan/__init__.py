@@ -1,1 +1,1 @@
-"""Snapshot, feasible, rank, gang, check: from waiting jobs to placements; pure."""
+"""Planner: snapshot, feasible, rank, gang, check; from pending jobs to placements; pure."""

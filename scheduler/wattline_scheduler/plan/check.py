@@ -1,4 +1,4 @@
-"""Each placement is verified once more against the state at the time it is applied."""
+"""Re-checks each placement against the current state when it is applied."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ def check(
     quotas: Quotas | None = None,
     stay: Stay = ANY_STAY,
 ) -> str:
-    """Why the placement may not be applied any more; empty = it may, and is taken in `trial`.
+    """Why the placement can no longer be applied; empty = it can, and is taken in `trial`.
 
-    `counts_in`: the quotas that count it, of which `quotas` knows what is left. `stay`: what it may
-    use of nodes that are reserved, or will be.
+    `counts_in`: the quotas that count it, whose remainders are in `quotas`. `stay`: its access to
+    nodes that are, or will be, reserved.
     """
     problem = quotas.breaks(counts_in, shape, placement) if quotas is not None else ""
     problem = problem or _check(trial, placement, shape, stay)

@@ -1,9 +1,9 @@
-"""Whether all placements of a plan hold at once: the check of each, in a few array operations.
+"""Joint check of all placements of a plan: the individual checks, in a few array operations.
 
-A plan places hundreds of gangs, and nearly always all of them pass. What they take together is
-added up here without the trial that placed them, and compared with what the snapshot has. A yes is
-certain; a no is none: sums are rounded up, and what shares of one GPU count is added as if they did
-not overlap. After a no each placement is checked by itself (`check`).
+A plan places hundreds of gangs, and nearly always all of them pass. Their total demand is computed
+here independently of the trial that placed them, and compared with the snapshot. A positive result
+is certain; a negative one is not: sums are rounded up, and shares of one GPU are added as if they
+did not overlap. After a negative result each placement is checked separately (`check`).
 """
 
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ class _Tasks:
     at: Ints
     """[task] position of its node."""
     of: Ints
-    """[task] number of what it asks."""
+    """[task] number of its request."""
     priority: Ints
     gpu: Ints
-    """[GPU] how the node counts it; those of a task stand together."""
+    """[GPU] its index on the node; the GPUs of a task are adjacent."""
     owner: Ints
-    """[GPU] the task that it goes to."""
+    """[GPU] the task to which it is allocated."""
 
 
 def hold_together(trial: Trial, placed: Sequence[tuple[Placement, Waiting]]) -> bool:
-    """True: each of these passes `check`, one after the other; quotas are not looked at."""
+    """True: each of these passes `check`, one after the other; quotas are not checked."""
     tasks = _tasks(trial, placed)
     if tasks is None:
         return False
@@ -51,7 +51,7 @@ def hold_together(trial: Trial, placed: Sequence[tuple[Placement, Waiting]]) -> 
 
 
 def _tasks(trial: Trial, placed: Sequence[tuple[Placement, Waiting]]) -> _Tasks | None:
-    """None: a gang is not placed as it asks, or where it may not start."""
+    """None: a gang's placement differs from its request, or is on nodes where it may not start."""
     position = trial.snapshot.position
     numbers: dict[Shape, int] = {}
     at: list[int] = []
@@ -84,7 +84,7 @@ def _tasks(trial: Trial, placed: Sequence[tuple[Placement, Waiting]]) -> _Tasks 
 def _is_whole(
     trial: Trial, waiting: Waiting, places: tuple[TaskPlace, ...], nodes: list[int]
 ) -> bool:
-    """Whether it has as many nodes and GPUs as it asks for, where reservations let it start."""
+    """Whether nodes and GPUs match the request, and reservations admit it there."""
     shape, barred = waiting.shape, trial.barred(waiting.stay)
     if len(places) != shape.nodes or len(set(nodes)) != shape.nodes or min(nodes) < 0:
         return False
@@ -96,7 +96,7 @@ def _is_whole(
 
 
 def _slots(columns: Columns, tasks: _Tasks) -> Ints | None:
-    """[GPU] its slot; None: some are not there."""
+    """[GPU] its slot; None: some do not exist."""
     node = tasks.at[tasks.owner]
     is_it = columns.gpu_index[node] == tasks.gpu[:, np.newaxis]
     is_it &= columns.gpu_class[node] != NO_CLASS
@@ -105,7 +105,7 @@ def _slots(columns: Columns, tasks: _Tasks) -> Ints | None:
 
 
 def _are_free(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
-    """GPUs, CPUs and memory suffice for all tasks of each node, and it is open."""
+    """Whether each node is open and has the GPUs, CPUs and memory for all its tasks."""
     at, of, slot_count = tasks.at, tasks.of, columns.slot_count
     milli = _each(tasks, "milli")[of[tasks.owner]]
     taken = _sums(at[tasks.owner] * slot_count + slot, milli, columns.node_count * slot_count)
@@ -120,7 +120,7 @@ def _are_free(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
 
 
 def _suit(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
-    """Every GPU is of a class that its task wants, and every node has its labels."""
+    """Whether every GPU is of a class that its task accepts, and every node has its labels."""
     suited: Bools = np.array([ask.is_suited for ask in tasks.asks])
     labels: Bools = np.array([are_labelled(columns, ask.labels) for ask in tasks.asks])
     number = columns.gpu_class[tasks.at[tasks.owner], slot]
@@ -131,7 +131,7 @@ def _suit(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
 
 
 def _rise_mw(columns: Columns, tasks: _Tasks, slot: Ints) -> Ints:
-    """[task] load that it adds before the power supplies, at most."""
+    """[task] maximum load that it adds before the power supplies."""
     draw_mw: Ints = np.array([ask.draw_mw for ask in tasks.asks])
     node = tasks.at[tasks.owner]
     wanted_mw = draw_mw[tasks.of[tasks.owner], columns.gpu_class[node, slot]]
@@ -140,8 +140,8 @@ def _rise_mw(columns: Columns, tasks: _Tasks, slot: Ints) -> Ints:
 
 
 def _have_watts(trial: Trial, tasks: _Tasks, rise_mw: Ints) -> bool:
-    """Below every row. A priority counts on what lower ones give back, so that up to the last task
-    of each all must fit in what that one has."""
+    """Check the watts of every row. A priority counts on what lower ones release, so all tasks up
+    to the last one of each priority must fit in the watts of that priority."""
     for priority in np.unique(tasks.priority).tolist():
         is_its = tasks.priority == priority
         upto = int(is_its.nonzero()[0][-1]) + 1
@@ -155,7 +155,7 @@ def _have_watts(trial: Trial, tasks: _Tasks, rise_mw: Ints) -> bool:
 
 
 def _row_sums_mw(columns: Columns, at: Ints, rise_mw: Ints) -> Ints:
-    """[row] wall milliwatts that count there for tasks on these nodes, at most."""
+    """[row] maximum wall milliwatts that tasks on these nodes count there."""
     count = np.bincount(at, minlength=columns.node_count)
     nodes = np.flatnonzero(count)
     load_mw, psu = columns.load_mw[nodes], columns.psu_permille[nodes]
@@ -164,17 +164,17 @@ def _row_sums_mw(columns: Columns, at: Ints, rise_mw: Ints) -> Ints:
     rows, shares = (
         each[:, columns.group[nodes]] for each in (columns.group_rows, columns.group_share)
     )
-    # One milliwatt a task for what is rounded up when each is counted by itself.
+    # One milliwatt per task for rounding up when each is counted separately.
     counted_mw = np.where(shares == PERMILLE, wall_mw, wall_mw * shares // PERMILLE + count[nodes])
     return _sums(rows.ravel(), counted_mw.ravel(), len(columns.room_mw))
 
 
 def _each(tasks: _Tasks, name: str) -> Ints:
-    """[ask] one of its numbers."""
+    """[request] one of its numbers."""
     return np.array([getattr(ask, name) for ask in tasks.asks], np.int64)
 
 
 def _sums(number: Ints, amount: Ints, count: int) -> Ints:
-    """[0 to count] amounts by number; whole ones up to 2**53, so none is rounded."""
+    """[0 to count] sums by number; whole numbers up to 2**53, so none is rounded."""
     sums: Ints = np.bincount(number, weights=amount, minlength=count).astype(np.int64)
     return sums

@@ -1,9 +1,9 @@
-"""One planning cycle: the queue in order, each gang placed whole or passed over.
+"""One planning cycle: evaluates the queue in order; each gang is placed whole or passed over.
 
-Policy (chosen, see docs/scheduling.md): in the order of the queue. A gang that does not fit
-is passed over by later ones, until it has waited `PATIENCE_S`; then the first such gang gets a
-promise (`backfill`), and the next ones where it is known when they can start. So small jobs
-fill holes, and a big gang is not starved.
+Policy (chosen, see docs/scheduling.md): in queue order. Later gangs may overtake one that does not
+fit, until it has waited `PATIENCE_S`; then the first such gang gets a promise (`backfill`), and so
+do the next ones whose start can be dated. So small jobs fill holes, and a large gang is not
+starved.
 """
 
 from collections.abc import Hashable, Sequence
@@ -31,28 +31,28 @@ from wattline_scheduler.power.topology.matrix import Bools
 from wattline_scheduler.time_slices import Parts, at_once
 
 MAX_PLACEMENTS = 256
-"""Gangs placed in one cycle: keeps a burst of submissions from delaying beats."""
+"""Gangs placed in one cycle: a burst of submissions must not delay beats."""
 
 MAX_EFFORT = 100_000
-"""Steps in one cycle, about a tenth of a second: beats wait no longer than that."""
+"""Steps in one cycle, about a tenth of a second: the maximum delay of beats."""
 
 
 MAX_PROMISES = 8
-"""Gangs for which room is kept. For how many it is looked for in vain: see `turns`."""
+"""Gangs with a promise. For the limit on fruitless searches see `search_rotation`."""
 
 Asked = tuple[Shape, Key]
-"""What is wanted, and on which nodes reservations let it start."""
+"""The shape, and the nodes on which reservations let it start."""
 
 Kept = tuple[Promise, str]
-"""Room for a job, and why it is kept for it."""
+"""Resources reserved for a job, and why."""
 
 Opened = tuple[int, ...]
-"""Positions of the promises whose room a job may use, since it ends before."""
+"""Positions of the promises that a job may backfill, since it ends before they start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a cycle stops early. The core reads no clock, so work is counted, not time."""
+    """Limits of a cycle. The core reads no clock, so work is counted, not time."""
 
     placements: int = MAX_PLACEMENTS
     effort: int = MAX_EFFORT
@@ -63,10 +63,10 @@ INTERACTIVE = Limits()
 WHY_CLAIMED = "(preemption in progress)"
 
 REASON_STEPS = 100
-"""Effort of finding them."""
+"""Effort of computing a reason."""
 
 PATIENCE_S = 60.0
-"""Waiting time after which a gang that could fit is promised room."""
+"""Waiting time after which a gang that could fit gets a promise."""
 
 
 def plan(
@@ -74,8 +74,8 @@ def plan(
     looks: Looks | None = None,
     limits: Limits = INTERACTIVE,
 ) -> Plan:
-    """Place what fits; deterministic. `looks` saves looking at nodes again, and knows whose turn it
-    is where a cycle cannot look for room for all."""
+    """Place what fits; deterministic. `looks` caches evaluations of nodes, and rotates the promise
+    search when a cycle cannot search for all."""
     return at_once(plan_in_parts(snapshot, looks, limits))
 
 
@@ -84,7 +84,7 @@ def plan_in_parts(
     looks: Looks | None = None,
     limits: Limits = INTERACTIVE,
 ) -> Parts[Plan]:
-    """As `plan`. Of a gang for which others may make room the search is more than one part."""
+    """As `plan`. The search for preemptions for a gang takes more than one part."""
     cycle = _Cycle(snapshot, looks, limits)
     result = yield from cycle.run()
     cycle.trial.close()
@@ -101,16 +101,16 @@ class _Cycle:
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.passed_over: list[Waiting] = []
-        """Looked at in full, and waiting. Only a cycle that stops early makes more of it: objects
-        that ten thousand leave behind bring on a full collection of garbage."""
+        """Evaluated in full, and still pending. Only a cycle that stops early derives more from it:
+        the objects of ten thousand jobs trigger a full garbage collection."""
         self.hopeless: dict[Asked, str] = {}
-        """Room only shrinks within a cycle: what did not fit once does not fit later."""
+        """Resources only shrink within a cycle: what did not fit once does not fit later."""
         self.refused: dict[Hashable, list[Shape]] = {}
-        """Tasks that no node took, by what they ask of GPUs: who asks for no less fits nowhere."""
+        """Tasks that fit no node, by GPU request: a task that requests no less fits nowhere."""
         self.hopeless_short: set[tuple[Asked, Opened]] = set()
-        """What did not even fit with room that is promised, and which."""
+        """Requests that did not fit even with promised resources, and with which promises."""
         self.kept: list[Kept] = []
-        """Promised, or being made by others, in the order in which it was taken."""
+        """Reservations for promised or preempting gangs, in the order in which they were made."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
         self.turns = self.trial.turns
@@ -135,7 +135,7 @@ class _Cycle:
         return is_full or self.trial.effort >= self.limits.effort
 
     def _is_half_done(self) -> bool:
-        """Who was passed over by a cycle before this one takes no more from those behind."""
+        """Whether jobs passed over by an earlier cycle yield the remaining effort to others."""
         return self.trial.effort >= self.limits.effort // 2
 
     def _wait(self, waiting: Waiting, why: str) -> None:
@@ -143,11 +143,11 @@ class _Cycle:
         self.passed_over.append(waiting)
 
     def _turn(self, waiting: Waiting) -> Hashable:
-        """What is the same for all that are passed over for the same."""
+        """Key shared by all jobs that are passed over for the same reason."""
         return self._asked(waiting), waiting.runs_s, waiting.quotas
 
     def _is_cut_short(self) -> Parts[bool]:
-        """Place what fits; True = the limit was reached before all was tried."""
+        """Place what fits; True = the limit was reached before the whole queue was evaluated."""
         for waiting in self.snapshot.waiting:
             asked, opened = self._asked(waiting), self._opened_to(waiting)
             is_free = not waiting.quotas and not self.snapshot.claims
@@ -156,12 +156,12 @@ class _Cycle:
                     return True
             elif self._is_at_limit():
                 return True
-            else:  # most of a long queue: nothing else can be said of it
+            else:  # most of a long queue: no other outcome is possible
                 self._pass_over(waiting, asked, opened)
         return False
 
     def _is_cut_short_in(self, waiting: Waiting, asked: Asked, opened: Opened) -> Parts[bool]:
-        """The same of one job."""
+        """As `_is_cut_short`, for one job."""
         shape, reserved = waiting.shape, self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
@@ -205,7 +205,7 @@ class _Cycle:
     def _wins_room(
         self, waiting: Waiting, gang: int, claimed: tuple[NodeId, ...] | None
     ) -> Parts[bool]:
-        """Whether others make room for the gang: they were told so before, or are told now."""
+        """Whether preemption, already in progress or decided now, frees resources for the gang."""
         if not self.quotas.may_have_room(waiting.quotas, waiting.shape):
             return False
         if claimed is not None:
@@ -218,14 +218,14 @@ class _Cycle:
         return bool(waits)
 
     def _wait_for_quota(self, waiting: Waiting) -> None:
-        """If it waited long, what is left of the quota that keeps it from starting is kept for it,
-        or a stream of smaller ones would use it up for ever."""
+        """After `PATIENCE_S`, reserve the remainder of the quotas that block the job, or a stream
+        of smaller jobs would exhaust them forever."""
         self.waits[waiting.job] = self.quotas.refuses(waiting.quotas, waiting.shape)
         if self.snapshot.now - waiting.since >= PATIENCE_S:
             self.quotas.keep(waiting.quotas, waiting.shape)
 
     def _fits_somewhere(self, shape: Shape, reserved: Bools | None) -> bool:
-        """Whether room is not what it lacks."""
+        """Whether it fits when quota watts are ignored."""
         fits_on = np.isfinite(self.trial.costs(shape))
         return int((fits_on if reserved is None else fits_on & ~reserved).sum()) >= shape.nodes
 
@@ -236,7 +236,7 @@ class _Cycle:
         return asked in self.hopeless and (not opened or (asked, opened) in self.hopeless_short)
 
     def _opened_to(self, waiting: Waiting) -> Opened:
-        """Which promised room it may use."""
+        """Promises that the job may backfill."""
         if not self.promises:
             return ()
         now, kept = self.snapshot.now, enumerate(self.promises)
@@ -255,7 +255,7 @@ class _Cycle:
             return place_gang(self.trial, shape, replicas, barred)
 
     def _asks_no_less(self, shape: Shape) -> bool:
-        """Whether a task that no node took asked for no more than one of these."""
+        """Whether a task that fits no node requested no more than this shape."""
         return any(
             one.cpus <= shape.cpus
             and one.memory_bytes <= shape.memory_bytes
@@ -273,7 +273,7 @@ class _Cycle:
             self._promise(waiting)
 
     def _promise(self, waiting: Waiting) -> None:
-        """Keep room: for the first at any rate, then on other nodes where its start is known."""
+        """Reserve resources: always for the first gang, for others if the start can be dated."""
         asked, is_later = self._asked(waiting), bool(self.promises)
         if len(self.promises) >= MAX_PROMISES or not self.turns.has(asked, is_dated=is_later):
             return
@@ -288,8 +288,8 @@ class _Cycle:
             self.turns.in_vain(asked, self.trial.effort - before, is_dated=is_later)
 
     def _reason(self, waiting: Waiting) -> str:
-        """Why the shape does not fit; on a large site asked only now and then, of each shape in
-        another cycle."""
+        """Why the shape does not fit; on a large site recomputed only in some cycles, staggered by
+        shape."""
         tried, key = self.trial.tried(waiting.shape), self.trial.key(waiting.stay)
         cycle = self.trial.cycle
         turn = (cycle + tried.number) // AGAIN_CYCLES if self.is_large else cycle
@@ -301,7 +301,7 @@ class _Cycle:
         return tried.reason
 
     def _kept_reason(self, waiting: Waiting) -> str:
-        """What the nodes lack, or that they lack nothing but are kept for somebody."""
+        """What the nodes lack, or the job for which their resources are reserved."""
         if self._has_room_without(self.kept, waiting):
             for count, (kept, why) in enumerate(self.kept, 1):
                 if self._has_room_without(self.kept[:count], waiting):
@@ -309,7 +309,7 @@ class _Cycle:
         return wait_reason(self.trial, waiting.shape, waiting.stay)
 
     def _has_room_without(self, kept: Sequence[Kept], waiting: Waiting) -> bool:
-        """Whether its tasks would fit, one by one, if these were not kept from it."""
+        """Whether its tasks would fit, one by one, without these reservations."""
         if not kept:
             return False
         with lifted(self.trial, (promise for promise, _ in kept)):

@@ -1,4 +1,4 @@
-"""Why a job waits, as data: per filter, how many nodes it refused and what was missing."""
+"""Wait reasons as data: per filter, the number of refused nodes and what they lacked."""
 
 import numpy as np
 
@@ -20,13 +20,13 @@ from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
 SHOWN = 3
-"""Nodes named in one explanation; the number says how many there are."""
+"""Nodes named in one explanation, beside their total number."""
 
 
 def refusals(
     trial: Trial, shape: Shape, stay: Stay = ANY_STAY
 ) -> tuple[int, tuple[FilterRefusal, ...]]:
-    """How many nodes fit, and for each filter that refused any: how many, and what they lack."""
+    """Number of nodes that fit, and per refusing filter: the number refused, and what they lack."""
     number, filters = refusing(trial, shape, stay), filters_of(stay)
     counts = np.bincount(number, minlength=len(filters) + 1).tolist()
     rows = tuple(
@@ -51,9 +51,9 @@ def _lacking(trial: Trial, shape: Shape, nodes: Ints, refused: Filter) -> str:
 def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     """Why a gang did not fit, in a line: what the nodes that got furthest lack.
 
-    Of those that will never do something is said only where there are no others: that a node is
-    drained is worth more than that the others are of another type. The line is told of all jobs of
-    the shape that may start on the same nodes, so it says nothing of this one alone.
+    Nodes that can never fit are reported only if there are no others: that a node is drained is
+    more useful than that others have the wrong type. The line applies to all jobs of the shape that
+    may start on the same nodes, so it contains nothing specific to one job.
     """
     number, filters = furthest(trial, shape, stay), filters_of(stay, is_alike=True)
     refused = number < len(filters)
@@ -68,7 +68,7 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
 
 
 def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, told: Bools) -> str:
-    """What those nodes of `told` lack that got furthest."""
+    """What those of these nodes lack that got furthest."""
     last = int(number[told].max())
     refused = filters_of(stay, is_alike=True)[last]
     lacking = _lacking(trial, shape, np.flatnonzero(told & (number == last)), refused)
@@ -82,9 +82,9 @@ def gang_reason(
     stay: Stay = ANY_STAY,
     elsewhere: Bools | None = None,
 ) -> str:
-    """So many nodes would do one by one: what the others lack once it has some of them.
+    """Why enough single nodes fit but not the gang: what others lack after placing part of it.
 
-    `elsewhere`: [node] those that are out of the question.
+    `elsewhere`: [node] excluded.
     """
     barred, mark = _either(trial.barred(stay), elsewhere), trial.checkpoint()
     if shape.same_rack:
@@ -118,7 +118,7 @@ def explain(
     shape: Shape,
     stay: Stay = ANY_STAY,
 ) -> ExplainView:
-    """The whole answer to "why does it wait?". `reason` is shown when nothing else stops it."""
+    """The complete answer to "why does it wait?". `reason` is shown when nothing else stops it."""
     trial = Trial(snapshot)
     fits, rows = refusals(trial, shape, stay)
     is_placed = fits >= shape.nodes and place_gang(trial, shape, (), trial.barred(stay)) is not None

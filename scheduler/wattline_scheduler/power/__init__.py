@@ -1,1 +1,1 @@
-"""Domains, books, demand, allocator, leases: from budgets to watts per node; pure."""
+"""From budgets to watts per node: domains, books, demand, allocator, leases; pure."""

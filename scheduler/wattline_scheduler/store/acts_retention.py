@@ -1,4 +1,4 @@
-"""How long acts of people stay: by age, by member and in all."""
+"""Retention of members' acts: by age, per member and in total."""
 
 import sqlite3
 
@@ -6,7 +6,7 @@ import sqlite3
 def drop_acts(
     db: sqlite3.Connection, now_unix_s: float, kept_s: float, kept_of_one: int, kept: int
 ) -> None:
-    """Drop what is too old, then the oldest of members with very many, then the oldest of all."""
+    """Delete expired acts, then the oldest of members over their limit, then the oldest of all."""
     db.execute("DELETE FROM acts WHERE unix_s < ?", (now_unix_s - kept_s,))
     many = "SELECT who FROM acts GROUP BY who HAVING count(*) > ?"
     for (who,) in db.execute(many, (kept_of_one,)).fetchall():

@@ -1,17 +1,17 @@
-"""A digest in every row: what the file gives back is what was written, or it is found damaged.
+"""A digest in every row: reads return what was written, or report the row as damaged.
 
-Theory. The column `digest` of each table holds the CRC-32 of all its other columns, in the order
-of the table, as MessagePack. A checksum is enough, for disks and programs err without intent; it
-finds every burst of up to 32 bits, and misses anything else once in four billion damaged rows.
-Appended to what it covers, a CRC-32 gives one constant, so that a whole table is checked without a
-line of Python for a row.
+Theory. The column `digest` of each table holds the CRC-32 of all its other columns, in the order of
+the table, as MessagePack. A checksum suffices because disks and programs err without intent. It
+detects every burst of up to 32 bits, and misses anything else once in four billion damaged rows. A
+CRC-32 appended to the data it covers gives a constant, so a whole table is checked without running
+a line of Python per row.
 
-Who writes rows need know nothing of this: `arm` lays triggers over every table that has the
-column, and they digest what a statement left without a new digest. The upserts of `rows`, which
-are nearly all that is written, bring theirs (`Digested`), and their tables need no triggers
-(`Writer.hurry`) until another statement names them. So a
-migration that adds columns or tables needs no more: `schema.migrate` gives each table the column,
-and digests all rows when the columns have changed.
+Code that writes rows need not know of digests: `arm` creates triggers on every table that has the
+column, and they digest rows that a statement left without a new digest. The upserts of
+`record_rows`, nearly all writes, bring their own digest (`Digested`); their tables have no triggers
+(`Writer.hurry`) until another statement names them. A migration that adds columns or tables needs
+no extra step: `schema.migrate` gives each table the column, and digests all rows when the columns
+have changed.
 """
 
 import sqlite3
@@ -23,32 +23,32 @@ import msgspec
 
 DIGEST = "digest"
 FUNCTION = "wattline_digest"
-"""In SQL: the digest of its arguments, which are the other columns in order."""
+"""SQL function: the digest of its arguments, which are the other columns in order."""
 
 ROOM = b"\0\0\0\0"
-"""What stands for a digest while it is computed."""
+"""Placeholder for a digest while it is computed."""
 
 _WHOLE = 0x2144DF1C
-"""CRC-32 of anything that ends with its own CRC-32, lowest byte first."""
+"""CRC-32 of any data that ends with its own CRC-32, lowest byte first."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 Columns = tuple[tuple[str, str], ...]
-"""Name and type of the columns of a table but the digest, in order."""
+"""Names and types of a table's columns, without the digest, in order."""
 
 
 def digest_of(values: Sequence[Any]) -> bytes:
-    """Of values as the database gives them back."""
+    """Digest of values as read from the database."""
     return digest_with_room((*values, ROOM))
 
 
 def digest_with_room(values: Sequence[Any]) -> bytes:
-    """The same, of values that end with `ROOM`."""
+    """As `digest_of`, for values that end with `ROOM`."""
     return crc32(_encode(values)[:-4]).to_bytes(4, "little")
 
 
 def _digest_stored(*values: Any) -> bytes:
-    """Of values on their way into the database, which knows no negative zero."""
+    """Digest of values about to be stored; the database has no negative zero."""
     return digest_of([v or 0.0 if v.__class__ is float else v for v in values])
 
 
@@ -76,7 +76,7 @@ def _names(columns: Columns, prefix: str = "") -> str:
 
 
 def arm(connection: sqlite3.Connection) -> None:
-    """From now on whatever this connection writes carries its digest."""
+    """Make every later write of this connection carry its digest."""
     connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
     for table, columns in tables(connection).items():
         arm_table(connection, table, columns)
@@ -103,7 +103,7 @@ def _trigger(table: str, verb: str) -> str:
 
 
 def digest_all(connection: sqlite3.Connection) -> None:
-    """Digest every row as it stands, in the caller's transaction: its columns have changed."""
+    """Digest every row as it stands, in the caller's transaction, after its columns changed."""
     connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
     for table, columns in tables(connection).items():
         connection.execute(f"UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns)})")  # noqa: S608 - names of our tables
@@ -113,7 +113,7 @@ def digest_all(connection: sqlite3.Connection) -> None:
 
 
 def damaged(connection: sqlite3.Connection, without: frozenset[str] = frozenset()) -> str:
-    """The first record that is not what was written, in words; empty = every one is."""
+    """Description of the first damaged record; empty if none is."""
     for table, columns in tables(connection).items():
         if table not in without and not _is_whole(connection, table, columns):
             return _first_damaged(connection, table, columns)
@@ -129,7 +129,7 @@ def _is_whole(connection: sqlite3.Connection, table: str, columns: Columns) -> b
     try:
         return set(map(crc32, map(_encode, rows))) <= {_WHOLE}
     except sqlite3.OperationalError:
-        return False  # a text that is none: the search for it says so, or raises what else it is
+        return False  # invalid text: `_first_damaged` reports it, or raises any other error
 
 
 def _first_damaged(connection: sqlite3.Connection, table: str, columns: Columns) -> str:

@@ -1,11 +1,11 @@
-"""Files and their names on disk, so that a loss of power takes none of them back."""
+"""Durable files and directory entries: they survive a loss of power."""
 
 import os
 from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Put a file, or the names in a directory, on disk. Raises OSError."""
+    """Flush a file, or the entries of a directory, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -14,8 +14,8 @@ def sync(path: Path) -> None:
 
 
 def replace_whole(path: Path, data: bytes) -> None:
-    """Replace a file at once, open to its owner only; readers see the old or the new one, also
-    after a loss of power. Raises OSError."""
+    """Atomically replace a file, readable by its owner only; readers see the old or the new
+    content, also after a loss of power. Raises OSError."""
     part = path.with_name(f"{path.name}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""What can be wrong with the store, each with what to do about it.
+"""Errors of the store, each with a remedy.
 
 Any of these stops the scheduler: it must not acknowledge what is not on disk.
 """
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 class StoreError(Exception):
-    """The store cannot be used; the text says what happened and what would help."""
+    """The store cannot be used; the text states the cause and a remedy."""
 
 
 class StoreLocked(StoreError):
-    """Another scheduler works on this state directory."""
+    """Another scheduler uses this state directory."""
 
 
 class StoreFenced(StoreError):
-    """Another scheduler raised the epoch: this one may not write any more (I8)."""
+    """Another scheduler raised the epoch: this one must not write any more (I8)."""
 
 
 class StoreFull(StoreError):
-    """No room, or a file size limit, on the state directory's file system."""
+    """The state directory's file system is full, or a file size limit is reached."""
 
 
 class StoreUnwritable(StoreError):
@@ -32,11 +32,11 @@ class StoreCorrupt(StoreError):
 
 
 class StoreIncomplete(StoreError):
-    """Commits that were acknowledged are missing, or nothing says that none is."""
+    """Acknowledged commits are missing, or their completeness cannot be verified."""
 
 
 class StoreForeign(StoreError):
-    """The file is a database of something else."""
+    """The file is a database of another application."""
 
 
 class StoreTooNew(StoreError):
@@ -51,11 +51,11 @@ _FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 _UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
 _AT_START = ("opening", "loading")
-"""Statements that fail in themselves then show that the tables are not those of the schema."""
+"""Phases in which a failing statement means that the tables do not match the schema."""
 
 
 def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
-    """The typed error for what SQLite reported while `doing` something to `path`."""
+    """The typed error for an error of SQLite while `doing` something to `path`."""
     name = getattr(error, "sqlite_errorname", None) or ""
     story = f"{doing} {path}: {error}"
     if name in _FULL:
@@ -80,7 +80,7 @@ def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
 
 
 def damage(path: Path, found: str) -> StoreCorrupt:
-    """The error for a database that is not what was written."""
+    """The error for a damaged database."""
     return StoreCorrupt(
         f"{path} is damaged: {found}. Move it aside, put a backup in its place and start once with "
         "`wattline scheduler --recover`."

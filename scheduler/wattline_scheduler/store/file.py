@@ -1,4 +1,4 @@
-"""Opening the database file: whose it is, whether it is whole, and how it is written."""
+"""Opens the database file: checks its owner and integrity, and sets how it is written."""
 
 import os
 import sqlite3
@@ -30,7 +30,7 @@ from wattline_scheduler.store.verify import (
 
 
 def make_directory(directory: Path) -> None:
-    """Make the state directory, for the scheduler's user only."""
+    """Create the state directory, accessible to the scheduler's user only."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -41,9 +41,9 @@ def make_directory(directory: Path) -> None:
 
 
 def open_database(path: Path, verification: Verification) -> Database:
-    """The database at `path`, made if missing, migrated. Raises StoreError.
+    """Open the database at `path`, create it if missing, migrate it. Raises StoreError.
 
-    It is verified by then, or `verification` is under way beside.
+    On return it is verified, or `verification` runs concurrently.
     """
     _create_private(path)
     connection = sqlite3.connect(path, isolation_level=None)
@@ -58,12 +58,12 @@ def open_database(path: Path, verification: Verification) -> Database:
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
         if not verification.is_beside or schema_version(db) != SCHEMA_VERSION:
-            verification.conclude_on(connection)  # migrations fit digests to whatever is there
+            verification.conclude_on(connection)  # a migration recomputes digests, hiding damage
         migrate(db)
     except sqlite3.Error as error:
         connection.close()
         raise store_error(path, "opening", error) from error
-    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+    except UnicodeDecodeError as error:  # SQLite quotes the text that it cannot decode
         connection.close()
         raise damage(path, str(error)) from error
     except BaseException:
@@ -73,7 +73,7 @@ def open_database(path: Path, verification: Verification) -> Database:
 
 
 def empty_image() -> bytes:
-    """A migrated database without records, as `sqlite3.Connection.deserialize` takes it."""
+    """A migrated database without records, in the format of `sqlite3.Connection.deserialize`."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         migrate(Database(connection))
@@ -83,7 +83,7 @@ def empty_image() -> bytes:
 
 
 def open_reader(path: Path) -> Database:
-    """A second, read-only connection, for reports beside the writer. Raises StoreError."""
+    """Open a second, read-only connection, for reports beside the writer. Raises StoreError."""
     try:
         return Database(open_to_read(path))
     except sqlite3.Error as error:
@@ -91,9 +91,9 @@ def open_reader(path: Path) -> Database:
 
 
 def copy_database(path: Path, target: Path) -> None:
-    """A consistent copy of a database in use, marked as a backup. Raises StoreError, OSError.
+    """Write a consistent copy of a database in use, marked as a backup. Raises StoreError, OSError.
 
-    Appears under its name only when it is whole and on disk.
+    The copy appears under its name only when it is complete and on disk.
     """
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
@@ -116,10 +116,10 @@ def copy_database(path: Path, target: Path) -> None:
 
 
 def private_copy(path: Path) -> sqlite3.Connection:
-    """A consistent copy of a database in use, checked and brought up to date, that is gone once it
-    is closed. Raises StoreError."""
+    """A consistent copy of a database in use, verified and migrated, deleted when it is closed.
+    Raises StoreError."""
     source = open_reader(path)
-    copy = sqlite3.connect("", isolation_level=None)  # a file without a name
+    copy = sqlite3.connect("", isolation_level=None)  # a temporary database without a file name
     try:
         _refuse_foreign(source, path)
         source.conn.backup(copy)
@@ -137,7 +137,7 @@ def private_copy(path: Path) -> sqlite3.Connection:
 
 
 def mark_backup(copy: sqlite3.Connection) -> None:
-    """From now on it starts only with `--recover` (I8)."""
+    """Mark a copy as a backup: it starts only with `--recover` (I8)."""
     arm(copy)
     copy.execute("UPDATE meta SET is_backup = 1")
 
@@ -147,7 +147,7 @@ def _create_private(path: Path) -> None:
         is_new = not path.exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         if is_new:
-            sync(path.parent)  # a name that is not on disk would lose all that is in the file
+            sync(path.parent)  # without its directory entry on disk, the file would be lost
     except OSError as error:
         raise StoreUnwritable(
             f"cannot write {path}: {error.strerror}. It must be writable by the scheduler's user."
@@ -172,7 +172,7 @@ def _refuse_foreign(db: Database, path: Path) -> None:
 
 
 def _check_whole(db: Database, path: Path) -> None:
-    """Every page fits the others, and every record is what was written."""
+    """Verify every page and every record."""
     found = damage_in(db.conn)
     if found:
         raise damage(path, found)

@@ -1,4 +1,4 @@
-"""From rows back to records: what a restart needs, and single older jobs."""
+"""Reads rows back as records: everything that a restart needs, and single older jobs."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -51,19 +51,19 @@ from wattline_scheduler.store.record_rows import (
 )
 
 ENDED_JOBS_LOADED = 10_000
-"""Newest ended jobs that a restart holds in memory: as many as one list shows."""
+"""Newest ended jobs that a restart loads into memory: as many as one list shows."""
 
 USES_LOADED = 10_000
-"""Accounts and queues of which something ended last; beside them those that the site file names."""
+"""Accounts and queues loaded by newest use, besides those that the site file names."""
 
 MAX_NUMBER = 2**63 - 1
-"""SQLite has none above it, and refuses to look for one; clients may ask for any."""
+"""Largest integer of SQLite, which rejects larger ones; clients may request any number."""
 
 PROBLEMS_LOADED = 1_000
-"""Newest ended problems that a restart holds in memory, beside the open ones."""
+"""Newest ended problems that a restart loads into memory, besides the open ones."""
 
 EVENTS_LOADED = 1_000
-"""Newest events that a restart holds in memory; older ones are read from disk when asked for."""
+"""Newest events that a restart loads into memory; older ones are read from disk on request."""
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ _exit = msgspec.json.Decoder(TaskExit)
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: str) -> T:
-    """What was written before there were bounds is brought inside them: a site starts with it."""
+    """Decode, clamping values from before bounds existed, so that the site still starts."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError:
@@ -201,12 +201,12 @@ _OF_KEY = "WHERE kind = ? AND name = ?"
 
 
 def _within(number: int) -> int:
-    """A number that SQLite can look for; no job has the first or the last of them."""
+    """Clamp a number to what SQLite accepts; no job has the lowest or the highest of them."""
     return max(0, min(number, MAX_NUMBER))
 
 
 def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
-    """How those of the jobs ended that are on record as ended."""
+    """Final states of those of the jobs that are recorded as ended."""
     found: dict[JobId, JobState] = {}
     sql = "SELECT state FROM jobs WHERE id = ? AND ended_unix_s IS NOT NULL"
     for job in jobs:
@@ -217,13 +217,13 @@ def outcomes(db: sqlite3.Connection, jobs: Iterable[JobId]) -> dict[JobId, JobSt
 
 
 def _old_parents(jobs: tuple[JobRecord, ...]) -> set[JobId]:
-    """Jobs that open ones wait for, and that ended too long ago to be loaded with the others."""
+    """Parents of open jobs that ended too long ago to be loaded with the others."""
     loaded = {job.id for job in jobs}
     return {p for job in jobs if job.ended_unix_s is None for p in job.spec.parents} - loaded
 
 
 def _uses(db: sqlite3.Connection, lasting: Iterable[Key]) -> tuple[UseRecord, ...]:
-    """Of the newest ends, and those of `lasting` however old they are."""
+    """The newest uses, and those of `lasting` whatever their age."""
     newest = db.execute(USES.select("ORDER BY as_of_unix_s DESC LIMIT ?"), (USES_LOADED,))
     rows = {row[:2]: row for row in newest}
     for key in lasting:
@@ -234,7 +234,7 @@ def _uses(db: sqlite3.Connection, lasting: Iterable[Key]) -> tuple[UseRecord, ..
 
 
 def _problems(db: sqlite3.Connection) -> tuple[ProblemRecord, ...]:
-    """The newest that ended, then those that are open, oldest first."""
+    """The newest ended problems, then the open ones, oldest first."""
     ended = "WHERE until_unix_s IS NOT NULL ORDER BY until_unix_s DESC, number DESC LIMIT ?"
     newest = db.execute(PROBLEMS.select(ended), (PROBLEMS_LOADED,)).fetchall()
     still = db.execute(PROBLEMS.select("WHERE until_unix_s IS NULL ORDER BY number"))
@@ -249,8 +249,8 @@ def _members(db: sqlite3.Connection) -> tuple[MemberRecord, ...]:
 def load_saved(
     db: sqlite3.Connection, epoch: Epoch, instance: str, lasting: Iterable[Key] = ()
 ) -> Saved:
-    """Everything a restart needs, read in one transaction of the caller. `lasting`: accounts and
-    queues whose use is needed, however long ago it was."""
+    """Load everything that a restart needs, in one transaction of the caller. `lasting`: accounts
+    and queues whose use is loaded whatever its age."""
     recent = (ENDED_JOBS_LOADED,)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     newest = EVENTS.select("ORDER BY seq DESC LIMIT ?")
@@ -295,7 +295,7 @@ JobFile = tuple[JobRecord, tuple[GangRecord, ...], tuple[AttemptRecord, ...]]
 
 
 def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
-    """One job with all that belongs to it; None if there is none."""
+    """One job with its gangs and attempts; None if it does not exist."""
     row = db.execute(JOBS.select("WHERE id = ?"), (_within(job),)).fetchone()
     if row is None:
         return None
@@ -307,9 +307,9 @@ def load_job(db: sqlite3.Connection, job: JobId) -> JobFile | None:
 def load_events(
     db: sqlite3.Connection, after: int, limit: int, layout: Layout = EVENTS
 ) -> Iterator[EventView]:
-    """Events (or acts, by `layout`) with seq > `after`, oldest first, at most `limit`; below 0: so
-    many of the newest."""
-    if after < 0:  # counted: a recovery skips numbers
+    """Events (or acts, by `layout`) with seq > `after`, oldest first, at most `limit`; if `after`
+    is negative, that many of the newest."""
+    if after < 0:  # rows are counted, as recoveries skip numbers
         newest = f"SELECT seq FROM {layout.table} ORDER BY seq DESC LIMIT 1 OFFSET ?"  # noqa: S608 - a constant
         row = db.execute(newest, (_within(-after),)).fetchone()
         after = 0 if row is None else row[0]

@@ -1,4 +1,4 @@
-"""One scheduler per state directory: an flock, which the kernel drops when its holder dies."""
+"""One scheduler per state directory: an flock, which the kernel releases when its process dies."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ LOCK_NAME = "scheduler.lock"
 
 
 class DirectoryLock:
-    """Held from construction to `release`. Raises StoreLocked naming the other process."""
+    """Locked from construction to `release`. Raises StoreLocked naming the other process."""
 
     def __init__(self, directory: Path) -> None:
         path = directory / LOCK_NAME
@@ -41,5 +41,5 @@ class DirectoryLock:
             raise StoreUnwritable(f"cannot write {path}: {error.strerror}.") from error
 
     def release(self) -> None:
-        """Let another scheduler have the directory."""
+        """Release the directory for another scheduler."""
         os.close(self._fd)

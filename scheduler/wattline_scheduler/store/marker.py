@@ -1,13 +1,13 @@
-"""What stands beside the store and says how far it had come: epoch and number of commits.
+"""Marker beside the store: the epoch and the number of commits that the store had reached.
 
 Theory. A store that lost its newest commits looks like one that never had them: SQLite drops the
-end of a write-ahead log that is cut off or damaged, and makes a database where there is none. So
-each commit is counted in the database and, once it is durable, here: the marker is never ahead of
-the store unless the store has lost something.
+end of a truncated or damaged write-ahead log, and creates a missing database. So each commit is
+counted in the database and, once it is durable, in the marker: the marker is ahead of the store
+only if the store has lost something.
 
-It is written after each commit, so that a killed scheduler leaves an exact one, and put on disk at
-each start and stop and at most `SETTLED_EVERY_S` after a commit: by so much it may lag when the
-power fails.
+The marker is written after each commit, so it is exact when the scheduler is killed. It is flushed
+to disk at each start and stop and at most `SETTLED_EVERY_S` after a commit: by so much it may lag
+when the power fails.
 """
 
 import os
@@ -25,24 +25,24 @@ from wattline_scheduler.store.errors import StoreIncomplete, StoreUnwritable
 MARKER_NAME = "wattline.marker"
 
 SETTLED_EVERY_S = 1.0
-"""How far the marker on disk may lag behind the store: one more fsync a second."""
+"""How far the marker on disk may lag behind the store; costs one fsync a second."""
 
 MAX_READ_BYTES = 4_096
-"""More than any marker has; what is larger, or has no end, is damaged."""
+"""Larger than any marker; a larger or endless file is damaged."""
 
 _LINE = "wattline store: epoch {:020d}, commits {:020d}, check {:08x}\n"
 _READ = re.compile(rb"wattline store: epoch (\d{20}), commits (\d{20}), check ([0-9a-f]{8})\n")
 
 
 class Mark(msgspec.Struct, frozen=True, order=True):
-    """Of a store: the epoch of its newest run, and how many commits it holds."""
+    """State of a store: the epoch of its newest run, and its number of commits."""
 
     epoch: int
     commits: int
 
 
 def read_mark(path: Path) -> Mark | None:
-    """What a marker says; None = there is none. Raises StoreIncomplete, StoreUnwritable."""
+    """Read a marker; None if it does not exist. Raises StoreIncomplete, StoreUnwritable."""
     try:
         with path.open("rb") as file:
             match = _READ.fullmatch(file.read(MAX_READ_BYTES))
@@ -66,7 +66,7 @@ def _line(mark: Mark) -> bytes:
 
 
 class Marker:
-    """The file, open for one run. Raises StoreUnwritable."""
+    """The marker file, open for one run. Raises StoreUnwritable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,7 +79,7 @@ class Marker:
             raise self._unwritable(error) from error
 
     def write(self, mark: Mark) -> None:
-        """Safe from a kill of the scheduler at once, from a loss of power within a second."""
+        """Write the mark: survives a killed scheduler at once, a loss of power after a second."""
         try:
             os.pwrite(self._fd, _line(mark), 0)
         except OSError as error:
@@ -89,7 +89,7 @@ class Marker:
             self.settle()
 
     def settle(self) -> None:
-        """What was written is on disk."""
+        """Flush the marker to disk."""
         if self._is_settled:
             return
         try:
@@ -99,7 +99,7 @@ class Marker:
         self._is_settled, self._settled_at_s = True, time.monotonic()
 
     def close(self) -> None:
-        """Put it on disk and let go of the file."""
+        """Flush and close the file."""
         self.settle()
         os.close(self._fd)
 
@@ -111,12 +111,12 @@ class Marker:
 
 
 def held(connection: sqlite3.Connection) -> Mark:
-    """What a database holds."""
+    """The mark recorded in a database."""
     return Mark(*connection.execute("SELECT epoch, commits FROM meta").fetchone())
 
 
 def check_files(database: Path, mark: Mark | None) -> None:
-    """Refuse to begin anew where a store has been. Raises StoreIncomplete."""
+    """Refuse to create a store where one existed. Raises StoreIncomplete."""
     if database.exists() and database.stat().st_size > 0:
         return
     log = database.with_name(database.name + "-wal")
@@ -135,7 +135,7 @@ def check_files(database: Path, mark: Mark | None) -> None:
 
 
 def check_commits(database: Path, has: Mark, mark: Mark | None) -> None:
-    """Refuse a store that lacks commits which the marker has seen. Raises StoreIncomplete."""
+    """Refuse a store that lacks commits recorded by the marker. Raises StoreIncomplete."""
     marker = database.with_name(MARKER_NAME)
     if mark is None:
         if has.commits > 0:

@@ -1,4 +1,4 @@
-"""How each record becomes a row. The inverse is in `load`."""
+"""Converts each record to a row. The inverse is in `load`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,14 +48,14 @@ def _json(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One table: the columns in the order of its rows."""
+    """One table: its columns, in row order."""
 
     table: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
 
     def upsert(self, *more: str) -> str:
-        """Statement that writes a row, replacing the one with the same key; also columns `more`."""
+        """Statement that inserts or replaces a row by key; `more`: additional columns."""
         columns = (*self.columns, *more)
         values = ", ".join("?" for _ in columns)
         changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in self.key)
@@ -65,7 +65,7 @@ class Layout:
         )
 
     def select(self, where: str = "") -> str:
-        """Statement that reads rows in the order of `columns`."""
+        """Statement that reads rows with columns in the order of `columns`."""
         return f"SELECT {', '.join(self.columns)} FROM {self.table} {where}"  # noqa: S608 - constants of this package
 
 
@@ -151,7 +151,7 @@ ACTS = Layout("acts", EVENTS.columns, ActRecord.key)
 MEMBERS = Layout("members", _columns("name role public_key is_removed"), MemberRecord.key)
 
 LAYOUTS = tuple(value for value in list(globals().values()) if isinstance(value, Layout))
-"""All of the above."""
+"""All layouts above."""
 
 
 def _job_row(r: JobRecord) -> Row:
@@ -230,13 +230,13 @@ WRITERS: dict[type[Storable], tuple[str, Callable[[Any], Row]]] = {
     NodeRollup: (ADD_NODE_STEP, msgspec.structs.astuple),
     WebhookMark: (WEBHOOKS.upsert(), msgspec.structs.astuple),
 }
-"""Statement and row of each kind of record."""
+"""Upsert statement and row converter of each record type."""
 
 
 _STATE = _columns("ended_unix_s state reason is_held held_by is_late is_risk_told cancelled_by")
 
 JOB_STATE_SET = {column: f"?{number}" for number, column in enumerate(_STATE, start=1)}
-"""What changes of a job whose specification stands on disk."""
+"""Columns that change for a job whose specification is already on disk."""
 
 JOB_STATE_WHERE = f"id = ?{len(_STATE) + 1}"
 
@@ -254,10 +254,10 @@ def _job_state_row(r: JobRecord) -> Row:
 def by_statement(
     records: Sequence[Storable], specs: Mapping[JobId, JobSpec] = MappingProxyType({})
 ) -> dict[str, list[Row]]:
-    """Rows grouped by the statement that writes them; the last one of a key wins.
+    """Group rows by the statement that writes them; the last row of a key wins.
 
-    `specs`: what stands on disk of jobs. Of one whose specification is still that very object only
-    the state is written: an array's names each of its indices, and its state changes often.
+    `specs`: job specifications on disk. If a job's specification is still that very object, only
+    its state is written: an array's specification lists each index, and its state changes often.
     """
     groups: dict[str, list[Row]] = {}
     for record in records:

@@ -1,7 +1,7 @@
-"""What was drawn, in steps: 10 s per domain for the peaks, up to a minute per node for energy.
+"""Roll-ups of power draw: 10 s steps per domain for peaks, up to a minute per node for energy.
 
-Every step is added to what the table already has for its key, so that a scheduler that restarts
-inside a step loses nothing; spooled steps of an agent arrive whole and are taken once.
+Every step is added to the row of its key, so a scheduler that restarts inside a step loses nothing;
+spooled steps of an agent arrive complete and are added once.
 """
 
 import sqlite3
@@ -15,17 +15,17 @@ DOMAIN_STEP_S = 10
 """Length of a domain's roll-up step."""
 
 DOMAIN_FINE_KEEP_S = 86_400
-"""Steps of 10 s are kept for a day …"""
+"""Steps of 10 s are retained for a day …"""
 
 DOMAIN_COARSE_STEP_S = 900
-"""… then folded into steps of 15 minutes, which keep their peaks …"""
+"""… then folded into steps of 15 minutes, which preserve the peaks …"""
 
 ROLLUP_KEEP_S = 2 * 366 * 86_400
 """… for two years, as are the nodes' steps."""
 
 
 class DomainRollup(msgspec.Struct, frozen=True):
-    """What a domain was committed for and drew during one step. All in wall milliwatts."""
+    """Committed and drawn power of a domain during one step. All in wall milliwatts."""
 
     domain: DomainId
     start_unix_s: int
@@ -34,13 +34,13 @@ class DomainRollup(msgspec.Struct, frozen=True):
     """Lowest budget in force during the step."""
     committed_max_mw: int
     leased_max_mw: int
-    """Without nodes that were never heard: those count at nameplate, but nobody leased it."""
+    """Excludes nodes never connected: they count at nameplate without a lease."""
     measured_max_mw: int
     measured_mean_mw: int
 
 
 class NodeRollup(msgspec.Struct, frozen=True):
-    """Energy of one node during a step, from its beats or from what its agent spooled."""
+    """Energy of one node during a step, from its beats or from its agent's spool."""
 
     node: NodeId
     start_unix_s: UnixTime
@@ -90,9 +90,9 @@ GROUP BY domain, start
 
 
 def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
-    """Make a day's old domain steps coarse and drop what is too old; in the caller's transaction.
+    """Fold domain steps older than a day and delete expired ones, in the caller's transaction.
 
-    Each step is folded once: `meta.folded_upto_s` remembers how far this has come.
+    Each step is folded once: `meta.folded_upto_s` records the progress.
     """
     until_s = int(now_unix_s - DOMAIN_FINE_KEEP_S) // DOMAIN_COARSE_STEP_S * DOMAIN_COARSE_STEP_S
     since_s = db.execute("SELECT folded_upto_s FROM meta").fetchone()[0]

@@ -1,12 +1,12 @@
-"""Tables and migrations. Real columns, so that an operator can query with any SQLite tool.
+"""Tables and migrations. Columns are typed, so that an operator can query with any SQLite tool.
 
 Columns named after structs of ours (`gpus`, `spec`, `sent`, `exit`, `mig` …) hold JSON. Times are
-Unix seconds, power milliwatts, energy millijoules. A migration is never edited once it was
-released: a change is a new one at the end of `MIGRATIONS`.
+Unix seconds, power milliwatts, energy millijoules. A released migration is never edited: a change
+is a new one at the end of `MIGRATIONS`.
 
-Every table has a column `digest` over all its other ones. A migration that adds a table or a
-column need not know of it: `migrate` adds the column where it is missing, after each migration,
-and digests all rows at the end; `digests.arm` covers whatever statement writes a row later.
+Every table has a column `digest` over all its other ones. A migration that adds a table or a column
+need not handle it: `migrate` adds the column where it is missing, after each migration, and digests
+all rows at the end; `digests.arm` covers every statement that writes a row later.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from wattline_scheduler.store.digests import DIGEST, digest_all, tables
 
 APPLICATION_ID = 0x57415454
-"""`WATT`: marks the file as ours for `file(1)` and for the refusal of foreign databases."""
+"""`WATT`: identifies the file to `file(1)` and to the check for foreign databases."""
 
 Columns = dict[str, type]
 
@@ -34,7 +34,7 @@ def _table(
 
 
 def _records(db: Database) -> None:
-    """The records of the core, and whose the store is."""
+    """The records of the core, and the owner of the store."""
     meta = {"id": int, "epoch": int, "instance": str, "is_backup": int}
     _table(db, "meta", {**meta, "job_floor": int, "event_floor": int}, "id", ())
     db.execute("INSERT INTO meta VALUES (1, 0, '', 0, 0, 0)")
@@ -65,7 +65,7 @@ def _jobs(db: Database) -> None:
         "spec": str,
     }
     _table(db, "jobs", columns, "id", ("ended_unix_s",))
-    # A restart asks for these two sets and nothing else (restart budget, DESIGN 10).
+    # A restart queries exactly these two sets (restart budget, DESIGN 10).
     db.execute("CREATE INDEX jobs_open ON jobs (id) WHERE ended_unix_s IS NULL")
     db.execute("CREATE INDEX jobs_ended ON jobs (ended_unix_s) WHERE ended_unix_s IS NOT NULL")
 
@@ -164,7 +164,7 @@ def _events(db: Database) -> None:
 
 
 def _rollups(db: Database) -> None:
-    """What was drawn: per domain for the peaks, per node for the energy."""
+    """Roll-ups of power draw: per domain for the peaks, per node for the energy."""
     domains: Columns = {
         "domain": str,
         "start_unix_s": int,
@@ -193,7 +193,7 @@ def _rollups(db: Database) -> None:
 
 
 def _limits(db: Database) -> None:
-    """Sheds become one kind of limit among others."""
+    """Sheds become one kind of limit."""
     columns: Columns = {
         "domain": str,
         "name": str,
@@ -217,7 +217,7 @@ def _limits(db: Database) -> None:
 
 
 def _demands(db: Database) -> None:
-    """What each kind of job was seen to draw."""
+    """Observed power draw of each kind of job."""
     columns: Columns = {
         "slot": int,
         "fingerprint": str,
@@ -239,7 +239,7 @@ def _demands(db: Database) -> None:
 
 
 def _sensing(db: Database) -> None:
-    """What meters taught, and what operators said of cooling units."""
+    """Learned meter corrections, and cooling units as set by operators."""
     meters: Columns = {"domain": str, "held_mw": int, "factor_permille": int}
     _table(db, "meters", meters, "domain", ())
     plants: Columns = {
@@ -253,45 +253,45 @@ def _sensing(db: Database) -> None:
 
 
 def _webhooks(db: Database) -> None:
-    """Up to which event each webhook was told."""
+    """The newest event settled for each webhook."""
     _table(db, "webhooks", {"url": str, "settled_seq": int}, "url", ())
 
 
 def _recoveries(db: Database) -> None:
-    """Whether a restored backup is still being recovered, and where its numbers begin."""
+    """Whether a restored backup is still recovering, and the floor of its numbers."""
     for column in ("is_recovering", "attempt_floor"):
         db.execute(f"ALTER TABLE meta ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
 def _spared(db: Database) -> None:
-    """Whether somebody is at work on a node."""
+    """Whether out-of-band power-off of a node is suspended."""
     db.execute("ALTER TABLE nodes ADD COLUMN is_spared INTEGER NOT NULL DEFAULT 0")
 
 
 def _control(db: Database) -> None:
-    """Why a try is being ended, which indices are held, and losses that a requeue forgives."""
+    """Why an attempt is ending, which indices are held, and losses forgiven by a requeue."""
     db.execute("ALTER TABLE gangs ADD COLUMN cause TEXT")
     for column in ("is_held", "losses"):
         db.execute(f"ALTER TABLE gangs ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
 def _job_life(db: Database) -> None:
-    """What a job's life hangs on: how often in a row a gang failed soon after its start."""
+    """Consecutive failures of a gang soon after its start."""
     db.execute("ALTER TABLE gangs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0")
 
 
 def _late(db: Database) -> None:
-    """Whether it was told that a job misses its deadline."""
+    """Whether a missed deadline of a job was reported."""
     db.execute("ALTER TABLE jobs ADD COLUMN is_late INTEGER NOT NULL DEFAULT 0")
 
 
 def _drained(db: Database) -> None:
-    """When the last task left a node that is drained."""
+    """When the last task left a drained node."""
     db.execute("ALTER TABLE nodes ADD COLUMN drained_unix_s REAL")
 
 
 def _uses(db: Database) -> None:
-    """What accounts and queues used: for fair share, by the day and by the month."""
+    """Usage of accounts and queues: for fair share, by day and by month."""
     columns: Columns = {
         "kind": str,
         "name": str,
@@ -308,12 +308,12 @@ def _uses(db: Database) -> None:
 
 
 def _mig(db: Database) -> None:
-    """Which MIG device a try was given."""
+    """MIG device of an attempt."""
     db.execute("ALTER TABLE attempts ADD COLUMN mig TEXT")
 
 
 def _reservations(db: Database) -> None:
-    """What operators keep for whom, from when until when."""
+    """Reservations: nodes, accounts, users, start and end."""
     columns: Columns = {
         "name": str,
         "phase": str,
@@ -330,23 +330,23 @@ def _reservations(db: Database) -> None:
 
 
 def _risk_told(db: Database) -> None:
-    """Whether it was told that a job is promised room too late for its deadline."""
+    """Whether a job's deadline risk (planned start too late) was reported."""
     db.execute("ALTER TABLE jobs ADD COLUMN is_risk_told INTEGER NOT NULL DEFAULT 0")
 
 
 def _quota_told(db: Database) -> None:
-    """Until when a quota was told to be used up, and what the quota was then."""
+    """Until when a quota was reported as exceeded, and its value at that time."""
     for column in ("told_until_unix_s", "told_limit"):
         db.execute(f"ALTER TABLE uses ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
 
 
 def _held_by(db: Database) -> None:
-    """Which operator holds a job of somebody else."""
+    """Operator that holds a job of another user."""
     db.execute("ALTER TABLE jobs ADD COLUMN held_by TEXT NOT NULL DEFAULT ''")
 
 
 def _problems(db: Database) -> None:
-    """Conditions that begin once and end once; open ones outlive a restart."""
+    """Conditions with one start and one end; open ones survive a restart."""
     columns: Columns = {
         "number": int,
         "kind": str,
@@ -364,17 +364,17 @@ def _problems(db: Database) -> None:
 
 
 def _digests(db: Database) -> None:
-    """Every row says whether it is whole, and the store how many commits it holds."""
+    """A digest per row, and the number of commits of the store."""
     db.execute("ALTER TABLE meta ADD COLUMN commits INTEGER NOT NULL DEFAULT 0")
 
 
 def _notes(db: Database) -> None:
-    """What the user of an attempt should know of its start."""
+    """Note for the user about the start of an attempt."""
     db.execute("ALTER TABLE attempts ADD COLUMN note TEXT NOT NULL DEFAULT ''")
 
 
 def _acts(db: Database) -> None:
-    """What people did and were refused, beside the event log, and who was on the allow-list."""
+    """Acts and refused acts of members, beside the event log, and the members of the allow-list."""
     columns: Columns = {
         "seq": int,
         "unix_s": float,
@@ -392,7 +392,7 @@ def _acts(db: Database) -> None:
 
 
 def _quarantine(db: Database) -> None:
-    """Whether a node's agent is believed."""
+    """Whether a node is quarantined, and why."""
     db.execute("ALTER TABLE nodes ADD COLUMN is_quarantined INTEGER NOT NULL DEFAULT 0")
     db.execute("ALTER TABLE nodes ADD COLUMN quarantine_reason TEXT NOT NULL DEFAULT ''")
 
@@ -422,23 +422,23 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _acts,
     _quarantine,
 )
-"""In order; the database's `user_version` counts those that were applied."""
+"""In order; the database's `user_version` counts the applied ones."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
 DIGESTS_SINCE = MIGRATIONS.index(_digests) + 1
-"""The schema from which on rows carry digests."""
+"""First schema version whose rows carry digests."""
 
 
 def schema_version(db: Database) -> int:
-    """How many migrations the database has had."""
+    """Number of migrations applied to the database."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def migrate(db: Database, *, upto: int = SCHEMA_VERSION) -> None:
-    """Apply the missing migrations, all in one transaction, and digest the rows as they are then.
+    """Apply the missing migrations in one transaction, then digest all rows.
 
-    A store that carries digests is to be checked before: this makes them fit whatever is there.
+    A store that carries digests must be verified first: this also redigests damaged rows.
     """
     first = schema_version(db)
     if first >= upto:
@@ -460,6 +460,6 @@ def migrate(db: Database, *, upto: int = SCHEMA_VERSION) -> None:
 
 
 def _add_digests(db: Database) -> None:
-    """To each table that has none."""
+    """Add the digest column to tables without one."""
     for table in sorted(set(db.table_names()) - set(tables(db.conn))):
         db.execute(f"ALTER TABLE {table} ADD COLUMN {DIGEST} BLOB")

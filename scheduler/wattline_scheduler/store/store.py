@@ -1,13 +1,13 @@
 """The store: group commit of records under the epoch of this run.
 
-Theory. Opening takes the directory's lock and raises the epoch, durably, before anything else
-(I8). Every later transaction first checks that the epoch row is still this run's: a second
-scheduler that got past the lock (a copied directory, a network file system without locks) fences
-the first one off instead of mixing with it. A commit returns only when its records are on disk
-(WAL, `synchronous=FULL`: one fsync), so the shell commits the saves of many events at once.
+Theory. Opening takes the directory's lock and durably raises the epoch before anything else (I8).
+Every later transaction first checks that the epoch row is still this run's: a second scheduler that
+got past the lock (a copied directory, a network file system without locks) fences the first one
+off. A commit returns only when its records are on disk (WAL, `synchronous=FULL`: one fsync), so the
+shell commits the saves of many events at once.
 
-Each commit is counted, in the database and in the `marker` beside it, and each row carries a
-digest (`digests`): what was lost or changed since is found before a run begins.
+Each commit is counted, in the database and in the `marker` beside it, and each row carries a digest
+(`digests`): loss or damage is detected before a run begins.
 """
 
 import os
@@ -55,45 +55,44 @@ from wattline_scheduler.store.webhook_marks import load_marks
 from wattline_scheduler.store.writer import Writer
 
 NUMBERS_PER_S = 10_000
-"""More job and event numbers than can be given out in a second, from one recovery to the next."""
+"""Upper bound on job and event numbers assigned per second, from one recovery to the next."""
 
 RECOVERY_NUMBER_GAP = 1_000_000
-"""Job and event numbers skipped by a recovery where the clock does not say how many: the lost tail
-may have given some out (I7)."""
+"""Job and event numbers skipped by a recovery with an unreliable clock: the lost tail may have
+assigned some (I7)."""
 
 EVENTS_KEPT = 1_000_000
-"""Lines of the event log on disk; the oldest are dropped beyond it."""
+"""Maximum number of events on disk; the oldest are deleted beyond it."""
 
 ACTS_KEPT = 1_000_000
 ACTS_KEPT_OF_ONE = 100_000
 ACTS_KEPT_S = 3 * 366 * 86_400.0
-"""Acts of people on disk: in all, of one member, and how long. Telemetry pushes none of them out,
-and nobody pushes out another's before there are a million."""
+"""Acts of members on disk: maximum total, maximum per member, and age. Telemetry displaces none;
+members displace each other's acts only beyond a million."""
 
 PROBLEMS_KEPT = 100_000
 PROBLEMS_KEPT_S = 366 * 86_400.0
-"""Ended problems on disk, by number and by age; open ones stay."""
+"""Ended problems on disk, by number and by age; open ones are never deleted."""
 
 LIMITS_KEPT_S = 30 * 86_400.0
-"""Limits that are over stay on record so long; the audit log tells of older ones."""
+"""Retention of expired limits; the audit log records older ones."""
 
 NO_EARLIER_UNIX_S = 1_700_000_000
-"""A clock that shows less is wrong: nothing of this ran in 2023."""
+"""Earliest plausible time: a clock that shows less is wrong."""
 
 T = TypeVar("T")
 
 
 def _number_floor(newest: int, epoch: int) -> int:
-    """Where numbers go on after a recovery: by its epoch, which is in wall-clock seconds, so that
-    the next recovery begins above all of this one; with a clock that is wrong, well above the
-    newest known.
+    """First numbers after a recovery: derived from its epoch, in wall-clock seconds, so that the
+    next recovery begins above all of this one; if the clock is wrong, well above the newest known.
     """
     by_clock = (epoch - NO_EARLIER_UNIX_S) * NUMBERS_PER_S
     return by_clock if newest < by_clock else newest + RECOVERY_NUMBER_GAP
 
 
 class Store:
-    """Open for exactly one run of the scheduler; used from one thread."""
+    """An open store, for exactly one run of the scheduler; used from one thread."""
 
     def __init__(self, path: Path, lock: DirectoryLock | None, db: Database) -> None:
         self.path = path
@@ -103,10 +102,10 @@ class Store:
         self._writer = Writer(db.conn)
         self._owner: tuple[int, str] = (0, "")
         self._held = self._seen = Mark(0, 0)
-        """What the database holds, and what the marker of the runs before had seen."""
+        """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
         self._specs: dict[JobId, JobSpec] = {}
-        """What this run has written of jobs that have not ended."""
+        """Specifications that this run has written, of jobs that have not ended."""
 
     @classmethod
     def open(
@@ -119,13 +118,13 @@ class Store:
         verification: Verification | None = None,
         meanwhile: Callable[[Saved], None] = lambda _: None,
     ) -> tuple["Store", Saved]:
-        """Lock, verify and load the store of a state directory; a fresh one where there is none.
+        """Lock, verify and load the store of a state directory; created if missing.
 
-        `recover` (I8) is for a restored backup: the epoch goes above everything any agent can
-        have seen, every node counts in full until its next Hello, and numbers that the lost tail
-        may have given out are skipped. `lasting`: see `load_saved`. `verification`: one that is
-        under way, and ends here; `meanwhile` is called with what was loaded before its verdict is
-        waited for. Raises StoreError, and what `meanwhile` raises on a store that is whole.
+        `recover` (I8) is for a restored backup: the epoch is raised above everything that any agent
+        can have seen, every node counts in full until its next Hello, and numbers that the lost
+        tail may have assigned are skipped. `lasting`: see `load_saved`. `verification`: one in
+        progress, which ends here. `meanwhile` is called with the loaded state before waiting for
+        its verdict. Raises StoreError, and errors of `meanwhile` if the store is undamaged.
         """
         make_directory(directory)
         path = directory / DB_NAME
@@ -153,7 +152,7 @@ class Store:
         verification: Verification,
         meanwhile: Callable[[Saved], None],
     ) -> Saved:
-        """The run begins where marker and verification allow it. Raises StoreError."""
+        """Begin the run if marker and verification permit it. Raises StoreError."""
         found: Snapshot | None = None
 
         def verified() -> None:
@@ -170,7 +169,7 @@ class Store:
             self._begin_marker(mark, recover)
             return self._begin_run(now_unix_s, recover, secrets.token_hex(8), lasting, loaded)
         except Exception as error:
-            verified()  # what is damaged may fail in any way: then this says why
+            verified()  # damage may cause any error: report the damage instead
             if isinstance(error, sqlite3.Error):
                 raise store_error(self.path, "loading", error) from error
             raise
@@ -185,14 +184,14 @@ class Store:
         recover: bool = False,
         lasting: Collection[Key] = (),
     ) -> tuple["Store", Saved]:
-        """A run over a database that is open and migrated, in memory for example: no directory,
-        no lock, only the fence of the epoch. `instance` names the run. Raises StoreError.
+        """Begin a run over an open and migrated database, for example in memory: no directory, no
+        lock, only the epoch fence. `instance` names the run. Raises StoreError.
         """
         store = cls(Path(":memory:"), None, Database(connection))
         return store, store._begin_run(now_unix_s, recover, instance, lasting)
 
     def _begin_marker(self, mark: Mark | None, recover: bool) -> None:
-        """There before the first commit that it counts. Raises StoreError."""
+        """Open the marker before the first commit that it counts. Raises StoreError."""
         if not recover:
             self._refuse_backup()
             check_commits(self.path, held(self._connection), mark)
@@ -210,7 +209,7 @@ class Store:
         lasting: Collection[Key] = (),
         loaded: Callable[[Saved], None] = lambda _: None,
     ) -> Saved:
-        """`loaded` is the last that happens before the epoch is raised."""
+        """Begin the run; `loaded` is called last, before the raised epoch is committed."""
 
         def begin() -> Saved:
             has = held(self._connection)
@@ -218,7 +217,7 @@ class Store:
             if not recover:
                 self._refuse_backup()
             else:
-                # Epochs grow by one a start, so wall-clock seconds lie above any ever seen.
+                # Epochs grow by one per start, so wall-clock seconds exceed any epoch seen.
                 epoch = max(epoch, int(now_unix_s))
                 self._recover(epoch)
             self._owner = (epoch, instance)
@@ -246,11 +245,11 @@ class Store:
             )
 
     def _recover(self, epoch: int) -> None:
-        """Numbers go on by the epoch: a backup that is restored twice must not give out the same
-        ones twice, and epochs of recoveries are seconds that never come again.
+        """Set the number floors by the epoch: a backup restored twice must not assign the same
+        numbers twice, and the epochs of recoveries are seconds that never recur.
         """
         self._connection.execute("UPDATE books SET standing = 'full'")
-        # Also a node that was off then may have come back in the lost tail.
+        # A node that was off may have been switched on in the lost tail.
         self._connection.execute("UPDATE nodes SET is_off = 0, off_reason = ''")
         job, event = self._connection.execute(
             "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)),"
@@ -264,10 +263,10 @@ class Store:
         )
 
     def commit(self, records: Sequence[Storable]) -> None:
-        """Put all records on disk in one transaction. Raises StoreFenced, StoreError.
+        """Write all records to disk in one transaction. Raises StoreFenced, StoreError.
 
-        After an error nothing of `records` is on record and the run must end: the state in
-        memory is ahead of the disk.
+        After an error none of `records` is on disk and the run must end: the state in memory is
+        ahead of the disk.
         """
         groups = by_statement(records, self._specs)
 
@@ -283,7 +282,7 @@ class Store:
                 self._specs.pop(job.id, None)
 
     def tidy(self, now_unix_s: float) -> None:
-        """Fold and drop old history. Call about once an hour. Raises StoreError."""
+        """Fold and delete old history. Call about once an hour. Raises StoreError."""
 
         def tidy() -> None:
             self._writer.take_time()
@@ -295,7 +294,7 @@ class Store:
     def _tidy(self, now_unix_s: float) -> None:
         fold_and_drop(self._connection, now_unix_s)
         self._connection.execute(
-            "DELETE FROM events WHERE seq <="  # counted: a recovery skips numbers
+            "DELETE FROM events WHERE seq <="  # rows are counted, as recoveries skip numbers
             " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
             (EVENTS_KEPT,),
         )
@@ -333,12 +332,12 @@ class Store:
         return result
 
     def settle(self) -> None:
-        """The marker beside the store is on disk. Call about once a second. Raises StoreError."""
+        """Flush the marker to disk. Call about once a second. Raises StoreError."""
         if self._marker is not None:
             self._marker.settle()
 
     def room(self) -> DiskMeasured:
-        """Of the store's file system. Raises StoreError."""
+        """Space on the store's file system. Raises StoreError."""
         try:
             found = os.statvfs(self.path.parent)
         except OSError as error:
@@ -352,7 +351,7 @@ class Store:
             self._connection.rollback()
 
     def _count(self) -> None:
-        """One commit more of this run, if the store is still its own. Raises StoreFenced."""
+        """Count one more commit of this run if it still owns the store. Raises StoreFenced."""
         if not self._writer.count(*self._owner):
             epoch = self._connection.execute("SELECT epoch FROM meta").fetchone()[0]
             raise StoreFenced(
@@ -361,24 +360,24 @@ class Store:
             )
 
     def job(self, job: JobId) -> JobFile | None:
-        """A job on record with its gangs and attempts. Raises StoreError."""
+        """A recorded job with its gangs and attempts. Raises StoreError."""
         return self._read(lambda: load_job(self._connection, job))
 
     def outcomes(self, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
-        """How those of the jobs ended that are on record as ended. Raises StoreError."""
+        """Final states of those of the jobs that are recorded as ended. Raises StoreError."""
         return self._read(lambda: outcomes(self._connection, jobs))
 
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
-        """Events with seq > `after`, oldest first; below 0: so many of the newest. Raises
-        StoreError."""
+        """Events with seq > `after`, oldest first; if `after` is negative, that many of the newest.
+        Raises StoreError."""
         return self._read(lambda: tuple(load_events(self._connection, after, limit)))
 
     def acts(self, after: int, limit: int) -> tuple[EventView, ...]:
-        """The same of what people did and were refused. Raises StoreError."""
+        """As `events`, for acts and refused acts of members. Raises StoreError."""
         return self._read(lambda: tuple(load_events(self._connection, after, limit, ACTS)))
 
     def webhook_marks(self) -> dict[str, int]:
-        """By URL the newest event that its webhook needs not be told any more."""
+        """By URL, the newest event settled for its webhook."""
         return self._read(lambda: load_marks(self._connection))
 
     def _read(self, body: Callable[[], T]) -> T:
@@ -395,7 +394,7 @@ class Store:
         copy_database(self.path, target)
 
     def close(self) -> None:
-        """Let go of the database and the directory."""
+        """Close the database and release the directory."""
         self._connection.close()
         if self._marker is not None:
             self._marker.close()
@@ -404,7 +403,7 @@ class Store:
 
 
 def _mark_beside(database: Path, recover: bool) -> Mark | None:
-    """The marker of the runs before; for a recovery it need not be there, or be whole."""
+    """The marker of earlier runs; a recovery accepts a missing or damaged one."""
     try:
         mark = read_mark(database.with_name(MARKER_NAME))
     except StoreIncomplete:

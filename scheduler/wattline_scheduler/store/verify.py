@@ -1,14 +1,14 @@
-"""Whether a store is what was written, found out by a process of its own beside the start.
+"""Verification of a store, in a separate process concurrent with the start.
 
-Theory. To read every record takes a second and more where there are 100,000 jobs, as long as to
-load the newest of them. So a `Verification` begins before anything else is loaded, in a process
-that needs only SQLite and MessagePack. It reads one snapshot and names it by what `meta` says.
-The start goes on meanwhile up to the last step of its first transaction, which raises the epoch:
-that is committed only once the verdict over the very same snapshot is there (`conclude`). Until
-then nothing is changed, and the scheduler answers nothing. Where there is no verdict (the process
-ended, or saw another snapshot) the start makes it itself.
+Theory. With 100,000 jobs, reading every record takes a second and more, as long as loading the
+newest of them. So a `Verification` begins before anything else is loaded, in a process that needs
+only SQLite and MessagePack. It reads one snapshot and identifies it by the row of `meta`. Meanwhile
+the start proceeds to the last step of its first transaction, which raises the epoch: that is
+committed only after the verdict on the very same snapshot (`conclude`). Until then nothing is
+changed, and the scheduler answers no request. Without a verdict (the process ended, or saw another
+snapshot) the start verifies the store itself.
 
-A small store is verified within the start: that takes less time than a process.
+A small store is verified within the start: that takes less time than starting a process.
 """
 
 import os
@@ -30,19 +30,19 @@ BUSY_TIMEOUT_MS = 5_000
 """Readers never block the writer under WAL; this covers an operator's own write transaction."""
 
 ALONE_MIN_BYTES = 8 * 1024 * 1024
-"""From this size on (database and log) a process of its own is worth its start (0.1 s)."""
+"""Size (database and log) from which a separate process is worth its start (0.1 s)."""
 
 FULLY_VERIFIED_MAX_BYTES = 256 * 1024 * 1024
-"""Up to this size a start verifies every page and index, and what was measured, as well (0.4 s)."""
+"""Up to this size a start also verifies every page, every index and the roll-ups (0.4 s)."""
 
 MEASURED = frozenset({"domain_rollups", "node_rollups"})
-"""Tables of a large store that are verified only by `--check` and by backups."""
+"""Tables of a large store that only `--check` and backups verify."""
 
 _NO_VERDICT = 1
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Which state of a store: each run has its own instance and counts its commits."""
+    """Identifies a state of a store: each run has its own instance and counts its commits."""
 
     schema: int
     epoch: int
@@ -51,7 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, connection: sqlite3.Connection) -> Self | None:
-        """What the connection sees; None = a schema without digests. Raises sqlite3.Error."""
+        """The connection's snapshot; None = a schema without digests. Raises sqlite3.Error."""
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         has = "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'commits'"
         if connection.execute(has).fetchone() == (0,):
@@ -61,16 +61,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a verification found of a snapshot."""
+    """Result of verifying a snapshot."""
 
     of: Snapshot
     damage: str
-    """Empty = every page and record is what was written."""
+    """Empty = every page and record is as written."""
 
 
 def damage_in(connection: sqlite3.Connection, *, fully: bool = True) -> str:
-    """The first thing that is not what was written, in words; empty = nothing. Raises
-    sqlite3.Error, UnicodeDecodeError."""
+    """Description of the first damage found; empty = none. Raises sqlite3.Error,
+    UnicodeDecodeError."""
     if fully:
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
@@ -79,7 +79,7 @@ def damage_in(connection: sqlite3.Connection, *, fully: bool = True) -> str:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """A read-only connection beside the writer. Raises sqlite3.Error."""
+    """Open a read-only connection beside the writer. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
@@ -87,7 +87,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 class Verification:
-    """Of the store at `path` as it is found at a start; begins at once."""
+    """Verification of the store at `path` as found at a start; begins at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -101,16 +101,16 @@ class Verification:
 
     @property
     def is_beside(self) -> bool:
-        """Whether it is made by a process of its own."""
+        """Whether a separate process verifies."""
         return self._process is not None
 
     def conclude_on(self, connection: sqlite3.Connection) -> None:
-        """Verify what the connection sees. Raises StoreError, sqlite3.Error."""
+        """Verify what the connection reads. Raises StoreError, sqlite3.Error."""
         self.close()
         self._refuse(damage_in(connection, fully=_is_small(self._path)))
 
     def conclude(self, snapshot: Snapshot | None) -> None:
-        """Wait for the verdict over the snapshot; the first call alone tells. Raises StoreError."""
+        """Wait for the snapshot's verdict; only the first call can raise. Raises StoreError."""
         if self._is_concluded:
             return
         verdict = self._verdict()
@@ -127,13 +127,13 @@ class Verification:
         return msgspec.json.decode(said, type=Verdict) if process.returncode == 0 else None
 
     def _damage_found_here(self) -> str:
-        """By a reader: what the transaction of the start has changed is not committed yet."""
+        """Verify by a new reader: changes of the start's transaction are not committed yet."""
         try:
             with closing(open_to_read(self._path)) as reader:
                 return damage_in(reader, fully=_is_small(self._path))
         except sqlite3.Error as error:
             raise store_error(self._path, "opening", error) from error
-        except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        except UnicodeDecodeError as error:  # SQLite quotes the text that it cannot decode
             return str(error)
 
     def _refuse(self, found: str) -> None:
@@ -142,7 +142,7 @@ class Verification:
             raise damage(self._path, found)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the process, if any."""
         self._is_concluded = True
         process, self._process = self._process, None
         if process is not None:
@@ -151,13 +151,13 @@ class Verification:
 
 
 def _size_bytes(path: Path) -> int:
-    """Of database and log; 0 where there is none, or it cannot be seen."""
+    """Size of database and log; a missing or inaccessible file counts as 0."""
     sizes = 0
     for file in (path, path.with_name(path.name + "-wal")):
         try:
             sizes += file.stat().st_size
         except OSError:
-            continue  # opening it says what is wrong
+            continue  # opening the file reports the error
     return sizes
 
 
@@ -166,11 +166,11 @@ def _is_small(path: Path) -> bool:
 
 
 def main(path: Path) -> int:
-    """Print the verdict as JSON; exit status 1 = there is none, and the start makes it."""
+    """Print the verdict as JSON; exit status 1 = no verdict, and the start verifies the store."""
     try:
         with closing(open_to_read(path)) as connection:
             if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                return _NO_VERDICT  # a reader would be in the way of the writer
+                return _NO_VERDICT  # a reader would block the writer
             connection.execute("BEGIN")
             snapshot = Snapshot.of(connection)
             if snapshot is None:

@@ -1,4 +1,4 @@
-"""Up to which event each webhook was told: what a restart goes on from."""
+"""Delivery position of each webhook, from which a restart continues."""
 
 import sqlite3
 from typing import ClassVar
@@ -7,7 +7,7 @@ import msgspec
 
 
 class WebhookMark(msgspec.Struct, frozen=True):
-    """Nothing up to this event waits for the receiver at `url` any more."""
+    """No event up to this one is pending for the receiver at `url`."""
 
     key: ClassVar[tuple[str, ...]] = ("url",)
     url: str
@@ -15,5 +15,5 @@ class WebhookMark(msgspec.Struct, frozen=True):
 
 
 def load_marks(db: sqlite3.Connection) -> dict[str, int]:
-    """By URL the newest event that is settled."""
+    """By URL, the newest settled event."""
     return dict(db.execute("SELECT url, settled_seq FROM webhooks").fetchall())

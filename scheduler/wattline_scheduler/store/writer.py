@@ -1,4 +1,4 @@
-"""Writing rows with their digests, as fast as a commit must be."""
+"""Writes rows with their digests, fast enough for a commit."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from wattline_scheduler.store.record_rows import (
 
 
 def _update(table: str, columns: Columns, changes: Mapping[str, str], where: str) -> str:
-    """Statement that sets columns to expressions, and the digest with them."""
+    """Statement that sets columns to expressions, and updates the digest."""
     typed = {
         name: f"CAST({changes[name]} AS {kind})" if kind == "REAL" else changes[name]
         for name, kind in columns
@@ -51,7 +51,7 @@ class Digested:
         self._reals = [place[n] for n in layout.columns if of_type[n] == "REAL"]
 
     def row(self, row: Row) -> list[Any]:
-        """With its digest; numbers as the database will give them back."""
+        """The row with its digest; numbers as the database returns them."""
         values = [*row, ROOM]
         for place in self._integers:
             value = values[place]
@@ -62,7 +62,7 @@ class Digested:
         for place in self._reals:
             value = values[place]
             if value is not None:
-                values[place] = value + 0.0  # also of an integer, and without a negative zero
+                values[place] = value + 0.0  # converts integers, and removes a negative zero
         values[-1] = digest_with_room(self._in_order(values))
         return values
 
@@ -87,9 +87,9 @@ class Writer:
         self._count = _update("meta", self._meta, {"commits": "commits + 1"}, whose)
 
     def hurry(self) -> None:
-        """From now on tables whose upserts bring their digests have no triggers.
+        """Drop the triggers of tables whose upserts bring their digests.
 
-        With them SQLite keeps a journal for each statement, which takes as long as the statement.
+        With triggers SQLite journals each statement, which takes as long as the statement.
         """
         for upsert in self._upserts.values():
             self._bare[upsert.table] = upsert.columns
@@ -98,18 +98,18 @@ class Writer:
             disarm_table(self._connection, table)
 
     def take_time(self) -> None:
-        """Until then whatever statement writes a row: every table has its triggers."""
+        """Restore the triggers of every table: any statement may write rows until `hurry`."""
         for table, columns in self._bare.items():
             arm_table(self._connection, table, columns)
         self._bare.clear()
 
     def _arm_for(self, statement: str) -> None:
-        """A statement that brings no digest: the tables that it names get their triggers back."""
+        """Restore the triggers of tables that a statement without digests names."""
         for table in [table for table in self._bare if table in statement]:
             arm_table(self._connection, table, self._bare.pop(table))
 
     def write(self, statement: str, rows: Sequence[Row]) -> None:
-        """Carry out a statement of `rows` for each row."""
+        """Execute a statement of `record_rows` for each row."""
         upsert = self._upserts.get(statement)
         if upsert is not None:
             self._connection.executemany(upsert.statement, map(upsert.row, rows))
@@ -120,5 +120,5 @@ class Writer:
             self._connection.executemany(statement, rows)
 
     def count(self, epoch: int, instance: str) -> bool:
-        """One commit more; False = the store is not of this run."""
+        """Count one more commit; False = the store belongs to another run."""
         return self._connection.execute(self._count, (epoch, instance)).rowcount == 1

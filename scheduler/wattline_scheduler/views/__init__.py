@@ -1,1 +1,1 @@
-"""What people see of a site: pure functions from its state to the views of the protocol."""
+"""Read-only views of a site for clients: pure functions from its state to the protocol's views."""

@@ -1,4 +1,4 @@
-"""Accounts as they are shown: shares, use, what runs and waits, and quotas."""
+"""Accounts view: shares, usage, running and queued jobs, and quotas."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from wattline_scheduler.plan.learning.fairshare import Level, Standing
 
 
 def account_views(state: State, now: Now) -> Accounts:
-    """Those of the site file and all that used anything lately or have jobs, first served first."""
+    """Accounts named in the site file, with recent usage, or with jobs, in fair-share order."""
     order, milli = state.work.queue.order, Counter[str]()
     queued, running = Counter[str](), dict[str, set[Job]]()
     for line in state.work.queue.lines.values():
@@ -30,7 +30,7 @@ def account_views(state: State, now: Now) -> Accounts:
             running.setdefault(name, set()).add(job)
     known = order.standings()
     for account in (*queued, *running):
-        if account not in known:  # nor is one above them asked for: it may have no jobs of its own
+        if account not in known:  # also an ancestor without jobs of its own has no standing yet
             order.standing(account)
     parents = {account.name: account.parent for account in state.site.accounts}
     ranked = sorted(order.standings().items(), key=lambda one: _turn(state, one[0], one[1].level))
@@ -43,12 +43,12 @@ def account_views(state: State, now: Now) -> Accounts:
 
 
 def _with_those_above(state: State, account: str) -> list[str]:
-    """An account that the site file does not name has none above it."""
+    """The account and its ancestors; an account missing from the site file has no ancestors."""
     return state.work.quotas.accounts_above(account) or [account]
 
 
 def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
-    """Limit by limit, with who waits for each."""
+    """One view per limit, with the jobs that wait for it."""
     waiting, nobody = waiters(state, now), QuotaWaiters()
     for one in state.work.quotas.all:
         for view in _limits(state, one, now):
@@ -74,10 +74,10 @@ def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
 
 
 def _turn(state: State, name: str, level: Level) -> tuple[tuple[int, str], ...]:
-    """An account comes right before what is below it, whenever jobs of its own are served: each
-    step from the top of the tree down to it."""
+    """Sort key: an account precedes its descendants, whatever the level of its own jobs; one step
+    per account from the root down."""
     path = _with_those_above(state, name)[::-1]
-    return tuple(zip(level, path, strict=False))  # a level ends with the turn of its own jobs
+    return tuple(zip(level, path, strict=False))  # ends with the account's own jobs
 
 
 def _view(

@@ -1,4 +1,4 @@
-"""Power domains and cooling zones as people see them."""
+"""View of power domains and cooling zones."""
 
 from wattline_protocol.ids import DomainId, NodeId, Now
 from wattline_protocol.views.site_views import DomainView, LimitView
@@ -13,7 +13,7 @@ MW = 1000
 def domain_views(
     state: State, now: Now, draws: dict[NodeId, Draw] | None = None
 ) -> tuple[DomainView, ...]:
-    """All domains in site-file order."""
+    """All domains, in site-file order."""
     measured_mw = domain_draws(state, draws or all_draws(state))
     limits = limit_views(state, now)
     return tuple(

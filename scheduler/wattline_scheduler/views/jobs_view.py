@@ -1,4 +1,4 @@
-"""Jobs and attempts as people see them: the same view for jobs in memory and on disk."""
+"""Views of jobs and attempts: identical for jobs in memory and on disk."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,15 +19,15 @@ from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
 from wattline_scheduler.views.verdict_view import utilisation, verdict
 
 MAX_ATTEMPTS_SHOWN = 2_000
-"""Attempts in one answer to GetJob; of a larger array the newest are shown."""
+"""Maximum number of attempts in a GetJob reply; larger arrays show the newest."""
 
 SIGNAL_BASE = 128
-"""Exit status of a process killed by signal n is 128 + n, as shells report it."""
+"""A process killed by signal n has exit status 128 + n, as shells report it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GangCounts:
-    """How far the gangs of a job are."""
+    """Number of gangs of a job by phase."""
 
     all: int
     running: int
@@ -35,20 +35,20 @@ class GangCounts:
 
 
 def counts_in_memory(job: Job) -> GangCounts:
-    """Of a job the core holds, without replicas that were let go and have ended."""
+    """Counts of a job in memory, without released replicas that have ended."""
     gone = sum(gang.phase_name == "ended" for gang in job.let_go)
     running, ended = job.count["running"], job.count["ended"]
     return GangCounts(len(job.gangs) - gone, running, ended - gone)
 
 
 def counts_on_record(gangs: Sequence[GangRecord]) -> GangCounts:
-    """Of a job read from disk."""
+    """Counts of a job read from disk."""
     phases = [gang.phase for gang in gangs]
     return GangCounts(len(phases), phases.count("running"), phases.count("ended"))
 
 
 def newest_record(attempt: Attempt) -> AttemptRecord:
-    """What is on disk of an attempt, brought up to what its agent said last."""
+    """The attempt's record on disk, updated with the newest report of its agent."""
     record, report = attempt.record, attempt.report
     if report is None or not attempt.is_live:
         return record
@@ -64,16 +64,16 @@ def newest_record(attempt: Attempt) -> AttemptRecord:
 
 
 def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> JobView:
-    """The view of a job the core holds."""
+    """The view of a job in memory."""
     record = job.record
-    if record.state not in ENDED_STATES:  # on disk is the reason of the last change of state
+    if record.state not in ENDED_STATES:  # the record has the reason of the last state change only
         record = msgspec.structs.replace(record, reason=reason_of(job, record.state))
     attempts = [newest_record(a) for gang in job.gangs for a in gang.attempts]
     return job_view(record, counts_in_memory(job), attempts, tariff, with_attempts=with_attempts)
 
 
 def job_in_full(job: Job, tariff: Tariff, longest: Longest, now: Now) -> JobView:
-    """The same with its attempts, when it will have ended, and how long it may take to stop."""
+    """As `job_in_memory`, with attempts, expected end, and the grace period in force."""
     view = job_in_memory(job, tariff, with_attempts=True)
     if job.grace_s < job.spec.recovery.grace_s:
         view = msgspec.structs.replace(view, grace_s=job.grace_s)
@@ -92,7 +92,7 @@ def job_view(
     *,
     with_attempts: bool = False,
 ) -> JobView:
-    """The view of a job from its records; `attempts` oldest first within each task."""
+    """The view of a job from its records; `attempts` is ordered oldest first within each task."""
     spec = record.spec
     usage = add_usage(attempt.usage for attempt in attempts)
     newest = newest_tries(attempts)
@@ -140,7 +140,7 @@ def job_view(
 def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]:
     """Seconds in which at least one attempt ran, and since when one has, if one runs now.
 
-    The length of the union of their intervals; time between two attempts is waiting.
+    The length of the union of the attempts' intervals; time between two attempts counts as waiting.
     """
     spans = sorted(
         (a.started_unix_s, _end_s(a.started_unix_s, a.ended_unix_s))
@@ -159,7 +159,7 @@ def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]
 
 
 def _end_s(start: UnixTime, end: UnixTime | None) -> float:
-    """Not before its start, whatever a clock that was set back says."""
+    """The end of an attempt, never before its start even if a clock was set back."""
     return math.inf if end is None else max(start, end)
 
 
@@ -174,9 +174,9 @@ def newest_tries(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:
 
 
 def exit_code(newest: Sequence[AttemptRecord]) -> int | None:
-    """First status that is not 0 among the tasks, else 0; None where no task left a status.
+    """First nonzero exit status among the tasks, else 0; None if no task has an exit status.
 
-    Tasks that failed come first: others of their gang were stopped for it, by a signal.
+    Failed tasks come first: they caused the others of their gang to be stopped by a signal.
     """
     tries = sorted(newest, key=lambda one: one.state != "FAILED")
     codes = [code for a in tries if (code := _status(a.exit)) is not None]
@@ -192,7 +192,7 @@ def _status(end: TaskExit | None) -> int | None:
 
 
 def merged_metrics(newest: Sequence[AttemptRecord]) -> dict[str, float]:
-    """Latest metrics of the tasks; where several report the same name the lowest task counts."""
+    """Latest metrics of the tasks; for a name reported by several, the lowest task number wins."""
     merged: dict[str, float] = {}
     for attempt in reversed(newest):
         merged.update(attempt.metrics)
@@ -200,13 +200,13 @@ def merged_metrics(newest: Sequence[AttemptRecord]) -> dict[str, float]:
 
 
 def attempt_views(attempts: Sequence[AttemptRecord]) -> tuple[AttemptView, ...]:
-    """Details of each attempt, the newest `MAX_ATTEMPTS_SHOWN`, by task and attempt."""
+    """The newest `MAX_ATTEMPTS_SHOWN` attempts, by task and attempt."""
     shown = sorted(attempts, key=lambda a: a.placed_unix_s)[-MAX_ATTEMPTS_SHOWN:]
     return tuple(attempt_view(a) for a in sorted(shown, key=lambda a: (a.task, a.attempt)))
 
 
 def attempt_view(record: AttemptRecord) -> AttemptView:
-    """One try of one task."""
+    """The view of one attempt of one task."""
     return AttemptView(
         task=record.task,
         attempt=record.attempt,

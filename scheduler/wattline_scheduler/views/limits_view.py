@@ -1,4 +1,4 @@
-"""What lowers a budget, as people see it."""
+"""View of the limits that lower a budget."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ Phase = Literal["planned", "falling", "in_force", "rising", "cancelled"]
 
 
 def limit_views(state: State, now: Now) -> dict[DomainId, tuple[LimitView, ...]]:
-    """Limits in force and to come, by domain; the binding one first, then by start."""
+    """Active and future limits, by domain; the binding one first, then by start."""
     views: dict[DomainId, list[LimitView]] = {}
     for record in state.limits.values():
         views.setdefault(record.domain, []).append(_view(state, record, now))

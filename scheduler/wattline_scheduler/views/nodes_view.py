@@ -1,4 +1,4 @@
-"""Nodes and their GPUs as people see them."""
+"""Views of nodes and their GPUs."""
 
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -15,13 +15,13 @@ from wattline_scheduler.core.model.queue.remaining_time import empty_within_s
 from wattline_scheduler.core.model.state import State
 
 MW = 1000
-"""Milliwatts in a watt: views are in watts, the books in milliwatts."""
+"""Milliwatts per watt: views are in watts, the books in milliwatts."""
 
 
 def node_view(
     state: State, node: NodeNow, now: Now, draw: Draw | None = None, *, with_gpus: bool = True
 ) -> NodeView:
-    """One host now. `draw`: what `node_draw` said, where the caller has it already."""
+    """The current view of one node. `draw`: result of `node_draw`, if the caller already has it."""
     committed_mw = state.books.committed_mw(node.id)
     lease_mw = state.books.newest_lease_mw(node.id)
     beat = node.beat if node.is_reachable else None
@@ -98,14 +98,14 @@ def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tup
 
 
 def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
-    """All GPUs by index; those without a fresh sample show what does not change."""
+    """All GPUs by index; a GPU without a fresh sample shows its static attributes only."""
     samples = {} if beat is None else {sample.index: sample for sample in beat.gpus}
     ordered = sorted(node.gpus.values(), key=lambda gpu: gpu.index)
     return tuple(_gpu_view(state, node, gpu, samples.get(gpu.index)) for gpu in ordered)
 
 
 _UNKNOWN = GpuSample(index=GpuIndex(-1), power_mw=None, cap_mw=None)
-"""Stands for a sample that is missing; its index is not read."""
+"""Placeholder for a missing sample; its index is not read."""
 
 
 def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | None) -> GpuView:

@@ -1,4 +1,4 @@
-"""Problems as people see them: the worst first, of one severity the oldest."""
+"""View of problems, ordered by severity (worst first), then by age (oldest first)."""
 
 from collections.abc import Iterable
 
@@ -10,23 +10,23 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import ProblemRecord
 
 MAX_PROBLEMS_SHOWN = 100
-"""Open problems in a snapshot of the site."""
+"""Maximum number of open problems in a site snapshot."""
 
 
 def worst_open(state: State, limit: int = MAX_PROBLEMS_SHOWN) -> tuple[ProblemView, ...]:
-    """The open problems, alarms first."""
+    """Open problems, alarms first."""
     return _views(_worst_first(one.record for one in state.problems.open.values()), limit)
 
 
 def open_counts(state: State) -> tuple[int, int]:
-    """How many alarms and how many warnings are open."""
+    """Number of open alarms and of open warnings."""
     levels = [one.record.severity for one in state.problems.open.values()]
     alarms = levels.count("alarm")
     return alarms, len(levels) - alarms
 
 
 def problem_list(state: State, request: ListProblems) -> ProblemList:
-    """The open ones, then the newest that ended."""
+    """Open problems, then the newest ended ones."""
     found = _worst_first(one.record for one in state.problems.open.values())
     if request.ended:
         found += reversed(state.problems.ended)

@@ -1,4 +1,4 @@
-"""Reservations as people see them."""
+"""View of reservations."""
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -9,7 +9,7 @@ from wattline_scheduler.records import ReservationRecord
 
 
 def reservation_views(state: State, now: Now) -> tuple[ReservationView, ...]:
-    """Those that are not over, by their beginning."""
+    """Reservations that have not ended, by start time."""
     live = [one for one in state.reservations.values() if one.end_unix_s > now.unix_s]
     live.sort(key=lambda one: (one.start_unix_s, one.name))
     return tuple(_view(state, record, now) for record in live)
@@ -39,7 +39,7 @@ def _view(state: State, record: ReservationRecord, now: Now) -> ReservationView:
 
 
 def _gpus(state: State, name: NodeId) -> tuple[int, int]:
-    """Managed GPUs of a node, and how many of them are free: none where it is not up."""
+    """Number of managed GPUs of a node and of free ones; none is free unless the node is up."""
     node = state.nodes.get(name)
     if node is None:
         return 0, 0

@@ -1,4 +1,4 @@
-"""Meters and cooling plant as people see them."""
+"""Views of meters and cooling plant."""
 
 from wattline_protocol.ids import DomainId, Now
 from wattline_protocol.site.wall_power import PERMILLE
@@ -9,7 +9,7 @@ MW = 1000
 
 
 def meter_view(state: State, domain: DomainId, now: Now) -> MeterView | None:
-    """The domain's meter; None where the site file names none."""
+    """The domain's meter; None if the site file names none."""
     meter = state.meters.get(domain)
     if meter is None:
         return None
@@ -25,7 +25,7 @@ def meter_view(state: State, domain: DomainId, now: Now) -> MeterView | None:
 
 
 def plant_view(state: State, zone_id: DomainId, now: Now) -> PlantView | None:
-    """What cools the zone; None where the site file says nothing of it."""
+    """The zone's cooling plant; None if the site file declares none."""
     zone = state.zones.get(zone_id)
     if zone is None:
         return None

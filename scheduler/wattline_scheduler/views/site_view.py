@@ -1,4 +1,4 @@
-"""The whole site in one snapshot: what `top` draws. Cut to limits, so that it fits a message."""
+"""Snapshot of the whole site, as drawn by `top`; truncated to limits so that it fits a message."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.problems_view import open_counts, worst_open
 
 MAX_GPUS_SHOWN = 10_000
-"""Of a larger site the nodes come without their GPUs; `GetNode` has them. About 2.5 MB."""
+"""Above this size nodes are listed without their GPUs (`GetNode` returns them). About 2.5 MB."""
 
 MAX_WAITING_SHOWN = 300
 MAX_RUNNING_SHOWN = 1_000
@@ -23,7 +23,7 @@ ShowJob = Callable[[Job], JobView]
 
 
 def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) -> SiteView:
-    """A snapshot of everything a person at the screen wants to see first."""
+    """Snapshot for the operator's overview."""
     draws = all_draws(state)
     gpus = sum(len(node.gpus) for node in state.nodes.values())
     with_gpus = gpus <= MAX_GPUS_SHOWN
@@ -48,12 +48,12 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
 
 
 def is_simulated(state: State) -> bool:
-    """Whether any node's hardware is simulated: then no figure of the site is real."""
+    """Whether any node's hardware is simulated: if so, no figure of the site is real."""
     return any(node.record.is_simulated for node in state.nodes.values())
 
 
 def jobs_shown(state: State) -> list[Job]:
-    """Waiting and running jobs and the newest ended ones, by number."""
+    """Pending and running jobs and the newest ended ones, by number."""
     waiting: list[Job] = []
     running: list[Job] = []
     ended: list[Job] = []

@@ -1,34 +1,34 @@
-"""What held a job up, from how its GPUs were used."""
+"""Bottleneck of a job, derived from its GPU usage."""
 
 from wattline_protocol.views.site_views import Verdict
 from wattline_protocol.wire.agent_messages import TaskUsage
 
 JUDGED_FROM_GPU_S = 1.0
-"""Below this much GPU time nothing is said."""
+"""GPU time below which the verdict is "unknown"."""
 
 IDLE_BELOW = 0.10
-"""Mean utilisation under which the GPUs were taken but not used."""
+"""Mean utilisation below which the GPUs count as allocated but unused."""
 
 CAPPED_FROM_SHARE = 0.25
-"""Share of GPU time under a binding cap from which the cap is what held the job up."""
+"""Share of GPU time under a binding cap from which the cap is the bottleneck."""
 
 COMPUTE_BOUND_FROM = 0.80
-"""Mean utilisation from which the GPUs were what held the job up."""
+"""Mean utilisation from which the GPUs are the bottleneck."""
 
 
 def utilisation(usage: TaskUsage, *, is_measured: bool = True) -> float | None:
     """Mean GPU utilisation 0..1; None where no GPU time was measured.
 
-    `is_measured`: not for MIG devices, of which the driver tells none.
+    `is_measured`: false for MIG devices, whose utilisation the driver does not report.
     """
     if usage.gpu_s <= 0 or not is_measured:
         return None
-    # Samples straddle the start and the end, so a run of seconds may add up to a little more.
+    # Samples straddle start and end, so the sum may slightly exceed the run time.
     return min(1.0, usage.util_gpu_s / usage.gpu_s)
 
 
 def verdict(usage: TaskUsage, *, is_measured: bool = True) -> Verdict:
-    """One word for what held the job up."""
+    """The bottleneck in one word."""
     mean = utilisation(usage, is_measured=is_measured)
     if mean is None or usage.gpu_s < JUDGED_FROM_GPU_S:
         return "unknown"

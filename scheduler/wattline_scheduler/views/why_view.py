@@ -1,4 +1,4 @@
-"""Why a node has the watts it has: which domain binds it, since when, and who is served before."""
+"""Explains a node's lease: the binding domain, since when, and the priorities served before it."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from wattline_scheduler.power.topology.rows import Row
 MW = 1000
 
 MAX_JOBS = 10
-"""Jobs named for one priority."""
+"""Maximum number of jobs listed per priority."""
 
 
 def why_view(state: State, node: NodeNow) -> WhyView:
-    """The node's part in the newest division of watts."""
+    """The node's part in the newest allocation of watts."""
     allocation = state.fleet.newest
     if allocation is None or node.id not in state.fleet.loads:
         return _not_set(state, node)
@@ -44,7 +44,7 @@ def why_view(state: State, node: NodeNow) -> WhyView:
 
 
 def _not_set(state: State, node: NodeNow) -> WhyView:
-    """Its lease cannot be changed: silent, observing, distrusted, or its caps are being read."""
+    """A node without a settable lease: silent, observing, distrusted, or reading back its caps."""
     committed_w = state.books.committed_mw(node.id) / MW
     lease_mw = state.books.newest_lease_mw(node.id)
     return WhyView(
@@ -56,7 +56,7 @@ def _not_set(state: State, node: NodeNow) -> WhyView:
 
 
 def _paused(state: State, node: NodeNow) -> str:
-    """Work that holds its GPUs and draws nothing; empty = there is none."""
+    """Reason naming the paused jobs that have GPUs allocated but draw nothing; empty if none."""
     gangs = {id(a.gang): a.gang for a in node.attempts.values()}.values()
     jobs = sorted({g.job.id for g in gangs if isinstance(g.phase, Paused)})
     if not jobs:
@@ -101,7 +101,7 @@ def _gpus(state: State, allocation: Allocation, node: NodeNow) -> tuple[WhyGpu, 
 
 
 def _served(state: State, allocation: Allocation, number: int) -> tuple[PriorityShare, ...]:
-    """What each priority has in a row, highest first: GPU watts as they count at the wall there."""
+    """Allocation per priority in a row, highest first: GPU watts as counted at the wall there."""
     fleet, gpus = state.fleet, state.fleet.gpus
     matrix = fleet.matrix
     entries = matrix.entry_row == number
@@ -127,7 +127,7 @@ def _served(state: State, allocation: Allocation, number: int) -> tuple[Priority
 
 
 def _jobs(state: State, nodes: list[NodeId], priority: int) -> tuple[JobId, ...]:
-    """The jobs with most GPUs there, largest first."""
+    """The jobs with the most GPUs there, largest first."""
     count: dict[JobId, int] = {}
     for name in nodes:
         for attempt in state.nodes[name].attempts.values():

@@ -1,13 +1,13 @@
-"""Fair share: whose account used least for its shares, down the tree of accounts.
+"""Fair share: accounts ordered by use relative to their shares, down the account tree.
 
 The algorithm is Fair Tree (Slurm, https://slurm.schedmd.com/fair_tree.html): on each level of the
-tree siblings are ordered by their shares over their use, and all below one come before all below
-the next. What was used counts less with its age (half-life; Kay and Lauder, "A Fair Share
-Scheduler", CACM 31(1), 1988). Use is of two things, time on GPUs and energy; each counts as the
-part that an account has in its siblings' use, so their units do not matter.
+tree siblings are ordered by shares over use, and all accounts below one come before all below the
+next. Use decays with age (half-life; Kay and Lauder, "A Fair Share Scheduler", CACM 31(1), 1988).
+Use has two measures, GPU time and energy; each counts as the account's fraction of its siblings'
+use, so their units do not matter.
 
-Differences of less than a tenth do not count, nor what is used as long as all siblings together
-used hardly anything: then other things decide who is first.
+Differences of less than a tenth are ignored, and so is all use while the siblings together have
+used hardly anything: then other criteria decide the order.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,24 +18,24 @@ from wattline_protocol.site.accounts import MAX_DEPTH
 from wattline_protocol.site.model import Account, FairShare
 
 Level = tuple[int, ...]
-"""From the top of the tree down: the smaller, the earlier (see `comparable`)."""
+"""From the root of the tree down: smaller sorts earlier (see `comparable`)."""
 
 STEP = 1.1
-"""Accounts are told apart where use for shares differs by so much."""
+"""Minimum ratio of use over shares that distinguishes two accounts."""
 
 LEAST_RATIO = 0.01
-"""Who used less than that part of what is due to it, is as one that used nothing."""
+"""Below this fraction of its due share an account counts as unused."""
 
 LEAST_USE = 1.0
-"""GPU-hours, and kWh: siblings that used less together count as if they had used so much."""
+"""GPU-hours, and kWh: minimum to which the joint use of siblings is raised."""
 
 OWN_SHARES = 1.0
-"""Of the jobs of an account that has parts, beside those parts."""
+"""Shares of an account's own jobs, beside those of its sub-accounts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What was used, older use counting less."""
+    """Decayed use."""
 
     gpu_hours: float = 0.0
     energy_kwh: float = 0.0
@@ -49,22 +49,22 @@ NOTHING = Use()
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an account stands."""
+    """Fair-share standing of an account."""
 
     level: Level
-    """Of its own jobs."""
+    """Level of its own jobs."""
     share: float
-    """Of the whole site, 0..1."""
+    """Fraction of the whole site, 0..1."""
     use: Use
-    """With all below it."""
+    """Includes all sub-accounts."""
     used: float
-    """Part of the use of the whole site, 0..1."""
+    """Fraction of the use of the whole site, 0..1."""
     ratio: float
-    """Part of its siblings' use over its part of their shares: 1 is just what is due to it."""
+    """Its fraction of its siblings' use over that of their shares: 1 is exactly due."""
 
 
 class FairTree:
-    """The tree of the site file, with accounts that it does not name at its top."""
+    """The account tree of the site file, with unlisted accounts at its root."""
 
     def __init__(self, rules: FairShare, accounts: Iterable[Account]) -> None:
         self.rules = rules
@@ -74,7 +74,7 @@ class FairTree:
             self._below.setdefault(account.parent, []).append(account.name)
 
     def standings(self, use: Mapping[str, Use]) -> dict[str, Standing]:
-        """Of the accounts of the site file and of all in `use`, whose jobs used that."""
+        """Standings of the accounts of the site file and of all in `use`, the use by own jobs."""
         found: dict[str, Standing] = {}
         others = [name for name in use if name not in self._shares]
         tops = [*self._below.get(None, ()), *others]
@@ -96,7 +96,7 @@ class FairTree:
         found: dict[str, Standing],
         own: str | None = None,
     ) -> None:
-        """Siblings; `own`: the account above them, if it has jobs of its own."""
+        """Rank siblings; `own`: their parent account, if it has jobs of its own."""
         shares = {name: self._shares.get(name, self.rules.shares) for name in names}
         sums = {name: self._sum(name, use) for name in names}
         if own is not None:
@@ -117,7 +117,7 @@ class FairTree:
                 self._stand(parts, level, share * due, use, everything, found, has_own)
 
     def _part(self, use: Use, of: Use, least: float = 0.0) -> float:
-        """Of both measures, by weight; one of which nothing was used says nothing."""
+        """Weighted fraction over both measures; a measure without any use is ignored."""
         rules = self.rules
         measures = (
             (rules.gpu_hours, use.gpu_hours, of.gpu_hours),
@@ -139,7 +139,7 @@ DEEPEST = MAX_DEPTH + 1
 
 
 def comparable(level: Level) -> Level:
-    """As long as the deepest, so that depth alone puts nobody first: an account without parts is
-    one with a single part, which has just what is due to it, or nothing if nothing was used."""
+    """Pad to the maximum depth, so that depth alone ranks no account first: an account without
+    sub-accounts counts as one with a single one, at its exact due share, or at none if unused."""
     last = LEAST_STEP if level[-1:] == (LEAST_STEP,) else 0
     return (*level, *(last,) * (DEEPEST - len(level)))

@@ -1,22 +1,22 @@
-"""How long jobs of a kind run, learned from what ran before: the Gittins index of a job.
+"""Learned run times per kind of job, and the Gittins index of a job.
 
-The index of a job that has held its GPUs for a while is the least, over all quanta, of (time
-expected on GPUs within the quantum) / (chance to end within it): what one more end costs if it is
-looked for here. Serving the least index first minimises mean completion time where only the
-distribution of run times is known (Gittins 1979; for clusters Gu et al., NSDI 2019).
+The index of a job after some time on its GPUs is the minimum, over all quanta, of (expected GPU
+time within the quantum) / (chance to end within it): the cost of one more completion. Serving the
+lowest index first minimises mean completion time if only the distribution of run times is known
+(Gittins 1979; for clusters Gu et al., NSDI 2019).
 
-Time held is cut into bins of growing length, and what is learned is the chance to end inside a bin
-for a job that reached it. So a job that still runs teaches as well: it survived its bins (Kaplan
-and Meier 1958). A narrow group with few runs leans on the wider one, and all leans on a
-distribution that is flat over the logarithm of time, under which the index grows with the time
-held: while nothing is known, who had least goes first.
+Time on GPUs is divided into bins of growing length; learned is the chance to end inside a bin for a
+job that reached it. So a running job contributes as well: it survived its bins (Kaplan and Meier
+1958). A narrow group with few runs is smoothed towards the wider one, and all towards a
+distribution that is flat over the logarithm of time, under which the index grows with the time on
+GPUs: while nothing is known, the job with the least time goes first.
 
-All jobs together are counted by time and GPUs, as wide jobs run the shorter (2D-Gittins counts
-GPU-time: Gu et al., NSDI 2019); the groups of a job, which are of one size, by time.
+All jobs together are counted by time and GPUs, as wide jobs run shorter (2D-Gittins counts
+GPU-time: Gu et al., NSDI 2019); the groups of a job, which have one size, by time.
 
-What is served last is learned last, and stays last for being unknown: so the widest group of a job,
-that of its account and size, is judged by the upper end of what its chances may be (optimism in
-the face of uncertainty: Lai and Robbins 1985), which comes down to what is learned as jobs run.
+What is served last is learned last, and would stay last for being unknown: so the widest group of a
+job, that of its account and size, uses the upper confidence bound of its chances (optimism in the
+face of uncertainty: Lai and Robbins 1985), which falls as jobs run.
 """
 
 from collections.abc import Hashable
@@ -30,31 +30,31 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FIRST_S = 600.0
-"""The first bin: shorter runs are not told apart."""
+"""The first bin: shorter runs are not distinguished."""
 
 PER_OCTAVE = 2
 BINS = 1 + 16 * PER_OCTAVE
-"""The last one ends after more than a year."""
+"""The last bin ends after more than a year."""
 
 LEAN_ALL, LEAN_WIDE, LEAN_NARROW = 2.0, 1.0, 0.2
-"""Jobs of its own at which a group counts as much as what it leans on: all jobs, the widest group
-of a job, and the narrower ones, of which few jobs say much."""
+"""Number of own jobs at which a group weighs as much as its prior: all jobs, the widest group of a
+job, and the narrower ones, where few jobs tell much."""
 
 HOPE = 1.5
-"""Standard deviations between what is learned of a chance and its upper end."""
+"""Standard deviations between a learned chance and its upper bound."""
 
 HOPED = 0
-"""Which of a job's groups is judged so. If the narrowest were as well, all that is new would be."""
+"""The group that uses the bound. Applied to the narrowest too, it would favour all that is new."""
 
 NEWS = 12.0
-"""Steps per e-fold of what a group knows, at which its indices are made anew."""
+"""Steps per e-fold of a group's knowledge at which its indices are recomputed."""
 
 SHORTER = 1.5
-"""Among all jobs one of twice as many GPUs is taken to run half as long to this power; 1 would be
-equal GPU-time."""
+"""A job of twice as many GPUs is assumed, among all jobs, to run half as long to this power; 1
+would be equal GPU-time."""
 
 MAX_GROUPS = 8192
-"""Above it, the group that learned least lately is forgotten."""
+"""Beyond it, the least recently updated group is dropped."""
 
 _EDGES_S = np.concatenate([[0.0], FIRST_S * 2.0 ** (np.arange(BINS) / PER_OCTAVE)])
 _WIDTHS_S = np.diff(_EDGES_S)
@@ -64,16 +64,16 @@ _AHEAD = np.triu(np.ones((BINS, BINS)))
 
 
 class Groups(NamedTuple):
-    """What a job is alike to, beside all jobs."""
+    """The groups of a job, beside all jobs."""
 
     wider: int
-    """Bins between the time that it holds and what that counts among all jobs."""
+    """Bins between its time on GPUs and the equivalent time among all jobs."""
     names: tuple[Hashable, ...]
     """Widest first."""
 
 
 def alike(gpus: int, *names: Hashable) -> Groups:
-    """Groups of a job with so many GPUs; one without counts as one."""
+    """Groups of a job with this many GPUs; a job without GPUs counts as one."""
     wider = round(PER_OCTAVE * SHORTER * log2(max(1, gpus)))
     return Groups(min(_MOST_WIDER, wider), names)
 
@@ -86,7 +86,7 @@ def bin_of(held_s: float) -> int:
 
 
 def next_look_s(held_s: float) -> float:
-    """The time held at which a running job should be compared with the queue again: it doubles."""
+    """Time on GPUs at which a running job should next be compared with the queue: it doubles."""
     return FIRST_S * 2.0 ** max(0, 1 + floor(log2(max(held_s, 1.0) / FIRST_S)))
 
 
@@ -113,7 +113,7 @@ class _Group:
         self.known += 1.0
 
     def chance(self, else_: Floats, lean: float) -> Floats:
-        """To end in each bin; `else_` where little is known."""
+        """Chance to end in each bin; `else_` where little is known."""
         return (self.ends + lean * else_) / (self.reached + lean)
 
 
@@ -121,7 +121,7 @@ _NOTHING = _Group()
 
 
 class _All:
-    """All jobs, by time and GPUs. The first bin of time of a wide job is several bins of that."""
+    """All jobs, by time and GPUs. A wide job's first bin of time covers several bins here."""
 
     def __init__(self) -> None:
         self.group = _Group(np.zeros(len(_FLAT)), np.zeros(len(_FLAT)))
@@ -133,13 +133,13 @@ class _All:
         if at:
             self.group.ended(at + wider)
             return
-        parts = wider + 1  # in any of them, as likely in one as in another
+        parts = wider + 1  # in any of these bins with equal probability
         self.group.ends[:parts] += 1.0 / parts
         self.group.survivals[:parts] += np.arange(wider, -1, -1) / parts
         self.group.known += 1.0
 
     def chance(self, wider: int) -> Floats:
-        """To end in each bin of time."""
+        """Chance to end in each bin of time."""
         chance = self.group.chance(_FLAT, LEAN_ALL)
         first = 1.0 - np.prod(1.0 - chance[: wider + 1])
         return np.concatenate([[first], chance[wider + 1 : wider + BINS]])
@@ -154,13 +154,13 @@ class Runtimes:
         self._indices: dict[Groups, tuple[tuple[int, ...], Floats]] = {}
 
     def survived(self, groups: Groups, first: int, last: int) -> None:
-        """A job passed the bins from `first` to before `last` without an end."""
+        """Record that a job passed the bins from `first` to before `last` without an end."""
         self._all.survived(groups.wider, first, last)
         for group in self._of(groups):
             group.survived(first, last)
 
     def ended(self, groups: Groups, at: int) -> None:
-        """A job ended by itself inside a bin."""
+        """Record that a job ended by itself inside a bin."""
         self._all.ended(groups.wider, at)
         for group in self._of(groups):
             group.ended(at)
@@ -176,7 +176,7 @@ class Runtimes:
         return found
 
     def index_s(self, groups: Groups, held_s: float) -> float:
-        """Seconds on its GPUs for one more end, for a job that has held them so long."""
+        """Expected seconds on GPUs per completion, for a job with this time on its GPUs."""
         return float(self.indices_s(groups)[bin_of(held_s)])
 
     def indices_s(self, groups: Groups) -> Floats:
@@ -199,13 +199,13 @@ class Runtimes:
 
 
 def _upper_end(chance: Floats, reached: Floats) -> Floats:
-    """Of each chance, as many jobs have reached its bin."""
+    """Upper bound of each chance, by the number of jobs that reached its bin."""
     deviation = np.sqrt(chance * (1.0 - chance) / (reached + LEAN_WIDE))
     return np.minimum(1.0, chance + HOPE * deviation)
 
 
 def _indices(chance: Floats) -> Floats:
-    """From the chance to end in each bin to the index at its beginning. A job that ends inside a
+    """Convert the chance to end in each bin to the index at its beginning. A job that ends inside a
     bin counts half of it."""
     stays = np.concatenate([[1.0], np.cumprod(1.0 - chance)[:-1]])
     left = np.maximum(stays, 1e-12)

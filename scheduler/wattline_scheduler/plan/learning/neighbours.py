@@ -1,9 +1,9 @@
-"""Groups for `runtimes` of jobs of which only account, size and time of submission are known.
+"""Groups for `gittins` of jobs known only by account, size and time of submission.
 
-Users submit the same thing several times in a row: in Philly's traces the run time of a job goes
-with that of the one of its size before it (correlation of logarithms 0.5 to 0.9), and hardly with
-the model that it trains. So a job belongs to those of its account and size, to the few that were
-submitted next to it, and to those that came together with it, as a script submits them.
+Users submit the same thing several times in a row: in Philly's traces the run time of a job
+correlates with that of the previous job of its size (logarithms, 0.5 to 0.9), and hardly with the
+model that it trains. So a job belongs to those of its account and size, to the few submitted next
+to it, and to its burst, as submitted by a script.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from wattline_scheduler.plan.learning.gittins import Groups, alike
 
 NEIGHBOURS = 4
-"""Jobs in a row that are counted together."""
+"""Successive jobs that are counted together."""
 
 TOGETHER_S = 120.0
-"""Jobs that were submitted no later than this after one another came together."""
+"""Maximum interval between successive submissions of one burst."""
 
 MAX_BURST = 2 * NEIGHBOURS
-"""Of more that came together the next ones are counted apart: among a thousand that a script
-submitted at once a job is like those beside it."""
+"""Larger bursts are split: among a thousand jobs that a script submitted at once, a job resembles
+its neighbours."""
 
 MAX_LINES = 4096
-"""Accounts × sizes that are followed; of more, the one that is used least lately is forgotten."""
+"""Tracked account-size pairs; beyond it, the least recently used is dropped."""
 
 Line = tuple[str, int]
 """Account and GPUs."""
@@ -29,7 +29,7 @@ Line = tuple[str, int]
 
 @dataclass(slots=True)
 class _Submissions:
-    """Of one line, so far."""
+    """Submissions of one account and size so far."""
 
     count: int = 0
     bursts: int = 0
@@ -37,7 +37,7 @@ class _Submissions:
     last_s: float = 0.0
 
     def joins_burst(self, at_s: float) -> int:
-        """Number of the burst that a job submitted now belongs to."""
+        """Number of the burst to which a job submitted now belongs."""
         if at_s > self.last_s + TOGETHER_S or self.in_burst == MAX_BURST:
             self.bursts, self.in_burst = self.bursts + 1, 0
         self.in_burst, self.last_s = self.in_burst + 1, at_s
@@ -45,7 +45,7 @@ class _Submissions:
 
 
 class Neighbours:
-    """Tells each job its groups as it is submitted."""
+    """Assigns each job its groups on submission."""
 
     def __init__(self) -> None:
         self._lines: dict[Line, _Submissions] = {}

@@ -1,41 +1,41 @@
-"""When work will have ended, going by how far it says that it is.
+"""Expected end of a running attempt, from the progress that it reports.
 
-A task that reports which part of its work is done (`wattline.task.progress`) is followed from where
-that was first heard: a try that went on from a checkpoint is told by its own pace, which a pause
-does not change: its end comes later by as long as it stood still. Who asks wants a
-figure that does not change with every beat, so an end moves only by what would matter.
+A task that reports its completed fraction (`wattline.task.progress`) is tracked from its first
+report: an attempt resumed from a checkpoint is extrapolated at its own rate. A pause does not
+change the rate, it only delays the end by its length. The expected end should not change with every
+beat, so it is updated only for relevant changes.
 """
 
 from dataclasses import dataclass
 
 METRIC = "progress"
-"""The part of its work that is done, from 0 to 1."""
+"""Completed fraction of the work, from 0 to 1."""
 
 TRUST_S = 600.0
-"""A pace seen for less may be that of a warm-up."""
+"""A rate measured for less time may be that of a warm-up."""
 
 TRUST_DONE = 0.005
-"""The same of the part that was done in that time: what is told in coarse steps says little."""
+"""Minimum completed fraction in that time: coarse steps give no reliable rate."""
 
 NEWS = 0.1
-"""Of what is left: an end that moves by less is not told anew."""
+"""Fraction of the remaining time by which an end must move to be updated."""
 
 
 @dataclass(slots=True)
 class Course:
-    """Of one try while it runs. Times are of the caller's clock, in seconds."""
+    """Progress of one running attempt. Times are of the caller's clock, in seconds."""
 
     _began_s: float = 0.0
     _began_done: float = 0.0
     _done: float | None = None
-    """The newest that was heard; None: nothing yet."""
+    """The newest report; None: nothing yet."""
     end_s: float | None = None
-    """When it will have done all, if it does not stand still from now on; None: not known."""
+    """Expected end without further pauses; None: unknown."""
     _stood_s: float | None = None
-    """While it stands still: up to when that was counted."""
+    """During a pause: the time up to which it is counted."""
 
     def stands(self, since_s: float, at_s: float) -> None:
-        """It does not run, since then: all that is left comes later."""
+        """Account for a pause since `since_s`: it delays the end."""
         self._later(at_s - (since_s if self._stood_s is None else self._stood_s))
         self._stood_s = at_s
 
@@ -45,9 +45,9 @@ class Course:
             self.end_s += by_s
 
     def heard(self, done: float, at_s: float) -> bool:
-        """It says that this part is done, from 0 to 1; True: `end_s` is another than before.
+        """Process a reported fraction, from 0 to 1; True: `end_s` has changed.
 
-        One that falls back, as a counter does that starts anew, is followed from there.
+        A falling fraction, as of a counter that restarts, is tracked from there.
         """
         has_stood = self._stood_s is not None
         if self._stood_s is not None:
@@ -62,7 +62,7 @@ class Course:
             self._began_s, self._began_done = at_s, done
             return self._tell(None)
         if done == before:
-            return False  # it is somewhere between two reports
+            return False  # between two reports
         took_s, did = at_s - self._began_s, done - self._began_done
         if took_s < TRUST_S or did < TRUST_DONE:
             return False

@@ -1,1 +1,1 @@
-"""Expected task mix and the fragmentation a placement would cause."""
+"""Expected task mix, and the fragmentation that a placement would cause."""

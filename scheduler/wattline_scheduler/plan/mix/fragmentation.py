@@ -1,19 +1,19 @@
-"""Free GPUs that the mix of tasks cannot use, and how a placement adds to them.
+"""Fragmentation: free GPUs that the task mix cannot use, and the growth by a placement.
 
 The measure is that of FGD (Weng et al., "Beware of Fragmentation", USENIX ATC 2023): of a node's
-free thousandths of GPUs, how many a task drawn from the mix could not use there, be it for too few
+free thousandths of GPUs, the part that a task drawn from the mix could not use there, for lack of
 CPUs, GPUs of the wrong class, too few GPUs, or too little left of one. Where it grows least, a task
-does least harm to the *next* one. It does not see harm further ahead: the CPUs of GPUs that are
-still free, models that few nodes have, whole nodes. So each task of the mix also has a *price*:
-what one place for it less in the whole fleet costs, which is nothing where there are places
-enough, and the GPUs of such a task where they run out. What a placement costs is
+does least harm to the *next* one. It ignores later harm: to the CPUs of GPUs that are still free,
+to models that few nodes have, to whole nodes. So each task of the mix also has a *price*: the cost
+of one place for it less in the whole fleet, which is zero where there are places enough, and the
+GPUs of such a task where they run out. The cost of a placement is
 
     growth of fragments + Σ over the mix of price x places lost,    in thousandths of GPUs.
 
-A MIG device counts as its compute slices are of those of its GPU.
+A MIG device counts by its fraction of the compute slices of its GPU.
 
 Prices are quadratic in scarcity: the share of the fleet's places that the mix needs until the fleet
-is full. Of two places, the one that is scarcer costs more than in proportion.
+is full. Of two places, the scarcer one costs more than in proportion.
 """
 
 from collections import Counter
@@ -28,48 +28,48 @@ from wattline_scheduler.plan.model.task_request import ALL, Ask, At, free_slots
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 COVERED = 0.95
-"""Part of all tasks that the typical ones are; as in the paper."""
+"""Fraction of all tasks covered by the typical ones; as in the paper."""
 
 WHOLE_NODE_FREQUENCY = 0.0002
-"""How often a task is expected that takes all of a node, for each kind of node: rare enough not to
-show beside what is asked for, but the first to be seen where nothing else tells nodes apart."""
+"""Expected frequency of a task that takes a whole node, per kind of node: too rare to matter beside
+requested tasks, but decisive where nothing else distinguishes nodes."""
 
 WHOLE_NODE_CPUS_PERCENT = 90
 """Such a task leaves some CPUs."""
 
 MAX_NODE_KINDS = 16
-"""Kinds of nodes for which one is expected: the most frequent ones."""
+"""Maximum number of node kinds with such a task: the most frequent ones."""
 
 STALE = 1 / 20
-"""Part of the fleet's GPUs that is taken or given back before prices are made anew."""
+"""Fraction of the fleet's GPUs allocated or freed after which prices are recomputed."""
 
 NANO_PER_MILLI = 1_000_000
 
 NEVER = 2**30
-"""Thousandths of a GPU of the wrong class that a task would need."""
+"""Thousandths that a task would need of a GPU of the wrong class."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mix:
-    """Typical tasks with GPUs, one entry each. Those without GPUs only make the others rarer."""
+    """Typical tasks with GPUs, one entry each. Those without GPUs only lower the frequencies."""
 
     frequency: Floats
-    """[task] among all tasks that are asked for; adds up to at most 1, and about that."""
+    """[task] frequency among all requested tasks; the sum is at most, and about, 1."""
     gpus: Ints
     cpus: Ints
     kind: Ints
-    """[task] its kind: tasks that ask the same of each GPU are of one."""
+    """[task] its kind: tasks with equal requests per GPU have the same kind."""
     milli: Ints
     """[task] thousandths of a GPU that each of its GPUs, or its MIG device, counts as."""
     kind_count: int
     table: Ints32
-    """[class, free thousandths, 3 x kind + 1] of a GPU of that class with so much free: for each
-    kind whether it is large enough, then how many tasks it takes, then how much of it is of use;
-    last how much is free."""
+    """[class, free thousandths, 3 x kind + 1] of a GPU of that class with so much free: per kind
+    whether it is large enough, the number of tasks it takes, and its usable part; last its free
+    part."""
 
     @property
     def size_milli(self) -> Ints:
-        """[task] thousandths of GPUs in all."""
+        """[task] total thousandths of GPUs."""
         sizes: Ints = self.gpus * self.milli
         return sizes
 
@@ -90,9 +90,9 @@ def typical(
 
 
 def mix_of(frequencies: Sequence[tuple[Ask, float]], sizes_milli: Ints | None = None) -> Mix:
-    """Tasks as columns; at least one, be it without GPUs.
+    """Tasks as columns; at least one, possibly without GPUs.
 
-    `sizes_milli`: [class] thousandths of a GPU that one counts as; None = there are no MIG devices.
+    `sizes_milli`: [class] thousandths of a GPU that one counts as; None = no MIG devices.
     """
     class_count = len(frequencies[0][0].is_suited)
     if sizes_milli is None:
@@ -119,16 +119,16 @@ def mix_of(frequencies: Sequence[tuple[Ask, float]], sizes_milli: Ints | None = 
 
 
 def each_milli(ask: Ask, sizes_milli: Ints) -> int:
-    """Thousandths of a GPU that each GPU of the task counts as, or its part or MIG device.
+    """Thousandths of a GPU that each GPU of the task, or its share or MIG device, counts as.
 
-    Of MIG devices the largest that suits: GPUs of other makes may have more slices.
+    For MIG devices the largest that suits: GPUs of other makes may have more slices.
     """
     size = int(sizes_milli.max(where=ask.is_suited, initial=0)) or WHOLE_MILLI
     return ask.milli * size // WHOLE_MILLI
 
 
 def _table(needed_milli: Ints, sizes_milli: Ints) -> Ints32:
-    """From [class, kind] what must be free of a GPU."""
+    """Build `Mix.table` from the required free thousandths [class, kind]."""
     free = np.arange(WHOLE_MILLI + 1)[:, np.newaxis]
     takes = free // needed_milli[:, np.newaxis, :]
     is_large = takes > 0
@@ -138,9 +138,9 @@ def _table(needed_milli: Ints, sizes_milli: Ints) -> Ints32:
 
 
 def whole_nodes(sizes: Iterable[tuple[int, int]], is_suited: Bools) -> list[tuple[Ask, float]]:
-    """A task that takes all of a node, for each kind of node. `sizes`: GPUs and CPUs of each.
+    """One task per kind of node that takes the whole node. `sizes`: GPUs and CPUs of each.
 
-    `is_suited`: [class] GPUs, and no MIG devices.
+    `is_suited`: [class] GPUs, not MIG devices.
     """
     kinds = Counter((gpus, cpus) for gpus, cpus in sizes if gpus > 1)
     return [
@@ -165,7 +165,7 @@ def _ints(values: Iterable[int]) -> Ints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Left:
-    """What some nodes have left; the nodes need not be of the fleet as it is."""
+    """Free resources of some nodes, which may differ from the present fleet."""
 
     free_milli: Ints32
     """[node, slot]"""
@@ -175,17 +175,17 @@ class Left:
 
 
 def left_on(columns: Columns, at: At = ALL) -> Left:
-    """What the nodes have now. A closed node has what it has: it opens again."""
+    """The present free resources. A closed node counts too: it will open again."""
     return Left(columns.free_milli[at], columns.gpu_class[at], columns.cpus_free[at])
 
 
 def use(left: Left, mix: Mix) -> tuple[Floats, Floats]:
-    """[node] thousandths of GPUs that the mix can use, and [node, task] places for each task."""
+    """[node] thousandths of GPUs usable by the mix, and [node, task] places for each task."""
     return use_with_cpus(by_kind(left.free_milli, left.gpu_class, mix), left.cpus, mix)
 
 
 def by_kind(free_milli: Ints32, gpu_class: Ints32, mix: Mix) -> Ints32:
-    """[node, 3 x kind + 1] sums over the GPUs of a node of what `Mix.table` says of each."""
+    """[node, 3 x kind + 1] sums of the `Mix.table` entries over the GPUs of a node."""
     total: Ints32 = np.add.reduce(mix.table[gpu_class, free_milli], axis=1, dtype=np.int32)
     return total
 
@@ -193,7 +193,7 @@ def by_kind(free_milli: Ints32, gpu_class: Ints32, mix: Mix) -> Ints32:
 def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
     """`use` of nodes with such GPUs; a single row of `kinds` stands for one node with all `cpus`.
 
-    A place that lacks CPUs counts in part where tasks are of one GPU: another one may leave them.
+    A place that lacks CPUs counts in part for one-GPU tasks: another task may leave them.
     """
     large = kinds.take(mix.kind, axis=1)
     takes = kinds.take(mix.kind_count + mix.kind, axis=1)
@@ -209,28 +209,28 @@ def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prices:
-    """The mix, and what a place for each of its tasks is worth in the fleet as it was."""
+    """The mix, and the price of a place for each of its tasks in the fleet at that time."""
 
     mix: Mix
     milli: Floats
     """[task] in thousandths of GPUs; 0 = not counted."""
     free_milli: int
-    """Of the whole fleet, when they were made."""
+    """Of the whole fleet, when the prices were computed."""
 
     def are_stale(self, columns: Columns) -> bool:
-        """So much was taken or given back that they should be made anew."""
+        """Whether enough was allocated or freed to recompute them."""
         total_milli = int(columns.gpus_milli().sum())
         changed_milli = abs(columns.free_gpus_milli() - self.free_milli)
         return changed_milli > STALE * total_milli
 
 
 def no_prices(mix: Mix) -> Prices:
-    """Only the growth of fragments counts, as in FGD."""
+    """Zero prices: only the growth of fragments counts, as in FGD."""
     return Prices(mix, np.zeros(len(mix.gpus)), 0)
 
 
 def prices(columns: Columns, mix: Mix) -> Prices:
-    """What a place for each task of the mix is worth in the fleet as it is."""
+    """Price of a place for each task of the mix in the present fleet."""
     places = use(left_on(columns), mix)[1].sum(axis=0)
     free_milli = columns.free_gpus_milli()
     mean_milli = float(mix.frequency @ mix.size_milli)
@@ -240,18 +240,18 @@ def prices(columns: Columns, mix: Mix) -> Prices:
 
 
 class Growth(NamedTuple):
-    """What a task costs on some nodes."""
+    """Cost of a task on some nodes."""
 
     milli: Floats
     """[node] in thousandths of GPUs; infinite where no GPUs suit it."""
     slot: Ints | None
-    """[node] the GPU that a share is taken of; None where whole ones are asked for."""
+    """[node] the GPU from which a share is taken; None for whole GPUs."""
 
 
 def growth(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Growth:
-    """What a task costs on nodes; CPUs are not asked for.
+    """Cost of a task on nodes; CPUs are not checked.
 
-    A share of a GPU is taken where it costs least on the node, of equals of the first.
+    A share of a GPU is taken where it costs least on the node; ties go to the first.
     """
     positions = np.arange(columns.node_count)[at]
     node, slot, after = _ways(columns, ask, positions)
@@ -267,7 +267,7 @@ def growth(columns: Columns, ask: Ask, of: Prices, at: At = ALL) -> Growth:
 
 
 def growth_of(lost_nano: Ints) -> Floats:
-    """Thousandths of GPUs by which fragments and prices grow where so much worth is lost."""
+    """Growth of fragments and prices, in thousandths of GPUs, for this loss of worth."""
     milli: Floats = lost_nano / NANO_PER_MILLI
     return milli
 
@@ -277,10 +277,10 @@ def _worth_nano(left: Left, of: Prices) -> Ints:
 
 
 def worth_nano(kinds: Ints32, cpus: Ints, of: Prices) -> Ints:
-    """[node] places for the mix by price, less what it cannot use, in billionths of a GPU.
+    """[node] places for the mix by price, less the unusable part, in billionths of a GPU.
 
-    Whole numbers: what is equal but for the order in which it was added up shall be equal. For the
-    arguments see `use_with_cpus`.
+    Whole numbers: results must not depend on the order of summation. For the arguments see
+    `use_with_cpus`.
     """
     usable_milli, places = use_with_cpus(kinds, cpus, of.mix)
     worth = np.rint((usable_milli + places @ of.milli) * NANO_PER_MILLI)
@@ -289,7 +289,7 @@ def worth_nano(kinds: Ints32, cpus: Ints, of: Prices) -> Ints:
 
 
 def _ways(columns: Columns, ask: Ask, at: Ints) -> tuple[Ints, Ints, Left]:
-    """Ways to put a task on nodes: position in `at`, slot (-1 = no share), what is left then."""
+    """Ways to place a task: position in `at`, slot (-1 = no share), and what is left."""
     free = free_slots(columns, ask, at)
     before = left_on(columns, at)
     if ask.is_share:
@@ -306,7 +306,7 @@ def _ways(columns: Columns, ask: Ask, at: Ints) -> tuple[Ints, Ints, Left]:
 
 
 def _like_earlier(left: Left) -> Bools:
-    """[node, slot] an earlier GPU of the node is of the same class, with as much left."""
+    """[node, slot] an earlier GPU of the node has the same class and as much left."""
     is_alike = (left.free_milli[:, :, np.newaxis] == left.free_milli[:, np.newaxis, :]) & (
         left.gpu_class[:, :, np.newaxis] == left.gpu_class[:, np.newaxis, :]
     )

@@ -1,12 +1,12 @@
-"""What nodes are worth to the mix, from a table: the growth of `fragments` for the price of a look.
+"""Cache of each node's worth to the mix: the growth of `fragmentation` at the cost of a look-up.
 
-What is left on a node is a *profile*, how much is free of which GPUs, and a number of CPUs. Many
-nodes have the same profile, and taking whole GPUs leads from one to another. So the worth of a
-profile is computed once for all numbers of CPUs, when it is needed first; what a task costs is then
-one entry of the table less another. Shares of a GPU lead to ever new profiles: what they cost is
-computed from the nodes.
+The free resources of a node are a *profile* (free part and class of each GPU) and a number of CPUs.
+Many nodes share a profile, and allocating whole GPUs leads from one to another. So the worth of a
+profile is computed once for all numbers of CPUs, on first use; the cost of a task is then the
+difference of two entries. Shares of a GPU lead to ever new profiles: their cost is computed from
+the nodes.
 
-It is a memory: the figures are those of `fragments.growth`, which a property test holds.
+It is only a cache: the figures equal those of `fragmentation.growth`, as a property test checks.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ from wattline_scheduler.plan.model.task_request import Ask
 from wattline_scheduler.power.topology.matrix import Ints
 
 Profile = tuple[tuple[int, ...], tuple[int, ...]]
-"""Thousandths that are free, and the class of each GPU; both 0 where nothing is."""
+"""Free thousandths and class of each GPU; both 0 where nothing is free."""
 
 MAX_PROFILES = 8_192
-"""Known before all are forgotten, or four for each node if that is more: 1.5 kB each where nodes
-have 192 CPUs."""
+"""Cached profiles, or four per node if that is more, before all are dropped: 1.5 kB each where
+nodes have 192 CPUs."""
 
 NOWHERE = 0
-"""The profile that a task leads to where its GPUs are not free."""
+"""The profile to which a task leads if its GPUs are not free."""
 
 UNKNOWN = -1
 
 
 class Worths:
-    """Profiles by number, where tasks lead from each, and what each is worth at certain prices."""
+    """Numbered profiles, task transitions between them, and the worth of each at given prices."""
 
     def __init__(self, columns: Columns, of: Prices) -> None:
         self.of = of
@@ -57,20 +57,20 @@ class Worths:
         self._numbers: dict[Profile, int] = {}
         self._profiles = [nothing]
         self._seen: dict[bytes, int] = {}
-        """Numbers by what is free of which classes, slot by slot."""
+        """Profile numbers by free part and class, slot by slot."""
         self.worth: Ints = np.zeros((1, len(self._cpus)), np.int64)
         """[profile, CPUs]"""
         self._leads: dict[tuple[int, tuple[bool, ...]], Ints] = {}
-        """For so many GPUs of classes that suit: [profile] number of what is left."""
+        """By number of GPUs and suitable classes: [profile] number of the resulting profile."""
 
     def is_for(self, columns: Columns, of: Prices) -> bool:
-        """Whether it holds for nodes as large as these, at these prices."""
+        """Whether it is valid for nodes of this size, at these prices."""
         most_cpus = int(columns.cpus.max(initial=0))
         has_room = self._slot_count == columns.slot_count and most_cpus < len(self._cpus)
         return self.of is of and has_room
 
     def follow(self, columns: Columns, at: Sequence[int]) -> None:
-        """These nodes are not as they were."""
+        """Update the nodes that have changed."""
         if len(self._profiles) + len(self._seen) + len(at) > self._max_profiles:
             self._forget()
             at = range(columns.node_count)
@@ -86,7 +86,7 @@ class Worths:
             self.worth_now[one] = self.worth[number, max(0, cpus_free.item(one))]
 
     def growth(self, columns: Columns, ask: Ask, at: Ints) -> Growth:
-        """As `fragments.growth`, for nodes that are followed and that the task fits on."""
+        """As `fragmentation.growth`, for up-to-date nodes that the task fits on."""
         if ask.is_share:
             return growth(columns, ask, self.of, at)
         after = self._after(ask, self.profile[at])
@@ -106,8 +106,8 @@ class Worths:
         return known
 
     def leads(self, ask: Ask) -> Ints | None:
-        """[profile] number of what is left when the task has its GPUs; `UNKNOWN` where nobody asked
-        yet. None: it takes none."""
+        """[profile] number of the profile after allocating the task's GPUs; `UNKNOWN` = not
+        computed yet. None: the task takes no GPUs."""
         if not ask.gpus:
             return None
         key = ask.gpus, ask.suited
@@ -117,7 +117,7 @@ class Worths:
         return leads
 
     def _after(self, ask: Ask, profile: Ints) -> Ints:
-        """Numbers of what is left of each when the task has its GPUs."""
+        """Number of the profile that each leads to after allocating the task's GPUs."""
         leads = self.leads(ask)
         if leads is None:
             return profile
@@ -138,7 +138,7 @@ def _longer(leads: Ints | None, count: int) -> Ints:
 
 
 def _profile(free_milli: Sequence[int], classes: Sequence[int]) -> Profile:
-    """The order of slots says which GPUs are taken first; among those of one class, nothing."""
+    """The slot order decides which GPUs are taken first; within one class it is irrelevant."""
     present = [n if free else NO_CLASS for free, n in zip(free_milli, classes, strict=True)]
     kinds = set(present) - {NO_CLASS}
     if len(kinds) > 1:
@@ -147,7 +147,7 @@ def _profile(free_milli: Sequence[int], classes: Sequence[int]) -> Profile:
 
 
 def _left(profile: Profile, ask: Ask) -> Profile | None:
-    """What the task leaves; None = its GPUs are not free."""
+    """The profile after allocating the task; None = its GPUs are not free."""
     free_milli, classes = list(profile[0]), profile[1]
     fitting = [
         slot

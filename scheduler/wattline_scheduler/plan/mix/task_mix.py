@@ -1,7 +1,7 @@
-"""What tasks are expected: those asked for lately, the newest counting most, and their prices.
+"""Expected task mix: recently requested tasks, the newest weighted most, and their prices.
 
-Kept by the picture of a site. Nothing of it is on disk: after a restart it is what the jobs in
-memory say. It is counted by what was submitted, so a queue that waits counts as what is to come.
+Stored with the picture of a site. Nothing of it is on disk: a restart rebuilds it from the jobs in
+memory. Submissions are counted, so a waiting queue counts as future demand.
 """
 
 from dataclasses import replace
@@ -20,40 +20,40 @@ from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID
 
 HALF_LIFE = 4_096
-"""Tasks after which one counts half: thousands are needed to see how rare kinds are."""
+"""Tasks after which one counts half: thousands are needed to measure how rare kinds are."""
 
 MOST_A_JOB = 256
-"""Tasks that one job counts at most: an array of thousands does not make all others forgotten."""
+"""Maximum count of one job: an array of thousands must not displace all other tasks."""
 
 FEWEST = 32
-"""With fewer tasks seen no mix is known."""
+"""Below this number of tasks no mix is known."""
 
 MAX_KINDS = 1_024
-"""Kinds of tasks counted; the rarer half is dropped beyond that."""
+"""Kinds of tasks counted; beyond it the rarer half is dropped."""
 
 CHANGED = 1 / 10
-"""Part of all tasks that are of other kinds than before, or of GPUs more or less: a new mix."""
+"""Fraction of tasks of other kinds than before, or of GPUs added or removed, for a new mix."""
 
 MAX_SCALE = 1e100
-"""Before numbers get too large to be added up."""
+"""Limit above which the numbers would become too large to sum."""
 
 
 class RecentMix:
-    """Kinds of tasks, by how often they were asked for."""
+    """Kinds of tasks, by how often they were requested."""
 
     def __init__(self) -> None:
         self._weight: dict[Shape, float] = {}
         self._scale = 1.0
-        """What a task counts now: it grows, in place of all others shrinking."""
+        """Weight of a new task: it grows, instead of all others shrinking."""
         self._total = 0.0
         self._unseen = 0
-        """Tasks since it was last asked whether the mix has changed."""
+        """Tasks since the mix was last compared."""
         self._known: Mix | None = None
         self._known_shares: dict[Shape, float] = {}
         self._known_milli = 0
 
     def note(self, shape: Shape, tasks: int) -> None:
-        """A job with so many tasks was submitted."""
+        """Count a submitted job with this many tasks."""
         count, kind = min(tasks, MOST_A_JOB), _kind(shape)
         self._scale *= 2.0 ** (count / HALF_LIFE)
         self._weight[kind] = self._weight.get(kind, 0.0) + count * self._scale
@@ -64,7 +64,7 @@ class RecentMix:
 
     @property
     def kind_count(self) -> int:
-        """How many are counted."""
+        """Number of kinds counted."""
         return len(self._weight)
 
     def _tidy(self) -> None:
@@ -75,8 +75,8 @@ class RecentMix:
         self._total, self._scale = sum(self._weight.values()), 1.0
 
     def mix(self, columns: Columns) -> Mix | None:
-        """For the GPUs that there are: the same one until it has changed; None = not known yet."""
-        if self._total < (FEWEST - 0.5) * self._scale:  # the first of them count a little less
+        """The mix for the present GPUs: the same object until it changes; None = not known yet."""
+        if self._total < (FEWEST - 0.5) * self._scale:  # the first of them weigh a little less
             return None
         gpus_milli, classes = int(columns.gpus_milli().sum()), columns.classes
         if self._known is None or self._has_changed(self._known, columns, gpus_milli):
@@ -104,7 +104,7 @@ class RecentMix:
 
 
 def _kind(shape: Shape) -> Shape:
-    """What tasks of one kind have in common: what they ask of a node's GPUs and CPUs."""
+    """The part of a shape that defines its kind: its request for a node's GPUs and CPUs."""
     return replace(
         shape,
         nodes=1,
@@ -117,14 +117,14 @@ def _kind(shape: Shape) -> Shape:
 
 
 class Pricing:
-    """Prices in force, until so much has changed that they are made anew."""
+    """Prices in force, until enough has changed to recompute them."""
 
     def __init__(self) -> None:
         self.prices: Prices | None = None
         """None: no mix is known."""
 
     def renew(self, columns: Columns, mix: Mix) -> bool:
-        """Whether they were made anew."""
+        """Recompute the prices if needed; returns whether it did."""
         now = self.prices
         if now is not None and now.mix is mix and not now.are_stale(columns):
             return False

@@ -1,4 +1,4 @@
-"""From what is said of nodes and rows to their entries in the columns."""
+"""Writes nodes and rows to their entries in the columns."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from wattline_scheduler.power.books.watt_admission import Yields
 
 @dataclass(frozen=True, slots=True)
 class RowRoom:
-    """What new tasks may count on in one row."""
+    """Headroom of one row for new tasks."""
 
     domain: DomainId
     name: str
@@ -34,7 +34,7 @@ def snapshot_of(
     above: Sequence[tuple[tuple[int, int], ...]],
     waiting: tuple[Waiting, ...] = (),
 ) -> Snapshot:
-    """A snapshot made from nothing. `above`: the rows above each node, with permille."""
+    """Build a snapshot from scratch. `above`: the rows above each node, with permille."""
     slots = max((len(offer.gpus) for offer in offers), default=0)
     columns = Columns.empty(len(offers), max(slots, 1), above, len(rooms))
     put_places(columns, [offer.rack for offer in offers], [offer.labels for offer in offers])
@@ -50,7 +50,7 @@ def snapshot_of(
 
 
 def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels]) -> None:
-    """Write what never changes of the nodes: their racks and labels, by number."""
+    """Write the constant attributes of the nodes: numbers of their racks and labels."""
     rack_numbers: dict[str, int] = {}
     columns.rack[:] = [rack_numbers.setdefault(rack, len(rack_numbers)) for rack in racks]
     sets: dict[Labels, int] = {}
@@ -59,10 +59,10 @@ def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels])
 
 
 def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
-    """Write the row of a node, but for `put_places` and the rows above it."""
+    """Write a node's entries, except for `put_places` and the rows above it."""
     free = {gpu.index for gpu in offer.free}
     taken = (gpu for gpu in offer.gpus if gpu.index not in free)
-    # Stable: among GPUs of one memory the free ones stand as they are offered, coolest first.
+    # Stable: free GPUs of equal memory stay in the order of the offer, coolest first.
     slots = sorted([*offer.free, *taken], key=lambda gpu: gpu.memory_bytes)
     left = {part.gpu.index: part.free_milli for part in offer.parts}
     left |= dict.fromkeys(free, WHOLE_MILLI)
@@ -74,7 +74,7 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     columns.idle_mw[at, : len(slots)] = [
         counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots
     ]
-    if any(map(profile_of, slots)):  # what is free may count more than its idle draw
+    if any(map(profile_of, slots)):  # free ones may count more than their idle draw
         columns.note_slots(at)
     columns.is_open[at] = not offer.closed
     columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
@@ -86,7 +86,7 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
 
 
 def change_yields(columns: Columns, at: int, before: NodeOffer, after: NodeOffer) -> None:
-    """Write what the node's work gives back to higher priorities to the rows above it."""
+    """Write what the node's work releases to higher priorities to the rows above it."""
     was_mw, is_mw = _yields_mw(before), _yields_mw(after)
     if was_mw == is_mw:
         return

@@ -1,12 +1,12 @@
-"""The fleet as arrays, nodes in site-file order: what every decision of the planner is computed on.
+"""The fleet as arrays, nodes in site-file order: the input of every planner decision.
 
-The core keeps one `Columns` and rewrites the row of a node when the node changes; a cycle
-works on a `copy`. Nothing here knows jobs or a scheduler: a replay fills the same arrays itself
-(`empty`, then `set_gpus`, and plain assignments), and asks the same functions.
+The core owns one `Columns` and rewrites a node's entries when it changes; a cycle works on a
+`copy`. This module is independent of jobs and of the scheduler: a replay fills the same arrays
+itself (`empty`, then `set_gpus`, and plain assignments), and calls the same functions.
 
-Slots are a node's usable GPUs in the order in which they are given out: the smallest memory that
-suffices first, then the coolest. Nodes that count in the same rows with the same shares form a
-group, so that what rooms allow is computed once per group.
+Slots are a node's usable GPUs in allocation order: the smallest sufficient memory first, then the
+coolest. Nodes that count in the same rows with the same shares form a group, so that headroom is
+computed once per group.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 Ints32 = NDArray[np.int32]
 
 WHOLE_MILLI = 1000
-"""An untouched GPU."""
+"""An entirely free GPU."""
 
 NO_CLASS = 0
-"""Of a slot without a GPU."""
+"""Class of a slot without a GPU."""
 
 ENDLESS_MW = 2**50
-"""Room of the row that fills up lists of rows: more than any site, and safe to multiply."""
+"""Headroom of the row that pads lists of rows: more than any site, and safe to multiply."""
 
 PRIORITY_LEVELS = 101
 """0 to 100."""
@@ -44,7 +44,7 @@ _kind_of = attrgetter(
 
 
 class GpuClasses:
-    """Numbers for GPUs that are alike in name, memory and watts; they only grow in number."""
+    """Numbers of GPU classes: equal name, memory and watts. Numbers are never reused."""
 
     def __init__(self) -> None:
         self.examples: list[GpuInfo | None] = [None]
@@ -56,7 +56,7 @@ class GpuClasses:
         return len(self.examples)
 
     def number(self, gpu: GpuInfo) -> int:
-        """The class of a GPU. What is learned of each one alone, its idle watts, is no part."""
+        """The class of a GPU. Its individually learned idle watts are not part of it."""
         key = _kind_of(gpu), size_milli(gpu)
         known = self._numbers.get(key)
         if known is None:
@@ -72,39 +72,39 @@ class GpuClasses:
 
     @property
     def are_gpus(self) -> Bools:
-        """[class] whole GPUs, no MIG devices."""
+        """[class] whole GPUs, not MIG devices."""
         is_gpu = [gpu is not None and not profile_of(gpu) for gpu in self.examples]
         return np.array(is_gpu, np.bool_)
 
 
 @dataclass(slots=True)
 class Columns:
-    """One entry a node, or one a node and slot, or one a row. Plain arrays that callers may fill.
+    """One entry per node, per node and slot, or per row. Plain arrays that callers may fill.
 
-    `whole`, `one_class` and `first_idle_mw` follow from the slots: `note_slots` after each change.
+    `whole`, `one_class` and `first_idle_mw` derive from the slots: `note_slots` after each change.
     """
 
     classes: GpuClasses
     gpu_class: Ints32
-    """[node, slot] number in `classes`, free or not; `NO_CLASS` = lost or not there."""
+    """[node, slot] number in `classes`, free or not; `NO_CLASS` = lost or absent."""
     gpu_index: Ints32
-    """[node, slot] how the node itself counts the GPU."""
+    """[node, slot] the node's own index of the GPU."""
     free_milli: Ints32
-    """[node, slot] thousandths that are free; 0 = taken, lost or not there."""
+    """[node, slot] free thousandths; 0 = allocated, lost or absent."""
     idle_mw: Ints32
-    """[node, slot] idle draw, or what is found for who holds the GPU: a task's draw replaces it."""
+    """[node, slot] idle draw, or the admitted watts of its holders: a task's draw replaces it."""
     ends_s: Floats
-    """[node, slot] when what holds the GPU will have ended; infinite = not known, or free."""
+    """[node, slot] expected end of the GPU's allocation; infinite = unknown, or free."""
     is_endless: Bools
-    """[node, slot] a service holds it: nobody can wait for its end."""
+    """[node, slot] allocated to a service, which has no expected end."""
     whole: Ints32
-    """[node] untouched GPUs."""
+    """[node] entirely free GPUs."""
     one_class: Ints
     """[node] the class of all its GPUs; `NO_CLASS` = they differ, or there are none."""
     has_mixed: bool
-    """Some node had, at some time, GPUs that differ."""
+    """Whether any node has ever had GPUs of different classes."""
     first_idle_mw: Ints32
-    """[n, node] idle draw of the first n untouched GPUs; of any value where there are fewer."""
+    """[n, node] idle draw of the first n free GPUs; undefined where there are fewer."""
     is_open: Bools
     """[node] tasks may be placed here: healthy, leased, not drained."""
     cpus: Ints
@@ -112,30 +112,30 @@ class Columns:
     memory_bytes: Ints
     memory_free_bytes: Ints
     load_mw: Ints
-    """[node] what it must be able to keep now, before the power supplies."""
+    """[node] load that must stay available to it now, before the power supplies."""
     psu_permille: Ints
     warmth: Ints
-    """[node] how far its free GPUs would be above comfort at full power, in steps."""
+    """[node] steps above comfort of its free GPUs at full power."""
     least_priority: Ints
-    """[node] of all that runs there; `PRIORITY_LEVELS` where nothing does."""
+    """[node] lowest priority running there; `PRIORITY_LEVELS` if none."""
     rack: Ints
     label_set: Ints
-    """[node] which of `label_sets` it has."""
+    """[node] index of its label set in `label_sets`."""
     label_sets: tuple[Labels, ...]
     group: Ints
     """[node] number of its group."""
     group_rows: Ints
-    """[n, group] rows above; filled up with the endless row, the last one."""
+    """[n, group] rows above; padded with the endless row, the last one."""
     group_share: Ints
     """[n, group] permille of a node's wall watts that count there."""
     are_whole_shares: bool
-    """Every node counts in full in every row above it."""
+    """Whether every node counts in full in every row above it."""
     room_mw: Ints
-    """[row] what new tasks may count on, at the wall."""
+    """[row] headroom for new tasks, at the wall."""
     budget_mw: Ints
     """[row]"""
     yields_mw: Ints
-    """[row, priority] what work of that priority gives back to work of a higher one."""
+    """[row, priority] watts that work of that priority releases to higher priorities."""
 
     @classmethod
     def empty(
@@ -192,28 +192,28 @@ class Columns:
         return int(self.gpu_class.shape[1])
 
     def copy(self) -> "Columns":
-        """One to try placements on. What a placement never changes is shared."""
+        """A copy for trial placements. Columns that a placement never changes are shared."""
         changes = {name: getattr(self, name).copy() for name in TRIED}
         return replace(self, **changes)
 
     def copy_all(self) -> "Columns":
-        """One in which nodes can be written again."""
+        """A copy in which nodes can be rewritten."""
         names = (each.name for each in fields(self))
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{n: a.copy() for n, a in arrays.items() if hasattr(a, "copy")})
 
     def gpus_milli(self) -> Ints:
-        """[node] thousandths of GPUs that are there, free or not."""
+        """[node] thousandths of present GPUs, free or not."""
         there: Ints = self.classes.sizes_milli[self.gpu_class].sum(axis=1)
         return there
 
     def free_gpus_milli(self) -> int:
-        """Thousandths of GPUs that are free on all nodes."""
+        """Free thousandths of GPUs on all nodes."""
         free = self.free_milli * self.classes.sizes_milli[self.gpu_class] // WHOLE_MILLI
         return int(free.sum())
 
     def set_gpus(self, at: int, gpus: Sequence[GpuInfo], free_milli: Sequence[int]) -> None:
-        """The usable GPUs of a node in the order of slots, and what of each is free."""
+        """Set the usable GPUs of a node in slot order, and the free part of each."""
         count = len(gpus)
         if count > self.slot_count:
             self._widen(count)
@@ -228,7 +228,7 @@ class Columns:
         self.note_slots(at)
 
     def note_slots(self, at: int) -> None:
-        """Write what follows from a node's `free_milli`."""
+        """Update the columns derived from a node's `free_milli`."""
         idle_mw, total_mw = [0], 0
         for free_milli, mw in zip(
             self.free_milli[at].tolist(), self.idle_mw[at].tolist(), strict=True

@@ -1,9 +1,8 @@
-"""What of a GPU is given out: the GPU itself, or in MIG mode each of its MIG devices.
+"""Allocatable devices of a GPU: the GPU itself, or in MIG mode each of its MIG devices.
 
-To the planner a MIG device is a GPU of its own kind, taken or free as a whole, so that filters,
-rank, promises and preemption need not know of MIG. Two things tie the devices of a GPU
-together: its index, which theirs are made of, and its watts, which count once for all of them
-(`trial`).
+To the planner a MIG device is a GPU of its own kind, allocated or free as a whole, so that filters,
+rank, promises and preemption need not handle MIG. Two things link the devices of a GPU: its index,
+from which theirs are derived, and its watts, which count once for all of them (`trial`).
 """
 
 import msgspec
@@ -20,11 +19,11 @@ class MigDevice(GpuInfo, frozen=True):
 
     profile: str = ""
     share_permille: Share = WHOLE_GPU
-    """Its compute slices, of those that the GPU has."""
+    """Its fraction of the GPU's compute slices."""
 
 
 def devices(gpu: GpuInfo) -> tuple[GpuInfo, ...]:
-    """What of the GPU may be given out, held or not."""
+    """The allocatable devices of the GPU, free or not."""
     if gpu.mig is None:
         return (gpu,)
     return tuple(_device(gpu, number, one) for number, one in enumerate(gpu.mig))
@@ -49,7 +48,7 @@ def gpu_of(index: int) -> GpuIndex:
 
 
 def instance_of(gpu: GpuInfo, index: int) -> MigInstance | None:
-    """Which MIG device of the GPU it is; None = the GPU itself."""
+    """The MIG device of the GPU with this index; None = the GPU itself."""
     number = index // MAX_GPUS - 1
     return gpu.mig[number] if gpu.mig is not None and number >= 0 else None
 
@@ -60,5 +59,5 @@ def profile_of(gpu: GpuInfo) -> str:
 
 
 def size_milli(gpu: GpuInfo) -> int:
-    """Thousandths of a GPU that it counts as: of a MIG device its compute slices."""
+    """Thousandths of a GPU that it counts as: for a MIG device, its compute slices."""
     return gpu.share_permille if isinstance(gpu, MigDevice) else WHOLE_GPU

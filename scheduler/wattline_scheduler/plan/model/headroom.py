@@ -1,7 +1,7 @@
-"""What the rows above leave for new tasks, by group of nodes; see `Columns`.
+"""Headroom of the rows above for new tasks, by group of nodes; see `Columns`.
 
-Both families of rows, power and cooling, are asked alike: a task of `needed` wall milliwatts fits
-below a row with room if `ceil(needed x share) <= room`, which is `needed <= floor(room / share)`.
+Both families of rows, power and cooling, are handled alike: a task of `needed` wall milliwatts fits
+below a row if `ceil(needed x share) <= room`, which is `needed <= floor(room / share)`.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from wattline_scheduler.plan.model.task_request import At
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 
 FEW = 2
-"""Where the nodes asked for are fewer than one in so many groups, only their rows are looked at."""
+"""If fewer nodes than one in so many groups are requested, only their rows are checked."""
 
 
 class Rooms:
-    """The rooms of columns on which a plan is made.
+    """Headroom of the columns used by a plan.
 
-    What no placement changes is kept for good, what rooms allow until one of them changes.
+    Values that no placement changes are cached permanently, headroom until one of the rows changes.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -31,16 +31,16 @@ class Rooms:
         """[row] as a divisor."""
 
     def add(self, rows: Ints, mw: Ints | int) -> None:
-        """These rows have so much more room, or less."""
+        """Change the headroom of these rows."""
         self._columns.room_mw[rows] += mw
         self.forget()
 
     def forget(self) -> None:
-        """Rooms are not as they were."""
+        """Drop the cached headroom."""
         self._most_mw.clear()
 
     def given_back_mw(self, priority: int) -> Ints:
-        """[row] what work of lower priority there would give back."""
+        """[row] what work of lower priority there would release."""
         known = self._given_back_mw.get(priority)
         if known is None:
             known = self._columns.yields_mw[:, :priority].sum(axis=1)
@@ -48,11 +48,11 @@ class Rooms:
         return known
 
     def room_mw(self, priority: int) -> Ints:
-        """[row] what is left, and what lower priorities there would give back."""
+        """[row] headroom including what lower priorities there would release."""
         return self._columns.room_mw + self.given_back_mw(priority)
 
     def most_mw(self, priority: int, at: At) -> Ints:
-        """[node] the largest task that all rows above have room for; 0 where there is none."""
+        """[node] the largest task that fits below all rows above; 0 if none does."""
         columns = self._columns
         group = columns.group[at]
         if FEW * len(group) < columns.group_rows.shape[1]:
@@ -63,7 +63,7 @@ class Rooms:
         return most[group]
 
     def allow(self, mw: int, priority: int, at: int) -> bool:
-        """Whether the rows above a node have room for a task of so many wall milliwatts."""
+        """Whether a task of this many wall milliwatts fits below the rows above a node."""
         columns = self._columns
         group = columns.group.item(at)
         rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
@@ -73,7 +73,7 @@ class Rooms:
         return mw <= max(0, int(np.minimum.reduce(left_mw)))
 
     def share_left(self, task_mw: int, at: At) -> Floats:
-        """[node] of the tightest row above, which share of its budget such a task would leave."""
+        """[node] fraction of its budget left by such a task in the tightest row above."""
         columns = self._columns
         row_left = (columns.room_mw - task_mw) / self.budget_mw
         group = columns.group[at]
@@ -85,9 +85,9 @@ class Rooms:
 
 
 def most_mw(columns: Columns, room_mw: Ints, group: Ints | None = None) -> Ints:
-    """[group] the largest task that all rows above have room for; 0 where there is none.
+    """[group] the largest task that fits below all rows above; 0 if none does.
 
-    `room_mw`: [row]. A task without watts fits everywhere. `group`: only of these; None = of all.
+    `room_mw`: [row]. A task without watts fits everywhere. `group`: only these; None = all.
     """
     rows, share = columns.group_rows, columns.group_share
     if group is not None:

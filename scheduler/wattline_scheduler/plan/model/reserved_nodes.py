@@ -1,8 +1,8 @@
-"""Reservations as a plan sees them: on which nodes a gang may start, and how long yet.
+"""Reservations in the planner: on which nodes a gang may start, and for how long.
 
-An operator keeps nodes for some from a time to a time. While a reservation is active only a gang
-that names it starts on its nodes. Before that everybody may who will have ended when it begins; of
-whom nobody knows the end that is believed until it is near. A node has one at a time.
+An operator reserves nodes for a period. While a reservation is active only a gang that names it
+starts on its nodes. Before that, a gang may start there if it ends before the start; one without a
+known end may, until the start is near. A node has one reservation at a time.
 """
 
 from collections.abc import Sequence
@@ -20,26 +20,26 @@ NEAR_S = 24 * 3600.0
 starts it there; a day lets services and first runs use nodes that are needed next week."""
 
 MARGIN_S = 30.0
-"""Starting may take so long, and stopping as well: a job is to end so much earlier."""
+"""Allowance for starting and stopping: a job must end so much earlier."""
 
 NEVER = "it never starts there as it is"
-"""For who wants into a reservation that another one follows: the time left only grows shorter."""
+"""For a gang in a reservation followed by another: the time left only shrinks."""
 
 NOBODY = 0
 """Number of no reservation."""
 
 
 class Stay(NamedTuple):
-    """How a gang wants to use nodes."""
+    """How a gang uses nodes."""
 
     reservation: str = ""
-    """In which it starts; empty = in none."""
+    """The reservation in which it starts; empty = none."""
     runs_s: float | None = None
-    """At most; None: nobody knows."""
+    """Maximum run time; None: unknown."""
 
     @property
     def needs_s(self) -> float:
-        """So long before a reservation begins it may start at the latest."""
+        """Minimum time between its start and that of a reservation."""
         return NEAR_S if self.runs_s is None else self.runs_s + MARGIN_S
 
 
@@ -48,20 +48,20 @@ ANY_STAY = Stay()
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One reservation: the positions of its nodes, its times, and what is told of it."""
+    """One reservation: the positions of its nodes, its times, and its display text."""
 
     name: str
     start_unix_s: float
     end_unix_s: float
     nodes: Ints
     whom: str
-    """For people: `account vision`, `maintenance`."""
+    """Display text: `account vision`, `maintenance`."""
     start_said: str
     end_said: str
 
 
 class Key(NamedTuple):
-    """What stays have in common that may start on the same nodes."""
+    """Key of stays that may start on the same nodes."""
 
     reservation: str
     passed: int
@@ -72,7 +72,7 @@ EVERYWHERE = Key("", 0)
 
 
 class Reservations:
-    """Of each node: which reservation is active there, until when, and when the next begins."""
+    """Per node: the active reservation and its end, and the start of the next one."""
 
     def __init__(self, spans: Sequence[Span], node_count: int, unix_s: float) -> None:
         self._spans = sorted(spans, key=lambda span: span.start_unix_s)
@@ -96,7 +96,7 @@ class Reservations:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all of them, by their beginning."""
+        """All names, by start time."""
         return tuple(self._number)
 
     def at(self, unix_s: float) -> "Reservations":
@@ -106,23 +106,23 @@ class Reservations:
         return other
 
     def later(self, by_s: float) -> "Reservations":
-        """The same so much later, whatever has begun or ended by then."""
+        """The state `by_s` seconds later, with starts and ends applied."""
         unix_s = self.unix_s + by_s
         if self.is_good_at(unix_s):
             return self.at(unix_s)
         return Reservations(self._spans, len(self._inside), unix_s)
 
     def is_good_at(self, unix_s: float) -> bool:
-        """Whether none has begun or ended between its time and that one."""
+        """Whether no reservation begins or ends between its time and `unix_s`."""
         return self._good_from <= unix_s < self._good_until
 
     def key(self, stay: Stay) -> Key:
-        """Of stays with the same key `barred` is the same."""
+        """Stays with the same key have the same `barred`."""
         passed = np.searchsorted(self._levels, self.unix_s + stay.needs_s, side="left")
         return Key(stay.reservation, int(passed))
 
     def latest_s(self, stay: Stay) -> Floats:
-        """[node] seconds from now until which it may start there; negative = not even now."""
+        """[node] seconds until its latest start there; negative = not even now."""
         latest: Floats = self._begins - stay.needs_s - self.unix_s
         if stay.reservation:
             latest = np.minimum(latest, self._ends - self.unix_s)
@@ -131,12 +131,12 @@ class Reservations:
 
     @property
     def next_s(self) -> Floats:
-        """[node] seconds from now until another begins there; infinite: none does."""
+        """[node] seconds until another begins there; infinite: none does."""
         left: Floats = self._begins - self.unix_s
         return left
 
     def _wanted(self, stay: Stay) -> int:
-        """What must be active on a node; a name that is not there is so on none."""
+        """The reservation that must be active on a node; an unknown name matches no node."""
         return self._number.get(stay.reservation, -1) if stay.reservation else NOBODY
 
     def barred(self, stay: Stay) -> Bools | None:
@@ -146,12 +146,12 @@ class Reservations:
         return is_barred if is_barred.any() else None
 
     def outside(self, stay: Stay) -> Bools:
-        """[node] of which another one has it now, or none where it wants one."""
+        """[node] another reservation is active, or not the required one."""
         is_outside: Bools = self._inside != self._wanted(stay)
         return is_outside
 
     def openings(self, stay: Stay) -> list[tuple[float, str]]:
-        """Seconds from now until nodes become free for it that are not now, and by what."""
+        """Seconds until reserved nodes become available to it, each with the event."""
         found = []
         for span in self._spans:
             is_its = span.name == stay.reservation
@@ -163,11 +163,11 @@ class Reservations:
         return sorted(found)
 
     def begins_s(self) -> list[float]:
-        """Seconds from now until those begin that are next on some node, the latest first."""
+        """Seconds until each next reservation of a node begins, the latest first."""
         return [begins - self.unix_s for begins in reversed(self._levels.tolist())]
 
     def why(self, at: int, stay: Stay) -> str:
-        """Why it may not start on the node at `at`, in words."""
+        """Why it may not start on the node at `at`."""
         if self._inside[at] != self._wanted(stay):
             return self.why_alike(at, stay)
         begins = self._next_said(int(self._next[at]))
@@ -177,7 +177,7 @@ class Reservations:
         return f"{begins}, and it may run {format_duration(round(stay.runs_s))}{never}"
 
     def why_alike(self, at: int, stay: Stay) -> str:
-        """The same for all stays with its key, however long they may run."""
+        """As `why`, valid for all stays with its key whatever their run time."""
         inside = int(self._inside[at])
         if inside == self._wanted(stay):
             begins = self._next_said(int(self._next[at]))
@@ -188,7 +188,7 @@ class Reservations:
         return self._active_said(inside)
 
     def said(self, at: int) -> str:
-        """What is active on the node at `at`, or begins there next; empty = nothing."""
+        """The active or next reservation of the node at `at`; empty = none."""
         inside, later = int(self._inside[at]), int(self._next[at])
         if inside != NOBODY:
             return self._active_said(inside)

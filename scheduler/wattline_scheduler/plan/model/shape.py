@@ -1,4 +1,4 @@
-"""What jobs ask of the planner: the shape of a gang, and the jobs that wait with gangs to start."""
+"""Requests to the planner: the shape of a gang, and pending jobs with gangs to start."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ GangKey = tuple[JobId, int]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a gang needs; equal shapes are interchangeable to the planner."""
+    """Requirements of a gang; equal shapes are interchangeable to the planner."""
 
     nodes: int
     gpus: int
     """Per node, as are all below."""
     gpu_milli: int
-    """Thousandths of each of them; less than 1000 only of a single one."""
+    """Thousandths of each of them; less than 1000 only for a single one."""
     mig: str
-    """Profile of the MIG device that it wants instead of a GPU; empty = a GPU."""
+    """Profile of the MIG device requested instead of a GPU; empty = a GPU."""
     gpu_type: tuple[str, ...]
     gpu_memory_min_bytes: int
     cpus: int
@@ -32,13 +32,13 @@ class Shape:
     labels: Labels
     """Each node has all of them."""
     priority: int
-    """Work of lower priority gives way to it where only watts are missing."""
+    """Work of lower priority yields its watts to it."""
     gpu_demand: Hashable = field(init=False, repr=False, compare=False)
-    """What a task asks of a node, but for CPUs and memory."""
+    """A task's request of a node, except CPUs and memory."""
     task: Hashable = field(init=False, repr=False, compare=False)
-    """All that a task asks of a node; gangs of any size and priority ask the same."""
+    """A task's whole request of a node; equal for gangs of any size and priority."""
     _hash: int = field(init=False, repr=False, compare=False)
-    """Shapes are looked up for every waiting job in every cycle."""
+    """Cached: shapes are looked up for every pending job in every cycle."""
 
     def __post_init__(self) -> None:
         gpus = (self.gpus, self.gpu_milli, self.mig, self.gpu_type, self.gpu_memory_min_bytes)
@@ -53,7 +53,7 @@ class Shape:
 
 
 def shape_of(spec: JobSpec) -> Shape:
-    """The planner's view of a job. A task without GPUs takes one CPU."""
+    """The shape of a job. A task without GPUs takes one CPU."""
     r = spec.resources
     return Shape(
         nodes=r.nodes,
@@ -81,19 +81,19 @@ class Waiting:
     """When the oldest of them began to wait."""
     shape: Shape
     gangs: tuple[int, ...]
-    """Numbers, in the order in which they start; as many as may start now."""
+    """Numbers of the gangs that may start now, in start order."""
     is_late: bool = False
-    """It cannot be done by its deadline any more: no room is kept for it."""
+    """Its deadline can no longer be met: it gets no promise."""
     replicas: tuple[NodeId, ...] | None = None
-    """Nodes of those that run; None: it is no service."""
+    """Nodes of the running replicas; None: it is no service."""
     runs_s: float | None = None
-    """How long a gang of it runs at most; None: not known."""
+    """Maximum run time of a gang; None: unknown."""
     quotas: tuple[int, ...] = ()
-    """Those that count it: positions in `Snapshot.quotas`."""
+    """Quotas that count it: positions in `Snapshot.quotas`."""
     reservation: str = ""
-    """In which it starts; empty = in none."""
+    """The reservation in which it starts; empty = none."""
     stay: Stay = field(init=False, repr=False, compare=False)
-    """Which nodes reservations leave it."""
+    """Its access to reserved nodes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stay", Stay(self.reservation, self.runs_s))

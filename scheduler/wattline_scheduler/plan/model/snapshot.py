@@ -1,6 +1,6 @@
-"""What the planner sees, and what it answers: nodes, rooms and waiting gangs; placements.
+"""Input and output of the planner: nodes, headroom and pending gangs; placements.
 
-What decides is in `Snapshot.columns`; offers and names of rows are for what people read.
+Decisions are based on `Snapshot.columns`; offers and names of rows are for display.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,84 +22,84 @@ DEFAULT_WEIGHTS = Weights()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A GPU of which attempts hold a part only."""
+    """A GPU with partial allocations."""
 
     gpu: GpuInfo
     free_milli: int
     counts_mw: int
-    """What must be found for its holders; one more adds only what it needs beyond that."""
+    """Watts admitted for its holders; one more adds only its excess over that."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOffer:
-    """What a node has left."""
+    """Free resources of a node."""
 
     node: NodeId
     rack: str
     closed: str
-    """Why no task may be placed here, in plain words; empty = open."""
+    """Why no task may be placed here, for display; empty = open."""
     gpus: tuple[GpuInfo, ...]
-    """All managed, healthy GPUs; in place of one in MIG mode its devices (`devices`)."""
+    """All managed, healthy GPUs; one in MIG mode is replaced by its devices (`devices`)."""
     free: tuple[GpuInfo, ...]
-    """Those of them that no attempt holds, of GPUs in use and then of the coolest first."""
+    """Those without an allocation, on GPUs in use first, then the coolest first."""
     cpus: int
     cpus_free: int
     memory_bytes: int
     memory_free_bytes: int
     kept: Kept
     parts: tuple[Part, ...] = ()
-    """GPUs that are held in part, by index."""
+    """Partially allocated GPUs, by index."""
     in_use: tuple[str, ...] = ()
-    """GPUs that foreign processes use, each in words; they are not among `free` and `parts`."""
+    """GPUs used by foreign processes, as text; they are not in `free` and `parts`."""
     warmth: int = 0
-    """How far its free GPUs would be above comfort at full power, in steps of some °C."""
+    """Warmth of its free GPUs at full power above comfort, in steps of some °C."""
     least_priority: int = PRIORITY_LEVELS
-    """Of all that runs there; `ENDING_PRIORITY` of what is about to end."""
+    """Lowest priority running there; `ENDING_PRIORITY` for work about to end."""
     labels: Labels = frozenset()
     ends: tuple[tuple[GpuIndex, Instant], ...] = ()
-    """When those that are held will be free, as far as that is known."""
+    """Known ends of allocated GPUs."""
     endless: tuple[GpuIndex, ...] = ()
-    """Those that services hold, which end only when somebody wants it."""
+    """GPUs allocated to services, which end only on request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowName:
-    """What is told of one row: a domain in one case."""
+    """Display names of one row: a domain in one case."""
 
     domain: DomainId
     name: str
-    """For people: the domain, and the loss that the case is about."""
+    """Display name: the domain, and the loss that the case assumes."""
     kind: DomainKind
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaRoom:
-    """A quota, and what is used of it. Of GPUs and watts 0 is no limit."""
+    """A quota and its use. For GPUs and watts, 0 is no limit."""
 
     name: str
-    """For people: `account research`."""
+    """Display name: `account research`."""
     most_milli: int = 0
-    """Thousandths of GPUs at a time."""
+    """Limit on allocated thousandths of GPUs."""
     used_milli: int = 0
     most_mw: int = 0
-    """Booked for GPUs at a time, at the wall."""
+    """Limit on watts booked for GPUs, at the wall."""
     used_mw: int = 0
     closed: str = ""
-    """Why nothing of it may start, in plain words; empty = it may."""
+    """Why no job of it may start, for display; empty = it may."""
     kept_milli: int = 0
-    """Of what is used: what nobody holds yet, but is kept for gangs that are to start."""
+    """The part of its use that is reserved for gangs about to start."""
     kept_mw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TaskAllocation:
-    """What one task of running work holds."""
+    """Allocation of one running task."""
 
     at: int
     """Position of its node."""
     gpus: tuple[GpuIndex, ...]
     counts_mw: tuple[int, ...]
-    """What is counted for each of them above its idle draw, before the power supplies."""
+    """Watts counted for each of them above idle draw, before the power supplies."""
     milli: int
     """Thousandths of each of them."""
     cpus: int
@@ -108,20 +108,20 @@ class TaskAllocation:
 
 @dataclass(frozen=True, slots=True)
 class RunningGang:
-    """A gang that holds nodes and may be sent back to the queue for one of higher priority."""
+    """A running gang that may be preempted by one of higher priority."""
 
     key: GangKey
     priority: int
     lost_gpu_s: float
-    """Work of this try; what it has saved since is not known here."""
+    """Work of this attempt; progress saved since is not known here."""
     tasks: tuple[TaskAllocation, ...]
     quotas: tuple[int, ...] = ()
-    """Those that count it: positions in `Snapshot.quotas`; and how much, as `QuotaRoom` has it."""
+    """Quotas that count it: positions in `Snapshot.quotas`; and the amounts, as in `QuotaRoom`."""
     quota_milli: int = 0
     quota_mw: int = 0
 
     def is_on(self, nodes: Collection[int]) -> bool:
-        """Whether it holds something on one of these, by position."""
+        """Whether it has an allocation on one of these nodes, by position."""
         return any(task.at in nodes for task in self.tasks)
 
     def counts_in(self, quotas: Collection[int]) -> bool:
@@ -130,59 +130,59 @@ class RunningGang:
 
 
 ENDING_PRIORITY = -1
-"""Priority of who is about to end anyhow: sent away before all others, for nothing is lost."""
+"""Priority of work already ending: preempted before all others, at no loss."""
 
 
 def nobody(number: int) -> Sequence[RunningGang]:
-    """There is nobody who may be sent away."""
+    """No preemptible gangs."""
     del number
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """Gangs that are to go so that another fits, and the nodes that it is to have."""
+    """Gangs to preempt for another, and the nodes for that one."""
 
     gang: GangKey
     victims: tuple[GangKey, ...]
     nodes: tuple[NodeId, ...]
     quotas: tuple[int, ...] = ()
-    """Those in which there was no room for it."""
+    """Quotas without headroom for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a plan is a function of. Who plans tries on a copy of the columns."""
+    """The planner's complete input. A plan is tried on a copy of the columns."""
 
     now: Instant
     nodes: tuple[NodeOffer, ...]
     position: Mapping[NodeId, int]
-    """Of each node in `nodes` and in the columns."""
+    """Position of each node in `nodes` and in the columns."""
     rows: tuple[RowName, ...]
     columns: Columns
     waiting: tuple[Waiting, ...]
-    """In the order of the queue."""
+    """In queue order."""
     claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
-    """Nodes of those that wait until others, which were told to, have gone."""
+    """Nodes of gangs that wait for preempted work to end."""
     busy_on: Callable[[int], Sequence[RunningGang]] = nobody
-    """Who may be sent away from the node at a position; asked only where somebody of higher
-    priority does not fit."""
+    """Preemptible gangs on the node at a position; called only for a gang of higher priority that
+    does not fit."""
     busy_in: Callable[[int], Sequence[RunningGang]] = nobody
-    """The same of those that count in a quota, the lowest priority first; asked only where it keeps
-    somebody of higher priority from starting."""
+    """Preemptible gangs that count in a quota, lowest priority first; called only if the quota
+    blocks a gang of higher priority."""
     least_priority: int = PRIORITY_LEVELS
-    """Of all that holds GPUs: who is not above it need not ask."""
+    """Lowest priority with allocated GPUs: a gang not above it cannot preempt."""
     prices: "Prices | None" = None
-    """What places are worth to the mix of tasks; None: no mix is known."""
+    """Prices of places for the task mix; None: no mix is known."""
     weights: Weights = DEFAULT_WEIGHTS
     quotas: tuple[QuotaRoom, ...] = ()
     reservations: Reservations | None = None
-    """None: nobody has reserved anything."""
+    """None: no reservations."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlace:
-    """Where one task of a gang goes."""
+    """Placement of one task of a gang."""
 
     node: NodeId
     gpus: tuple[GpuIndex, ...]
@@ -190,7 +190,7 @@ class TaskPlace:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A whole gang, by rank."""
+    """Placement of a whole gang, by rank."""
 
     job: JobId
     gang: int
@@ -219,12 +219,11 @@ class Plan:
 
     placements: tuple[Placement, ...]
     waits: dict[JobId, str]
-    """For jobs that were looked at and do not fit: the reason in plain words."""
+    """Display reason for jobs that were evaluated and do not fit."""
     promised: dict[JobId, Instant]
-    """Jobs that waited so long that room is being kept for them, and when it will be free; infinite
-    = not known."""
+    """Jobs with a promise, and when its resources will be free; infinite = unknown."""
     is_cut: bool
     """True: stopped at a limit; more may be placeable."""
     effort: int = 0
-    """Steps of work that it took; see `Trial.effort`."""
+    """Steps of work used; see `Trial.effort`."""
     preemptions: tuple[Preemption, ...] = ()

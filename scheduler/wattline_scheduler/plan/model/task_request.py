@@ -1,7 +1,7 @@
-"""What one task asks of a node, in the numbers of the columns, and which nodes could give it.
+"""One task's request in the numbers of the columns, and the nodes that can satisfy it.
 
-All functions take `at`: positions of nodes, as an array, or `ALL`. They look at nodes alone;
-what the rows above them allow is `rooms`' business.
+All functions take `at`: positions of nodes, as an array, or `ALL`. They check nodes only; headroom
+of the rows above is checked by `headroom`.
 """
 
 import re
@@ -31,40 +31,40 @@ ALL = slice(None)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One task of a shape. `is_suited` and `draw_mw` have an entry for each class of GPUs."""
+    """One task of a shape. `is_suited` and `draw_mw` have an entry per class of GPUs."""
 
     gpus: int
     milli: int
-    """Thousandths of each of them; less than 1000 only of a single one."""
+    """Thousandths of each of them; less than 1000 only for a single one."""
     cpus: int
     memory_bytes: int
     is_suited: Bools
-    """[class] of a wanted type, with enough memory. False for `NO_CLASS`."""
+    """[class] of a requested type, with enough memory. False for `NO_CLASS`."""
     draw_mw: Ints
-    """[class] what must be found for such a GPU before a task is placed on it."""
+    """[class] watts required for such a GPU before a task is placed on it."""
     labels: Labels = frozenset()
     is_mig: bool = False
-    """A MIG device: what others draw on its GPU counts already."""
+    """A MIG device: the draw of others on its GPU already counts."""
 
     draws_mw: tuple[int, ...] = field(init=False)
-    """The same for one GPU at a time."""
+    """`draw_mw` as a tuple, for scalar access."""
     task_mw: Ints = field(init=False)
-    """[class] what must be found for all of them."""
+    """[class] watts required for all of them."""
     about_mw: int = field(init=False)
-    """What must be found for the task at most."""
+    """Maximum watts required for the task."""
     suited: tuple[bool, ...] = field(init=False)
-    """[class] `is_suited`, for one GPU at a time."""
+    """[class] `is_suited` as a tuple, for scalar access."""
     suits_all: bool = field(init=False)
-    """Whatever GPUs a node has."""
+    """Whether any GPUs suit."""
 
     @property
     def is_share(self) -> bool:
-        """Of one GPU."""
+        """Whether it requests a share of one GPU."""
         return self.milli < WHOLE_MILLI
 
     @property
     def is_part(self) -> bool:
-        """Others may hold the rest of its GPU."""
+        """Whether others may use the rest of its GPU."""
         return self.is_share or self.is_mig
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Ask:
 
 
 def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
-    """A shape in the numbers of these classes; to be made anew when there are more of them."""
+    """The shape in the numbers of these classes; recompute it when classes are added."""
     examples = classes.examples[1:]
     suited = [False, *(suits(gpu, shape) for gpu in examples if gpu is not None)]
     draw = [0, *(gpu_admission_mw(gpu, shape.need) for gpu in examples if gpu is not None)]
@@ -94,16 +94,16 @@ def ask_of(shape: Shape, classes: GpuClasses) -> Ask:
 
 
 def suits(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether the GPU is of a wanted type, has enough memory, and can be shared if it is to be."""
+    """Whether the GPU has a requested type and enough memory, and can be shared if required."""
     given_bytes = gpu.memory_bytes * shape.gpu_milli // WHOLE_MILLI
     is_free_to = gpu.can_share or shape.gpu_milli == WHOLE_MILLI
     return is_free_to and given_bytes >= shape.gpu_memory_min_bytes and is_of_type(gpu, shape)
 
 
 def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
-    """Whether it is a GPU or MIG device as wanted, with one of the wanted words in its name.
+    """Whether it is a GPU or MIG device as requested, with one of the requested words in its name.
 
-    Whole words: an A100 is no A10.
+    Whole words: an A100 is not an A10.
     """
     if profile_of(gpu) != shape.mig:
         return False
@@ -111,7 +111,7 @@ def is_of_type(gpu: GpuInfo, shape: Shape) -> bool:
 
 
 def is_called(gpu: GpuInfo, words: Iterable[str]) -> bool:
-    """Whether one of the words, in small letters, is in its name."""
+    """Whether its name contains one of the lower-case words."""
     name = gpu.name.lower()
     return any(re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", name) for word in words)
 
@@ -151,7 +151,7 @@ def are_labelled(columns: Columns, labels: Labels) -> Bools:
 
 
 def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
-    """[node] could take the task now, as far as the node alone is asked."""
+    """[node] fits the task now, checking the node only."""
     can: Bools = (
         has_gpus(columns, ask, at)
         & columns.is_open[at]
@@ -162,9 +162,9 @@ def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
 
 
 def fitting(columns: Columns, ask: Ask, among: Bools) -> Ints:
-    """Positions of the nodes, of those in `among`, of which `fits` is true.
+    """Positions of the nodes in `among` for which `fits` is true.
 
-    Few have as many whole GPUs, so that is asked of all, and the rest of these only.
+    Few nodes have enough whole GPUs, so that is checked first, and the rest for these only.
     """
     if ask.is_share:
         able = (among & columns.is_open).nonzero()[0]
@@ -184,9 +184,8 @@ def fitting(columns: Columns, ask: Ask, among: Bools) -> Ints:
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
     """[node] load that the task adds before the power supplies; for nodes that it fits on.
 
-    A task on a share of a GPU, or on one of its MIG devices, adds what it needs beyond what the GPU
-    counts for its holders. `slot`: [node] the GPU that a share is taken of; None = the one that it
-    fills best.
+    A task on a share of a GPU, or on one of its MIG devices, adds its excess over what the GPU
+    counts for its holders. `slot`: [node] the GPU from which a share is taken; None = best fit.
     """
     if ask.is_share:
         slot = fullest_slot(columns, ask, at) if slot is None else slot
@@ -212,21 +211,21 @@ def _slots_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
 
 
 def fullest_slot(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
-    """[node] the GPU with the least left that suffices for a share; any where none does."""
+    """[node] the GPU with the least sufficient free part for a share; any if none suffices."""
     left = np.where(free_slots(columns, ask, at), columns.free_milli[at], WHOLE_MILLI + 1)
     slot: Ints = left.argmin(axis=1)
     return slot
 
 
 def leanest_slot(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
-    """[node] the GPU on which a share adds the fewest watts; any where none suffices."""
+    """[node] the GPU on which a share adds the fewest watts; any if none suffices."""
     rise = np.where(free_slots(columns, ask, at), _each_rise_mw(columns, ask, at), ENDLESS_MW)
     slot: Ints = rise.argmin(axis=1)
     return slot
 
 
 def part_left(columns: Columns, ask: Ask, at: At = ALL) -> Ints:
-    """[node] thousandths that a task on a share leaves free of the GPU that it fills best."""
+    """[node] free thousandths that a share leaves on its best-fit GPU."""
     left = np.where(free_slots(columns, ask, at), columns.free_milli[at], 2 * WHOLE_MILLI)
     least: Ints = left.min(axis=1) - ask.milli
     return least
@@ -238,7 +237,7 @@ def _each_rise_mw(columns: Columns, ask: Ask, at: At) -> Ints:
 
 
 def needed_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:
-    """[node] wall milliwatts that the node must keep more with the task; exact. `slot`: above."""
+    """[node] additional wall milliwatts that the node needs for the task; exact. `slot`: above."""
     # Rounded up with and without it: -(-a // b) is a / b rounded up.
     psu = columns.psu_permille[at]
     less = columns.load_mw[at] * -PERMILLE
@@ -249,9 +248,9 @@ def needed_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None
 
 
 def slots_for(columns: Columns, ask: Ask, at: int) -> list[int]:
-    """Slots that the task would get: the smallest that suffice, coolest first.
+    """Slots that the task would get: the smallest sufficient ones, coolest first.
 
-    A share of a GPU goes to the one with the least left that suffices, so that others stay whole.
+    A share of a GPU goes to the one with the least sufficient free part, so that others stay whole.
     """
     free_milli = columns.free_milli[at].tolist()
     number = columns.gpu_class[at].tolist()

@@ -1,11 +1,10 @@
-"""Room that a large gang waits for is kept, and who will have ended before it is needed may use it.
+"""Backfill: resources are reserved for a waiting gang; jobs that end before its start may use them.
 
-A gang that waited long gets a promise: the nodes that will be free for it soonest, by what is
-estimated of the work that runs there, and the time at which they will be. What is free there now is
-kept from everybody behind it (Lifka's EASY backfill, 1995), but for jobs that end before that time
-for certain. So holes are filled, and the gang starts no later for it. Gangs behind it get the same
-on other nodes where their time is known (as in conservative backfill; Mu'alem & Feitelson, IEEE
-TPDS 2001), so that none of them is put off again and again.
+A gang that waited long gets a promise: the nodes with the earliest expected availability, and the
+time of it. Their free resources are withheld from all gangs behind it (Lifka's EASY backfill,
+1995), except for jobs that certainly end before that time. So holes are filled, and the gang starts
+no later. Gangs behind it get promises on other nodes if their time is known (as in conservative
+backfill; Mu'alem & Feitelson, IEEE TPDS 2001), so that none of them is delayed again and again.
 """
 
 import math
@@ -27,40 +26,40 @@ from wattline_scheduler.plan.search.trial_log import Task
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 MAX_TRIES = 8
-"""Sets of nodes looked at for a gang, each without those of the one before that are reserved too
+"""Node sets tried for a gang, each without the nodes of the previous one that are reserved too
 early."""
 
 
 STEPS_PER_LOOK, NODES_PER_LOOK_STEP = 20, 50
-"""Effort of finding which nodes would do if nothing ran there."""
+"""Effort of finding the nodes that would fit if empty."""
 
 STEPS_PER_WALK, NODES_PER_WALK_STEP = 80, 10
 """Effort of finding when each of them is free."""
 
 STEPS_PER_NODE = 15
-"""Effort of finding what a task takes there."""
+"""Effort of computing a task's allocation there."""
 
 
 @dataclass(slots=True)
 class Promise:
-    """Nodes kept for a gang. Lifted and held again around each try of a short job."""
+    """Backfill reservation of nodes for a gang. Lifted and renewed around each try to backfill."""
 
     job: JobId
     shape: Shape
     nodes: list[int]
     start: Instant
-    """When the last of them will be free; infinite = not known."""
+    """When the last of them will be free; infinite = unknown."""
     held: list[Task]
 
     @property
     def is_dated(self) -> bool:
-        """Whether it is known when the room will be needed."""
+        """Whether its start is known."""
         return math.isfinite(self.start)
 
     def hold(self, trial: Trial) -> None:
-        """Keep from everybody else what is free for it, and the watts of all its tasks.
+        """Reserve the gang's free resources, and the watts of all its tasks.
 
-        Where the end of what runs there is not known, only the watts of what is free.
+        If the end of the work there is unknown, reserve only the watts of what is free.
         """
         for at in self.nodes:
             task = _task(trial, at, self.shape, is_whole=self.is_dated)
@@ -68,18 +67,18 @@ class Promise:
             self.held.append(task)
 
     def lift(self, trial: Trial) -> None:
-        """Give it back for a moment."""
+        """Release the reservation temporarily."""
         while self.held:
             trial.give_back(self.held.pop())
 
     def redeem(self, trial: Trial) -> None:
-        """Place its tasks, as far as they fit; while nothing is held."""
+        """Place its tasks, as far as they fit; call while nothing is reserved."""
         for at in self.nodes:
             if trial.fits_node(at, self.shape):
                 trial.place(at, self.shape)
 
     def ends_before(self, waiting: Waiting, now: Instant) -> bool:
-        """Whether a gang of the job that starts now has ended when the room is needed."""
+        """Whether a gang of the job that starts now ends before the promised start."""
         if waiting.runs_s is None or not self.is_dated:
             return False
         return now + waiting.runs_s + MARGIN_S <= self.start
@@ -87,7 +86,7 @@ class Promise:
 
 @contextmanager
 def lifted(trial: Trial, promises: Iterable[Promise]) -> Iterator[None]:
-    """As if their room was not kept."""
+    """Evaluate without these promises' reservations."""
     taken = list(promises)
     for one in taken:
         one.lift(trial)
@@ -104,9 +103,9 @@ def promise(
     *,
     is_dated: bool = False,
 ) -> Promise | None:
-    """The nodes that the gang can have soonest, held; None if no nodes would ever do.
+    """Reserve the earliest available nodes for the gang; None if no nodes would ever fit.
 
-    `taken`: nodes that are kept for others. `is_dated`: None as well if the time is not known.
+    `taken`: nodes reserved for others. `is_dated`: also None if the time is unknown.
     """
     shape = waiting.shape
     can = fits_when_empty(trial, shape) & _may_end(trial, shape)
@@ -136,9 +135,9 @@ def promise(
 
 
 def _may_end(trial: Trial, shape: Shape) -> Bools:
-    """[node] would have GPUs for a task once all had ended that ends by itself.
+    """[node] would have GPUs for a task once all finite work there has ended.
 
-    Room kept beside a service would stand empty for as long as that is wanted.
+    Resources reserved beside a service would stay idle as long as the service runs.
     """
     columns, ask = trial.columns, trial.ask(shape)
     if shape.gpu_milli < WHOLE_GPU or not columns.is_endless.any():
@@ -149,7 +148,7 @@ def _may_end(trial: Trial, shape: Shape) -> Bools:
 
 
 def _latest_s(trial: Trial, waiting: Waiting, now: Instant) -> Floats:
-    """[node] when it must start there at the latest because of reservations; infinite = none."""
+    """[node] latest start there because of reservations; infinite = none."""
     reservations = trial.snapshot.reservations
     if reservations is None:
         return np.full(trial.columns.node_count, np.inf)
@@ -159,9 +158,9 @@ def _latest_s(trial: Trial, waiting: Waiting, now: Instant) -> Floats:
 def _in_time(
     trial: Trial, shape: Shape, can: Bools, free_at: Floats, latest: Floats
 ) -> Ints | None:
-    """The nodes that are free soonest, all of them before they are reserved; None: not found.
+    """The earliest available nodes, all of them before they are reserved; None: not found.
 
-    Where it is not known when they are free, those are taken on which it may start now.
+    If their availability is unknown, nodes are used on which the gang may start now.
     """
     now = trial.snapshot.now
     can = can & (latest >= np.where(np.isfinite(free_at), free_at, now))
@@ -175,7 +174,7 @@ def _in_time(
 
 
 def _all_soonest(trial: Trial, shape: Shape, able: Ints, free_at: Floats) -> Ints | None:
-    """As many as the gang needs, in one rack where it wants that."""
+    """The earliest nodes for the gang, in one rack if required."""
     whole, racks = trial.columns.whole, trial.columns.rack[able]
     sets = [able[racks == rack] for rack in np.unique(racks)] if shape.same_rack else [able]
     choices = [
@@ -187,10 +186,10 @@ def _all_soonest(trial: Trial, shape: Shape, able: Ints, free_at: Floats) -> Int
 
 
 def free_at_s(trial: Trial, shape: Shape, nodes: Ints, now: Instant) -> Floats:
-    """[of these nodes] when a task would find its GPUs free; infinite where that is not known.
+    """[of these nodes] when a task's GPUs will be free; infinite if unknown.
 
-    Where CPUs or memory are short, only when all that runs there has ended: who holds how much of
-    them is not known here.
+    Where CPUs or memory are short, only after all work there has ended: its individual use of them
+    is not known here.
     """
     columns, ask = trial.columns, trial.ask(shape)
     gpu_class, each_s = columns.gpu_class[nodes], _each_free_at_s(trial, ask, nodes, now)
@@ -230,9 +229,9 @@ def _task(trial: Trial, at: int, shape: Shape, *, is_whole: bool) -> Task:
 
 
 def _has_watts(trial: Trial, nodes: list[int], shape: Shape) -> bool:
-    """Whether the rows above have room for all tasks, once what runs there has ended.
+    """Whether the rows above have headroom for all tasks once the work there has ended.
 
-    A row that is over its budget has none, also where the gang would draw no more than what ends.
+    A row over its budget has none, even if the gang would draw no more than the work that ends.
     """
     trial.effort += STEPS_PER_NODE * len(nodes)
     left_mw = trial.room_for(shape.priority)

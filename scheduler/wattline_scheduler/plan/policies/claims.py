@@ -1,4 +1,4 @@
-"""What is kept for gangs that others are about to make room for, while a plan is made."""
+"""Reservations within a plan for gangs that wait for preempted work to end."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ NEVER = Instant(math.inf)
 
 
 class Claims:
-    """Nodes by position, and whose end each gang waits for."""
+    """Reserved nodes by position, and the victims that each gang waits for."""
 
     def __init__(self, trial: Trial, busy_on: Callable[[int], Sequence[RunningGang]]) -> None:
         self._trial = trial
@@ -25,15 +25,15 @@ class Claims:
     def hold(
         self, waiting: Waiting, nodes: Sequence[int], victims: tuple[RunningGang, ...] | None = None
     ) -> None:
-        """What is free there is kept from everybody behind. `victims`: who is to end for it; None:
-        who was told so already."""
+        """Withhold the free resources there from all gangs behind. `victims`: gangs to preempt;
+        None: already notified."""
         made = Promise(waiting.job, waiting.shape, list(nodes), NEVER, [])
         made.hold(self._trial)
         self._all.append((made, self._leaving(nodes) if victims is None else victims))
 
     @property
     def newest(self) -> Promise:
-        """What was held last."""
+        """The newest reservation."""
         return self._all[-1][0]
 
     def _leaving(self, nodes: Sequence[int]) -> tuple[RunningGang, ...]:
@@ -42,8 +42,8 @@ class Claims:
 
     @contextmanager
     def settled(self) -> Iterator[Mapping[GangKey, RunningGang]]:
-        """As it will be when those who make room for others have, and these have started: what
-        they leave over is for the next, and what they take is not. Yields who is gone then."""
+        """State after all victims have ended and their preemptors have started: the remaining
+        resources are free for the next gang. Yields the ended gangs."""
         gone = {one.key: one for _, victims in self._all for one in victims}
         trial, kept = self._trial, [made for made, _ in self._all]
         with lifted(trial, kept):
@@ -60,7 +60,7 @@ class Claims:
 def awaited(
     choice: Choice, gone: Mapping[GangKey, RunningGang], quotas: Collection[int]
 ) -> tuple[RunningGang, ...]:
-    """Whose end a gang waits for: those who go for it, or for others on its nodes, or in `quotas`,
-    those in which it has no room yet."""
+    """Gangs whose end a gang waits for: its victims, and other victims on its nodes or in `quotas`,
+    the quotas that lack headroom for it."""
     others = (one for one in gone.values() if one.is_on(choice.nodes) or one.counts_in(quotas))
     return *choice.victims, *others

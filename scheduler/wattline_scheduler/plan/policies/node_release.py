@@ -1,8 +1,8 @@
-"""What a node has for a task once some of those who run there have gone, counted by hand.
+"""Resources of a node for a task after preempting some of its gangs, as scalar sums.
 
-A search for whom to send away asks that of every one of hundreds: as sums over a few numbers it
-costs microseconds, where taking tasks away on a trial and rolling back costs a hundred times that.
-Watts are not looked at: what lower priorities draw counts as room already.
+The preemption search evaluates hundreds of candidates: sums over a few numbers cost microseconds,
+where removing tasks in a trial and rolling back costs a hundred times that. Watts are not checked:
+the draw of lower priorities already counts as headroom.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ STEPS_PER_TASK = 2
 
 
 class Freeing:
-    """One node, as it is in the trial now, and what one task of a shape asks of it."""
+    """One node in its present trial state, and the request of one task of a shape."""
 
     def __init__(self, trial: Trial, at: int, shape: Shape) -> None:
         columns, ask = trial.columns, trial.ask(shape)
@@ -35,7 +35,7 @@ class Freeing:
         self._may_start = has_labels and bool(columns.is_open[at])
 
     def go(self, one: RunningGang) -> None:
-        """Its tasks on the node are not there."""
+        """Remove its tasks on the node."""
         for used in self._here(one):
             self._count(used, 1)
 
@@ -52,7 +52,7 @@ class Freeing:
         self._cpus += sign * used.cpus
         self._memory_bytes += sign * used.memory_bytes
         for gpu in used.gpus:
-            if gpu in self._slot_of:  # one that is lost comes back to nobody
+            if gpu in self._slot_of:  # a lost GPU is returned to no gang
                 self._free_milli[self._slot_of[gpu]] += sign * used.milli
 
     @property

@@ -1,8 +1,8 @@
-"""Whom a gang of higher priority may send back to the queue: the fewest that are enough.
+"""Preemption: selects the fewest gangs of lower priority to requeue for one of higher priority.
 
-Work of lower priority is taken away on a trial, the least valuable first, until the gang fits; then
-each of the chosen that turns out not to be needed is left alone. A gang goes whole. Watts are no
-reason: what lower priorities draw counts as room already, so only GPUs, CPUs and memory are won.
+Work of lower priority is removed in a trial, the least valuable first, until the gang fits; then
+each victim that is not needed is spared. Gangs are preempted whole, and never for watts: the draw
+of lower priorities already counts as headroom, so only GPUs, CPUs and memory are gained.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,23 +19,23 @@ from wattline_scheduler.power.topology.matrix import Bools
 from wattline_scheduler.time_slices import Parts
 
 MAX_NODES_TRIED, MAX_NODES_ASKED = 64, 256
-"""Nodes looked at for each task of a gang, those of the least priority first, then those that lack
-least; and among how many of them these are found: what runs there may be protected."""
+"""Nodes tried for each task of a gang, by lowest priority, then by smallest shortage; and the
+number of nodes searched for them, as some may run protected work only."""
 
 MAX_RACKS_TRIED = 32
-"""The same for racks, where all of a gang must be in one."""
+"""Maximum number of racks tried, if all of a gang must be in one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Gangs that have to go, and the nodes on which the gang then fits, by position."""
+    """Gangs to preempt, and the nodes on which the gang then fits, by position."""
 
     victims: tuple[RunningGang, ...]
     nodes: tuple[int, ...]
 
     @property
     def loss(self) -> tuple[int, int, float]:
-        """What is lost by it: the highest priority, gangs, GPU-seconds of work."""
+        """Loss: the highest priority, number of gangs, GPU-seconds of work."""
         return _loss(self.victims)
 
 
@@ -46,11 +46,11 @@ def choose(
     spared: Collection[GangKey] = (),
     barred: Bools | None = None,
 ) -> Parts[Choice | None]:
-    """Whom to send away so that one gang of `shape` fits; None = that does not help.
+    """Select gangs to preempt so that one gang of `shape` fits; None = it does not help.
 
-    `busy_on`: those that may be sent away at all, by a node on which they run. `spared`: those that
-    may not. `barred`: [node] those that are not asked. The trial is left as it was. Among choices
-    that need an equal highest priority the one with the fewest gangs, then the least work, wins.
+    `busy_on`: preemptible gangs, by a node on which they run. `spared`: gangs to exclude. `barred`:
+    [node] excluded. The trial is restored. Among choices with an equal highest priority the one
+    with the fewest gangs, then the least work, wins.
     """
     search, found = _Search(trial, shape, busy_on, spared), list[Choice]()
     for among in _sets(trial, shape, barred):
@@ -61,7 +61,7 @@ def choose(
 
 
 def _sets(trial: Trial, shape: Shape, barred: Bools | None) -> list[Bools]:
-    """[node] may be used; one set for each rack where all tasks must be in one."""
+    """[node] may be used; one set per rack if all tasks must be in one."""
     able = fits_when_empty(trial, shape)
     if barred is not None:
         able &= ~barred
@@ -71,8 +71,8 @@ def _sets(trial: Trial, shape: Shape, barred: Bools | None) -> list[Bools]:
 
 
 def _racks(trial: Trial, shape: Shape, able: Bools) -> list[int]:
-    """Of those with nodes enough the first by what the last node that the gang needs has: work of
-    the least priority, then most GPUs that are free."""
+    """Large enough racks, ordered by the last node that the gang needs: lowest priority of its
+    work, then most free GPUs."""
     columns, nodes = trial.columns, np.flatnonzero(able)
     least, free, rack = columns.least_priority, -columns.whole, columns.rack
     nodes = nodes[np.lexsort((free[nodes], least[nodes], rack[nodes]))]
@@ -85,7 +85,7 @@ def _racks(trial: Trial, shape: Shape, able: Bools) -> list[int]:
 
 
 class _Search:
-    """One gang, and the work of lower priority on each node that is looked at."""
+    """Search for one gang, over the lower-priority work of each evaluated node."""
 
     def __init__(
         self,
@@ -99,10 +99,10 @@ class _Search:
         self._busy_on, self._spared = busy_on, spared
         self._on: dict[int, list[RunningGang]] = {}
         self._found: dict[int, tuple[RunningGang, ...] | None] = {}
-        """What `_enough` found of nodes that are as they were."""
+        """Cached results of `_enough` for unchanged nodes."""
 
     def _lower(self, at: int) -> list[RunningGang]:
-        """Who may go from the node, the least loss first."""
+        """Preemptible gangs of the node, the least loss first."""
         known = self._on.get(at)
         if known is None:
             priority, spared = self._shape.priority, self._spared
@@ -113,7 +113,7 @@ class _Search:
         return known
 
     def run(self, among: Bools) -> Parts[Choice | None]:
-        """Each task in turn where least is lost for it."""
+        """Place each task where it causes the least loss."""
         trial, allowed = self._trial, among.copy()
         self._found.clear()
         victims: dict[GangKey, RunningGang] = {}
@@ -127,7 +127,7 @@ class _Search:
             mark = trial.checkpoint()
             self._send_away(more)
             allowed[at] = False
-            if not self._trial.fits_now(at, self._shape):  # its watts are not there
+            if not self._trial.fits_now(at, self._shape):  # its watts are not available
                 trial.rollback(mark)
                 continue
             trial.place(at, self._shape)
@@ -140,7 +140,7 @@ class _Search:
     def _next(
         self, allowed: Bools, victims: dict[GangKey, RunningGang]
     ) -> Parts[tuple[int, tuple[RunningGang, ...]] | None]:
-        """The node where the next task costs least, and who has to go for it."""
+        """The cheapest node for the next task, and the gangs to preempt for it."""
         yield
         costs = self._trial.costs(self._shape)
         costs[~allowed] = np.inf
@@ -171,7 +171,7 @@ class _Search:
     def _enough(
         self, at: int, victims: dict[GangKey, RunningGang]
     ) -> tuple[RunningGang, ...] | None:
-        """Of those on the node the first that are enough, without the needless among them."""
+        """The first sufficient gangs on the node, without unneeded ones."""
         if at not in self._found:
             self._found[at] = self._look_for(at, victims)
         return self._found[at]
@@ -197,7 +197,7 @@ class _Search:
 
 
 def _needed_on(node: Freeing, gone: list[RunningGang]) -> tuple[RunningGang, ...]:
-    """Those of them, the least loss first, without whom a task would not fit."""
+    """The gangs, ordered by least loss, without which a task would not fit."""
     needed = gone[-1:]
     for one in gone[-2::-1]:
         node.stay(one)
@@ -219,10 +219,10 @@ def needed(
     victims: Sequence[RunningGang],
     may_stay: Callable[[RunningGang], bool] = _anyhow,
 ) -> tuple[RunningGang, ...]:
-    """Those of the victims without whom a gang would not fit on its nodes; whose work is worth most
-    are asked first. In the trial nobody has gone yet.
+    """The victims without which a gang would not fit on its nodes; the most valuable are spared
+    first. The trial contains all victims.
 
-    `may_stay`: whether anything but nodes lets one stay, besides those for whom it was true before.
+    `may_stay`: further condition for sparing a gang, given those spared before.
     """
     freeing = {at: Freeing(trial, at, shape) for at in nodes}
     going = {one.key: one for one in victims}
@@ -239,7 +239,7 @@ def needed(
             for node in its:
                 node.go(one)
     kept = tuple(going.values())
-    # With other GPUs of a node some milliwatts may be missing that all of them together win.
+    # With other GPUs of a node, milliwatts may be missing that all victims together free.
     return kept if suffices(trial, shape, nodes, kept) else tuple(victims)
 
 
@@ -251,7 +251,7 @@ def _its(freeing: Mapping[int, Freeing], one: RunningGang) -> list[Freeing]:
 def suffices(
     trial: Trial, shape: Shape, nodes: Sequence[int], victims: Iterable[RunningGang]
 ) -> bool:
-    """Whether a gang fits on these nodes once those have gone. The trial is left as it was."""
+    """Whether a gang fits on these nodes after removing the victims. The trial is restored."""
     mark = trial.checkpoint()
     for task in (task for one in victims for task in one.tasks):
         trial.take_away(task)

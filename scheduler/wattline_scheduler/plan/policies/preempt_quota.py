@@ -1,10 +1,10 @@
-"""Whom a gang may send back to the queue where quotas, or quotas and room, keep it from starting.
+"""Preemption for a gang that is blocked by quotas, or by quotas and resources.
 
-Only work that counts in a quota makes room in it, and what goes there leaves nodes as well; what
-goes from nodes may count in a quota. So both orders are tried: who is enough for the quotas, and
-then who else for the nodes; and who is enough for the nodes (of those in the quotas alone, or of
-all), and then who else for the quotas. The choice that loses least is taken, without those who turn
-out not to be needed. Where no order leads to a start nobody goes.
+Only work that counts in a quota frees quota headroom, and its end frees nodes as well; work
+preempted on nodes may count in a quota. So both orders are tried: victims sufficient for the
+quotas, then further ones for the nodes; and victims sufficient for the nodes (from the quotas only,
+or from all), then further ones for the quotas. The choice with the least loss is taken, without
+unneeded victims. If no order leads to a start, no gang is preempted.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ from wattline_scheduler.power.topology.matrix import Bools
 from wattline_scheduler.time_slices import Parts
 
 STEPS_PER_MEMBER = 5
-"""Effort of weighing one gang in a quota."""
+"""Effort of evaluating one gang in a quota."""
 
 
 class Wanted(NamedTuple):
-    """A gang, the quotas that count it, and the nodes that reservations keep from it."""
+    """A gang, the quotas that count it, and the nodes barred by reservations."""
 
     shape: Shape
     quotas: Sequence[int]
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """Who may be sent away, and who goes anyhow: by the position of a node, by a quota."""
+    """Preemptible and ending gangs: by the position of a node, by a quota."""
 
     on: Callable[[int], Sequence[RunningGang]]
     within: Callable[[int], Sequence[RunningGang]]
@@ -44,10 +44,10 @@ class Runs(NamedTuple):
 def choose_with_quotas(
     trial: Trial, quotas: Quotas, wanted: Wanted, runs: Runs, gone: Mapping[GangKey, RunningGang]
 ) -> Parts[Choice | None]:
-    """Whom to send away so that quotas and nodes have room for one gang; None = that does not help.
+    """Select the gangs to preempt so that quotas and nodes fit one gang; None = it does not help.
 
-    `gone`: who is on the way already; in `trial` they have gone, in `quotas` they count. Both are
-    left as they were.
+    `gone`: gangs already ending; removed from `trial`, still counted in `quotas`. Both are
+    restored.
     """
     with quotas.without(gone.values()):
         if not quotas.may_have_room(wanted.quotas, wanted.shape):
@@ -60,7 +60,7 @@ def choose_with_quotas(
 
 
 class _Search:
-    """One gang, and the work of lower priority in its quotas."""
+    """Search for one gang, over the lower-priority work in its quotas."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class _Search:
         trial.effort += STEPS_PER_MEMBER * len(self._members)
 
     def found(self, lacks: Mapping[int, Held]) -> Parts[list[Choice]]:
-        """What is enough, by each order, until one needs no more than the quotas alone."""
+        """Sufficient choices of each order, until one needs no more than the quotas alone."""
         members, found = cover(lacks, tuple(self._members.values())), list[Choice]()
         if members is None:
-            return found  # nor would it be where it needs more watts
+            return found  # nor where it needs more watts
         priority, count, _ = Choice(members, ()).loss
         for way in self._ways(members):
             choice = yield from way
@@ -109,7 +109,7 @@ class _Search:
         spared = {*self._gone, *(one.key for one in members)}
         elsewhere = np.ones(trial.columns.node_count, np.bool_)
         elsewhere[[task.at for one in members for task in one.tasks]] = False
-        # Where they run nothing has to stand empty until they have gone.
+        # On these nodes nothing must stay idle until the victims have ended.
         choice = yield from choose(trial, wanted.shape, nobody, spared, either(elsewhere, barred))
         if choice is None:
             choice = yield from choose(trial, wanted.shape, self._runs.on, spared, barred)
@@ -129,7 +129,7 @@ class _Search:
         return None if others is None else Choice((*choice.victims, *others), choice.nodes)
 
     def _without_needless(self, choice: Choice) -> Choice:
-        """Without those who would not have to go."""
+        """The choice without unneeded victims."""
         wanted, quotas = self._wanted, self._quotas
         with quotas.without(choice.victims):
             wants = quotas.wants(wanted.shape, choice.nodes)

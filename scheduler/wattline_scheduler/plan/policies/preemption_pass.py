@@ -1,4 +1,4 @@
-"""Others make room for a gang while a plan is made: who goes, and what is kept until they have."""
+"""Preemption within a plan: selects victims, and reserves resources until they have ended."""
 
 from collections.abc import Hashable, Sequence
 from functools import cache
@@ -20,19 +20,19 @@ from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.time_slices import Parts
 
 MAX_PREEMPTIONS = 8
-"""Gangs for which others are sent away in one cycle: looking for whom takes milliseconds."""
+"""Gangs that preempt others in one cycle: the search takes milliseconds."""
 
 MAX_VAIN_TRIES = 8
-"""Shapes for which that is in vain in one cycle of a larger site. They are looked at again
-some cycles later, so that all have their turn."""
+"""Maximum number of fruitless searches in one cycle of a larger site. These shapes are retried some
+cycles later, so that all have their turn."""
 
 LARGE_SITE_NODES, AGAIN_CYCLES = 256, 16
-"""On larger sites what was found of a shape in vain (why it waits, whether others may be sent away
-for it) is found anew in one cycle of so many."""
+"""On larger sites, negative results of a shape (why it waits, whether preemption helps) are
+recomputed in one of so many cycles."""
 
 
 class MakingRoom:
-    """Of one cycle. `trial` and `quotas` are what it places gangs on."""
+    """Preemption of one cycle, which places gangs on `trial` and `quotas`."""
 
     def __init__(self, snapshot: Snapshot, trial: Trial, quotas: Quotas) -> None:
         self.preemptions: list[Preemption] = []
@@ -40,16 +40,16 @@ class MakingRoom:
         self._is_large = trial.columns.node_count > LARGE_SITE_NODES
         self._vain_tries = 0
         self._vain = set[Hashable]()
-        """Room and quotas only shrink within a cycle."""
+        """Resources and quotas only shrink within a cycle."""
         self._runs = Runs(cache(snapshot.busy_on), cache(snapshot.busy_in))
         self._lower: dict[tuple[int, int], Held] = {}
-        """Held in a quota by work below a priority. No `cache` of the method: that would keep all
-        of this alive until the collector finds the cycle."""
+        """Allocated in a quota below a priority. Not a `cache` of the method: that would keep this
+        object alive until the garbage collector finds the cycle."""
         self._claims = Claims(trial, self._runs.on)
 
     def sends_away(self, waiting: Waiting, gang: int) -> Parts[str]:
-        """If work of lower priority can make room for the gang it is to go: what the gang waits
-        for then; empty = it cannot."""
+        """Preempt work of lower priority if that lets the gang start. Returns what the gang waits
+        for; empty = preemption does not help."""
         if not self._may_try(waiting):
             return ""
         with self._claims.settled() as gone:
@@ -66,17 +66,17 @@ class MakingRoom:
 
     @property
     def newest(self) -> Promise:
-        """What is kept for the gang that was told last what it waits for."""
+        """The newest reservation made for a preempting gang."""
         return self._claims.newest
 
     def _lacking(self, waiting: Waiting, nodes: Sequence[int] = ()) -> dict[int, Held]:
-        """Quotas in which there is no room for it, and what they lack."""
+        """Quotas without headroom for it, and what they lack."""
         if not waiting.quotas:
             return {}
         return self._quotas.missing(waiting.quotas, self._quotas.wants(waiting.shape, nodes))
 
     def _held_by_lower(self, number: int, priority: int) -> Held:
-        """By all who may be sent away in a quota."""
+        """Total of all preemptible gangs in a quota."""
         known = self._lower.get((number, priority))
         if known is not None:
             return known
@@ -93,7 +93,7 @@ class MakingRoom:
         for number, lack in self._lacking(waiting).items():
             milli, mw = self._held_by_lower(number, waiting.priority)
             if milli < lack.milli or mw < lack.mw:
-                return False  # quotas are asked by every line of the queue: most are told here
+                return False  # evaluated for every job class: most return here
         what, tried = self._what(waiting), self._trial.tried(waiting.shape)
         if (waiting.shape, what) in self._vain:
             return False
@@ -101,7 +101,7 @@ class MakingRoom:
         return not self._is_large or not (is_recent or self._vain_tries >= MAX_VAIN_TRIES)
 
     def _what(self, waiting: Waiting) -> Hashable:
-        """Of gangs of one shape: what is the same for all for whom nobody can be sent away."""
+        """Key of gangs of one shape with the same preemption result."""
         return self._trial.key(waiting.stay), waiting.quotas
 
     def _note_vain(self, waiting: Waiting) -> None:
@@ -129,8 +129,8 @@ class MakingRoom:
         nodes: tuple[NodeId, ...],
         victims: tuple[RunningGang, ...] | None = None,
     ) -> str:
-        """Nobody behind gets what is free on nodes, and in quotas, where others are about to end
-        for it. Says what it waits for. `victims`: who those are; None: who was told already."""
+        """Reserve free resources of nodes and quotas where others are about to end for it. Returns
+        what it waits for. `victims`: those others; None: already notified."""
         at = [self._snapshot.position[node] for node in nodes]
         lacking = [self._snapshot.quotas[number].name for number in self._lacking(waiting, at)]
         self._quotas.expect(waiting.quotas, waiting.shape, at)

@@ -1,7 +1,7 @@
-"""Of work that may end: the fewest gangs whose ends make so much room in quotas.
+"""The fewest running gangs whose end frees the missing headroom of quotas.
 
-Who is enough for one limit of one quota is found exactly: the largest are the fewest. Where several
-limits lack something, each next one is who covers most of what is still missing, as a part of it.
+For one limit of one quota the result is exact: the largest gangs are the fewest. If several limits
+are short, each next gang is the one that covers most of what is missing, relative to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 def cover(
     lacks: Mapping[int, Held], among: Sequence[RunningGang]
 ) -> tuple[RunningGang, ...] | None:
-    """Whose ends win what each of these quotas lacks; None = all of them together would not do.
+    """Gangs whose end covers the shortage of each quota; None = all together do not suffice.
 
-    What is ending anyhow counts first. Of the others as few as do, none of a higher priority than
-    there must be, and then those that lose the least work.
+    Gangs already ending count first. Of the others as few as possible, of the lowest sufficient
+    priority, and then those with the least loss of work.
     """
     limits = [(number, at) for number, lack in lacks.items() for at in (0, 1) if lack[at]]
     need = np.array([lacks[number][at] for number, at in limits], np.int64)
@@ -36,7 +36,7 @@ def cover(
 
 
 def _wins(among: Sequence[RunningGang], limits: Sequence[tuple[int, int]]) -> Ints:
-    """[gang, limit] what its end gives back."""
+    """[gang, limit] what its end releases."""
     wins: Ints = np.zeros((len(among), len(limits)), np.int64)
     for row, one in enumerate(among):
         held = one.quota_milli, one.quota_mw
@@ -49,7 +49,7 @@ def _priority(one: RunningGang) -> int:
 
 
 def _least_enough(among: Sequence[RunningGang], wins: Ints, need: Ints) -> list[RunningGang] | None:
-    """All up to the lowest priority that is enough; `among` in the order of priorities."""
+    """All up to the lowest sufficient priority; `among` is ordered by priority."""
     enough: Bools = np.all(wins.cumsum(axis=0) >= need, axis=1)
     if not enough.any():
         return None
@@ -58,7 +58,7 @@ def _least_enough(among: Sequence[RunningGang], wins: Ints, need: Ints) -> list[
 
 
 def _fewest(among: Sequence[RunningGang], wins: Ints, need: Ints) -> tuple[RunningGang, ...]:
-    """Together they are enough. The next is always who wins most; of equals, who loses least."""
+    """The fewest of a sufficient set: greedily the largest gain; ties go to the least loss."""
     wins, need = wins[:, need > 0], need[need > 0]
     lost = np.array([one.lost_gpu_s for one in among])
     chosen, left = list[int](), need.copy()
@@ -76,7 +76,7 @@ def _fewest(among: Sequence[RunningGang], wins: Ints, need: Ints) -> tuple[Runni
 
 
 def _cheaper(chosen: list[int], is_left: Bools, wins: Ints, need: Ints, lost: Floats) -> list[int]:
-    """As many, each changed for one that loses less where that still does."""
+    """As many gangs, each replaced by one with less loss if that still suffices."""
     spare = wins[chosen].sum(axis=0) - need
     kept = list[int]()
     for at in sorted(chosen, key=lambda at: -lost[at]):

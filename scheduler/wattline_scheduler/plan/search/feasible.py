@@ -1,4 +1,4 @@
-"""Named filters, in order: which nodes could take a task now, and what the others lack."""
+"""Named filters, in order: the nodes that fit a task now, and what the others lack."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from wattline_scheduler.power.topology.rows import counted_mw
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on nodes; `missing` says in words what a refused node lacks."""
+    """One condition on nodes; `missing` describes what a refused node lacks."""
 
     name: FilterName
     passes: Callable[[Trial, Shape], Bools]
@@ -32,11 +32,11 @@ class Filter:
 
 
 def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
-    """In the order in which they are asked; the first refusal counts. `is_alike`: in words that
-    hold for all stays with its key.
+    """In evaluation order; the first refusal counts. `is_alike`: with texts valid for all stays
+    with its key.
 
-    Reservations come last, so that a node that lacks nothing else says so; but for who wants into
-    one other nodes are out of the question, which comes first.
+    Reservations are checked last, so that a node lacking nothing else reports them; for a gang that
+    requests a reservation, other nodes are excluded first.
     """
 
     def is_inside(trial: Trial, shape: Shape) -> Bools:
@@ -65,20 +65,20 @@ def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
 
 
 def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
-    """[node] the number of the first filter that refuses it; that of filters = it fits."""
+    """[node] number of the first refusing filter; the number of filters = it fits."""
     passed = np.ones(trial.columns.node_count, np.bool_)
     return _refusing(trial, shape, filters_of(stay), 0, passed)
 
 
 def fitting_count(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> int:
-    """How many nodes refuse it nothing."""
+    """Number of nodes that fit."""
     return int((refusing(trial, shape, stay) == len(filters_of(stay))).sum())
 
 
 def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
-    """As `refusing`, but the others than those that got furthest may be told an earlier filter.
+    """As `refusing`, but nodes other than those that got furthest may have an earlier filter.
 
-    So only what the rows lack is looked at, where any node has all that is asked of itself.
+    So only the rows are checked if any node passes all node filters.
     """
     passed, filters = np.isfinite(trial.look(shape).cost), filters_of(stay)
     first = NODE_FILTERS
@@ -107,13 +107,13 @@ def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filte
 
 
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
-    """[node] would do if nothing ran on it; watts are not looked at."""
+    """[node] would fit if empty; watts are not checked."""
     fits: Bools = trial.columns.is_open & _suits(trial, shape)
     return fits
 
 
 def may_fit_once(trial: Trial, shape: Shape) -> Bools:
-    """[node] would do if it were empty and open, or nobody knows yet what it has."""
+    """[node] would fit if empty and open, or its resources are not known yet."""
     columns = trial.columns
     is_unknown = (columns.cpus == 0) & ~columns.is_open
     may: Bools = _suits(trial, shape) | (
@@ -188,7 +188,7 @@ def _has_room(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
 
 
 def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
-    """Rows of `kind` without room for the task: (position, missing milliwatts)."""
+    """Rows of `kind` without headroom for the task: (position, missing milliwatts)."""
     columns, names = trial.columns, trial.snapshot.rows
     needed_mw = int(trial.look(shape).needed_mw[at])
     room_mw = trial.room_for(shape.priority)
@@ -252,7 +252,7 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
 
 
 def _in_use(trial: Trial, at: int) -> str:
-    """Which of its GPUs foreign processes use; the first by name."""
+    """The GPUs used by foreign processes; the first by name."""
     found = trial.snapshot.nodes[at].in_use
     others = f", and {len(found) - 1} more in use" if len(found) > 1 else ""
     return f" ({found[0]}{others})" if found else ""
@@ -283,7 +283,7 @@ def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
 
 
 def _said_kw(lacks_mw: int) -> str:
-    """Rounded up: what is missing is never 0.00 kW."""
+    """Rounded up: a shortage is never 0.00 kW."""
     return f"{-(-lacks_mw // 10_000) / 100:.2f} kW"
 
 
@@ -298,7 +298,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter("watts", _has_watts, _say_power),
     Filter("cooling", _has_cooling, _say_cooling),
 )
-"""Those that ask for the shape alone, in order."""
+"""Filters that depend on the shape only, in order."""
 
 NODE_FILTERS = 7
-"""So many of them ask the node alone."""
+"""Number of filters that check the node only."""

@@ -1,6 +1,6 @@
-"""A site as the planner sees it, kept up to date: an offer of each node and its row in the columns.
+"""The planner's view of a site, updated incrementally: each node's offer and its columns.
 
-Who keeps it (`core.offering`) puts an offer when a node changed; nothing else is written again.
+`core.admission.planner_view` puts an offer when a node changes; nothing else is rewritten.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from wattline_scheduler.power.topology.matrix import Bools, Ints
 
 
 class Picture:
-    """All nodes in site-file order; every one is closed until an offer of it is put."""
+    """All nodes in site-file order; each is closed until its offer is put."""
 
     def __init__(self, site: Site, domains: Domains) -> None:
         nodes = [node.id for node in site.nodes]
@@ -40,15 +40,15 @@ class Picture:
         self.looks = Looks()
         self.weights = site.weights
         self.recent = RecentMix()
-        """What tasks are asked for; who takes a job in notes it."""
+        """Recent task requests; noted when a job is accepted."""
         self.pricing = Pricing()
         self._in_matrix = [domains.matrix.at[node] for node in nodes]
         self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
-        """In the order of the matrix, as the next."""
+        """In matrix order, as the next."""
         self.is_controlled: Bools = np.zeros(len(nodes), np.bool_)
 
     def put(self, offer: NodeOffer) -> None:
-        """What the node offers now, in place of what it offered before."""
+        """Replace the node's offer."""
         at = self.position[offer.node]
         change_yields(self.columns, at, self.offers[at], offer)
         put_node(self.columns, at, offer)
@@ -58,7 +58,7 @@ class Picture:
         self.looks.touch(at)
 
     def as_if(self) -> "Picture":
-        """Another picture, in which nodes may offer something else."""
+        """A separate picture for hypothetical offers."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
         other.looks, other.pricing = Looks(), copy(self.pricing)
@@ -66,12 +66,12 @@ class Picture:
         return other
 
     def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:
-        """What each row leaves for new tasks, and its budget, as they are now."""
+        """Set the present headroom and budget of each row."""
         room_mw = admission_room(books, self.kept_mw, self.is_controlled)
         self.columns.room_mw[:-1], self.columns.budget_mw[:-1] = room_mw, budget_mw
 
     def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
-        """For a plan that is made and applied before anything is put again."""
+        """For a plan that is made and applied before the next put."""
         mix = self.recent.mix(self.columns)
         if mix is not None:
             self.pricing.renew(self.columns, mix)

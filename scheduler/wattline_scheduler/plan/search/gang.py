@@ -1,4 +1,4 @@
-"""All tasks of a gang or none: tried on a Trial, taken back when one does not fit."""
+"""All-or-nothing placement of a gang: tried on a Trial, rolled back if a task does not fit."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ Places = tuple[TaskPlace, ...]
 def place_gang(
     trial: Trial, shape: Shape, replicas: Sequence[int] = (), barred: Bools | None = None
 ) -> Places | None:
-    """Places for all tasks by rank, already taken in the trial; None and nothing taken if not.
+    """Places for all tasks by rank, already taken in the trial; None and nothing taken otherwise.
 
-    Greedy: each task goes to the best node left. With `same_rack` the racks are tried in turn,
+    Greedy: each task goes to the best remaining node. With `same_rack` the racks are tried in turn,
     the one with the fewest suitable nodes first, so that larger racks stay whole. `replicas`: nodes
     with others of the same service, which are kept apart where that costs little. `barred`: [node]
-    those that are not asked.
+    excluded.
     """
     if shape.nodes == 1 and not replicas:
         place = trial.place_best(shape, barred)
@@ -35,7 +35,7 @@ def place_gang(
 
 
 def racks_for(trial: Trial, shape: Shape, barred: Bools | None = None) -> list[int]:
-    """Those with enough suitable nodes, the one with the fewest first."""
+    """Racks with enough suitable nodes, the one with the fewest first."""
     fits_on = np.isfinite(trial.costs(shape))
     fitting = np.flatnonzero(fits_on if barred is None else fits_on & ~barred)
     racks, first, count = np.unique(
@@ -68,7 +68,7 @@ def place_most(
     elsewhere: Bools | None = None,
     barred: Bools | None = None,
 ) -> Places:
-    """Its tasks, until one does not fit. `elsewhere`: nodes of other racks."""
+    """Place tasks until one does not fit. `elsewhere`: nodes of other racks."""
     taken: list[int] = []
     places: list[TaskPlace] = []
     while len(places) < shape.nodes:
@@ -90,7 +90,7 @@ def place_most(
 
 
 def _together(trial: Trial, costs: Floats, left: int, taken: list[int]) -> None:
-    """Racks that can take all that is left of the gang are cheaper, and those it is in already."""
+    """Lower the cost of racks that can take the rest of the gang, and of racks it already uses."""
     rack = trial.columns.rack
     fitting = np.bincount(rack[np.isfinite(costs)], minlength=int(rack.max()) + 1)
     costs[(fitting >= left)[rack]] -= trial.weights.locality
@@ -99,7 +99,7 @@ def _together(trial: Trial, costs: Floats, left: int, taken: list[int]) -> None:
 
 
 def _beside(trial: Trial, replicas: list[int]) -> Ints:
-    """[node] how many of them are in its rack, those on the node itself counted twice."""
+    """[node] number of replicas in its rack, those on the node itself counted twice."""
     rack = trial.columns.rack
     count: Ints = np.bincount(rack[replicas], minlength=int(rack.max()) + 1)[rack]
     return count + np.bincount(replicas, minlength=len(rack))

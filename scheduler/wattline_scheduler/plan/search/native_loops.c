@@ -1,19 +1,19 @@
-/* Looking at nodes for a task, choosing the best of them, and taking it there: a loop each.
+/* Evaluates nodes for a task, selects the best one, and places the task there: one loop each.
  *
- * The planner asks this for every placement, mostly of few nodes, where a chain of array operations
- * costs some forty calls. The numbers are those of `asks`, `rank`, `rooms`, `taking` and `worths`,
- * operation by operation, so that a site without a compiler places the same; `test_loops.py` holds
- * them together.
- * What is rare (GPUs that differ within a node, profiles not met before) is left to those: such nodes
- * are told to the caller. Built without contraction of floating-point operations, which would round
- * differently.
+ * The planner calls this for every placement, mostly on few nodes, where array operations would
+ * cost some forty calls. The arithmetic is that of `task_request`, `rank`, `headroom`, `trial_log`
+ * and `fragmentation_table`, operation by operation, so that a site without a compiler places the
+ * same; `test_loops.py` checks that.
+ * Rare cases (GPUs that differ within a node, new profiles) are left to those modules: such nodes
+ * are returned to the caller. Built without contraction of floating-point operations, which would
+ * round differently.
  */
 
 #include <math.h>
 #include <stdint.h>
 
-/* Of the structures below, which `structs.py` has again: counts one up when they change, so that a
- * library of another version is not taken for this one. */
+/* Version of the structures below, mirrored in `native_structs.py`: incremented when they change,
+ * to reject a library of another version. */
 const int wattline_loops_layout = 4;
 
 enum { NO_CLASS = 0, NOWHERE_YET = -1 };
@@ -21,7 +21,7 @@ static const int64_t PERMILLE = 1000;
 static const int32_t WHOLE_MILLI = 1000;
 static const double NANO_PER_MILLI = 1e6;
 
-/* `Columns`, by its names. [node] unless said. */
+/* `Columns`, with its names. [node] unless specified. */
 struct columns {
     int64_t node_count;
     int64_t slot_count;
@@ -34,7 +34,7 @@ struct columns {
     const int64_t *one_class, *psu_permille, *warmth, *label_set, *group;
     int64_t group_count, depth;
     const int64_t *group_rows, *group_share; /* [n, group] */
-    int64_t row_count;                       /* the last of them is endless */
+    int64_t row_count;                       /* the last row is endless */
     int64_t *room_mw;                        /* [row] */
     const double *budget_mw;                 /* [row] at least 1 */
     int64_t has_mixed;
@@ -58,14 +58,14 @@ struct wanted {
     int64_t *needed_mw;       /* [node] */
 };
 
-/* `Weights`, ready to multiply with. */
+/* `Weights`, prescaled. */
 struct weights {
     double fragments_per_milli, warmth, cpus, watts_per_mw, stranding;
 };
 
-/* What rows leave, by group, once it was asked for. */
+/* Cached headroom of the rows above a group. */
 struct group {
-    int64_t asked; /* in which choice */
+    int64_t asked; /* the choice for which it was computed */
     int64_t most_mw;
     double share_left;
 };
@@ -76,9 +76,9 @@ struct trial {
     const struct weights *weights;
     struct group *groups;
     int64_t choices; /* made so far */
-    int64_t *rest;   /* [node] what `look` leaves to its caller */
+    int64_t *rest;   /* [node] nodes that `look` leaves to its caller */
     int64_t rest_count;
-    int64_t *gpus; /* [GPU] what `place` took, as the node counts them, in that order */
+    int64_t *gpus; /* [GPU] taken by `place`: the node's own indices, ascending */
 };
 
 static int64_t floor_div(int64_t a, int64_t b) { /* b > 0 */
@@ -95,13 +95,13 @@ static int64_t wall_mw(const struct columns *c, int64_t at, int64_t load_mw) {
     return -floor_div(-load_mw * PERMILLE, c->psu_permille[at]);
 }
 
-/* Number of what the task leaves of a node's GPUs; NOWHERE_YET: the caller has to find out. */
+/* Profile of a node after allocating the task; NOWHERE_YET: the caller must compute it. */
 static int64_t leads_to(const struct worths *w, const int64_t *leads, int64_t at) {
     int64_t number = w->profile[at];
     return leads ? leads[number] : number;
 }
 
-/* The node has what `fits` asks; 0: the caller has to look at it. */
+/* Evaluate a node for which `fits` is true; 0: the caller must evaluate it. */
 static int looked_at(const struct columns *c, const struct worths *w, const struct weights *weights,
                      const struct wanted *l, const int64_t *leads, int64_t at) {
     int64_t after = leads_to(w, leads, at);
@@ -120,8 +120,8 @@ static int looked_at(const struct columns *c, const struct worths *w, const stru
     return 1;
 }
 
-/* Look again at nodes touched after `seen`: on how many the task fits, of those that are looked at
- * here. The others are left in `rest`. */
+/* Re-evaluate nodes touched after `seen`; returns the number of nodes evaluated here that fit the
+ * task. The others are left in `rest`. */
 int64_t wattline_look(struct trial *trial, const struct worths *w, const struct wanted *l,
                       const int64_t *leads, const int64_t *touched, int64_t seen) {
     const struct columns *c = trial->columns;
@@ -157,8 +157,7 @@ static void ask_rows(const struct columns *c, const int64_t *given_back_mw, int6
     group->most_mw = most_mw > 0 ? most_mw : 0;
 }
 
-/* The first of the nodes with the least cost, of those that it fits on and whose rows have the watts;
- * -1: there is none. */
+/* The first of the cheapest nodes that fit the task and whose rows have the watts; -1: none. */
 static int64_t best_of(struct trial *trial, const struct wanted *l, const int64_t *given_back_mw,
                        const uint8_t *barred) {
     const struct columns *c = trial->columns;
@@ -181,7 +180,7 @@ static int64_t best_of(struct trial *trial, const struct wanted *l, const int64_
     return best;
 }
 
-/* Take GPUs for the task, in the order of slots: what they draw more. */
+/* Allocate GPUs to the task, in slot order; returns the additional draw. */
 static int64_t take_gpus(struct columns *c, const struct wanted *l, int64_t at, int64_t *gpus) {
     int64_t rise_mw = 0, taken = 0, first = at * c->slot_count;
     for (int64_t slot = first; slot < first + c->slot_count && taken < l->gpus; slot++) {
@@ -198,7 +197,7 @@ static int64_t take_gpus(struct columns *c, const struct wanted *l, int64_t at, 
     return rise_mw;
 }
 
-/* Write what follows from the free GPUs of a node. */
+/* Update the columns derived from the free GPUs of a node. */
 static void note_slots(struct columns *c, int64_t at) {
     int32_t whole = 0, total_mw = 0;
     c->first_idle_mw[at] = 0;
@@ -223,8 +222,8 @@ static void take_watts(struct columns *c, int64_t at, int64_t rise_mw) {
     }
 }
 
-/* Choose a node for the task and take it there: its position, or -1 where it fits on none. `barred`:
- * [node], or NULL. */
+/* Choose a node for the task and place it there; returns its position, or -1 if no node fits.
+ * `barred`: [node], or NULL. */
 int64_t wattline_place(struct trial *trial, const struct wanted *l, const int64_t *given_back_mw,
                        const uint8_t *barred) {
     struct columns *c = trial->columns;

@@ -1,7 +1,7 @@
-"""`native_loops.c` from Python: looking at nodes and taking one, without a call for each operation.
+"""Python bindings of `native_loops.c`: evaluate nodes and take one, in a single call.
 
-Where the library was built. Without it, and for what it leaves to its caller, the array operations
-of `looks`, `trial` and `taking` do the same; a property test holds that the same is placed.
+Used if the library was built. Otherwise, and for nodes left to the caller, the array operations of
+`score_cache`, `trial` and `trial_log` do the same; a property test checks equal placement.
 """
 
 import ctypes
@@ -30,14 +30,14 @@ from wattline_scheduler.plan.search.rank import MILLIWATTS_PER_KW
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 MODULE = "wattline_scheduler.plan._loops"
-"""A compiler makes it when the package is installed."""
+"""Compiled when the package is installed."""
 
 GROUP_WORDS = 3
-"""Room for one `struct group`."""
+"""Size of one `struct group`."""
 
 
 def wanted(ask: Ask, columns: Columns, cost: Floats, needed_mw: Ints) -> Wanted | None:
-    """None: the loops do not know such tasks."""
+    """None: the loops do not support such tasks."""
     if ask.is_part:
         return None
     return Wanted(
@@ -67,18 +67,18 @@ class Library:
 
 
 def load(file: str) -> Library | None:
-    """None where it was not built for this machine and these sources."""
+    """None if it was not built for this machine and these sources."""
     try:
-        # A PyDLL keeps the interpreter's lock: a call takes microseconds.
+        # A PyDLL does not release the interpreter's lock: a call takes microseconds.
         library = ctypes.PyDLL(file)
         layout = ctypes.c_int.in_dll(library, "wattline_loops_layout").value
-    except (OSError, ValueError):  # not a library of this machine, or not this one
+    except (OSError, ValueError):  # not a library of this machine or version
         return None
     return Library(library) if layout == LAYOUT else None
 
 
 class Loops:
-    """The loops on the columns of one trial, whose arrays stay where they are while it lasts."""
+    """The loops on the columns of one trial; its arrays must not move while it lasts."""
 
     def __init__(
         self, library: Library, columns: Columns, budget_mw: Floats, weights: Weights
@@ -109,10 +109,10 @@ class Loops:
     def look(
         self, at: Wanted, worths: Worths, leads: Ints | None, touched: Ints, seen: int
     ) -> tuple[int, Ints]:
-        """Look again at nodes touched after `seen`: how many the task fits on, and positions of
-        those that are left to the caller, which are good until the next call.
+        """Re-evaluate nodes touched after `seen`: the number of nodes that the task fits on, and
+        positions of those left to the caller, valid until the next call.
 
-        `leads`: [profile] what the task leads to; None = it takes no GPUs.
+        `leads`: [profile] where the task leads; None = it takes no GPUs.
         """
         able: int = self._library.look(
             self._trial.address,
@@ -127,10 +127,10 @@ class Loops:
     def place(
         self, at: Wanted, given_back_mw: Ints, barred: Bools | None
     ) -> tuple[int, list[int]] | None:
-        """Take the task on the first of the nodes with the least cost, of those whose rows have the
-        watts: its position, and its GPUs as the node counts them, in that order; None: on none.
+        """Place the task on the first of the cheapest nodes whose rows have the watts. Returns its
+        position, and its GPUs by the node's index, in that order; None: no node.
 
-        `given_back_mw`: [row] what lower priorities give back there.
+        `given_back_mw`: [row] what lower priorities release there.
         """
         node: int = self._library.place(
             self._trial.address,
@@ -152,7 +152,7 @@ class Loops:
         return table
 
     def _pointer(self, array: Ints) -> int:
-        """Asked for once: that costs more than a call. What is known stays alive."""
+        """Cached, as it costs more than a call. Arrays in the cache stay alive."""
         known = self._known.get(id(array))
         if known is None:
             known = self._known[id(array)] = array, pointer(array, OfInts.dtype)
@@ -198,5 +198,5 @@ LIBRARY = _installed()
 
 
 def way() -> str:
-    """How nodes are looked at on this host."""
+    """The node evaluation method on this host."""
     return "array operations, for native_loops.c was not compiled" if LIBRARY is None else "loops"

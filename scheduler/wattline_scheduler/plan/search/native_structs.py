@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 LAYOUT = 4
-"""Of these; a library with another one was built from other sources."""
+"""Layout version; a library with another one was built from other sources."""
 
 Array = NDArray[Any]
 Int = ctypes.c_int64
 
 
 class AnyArray(ctypes.c_void_p):
-    """Where the first element of an array of numbers of one kind is."""
+    """Address of the first element of a numeric array."""
 
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.int64)
 
@@ -36,7 +36,7 @@ class OfFloats(AnyArray):
 
 
 class Struct(ctypes.Structure):
-    """Numbers, and arrays, which it keeps alive."""
+    """Numbers and arrays; it keeps the arrays alive."""
 
     def __init__(self, **values: float | Array) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class TrialStruct(Struct):
 
 
 class Wanted(Struct):
-    """One task, and where what is found of it on each node is written."""
+    """One task, and the output arrays for each node."""
 
     _fields_ = (
         ("gpus", Int),
@@ -128,7 +128,7 @@ class Wanted(Struct):
 
 
 def pointer(array: Array, dtype: np.dtype[Any]) -> int:
-    """Where its first element is; it must be one block of numbers of that kind."""
+    """Address of the first element; the array must be contiguous and of this type."""
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise TypeError(f"an array of {array.dtype}, wanted one block of {dtype}")
     return int(array.ctypes.data)

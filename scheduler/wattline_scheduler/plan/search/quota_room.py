@@ -1,9 +1,9 @@
-"""Quotas as a plan sees them: what is left of each, and whether a gang would break one.
+"""Quotas in the planner: the remainder of each, and whether a gang would exceed one.
 
-GPUs and watts are limits of what is held at a time: the start of a gang takes of them. A share of
-a GPU counts as its part, a MIG device by its compute slices. Energy and cost are of a day and a
-month: where one is used up nothing starts, and what runs goes on. A gang that a quota keeps from
-starting is passed over, unless others make room in it (`quotapreempt`).
+GPUs and watts are limits on concurrent allocation: the start of a gang uses them. A share of a GPU
+counts as its part, a MIG device by its compute slices. Energy and cost are limits per day and
+month: once exhausted nothing starts, and running work continues. A gang blocked by a quota is
+passed over, unless preemption frees quota headroom (`preempt_quota`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,19 +30,19 @@ from wattline_scheduler.power.topology.matrix import Bools, Ints
 
 
 class Held(NamedTuple):
-    """What counts in a quota."""
+    """Amounts that count in a quota."""
 
     milli: int
     """Thousandths of GPUs."""
     mw: int
-    """What is found for them at a start, at the wall."""
+    """Admitted watts of these GPUs, at the wall."""
 
 
 NOTHING = Held(0, 0)
 
 
 def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
-    """What counts for a task on these GPUs or MIG devices."""
+    """Amounts of a task on these GPUs or MIG devices."""
     milli = found_mw = 0
     for gpu in gpus:
         size = size_milli(gpu) * shape.gpu_milli // WHOLE_GPU
@@ -55,7 +55,7 @@ ENDS = "free when others of it end"
 
 
 class Quotas:
-    """What is left of each quota while a plan is made or checked."""
+    """Remaining quotas while a plan is made or checked."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -63,12 +63,12 @@ class Quotas:
         self._least: dict[Shape, Held] = {}
 
     def refuses(self, numbers: Sequence[int], shape: Shape) -> str:
-        """Which of these keeps a gang of the shape from starting, and why; empty = none does.
+        """The first of these that blocks a gang of the shape, and why; empty = none does.
 
-        Where it will run is not known yet, so it is asked for the watts of the GPUs that suit it
-        and need least.
+        Its nodes are not known yet, so it counts with the watts of the suitable GPUs that need
+        least.
         """
-        if not numbers:  # mostly
+        if not numbers:  # the usual case
             return ""
         return next((why for number in numbers if (why := self._refuses(number, shape))), "")
 
@@ -77,13 +77,13 @@ class Quotas:
         return room.closed or lacks(room, self._least_of(shape))
 
     def exceeds(self, numbers: Sequence[int], shape: Shape) -> bool:
-        """Whether a gang would exceed what may be held of one of these at a time."""
+        """Whether a gang would exceed the concurrent limit of one of these."""
         wants = self._least_of(shape) if numbers else NOTHING
         return any(exceeded(self.left[number], wants) for number in numbers)
 
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
-        """[node] where a task would take more than its equal part of the watts that are left, so
-        that the gang stays within them wherever it is placed; None: no node is."""
+        """[node] where a task would take more than its equal part of the remaining watts, so that
+        the gang stays within them on any other nodes; None: no node."""
         if not numbers:
             return None
         rooms = [self.left[number] for number in numbers]
@@ -94,7 +94,7 @@ class Quotas:
         return is_more if is_more.any() else None
 
     def _task_mw(self, shape: Shape) -> Ints:
-        """[node] what counts for a task there at most."""
+        """[node] maximum watts that a task counts there."""
         columns, ask = self._trial.columns, self._trial.ask(shape)
         of_class_mw = _found_mw(columns, ask)
         most_mw = of_class_mw.max(where=ask.is_suited, initial=0)
@@ -104,25 +104,25 @@ class Quotas:
         return task_mw
 
     def wants(self, shape: Shape, nodes: Sequence[int] = ()) -> Held:
-        """What must be left for a gang. On nodes that are known `barred` asks for an equal part of
-        the watts for each task; elsewhere the GPUs that suit and need least are counted."""
+        """Amounts required for a gang. On known nodes the watts are per task in equal parts, as
+        `barred` requires; elsewhere those of the suitable GPUs that need least."""
         least = self._least_of(shape)
         if not nodes:
             return least
         return Held(least.milli, shape.nodes * int(self._task_mw(shape)[list(nodes)].max()))
 
     def missing(self, numbers: Sequence[int], wants: Held) -> dict[int, Held]:
-        """What those of these that have too little left lack."""
+        """What each quota with too little left lacks."""
         lacks = ((number, missing(self.left[number], wants)) for number in numbers)
         return {number: lack for number, lack in lacks if lack != NOTHING}
 
     def may_have_room(self, numbers: Sequence[int], shape: Shape) -> bool:
-        """Whether ends of others alone could make room in all of these."""
+        """Whether the end of other work alone could free headroom in all of these."""
         return not any(self.left[n].closed or self._never(n, shape) for n in numbers)
 
     @contextmanager
     def without(self, gone: Iterable[RunningGang]) -> Iterator[None]:
-        """As if these did not count any more."""
+        """Evaluate without these gangs."""
         before = list(self.left)
         for one in gone:
             self._add(one.quotas, Held(-one.quota_milli, -one.quota_mw))
@@ -130,8 +130,8 @@ class Quotas:
         self.left = before
 
     def counts_again(self, one: RunningGang, numbers: Sequence[int], wants: Held) -> bool:
-        """Whether these have room for what a gang wants beside one that had gone; if so, it counts
-        again."""
+        """Count a removed gang again if these quotas then still fit `wants`; returns whether they
+        do."""
         before = list(self.left)
         self._add(one.quotas, Held(one.quota_milli, one.quota_mw))
         if not self.missing(numbers, wants):
@@ -140,7 +140,7 @@ class Quotas:
         return False
 
     def waits_for_less(self, numbers: Sequence[int]) -> str:
-        """Why a gang waits that fits nowhere else than where it would take too many watts."""
+        """Why a gang waits if only nodes that would take too many watts fit."""
         rooms = [self.left[number] for number in numbers if self.left[number].most_mw]
         room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
         most, booked = watts_said(room.most_mw), _booked(room)
@@ -150,13 +150,13 @@ class Quotas:
         )
 
     def keep(self, numbers: Sequence[int], shape: Shape) -> None:
-        """What is left of those that refuse the gang is for nobody behind it, if it ever fits."""
+        """Reserve the remainder of the blocking quotas for the gang, if it can ever fit."""
         lacking = [n for n in numbers if self._refuses(n, shape)]
         if not any(self._never(n, shape) for n in lacking):
             self.expect(lacking, shape)
 
     def refusing(self, numbers: Sequence[int], shape: Shape) -> tuple[int, ...]:
-        """Which of these keep a gang of the shape from starting."""
+        """The quotas that block a gang of the shape."""
         return tuple(number for number in numbers if self._refuses(number, shape))
 
     def _never(self, number: int, shape: Shape) -> bool:
@@ -164,7 +164,7 @@ class Quotas:
         return bool(lacks(room, self._least_of(shape)))
 
     def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
-        """The gang will start somewhere, or on these nodes."""
+        """Reserve for a gang that will start somewhere, or on these nodes."""
         wants = self.wants(shape, nodes) if numbers else NOTHING
         self._add(numbers, wants)
         for number in numbers:
@@ -173,7 +173,7 @@ class Quotas:
             self.left[number] = replace(room, kept_milli=kept.milli, kept_mw=kept.mw)
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
-        """The gang starts there."""
+        """Count a gang that starts there."""
         if numbers:
             self._add(numbers, self._held(shape, placement))
 
@@ -185,7 +185,7 @@ class Quotas:
             )
 
     def breaks(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> str:
-        """As `refuses`, of a gang whose places are known."""
+        """As `refuses`, for a gang with known places."""
         if not numbers:
             return ""
         held = self._held(shape, placement)
@@ -211,7 +211,7 @@ class Quotas:
 
 
 def least_held(columns: Columns, ask: Ask, shape: Shape) -> Held:
-    """What counts for a gang on the GPUs that suit and need least; no watts where none is known."""
+    """Amounts of a gang on the suitable GPUs that need least; no watts if none is known."""
     milli = shape.nodes * ask.gpus * each_milli(ask, columns.classes.sizes_milli)
     suited_mw = _found_mw(columns, ask)[ask.is_suited]
     if not len(suited_mw) or not columns.node_count:
@@ -221,14 +221,14 @@ def least_held(columns: Columns, ask: Ask, shape: Shape) -> Held:
 
 
 def _found_mw(columns: Columns, ask: Ask) -> Ints:
-    """[class] what counts for a task on such GPUs, before the power supplies."""
+    """[class] watts of a task on such GPUs, before the power supplies."""
     sizes = columns.classes.sizes_milli * ask.milli // WHOLE_GPU
     found_mw: Ints = ask.gpus * (ask.draw_mw * sizes // WHOLE_GPU)
     return found_mw
 
 
 def missing(room: QuotaRoom, wants: Held) -> Held:
-    """By how much a gang that wants so much would exceed the quota."""
+    """By how much a gang with these amounts would exceed the quota."""
     more_milli = room.used_milli + wants.milli - room.most_milli
     more_mw = room.used_mw + wants.mw - room.most_mw
     return Held(
@@ -238,13 +238,13 @@ def missing(room: QuotaRoom, wants: Held) -> Held:
 
 
 def exceeded(room: QuotaRoom, wants: Held) -> QuotaLimit | None:
-    """What of the quota a gang that wants so much would exceed."""
+    """The limit of the quota that a gang with these amounts would exceed."""
     more = missing(room, wants)
     return "gpus" if more.milli else "power_w" if more.mw else None
 
 
 def lacks(room: QuotaRoom, wants: Held) -> str:
-    """The same in words; empty = nothing."""
+    """As `exceeded`, as text; empty = none."""
     milli, mw = wants
     limit = exceeded(room, wants)
     if limit == "gpus":

@@ -1,10 +1,9 @@
-"""Which of the feasible nodes is best: least lost to the mix, cool air, then the most watts left.
+"""Ranking of feasible nodes: least loss for the mix, cool air, then the most remaining watts.
 
-What a task costs the mix is for `fragments` to say. Where no mix is known yet, GPUs are packed by
-best fit, and a share goes first of all to the free part that it fills best, on whatever node.
-Among equals the one whose GPUs would stay coolest at full power, where any would get warm at all;
-then the node whose tightest domain, in either tree, keeps the largest share of its budget wins: a
-lease can rise highest there.
+The loss for the mix is computed by `fragmentation`. While no mix is known, GPUs are packed by best
+fit, and a share first goes to the best-fitting free part on any node. Ties go to the node whose
+GPUs would stay coolest at full power, if any would get warm at all; then to the node whose tightest
+domain, in either tree, retains the largest share of its budget: a lease can rise highest there.
 """
 
 import numpy as np
@@ -36,9 +35,9 @@ def node_cost(
     weights: Weights = DEFAULT_WEIGHTS,
     grown: Growth | None = None,
 ) -> Floats:
-    """[node] the part of the cost that lies in the node; the lowest is best.
+    """[node] the cost terms of the node itself; the lowest is best.
 
-    `grown` says what the mix of tasks would lose; None = not known, GPUs are packed by best fit.
+    `grown`: the loss for the task mix; None = unknown, GPUs are packed by best fit.
     """
     cost = _packing(columns, ask, at, weights, grown)
     cost += weights.warmth * columns.warmth[at]
@@ -74,7 +73,7 @@ def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = No
 
 
 def rows_cost(rooms: Rooms, ask: Ask, at: At, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
-    """[node] the part of the cost that lies in the rows above: where most is left, is best."""
+    """[node] the cost terms of the rows above: most headroom is best."""
     cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw, at)
     return cost
 
@@ -88,7 +87,7 @@ def costs(
 ) -> Floats:
     """[node] cost of the task on every node; infinite where it does not fit now.
 
-    The node to take is the first with the least (`argmin`).
+    The best node is the first with the lowest cost (`argmin`).
     """
     grown = growth(columns, ask, prices) if prices is not None else None
     slot = leanest_slot(columns, ask) if ask.is_share else None

@@ -1,10 +1,10 @@
-"""What is known of each shape on every node, kept from placement to placement and cycle to cycle.
+"""Per-shape cache of node feasibility and cost, across placements and cycles.
 
-Looking at a node for a shape costs array operations; most nodes are as they were when the shape was
-looked at last. So each shape keeps its columns of costs and needs, and of each node is
-known when it was touched last: only nodes touched since are looked at again. It is a memory, not a
-state: the same is placed without it, which a property test holds. Beside it stands whose turn it is
-where a cycle cannot look for all (`turns`).
+Evaluating nodes for a shape costs array operations; most nodes have not changed since the shape was
+last evaluated. So each shape has cached columns of costs and needs, and each node a time of its
+last change: only nodes changed since are re-evaluated. It is a cache, not state: placement is the
+same without it, as a property test checks. It also stores the rotation of searches for cycles that
+cannot search for all (`search_rotation`).
 """
 
 import math
@@ -34,16 +34,16 @@ from wattline_scheduler.plan.search.search_rotation import Turns
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 
 MAX_LOOKS = 1_024
-"""Shapes remembered, those not asked for longest are dropped; 0.2 MB each at 12,500 nodes."""
+"""Cached shapes, least recently used dropped first; 0.2 MB each at 12,500 nodes."""
 
 STEPS_PER_LOOK, NODES_PER_STEP, NODES_PER_STEP_OF_ALL = 40, 40, 250
-"""Effort of a look: of the array operations, of the nodes that the shape fits on, and of all."""
+"""Effort of an evaluation: the array operations, the nodes that fit, and all nodes."""
 
 NEVER = -1
 
 
 class Look:
-    """One task of a shape on all nodes; shapes that ask the same of each node share it."""
+    """One task of a shape on all nodes; shared by shapes with equal requests per node."""
 
     __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot", "wanted")
 
@@ -51,19 +51,19 @@ class Look:
         self.ask: Ask
         self.class_count = 0
         self.cost: Floats = np.full(node_count, np.inf)
-        """[node] of the part that lies in the node; infinite = it does not fit there."""
+        """[node] cost terms of the node itself; infinite = it does not fit there."""
         self.needed_mw: Ints = np.zeros(node_count, np.int64)
-        """[node] wall milliwatts at least; of any value where it does not fit."""
+        """[node] minimum wall milliwatts; undefined where it does not fit."""
         self.slot: Ints | None = np.zeros(node_count, np.int64) if is_share else None
-        """[node] for a share: the GPU that it is taken of, if watts suffice; None: whole GPUs."""
+        """[node] for a share: its GPU, if watts suffice; None: whole GPUs."""
         self.seen = NEVER
-        """What was touched up to then is in it."""
+        """Changes up to this time are included."""
         self.wanted: Wanted | None = None
-        """What loops know of it; None = they cannot look."""
+        """Input of the native loops; None = not supported by them."""
 
 
 class Tried:
-    """One shape: its look, and what was found of it in earlier cycles."""
+    """One shape: its evaluation, and results of earlier cycles."""
 
     __slots__ = (
         "asked_at",
@@ -78,36 +78,36 @@ class Tried:
 
     def __init__(self, look: Look, number: int) -> None:
         self.look, self.number = look, number
-        """How many were known before it."""
+        """Number of shapes known before it."""
         self.asked_at = NEVER
-        """The newest cycle in which it was asked for."""
+        """The newest cycle that requested it."""
         self.reason, self.reason_turn, self.reason_for = "", NEVER, EVERYWHERE
-        """Why it did not fit, in which turn that was found, and for which stays."""
+        """Why it did not fit, the turn in which that was computed, and its key of stays."""
         self.vain_at: float = -math.inf
         self.vain_for: Hashable = None
-        """The cycle in which nobody could be sent away for it, for which stays and quotas."""
+        """The last cycle in which preemption did not help, and its stays and quotas."""
 
 
 class Looks:
-    """All shapes, and when each node was touched last."""
+    """All shapes, and the time of each node's last change."""
 
     def __init__(self) -> None:
         self.cycle = 0
-        """Number of the present one."""
+        """Number of the present cycle."""
         self.turns = Turns()
         self._tried: dict[Shape, Tried] = {}
         self._looks: dict[Hashable, Look] = {}
-        """By what one task asks."""
+        """By the request of one task."""
         self._touched: Ints = np.zeros(0, np.int64)
         self._time = 0
         self._weights = DEFAULT_WEIGHTS
         self._worths: Worths | None = None
         """At the prices of the present cycle."""
         self._unfollowed: set[int] = set()
-        """Nodes that those do not know as they are."""
+        """Nodes whose worth is out of date."""
 
     def begin(self, seen: Snapshot) -> int:
-        """A cycle, or another trial, begins; see `end`."""
+        """Begin a cycle, or another trial; see `end`."""
         columns, prices = seen.columns, seen.prices
         if len(self._touched) != columns.node_count:
             self._touched = np.zeros(columns.node_count, np.int64)
@@ -128,7 +128,7 @@ class Looks:
         return self._worths.of if self._worths is not None else None
 
     def end(self, began: int) -> None:
-        """It is over: nodes touched since it began are as they were before it."""
+        """End it: nodes touched since it began are as they were before it."""
         self._time += 1
         changed = self._touched > began
         self._touched[changed] = self._time
@@ -136,7 +136,7 @@ class Looks:
             self._unfollowed.update(np.flatnonzero(changed).tolist())
 
     def touch(self, at: int) -> None:
-        """The node is not as it was."""
+        """Mark the node as changed."""
         self._time += 1
         if len(self._touched):
             self._touched[at] = self._time
@@ -144,7 +144,7 @@ class Looks:
             self._unfollowed.add(at)
 
     def of(self, shape: Shape, columns: Columns, loops: Loops | None) -> tuple[Look, int]:
-        """The shape on the nodes as they are now, and the effort of finding out."""
+        """The shape on the present nodes, and the effort of evaluating it."""
         look = self._look(shape, columns)
         if look.seen == self._time:
             return look, 0
@@ -157,7 +157,7 @@ class Looks:
         return look, STEPS_PER_LOOK + all_steps + able // NODES_PER_STEP
 
     def _operate(self, look: Look, columns: Columns) -> int:
-        """Look at what was touched, by array operations: on how many of them it fits."""
+        """Re-evaluate touched nodes by array operations; returns how many fit."""
         changed = self._touched > look.seen
         np.putmask(look.cost, changed, np.inf)
         able = fitting(columns, look.ask, changed)
@@ -168,7 +168,7 @@ class Looks:
     def _loop(
         self, look: Look, columns: Columns, loops: Loops, worths: Worths, wanted: Wanted
     ) -> int:
-        """The same in one call, but for nodes that are left to array operations."""
+        """As `_operate`, in one native call, except for nodes left to array operations."""
         self._follow(worths, columns)
         leads = worths.leads(look.ask)
         able, rest = loops.look(wanted, worths, leads, self._touched, look.seen)
@@ -179,7 +179,7 @@ class Looks:
         return able + len(rest)
 
     def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
-        """Nodes that the shape fits on."""
+        """Evaluate nodes that the shape fits on."""
         ask, grown = look.ask, self._growth(columns, look.ask, able)
         slot = grown.slot if grown is not None else None
         if look.slot is not None:
@@ -204,7 +204,7 @@ class Looks:
         return self._look(shape, columns).ask
 
     def tried(self, shape: Shape, columns: Columns) -> Tried:
-        """What is known of the shape; its look is as old as it is."""
+        """Cached results of the shape; its evaluation may be out of date."""
         tried = self._tried.get(shape)
         if tried is None:
             self._make_room()
@@ -225,7 +225,7 @@ class Looks:
         return look
 
     def _make_room(self) -> None:
-        """Forget the half that was not asked for longest."""
+        """Drop the least recently used half."""
         if len(self._tried) >= MAX_LOOKS:
             newest = sorted(self._tried.items(), key=lambda item: -item[1].asked_at)
             self._tried = dict(newest[: MAX_LOOKS // 2])

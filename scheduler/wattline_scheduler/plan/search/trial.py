@@ -1,4 +1,4 @@
-"""Try before you commit: where tasks would fit, which place is best, and what is left then."""
+"""Trial placements: where tasks fit, the best place, and the remaining resources."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from wattline_scheduler.plan.search.trial_log import Taking, Task
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
-"""Effort of choosing the best of nodes that were looked at, and of the nodes."""
+"""Effort of choosing the best of the evaluated nodes, and of the nodes."""
 
 
 class Trial(Taking):
@@ -40,32 +40,32 @@ class Trial(Taking):
             self._loops = Loops(native_loops.LIBRARY, self.columns, budget_mw, snapshot.weights)
         self._other_rows: dict[DomainKind, list[int]] = {}
         self._usable: dict[tuple[bool, ...], Ints] = {}
-        """By the classes that suit."""
+        """By suitable classes."""
         self._barred: dict[Key, Bools | None] = {}
-        """Where reservations let nobody of that key start."""
+        """Nodes barred by reservations, per key."""
 
     @property
     def cycle(self) -> int:
-        """A number that grows from trial to trial with the same memory."""
+        """A number that grows from trial to trial with the same cache."""
         return self._looks.cycle
 
     @property
     def turns(self) -> Turns:
-        """Who may have room looked for, kept by the same memory."""
+        """The rotation of reservation searches, stored in the same cache."""
         return self._looks.turns
 
     @property
     def weights(self) -> Weights:
-        """What each term of the cost counts for."""
+        """Weight of each cost term."""
         return self.snapshot.weights
 
     def key(self, stay: Stay) -> Key:
-        """Of stays with the same key `barred` is the same."""
+        """Stays with the same key have the same `barred`."""
         reservations = self.snapshot.reservations
         return EVERYWHERE if reservations is None else reservations.key(stay)
 
     def barred(self, stay: Stay) -> Bools | None:
-        """[node] where reservations do not let it start now; None: they let it everywhere."""
+        """[node] where reservations bar it from starting now; None: on no node."""
         reservations = self.snapshot.reservations
         if reservations is None:
             return None
@@ -75,13 +75,13 @@ class Trial(Taking):
         return self._barred[key]
 
     def look(self, shape: Shape) -> Look:
-        """The shape on all nodes, as they are now."""
+        """The shape on all nodes in their present state."""
         look, effort = self._looks.of(shape, self.columns, self._loops)
         self.effort += effort
         return look
 
     def tried(self, shape: Shape) -> Tried:
-        """What earlier cycles found of the shape."""
+        """Results of earlier cycles for the shape."""
         return self._looks.tried(shape, self.columns)
 
     def ask(self, shape: Shape) -> Ask:
@@ -98,11 +98,11 @@ class Trial(Taking):
         return known
 
     def room_for(self, priority: int) -> Ints:
-        """[row] what is left, and what lower priorities there would give back."""
+        """[row] headroom including what lower priorities there would release."""
         return self._rooms.room_mw(priority)
 
     def most_mw(self, priority: int, kind: DomainKind) -> Ints:
-        """[group] the largest task that all rows of one kind above have room for."""
+        """[group] the largest task that fits below all rows of one kind above."""
         room_mw = self.room_for(priority)
         room_mw[self._others(kind)] = ENDLESS_MW
         return most_mw(self.columns, room_mw)
@@ -123,8 +123,8 @@ class Trial(Taking):
         return costs
 
     def place_best(self, shape: Shape, barred: Bools | None = None) -> TaskPlace | None:
-        """Put a gang of one node on the first of the nodes with the least of `costs`, without those
-        that are `barred`; None = it fits on none. It cannot be rolled back.
+        """Place a one-node gang on the first node with the lowest of `costs`, except those that are
+        `barred`; None = it fits on none. It cannot be rolled back.
         """
         look, priority = self.look(shape), shape.priority
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
@@ -145,8 +145,8 @@ class Trial(Taking):
         return self._place_of(task)
 
     def _best(self, look: Look, priority: int, barred: Bools | None) -> int | None:
-        """Only nodes that it fits on are asked what their rows allow, and if the best of them has
-        the watts, no others: on a full site they are few."""
+        """Only nodes that fit have their rows checked; if the best one has the watts, no others: on
+        a full site they are few."""
         fits_on = look.cost < np.inf
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
@@ -160,7 +160,7 @@ class Trial(Taking):
         return able.item(best) if costs[best] < np.inf else None
 
     def place(self, at: int, shape: Shape) -> TaskPlace:
-        """Put one task of `shape` on the node at `at`, on the GPUs that suit it best."""
+        """Place one task of `shape` on the node at `at`, on the GPUs that suit it best."""
         task = self._best_task(at, shape, self.ask(shape))
         self.take(task)
         return self._place_of(task)
@@ -175,7 +175,7 @@ class Trial(Taking):
         return TaskPlace(self.snapshot.nodes[task.at].node, tuple(indices))
 
     def _share_slot(self, at: int, shape: Shape) -> list[int]:
-        """The GPU on which it costs least; where its watts lack, that which needs the fewest."""
+        """The GPU on which it costs least; if its watts lack, the one that needs fewest."""
         look = self.look(shape)
         if look.slot is None or look.cost[at] == np.inf:
             return slots_for(self.columns, look.ask, at)
@@ -185,11 +185,11 @@ class Trial(Taking):
         return [int(leanest_slot(self.columns, look.ask, np.array([at]))[0])]
 
     def fits_node(self, at: int, shape: Shape) -> bool:
-        """Whether the node alone could take a task; watts are not looked at."""
+        """Whether the node itself fits a task; watts are not checked."""
         return bool(fits(self.columns, self.ask(shape), np.array([at]))[0])
 
     def fits_now(self, at: int, shape: Shape) -> bool:
-        """Whether the node could take a task, with what its rows leave: its cost is finite."""
+        """Whether the node fits a task with the headroom of its rows: its cost is finite."""
         columns, ask, one = self.columns, self.ask(shape), np.array([at])
         if not fits(columns, ask, one)[0]:
             return False

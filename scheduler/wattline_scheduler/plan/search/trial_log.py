@@ -1,7 +1,7 @@
-"""Tasks taken on a copy of the columns, and taken back: what a trial is made of.
+"""Tasks taken on a copy of the columns, and rolled back: the basis of a trial.
 
-`checkpoint` and `rollback` bracket a gang. Each task leaves a note of what it changed, and says
-which node and rows are not as they were.
+`checkpoint` and `rollback` bracket a gang. Each task logs what it changed, and marks its node and
+rows as changed.
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,11 @@ class Task(NamedTuple):
     counted_mw: Ints | int
     """In each of them."""
     is_kept: bool = False
-    """Nobody runs it yet: what its GPU counts for others does not change."""
+    """Reserved, not running: what its GPU counts for others does not change."""
 
 
 class _Before(NamedTuple):
-    """What one task changed, and by how much."""
+    """Changes of one task."""
 
     at: int
     is_open: bool
@@ -48,7 +48,7 @@ class _Before(NamedTuple):
     memory_bytes: int
     load_mw: int
     idle_mw: Ints32 | None
-    """Where it changed."""
+    """Idle draw before, if changed."""
     rows: Ints
     counted_mw: Ints | int
 
@@ -60,14 +60,14 @@ class Taking:
         self.snapshot = snapshot
         self.columns = snapshot.columns.copy()
         self.effort = 0
-        """What was done so far, in steps of about a microsecond; the same on every machine."""
+        """Work done so far, in steps of about a microsecond; the same on every machine."""
         self._looks = looks
         self._began = looks.begin(snapshot)
         self._log: list[_Before] = []
         self._rooms = Rooms(self.columns)
 
     def close(self) -> None:
-        """The copy goes away: what was kept of its nodes is no longer true."""
+        """Discard the copy: cached values of its nodes become invalid."""
         self._looks.end(self._began)
 
     def checkpoint(self) -> int:
@@ -75,7 +75,7 @@ class Taking:
         return len(self._log)
 
     def rollback(self, mark: int) -> None:
-        """Take back everything since `mark`."""
+        """Undo everything since `mark`."""
         columns = self.columns
         while len(self._log) > mark:
             before = self._log.pop()
@@ -91,18 +91,18 @@ class Taking:
             self._rooms.add(before.rows, before.counted_mw)
 
     def finish_gang(self, mark: int) -> None:
-        """Commit what was placed since `mark`: the nodes may be used by the next gang."""
+        """Commit what was placed since `mark`: the next gang may use the nodes."""
         self.open_again(mark)
         del self._log[mark:]
 
     def open_again(self, mark: int) -> None:
-        """The same, but it can still be rolled back."""
+        """As `finish_gang`, but it can still be rolled back."""
         for before in self._log[mark:]:
             self.columns.is_open[before.at] = before.is_open
             self._looks.touch(before.at)
 
     def hold(self, task: Task) -> None:
-        """Keep from everybody else what a task takes that cannot start yet."""
+        """Reserve the resources of a task that cannot start yet."""
         self.take(task._replace(is_kept=True))
         self.finish_gang(len(self._log) - 1)
 
@@ -118,9 +118,9 @@ class Taking:
         self._rooms.add(task.rows, task.counted_mw)
 
     def task(self, at: int, slots: list[int], ask: Ask, later: Sequence[int] = ()) -> Task:
-        """What a task on these GPUs, which are free, would take.
+        """The resources that a task on these free GPUs would take.
 
-        `later`: others that it gets once they are free; watts beyond those held there count now.
+        `later`: GPUs that it gets once they are free; watts beyond those counted there apply now.
         """
         columns = self.columns
         number, idle_mw = columns.gpu_class[at].tolist(), columns.idle_mw[at].tolist()
@@ -136,12 +136,12 @@ class Taking:
         return Task(at, slots, ask, rise_mw, columns.group_rows[:, group], counted)
 
     def has_watts(self, task: Task, priority: int) -> bool:
-        """Whether there is room below the rows of its node."""
+        """Whether the rows of its node have headroom."""
         room_mw = self.columns.room_mw[task.rows] + self._rooms.given_back_mw(priority)[task.rows]
         return bool(np.logical_and.reduce(np.maximum(room_mw, 0) >= task.counted_mw))
 
     def fits(self, task: Task, priority: int) -> bool:
-        """Whether there is room on the node and below its rows."""
+        """Whether the node and its rows have the resources."""
         columns, at = self.columns, task.at
         return bool(
             columns.is_open[at]
@@ -189,7 +189,7 @@ class Taking:
         self._looks.touch(at)
 
     def take_away(self, used: TaskAllocation) -> None:
-        """As if a task that runs was not there. Rooms stay: they count on its watts already."""
+        """Remove a running task. Headroom is unchanged: it already includes its watts."""
         columns, at = self.columns, used.at
         self.effort += STEPS_PER_TASK
         free_milli, idle_mw = columns.free_milli[at].tolist(), columns.idle_mw[at].copy()
@@ -225,14 +225,14 @@ class Taking:
         self._looks.touch(at)
 
     def _note_part(self, task: Task) -> None:
-        """What a shared GPU counts is what its most demanding holder needs."""
+        """A shared GPU counts the highest requirement of its holders."""
         columns, at, draws_mw = self.columns, task.at, task.ask.draws_mw
         for slot in task.slots:
             counts_mw = max(int(columns.idle_mw[at, slot]), draws_mw[columns.gpu_class[at, slot]])
             columns.idle_mw[at, self._slots_of(at, int(columns.gpu_index[at, slot]))] = counts_mw
 
     def _slots_of(self, at: int, device: int) -> list[int]:
-        """Slots of the GPU that a device belongs to: more than one where it is in MIG mode."""
+        """Slots of the GPU that a device belongs to: more than one in MIG mode."""
         indices = self.columns.gpu_index[at].tolist()
         numbers = self.columns.gpu_class[at].tolist()
         return [

@@ -1,17 +1,17 @@
-"""Who gets which watts: floors, strict priority, max-min satisfaction, spare; pure.
+"""Power allocator: floors, strict priority, max-min satisfaction, spare watts; pure.
 
-Every node gets its floor, and what users asked for with a `min_performance`. What is left goes to
-the targets of the highest priority, then of the next: inside a priority all GPUs rise together in
-satisfaction (allocation / target, over weight) until a row is full (`filling`). When targets are
-met the rest rises towards the ceilings, where a watt helps most first; what is left after that is
-room to ramp.
+Every node gets its floor, and the caps that `min_performance` requires. The rest goes to the
+targets of the highest priority, then of the next: within a priority all GPUs rise together in
+satisfaction (allocation / target, over weight) until a row is full (`water_filling`). When targets
+are met, the rest raises GPUs towards their ceilings, highest gain per watt first; what remains
+after that is ramp headroom.
 
-Whom to pause is the caller's decision: floors that do not fit are given all the same and reported
-as `short`; keeps that do not fit beside each other are reported as `missing`. What a higher
-priority wants above its keep slows those below it, and pauses nobody.
+The caller decides which work to pause: floors that do not fit are allocated all the same and
+reported as `short`; useful caps that do not fit together are reported as `missing`. Demand of a
+higher priority above its useful cap slows lower priorities, but pauses no work.
 
-Levels are floats; what is handed out is rounded down to whole milliwatts, and each row keeps free
-what rounding may add, so that every row holds exactly.
+Levels are floats; allocations are rounded down to whole milliwatts, and each row reserves what
+rounding may add, so that every row's limit is exact.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from wattline_scheduler.power.demand.node_load import GAIN_STEP
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints, Matrix
 
 ROUNDING_MW = 2
-"""Wall milliwatts kept free per node and row: a lease is rounded up, and so is its share."""
+"""Wall milliwatts reserved per node and row: a lease is rounded up, and so is its share."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class NodeColumns:
     psu_efficiency_permille: Ints
     lowest_mw: Ints
     is_set: Bools
-    """Whether the node's lease can be set; others get nothing here."""
+    """Whether the node's lease can be set; other nodes get no allocation."""
 
 
 @dataclass(slots=True)
@@ -59,29 +59,29 @@ class Allocation:
     """Leases that fit every row together, except rows that are short."""
 
     gpu_mw: Ints
-    """Of each GPU, overshoot included."""
+    """Per GPU, overshoot included."""
     lease_mw: Ints
-    """Of each node, at the wall."""
+    """Per node, at the wall."""
     short_mw: Ints
-    """Of each row: by how much the floors alone do not fit; 0 = they do."""
+    """Per row: by how much the floors alone exceed it; 0 = they fit."""
     row: Ints
-    """Of each GPU: the row that kept it below its target; -1 = none."""
+    """Per GPU: the row that limits it below its target; -1 = none."""
     missing_mw: Ints
-    """Of each row: wall milliwatts that keeps alone would lack because of it."""
+    """Per row: wall milliwatts by which useful caps alone fall short because of it."""
 
     def short(self) -> dict[int, int]:
         """Rows whose floors do not fit, and by how many wall milliwatts."""
         return {int(row): int(self.short_mw[row]) for row in np.flatnonzero(self.short_mw)}
 
     def missing(self) -> dict[int, int]:
-        """Rows in which keeps do not fit, and by how many wall milliwatts."""
+        """Rows in which useful caps do not fit, and by how many wall milliwatts."""
         return {int(row): int(self.missing_mw[row]) for row in np.flatnonzero(self.missing_mw)}
 
 
 def allocate(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints) -> Allocation:
     """Divide `free_mw` (wall milliwatts of each row, for these nodes alone) among the GPUs.
 
-    Never infeasible: what cannot be covered stands in `short_mw`. Deterministic.
+    Never infeasible: what does not fit is reported in `short_mw`. Deterministic.
     """
     floors_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.floor_mw))
     left_mw = _left(matrix, nodes, free_mw - floors_mw)
@@ -101,7 +101,7 @@ def allocate(matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints
 
 
 def lease_mw(nodes: NodeColumns, gpus: GpuColumns, gpu_mw: Ints) -> Ints:
-    """Leases that cover these GPU watts; exact (see `wall.wall_mw`)."""
+    """Leases that cover these GPU watts; exact (see `wall_power.wall_mw`)."""
     drawn = np.bincount(gpus.node, gpu_mw, len(nodes.base_mw)).astype(np.int64)
     wall = -(-(nodes.base_mw + drawn) * PERMILLE // nodes.psu_efficiency_permille)
     return np.where(nodes.is_set, np.maximum(wall, nodes.lowest_mw), 0)
@@ -110,7 +110,7 @@ def lease_mw(nodes: NodeColumns, gpus: GpuColumns, gpu_mw: Ints) -> Ints:
 def _missing(
     matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints, left_mw: Floats
 ) -> Ints:
-    """What keeps lack, by the row that stops them, when nobody gets more than that."""
+    """Shortfall of useful caps, by the row that limits them, if nothing is allocated above them."""
     keeps_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.keep_mw))
     if (keeps_mw <= free_mw).all():
         return np.zeros(matrix.row_count, dtype=np.int64)
@@ -118,15 +118,15 @@ def _missing(
 
 
 def _left(matrix: Matrix, nodes: NodeColumns, above_floors_mw: Ints) -> Floats:
-    """What may be handed out on top of the floors, after what rounding may add."""
+    """Watts to allocate above the floors, less what rounding may add."""
     in_row = np.bincount(matrix.entry_row, nodes.is_set[matrix.entry_node], matrix.row_count)
     left: Floats = (above_floors_mw - ROUNDING_MW * in_row - 1).astype(np.float64)
-    left *= 1.0 - 2.0**-40  # sums of floats
+    left *= 1.0 - 2.0**-40  # rounding of float sums
     return np.maximum(left, 0.0)
 
 
 class _Rising:
-    """What each GPU has so far, and what is left in each row."""
+    """Allocation of each GPU so far, and remaining watts of each row."""
 
     def __init__(
         self, matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, left_mw: Floats
@@ -140,18 +140,18 @@ class _Rising:
         self.row = np.full(len(gpus.node), -1, dtype=np.int64)
 
     def to_asked(self) -> None:
-        """What users asked for, by priority."""
+        """Raise to the caps that `min_performance` requires, by priority."""
         self._to(self._gpus.asked_mw)
 
     def to_keeps(self) -> Ints:
-        """By priority; returns what is missing, by the row that stopped it."""
+        """Raise to useful caps by priority; returns the shortfall, by the limiting row."""
         goal_mw = self._to(self._gpus.keep_mw)
         lacks = np.where(self.row >= 0, (goal_mw - self.has_mw) * self._cost, 0.0)
         missing = np.bincount(self.row + 1, lacks, self._matrix.row_count + 1)[1:]
         return np.ceil(missing).astype(np.int64)
 
     def to_targets(self) -> None:
-        """Strict priority; satisfaction over weight rises evenly inside one."""
+        """Strict priority; within a priority, satisfaction over weight rises evenly."""
         self._to(self._gpus.target_mw, self._gpus.weight_permille / PERMILLE)
 
     def to_ceilings(self) -> None:
@@ -163,14 +163,14 @@ class _Rising:
             self._give(some, goal_mw[some], rank, rank + 1.0)
 
     def _to(self, goal: Ints, weight: Floats | None = None) -> Floats:
-        """Raise all towards their goals by strict priority; the goals."""
+        """Raise all towards their goals by strict priority; returns the goals."""
         goal_mw = goal.astype(np.float64)
         for some in self._by_priority(goal_mw > self.has_mw):
             self._raise(some, goal_mw[some], np.ones(len(some)) if weight is None else weight[some])
         return goal_mw
 
     def _by_priority(self, wants: Bools) -> Iterator[Ints]:
-        """Positions of the GPUs that want more, highest priority first."""
+        """Positions of the GPUs below their goal, highest priority first."""
         some = np.flatnonzero(wants)
         priorities = self._gpus.priority[some]
         for priority in np.unique(priorities)[::-1]:
@@ -191,7 +191,7 @@ class _Rising:
 
 
 def _ranks(gain: Floats) -> Floats:
-    """0 for the highest class of gains, 1 for the next; see `loads.gain_class`."""
+    """0 for the highest class of gains, 1 for the next; see `node_load.gain_class`."""
     steps = np.full(len(gain), -np.inf)
     is_useful = gain > 0.0
     steps[is_useful] = np.floor(np.log(gain[is_useful]) / np.log(GAIN_STEP))

@@ -1,4 +1,4 @@
-"""Which row keeps each node below what it would use, and since when."""
+"""Binding row of each node: the row that limits it below its demand, and since when."""
 
 import numpy as np
 
@@ -10,17 +10,17 @@ NO_ROW = -1
 
 
 class Binding:
-    """By position of the node; brought up to date after each allocation."""
+    """Binding rows by position of the node; updated after each allocation."""
 
     def __init__(self, node_count: int) -> None:
         self.row: Ints = np.full(node_count, NO_ROW, dtype=np.int64)
-        """The row that stops the node's least satisfied GPU; -1 = none."""
+        """The row that limits the node's least satisfied GPU; -1 = none."""
         self.since: Floats = np.zeros(node_count)
-        """UNIX time since when it is that row."""
+        """UNIX time at which that row became binding."""
         self._of: Allocation | None = None
 
     def update(self, allocation: Allocation, gpus: GpuColumns, now: UnixTime) -> None:
-        """Take a new allocation; the same one again changes nothing."""
+        """Apply a new allocation; idempotent."""
         if allocation is self._of:
             return
         self._of = allocation
@@ -28,7 +28,7 @@ class Binding:
         satisfied = allocation.gpu_mw[bound] / gpus.target_mw[bound]
         bound = bound[np.argsort(-satisfied, kind="stable")]
         row = np.full(len(self.row), NO_ROW, dtype=np.int64)
-        row[gpus.node[bound]] = allocation.row[bound]  # of several the last counts
+        row[gpus.node[bound]] = allocation.row[bound]  # the last of several wins
         changed = row != self.row
         self.since[changed] = now
         self.row = row

@@ -1,7 +1,7 @@
-"""The loads of all nodes as columns for the allocator, changed node by node.
+"""Loads of all nodes as columns for the allocator, updated per node.
 
-A beat that changes nothing about a node costs nothing here; one that does costs writing that node's
-few entries. Entries of a node that is not set are zero: they draw nothing and want nothing.
+A beat that leaves a node unchanged costs nothing; a change costs writing that node's few entries.
+Entries of a node that is not set are zero: no draw and no demand.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from wattline_scheduler.power.demand.node_load import EQUAL_WEIGHT_PERMILLE, Gpu
 from wattline_scheduler.power.topology.matrix import Ints, Matrix
 
 USUAL_GPUS = 8
-"""Entries kept for a node that was not heard yet."""
+"""Entries reserved for a node that has not connected yet."""
 
 NOBODY = -1
 
@@ -33,19 +33,19 @@ class Fleet:
         self.loads: dict[NodeId, NodeLoad] = {}
         self._slots = [USUAL_GPUS] * len(matrix.nodes)
         self._known: tuple[Ints, Allocation] | None = None
-        """The newest allocation and what it divided, while no load has changed since."""
+        """The newest allocation and its input; None once a load has changed."""
         self.newest: Allocation | None = None
-        """The newest allocation, whatever has changed since; None before the first."""
+        """The newest allocation, even if loads have changed since; None before the first."""
         self._make()
         for load in loads:
             self.put(load)
 
     def _make(self) -> None:
-        """New columns with `_slots` entries per node, filled from `loads`."""
+        """Rebuild the columns with `_slots` entries per node, filled from `loads`."""
         count, slots = len(self._slots), np.array(self._slots, dtype=np.int64)
         self._first = np.cumsum(slots) - slots
         total = int(slots.sum())
-        self.newest = None  # its entries stand elsewhere now
+        self.newest = None  # its entries have different positions now
         self.nodes = NodeColumns(
             base_mw=np.zeros(count, dtype=np.int64),
             psu_efficiency_permille=np.full(count, 1000, dtype=np.int64),
@@ -67,7 +67,7 @@ class Fleet:
             self._write(self.matrix.at[load.node], load)
 
     def put(self, load: NodeLoad) -> None:
-        """Set a node's load, or change it."""
+        """Set or update a node's load."""
         before = self.loads.get(load.node)
         self.loads[load.node] = load
         if before == load:
@@ -81,7 +81,7 @@ class Fleet:
             self._write(at, load)
 
     def drop(self, node: NodeId) -> None:
-        """The node's lease can no longer be set."""
+        """Remove the load of a node whose lease can no longer be set."""
         if self.loads.pop(node, None) is None:
             return
         self._known = None
@@ -113,26 +113,26 @@ class Fleet:
         gpus.gain[here] = [*(g.gain for g in busy), *[0.0] * none]
 
     def allocate(self, free_mw: Ints) -> Allocation:
-        """See `allocator.allocate`; the same again costs nothing."""
+        """See `allocator.allocate`; cached while the input is unchanged."""
         if self._known is None or not np.array_equal(self._known[0], free_mw):
             self._known = (free_mw, allocate(self.matrix, self.nodes, self.gpus, free_mw))
         self.newest = self._known[1]
         return self.newest
 
     def floor_mw(self) -> Ints:
-        """Least lease of each node with its work running; 0 = not set."""
+        """Lowest lease of each node with its work running; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.floor_mw)
 
     def keep_mw(self) -> Ints:
-        """Lease with which everything on each node has what it must keep; 0 = not set."""
+        """Lease that covers the useful caps of all work on each node; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.keep_mw)
 
     def target_mw(self) -> Ints:
-        """Lease with which each node's demand is covered; 0 = not set."""
+        """Lease that covers each node's demand; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.target_mw)
 
     def gpu_entries(self, node: NodeId) -> slice:
-        """Where the busy GPUs of the node stand in the columns, in the order of its load."""
+        """Positions of the node's busy GPUs in the columns, in the order of its load."""
         first = int(self._first[self.matrix.at[node]])
         load = self.loads.get(node)
         return slice(first, first + (len(load.gpus) if load is not None else 0))

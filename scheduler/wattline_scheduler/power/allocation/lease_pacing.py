@@ -1,11 +1,10 @@
-"""When a lease that should change is changed: at once, or later, each node at its own moment.
+"""Pacing of lease changes: at once, or delayed, each node at its own moment.
 
-Watts that somebody waits for, demand that rose, and budgets that fell move at once. The rest can
-wait: a node gives up what it does not use only after it did not use it for a while (hysteresis),
-and takes watts that became free for no reason of its own (a budget restored, a neighbour's job
-ended) spread over some seconds, because a fleet that is uncapped in the same second surges. Whose
-turn it is follows from a hash of node, epoch and turn: nothing is rolled, and no node is always
-last.
+Watts that other work waits for, demand that rose, and budgets that fell are applied at once. Other
+changes are delayed: a node releases watts only after they were unused for a while (hysteresis), and
+takes watts that became free without a rise of its demand (a budget restored, a neighbour's job
+ended) spread over some seconds, because uncapping a whole fleet in the same second causes a surge.
+A node's delay is a hash of node, epoch and turn: it is deterministic, and no node is always last.
 """
 
 from hashlib import blake2b
@@ -17,27 +16,27 @@ from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 DEAD_BAND_PERMILLE = 10
 DEAD_BAND_MIN_MW = 20_000
-"""Smaller changes are not worth a driver call on every GPU of the node."""
+"""Dead band: smaller changes are not worth a driver call on every GPU of the node."""
 
 RELEASE_SPREAD_S = 3.0
-"""Over so long nodes take watts that became free."""
+"""Interval over which nodes take watts that became free."""
 
 HOLD_S = 3.0
-"""Watts unused for less long are kept: a pause between two phases of a job."""
+"""Watts unused for less time are retained: a pause between two phases of a job."""
 
 GOLDEN = 0.618_033_988_75
-"""Successive turns of a node lie far apart (Weyl sequence)."""
+"""Successive turns of a node are far apart (Weyl sequence)."""
 
 
 RISE_PERMILLE = 50
-"""Demand that rose by more is a ramp; less is a model that learns."""
+"""A larger rise of demand is a ramp; a smaller one is the model still learning."""
 
 SURGE_PERMILLE = 50
-"""Growth in a row by more than this share of what it may grant is a surge."""
+"""Growth in a row by more than this share of its grantable watts is a surge."""
 
 
 def worth_it(wish_mw: Ints, newest_mw: Ints, must: Bools) -> Bools:
-    """Changes larger than the dead band; `must` overrides it (a start waits, a budget fell)."""
+    """Changes above the dead band; `must` overrides it (a start waits, a budget fell)."""
     change = np.abs(wish_mw - newest_mw)
     band = np.maximum(DEAD_BAND_MIN_MW, newest_mw * DEAD_BAND_PERMILLE // 1000)
     is_large: Bools = change >= np.where(must, 1, band)
@@ -45,7 +44,7 @@ def worth_it(wish_mw: Ints, newest_mw: Ints, must: Bools) -> Bools:
 
 
 class Pace:
-    """Since when each node's lease differs from what it should be. By position of the node."""
+    """Since when each node's lease differs from its wish. By position of the node."""
 
     def __init__(self, nodes: tuple[NodeId, ...], epoch: Epoch) -> None:
         digests = (blake2b(f"{node} {epoch}".encode(), digest_size=4).digest() for node in nodes)
@@ -53,13 +52,13 @@ class Pace:
         self._phase: Floats = np.array(hashes, dtype=np.float64) / 2**32
         self._turn: Ints = np.zeros(len(nodes), dtype=np.int64)
         self._since: Floats = np.full(len(nodes), np.nan)
-        """When a change that may wait was first wanted; NaN = none is."""
+        """When the delayed change was first requested; NaN = none is pending."""
         self._is_growth: Bools = np.zeros(len(nodes), dtype=np.bool_)
         self._covered: Ints = np.zeros(len(nodes), dtype=np.int64)
-        """Target of each node when its lease was last right or being made right."""
+        """Target of each node when its lease last matched or was being corrected."""
 
     def rose(self, newest_mw: Ints, target_mw: Ints) -> Bools:
-        """Nodes whose demand has risen above their lease since it was last right."""
+        """Nodes whose demand has risen above their lease since it last matched."""
         rise_mw = target_mw - self._covered
         is_ramp: Bools = rise_mw * 1000 > self._covered * RISE_PERMILLE
         return is_ramp & (newest_mw < target_mw)
@@ -77,8 +76,8 @@ class Pace:
     ) -> Bools:
         """Nodes whose lease is to change now.
 
-        `must`: a budget fell or a start waits there; `hurry`: somebody waits for the node's watts;
-        `surge`: so much is free beside it that taking it all at once would be a jolt.
+        `must`: a budget fell or a start waits there; `hurry`: other work waits for the node's
+        watts; `surge`: so much is free beside the node that taking it all at once would be a surge.
         """
         wanted = worth_it(wish_mw, newest_mw, must)
         grows = wish_mw > newest_mw

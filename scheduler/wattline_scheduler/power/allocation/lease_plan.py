@@ -1,7 +1,7 @@
-"""From wanted leases to those that may be sent now: shrink before grow.
+"""Lease plan: from wished leases to those that may be sent now, shrink before grow.
 
-Shrinks go out at once; their watts are free only when acknowledged. Growth is granted from what
-the books say is free at this moment, highest priority first, so I1 holds in every interleaving.
+Shrinks are sent at once; their watts are free only when acknowledged. Growth is granted from the
+headroom in the books at this moment, highest priority first, so I1 holds in every interleaving.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from wattline_scheduler.power.topology.rows import counted_mw
 
 @dataclass(frozen=True, slots=True)
 class LeaseWish:
-    """What a node should hold instead of its newest lease. `must`: in full or not at all."""
+    """The lease that should replace a node's newest one. `must`: in full or not at all."""
 
     node: NodeId
     lease_mw: int
@@ -25,18 +25,18 @@ class LeaseWish:
 
 @dataclass(frozen=True, slots=True)
 class LeaseDecision:
-    """A lease that keeps I1 when it is booked in this order."""
+    """A lease that preserves I1 if booked in this order."""
 
     node: NodeId
     lease_mw: int
 
 
 def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision]:
-    """Decisions in order: every shrink, then growth, as far as the room reaches.
+    """Decisions in order: every shrink, then growth, as far as the headroom reaches.
 
-    Growth that a start waits for comes first, whole or not at all, and what it lacks is kept
-    free for it; the rest goes by priority, in part when the part is worth a driver call.
-    Decided against the books as they are: book each decision (`Books.send`) before asking again.
+    Growth that a start waits for comes first, in full or not at all, and headroom that it lacks is
+    reserved for it; the rest goes by priority, in part if the part is worth a driver call. Decided
+    against the books as they are: book each decision (`Books.send`) before calling again.
     """
     shrinks: list[LeaseWish] = []
     growths: list[LeaseWish] = []

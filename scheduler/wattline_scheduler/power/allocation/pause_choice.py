@@ -1,8 +1,8 @@
-"""Whom to pause or preempt where floors, or what jobs must keep, do not fit; pure.
+"""Selects gangs to pause or preempt where floors or useful caps do not fit; pure.
 
-Lowest priority first, whole gangs, as few as possible: inside a priority the smallest one that is
-enough, else the one that frees most. What turns out not to be needed once a larger one had to be
-taken is given back, highest priority first.
+Lowest priority first, whole gangs, as few as possible: within a priority the smallest gang that is
+sufficient, else the one that frees most. Gangs made redundant by a later, larger choice are dropped
+again, highest priority first.
 """
 
 import heapq
@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Ordered(Protocol):
-    """Keys that sort, and so make every choice the same each time."""
+    """Sortable keys, which make every choice deterministic."""
 
     def __lt__(self, other: Any, /) -> bool: ...
 
@@ -28,14 +28,14 @@ class Candidate(Generic[Key]):
     """A gang that may be paused."""
 
     key: Key
-    """Orders those that are alike."""
+    """Tie-breaker among equal candidates."""
     priority: int
     relief: Relief
-    """What pausing it frees in each row."""
+    """Watts freed in each row by pausing it."""
 
 
 def choose(candidates: Iterable[Candidate[Key]], short_mw: Relief) -> list[Candidate[Key]]:
-    """Those to pause so that every row of `short_mw` is relieved, as far as they can."""
+    """Candidates to pause so that every row of `short_mw` is relieved, as far as possible."""
     left = {row: mw for row, mw in short_mw.items() if mw > 0}
     by_priority: dict[int, list[Candidate[Key]]] = {}
     for one in candidates:
@@ -50,10 +50,10 @@ def choose(candidates: Iterable[Candidate[Key]], short_mw: Relief) -> list[Candi
 def _take(
     pool: list[Candidate[Key]], left: dict[int, int], chosen: list[Candidate[Key]]
 ) -> dict[int, int]:
-    """Add those of one priority to `chosen`; returns what is left.
+    """Add candidates of one priority to `chosen`; returns the remaining shortfall.
 
-    What a gang covers only falls as others are taken, so the heap's top, once it is up to date,
-    covers most: thousands are chosen from in a fraction of a second (lazy greedy, Minoux 1978).
+    A gang's contribution only falls as others are chosen, so the heap's top, once updated, is the
+    largest: choosing from thousands takes a fraction of a second (lazy greedy, Minoux 1978).
     """
     heap = [(-_covered(one.relief, left), one.key, one) for one in pool]
     heapq.heapify(heap)
@@ -86,7 +86,7 @@ def _after(left: Relief, relief: Relief) -> dict[int, int]:
 def _needed(
     chosen: list[Candidate[Key]], short_mw: Relief, remaining: Relief
 ) -> list[Candidate[Key]]:
-    """Without those whose relief the others make up for."""
+    """Drop candidates whose relief the others already provide."""
     spare = {
         row: sum(one.relief.get(row, 0) for one in chosen) - mw
         for row, mw in short_mw.items()

@@ -1,7 +1,7 @@
-"""How the busy GPUs of one node share its lease: the allocator's order in plain code.
+"""Division of a node's lease among its busy GPUs: the allocator's order in plain code.
 
-Inside a node every GPU counts in the same rows, so the allocator stops them at the same level:
-dividing the lease that it gave by the same rules gives each GPU what the allocator gave it.
+Within a node every GPU counts in the same rows, so the allocator stops them at the same level:
+dividing its lease by the same rules gives each GPU what the allocator gave it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class _Rise:
 
 
 def split(load: NodeLoad, lease_mw: int) -> dict[GpuIndex, int]:
-    """GPU milliwatts of each busy GPU, overshoot included; floors where the lease is below them."""
+    """GPU milliwatts of each busy GPU, with overshoot; the floors if the lease is below them."""
     has = {gpu.index: gpu.floor_mw for gpu in load.gpus}
     within_mw = load_within_mw(lease_mw, load.psu_efficiency_permille)
     left_mw = within_mw - load.base_mw - sum(has.values())
@@ -43,14 +43,14 @@ def split(load: NodeLoad, lease_mw: int) -> dict[GpuIndex, int]:
 
 
 def _even(gpu: GpuLoad, has: dict[GpuIndex, int], goal_mw: int, weight_permille: int) -> _Rise:
-    """Rises evenly in satisfaction over weight."""
+    """A rise that is even in satisfaction over weight."""
     end = PERMILLE / weight_permille
     has_mw = has[gpu.index]
     return _Rise(gpu.index, end * has_mw / goal_mw if goal_mw else end, end, goal_mw - has_mw)
 
 
 def _fill(has: dict[GpuIndex, int], rises: Sequence[_Rise], left_mw: int) -> int:
-    """Raise all to the level at which `left_mw` is used up; returns what was used."""
+    """Raise all to the level at which `left_mw` is used up; returns the watts used."""
     wanting = [rise for rise in rises if rise.amount_mw > 0]
     if left_mw <= 0 or not wanting:
         return 0
@@ -68,7 +68,7 @@ def _fill(has: dict[GpuIndex, int], rises: Sequence[_Rise], left_mw: int) -> int
 
 
 def _level(rises: Sequence[_Rise], left_mw: int) -> float:
-    """Level at which they use `left_mw` together; they want more than that in all."""
+    """Level at which all together use `left_mw`, which is less than their total demand."""
     changes = sorted(
         [(rise.start, rise.amount_mw / (rise.end - rise.start)) for rise in rises]
         + [(rise.end, -rise.amount_mw / (rise.end - rise.start)) for rise in rises]

@@ -1,13 +1,13 @@
 """Weighted max-min water-filling under many rows at once, vectorised over GPUs; pure.
 
-Theory. Every GPU rises from its start to its end along one common scale, the level; a row that is
-full stops all GPUs that count in it. Each row has the level at which it would be full given where
-the *other* rows stop its GPUs; a GPU stops at the least level of its rows. Where these agree
-(every row that stops somebody is full, none is overfull) the allocation is the max-min fair one
-(Bertsekas & Gallager, Data Networks, 6.5.2: each GPU has a bottleneck). The levels are found layer
-by layer, inner rows first; on one tree a single round is exact, because a row outside stops all
-GPUs of a row inside alike. With two families (power and cooling, redundant feeds) rounds are
-repeated until they agree: round k has the k lowest bottlenecks right at the latest.
+Theory. Every GPU rises from its start to its end along one common scale, the level; a full row
+stops all GPUs that count in it. Each row has the level at which it would be full given where the
+*other* rows stop its GPUs; a GPU stops at the least level of its rows. Where these agree (every row
+that stops a GPU is full, none is overfull) the allocation is the max-min fair one (Bertsekas &
+Gallager, Data Networks, 6.5.2: each GPU has a bottleneck). The levels are found layer by layer,
+inner rows first; on one tree a single round is exact, because an outer row stops all GPUs of an
+inner row alike. With two families (power and cooling, redundant feeds) rounds are repeated until
+they agree: after round k at the latest, the k lowest bottlenecks are final.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints, Matrix
 from wattline_scheduler.power.topology.roots import TOLERANCE_MW, Curves, full_levels, slack_mw
 
 FULL_WITHIN = 1e-7
-"""Relative size of a gap that no longer matters when rounds are compared."""
+"""Relative size of a gap below which rounds count as equal."""
 
 MAX_ROUNDS = 40
-"""Then the levels are lowered until everything fits: safe, perhaps not perfectly fair."""
+"""Limit after which levels are lowered until all fits: safe, but possibly not perfectly fair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Rise:
     start: Floats
     """Level at which it begins to rise; at least 0."""
     end: Floats
-    """Level at which it has all; above `start`."""
+    """Level at which its demand is met; above `start`."""
     wall_mw: Floats
-    """What all of it costs at the wall; above 0."""
+    """Wall cost of its full rise; above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ class Filled:
     """How far each GPU rose."""
 
     part: Floats
-    """0..1 of its `wall_mw`."""
+    """Fraction 0..1 of its `wall_mw`."""
     row: Ints
-    """The row that stopped it; -1 = none did."""
+    """The row that stopped it; -1 = none."""
 
 
 def fill(matrix: Matrix, rise: Rise, left_mw: Floats) -> Filled:
-    """Let everyone rise as far as the rows allow; what is used is taken off `left_mw` (in place).
+    """Raise every GPU as far as the rows allow; what is used is subtracted from `left_mw` in place.
 
-    `left_mw` has one entry per row, wall milliwatts, none negative.
+    `left_mw` has one entry per row, in wall milliwatts, none negative.
     """
     first = np.flatnonzero(np.diff(rise.group, prepend=-1))
     groups = rise.group[first]
@@ -75,7 +75,7 @@ def fill(matrix: Matrix, rise: Rise, left_mw: Floats) -> Filled:
 
 
 def _stopped(matrix: Matrix, groups: Ints, left_mw: Floats) -> tuple[Floats, Ints]:
-    """Level and stopping row of groups below a row that is full already."""
+    """Level and stopping row of groups below a row that is already full."""
     level = np.full(len(groups), np.inf)
     row = np.full(len(groups), -1, dtype=np.int64)
     is_full = np.append(left_mw <= TOLERANCE_MW, np.False_)
@@ -89,7 +89,7 @@ def _stopped(matrix: Matrix, groups: Ints, left_mw: Floats) -> tuple[Floats, Int
 
 
 def _is_tight(matrix: Matrix, groups: Ints, total: Floats, left_mw: Floats) -> Bools:
-    """Rows in which not everyone can have all; others stop nobody."""
+    """Rows whose GPUs cannot all rise fully; other rows stop no GPU."""
     need = np.zeros(matrix.row_count + 1)
     for layer in matrix.layers:
         need += np.bincount(layer.row[groups], layer.share[groups] * total, matrix.row_count + 1)
@@ -130,15 +130,15 @@ class _Stage:
     """The tight rows of one layer, for the contended groups."""
 
     rows: Ints
-    """Their numbers in the matrix."""
+    """Row numbers in the matrix."""
     at: Ints
-    """For each group, the position in `rows`; len(rows) = none."""
+    """Per group, the position in `rows`; len(rows) = none."""
     share: Floats
     left_mw: Floats
-    """Of each of `rows`."""
+    """Per row of `rows`."""
 
     def sums(self, per_group: Floats) -> Floats:
-        """Of each of `rows`, weighted with the shares."""
+        """Sum per row of `rows`, weighted by the shares."""
         sums = np.bincount(self.at, self.share * per_group, len(self.rows) + 1)[:-1]
         return sums.astype(np.float64, copy=False)
 
@@ -160,7 +160,7 @@ class _Contest:
         self._top = curves.top()
 
     def settle(self) -> Floats:
-        """Levels per stage and group at which each stops: the least of a column counts."""
+        """Levels per stage and group at which each stops; the minimum of a column counts."""
         levels = np.full((len(self._stages), len(self._top)), np.inf)
         for _ in range(MAX_ROUNDS):
             for number, stage in enumerate(self._stages):
@@ -191,7 +191,7 @@ class _Contest:
         level[groups] = np.minimum(level[groups], found[number[stage.at[groups]]])
 
     def _agrees(self, levels: Floats) -> bool:
-        """Whether no row is overfull and every row that stops somebody is full."""
+        """Whether no row is overfull and every row that stops a GPU is full."""
         least = levels.min(axis=0)
         used = self._curves.used(least)
         for number, stage in enumerate(self._stages):

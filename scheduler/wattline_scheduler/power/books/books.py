@@ -1,12 +1,11 @@
-"""The books: what each node might draw at most, as far as the scheduler may believe (I1, I3, I9).
+"""The books: the maximum draw of each node that the scheduler must assume (I1, I3, I9).
 
-Theory. A lease that was sent may be in force at any later time, whatever was lost on the way,
-until the agent acknowledges a newer one; then everything older can no longer take effect,
-because the agent ignores lower sequences. So a node is committed for the largest of the newest
-acknowledged lease and every lease sent after it. Nothing else lowers it: no time-out, no report.
-Three exceptions, each with its own proof: a newer incarnation read its caps back (`adopted`), an
-operator vouches that the host is off (`declare_off`), or the books themselves are distrusted
-(`distrust`), which only raises it.
+Theory. A lease that was sent may be in force at any later time, whatever was lost on the way, until
+the agent acknowledges a newer one; then no older lease can take effect, because the agent ignores
+lower sequences. So a node is committed for the largest of the newest acknowledged lease and every
+lease sent after it. Nothing else lowers it: no time-out, no report. Three exceptions, each with its
+own proof: a newer incarnation read its caps back (`adopted`), an operator declares that the host is
+off (`declare_off`), or the books themselves are distrusted (`distrust`), which only raises it.
 """
 
 from collections.abc import Callable
@@ -22,11 +21,11 @@ from wattline_scheduler.power.topology.rows import counted_mw, growth_mw
 from wattline_scheduler.records import BookRecord, SentLease
 
 MAX_SENT = 8
-"""Unacknowledged leases of one node. A node that answers none of so many shrinks gets no more."""
+"""Unacknowledged leases per node. A node that acknowledges none of so many shrinks gets no more."""
 
 
 class Books:
-    """One entry a node; every change returns the record that must be on disk before it counts."""
+    """One entry per node; every change returns the record that must be on disk before it counts."""
 
     def __init__(self, site: Site, domains: Domains, saved: tuple[BookRecord, ...]) -> None:
         self.domains = domains
@@ -44,27 +43,27 @@ class Books:
             self._put(on_record.get(node.id, fresh))
 
     def entry(self, node: NodeId) -> BookRecord:
-        """The node's entry as it is on record."""
+        """The node's entry as recorded."""
         return self._entries[node]
 
     def committed_mw(self, node: NodeId) -> int:
-        """Most the node might draw at the wall."""
+        """Maximum wall draw of the node."""
         return self._committed_mw[node]
 
     def committed_in(self, domain: DomainId) -> int:
-        """What counts in the domain of all nodes' `committed_mw`, in the worst of its cases."""
+        """Share of all nodes' `committed_mw` that counts in the domain, in its worst case."""
         return max(self._in_row_mw[row] for row in self.domains.rows_in[domain])
 
     def committed_in_row(self, row: int) -> int:
-        """What counts in one row of all nodes' `committed_mw`."""
+        """Share of all nodes' `committed_mw` that counts in one row."""
         return self._in_row_mw[row]
 
     def headroom_mw(self, domain: DomainId) -> int:
-        """Budget that nothing is committed for; negative while the budget is exceeded (I1)."""
+        """Uncommitted budget; negative while the budget is exceeded (I1)."""
         return self.domains.usable_mw(domain) - self.committed_in(domain)
 
     def room_in(self, domain: DomainId) -> int:
-        """What may still be granted below the domain, with a falling ramp seen ahead."""
+        """Watts that may still be granted below the domain, with a falling ramp anticipated."""
         return self.domains.grantable_mw(domain) - self.committed_in(domain)
 
     def room_in_row(self, row: int) -> int:
@@ -72,7 +71,7 @@ class Books:
         return self.domains.grantable_mw(self.domains.rows[row].domain) - self._in_row_mw[row]
 
     def free_for(self, is_set: Bools) -> Ints:
-        """What each row may grant these nodes: all of it less what the others are committed for."""
+        """Watts that each row may grant these nodes: its total less other nodes' commitments."""
         others = np.where(is_set, 0, self.committed)
         return self.domains.grantable_in_rows() - self.domains.matrix.in_rows(others)
 
@@ -81,49 +80,49 @@ class Books:
         return self.room_in_rows() < 0
 
     def room_in_rows(self) -> Ints:
-        """As `room_in_row`, of every row."""
+        """As `room_in_row`, for every row."""
         return self.domains.grantable_in_rows() - np.array(self._in_row_mw, dtype=np.int64)
 
     def room_mw(self, node: NodeId) -> int:
-        """Growth the node may be granted now so that all its rows hold; never negative."""
+        """Growth that may be granted to the node now within all its rows; never negative."""
         return self.room_within(node, self.room_in_row)
 
     def room_within(self, node: NodeId, room_mw: Callable[[int], int]) -> int:
-        """As `room_mw`, for another room in each row."""
+        """As `room_mw`, with other headroom per row."""
         now_mw = self.committed_mw(node)
         rows = self.domains.rows_of[node]
         return max(0, min((growth_mw(now_mw, s, room_mw(r)) for r, s in rows), default=0))
 
     def newest_lease_mw(self, node: NodeId) -> int | None:
-        """The lease the node holds or is being given; None where it holds none."""
+        """The node's newest lease, in force or being sent; None if it has none."""
         entry = self._entries[node]
         if entry.standing != "leased":
             return None
         return entry.sent[-1].lease_mw if entry.sent else entry.acked_mw
 
     def may_send(self, node: NodeId, lease_mw: int) -> bool:
-        """Whether a lease keeps I1: it is covered now, or its growth fits in every domain."""
+        """Whether a lease preserves I1: already covered, or its growth fits in every domain."""
         entry = self._entries[node]
         if entry.standing != "leased" or len(entry.sent) >= MAX_SENT:
             return False
         return lease_mw - self.committed_mw(node) <= self.room_mw(node)
 
     def send(self, node: NodeId, lease: SentLease) -> BookRecord:
-        """Book a lease that is about to be sent. Raises ValueError where `may_send` is false."""
+        """Book a lease before it is sent. Raises ValueError where `may_send` is false."""
         if not self.may_send(node, lease.lease_mw):
             raise ValueError(
                 f"lease of {lease.lease_mw} mW to {node} does not fit: committed "
                 f"{self.committed_mw(node)} mW, room {self.room_mw(node)} mW"
             )
         entry = self._entries[node]
-        # An older lease that is no larger than the new one cannot raise the maximum any more.
+        # An older lease that is no larger than the new one can no longer raise the maximum.
         still_counts = tuple(s for s in entry.sent if s.lease_mw > lease.lease_mw)
         return self._put(msgspec.structs.replace(entry, sent=(*still_counts, lease)))
 
     def acknowledge(
         self, node: NodeId, epoch: Epoch, incarnation: Incarnation, seq: Sequence
     ) -> BookRecord | None:
-        """Count an acknowledgement; None if no such lease is outstanding (then nothing changes)."""
+        """Record an acknowledgement; None, without a change, if no such lease is outstanding."""
         entry = self._entries[node]
         name = (epoch, incarnation, seq)
         for at, sent in enumerate(entry.sent):
@@ -139,7 +138,7 @@ class Books:
         return None
 
     def adopt(self, node: NodeId, holding_mw: int, caps_mw: tuple[int, ...]) -> BookRecord:
-        """A newer incarnation holds the node at `holding_mw`, read back from its driver."""
+        """Record the limit `holding_mw` that a newer incarnation read back from the driver."""
         return self._put(
             BookRecord(node=node, standing="leased", acked_mw=holding_mw, acked_caps_mw=caps_mw)
         )
@@ -149,11 +148,11 @@ class Books:
         return self._put(msgspec.structs.replace(self._entries[node], standing="full"))
 
     def declare_off(self, node: NodeId) -> BookRecord:
-        """The operator vouches that the node draws nothing."""
+        """Record the operator's declaration that the node draws nothing."""
         return self._put(BookRecord(node=node, standing="off"))
 
     def declare_on(self, node: NodeId) -> BookRecord:
-        """The node may draw again: nameplate until it is heard."""
+        """Count the node at nameplate until it reconnects: it may draw again."""
         return self._put(BookRecord(node=node, standing="nameplate"))
 
     def _committed_of(self, entry: BookRecord) -> int:

@@ -1,7 +1,7 @@
-"""Does a new task fit under every budget? The room that placement may count on.
+"""Power admission: the headroom for new tasks under every budget.
 
-Running work is counted at what it must be able to keep (its admission watts), not at the lease it
-happens to hold: leases above that are only lent and come back within a beat.
+Running work is counted at its admission watts, not at its present lease: watts of a lease above
+that are only lent and are returned within a beat.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
 Yields = tuple[tuple[int, int], ...]
-"""(priority, milliwatts): what work of that priority is counted for above the idle draw of its
-GPUs. Paused it gives all of it back, or has given it already."""
+"""(priority, milliwatts): what work of that priority counts above the idle draw of its GPUs.
+Pausing it frees all of that, or has already freed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a node must be able to keep drawing with the work placed on it."""
+    """Watts that must stay available to a node with its placed work."""
 
     node: NodeId
     base_mw: int
@@ -29,7 +29,7 @@ class Kept:
     """Admission watts of the GPUs with a task."""
     psu_efficiency_permille: int
     is_controlled: bool
-    """False: silent, observing or distrusted; then it counts as the books say."""
+    """False if silent, observing or distrusted: the node then counts as booked."""
     yields: Yields = ()
     """Before the power supplies."""
     held: tuple[tuple[GpuIndex, int], ...] = ()
@@ -37,14 +37,14 @@ class Kept:
 
     @property
     def kept_mw(self) -> int:
-        """Wall milliwatts."""
+        """In wall milliwatts."""
         return wall_mw(self.base_mw + self.busy_mw, self.psu_efficiency_permille)
 
 
 def admission_room(books: Books, kept_mw: Ints, is_controlled: Bools) -> Ints:
-    """Wall milliwatts of each row that new tasks may count on; may be negative.
+    """Wall milliwatts of each row available to new tasks; may be negative.
 
-    `kept_mw` and `is_controlled`: of each node, in the order of `Domains.matrix`.
+    `kept_mw` and `is_controlled`: per node, in the order of `Domains.matrix`.
     """
     counts_mw = np.where(is_controlled, kept_mw, books.committed)
     return books.domains.grantable_in_rows() - books.domains.matrix.in_rows(counts_mw)

@@ -1,9 +1,9 @@
-"""How much a cap costs this very job, from the progress that it reports itself; pure.
+"""Slowdown of a job under a cap, from the progress that it reports itself; pure.
 
-Progress is compared between windows in which no cap bound and windows in which one did. Of the
-fitted curve p, the job's own is taken to be p^s: each capped window says s = ln(ratio) / ln(p).
-Windows end at a change of the value, so that a job that reports every ten seconds is not misread,
-and what changes inside one (another cap, a pause, a counter that jumped back) starts it anew.
+Progress is compared between windows in which no cap bound and windows in which one did. Given the
+fitted curve p, the job's own curve is modelled as p^s: each capped window gives s = ln(ratio) /
+ln(p). Windows end at a change of the value, so that a job that reports every ten seconds is not
+misread. A change within a window (another cap, a pause, a counter that jumped back) restarts it.
 """
 
 import math
@@ -27,35 +27,35 @@ NAMES = (
     "tokens",
     "images",
 )
-"""Metrics that count as progress where the job names none, the first of these that it reports.
-A name that ends in `_per_s` is a rate, any other a count that rises."""
+"""Default progress metrics where the job names none, in order of preference. A name that ends in
+`_per_s` is a rate, any other an increasing counter."""
 
 MIN_WINDOW_S = 60.0
 """A beat of error at either end is then 3 %."""
 
 MIN_CHANGES = 5
-"""A count that rises in fewer steps is too coarse."""
+"""A counter that rises in fewer steps is too coarse."""
 
 FREE_FROM = 0.995
 CAPPED_TO = 0.97
-"""Performance kept by the model: above the first no cap matters, below the second one does."""
+"""Modelled performance: above the first no cap matters, below the second one does."""
 
 SAME_WITHIN = 0.03
-"""The model's performance may vary by so much inside a window."""
+"""Maximum variation of the modelled performance within a window."""
 
 STALLED_BELOW = 0.3
-"""Of the model's performance: a job that is so much slower waits for something else."""
+"""Share of the modelled performance below which the job is limited by something else."""
 
 FREE_WEIGHT = 0.3
 STEEPNESS_WEIGHT = 0.2
-"""Of the newest window."""
+"""Weight of the newest window."""
 
 MIN_STEEPNESS, MAX_STEEPNESS = 250, 4_000
-"""Permille. A metric may be wrong; a curve that is bent further is no model any more."""
+"""Permille. A metric may be wrong; a more strongly bent curve is no longer a model."""
 
 
 def progress_name(metrics: Mapping[str, float], named: str) -> str:
-    """The metric that counts as progress; empty where there is none."""
+    """The metric that counts as progress; empty if there is none."""
     if named:
         return named if named in metrics else ""
     return next((name for name in NAMES if name in metrics), "")
@@ -69,11 +69,11 @@ def corrected_permille(steepness_permille: int, seen: float) -> int:
 
 @dataclass(slots=True)
 class Progress:
-    """Of one attempt: the window that is being watched, and the rate without a cap."""
+    """Progress of one attempt: the current window, and the uncapped rate."""
 
     name: str
     free_rate: float = 0.0
-    """Units a second while no cap bound; 0 = not seen yet."""
+    """Units per second while no cap bound; 0 = not measured yet."""
     value: float = 0.0
     began: Instant | None = None
     """None: waits for the value to change."""
@@ -85,11 +85,11 @@ class Progress:
     rate_sum: float = 0.0
 
     def reset(self) -> None:
-        """What comes has nothing to do with what was."""
+        """Discard the window: later values are unrelated to earlier ones."""
         self.began = None
 
     def watch(self, value: float, kept: float, at: Instant) -> float | None:
-        """One beat: the metric, and the performance that the model says is kept.
+        """Process one beat: the metric, and the performance under the cap according to the model.
 
         Returns the steepness that a finished capped window shows, else None.
         """

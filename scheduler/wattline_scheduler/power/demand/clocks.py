@@ -1,6 +1,6 @@
-"""Which jobs are to run at locked SM clocks: where that saves energy and costs next to nothing.
+"""Selects jobs to run at locked SM clocks, where that saves energy at almost no cost.
 
-A lock never lowers what a node is committed for (I2): the allocator knows nothing of it.
+A lock never lowers a node's commitment (I2): the allocator knows nothing of it.
 """
 
 from wattline_protocol.site.wall_power import PERMILLE
@@ -8,22 +8,22 @@ from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.power.demand.useful_cap import Need
 
 EFFICIENT_PERMILLE = 700
-"""Share of the highest clock up to which the core voltage stays at its least: lower clocks save
+"""Share of the highest clock up to which the core voltage stays at its minimum: lower clocks save
 little more than in proportion, higher ones need more voltage as well."""
 
 DECODE_MIN_PERFORMANCE_PERMILLE = 900
-"""Decoding waits for memory and loses no more than a tenth at `EFFICIENT_PERMILLE`; a service that
-asks for more than this keeps its clocks."""
+"""Decoding is memory-bound and loses no more than a tenth at `EFFICIENT_PERMILLE`; a service that
+requires more than this is not locked."""
 
 WEAK_CAP_PERMILLE = 600
-"""Cards whose minimum cap is above this share of their maximum cannot be held down by caps."""
+"""Caps cannot limit cards whose minimum cap is above this share of their maximum."""
 
 
 def clock_permille(need: Need, gpu: GpuInfo) -> int:
     """Ceiling of the SM clock for such a job on this GPU, as a share of the highest; 1000 = none.
 
-    Only where its user has said how much slowdown is tolerated. A service decodes, mostly. On cards
-    that caps do not hold down, work slows down no more than the clock does.
+    Only if the user declared a tolerated slowdown. Services are assumed to decode. On cards that
+    caps do not limit, work slows down no more than the clock does.
     """
     least = need.min_performance_permille
     if not gpu.can_lock_clocks or not 0 < least < PERMILLE:

@@ -1,13 +1,13 @@
-"""What each GPU would draw if nothing capped it; pure, and cheap enough for every GPU every beat.
+"""Uncapped power demand of each GPU; pure, and cheap enough for every GPU every beat.
 
-Measured where the cap does not bind: the peak of the last seconds plus a ramp margin, so that a
-training job's swings inside an iteration are not mistaken for spare watts, while a gap of many
-seconds frees watts for others. Where the cap binds, a measurement says only "at least this": then
-what its kind of job (fingerprint) is known to draw uncapped counts, else the user's figure, else
-the GPU's maximum; and a step above the cap, so that a job that wants more than it is known for
-climbs. Protected work is taken for its learned 99 % quantile there, and where its draw swings
-inside a second, for the cap that those swings need: that is learned too. In its pauses it lends its
-watts like any other, for they come back within two beats.
+Where the cap does not bind, demand is measured: the peak of the last seconds plus a ramp margin, so
+that a training job's swings within an iteration are not mistaken for spare watts, while a gap of
+many seconds frees watts for others. Where the cap binds, a measurement is only a lower bound:
+demand is then the known uncapped draw of the job's kind (fingerprint), else the user's figure, else
+the GPU's maximum. It is at least a step above the cap, so that a job whose demand exceeds its known
+draw climbs. Protected work under a cap counts at its learned 99 % quantile and, where its draw
+swings within a second, at the cap that those swings need, which is learned too. While idle it lends
+its watts like any other work, for they return within two beats.
 """
 
 from dataclasses import dataclass
@@ -21,26 +21,26 @@ from wattline_scheduler.records import DemandRecord
 
 BUCKET_BEATS = 4
 BUCKETS = 3
-"""The peak is that of the last 8 to 12 beats: longer than the usual training iteration, and short
+"""The peak covers the last 8 to 12 beats: longer than a typical training iteration, and short
 enough to free watts within seconds."""
 
 RAMP_MARGIN_PERMILLE = 100
-"""Room above the measured demand, so that a ramp is covered while a new lease is on its way."""
+"""Margin above the measured demand, so that a ramp is covered while a new lease is on its way."""
 
 PROBE_PERMILLE = 1_100
 """Where the cap binds, demand is at least this share of it: a step of 10 % each beat."""
 
 PROTECTED_PROBE_PERMILLE = 1_250
-"""Protected work climbs faster: what it does not need comes back within a window."""
+"""Protected work climbs faster: what it does not need is released within a window."""
 
 BOUND_HOLD_BEATS = 5
-"""How long a cap that was seen to bind is taken to bind."""
+"""How long a cap that was seen to bind is assumed to bind."""
 
 MIN_BOUND_MS = 50
-"""A cap that held clocks down for less of a beat cost next to nothing."""
+"""A cap that limited clocks for less of a beat cost next to nothing."""
 
 FULL_PERMILLE = 950
-"""A cap binds all the time where the average of the second is this near to it; else swings do."""
+"""A cap binds continuously if the second's average is at least this share of it; else swings do."""
 
 
 NEVER = Instant(0.0)
@@ -53,22 +53,22 @@ class _Track:
     learned: Learned
     bucket_s: float
     full_at: Instant
-    """From then on a whole window was seen."""
+    """Time from which a whole window has been observed."""
     roll_at: Instant
     newest_mw: int = 0
     middle_mw: int = 0
     oldest_mw: int = 0
     last_mw: int = 0
-    """Of the newest sample; 0 = none yet."""
+    """Draw of the newest sample; 0 = none yet."""
     is_bound: bool = False
-    """The newest sample was under a binding cap."""
+    """Whether the newest sample was under a binding cap."""
     bound_mw: int = 0
-    """The cap that bound last."""
+    """The most recent binding cap."""
     bound_until: Instant = NEVER
 
     def roll(self, at: Instant) -> None:
         self.oldest_mw, self.middle_mw, self.newest_mw = self.middle_mw, self.newest_mw, 0
-        if at - self.roll_at > self.bucket_s * BUCKETS:  # no samples for long: nothing is recent
+        if at - self.roll_at > self.bucket_s * BUCKETS:  # no recent samples: discard the peaks
             self.oldest_mw = self.middle_mw = 0
         self.roll_at = Instant(at + self.bucket_s)
 
@@ -78,7 +78,7 @@ class _Track:
 
 
 class Demand:
-    """Recent draw of every GPU that has a task, and what is known of each kind of job."""
+    """Recent draw of every GPU with a task, and learned draw of each kind of job."""
 
     def __init__(self, beat_period_s: float, saved: tuple[DemandRecord, ...] = ()) -> None:
         self.memory = Memory(saved)
@@ -87,11 +87,11 @@ class Demand:
         self._tracks: dict[tuple[NodeId, GpuIndex], _Track] = {}
 
     def begin(self, node: NodeId, gpu: GpuInfo, fingerprint: str, label: str, at: Instant) -> None:
-        """A task holds the GPU from now on; `label` tells people what kind of job it is."""
+        """Start tracking a task on the GPU; `label` describes the kind of job to users."""
         self._track(node, gpu, self.memory.hold(fingerprint, label, gpu, at), at)
 
     def begin_shared(self, node: NodeId, gpu: GpuInfo, at: Instant) -> None:
-        """Several tasks hold the GPU from now on: what they draw together is no kind of job."""
+        """Start tracking several tasks on the GPU: their joint draw belongs to no kind of job."""
         self._track(node, gpu, unnamed(gpu), at)
 
     def _track(self, node: NodeId, gpu: GpuInfo, learned: Learned, at: Instant) -> None:
@@ -100,14 +100,14 @@ class Demand:
         self._tracks[node, gpu.index] = _Track(learned, self._bucket_s, full_at, roll_at)
 
     def forget(self, node: NodeId, gpu: GpuIndex, unix_s: UnixTime) -> DemandRecord | None:
-        """What held the GPU is another now; returns what is to be put on record of it."""
+        """Stop tracking the GPU's task; returns the record to save."""
         track = self._tracks.pop((node, gpu), None)
         if track is None or not track.learned.fingerprint:
             return None
         return self.memory.release(track.learned, unix_s)
 
     def rest(self, node: NodeId, gpu: GpuIndex, at: Instant) -> None:
-        """The task is paused: when it goes on, its last seconds say nothing about the next."""
+        """Note a pause of the task: after it, the last seconds do not predict the next."""
         track = self._tracks.get((node, gpu))
         if track is not None:
             track.newest_mw = track.middle_mw = track.oldest_mw = track.last_mw = 0
@@ -115,7 +115,7 @@ class Demand:
             track.full_at = Instant(at + self._bucket_s * BUCKETS)
 
     def observe(self, node: NodeId, gpu: GpuInfo, sample: GpuSample, at: Instant) -> None:
-        """Take one sample of a GPU whose task runs. A sample without power changes nothing."""
+        """Process one sample of a GPU whose task runs. A sample without power changes nothing."""
         power_mw = sample.power_mw
         track = self._tracks.get((node, sample.index))
         if power_mw is None or track is None:
@@ -160,14 +160,14 @@ class Demand:
         return min(max(wanted_mw, gpu.cap_min_mw), gpu.cap_max_mw)
 
     def is_bound(self, node: NodeId, gpu: GpuIndex, at: Instant) -> bool:
-        """Whether a cap holds the GPU down, or did in the last seconds: a watt more is of use."""
+        """Whether a cap limits the GPU, or did in the last seconds: more watts are of use."""
         track = self._tracks.get((node, gpu))
         return track is not None and at < track.bound_until
 
     def bound_of(self, node: NodeId, gpu: GpuIndex) -> tuple[int, int] | None:
-        """The cap that holds the GPU down now, and what its job usually draws, both milliwatts.
+        """The cap that limits the GPU now, and the usual draw of its job, both milliwatts.
 
-        Where no cap binds both are the same; None where the job is not known well enough.
+        Without a binding cap both are equal; None if the job is not known well enough.
         """
         track = self._tracks.get((node, gpu))
         if track is None or not track.learned.draw.is_known:
@@ -177,13 +177,13 @@ class Demand:
         return cap_mw, usual_mw
 
     def learned_of(self, node: NodeId, gpu: GpuIndex) -> Learned | None:
-        """What is known of the kind of job that holds the GPU; None where nothing does."""
+        """What is learned of the kind of job on the GPU; None if the GPU is not allocated."""
         track = self._tracks.get((node, gpu))
         return track.learned if track is not None else None
 
 
 def _is_held(gpu: GpuInfo, sample: GpuSample) -> bool:
-    """Whether a cap holds it down. At its maximum cap it draws all that it ever may."""
+    """Whether a cap limits the GPU. At its maximum cap it draws its maximum anyway."""
     is_held = sample.cap_bound_ms >= MIN_BOUND_MS or bool(sample.reasons & SW_POWER_CAP)
     return is_held and (sample.cap_mw or 0) < gpu.cap_max_mw
 
@@ -200,7 +200,7 @@ def _wanted(track: _Track, fallback_mw: int, at: Instant, is_protected: bool) ->
     if at < track.full_at or not peak_mw:
         return max(usual_mw, peak_mw)
     wanted_mw = peak_mw * max(PERMILLE + RAMP_MARGIN_PERMILLE, swing) // PERMILLE
-    if draw.is_known:  # no margin above what it has never drawn
+    if draw.is_known:  # no margin above the highest draw ever seen
         wanted_mw = min(wanted_mw, max(peak_mw, draw.top_mw) * swing // PERMILLE)
     return wanted_mw
 

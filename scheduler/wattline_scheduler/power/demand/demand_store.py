@@ -1,7 +1,7 @@
-"""What was learned of each kind of job (fingerprint): bounded, and kept on record.
+"""Learned draw of each kind of job (fingerprint): bounded and persistent.
 
-A record lives in a numbered slot. A new fingerprint takes a slot that was never used or that of the
-kind of job not seen for longest, so memory and disk stay bounded without a deletion.
+A record lives in a numbered slot. A new fingerprint takes an unused slot or that of the least
+recently seen kind of job, so memory and disk stay bounded without deletions.
 """
 
 from collections import OrderedDict, deque
@@ -19,13 +19,13 @@ from wattline_scheduler.power.demand.draw_distribution import (
 from wattline_scheduler.records import DemandRecord
 
 MAX_LEARNED = 8_192
-"""Kinds of jobs remembered: about 16 MiB; a site has hundreds."""
+"""Kinds of jobs retained: about 16 MiB; a site has hundreds."""
 
 SAVE_EVERY_S = 300.0
-"""While a kind of job runs; a crash of the scheduler loses what was learned since."""
+"""Save interval while a kind of job runs; a crash of the scheduler loses what was learned since."""
 
 NO_SLOT = -1
-"""All slots belong to jobs that run now: what this one learns is not put on record."""
+"""All slots belong to running jobs: what this one learns is not saved."""
 
 
 SEPARATOR = "/"
@@ -46,27 +46,27 @@ class Learned:
     slot: int
     draw: Draw
     steepness_permille: int = PERMILLE
-    """How much more (or less) a cap costs this job than the curve of its GPU says."""
+    """How much more (or less) a cap slows this job than its GPU's curve predicts."""
     holders: int = 0
-    """GPUs that run it now."""
+    """Number of GPUs that run it now."""
     is_watched: bool = False
-    """It goes on record from time to time."""
+    """Whether it is saved periodically."""
     saved: tuple[int, int, int] = (0, 0, PERMILLE)
-    """`counts` when it was last put on record."""
+    """`counts` when it was last saved."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Changes with whatever is learned."""
+        """Changes with every update of what is learned."""
         return self.draw.samples, self.draw.beyond, self.steepness_permille
 
 
 def unnamed(gpu: GpuInfo) -> Learned:
-    """For what is measured while it lasts and never remembered."""
+    """A temporary entry that is never saved."""
     return Learned("", "", NO_SLOT, fresh_draw(gpu.cap_max_mw, gpu.idle_mw))
 
 
 class Memory:
-    """All kinds of jobs known, the longest unused first."""
+    """All known kinds of jobs, least recently used first."""
 
     def __init__(self, saved: tuple[DemandRecord, ...]) -> None:
         self._saved = {record.fingerprint: record for record in saved[-MAX_LEARNED:]}
@@ -74,16 +74,16 @@ class Memory:
         self._oldest = OrderedDict.fromkeys(
             r.fingerprint for r in sorted(self._saved.values(), key=lambda r: r.seen_unix_s)
         )
-        """Fingerprints that own a slot and that no GPU runs, longest unused first."""
+        """Fingerprints that own a slot and that no GPU runs, least recently used first."""
         self._models: dict[str, set[str]] = {}
-        """Fingerprints of each kind of job, one for every GPU model it was seen on."""
+        """Fingerprints of each kind of job, one per GPU model that ran it."""
         for fingerprint in self._saved:
             self._models.setdefault(kind_of(fingerprint), set()).add(fingerprint)
         self._next_slot = 1 + max((r.slot for r in self._saved.values()), default=-1)
         self._due: deque[tuple[Instant, Learned]] = deque()
 
     def hold(self, fingerprint: str, label: str, gpu: GpuInfo, at: Instant) -> Learned:
-        """One more GPU runs this kind of job."""
+        """Count one more GPU that runs this kind of job."""
         learned = self._learned.get(fingerprint)
         if learned is None:
             learned = self._recall(fingerprint, label, gpu)
@@ -95,7 +95,7 @@ class Memory:
         return learned
 
     def known_mw(self, kind: str) -> int:
-        """What a kind of job hardly ever draws more than, on any GPU model; 0 = not known."""
+        """Draw that a kind of job rarely exceeds, on any GPU model; 0 = unknown."""
         return max((self._top_mw(one) for one in sorted(self._models.get(kind, ()))), default=0)
 
     def _top_mw(self, fingerprint: str) -> int:
@@ -106,7 +106,7 @@ class Memory:
         return record.p99_mw + record.width_mw if record is not None and is_known else 0
 
     def release(self, learned: Learned, unix_s: UnixTime) -> DemandRecord | None:
-        """One GPU less runs it; after the last one it goes on record."""
+        """Count one GPU less; returns the record to save after the last one."""
         learned.holders -= 1
         if learned.holders:
             return None
@@ -117,7 +117,7 @@ class Memory:
         return self._record(learned, unix_s)
 
     def due(self, at: Instant, unix_s: UnixTime) -> list[DemandRecord]:
-        """What is to be put on record of kinds of jobs that run for long."""
+        """Records to save of kinds of jobs that run for long."""
         records: list[DemandRecord] = []
         while self._due and self._due[0][0] <= at:
             _, learned = self._due.popleft()

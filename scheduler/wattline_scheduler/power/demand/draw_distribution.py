@@ -1,9 +1,9 @@
-"""The distribution of one kind of job's uncapped draw, in constant space and time per sample.
+"""Distribution of one kind of job's uncapped draw, in constant space and time per sample.
 
-A histogram of 1 s samples over the GPU's range. Samples under a binding cap are censored (they say
-"at least this") and are not in it. A cap that binds although it lies above what the job is known
-for contradicts the histogram: where that happens often, it shows the lighter phases only and is not
-believed. Old samples fade: at `MAX_SAMPLES` all counts are halved.
+A histogram of 1 s samples over the GPU's range. Samples under a binding cap are censored (lower
+bounds only) and excluded. A cap that binds although it lies above the job's known draw contradicts
+the histogram: if that happens often, the histogram covers the lighter phases only and is not used.
+Old samples decay: at `MAX_SAMPLES` all counts are halved.
 """
 
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from wattline_scheduler.records import DemandRecord
 
 BINS = 64
 RANGE_PERMILLE = 1_250
-"""The bins reach so far above the maximum cap, for overshoot and transients."""
+"""Range of the bins above the maximum cap, for overshoot and transients."""
 
 MIN_BUSY = 30
-"""Samples of a GPU at work before its quantiles count: half a minute of one GPU."""
+"""Samples of a busy GPU before its quantiles count: half a minute of one GPU."""
 
 MIN_IDLE = 600
-"""Samples after which a job that hardly ever works is believed to be one."""
+"""Samples after which a job that is rarely busy is accepted as such."""
 
 BEYOND_SHARE = 4
-"""One contradiction to so many samples at work is what a job that grows may cause."""
+"""One contradiction to so many busy samples is normal for a job whose draw grows."""
 
 MAX_SAMPLES = 8_192
 """A quarter of an hour of 8 GPUs; then all counts are halved."""
@@ -30,22 +30,22 @@ MAX_SAMPLES = 8_192
 MAX_SWING_PERMILLE = 1_800
 
 SWING_STEP_PERMILLE = 1_050
-"""So much above a cap that swings hit is tried next."""
+"""Next cap to try, relative to a cap that swings reached."""
 
 SWING_KEPT_PERCENT = 98
-"""Of what is learned of swings, each time that quantiles are computed."""
+"""Share of the learned swing retained each time that quantiles are computed."""
 
 REFRESH_SHARE = 16
-"""Quantiles are computed anew after so small a part of the samples is new."""
+"""Quantiles are recomputed once this fraction (1/n) of the samples is new."""
 
 
 def bin_width_mw(cap_max_mw: int) -> int:
-    """Width of a bin for a GPU with this maximum cap."""
+    """Bin width for a GPU with this maximum cap."""
     return max(1, -(-cap_max_mw * RANGE_PERMILLE // (PERMILLE * BINS)))
 
 
 def is_enough(samples: int, beyond: int) -> bool:
-    """Whether so many samples say more than those that contradict them."""
+    """Whether the samples outweigh those that contradict them."""
     return samples >= MIN_BUSY and beyond * BEYOND_SHARE <= samples
 
 
@@ -55,25 +55,25 @@ class Draw:
 
     width_mw: int
     busy_from: int
-    """First bin that lies above the GPU's idle draw."""
+    """First bin above the GPU's idle draw."""
     bins: list[int] = field(default_factory=lambda: [0] * BINS)
     samples: int = 0
     sum_mw: int = 0
     beyond: int = 0
     """Samples under a cap that bound at or above the 95 % quantile; in no bin."""
     swing_permille: int = PERMILLE
-    """Cap that the job needs over its draw: above 1000 where the draw swings inside a second."""
+    """Required cap over draw: above 1000 where the draw swings inside a second."""
     ramp_mw: int = 0
-    """Largest rise from one sample of a GPU to its next."""
+    """Largest rise between successive samples of a GPU."""
     p95_mw: int = 0
     p99_mw: int = 0
     is_known: bool = False
-    """Enough was seen uncapped for the quantiles to stand for the job."""
+    """Whether enough uncapped samples exist for the quantiles to represent the job."""
     _busy: int = 0
     _refresh_at: int = 0
 
     def add(self, power_mw: int) -> None:
-        """Take one uncapped sample."""
+        """Add one uncapped sample."""
         at = power_mw // self.width_mw
         self.bins[at if at < BINS else BINS - 1] += 1
         self.samples += 1
@@ -82,9 +82,9 @@ class Draw:
             self.refresh()
 
     def add_bound(self, cap_mw: int) -> None:
-        """Take one sample under a binding cap."""
+        """Add one sample under a binding cap."""
         if cap_mw < self.p95_mw:
-            return  # as expected of it
+            return  # within the known draw
         self.beyond += 1
         if self.beyond > MAX_SAMPLES:
             self._fade()
@@ -92,7 +92,7 @@ class Draw:
         self._judge()
 
     def add_swing(self, cap_mw: int, peak_mw: int) -> None:
-        """A cap above its average draw has bound for a part of the second."""
+        """Add a sample in which a cap above the average draw bound for part of the second."""
         needed = cap_mw * SWING_STEP_PERMILLE // max(peak_mw, self.p95_mw, 1)
         self.swing_permille = min(max(self.swing_permille, needed), MAX_SWING_PERMILLE)
 
@@ -103,11 +103,11 @@ class Draw:
 
     @property
     def top_mw(self) -> int:
-        """Above this it hardly ever draws: one bin above the 99 % quantile."""
+        """Draw that is rarely exceeded: one bin above the 99 % quantile."""
         return self.p99_mw + self.width_mw
 
     def refresh(self) -> None:
-        """Compute quantiles anew, over the samples at work where there are enough of those."""
+        """Recompute the quantiles, over the busy samples if there are enough of them."""
         if self.samples > MAX_SAMPLES:
             self._fade()
         excess = self.swing_permille - PERMILLE
@@ -129,7 +129,7 @@ class Draw:
         self.samples, self.beyond, self._refresh_at = kept, self.beyond // 2, 0
 
     def _quantile(self, permille: int, first: int) -> int:
-        """Linear inside its bin."""
+        """Quantile, linearly interpolated within its bin."""
         counts = self.bins[first:]
         below, target = 0, sum(counts) * permille
         if not target:
@@ -143,13 +143,13 @@ class Draw:
 
 
 def fresh_draw(cap_max_mw: int, idle_mw: int) -> Draw:
-    """Of a job of which nothing is known on a GPU with this maximum cap and idle draw."""
+    """Distribution of an unknown job on a GPU with this maximum cap and idle draw."""
     width_mw = bin_width_mw(cap_max_mw)
     return Draw(width_mw, min(BINS - 1, idle_mw // width_mw + 1))
 
 
 def restored_draw(fresh: Draw, record: DemandRecord) -> Draw:
-    """What was learned earlier, in the bins of `fresh`: the GPU's limits may have changed."""
+    """The saved distribution in the bins of `fresh`: the GPU's limits may have changed."""
     for at, count in enumerate(record.bins):
         middle_mw = at * record.width_mw + record.width_mw // 2
         fresh.bins[min(BINS - 1, middle_mw // fresh.width_mw)] += count

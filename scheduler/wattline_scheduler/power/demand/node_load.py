@@ -1,6 +1,6 @@
-"""A node as power sees it: what it draws at least, and what each busy GPU could use.
+"""Power load of a node: its least draw, and the demand of each busy GPU.
 
-One description serves placement (does it fit?), the allocator (who gets what?) and the leases.
+One description serves placement (admission), the allocator (division of watts) and the leases.
 """
 
 import math
@@ -28,18 +28,18 @@ class GpuLoad:
     index: GpuIndex
     floor_mw: int
     asked_mw: int
-    """What its user's `min_performance` takes; the floor where nothing was asked for."""
+    """Watts for the user's `min_performance`; the floor if none is requested."""
     keep_mw: int
-    """Below it running makes no sense; from `asked_mw` to the target."""
+    """Useful cap, below which running is not worthwhile; from `asked_mw` to the target."""
     target_mw: int
     """Demand plus ramp margin, at least `keep_mw`."""
     ceiling_mw: int
     priority: int
     weight_permille: int = EQUAL_WEIGHT_PERMILLE
-    """Share inside a priority: satisfaction rises in proportion to it."""
+    """Weight within a priority: satisfaction rises in proportion to it."""
     gain: float = 0.0
     """Performance per watt just above the target, in 1/kW of the GPU's uncapped performance; 0
-    where no cap binds: watts beyond its demand do nothing now."""
+    without a binding cap: watts beyond the demand have no effect then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class NodeLoad:
     psu_efficiency_permille: int
     gpus: tuple[GpuLoad, ...]
     lowest_mw: int = 0
-    """Wall watts below which the agent said it cannot be held now."""
+    """Wall watts below which the agent reports that the node cannot be limited now."""
 
     def wall_mw(self, gpus_mw: int) -> int:
         """Lease that covers the node when its busy GPUs draw `gpus_mw` together."""
@@ -60,17 +60,17 @@ class NodeLoad:
 
     @property
     def floor_mw(self) -> int:
-        """Least lease the node can be held to with its work running, at the wall."""
+        """Lowest lease, at the wall, to which the node can be limited with its work running."""
         return self.wall_mw(sum(gpu.floor_mw for gpu in self.gpus))
 
     @property
     def keep_mw(self) -> int:
-        """Lease with which everything on the node has what it must keep, at the wall."""
+        """Lease, at the wall, that covers the useful caps of all work on the node."""
         return self.wall_mw(sum(gpu.keep_mw for gpu in self.gpus))
 
     @property
     def ceiling_mw(self) -> int:
-        """Lease with which nothing on the node is ever capped below its maximum, at the wall."""
+        """Lease, at the wall, at which no GPU is capped below its maximum."""
         return self.wall_mw(sum(gpu.ceiling_mw for gpu in self.gpus))
 
 
@@ -79,27 +79,27 @@ GAIN_STEP = 1.1
 
 
 def gain_class(gain: float) -> float:
-    """Orders gains for spare watts, highest first; no gain comes last."""
+    """Sort key of gains for spare watts, highest first; no gain comes last."""
     return math.floor(math.log(gain) / math.log(GAIN_STEP)) if gain > 0.0 else -math.inf
 
 
 def is_controlled(gpu: GpuInfo) -> bool:
-    """Its agent decides what it draws; else it counts at its ceiling whatever runs on it."""
+    """Whether its agent controls its draw; else it counts at its ceiling whatever runs on it."""
     return gpu.managed and not gpu.raised
 
 
 def gpu_floor_mw(gpu: GpuInfo) -> int:
-    """Least a busy GPU can be held to: its minimum cap, or everything if it cannot be capped."""
+    """Lowest limit of a busy GPU: its minimum cap, or its ceiling if it cannot be capped."""
     return gpu_bound_mw(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw, gpu.overshoot_permille)
 
 
 def gpu_ceiling_mw(gpu: GpuInfo) -> int:
-    """Most a GPU draws at its maximum cap."""
+    """Maximum draw of a GPU at its maximum cap."""
     return gpu_bound_mw(gpu.cap_max_mw, gpu.overshoot_permille)
 
 
 def gpu_admission_mw(gpu: GpuInfo, need: Need) -> int:
-    """Watts that must be found for a GPU before a task may be placed on it."""
+    """Watts required on a GPU before a task may be placed on it."""
     bound_mw = gpu_bound_mw(admission_cap_mw(gpu, need), gpu.overshoot_permille)
     return max(gpu_floor_mw(gpu), bound_mw)
 
@@ -115,7 +115,7 @@ def busy_gpu(
 ) -> GpuLoad:
     """The load of a GPU with a task that would draw `demand_mw` uncapped.
 
-    `is_bound`: a cap holds it down, so what it gets beyond its target is of use at once.
+    `is_bound`: a cap limits it, so watts beyond its target are of use at once.
     """
     if need.is_never_capped:
         demand_mw = gpu.cap_max_mw
@@ -139,9 +139,9 @@ def busy_gpu(
 
 
 def most_demanding(views: Sequence[GpuLoad]) -> GpuLoad:
-    """One GPU as its holders see it, put together: it counts once, at the most that any wants.
+    """Combine the loads of a GPU's tasks: it counts once, at the highest demand of any.
 
-    Each view's keep was found when its task was placed, so the largest of them was as well.
+    Each useful cap was admitted when its task was placed, so the largest of them was as well.
     """
     if len(views) == 1:
         return views[0]

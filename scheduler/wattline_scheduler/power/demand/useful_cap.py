@@ -1,7 +1,7 @@
-"""The cap below which a job is better paused than run: the knee of its curve, or what it asks for.
+"""The useful cap: the knee of a job's curve, or its required performance; below it, pause.
 
-Below the knee a result costs more energy the lower the cap, so the watts do more for others. A job
-that names a `min_performance` is kept at the cap that its curve says gives that, or paused.
+Below the knee the energy per result rises as the cap falls, so the watts do more for other jobs. A
+job with a `min_performance` gets the cap that gives it according to its curve, or is paused.
 """
 
 from dataclasses import dataclass, replace
@@ -26,26 +26,26 @@ MW_PER_KW = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a job says of its power; equal needs are interchangeable to the planner."""
+    """The power requirements of a job; equal needs are interchangeable to the planner."""
 
     watts_hint_mw: int = 0
-    """Expected uncapped draw of a GPU; 0 = nothing said."""
+    """Expected uncapped draw of a GPU; 0 = not specified."""
     min_performance_permille: int = 0
-    """Share of the uncapped performance that is to be kept; 1000 = never capped; 0 = not said."""
+    """Minimum share of the uncapped performance; 1000 = never capped; 0 = not specified."""
     is_service: bool = False
 
     @property
     def is_never_capped(self) -> bool:
-        """No cap but the GPU's own maximum is ever to bind."""
+        """Whether no cap below the GPU's maximum may bind."""
         return self.min_performance_permille >= PERMILLE
 
 
 KNOWN_STEP_MW = 10_000
-"""What is known of a job is rounded up to this, so that needs stay few."""
+"""The known draw of a job is rounded up to a multiple of this, so that needs stay few."""
 
 
 def with_known(need: Need, known_mw: int) -> Need:
-    """The need of a job that is known to draw no more than `known_mw` (0 = not known)."""
+    """The need of a job known to draw at most `known_mw` (0 = unknown)."""
     if not known_mw:
         return need
     rounded_mw = -(-known_mw // KNOWN_STEP_MW) * KNOWN_STEP_MW
@@ -58,7 +58,7 @@ NOTHING_SAID = Need()
 
 
 def need_of(spec: JobSpec) -> Need:
-    """The power part of a job."""
+    """The power part of a job specification."""
     return Need(
         watts_hint_mw=spec.power.watts_per_gpu * 1000,
         min_performance_permille=round(spec.power.min_performance * PERMILLE),
@@ -67,12 +67,12 @@ def need_of(spec: JobSpec) -> Need:
 
 
 def phase_of(need: Need, demand_mw: int, cap_max_mw: int) -> Phase:
-    """Which of the fitted curves a job follows."""
+    """The fitted curve that a job follows."""
     return "decode" if need.is_service else training_phase(demand_mw, cap_max_mw)
 
 
 MAX_ADMISSIONS = 4_096
-"""Needs on GPU models of which the answer is remembered; jobs come in few."""
+"""Cached admission caps per need and GPU model; jobs have few distinct needs."""
 
 
 def curve_of(gpu: GpuInfo, demand_mw: int, need: Need) -> Curve:
@@ -84,17 +84,17 @@ class JobCaps(NamedTuple):
     """Caps of one of a job's GPUs, in GPU milliwatts, overshoot not included."""
 
     asked_mw: int
-    """What its `min_performance` takes; 0 = its user said nothing."""
+    """Cap for its `min_performance`; 0 = not specified."""
     keep_mw: int
-    """The least at which it is to run at all; no less than `asked_mw`."""
+    """Useful cap, the minimum for running; no less than `asked_mw`."""
 
 
 def job_caps(gpu: GpuInfo, demand_mw: int, need: Need, steepness: float = 1.0) -> JobCaps:
     """The caps of a job that would draw `demand_mw` uncapped.
 
-    A job that draws more than its user said is capped: it takes nothing from the others' keeps. So
-    none is kept at more than was found for it when it was placed, but for one with a
-    `min_performance` that turned out to suffer more from caps than the curve says.
+    A job that draws more than its user declared is capped: it takes nothing from the useful caps of
+    others. So no job's useful cap exceeds the watts admitted at its placement, except for one with
+    a `min_performance` that suffers more from caps than the curve predicts.
     """
     if need.is_never_capped:
         return JobCaps(gpu.cap_max_mw, gpu.cap_max_mw)
@@ -112,10 +112,10 @@ def _job_caps(known: Curve, demand_mw: int, need: Need, steepness: float) -> Job
 
 
 def admission_cap_mw(gpu: GpuInfo, need: Need) -> int:
-    """The cap that must be found for a job before it is placed: no less than it will be kept at.
+    """The cap to admit before a job is placed: no less than its later useful cap.
 
-    By its expected draw: the user's figure, else the GPU's maximum. A job that turns out to be a
-    light one follows another curve, so its keep is looked at too.
+    By its expected draw: the user's figure, else the GPU's maximum. A job that turns out to be
+    light follows another curve, so the useful cap on that curve is checked too.
     """
     return _admission_mw(gpu.name, gpu.cap_max_mw, need)
 

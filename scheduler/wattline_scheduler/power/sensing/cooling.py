@@ -1,10 +1,10 @@
-"""What a cooling zone can remove, by its units in service and the weather; pure.
+"""Capacity of a cooling zone, by its units in service and the weather; pure.
 
 Heat to remove = wall watts, so a zone is a domain like any other and its capacity is its budget. A
-unit that fails is gone at once; one that comes back, and a change of the weather, is followed at a
-slow pace, because a restarted unit takes minutes to pull its load. What is not known counts as the
-worse: an outside temperature nobody tells as the hottest of the table, units nobody tells as one
-fewer than were last known, unless inlets are watched as well.
+failed unit is removed at once; a returning unit and a change of the weather take effect slowly,
+because a restarted unit takes minutes to take up load. Missing values count as the worse case: a
+missing outside temperature as the hottest of the table, a missing number of units as one fewer than
+last known, unless inlets are watched as well.
 """
 
 import math
@@ -20,7 +20,7 @@ from wattline_scheduler.power.sensing.inlets import RISE_PERMILLE_PER_S, InletCo
 OUTSIDE_RANGE_C = (-90.0, 65.0)
 
 WEATHER_STALE_S = 600.0
-"""Of a weather file, which is read once a minute."""
+"""Age at which a weather file is stale; it is read once a minute."""
 
 
 def outside_share_permille(points: Sequence[OutsidePoint], outside_c: float | None) -> int:
@@ -40,7 +40,7 @@ def outside_share_permille(points: Sequence[OutsidePoint], outside_c: float | No
 
 
 def capacity_mw(plant: Plant, full_mw: int, units: int, outside_c: float | None) -> int:
-    """What leases may book in the zone: `full_mw` (its capacity x derate x overbook) or less."""
+    """Limit on leases booked in the zone: `full_mw` (its capacity x derate x overbook) or less."""
     share = outside_share_permille(plant.capacity_at, outside_c)
     if not plant.units:
         return full_mw * share // PERMILLE
@@ -49,14 +49,14 @@ def capacity_mw(plant: Plant, full_mw: int, units: int, outside_c: float | None)
 
 @dataclass(slots=True)
 class Capacity:
-    """The capacity in force: down at once when a unit fails, otherwise at a slow pace."""
+    """The capacity in force: falls at once when a unit fails, otherwise changes slowly."""
 
     now_mw: int | None = None
     units: int = 0
     at: Instant | None = None
 
     def follow(self, target_mw: int, units: int, full_mw: int, at: Instant) -> int:
-        """What is in force at `at`. The first call takes the target as it is."""
+        """The capacity in force at `at`. The first call takes the target as it is."""
         passed_s = 0.0 if self.at is None else at - self.at
         if self.now_mw is None:
             self.now_mw = target_mw
@@ -71,25 +71,25 @@ class Capacity:
 
 @dataclass(slots=True)
 class ZoneNow:
-    """What is known of one zone's plant in this run."""
+    """State of one zone's plant in this run."""
 
     plant: Plant
     since: Instant
     units_said: int | None = None
-    """By an operator; None: nothing."""
+    """Set by an operator; None: not set."""
     units_sensed: int | None = None
     outside_c: float | None = None
     error: str = ""
-    """Why the newest reading that lacked something did; "" once one is complete."""
+    """Why the newest incomplete reading lacks a value; "" once a reading is complete."""
     capacity: Capacity = field(default_factory=Capacity)
     inlets: InletControl | None = None
     problems: dict[str, str] = field(default_factory=dict)
-    """What is wrong with its sensors now: which kind of sensor → in words."""
+    """Current problems of its sensors: kind of sensor → description."""
     _units_at: Instant | None = None
     _outside_at: Instant | None = None
 
     def take(self, units: int | None, outside_c: float | None, error: str, at: Instant) -> None:
-        """A reading came in; what it does not say, or says implausibly, stays as it was."""
+        """Apply a reading; missing or implausible values leave the previous ones in place."""
         self.error = error
         if units is not None and 0 <= units <= self.plant.units:
             self.units_sensed, self._units_at = units, at
@@ -107,7 +107,7 @@ class ZoneNow:
         return sensor is not None and _is_stale(self._units_at, self.since, sensor, at)
 
     def is_outside_stale(self, at: Instant) -> bool:
-        """Whether an outside temperature is needed and was not told for several periods."""
+        """Whether a required outside temperature was not reported for several periods."""
         if not self.plant.capacity_at:
             return False
         if self.plant.outside_sensor is not None:
@@ -116,7 +116,7 @@ class ZoneNow:
         return at - since > WEATHER_STALE_S
 
     def units(self, at: Instant) -> int:
-        """Units to count on: the fewer of what an operator said and what is sensed."""
+        """Units to count on: the fewer of the operator's number and the sensed one."""
         known = [u for u in (self.units_said, self.units_sensed) if u is not None]
         units = min(known, default=self.plant.units)
         if self.is_units_stale(at) and self.plant.inlet_limit_c is None:
@@ -124,13 +124,13 @@ class ZoneNow:
         return units
 
     def is_settled(self, at: Instant) -> bool:
-        """Whether everything that the capacity depends on was told, or is overdue."""
+        """Whether every input of the capacity was reported, or is overdue."""
         has_units = self.plant.units_sensor is None or self._units_at is not None
         has_outside = not self.plant.capacity_at or self._outside_at is not None
         return (has_units or self.is_units_stale(at)) and (has_outside or self.is_outside_stale(at))
 
     def follow_capacity(self, full_mw: int, at: Instant) -> int:
-        """The zone's capacity in force at `at`; `full_mw` is the most it may have."""
+        """The zone's capacity in force at `at`; `full_mw` is its maximum."""
         outside_c = None if self.is_outside_stale(at) else self.outside_c
         units = self.units(at)
         target_mw = capacity_mw(self.plant, full_mw, units, outside_c)

@@ -1,18 +1,18 @@
-"""Inlet temperatures of a cooling zone as a controller of its budget; pure.
+"""Controls a cooling zone's budget by its inlet temperatures; pure.
 
-A PI controller with a look ahead holds the warm end of the zone's inlets below their limit. It
-begins from the heat that is there (so its first watt bites), falls fast and rises slowly. While its
-output stands at a bound or at a pace limit, its integral does not run on in that direction
-(anti-windup by conditional integration, Astrom & Hagglund, PID Controllers, 1995, 3.5). It does not
-go below what running work needs at its floors until the inlets are far above their limit.
+A PI controller with look-ahead keeps the warm end of the inlets below the limit. It starts from the
+present heat (so its first watt has effect), falls fast and rises slowly. While its output is at a
+bound or at a rate limit, its integral stops in that direction (anti-windup by conditional
+integration, Astrom & Hagglund, PID Controllers, 1995, 3.5). It does not fall below the floors of
+running work until the inlets are far above their limit.
 
-Leases book what nodes might draw, and rooms warm by what they do draw. Where the site file lets a
-zone `overbook`, its budget begins at what its cooling removes, and rises above that while inlets
-are cool, at the same slow pace; a unit that is lost takes all of that back at once.
+Leases book maximum draw, but rooms are heated by actual draw. If the site file lets a zone
+`overbook`, its budget begins at the capacity of its cooling, and rises above that while inlets are
+cool, at the same slow rate; losing a unit takes all of that back at once.
 
-Gains are for an air-cooled room in which all cooling lost at full load warms the air by 1-5 °C a
+Gains are for an air-cooled room in which losing all cooling at full load warms the air by 1-5 °C a
 minute. With a third of it lost unannounced the tests see inlets 0.0 °C above the limit at 3 °C a
-minute and 30 s of lag, 1.1 °C at 5 °C a minute and 60 s; a loss that is announced never gets there.
+minute and 30 s of lag, 1.1 °C at 5 °C a minute and 60 s; an announced loss never reaches the limit.
 """
 
 import math
@@ -23,7 +23,7 @@ from wattline_protocol.ids import Instant
 from wattline_protocol.site.wall_power import PERMILLE
 
 MARGIN_C = 1.0
-"""Inlets are held this much below their limit."""
+"""Target distance of the inlets below their limit."""
 
 LOOK_FAST_S, LOOK_SLOW_S = 15.0, 90.0
 """Two averages of the inlet; their difference, added, looks about 75 s ahead of a steady rise."""
@@ -32,29 +32,29 @@ GAIN_PERMILLE_PER_C = 200.0
 INTEGRAL_PERMILLE_PER_C_S = 0.3
 FALL_PERMILLE_PER_S = 20.0
 RISE_PERMILLE_PER_S = 1.0
-"""All of a zone's budget in 50 s and 17 minutes."""
+"""Rates: a zone's full budget in 50 s and in 17 minutes."""
 
 EMERGENCY_C = 5.0
-"""So far above their limit, floors do not count any more: work is paused."""
+"""Distance above the limit at which floors are ignored and work is paused."""
 
 PLAUSIBLE_C = (-10.0, 65.0)
 QUANTILE_PERMILLE = 950
-"""Which inlet stands for the zone: of up to 20 nodes the warmest, then the 95th percentile, so
-that one broken sensor of many does not rule the room."""
+"""The zone's representative inlet: of up to 20 nodes the warmest, then the 95th percentile, so that
+one broken sensor of many has no effect."""
 
 BLIND_AFTER_S = 60.0
 BLIND_PERMILLE = 900
-"""Of what its cooling removes a zone may use while nobody knows how warm it is."""
+"""Share of its cooling that a zone may use while its temperature is unknown."""
 
 
 def is_plausible_c(inlet_c: float) -> bool:
-    """Whether air in a machine room can be that warm."""
+    """Whether an inlet temperature is plausible for a machine room."""
     least, most = PLAUSIBLE_C
     return least <= inlet_c <= most
 
 
 def warm_end_c(inlets_c: Sequence[float]) -> float:
-    """The inlet that stands for a zone: the `QUANTILE_PERMILLE` quantile, by nearest rank."""
+    """The zone's representative inlet: the `QUANTILE_PERMILLE` quantile, by nearest rank."""
     ordered = sorted(inlets_c)
     rank = -(-len(ordered) * QUANTILE_PERMILLE // PERMILLE)
     return ordered[rank - 1]
@@ -67,36 +67,36 @@ class InletControl:
     limit_c: float
     since: Instant
     base_permille: float = float(PERMILLE)
-    """What the cooling removes at present, where the zone overbooks; else all."""
+    """Present cooling capacity if the zone overbooks; else the full budget."""
     share_permille: float | None = None
-    """In force; None: the inlets limit nothing."""
+    """Share in force; None: no limit by the inlets."""
     inlet_c: float | None = None
     """Newest inlet of the warm end."""
     is_blind: bool = False
     _fast_c: float = 0.0
     _slow_c: float = 0.0
     _taken_permille: float = 0.0
-    """The integral: what is taken away beside the proportional part."""
+    """The integral: the reduction beside the proportional part."""
     _has_begun: bool = False
     _at: Instant | None = None
     _seen_at: Instant | None = None
 
     @property
     def is_warm(self) -> bool:
-        """The inlets take something of what the cooling could remove."""
+        """Whether the inlets reduce the budget below the cooling capacity."""
         return self.share_permille is not None and self.share_permille < self.base_permille
 
     @property
     def aim_c(self) -> float:
-        """Where the warm end is held."""
+        """Set point of the warm end."""
         return self.limit_c - MARGIN_C
 
     def resume(self, share_permille: float) -> None:
-        """Go on from the share that an earlier run left with."""
+        """Resume from the share of an earlier run."""
         self._start_at(share_permille)
 
     def lose_unit(self) -> None:
-        """What is booked above what is left of the cooling is taken back at once."""
+        """Withdraw at once all bookings above the remaining cooling capacity."""
         if self.share_permille is None or self.share_permille > self.base_permille:
             self._start_at(self.base_permille)
 
@@ -111,10 +111,10 @@ class InletControl:
         floor_permille: Callable[[], float],
         at: Instant,
     ) -> float | None:
-        """The share in force from now on; None = no limit. To be called about once a second.
+        """The share in force from now on; None = no limit. Call about once a second.
 
-        `inlet_c`: of the warm end, None where too few nodes tell. `heat_permille`: present heat.
-        `floor_permille`: what running work needs at least; only asked when the share falls.
+        `inlet_c`: of the warm end, None if too few nodes report. `heat_permille`: present heat.
+        `floor_permille`: minimum of running work; called only when the share falls.
         """
         passed_s = 0.0 if self._at is None else at - self._at
         self._at = at
@@ -132,7 +132,7 @@ class InletControl:
         return self._move(share, error_c, floor, passed_s)
 
     def _begin(self, heat_permille: float, error_c: float) -> float | None:
-        """From where to go on: heat that is there is no new heat. None: they limit nothing."""
+        """Starting share; present heat is no new heat. None: no limit by the inlets."""
         if error_c > 0.0:
             return heat_permille
         return None if self._has_begun else max(self.base_permille, heat_permille)
@@ -154,7 +154,7 @@ class InletControl:
         return self.share_permille
 
     def _step_blind(self, passed_s: float, at: Instant) -> float | None:
-        """Nobody knows how warm it is: nothing rises, and after a while a part is kept free."""
+        """Step without a known temperature: the share never rises, and later a part is reserved."""
         bound = BLIND_PERMILLE * self.base_permille / PERMILLE
         if at - (self.since if self._seen_at is None else self._seen_at) < BLIND_AFTER_S:
             return self.share_permille
@@ -165,7 +165,7 @@ class InletControl:
         return self.share_permille
 
     def _look_ahead(self, inlet_c: float, passed_s: float, at: Instant) -> float:
-        """The inlet as it will be in a while if it goes on rising as it does."""
+        """The predicted inlet if its present rise continues."""
         if self._seen_at is None or self.is_blind:
             self._fast_c = self._slow_c = inlet_c
         self._fast_c = _approach(self._fast_c, inlet_c, passed_s / LOOK_FAST_S)

@@ -1,15 +1,15 @@
-"""Domain meters, judged: what a meter says against what the nodes below it can explain; pure.
+"""Validation of domain meters against the draw that the nodes below them explain; pure.
 
-A meter is the only witness of what is really on a breaker, and the worst one: it freezes, lies and
-vanishes. So it is believed in one direction only. What it says above that which its nodes explain
-is load that nobody booked: it is kept free as soon as every node has told what it drew at that
-moment, and given back slowly. What it says below that raises nothing. A meter that cannot be
-believed changes nothing but its alarm, and puts the fallback budget in force where the site file
-has one: leases bound the draw without any meter.
+A meter is the only measurement of the real load of a breaker, and the least reliable: it may
+freeze, read wrong or vanish. So it is trusted in one direction only. A reading above what its nodes
+explain shows unbooked load: that is reserved as soon as every node has reported its draw of that
+moment, and released slowly. A reading below raises nothing. An untrusted meter only raises its
+alarm, and puts the fallback budget in force where the site file has one: leases bound the draw
+without any meter.
 
-How much of the difference grows with the nodes' draw (a factor: their sensors or models are wrong)
-and how much stands beside it (a load that nobody declared) is fitted by least squares with
-exponential forgetting; the slope is held towards 1 until the draw has moved enough to tell.
+The part of the difference that grows with the nodes' draw (a factor: their sensors or models are
+wrong) and the constant part (an undeclared load) are fitted by least squares with exponential
+forgetting; the slope is pulled towards 1 until the draw has varied enough to determine it.
 """
 
 from collections import deque
@@ -24,106 +24,106 @@ Trust = MeterTrust
 """`unread`: not read yet, and not overdue."""
 
 WINDOW_S = 15.0
-"""Meter and beats are not of the same moment: a reading is held against the nodes' draw of so
-long, whichever explains it best."""
+"""Meter and beats are not simultaneous: a reading is compared with the nodes' draw of this window,
+and the best match counts."""
 
 AVERAGED_S = 1.0
-"""A beat tells the mean of so long before it. So a reading that is not explained waits for the
-beats of its own moment: a fleet that ramps is not taken for a stranger."""
+"""A beat reports the mean over this time before it. So an unexplained reading waits for the beats
+of its own moment: a ramp of the fleet is not taken for a foreign load."""
 
 MAX_NOTES = 128
-"""Of the nodes' draw; once a second, so far more than a window."""
+"""Stored notes of the nodes' draw; one a second, so far more than a window."""
 
 TOLERANCE_PERMILLE = 30
 TOLERANCE_MIN_MW = 100_000
-"""A class 2 meter, node sensors of 1-2 %, and what is not of the same moment."""
+"""Covers a class 2 meter, node sensors of 1-2 %, and readings that are not simultaneous."""
 
 JUMP_PERMILLE = 150
-"""Of the rating. A reading that leaves the one before by more, unexplained, wants a second one."""
+"""Of the rating. A larger unexplained change between two readings needs a second reading."""
 
 IMPOSSIBLE_PERMILLE = 2_000
 """Of the rating. At twice its rating a breaker opens within seconds (UL 489 curves: 10 s to some
-minutes), so a meter that goes on saying so is wrong."""
+minutes), so a meter that keeps reporting that is wrong."""
 
 REJECTED_FOR_ALARM = 3
 ACCEPTED_FOR_TRUST = 3
 
 FROZEN_PERMILLE = 20
-"""Of the rating: the nodes' draw moved by more while the meter said the same."""
+"""Of the rating: the nodes' draw moved by more while the meter reading did not change."""
 
 FALL_HALF_S = 300.0
-"""In so long half of a load that is explained again is given back."""
+"""Half-life of a reserved load that is explained again."""
 
 FACTOR_RANGE_PERMILLE = (800, 1_250)
 FIT_SPREAD_PERMILLE = 30
 """Of the rating: until the draw has spread by so much, the slope stays near 1."""
 
 LOADED_PERMILLE = 50
-"""Of the rating: below it a factor would be noise over noise."""
+"""Of the rating: at lower draw the factor would be mostly noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hangs:
-    """How one node hangs on the metered domain."""
+    """How one node's draw counts in the metered domain."""
 
     node: NodeId
     usual_permille: int
-    """Best guess of the share of its wall watts that flows here."""
+    """Best estimate of the share of its wall watts that flows here."""
     most_permille: int
-    """In any case that I1 must hold in."""
+    """Largest share in any case that I1 must hold in."""
     is_certain: bool
-    """All of it flows here, whatever fails."""
+    """Whether all of it flows here in every failure case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What the scheduler believes the nodes put on a domain now. Wall milliwatts."""
+    """Estimated draw of the nodes on a domain now. Wall milliwatts."""
 
     drawn_mw: int
     """Best estimate."""
     least_mw: int
-    """What GPUs that certainly hang there measurably draw, before the power supplies."""
+    """Measured draw of GPUs that certainly count here, before the power supplies."""
     most_mw: int
-    """With every node that could hang there in full (redundant inputs)."""
+    """With every node that may count here in full (redundant inputs)."""
     is_complete: bool = True
-    """Every node was heard, so that nothing of it is a bound in place of a measurement."""
+    """Whether every node reported, so that no part is a bound instead of a measurement."""
 
 
 @dataclass(slots=True)
 class MeterNow:
-    """One domain's meter in this run."""
+    """State of one domain's meter in this run."""
 
     rules: Meter
     rating_mw: int
     fixed_mw: int
     """The domain's declared fixed load."""
     since: Instant
-    """When it began to be expected."""
+    """Since when readings are expected."""
     hangs: tuple[Hangs, ...] = ()
     beat_s: float = 1.0
-    """Between two beats of a node."""
+    """Interval between two beats of a node."""
     trust: Trust = "unread"
     why: str = ""
-    """What is wrong with it, in words; empty while it is believed."""
+    """Why it is not trusted; empty while it is."""
     wall_mw: int | None = None
-    """Newest value that was believed."""
+    """Newest trusted value."""
     read_at: Instant | None = None
-    """When the newest value came, believed or not."""
+    """Time of the newest value, trusted or not."""
     error: str = ""
     """Why the newest reading had no value."""
     residual_mw: int = 0
-    """Newest believed value less what its nodes and fixed load explain."""
+    """Newest trusted value less what its nodes and fixed load explain."""
     factor_permille: int = 1000
-    """Slow ratio of metered to believed draw of the nodes, bounded; shown, never a budget's."""
+    """Slow, bounded ratio of metered to estimated node draw; shown, never applied to a budget."""
     held_mw: int = 0
-    """Load that nobody booked: rises as soon as it is certain, falls slowly."""
+    """Reserve for unbooked load: rises as soon as the load is certain, falls slowly."""
     _notes: deque[tuple[Instant, Explained]] = field(
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )
     _unexplained: deque[tuple[Instant, int]] = field(
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )
-    """Readings whose excess waits for the beats of their moment: when, and what they said."""
+    """Time and value of readings whose excess waits for the beats of their moment."""
     _line: Line = field(default_factory=Line)
     _believed_at: Instant | None = None
     _pending_mw: int | None = None
@@ -132,19 +132,19 @@ class MeterNow:
     _same_since: Instant | None = None
     _same_mw: int | None = None
     _same_held_mw: int = 0
-    """What was held before the value that it now repeats."""
+    """The reserve before the value that the meter now repeats."""
     _same_low_mw: int = 0
     _same_high_mw: int = 0
 
     @property
     def has_notes(self) -> bool:
-        """Whether anything is known that a reading could be held against."""
+        """Whether there is any node draw to compare a reading with."""
         return bool(self._notes)
 
-    # --- what comes in ----------------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------
 
     def note(self, explained: Explained, at: Instant) -> None:
-        """What the nodes draw now; once a second."""
+        """Record the nodes' present draw; once a second."""
         self._notes.append((at, explained))
         while self._notes and at - self._notes[0][0] > WINDOW_S:
             self._notes.popleft()
@@ -154,7 +154,7 @@ class MeterNow:
         self._judge_age(at)
 
     def take(self, wall_mw: int | None, error: str, at: Instant) -> None:
-        """A reading came in, with a value or with the reason why there is none."""
+        """Process a reading: a value, or the reason why there is none."""
         self.error = error if wall_mw is None else ""
         if wall_mw is None or not self._notes:
             return
@@ -169,10 +169,10 @@ class MeterNow:
             self._believe(wall_mw, at)
         self._judge_age(at)
 
-    # --- judging ----------------------------------------------------------------------------
+    # --- validation -------------------------------------------------------------------------
 
     def nodes_mw(self, wall_mw: int) -> int:
-        """Of a value, the part that the nodes (and what nobody booked) must be."""
+        """The part of a value attributed to the nodes and to unbooked load."""
         fixed_mw = self.fixed_mw if self.rules.counts_fixed_load else 0
         return wall_mw - fixed_mw - self.rules.also_counts_mw
 
@@ -187,7 +187,7 @@ class MeterNow:
         return ""
 
     def _is_sudden(self, wall_mw: int, at: Instant) -> bool:
-        """A leap that the nodes do not explain waits for the next reading to say the same."""
+        """Whether a jump that the nodes do not explain still needs a confirming reading."""
         if self.wall_mw is None or self._believed_at is None:
             return False
         if at - self._believed_at > self.rules.stale_after_s:
@@ -226,7 +226,7 @@ class MeterNow:
                 self.trust, self.why = "ok", ""
 
     def _judge_age(self, at: Instant) -> None:
-        """Staleness and frozenness: what no single reading shows."""
+        """Staleness and frozenness, which no single reading shows."""
         heard_at = self.since if self.read_at is None else self.read_at
         if at - heard_at > self.rules.stale_after_s:
             self.trust, self._accepted = "stale", 0
@@ -234,7 +234,7 @@ class MeterNow:
             self.why += f": {self.error}" if self.error else ""
         elif self._is_frozen(at):
             moved_w = (self._same_high_mw - self._same_low_mw) / 1000
-            # Nothing that followed from the value it repeats was ever seen.
+            # The repeated value was never a measurement: undo its effects.
             self.held_mw = min(self.held_mw, self._same_held_mw)
             self._unexplained.clear()
             self.trust = "frozen"
@@ -247,7 +247,7 @@ class MeterNow:
         has_moved = moved_mw > max(self.rating_mw * FROZEN_PERMILLE // 1000, TOLERANCE_MIN_MW)
         return at - self._same_since >= self.rules.frozen_after_s and has_moved
 
-    # --- what follows -----------------------------------------------------------------------
+    # --- reserve ----------------------------------------------------------------------------
 
     def _update_held(self, wall_mw: int, at: Instant) -> None:
         now_mw = self._over_mw(wall_mw)
@@ -259,7 +259,7 @@ class MeterNow:
             self.held_mw = fallen_mw if fallen_mw > TOLERANCE_MIN_MW // 2 else 0
 
     def _settle(self, at: Instant) -> None:
-        """What readings showed beyond all beats of their moment is held from now on."""
+        """Reserve the load that readings showed beyond all beats of their moment."""
         waiting = self._unexplained
         while waiting and at - waiting[0][0] >= self.beat_s + AVERAGED_S:
             read_at, wall_mw = waiting.popleft()
@@ -268,7 +268,7 @@ class MeterNow:
                 self._same_held_mw = max(self._same_held_mw, self.held_mw)
 
     def _over_mw(self, wall_mw: int) -> int:
-        """How much of a value the nodes' draw of the window does not explain."""
+        """The part of a value that the nodes' draw of the window does not explain."""
         most_mw = max(e.most_mw for _, e in self._notes)
         over_mw = self.nodes_mw(wall_mw) - most_mw
         return over_mw if over_mw > _tolerance_mw(most_mw) else 0
@@ -288,10 +288,10 @@ class MeterNow:
             self.factor_permille = min(most, max(least, round(ratio * 1000)))
 
     def extra_mw(self, committed_mw: int) -> int:
-        """What to keep free beside `committed_mw`, which the nodes below may draw in full.
+        """Watts to reserve beside `committed_mw`, which the nodes below may draw in full.
 
-        The load that nobody booked as it is, and its part that grows with the nodes' draw as it
-        would be once they draw everything they may.
+        The unbooked load as it is, and its part that grows with the nodes' draw extrapolated to
+        their committed draw.
         """
         if not self._notes:
             return self.held_mw

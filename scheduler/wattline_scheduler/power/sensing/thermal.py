@@ -1,8 +1,8 @@
-"""How warm each GPU gets for its watts, learned; pure. Placement prefers cool air and cool GPUs.
+"""Learned thermal resistance of each GPU; pure. Placement prefers cool air and cool GPUs.
 
-In steady state a GPU is `power x resistance` warmer than the air that reaches it. Both sides are
-averaged over several of its time constants, so that a step of power is not taken for a worse
-heatsink. A GPU that nobody has measured yet is an ordinary one.
+In steady state a GPU is `power x resistance` warmer than its inlet air. Both sides are averaged
+over several of its time constants, so that a step of power is not taken for a worse heatsink. An
+unmeasured GPU has the usual resistance.
 """
 
 import math
@@ -21,14 +21,14 @@ AVERAGE_S = 120.0
 """Die and heatsink settle in 20-60 s."""
 
 LOADED_MW = 100_000
-"""Below it the figure is mostly sensor error."""
+"""Below this draw the figure is mostly sensor error."""
 
 USUAL_INLET_C = 25.0
 COMFORT_C = 70.0
-"""Predicted temperatures below are all alike: throttling begins 10 °C and more above."""
+"""Lower predicted temperatures count as equal: throttling begins 10 °C and more above."""
 
 STEP_C = 4.0
-"""Temperatures closer than this are alike too, so that noise moves no job."""
+"""Closer temperatures count as equal too, so that noise moves no job."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Thermal:
         self._tracks: dict[tuple[NodeId, GpuIndex], _Track] = {}
 
     def observe(self, node: NodeId, sample: GpuSample, inlet_c: float, at: Instant) -> None:
-        """Take a sample of a GPU at work; implausible air and light load teach nothing."""
+        """Add a sample of a busy GPU; implausible air and light load are ignored."""
         power_mw, temp_c = sample.power_mw, sample.temp_c
         if power_mw is None or temp_c is None or power_mw < LOADED_MW:
             return
@@ -69,7 +69,7 @@ class Thermal:
         return min(most, max(least, track.above_c / (track.power_mw / 1000)))
 
     def warmth(self, node: NodeId, gpu: GpuInfo, inlet_c: float | None) -> int:
-        """Steps above comfort at the GPU's maximum cap, in the air that it has now; 0 = cool."""
+        """Steps above comfort at the GPU's maximum cap and present inlet air; 0 = cool."""
         is_known = inlet_c is not None and is_plausible_c(inlet_c)
         air_c = inlet_c if is_known and inlet_c is not None else USUAL_INLET_C
         resistance = self.c_per_w(node, gpu.index) or USUAL_C_PER_W
@@ -78,5 +78,5 @@ class Thermal:
 
 
 def coolest_first(warmth: dict[GpuIndex, int], gpus: Iterable[GpuInfo]) -> tuple[GpuInfo, ...]:
-    """The GPUs by warmth, otherwise as they stand."""
+    """The GPUs by warmth, otherwise in the given order."""
     return tuple(sorted(gpus, key=lambda gpu: warmth.get(gpu.index, 0)))

@@ -1,8 +1,8 @@
-"""Budgets in force: the least of rating x derate and every limit on a domain; pure.
+"""Budgets in force: the minimum of rating x derate and every limit on a domain; pure.
 
-A limit is a function of time: from its start it falls in a straight line from `from_mw` (the budget
-in force when it began) to its value, stays there, and from its end rises to the full budget. So the
-budget is known ahead of time, and leases are shrunk before a ramp reaches them: what may be granted
+A limit is a function of time: from its start it falls linearly from `from_mw` (the budget in force
+when it began) to its value, stays there, and from its end rises to the full budget. So the budget
+is known ahead of time, and leases are shrunk before a ramp reaches them: what may be granted
 (`granted_mw`) is the least budget up to the end of the next step. A ramp that is acknowledged
 within `STEP_S` never puts a domain above its budget.
 """
@@ -22,29 +22,29 @@ MAX_LIMITS_PER_DOMAIN = 100
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A budget below the full one, for a reason. Wall milliwatts, monotonic time."""
+    """A budget below the full one, with a reason. Wall milliwatts, monotonic time."""
 
     domain: DomainId
     name: str
-    """Of this limit among those of its domain: another one of the same name replaces it."""
+    """Unique per domain: a limit replaces another of the same name."""
     source: LimitSource
     value_mw: int
     """Budget once the ramp is over."""
     start: Instant
     from_mw: int | None = None
-    """Budget at `start`, where the ramp begins; filled in by `Limits.put`."""
+    """Budget at `start`, where the ramp begins; set by `Limits.put`."""
     ramp_s: float = 0.0
-    """How long it falls; 0 = a step."""
+    """Duration of the fall; 0 = a step."""
     end: Instant | None = None
     """None: until it is withdrawn."""
     release_s: float = 0.0
-    """How long the budget rises after `end`; 0 = a step."""
+    """Duration of the rise after `end`; 0 = a step."""
     who: str = ""
     why: str = ""
 
     @property
     def over_at(self) -> Instant | None:
-        """When nothing of it is left; None: not before it is withdrawn."""
+        """When it has no effect any more; None: not before it is withdrawn."""
         return None if self.end is None else Instant(self.end + self.release_s)
 
     def at_mw(self, now: Instant, full_mw: int) -> int:
@@ -66,7 +66,7 @@ class Limit:
 
 
 class Limits:
-    """All limits of a site, and the budgets that follow from them."""
+    """All limits of a site, and the resulting budgets."""
 
     def __init__(self, full_mw: Mapping[DomainId, int]) -> None:
         """`full_mw`: rating x derate of each domain, which no limit can raise."""
@@ -87,15 +87,15 @@ class Limits:
         return limit
 
     def withdraw(self, domain: DomainId, name: str) -> Limit | None:
-        """Take a limit away at once; None if there is no such limit."""
+        """Withdraw a limit at once; None if there is no such limit."""
         return self._of.get(domain, {}).pop(name, None)
 
     def get(self, domain: DomainId, name: str) -> Limit | None:
-        """The limit of this name, if it is there."""
+        """The limit of this name, if it exists."""
         return self._of.get(domain, {}).get(name)
 
     def of(self, domain: DomainId) -> tuple[Limit, ...]:
-        """Its limits, also those not yet begun, in the order in which they were put."""
+        """The domain's limits, including those not yet begun, in the order of `put`."""
         return tuple(self._of.get(domain, {}).values())
 
     def __iter__(self) -> Iterator[Limit]:
@@ -106,7 +106,7 @@ class Limits:
         return self._full_mw[domain]
 
     def budget_mw(self, domain: DomainId, now: Instant) -> int:
-        """Budget in force at `now`: the least of rating x derate and every limit."""
+        """Budget in force at `now`: the minimum of rating x derate and every limit."""
         full_mw = self._full_mw[domain]
         limits = self._of.get(domain)
         if not limits:
@@ -114,7 +114,7 @@ class Limits:
         return max(0, min(limit.at_mw(now, full_mw) for limit in limits.values()))
 
     def granted_mw(self, domain: DomainId, now: Instant) -> int:
-        """What leases may be sized for: the least budget until the end of the next step."""
+        """Budget for sizing leases: the minimum until the end of the next step."""
         if not self._of.get(domain):
             return self._full_mw[domain]
         begun = math.floor(now / STEP_S) * STEP_S

@@ -1,4 +1,4 @@
-"""Which nodes count in which power domains and cooling zones, and what those may be given.
+"""Membership of nodes in power domains and cooling zones, and the watts grantable there.
 
 Power and cooling are one membership relation, not two trees: a node counts in every domain above
 each of its inputs and in every zone above its own (heat = wall watts); in full, unless the site
@@ -39,7 +39,7 @@ class Domains:
                 rows_of[node].append((number, share))
         self.rows_in: dict[DomainId, tuple[int, ...]] = _frozen(rows_in)
         self.rows_of: dict[NodeId, tuple[tuple[int, int], ...]] = _frozen(rows_of)
-        """For each node: (number of the row, permille of its wall watts that count there)."""
+        """Per node: (number of the row, permille of its wall watts that count there)."""
         self.of: dict[NodeId, tuple[DomainId, ...]] = {
             node: tuple(dict.fromkeys(self.rows[row].domain for row, _ in rows))
             for node, rows in rows_of.items()
@@ -65,29 +65,29 @@ class Domains:
         return self.declared_mw(domain) + self._extra_mw.get(domain, 0)
 
     def declared_mw(self, domain: DomainId) -> int:
-        """Of what is reserved, that which the site file says: what a meter shows may go again."""
+        """The reserve declared in the site file; the metered part may be released again."""
         d = self.by_id[domain]
         return d.fixed_load_mw + d.transient_margin_mw + d.foreign_reserve_mw
 
     def extra_mw(self, domain: DomainId) -> int:
-        """Load that a meter shows and nobody declared; part of what is reserved."""
+        """Undeclared load that a meter shows; part of the reserve."""
         return self._extra_mw.get(domain, 0)
 
     def set_extra(self, domain: DomainId, extra_mw: int) -> None:
-        """Keep so much free for a load that nobody declared."""
+        """Reserve watts for an undeclared load."""
         self._extra_mw[domain] = max(0, extra_mw)
         self._note_grantable(domain)
 
     def usable_mw(self, domain: DomainId) -> int:
-        """What all leases below the domain may add up to now (I1)."""
+        """Limit on the sum of all leases below the domain now (I1)."""
         return self._budget_mw[domain] - self.reserved_mw(domain)
 
     def grantable_mw(self, domain: DomainId) -> int:
-        """What leases given now may add up to: less than usable while a ramp falls."""
+        """Limit on the sum of leases granted now: less than usable while a ramp falls."""
         return self._granted_mw[domain] - self.reserved_mw(domain)
 
     def grantable_in_rows(self) -> Ints:
-        """As `grantable_mw`, of every row."""
+        """As `grantable_mw`, for every row."""
         return self._grantable.copy()
 
     def _note_grantable(self, domain: DomainId) -> None:
@@ -98,7 +98,7 @@ class Domains:
         return self._granted_mw[domain] < self._budget_mw[domain]
 
     def falls_mw(self, domain: DomainId, now: Instant, ahead_s: float) -> int:
-        """How much less than now may be granted in so many seconds; 0 where no ramp falls."""
+        """Decrease of the grantable watts in `ahead_s` seconds; 0 where no ramp falls."""
         then_mw = self.limits.granted_mw(domain, Instant(now + ahead_s))
         return max(0, self._granted_mw[domain] - then_mw)
 
@@ -109,13 +109,13 @@ class Domains:
         return known
 
     def withdraw(self, domain: DomainId, name: str, now: Instant) -> Limit | None:
-        """Take a limit away at once; None if there is no such limit."""
+        """Withdraw a limit at once; None if there is no such limit."""
         gone = self.limits.withdraw(domain, name)
         self._set(domain, now)
         return gone
 
     def refresh(self, now: Instant) -> bool:
-        """Follow the ramps to `now`; whether leases may now add up to more or less than before."""
+        """Advance the ramps to `now`; returns whether the limits on lease sums have changed."""
         limited = dict.fromkeys(limit.domain for limit in self.limits)
         before = [self._granted_mw[domain] for domain in limited]
         for domain in limited:

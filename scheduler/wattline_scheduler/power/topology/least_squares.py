@@ -1,4 +1,4 @@
-"""A straight line through pairs of watts, by least squares with exponential forgetting; pure."""
+"""Linear fit of pairs of watts by least squares with exponential forgetting; pure."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ SLOPE_RANGE = (0.0, 1.5)
 
 @dataclass(slots=True)
 class Line:
-    """Weighted sums; a pair counts half after `HALF_LIFE_S`."""
+    """Weighted sums; a pair has half its weight after `HALF_LIFE_S`."""
 
     weight: float = 0.0
     x: float = 0.0
@@ -20,7 +20,7 @@ class Line:
     at: Instant | None = None
 
     def add(self, x: float, y: float, at: Instant) -> None:
-        """Take a pair; times never fall."""
+        """Add a pair; times must not decrease."""
         kept = 1.0 if self.at is None else 0.5 ** ((at - self.at) / HALF_LIFE_S)
         self.at = at
         self.weight = self.weight * kept + 1.0
@@ -28,7 +28,7 @@ class Line:
         self.xx, self.xy = self.xx * kept + x * x, self.xy * kept + x * y
 
     def slope(self, spread: float) -> float:
-        """y per x, held towards 1 as if pairs with that spread of x had said so (ridge)."""
+        """y per x, pulled towards 1 as by pairs with that spread of x (ridge)."""
         if self.weight == 0.0:
             return 1.0
         x, y = self.x / self.weight, self.y / self.weight

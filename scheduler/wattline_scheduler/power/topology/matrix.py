@@ -1,9 +1,9 @@
-"""The membership matrix of rows x nodes as arrays, made once per site.
+"""The membership matrix of rows x nodes as arrays, built once per site.
 
-Nodes that count in the same rows with the same shares form a *group*: in all that follows they
-rise and stop together. Rows are sorted into *layers*: no two rows of a layer share a group, and a
-row comes in a later layer than every row inside it (PDU, feed, site; rack zone, room). So a layer
-is one row number and one share per group.
+Nodes that count in the same rows with the same shares form a *group*: they always rise and stop
+together. Rows are sorted into *layers*: no two rows of a layer share a group, and a row comes in a
+later layer than every row inside it (PDU, feed, site; rack zone, room). So a layer is one row
+number and one share per group.
 """
 
 from collections.abc import Mapping
@@ -25,25 +25,25 @@ class Layer:
     """Disjoint rows. Both arrays have one entry per group."""
 
     row: Ints
-    """Number of the row that counts the group; the number of rows where there is none."""
+    """Number of the row that counts the group; the number of rows if there is none."""
     share: Floats
-    """Of the group's wall watts that count there, 0..1."""
+    """Share 0..1 of the group's wall watts that counts there."""
 
 
 class Matrix:
-    """Which node counts in which row, by position."""
+    """Membership of nodes in rows, by position."""
 
     def __init__(
         self, rows_of: Mapping[NodeId, tuple[tuple[int, int], ...]], row_count: int
     ) -> None:
         """`rows_of`: for each node the rows that count it, with permille; see `Domains`."""
         self.nodes: tuple[NodeId, ...] = tuple(sorted(rows_of, key=lambda node: rows_of[node]))
-        """By group; positions in all node arrays."""
+        """Sorted by group; defines positions in all node arrays."""
         self.at: dict[NodeId, int] = {node: at for at, node in enumerate(self.nodes)}
         self.row_count = row_count
         numbers = {rows: g for g, rows in enumerate(dict.fromkeys(rows_of[n] for n in self.nodes))}
         self.group: Ints = np.array([numbers[rows_of[n]] for n in self.nodes], dtype=np.int64)
-        """Of each node; ascending."""
+        """Per node; ascending."""
         self.layers: tuple[Layer, ...] = _layers(list(numbers), self.row_count)
         entries = [(r, at, s) for at, n in enumerate(self.nodes) for r, s in rows_of[n]]
         columns = np.array(entries, dtype=np.int64).reshape(-1, 3).T
@@ -56,7 +56,7 @@ class Matrix:
         return np.bincount(self.entry_node, rows[self.entry_row], len(self.nodes)) > 0
 
     def in_rows(self, wall_mw: Ints) -> Ints:
-        """What counts in each row when nodes have these wall milliwatts: exact."""
+        """Sum in each row for nodes with these wall milliwatts; exact."""
         counted = -(-(wall_mw[self.entry_node] * self.entry_share) // PERMILLE)
         # Sums of whole numbers below 2**53 are exact in floats as well.
         summed = np.bincount(self.entry_row, counted, self.row_count)
@@ -69,7 +69,7 @@ def _layers(groups: list[tuple[tuple[int, int], ...]], row_count: int) -> tuple[
         for row, share in rows:
             members[row][group] = share
     layers: list[list[int]] = []
-    # The first layer that may take a row comes after all that touch its groups: smaller first.
+    # A row's first possible layer follows all that touch its groups: smaller first.
     last = [-1] * len(groups)
     for row in sorted(range(row_count), key=lambda row: (len(members[row]), -row)):
         if not members[row]:

@@ -1,7 +1,7 @@
-"""At which level each row is full: roots of rising, piecewise linear functions, many at once.
+"""Level at which each row is full: roots of rising, piecewise linear functions, vectorised.
 
-Newton's method, kept inside a shrinking bracket by the chord and the middle. Rows that are found
-leave the arrays, so that the last few cost little.
+Newton's method, kept inside a shrinking bracket by the chord and the midpoint. Solved rows leave
+the arrays, so that the last few cost little.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ import numpy as np
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 TOLERANCE_MW = 0.05
-"""A row counts as full within so much; the allocator keeps a milliwatt free for it."""
+"""Gap within which a row counts as full; the allocator reserves a milliwatt for it."""
 
 RELATIVE = 1e-12
-"""On top, of the row's own size: rounding of sums of floats."""
+"""Additional tolerance relative to the row: rounding of sums of floats."""
 
 MAX_STEPS = 60
 """Bisection alone would be exact by then."""
 
 WORTH_NARROWING = 4
-"""Arrays are made smaller once one row in so many is found."""
+"""Arrays are narrowed once one row in so many is solved."""
 
 
 def slack_mw(left_mw: Floats) -> Floats:
-    """Within so much of `left_mw` a row counts as full."""
+    """Gap within which a row of `left_mw` counts as full."""
     return TOLERANCE_MW + RELATIVE * left_mw
 
 
 class Curves:
-    """For each group the wall milliwatts that its GPUs use at a level."""
+    """Per group, the wall milliwatts that its GPUs use at a level."""
 
     def __init__(self, start: Floats, width: Floats, slope: Floats, counts: Ints) -> None:
         """One entry per GPU, by group: begins to rise at `start`, for `width`, with `slope`."""
@@ -38,22 +38,22 @@ class Curves:
         self._first = np.cumsum(counts) - counts
 
     def part(self, groups: Bools) -> "Curves":
-        """Of these groups alone."""
+        """The curves of these groups only."""
         if groups.all():
             return self
         gpus = np.flatnonzero(np.repeat(groups, self._counts))
         return Curves(self._start[gpus], self._width[gpus], self._slope[gpus], self._counts[groups])
 
     def top(self) -> Floats:
-        """Level at which each group uses all it can."""
+        """Level at which each group uses its maximum."""
         return np.maximum.reduceat(self._start + self._width, self._first)
 
     def used(self, level: Floats) -> Floats:
-        """Of each group at its level."""
+        """Use of each group at its level."""
         return np.add.reduceat(self._risen(level), self._first)
 
     def used_and_growth(self, level: Floats) -> tuple[Floats, Floats]:
-        """Of each group at its level, and how fast that grows with the level."""
+        """Use of each group at its level, and its derivative by the level."""
         risen = self._risen(level)
         growth = np.where((risen > 0.0) & (risen < self._width * self._slope), self._slope, 0.0)
         return np.add.reduceat(risen, self._first), np.add.reduceat(growth, self._first)
@@ -69,7 +69,7 @@ class Curves:
 
 @dataclass(slots=True)
 class _Search:
-    """Rows whose level is not found yet. The first four are fixed, with one entry per group."""
+    """Unsolved rows. The first four are fixed, with one entry per group."""
 
     curves: Curves
     at: Ints
@@ -78,7 +78,7 @@ class _Search:
     others: Floats
     """Level at which other rows stop the group."""
     number: Ints
-    """Of each row, in the answer."""
+    """Per row, its position in the result."""
     want_mw: Floats
     low: Floats
     low_mw: Floats
@@ -88,7 +88,7 @@ class _Search:
     """The next guess."""
 
     def step(self, even: bool) -> Bools:
-        """Evaluate the guesses and make new ones; returns which rows are found."""
+        """Evaluate the guesses and make new ones; returns which rows are solved."""
         mine = self.level[self.at]
         used, growth = self.curves.used_and_growth(np.minimum(mine, self.others))
         count = len(self.number)
@@ -110,7 +110,7 @@ class _Search:
         return found
 
     def _guess(self, missing: Floats, slope: Floats, even: bool) -> Floats:
-        """Newton's step where it stays inside the bracket, else the middle or the chord."""
+        """Newton's step if it stays inside the bracket, else the midpoint or the chord."""
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = self.level + missing / slope
         inside = (newton > self.low) & (newton < self.high)
@@ -118,7 +118,7 @@ class _Search:
         return np.where(inside, newton, self.low + (self.high - self.low) * part)
 
     def narrowed(self, rows: Bools) -> "_Search":
-        """With these rows alone."""
+        """The search restricted to these rows."""
         groups = rows[self.at]
         return _Search(
             curves=self.curves.part(groups),

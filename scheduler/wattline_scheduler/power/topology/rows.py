@@ -2,9 +2,9 @@
 
 A node with one input, or with redundant inputs and no stated shares, counts in full in every domain
 above each input, whatever fails. With shares, normal operation and every loss of one domain that
-takes some of its inputs are cases of their own: what the lost inputs carried, the others take over.
-In a case a node never counts for less than in normal operation (a feed may come back at any
-moment), so of a domain only those cases are kept that no other case of it covers.
+takes some of its inputs are separate cases: the other inputs take over the load of the lost ones.
+In a case a node never counts for less than in normal operation (a feed may return at any moment),
+so only those cases of a domain are retained that no other case of it covers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,31 +18,31 @@ Shares = dict[NodeId, int]
 """Permille of each node's wall watts that count."""
 
 Entries = dict[DomainId, int]
-"""The same of one node, by domain."""
+"""The same for one node, by domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One constraint: the shares of these nodes' leases fit what the domain may be given."""
+    """One constraint: the shares of these nodes' leases fit the domain's limit."""
 
     domain: DomainId
     lost: DomainId | None
-    """The domain whose loss this is about; None = normal operation."""
+    """The lost domain; None = normal operation."""
     shares: Mapping[NodeId, int]
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Display name."""
         return self.domain if self.lost is None else f"{self.domain} when {self.lost} is lost"
 
 
 def counted_mw(wall_mw: int, share_permille: int) -> int:
-    """What of a node's wall milliwatts counts in a row; rounded to the safe side."""
+    """Part of a node's wall milliwatts that counts in a row; rounded to the safe side."""
     return ceil_div(wall_mw * share_permille, PERMILLE)
 
 
 def growth_mw(now_mw: int, share_permille: int, headroom_mw: int) -> int:
-    """Most by which `now_mw` may grow in a row with this headroom; negative while it is over."""
+    """Maximum growth of `now_mw` in a row with this headroom; negative while it is exceeded."""
     return (counted_mw(now_mw, share_permille) + headroom_mw) * PERMILLE // share_permille - now_mw
 
 
@@ -103,7 +103,7 @@ def _losses(node: Node, chains: Mapping[DomainId, Sequence[DomainId]]) -> dict[D
 def _entries(
     node: Node, chains: Mapping[DomainId, Sequence[DomainId]], shares: Sequence[int]
 ) -> Entries:
-    """What the node counts for in each domain above it."""
+    """Share of the node in each domain above it."""
     entries: Entries = {}
     for name, share in zip(node.inputs, shares, strict=True):
         for domain in chains[name]:

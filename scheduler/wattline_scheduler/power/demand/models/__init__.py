@@ -1,4 +1,4 @@
-"""What a cap costs and what a node draws: curves and constants fitted to public measurements."""
+"""Models of cap slowdown and node draw: curves and constants fitted to public measurements."""
 
 from wattline_scheduler.power.demand.models.curves import Curve, kept
 from wattline_scheduler.power.demand.models.fitted import Fitted, NodeModel, Phase, parse_constants

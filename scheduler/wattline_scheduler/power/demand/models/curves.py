@@ -1,13 +1,13 @@
-"""Performance kept under a cap: one two-constant curve for every GPU type and phase.
+"""Performance under a cap: one two-constant curve for every GPU type and phase.
 
-x = cap / uncapped draw of the job. Normalising by the job's own draw, not by TDP, brings jobs of
-different heat onto one curve: in five of the six groups of the Zeus traces the error is smaller
-(the fit script prints both). Hill's equation scaled to pass through (1, 1):
+x = cap / uncapped draw of the job. Normalising by the job's own draw, not by TDP, maps jobs of
+different intensity onto one curve: in five of the six groups of the Zeus traces the error is
+smaller (the fit script prints both). Hill's equation scaled to pass through (1, 1):
 
     p(x) = x^n (1 + b^n) / (x^n + b^n)        bend b, order n >= 1
 
 It is smooth, rises strictly from 0 to 1, has a closed inverse, and bends from flat (clocks near the
-top cost many watts and give little) to steep (static power eats the cap) as measured. Above the
+top cost many watts and give little) to steep (static power uses up the cap) as measured. Above the
 demand p is exactly 1.
 """
 
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def kept(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
-    """Performance kept, 0..1, for arrays of cap/demand and of constants; shapes broadcast."""
+    """Performance 0..1 for arrays of cap/demand and of constants; shapes broadcast."""
     n = np.asarray(order, dtype=np.float64)
     x = np.power(np.clip(np.asarray(share, dtype=np.float64), 0.0, 1.0), n)
     b = np.power(np.asarray(bend, dtype=np.float64), n)
@@ -41,7 +41,7 @@ class Curve:
     """Share of the demand below which energy per result rises, or nothing was measured."""
 
     def performance(self, cap_w: float, demand_w: float, steepness: float = 1.0) -> float:
-        """Performance kept at the cap, 0..1; exactly 1 from the demand upwards."""
+        """Performance at the cap, 0..1; exactly 1 from the demand upwards."""
         if cap_w >= demand_w:
             return 1.0
         x = max(0.0, cap_w / demand_w) ** self.order
@@ -55,7 +55,7 @@ class Curve:
         return kept(share, self.bend, self.order)
 
     def cap_for(self, performance: float, demand_w: float, steepness: float = 1.0) -> float:
-        """Least cap (W) that keeps `performance` (0..1) of a job that draws `demand_w` uncapped."""
+        """Least cap (W) that gives `performance` (0..1) to a job that draws `demand_w` uncapped."""
         if performance >= 1.0:
             return demand_w
         if performance <= 0.0 or steepness <= 0.0:

@@ -1,4 +1,4 @@
-"""The fitted constants as data: the shape of constants.toml, checked when it is read."""
+"""Schema of the fitted constants in constants.toml, validated on reading."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class CurveFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Constants of one curve and how well they fit. Errors are in performance (1 = uncapped)."""
+    """Constants of one curve and their fit errors. Errors are in performance (1 = uncapped)."""
 
     gpu: str
     phase: Phase
@@ -20,12 +20,12 @@ class CurveFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: Annotated[float, msgspec.Meta(ge=1.0)]
     knee: Share
     lowest: Share
-    """Lowest cap/demand that was measured (5 % quantile); below it the curve extrapolates."""
+    """Lowest measured cap/demand (5 % quantile); below it the curve extrapolates."""
     points: int
     jobs: int
     rmse: float
     rmse_unseen: float
-    """Of each job kind, fitted on the others alone."""
+    """Error of each job kind, fitted on the others alone."""
     rmse_by_tdp: float
     """The same form with cap / TDP in place of cap / demand; for comparison."""
     source: str
@@ -33,12 +33,12 @@ class CurveFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def curve(self) -> Curve:
-        """The curve as the scheduler and the simulator use it."""
+        """The curve for the scheduler and the simulator."""
         return Curve(self.bend, self.order, round(self.knee * 1000))
 
 
 class Nearest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A GPU type and phase that no data identifies, and the fitted curve that stands in."""
+    """A GPU type and phase without data of its own, and the fitted curve used instead."""
 
     gpu: str
     phase: Phase
@@ -55,7 +55,7 @@ class NodeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_w: float
     """Fans, memory, boards, drives and idle CPUs, before the power supplies."""
     cpu_w: float
-    """What the CPUs add when the GPUs work."""
+    """Additional CPU draw while the GPUs are busy."""
     psu_efficiency: Share
     """Losses of the power supplies and of fans that speed up with the load."""
     idle_wall_w: float
@@ -82,7 +82,7 @@ class Draw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything the fit script wrote."""
+    """The complete output of the fit script."""
 
     curve: tuple[CurveFit, ...]
     nearest: tuple[Nearest, ...]
@@ -90,7 +90,7 @@ class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draw: tuple[Draw, ...]
 
     def curve_of(self, gpu: str, phase: Phase) -> CurveFit:
-        """The fit for a GPU class and phase, or the one that stands in for it.
+        """The fit for a GPU class and phase, or its substitute.
 
         Raises KeyError where the constants cover neither.
         """
@@ -104,5 +104,5 @@ class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse_constants(text: str) -> Fitted:
-    """Read constants.toml. Raises msgspec.ValidationError naming the key that is wrong."""
+    """Parse constants.toml. Raises msgspec.ValidationError naming the invalid key."""
     return msgspec.toml.decode(text, type=Fitted)

@@ -1,4 +1,4 @@
-"""Which fitted constants apply to a GPU by its driver name and to the work it does."""
+"""Maps a GPU's driver name and its work to the fitted constants."""
 
 from functools import lru_cache
 from importlib.resources import files
@@ -15,14 +15,14 @@ FITTED: Final[Fitted] = parse_constants(
 )
 
 HOT_SHARE_PERMILLE = 800
-"""A job that draws this share of the GPU's maximum uncapped is a hot one."""
+"""A job whose uncapped draw reaches this share of the GPU's maximum is a hot one."""
 
 MAX_NAMES = 256
-"""GPU names remembered; a site has a handful."""
+"""Cached GPU names; a site has a handful."""
 
 UNKNOWN_CLASS = "h200"
-"""What no rule below names is most likely newer than the rules; this class is also the one that
-loses most just below its demand, so an unknown GPU is rather spared than squeezed."""
+"""A GPU that no rule below names is probably newer than the rules. This class also loses most just
+below its demand, so an unknown GPU is capped too little rather than too much."""
 
 _CLASS_OF = (
     ("RTX 6000 ADA", "a40"),
@@ -58,7 +58,7 @@ def gpu_class(gpu_name: str) -> str:
 
 @lru_cache(maxsize=MAX_NAMES)
 def curve(gpu_name: str, phase: Phase) -> Curve:
-    """Performance kept under a cap by this GPU in this phase."""
+    """Performance curve of this GPU in this phase."""
     return FITTED.curve_of(gpu_class(gpu_name), phase).curve
 
 
@@ -70,7 +70,7 @@ def training_phase(demand_mw: int, cap_max_mw: int) -> Phase:
 
 @lru_cache(maxsize=MAX_NAMES)
 def node_model(gpu_name: str) -> NodeModel:
-    """The server model whose GPUs are of this class; PCIe cards share one, the rest the H200's."""
+    """The server model for GPUs of this class; PCIe cards share one, the others use the H200's."""
     of = {model.gpu: model for model in FITTED.node}
     name = gpu_class(gpu_name)
     return of.get(name) or of["pcie" if name in ("a40", "rtx6000", "v100") else "h200"]
